@@ -1,0 +1,138 @@
+"""Replay a real day of 842 flights on the durable runtime, kill it half-way, start it again: nothing is lost.
+
+    python examples/demo.py
+
+The process is killed by SIGKILL. The table is counted from the outputs of the flights' runs, and must equal what the
+day's own run summed up while the process was killed under it; the exit code is 1 if it does not.
+`--json` prints the table for scripts.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from flights_events import write_events
+from rich.console import Console
+from rich.table import Table
+
+Tally = dict[str, int]
+
+HERE = Path(__file__).parent
+FLIGHTS = HERE / "data" / "flights-2013-01-01.csv"
+STEPSTREAM = str(Path(sysconfig.get_path("scripts")) / "stepstream")
+COLUMNS = ("scheduled", "flown", "never_departed", "diverted", "late", "warned", "lost")
+
+
+def start_replay(events: Path, data: Path) -> subprocess.Popen[str]:
+    """Start `stepstream replay` as a child process; its progress comes as lines of JSON on stderr."""
+    command = [STEPSTREAM, "replay", str(HERE / "flights.py"), "--events", str(events), "--data-dir", str(data)]
+    return subprocess.Popen(
+        [*command, "--json", "--progress", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def read_progress(line: str) -> tuple[int, int] | None:
+    """Return the events fed and in total, or None when the line is something else, as a warning."""
+    try:
+        progress = json.loads(line)
+        return progress["events_fed"], progress["events_total"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def kill_halfway(replay: subprocess.Popen[str], console: Console) -> None:
+    """Send SIGKILL once half of the events are fed; exit with what the replay said if it ended by itself."""
+    assert replay.stderr is not None
+    fed = total = 0
+    other: list[str] = []
+    with replay:
+        for line in replay.stderr:
+            progress = read_progress(line)
+            if progress is None:
+                other.append(line)
+                continue
+            fed, total = progress
+            if fed * 2 >= total:
+                replay.kill()
+                break
+    if replay.returncode != -signal.SIGKILL:
+        sys.exit(f"the replay ended before the kill, with code {replay.returncode}\n{''.join(other)}")
+    console.print(f"Killed (SIGKILL) after {fed:,} of {total:,} events.")
+
+
+def finish(replay: subprocess.Popen[str]) -> Mapping[str, object]:
+    """Let a replay run to its end and return its summary; exit with what it said if it failed."""
+    output, errors = replay.communicate()
+    if replay.returncode:
+        sys.exit(f"the replay failed with code {replay.returncode}\n{errors}")
+    summary: Mapping[str, object] = json.loads(output)
+    return summary
+
+
+def read_outputs(data: Path, function: str) -> list[Mapping[str, object]]:
+    """Return the outputs of the completed runs of a function."""
+    command = [STEPSTREAM, "runs", "list", "--data-dir", str(data), "--function", function, "--json"]
+    runs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return [run["output"] for run in runs if run["status"] == "completed"]
+
+
+def count(outcomes: list[Mapping[str, object]]) -> dict[str, Tally]:
+    """Count the outcomes of single flights by carrier."""
+    table: dict[str, Tally] = {}
+    for outcome in outcomes:
+        tally = table.setdefault(str(outcome["carrier"]), dict.fromkeys(COLUMNS, 0))
+        tally["scheduled"] += 1
+        tally[str(outcome["status"])] += 1
+        tally["late"] += bool(outcome["late"])
+        tally["warned"] += bool(outcome["warned"])
+    return dict(sorted(table.items()))
+
+
+def draw(table: Mapping[str, Tally]) -> Table:
+    """Return the table for the terminal, with a line for all carriers."""
+    drawn = Table("carrier", title="Flights from New York, 1 January 2013", show_footer=True)
+    drawn.columns[0].footer = "all"
+    for column in COLUMNS:
+        total = sum(tally[column] for tally in table.values())
+        drawn.add_column(column.replace("_", " "), footer=str(total), justify="right")
+    for carrier, tally in table.items():
+        drawn.add_row(carrier, *(str(tally[column]) for column in COLUMNS))
+    return drawn
+
+
+def run(folder: Path, console: Console) -> tuple[dict[str, Tally], list[Mapping[str, object]]]:
+    """Replay, kill, replay to the end; return the flights' table and what the day's runs summed up, a single one."""
+    events, data = folder / "events.jsonl", folder / "state"
+    console.print(f"{write_events(FLIGHTS, events):,} events, made from {FLIGHTS.name}.")
+    kill_halfway(start_replay(events, data), console)
+    console.print("Started again with the same folder.")
+    summary = finish(start_replay(events, data))
+    console.print(", ".join(f"{key}: {summary[key]}" for key in ("runs", "steps", "retries", "timeouts")))
+    return count(read_outputs(data, "follow-flight")), read_outputs(data, "sum-up-day")
+
+
+def main() -> None:
+    """Run the demo in a folder of its own, which is removed afterwards."""
+    parser = argparse.ArgumentParser(description="Replay a day of real flights, killed half-way and started again.")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON; all else goes to stderr")
+    arguments = parser.parse_args()
+    console = Console(stderr=arguments.json)
+    with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as folder:
+        table, sums = run(Path(folder), console)
+    if arguments.json:
+        print(json.dumps(table))
+    else:
+        console.print(draw(table))
+    if sums != [table]:
+        sys.exit("the day's run and the flights' runs do not agree")
+    console.print("The day's run summed up the same figures: every flight counted once, in spite of the kill.")
+
+
+if __name__ == "__main__":
+    main()
