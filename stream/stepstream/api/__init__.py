@@ -1,0 +1,1 @@
+"""The HTTP interface: events in, runs out, and the page that shows them."""

@@ -1,0 +1,68 @@
+"""JSON as records and rows use it: fast for our own types, strict for the values of users."""
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+from stepstream.contract.errors import InvalidInput, NotJson
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Raw = msgspec.Raw
+NULL = Raw(b"null")
+EMPTY_OBJECT = Raw(b"{}")
+
+_DEPTH_MAX = 100
+encode = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
+
+
+def load_json(raw: bytes | Raw) -> Json:
+    """Return the JSON value in `raw`; raise InvalidInput for anything else."""
+    try:
+        result: Json = _decode_json(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput(f"no JSON: {error}") from None
+    return result
+
+
+def dump_json(value: object, what: str = "value") -> Raw:
+    """Return `value` as compact JSON; raise NotJson with the path and the type of the first part that is none."""
+    try:
+        return Raw(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
+    except (TypeError, ValueError, RecursionError):
+        path, reason = _first_fault(value, "$", 0) or ("$", "it cannot be encoded")
+        raise NotJson(f"the {what} is no JSON: {reason}", path) from None
+
+
+def _first_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:
+    if depth > _DEPTH_MAX:
+        return path, f"it is nested deeper than {_DEPTH_MAX} levels"
+    match value:
+        case None | bool() | int():
+            return None
+        case str():
+            return None if value.isascii() or _encodes(value) else (path, "a text with a lone surrogate")
+        case float():
+            return None if math.isfinite(value) else (path, f"{value} has no form in JSON")
+        case list() | tuple():
+            faults = (_first_fault(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))
+        case dict():
+            if odd := next((key for key in value if not isinstance(key, str)), None):
+                return path, f"the key {odd!r} is of type {type(odd).__name__}, keys are text"
+            faults = (_first_fault(item, f"{path}.{key}", depth + 1) for key, item in value.items())
+        case _:
+            return path, (
+                f"a {type(value).__module__}.{type(value).__qualname__} is found there; return plain JSON values, "
+                "or say the return type of the step when it is a pydantic model or a dataclass"
+            )
+    return next((fault for fault in faults if fault), None)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

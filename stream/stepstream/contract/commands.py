@@ -1,0 +1,82 @@
+"""The records of `commands.<app>`: what the engine asks of workers, keyed by run id."""
+
+import msgspec
+
+from stepstream.contract.events import EventRecord
+from stepstream.contract.outcomes import Outcome
+
+
+class _Command(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    pass
+
+
+class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The kept result of a step. Code sees results in the order of (`seen`, `own`).
+
+    `seen` counts the results that came from the engine up to this one; `own` is 0 for such a result, and counts from 1
+    the results that the worker made itself after it.
+    """
+
+    step: str
+    id: str
+    kind: str
+    outcome: Outcome
+    seen: int = 0
+    own: int = 0
+
+
+class Open(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step without a result yet: planned, or between attempts. `ready` says that its attempt is due."""
+
+    step: str
+    attempt: int = 0
+    ready: bool = False
+
+
+class RunStarted(_Command, frozen=True, tag="run.started"):
+    """Begin a run that no worker has seen."""
+
+    run_id: str
+    function: str
+    epoch: int
+    events: tuple[EventRecord, ...]
+    started_at: int
+
+
+class RunLoaded(_Command, frozen=True, tag="run.loaded"):
+    """All that is known of a run, for the worker that claimed it by `claim`; `memos` are in the order of their keys."""
+
+    run_id: str
+    function: str
+    epoch: int
+    events: tuple[EventRecord, ...]
+    started_at: int
+    claim: str
+    attempt: int = 0
+    memos: tuple[Memo, ...] = ()
+    open: tuple[Open, ...] = ()
+
+
+class RunResumed(_Command, frozen=True, tag="run.resumed"):
+    """What is new for a run: results, attempts that are due, an acknowledgement of the waits planned.
+
+    Without `wake` a worker that does not hold the run live need not load it: more of the same group must come first.
+    """
+
+    run_id: str
+    epoch: int
+    memos: tuple[Memo, ...] = ()
+    retries: tuple[Open, ...] = ()
+    acknowledged: bool = False
+    wake: bool = True
+
+
+class RunStopped(_Command, frozen=True, tag="run.stopped"):
+    """There is nothing to do for this run: it ended, was cancelled, or waits for its next attempt."""
+
+    run_id: str
+    reason: str = "ended"
+
+
+Command = RunStarted | RunLoaded | RunResumed | RunStopped
+decode_command = msgspec.json.Decoder(Command).decode

@@ -1,0 +1,36 @@
+"""The errors of stepstream: one root, a stable code each, and a message that says what to do next."""
+
+
+class StepstreamError(Exception):
+    """Root of every error that stepstream raises on purpose; `code` is stable and may be matched by programs."""
+
+    code = "stepstream"
+
+
+class InvalidInput(StepstreamError, ValueError):
+    """Input from outside does not fit; `field` names the part at fault."""
+
+    code = "invalid-input"
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field = field
+        self.reason = reason
+
+
+class TooLarge(InvalidInput):
+    """Input from outside is larger than a limit allows."""
+
+    code = "too-large"
+
+
+class InvalidDuration(InvalidInput):
+    """A duration was given in a form that stepstream does not know, or is out of bounds."""
+
+    code = "invalid-duration"
+
+
+class NotJson(InvalidInput, TypeError):
+    """A value cannot be written as JSON; `field` is its path, `$` being the whole value."""
+
+    code = "not-json"

@@ -1,0 +1,108 @@
+"""The event: what flows in from outside, starts functions and wakes waiting runs."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw, dump_json, load_json
+from stepstream.contract.errors import InvalidInput, TooLarge
+from stepstream.contract.limits import (
+    DEFAULT_LIMITS,
+    EVENT_ID_CHARACTERS_MAX,
+    EVENT_NAME_CHARACTERS_MAX,
+    TIMESTAMP_MS_MAX,
+    Limits,
+)
+
+OWN_PREFIX = "stream/"
+FINISHED = "stream/function.finished"
+FAILED = "stream/function.failed"
+CANCELLED = "stream/function.cancelled"
+INVOKED = "stream/function.invoked"
+CRON = "stream/cron"
+ORIGIN_HEADER = "stepstream-origin"
+ENGINE_ORIGIN = b"engine"
+
+
+class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event on the wire; `data` is a JSON object, `ts` Unix milliseconds (0: the time of its arrival).
+
+    An empty `id` means that the position in the log is the identity; a chosen one starts each function once in 24 h.
+    """
+
+    name: str
+    data: Raw = EMPTY_OBJECT
+    id: str = ""
+    ts: int = 0
+    user: Raw = NULL
+    v: str = ""
+
+
+_EVENT = msgspec.json.Decoder(EventRecord)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def decode_event(value: bytes, limits: Limits = DEFAULT_LIMITS, *, own: bool = False) -> EventRecord:
+    """Return the event in `value`; raise InvalidInput or TooLarge with the field at fault.
+
+    `own` admits the names under `stream/`, which only the engine may use.
+    """
+    if not own and len(value) > limits.event_bytes_max:
+        raise TooLarge(f"the event has {len(value):,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
+    try:
+        event = _EVENT.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(*_explain(str(error))) from None
+    check_event(event, own=own)
+    return event
+
+
+def decode_stored_event(value: bytes | Raw) -> EventRecord:
+    """Return an event that stepstream itself has written."""
+    return _EVENT.decode(value)
+
+
+def _explain(message: str) -> tuple[str, str]:
+    reason, _, path = message.partition(" - at `$")
+    return reason, path.strip("`.") or "event"
+
+
+def check_event(event: EventRecord, *, own: bool = False) -> None:
+    """Raise InvalidInput when a field of `event` is out of bounds."""
+    check_event_name(event.name, own=own)
+    if len(event.id) > EVENT_ID_CHARACTERS_MAX or _CONTROL.search(event.id):
+        raise InvalidInput(f"at most {EVENT_ID_CHARACTERS_MAX} characters, no control characters", "id")
+    if not 0 <= event.ts <= TIMESTAMP_MS_MAX:
+        raise InvalidInput("Unix milliseconds are wanted, from 1970 on", "ts")
+    if not isinstance(load_json(event.data), dict):
+        raise InvalidInput("a JSON object is wanted", "data")
+    load_json(event.user)
+
+
+def check_event_name(name: str, *, own: bool = False) -> None:
+    """Raise InvalidInput when `name` is no legal event name."""
+    if not name or len(name) > EVENT_NAME_CHARACTERS_MAX or _CONTROL.search(name):
+        raise InvalidInput(f"1 to {EVENT_NAME_CHARACTERS_MAX} characters are wanted, no control characters", "name")
+    if not own and name.startswith(OWN_PREFIX):
+        raise InvalidInput(f"names under {OWN_PREFIX!r} are the engine's own; choose another", "name")
+
+
+def event_fields(event: EventRecord) -> dict[str, Json]:
+    """Return the event as expressions and functions see it: name, data, id, ts, user, v."""
+    return {
+        "name": event.name,
+        "data": load_json(event.data),
+        "id": event.id,
+        "ts": event.ts,
+        "user": load_json(event.user),
+        "v": event.v,
+    }
+
+
+def event_record(
+    name: str, data: Mapping[str, object] | None = None, id: str = "", ts: int = 0, user: object = None, v: str = ""
+) -> EventRecord:
+    """Build an event from Python values; raise InvalidInput for what does not fit."""
+    event = EventRecord(name, dump_json(dict(data or {}), "event's data"), id, ts, dump_json(user, "event's user"), v)
+    return event

@@ -1,0 +1,36 @@
+"""What the engine must know of a function: the records of the compacted topic `functions`."""
+
+import msgspec
+
+
+class EventTrigger(msgspec.Struct, frozen=True, tag="event", tag_field="type", omit_defaults=True):
+    """Start on events of this name for which the CEL expression `condition` on `event` holds (empty: always)."""
+
+    event: str
+    condition: str = ""
+
+
+class CronTrigger(msgspec.Struct, frozen=True, tag="cron", tag_field="type", omit_defaults=True):
+    """Start by the clock: a cron expression of 5 fields, in an IANA time zone."""
+
+    expression: str
+    timezone: str = "UTC"
+
+
+Trigger = EventTrigger | CronTrigger
+
+
+class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A function as its worker announced it. `retired` removes its triggers; running runs go on.
+
+    `on_failure` is the id of the function that is started when a run of this one fails. `version` is a digest of
+    the code, recorded with each run. `lookback_ms` is how far back its waits may look.
+    """
+
+    id: str
+    app: str
+    triggers: tuple[Trigger, ...] = ()
+    on_failure: str = ""
+    version: str = ""
+    lookback_ms: int = 0
+    retired: bool = False

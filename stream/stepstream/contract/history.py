@@ -1,0 +1,98 @@
+"""The records of `history`: a run's life as others see it, numbered without gaps from 1."""
+
+import msgspec
+
+from stepstream.contract.codec import NULL, Raw
+from stepstream.contract.events import EventRecord
+from stepstream.contract.outcomes import ErrorInfo, Outcome
+
+
+class _Entry(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    run_id: str
+    seq: int
+    at: int
+
+
+class RunBegan(_Entry, frozen=True, tag="run.began"):
+    """A run was accepted; it starts at `start_at`."""
+
+    function: str
+    app: str
+    start_at: int
+    events: tuple[EventRecord, ...]
+    caller: str = ""
+
+
+class StepPlanned(_Entry, frozen=True, tag="step.planned"):
+    """A step waits for time, an event, a signal or another run; `detail` says for what, `until` for how long."""
+
+    step: str
+    id: str
+    kind: str
+    detail: str = ""
+    until: int = 0
+
+
+class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
+    """An attempt (from 0) of a step failed; the next is due at `retry_at`."""
+
+    step: str
+    id: str
+    attempt: int
+    error: ErrorInfo
+    retry_at: int
+
+
+class StepEnded(_Entry, frozen=True, tag="step.ended"):
+    """A step has its result; `attempt` counts from 0."""
+
+    step: str
+    id: str
+    kind: str
+    outcome: Outcome
+    attempt: int = 0
+    started_at: int = 0
+
+
+class StepCancelled(_Entry, frozen=True, tag="step.cancelled"):
+    """A planned step is not wanted any more."""
+
+    step: str
+    id: str
+
+
+class RunAttemptFailed(_Entry, frozen=True, tag="run.attempt_failed"):
+    """The code between steps raised; the next attempt is due at `retry_at`."""
+
+    attempt: int
+    error: ErrorInfo
+    retry_at: int
+
+
+class RunMoved(_Entry, frozen=True, tag="run.moved"):
+    """A worker loaded the run afresh."""
+
+    epoch: int
+
+
+class RunEnded(_Entry, frozen=True, tag="run.ended"):
+    """The run is over: `completed`, `failed` or `cancelled`."""
+
+    status: str
+    function: str
+    output: Raw = NULL
+    error: ErrorInfo | None = None
+    warnings: tuple[str, ...] = ()
+
+
+HistoryEntry = (
+    RunBegan
+    | StepPlanned
+    | StepAttemptFailed
+    | StepEnded
+    | StepCancelled
+    | RunAttemptFailed
+    | RunMoved
+    | RunEnded
+)
+decode_history = msgspec.json.Decoder(HistoryEntry).decode

@@ -1,0 +1,54 @@
+"""Identities that are derived and never drawn, so that the same input gives the same bytes."""
+
+import hashlib
+from typing import NewType
+from zlib import crc32
+
+from stepstream.contract.limits import TIMESTAMP_MS_MAX
+
+RunId = NewType("RunId", str)
+StepHash = NewType("StepHash", str)
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TIME_CHARACTERS = 10
+_HASH_CHARACTERS = 16
+
+
+def _base32(number: int, characters: int) -> str:
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(5 * (characters - 1), -1, -5))
+
+
+def run_hash(function_id: str, cause: str) -> str:
+    """Return the 16 characters (80 bits) that name the pair of a function and what started it.
+
+    They are the tail of the run id and the routing key of the run, so a second start by the same cause meets the first.
+    """
+    digest = hashlib.sha256(f"{len(function_id)}:{function_id}{cause}".encode()).digest()
+    return _base32(int.from_bytes(digest[:10], "big"), _HASH_CHARACTERS)
+
+
+def run_id_at(ts_ms: int, hash_part: str) -> RunId:
+    """Return the ULID of a run: 48 bits of time in milliseconds, then its hash (https://github.com/ulid/spec)."""
+    clamped = min(max(ts_ms, 0), TIMESTAMP_MS_MAX)
+    return RunId(_base32(clamped, _TIME_CHARACTERS) + hash_part)
+
+
+def run_routing(run_id: str) -> str:
+    """Return the routing key of a run: the hash part of its id."""
+    return run_id[_TIME_CHARACTERS:]
+
+
+def is_run_id(text: str) -> bool:
+    """Tell whether `text` has the form of a run id."""
+    return len(text) == _TIME_CHARACTERS + _HASH_CHARACTERS and not set(text) - set(_CROCKFORD)
+
+
+def step_hash(step_id: str, use: int) -> StepHash:
+    """Return the identity of the `use`-th use (from 0) of a step id in a run: SHA-1 in lower-case hex."""
+    name = f"{step_id}:{use}" if use else step_id
+    return StepHash(hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest())
+
+
+def shard_of(routing_key: str, shards: int) -> int:
+    """Return the shard, and so the partition of `inbox` and `changelog`, that owns a routing key (CRC-32 modulo P)."""
+    return crc32(routing_key.encode()) % shards if shards > 1 else 0

@@ -1,0 +1,276 @@
+"""The records of `inbox`: what workers report, what callers ask, and what shards tell each other."""
+
+import msgspec
+
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw
+from stepstream.contract.events import EventRecord
+from stepstream.contract.outcomes import ErrorInfo, Outcome
+
+
+class _Record(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    pass
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """The step of a run that waits for an answer."""
+
+    run_id: str
+    step: str
+
+
+class RunRequested(_Record, frozen=True, tag="run.requested"):
+    """Start a run at `start_at` (Unix ms, 0: at once). A `deduplicated` one starts only if none did in the last 24 h.
+
+    `quiet` runs, those started by the engine's own events, emit no such events when they end.
+    """
+
+    run_id: str
+    function: str
+    app: str
+    events: tuple[EventRecord, ...]
+    start_at: int = 0
+    deduplicated: bool = False
+    on_failure: str = ""
+    caller: Caller | None = None
+    quiet: bool = False
+
+
+class EventRouted(_Record, frozen=True, tag="event.routed"):
+    """An event on its way to the shard that owns its name."""
+
+    event: EventRecord
+
+
+class EventForwarded(_Record, frozen=True, tag="event.forwarded"):
+    """An event on its way to the shard that owns the waits for `name` with `path` equal to `value`."""
+
+    event: EventRecord
+    path: str
+    value: str
+
+
+class Predicate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an event must fulfil: all equalities of (path, index key), and the residual CEL under its bindings."""
+
+    equalities: tuple[tuple[str, str], ...] = ()
+    residual: str = ""
+    bindings: Raw = EMPTY_OBJECT
+
+
+class WaitOpened(_Record, frozen=True, tag="wait.opened"):
+    """A run's step waits for an event; travels by the shard of the name to that of the first equality."""
+
+    run_id: str
+    step: str
+    event: str
+    predicate: Predicate
+    expires_at: int
+    lookback_from: int = 0
+    placed: bool = False
+
+
+class WaitClosed(_Record, frozen=True, tag="wait.closed"):
+    """A step waits no longer: its time ran out, it was cancelled, or its run ended."""
+
+    run_id: str
+    step: str
+    event: str
+    path: str = ""
+    value: str = ""
+    placed: bool = False
+
+
+class EventMatched(_Record, frozen=True, tag="event.matched"):
+    """A wait met its event."""
+
+    run_id: str
+    step: str
+    event: EventRecord
+
+
+class SignalWaitOpened(_Record, frozen=True, tag="signal.opened"):
+    """A run's step waits for a signal; `replace` takes the name over from a waiter that is there already."""
+
+    run_id: str
+    step: str
+    signal: str
+    expires_at: int
+    replace: bool = False
+
+
+class SignalWaitClosed(_Record, frozen=True, tag="signal.closed"):
+    """A step waits no longer for a signal."""
+
+    run_id: str
+    step: str
+    signal: str
+
+
+class SignalSent(_Record, frozen=True, tag="signal.sent"):
+    """Somebody sends a signal; `reply_to` names who wants to know whether anyone waited."""
+
+    signal: str
+    data: Raw = NULL
+    reply_to: str = ""
+
+
+class StepResolved(_Record, frozen=True, tag="step.resolved"):
+    """The result of a step that another shard found: a signal, a refusal, or an invoked run's end."""
+
+    run_id: str
+    step: str
+    outcome: Outcome
+
+
+class CancelRequested(_Record, frozen=True, tag="run.cancel"):
+    """Somebody cancels a run; `reply_to` names who wants to know whether it was there."""
+
+    run_id: str
+    reply_to: str = ""
+
+
+class RunClaimed(_Record, frozen=True, tag="run.claimed"):
+    """A worker without the run in its cache asks for all of it; `claim` is echoed in the answer."""
+
+    run_id: str
+    claim: str
+
+
+class StepReported(_Record, frozen=True, tag="step.reported"):
+    """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before."""
+
+    run_id: str
+    epoch: int
+    step: str
+    id: str
+    outcome: Outcome
+    attempt: int = 0
+    seen: int = 0
+    started_at: int = 0
+
+
+class StepFailed(_Record, frozen=True, tag="step.failed"):
+    """An attempt of a step failed and another is due in `retry_ms`. `group` is as in StepPlan."""
+
+    run_id: str
+    epoch: int
+    step: str
+    id: str
+    attempt: int
+    retry_ms: int
+    error: ErrorInfo
+    group: str = ""
+    started_at: int = 0
+
+
+class SleepPlan(_Record, frozen=True, tag="sleep"):
+    """Sleep until `until` (Unix ms)."""
+
+    step: str
+    id: str
+    until: int
+    group: str = ""
+
+
+class WaitPlan(_Record, frozen=True, tag="wait"):
+    """Wait for an event; `match` is a path, `condition` a CEL expression, at most one of them."""
+
+    step: str
+    id: str
+    event: str
+    timeout_ms: int
+    match: str = ""
+    condition: str = ""
+    lookback_ms: int = 0
+    group: str = ""
+
+
+class SignalPlan(_Record, frozen=True, tag="signal"):
+    """Wait for a signal."""
+
+    step: str
+    id: str
+    signal: str
+    timeout_ms: int
+    replace: bool = False
+    group: str = ""
+
+
+class SendPlan(_Record, frozen=True, tag="send"):
+    """Send events."""
+
+    step: str
+    id: str
+    events: tuple[EventRecord, ...]
+    group: str = ""
+
+
+class InvokePlan(_Record, frozen=True, tag="invoke"):
+    """Run another function and wait for its result."""
+
+    step: str
+    id: str
+    function: str
+    timeout_ms: int
+    data: Raw = EMPTY_OBJECT
+    group: str = ""
+
+
+StepPlan = SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan
+
+
+class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
+    """All that the code asked for in one turn. Steps of one `group` wake the run once, when the last has its result.
+
+    `cancelled` are steps that lost a race. With `acknowledge` the worker holds its step bodies back until it is told
+    that the waits stand.
+    """
+
+    run_id: str
+    epoch: int
+    plans: tuple[StepPlan, ...] = ()
+    cancelled: tuple[str, ...] = ()
+    acknowledge: bool = False
+
+
+class RunReturned(_Record, frozen=True, tag="run.returned"):
+    """The function returned `output`; `warnings` say where code and history disagreed."""
+
+    run_id: str
+    epoch: int
+    output: Raw = NULL
+    warnings: tuple[str, ...] = ()
+
+
+class RunFailed(_Record, frozen=True, tag="run.failed"):
+    """The code between steps raised; with `retry_ms` (0 or more) it is tried again, else the run has failed."""
+
+    run_id: str
+    epoch: int
+    error: ErrorInfo
+    attempt: int
+    retry_ms: int = -1
+    warnings: tuple[str, ...] = ()
+
+
+WorkerReport = StepReported | StepFailed | StepsPlanned | RunReturned | RunFailed
+InboxRecord = (
+    RunRequested
+    | EventRouted
+    | EventForwarded
+    | WaitOpened
+    | WaitClosed
+    | EventMatched
+    | SignalWaitOpened
+    | SignalWaitClosed
+    | SignalSent
+    | StepResolved
+    | CancelRequested
+    | RunClaimed
+    | StepReported
+    | StepFailed
+    | StepsPlanned
+    | RunReturned
+    | RunFailed
+)
+decode_inbox = msgspec.json.Decoder(InboxRecord).decode

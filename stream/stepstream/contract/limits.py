@@ -1,0 +1,44 @@
+"""Every bound of the system with its unit in its name, so that nothing grows without one."""
+
+from dataclasses import dataclass
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that a deployment may change; the defaults are those of docs/guarantees.md."""
+
+    steps_per_run_max: int = 1_000
+    step_output_bytes_max: int = 4 * MIB
+    run_memo_bytes_max: int = 32 * MIB
+    event_bytes_max: int = 512 * 1024
+    events_per_request_max: int = 5_000
+    wait_ms_max: int = 366 * DAY_MS
+    start_dedup_ms: int = DAY_MS
+
+
+DEFAULT_LIMITS = Limits()
+
+EVENT_NAME_CHARACTERS_MAX = 255
+EVENT_ID_CHARACTERS_MAX = 255
+STEP_ID_CHARACTERS_MAX = 1_024
+SIGNAL_NAME_CHARACTERS_MAX = 1_024
+FUNCTION_ID_CHARACTERS_MAX = 255
+TRIGGERS_PER_FUNCTION_MAX = 10
+RETRIES_MAX = 20
+RETRY_AFTER_MS_MIN = 1_000
+RETRY_AFTER_MS_MAX = DAY_MS
+INVOKE_TIMEOUT_MS = 365 * DAY_MS
+TIMESTAMP_MS_MAX = 2**48 - 1
+ERROR_MESSAGE_CHARACTERS_MAX = 4_096
+ERROR_STACK_CHARACTERS_MAX = 16_384
+EVENTS_PER_STEP_MAX = 5_000
+
+TIMERS_PER_BATCH_MAX = 500
+RECORDS_PER_BATCH_MAX = 500
+RUNS_ACTIVE_MAX = 256
+RUNS_CACHED_MAX = 10_000

@@ -1,0 +1,33 @@
+"""The one envelope for the result of a step of any kind: a value, an error or a timeout."""
+
+import msgspec
+
+from stepstream.contract.codec import NULL, Raw
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as it travels: class name, message and stack of the user's exception, or the code of an engine error."""
+
+    name: str
+    message: str = ""
+    stack: str = ""
+    code: str = ""
+
+
+class Value(msgspec.Struct, frozen=True, tag="value", tag_field="type"):
+    """The step gave a JSON value."""
+
+    data: Raw = NULL
+
+
+class Failure(msgspec.Struct, frozen=True, tag="error", tag_field="type"):
+    """The step ended in an error that the function may catch."""
+
+    error: ErrorInfo
+
+
+class TimedOut(msgspec.Struct, frozen=True, tag="timeout", tag_field="type"):
+    """The step's time ran out before anything came."""
+
+
+Outcome = Value | Failure | TimedOut

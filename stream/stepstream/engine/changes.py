@@ -1,0 +1,52 @@
+"""What a transition may ask for: four changes, returned as data and never done here."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from stepstream.contract.topics import INBOX
+from stepstream.engine.rows import Key, Row
+
+
+class Put(NamedTuple):
+    """Write a row of this shard."""
+
+    key: Key
+    row: Row
+
+
+class Delete(NamedTuple):
+    """Remove a row of this shard."""
+
+    key: Key
+
+
+class Send(NamedTuple):
+    """Append a record to a topic; `partition` is chosen by the log, from `key`, when it is -1."""
+
+    topic: str
+    key: str
+    record: msgspec.Struct
+    partition: int = -1
+
+
+class Reply(NamedTuple):
+    """Answer the caller `to` once the batch is committed."""
+
+    to: str
+    status: str
+
+
+Change = Put | Delete | Send | Reply
+
+
+class Changes(NamedTuple):
+    """The outcome of one transition: changes in order, and what there is to count by name."""
+
+    changes: tuple[Change, ...]
+    counts: dict[str, int]
+
+
+def is_local(change: Send, shard: int) -> bool:
+    """Tell whether a record stays in the shard at work, to be taken in the same batch."""
+    return change.topic == INBOX and change.partition == shard

@@ -1,0 +1,105 @@
+"""The draft of one transition: reads that see its own writes, and the changes it collects."""
+
+from collections import Counter
+from typing import TypeVar
+
+from stepstream.contract.commands import Command
+from stepstream.contract.events import EventRecord
+from stepstream.contract.history import HistoryEntry
+from stepstream.contract.ids import run_routing, shard_of
+from stepstream.contract.inbox import InboxRecord
+from stepstream.contract.limits import Limits
+from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
+from stepstream.engine.changes import Change, Changes, Delete, Put, Reply, Send
+from stepstream.engine.rows import Key, Row, Run, Timer, run_key, timer_key
+from stepstream.engine.view import Layer, View
+
+R = TypeVar("R", bound=Row)
+
+
+class Draft:
+    """One transition at work: `now` is the batch's time (Unix ms), `shard` of `shards` the place."""
+
+    __slots__ = ("_changes", "_layer", "counts", "limits", "now", "shard", "shards")
+
+    def __init__(self, view: View, now: int, shard: int, shards: int, limits: Limits) -> None:
+        self._layer = Layer(view)
+        self._changes: list[Change] = []
+        self.counts: Counter[str] = Counter()
+        self.now = now
+        self.shard = shard
+        self.shards = shards
+        self.limits = limits
+
+    def get(self, row_type: type[R], key: Key) -> R | None:
+        """Return the row under `key`; `row_type` is what its table holds."""
+        row = self._layer.get(key)
+        if row is None:
+            return None
+        if not isinstance(row, row_type):
+            raise TypeError(f"table {key.table!r} holds a {type(row).__name__}, not a {row_type.__name__}")
+        return row
+
+    def scan(self, row_type: type[R], table: bytes, part: bytes, limit: int = 0) -> list[tuple[Key, R]]:
+        """Return the rows of a part in order; `row_type` is what the table holds."""
+        return [(key, row) for key, row in self._layer.scan(table, part, limit) if isinstance(row, row_type)]
+
+    def run(self, run_id: str) -> Run | None:
+        """Return a run that has not ended."""
+        return self.get(Run, run_key(run_id))
+
+    def put(self, key: Key, row: Row) -> None:
+        """Write a row."""
+        self._layer.put(key, row)
+        self._changes.append(Put(key, row))
+
+    def delete(self, key: Key) -> None:
+        """Remove a row."""
+        self._layer.put(key, None)
+        self._changes.append(Delete(key))
+
+    def arm(self, due: int, kind: str, owner: str, name: str = "") -> None:
+        """Have a timer fire at `due` (Unix ms)."""
+        self.put(timer_key(due, owner, name), Timer(kind, owner, name))
+
+    def disarm(self, due: int, owner: str, name: str = "") -> None:
+        """Remove a timer that has not fired; `due` 0 says that there is none."""
+        if due:
+            self.delete(timer_key(due, owner, name))
+
+    def owns(self, routing_key: str) -> bool:
+        """Tell whether this shard owns `routing_key`."""
+        return shard_of(routing_key, self.shards) == self.shard
+
+    def route(self, routing_key: str, record: InboxRecord) -> None:
+        """Send a record to the shard that owns `routing_key`."""
+        self._changes.append(Send(INBOX, routing_key, record, shard_of(routing_key, self.shards)))
+
+    def route_to_run(self, run_id: str, record: InboxRecord) -> None:
+        """Send a record to the shard that owns a run."""
+        self.route(run_routing(run_id), record)
+
+    def command(self, app: str, command: Command) -> None:
+        """Ask a worker of `app`."""
+        self._changes.append(Send(commands_topic(app), command.run_id, command))
+
+    def emit(self, event: EventRecord) -> None:
+        """Publish an event."""
+        self._changes.append(Send(EVENTS, event.id, event))
+
+    def tell(self, entry: HistoryEntry) -> None:
+        """Append to the history of a run."""
+        self._changes.append(Send(HISTORY, entry.run_id, entry))
+
+    def reply(self, to: str, status: str) -> None:
+        """Answer a caller who waits; nobody waits when `to` is empty."""
+        if to:
+            self._changes.append(Reply(to, status))
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Count something worth watching."""
+        self.counts[name] += amount
+
+    def result(self) -> Changes:
+        """Return what was collected."""
+        return Changes(tuple(self._changes), self.counts)

@@ -1,0 +1,302 @@
+"""The tables of a shard: the rows, their order-preserving keys, and who owns them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import Memo
+from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import CronTrigger, FunctionRegistered
+from stepstream.contract.ids import run_routing
+from stepstream.contract.inbox import Caller, Predicate
+
+
+class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run that has not ended.
+
+    `seen` counts results given by the engine and `own` those made by workers, which orders the memos. `attempt` counts
+    failures of the code between steps since the last result; `due` is when it is tried again, or starts (0: now).
+    """
+
+    run_id: str
+    function: str
+    app: str
+    started_at: int
+    epoch: int = 1
+    attempt: int = 0
+    due: int = 0
+    steps: int = 0
+    memo_bytes: int = 0
+    seen: int = 0
+    own: int = 0
+    history_seq: int = 0
+    on_failure: str = ""
+    caller: Caller | None = None
+    quiet: bool = False
+
+
+class RunEvents(msgspec.Struct, frozen=True):
+    """The events that started a run."""
+
+    events: tuple[EventRecord, ...]
+
+
+class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step without a result. `due` is when its timer fires, 0 when it has none any more.
+
+    For a `wait`, `event`, `path` and `value` say where it stands in the matcher; for a `signal`, `event` is its name.
+    """
+
+    id: str
+    kind: str
+    due: int = 0
+    attempt: int = 0
+    group: str = ""
+    event: str = ""
+    path: str = ""
+    value: str = ""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """How many steps of a fan-out have no result yet."""
+
+    open_count: int
+
+
+class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something due; its key says when. `owner` is a run id, a run hash or a function id."""
+
+    kind: str
+    owner: str
+    name: str = ""
+
+
+class EventName(msgspec.Struct, frozen=True):
+    """The paths by which runs wait for an event name, each with the time until which it is in use ("" is the scan)."""
+
+    paths: dict[str, int]
+
+
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row of the matcher: wake the step of the run by an event that fulfils the rest of the predicate."""
+
+    run_id: str
+    step: str
+    predicate: Predicate
+    expires_at: int
+
+
+class SignalWaiter(msgspec.Struct, frozen=True):
+    """The one waiter for a signal name."""
+
+    run_id: str
+    step: str
+    expires_at: int
+
+
+class Start(msgspec.Struct, frozen=True):
+    """A start by an event with a chosen id; until `until` a second one starts nothing."""
+
+    run_id: str
+    until: int
+
+
+class TriggerRow(msgspec.Struct, frozen=True):
+    """The functions that an event name starts: pairs of function id and condition."""
+
+    functions: tuple[tuple[str, str], ...]
+
+
+class CronRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The cron triggers of a function and when each is due next."""
+
+    triggers: tuple[CronTrigger, ...]
+    due: tuple[int, ...]
+
+
+class RecentEvent(msgspec.Struct, frozen=True):
+    """An event kept for waits that look back, with the time of its arrival."""
+
+    event: EventRecord
+    arrived_at: int
+
+
+Row = (
+    Run
+    | RunEvents
+    | Memo
+    | OpenStep
+    | Group
+    | Timer
+    | EventName
+    | Wait
+    | SignalWaiter
+    | Start
+    | FunctionRegistered
+    | TriggerRow
+    | CronRow
+    | RecentEvent
+)
+
+
+class Key(NamedTuple):
+    """The key of a row: its table, the part that one scan covers, and the place within it."""
+
+    table: bytes
+    part: bytes
+    sort: bytes = b""
+
+    def encode(self) -> bytes:
+        """Return the bytes under which the row is stored; their order is that of (table, part, sort)."""
+        return self.table + self.part + self.sort
+
+
+def _text(value: str) -> bytes:
+    return value.encode().replace(b"\x00", b"\x00\xff") + b"\x00\x00"
+
+
+def _parse_texts(raw: bytes) -> list[str]:
+    pieces = raw.replace(b"\x00\xff", b"\xff\xff").split(b"\x00\x00")
+    return [piece.replace(b"\xff\xff", b"\x00").decode() for piece in pieces[:-1]]
+
+
+RUN, RUN_EVENTS, MEMO, OPEN, GROUP = b"r", b"e", b"m", b"o", b"g"
+TIMER, NAME, WAIT, SIGNAL, START = b"t", b"n", b"w", b"s", b"d"
+FUNCTION, TRIGGER, CRON, RECENT = b"f", b"u", b"c", b"l"
+
+ROW_TYPES: dict[bytes, Any] = {
+    RUN: Run,
+    RUN_EVENTS: RunEvents,
+    MEMO: Memo,
+    OPEN: OpenStep,
+    GROUP: Group,
+    TIMER: Timer,
+    NAME: EventName,
+    WAIT: Wait,
+    SIGNAL: SignalWaiter,
+    START: Start,
+    FUNCTION: FunctionRegistered,
+    TRIGGER: TriggerRow,
+    CRON: CronRow,
+    RECENT: RecentEvent,
+}
+_DECODERS: dict[bytes, Callable[[bytes], Row]] = {
+    table: msgspec.json.Decoder(row_type).decode for table, row_type in ROW_TYPES.items()
+}
+_RUN_TABLES = {RUN, RUN_EVENTS, MEMO, OPEN, GROUP}
+
+
+def decode_row(table: bytes, value: bytes) -> Row:
+    """Return the row of `table` that `encode_row` wrote as `value`."""
+    return _DECODERS[table](value)
+
+
+encode_row = encode
+
+
+def run_key(run_id: str) -> Key:
+    """Return the key of a run."""
+    return Key(RUN, _text(run_id))
+
+
+def run_events_key(run_id: str) -> Key:
+    """Return the key of the events that started a run."""
+    return Key(RUN_EVENTS, _text(run_id))
+
+
+def memo_key(run_id: str, step: str) -> Key:
+    """Return the key of a step's result."""
+    return Key(MEMO, _text(run_id), step.encode())
+
+
+def open_key(run_id: str, step: str) -> Key:
+    """Return the key of a step without a result."""
+    return Key(OPEN, _text(run_id), step.encode())
+
+
+def group_key(run_id: str, group: str) -> Key:
+    """Return the key of a fan-out."""
+    return Key(GROUP, _text(run_id), group.encode())
+
+
+def run_part(run_id: str) -> bytes:
+    """Return the part under which all rows of a table that belong to a run are scanned."""
+    return _text(run_id)
+
+
+def timer_key(due: int, owner: str, name: str = "") -> Key:
+    """Return the key of a timer; timers sort by the time they are due (Unix ms)."""
+    return Key(TIMER, b"", due.to_bytes(8, "big") + _text(owner) + _text(name))
+
+
+def timer_due(key: Key) -> int:
+    """Return when the timer of `key` is due (Unix ms)."""
+    return int.from_bytes(key.sort[:8], "big")
+
+
+def name_key(event: str) -> Key:
+    """Return the key of what is known of an event name."""
+    return Key(NAME, _text(event))
+
+
+def bucket_part(event: str, path: str, value: str) -> bytes:
+    """Return the part that holds the waits for `event` whose first equality is `path` == `value`."""
+    return _text(event) + _text(path) + _text(value)
+
+
+def bucket_routing(event: str, path: str, value: str) -> str:
+    """Return the routing key of a bucket of waits; the scan bucket (no path) stays with the name."""
+    return f"{event}\x00{path}\x00{value}" if path else event
+
+
+def wait_key(event: str, path: str, value: str, run_id: str, step: str) -> Key:
+    """Return the key of a wait in the matcher."""
+    return Key(WAIT, bucket_part(event, path, value), _text(run_id) + _text(step))
+
+
+def signal_key(signal: str) -> Key:
+    """Return the key of the waiter for a signal."""
+    return Key(SIGNAL, _text(signal))
+
+
+def start_key(run_hash: str) -> Key:
+    """Return the key of the memory that a function was started by an event."""
+    return Key(START, _text(run_hash))
+
+
+def function_key(function: str) -> Key:
+    """Return the key of a registered function."""
+    return Key(FUNCTION, _text(function))
+
+
+def trigger_key(event: str) -> Key:
+    """Return the key of the functions that an event name starts."""
+    return Key(TRIGGER, _text(event))
+
+
+def cron_key(function: str) -> Key:
+    """Return the key of a function's cron triggers."""
+    return Key(CRON, _text(function))
+
+
+def recent_key(event: str, arrived_at: int, event_id: str) -> Key:
+    """Return the key of a kept event; those of a name sort by arrival (Unix ms)."""
+    return Key(RECENT, _text(event), arrived_at.to_bytes(8, "big") + _text(event_id))
+
+
+def routing_of(key: Key, row: Row) -> str | None:
+    """Return the routing key whose shard owns the row, or None for a table that every shard keeps whole."""
+    texts = _parse_texts(key.part)
+    match key.table, row:
+        case (t, _) if t in _RUN_TABLES:
+            return run_routing(texts[0])
+        case b"t", Timer():
+            return row.owner if row.kind in ("cron", "start-memory") else run_routing(row.owner)
+        case b"w", _:
+            return bucket_routing(*texts)
+        case (b"n" | b"s" | b"d" | b"c" | b"l"), _:
+            return texts[0]
+        case _:
+            return None

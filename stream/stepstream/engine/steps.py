@@ -1,0 +1,336 @@
+"""Steps: what workers report and plan becomes one kept result each, within the limits of a run."""
+
+from collections import Counter
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from stepstream.contract.codec import NULL, dump_json, encode
+from stepstream.contract.commands import Memo, Open, RunResumed
+from stepstream.contract.events import INVOKED, EventRecord
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.history import StepAttemptFailed, StepCancelled, StepEnded
+from stepstream.contract.history import StepPlanned as StepPlannedEntry
+from stepstream.contract.ids import run_hash, run_id_at
+from stepstream.contract.inbox import (
+    Caller,
+    InvokePlan,
+    RunRequested,
+    SendPlan,
+    SignalPlan,
+    SignalWaitOpened,
+    SleepPlan,
+    StepFailed,
+    StepPlan,
+    StepReported,
+    StepsPlanned,
+    WaitOpened,
+    WaitPlan,
+)
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.engine.draft import Draft
+from stepstream.engine.rows import (
+    Group,
+    OpenStep,
+    Run,
+    RunEvents,
+    function_key,
+    group_key,
+    memo_key,
+    open_key,
+    run_events_key,
+    run_key,
+)
+from stepstream.engine.runs import FAILED_STATUS, current, end_run
+from stepstream.engine.waits import close_step, place, predicate_of
+from stepstream.expressions.predicates import EvaluationError, ExpressionError
+
+
+def report_step(draft: Draft, report: StepReported) -> None:
+    """Keep the result of a step that a worker ran; a repeat of it changes nothing."""
+    run = current(draft, report.run_id, report.epoch)
+    if run is None or draft.get(Memo, memo_key(report.run_id, report.step)):
+        return
+    run = replace(run, own=run.own + 1)
+    memo = Memo(report.step, report.id, "run", report.outcome, report.seen, run.own)
+    _keep(draft, run, memo, report.attempt, report.started_at)
+
+
+def _keep(draft: Draft, run: Run, memo: Memo, attempt: int = 0, started_at: int = 0) -> bool:
+    """Keep a result and close the step. Return False when a limit of the run ended it instead."""
+    key = open_key(run.run_id, memo.step)
+    opened = draft.get(OpenStep, key)
+    if opened is not None:
+        close_step(draft, run.run_id, memo.step, opened)
+        draft.delete(key)
+        _leave_group(draft, run.run_id, opened.group)
+    run = replace(
+        run,
+        attempt=0,
+        steps=run.steps + (opened is None),
+        memo_bytes=run.memo_bytes + _size(memo.outcome),
+        history_seq=run.history_seq + 1,
+    )
+    if _breaks_limit(draft, run):
+        return False
+    draft.put(run_key(run.run_id), run)
+    draft.put(memo_key(run.run_id, memo.step), memo)
+    entry = StepEnded(
+        run.run_id, run.history_seq, draft.now, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at
+    )
+    draft.tell(entry)
+    return True
+
+
+def _size(outcome: Outcome) -> int:
+    match outcome:
+        case Value(data):
+            return len(bytes(data))
+        case Failure(error):
+            return len(error.message) + len(error.stack)
+        case TimedOut():
+            return 0
+        case _:
+            assert_never(outcome)
+
+
+def _breaks_limit(draft: Draft, run: Run) -> bool:
+    limits = draft.limits
+    if run.steps > limits.steps_per_run_max:
+        error = ErrorInfo("StepLimitError", f"the run has more than {limits.steps_per_run_max:,} steps", "", "step-limit")
+    elif run.memo_bytes > limits.run_memo_bytes_max:
+        message = f"the results of the run's steps exceed {limits.run_memo_bytes_max:,} bytes"
+        error = ErrorInfo("RunStateLimitError", message, "", "run-state-limit")
+    else:
+        return False
+    end_run(draft, replace(run, history_seq=run.history_seq - 1), FAILED_STATUS, Failure(error))
+    return True
+
+
+def _leave_group(draft: Draft, run_id: str, group: str) -> int:
+    """Take one step out of its fan-out; return how many are left in it."""
+    if not group:
+        return 0
+    key = group_key(run_id, group)
+    row = draft.get(Group, key)
+    left = row.open_count - 1 if row else 0
+    if left > 0:
+        draft.put(key, Group(left))
+    elif row:
+        draft.delete(key)
+    return left
+
+
+def _join_groups(draft: Draft, run_id: str, joined: Counter[str]) -> None:
+    for group, count in joined.items():
+        key = group_key(run_id, group)
+        row = draft.get(Group, key)
+        draft.put(key, Group(count + (row.open_count if row else 0)))
+
+
+def fail_step(draft: Draft, report: StepFailed) -> None:
+    """Note a failed attempt and have the next one at its time."""
+    run = current(draft, report.run_id, report.epoch)
+    if run is None or draft.get(Memo, memo_key(report.run_id, report.step)):
+        return
+    key = open_key(report.run_id, report.step)
+    opened = draft.get(OpenStep, key)
+    if opened and opened.attempt > report.attempt:
+        return
+    due = max(draft.now + report.retry_ms, 1)
+    run = replace(run, steps=run.steps + (opened is None), attempt=0, history_seq=run.history_seq + 1)
+    if _breaks_limit(draft, run):
+        return
+    if opened is None:
+        _join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
+    group = opened.group if opened else report.group
+    draft.put(run_key(run.run_id), run)
+    draft.put(key, OpenStep(report.id, "run", due, report.attempt + 1, group))
+    draft.arm(due, "step", run.run_id, report.step)
+    entry = StepAttemptFailed(
+        run.run_id, run.history_seq, draft.now, report.step, report.id, report.attempt, report.error, due
+    )
+    draft.tell(entry)
+
+
+def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> None:
+    """Keep the result that the engine found for an open step, and tell the worker; too late is no harm."""
+    run = draft.run(run_id)
+    opened = draft.get(OpenStep, open_key(run_id, step))
+    if run is None or opened is None:
+        return
+    late = opened.kind in ("wait", "signal") and 0 < opened.due <= draft.now
+    if late and isinstance(outcome, Value):
+        return  # The timer of this very step is due in this batch and answers it.
+    memo = _resolved(draft, run, step, opened, outcome)
+    if memo is not None:
+        left = _group_left(draft, run_id, opened.group)
+        wake = not left or isinstance(outcome, Failure)
+        draft.command(run.app, RunResumed(run_id, run.epoch, (memo,), wake=wake))
+
+
+def _group_left(draft: Draft, run_id: str, group: str) -> int:
+    row = draft.get(Group, group_key(run_id, group)) if group else None
+    return row.open_count if row else 0
+
+
+def _resolved(draft: Draft, run: Run, step: str, opened: OpenStep, outcome: Outcome) -> Memo | None:
+    run = replace(run, seen=run.seen + 1)
+    memo = Memo(step, opened.id, opened.kind, outcome, run.seen)
+    return memo if _keep(draft, run, memo) else None
+
+
+def fire_step(draft: Draft, run_id: str, step: str) -> None:
+    """The timer of a step fires: an attempt is due, a sleep is over, or the time to wait ran out."""
+    run = draft.run(run_id)
+    key = open_key(run_id, step)
+    opened = draft.get(OpenStep, key)
+    if run is None or opened is None:
+        return
+    opened = replace(opened, due=0)
+    draft.put(key, opened)
+    match opened.kind:
+        case "run":
+            draft.command(run.app, RunResumed(run_id, run.epoch, retries=(Open(step, opened.attempt, ready=True),)))
+        case "sleep":
+            resolve_step(draft, run_id, step, Value(NULL))
+        case "invoke":
+            error = ErrorInfo("InvokeTimeoutError", "the invoked function did not end in time", "", "invoke-timeout")
+            resolve_step(draft, run_id, step, Failure(error))
+        case _:
+            resolve_step(draft, run_id, step, TimedOut())
+
+
+def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
+    """Register what the code asked for: the waits before all else, so that none can miss its own answer."""
+    run = current(draft, planned.run_id, planned.epoch)
+    events = draft.get(RunEvents, run_events_key(planned.run_id))
+    if run is None or events is None:
+        return
+    for step in planned.cancelled:
+        _cancel_step(draft, run.run_id, step)
+    memos: list[Memo] = []
+    joined: Counter[str] = Counter()
+    for plan in sorted(planned.plans, key=lambda plan: not isinstance(plan, WaitPlan | SignalPlan)):
+        if draft.get(Memo, memo_key(run.run_id, plan.step)) or draft.get(OpenStep, open_key(run.run_id, plan.step)):
+            continue
+        found = _plan(draft, run.run_id, plan, events.events[0])
+        still = draft.run(run.run_id)
+        if still is None:
+            return
+        if found is None:
+            joined.update([plan.group] if plan.group else [])
+        elif memo := _resolved(draft, still, plan.step, OpenStep(plan.id, _kind(plan)), found):
+            memos.append(memo)
+        else:
+            return
+    _join_groups(draft, run.run_id, joined)
+    if memos or planned.acknowledge:
+        draft.command(run.app, RunResumed(run.run_id, run.epoch, tuple(memos), acknowledged=planned.acknowledge))
+
+
+def _kind(plan: StepPlan) -> str:
+    return str(plan.__struct_config__.tag)
+
+
+def _cancel_step(draft: Draft, run_id: str, step: str) -> None:
+    key = open_key(run_id, step)
+    opened = draft.get(OpenStep, key)
+    run = draft.run(run_id)
+    if opened is None or run is None:
+        return
+    close_step(draft, run_id, step, opened)
+    draft.delete(key)
+    _leave_group(draft, run_id, opened.group)
+    run = replace(run, history_seq=run.history_seq + 1)
+    draft.put(run_key(run_id), run)
+    draft.tell(StepCancelled(run_id, run.history_seq, draft.now, step, opened.id))
+
+
+def _plan(draft: Draft, run_id: str, plan: StepPlan, trigger: EventRecord) -> Outcome | None:
+    """Begin one planned step; return its result when it has one at once."""
+    match plan:
+        case SleepPlan():
+            if plan.until <= draft.now:
+                return Value(NULL)
+            _open(draft, run_id, plan, OpenStep(plan.id, "sleep", plan.until, group=plan.group))
+        case WaitPlan():
+            return _plan_wait(draft, run_id, plan, trigger)
+        case SignalPlan():
+            if plan.timeout_ms <= 0:
+                return TimedOut()
+            due = draft.now + plan.timeout_ms
+            _open(draft, run_id, plan, OpenStep(plan.id, "signal", due, group=plan.group, event=plan.signal))
+            draft.route(plan.signal, SignalWaitOpened(run_id, plan.step, plan.signal, due, plan.replace))
+        case SendPlan():
+            return _send(draft, run_id, plan)
+        case InvokePlan():
+            return _invoke(draft, run_id, plan)
+        case _:
+            assert_never(plan)
+    return None
+
+
+def _open(draft: Draft, run_id: str, plan: StepPlan, opened: OpenStep, detail: str = "") -> None:
+    run = draft.run(run_id)
+    if run is None:
+        return
+    run = replace(run, steps=run.steps + 1, history_seq=run.history_seq + 1)
+    if _breaks_limit(draft, run):
+        return
+    draft.put(run_key(run_id), run)
+    draft.put(open_key(run_id, plan.step), opened)
+    draft.arm(opened.due, "step", run_id, plan.step)
+    draft.tell(
+        StepPlannedEntry(
+            run_id, run.history_seq, draft.now, plan.step, plan.id, opened.kind, detail or opened.event, opened.due
+        )
+    )
+
+
+def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, trigger: EventRecord) -> Outcome | None:
+    try:
+        predicate = predicate_of(plan.match, plan.condition, trigger)
+    except (ExpressionError, EvaluationError) as error:
+        return Failure(ErrorInfo("ExpressionError", str(error), "", "invalid-expression"))
+    if plan.timeout_ms <= 0:
+        return TimedOut()
+    due = draft.now + plan.timeout_ms
+    path, value = place(predicate) if predicate else ("", "")
+    event = plan.event if predicate else ""
+    detail = f"{plan.event} {plan.match or plan.condition}".strip()
+    opened = OpenStep(plan.id, "wait", due, group=plan.group, event=event, path=path, value=value)
+    _open(draft, run_id, plan, opened, detail)
+    if predicate:
+        draft.route(plan.event, WaitOpened(run_id, plan.step, plan.event, predicate, due))
+    return None
+
+
+def _send(draft: Draft, run_id: str, plan: SendPlan) -> Outcome:
+    ids: list[str] = []
+    for index, event in enumerate(plan.events):
+        sent = replace(event, id=event.id or f"{run_id}:{plan.step[:16]}:{index}", ts=event.ts or draft.now)
+        draft.emit(sent)
+        ids.append(sent.id)
+    return Value(dump_json(ids))
+
+
+def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
+    function = draft.get(FunctionRegistered, function_key(plan.function))
+    if function is None or function.retired:
+        message = f"no function {plan.function!r} is registered"
+        return Failure(ErrorInfo("FunctionNotFoundError", message, "", "function-not-found"))
+    cause = f"{run_id}:{plan.step}"
+    due = draft.now + plan.timeout_ms
+    _open(draft, run_id, plan, OpenStep(plan.id, "invoke", due, group=plan.group), plan.function)
+    hash_part = run_hash(function.id, cause)
+    request = RunRequested(
+        run_id_at(draft.now, hash_part),
+        function.id,
+        function.app,
+        (EventRecord(INVOKED, plan.data, cause, draft.now),),
+        on_failure=function.on_failure,
+        caller=Caller(run_id, plan.step),
+    )
+    draft.route(hash_part, request)
+    return None

@@ -1,0 +1,139 @@
+"""The engine's one door: a view of the tables and a record in, changes out."""
+
+from typing import assert_never
+
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.inbox import (
+    CancelRequested,
+    EventForwarded,
+    EventMatched,
+    EventRouted,
+    RunClaimed,
+    RunFailed,
+    RunRequested,
+    RunReturned,
+    SignalSent,
+    SignalWaitClosed,
+    SignalWaitOpened,
+    StepFailed,
+    StepReported,
+    StepResolved,
+    StepsPlanned,
+    WaitClosed,
+    WaitOpened,
+)
+from stepstream.contract.limits import DEFAULT_LIMITS, TIMERS_PER_BATCH_MAX, Limits
+from stepstream.engine.admission import (
+    begin_run,
+    fire_cron,
+    forget_start,
+    receive_event,
+    register_function,
+    start_scheduled,
+)
+from stepstream.engine.changes import Changes
+from stepstream.engine.draft import Draft
+from stepstream.engine.records import EventReceived, Input, Tick
+from stepstream.engine.rows import TIMER, Timer, timer_due
+from stepstream.engine.runs import cancel_run, claim_run, fail_run, retry_run, return_run
+from stepstream.engine.steps import fail_step, fire_step, plan_steps, report_step, resolve_step
+from stepstream.engine.view import View
+from stepstream.engine.waits import (
+    close_signal,
+    close_wait,
+    event_value,
+    match_event,
+    open_signal,
+    open_wait,
+    route_event,
+    send_signal,
+)
+
+
+def transition(
+    view: View, record: Input, now: int, *, shard: int = 0, shards: int = 1, limits: Limits = DEFAULT_LIMITS
+) -> Changes:
+    """Return what `record` changes in the tables that `view` shows, at the batch's time `now` (Unix ms).
+
+    Pure: no I/O, no clock, no randomness; the same arguments give the same bytes. `shard` of `shards` is the place.
+    """
+    draft = Draft(view, now, shard, shards, limits)
+    _apply(draft, record)
+    return draft.result()
+
+
+def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a record: the table of the engine
+    match record:
+        case StepReported():
+            report_step(draft, record)
+        case EventReceived():
+            receive_event(draft, record)
+        case EventRouted():
+            route_event(draft, record)
+        case RunRequested():
+            begin_run(draft, record)
+        case RunReturned():
+            return_run(draft, record)
+        case StepsPlanned():
+            plan_steps(draft, record)
+        case EventForwarded():
+            match_event(draft, record)
+        case WaitOpened():
+            open_wait(draft, record)
+        case WaitClosed():
+            close_wait(draft, record)
+        case EventMatched():
+            resolve_step(draft, record.run_id, record.step, event_value(record.event))
+        case StepResolved():
+            resolve_step(draft, record.run_id, record.step, record.outcome)
+        case StepFailed():
+            fail_step(draft, record)
+        case RunFailed():
+            fail_run(draft, record)
+        case RunClaimed():
+            claim_run(draft, record)
+        case SignalWaitOpened():
+            open_signal(draft, record)
+        case SignalWaitClosed():
+            close_signal(draft, record)
+        case SignalSent():
+            send_signal(draft, record)
+        case CancelRequested():
+            cancel_run(draft, record)
+        case FunctionRegistered():
+            register_function(draft, record)
+        case Tick():
+            _fire_due(draft, record.now)
+        case _:
+            assert_never(record)
+
+
+def _fire_due(draft: Draft, now: int) -> None:
+    for key, timer in draft.scan(Timer, TIMER, b"", TIMERS_PER_BATCH_MAX):
+        if timer_due(key) > now:
+            return
+        if draft.get(Timer, key) is None:
+            continue  # An earlier timer of this batch took it away.
+        draft.delete(key)
+        draft.count("timers_fired")
+        _fire(draft, timer)
+
+
+def _fire(draft: Draft, timer: Timer) -> None:
+    match timer.kind:
+        case "step":
+            fire_step(draft, timer.owner, timer.name)
+        case "start":
+            start_scheduled(draft, timer.owner)
+        case "run-retry":
+            retry_run(draft, timer.owner)
+        case "cron":
+            fire_cron(draft, timer.owner, timer.name)
+        case _:
+            forget_start(draft, timer.owner)
+
+
+def next_due(view: View) -> int | None:
+    """Return when the earliest timer is due (Unix ms), or None when there is none."""
+    first = view.scan(TIMER, b"", 1)
+    return timer_due(first[0][0]) if first else None

@@ -1,0 +1,188 @@
+"""The matcher and the signals: a wait stands where the events that can end it come by."""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from stepstream.contract.codec import Json, Raw, dump_json, encode, load_json
+from stepstream.contract.events import EventRecord, event_fields
+from stepstream.contract.inbox import (
+    EventForwarded,
+    EventMatched,
+    EventRouted,
+    Predicate,
+    SignalSent,
+    SignalWaitClosed,
+    SignalWaitOpened,
+    StepResolved,
+    WaitClosed,
+    WaitOpened,
+)
+from stepstream.contract.outcomes import ErrorInfo, Failure, Value
+from stepstream.engine.draft import Draft
+from stepstream.engine.rows import (
+    WAIT,
+    EventName,
+    OpenStep,
+    SignalWaiter,
+    Wait,
+    bucket_part,
+    bucket_routing,
+    name_key,
+    signal_key,
+    wait_key,
+)
+from stepstream.expressions.predicates import (
+    EvaluationError,
+    Frozen,
+    freeze,
+    freeze_match,
+    holds,
+    index_key,
+    lookup,
+)
+
+
+def predicate_of(match: str, condition: str, trigger: EventRecord) -> Predicate | None:
+    """Freeze what a wait asks for against the run's trigger; None when no event can ever fulfil it."""
+    if not match and not condition:
+        return Predicate()
+    fields = event_fields(trigger)
+    frozen: Frozen = freeze_match(match, fields) if match else freeze(condition, fields)
+    if frozen.never:
+        return None
+    equalities = tuple((equality.path, index_key(equality.value) or "") for equality in frozen.equalities)
+    bindings = dump_json(dict(frozen.bindings))
+    return Predicate(equalities, frozen.residual or "", bindings)
+
+
+def place(predicate: Predicate) -> tuple[str, str]:
+    """Return the path and the index key of the bucket where a wait stands; ("", "") is the scan bucket."""
+    return predicate.equalities[0] if predicate.equalities else ("", "")
+
+
+def open_wait(draft: Draft, wait: WaitOpened) -> None:
+    """At the name's shard: note the path and send the wait on. At the bucket's shard: let it stand."""
+    path, value = place(wait.predicate)
+    if wait.placed or not path:
+        key = wait_key(wait.event, path, value, wait.run_id, wait.step)
+        draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at))
+    if not wait.placed:
+        _note_path(draft, wait.event, path, wait.expires_at)
+        if path:
+            draft.route(bucket_routing(wait.event, path, value), replace(wait, placed=True))
+
+
+def _note_path(draft: Draft, event: str, path: str, until: int) -> None:
+    key = name_key(event)
+    row = draft.get(EventName, key)
+    paths = row.paths if row else {}
+    if paths.get(path, -1) < until:
+        live = {known: end for known, end in paths.items() if end > draft.now}
+        draft.put(key, EventName({**live, path: until}))
+
+
+def close_wait(draft: Draft, wait: WaitClosed) -> None:
+    """Take a wait away; it goes the way of the wait itself, so that it cannot overtake it."""
+    if wait.placed or not wait.path:
+        key = wait_key(wait.event, wait.path, wait.value, wait.run_id, wait.step)
+        if draft.get(Wait, key):
+            draft.delete(key)
+    else:
+        draft.route(bucket_routing(wait.event, wait.path, wait.value), replace(wait, placed=True))
+
+
+def close_step(draft: Draft, run_id: str, step: str, opened: OpenStep) -> None:
+    """Undo what an open step has elsewhere: its timer, and its place in the matcher or among the signals."""
+    draft.disarm(opened.due, run_id, step)
+    if opened.kind == "wait" and opened.event:
+        draft.route(opened.event, WaitClosed(run_id, step, opened.event, opened.path, opened.value))
+    elif opened.kind == "signal":
+        draft.route(opened.event, SignalWaitClosed(run_id, step, opened.event))
+
+
+def route_event(draft: Draft, routed: EventRouted) -> None:
+    """At the name's shard: send the event to every bucket that can hold a wait for it."""
+    event = routed.event
+    row = draft.get(EventName, name_key(event.name))
+    if row is None:
+        return
+    fields: Mapping[str, Json] = {}
+    for path, until in row.paths.items():
+        if until <= draft.now:
+            continue
+        if not path:
+            match_event(draft, EventForwarded(event, "", ""))
+            continue
+        fields = fields or event_fields(event)
+        found = lookup(fields, path)
+        value = index_key(found)
+        if value is not None:
+            draft.route(bucket_routing(event.name, path, value), EventForwarded(event, path, value))
+
+
+def match_event(draft: Draft, forwarded: EventForwarded) -> None:
+    """At a bucket's shard: wake every wait in it that the event fulfils."""
+    event = forwarded.event
+    waits = draft.scan(Wait, WAIT, bucket_part(event.name, forwarded.path, forwarded.value))
+    if not waits:
+        return
+    fields = event_fields(event)
+    for key, wait in waits:
+        if wait.expires_at > draft.now and _fulfils(draft, wait.predicate, fields):
+            draft.delete(key)
+            draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, event))
+
+
+def _fulfils(draft: Draft, predicate: Predicate, fields: dict[str, Json]) -> bool:
+    for path, value in predicate.equalities:
+        if index_key(lookup(fields, path)) != value:
+            return False
+    if not predicate.residual:
+        return True
+    bindings = load_json(predicate.bindings)
+    try:
+        return holds(predicate.residual, {**(bindings if isinstance(bindings, dict) else {}), "async": fields})
+    except EvaluationError:
+        draft.count("match_errors")
+        return False
+
+
+def event_value(event: EventRecord) -> Value:
+    """Return an event as the result of the step that waited for it."""
+    return Value(Raw(encode(event)))
+
+
+def open_signal(draft: Draft, wait: SignalWaitOpened) -> None:
+    """Let a run wait for a signal: the first to come stays, unless the newcomer replaces it."""
+    key = signal_key(wait.signal)
+    waiter = draft.get(SignalWaiter, key)
+    if waiter and waiter.expires_at > draft.now and (waiter.run_id, waiter.step) != (wait.run_id, wait.step):
+        loser = waiter if wait.replace else wait
+        name, code = ("SignalReplaced", "signal-replaced") if wait.replace else ("SignalConflict", "signal-conflict")
+        by = wait if wait.replace else waiter
+        error = ErrorInfo(name, f"run {by.run_id} waits for the signal {wait.signal!r}", code=code)
+        draft.route_to_run(loser.run_id, StepResolved(loser.run_id, loser.step, Failure(error)))
+        if not wait.replace:
+            return
+    draft.put(key, SignalWaiter(wait.run_id, wait.step, wait.expires_at))
+
+
+def close_signal(draft: Draft, wait: SignalWaitClosed) -> None:
+    """Take a waiter for a signal away, if it is still the one."""
+    key = signal_key(wait.signal)
+    waiter = draft.get(SignalWaiter, key)
+    if waiter and (waiter.run_id, waiter.step) == (wait.run_id, wait.step):
+        draft.delete(key)
+
+
+def send_signal(draft: Draft, signal: SignalSent) -> None:
+    """Hand a signal to its waiter; without one it is not kept, and the sender hears so."""
+    key = signal_key(signal.signal)
+    waiter = draft.get(SignalWaiter, key)
+    if waiter is None or waiter.expires_at <= draft.now:
+        draft.reply(signal.reply_to, "not_found")
+        return
+    draft.delete(key)
+    draft.route_to_run(waiter.run_id, StepResolved(waiter.run_id, waiter.step, Value(signal.data)))
+    draft.reply(signal.reply_to, "delivered")

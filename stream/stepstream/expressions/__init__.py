@@ -1,0 +1,1 @@
+"""The expressions of triggers and waits: CEL, bounded in size and in work."""

@@ -1,0 +1,82 @@
+"""The parser: cel-python's grammar of CEL, read by lark, with errors that say where and what to do.
+
+Only the grammar of cel-python is used, not its evaluator. That one repeats texts on `"a" * 1000000000`, formats on
+`"%1000000000s" % x`, reads the clock for timestamp("now"), backtracks without end in duration(), copies its whole
+environment for each element of a macro, and takes 1 == 1.0 for an error.
+"""
+
+import functools
+import re
+from pathlib import Path
+
+import celpy
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from stepstream.expressions.errors import ExpressionError, error_at
+from stepstream.expressions.lexis import scan_texts
+from stepstream.expressions.limits import SOURCE_CHARACTERS_MAX
+
+_HINTS = {
+    "=": "write == to compare",
+    "&": "write && for and",
+    "|": "write || for or",
+    "and": "write &&",
+    "or": "write ||",
+    "not": "write !",
+    "is": "write ==",
+    "True": "write true",
+    "False": "write false",
+    "None": "write null",
+}
+
+
+@functools.lru_cache(maxsize=1)
+def _parser() -> Lark:
+    # celpy's own parser drops the positions of true and false, and is one object shared by the whole process.
+    return Lark(
+        Path(celpy.__file__).with_name("cel.lark").read_text(encoding="utf-8"),
+        parser="lalr",
+        start="expr",
+        g_regex_flags=re.MULTILINE,
+        lexer_callbacks={"IDENT": _bool_or_name},
+        propagate_positions=True,
+        maybe_placeholders=False,
+        priority="invert",
+    )
+
+
+def _bool_or_name(token: Token) -> Token:
+    return Token.new_borrow_pos("BOOL_LIT", token.value, token) if token.value in ("true", "false") else token
+
+
+def parse_tree(source: str) -> "tuple[Tree[Token], dict[int, int]]":
+    """Return lark's tree of `source`, and where its text literals start and end; raise ExpressionError."""
+    if len(source) > SOURCE_CHARACTERS_MAX:
+        reason = f"the expression has {len(source):,} characters, at most {SOURCE_CHARACTERS_MAX:,} are allowed"
+        raise ExpressionError(source[:SOURCE_CHARACTERS_MAX], 1, 1, reason)
+    for position, character in enumerate(source if not source.isascii() else ""):
+        if "\ud800" <= character <= "\udfff":
+            raise error_at(source, position, "a lone surrogate is no character")
+    texts = scan_texts(source)
+    try:
+        return _parser().parse(source), texts
+    except UnexpectedInput as error:
+        raise _explain(source, error) from None
+
+
+def _explain(source: str, error: UnexpectedInput) -> ExpressionError:
+    if not source.strip():
+        return ExpressionError(source, 1, 1, "the expression is empty")
+    match error:
+        case UnexpectedToken(token=Token(type="$END")):
+            return error_at(source, len(source.rstrip()), "the expression ends too early")
+        case UnexpectedToken(token=Token() as token):
+            found, offset = str(token), token.start_pos or 0
+        case UnexpectedCharacters(char=str() as found, pos_in_stream=int() as offset):
+            pass
+        case _:
+            return ExpressionError(source, 1, 1, "this is no expression")
+    before = re.search(r"[_a-zA-Z]*\Z", source[:offset].rstrip())
+    hint = _HINTS.get(found) or _HINTS.get(before[0] if before else "")
+    return error_at(source, offset, f"{found!r} is not expected here" + (f"; {hint}" if hint else ""))

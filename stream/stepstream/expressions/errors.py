@@ -1,0 +1,44 @@
+"""The errors of expressions: one for text that is no good expression, one for an evaluation that gave no answer."""
+
+from stepstream.contract.errors import StepstreamError
+from stepstream.expressions.limits import EXCERPT_CHARACTERS_MAX
+
+
+class ExpressionError(StepstreamError, ValueError):
+    """The expression itself is bad; `line` and `column` count from 1, `str()` shows the place under a caret."""
+
+    code = "invalid-expression"
+
+    def __init__(self, source: str, line: int, column: int, reason: str) -> None:
+        super().__init__(source, line, column, reason)
+        self.source = source
+        self.line = line
+        self.column = column
+        self.reason = reason
+
+    def __str__(self) -> str:
+        lines = self.source.split("\n")
+        text = lines[self.line - 1] if self.line <= len(lines) else ""
+        first = max(0, self.column - 1 - EXCERPT_CHARACTERS_MAX // 2)
+        excerpt = text[first : first + EXCERPT_CHARACTERS_MAX].replace("\t", " ").rstrip("\r")
+        return f"{self.line}:{self.column}: {self.reason}\n    {excerpt}\n    {' ' * (self.column - 1 - first)}^"
+
+
+def error_at(source: str, offset: int, reason: str) -> ExpressionError:
+    """Return the error for the character of `source` at `offset`, counted from 0."""
+    before = source[:offset]
+    return ExpressionError(source, before.count("\n") + 1, offset - before.rfind("\n"), reason)
+
+
+class EvaluationError(StepstreamError, ValueError):
+    """An evaluation gave no answer: a missing field, types that do not fit, too much work, or a result that is no bool."""
+
+    code = "evaluation-failed"
+
+
+class Fault(EvaluationError):
+    """A failure that CEL lets `&&` and `||` absorb when the other side decides."""
+
+
+class OverBudget(EvaluationError):
+    """The evaluation took more work than is allowed; nothing absorbs it."""

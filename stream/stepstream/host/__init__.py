@@ -1,0 +1,1 @@
+"""The composition roots: what puts an engine, its runtime and its interface together in one process."""

@@ -1,0 +1,55 @@
+"""A bell: waiters sleep until somebody rings; a ring with nobody waiting is remembered."""
+
+import asyncio
+
+
+class Bell:
+    """Wakes whoever waits. One event loop; a ring is kept until the next wait consumes it."""
+
+    __slots__ = ("_rung", "_waiters")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def ring(self) -> None:
+        """Wake all who wait, or the next who will."""
+        if not self._waiters:
+            self._rung = True
+            return
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    @property
+    def rung(self) -> bool:
+        """Tell whether the next wait returns at once."""
+        return self._rung
+
+    @property
+    def waited_for(self) -> bool:
+        """Tell whether somebody sleeps."""
+        return bool(self._waiters)
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Return when the bell rings, or when `timeout_s` seconds are over."""
+        if self._rung:
+            self._rung = False
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = loop.call_later(timeout_s, _wake, waiter) if timeout_s is not None else None
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,238 @@
+"""The Log, the Store and the worker's log of one process, on top of a journal."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from stepstream.contract.ids import shard_of
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, INBOX, commands_topic
+from stepstream.runtime.bell import Bell
+from stepstream.runtime.journal import Journal, JournalWrite
+from stepstream.runtime.ports import Clock, Fenced, LogRecord, NewRecord, Offsets, StoredRow
+
+_CHANGELOG_ROWS_PER_READ = 1_000
+
+
+class EmbeddedLog:
+    """A shard's transactional log: nothing of a transaction is in the journal before its commit."""
+
+    def __init__(self, journal: Journal, clock: Clock, shard: int) -> None:
+        self.journal = journal
+        self.clock = clock
+        self.bell = Bell()
+        self._shard = shard
+        self._group = f"shard-{shard}"
+        self._inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
+        self._epoch = 0
+        self._positions: Offsets = {}
+        self._staged = JournalWrite()
+
+    async def open(self) -> None:
+        """Become the shard's only producer."""
+        self._epoch = self.journal.producers.get(self._group, 0) + 1
+        self.journal.producers[self._group] = self._epoch
+        for topic, _ in self._inputs:
+            self.journal.bells.add(topic, self.bell)
+
+    async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
+        """Yield the committed rows from `position` to the end."""
+        while records := self.journal.read(CHANGELOG, self._shard, position, _CHANGELOG_ROWS_PER_READ):
+            position = records[-1].offset + 1
+            yield [(record.key, record.value or None) for record in records], position
+
+    async def seek(self) -> None:
+        """Go to the committed offsets of the inputs."""
+        self._positions = {
+            (topic, partition): self.journal.committed(self._group, topic, partition)
+            for topic, partition in self._inputs
+        }
+
+    def unread(self) -> bool:
+        """Tell whether an input has records that were not read yet."""
+        return any(self.journal.end(*at) > position for at, position in self._positions.items())
+
+    async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
+        while True:
+            found: list[LogRecord] = []
+            for at, position in self._positions.items():
+                records = self.journal.read(*at, position, limit - len(found))
+                if records:
+                    self._positions[at] = records[-1].offset + 1
+                    found += records
+            if found or (until_ms is not None and until_ms <= self.clock.now_ms()):
+                return found
+            await self.clock.wait(self.bell, until_ms)
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+        self._check_epoch()
+        self._staged = JournalWrite()
+
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
+        """Stage records and changelog rows."""
+        self._check_epoch()
+        self._staged.records += records
+        self._staged.records += [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
+
+    async def send_offsets(self, offsets: Offsets) -> None:
+        """Stage the input positions."""
+        self._staged.offsets[self._group] = offsets
+
+    async def commit(self) -> int:
+        """Write what is staged; return the changelog position after it."""
+        self._check_epoch()
+        self.journal.write(self._staged, self.clock.now_ms())
+        self._trim(self._staged.offsets.get(self._group, {}))
+        return self.journal.end(CHANGELOG, self._shard)
+
+    def _trim(self, offsets: Offsets) -> None:
+        for (topic, partition), offset in offsets.items():
+            if topic != FUNCTIONS:
+                self.journal.trim(topic, partition, offset)
+
+    def _check_epoch(self) -> None:
+        if self.journal.producers.get(self._group) != self._epoch:
+            raise Fenced(f"shard {self._shard} has a newer owner")
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self.journal.bells.remove(self.bell)
+
+
+class Tables(Protocol):
+    """Ordered rows, as a journal with a database keeps them."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`."""
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+
+
+class DeferredLog(EmbeddedLog):
+    """The log of a shard whose tables are in the same database: what it commits is written with the rows."""
+
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
+        """Stage records; the rows themselves are durable and need no changelog."""
+        await super().send(records, ())
+
+    async def commit(self) -> int:
+        """Leave the write to the store."""
+        self._check_epoch()
+        return 0
+
+    def write_staged(self, rows: Sequence[StoredRow]) -> None:
+        """Write what is staged together with `rows`."""
+        self._staged.rows = list(rows)
+        self.journal.write(self._staged, self.clock.now_ms())
+        self._trim(self._staged.offsets.get(self._group, {}))
+
+
+class EmbeddedStore:
+    """The tables of a shard in the journal's own database: rows, outputs and offsets are one write.
+
+    The log of such a shard only stages its transaction; the write of the store is what commits it.
+    """
+
+    def __init__(self, tables: Tables, log: DeferredLog) -> None:
+        self._tables = tables
+        self._log = log
+
+    def open(self) -> int:
+        """Return 0: there is no changelog to follow."""
+        return 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`."""
+        return self._tables.get(key)
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order."""
+        return self._tables.scan(prefix, limit)
+
+    def write(self, rows: Sequence[StoredRow], position: int) -> None:
+        """Write rows and the staged transaction as one."""
+        if position != 0:
+            raise ValueError(f"an embedded store follows no changelog, got position {position}")
+        self._log.write_staged(rows)
+
+    def close(self) -> None:
+        """Leave the database to the journal."""
+
+
+class EmbeddedWorkerLog:
+    """The log of the workers of one app in this process; appends of one turn of the event loop are one write."""
+
+    def __init__(self, journal: Journal, clock: Clock, app: str, shards: int = 1) -> None:
+        self.bell = Bell()
+        self._journal = journal
+        self._clock = clock
+        self._topic = commands_topic(app)
+        self._group = f"worker-{app}"
+        self._shards = shards
+        self._positions: dict[int, int] = {}
+        self._fresh_from: dict[int, int] = {}
+        self._pending: list[NewRecord] = []
+        self._flushed: asyncio.Future[None] | None = None
+
+    async def open(self) -> None:
+        """Go to the committed position."""
+        for partition in range(self._journal.partitions):
+            self._positions[partition] = self._journal.committed(self._group, self._topic, partition)
+            self._fresh_from[partition] = self._journal.end(self._topic, partition)
+        self._journal.bells.add(self._topic, self.bell)
+
+    def is_fresh(self, record: LogRecord) -> bool:
+        """Tell whether a command was appended after this worker came up."""
+        return record.offset >= self._fresh_from[record.partition]
+
+    def unread(self) -> bool:
+        """Tell whether there are commands that were not read yet, or reports that are not written."""
+        return bool(self._pending) or any(
+            self._journal.end(self._topic, partition) > position for partition, position in self._positions.items()
+        )
+
+    async def poll(self, limit: int) -> list[LogRecord]:
+        """Return up to `limit` commands; wait for the first."""
+        while True:
+            found: list[LogRecord] = []
+            for partition, position in self._positions.items():
+                if records := self._journal.read(self._topic, partition, position, limit - len(found)):
+                    self._positions[partition] = records[-1].offset + 1
+                    found += records
+            if found:
+                return found
+            await self.bell.wait()
+
+    async def append(self, routing_key: str, value: bytes) -> None:
+        """Append a report to the inbox; return when it is durable."""
+        partition = shard_of(routing_key, self._shards)
+        self._pending.append(NewRecord(INBOX, partition, routing_key.encode(), value))
+        if self._flushed is None:
+            loop = asyncio.get_running_loop()
+            self._flushed = loop.create_future()
+            loop.call_soon(self._flush)
+        await asyncio.shield(self._flushed)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        flushed, self._flushed = self._flushed, None
+        if flushed is None:
+            return
+        try:
+            self._journal.write(JournalWrite(pending), self._clock.now_ms())
+        except Exception as error:
+            flushed.set_exception(error)
+        else:
+            flushed.set_result(None)
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Note that all commands before these offsets are dealt with, and drop them."""
+        self._journal.write(JournalWrite(offsets={self._group: offsets}), self._clock.now_ms())
+        for (topic, partition), offset in offsets.items():
+            self._journal.trim(topic, partition, offset)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self._journal.bells.remove(self.bell)

@@ -1,0 +1,122 @@
+"""The three doors through which the shard loop meets the world: Log, Store and Clock; and the worker's own."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+
+from stepstream.runtime.bell import Bell
+
+
+class LogRecord(NamedTuple):
+    """A record as read: `offset` is its place in the partition, `timestamp` the log's time (Unix ms)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int
+
+
+class NewRecord(NamedTuple):
+    """A record to append; a `partition` of -1 lets the log choose by the key."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+StoredRow = tuple[bytes, bytes | None]
+Offsets = dict[tuple[str, int], int]
+
+
+class LogError(Exception):
+    """The log's answer is bad or unknown: the shard drops its overlay, closes, and begins again at step 1."""
+
+
+class Fenced(LogError):
+    """Another owner of the shard has come up; this one must stop."""
+
+
+class Log(Protocol):
+    """A shard's transactional door to the log."""
+
+    async def open(self) -> None:
+        """Start the producer of the shard; this fences an older owner and ends its open transaction."""
+
+    def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
+        """Yield the committed rows from `position` to the end, in batches with the position after each."""
+
+    async def seek(self) -> None:
+        """Go to the committed offsets of the inputs."""
+
+    async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
+        """Write records and changelog rows; return when every one is acknowledged, else raise LogError."""
+
+    async def send_offsets(self, offsets: Offsets) -> None:
+        """Add the input positions, each the offset after the last record taken, to the transaction."""
+
+    async def commit(self) -> int:
+        """Commit; return the changelog position after it. LogError means that the outcome is unknown."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+
+class Store(Protocol):
+    """The tables of one shard on disk, rows and changelog position moving together."""
+
+    def open(self) -> int:
+        """Open the tables; return the changelog position that they reflect."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`."""
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+
+    def write(self, rows: Sequence[StoredRow], position: int) -> None:
+        """Write rows (None: delete) and position as one."""
+
+    def close(self) -> None:
+        """Close the tables."""
+
+
+class Clock(Protocol):
+    """What time it is, and waiting for it."""
+
+    def now_ms(self) -> int:
+        """Return the time in Unix milliseconds."""
+
+    async def wait(self, bell: Bell, until_ms: int | None) -> None:
+        """Return when `bell` rings or the time reaches `until_ms` (None: only the bell)."""
+
+
+class WorkerLog(Protocol):
+    """A worker's door to the log: commands in, reports out."""
+
+    async def open(self) -> None:
+        """Go to the committed position; commands already in the log are not `fresh` to this worker."""
+
+    def is_fresh(self, record: LogRecord) -> bool:
+        """Tell whether a command was appended after this worker came up, so that no other can have begun it."""
+
+    async def poll(self, limit: int) -> list[LogRecord]:
+        """Return up to `limit` commands; wait for the first."""
+
+    async def append(self, routing_key: str, value: bytes) -> None:
+        """Append a report to the inbox; return when it is durable."""
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Note that all commands before these offsets are dealt with."""
+
+    async def close(self) -> None:
+        """Let go of everything."""

@@ -1,0 +1,38 @@
+"""Positions of records that are finished out of order: what may be committed is what lies before the first open one."""
+
+from collections import deque
+
+from stepstream.runtime.ports import Offsets
+
+
+class Positions:
+    """Tracks, per partition, which records are begun and which have ended."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, int], deque[int]] = {}
+        self._ended: dict[tuple[str, int], set[int]] = {}
+        self._changed: set[tuple[str, int]] = set()
+
+    def begin(self, topic: str, partition: int, offset: int) -> None:
+        """Note a record as begun; offsets of a partition come in order."""
+        at = (topic, partition)
+        self._begun.setdefault(at, deque()).append(offset)
+        self._ended.setdefault(at, set())
+
+    def end(self, topic: str, partition: int, offset: int) -> None:
+        """Note a record as ended."""
+        at = (topic, partition)
+        self._ended[at].add(offset)
+        self._changed.add(at)
+
+    def advance(self) -> Offsets:
+        """Return the offsets that moved since the last call: the next one to read after a restart."""
+        moved: Offsets = {}
+        for at in self._changed:
+            begun, ended = self._begun[at], self._ended[at]
+            while begun and begun[0] in ended:
+                offset = begun.popleft()
+                ended.discard(offset)
+                moved[at] = offset + 1
+        self._changed.clear()
+        return moved

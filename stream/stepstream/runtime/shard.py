@@ -1,0 +1,197 @@
+"""The loop of one shard: the only place where the order of a commit is written down."""
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from stepstream.contract.codec import encode
+from stepstream.contract.errors import StepstreamError
+from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.inbox import decode_inbox
+from stepstream.contract.limits import DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
+from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS
+from stepstream.engine.changes import Changes, Delete, Put, Reply, Send, is_local
+from stepstream.engine.records import EventReceived, Input, Tick
+from stepstream.engine.rows import encode_row
+from stepstream.engine.transition import next_due, transition
+from stepstream.engine.view import Layer
+from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store
+from stepstream.runtime.tables import StoreView
+
+logger = logging.getLogger(__name__)
+_decode_function = msgspec.json.Decoder(FunctionRegistered).decode
+_OWN_HEADERS = ((ORIGIN_HEADER, ENGINE_ORIGIN),)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one pass of the loop does, before it is done."""
+
+    now: int
+    overlay: Layer
+    outputs: list[NewRecord] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    offsets: Offsets = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Who watches a shard; called once a committed batch."""
+
+    def recovered(self, shard: int, rows: int) -> None:
+        """The tables are up to date after reading so many rows of the changelog."""
+
+    def committed(self, shard: int, records: int, counts: Counter[str], seconds: float, commit_seconds: float) -> None:
+        """A batch of so many records was taken in `seconds`, of which the commit took `commit_seconds`."""
+
+
+class Shard:
+    """One shard served by one owner: fence, recover, then fold the log, batch by batch."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        clock: Clock,
+        *,
+        shard: int = 0,
+        shards: int = 1,
+        limits: Limits = DEFAULT_LIMITS,
+        answer: Callable[[str, str], None] | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._clock = clock
+        self._shard = shard
+        self._shards = shards
+        self._limits = limits
+        self._answer = answer
+        self._observer = observer
+        self._view = StoreView(store)
+        self.serving = False
+        self.due: int | None = None
+
+    async def serve(self) -> None:
+        """Serve until cancelled or until the log is in doubt; then the caller begins again with fresh ports.
+
+        1. Open the log: this fences an older owner and ends its open transaction.
+        2. Open the tables and read their changelog position.
+        3. Recover: write the changelog from that position to its end.
+        4. Seek the inputs to the committed offsets, and only then read.
+        """
+        try:
+            await self._log.open()
+            position = self._store.open()
+            rows_read = 0
+            async for rows, position in self._log.changelog(position):
+                self._store.write(rows, position)
+                rows_read += len(rows)
+            if self._observer:
+                self._observer.recovered(self._shard, rows_read)
+            await self._log.seek()
+            self.serving = True
+            while True:
+                await self._pass()
+        finally:
+            self.serving = False
+            self._store.close()
+            await self._log.close()
+
+    async def _pass(self) -> None:
+        self.due = next_due(self._view)
+        records = await self._log.poll(RECORDS_PER_BATCH_MAX, self.due)
+        begun = time.perf_counter()
+        batch = Batch(self._clock.now_ms(), Layer(self._view))
+        self._fold(batch, records)
+        committing = time.perf_counter()
+        await self._commit(batch)
+        if self._observer:
+            ended = time.perf_counter()
+            self._observer.committed(self._shard, len(records), batch.counts, ended - begun, ended - committing)
+
+    async def _commit(self, batch: Batch) -> None:
+        """Make a batch durable, then known.
+
+        1. Begin. 2. Send outputs and changelog rows and await every acknowledgement. 3. Send the offsets. 4. Commit.
+        5. Write rows and changelog position as one. 6. Only then answer those who wait.
+        """
+        rows = [(key.encode(), None if row is None else encode_row(row)) for key, row in batch.overlay.items()]
+        await self._log.begin()
+        await self._log.send(batch.outputs, rows)
+        await self._log.send_offsets(batch.offsets)
+        position = await self._log.commit()
+        self._store.write(rows, position)
+        if self._answer:
+            for reply in batch.replies:
+                self._answer(reply.to, reply.status)
+
+    def _fold(self, batch: Batch, records: list[LogRecord]) -> None:
+        queue: deque[tuple[Input, LogRecord | None]] = deque()
+        if self.due is not None and self.due <= batch.now:
+            queue.append((Tick(batch.now), None))
+        for record in records:
+            batch.offsets[record.topic, record.partition] = record.offset + 1
+            try:
+                queue.append((_decode(record, self._limits), record))
+            except (StepstreamError, msgspec.MsgspecError, ValueError) as error:
+                _put_aside(batch, record, str(error))
+        while queue:
+            value, origin = queue.popleft()
+            try:
+                changes = transition(
+                    batch.overlay, value, batch.now, shard=self._shard, shards=self._shards, limits=self._limits
+                )
+            except Exception as error:
+                if origin is None:
+                    raise
+                logger.exception("a record of %s could not be applied and is put aside", origin.topic)
+                _put_aside(batch, origin, f"{type(error).__name__}: {error}")
+                continue
+            for follower in self._take(batch, changes):
+                queue.append((follower, origin))
+
+    def _take(self, batch: Batch, changes: Changes) -> list[Input]:
+        """Put changes into the batch; return the records that stay in this shard."""
+        local: list[Input] = []
+        batch.counts.update(changes.counts)
+        for change in changes.changes:
+            match change:
+                case Put(key, row):
+                    batch.overlay.put(key, row)
+                case Delete(key):
+                    batch.overlay.put(key, None)
+                case Reply():
+                    batch.replies.append(change)
+                case Send(topic, key, record, partition):
+                    if is_local(change, self._shard):
+                        local.append(record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
+                    else:
+                        headers = _OWN_HEADERS if topic == EVENTS else ()
+                        batch.outputs.append(NewRecord(topic, partition, key.encode(), encode(record), headers))
+        return local
+
+
+def _decode(record: LogRecord, limits: Limits) -> Input:
+    if record.topic == EVENTS:
+        own = (ORIGIN_HEADER, ENGINE_ORIGIN) in record.headers
+        event = decode_event(record.value, limits, own=own)
+        position = f"{record.topic}-{record.partition}-{record.offset}"
+        return EventReceived(event, position, record.timestamp, own)
+    if record.topic == FUNCTIONS:
+        return _decode_function(record.value)
+    return decode_inbox(record.value)
+
+
+def _put_aside(batch: Batch, record: LogRecord, reason: str) -> None:
+    """Keep a record that cannot be applied, with its bytes and the reason."""
+    origin = f"{record.topic}-{record.partition}-{record.offset}"
+    headers = (*record.headers, ("stepstream-reason", reason.encode()), ("stepstream-from", origin.encode()))
+    batch.outputs.append(NewRecord(DEAD_LETTERS, -1, record.key, record.value, headers))
+    batch.counts["dead_letters"] += 1

@@ -1,0 +1,123 @@
+"""The app: a set of functions, and the way to send events and signals to them."""
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, overload
+
+from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import Trigger
+from stepstream.sdk.context import Context, ThreadedContext
+from stepstream.sdk.errors import DefinitionError
+from stepstream.sdk.event import Event, to_record
+from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, retry_policy
+
+T = TypeVar("T")
+AsyncHandler = Callable[[Context], Coroutine[Any, Any, T]]
+PlainHandler = Callable[[ThreadedContext], T]
+_FAILURE_SUFFIX = "-on-failure"
+
+
+class Sender(Protocol):
+    """What carries events and signals to the engine."""
+
+    async def send(self, events: Sequence[EventRecord]) -> list[str]:
+        """Send events, all or none; return their ids once they are durable."""
+
+    async def signal(self, name: str, data: Any) -> bool:
+        """Send a signal; return whether a run waited for it."""
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, handler: AsyncHandler[T], /) -> Function[T]: ...
+    @overload
+    def __call__(self, handler: PlainHandler[T], /) -> Function[T]: ...
+
+
+class App:
+    """A named set of durable functions; a worker serves one app."""
+
+    def __init__(self, name: str) -> None:
+        if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise DefinitionError(f"App({name!r}): letters, digits, '-', '_' and '.' are wanted")
+        self.name = name
+        self._functions: dict[str, Function[Any]] = {}
+        self._sender: Sender | None = None
+
+    def __iter__(self) -> Iterator[Function[Any]]:
+        return iter(self._functions.values())
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def get(self, function_id: str) -> Function[Any] | None:
+        """Return a function by its id."""
+        return self._functions.get(function_id)
+
+    def function(
+        self,
+        *triggers: Trigger,
+        id: str = "",
+        retries: int = RETRIES_DEFAULT,
+        backoff: Backoff | None = None,
+        on_failure: Callable[[Context], Any] | None = None,
+    ) -> _Decorator:
+        """Make a durable function that starts by any of `triggers`; without one it can only be invoked.
+
+        `id` is the name with dashes when it is not given. `retries` (0 to 20) and `backoff` hold for each step and for
+        the code between steps. `on_failure` is called with the event `stream/function.failed`, whose data has the
+        original `event` and the `error`, as a run of its own.
+        """
+
+        def decorate(handler: Any) -> Any:
+            if not callable(handler):
+                raise DefinitionError("write @app.function(…) above a function, with brackets")
+            function_id = id or getattr(handler, "__name__", "").replace("_", "-")
+            policy = retry_policy(retries, backoff)
+            handler_of_failure = None
+            if on_failure is not None:
+                handler_of_failure = Function(
+                    self.name, on_failure, (), id=function_id + _FAILURE_SUFFIX, policy=policy
+                )
+            function: Function[Any] = Function(
+                self.name, handler, triggers, id=function_id, policy=policy, on_failure=handler_of_failure
+            )
+            for each in (function, handler_of_failure):
+                if each is not None:
+                    self._add(each)
+            return function
+
+        if len(triggers) == 1 and inspect.isfunction(triggers[0]):
+            raise DefinitionError("write @app.function() with brackets")
+        return decorate
+
+    def _add(self, function: Function[Any]) -> None:
+        known = self._functions.get(function.id)
+        if known is not None:
+            raise DefinitionError(
+                f"function id {function.id!r} stands twice in app {self.name!r}: give one of them another by id="
+            )
+        self._functions[function.id] = function
+
+    def connect(self, sender: Sender | None) -> None:
+        """Have events and signals go by `sender`; a runtime calls this."""
+        self._sender = sender
+
+    async def send(self, *events: Event) -> list[str]:
+        """Send events from outside of functions, all or none; return their ids.
+
+        In a function use ctx.step.send_event, which sends once however often the code runs.
+        """
+        return await self._connected().send([to_record(event) for event in events])
+
+    async def signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal; return whether a run waited for it."""
+        return await self._connected().signal(name, data)
+
+    def _connected(self) -> Sender:
+        if self._sender is None:
+            raise DefinitionError(
+                f"app {self.name!r} is connected to no engine: run it by `stepstream dev`, or use "
+                "app.connect(HttpSender(url)) to reach one over HTTP"
+            )
+        return self._sender

@@ -1,0 +1,96 @@
+"""The errors that functions raise and catch; each says what to do about it."""
+
+from datetime import UTC, datetime
+
+from stepstream.contract.durations import Duration, duration_ms, moment_ms
+from stepstream.contract.errors import StepstreamError
+from stepstream.contract.limits import (
+    ERROR_MESSAGE_CHARACTERS_MAX,
+    ERROR_STACK_CHARACTERS_MAX,
+    RETRY_AFTER_MS_MAX,
+    RETRY_AFTER_MS_MIN,
+)
+from stepstream.contract.outcomes import ErrorInfo
+
+
+class StepError(StepstreamError):
+    """A step has no attempts left; the function may catch this and go on.
+
+    `name`, `message` and `stack` are those of the last error, `code` is set for errors that the engine found itself:
+    `output-too-large`, `not-json`, `invoke-timeout`, `function-not-found`, `invoked-run-failed`, `run-cancelled`,
+    `signal-conflict`, `signal-replaced`, `invalid-expression`.
+    """
+
+    def __init__(self, step_id: str, error: ErrorInfo) -> None:
+        super().__init__(f"step {step_id!r}: {error.name}: {error.message}")
+        self.step_id = step_id
+        self.name = error.name
+        self.message = error.message
+        self.stack = error.stack
+        self.code = error.code or "step-error"
+        self.info = error
+
+
+class NonRetriableError(StepstreamError):
+    """Raise it in a step or a function to end its attempts at once."""
+
+    code = "non-retriable"
+
+
+class RetryAfterError(StepstreamError):
+    """Raise it to say when the next attempt is made: a datetime, a timedelta or text as "30s" (1 s to 24 h)."""
+
+    code = "retry-after"
+
+    def __init__(self, message: str, after: datetime | Duration) -> None:
+        super().__init__(message)
+        self.after = after
+
+    def delay_ms(self) -> int:
+        """Return how long to wait from now, in milliseconds, within the bounds."""
+        if isinstance(self.after, datetime):
+            delay = moment_ms(self.after) - moment_ms(datetime.now(UTC))
+        else:
+            delay = duration_ms(self.after)
+        return min(max(delay, RETRY_AFTER_MS_MIN), RETRY_AFTER_MS_MAX)
+
+
+class DefinitionError(StepstreamError, ValueError):
+    """A function or a trigger is defined wrongly."""
+
+    code = "definition"
+
+
+class StepUsageError(NonRetriableError):
+    """A step is used in a way that cannot work: inside another step, without `await`, twice under one identity."""
+
+    code = "step-usage"
+
+
+class StepLimitError(NonRetriableError):
+    """The run has as many steps as it may have; it fails, also when this error is caught."""
+
+    code = "step-limit"
+
+
+class RunInterrupted(BaseException):
+    """Suspends a plain `def` function; not an Exception, so that user code does not swallow it."""
+
+
+def error_info(error: BaseException, stack: str = "") -> ErrorInfo:
+    """Return an exception as it travels, cut to the limits."""
+    if isinstance(error, StepError):
+        return error.info
+    code = error.code if isinstance(error, StepstreamError) else ""
+    message = str(error)[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
+    cut = stack[-ERROR_STACK_CHARACTERS_MAX:].encode(errors="replace").decode()
+    return ErrorInfo(type(error).__name__, message, cut, code)
+
+
+def is_final(error: BaseException) -> bool:
+    """Tell whether another attempt is pointless; a group is final when every error in it is."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_final(part) for part in error.exceptions)
+    return isinstance(error, StepError | NonRetriableError)
+
+

@@ -1,0 +1,116 @@
+"""Running users' code: the function itself and the bodies of its steps, and judging how they end."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepstream.contract.errors import NotJson
+from stepstream.contract.events import EventRecord
+from stepstream.contract.limits import Limits
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
+from stepstream.sdk.context import make_context, make_threaded_context
+from stepstream.sdk.errors import RetryAfterError, StepUsageError, error_info, is_final
+from stepstream.sdk.event import from_record
+from stepstream.sdk.function import Function, RetryPolicy
+from stepstream.sdk.replay import Call, Replay, current_body, stack_of
+from stepstream.sdk.step import Step, StepCall
+from stepstream.sdk.values import dump_value
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How an attempt of a body ended; with `retry_ms` another one follows."""
+
+    outcome: Outcome
+    retry_ms: int | None = None
+
+
+Stub = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class Bodies:
+    """Runs the bodies of steps; `stubs` by (function id, step id) take the place of the user's callables."""
+
+    stubs: Mapping[tuple[str, str], Stub] = field(default_factory=dict)
+    before: Callable[[str, Call], None] | None = None
+
+    async def run(self, function: str, call: Call, limits: Limits) -> StepResult:
+        """Run one attempt of a body and judge its end."""
+        if self.before is not None:
+            self.before(function, call)
+        body = self.stubs.get((function, call.id)) or call.body
+        token = current_body.set(call.id)
+        try:
+            timeout_s = call.policy.timeout_ms / 1_000 or None
+            async with asyncio.timeout(timeout_s):
+                value = await _call(body) if body else None
+            raw = dump_value(value, call.adapter, f"result of step {call.id!r}")
+        except NotJson as error:
+            return StepResult(Failure(error_info(error)))
+        except Exception as error:
+            return _judge(error, call)
+        finally:
+            current_body.reset(token)
+        if len(bytes(raw)) > limits.step_output_bytes_max:
+            message = f"the result has {len(bytes(raw)):,} bytes, at most {limits.step_output_bytes_max:,} are kept"
+            return StepResult(Failure(ErrorInfo("OutputTooLarge", message, "", "output-too-large")))
+        return StepResult(Value(raw))
+
+
+async def _call(body: Callable[[], Any]) -> Any:
+    target = getattr(body, "func", body)
+    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):
+        return await body()
+    value = await asyncio.to_thread(body)
+    if isinstance(value, StepCall):
+        value.close()
+        raise StepUsageError("the body returned a step; a step cannot contain another: call them one after the other")
+    return await value if inspect.isawaitable(value) else value
+
+
+def _judge(error: Exception, call: Call) -> StepResult:
+    info = error_info(error, stack_of(error))
+    retry_ms = failure_delay(error, call.attempt, call.policy)
+    return StepResult(Failure(info), retry_ms if retry_ms >= 0 else None)
+
+
+def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None) -> int:
+    """Return the milliseconds until the next attempt after the failure of `attempt`, or -1 when there is none."""
+    policy = policy or RetryPolicy()
+    if is_final(error) or attempt >= policy.retries:
+        return -1
+    return error.delay_ms() if isinstance(error, RetryAfterError) else policy.delay_ms(attempt)
+
+
+def start_code(
+    replay: Replay,
+    function: Function[Any] | None,
+    name: str,
+    events: Sequence[EventRecord],
+    attempt: int,
+    limits: Limits,
+) -> None:
+    """Start the code of a function; one that the worker does not have fails its run, to be tried again."""
+    if function is None:
+        replay.start(_missing(name), _missing)
+        return
+    handler = function.handler
+    step = Step(replay, function.policy, limits.wait_ms_max)
+    given = [from_record(event) for event in events]
+    if function.is_async:
+        context = make_context(replay, step, function.id, given, attempt)
+        replay.start(lambda: handler(context), handler)
+    else:
+        threaded = make_threaded_context(replay, step, function.id, given, attempt)
+        replay.start(lambda: asyncio.to_thread(handler, threaded), handler)
+
+
+def _missing(name: str) -> Callable[[], Any]:
+    async def fail() -> None:
+        raise LookupError(f"this worker has no function {name!r}; deploy its code, or wait for the roll-out to end")
+
+    return fail
+

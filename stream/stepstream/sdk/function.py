@@ -1,0 +1,158 @@
+"""Functions and their triggers, as users define them and as the engine is told."""
+
+import hashlib
+import inspect
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from stepstream.contract.durations import Duration, duration_ms
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import check_event_name
+from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
+from stepstream.contract.limits import FUNCTION_ID_CHARACTERS_MAX, RETRIES_MAX, TRIGGERS_PER_FUNCTION_MAX
+from stepstream.expressions.predicates import ExpressionError, check
+from stepstream.sdk.errors import DefinitionError
+
+T_co = TypeVar("T_co", covariant=True)
+Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
+
+RETRIES_DEFAULT = 4
+_BACKOFF_S = (15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600, 7_200)
+_JITTER_MS_MAX = 30_000
+
+
+def on(event: str, *, if_: str = "") -> EventTrigger:
+    """Start a function on events named `event` for which the CEL expression `if_` on `event` holds."""
+    try:
+        check_event_name(event, own=True)
+        if if_:
+            check(if_, frozenset({"event"}))
+    except (InvalidInput, ExpressionError) as error:
+        raise DefinitionError(f"on({event!r}): {error}") from None
+    return EventTrigger(event, if_)
+
+
+def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
+    """Start a function by the clock: 5 cron fields, in an IANA time zone."""
+    try:
+        zone = ZoneInfo(tz)
+    except (KeyError, ValueError, OSError):
+        raise DefinitionError(f"cron(…, tz={tz!r}): there is no such time zone; use a name as Europe/Berlin") from None
+    try:
+        if len(expression.split()) != 5:
+            raise DefinitionError(f"cron({expression!r}): 5 fields are wanted: minute hour day month weekday")
+        next(CronSim(expression, datetime(2000, 1, 1, tzinfo=zone)))
+    except (CronSimError, StopIteration) as error:
+        raise DefinitionError(f"cron({expression!r}): {error or 'it never fires'}") from None
+    return CronTrigger(expression, tz)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a step or the code between steps is tried again (`retries`), and after how long."""
+
+    retries: int = RETRIES_DEFAULT
+    backoff: Backoff | None = None
+    timeout_ms: int = 0
+
+    def delay_ms(self, attempt: int) -> int:
+        """Return how long to wait after the failure of `attempt` (from 0), in milliseconds."""
+        match self.backoff:
+            case None:
+                base = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)] * 1_000
+                return base + random.randint(0, _JITTER_MS_MAX)  # noqa: S311 - jitter is no secret
+            case str():
+                return duration_ms(self.backoff)
+            case Sequence():
+                return duration_ms(self.backoff[min(attempt, len(self.backoff) - 1)])
+            case _ if callable(self.backoff):
+                return duration_ms(self.backoff(attempt))
+            case _:
+                return duration_ms(self.backoff)
+
+
+def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None = None) -> RetryPolicy:
+    """Return a policy; raise DefinitionError for numbers out of bounds."""
+    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= RETRIES_MAX:
+        raise DefinitionError(f"retries={retries!r}: a whole number from 0 to {RETRIES_MAX} is wanted")
+    if isinstance(backoff, Sequence) and not backoff:
+        raise DefinitionError("backoff=: at least one duration is wanted")
+    policy = RetryPolicy(retries, backoff, duration_ms(timeout) if timeout is not None else 0)
+    if not callable(backoff):
+        for attempt in range(len(backoff) if isinstance(backoff, Sequence) and not isinstance(backoff, str) else 1):
+            policy.delay_ms(attempt)
+    return policy
+
+
+class Function(Generic[T_co]):
+    """A durable function: the user's callable, its id, triggers and retries. Made by `@app.function`."""
+
+    def __init__(
+        self,
+        app: str,
+        handler: Callable[..., Any],
+        triggers: Sequence[Trigger],
+        *,
+        id: str,
+        policy: RetryPolicy,
+        on_failure: "Function[Any] | None" = None,
+    ) -> None:
+        self.app = app
+        self.handler = handler
+        self.triggers = tuple(triggers)
+        self.id = id
+        self.policy = policy
+        self.on_failure = on_failure
+        self.is_async = inspect.iscoroutinefunction(handler)
+        self.__doc__ = handler.__doc__
+        self.__name__ = getattr(handler, "__name__", id)
+        _check(self)
+
+    def __repr__(self) -> str:
+        return f"<Function {self.id!r} of app {self.app!r}>"
+
+    def registration(self) -> FunctionRegistered:
+        """Return what the engine must know."""
+        return FunctionRegistered(
+            self.id,
+            self.app,
+            self.triggers,
+            on_failure=self.on_failure.id if self.on_failure else "",
+            version=code_version(self.handler),
+        )
+
+
+def _check(function: Function[Any]) -> None:
+    if not 0 < len(function.id) <= FUNCTION_ID_CHARACTERS_MAX or not function.id.isprintable():
+        raise DefinitionError(f"function id {function.id!r}: 1 to {FUNCTION_ID_CHARACTERS_MAX} characters are wanted")
+    if len(function.triggers) > TRIGGERS_PER_FUNCTION_MAX:
+        raise DefinitionError(f"function {function.id!r}: at most {TRIGGERS_PER_FUNCTION_MAX} triggers are allowed")
+    if not all(isinstance(trigger, EventTrigger | CronTrigger) for trigger in function.triggers):
+        raise DefinitionError(f'function {function.id!r}: triggers are made by on("event") or cron("* * * * *")')
+    if inspect.isgeneratorfunction(function.handler) or inspect.isasyncgenfunction(function.handler):
+        raise DefinitionError(f"function {function.id!r}: a generator cannot be a durable function; return a value")
+
+
+def code_version(handler: Callable[..., Any]) -> str:
+    """Return a digest of the code of `handler` and the constants in it."""
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    if code is None:
+        return ""
+    digest = hashlib.sha256()
+    pending = [code]
+    while pending:
+        at = pending.pop()
+        digest.update(at.co_code + repr((at.co_names, at.co_varnames)).encode())
+        for constant in at.co_consts:
+            if inspect.iscode(constant):
+                pending.append(constant)
+            else:
+                stable = sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
+                digest.update(str(stable).encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,81 @@
+"""Telling whether a task can do nothing until a step gives its result."""
+
+import asyncio
+from asyncio import locks, queues, taskgroups, tasks, timeouts
+from collections.abc import Set
+from types import CodeType
+from typing import Any
+
+
+class StepFuture(asyncio.Future[Any]):
+    """What a step's caller waits for."""
+
+
+def _codes(*functions: Any) -> set[CodeType]:
+    return {function.__code__ for function in functions if function is not None}
+
+
+# These wait for other tasks of this process, not for the world outside.
+_COORDINATION = _codes(
+    getattr(tasks, "_wait", None),
+    taskgroups.TaskGroup.__aexit__,
+    getattr(taskgroups.TaskGroup, "_aexit", None),
+    locks.Lock.acquire,
+    locks.Event.wait,
+    locks.Condition.wait,
+    locks.Semaphore.acquire,
+    locks.Barrier.wait,
+    getattr(locks.Barrier, "_wait", None),
+    getattr(locks.Barrier, "_block", None),
+    queues.Queue.get,
+    queues.Queue.put,
+    queues.Queue.join,
+    timeouts.Timeout.__aexit__,
+)
+
+
+def is_blocked(task: asyncio.Task[Any], siblings: Set[asyncio.Task[Any]], *, bare: bool) -> bool:
+    """Tell whether `task` cannot go on by itself.
+
+    With `bare` any future that is not done blocks. Without, only those count that a step or a sibling resolves: an
+    await on a socket, a timer or a thread is work in progress.
+    """
+    if task.done():
+        return True
+    waiter = getattr(task, "_fut_waiter", None)
+    if waiter is None or waiter.done():
+        return False
+    return bare or _is_inner(waiter, siblings) or _innermost(task) in _COORDINATION
+
+
+def _is_inner(waiter: Any, siblings: Set[asyncio.Task[Any]]) -> bool:
+    if isinstance(waiter, StepFuture) or waiter in siblings:
+        return True
+    children = getattr(waiter, "_children", None)
+    return children is not None and all(child.done() or _is_inner(child, siblings) for child in children)
+
+
+def _innermost(task: asyncio.Task[Any]) -> CodeType | None:
+    code: Any = task.get_coro()
+    while (inner := getattr(code, "cr_await", None)) is not None and hasattr(inner, "cr_code"):
+        code = inner
+    return getattr(code, "cr_code", None)
+
+
+def shared_waiter(waiting: StepFuture, siblings: Set[asyncio.Task[Any]]) -> object | None:
+    """Return what waits for a set of tasks of which the one behind `waiting` is a member, or None.
+
+    That is the gather or the TaskGroup, when the step is the whole of the task and nobody else waits for the task: its
+    result alone lets no code go on.
+    """
+    for task in siblings:
+        if getattr(task, "_fut_waiter", None) is waiting and getattr(task.get_coro(), "is_step", False):
+            callbacks = [callback for callback, _ in getattr(task, "_callbacks", None) or ()]
+            shared = [callback for callback in callbacks if _is_shared(callback)]
+            return getattr(shared[0], "__self__", shared[0]) if len(shared) == 1 and len(callbacks) == 2 else None
+    return None
+
+
+def _is_shared(callback: Any) -> bool:
+    name = getattr(callback, "__qualname__", "")
+    return name in ("gather.<locals>._done_callback", "TaskGroup._on_task_done")

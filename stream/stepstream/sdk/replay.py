@@ -1,0 +1,423 @@
+"""Replay: a run's code between its kept results and its next operations; no I/O of its own.
+
+The code runs as a task of the event loop, so that gather, TaskGroup and bare awaits work as they are. A step without
+a result suspends. When all tasks of the run are suspended, the turn is settled: the next kept result is given to the
+code, or else the new operations are handed to the runner. Results are given one at a time, in the order in which the
+steps completed, so that races go the same way each time.
+"""
+
+import asyncio
+import contextvars
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stepstream.contract.codec import Raw
+from stepstream.contract.commands import Memo, Open
+from stepstream.contract.ids import StepHash, step_hash
+from stepstream.contract.inbox import StepPlan
+from stepstream.contract.limits import STEP_ID_CHARACTERS_MAX, Limits
+from stepstream.contract.outcomes import Outcome
+from stepstream.sdk.errors import RunInterrupted, StepLimitError, StepUsageError
+from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.quiet import StepFuture, is_blocked, shared_waiter
+from stepstream.sdk.values import dump_value, return_adapter
+
+current_replay: contextvars.ContextVar["Replay | None"] = contextvars.ContextVar("stepstream_replay", default=None)
+current_body: contextvars.ContextVar[str] = contextvars.ContextVar("stepstream_body", default="")
+
+_QUIET_PASSES = 2
+_LOOK_AGAIN_S = 0.05
+BEGIN = object()
+RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = "run", "sleep", "wait", "signal", "send", "invoke"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A step that the code has asked for and that has no result yet."""
+
+    step: StepHash
+    id: str
+    kind: str
+    body: Callable[[], Any] | None = None
+    adapter: Any = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    plan: Callable[["Call"], StepPlan] | None = None
+    attempt: int = 0
+    group: str = ""
+    planned: bool = False
+    waiting: StepFuture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How the code ended: `error` None and its output, or the error."""
+
+    output: Raw | None = None
+    error: BaseException | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Runner(Protocol):
+    """Who does what the code asks for."""
+
+    async def execute(self, replay: "Replay", call: Call) -> Outcome | None:
+        """Run a step's body and have its result kept; None when another attempt comes later."""
+
+    def plan(self, replay: "Replay", plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+        """Ask the engine for steps."""
+
+    def suspended(self, replay: "Replay") -> None:
+        """The code can do nothing more until something comes from the engine."""
+
+    def finished(self, replay: "Replay", end: Finished) -> None:
+        """The code has ended."""
+
+
+class Replay:
+    """One run of a function in a worker: discovers steps, resolves them in order, and knows when all is still."""
+
+    def __init__(
+        self,
+        run_id: str,
+        epoch: int,
+        runner: Runner,
+        limits: Limits,
+        memos: Sequence[Memo] = (),
+        opened: Sequence[Open] = (),
+        *,
+        now_ms: Callable[[], int],
+        threaded: bool = False,
+    ) -> None:
+        self.run_id = run_id
+        self.epoch = epoch
+        self.seen = 0
+        self.over = False
+        self.now_ms = now_ms
+        self._runner = runner
+        self._limits = limits
+        self._threaded = threaded
+        self._loop = asyncio.get_running_loop()
+        self._memos = {memo.step: memo for memo in memos}
+        self._order = deque(memos)
+        self._opened = {step.step: step for step in opened}
+        self._known = set(self._memos) | set(self._opened)
+        self._calls: dict[str, Call] = {}
+        self._fresh: list[Call] = []
+        self._held: list[Call] = []
+        self._cancelled: list[str] = []
+        self._uses: dict[str, int] = {}
+        self._ids: dict[str, tuple[str, int]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._main: asyncio.Task[Any] | None = None
+        self._bodies = 0
+        self._groups = 0
+        self._unstarted: dict[int, str] = {}
+        self._warnings: list[str] = []
+        self._too_many: StepLimitError | None = None
+        self._looking = False
+        self._quiet_passes = 0
+
+    # The code's side.
+
+    def start(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
+        """Run the code; its end is told to the runner."""
+        context = contextvars.copy_context()
+        context.run(current_replay.set, self)
+        context.run(current_body.set, "")
+        self._main = self._loop.create_task(self._guard(code, handler), context=context)
+        if self._main not in self._tasks:
+            raise RuntimeError("the event loop must make tasks by stepstream's task_factory")
+
+    async def _guard(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
+        try:
+            value = await code()
+            if self._unstarted:
+                names = ", ".join(repr(name) for name in self._unstarted.values())
+                raise StepUsageError(f"step {names} was called but never awaited; write `await` before it")
+            if self._too_many:
+                raise self._too_many
+            end = Finished(dump_value(value, return_adapter(handler), "output of the function"))
+        except BaseException as error:
+            if self.over or isinstance(error, RunInterrupted | KeyboardInterrupt | SystemExit):
+                raise
+            end = Finished(error=self._too_many or error)
+        self.over = True
+        for memo in self._order:
+            if memo.step not in self._calls:
+                self._warn(f"step {memo.id!r} has a result that the code does not ask for any more")
+        self._runner.finished(self, Finished(end.output, end.error, tuple(self._warnings)))
+        self._cancel_tasks(asyncio.current_task())
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """Count a task as part of the run's code."""
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task is self._main and not task.cancelled():
+            task.exception()
+        self.touch()
+
+    @property
+    def replaying(self) -> bool:
+        """Tell whether kept results are still to be given to the code."""
+        return bool(self._order)
+
+    def created(self, token: int, step_id: str) -> None:
+        """Note a step that was called and waits to be awaited."""
+        self._unstarted[token] = step_id
+
+    def discover(self, token: int, call_of: Callable[[StepHash], Call], step_id: str, group: str) -> Call:
+        """Give a step its identity; raise StepUsageError or StepLimitError when it cannot be."""
+        self._unstarted.pop(token, None)
+        if outer := current_body.get():
+            raise StepUsageError(
+                f"step {step_id!r} is inside the body of step {outer!r}; a step cannot contain another: "
+                "return from the first, then call the second"
+            )
+        if self.over:
+            raise StepUsageError(f"step {step_id!r} comes after the end of its run; await all steps in the function")
+        if not isinstance(step_id, str) or not 0 < len(step_id) <= STEP_ID_CHARACTERS_MAX:
+            raise StepUsageError(f"step id {step_id!r}: text of 1 to {STEP_ID_CHARACTERS_MAX} characters is wanted")
+        use = self._uses.get(step_id, 0)
+        self._uses[step_id] = use + 1
+        step = step_hash(step_id, use)
+        other = self._ids.setdefault(step, (step_id, use))
+        if other != (step_id, use):
+            raise StepUsageError(
+                f"step id {step_id!r} has the identity of use {other[1] + 1} of step {other[0]!r}; rename one of them"
+            )
+        if len(self._ids) > self._limits.steps_per_run_max:
+            self._too_many = StepLimitError(
+                f"step {step_id!r} is one more than the {self._limits.steps_per_run_max:,} steps that a run may have; "
+                "split the work over several runs by step.invoke or step.send_event"
+            )
+            raise self._too_many
+        call = call_of(step)
+        call.group = group
+        self._calls[step] = call
+        return call
+
+    async def result(self, call: Call) -> Outcome:
+        """Return the result of a step: a kept one in its turn, or a new one."""
+        try:
+            return await self._result(call)
+        finally:
+            if self._calls.pop(call.step, None) and not self.over:
+                self._abandon(call)
+
+    async def _result(self, call: Call) -> Outcome:
+        alone = self._threaded or len(self._tasks) == 1
+        if alone and self._order and self._order[0].step == call.step:
+            memo = self._order.popleft()
+            return self._resolved(call, memo)
+        opened = self._opened.get(call.step)
+        begin_now = alone and call.kind == RUN and not self._order and not call.group and not opened
+        if not begin_now:
+            self._fresh.append(call)
+        while True:
+            given = None if begin_now else await self._wait(call, alone)
+            if isinstance(given, Memo):
+                return self._resolved(call, given)
+            begin_now = False
+            self._bodies += 1
+            try:
+                outcome = await self._runner.execute(self, call)
+            finally:
+                self._bodies -= 1
+                if not alone:
+                    self.touch()
+            if outcome is not None:
+                self._calls.pop(call.step, None)
+                return outcome
+            self._await_attempt(call)
+
+    def _await_attempt(self, call: Call) -> None:
+        """Note that the step is tried again later, unless the word that it is due came first."""
+        call.planned = True
+        opened = self._opened.get(call.step)
+        if opened is None or opened.attempt <= call.attempt:
+            self._opened[call.step] = Open(call.step, call.attempt + 1)
+
+    async def _wait(self, call: Call, alone: bool) -> Any:
+        call.waiting = StepFuture(loop=self._loop)
+        if alone:
+            self._quiet_passes = _QUIET_PASSES
+        self.touch(fresh=not alone)
+        try:
+            return await call.waiting
+        finally:
+            call.waiting = None
+
+    def _resolved(self, call: Call, memo: Memo) -> Outcome:
+        self._calls.pop(call.step, None)
+        self._opened.pop(call.step, None)
+        self.seen = max(self.seen, memo.seen)
+        return memo.outcome
+
+    def _abandon(self, call: Call) -> None:
+        """The code wants a step no more: it lost a race, or its task was cancelled."""
+        if call in self._fresh:
+            self._fresh.remove(call)
+        if call in self._held:
+            self._held.remove(call)
+        if call.planned or call.step in self._opened:
+            self._cancelled.append(call.step)
+        self.touch()
+
+    # The engine's side.
+
+    def resume(self, memos: Sequence[Memo], retries: Sequence[Open], acknowledged: bool) -> None:
+        """Take in what is new: results, attempts that are due, the word that the waits stand."""
+        for memo in memos:
+            if memo.step not in self._memos:
+                self._memos[memo.step] = memo
+                self._order.append(memo)
+        for retry in retries:
+            self._opened[retry.step] = retry
+        if acknowledged:
+            self._begin(self._held)
+            self._held = []
+        self.touch()
+
+    def abort(self) -> None:
+        """Stop the code where it is; nothing more is told to the runner."""
+        self.over = True
+        if self._threaded:
+            self._interrupt()
+        self._cancel_tasks(None)
+
+    def _cancel_tasks(self, but: "asyncio.Task[Any] | None") -> None:
+        for task in self._tasks - {but}:
+            task.cancel()
+
+    def _interrupt(self) -> None:
+        for call in list(self._calls.values()):
+            if call.waiting and not call.waiting.done():
+                call.waiting.set_exception(RunInterrupted())
+
+    # Settling.
+
+    def touch(self, *, fresh: bool = True) -> None:
+        """Look again soon whether all is still."""
+        if fresh:
+            self._quiet_passes = 0
+        if not self._looking and not self.over:
+            self._looking = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        if self.over:
+            return
+        if not self._all_blocked(bare=True):
+            self.touch()
+        elif self._quiet_passes < _QUIET_PASSES:
+            self._quiet_passes += 1
+            self.touch(fresh=False)
+        elif not self._give_next() and not self._operate():
+            self._rest()
+
+    def _all_blocked(self, *, bare: bool) -> bool:
+        return self._threaded or all(is_blocked(task, self._tasks, bare=bare) for task in self._tasks)
+
+    def _give_next(self) -> bool:
+        """Give the code the next kept result that it waits for."""
+        for memo in self._order:
+            call = self._calls.get(memo.step)
+            if call and call.waiting and not call.waiting.done():
+                self._order.remove(memo)
+                if call in self._fresh:
+                    self._fresh.remove(call)
+                call.waiting.set_result(memo)
+                self.touch()
+                return True
+        return False
+
+    def _operate(self) -> bool:
+        """Hand new operations to the runner: waits stand before any body begins."""
+        begin = [call for call in self._calls.values() if self._is_due(call)]
+        fresh, self._fresh = self._fresh, []
+        new = [call for call in fresh if call.step not in self._opened]
+        if self._order and new:
+            self._warn(f"step {new[0].id!r} is new before steps that have results: the code has changed")
+        self._name_groups(new)
+        plans = [call for call in new if call.plan and not call.planned]
+        begin += [call for call in new if call.kind == RUN and call not in begin]
+        acknowledge = bool(begin) and any(call.kind in (WAIT, SIGNAL) for call in plans)
+        if plans or self._cancelled:
+            for call in plans:
+                call.planned = True
+            cancelled, self._cancelled = self._cancelled, []
+            self._runner.plan(self, [call.plan(call) for call in plans if call.plan], cancelled, acknowledge)
+        if acknowledge:
+            self._held = begin
+        else:
+            self._begin(begin)
+        return bool(begin) and not acknowledge
+
+    def _is_due(self, call: Call) -> bool:
+        opened = self._opened.get(call.step)
+        return bool(opened and opened.ready and call.kind == RUN and call.waiting and call not in self._held)
+
+    def _begin(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            opened = self._opened.pop(call.step, None)
+            call.attempt = opened.attempt if opened else call.attempt
+            if call.waiting and not call.waiting.done():
+                call.waiting.set_result(BEGIN)
+                self.touch()
+
+    def _name_groups(self, calls: Sequence[Call]) -> None:
+        """Put the steps that one gather or TaskGroup waits for together into a group, unless they have one."""
+        names: dict[int, str] = {}
+        for call in calls:
+            waiter = shared_waiter(call.waiting, self._tasks) if not call.group and call.waiting else None
+            if waiter is not None:
+                if id(waiter) not in names:
+                    names[id(waiter)] = self.new_group()
+                call.group = names[id(waiter)]
+
+    def new_group(self) -> str:
+        """Return a name for a set of steps that is waited for as a whole."""
+        self._groups += 1
+        return f"{self.epoch}.{self._groups}"
+
+    def _rest(self) -> None:
+        if self._bodies:
+            return
+        if self._threaded:
+            if self._calls and all(call.waiting for call in self._calls.values()):
+                self.over = True
+                self._runner.suspended(self)
+                self._interrupt()
+        elif self._all_blocked(bare=False):
+            self._runner.suspended(self)
+        else:
+            self._loop.call_later(_LOOK_AGAIN_S, self.touch)
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+
+def stack_of(error: BaseException) -> str:
+    """Return the traceback of an error as text."""
+    return "".join(traceback.format_exception(error))
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop, code: Any, context: contextvars.Context | None = None, **options: Any
+) -> asyncio.Task[Any]:
+    """Make tasks as asyncio does, and count those that a run's code makes as part of the run."""
+    task: asyncio.Task[Any] = asyncio.Task(code, loop=loop, context=context, **options)
+    replay = context.get(current_replay) if context is not None else current_replay.get()
+    if replay is not None and not replay.over:
+        body = context.get(current_body) if context is not None else current_body.get()
+        if not body:
+            replay.adopt(task)
+    return task

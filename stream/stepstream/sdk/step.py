@@ -1,0 +1,273 @@
+"""The steps as functions call them."""
+
+import functools
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from datetime import timedelta
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+from stepstream.contract.codec import EMPTY_OBJECT
+from stepstream.contract.durations import Duration, Moment, duration_ms, moment_ms
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import check_event_name, decode_stored_event
+from stepstream.contract.ids import StepHash
+from stepstream.contract.inbox import InvokePlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
+from stepstream.contract.limits import EVENTS_PER_STEP_MAX, INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX
+from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
+from stepstream.expressions.predicates import ExpressionError, check, check_path
+from stepstream.sdk.errors import StepError, StepUsageError
+from stepstream.sdk.event import Event, from_record, to_record
+from stepstream.sdk.function import Backoff, Function, RetryPolicy, retry_policy
+from stepstream.sdk.replay import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call, Replay
+from stepstream.sdk.values import dump_value, load_value, return_adapter
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class StepCall(Coroutine[Any, Any, T], Generic[T]):
+    """A step that was called: await it, or hand it to gather, a TaskGroup or ctx.group."""
+
+    is_step = True
+
+    def __init__(
+        self,
+        replay: Replay,
+        step_id: str,
+        call_of: Callable[[StepHash], Call],
+        value_of: Callable[[Call, Outcome], T],
+        group: str = "",
+    ) -> None:
+        self._replay = replay
+        self._step_id = step_id
+        self._call_of = call_of
+        self._value_of = value_of
+        self.group = group
+        self._code: Coroutine[Any, Any, T] | None = None
+        replay.created(id(self), step_id)
+
+    async def _run(self) -> T:
+        call = self._replay.discover(id(self), self._call_of, self._step_id, self.group)
+        return self._value_of(call, await self._replay.result(call))
+
+    def _started(self) -> Coroutine[Any, Any, T]:
+        if self._code is None:
+            self._code = self._run()
+        return self._code
+
+    def send(self, value: Any) -> Any:
+        """Go on, as coroutines do."""
+        return self._started().send(value)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise inside, as coroutines do."""
+        return self._started().throw(*args)
+
+    def close(self) -> None:
+        """End it, as coroutines do."""
+        if self._code is not None:
+            self._code.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._started().__await__()
+
+    @property
+    def cr_await(self) -> Any:
+        """What this waits for, as of coroutines."""
+        return self._code
+
+    @property
+    def cr_code(self) -> Any:
+        """The code behind this, as of coroutines."""
+        return StepCall._run.__code__
+
+
+def _plain_value(call: Call, outcome: Outcome) -> Any:
+    match outcome:
+        case Value(data):
+            return load_value(data, call.adapter)
+        case Failure(error):
+            raise StepError(call.id, error)
+        case TimedOut():
+            return None
+
+
+def _event_value(call: Call, outcome: Outcome) -> Event | None:
+    if isinstance(outcome, Value):
+        return from_record(decode_stored_event(outcome.data))
+    _plain_value(call, outcome)
+    return None
+
+
+class Step:
+    """`ctx.step`: each method is one durable step; the first argument is its id, stable across deployments.
+
+    Every method returns an awaitable; all raise StepUsageError for ids out of bounds and steps inside steps, and
+    StepLimitError for one step too many.
+    """
+
+    def __init__(self, replay: Replay, policy: RetryPolicy, limits_wait_ms: int) -> None:
+        self._replay = replay
+        self._policy = policy
+        self._wait_ms_max = limits_wait_ms
+
+    def options(
+        self, *, retries: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
+    ) -> "Step":
+        """Return the same steps under another policy: retries 0 to 20, back-off, seconds an attempt may take."""
+        policy = retry_policy(
+            self._policy.retries if retries is None else retries,
+            self._policy.backoff if backoff is None else backoff,
+            timeout,
+        )
+        return Step(self._replay, policy, self._wait_ms_max)
+
+    @overload
+    def run(
+        self, id: str, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> StepCall[T]: ...
+    @overload
+    def run(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StepCall[T]: ...
+    def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> StepCall[Any]:
+        """Run `fn(*args, **kwargs)` once and keep its result; a plain `def` runs in a thread.
+
+        The result is JSON, or a pydantic model or dataclass when `fn` says its return type. Raises StepError when its
+        attempts are used up.
+        """
+        if not callable(fn):
+            raise StepUsageError(f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)")
+        adapter, policy = return_adapter(fn), self._policy
+        body = functools.partial(fn, *args, **kwargs)
+        return StepCall(
+            self._replay,
+            id,
+            lambda step: Call(step, id, RUN, body=body, adapter=adapter, policy=policy),
+            _plain_value,
+        )
+
+    def sleep(self, id: str, duration: Duration) -> StepCall[None]:
+        """Sleep for "24h", "2h45m", a timedelta or a number of seconds, at most 366 days; holds no resources."""
+        length_ms = self._bounded(id, duration)
+        now = self._replay.now_ms
+        return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, now() + length_ms, call.group))
+
+    def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
+        """Sleep until a datetime, ISO text or Unix milliseconds; a time in the past goes on at once."""
+        until = moment_ms(moment)
+        if until - self._replay.now_ms() > self._wait_ms_max:
+            raise InvalidInput(f"{moment!r} is more than {self._wait_ms_max // 86_400_000} days away", f"step {id!r}")
+        return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, until, call.group))
+
+    def wait_for_event(
+        self,
+        id: str,
+        *,
+        event: str,
+        timeout: Duration,
+        match: str = "",
+        if_: str = "",
+        lookback: Duration = 0,
+    ) -> StepCall[Event | None]:
+        """Wait for an event that comes after this; returns None when `timeout` is over first.
+
+        `match="data.user_id"` wants the same value at that path in the run's own event and in the other; `if_` is a CEL
+        expression on `event` (the run's own) and `async` (the other). At most one of the two.
+        """
+        timeout_ms = self._bounded(id, timeout)
+        check_event_name(event, own=True)
+        _check_predicate(id, match, if_)
+        lookback_ms = duration_ms(lookback)
+        return StepCall(
+            self._replay,
+            id,
+            lambda step: Call(
+                step,
+                id,
+                WAIT,
+                plan=lambda call: WaitPlan(step, id, event, timeout_ms, match, if_, lookback_ms, call.group),
+            ),
+            _event_value,
+        )
+
+    def wait_for_signal(
+        self, id: str, *, signal: str, timeout: Duration, on_conflict: Literal["fail", "replace"] = "fail"
+    ) -> StepCall[Any]:
+        """Wait for a signal by its name; returns its data, or None when `timeout` is over first.
+
+        One run waits for a name at a time: `on_conflict` says whether this one fails or takes over. Raises StepError
+        with the code `signal-conflict` or `signal-replaced`.
+        """
+        timeout_ms = self._bounded(id, timeout)
+        if not 0 < len(signal) <= SIGNAL_NAME_CHARACTERS_MAX:
+            raise InvalidInput(f"1 to {SIGNAL_NAME_CHARACTERS_MAX} characters are wanted", "signal")
+        if on_conflict not in ("fail", "replace"):
+            raise InvalidInput(f'{on_conflict!r} is neither "fail" nor "replace"', "on_conflict")
+        replace = on_conflict == "replace"
+        return self._planned(
+            id, SIGNAL, lambda call: SignalPlan(call.step, id, signal, timeout_ms, replace, call.group)
+        )
+
+    def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
+        """Send events, all or none, once; returns their ids."""
+        batch = [events] if isinstance(events, Event) else list(events)
+        if not 0 < len(batch) <= EVENTS_PER_STEP_MAX:
+            raise InvalidInput(f"1 to {EVENTS_PER_STEP_MAX:,} events are wanted, got {len(batch):,}", f"step {id!r}")
+        records = tuple(to_record(event) for event in batch)
+        return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group))
+
+    @overload
+    def invoke(
+        self, id: str, *, function: Function[T], data: Any = None, timeout: Duration = ...
+    ) -> StepCall[T]: ...
+    @overload
+    def invoke(self, id: str, *, function: str, data: Any = None, timeout: Duration = ...) -> StepCall[Any]: ...
+    def invoke(
+        self,
+        id: str,
+        *,
+        function: Function[Any] | str,
+        data: Any = None,
+        timeout: Duration = timedelta(milliseconds=INVOKE_TIMEOUT_MS),
+    ) -> StepCall[Any]:
+        """Run another function with `data` as its event's data and return its result.
+
+        Raises StepError: `invoked-run-failed`, `run-cancelled`, `function-not-found`, or `invoke-timeout`, after which
+        the other run goes on.
+        """
+        timeout_ms = self._bounded(id, timeout)
+        payload = EMPTY_OBJECT if data is None else dump_value(data, None, f"data of step {id!r}")
+        name = function if isinstance(function, str) else function.id
+        adapter = None if isinstance(function, str) else return_adapter(function.handler)
+        return StepCall(
+            self._replay,
+            id,
+            lambda step: Call(
+                step,
+                id,
+                INVOKE,
+                adapter=adapter,
+                plan=lambda call: InvokePlan(step, id, name, timeout_ms, payload, call.group),
+            ),
+            _plain_value,
+        )
+
+    def _planned(self, id: str, kind: str, plan: Callable[[Call], Any]) -> StepCall[Any]:
+        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), _plain_value)
+
+    def _bounded(self, id: str, duration: Duration) -> int:
+        length_ms = duration_ms(duration)
+        if length_ms > self._wait_ms_max:
+            days = self._wait_ms_max // 86_400_000
+            raise InvalidInput(f"{duration!r} is longer than {days} days, the most a run may wait", f"step {id!r}")
+        return length_ms
+
+
+def _check_predicate(id: str, match: str, if_: str) -> None:
+    if match and if_:
+        raise InvalidInput("give match= or if_=, not both", f"step {id!r}")
+    try:
+        if match:
+            check_path(match)
+        if if_:
+            check(if_, frozenset({"event", "async"}))
+    except ExpressionError as error:
+        raise StepUsageError(f"step {id!r}: {error}") from None
