@@ -100,6 +100,7 @@ class Replay:
         self._limits = limits
         self._threaded = threaded
         self._loop = asyncio.get_running_loop()
+        self._outside = contextvars.copy_context()  # What is done for the run is no part of its code.
         self._memos = {memo.step: memo for memo in memos}
         self._order = deque(memos)
         self._opened = {step.step: step for step in opened}
@@ -148,7 +149,8 @@ class Replay:
         for memo in self._order:
             if memo.step not in self._calls:
                 self._warn(f"step {memo.id!r} has a result that the code does not ask for any more")
-        self._runner.finished(self, Finished(end.output, end.error, tuple(self._warnings)))
+        finished = Finished(end.output, end.error, tuple(self._warnings))
+        self._outside.copy().run(self._runner.finished, self, finished)
         self._cancel_tasks(asyncio.current_task())
 
     def adopt(self, task: asyncio.Task[Any]) -> None:
@@ -289,7 +291,8 @@ class Replay:
         self.over = True
         if self._threaded:
             self._interrupt()
-        self._cancel_tasks(None)
+        else:
+            self._cancel_tasks(None)
 
     def _cancel_tasks(self, but: "asyncio.Task[Any] | None") -> None:
         for task in self._tasks - {but}:
@@ -308,7 +311,7 @@ class Replay:
             self._quiet_passes = 0
         if not self._looking and not self.over:
             self._looking = True
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self._look, context=self._outside)
 
     def _look(self) -> None:
         self._looking = False
@@ -393,12 +396,12 @@ class Replay:
         if self._threaded:
             if self._calls and all(call.waiting for call in self._calls.values()):
                 self.over = True
-                self._runner.suspended(self)
                 self._interrupt()
+                self._runner.suspended(self)
         elif self._all_blocked(bare=False):
             self._runner.suspended(self)
         else:
-            self._loop.call_later(_LOOK_AGAIN_S, self.touch)
+            self._loop.call_later(_LOOK_AGAIN_S, self.touch, context=self._outside)
 
     def _warn(self, text: str) -> None:
         if text not in self._warnings:

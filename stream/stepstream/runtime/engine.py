@@ -1,0 +1,272 @@
+"""All parts in one process: shards, workers and the read model over one journal, each begun again when it fails."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from stepstream.contract.codec import Raw, dump_json, encode
+from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.history import HistoryEntry
+from stepstream.contract.ids import run_routing, shard_of
+from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
+from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
+from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
+from stepstream.runtime.bell import Bell
+from stepstream.runtime.embedded import DeferredLog, EmbeddedLog, EmbeddedStore, EmbeddedWorkerLog
+from stepstream.runtime.index import RunIndex
+from stepstream.runtime.journal import JournalWrite, MemoryJournal, MemoryStore
+from stepstream.runtime.ports import Clock, Log, NewRecord, Store, WorkerLog
+from stepstream.runtime.rocks import RocksJournal
+from stepstream.runtime.shard import Observer, Shard
+from stepstream.runtime.worker import Worker
+from stepstream.sdk.app import App
+from stepstream.sdk.execution import Bodies
+
+logger = logging.getLogger(__name__)
+_HISTORY_PER_READ = 1_000
+_AGAIN_S = 0.2
+_REPLY_S_MAX = 10.0
+Wrap = Callable[[str, Any], Any]
+
+
+def _as_it_is(_name: str, port: Any) -> Any:
+    return port
+
+
+class EmbeddedEngine:
+    """The whole of stepstream for one process. Everything that must last is in the journal.
+
+    `wrap` is given each port by name as it is made, `watch` each history entry; tests and the terminal use them.
+    """
+
+    def __init__(
+        self,
+        apps: Sequence[App],
+        journal: MemoryJournal | RocksJournal,
+        clock: Clock,
+        index: RunIndex,
+        *,
+        shards: int = 1,
+        limits: Limits = DEFAULT_LIMITS,
+        live_cache: bool = True,
+        runs_cached_max: int = RUNS_CACHED_MAX,
+        bodies: Bodies | None = None,
+        observer: Observer | None = None,
+        watch: Callable[[HistoryEntry], None] | None = None,
+        wrap: Wrap = _as_it_is,
+        again_s: float = _AGAIN_S,
+    ) -> None:
+        self.apps = apps
+        self.journal = journal
+        self.clock = clock
+        self.index = index
+        self._shard_count = shards
+        self._limits = limits
+        self._live_cache = live_cache
+        self._cached_max = runs_cached_max
+        self._bodies = bodies or Bodies()
+        self._observer = observer
+        self._watch = watch
+        self._wrap = wrap
+        self._again_s = again_s
+        self._stores = {shard: MemoryStore() for shard in range(shards)}
+        self._logs: dict[int, EmbeddedLog] = {}
+        self._shards: dict[int, Shard] = {}
+        self._worker_logs: dict[str, EmbeddedWorkerLog] = {}
+        self._workers: dict[str, Worker] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._replies: dict[str, asyncio.Future[str]] = {}
+        self._reply_count = 0
+        self._history_bell = Bell()
+        self.idle = Bell()
+
+    # Life.
+
+    async def start(self) -> None:
+        """Register the functions and bring every part up."""
+        self._register()
+        for shard in range(self._shard_count):
+            self._supervise(f"shard {shard}", lambda shard=shard: self._serve_shard(shard))
+        for app in self.apps:
+            app.connect(self)
+            self._supervise(f"worker of {app.name}", lambda app=app: self._serve_worker(app))
+        self.journal.bells.add(HISTORY, self._history_bell)
+        self._supervise("read model", self._serve_index)
+
+    def _register(self) -> None:
+        records = [function.registration() for app in self.apps for function in app]
+        ids = {record.id for record in records}
+        if len(ids) < len(records):
+            raise msgspec.ValidationError("two apps define a function of the same id")
+        for old in self._known_functions():
+            if old.id not in ids and not old.retired:
+                records.append(msgspec.structs.replace(old, retired=True))
+        write = [NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in records]
+        self.journal.write(JournalWrite(write), self.clock.now_ms())
+
+    def _known_functions(self) -> list[FunctionRegistered]:
+        names = {app.name for app in self.apps}
+        decoder = msgspec.json.Decoder(FunctionRegistered)
+        found = {
+            function.id: function
+            for record in self.journal.read(FUNCTIONS, 0, 0, self.journal.end(FUNCTIONS, 0))
+            if (function := decoder.decode(record.value)).app in names
+        }
+        return list(found.values())
+
+    def _supervise(self, name: str, serve: Callable[[], Any]) -> None:
+        self._tasks.append(asyncio.ensure_future(self._forever(name, serve)))
+
+    async def _forever(self, name: str, serve: Callable[[], Any]) -> None:
+        while True:
+            try:
+                await serve()
+            except Exception:
+                logger.exception("the %s failed and begins again", name)
+                await asyncio.sleep(self._again_s)
+
+    async def stop(self, *, drain: bool = True) -> None:
+        """Let the code at work come to rest, then end every part."""
+        if drain:
+            await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self.journal.bells.remove(self._history_bell)
+        for app in self.apps:
+            app.connect(None)
+
+    # The parts.
+
+    def _make_ports(self, shard: int) -> tuple[Log, Store]:
+        if isinstance(self.journal, RocksJournal):
+            deferred = DeferredLog(self.journal, self.clock, shard)
+            self._logs[shard] = deferred
+            return deferred, EmbeddedStore(self.journal, deferred)
+        self._logs[shard] = EmbeddedLog(self.journal, self.clock, shard)
+        return self._logs[shard], self._stores[shard]
+
+    async def _serve_shard(self, shard: int) -> None:
+        log, store = self._make_ports(shard)
+        served = Shard(
+            self._wrap(f"log-{shard}", log),
+            self._wrap(f"store-{shard}", store),
+            self.clock,
+            shard=shard,
+            shards=self._shard_count,
+            limits=self._limits,
+            answer=self._answer,
+            observer=self._observer,
+        )
+        self._shards[shard] = served
+        await served.serve()
+
+    async def _serve_worker(self, app: App) -> None:
+        log = EmbeddedWorkerLog(self.journal, self.clock, app.name, self._shard_count)
+        self._worker_logs[app.name] = log
+        wrapped: WorkerLog = self._wrap(f"worker-{app.name}", log)
+        worker = Worker(
+            wrapped,
+            self.clock,
+            app,
+            bodies=self._bodies,
+            limits=self._limits,
+            live_cache=self._live_cache,
+            runs_cached_max=self._cached_max,
+        )
+        self._workers[app.name] = worker
+        await worker.serve()
+
+    async def _serve_index(self) -> None:
+        while True:
+            for partition in range(self.journal.partitions):
+                self._fold_history(partition)
+            await self._history_bell.wait()
+
+    def _fold_history(self, partition: int) -> None:
+        position = self.index.position(HISTORY, partition)
+        while records := self.journal.read(HISTORY, partition, position, _HISTORY_PER_READ):
+            entries = self.index.fold(records)
+            position = records[-1].offset + 1
+            self.journal.trim(HISTORY, partition, position)
+            if self._watch:
+                for entry in entries:
+                    self._watch(entry)
+
+    # Callers.
+
+    async def send(self, events: Sequence[EventRecord]) -> list[str]:
+        """Send events, all or none; return their ids once they are durable."""
+        records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
+        places = self.journal.write(JournalWrite(records), self.clock.now_ms())
+        return [
+            event.id or f"{EVENTS}-{partition}-{offset}"
+            for event, (partition, offset) in zip(events, places, strict=True)
+        ]
+
+    async def signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal; return whether a run waited for it."""
+        raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
+        return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run; return whether it was there and had not ended."""
+        return await self._ask(run_routing(run_id), lambda to: CancelRequested(run_id, to)) == "cancelled"
+
+    async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
+        self._reply_count += 1
+        to = f"reply-{id(self)}-{self._reply_count}"
+        reply: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._replies[to] = reply
+        partition = shard_of(routing_key, self._shard_count)
+        record = NewRecord(INBOX, partition, routing_key.encode(), encode(record_of(to)))
+        try:
+            self.journal.write(JournalWrite([record]), self.clock.now_ms())
+            return await asyncio.wait_for(reply, _REPLY_S_MAX)
+        finally:
+            self._replies.pop(to, None)
+
+    def _answer(self, to: str, status: str) -> None:
+        reply = self._replies.get(to)
+        if reply is not None and not reply.done():
+            reply.set_result(status)
+
+    # Stillness.
+
+    @property
+    def serving(self) -> bool:
+        """Tell whether every shard serves."""
+        return len(self._shards) == self._shard_count and all(shard.serving for shard in self._shards.values())
+
+    def next_due(self) -> int | None:
+        """Return when the next timer is due (Unix ms)."""
+        due = [shard.due for shard in self._shards.values() if shard.due is not None]
+        return min(due, default=None)
+
+    def is_idle(self) -> bool:
+        """Tell whether nothing happens until an event comes or time passes."""
+        due = self.next_due()
+        return (
+            self.serving
+            and len(self._workers) == len(self.apps)
+            and not any(worker.active for worker in self._workers.values())
+            and not any(log.unread() for log in self._worker_logs.values())
+            and not any(log.unread() or not log.bell.waited_for for log in self._logs.values())
+            and (due is None or due > self.clock.now_ms())
+        )
+
+    async def until_idle(self) -> None:
+        """Return when nothing happens until an event comes or time passes."""
+        still = 0
+        while still < 3:
+            await asyncio.sleep(0)
+            still = still + 1 if self.is_idle() else 0
+        for partition in range(self.journal.partitions):
+            self._fold_history(partition)
+
+

@@ -1,0 +1,297 @@
+"""The read model: history folded into SQLite, for those who ask where a run is and why it waits."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, assert_never
+
+from stepstream.contract.codec import Json, encode, load_json
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunAttemptFailed,
+    RunBegan,
+    RunEnded,
+    RunMoved,
+    StepAttemptFailed,
+    StepCancelled,
+    StepEnded,
+    StepPlanned,
+    decode_history,
+)
+from stepstream.contract.outcomes import Failure, TimedOut, Value
+from stepstream.runtime.ports import LogRecord
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
+    ended_at INTEGER, events TEXT, output TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER,
+    retry_at INTEGER, epoch INTEGER, seq INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS steps (
+    run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
+    ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, place INTEGER, PRIMARY KEY (run_id, step)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
+CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of a run: `status` is completed, failed, timed_out, waiting, retrying or cancelled; times in Unix ms."""
+
+    step: str
+    id: str
+    kind: str
+    status: str
+    attempts: int
+    first_at: int
+    started_at: int
+    ended_at: int
+    until: int
+    detail: str
+    output: Json
+    error: Json
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run: `status` is scheduled, running, completed, failed or cancelled; times in Unix ms, 0 where unknown."""
+
+    run_id: str
+    function: str
+    app: str
+    status: str
+    accepted_at: int
+    started_at: int
+    ended_at: int
+    events: Json
+    output: Json
+    error: Json
+    caller: str
+    warnings: tuple[str, ...]
+    attempt: int
+    retry_at: int
+    epoch: int
+    steps: tuple[StepView, ...] = field(default=())
+
+
+class RunIndex:
+    """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _SCHEMA)
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that is not folded in yet."""
+        row = self._db.execute(
+            "SELECT offset FROM positions WHERE topic = ? AND partition = ?", (topic, partition)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+        """Fold records of `history` in, with their positions, as one; return the entries."""
+        entries = [decode_history(record.value) for record in records]
+        self._db.execute("BEGIN")
+        try:
+            for entry in entries:
+                self._apply(entry)
+            positions = {(record.topic, record.partition): record.offset + 1 for record in records}
+            self._db.executemany(
+                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
+            )
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        return entries
+
+    def _apply(self, entry: HistoryEntry) -> None:
+        if isinstance(entry, RunBegan):
+            self._begin(entry)
+            return
+        moved = self._db.execute(
+            "UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", (entry.seq, entry.run_id, entry.seq)
+        )
+        if not moved.rowcount:
+            return
+        match entry:
+            case StepPlanned():
+                values = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
+                self._step(entry.run_id, entry.step, entry.id, values, entry.seq)
+            case StepAttemptFailed():
+                error = encode(entry.error).decode()
+                values = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
+                self._step(entry.run_id, entry.step, entry.id, values, entry.seq)
+            case StepEnded():
+                self._end_step(entry)
+            case StepCancelled():
+                self._db.execute(
+                    "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND step = ?",
+                    (entry.at, entry.run_id, entry.step),
+                )
+            case RunAttemptFailed():
+                self._db.execute(
+                    "UPDATE runs SET attempt = ?, retry_at = ?, error = ? WHERE run_id = ?",
+                    (entry.attempt + 1, entry.retry_at, encode(entry.error).decode(), entry.run_id),
+                )
+            case RunMoved():
+                self._db.execute("UPDATE runs SET epoch = ? WHERE run_id = ?", (entry.epoch, entry.run_id))
+            case RunEnded():
+                self._end_run(entry)
+            case _:
+                assert_never(entry)
+
+    def _begin(self, entry: RunBegan) -> None:
+        status = "scheduled" if entry.start_at > entry.at else "running"
+        events = encode(entry.events).decode()
+        self._db.execute(
+            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, NULL, ?, '[]', 0, 0, 1, ?)",
+            (
+                entry.run_id,
+                entry.function,
+                entry.app,
+                status,
+                entry.at,
+                entry.start_at,
+                events,
+                entry.caller,
+                entry.seq,
+            ),
+        )
+        self._db.executemany(
+            "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
+        )
+
+    def _step(self, run_id: str, step: str, id: str, values: Sequence[Any], place: int) -> None:
+        self._db.execute(
+            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "status = excluded.status, attempts = excluded.attempts, until = excluded.until, error = excluded.error",
+            (run_id, step, id, *values, place),
+        )
+
+    def _end_step(self, entry: StepEnded) -> None:
+        output = error = None
+        match entry.outcome:
+            case Value(data):
+                status, output = "completed", bytes(data).decode()
+            case Failure(info):
+                status, error = "failed", encode(info).decode()
+            case TimedOut():
+                status = "timed_out"
+            case _:
+                assert_never(entry.outcome)
+        attempts = entry.attempt + 1
+        self._db.execute(
+            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at, "
+            "ended_at = excluded.ended_at, output = excluded.output, error = excluded.error",
+            (
+                entry.run_id,
+                entry.step,
+                entry.id,
+                entry.kind,
+                status,
+                attempts,
+                entry.started_at or entry.at,
+                entry.started_at or entry.at,
+                entry.at,
+                output,
+                error,
+                entry.seq,
+            ),
+        )
+
+    def _end_run(self, entry: RunEnded) -> None:
+        error = encode(entry.error).decode() if entry.error else None
+        output = bytes(entry.output).decode() if entry.status == "completed" else None
+        self._db.execute(
+            "UPDATE runs SET status = ?, ended_at = ?, output = ?, error = ?, warnings = ?, retry_at = 0 "
+            "WHERE run_id = ?",
+            (entry.status, entry.at, output, error, encode(entry.warnings).decode(), entry.run_id),
+        )
+        self._db.execute(
+            "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND status IN ('waiting', 'retrying')",
+            (entry.at, entry.run_id),
+        )
+
+    def list(
+        self, *, function: str = "", status: str = "", event_id: str = "", before: str = "", limit: int = 50
+    ) -> list[RunView]:
+        """Return runs, the newest first, without their steps; `before` is a run id to page by."""
+        conditions, values = ["1"], list[Any]()
+        for name, value in (("function", function), ("status", status)):
+            if value:
+                conditions.append(f"{name} = ?")
+                values.append(value)
+        if event_id:
+            conditions.append("run_id IN (SELECT run_id FROM run_events WHERE event_id = ?)")
+            values.append(event_id)
+        if before:
+            conditions.append("run_id < ?")
+            values.append(before)
+        where = " AND ".join(conditions)
+        query = f"SELECT * FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
+        return [_run_view(row) for row in self._db.execute(query, (*values, limit))]
+
+    def show(self, run_id: str) -> RunView | None:
+        """Return one run with its steps in order."""
+        row = self._db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        if row is None:
+            return None
+        steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,))
+        return _run_view(row, tuple(_step_view(step) for step in steps))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many runs there are by status."""
+        return dict(self._db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+
+    def forget(self, ended_before: int) -> int:
+        """Drop the runs that ended before a time (Unix ms); return how many."""
+        old = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ?"
+        self._db.execute(f"DELETE FROM steps WHERE run_id IN ({old})", (ended_before,))  # noqa: S608 - fixed text
+        self._db.execute(f"DELETE FROM run_events WHERE run_id IN ({old})", (ended_before,))  # noqa: S608 - fixed text
+        return self._db.execute("DELETE FROM runs WHERE ended_at > 0 AND ended_at < ?", (ended_before,)).rowcount
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+def _json(text: str | None) -> Json:
+    return None if text is None else load_json(text.encode())
+
+
+def _run_view(row: Sequence[Any], steps: tuple[StepView, ...] = ()) -> RunView:
+    (run_id, function, app, status, accepted, started, ended, events, output, error, caller, warnings, *rest) = row
+    attempt, retry_at, epoch, _ = rest
+    listed = _json(warnings)
+    return RunView(
+        run_id,
+        function,
+        app,
+        status,
+        accepted,
+        started,
+        ended,
+        _json(events),
+        _json(output),
+        _json(error),
+        caller,
+        tuple(str(item) for item in listed) if isinstance(listed, list) else (),
+        attempt,
+        retry_at,
+        epoch,
+        steps,
+    )
+
+
+def _step_view(row: Sequence[Any]) -> StepView:
+    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, _) = row
+    return StepView(
+        step, id, kind, status, attempts, first, started, ended, until, detail, _json(output), _json(error)
+    )

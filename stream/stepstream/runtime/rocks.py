@@ -1,0 +1,160 @@
+"""The durable journal of one process: topics, offsets and tables in one RocksDB."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+
+from stepstream.contract.errors import StepstreamError
+from stepstream.runtime.journal import Bells, JournalWrite, choose_partition
+from stepstream.runtime.ports import LogRecord
+
+_LOG, _OFFSET, _END, _ROW = b"l", b"o", b"e", b"r"
+_TRIM_RECORDS = 1_000
+Headers = tuple[tuple[str, bytes], ...]
+_Stored = tuple[int, bytes, bytes, Headers]
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, tuple[tuple[str, bytes], ...]]).decode
+
+
+class InUseError(StepstreamError):
+    """Another process has the data directory open."""
+
+    code = "data-in-use"
+
+
+def _place(topic: str, partition: int) -> bytes:
+    return topic.encode() + b"\x00" + partition.to_bytes(4, "big")
+
+
+class RocksJournal:
+    """A journal that survives the death of its process at any moment; `durable` also a power cut, at a price.
+
+    A write is in the operating system's hands when it returns; `durable` waits for the disk as well.
+    """
+
+    def __init__(self, path: Path, partitions: int = 1, *, durable: bool = False) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_keep_log_file_num(2)
+        options.set_max_background_jobs(2)
+        try:
+            self._db = Rdict(str(path), options)
+        except Exception as error:
+            if "lock" not in str(error).lower():
+                raise
+            raise InUseError(f"{path} is in use by another process; stop that one, or give another --data-dir") from None
+        write_options = WriteOptions()
+        write_options.sync = durable
+        self._write_options = write_options
+        self.partitions = partitions
+        self.producers: dict[str, int] = {}
+        self.bells = Bells()
+        self._ends: dict[tuple[str, int], int] = {}
+        self._trimmed: dict[tuple[str, int], int] = {}
+        self._committed: dict[tuple[str, str, int], int] = {}
+
+    def write(self, write: JournalWrite, timestamp: int) -> list[tuple[int, int]]:
+        """Write all or nothing; return (partition, offset) of each record."""
+        batch = WriteBatch(raw_mode=True)
+        places: list[tuple[int, int]] = []
+        ends: dict[tuple[str, int], int] = {}
+        for record in write.records:
+            partition = choose_partition(record, self.partitions)
+            at = (record.topic, partition)
+            offset = ends[at] if at in ends else self.end(*at)
+            ends[at] = offset + 1
+            key = _LOG + _place(*at) + offset.to_bytes(8, "big")
+            batch.put(key, _pack((timestamp, record.key, record.value, record.headers)))
+            places.append((partition, offset))
+        for at, end in ends.items():
+            batch.put(_END + _place(*at), end.to_bytes(8, "big"))
+        for group, offsets in write.offsets.items():
+            for at, offset in offsets.items():
+                batch.put(_OFFSET + group.encode() + b"\x00" + _place(*at), offset.to_bytes(8, "big"))
+        for row_key, value in write.rows:
+            if value is None:
+                batch.delete(_ROW + row_key)
+            else:
+                batch.put(_ROW + row_key, value)
+        self._db.write(batch, self._write_options)
+        self._ends.update(ends)
+        for group, offsets in write.offsets.items():
+            for (topic, partition), offset in offsets.items():
+                self._committed[group, topic, partition] = offset
+        self.bells.ring({topic for topic, _ in ends})
+        return places
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[LogRecord]:
+        """Return up to `limit` records from `offset` on."""
+        end = self.end(topic, partition)
+        if offset >= end or limit <= 0:
+            return []
+        prefix = _LOG + _place(topic, partition)
+        cut = len(prefix)
+        found: list[LogRecord] = []
+        for key, value in self._range(prefix, prefix + offset.to_bytes(8, "big")):
+            timestamp, record_key, payload, headers = _unpack(value)
+            at = int.from_bytes(key[cut:], "big")
+            found.append(LogRecord(topic, partition, at, record_key, payload, headers, timestamp))
+            if len(found) == limit:
+                break
+        return found
+
+    def _range(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        rows = self._db.iter()
+        rows.seek(start)
+        while rows.valid():
+            key = bytes(rows.key())
+            if not key.startswith(prefix):
+                return
+            yield key, bytes(rows.value())
+            rows.next()
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset that the next record of the partition gets."""
+        at = (topic, partition)
+        if at not in self._ends:
+            value = self._db.get(_END + _place(topic, partition))
+            self._ends[at] = int.from_bytes(value, "big") if value else 0
+        return self._ends[at]
+
+    def committed(self, group: str, topic: str, partition: int) -> int:
+        """Return the committed offset of a group, 0 when it has none."""
+        at = (group, topic, partition)
+        if at not in self._committed:
+            value = self._db.get(_OFFSET + group.encode() + b"\x00" + _place(topic, partition))
+            self._committed[at] = int.from_bytes(value, "big") if value else 0
+        return self._committed[at]
+
+    def trim(self, topic: str, partition: int, before: int) -> None:
+        """Drop the records before an offset, some at a time: nobody reads them any more."""
+        at = (topic, partition)
+        first = self._trimmed.get(at, 0)
+        if before - first < _TRIM_RECORDS:
+            return
+        prefix = _LOG + _place(topic, partition)
+        batch = WriteBatch(raw_mode=True)
+        batch.delete_range(prefix + first.to_bytes(8, "big"), prefix + before.to_bytes(8, "big"))
+        self._db.write(batch)
+        self._trimmed[at] = before
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row of the tables."""
+        value = self._db.get(_ROW + key)
+        return None if value is None else bytes(value)
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+        found: list[tuple[bytes, bytes]] = []
+        for key, value in self._range(_ROW + prefix, _ROW + prefix):
+            found.append((key[1:], value))
+            if len(found) == limit:
+                break
+        return found
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
