@@ -39,7 +39,7 @@ SAME_AIRCRAFT_NOT_BACK_IN_TIME = (
     " && async.data.back_ms > event.data.departs_ms"
 )
 
-app = App("flights")
+app = App("flights", lookback="1h")
 
 
 class Outcome(TypedDict):

@@ -58,7 +58,10 @@ class Predicate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WaitOpened(_Record, frozen=True, tag="wait.opened"):
-    """A run's step waits for an event; travels by the shard of the name to that of the first equality."""
+    """A run's step waits for an event; travels by the shard of the name to that of the first equality.
+
+    With `lookback_from` (Unix ms, 0: not at all) an event kept since then ends it at once, but never `trigger_id`.
+    """
 
     run_id: str
     step: str
@@ -66,6 +69,7 @@ class WaitOpened(_Record, frozen=True, tag="wait.opened"):
     predicate: Predicate
     expires_at: int
     lookback_from: int = 0
+    trigger_id: str = ""
     placed: bool = False
 
 

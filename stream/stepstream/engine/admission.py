@@ -16,7 +16,9 @@ from stepstream.contract.inbox import EventRouted, RunRequested
 from stepstream.engine.draft import Draft
 from stepstream.engine.records import EventReceived
 from stepstream.engine.rows import (
+    KEEPING_KEY,
     CronRow,
+    Keeping,
     Run,
     RunEvents,
     Start,
@@ -40,6 +42,7 @@ def register_function(draft: Draft, function: FunctionRegistered) -> None:
     draft.put(key, function)
     for name in _event_names(known) | _event_names(function):
         _set_triggers(draft, name, function)
+    _set_keeping(draft, function)
     _set_crons(draft, function)
 
 
@@ -62,6 +65,16 @@ def _set_triggers(draft: Draft, name: str, function: FunctionRegistered) -> None
         draft.put(key, TriggerRow(tuple(sorted(others + own))))
     else:
         draft.delete(key)
+
+
+def _set_keeping(draft: Draft, function: FunctionRegistered) -> None:
+    row = draft.get(Keeping, KEEPING_KEY)
+    known = row.by_function if row else {}
+    wanted = {name: length for name, length in known.items() if name != function.id}
+    if function.lookback_ms and not function.retired:
+        wanted[function.id] = function.lookback_ms
+    if wanted != known:
+        draft.put(KEEPING_KEY, Keeping(wanted))
 
 
 def receive_event(draft: Draft, received: EventReceived) -> None:

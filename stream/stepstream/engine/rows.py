@@ -116,6 +116,12 @@ class CronRow(msgspec.Struct, frozen=True, omit_defaults=True):
     due: tuple[int, ...]
 
 
+class Keeping(msgspec.Struct, frozen=True):
+    """For how long (ms) each function wants events kept, so that its waits may look back."""
+
+    by_function: dict[str, int]
+
+
 class RecentEvent(msgspec.Struct, frozen=True):
     """An event kept for waits that look back, with the time of its arrival."""
 
@@ -137,6 +143,7 @@ Row = (
     | FunctionRegistered
     | TriggerRow
     | CronRow
+    | Keeping
     | RecentEvent
 )
 
@@ -164,7 +171,7 @@ def _parse_texts(raw: bytes) -> list[str]:
 
 RUN, RUN_EVENTS, MEMO, OPEN, GROUP = b"r", b"e", b"m", b"o", b"g"
 TIMER, NAME, WAIT, SIGNAL, START = b"t", b"n", b"w", b"s", b"d"
-FUNCTION, TRIGGER, CRON, RECENT = b"f", b"u", b"c", b"l"
+FUNCTION, TRIGGER, CRON, RECENT, KEEPING = b"f", b"u", b"c", b"l", b"k"
 
 ROW_TYPES: dict[bytes, Any] = {
     RUN: Run,
@@ -181,6 +188,7 @@ ROW_TYPES: dict[bytes, Any] = {
     TRIGGER: TriggerRow,
     CRON: CronRow,
     RECENT: RecentEvent,
+    KEEPING: Keeping,
 }
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
     table: msgspec.json.Decoder(row_type).decode for table, row_type in ROW_TYPES.items()
@@ -279,6 +287,14 @@ def trigger_key(event: str) -> Key:
 def cron_key(function: str) -> Key:
     """Return the key of a function's cron triggers."""
     return Key(CRON, _text(function))
+
+
+KEEPING_KEY = Key(KEEPING, b"")
+
+
+def recent_part(event: str) -> bytes:
+    """Return the part under which the kept events of a name are scanned."""
+    return _text(event)
 
 
 def recent_key(event: str, arrived_at: int, event_id: str) -> Key:

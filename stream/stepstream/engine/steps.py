@@ -302,7 +302,9 @@ def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, trigger: EventRecord) 
     opened = OpenStep(plan.id, "wait", due, group=plan.group, event=event, path=path, value=value)
     _open(draft, run_id, plan, opened, detail)
     if predicate:
-        draft.route(plan.event, WaitOpened(run_id, plan.step, plan.event, predicate, due))
+        lookback_from = max(draft.now - plan.lookback_ms, 1) if plan.lookback_ms else 0
+        wait = WaitOpened(run_id, plan.step, plan.event, predicate, due, lookback_from, trigger.id)
+        draft.route(plan.event, wait)
     return None
 
 

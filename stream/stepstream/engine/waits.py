@@ -21,14 +21,20 @@ from stepstream.contract.inbox import (
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.rows import (
+    KEEPING_KEY,
+    RECENT,
     WAIT,
     EventName,
+    Keeping,
     OpenStep,
+    RecentEvent,
     SignalWaiter,
     Wait,
     bucket_part,
     bucket_routing,
     name_key,
+    recent_key,
+    recent_part,
     signal_key,
     wait_key,
 )
@@ -64,6 +70,8 @@ def place(predicate: Predicate) -> tuple[str, str]:
 def open_wait(draft: Draft, wait: WaitOpened) -> None:
     """At the name's shard: note the path and send the wait on. At the bucket's shard: let it stand."""
     path, value = place(wait.predicate)
+    if wait.lookback_from and not wait.placed and _look_back(draft, wait):
+        return
     if wait.placed or not path:
         key = wait_key(wait.event, path, value, wait.run_id, wait.step)
         draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at))
@@ -71,6 +79,30 @@ def open_wait(draft: Draft, wait: WaitOpened) -> None:
         _note_path(draft, wait.event, path, wait.expires_at)
         if path:
             draft.route(bucket_routing(wait.event, path, value), replace(wait, placed=True))
+
+
+def _look_back(draft: Draft, wait: WaitOpened) -> bool:
+    """End a wait by the first kept event that fulfils it."""
+    for _, recent in draft.scan(RecentEvent, RECENT, recent_part(wait.event)):
+        event = recent.event
+        if recent.arrived_at < wait.lookback_from or event.id == wait.trigger_id:
+            continue
+        if _fulfils(draft, wait.predicate, event_fields(event)):
+            draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, event))
+            return True
+    return False
+
+
+def _keep_event(draft: Draft, event: EventRecord) -> None:
+    """Keep an event for waits that look back, and let go of two that are too old for any."""
+    keeping = draft.get(Keeping, KEEPING_KEY)
+    if keeping is None or not keeping.by_function:
+        return
+    oldest = draft.now - max(keeping.by_function.values())
+    for key, recent in draft.scan(RecentEvent, RECENT, recent_part(event.name), 2):
+        if recent.arrived_at < oldest:
+            draft.delete(key)
+    draft.put(recent_key(event.name, draft.now, event.id), RecentEvent(event, draft.now))
 
 
 def _note_path(draft: Draft, event: str, path: str, until: int) -> None:
@@ -104,6 +136,7 @@ def close_step(draft: Draft, run_id: str, step: str, opened: OpenStep) -> None:
 def route_event(draft: Draft, routed: EventRouted) -> None:
     """At the name's shard: send the event to every bucket that can hold a wait for it."""
     event = routed.event
+    _keep_event(draft, event)
     row = draft.get(EventName, name_key(event.name))
     if row is None:
         return

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
+from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
 from stepstream.sdk.context import Context, ThreadedContext
@@ -35,12 +36,16 @@ class _Decorator(Protocol):
 
 
 class App:
-    """A named set of durable functions; a worker serves one app."""
+    """A named set of durable functions; a worker serves one app.
 
-    def __init__(self, name: str) -> None:
+    `lookback` is how long the engine keeps events, so that `wait_for_event(lookback=)` may see earlier ones.
+    """
+
+    def __init__(self, name: str, *, lookback: Duration = 0) -> None:
         if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise DefinitionError(f"App({name!r}): letters, digits, '-', '_' and '.' are wanted")
         self.name = name
+        self.lookback_ms = duration_ms(lookback)
         self._functions: dict[str, Function[Any]] = {}
         self._sender: Sender | None = None
 
@@ -77,10 +82,21 @@ class App:
             handler_of_failure = None
             if on_failure is not None:
                 handler_of_failure = Function(
-                    self.name, on_failure, (), id=function_id + _FAILURE_SUFFIX, policy=policy
+                    self.name,
+                    on_failure,
+                    (),
+                    id=function_id + _FAILURE_SUFFIX,
+                    policy=policy,
+                    lookback_ms=self.lookback_ms,
                 )
             function: Function[Any] = Function(
-                self.name, handler, triggers, id=function_id, policy=policy, on_failure=handler_of_failure
+                self.name,
+                handler,
+                triggers,
+                id=function_id,
+                policy=policy,
+                on_failure=handler_of_failure,
+                lookback_ms=self.lookback_ms,
             )
             for each in (function, handler_of_failure):
                 if each is not None:

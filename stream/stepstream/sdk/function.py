@@ -102,6 +102,7 @@ class Function(Generic[T_co]):
         id: str,
         policy: RetryPolicy,
         on_failure: "Function[Any] | None" = None,
+        lookback_ms: int = 0,
     ) -> None:
         self.app = app
         self.handler = handler
@@ -109,6 +110,7 @@ class Function(Generic[T_co]):
         self.id = id
         self.policy = policy
         self.on_failure = on_failure
+        self.lookback_ms = lookback_ms
         self.is_async = inspect.iscoroutinefunction(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -125,6 +127,7 @@ class Function(Generic[T_co]):
             self.triggers,
             on_failure=self.on_failure.id if self.on_failure else "",
             version=code_version(self.handler),
+            lookback_ms=self.lookback_ms,
         )
 
 

@@ -105,10 +105,11 @@ class Step:
     StepLimitError for one step too many.
     """
 
-    def __init__(self, replay: Replay, policy: RetryPolicy, limits_wait_ms: int) -> None:
+    def __init__(self, replay: Replay, policy: RetryPolicy, wait_ms_max: int, lookback_ms_max: int = 0) -> None:
         self._replay = replay
         self._policy = policy
-        self._wait_ms_max = limits_wait_ms
+        self._wait_ms_max = wait_ms_max
+        self._lookback_ms_max = lookback_ms_max
 
     def options(
         self, *, retries: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
@@ -119,7 +120,7 @@ class Step:
             self._policy.backoff if backoff is None else backoff,
             timeout,
         )
-        return Step(self._replay, policy, self._wait_ms_max)
+        return Step(self._replay, policy, self._wait_ms_max, self._lookback_ms_max)
 
     @overload
     def run(
@@ -170,12 +171,17 @@ class Step:
         """Wait for an event that comes after this; returns None when `timeout` is over first.
 
         `match="data.user_id"` wants the same value at that path in the run's own event and in the other; `if_` is a CEL
-        expression on `event` (the run's own) and `async` (the other). At most one of the two.
+        expression on `event` (the run's own) and `async` (the other). At most one of the two. `lookback` also sees
+        events that came so long before, as far back as App(lookback=) keeps them.
         """
         timeout_ms = self._bounded(id, timeout)
         check_event_name(event, own=True)
         _check_predicate(id, match, if_)
         lookback_ms = duration_ms(lookback)
+        if lookback_ms > self._lookback_ms_max:
+            raise StepUsageError(
+                f"step {id!r}: lookback={lookback!r} is longer than events are kept; write App(…, lookback={lookback!r})"
+            )
         return StepCall(
             self._replay,
             id,
