@@ -66,7 +66,7 @@ class VirtualEngine:
             bodies=Bodies(dict(stubs or {}), before_step),
             watch=self.history.append,
             again_s=0.0,
-            **({"wrap": wrap} if wrap else {}),
+            wrap=wrap,
         )
 
     async def __aenter__(self) -> "VirtualEngine":

@@ -115,7 +115,7 @@ class DeferredLog(EmbeddedLog):
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Stage records; the rows themselves are durable and need no changelog."""
-        await super().send(records, ())
+        await super().send(records, rows[:0])
 
     async def commit(self) -> int:
         """Leave the write to the store."""
@@ -222,7 +222,7 @@ class EmbeddedWorkerLog:
             return
         try:
             self._journal.write(JournalWrite(pending), self._clock.now_ms())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits for the write gets it
             flushed.set_exception(error)
         else:
             flushed.set_result(None)

@@ -1,6 +1,7 @@
 """All parts in one process: shards, workers and the read model over one journal, each begun again when it fails."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -90,10 +91,10 @@ class EmbeddedEngine:
         """Register the functions and bring every part up."""
         self._register()
         for shard in range(self._shard_count):
-            self._supervise(f"shard {shard}", lambda shard=shard: self._serve_shard(shard))
+            self._supervise(f"shard {shard}", functools.partial(self._serve_shard, shard))
         for app in self.apps:
             app.connect(self)
-            self._supervise(f"worker of {app.name}", lambda app=app: self._serve_worker(app))
+            self._supervise(f"worker of {app.name}", functools.partial(self._serve_worker, app))
         self.journal.bells.add(HISTORY, self._history_bell)
         self._supervise("read model", self._serve_index)
 
@@ -268,5 +269,3 @@ class EmbeddedEngine:
             still = still + 1 if self.is_idle() else 0
         for partition in range(self.journal.partitions):
             self._fold_history(partition)
-
-

@@ -121,12 +121,12 @@ class RunIndex:
             return
         match entry:
             case StepPlanned():
-                values = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
-                self._step(entry.run_id, entry.step, entry.id, values, entry.seq)
+                planned = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
+                self._step(entry.run_id, entry.step, entry.id, planned, entry.seq)
             case StepAttemptFailed():
                 error = encode(entry.error).decode()
-                values = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
-                self._step(entry.run_id, entry.step, entry.id, values, entry.seq)
+                failed = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
+                self._step(entry.run_id, entry.step, entry.id, failed, entry.seq)
             case StepEnded():
                 self._end_step(entry)
             case StepCancelled():
@@ -215,7 +215,8 @@ class RunIndex:
             (entry.status, entry.at, output, error, encode(entry.warnings).decode(), entry.run_id),
         )
         self._db.execute(
-            "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND status IN ('waiting', 'retrying')",
+            "UPDATE steps SET status = 'cancelled', ended_at = ? "
+            "WHERE run_id = ? AND status IN ('waiting', 'retrying')",
             (entry.at, entry.run_id),
         )
 
@@ -292,6 +293,4 @@ def _run_view(row: Sequence[Any], steps: tuple[StepView, ...] = ()) -> RunView:
 
 def _step_view(row: Sequence[Any]) -> StepView:
     (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, _) = row
-    return StepView(
-        step, id, kind, status, attempts, first, started, ended, until, detail, _json(output), _json(error)
-    )
+    return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, _json(output), _json(error))

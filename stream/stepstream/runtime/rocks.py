@@ -45,7 +45,9 @@ class RocksJournal:
         except Exception as error:
             if "lock" not in str(error).lower():
                 raise
-            raise InUseError(f"{path} is in use by another process; stop that one, or give another --data-dir") from None
+            raise InUseError(
+                f"{path} is in use by another process; stop that one, or give another --data-dir"
+            ) from None
         write_options = WriteOptions()
         write_options.sync = durable
         self._write_options = write_options

@@ -13,7 +13,7 @@ from stepstream.contract.codec import encode
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.inbox import decode_inbox
+from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS
 from stepstream.engine.changes import Changes, Delete, Put, Reply, Send, is_local
@@ -90,8 +90,8 @@ class Shard:
             await self._log.open()
             position = self._store.open()
             rows_read = 0
-            async for rows, position in self._log.changelog(position):
-                self._store.write(rows, position)
+            async for rows, after in self._log.changelog(position):
+                self._store.write(rows, after)
                 rows_read += len(rows)
             if self._observer:
                 self._observer.recovered(self._shard, rows_read)
@@ -185,8 +185,10 @@ def _decode(record: LogRecord, limits: Limits) -> Input:
         position = f"{record.topic}-{record.partition}-{record.offset}"
         return EventReceived(event, position, record.timestamp, own)
     if record.topic == FUNCTIONS:
-        return _decode_function(record.value)
-    return decode_inbox(record.value)
+        function: FunctionRegistered = _decode_function(record.value)
+        return function
+    inbox_record: InboxRecord = decode_inbox(record.value)
+    return inbox_record
 
 
 def _put_aside(batch: Batch, record: LogRecord, reason: str) -> None:

@@ -33,8 +33,8 @@ from stepstream.contract.inbox import (
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.outcomes import Failure, Outcome
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.positions import Positions
 from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
+from stepstream.runtime.positions import Positions
 from stepstream.sdk.app import App
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.execution import Bodies, StepResult, failure_delay, start_code
@@ -297,7 +297,15 @@ class Worker:
         if result.retry_ms is not None and isinstance(result.outcome, Failure):
             error = result.outcome.error
             failed = StepFailed(
-                run.run_id, replay.epoch, call.step, call.id, call.attempt, result.retry_ms, error, call.group, started_at
+                run.run_id,
+                replay.epoch,
+                call.step,
+                call.id,
+                call.attempt,
+                result.retry_ms,
+                error,
+                call.group,
+                started_at,
             )
             await self._append(run, failed)
             return None
@@ -341,4 +349,3 @@ class Worker:
             info = error_info(error, stack_of(error))
             report = RunFailed(run.run_id, replay.epoch, info, run.attempt, retry_ms, end.warnings)
         self._report(run, report, then_drop=True)
-
