@@ -58,7 +58,7 @@ class EmbeddedEngine:
         bodies: Bodies | None = None,
         observer: Observer | None = None,
         watch: Callable[[HistoryEntry], None] | None = None,
-        wrap: Wrap = _as_it_is,
+        wrap: Wrap | None = None,
         again_s: float = _AGAIN_S,
     ) -> None:
         self.apps = apps
@@ -72,7 +72,7 @@ class EmbeddedEngine:
         self._bodies = bodies or Bodies()
         self._observer = observer
         self._watch = watch
-        self._wrap = wrap
+        self._wrap = wrap or _as_it_is
         self._again_s = again_s
         self._stores = {shard: MemoryStore() for shard in range(shards)}
         self._logs: dict[int, EmbeddedLog] = {}
