@@ -63,7 +63,9 @@ def _fractional(symbol: str, left: float, right: float) -> float:
 def _join(frame: Frame, left: Value, right: Value) -> Value:
     size = len(left) + len(right)
     if size > BUILT_ITEMS_MAX:
-        raise Fault(f"+ would build a value of {size:,} characters or elements; at most {BUILT_ITEMS_MAX:,} are allowed")
+        raise Fault(
+            f"+ would build a value of {size:,} characters or elements; at most {BUILT_ITEMS_MAX:,} are allowed"
+        )
     frame.charge(1 + (size if isinstance(left, list) else size // TEXT_CHARACTERS_PER_VISIT))
     return left + right
 
@@ -82,7 +84,7 @@ def _temporal(symbol: str, left: Value, right: Value) -> Value:
 
 
 def calculate(frame: Frame, symbol: str, left: Value, right: Value) -> Value:
-    """Return `left symbol right` for one of + - * / %; a Fault for types that do not fit, overflow or a zero divisor."""
+    """Return `left symbol right` for + - * / %; a Fault for types that do not fit, overflow or a zero divisor."""
     kind, other = left.__class__, right.__class__
     try:
         if kind is int and other is int:

@@ -31,7 +31,7 @@ def error_at(source: str, offset: int, reason: str) -> ExpressionError:
 
 
 class EvaluationError(StepstreamError, ValueError):
-    """An evaluation gave no answer: a missing field, types that do not fit, too much work, or a result that is no bool."""
+    """An evaluation gave no answer: a missing field, types that do not fit, too much work, or a result no bool."""
 
     code = "evaluation-failed"
 

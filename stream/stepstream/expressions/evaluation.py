@@ -4,14 +4,12 @@ JSON is used as it is, so nothing is converted, and a member path is a few look-
 `&&` and `||` hold it back until the other operands have had their say, whatever their order.
 """
 
-import operator
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import TypeAlias, assert_never
 
-from stepstream.expressions.arithmetic import calculate, negate
+from stepstream.expressions import closures
 from stepstream.expressions.comprehensions import COMPREHENSIONS, Code, Loop
-from stepstream.expressions.errors import Fault
-from stepstream.expressions.frames import Frame, Value
+from stepstream.expressions.frames import Value
 from stepstream.expressions.functions import FUNCTIONS
 from stepstream.expressions.syntax import (
     Binary,
@@ -29,55 +27,64 @@ from stepstream.expressions.syntax import (
     Select,
     Unary,
     Variable,
+    children,
     member_path,
     walk,
 )
-from stepstream.expressions.values import compare, contains_element, equal, no_overload, type_name
 
 Slots: TypeAlias = Mapping[str, int]
 
-_COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_MISFITS = (KeyError, TypeError, IndexError)
 
-
-def compile_node(node: Node, slots: Slots) -> Code:
+def compile_node(node: Node, slots: Slots) -> Code:  # noqa: C901 - one line a kind of node
     """Return the code of `node`; `slots` says where each variable is in a frame, elements come after them."""
-    path = member_path(node)
-    if path is not None:
-        return _path(slots[path[0]], path[1], path[0])
-    parts = _operands(node, slots)
+    member = member_path(node)
+    if member is not None:
+        return closures.path(slots[member[0]], member[1], member[0])
+    if isinstance(node, Has):
+        return _has(node, slots)
+    parts = [compile_node(child, slots) for child in children(node)]
     match node:
         case Literal(_, value):
-            return lambda frame: value
+            return _constant(value)
         case Element(_, level):
-            slot = len(slots) + level
-            return lambda frame: frame.variables[slot]
+            return _element(len(slots) + level)
         case Select(_, _, field):
-            return _select(parts[0], field)
+            return closures.select(parts[0], field)
         case Index():
-            return _index(*parts)
+            return closures.index(parts[0], parts[1])
         case Call(_, name, _):
-            return _call(FUNCTIONS[name].run, parts)
-        case Has():
-            return _has(*parts)
+            return closures.call(FUNCTIONS[name].run, parts)
         case Unary(_, symbol, _):
-            return _not(*parts) if symbol == "!" else _negative(*parts)
-        case Binary(_, symbol, _, right):
-            return _texts_membership(node, parts[0]) or _binary(symbol, *parts)
+            return closures.negation(parts[0]) if symbol == "!" else closures.negative(parts[0])
+        case Binary(_, symbol, _, _):
+            return closures.binary(symbol, parts[0], parts[1])
         case Logical(_, symbol, _):
-            return _logical(parts, decisive=symbol == "||")
+            return closures.logical(parts, decisive=symbol == "||")
         case Conditional():
-            return _conditional(*parts)
+            return closures.conditional(parts[0], parts[1], parts[2])
         case ListDisplay():
-            return lambda frame: [part(frame) for part in parts]
+            return closures.list_display(parts)
         case MapDisplay():
-            return _map_display(parts)
+            return closures.map_display(parts)
         case Comprehension(_, macro, level, _, condition, body):
             visits = 1 + sum(1 for part in (condition, body) if part for _ in walk(part))
             return COMPREHENSIONS[macro](Loop(parts[0], len(slots) + level, visits), *parts[1:])
-    raise AssertionError(node)
+        case Variable():
+            raise AssertionError(node)  # A variable alone is a member path without fields.
+        case _:
+            assert_never(node)
+
+
+def _constant(value: Value) -> Code:
+    return lambda _frame: value
+
+
+def _element(slot: int) -> Code:
+    return lambda frame: frame.variables[slot]
+
+
+def _has(node: Has, slots: Slots) -> Code:
+    selected = node.operand
+    if not isinstance(selected, Select):
+        raise AssertionError(node)  # The translation has refused anything else.
+    return closures.has(compile_node(selected.operand, slots), selected.field)

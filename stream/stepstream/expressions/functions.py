@@ -33,8 +33,11 @@ from stepstream.expressions.values import Uint, charge_text, no_overload, type_o
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMERAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:inf|Inf|Infinity)|NaN|nan")
-_BOOLS = {text: value for value, texts in ((True, "1 t T true TRUE True"), (False, "0 f F false FALSE False"))
-          for text in texts.split()}
+_BOOLS = {
+    text: value
+    for value, texts in ((True, "1 t T true TRUE True"), (False, "0 f F false FALSE False"))
+    for text in texts.split()
+}
 
 
 class Regex(Protocol):
@@ -48,7 +51,7 @@ class Regex(Protocol):
 
 @functools.lru_cache(REGEXES_CACHED_MAX)
 def regex(pattern: str) -> Regex:
-    """Compile with RE2, whose time grows with pattern times text and never faster; raise ValueError for a bad pattern."""
+    """Compile with RE2, whose time grows with pattern times text at most; raise ValueError for a bad pattern."""
     if len(pattern) > REGEX_CHARACTERS_MAX:
         raise ValueError(f"the pattern has {len(pattern)} characters, at most {REGEX_CHARACTERS_MAX} are allowed")
     options = re2.Options()
@@ -58,7 +61,9 @@ def regex(pattern: str) -> Regex:
         return cast(Regex, re2.compile(pattern, options))
     except re2.error as error:
         reason = error.args[0] if error.args else error
-        raise ValueError(f"bad pattern: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}") from None
+        raise ValueError(
+            f"bad pattern: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}"
+        ) from None
 
 
 def _matches(frame: Frame, text: Value, pattern: Value) -> bool:

@@ -41,7 +41,9 @@ def scan_texts(source: str) -> dict[int, int]:
             continue
         tokens += 1
         if tokens > SOURCE_TOKENS_MAX:
-            raise error_at(source, found.start(), f"the expression has more than {SOURCE_TOKENS_MAX:,} tokens; split it")
+            raise error_at(
+                source, found.start(), f"the expression has more than {SOURCE_TOKENS_MAX:,} tokens; split it"
+            )
         level += 1 if found["open"] else -1 if found["close"] else 0
         if level > NESTING_LEVELS_MAX:
             raise error_at(source, found.start(), f"the expression is nested deeper than {NESTING_LEVELS_MAX} levels")
@@ -56,7 +58,9 @@ def _text_end(source: str, start: int, body: int, quote: str, *, raw: bool) -> i
     if rest is None:
         raise error_at(source, start, f"this text is not closed; end it with {quote}")
     if raw and f"\\{quote[0]}" in source[body : rest.end() - len(quote)].replace("\\\\", ""):
-        raise error_at(source, start, "a raw text cannot hold a backslash before its quote; use the other kind of quote")
+        raise error_at(
+            source, start, "a raw text cannot hold a backslash before its quote; use the other kind of quote"
+        )
     return rest.end()
 
 
@@ -92,7 +96,9 @@ def _byte_escape(source: str, offset: int) -> Callable[[re.Match[str]], str]:
         if simple:
             return _SIMPLE_ESCAPES[simple]
         if not (two or octal):
-            raise error_at(source, offset + found.start(), f"{found[0]!r} is no escape in bytes; write \\\\ for a backslash")
+            raise error_at(
+                source, offset + found.start(), f"{found[0]!r} is no escape in bytes; write \\\\ for a backslash"
+            )
         # A byte travels as a surrogate, which no source text may hold, until all escapes are expanded.
         return chr(0xDC00 + (int(octal, 8) if octal else int(two, 16)))
 

@@ -7,7 +7,7 @@ NESTING_LEVELS_MAX = 32
 COMPREHENSION_LEVELS_MAX = 2
 EXCERPT_CHARACTERS_MAX = 100
 
-# One visit is one node of the syntax tree evaluated inside a comprehension, or as much other work as takes about as long.
+# One visit is one node of the syntax tree evaluated in a comprehension, or other work that takes about as long.
 EVALUATION_VISITS_MAX = 50_000
 BUILT_ITEMS_MAX = 65_536
 TEXT_CHARACTERS_PER_VISIT = 256

@@ -146,7 +146,7 @@ Node: TypeAlias = (
 )
 
 
-def children(node: Node) -> tuple[Node, ...]:
+def children(node: Node) -> tuple[Node, ...]:  # noqa: C901 - one line a kind of node
     """Return the nodes directly below `node`."""
     match node:
         case Literal() | Variable() | Element():

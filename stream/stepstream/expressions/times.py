@@ -14,9 +14,7 @@ from stepstream.expressions.frames import Value
 from stepstream.expressions.limits import NUMERAL_CHARACTERS_MAX
 from stepstream.expressions.values import no_overload
 
-_TIMESTAMP = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
-)
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
 _ZONE = re.compile(r"([+-]?)(\d\d):(\d\d)", re.ASCII)
 _AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _MICROSECONDS = {

@@ -184,7 +184,9 @@ class _Translation:
             pattern = arguments[1]
             self.regexes += 1
             if self.regexes > REGEXES_PER_EXPRESSION_MAX:
-                self.refuse(name, f"the expression has more than {REGEXES_PER_EXPRESSION_MAX} patterns; join them with |")
+                self.refuse(
+                    name, f"the expression has more than {REGEXES_PER_EXPRESSION_MAX} patterns; join them with |"
+                )
             if not isinstance(pattern, Literal) or not isinstance(pattern.value, str):
                 self.refuse(name, "the pattern of matches() must be a text written in the expression")
             try:
@@ -197,10 +199,14 @@ class _Translation:
         arguments = arguments_of(tree)
         if len(arguments) not in _MACROS[name]:
             wanted = " or ".join(map(str, _MACROS[name]))
-            self.refuse(name, f"{name}() takes {wanted} arguments, {len(arguments)} are given, as in x.{name}(e, e > 0)")
+            self.refuse(
+                name, f"{name}() takes {wanted} arguments, {len(arguments)} are given, as in x.{name}(e, e > 0)"
+            )
         variable = bare_name(arguments[0])
         if variable is None:
-            self.refuse(arguments[0], f"the first argument of {name}() is a name for the element, as in x.{name}(e, e > 0)")
+            self.refuse(
+                arguments[0], f"the first argument of {name}() is a name for the element, as in x.{name}(e, e > 0)"
+            )
         depth = max(scope.values(), default=-1) + 1
         if depth >= COMPREHENSION_LEVELS_MAX:
             self.refuse(name, f"{name}() is nested deeper than {COMPREHENSION_LEVELS_MAX} levels")
