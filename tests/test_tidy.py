@@ -198,7 +198,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return False
 
 
-def tests_do_not_sleep(source: Source) -> Findings:
+def no_sleep_in_tests(source: Source) -> Findings:
     """A test never sleeps for a time: it waits for what it wants to see, or moves a clock."""
     for node in ast.walk(source.tree):
         if not isinstance(node, ast.Call):
@@ -290,7 +290,7 @@ RULES: Mapping[Rule, tuple[str, ...]] = {
     types_are_imported_for_real: ("",),
     data_is_not_run: ("",),
     errors_are_not_swallowed: ("",),
-    tests_do_not_sleep: ("tests/",),
+    no_sleep_in_tests: ("tests/",),
     classes_are_named_for_what_they_are: ("",),
     time_and_chance_come_in_records: PURE,
     nothing_is_left_for_later: ("",),
@@ -316,9 +316,9 @@ SNIPPETS: Sequence[tuple[Rule, str, list[int]]] = (
     (errors_are_not_swallowed, "try:\n    f()\nexcept (OSError, Exception):\n    pass\n", [3]),
     (errors_are_not_swallowed, "try:\n    f()\nexcept OSError:\n    pass\nexcept Exception:\n    close()\n", []),
     (errors_are_not_swallowed, "from contextlib import suppress\nwith suppress(Exception):\n    f()\n", [2]),
-    (tests_do_not_sleep, "import time as t\nt.sleep(0)\n", [2]),
-    (tests_do_not_sleep, "from asyncio import sleep\nsleep(0.1)\nsleep(0)\nsleep(delay=2)\n", [2, 4]),
-    (tests_do_not_sleep, "step.sleep('a', 5)\n", []),
+    (no_sleep_in_tests, "import time as t\nt.sleep(0)\n", [2]),
+    (no_sleep_in_tests, "from asyncio import sleep\nsleep(0.1)\nsleep(0)\nsleep(delay=2)\n", [2, 4]),
+    (no_sleep_in_tests, "step.sleep('a', 5)\n", []),
     (classes_are_named_for_what_they_are, "class RunManager:\n    pass\nclass StepUtils:\n    pass\n", [1, 3]),
     (classes_are_named_for_what_they_are, "class Database:\n    pass\nclass BaseModel:\n    pass\n", []),
     (time_and_chance_come_in_records, "import time\nfrom random import random\nfrom datetime import time\n", [1, 2]),

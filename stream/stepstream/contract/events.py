@@ -104,5 +104,4 @@ def event_record(
     name: str, data: Mapping[str, object] | None = None, id: str = "", ts: int = 0, user: object = None, v: str = ""
 ) -> EventRecord:
     """Build an event from Python values; raise InvalidInput for what does not fit."""
-    event = EventRecord(name, dump_json(dict(data or {}), "event's data"), id, ts, dump_json(user, "event's user"), v)
-    return event
+    return EventRecord(name, dump_json(dict(data or {}), "event's data"), id, ts, dump_json(user, "event's user"), v)

@@ -86,13 +86,6 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
 
 
 HistoryEntry = (
-    RunBegan
-    | StepPlanned
-    | StepAttemptFailed
-    | StepEnded
-    | StepCancelled
-    | RunAttemptFailed
-    | RunMoved
-    | RunEnded
+    RunBegan | StepPlanned | StepAttemptFailed | StepEnded | StepCancelled | RunAttemptFailed | RunMoved | RunEnded
 )
 decode_history = msgspec.json.Decoder(HistoryEntry).decode

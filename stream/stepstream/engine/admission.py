@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 from msgspec.structs import replace
 
-from stepstream.contract.codec import dump_json
+from stepstream.contract.codec import Json, dump_json
 from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import CRON, OWN_PREFIX, EventRecord, event_fields
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered
@@ -99,7 +99,7 @@ def _triggered(draft: Draft, row: TriggerRow, event: EventRecord) -> list[str]:
     return functions
 
 
-def _condition_holds(draft: Draft, condition: str, fields: dict[str, object]) -> bool:
+def _condition_holds(draft: Draft, condition: str, fields: dict[str, Json]) -> bool:
     try:
         return holds(condition, {"event": fields})
     except EvaluationError:

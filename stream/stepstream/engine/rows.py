@@ -312,7 +312,7 @@ def routing_of(key: Key, row: Row) -> str | None:
             return row.owner if row.kind in ("cron", "start-memory") else run_routing(row.owner)
         case b"w", _:
             return bucket_routing(*texts)
-        case (b"n" | b"s" | b"d" | b"c" | b"l"), _:
+        case ((b"n" | b"s" | b"d" | b"c" | b"l"), _):
             return texts[0]
         case _:
             return None

@@ -8,8 +8,8 @@ from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord
 from stepstream.contract.history import RunAttemptFailed, RunEnded, RunMoved
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.inbox import (
-    CancelRequested,
     Caller,
+    CancelRequested,
     RunClaimed,
     RunFailed,
     RunRequested,

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import NULL, dump_json, encode
+from stepstream.contract.codec import NULL, dump_json
 from stepstream.contract.commands import Memo, Open, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
 from stepstream.contract.functions import FunctionRegistered
@@ -97,7 +97,9 @@ def _size(outcome: Outcome) -> int:
 def _breaks_limit(draft: Draft, run: Run) -> bool:
     limits = draft.limits
     if run.steps > limits.steps_per_run_max:
-        error = ErrorInfo("StepLimitError", f"the run has more than {limits.steps_per_run_max:,} steps", "", "step-limit")
+        error = ErrorInfo(
+            "StepLimitError", f"the run has more than {limits.steps_per_run_max:,} steps", "", "step-limit"
+        )
     elif run.memo_bytes > limits.run_memo_bytes_max:
         message = f"the results of the run's steps exceed {limits.run_memo_bytes_max:,} bytes"
         error = ErrorInfo("RunStateLimitError", message, "", "run-state-limit")

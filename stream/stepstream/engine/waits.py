@@ -1,7 +1,5 @@
 """The matcher and the signals: a wait stands where the events that can end it come by."""
 
-from collections.abc import Mapping
-
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, Raw, dump_json, encode, load_json
@@ -140,7 +138,7 @@ def route_event(draft: Draft, routed: EventRouted) -> None:
     row = draft.get(EventName, name_key(event.name))
     if row is None:
         return
-    fields: Mapping[str, Json] = {}
+    fields: dict[str, Json] = {}
     for path, until in row.paths.items():
         if until <= draft.now:
             continue

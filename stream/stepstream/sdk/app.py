@@ -79,7 +79,7 @@ class App:
                 raise DefinitionError("write @app.function(…) above a function, with brackets")
             function_id = id or getattr(handler, "__name__", "").replace("_", "-")
             policy = retry_policy(retries, backoff)
-            handler_of_failure = None
+            handler_of_failure: Function[Any] | None = None
             if on_failure is not None:
                 handler_of_failure = Function(
                     self.name,

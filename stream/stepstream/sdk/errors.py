@@ -92,5 +92,3 @@ def is_final(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(is_final(part) for part in error.exceptions)
     return isinstance(error, StepError | NonRetriableError)
-
-

@@ -50,7 +50,7 @@ class Bodies:
             raw = dump_value(value, call.adapter, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is its result
             return _judge(error, call)
         finally:
             current_body.reset(token)
@@ -62,7 +62,7 @@ class Bodies:
 
 async def _call(body: Callable[[], Any]) -> Any:
     target = getattr(body, "func", body)
-    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):
+    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(type(target).__call__):
         return await body()
     value = await asyncio.to_thread(body)
     if isinstance(value, StepCall):
@@ -113,4 +113,3 @@ def _missing(name: str) -> Callable[[], Any]:
         raise LookupError(f"this worker has no function {name!r}; deploy its code, or wait for the roll-out to end")
 
     return fail
-

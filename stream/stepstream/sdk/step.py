@@ -135,7 +135,9 @@ class Step:
         attempts are used up.
         """
         if not callable(fn):
-            raise StepUsageError(f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)")
+            raise StepUsageError(
+                f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
+            )
         adapter, policy = return_adapter(fn), self._policy
         body = functools.partial(fn, *args, **kwargs)
         return StepCall(
@@ -179,9 +181,8 @@ class Step:
         _check_predicate(id, match, if_)
         lookback_ms = duration_ms(lookback)
         if lookback_ms > self._lookback_ms_max:
-            raise StepUsageError(
-                f"step {id!r}: lookback={lookback!r} is longer than events are kept; write App(…, lookback={lookback!r})"
-            )
+            remedy = f"write App(…, lookback={lookback!r})"
+            raise StepUsageError(f"step {id!r}: lookback={lookback!r} is longer than events are kept; {remedy}")
         return StepCall(
             self._replay,
             id,
@@ -221,9 +222,7 @@ class Step:
         return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group))
 
     @overload
-    def invoke(
-        self, id: str, *, function: Function[T], data: Any = None, timeout: Duration = ...
-    ) -> StepCall[T]: ...
+    def invoke(self, id: str, *, function: Function[T], data: Any = None, timeout: Duration = ...) -> StepCall[T]: ...
     @overload
     def invoke(self, id: str, *, function: str, data: Any = None, timeout: Duration = ...) -> StepCall[Any]: ...
     def invoke(

@@ -67,13 +67,7 @@ class ThreadedStep:
     def invoke(self, id: str, *, function: Function[T], data: Any = None, timeout: Duration = "365d") -> T: ...
     @overload
     def invoke(self, id: str, *, function: str, data: Any = None, timeout: Duration = "365d") -> Any: ...
-    def invoke(
-        self, id: str, *, function: Function[Any] | str, data: Any = None, timeout: Duration = "365d"
-    ) -> Any:
+    def invoke(self, id: str, *, function: Function[Any] | str, data: Any = None, timeout: Duration = "365d") -> Any:
         """Run another function and return its result."""
-        call: StepCall[Any] = (
-            self._step.invoke(id, function=function, data=data, timeout=timeout)
-            if isinstance(function, str)
-            else self._step.invoke(id, function=function, data=data, timeout=timeout)
-        )
-        return self._result(call)
+        name_or_function: Any = function
+        return self._result(self._step.invoke(id, function=name_or_function, data=data, timeout=timeout))
