@@ -15,10 +15,10 @@ from stepstream.runtime.index import RunIndex, RunView, StepView
 from stepstream.runtime.journal import MemoryJournal
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.sdk.app import App
+from stepstream.sdk.calls import Call
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.function import Function
-from stepstream.sdk.replay import Call
 
 __all__ = ["RunView", "StepView", "VirtualEngine"]
 

@@ -1,7 +1,6 @@
 """The worker: takes commands, runs code, reports each result and goes on when it is durable."""
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections import OrderedDict
@@ -33,12 +32,13 @@ from stepstream.contract.inbox import (
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.outcomes import Failure, Outcome
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
+from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
 from stepstream.sdk.app import App
+from stepstream.sdk.calls import Asking, Call, Finished
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.execution import Bodies, StepResult, failure_delay, start_code
-from stepstream.sdk.replay import Call, Finished, Replay, stack_of, task_factory
+from stepstream.sdk.replay import Replay, stack_of, task_factory
 
 logger = logging.getLogger(__name__)
 _COMMANDS_PER_POLL_MAX = 64
@@ -266,7 +266,7 @@ class Worker:
         except Exception as error:
             if self._failed and not self._failed.done():
                 self._failed.set_exception(error)
-            raise
+            raise LogError(f"a report of run {run.run_id} could not be written") from error
         finally:
             run.reports -= 1
 
@@ -280,25 +280,27 @@ class Worker:
         self.changed.ring()
 
     async def _append_later(self, run: _LiveRun, report: WorkerReport | RunClaimed, then_drop: bool) -> None:
-        with contextlib.suppress(Exception):  # The failure is kept in _failed, which ends serve().
+        try:
             await self._append(run, report)
-            if then_drop:
-                self._drop(run)
-            else:
-                self._settle(run)
+        except LogError:
+            return  # It is kept in _failed, which ends serve().
+        if then_drop:
+            self._drop(run)
+        else:
+            self._settle(run)
 
     # What the code asks for: the Runner of its Replay.
 
-    async def execute(self, replay: Replay, call: Call) -> Outcome | None:
+    async def execute(self, asking: Asking, call: Call) -> Outcome | None:
         """Run a step's body and have its result kept; None when another attempt comes later."""
-        run = self._runs[replay.run_id]
+        run = self._runs[asking.run_id]
         started_at = self._clock.now_ms()
         result: StepResult = await self._bodies.run(run.function, call, self._limits)
         if result.retry_ms is not None and isinstance(result.outcome, Failure):
             error = result.outcome.error
             failed = StepFailed(
                 run.run_id,
-                replay.epoch,
+                asking.epoch,
                 call.step,
                 call.id,
                 call.attempt,
@@ -310,20 +312,20 @@ class Worker:
             await self._append(run, failed)
             return None
         report = StepReported(
-            run.run_id, replay.epoch, call.step, call.id, result.outcome, call.attempt, replay.seen, started_at
+            run.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, asking.seen, started_at
         )
         await self._append(run, report)
         return result.outcome
 
-    def plan(self, replay: Replay, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+    def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
         """Ask the engine for steps."""
-        run = self._runs[replay.run_id]
-        self._report(run, StepsPlanned(run.run_id, replay.epoch, tuple(plans), tuple(cancelled), acknowledge))
+        run = self._runs[asking.run_id]
+        self._report(run, StepsPlanned(run.run_id, asking.epoch, tuple(plans), tuple(cancelled), acknowledge))
 
-    def suspended(self, replay: Replay) -> None:
+    def suspended(self, asking: Asking) -> None:
         """The code can do nothing more until something comes from the engine."""
-        run = self._runs.get(replay.run_id)
-        if run is not None and run.replay is replay:
+        run = self._runs.get(asking.run_id)
+        if run is not None and run.replay is asking:
             run.at_rest = True
             self._settle(run)
 
@@ -337,15 +339,15 @@ class Worker:
         self._finish_commands(run)
         self._rest(run)
 
-    def finished(self, replay: Replay, end: Finished) -> None:
+    def finished(self, asking: Asking, end: Finished) -> None:
         """The code has ended."""
-        run = self._runs[replay.run_id]
+        run = self._runs[asking.run_id]
         if end.error is None and end.output is not None:
-            report: WorkerReport = RunReturned(run.run_id, replay.epoch, end.output, end.warnings)
+            report: WorkerReport = RunReturned(run.run_id, asking.epoch, end.output, end.warnings)
         else:
             error = end.error or RuntimeError("the function ended without a result")
             function = self._app.get(run.function)
             retry_ms = failure_delay(error, run.attempt, function.policy if function else None)
             info = error_info(error, stack_of(error))
-            report = RunFailed(run.run_id, replay.epoch, info, run.attempt, retry_ms, end.warnings)
+            report = RunFailed(run.run_id, asking.epoch, info, run.attempt, retry_ms, end.warnings)
         self._report(run, report, then_drop=True)

@@ -11,17 +11,14 @@ import contextvars
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from stepstream.contract.codec import Raw
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.ids import StepHash, step_hash
-from stepstream.contract.inbox import StepPlan
 from stepstream.contract.limits import STEP_ID_CHARACTERS_MAX, Limits
 from stepstream.contract.outcomes import Outcome
+from stepstream.sdk.calls import RUN, SIGNAL, WAIT, Call, Finished, Runner
 from stepstream.sdk.errors import RunInterrupted, StepLimitError, StepUsageError
-from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.quiet import StepFuture, is_blocked, shared_waiter
 from stepstream.sdk.values import dump_value, return_adapter
 
@@ -31,49 +28,6 @@ current_body: contextvars.ContextVar[str] = contextvars.ContextVar("stepstream_b
 _QUIET_PASSES = 2
 _LOOK_AGAIN_S = 0.05
 BEGIN = object()
-RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = "run", "sleep", "wait", "signal", "send", "invoke"
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """A step that the code has asked for and that has no result yet."""
-
-    step: StepHash
-    id: str
-    kind: str
-    body: Callable[[], Any] | None = None
-    adapter: Any = None
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
-    plan: Callable[["Call"], StepPlan] | None = None
-    attempt: int = 0
-    group: str = ""
-    planned: bool = False
-    waiting: StepFuture | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """How the code ended: `error` None and its output, or the error."""
-
-    output: Raw | None = None
-    error: BaseException | None = None
-    warnings: tuple[str, ...] = ()
-
-
-class Runner(Protocol):
-    """Who does what the code asks for."""
-
-    async def execute(self, replay: "Replay", call: Call) -> Outcome | None:
-        """Run a step's body and have its result kept; None when another attempt comes later."""
-
-    def plan(self, replay: "Replay", plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
-        """Ask the engine for steps."""
-
-    def suspended(self, replay: "Replay") -> None:
-        """The code can do nothing more until something comes from the engine."""
-
-    def finished(self, replay: "Replay", end: Finished) -> None:
-        """The code has ended."""
 
 
 class Replay:

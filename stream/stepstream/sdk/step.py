@@ -14,10 +14,11 @@ from stepstream.contract.inbox import InvokePlan, SendPlan, SignalPlan, SleepPla
 from stepstream.contract.limits import EVENTS_PER_STEP_MAX, INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX
 from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
 from stepstream.expressions.predicates import ExpressionError, check, check_path
+from stepstream.sdk.calls import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.event import Event, from_record, to_record
 from stepstream.sdk.function import Backoff, Function, RetryPolicy, retry_policy
-from stepstream.sdk.replay import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call, Replay
+from stepstream.sdk.replay import Replay
 from stepstream.sdk.values import dump_value, load_value, return_adapter
 
 T = TypeVar("T")

@@ -1,0 +1,65 @@
+"""What a run's code asks for, and who does it: the words between Replay and its runner."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stepstream.contract.codec import Raw
+from stepstream.contract.ids import StepHash
+from stepstream.contract.inbox import StepPlan
+from stepstream.contract.outcomes import Outcome
+from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.quiet import StepFuture
+
+RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = "run", "sleep", "wait", "signal", "send", "invoke"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A step that the code has asked for and that has no result yet."""
+
+    step: StepHash
+    id: str
+    kind: str
+    body: Callable[[], Any] | None = None
+    adapter: Any = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    plan: Callable[["Call"], StepPlan] | None = None
+    attempt: int = 0
+    group: str = ""
+    planned: bool = False
+    waiting: StepFuture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How the code ended: `error` None and its output, or the error."""
+
+    output: Raw | None = None
+    error: BaseException | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Asking(Protocol):
+    """The run that asks, under the epoch in which its worker holds it; `seen` counts the engine's results so far."""
+
+    run_id: str
+    epoch: int
+    seen: int
+    over: bool
+
+
+class Runner(Protocol):
+    """Who does what the code asks for."""
+
+    async def execute(self, run: "Asking", call: Call) -> Outcome | None:
+        """Run a step's body and have its result kept; None when another attempt comes later."""
+
+    def plan(self, run: "Asking", plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+        """Ask the engine for steps."""
+
+    def suspended(self, run: "Asking") -> None:
+        """The code can do nothing more until something comes from the engine."""
+
+    def finished(self, run: "Asking", end: Finished) -> None:
+        """The code has ended."""
