@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.journal import Bells, JournalWrite, choose_partition
@@ -12,6 +12,8 @@ from stepstream.runtime.ports import LogRecord
 
 _LOG, _OFFSET, _END, _ROW = b"l", b"o", b"e", b"r"
 _TRIM_RECORDS = 1_000
+# Tables that are eaten from the front: a scan starts at the first row, not at the deleted ones before it.
+_QUEUES = frozenset((_ROW + b"t",))
 Headers = tuple[tuple[str, bytes], ...]
 _Stored = tuple[int, bytes, bytes, Headers]
 _pack = msgspec.msgpack.Encoder().encode
@@ -26,6 +28,12 @@ class InUseError(StepstreamError):
 
 def _place(topic: str, partition: int) -> bytes:
     return topic.encode() + b"\x00" + partition.to_bytes(4, "big")
+
+
+def _after(prefix: bytes) -> bytes:
+    """Return the first key that no longer begins with `prefix`."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes([kept[-1] + 1])
 
 
 class RocksJournal:
@@ -56,6 +64,7 @@ class RocksJournal:
         self.bells = Bells()
         self._ends: dict[tuple[str, int], int] = {}
         self._trimmed: dict[tuple[str, int], int] = {}
+        self._fronts: dict[bytes, bytes] = {}
         self._committed: dict[tuple[str, str, int], int] = {}
 
     def write(self, write: JournalWrite, timestamp: int) -> list[tuple[int, int]]:
@@ -77,10 +86,13 @@ class RocksJournal:
             for at, offset in offsets.items():
                 batch.put(_OFFSET + group.encode() + b"\x00" + _place(*at), offset.to_bytes(8, "big"))
         for row_key, value in write.rows:
+            key = _ROW + row_key
             if value is None:
-                batch.delete(_ROW + row_key)
-            else:
-                batch.put(_ROW + row_key, value)
+                batch.delete(key)
+                continue
+            batch.put(key, value)
+            if key < self._fronts.get(key[:2], b""):
+                self._fronts[key[:2]] = key
         self._db.write(batch, self._write_options)
         self._ends.update(ends)
         for group, offsets in write.offsets.items():
@@ -106,13 +118,13 @@ class RocksJournal:
         return found
 
     def _range(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        rows = self._db.iter()
+        # Without the bound a seek at the end of a range wades through the deleted rows behind it.
+        options = ReadOptions()
+        options.set_iterate_upper_bound(_after(prefix))
+        rows = self._db.iter(options)
         rows.seek(start)
         while rows.valid():
-            key = bytes(rows.key())
-            if not key.startswith(prefix):
-                return
-            yield key, bytes(rows.value())
+            yield rows.key(), rows.value()
             rows.next()
 
     def end(self, topic: str, partition: int) -> int:
@@ -150,11 +162,14 @@ class RocksJournal:
 
     def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+        start = _ROW + prefix
         found: list[tuple[bytes, bytes]] = []
-        for key, value in self._range(_ROW + prefix, _ROW + prefix):
+        for key, value in self._range(start, self._fronts.get(start, start)):
             found.append((key[1:], value))
             if len(found) == limit:
                 break
+        if start in _QUEUES:
+            self._fronts[start] = _ROW + found[0][0] if found else start + b"\xff"
         return found
 
     def close(self) -> None:

@@ -1,0 +1,204 @@
+"""The laptop runtime under load: durable, one process, beside a bare loop over the same writes as its limit."""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepstream import App, Context, Event, on
+from stepstream.contract.codec import encode
+from stepstream.contract.history import HistoryEntry, RunEnded
+from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
+from stepstream.contract.outcomes import Value
+from stepstream.contract.topics import INBOX
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.engine import EmbeddedEngine
+from stepstream.runtime.index import RunIndex
+from stepstream.runtime.journal import JournalWrite
+from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.rocks import RocksJournal
+from stepstream.sdk.event import to_record
+
+app = App("bench")
+
+
+async def work(number: int) -> int:
+    """Return the next number, as the smallest of steps."""
+    return number + 1
+
+
+@app.function(on("bench/three"))
+async def three_steps(ctx: Context) -> int:
+    """Run three steps, one after the other."""
+    first = await ctx.step.run("one", work, 1)
+    second = await ctx.step.run("two", work, first)
+    return await ctx.step.run("three", work, second)
+
+
+@app.function(on("bench/long"))
+async def thousand_steps(ctx: Context) -> list[float]:
+    """Run 999 steps and return when each was done (s)."""
+    times: list[float] = []
+    for number in range(999):
+        await ctx.step.run(f"step-{number}", work, number)
+        times.append(time.perf_counter())
+    return times
+
+
+@app.function(on("bench/wait"))
+async def wait_for_one(ctx: Context) -> bool:
+    """Wait for the event of the same key."""
+    return await ctx.step.wait_for_event("go", event="bench/go", match="data.key", timeout="1d") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured number with its unit, and the aim beside it."""
+
+    name: str
+    value: float
+    unit: str
+    aim: str = ""
+
+
+class Bench:
+    """An engine on disk that counts the runs that end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ended = 0
+        self.last: RunEnded | None = None
+        self._changed = asyncio.Event()
+        self.journal = RocksJournal(folder / "db")
+        self.clock = SystemClock()
+        index = RunIndex(folder / "runs.sqlite")
+        self.engine = EmbeddedEngine([app], self.journal, self.clock, index, watch=self._watch)
+
+    def _watch(self, entry: HistoryEntry) -> None:
+        if isinstance(entry, RunEnded):
+            self.ended += 1
+            self.last = entry
+            self._changed.set()
+
+    async def until_ended(self, count: int) -> None:
+        """Return when `count` runs have ended."""
+        while self.ended < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+@asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    """Bring an engine up in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Bench(Path(folder))
+        await made.engine.start()
+        await made.engine.until_idle()
+        try:
+            yield made
+        finally:
+            await made.engine.stop(drain=False)
+            made.journal.close()
+
+
+async def throughput(runs: int = 6_000) -> list[Figure]:
+    """Measure three-step runs a second, from the first event to the last end."""
+    async with bench() as made:
+        events = [to_record(Event("bench/three", {"n": number})) for number in range(runs)]
+        begun = time.perf_counter()
+        for start in range(0, runs, 100):
+            await made.engine.send(events[start : start + 100])
+            await made.until_ended(start - 400)
+        await made.until_ended(runs)
+        took = time.perf_counter() - begun
+    return [Figure("three-step runs", runs / took, "runs/s", ">= 1,500")]
+
+
+async def idle_latency(samples: int = 300) -> list[Figure]:
+    """Measure one three-step run at a time, from send to finish."""
+    taken: list[float] = []
+    async with bench() as made:
+        for number in range(samples):
+            begun = time.perf_counter()
+            await made.engine.send([to_record(Event("bench/three", {"n": number}))])
+            await made.until_ended(number + 1)
+            taken.append((time.perf_counter() - begun) * 1_000)
+    return [
+        Figure("idle run, median", statistics.median(taken), "ms", "< 5"),
+        Figure("idle run, p99", statistics.quantiles(taken, n=100)[98], "ms"),
+    ]
+
+
+async def long_run() -> list[Figure]:
+    """Measure the last 100 of 999 steps against the first 100, as the median of five runs."""
+    ratios: list[float] = []
+    per_step: list[float] = []
+    async with bench() as made:
+        for number in range(5):
+            await made.engine.send([to_record(Event("bench/long", {"n": number}))])
+            await made.until_ended(number + 1)
+            output = made.engine.index.list(function="thousand-steps", limit=1)[0].output
+            times = [float(at) for at in output if isinstance(at, float)] if isinstance(output, list) else []
+            ratios.append((times[-1] - times[-101]) / (times[100] - times[0]))
+            per_step.append((times[-1] - times[0]) / (len(times) - 1) * 1_000)
+    return [
+        Figure("last 100 of 999 steps against the first 100", statistics.median(ratios), "x", "<= 1.2"),
+        Figure("a step in a long run", statistics.median(per_step), "ms"),
+    ]
+
+
+async def matched(open_waits: int, samples: int = 2_000) -> float:
+    """Return how many waiting runs a second are resumed while `open_waits` others stand."""
+    async with bench() as made:
+        far = made.clock.now_ms() + 86_400_000
+        for start in range(0, open_waits, 5_000):
+            waits = [
+                WaitOpened(f"{number:026d}", "0" * 40, "bench/go", Predicate((("data.key", f"sother-{number}"),)), far)
+                for number in range(start, min(start + 5_000, open_waits))
+            ]
+            records = [NewRecord(INBOX, 0, b"bench/go", encode(wait)) for wait in waits]
+            made.journal.write(JournalWrite(records), made.clock.now_ms())
+            await made.engine.until_idle()
+        for name in ("bench/wait", "bench/go"):
+            begun = time.perf_counter()
+            for start in range(0, samples, 100):
+                keys = range(start, start + 100)
+                await made.engine.send([to_record(Event(name, {"key": f"k{key}"})) for key in keys])
+            if name == "bench/wait":
+                await made.engine.until_idle()
+            else:
+                await made.until_ended(samples)
+        return samples / (time.perf_counter() - begun)
+
+
+async def waits() -> list[Figure]:
+    """Measure wait-and-match with 1,000 and with 1,000,000 open waits."""
+    few, many = await matched(1_000), await matched(1_000_000)
+    return [
+        Figure("resumed waits, 1,000 open", few, "/s", ">= 3,000"),
+        Figure("resumed waits, 1,000,000 open", many, "/s", ">= 3,000"),
+        Figure("cost of a match, 1,000,000 against 1,000 open", few / many, "x", "<= 1.5"),
+    ]
+
+
+async def bare_loop(runs: int = 20_000) -> list[Figure]:
+    """Measure the limit: the writes of a three-step run, with encoding and without anything else."""
+    report = StepReported("0" * 26, 1, "0" * 40, "one", Value())
+    with tempfile.TemporaryDirectory() as folder:
+        journal = RocksJournal(Path(folder))
+        begun = time.perf_counter()
+        for start in range(0, runs, 50):
+            for _ in range(5):
+                records = [NewRecord(INBOX, 0, b"key", encode(report)) for _ in range(50)]
+                journal.write(JournalWrite(records), start)
+                rows = [(b"r%d" % (start + at), encode(report)) for at in range(50)]
+                journal.write(JournalWrite([*records, *records], rows=[*rows, *rows]), start)
+        took = time.perf_counter() - begun
+        journal.close()
+    return [Figure("bare loop over the same writes", runs / took, "runs/s")]
+
+
+ALL: tuple[Callable[[], Awaitable[list[Figure]]], ...] = (bare_loop, throughput, idle_latency, long_run, waits)
