@@ -16,7 +16,7 @@ def main() -> None:
     for measure in laptop.ALL:
         if wanted and getattr(measure, "__name__", "") not in wanted:
             continue
-        for figure in asyncio.run(measure()):  # type: ignore[arg-type]  # Each is an async def.
+        for figure in asyncio.run(measure()):
             print(
                 f"{figure.name:<52}{figure.value:>12,.2f} {figure.unit:<8}{'aim ' + figure.aim if figure.aim else ''}"
             )

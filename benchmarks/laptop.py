@@ -4,10 +4,11 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import encode
@@ -74,8 +75,8 @@ class Bench:
         self._changed = asyncio.Event()
         self.journal = RocksJournal(folder / "db")
         self.clock = SystemClock()
-        index = RunIndex(folder / "runs.sqlite")
-        self.engine = EmbeddedEngine([app], self.journal, self.clock, index, watch=self._watch)
+        self.index = RunIndex(folder / "runs.sqlite")
+        self.engine = EmbeddedEngine([app], self.journal, self.clock, self.index, watch=self._watch)
 
     def _watch(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunEnded):
@@ -140,7 +141,7 @@ async def long_run() -> list[Figure]:
         for number in range(5):
             await made.engine.send([to_record(Event("bench/long", {"n": number}))])
             await made.until_ended(number + 1)
-            output = made.engine.index.list(function="thousand-steps", limit=1)[0].output
+            output = made.index.list(function="thousand-steps", limit=1)[0].output
             times = [float(at) for at in output if isinstance(at, float)] if isinstance(output, list) else []
             ratios.append((times[-1] - times[-101]) / (times[100] - times[0]))
             per_step.append((times[-1] - times[0]) / (len(times) - 1) * 1_000)
@@ -201,4 +202,10 @@ async def bare_loop(runs: int = 20_000) -> list[Figure]:
     return [Figure("bare loop over the same writes", runs / took, "runs/s")]
 
 
-ALL: tuple[Callable[[], Awaitable[list[Figure]]], ...] = (bare_loop, throughput, idle_latency, long_run, waits)
+ALL: tuple[Callable[[], Coroutine[Any, Any, list[Figure]]], ...] = (
+    bare_loop,
+    throughput,
+    idle_latency,
+    long_run,
+    waits,
+)

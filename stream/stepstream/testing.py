@@ -51,7 +51,7 @@ class VirtualEngine:
         if data_dir is not None and shards != 1:
             raise ValueError("a durable engine has one shard")
         self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
-        index = RunIndex(data_dir / "runs.sqlite" if data_dir else None)
+        self.index = index = RunIndex(data_dir / "runs.sqlite" if data_dir else None)
         self._stack.callback(self.journal.close)
         self._stack.callback(index.close)
         self.engine = EmbeddedEngine(
@@ -122,7 +122,7 @@ class VirtualEngine:
     def runs(self, function: Function[Any] | str = "", *, status: str = "") -> Sequence[RunView]:
         """Return the runs with their steps, the oldest first."""
         name = function.id if isinstance(function, Function) else function
-        index = self.engine.index
+        index = self.index
         listed = index.list(function=name, status=status, limit=1_000_000)
         shown = [view for run in reversed(listed) if (view := index.show(run.run_id))]
         return sorted(shown, key=lambda run: (run.accepted_at, run.run_id))

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,9 +18,8 @@ from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.embedded import DeferredLog, EmbeddedLog, EmbeddedStore, EmbeddedWorkerLog
-from stepstream.runtime.index import RunIndex
 from stepstream.runtime.journal import JournalWrite, MemoryJournal, MemoryStore
-from stepstream.runtime.ports import Clock, Log, NewRecord, Store, WorkerLog
+from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Store, WorkerLog
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.worker import Worker
@@ -32,6 +31,16 @@ _HISTORY_PER_READ = 1_000
 _AGAIN_S = 0.2
 _REPLY_S_MAX = 10.0
 Wrap = Callable[[str, Any], Any]
+
+
+class ReadModel(Protocol):
+    """What history is folded into, with the position up to which it is."""
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that is not folded in yet."""
+
+    def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+        """Fold records of `history` in, with their positions, as one; return the entries."""
 
 
 def _as_it_is(_name: str, port: Any) -> Any:
@@ -49,7 +58,7 @@ class EmbeddedEngine:
         apps: Sequence[App],
         journal: MemoryJournal | RocksJournal,
         clock: Clock,
-        index: RunIndex,
+        index: ReadModel,
         *,
         shards: int = 1,
         limits: Limits = DEFAULT_LIMITS,

@@ -1,6 +1,7 @@
 """The read model: history folded into SQLite, for those who ask where a run is and why it waits."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.outcomes import Failure, TimedOut, Value
 from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.tally import FunctionTally, Tally
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -250,6 +252,20 @@ class RunIndex:
     def counts(self) -> dict[str, int]:
         """Return how many runs there are by status."""
         return dict(self._db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+
+    def tally(self) -> Tally:
+        """Return the sums of all runs."""
+        tally = Tally(Counter(self.counts()))
+        tally.steps, tally.retries, tally.timeouts = self._db.execute(
+            "SELECT count(*) FILTER (WHERE status IN ('completed', 'failed', 'timed_out')), "
+            "coalesce(sum(attempts - 1) FILTER (WHERE attempts > 1), 0), "
+            "count(*) FILTER (WHERE status = 'timed_out') FROM steps"
+        ).fetchone()
+        totals = "SELECT function, count(*), sum(ended_at - started_at) FROM runs WHERE ended_at > 0 GROUP BY function"
+        tally.functions = {name: FunctionTally(runs, total) for name, runs, total in self._db.execute(totals)}
+        still = "SELECT run_id, started_at FROM runs WHERE ended_at = 0"
+        tally.open = dict(self._db.execute(still).fetchall())
+        return tally
 
     def forget(self, ended_before: int) -> int:
         """Drop the runs that ended before a time (Unix ms); return how many."""

@@ -1,0 +1,5 @@
+"""Run the command: python -m stepstream."""
+
+from stepstream.cli import main
+
+main()

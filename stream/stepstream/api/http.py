@@ -1,0 +1,220 @@
+"""The HTTP API: events and signals in, runs out; bad input is answered with the field and the reason."""
+
+import dataclasses
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+from stepstream.contract.codec import Raw, dump_json, load_json
+from stepstream.contract.errors import InvalidInput, TooLarge
+from stepstream.contract.events import EventRecord, decode_event
+from stepstream.contract.limits import DEFAULT_LIMITS, SIGNAL_NAME_CHARACTERS_MAX, Limits
+from stepstream.runtime.index import RunIndex, RunView
+
+BODY_BYTES_MAX = 16 * 1024 * 1024
+SIGNAL_BYTES_MAX = 1024 * 1024
+_split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_JSON = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
+_EVENTS = {
+    "requestBody": {
+        "required": True,
+        "description": 'one event {"name", "data", "id"?, "ts"?, "user"?, "v"?}, or an array of them',
+        "content": {"application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}},
+    }
+}
+
+
+class Engine(Protocol):
+    """What the API asks of an engine."""
+
+    @property
+    def serving(self) -> bool:
+        """Tell whether every shard serves."""
+
+    async def send(self, events: Sequence[EventRecord]) -> list[str]:
+        """Send events, all or none; return their ids once they are durable."""
+
+    async def signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal; return whether a run waited for it."""
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run; return whether it was there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets that callers must know; empty ones admit everybody."""
+
+    event: str = ""
+    api: str = ""
+
+
+async def read_body(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """Return the body; raise TooLarge before more than `bytes_max` of it are held."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > bytes_max:
+        raise TooLarge(f"the body has {int(declared):,} bytes, at most {bytes_max:,} are allowed", "body")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > bytes_max:
+            raise TooLarge(f"the body has more than {bytes_max:,} bytes", "body")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
+    """Return the events of a request, all valid; raise InvalidInput that names the event and the field."""
+    if not body.lstrip().startswith(b"["):
+        return [decode_event(body, limits)]
+    try:
+        parts = _split_events(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput(str(error), "body") from None
+    if not 0 < len(parts) <= limits.events_per_request_max:
+        raise InvalidInput(f"1 to {limits.events_per_request_max:,} events are wanted, got {len(parts):,}", "body")
+    events: list[EventRecord] = []
+    for index, part in enumerate(parts):
+        try:
+            events.append(decode_event(bytes(part), limits))
+        except InvalidInput as error:
+            raise type(error)(error.reason, f"[{index}].{error.field}") from None
+    return events
+
+
+def parse_signal(body: bytes) -> tuple[str, Raw]:
+    """Return the name and the data of a signal."""
+    value = load_json(body)
+    if not isinstance(value, dict):
+        raise InvalidInput("a JSON object is wanted", "body")
+    name = value.get("signal")
+    if not isinstance(name, str) or not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX:
+        raise InvalidInput(f"text of 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters is wanted", "signal")
+    return name, dump_json(value.get("data"))
+
+
+def _error(status: int, code: str, message: str, field: str = "") -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message, "field": field}}, status)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, InvalidInput):
+        raise error
+    return _error(413 if isinstance(error, TooLarge) else 400, error.code, str(error), error.field)
+
+
+async def _on_http(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    codes = {401: "unauthorized", 404: "not-found", 409: "conflict", 503: "unavailable"}
+    return _error(error.status_code, codes.get(error.status_code, "error"), str(error.detail))
+
+
+async def _on_validation(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    return _error(400, "invalid-input", first["msg"], ".".join(map(str, first["loc"][1:])))
+
+
+def _guard(key: str) -> Callable[[Request], Awaitable[None]]:
+    async def check(request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if key and not hmac.compare_digest(given.encode(), key.encode()):
+            raise HTTPException(401, "send the API key as `Authorization: Bearer KEY`")
+
+    return check
+
+
+def view_json(run: RunView) -> dict[str, Any]:
+    """Return a run as JSON."""
+    return dataclasses.asdict(run)
+
+
+def make_api(
+    engine: Engine,
+    index: RunIndex,
+    metrics: Callable[[], bytes],
+    *,
+    keys: Keys | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> FastAPI:
+    """Return the API over an engine and its read model."""
+    keys = keys or Keys()
+    api = FastAPI(title="stepstream", version="1", docs_url=None, redoc_url=None)
+    for kind, handler in (
+        (InvalidInput, _on_invalid),
+        (HTTPException, _on_http),
+        (RequestValidationError, _on_validation),
+    ):
+        api.add_exception_handler(kind, handler)
+    _add_events(api, engine, keys.event, limits)
+    _add_runs(api, engine, index, _guard(keys.api))
+    _add_operations(api, engine, metrics, _guard(keys.api))
+    return api
+
+
+def _add_events(api: FastAPI, engine: Engine, event_key: str, limits: Limits) -> None:
+    @api.post("/e/{key}", openapi_extra=_EVENTS, summary="Send one event or an array of events")
+    async def send_events(key: str, request: Request) -> dict[str, Any]:
+        if event_key and not hmac.compare_digest(key.encode(), event_key.encode()):
+            raise HTTPException(401, "the event key is wrong")
+        events = parse_events(await read_body(request), limits)
+        return {"ids": await engine.send(events), "status": 200}
+
+
+def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Request], Awaitable[None]]) -> None:
+    guarded = [Depends(guard)]
+
+    @api.post("/v1/signals", openapi_extra=_JSON, dependencies=guarded, summary="Send a signal to the run that waits")
+    async def send_signal(request: Request) -> dict[str, bool]:
+        name, data = parse_signal(await read_body(request, SIGNAL_BYTES_MAX))
+        if not await engine.signal(name, data):
+            raise HTTPException(404, f"no run waits for the signal {name!r}; it is not kept")
+        return {"delivered": True}
+
+    @api.get("/v1/runs", dependencies=guarded, summary="List runs, the newest first")
+    async def list_runs(
+        function: str = "", status: str = "", before: str = "", limit: int = Query(50, ge=1, le=1_000)
+    ) -> dict[str, Any]:
+        runs = index.list(function=function, status=status, before=before, limit=limit)
+        return {"runs": [view_json(run) for run in runs]}
+
+    @api.get("/v1/runs/{run_id}", dependencies=guarded, summary="Show a run with its steps")
+    async def show_run(run_id: str) -> dict[str, Any]:
+        run = index.show(run_id)
+        if run is None:
+            raise HTTPException(404, f"there is no run {run_id!r}")
+        return view_json(run)
+
+    @api.delete("/v1/runs/{run_id}", dependencies=guarded, summary="Cancel a run")
+    async def cancel_run(run_id: str) -> dict[str, bool]:
+        if await engine.cancel(run_id):
+            return {"cancelled": True}
+        if index.show(run_id) is None:
+            raise HTTPException(404, f"there is no run {run_id!r}")
+        raise HTTPException(409, f"run {run_id} has ended already")
+
+    @api.get("/v1/events/{event_id}/runs", dependencies=guarded, summary="List the runs that an event started")
+    async def list_event_runs(event_id: str) -> dict[str, Any]:
+        return {"runs": [view_json(run) for run in index.list(event_id=event_id, limit=1_000)]}
+
+
+def _add_operations(
+    api: FastAPI, engine: Engine, metrics: Callable[[], bytes], guard: Callable[[Request], Awaitable[None]]
+) -> None:
+    @api.get("/metrics", dependencies=[Depends(guard)], summary="Prometheus metrics")
+    async def show_metrics() -> Response:
+        return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @api.get("/health", summary="200 when every shard serves, else 503")
+    async def health() -> dict[str, str]:
+        if not engine.serving:
+            raise HTTPException(503, "a shard does not serve yet")
+        return {"status": "ok"}

@@ -1,0 +1,302 @@
+"""The command `stepstream`: dev, send, signal, runs and replay."""
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+import watchfiles
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stepstream import __version__
+from stepstream.contract.errors import StepstreamError
+from stepstream.host.embedded import serve
+from stepstream.host.live import LiveView
+from stepstream.host.loading import load_app
+from stepstream.host.replaying import Progress as ReplayProgress
+from stepstream.host.replaying import Replaying
+from stepstream.host.settings import settings_from
+from stepstream.runtime.index import RunIndex, RunView
+from stepstream.runtime.tally import Tally
+
+EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+_PROGRESS_S = 0.1
+
+out = Console()
+err = Console(stderr=True)
+cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
+cli.add_typer(runs_cli, name="runs")
+
+Url = Annotated[str, typer.Option(envvar="STEPSTREAM_URL", help="Where the engine's HTTP API is.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+DataDir = Annotated[Path | None, typer.Option(help="Read the runs of this directory, without a running engine.")]
+URL_DEFAULT = "http://127.0.0.1:8288"
+
+
+def fail(message: str, code: int) -> typer.Exit:
+    """Say what is wrong and return the exit to raise."""
+    err.print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
+    return typer.Exit(code)
+
+
+def _run(code: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(code)
+    except StepstreamError as error:
+        raise fail(str(error), EXIT_USAGE) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stepstream {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def main_options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Durable functions in Python: run them here, send them events, and see what they do."""
+
+
+@cli.command(epilog="Example: stepstream dev app.py")
+def dev(
+    target: Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The file with your App.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Where state is kept [.stepstream].")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on [127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on [8288]; 0 takes a free one.")] = None,
+    reload: Annotated[bool, typer.Option(help="Begin again when a file beside FILE changes.")] = True,
+) -> None:
+    """Run engine, worker and HTTP API in one process; Ctrl-C lets the work at hand come to rest."""
+    try:
+        settings = settings_from(data_dir=data_dir, host=host, port=port)
+        app = load_app(target)
+    except StepstreamError as error:
+        raise fail(str(error), EXIT_USAGE) from None
+    if reload:
+        arguments = [*sys.argv[1:], "--no-reload"]
+        command = shlex.join([sys.executable, "-m", "stepstream", *arguments])
+        folder = Path(target.partition(":")[0]).resolve().parent
+        watchfiles.run_process(folder, target=command, target_type="command", watch_filter=watchfiles.PythonFilter())
+        return
+    view = LiveView(out)
+
+    def ready(actual: int) -> None:
+        out.print(f"[bold]stepstream[/bold] {__version__} serves [cyan]{app.name}[/cyan] ({len(app)} functions)")
+        out.print(f"  send events to http://{settings.host}:{actual}/e/dev, state is in {settings.data_dir}")
+
+    _run(serve(app, settings, view.show, ready))
+
+
+def _request(method: str, url: str, path: str, **options: Any) -> Any:
+    try:
+        response = httpx.request(method, url.rstrip("/") + path, timeout=30, **options)
+    except httpx.HTTPError as error:
+        message = f"{url} does not answer ({error}); start `stepstream dev FILE`, or give --url"
+        raise fail(message, EXIT_UNREACHABLE) from None
+    body = response.json() if response.headers.get("content-type", "").startswith("application/json") else {}
+    if response.is_error:
+        raise fail(body.get("error", {}).get("message", response.text), EXIT_FAILED)
+    return body
+
+
+def _json_argument(text: str) -> Any:
+    try:
+        return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise fail(f"--data: {error}; give JSON, or @FILE", EXIT_USAGE) from None
+
+
+@cli.command(epilog="""Example: stepstream send shop/order.created --data '{"total": 12}'""")
+def send(
+    name: Annotated[str, typer.Argument(help="The event's name.")],
+    data: Annotated[str, typer.Option(help="JSON, or @FILE.")] = "{}",
+    id: Annotated[str, typer.Option(help="An id, which starts each function once in 24 h.")] = "",
+    key: Annotated[str, typer.Option(envvar="STEPSTREAM_EVENT_KEY", help="The event key.")] = "dev",
+    url: Url = URL_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Send one event."""
+    event = {"name": name, "data": _json_argument(data), **({"id": id} if id else {})}
+    answer = _request("POST", url, f"/e/{key}", json=event)
+    typer.echo(json.dumps(answer) if as_json else answer["ids"][0])
+
+
+@cli.command(epilog="""Example: stepstream signal approved/42 --data '{"by": "ann"}'""")
+def signal(
+    name: Annotated[str, typer.Argument(help="The signal's name.")],
+    data: Annotated[str, typer.Option(help="JSON, or @FILE.")] = "null",
+    url: Url = URL_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Send a signal to the run that waits for it; exits with 1 when none does."""
+    answer = _request("POST", url, "/v1/signals", json={"signal": name, "data": _json_argument(data)})
+    typer.echo(json.dumps(answer) if as_json else "delivered")
+
+
+@runs_cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")
+def list_runs(
+    function: Annotated[str, typer.Option(help="Only of this function.")] = "",
+    status: Annotated[str, typer.Option(help="Only scheduled, running, completed, failed or cancelled ones.")] = "",
+    limit: Annotated[int, typer.Option(help="At most so many; with --data-dir 0 lists all.", min=0)] = 50,
+    data_dir: DataDir = None,
+    url: Url = URL_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, the newest first."""
+    if data_dir:
+        index = _open_index(data_dir)
+        found = [asdict(run) for run in index.list(function=function, status=status, limit=limit or -1)]
+    else:
+        query = {"function": function, "status": status, "limit": min(limit or 1_000, 1_000)}
+        found = _request("GET", url, "/v1/runs", params=query)["runs"]
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    table = Table("run", "function", "status", "started", "took")
+    for run in found:
+        took = f"{(run['ended_at'] - run['started_at']) / 1_000:,.1f} s" if run["ended_at"] else ""
+        table.add_row(run["run_id"], run["function"], run["status"], _clock(run["started_at"]), took)
+    out.print(table)
+
+
+def _open_index(data_dir: Path) -> RunIndex:
+    path = data_dir / "runs.sqlite"
+    if not path.is_file():
+        raise fail(f"{data_dir} has no runs; give the --data-dir of `stepstream dev` or `replay`", EXIT_USAGE)
+    return RunIndex(path)
+
+
+def _clock(at_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1_000)) if at_ms else ""
+
+
+@runs_cli.command("show", epilog="Example: stepstream runs show 01KDVDNA00ZP0GFMQQFK8ZDFSF")
+def show_run(
+    run_id: Annotated[str, typer.Argument(help="The run's id.")],
+    data_dir: DataDir = None,
+    url: Url = URL_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run with its steps, and what it waits for."""
+    run: dict[str, Any]
+    if data_dir:
+        view: RunView | None = _open_index(data_dir).show(run_id)
+        if view is None:
+            raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
+        run = asdict(view)
+    else:
+        run = _request("GET", url, f"/v1/runs/{run_id}")
+    if as_json:
+        typer.echo(json.dumps(run))
+        return
+    out.print(f"[bold]{run['run_id']}[/bold] {run['function']} [cyan]{run['status']}[/cyan]")
+    for name in ("output", "error", "warnings"):
+        if run[name]:
+            out.print(f"  {name}: {json.dumps(run[name])}", soft_wrap=True)
+    table = Table("step", "kind", "status", "attempts", "waits for", "until", "result")
+    for step in run["steps"]:
+        result = json.dumps(step["error"] or step["output"])[:80]
+        until = _clock(step["until"]) if step["status"] in ("waiting", "retrying") else ""
+        attempts = str(step["attempts"] or "")
+        table.add_row(step["id"], step["kind"], step["status"], attempts, step["detail"], until, result)
+    out.print(table)
+
+
+@runs_cli.command("cancel", epilog="Example: stepstream runs cancel 01KDVDNA00ZP0GFMQQFK8ZDFSF")
+def cancel_run(
+    run_id: Annotated[str, typer.Argument(help="The run's id.")], url: Url = URL_DEFAULT, as_json: AsJson = False
+) -> None:
+    """Cancel a run."""
+    answer = _request("DELETE", url, f"/v1/runs/{run_id}")
+    typer.echo(json.dumps(answer) if as_json else "cancelled")
+
+
+@cli.command(epilog="Example: stepstream replay examples/flights.py --events day.jsonl")
+def replay(
+    target: Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The file with your App.")],
+    events: Annotated[Path, typer.Option(help="Recorded events: JSON lines, ordered by ts.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Durable: killed and begun again, it goes on.")] = None,
+    progress: Annotated[str, typer.Option(help="bar, json or none; on standard error.")] = "bar",
+    as_json: AsJson = False,
+) -> None:
+    """Feed recorded events through the functions, under a clock that follows the events."""
+    try:
+        tell, close = _progress(progress)
+        replaying = Replaying(load_app(target), events, data_dir, tell)
+    except StepstreamError as error:
+        raise fail(str(error), EXIT_USAGE) from None
+    try:
+        tally: Tally = _run(replaying.run())
+    finally:
+        close()
+    for line in replaying.progress.bad_lines:
+        err.print(f"[yellow]passed over[/yellow] {line}", highlight=False)
+    _print_tally(tally, as_json)
+
+
+def _progress(kind: str) -> tuple[Callable[[ReplayProgress], None], Callable[[], None]]:
+    if kind == "none":
+        return lambda _progress: None, lambda: None
+    told = 0.0
+    bar = Progress(
+        TextColumn("events"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=kind != "bar",
+    )
+    task = bar.add_task("replay", total=None)
+    bar.start()
+
+    def tell(now: ReplayProgress) -> None:
+        nonlocal told
+        last = now.lines >= now.lines_total
+        if not last and time.monotonic() - told < _PROGRESS_S:
+            return
+        told = time.monotonic()
+        bar.update(task, completed=now.lines, total=now.lines_total)
+        if kind == "json":
+            line = {"events_fed": now.lines, "events_total": now.lines_total, "now_ms": now.now_ms}
+            sys.stderr.write(json.dumps(line) + "\n")
+            sys.stderr.flush()
+
+    return tell, bar.stop
+
+
+def _print_tally(tally: Tally, as_json: bool) -> None:
+    statuses = dict(tally.statuses)
+    if tally.open:
+        statuses.setdefault("running", len(tally.open))
+    functions: list[dict[str, Any]] = [
+        {"function": name, "runs": each.runs, "mean_ms": round(each.total_ms / each.runs, 1)}
+        for name, each in sorted(tally.functions.items(), key=lambda item: -item[1].total_ms / item[1].runs)
+    ]
+    sums = {"steps": tally.steps, "retries": tally.retries, "timeouts": tally.timeouts}
+    if as_json:
+        typer.echo(json.dumps({"runs": statuses, **sums, "functions": functions}))
+        return
+    out.print("runs: " + ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items())))
+    out.print(", ".join(f"{name} {count:,}" for name, count in sums.items()))
+    table = Table("function", "runs", "mean time (virtual)", title="the slowest functions")
+    for function in functions[:10]:
+        table.add_row(
+            str(function["function"]), f"{function['runs']:,}", f"{float(function['mean_ms']) / 1_000:,.1f} s"
+        )
+    out.print(table)
+
+
+def main() -> None:
+    """Run the command."""
+    cli()

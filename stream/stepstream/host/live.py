@@ -1,0 +1,75 @@
+"""Runs and steps as they happen, a line each, for a terminal."""
+
+import time
+from collections import OrderedDict
+
+from rich.console import Console
+
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunAttemptFailed,
+    RunBegan,
+    RunEnded,
+    StepAttemptFailed,
+    StepCancelled,
+    StepEnded,
+    StepPlanned,
+)
+from stepstream.contract.outcomes import Failure, TimedOut
+
+_RUNS_KNOWN_MAX = 10_000
+_COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
+
+
+class LiveView:
+    """Prints history for people; it remembers the functions and starts of the latest runs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._runs: OrderedDict[str, tuple[str, int]] = OrderedDict()
+
+    def show(self, entry: HistoryEntry) -> None:
+        """Print an entry, if it says something to a reader."""
+        if isinstance(entry, RunBegan):
+            self._runs[entry.run_id] = (entry.function, entry.start_at)
+            while len(self._runs) > _RUNS_KNOWN_MAX:
+                self._runs.popitem(last=False)
+        text = self._text(entry)
+        if text:
+            function, _ = self._runs.get(entry.run_id, ("", 0))
+            at = time.strftime("%H:%M:%S", time.localtime(entry.at / 1_000))
+            self._console.print(
+                f"[dim]{at} {entry.run_id[-6:]}[/dim] [cyan]{function}[/cyan] {text}", highlight=False, soft_wrap=True
+            )
+
+    def _text(self, entry: HistoryEntry) -> str:
+        match entry:
+            case RunBegan():
+                return f"started by {entry.events[0].name}"
+            case StepPlanned():
+                return f"  {entry.id} [yellow]waits[/yellow] ({entry.kind} {entry.detail})".replace(" )", ")")
+            case StepAttemptFailed():
+                return f"  {entry.id} [red]attempt {entry.attempt + 1} failed[/red]: {_plain(entry.error.message)}"
+            case StepEnded(outcome=Failure(error)):
+                return f"  {entry.id} [red]failed[/red]: {error.name}: {_plain(error.message)}"
+            case StepEnded(outcome=TimedOut()):
+                return f"  {entry.id} [yellow]timed out[/yellow]"
+            case StepEnded():
+                took = f" {entry.at - entry.started_at:,} ms" if entry.started_at else ""
+                return f"  {entry.id} [green]done[/green]{took}"
+            case StepCancelled():
+                return f"  {entry.id} cancelled"
+            case RunAttemptFailed():
+                return f"[red]attempt {entry.attempt + 1} failed[/red]: {_plain(entry.error.message)}"
+            case RunEnded():
+                _, started = self._runs.pop(entry.run_id, ("", entry.at))
+                reason = f": {_plain(entry.error.message)}" if entry.error else ""
+                warnings = "".join(f" [yellow]{_plain(warning)}[/yellow]" for warning in entry.warnings)
+                colour = _COLOURS[entry.status]
+                return f"[{colour}]{entry.status}[/{colour}] in {entry.at - started:,} ms{reason}{warnings}"
+            case _:
+                return ""
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[").partition("\n")[0][:200]

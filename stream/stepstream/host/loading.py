@@ -1,0 +1,45 @@
+"""Finding the user's app in a file."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from stepstream.contract.errors import StepstreamError
+from stepstream.sdk.app import App
+
+
+class LoadError(StepstreamError):
+    """The file holds no app that can be run."""
+
+    code = "load"
+
+
+def load_app(target: str) -> App:
+    """Return the app of `FILE` or `FILE:name`; raise LoadError with the remedy when there is none or a choice."""
+    file, _, name = target.partition(":")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise LoadError(f"there is no file {file!r}; give the path of a Python file, as app.py or app.py:app")
+    module = _import(path)
+    apps = {key: value for key, value in vars(module).items() if isinstance(value, App)}
+    if name:
+        if name not in apps:
+            raise LoadError(f"{file} has no App named {name!r}; it has {', '.join(apps) or 'none'}")
+        return apps[name]
+    if len(set(map(id, apps.values()))) != 1:
+        choice = (
+            f"choose one: {', '.join(f'{file}:{key}' for key in apps)}" if apps else 'write app = App("name") in it'
+        )
+        raise LoadError(f"{file} has {len(apps)} apps; {choice}")
+    return next(iter(apps.values()))
+
+
+def _import(path: Path) -> object:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise LoadError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    return module

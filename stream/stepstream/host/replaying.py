@@ -1,0 +1,157 @@
+"""Replay: recorded events go through the functions under a clock that follows the events."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stepstream.contract.codec import encode
+from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.contract.events import EventRecord, decode_event
+from stepstream.contract.limits import DAY_MS
+from stepstream.contract.topics import EVENTS
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.engine import EmbeddedEngine
+from stepstream.runtime.index import RunIndex
+from stepstream.runtime.journal import JournalWrite, MemoryJournal
+from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.rocks import RocksJournal
+from stepstream.runtime.tally import Tally
+from stepstream.sdk.app import App
+
+_GROUP, _LINES, _NOW = "replay", ("lines", 0), ("now", 0)
+_RUN_ON_MS_MAX = 400 * DAY_MS
+BATCH_EVENTS_MAX = 5_000
+
+
+class ReplayError(StepstreamError):
+    """The recorded events cannot be replayed."""
+
+    code = "replay"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a replay is; `bad_lines` are the first lines that hold no event, with the reason."""
+
+    lines: int = 0
+    lines_total: int = 0
+    now_ms: int = 0
+    bad_count: int = 0
+    bad_lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    ts: int
+    lines_after: int
+
+
+class Replaying:
+    """One replay. With a data directory it is durable: killed and begun again, it goes on where it was."""
+
+    def __init__(self, app: App, events: Path, data_dir: Path | None, tell: Callable[[Progress], None]) -> None:
+        self._events = events
+        self._tell = tell
+        self._stack = ExitStack()
+        self.progress = Progress(lines_total=_count_lines(events))
+        self.journal: RocksJournal | MemoryJournal = MemoryJournal()
+        self.index: RunIndex | None = None
+        if data_dir is not None:
+            self.journal = RocksJournal(data_dir / "db")
+            self.index = RunIndex(data_dir / "runs.sqlite")
+            self._stack.callback(self.index.close)
+        self._stack.callback(self.journal.close)
+        self._tally = Tally()
+        self.progress.lines = self.journal.committed(_GROUP, *_LINES)
+        self.clock = VirtualClock(self.journal.committed(_GROUP, *_NOW))
+        self.engine = EmbeddedEngine([app], self.journal, self.clock, self.index or self._tally)
+
+    async def run(self) -> Tally:
+        """Feed all events, let time run on until no run is open, and return the sums."""
+        with self._stack:
+            batches = self._batches()
+            first = next(batches, None)
+            if first:
+                self.clock.advance_to(first[0].ts)
+            await self.engine.start()
+            try:
+                await self.engine.until_idle()
+                while first:
+                    await self._feed(*first)
+                    first = next(batches, None)
+                await self._run_on()
+            finally:
+                await self.engine.stop(drain=False)
+            self._tell(self.progress)
+            return self.tally()
+
+    def tally(self) -> Tally:
+        """Return the sums up to now."""
+        return self.index.tally() if self.index else self._tally
+
+    async def _feed(self, at: _Moment, events: list[EventRecord]) -> None:
+        await self._advance(at.ts)
+        self.clock.advance_to(at.ts)
+        records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
+        offsets = {_LINES: at.lines_after, _NOW: self.clock.now_ms()}
+        self.journal.write(JournalWrite(records, {_GROUP: offsets}), self.clock.now_ms())
+        await self.engine.until_idle()
+        self.progress.lines, self.progress.now_ms = at.lines_after, self.clock.now_ms()
+        self._tell(self.progress)
+
+    async def _advance(self, before_ms: int) -> None:
+        """Fire every timer that is due before a time, each at its own."""
+        while (due := self.engine.next_due()) is not None and due < before_ms:
+            self.clock.advance_to(due)
+            await self.engine.until_idle()
+
+    async def _run_on(self) -> None:
+        end = self.clock.now_ms() + _RUN_ON_MS_MAX
+        while self.tally().open and (due := self.engine.next_due()) is not None and due < end:
+            self.clock.advance_to(due)
+            await self.engine.until_idle()
+            self.progress.now_ms = self.clock.now_ms()
+            self._tell(self.progress)
+
+    def _batches(self) -> Iterator[tuple[_Moment, list[EventRecord]]]:
+        """Yield the events of each point in time that were not fed yet."""
+        batch: list[EventRecord] = []
+        moment = _Moment(0, 0)
+        with self._events.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if number <= self.progress.lines:
+                    continue
+                event = self._decode(number, line)
+                if event is None:
+                    continue
+                if batch and (event.ts != moment.ts or len(batch) == BATCH_EVENTS_MAX):
+                    yield moment, batch
+                    batch = []
+                if event.ts < moment.ts:
+                    raise ReplayError(f"line {number}: ts {event.ts} is before that of the line above; sort by ts")
+                moment = _Moment(event.ts, number)
+                batch.append(event)
+        if batch:
+            yield moment, batch
+
+    def _decode(self, number: int, line: bytes) -> EventRecord | None:
+        if not line.strip():
+            return None
+        try:
+            event = decode_event(line)
+            if not event.ts:
+                raise InvalidInput("a recorded event needs the time when it happened", "ts")
+        except InvalidInput as error:
+            self.progress.bad_count += 1
+            if len(self.progress.bad_lines) < 10:
+                self.progress.bad_lines.append(f"line {number}: {error}")
+            return None
+        return event
+
+
+def _count_lines(path: Path) -> int:
+    if not path.is_file():
+        raise ReplayError(f"there is no file {str(path)!r}; give JSON lines of events, ordered by ts")
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)

@@ -1,0 +1,64 @@
+"""The settings of a process: from options, else from STEPSTREAM_… in the environment, else the defaults."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepstream.contract.errors import StepstreamError
+
+
+class SettingsError(StepstreamError):
+    """A setting is wrong; the message says what to set."""
+
+    code = "settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`event_key` guards POST /e/{key}, `api_key` the rest; both may be empty only on the loopback."""
+
+    data_dir: Path = Path(".stepstream")
+    host: str = "127.0.0.1"
+    port: int = 8288
+    event_key: str = ""
+    api_key: str = ""
+    durable: bool = False
+    live_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not _is_loopback(self.host) and not (self.event_key and self.api_key):
+            raise SettingsError(
+                f"host {self.host!r} is open to others: set STEPSTREAM_EVENT_KEY and STEPSTREAM_API_KEY, "
+                "or bind to 127.0.0.1"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def settings_from(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
+    """Return the settings; an option that is None counts as not given."""
+    env = os.environ if environment is None else environment
+    given = {name: value for name, value in options.items() if value is not None}
+
+    def read(name: str, default: str) -> str:
+        return str(given.get(name, env.get(f"STEPSTREAM_{name.upper()}", default)))
+
+    port = read("port", "8288")
+    if not port.isdigit() or not 0 <= int(port) <= 65_535:
+        raise SettingsError(f"port {port!r}: a number from 0 to 65535 is wanted")
+    return Settings(
+        Path(read("data_dir", ".stepstream")),
+        read("host", "127.0.0.1"),
+        int(port),
+        read("event_key", ""),
+        read("api_key", ""),
+        read("durable", "").lower() in ("1", "true", "yes"),
+        read("live_cache", "1").lower() in ("1", "true", "yes"),
+    )
