@@ -30,10 +30,15 @@ def load_json(raw: bytes | Raw) -> Json:
 def dump_json(value: object, what: str = "value") -> Raw:
     """Return `value` as compact JSON; raise NotJson with the path and the type of the first part that is none."""
     try:
-        return Raw(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
+        raw = Raw(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
+        # Keys that are no text would be turned into text; a value that reads back as it was has none.
+        fault = None if load_json(raw) == value else _first_fault(value, "$", 0)
     except (TypeError, ValueError, RecursionError):
-        path, reason = _first_fault(value, "$", 0) or ("$", "it cannot be encoded")
-        raise NotJson(f"the {what} is no JSON: {reason}", path) from None
+        fault = _first_fault(value, "$", 0) or ("$", "it cannot be encoded")
+    if fault:
+        path, reason = fault
+        raise NotJson(f"the {what} is no JSON: {reason}", path)
+    return raw
 
 
 def _first_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:

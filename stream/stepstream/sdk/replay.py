@@ -127,6 +127,10 @@ class Replay:
         """Note a step that was called and waits to be awaited."""
         self._unstarted[token] = step_id
 
+    def dismissed(self, token: int) -> None:
+        """Note that a step that was called is not wanted."""
+        self._unstarted.pop(token, None)
+
     def discover(self, token: int, call_of: Callable[[StepHash], Call], step_id: str, group: str) -> Call:
         """Give a step its identity; raise StepUsageError or StepLimitError when it cannot be."""
         self._unstarted.pop(token, None)

@@ -64,9 +64,11 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         return self._started().throw(*args)
 
     def close(self) -> None:
-        """End it, as coroutines do."""
+        """End it, as coroutines do; one that was not begun will not be missed."""
         if self._code is not None:
             self._code.close()
+        else:
+            self._replay.dismissed(id(self))
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._started().__await__()
