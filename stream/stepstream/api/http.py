@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
 from stepstream.contract.codec import Raw, dump_json, load_json
-from stepstream.contract.errors import InvalidInput, TooLarge
+from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DEFAULT_LIMITS, SIGNAL_NAME_CHARACTERS_MAX, Limits
 from stepstream.runtime.index import RunIndex, RunView
@@ -109,6 +109,12 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     return _error(413 if isinstance(error, TooLarge) else 400, error.code, str(error), error.field)
 
 
+async def _on_own(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, StepstreamError):
+        raise error
+    return _error(503, error.code, str(error))
+
+
 async def _on_http(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
@@ -148,6 +154,7 @@ def make_api(
     """Return the API over an engine and its read model."""
     keys = keys or Keys()
     api = FastAPI(title="stepstream", version="1", docs_url=None, redoc_url=None)
+    api.add_exception_handler(StepstreamError, _on_own)
     for kind, handler in (
         (InvalidInput, _on_invalid),
         (HTTPException, _on_http),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from stepstream.contract.codec import Raw, dump_json, encode
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
@@ -31,6 +32,12 @@ _HISTORY_PER_READ = 1_000
 _AGAIN_S = 0.2
 _REPLY_S_MAX = 10.0
 Wrap = Callable[[str, Any], Any]
+
+
+class AnswerLostError(StepstreamError):
+    """A request is durable and will be carried out, but its answer was lost with a shard's restart."""
+
+    code = "answer-lost"
 
 
 class ReadModel(Protocol):
@@ -174,7 +181,12 @@ class EmbeddedEngine:
             observer=self._observer,
         )
         self._shards[shard] = served
-        await served.serve()
+        try:
+            await served.serve()
+        finally:
+            for reply in self._replies.values():
+                if not reply.done():
+                    reply.set_exception(AnswerLostError("the shard began again; the request itself is not lost"))
 
     async def _serve_worker(self, app: App) -> None:
         log = EmbeddedWorkerLog(self.journal, self.clock, app.name, self._shard_count)
@@ -246,6 +258,10 @@ class EmbeddedEngine:
         if reply is not None and not reply.done():
             reply.set_result(status)
 
+    def store_of(self, shard: int) -> MemoryStore:
+        """Return the tables of a shard that lives in memory."""
+        return self._stores[shard]
+
     # Stillness.
 
     @property
@@ -264,7 +280,7 @@ class EmbeddedEngine:
         return (
             self.serving
             and len(self._workers) == len(self.apps)
-            and not any(worker.active for worker in self._workers.values())
+            and all(worker.serving and not worker.active for worker in self._workers.values())
             and not any(log.unread() for log in self._worker_logs.values())
             and not any(log.unread() or not log.bell.waited_for for log in self._logs.values())
             and (due is None or due > self.clock.now_ms())

@@ -91,6 +91,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._draining = False
+        self.serving = False
         self.changed = Bell()
 
     @property
@@ -105,12 +106,12 @@ class Worker:
         self._failed = loop.create_future()
         polling = asyncio.ensure_future(self._poll())
         try:
-            await self._log.open()
             await asyncio.wait({polling, self._failed}, return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
                 self._failed.result()
             await polling
         finally:
+            self.serving = False
             polling.cancel()
             self._failed.cancel()
             for run in self._runs.values():
@@ -128,6 +129,8 @@ class Worker:
         await self._commit()
 
     async def _poll(self) -> None:
+        await self._log.open()
+        self.serving = True
         while not self._draining:
             while self._active >= self._active_max:
                 await self._room.wait()
