@@ -1,4 +1,4 @@
-"""Run many random schedules: python -m tests.sim N=100000 [SEED=first]."""
+"""Run many random schedules: python -m tests.sim N=100000 [SEED=first] [STOP=1: at the first failure]."""
 
 import sys
 import time
@@ -19,6 +19,8 @@ def main() -> int:
         if found := judge_seed(seed):
             failures += 1
             print(f"seed {seed} {random_schedule(seed)}: {found}")
+            if "STOP" in options:
+                return 1
         if time.monotonic() - told > REPORT_S:
             told = time.monotonic()
             print(f"{seed - first + 1:,} schedules, {(seed - first + 1) / (told - begun):,.0f} a second")

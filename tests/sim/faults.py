@@ -18,15 +18,18 @@ class Crash(Exception):
 
 @dataclass(slots=True)
 class Faults:
-    """Which calls crash, by their number over all ports; `calls` counts them. A crash may lose the tables as well."""
+    """Which calls crash, by their number over all ports; `calls` counts them. A crash may lose the tables as well.
+
+    `twice` are the calls whose report comes twice, as when a producer tries again.
+    """
 
     plan: dict[int, str] = field(default_factory=dict)
     lose: dict[int, str] = field(default_factory=dict)
+    twice: set[int] = field(default_factory=set)
     calls: int = 0
     crashes: int = 0
     names: list[str] = field(default_factory=list)
     snapshots: dict[int, tuple[Any, int]] = field(default_factory=dict)
-    dead: set[int] = field(default_factory=set)
 
     def begin(self, name: str) -> int:
         """Count a call; crash if it is to happen before."""
@@ -178,6 +181,8 @@ class FaultyWorkerLog:
         """Append, or crash; after a crash the report may be durable without anybody having heard of it."""
         at = self._faults.begin("worker.append")
         await self._log.append(routing_key, value)
+        if at in self._faults.twice:
+            await self._log.append(routing_key, value)
         self._faults.end(at, "worker.append")
 
     async def commit(self, offsets: Offsets) -> None:

@@ -58,7 +58,8 @@ def random_schedule(seed: int) -> tuple[str, Faults, int, bool]:
     crashes = draw.randint(1, CRASHES_MAX)
     plan = {draw.randrange(int(calls * 1.5)): draw.choice([BEFORE, AFTER]) for _ in range(crashes)}
     lose = {number: draw.choice(["wiped", "stale"]) for number in range(1, crashes + 1) if draw.random() < 0.3}
-    return name, Faults(plan, lose), shards, live_cache
+    twice = {number for number in range(int(calls * 1.5)) if draw.random() < 0.1}
+    return name, Faults(plan, lose, twice), shards, live_cache
 
 
 def judge_seed(seed: int) -> list[str]:

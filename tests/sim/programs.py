@@ -7,17 +7,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from stepstream import App, Context, Event, StepError, on
+from stepstream.contract.history import HistoryEntry, StepEnded
 from stepstream.runtime.engine import AnswerLostError
 from stepstream.testing import VirtualEngine
 
 
 @dataclass(slots=True)
 class Program:
-    """An app with its script; `effects` counts how often each step body ran, by run and step."""
+    """An app with its script; `effects` counts how often each step body ran, by run and step.
+
+    `repeated` are bodies that ran although the engine had applied their report.
+    """
 
     app: App
     script: Callable[[VirtualEngine], Awaitable[None]]
     effects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    repeated: list[str] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
 
 
 def sequence() -> Program:
@@ -37,6 +43,9 @@ def sequence() -> Program:
 
 async def _effect(program: Program, run_id: str, step: str) -> int:
     program.effects[run_id, step] += 1
+    for entry in program.history:
+        if isinstance(entry, StepEnded) and (entry.run_id, entry.id) == (run_id, step):
+            program.repeated.append(f"{run_id}: the body of {step} ran after its report was applied")
     return 1
 
 
@@ -92,9 +101,9 @@ def conversation() -> Program:
             ctx.step.wait_for_event("echo", event="echo", timeout="1h"),
             ctx.step.send_event("send", Event("echo", {"n": 2})),
         )
-        winner = await ctx.group.race(ctx.step.sleep("short", "1m"), ctx.step.sleep("long", "1h"))
+        await ctx.group.race(ctx.step.sleep("short", "1m"), ctx.step.sleep("long", "1h"))
         await ctx.step.run("end", _effect, program, ctx.run_id, "end")
-        return [answer and answer.data, bell, nobody, echo and echo.data, winner]
+        return [answer and answer.data, bell, nobody, echo and echo.data]
 
     return program
 
@@ -102,9 +111,8 @@ def conversation() -> Program:
 def family() -> Program:
     """Invoked functions, one of which fails, and a handler of failure."""
     app = App("sim")
-    program = Program(
-        app, lambda engine: _send_and_wait(engine, Event("go", {"n": 5}, id="once"), Event("go", id="once"))
-    )
+    events = (Event("go", {"n": 5}, id="once"), Event("go", id="once"))
+    program = Program(app, lambda engine: _send_and_wait(engine, *events))
 
     async def on_failure(ctx: Context) -> object:
         return ctx.event.data["error"]["message"]

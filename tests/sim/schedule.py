@@ -35,6 +35,7 @@ async def run_schedule(name: str, faults: Faults, *, shards: int = 1, live_cache
         live_cache=live_cache,
         wrap=lambda port_name, port: wrap_port(faults, port_name, port),
     )
+    program.history = engine.history
     async with engine:
         await program.script(engine)
         runs = engine.runs()
@@ -43,8 +44,9 @@ async def run_schedule(name: str, faults: Faults, *, shards: int = 1, live_cache
         letters = isinstance(engine.journal, MemoryJournal) and engine.journal.end("dead-letters", 0)
     results: dict[str, list[str]] = defaultdict(list)
     for run in runs:
-        results[run.function].append(f"{run.status} {run.output} {run.error and dict(run.error).get('message')}")
-    broken = [*check_history(engine.history), *check_rows(rows)]
+        message = run.error.get("message") if isinstance(run.error, dict) else ""
+        results[run.function].append(f"{run.status} {run.output} {message}")
+    broken = [*check_history(engine.history), *check_rows(rows), *program.repeated]
     if letters:
         broken.append(f"{letters} dead letters")
     return Outcome({key: sorted(values) for key, values in results.items()}, broken, faults, program.effects)

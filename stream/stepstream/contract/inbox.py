@@ -134,10 +134,11 @@ class CancelRequested(_Record, frozen=True, tag="run.cancel"):
 
 
 class RunClaimed(_Record, frozen=True, tag="run.claimed"):
-    """A worker without the run in its cache asks for all of it; `claim` is echoed in the answer."""
+    """A worker of `app` without the run in its cache asks for all of it; `claim` is echoed in the answer."""
 
     run_id: str
     claim: str
+    app: str
 
 
 class StepReported(_Record, frozen=True, tag="step.reported"):

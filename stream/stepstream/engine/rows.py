@@ -18,6 +18,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `seen` counts results given by the engine and `own` those made by workers, which orders the memos. `attempt` counts
     failures of the code between steps since the last result; `due` is when it is tried again, or starts (0: now).
+    `claim` is the latest that was answered, so that a repeat of it changes nothing.
     """
 
     run_id: str
@@ -25,6 +26,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     app: str
     started_at: int
     epoch: int = 1
+    claim: str = ""
     attempt: int = 0
     due: int = 0
     steps: int = 0

@@ -49,11 +49,14 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
     """Give a run to the worker that asks, under a new epoch."""
     run = draft.run(claim.run_id)
     if run is None:
-        return  # Only the topic of its app would reach the worker; it asks for no run that it had no command for.
+        draft.command(claim.app, RunStopped(claim.run_id))
+        return
+    if run.claim == claim.claim:
+        return
     if run.due:
         draft.command(run.app, RunStopped(run.run_id, "waiting"))
         return
-    run = replace(run, epoch=run.epoch + 1, history_seq=run.history_seq + 1)
+    run = replace(run, epoch=run.epoch + 1, claim=claim.claim, history_seq=run.history_seq + 1)
     draft.put(run_key(run.run_id), run)
     draft.tell(RunMoved(run.run_id, run.history_seq, draft.now, run.epoch))
     part = run_part(run.run_id)

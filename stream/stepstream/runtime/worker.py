@@ -203,7 +203,7 @@ class Worker:
         self._runs[run.run_id] = run
         self._claims += 1
         run.claim = f"{self._name}-{self._claims}"
-        self._report(run, RunClaimed(run.run_id, run.claim))
+        self._report(run, RunClaimed(run.run_id, run.claim, self._app.name))
 
     def _begin(self, run: _LiveRun, command: RunStarted | RunLoaded) -> None:
         self._runs[run.run_id] = run
@@ -265,6 +265,8 @@ class Worker:
     async def _append(self, run: _LiveRun, report: WorkerReport | RunClaimed) -> None:
         run.reports += 1
         try:
+            if self._failed and self._failed.done():
+                raise LogError("this worker has lost a report and ends")
             await self._log.append(run_routing(run.run_id), encode(report))
         except Exception as error:
             if self._failed and not self._failed.done():
@@ -272,6 +274,13 @@ class Worker:
             raise LogError(f"a report of run {run.run_id} could not be written") from error
         finally:
             run.reports -= 1
+
+    async def _append_or_end(self, run: _LiveRun, report: WorkerReport) -> None:
+        """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
+        try:
+            await self._append(run, report)
+        except LogError:
+            await asyncio.get_running_loop().create_future()
 
     def _report(self, run: _LiveRun, report: WorkerReport | RunClaimed, *, then_drop: bool = False) -> None:
         task = asyncio.ensure_future(self._append_later(run, report, then_drop))
@@ -312,12 +321,12 @@ class Worker:
                 call.group,
                 started_at,
             )
-            await self._append(run, failed)
+            await self._append_or_end(run, failed)
             return None
         report = StepReported(
             run.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, asking.seen, started_at
         )
-        await self._append(run, report)
+        await self._append_or_end(run, report)
         return result.outcome
 
     def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:

@@ -1,0 +1,132 @@
+"""The HTTP API: what goes in, what comes out, and how bad input is answered."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from stepstream import App, Context, on
+from stepstream.api.http import Keys, make_api
+from stepstream.runtime.metrics import Metrics
+from stepstream.testing import VirtualEngine
+
+app = App("api")
+
+
+@app.function(on("go"))
+async def work(ctx: Context) -> object:
+    """Wait for a signal."""
+    return await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[VirtualEngine]:
+    """An engine in memory."""
+    async with VirtualEngine(app) as made:
+        yield made
+
+
+def client_of(engine: VirtualEngine, keys: Keys | None = None) -> httpx.AsyncClient:
+    """Return a client of the API over an engine."""
+    api = make_api(engine.engine, engine.index, Metrics().text, keys=keys)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://test")
+
+
+async def test_events_runs_and_signals(engine: VirtualEngine) -> None:
+    """An event's id leads to its run, the run to its steps, and a signal ends it."""
+    async with client_of(engine) as client:
+        sent = await client.post("/e/dev", json=[{"name": "go"}, {"name": "other", "id": "mine"}])
+        assert sent.status_code == 200
+        first, second = sent.json()["ids"]
+        assert second == "mine"
+        await engine.until_idle()
+        (run,) = (await client.get(f"/v1/events/{first}/runs")).json()["runs"]
+        shown = (await client.get(f"/v1/runs/{run['run_id']}")).json()
+        assert (shown["status"], shown["steps"][0]["status"]) == ("running", "waiting")
+        assert (await client.post("/v1/signals", json={"signal": "bell", "data": 1})).json() == {"delivered": True}
+        await engine.until_idle()
+        listed = (await client.get("/v1/runs", params={"status": "completed"})).json()["runs"]
+        assert [each["output"] for each in listed] == [1]
+        assert (await client.post("/v1/signals", json={"signal": "bell"})).status_code == 404
+
+
+async def test_cancel(engine: VirtualEngine) -> None:
+    """DELETE cancels a run once; an unknown one is 404, an ended one 409."""
+    async with client_of(engine) as client:
+        await client.post("/e/dev", json={"name": "go"})
+        await engine.until_idle()
+        path = f"/v1/runs/{engine.run().run_id}"
+        assert (await client.delete(path)).json() == {"cancelled": True}
+        await engine.until_idle()
+        assert (await client.delete(path)).status_code == 409
+        assert (await client.delete("/v1/runs/unknown")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b'{"name": 5}', 400, "name"),
+        (b'{"nam": "x"}', 400, "event"),
+        (b'{"name": "stream/x"}', 400, "name"),
+        (b'{"name": "x", "data": []}', 400, "data"),
+        (b'{"name": "x", "ts": -1}', 400, "ts"),
+        (b'[{"name": "ok"}, {"name": ""}]', 400, "[1].name"),
+        (b"[]", 400, "body"),
+        (b"{", 400, "event"),
+        (b"[1", 400, "body"),
+        (b'{"name": "x", "data": {"t": "' + b"x" * 600_000 + b'"}}', 413, "event"),
+        (b"[" + b" " * (17 * 1024 * 1024) + b"]", 413, "body"),
+    ],
+    ids=range(11),
+)
+async def test_bad_events_name_the_field(engine: VirtualEngine, body: bytes, status: int, field: str) -> None:
+    """Bad input is answered with 400 or 413, the field and the reason, and nothing is taken in."""
+    async with client_of(engine) as client:
+        answer = await client.post("/e/dev", content=body)
+        assert answer.status_code == status, answer.text
+        assert answer.json()["error"]["field"] == field
+        assert answer.json()["error"]["message"]
+    await engine.until_idle()
+    assert not engine.runs()
+
+
+async def test_a_stream_without_a_length_is_cut(engine: VirtualEngine) -> None:
+    """A body that does not say its size is read no further than the limit."""
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(64):
+            read += 1
+            yield b" " * 1024 * 1024
+
+    async with client_of(engine) as client:
+        assert (await client.post("/e/dev", content=endless())).status_code == 413
+    assert read < 64
+
+
+async def test_keys_are_wanted_when_they_are_set(engine: VirtualEngine) -> None:
+    """A wrong event key or API key is 401."""
+    async with client_of(engine, Keys("secret", "token")) as client:
+        assert (await client.post("/e/wrong", json={"name": "go"})).status_code == 401
+        assert (await client.post("/e/secret", json={"name": "go"})).status_code == 200
+        assert (await client.get("/v1/runs")).status_code == 401
+        assert (await client.get("/v1/runs", headers={"Authorization": "Bearer token"})).status_code == 200
+
+
+async def test_operations_are_described(engine: VirtualEngine) -> None:
+    """Health, metrics and the OpenAPI description of every path."""
+    async with client_of(engine) as client:
+        assert (await client.get("/health")).json() == {"status": "ok"}
+        assert b"stepstream_batch_seconds" in (await client.get("/metrics")).content
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        assert set(paths) == {
+            "/e/{key}",
+            "/v1/signals",
+            "/v1/runs",
+            "/v1/runs/{run_id}",
+            "/v1/events/{event_id}/runs",
+            "/metrics",
+            "/health",
+        }
+        assert (await client.get("/v1/runs", params={"limit": 0})).json()["error"]["field"] == "limit"

@@ -1,0 +1,91 @@
+"""A `stepstream dev` as a child process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+APP = """
+import os
+from pathlib import Path
+from stepstream import App, Context, on
+
+app = App("kill")
+log = Path(os.environ["EFFECTS"])
+
+
+def effect(run_id: str, step: str) -> str:
+    with log.open("a") as file:
+        file.write(f"{run_id} {step}\\n")
+    return step
+
+
+@app.function(on("go"))
+async def work(ctx: Context) -> list:
+    first = await ctx.step.run("a", effect, ctx.run_id, "a")
+    await ctx.step.sleep("nap", 0.05)
+    second = await ctx.step.run("b", effect, ctx.run_id, "b")
+    third = await ctx.step.run("c", effect, ctx.run_id, "c")
+    return [first, second, third, ctx.event.data["n"]]
+"""
+
+
+class Serving:
+    """One folder with an app, its state and its log of effects; the process can be killed and begun again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.effects = folder / "effects.txt"
+        self.effects.touch()
+        (folder / "kill_app.py").write_text(APP, encoding="utf-8")
+        self.url = ""
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the process and wait until it serves."""
+        command = [sys.executable, "-m", "stepstream", "dev", "kill_app.py", "--no-reload", "--port", "0"]
+        environment = {**os.environ, "EFFECTS": str(self.effects), "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                self.url = found[0]
+                break
+        while not self._serves():
+            assert self.process.poll() is None, "the process ended"
+
+    def _serves(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health").is_success
+        except httpx.TransportError:
+            return False
+
+    def send(self, first: int, count: int) -> list[str]:
+        """Send events and return their ids."""
+        events = [
+            {"name": "go", "data": {"n": number}, "id": f"event-{number}"} for number in range(first, first + count)
+        ]
+        ids: list[str] = httpx.post(f"{self.url}/e/dev", json=events).raise_for_status().json()["ids"]
+        return ids
+
+    def runs(self) -> list[dict[str, object]]:
+        """Return all runs."""
+        runs: list[dict[str, object]] = []
+        while True:
+            before = str(runs[-1]["run_id"]) if runs else ""
+            page = httpx.get(f"{self.url}/v1/runs", params={"limit": 500, "before": before}).json()["runs"]
+            runs += page
+            if len(page) < 500:
+                return runs
+
+    def stop(self, number: signal.Signals) -> int:
+        """End the process by a signal and return its exit code."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.process.send_signal(number)
+        self.process.stdout.close()
+        return self.process.wait(20)

@@ -1,0 +1,53 @@
+"""`stepstream dev` is killed again and again under load: nothing is lost, nothing comes twice."""
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.cli.serving import Serving
+
+KILLS = 30
+EVENTS = 40
+
+
+@pytest.mark.slow
+def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
+    """Every accepted event has one run, every run its end, and a step runs again only if its process was killed."""
+    serving = Serving(tmp_path)
+    sent = 0
+    interrupted = 0
+    for number in range(KILLS):
+        serving.start()
+        assert len(serving.send(sent, EVENTS)) == EVENTS
+        sent += EVENTS
+        wanted = len(serving.effects.read_text().splitlines()) + number % 7 * EVENTS // 2
+        while len(serving.effects.read_text().splitlines()) < wanted:
+            pass
+        interrupted += any(run["status"] == "running" for run in serving.runs())
+        assert serving.stop(signal.SIGKILL) == -signal.SIGKILL
+    serving.start()
+    while {run["status"] for run in (runs := serving.runs())} != {"completed"}:
+        pass
+    assert serving.stop(signal.SIGTERM) == 0
+    assert interrupted > KILLS // 2, "the kills met no work"
+    assert sorted(run["output"][3] for run in runs if isinstance(run["output"], list)) == list(range(sent))
+    effects = Counter(serving.effects.read_text().splitlines())
+    assert set(effects) == {f"{run['run_id']} {step}" for run in runs for step in "abc"}
+    assert max(effects.values()) <= 1 + KILLS
+    assert sum(effects.values()) < len(effects) * 1.5
+
+
+def test_ctrl_c_drains(tmp_path: Path) -> None:
+    """SIGINT ends the process with exit code 0 and leaves runs that go on after the next start."""
+    serving = Serving(tmp_path)
+    serving.start()
+    serving.send(0, 20)
+    assert serving.stop(signal.SIGINT) == 0
+    serving.start()
+    while {run["status"] for run in (runs := serving.runs())} != {"completed"}:
+        pass
+    assert len(runs) == 20
+    assert Counter(serving.effects.read_text().splitlines()).most_common(1)[0][1] == 1
+    assert serving.stop(signal.SIGTERM) == 0
