@@ -66,9 +66,8 @@ class Serving:
 
     def send(self, first: int, count: int) -> list[str]:
         """Send events and return their ids."""
-        events = [
-            {"name": "go", "data": {"n": number}, "id": f"event-{number}"} for number in range(first, first + count)
-        ]
+        numbers = range(first, first + count)
+        events = [{"name": "go", "data": {"n": number}, "id": f"event-{number}"} for number in numbers]
         ids: list[str] = httpx.post(f"{self.url}/e/dev", json=events).raise_for_status().json()["ids"]
         return ids
 
@@ -82,10 +81,16 @@ class Serving:
             if len(page) < 500:
                 return runs
 
+    def until_completed(self) -> list[dict[str, object]]:
+        """Return all runs when every one is completed."""
+        while True:
+            runs = self.runs()
+            if {run["status"] for run in runs} == {"completed"}:
+                return runs
+
     def stop(self, number: signal.Signals) -> int:
         """End the process by a signal and return its exit code."""
         assert self.process is not None
-        assert self.process.stdout is not None
         self.process.send_signal(number)
-        self.process.stdout.close()
-        return self.process.wait(20)
+        self.process.communicate(timeout=20)
+        return self.process.returncode

@@ -28,8 +28,7 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
         interrupted += any(run["status"] == "running" for run in serving.runs())
         assert serving.stop(signal.SIGKILL) == -signal.SIGKILL
     serving.start()
-    while {run["status"] for run in (runs := serving.runs())} != {"completed"}:
-        pass
+    runs = serving.until_completed()
     assert serving.stop(signal.SIGTERM) == 0
     assert interrupted > KILLS // 2, "the kills met no work"
     assert sorted(run["output"][3] for run in runs if isinstance(run["output"], list)) == list(range(sent))
@@ -46,8 +45,7 @@ def test_ctrl_c_drains(tmp_path: Path) -> None:
     serving.send(0, 20)
     assert serving.stop(signal.SIGINT) == 0
     serving.start()
-    while {run["status"] for run in (runs := serving.runs())} != {"completed"}:
-        pass
+    runs = serving.until_completed()
     assert len(runs) == 20
     assert Counter(serving.effects.read_text().splitlines()).most_common(1)[0][1] == 1
     assert serving.stop(signal.SIGTERM) == 0

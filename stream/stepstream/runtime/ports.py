@@ -40,6 +40,10 @@ class Fenced(LogError):
     """Another owner of the shard has come up; this one must stop."""
 
 
+class StoreError(Exception):
+    """The tables cannot be read: the shard begins again, and no record is to blame."""
+
+
 class Log(Protocol):
     """A shard's transactional door to the log."""
 

@@ -21,7 +21,7 @@ from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import encode_row
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
-from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store
+from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, StoreError
 from stepstream.runtime.tables import StoreView
 
 logger = logging.getLogger(__name__)
@@ -148,6 +148,8 @@ class Shard:
                 changes = transition(
                     batch.overlay, value, batch.now, shard=self._shard, shards=self._shards, limits=self._limits
                 )
+            except StoreError:
+                raise
             except Exception as error:
                 if origin is None:
                     raise
