@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast bench sim topics clean
+.PHONY: help demo test check fast bench sim clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -42,9 +42,6 @@ bench: $(READY) ## Measure
 
 sim: $(READY) ## Simulate N=200 schedules of crashes and delays
 	$(BIN)/python -m tests.sim N=$(N)
-
-topics: $(READY) ## Render topics/ anew from the code
-	$(BIN)/python -m stepstream.contract.render topics
 
 clean: ## Remove what was made here, the environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -179,6 +179,8 @@ class Worker:
                     self._begin(run, command)
                 elif not known:
                     self._claim(run)
+                elif not run.claim and run.replay and command.epoch > run.replay.epoch:
+                    self._claim_back(run)
                 return True
             case RunResumed():
                 return self._resume(run, command)
@@ -204,6 +206,13 @@ class Worker:
         self._claims += 1
         run.claim = f"{self._name}-{self._claims}"
         self._report(run, RunClaimed(run.run_id, run.claim, self._app.name))
+
+    def _claim_back(self, run: _LiveRun) -> None:
+        """A late claim of a worker that is gone took the run: nothing that this code reports would count any more."""
+        again = _LiveRun(run.run_id, commands=run.commands)
+        run.commands = []
+        self._drop(run)
+        self._claim(again)
 
     def _begin(self, run: _LiveRun, command: RunStarted | RunLoaded) -> None:
         self._runs[run.run_id] = run
