@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -12,7 +11,6 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-import watchfiles
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -22,6 +20,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
 from stepstream.host.live import LiveView
 from stepstream.host.loading import load_app
+from stepstream.host.reloading import run_reloading
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
@@ -84,11 +83,8 @@ def dev(
     except StepstreamError as error:
         raise fail(str(error), EXIT_USAGE) from None
     if reload:
-        arguments = [*sys.argv[1:], "--no-reload"]
-        command = shlex.join([sys.executable, "-m", "stepstream", *arguments])
-        folder = Path(target.partition(":")[0]).resolve().parent
-        watchfiles.run_process(folder, target=command, target_type="command", watch_filter=watchfiles.PythonFilter())
-        return
+        command = [sys.executable, "-m", "stepstream", *sys.argv[1:], "--no-reload"]
+        raise typer.Exit(run_reloading(command, Path(target.partition(":")[0]).resolve().parent))
     view = LiveView(out)
 
     def ready(actual: int) -> None:

@@ -1,0 +1,69 @@
+"""`stepstream dev` begins again when the file changes, and the commands answer as scripts need it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.serving import APP, Serving
+
+
+def stepstream(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "stepstream", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_changed_file_is_loaded(tmp_path: Path) -> None:
+    """The process that serves is replaced by one with the new code; SIGTERM ends both with exit code 0."""
+    file = tmp_path / "app.py"
+    file.write_text(APP, encoding="utf-8")
+    command = [sys.executable, "-m", "stepstream", "dev", "app.py", "--port", "0"]
+    environment = {**os.environ, "EFFECTS": str(tmp_path / "effects.txt"), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    names = []
+    for line in process.stdout:
+        if "serves" in line:
+            names.append(line.split()[3])
+        if "state is in" in line and len(names) == 1:
+            file.write_text(APP.replace('App("kill")', 'App("changed")'), encoding="utf-8")
+        elif "state is in" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert names == ["kill", "changed"]
+    assert process.returncode == 0
+
+
+def test_commands_answer_scripts(tmp_path: Path) -> None:
+    """send, runs list, show and cancel print JSON; exit codes are 0, 1, 2 for usage and 3 for no answer."""
+    serving = Serving(tmp_path)
+    serving.start()
+    at = ("--url", serving.url)
+    sent = stepstream("send", "go", "--data", '{"n": 1}', "--json", *at, cwd=tmp_path)
+    assert json.loads(sent.stdout)["status"] == 200
+    (run,) = serving.until_completed()
+    listed = stepstream("runs", "list", "--json", *at, cwd=tmp_path)
+    assert [each["run_id"] for each in json.loads(listed.stdout)] == [run["run_id"]]
+    shown = stepstream("runs", "show", str(run["run_id"]), *at, cwd=tmp_path)
+    assert "completed" in shown.stdout
+    assert stepstream("runs", "cancel", str(run["run_id"]), *at, cwd=tmp_path).returncode == 1
+    assert stepstream("signal", "nobody", *at, cwd=tmp_path).returncode == 1
+    assert stepstream("send", "go", "--data", "{", *at, cwd=tmp_path).returncode == 2
+    assert serving.stop(signal.SIGTERM) == 0
+    refused = stepstream("runs", "list", *at, cwd=tmp_path)
+    assert refused.returncode == 3
+    assert "start `stepstream dev FILE`" in refused.stderr
+
+
+def test_a_file_without_an_app_says_what_to_do(tmp_path: Path) -> None:
+    """A target that cannot be run is a usage error with the remedy."""
+    (tmp_path / "empty.py").write_text("x = 1\n", encoding="utf-8")
+    for target, words in (("missing.py", "there is no file"), ("empty.py", 'write app = App("name")')):
+        done = stepstream("dev", target, "--no-reload", cwd=tmp_path)
+        assert done.returncode == 2
+        assert words in done.stderr
