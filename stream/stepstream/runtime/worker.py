@@ -316,7 +316,7 @@ class Worker:
         """Run a step's body and have its result kept; None when another attempt comes later."""
         run = self._runs[asking.run_id]
         started_at = self._clock.now_ms()
-        result: StepResult = await self._bodies.run(run.function, call, self._limits)
+        result: StepResult = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
         if result.retry_ms is not None and isinstance(result.outcome, Failure):
             error = result.outcome.error
             failed = StepFailed(
@@ -368,7 +368,8 @@ class Worker:
         else:
             error = end.error or RuntimeError("the function ended without a result")
             function = self._app.get(run.function)
-            retry_ms = failure_delay(error, run.attempt, function.policy if function else None)
+            policy = function.policy if function else None
+            retry_ms = failure_delay(error, run.attempt, policy, self._clock.now_ms())
             info = error_info(error, stack_of(error))
             report = RunFailed(run.run_id, asking.epoch, info, run.attempt, retry_ms, end.warnings)
         self._report(run, report, then_drop=True)

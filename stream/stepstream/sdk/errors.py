@@ -1,6 +1,6 @@
 """The errors that functions raise and catch; each says what to do about it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from stepstream.contract.durations import Duration, duration_ms, moment_ms
 from stepstream.contract.errors import StepstreamError
@@ -46,10 +46,10 @@ class RetryAfterError(StepstreamError):
         super().__init__(message)
         self.after = after
 
-    def delay_ms(self) -> int:
-        """Return how long to wait from now, in milliseconds, within the bounds."""
+    def delay_ms(self, now_ms: int) -> int:
+        """Return how long to wait from `now_ms` (Unix ms, by the engine's clock), in milliseconds, within the bounds."""
         if isinstance(self.after, datetime):
-            delay = moment_ms(self.after) - moment_ms(datetime.now(UTC))
+            delay = moment_ms(self.after) - now_ms
         else:
             delay = duration_ms(self.after)
         return min(max(delay, RETRY_AFTER_MS_MIN), RETRY_AFTER_MS_MAX)

@@ -38,8 +38,8 @@ class Bodies:
     stubs: Mapping[tuple[str, str], Stub] = field(default_factory=dict)
     before: Callable[[str, Call], None] | None = None
 
-    async def run(self, function: str, call: Call, limits: Limits) -> StepResult:
-        """Run one attempt of a body and judge its end."""
+    async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
+        """Run one attempt of a body and judge its end; `now_ms` is the engine's clock."""
         if self.before is not None:
             self.before(function, call)
         body = self.stubs.get((function, call.id)) or call.body
@@ -52,7 +52,7 @@ class Bodies:
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is its result
-            return _judge(error, call)
+            return _judge(error, call, now_ms())
         finally:
             current_body.reset(token)
         if len(bytes(raw)) > limits.step_output_bytes_max:
@@ -72,18 +72,18 @@ async def _call(body: Callable[[], Any]) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def _judge(error: Exception, call: Call) -> StepResult:
+def _judge(error: Exception, call: Call, now_ms: int) -> StepResult:
     info = error_info(error, stack_of(error))
-    retry_ms = failure_delay(error, call.attempt, call.policy)
+    retry_ms = failure_delay(error, call.attempt, call.policy, now_ms)
     return StepResult(Failure(info), retry_ms if retry_ms >= 0 else None)
 
 
-def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None) -> int:
+def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None, now_ms: int) -> int:
     """Return the milliseconds until the next attempt after the failure of `attempt`, or -1 when there is none."""
     policy = policy or RetryPolicy()
     if is_final(error) or attempt >= policy.retries:
         return -1
-    return error.delay_ms() if isinstance(error, RetryAfterError) else policy.delay_ms(attempt)
+    return error.delay_ms(now_ms) if isinstance(error, RetryAfterError) else policy.delay_ms(attempt)
 
 
 def start_code(
