@@ -46,7 +46,10 @@ _COMMANDS_PER_POLL_MAX = 64
 
 @dataclass(slots=True, eq=False)
 class _LiveRun:
-    """A run in the worker's cache. `claim` is set while all of it is asked for; `commands` are not dealt with yet."""
+    """A run in the worker's cache. `claim` is set while all of it is asked for; `commands` are not dealt with yet.
+
+    `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine.
+    """
 
     run_id: str
     function: str = ""
@@ -198,6 +201,8 @@ class Worker:
         if command.epoch != run.replay.epoch:
             return False
         self._work(run)
+        if command.memos:
+            run.attempt = 0
         run.replay.resume(command.memos, command.retries, command.acknowledged)
         return True
 
@@ -317,6 +322,7 @@ class Worker:
         run = self._runs[asking.run_id]
         started_at = self._clock.now_ms()
         result: StepResult = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
+        run.attempt = 0
         if result.retry_ms is not None and isinstance(result.outcome, Failure):
             error = result.outcome.error
             failed = StepFailed(

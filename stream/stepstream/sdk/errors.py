@@ -47,11 +47,9 @@ class RetryAfterError(StepstreamError):
         self.after = after
 
     def delay_ms(self, now_ms: int) -> int:
-        """Return how long to wait from `now_ms` (Unix ms, by the engine's clock), in milliseconds, within the bounds."""
-        if isinstance(self.after, datetime):
-            delay = moment_ms(self.after) - now_ms
-        else:
-            delay = duration_ms(self.after)
+        """Return how long to wait from `now_ms` (Unix ms, the engine's clock), in milliseconds, within the bounds."""
+        after = self.after
+        delay = moment_ms(after) - now_ms if isinstance(after, datetime) else duration_ms(after)
         return min(max(delay, RETRY_AFTER_MS_MIN), RETRY_AFTER_MS_MAX)
 
 
