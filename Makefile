@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast bench sim clean
+.PHONY: help demo test check fast topics bench sim clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -36,6 +36,9 @@ check: $(READY) ## Style, types, layers and house rules
 
 fast: check ## The checks and every test that is not slow
 	$(BIN)/python -m pytest -m 'not slow'
+
+topics: $(READY) ## Write topics/, the published contract, anew
+	$(BIN)/python -m stepstream.contract.render
 
 bench: $(READY) ## Measure
 	$(BIN)/python -m benchmarks

@@ -35,6 +35,7 @@ ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
     "stepstream.cli": "the command",
+    "stepstream.contract.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.testing": "users import it",
 }

@@ -1,8 +1,16 @@
 """The topics of the contract: what each carries, its key, cleanup and retention."""
 
 from dataclasses import dataclass
+from typing import get_args
 
-from stepstream.contract.limits import DAY_MS
+import msgspec
+
+from stepstream.contract.commands import Command
+from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.history import HistoryEntry
+from stepstream.contract.inbox import InboxRecord
+from stepstream.contract.limits import DAY_MS, MIB
 
 EVENTS = "events"
 INBOX = "inbox"
@@ -15,7 +23,10 @@ DEAD_LETTERS = "dead-letters"
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the contract; `sharded` ones have one partition a shard, `retention_ms` of -1 keeps for ever."""
+    """A topic of the contract; `sharded` ones have one partition a shard, `retention_ms` of -1 keeps for ever.
+
+    `records` are the types of its values; a topic without has bytes that are no part of the contract.
+    """
 
     name: str
     carries: str
@@ -25,6 +36,8 @@ class Topic:
     compacted: bool = False
     sharded: bool = True
     retention_ms: int = 7 * DAY_MS
+    message_bytes_max: int = 8 * MIB
+    records: tuple[type[msgspec.Struct], ...] = ()
 
 
 def commands_topic(app: str) -> str:
@@ -33,20 +46,65 @@ def commands_topic(app: str) -> str:
 
 
 TOPICS = (
-    Topic(EVENTS, "EventRecord", "free; the event id by convention", "anyone, in any language", "shards"),
-    Topic(INBOX, "InboxRecord", "routing key; the partition is crc32(key) modulo shards", "shards, workers", "shards"),
-    Topic(f"{COMMANDS}.<app>", "Command", "run id", "shards", "workers of the app"),
-    Topic(CHANGELOG, "row", "table key", "the owning shard", "the owning shard", compacted=True, retention_ms=-1),
-    Topic(HISTORY, "HistoryEntry", "run id", "shards", "read models, anyone", retention_ms=90 * DAY_MS),
+    Topic(
+        EVENTS,
+        "an event",
+        "free; the event id by convention",
+        "anyone, in any language",
+        "shards",
+        records=(EventRecord,),
+    ),
+    Topic(
+        INBOX,
+        "a worker's report, a caller's request, or what a shard tells another",
+        "routing key; the partition is crc32(key) modulo shards",
+        "shards, workers",
+        "shards",
+        records=get_args(InboxRecord),
+    ),
+    Topic(
+        f"{COMMANDS}.<app>",
+        "what a worker shall do for a run",
+        "run id; the partition is that of the shard",
+        "shards",
+        "workers of the app",
+        records=get_args(Command),
+    ),
+    Topic(
+        CHANGELOG,
+        "a row of a shard's tables; an empty value deletes it",
+        "table key",
+        "the owning shard",
+        "the owning shard",
+        compacted=True,
+        retention_ms=-1,
+    ),
+    Topic(
+        HISTORY,
+        "what happened to a run, numbered from 1",
+        "run id",
+        "shards",
+        "read models, anyone",
+        retention_ms=90 * DAY_MS,
+        records=get_args(HistoryEntry),
+    ),
     Topic(
         FUNCTIONS,
-        "FunctionRegistered",
+        "a function and what starts it",
         "function id",
         "workers on start",
         "every shard",
         compacted=True,
         sharded=False,
         retention_ms=-1,
+        records=(FunctionRegistered,),
     ),
-    Topic(DEAD_LETTERS, "the original bytes", "original key", "shards, sources", "people", retention_ms=90 * DAY_MS),
+    Topic(
+        DEAD_LETTERS,
+        "a record that could not be read, with its original bytes; headers say why and where from",
+        "original key",
+        "shards, sources",
+        "people",
+        retention_ms=90 * DAY_MS,
+    ),
 )

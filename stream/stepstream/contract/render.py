@@ -1,0 +1,169 @@
+"""Write `topics/`, the published form of the contract: `python -m stepstream.contract.render [FOLDER]`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from stepstream.contract.limits import DAY_MS
+from stepstream.contract.samples import samples
+from stepstream.contract.schemas import record_schema
+from stepstream.contract.topics import TOPICS, Topic
+
+# The release whose golden records are written; a test holds it against the version of the package.
+RELEASE = "0.1"
+
+_INTRODUCTION = """\
+# The wire contract
+
+What stepstream's processes write to Kafka and read from it, rendered from the code by `make topics`; a test compares.
+Values are JSON in UTF-8. Names of topics take the prefix of the namespace. A reader leaves out fields that it does not
+know; a field that is absent has the default that its schema says. A record that cannot be read goes to `dead-letters`
+with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset).
+
+- `asyncapi.yaml`: the same for tools (AsyncAPI 3.0)
+- `schemas/<Record>.json`: JSON Schema (2020-12) of each record
+- `golden/<release>/<Record>.json`: records as that release wrote them; every later one must read them
+
+The least that starts a function, from any language, is a record in `events`:
+
+    {"name": "shop/order.created", "data": {"order_id": "o-1"}}
+
+With an `id` of its own an event starts each function once in 24 hours; without, its place in the log is its identity.
+Names under `stream/` are the engine's own.
+
+## Topics
+"""
+
+
+def render() -> dict[str, str]:
+    """Return the files of the contract: path below `topics/` to text."""
+    records = {record.__name__: record for topic in TOPICS for record in topic.records}
+    files = {"README.md": _readme(), "asyncapi.yaml": _yaml(_asyncapi(records))}
+    for name, record in records.items():
+        files[f"schemas/{name}.json"] = _json(record_schema(record))
+        files[f"golden/{RELEASE}/{name}.json"] = _json([json_of(sample) for sample in samples(record)])
+    return files
+
+
+def json_of(record: msgspec.Struct) -> object:
+    """Return a record as the JSON value that is on the wire."""
+    return json.loads(msgspec.json.encode(record))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _yaml(value: object) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _readme() -> str:
+    lines = ["| topic | carries | key | who writes | who reads | partitions | cleanup | kept |", "|---" * 8 + "|"]
+    for topic in TOPICS:
+        partitions = "one a shard" if topic.sharded else "1"
+        cells = (f"`{topic.name}`", topic.carries, topic.key, topic.writers, topic.readers, partitions)
+        lines.append("| " + " | ".join((*cells, _cleanup(topic), _kept(topic))) + " |")
+    parts = [_INTRODUCTION, "\n".join(lines)]
+    for topic in TOPICS:
+        if topic.records:
+            parts += ["", f"### {topic.name}", ""]
+            parts += [f"- {_link(record)}: {_summary(record)}" for record in topic.records]
+    return "\n".join(parts) + "\n"
+
+
+def _link(record: type[msgspec.Struct]) -> str:
+    tag = record.__struct_config__.tag
+    form = f" (`{record.__struct_config__.tag_field}`: `{tag}`)" if tag else ""
+    return f"[{record.__name__}](schemas/{record.__name__}.json){form}"
+
+
+def _summary(record: type[msgspec.Struct]) -> str:
+    return (record.__doc__ or "").split("\n\n")[0].strip().replace("\n    ", " ")
+
+
+def _cleanup(topic: Topic) -> str:
+    return "compact" if topic.compacted else "delete"
+
+
+def _kept(topic: Topic) -> str:
+    return "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // DAY_MS} days"
+
+
+def _asyncapi(records: dict[str, type[msgspec.Struct]]) -> dict[str, Any]:
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "stepstream",
+            "version": RELEASE,
+            "description": "Durable functions on Kafka: the topics and their records.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {_channel_id(topic): _channel(topic) for topic in TOPICS},
+        "operations": {
+            f"write-{_channel_id(topic)}": {
+                "action": "send",
+                "channel": {"$ref": f"#/channels/{_channel_id(topic)}"},
+                "summary": f"Written by {topic.writers}; read by {topic.readers}.",
+            }
+            for topic in TOPICS
+        },
+        "components": {"messages": {name: _message(record) for name, record in records.items()}},
+    }
+
+
+def _channel_id(topic: Topic) -> str:
+    return topic.name.partition(".")[0]
+
+
+def _channel(topic: Topic) -> dict[str, Any]:
+    channel: dict[str, Any] = {
+        "address": topic.name.replace("<", "{").replace(">", "}"),
+        "description": f"{topic.carries[0].upper()}{topic.carries[1:]}. Key: {topic.key}.",
+        "messages": {record.__name__: {"$ref": f"#/components/messages/{record.__name__}"} for record in topic.records},
+        "bindings": {
+            "kafka": {
+                "topicConfiguration": {
+                    "cleanup.policy": [_cleanup(topic)],
+                    "retention.ms": topic.retention_ms,
+                    "max.message.bytes": topic.message_bytes_max,
+                },
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+    if "<app>" in topic.name:
+        channel["parameters"] = {"app": {"description": "The name of the app whose workers read it."}}
+    if not topic.sharded:
+        channel["bindings"]["kafka"]["partitions"] = 1
+    return channel
+
+
+def _message(record: type[msgspec.Struct]) -> dict[str, Any]:
+    return {
+        "name": record.__name__,
+        "summary": _summary(record),
+        "payload": {"$ref": f"schemas/{record.__name__}.json"},
+    }
+
+
+def main() -> None:
+    """Write the files, and remove what is not rendered any more; the golden records of other releases stay."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "topics")
+    files = render()
+    for path in [*folder.glob("schemas/*.json"), *folder.glob(f"golden/{RELEASE}/*.json")]:
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink()
+    for name, text in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The published contract in topics/ is what the code says, and reads what every release wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from stepstream import __version__
+from stepstream.contract.commands import decode_command
+from stepstream.contract.history import decode_history
+from stepstream.contract.inbox import decode_inbox
+from stepstream.contract.render import RELEASE, render
+from stepstream.contract.topics import COMMANDS, HISTORY, INBOX, TOPICS
+from tests.tidy_rules import ROOT
+
+TOPICS_FOLDER = ROOT / "topics"
+GOLDEN = sorted(TOPICS_FOLDER.glob("golden/*/*.json"))
+RECORDS = {record.__name__: (record, topic.name) for topic in TOPICS for record in topic.records}
+DECODERS = {INBOX: decode_inbox, f"{COMMANDS}.<app>": decode_command, HISTORY: decode_history}
+
+
+def test_the_folder_is_what_the_code_renders() -> None:
+    """`make topics` would change nothing: no file differs, none is missing, none is left over."""
+    committed = {p.relative_to(TOPICS_FOLDER).as_posix(): p.read_text("utf-8") for p in _files()}
+    golden_of_others = {name for name in committed if name.startswith("golden/")} - render().keys()
+    for name in golden_of_others:
+        del committed[name]
+    assert committed == render(), "run `make topics` and commit what it writes"
+
+
+def test_golden_records_are_those_of_this_release() -> None:
+    """The release of the golden records is that of the package, so that a new one leaves a folder of its own."""
+    assert __version__.startswith(f"{RELEASE}.")
+
+
+def _files() -> list[Path]:
+    return [path for path in TOPICS_FOLDER.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_golden_records_are_read_as_they_were_written(path: Path) -> None:
+    """Each golden record decodes by the topic's own decoder, validates, and loses nothing when it is written again."""
+    record, topic = RECORDS[path.stem]
+    schema = json.loads((TOPICS_FOLDER / "schemas" / path.name).read_text("utf-8"))
+    decode = DECODERS.get(topic, msgspec.json.Decoder(record).decode)
+    for written in json.loads(path.read_text("utf-8")):
+        decoded = decode(json.dumps(written).encode())
+        assert type(decoded) is record
+        assert json.loads(msgspec.json.encode(decoded)) == written
+        Draft202012Validator(schema).validate(written)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_schemas_are_valid_and_refuse_what_the_decoder_refuses(name: str) -> None:
+    """A schema is itself valid, and says no to a record without its required fields and to one that is no object."""
+    schema = json.loads((TOPICS_FOLDER / "schemas" / f"{name}.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    decoder = msgspec.json.Decoder(RECORDS[name][0])
+    wrongs: tuple[object, ...] = ([], {"type": "none.such"}, {})
+    for wrong in wrongs:
+        assert not validator.is_valid(wrong)
+        with pytest.raises(msgspec.ValidationError):
+            decoder.decode(json.dumps(wrong).encode())
+
+
+def test_the_references_of_asyncapi_lead_somewhere() -> None:
+    """Each `$ref` in asyncapi.yaml is a part of it or a file beside it."""
+    document = yaml.safe_load((TOPICS_FOLDER / "asyncapi.yaml").read_text("utf-8"))
+    references = list(_references(document))
+    assert len(references) > 2 * len(RECORDS)
+    for reference in references:
+        if reference.startswith("#/"):
+            at = document
+            for part in reference[2:].split("/"):
+                at = at[part]
+        else:
+            assert (TOPICS_FOLDER / reference).is_file()
+
+
+def _references(value: Any) -> list[str]:
+    match value:
+        case {"$ref": str(reference)}:
+            return [reference]
+        case dict():
+            return [found for item in value.values() for found in _references(item)]
+        case list():
+            return [found for item in value for found in _references(item)]
+    return []
