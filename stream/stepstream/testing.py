@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.history import HistoryEntry
+from stepstream.contract.inbox import StepFailed, StepReported, StepsPlanned, decode_inbox
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
+from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex, RunView, StepView
 from stepstream.runtime.journal import MemoryJournal
+from stepstream.runtime.ports import LogError, LogRecord, Offsets, StoredRow
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Call
@@ -20,22 +24,125 @@ from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.function import Function
 
-__all__ = ["RunView", "StepView", "VirtualEngine"]
+__all__ = ["Crash", "RunView", "StepView", "VirtualEngine"]
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+
+
+@dataclass(slots=True)
+class Crash:
+    """A crash of the worker or the engine, once, where a step's result (or plan, if it waits) becomes durable.
+
+    A worker that dies `before` has run the body, and nobody knows: the body runs again. One that dies `after` has its
+    report in the log: the body never runs again. An engine that dies `before` has read the report and not committed
+    it; one that dies `after` has committed it and told nobody.
+    """
+
+    part: Literal["worker", "engine"]
+    when: Literal["before", "after"]
+    step: str
+    happened: bool = field(default=False, init=False)
+
+    def happen(self) -> None:
+        """Die, if it has not happened yet."""
+        if not self.happened:
+            self.happened = True
+            raise LogError(f"the {self.part} crashes {self.when} step {self.step!r} is durable, as the test asked")
+
+
+def _concerns(value: bytes, step: str) -> bool:
+    match decode_inbox(value):
+        case StepReported(id=id) | StepFailed(id=id):
+            return id == step
+        case StepsPlanned(plans=plans):
+            return any(plan.id == step for plan in plans)
+        case _:
+            return False
+
+
+class _Crashing:
+    """A port that dies where its crashes say, and else does what the real one does."""
+
+    def __init__(self, port: Any, crashes: Sequence[Crash]) -> None:
+        self._port = port
+        self._crashes = crashes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+    def _happen(self, when: str, crashes: Sequence[Crash]) -> None:
+        for crash in crashes:
+            if crash.when == when:
+                crash.happen()
+
+
+class _CrashingWorkerLog(_Crashing):
+    async def append(self, routing_key: str, value: bytes) -> None:
+        crashes = [crash for crash in self._crashes if _concerns(value, crash.step)]
+        self._happen("before", crashes)
+        await self._port.append(routing_key, value)
+        self._happen("after", crashes)
+
+
+class _CrashingLog(_Crashing):
+    """A shard's log; what it has read tells which crashes are at hand when the batch is committed."""
+
+    at_hand: Sequence[Crash] = ()
+
+    async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        records: list[LogRecord] = await self._port.poll(limit, until_ms)
+        inbox = [record.value for record in records if record.topic == INBOX]
+        self.at_hand = [crash for crash in self._crashes if any(_concerns(value, crash.step) for value in inbox)]
+        return records
+
+    async def send_offsets(self, offsets: Offsets) -> None:
+        self._happen("before", self.at_hand)
+        await self._port.send_offsets(offsets)
+
+
+class _CrashingStore(_Crashing):
+    log: _CrashingLog | None = None
+
+    def write(self, rows: Sequence[StoredRow], position: int) -> None:
+        self._port.write(rows, position)
+        if self.log is not None:
+            self._happen("after", self.log.at_hand)
+
+
+class _CrashTest:
+    """The crashes that a test asked for, as a wrapper of ports."""
+
+    def __init__(self, crashes: Sequence[Crash], wrap: Callable[[str, Any], Any] | None) -> None:
+        self._crashes = {part: [crash for crash in crashes if crash.part == part] for part in ("worker", "engine")}
+        self._wrap = wrap
+        self._logs: dict[str, _CrashingLog] = {}
+
+    def __call__(self, name: str, port: Any) -> Any:
+        port = self._wrap(name, port) if self._wrap else port
+        kind, _, owner = name.partition("-")
+        if kind == "worker":
+            return _CrashingWorkerLog(port, self._crashes["worker"])
+        if kind == "log":
+            self._logs[owner] = _CrashingLog(port, self._crashes["engine"])
+            return self._logs[owner]
+        store = _CrashingStore(port, ())
+        store.log = self._logs[owner]
+        return store
 
 
 class VirtualEngine:
     """A running engine for tests, as an async context manager: real engine, real steps, virtual time.
 
-    `stubs` take the place of the bodies of steps, by (function id, step id). With `data_dir` it is durable, `shards`
-    spreads it, `live_cache=False` replays every function from the top at each turn.
+    `stubs` take the place of the bodies of steps, by (function id, step id). `crashes` happen once each; one that never
+    came fails the test at the end. With `data_dir` it is durable, `shards` spreads it, `live_cache=False` replays every
+    function from the top at each turn.
     """
 
     def __init__(
         self,
         *apps: App,
         stubs: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
+        crashes: Sequence[Crash] = (),
         shards: int = 1,
         live_cache: bool = True,
         runs_cached_max: int = RUNS_CACHED_MAX,
@@ -47,6 +154,7 @@ class VirtualEngine:
     ) -> None:
         self.clock = VirtualClock(now_ms)
         self.history: list[HistoryEntry] = []
+        self.crashes = crashes
         self._stack = AsyncExitStack()
         if data_dir is not None and shards != 1:
             raise ValueError("a durable engine has one shard")
@@ -66,7 +174,7 @@ class VirtualEngine:
             bodies=Bodies(dict(stubs or {}), before_step),
             watch=self.history.append,
             again_s=0.0,
-            wrap=wrap,
+            wrap=_CrashTest(crashes, wrap) if crashes else wrap,
         )
 
     async def __aenter__(self) -> "VirtualEngine":
@@ -79,6 +187,9 @@ class VirtualEngine:
     ) -> None:
         await self.engine.stop(drain=False)
         await self._stack.aclose()
+        never = [crash for crash in self.crashes if not crash.happened]
+        if never and error is None:
+            raise AssertionError(f"the test asked for crashes that never came: {never}")
 
     @property
     def now_ms(self) -> int:

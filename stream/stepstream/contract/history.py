@@ -75,8 +75,14 @@ class RunMoved(_Entry, frozen=True, tag="run.moved"):
     epoch: int
 
 
+class RunWarned(_Entry, frozen=True, tag="run.warned"):
+    """The run's code and its history disagree: the code has changed under it."""
+
+    warning: str
+
+
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
-    """The run is over: `completed`, `failed` or `cancelled`."""
+    """The run is over: `completed`, `failed` or `cancelled`; `warnings` are all that it got on its way."""
 
     status: str
     function: str
@@ -86,6 +92,14 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
 
 
 HistoryEntry = (
-    RunBegan | StepPlanned | StepAttemptFailed | StepEnded | StepCancelled | RunAttemptFailed | RunMoved | RunEnded
+    RunBegan
+    | StepPlanned
+    | StepAttemptFailed
+    | StepEnded
+    | StepCancelled
+    | RunAttemptFailed
+    | RunMoved
+    | RunWarned
+    | RunEnded
 )
 decode_history = msgspec.json.Decoder(HistoryEntry).decode

@@ -238,13 +238,20 @@ class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
     acknowledge: bool = False
 
 
+class RunWarned(_Record, frozen=True, tag="run.warned"):
+    """The worker saw that a run's code and its history disagree; the run goes on."""
+
+    run_id: str
+    epoch: int
+    warning: str
+
+
 class RunReturned(_Record, frozen=True, tag="run.returned"):
-    """The function returned `output`; `warnings` say where code and history disagreed."""
+    """The function returned `output`."""
 
     run_id: str
     epoch: int
     output: Raw = NULL
-    warnings: tuple[str, ...] = ()
 
 
 class RunFailed(_Record, frozen=True, tag="run.failed"):
@@ -255,10 +262,9 @@ class RunFailed(_Record, frozen=True, tag="run.failed"):
     error: ErrorInfo
     attempt: int
     retry_ms: int = -1
-    warnings: tuple[str, ...] = ()
 
 
-WorkerReport = StepReported | StepFailed | StepsPlanned | RunReturned | RunFailed
+WorkerReport = StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed
 InboxRecord = (
     RunRequested
     | EventRouted
@@ -275,6 +281,7 @@ InboxRecord = (
     | StepReported
     | StepFailed
     | StepsPlanned
+    | RunWarned
     | RunReturned
     | RunFailed
 )

@@ -18,7 +18,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `seen` counts results given by the engine and `own` those made by workers, which orders the memos. `attempt` counts
     failures of the code between steps since the last result; `due` is when it is tried again, or starts (0: now).
-    `claim` is the latest that was answered, so that a repeat of it changes nothing.
+    `claim` is the latest that was answered, so that a repeat of it changes nothing. `warnings` say where its code and
+    its history disagreed.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     on_failure: str = ""
     caller: Caller | None = None
     quiet: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class RunEvents(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Memo, Open, RunLoaded, RunResumed, RunStopped
 from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord
 from stepstream.contract.history import RunAttemptFailed, RunEnded, RunMoved
+from stepstream.contract.history import RunWarned as RunWarnedEntry
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.inbox import (
     Caller,
@@ -14,8 +15,10 @@ from stepstream.contract.inbox import (
     RunFailed,
     RunRequested,
     RunReturned,
+    RunWarned,
     StepResolved,
 )
+from stepstream.contract.limits import WARNINGS_PER_RUN_MAX
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.rows import (
@@ -80,10 +83,21 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
     draft.command(run.app, loaded)
 
 
+def warn_run(draft: Draft, report: RunWarned) -> None:
+    """Keep a warning of the worker; a run that is replayed often gets each only once."""
+    run = current(draft, report.run_id, report.epoch)
+    if run is None or report.warning in run.warnings or len(run.warnings) >= WARNINGS_PER_RUN_MAX:
+        return
+    run = replace(run, warnings=(*run.warnings, report.warning), history_seq=run.history_seq + 1)
+    draft.put(run_key(run.run_id), run)
+    draft.tell(RunWarnedEntry(run.run_id, run.history_seq, draft.now, report.warning))
+    draft.count("warnings")
+
+
 def return_run(draft: Draft, report: RunReturned) -> None:
     """End a run by the value that its function returned."""
     if run := current(draft, report.run_id, report.epoch):
-        end_run(draft, run, COMPLETED, Value(report.output), report.warnings)
+        end_run(draft, run, COMPLETED, Value(report.output))
 
 
 def fail_run(draft: Draft, report: RunFailed) -> None:
@@ -92,7 +106,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
     if run is None or run.due or report.attempt < run.attempt:
         return
     if report.retry_ms < 0:
-        end_run(draft, run, FAILED_STATUS, Failure(report.error), report.warnings)
+        end_run(draft, run, FAILED_STATUS, Failure(report.error))
         return
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, attempt=report.attempt + 1, due=due, history_seq=run.history_seq + 1)
@@ -118,14 +132,14 @@ def cancel_run(draft: Draft, request: CancelRequested) -> None:
     draft.reply(request.reply_to, "cancelled")
 
 
-def end_run(draft: Draft, run: Run, status: str, outcome: Outcome, warnings: tuple[str, ...] = ()) -> None:
+def end_run(draft: Draft, run: Run, status: str, outcome: Outcome) -> None:
     """End a run: remove all its rows, tell history, its caller, its failure handler and whoever listens."""
     events = draft.get(RunEvents, run_events_key(run.run_id))
     _remove_rows(draft, run)
     output = outcome.data if isinstance(outcome, Value) else NULL
     error = outcome.error if isinstance(outcome, Failure) else None
     seq = run.history_seq + 1
-    draft.tell(RunEnded(run.run_id, seq, draft.now, status, run.function, output, error, warnings))
+    draft.tell(RunEnded(run.run_id, seq, draft.now, status, run.function, output, error, run.warnings))
     if run.caller:
         _answer(draft, run.caller, outcome, status)
     if status != COMPLETED:

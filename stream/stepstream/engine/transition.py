@@ -12,6 +12,7 @@ from stepstream.contract.inbox import (
     RunFailed,
     RunRequested,
     RunReturned,
+    RunWarned,
     SignalSent,
     SignalWaitClosed,
     SignalWaitOpened,
@@ -35,7 +36,7 @@ from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import TIMER, Timer, timer_due
-from stepstream.engine.runs import cancel_run, claim_run, fail_run, retry_run, return_run
+from stepstream.engine.runs import cancel_run, claim_run, fail_run, retry_run, return_run, warn_run
 from stepstream.engine.steps import fail_step, fire_step, plan_steps, report_step, resolve_step
 from stepstream.engine.view import View
 from stepstream.engine.waits import (
@@ -72,6 +73,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             route_event(draft, record)
         case RunRequested():
             begin_run(draft, record)
+        case RunWarned():
+            warn_run(draft, record)
         case RunReturned():
             return_run(draft, record)
         case StepsPlanned():

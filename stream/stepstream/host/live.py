@@ -10,6 +10,7 @@ from stepstream.contract.history import (
     RunAttemptFailed,
     RunBegan,
     RunEnded,
+    RunWarned,
     StepAttemptFailed,
     StepCancelled,
     StepEnded,
@@ -44,8 +45,6 @@ class LiveView:
 
     def _text(self, entry: HistoryEntry) -> str:
         match entry:
-            case RunBegan():
-                return f"started by {entry.events[0].name}"
             case StepPlanned():
                 return f"  {entry.id} [yellow]waits[/yellow] ({entry.kind} {entry.detail})".replace(" )", ")")
             case StepAttemptFailed():
@@ -59,14 +58,22 @@ class LiveView:
                 return f"  {entry.id} [green]done[/green]{took}"
             case StepCancelled():
                 return f"  {entry.id} cancelled"
+            case _:
+                return self._text_of_run(entry)
+
+    def _text_of_run(self, entry: HistoryEntry) -> str:
+        match entry:
+            case RunBegan():
+                return f"started by {entry.events[0].name}"
             case RunAttemptFailed():
                 return f"[red]attempt {entry.attempt + 1} failed[/red]: {_plain(entry.error.message)}"
+            case RunWarned():
+                return f"[yellow]{_plain(entry.warning)}[/yellow]"
             case RunEnded():
                 _, started = self._runs.pop(entry.run_id, ("", entry.at))
                 reason = f": {_plain(entry.error.message)}" if entry.error else ""
-                warnings = "".join(f" [yellow]{_plain(warning)}[/yellow]" for warning in entry.warnings)
                 colour = _COLOURS[entry.status]
-                return f"[{colour}]{entry.status}[/{colour}] in {entry.at - started:,} ms{reason}{warnings}"
+                return f"[{colour}]{entry.status}[/{colour}] in {entry.at - started:,} ms{reason}"
             case _:
                 return ""
 

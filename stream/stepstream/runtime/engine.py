@@ -25,6 +25,7 @@ from stepstream.runtime.rocks import RocksJournal
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
+from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
@@ -116,11 +117,15 @@ class EmbeddedEngine:
 
     def _register(self) -> None:
         records = [function.registration() for app in self.apps for function in app]
-        ids = {record.id for record in records}
-        if len(ids) < len(records):
-            raise msgspec.ValidationError("two apps define a function of the same id")
+        owners: dict[str, str] = {}
+        for record in records:
+            if (other := owners.setdefault(record.id, record.app)) != record.app:
+                raise DefinitionError(
+                    f"apps {other!r} and {record.app!r} both define a function {record.id!r}; "
+                    "give one of them another id="
+                )
         for old in self._known_functions():
-            if old.id not in ids and not old.retired:
+            if old.id not in owners and not old.retired:
                 records.append(msgspec.structs.replace(old, retired=True))
         write = [NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in records]
         self.journal.write(JournalWrite(write), self.clock.now_ms())

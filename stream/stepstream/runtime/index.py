@@ -14,6 +14,7 @@ from stepstream.contract.history import (
     RunBegan,
     RunEnded,
     RunMoved,
+    RunWarned,
     StepAttemptFailed,
     StepCancelled,
     StepEnded,
@@ -136,6 +137,13 @@ class RunIndex:
                     "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND step = ?",
                     (entry.at, entry.run_id, entry.step),
                 )
+            case RunEnded():
+                self._end_run(entry)
+            case _:
+                self._change_run(entry)
+
+    def _change_run(self, entry: RunAttemptFailed | RunMoved | RunWarned) -> None:
+        match entry:
             case RunAttemptFailed():
                 self._db.execute(
                     "UPDATE runs SET attempt = ?, retry_at = ?, error = ? WHERE run_id = ?",
@@ -143,8 +151,11 @@ class RunIndex:
                 )
             case RunMoved():
                 self._db.execute("UPDATE runs SET epoch = ? WHERE run_id = ?", (entry.epoch, entry.run_id))
-            case RunEnded():
-                self._end_run(entry)
+            case RunWarned():
+                self._db.execute(
+                    "UPDATE runs SET warnings = json_insert(warnings, '$[#]', ?) WHERE run_id = ?",
+                    (entry.warning, entry.run_id),
+                )
             case _:
                 assert_never(entry)
 

@@ -23,6 +23,7 @@ from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
     RunReturned,
+    RunWarned,
     StepFailed,
     StepPlan,
     StepReported,
@@ -349,6 +350,11 @@ class Worker:
         run = self._runs[asking.run_id]
         self._report(run, StepsPlanned(run.run_id, asking.epoch, tuple(plans), tuple(cancelled), acknowledge))
 
+    def warn(self, asking: Asking, warning: str) -> None:
+        """Have a disagreement of code and history recorded."""
+        run = self._runs[asking.run_id]
+        self._report(run, RunWarned(run.run_id, asking.epoch, warning))
+
     def suspended(self, asking: Asking) -> None:
         """The code can do nothing more until something comes from the engine."""
         run = self._runs.get(asking.run_id)
@@ -370,12 +376,12 @@ class Worker:
         """The code has ended."""
         run = self._runs[asking.run_id]
         if end.error is None and end.output is not None:
-            report: WorkerReport = RunReturned(run.run_id, asking.epoch, end.output, end.warnings)
+            report: WorkerReport = RunReturned(run.run_id, asking.epoch, end.output)
         else:
             error = end.error or RuntimeError("the function ended without a result")
             function = self._app.get(run.function)
             policy = function.policy if function else None
             retry_ms = failure_delay(error, run.attempt, policy, self._clock.now_ms())
             info = error_info(error, stack_of(error))
-            report = RunFailed(run.run_id, asking.epoch, info, run.attempt, retry_ms, end.warnings)
+            report = RunFailed(run.run_id, asking.epoch, info, run.attempt, retry_ms)
         self._report(run, report, then_drop=True)

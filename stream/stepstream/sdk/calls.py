@@ -37,7 +37,6 @@ class Finished:
 
     output: Raw | None = None
     error: BaseException | None = None
-    warnings: tuple[str, ...] = ()
 
 
 class Asking(Protocol):
@@ -57,6 +56,9 @@ class Runner(Protocol):
 
     def plan(self, run: "Asking", plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
         """Ask the engine for steps."""
+
+    def warn(self, run: "Asking", warning: str) -> None:
+        """Have it recorded that the run's code and its history disagree."""
 
     def suspended(self, run: "Asking") -> None:
         """The code can do nothing more until something comes from the engine."""

@@ -1,6 +1,6 @@
 """The event as users make it and get it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,29 +11,42 @@ from stepstream.contract.events import EventRecord, check_event, event_record
 from stepstream.sdk.values import to_json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Event:
     """Something that happened. `data` is a JSON object (or a pydantic model or dataclass that becomes one).
 
     `id`, when given, makes the event start each function at most once in 24 h. `ts` is when it happened, in Unix
-    milliseconds (or a datetime); a time in the future starts functions then. `user` is free, `v` a version.
+    milliseconds (a datetime is taken, too); a time in the future starts functions then. `user` is free, `v` a version.
     """
 
     name: str
-    data: Any = field(default_factory=dict)
-    id: str = ""
-    ts: int | datetime = 0
-    user: Any = None
-    v: str = ""
+    data: Any
+    id: str
+    ts: int
+    user: Any
+    v: str
+
+    def __init__(
+        self, name: str, data: Any = None, id: str = "", ts: int | datetime = 0, user: Any = None, v: str = ""
+    ) -> None:
+        values = {
+            "name": name,
+            "data": {} if data is None else data,
+            "id": id,
+            "ts": moment_ms(ts),
+            "user": user,
+            "v": v,
+        }
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
 
 
 def to_record(event: Event) -> EventRecord:
     """Return an event as it travels; raise InvalidInput with the field at fault."""
     data = to_json(event.data)
-    ts = moment_ms(event.ts)
     if not isinstance(data, dict):
         raise InvalidInput(f"a JSON object is wanted, not a {type(data).__name__}", "data")
-    record = event_record(event.name, data, event.id, ts, to_json(event.user), event.v)
+    record = event_record(event.name, data, event.id, event.ts, to_json(event.user), event.v)
     check_event(record)
     return record
 

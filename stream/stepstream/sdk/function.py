@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from stepstream.contract.durations import Duration, duration_ms
-from stepstream.contract.errors import InvalidInput
+from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.limits import FUNCTION_ID_CHARACTERS_MAX, RETRIES_MAX, TRIGGERS_PER_FUNCTION_MAX
@@ -83,10 +83,16 @@ def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None
         raise DefinitionError(f"retries={retries!r}: a whole number from 0 to {RETRIES_MAX} is wanted")
     if isinstance(backoff, Sequence) and not backoff:
         raise DefinitionError("backoff=: at least one duration is wanted")
-    policy = RetryPolicy(retries, backoff, duration_ms(timeout) if timeout is not None else 0)
-    if not callable(backoff):
-        for attempt in range(len(backoff) if isinstance(backoff, Sequence) and not isinstance(backoff, str) else 1):
-            policy.delay_ms(attempt)
+    try:
+        policy = RetryPolicy(retries, backoff, duration_ms(timeout) if timeout is not None else 0)
+    except InvalidDuration as error:
+        raise DefinitionError(f"timeout={timeout!r}: {error}") from None
+    try:
+        if not callable(backoff):
+            for attempt in range(len(backoff) if isinstance(backoff, Sequence) and not isinstance(backoff, str) else 1):
+                policy.delay_ms(attempt)
+    except InvalidDuration as error:
+        raise DefinitionError(f"backoff={backoff!r}: {error}") from None
     return policy
 
 

@@ -70,7 +70,7 @@ class Replay:
         self._bodies = 0
         self._groups = 0
         self._unstarted: dict[int, str] = {}
-        self._warnings: list[str] = []
+        self._warnings: set[str] = set()
         self._too_many: StepLimitError | None = None
         self._looking = False
         self._quiet_passes = 0
@@ -103,8 +103,7 @@ class Replay:
         for memo in self._order:
             if memo.step not in self._calls:
                 self._warn(f"step {memo.id!r} has a result that the code does not ask for any more")
-        finished = Finished(end.output, end.error, tuple(self._warnings))
-        self._outside.copy().run(self._runner.finished, self, finished)
+        self._outside.copy().run(self._runner.finished, self, end)
         self._cancel_tasks(asyncio.current_task())
 
     def adopt(self, task: asyncio.Task[Any]) -> None:
@@ -363,7 +362,8 @@ class Replay:
 
     def _warn(self, text: str) -> None:
         if text not in self._warnings:
-            self._warnings.append(text)
+            self._warnings.add(text)
+            self._outside.copy().run(self._runner.warn, self, text)
 
 
 def stack_of(error: BaseException) -> str:
