@@ -69,9 +69,15 @@ _NEVER = Frozen((), None, {}, never=True)
 
 @functools.lru_cache(PROGRAMS_CACHED_MAX)
 def _program(source: str, names: tuple[str, ...]) -> Code:
+    node = _parsed(source, names)
+    return compile_node(node, {name: slot for slot, name in enumerate(names)})
+
+
+@functools.lru_cache(PROGRAMS_CACHED_MAX)
+def _parsed(source: str, names: tuple[str, ...]) -> Node:
     node = translate(source)
     _check_variables(source, node, frozenset(names))
-    return compile_node(node, {name: slot for slot, name in enumerate(names)})
+    return node
 
 
 def _check_variables(source: str, node: Node, variables: frozenset[str]) -> None:
@@ -163,8 +169,7 @@ def freeze(source: str, event: Mapping[str, Json]) -> Frozen:
 
     Raises ExpressionError for a bad expression.
     """
-    node = translate(source)
-    _check_variables(source, node, frozenset((OWN, OTHER)))
+    node = _parsed(source, (OTHER, OWN))
     equalities: list[Equality] = []
     rest: list[Node] = []
     for conjunct in node.operands if isinstance(node, Logical) and node.operator == "&&" else (node,):

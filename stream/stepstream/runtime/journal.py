@@ -1,14 +1,19 @@
 """The journal of an embedded runtime: topics, offsets and rows of one process, and its twin in memory."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Protocol
 from zlib import crc32
 
 from sortedcontainers import SortedDict
 
+from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets, StoredRow
+
+COMPACTION_RECORDS = 10_000
 
 
 @dataclass(slots=True)
@@ -78,11 +83,25 @@ class Bells:
 
 @dataclass(slots=True)
 class _Partition:
-    first: int = 0
+    end: int = 0
     records: list[LogRecord] = field(default_factory=list)
+    kept: int = 0
 
-    def end(self) -> int:
-        return self.first + len(self.records)
+    def place(self, offset: int) -> int:
+        """Return the place in the list of the first record at or after an offset."""
+        return bisect_left(self.records, offset, key=attrgetter("offset"))
+
+    def compact(self) -> None:
+        """Keep of each key only the latest record, once those that are not have become the most.
+
+        Deletions stay for a while, as Kafka keeps them, for tables that are a little behind.
+        """
+        if len(self.records) < 2 * self.kept + COMPACTION_RECORDS:
+            return
+        latest = {record.key: record.offset for record in self.records}
+        recent = self.end - COMPACTION_RECORDS
+        self.records = [r for r in self.records if latest[r.key] == r.offset and (r.value or r.offset >= recent)]
+        self.kept = len(self.records)
 
 
 class MemoryJournal:
@@ -101,11 +120,13 @@ class MemoryJournal:
         for record in write.records:
             partition = choose_partition(record, self.partitions)
             at = self._partition(record.topic, partition)
-            offset = at.end()
             at.records.append(
-                LogRecord(record.topic, partition, offset, record.key, record.value, record.headers, timestamp)
+                LogRecord(record.topic, partition, at.end, record.key, record.value, record.headers, timestamp)
             )
-            places.append((partition, offset))
+            places.append((partition, at.end))
+            at.end += 1
+            if record.topic == CHANGELOG:
+                at.compact()
         for group, offsets in write.offsets.items():
             for (topic, partition), offset in offsets.items():
                 self._offsets[group, topic, partition] = offset
@@ -120,13 +141,13 @@ class MemoryJournal:
         at = self._topics.get((topic, partition))
         if at is None:
             return []
-        start = max(offset - at.first, 0)
+        start = at.place(offset)
         return at.records[start : start + limit]
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset that the next record of the partition gets."""
         at = self._topics.get((topic, partition))
-        return at.end() if at else 0
+        return at.end if at else 0
 
     def committed(self, group: str, topic: str, partition: int) -> int:
         """Return the committed offset of a group, 0 when it has none."""
@@ -135,9 +156,7 @@ class MemoryJournal:
     def trim(self, topic: str, partition: int, before: int) -> None:
         """Drop the records before an offset: nobody reads them any more."""
         at = self._partition(topic, partition)
-        drop = min(max(before - at.first, 0), len(at.records))
-        del at.records[:drop]
-        at.first += drop
+        del at.records[: at.place(before)]
 
     def close(self) -> None:
         """Do nothing: memory goes with its last user."""
