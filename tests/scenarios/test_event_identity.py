@@ -1,6 +1,6 @@
 """An event with an id starts each function at most once in 24 h; without, its log position is its identity."""
 
-from stepstream import Context, Event, on
+from stepstream import App, Context, Event, on
 from tests.scenarios.apps import counting_app
 from tests.scenarios.conftest import EngineOf
 
@@ -40,3 +40,48 @@ async def test_a_duplicate_still_wakes(engine_of: EngineOf) -> None:
         await engine.send(Event("go", id="x"))
         assert engine.run("watcher").output is True
         assert len(engine.runs("function")) == 1
+
+
+async def test_one_id_starts_each_of_two_functions_once(engine_of: EngineOf) -> None:
+    """An event with an explicit id starts each function at most once: two functions of one event both start."""
+    app = counting_app()
+
+    @app.function(on("go"))
+    async def other(ctx: Context) -> str:
+        return "other"
+
+    async with engine_of(app) as engine:
+        for _ in range(3):
+            await engine.send(Event("go", {"n": 1}, id="order-1"))
+        assert engine.run("function").output == {"n": 1}
+        assert engine.run("other").output == "other"
+
+
+async def test_one_id_under_two_names(engine_of: EngineOf) -> None:
+    """The id is the identity, whatever the name: a second event of the same id starts no function anew."""
+    app = App("starting")
+
+    @app.function(on("a"), on("b"))
+    async def function(ctx: Context) -> str:
+        return ctx.event.name
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("a", id="x"))
+        await engine.send(Event("b", id="x"))
+        assert engine.run().output == "a"
+
+
+async def test_an_id_counts_while_its_run_goes_on(engine_of: EngineOf) -> None:
+    """A run that lives longer than 24 h is not doubled by its event."""
+    app = App("starting")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "7d")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go", id="x"))
+        await engine.advance("1h")
+        await engine.send(Event("go", id="x"))
+        await engine.advance("7d")
+        assert engine.run().status == "completed"

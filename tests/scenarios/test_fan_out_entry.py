@@ -1,8 +1,13 @@
 """After a fan-out the function is re-entered once, when the last of the set is done."""
 
 import asyncio
+from itertools import product
+from typing import Any
+
+import pytest
 
 from stepstream import App, Context, Event, on
+from stepstream.testing import Crash
 from tests.scenarios.conftest import EngineOf, World
 
 
@@ -48,3 +53,22 @@ async def test_a_group_is_entered_once(engine_of: EngineOf, world: World) -> Non
 async def test_a_task_group_is_entered_once(engine_of: EngineOf, world: World) -> None:
     """So it is with a TaskGroup."""
     assert await entries_after_naps(engine_of, "tasks") == (1 if world.live_cache else 2)
+
+
+@pytest.mark.parametrize("step", ["a", "b", "nap"])
+@pytest.mark.parametrize(("part", "when"), list(product(("worker", "engine"), ("before", "after"))))
+async def test_a_crash_in_the_middle_of_a_fan_out(engine_of: EngineOf, part: Any, when: Any, step: str) -> None:
+    """The pending set is saved with the plan: a crash at any of its steps neither wedges nor doubles the run."""
+    app = App("parallel")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> tuple[str, str, None]:
+        return await asyncio.gather(
+            ctx.step.run("a", str, "a"), ctx.step.run("b", str, "b"), ctx.step.sleep("nap", "1h")
+        )
+
+    async with engine_of(app, crashes=[Crash(part, when, step)]) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("1h")
+        assert engine.run().output == ["a", "b", None]
+        assert sorted(step.id for step in engine.run().steps) == ["a", "b", "nap"]

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pydantic
+
 from stepstream import App, Context, Event, StepError, on
 from tests.scenarios.conftest import EngineOf
 
@@ -68,3 +70,103 @@ async def test_a_cancelled_callee_answers(engine_of: EngineOf) -> None:
         await engine.cancel(engine.run("endless").run_id)
         assert engine.run("function").output == "run-cancelled"
         assert engine.run("endless").status == "cancelled"
+
+
+class Price(pydantic.BaseModel):
+    """What the callee returns."""
+
+    amount: int
+
+
+async def test_the_result_has_the_type_of_the_function(engine_of: EngineOf) -> None:
+    """invoke(id, function=) → its typed result: a model that the function returns comes back as one."""
+    app = App("messages")
+
+    @app.function()
+    async def price(ctx: Context) -> Price:
+        return Price(amount=int(ctx.event.data["n"]))
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> int:
+        found = await ctx.step.invoke("price", function=price, data={"n": 7})
+        await ctx.step.sleep("nap", "1h")
+        return found.amount
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("1h")
+        assert engine.run("function").output == 7
+
+
+async def test_the_callee_retries_and_the_caller_does_not(engine_of: EngineOf) -> None:
+    """The callee's failure is a catchable StepError and is not retried by the caller; its own attempts are its own."""
+    app = App("messages")
+    attempts: list[int] = []
+
+    @app.function(retries=2, backoff="1m")
+    async def flaky(ctx: Context) -> str:
+        attempts.append(ctx.attempt)
+        raise ValueError("no")
+
+    @app.function(on("go"), retries=4, backoff="1m")
+    async def function(ctx: Context) -> str:
+        try:
+            return await ctx.step.invoke("call", function=flaky)
+        except StepError as error:
+            return f"{error.code}: {error.name}: {error.message}"
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("119s")
+        assert engine.run("function").status == "running"
+        await engine.advance("1h")
+        assert engine.run("function").output == "invoked-run-failed: ValueError: no"
+        assert len(engine.runs("flaky")) == 1
+    assert attempts == [0, 1, 2]
+
+
+async def test_the_default_timeout_is_a_year(engine_of: EngineOf) -> None:
+    """Default timeout one year; on timeout a typed error, and the callee goes on."""
+    app = App("messages")
+
+    @app.function()
+    async def endless(ctx: Context) -> str:
+        await ctx.step.sleep("most-of-it", "366d")
+        return "at last"
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        try:
+            return await ctx.step.invoke("call", function=endless)
+        except StepError as error:
+            return error.code
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("364d")
+        assert engine.run("function").status == "running"
+        await engine.advance("1d")
+        assert engine.run("function").output == "invoke-timeout"
+        await engine.advance("1d")
+        assert engine.run("endless").output == "at last"
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_callee(engine_of: EngineOf) -> None:
+    """The callee of a run that was cancelled goes on, and its answer harms nobody."""
+    app = App("messages")
+
+    @app.function()
+    async def callee(ctx: Context) -> str:
+        await ctx.step.sleep("nap", "1h")
+        return "done"
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        return await ctx.step.invoke("call", function=callee)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.cancel(engine.run("function").run_id)
+        await engine.advance("1h")
+        assert engine.run("callee").output == "done"
+        assert engine.run("function").status == "cancelled"

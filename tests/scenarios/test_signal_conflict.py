@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepstream import Event
+from stepstream import App, Context, Event, on
 from tests.scenarios.apps import signal_app
 from tests.scenarios.conftest import EngineOf
 
@@ -18,3 +18,18 @@ async def test_a_second_waiter_fails_or_replaces(engine_of: EngineOf, on_conflic
         assert outputs == {code, "yes"}
         earlier = engine.index.list(event_id=first)[0]
         assert earlier.output == ("yes" if on_conflict == "fail" else code)
+
+
+async def test_the_conflict_of_the_newcomer_is_not_tried_again(engine_of: EngineOf) -> None:
+    """`fail`: the newcomer fails, no retry; uncaught, its run fails at once."""
+    app = App("messages")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> object:
+        return await ctx.step.wait_for_signal("wait", signal="approve", timeout="1h")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.send(Event("go"))
+        assert sorted(run.status for run in engine.runs()) == ["failed", "running"]
+        assert await engine.signal("approve")

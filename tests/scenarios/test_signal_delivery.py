@@ -23,3 +23,15 @@ async def test_a_signal_that_never_comes_gives_none(engine_of: EngineOf) -> None
         await engine.advance("1h")
         assert engine.run().output is None
         assert not await engine.signal("approve")
+
+
+async def test_the_name_is_free_after_a_cancel(engine_of: EngineOf) -> None:
+    """One live waiter for a name: a cancelled run lives no more, and another may wait."""
+    async with engine_of(signal_app("fail")) as engine:
+        await engine.send(Event("go"))
+        first = engine.run()
+        assert await engine.cancel(first.run_id)
+        assert not await engine.signal("approve", "early")
+        await engine.send(Event("go"))
+        assert await engine.signal("approve", "yes")
+        assert {run.status: run.output for run in engine.runs()} == {"cancelled": None, "completed": "yes"}

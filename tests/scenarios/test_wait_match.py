@@ -27,3 +27,24 @@ async def test_a_missing_value_never_matches(engine_of: EngineOf, own: dict[str,
         await engine.advance("1d")
         assert engine.run().output is None
         assert engine.run().steps[0].status == "timed_out"
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "matches"),
+    [(1, "1", False), ("1", 1, False), (1, 1.0, True), (True, 1, False), ("a", "A", False), ([1], [1], True)],
+    ids=str,
+)
+async def test_values_match_by_type_and_value(engine_of: EngineOf, own: object, other: object, matches: bool) -> None:
+    """match= means `event.data.id == async.data.id`: a number is not its text, 1 and 1.0 are one number in JSON."""
+    async with engine_of(waiting_app(match="data.id")) as engine:
+        await engine.send(Event("start", {"id": own}))
+        await engine.send(Event("answer", {"id": other}))
+        assert (engine.run().status == "completed") == matches
+
+
+async def test_a_nested_path(engine_of: EngineOf) -> None:
+    """A path leads through objects, and to the event's own fields."""
+    async with engine_of(waiting_app(match="user.id")) as engine:
+        await engine.send(Event("start", user={"id": "u-1"}))
+        await engine.send(Event("answer", {"n": 1}, user={"id": "u-2"}), Event("answer", {"n": 2}, user={"id": "u-1"}))
+        assert engine.run().output == {"n": 2}

@@ -56,6 +56,7 @@ class Run:
         self.end: Finished | None = None
         self.gates = {step_id: asyncio.Event() for step_id in hold}
         self._code = code
+        self._limits = limits
         self._still = asyncio.Event()
         asyncio.get_running_loop().set_task_factory(task_factory)
         self.replay = Replay(RUN_ID, 1, self, limits, memos, opened, now_ms=lambda: NOW_MS)
@@ -63,7 +64,7 @@ class Run:
     async def start(self) -> "Run":
         """Start the code and return when it can do nothing more without the engine, or has ended."""
         event = from_record(event_record("go", {}))
-        context = make_context(self.replay, Step(self.replay, RetryPolicy(), 366 * 86_400_000), "function", [event], 0)
+        context = make_context(self.replay, Step(self.replay, RetryPolicy(), self._limits), "function", [event], 0)
         self.replay.start(lambda: self._code(context), self._code)
         return await self.until_still()
 

@@ -99,7 +99,7 @@ def start_code(
         replay.start(_missing(name), _missing)
         return
     handler = function.handler
-    step = Step(replay, function.policy, limits.wait_ms_max, function.lookback_ms)
+    step = Step(replay, function.policy, limits, function.lookback_ms)
     given = [from_record(event) for event in events]
     if function.is_async:
         context = make_context(replay, step, function.id, given, attempt)
