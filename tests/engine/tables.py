@@ -37,10 +37,9 @@ def read_table(text: str) -> list[Line]:
     """Return the lines of the table in `text`; a line that only has a last column goes on with the one above."""
     lines: list[Line] = []
     for row in text.splitlines():
-        cells = [cell.strip() for cell in row.split(" | ")]
-        if len(cells) != 3 or not (cells[0].isdigit() or lines):
+        if " | " not in f"{row} ":
             continue
-        at, record, expected = cells
+        at, record, expected = (cell.strip() for cell in f"{row} ".split(" | "))
         if at:
             lines.append(Line(int(at), record, expected))
         else:

@@ -7,19 +7,19 @@ from tests.engine.tables import table
 def test_a_chosen_id_starts_a_function_once_in_24_hours() -> None:
     """An event with a chosen id starts each function at most once in 24 h, also after the run has ended.
 
-    1        | function f on=go | -
-    1        | function g on=go | -
-    10       | event go e1      | began r1 f; start r1; began r2 g; start r2
-    11       | event go e1      | -
+    1        | function f on=go       | -
+    1        | function g on=go       | -
+    10       | event go e1            | began r1 f; start r1; began r2 g; start r2
+    11       | event go e1            | -
     11       | count duplicate_starts | 2
-    12       | return r1 =1     | completed r1 =1; emit stream/function.finished#r1:finished
-    13       | event go e1      | -
-    13       | event go e2      | began r3 f; start r3; began r4 g; start r4
-    86400009 | event go e1      | -
-    86400010 | event go e1      | began r5 f; start r5; began r6 g; start r6
-    86400013 | tick             | -
-    86400014 | event go e1      | -
-    86400014 | rows Start       | 2
+    12       | return r1 =1           | completed r1 =1; emit stream/function.finished#r1:finished
+    13       | event go e1            | -
+    13       | event go e2            | began r3 f; start r3; began r4 g; start r4
+    86400009 | event go e1            | -
+    86400010 | event go e1            | began r5 f; start r5; began r6 g; start r6
+    86400013 | tick                   | -
+    86400014 | event go e1            | -
+    86400014 | rows Start             | 2
     """
 
 
@@ -79,15 +79,15 @@ def test_a_condition_that_fails_starts_nothing() -> None:
 def test_an_event_of_the_future_starts_then() -> None:
     """A future ts starts the run then, once; until then no worker is told, and a claim is told to wait.
 
-    10  | function f on=go  | -
+    10  | function f on=go   | -
     10  | event go e1 ts=100 | began r1 f for 100
     11  | event go e1 ts=100 | -
-    12  | claim r1 c1       | stop r1 waiting
-    99  | tick              | -
-    100 | tick              | start r1
-    100 | rows Timer        | 0
-    101 | tick              | -
-    102 | claim r1 c1       | moved to epoch 2; load r1 for c1
+    12  | claim r1 c1        | stop r1 waiting
+    99  | tick               | -
+    100 | tick               | start r1
+    100 | rows Timer         | 0
+    101 | tick               | -
+    102 | claim r1 c1        | moved to epoch 2; load r1 for c1
     """
 
 
@@ -95,10 +95,10 @@ def test_an_event_of_the_future_starts_then() -> None:
 def test_an_event_of_the_future_wakes_at_once() -> None:
     """An event with a future ts does not wait to wake those who wait for its name.
 
-    10 | function f on=go          | -
-    10 | event go e1               | began r1 f; start r1
-    11 | plan r1 wait:a:come:500   | planned a until 511
-    12 | event come e2 ts=400      | kept a=come:e2; resume r1 a=come:e2
+    10 | function f on=go        | -
+    10 | event go e1             | began r1 f; start r1
+    11 | plan r1 wait:a:come:500 | planned a until 511
+    12 | event come e2 ts=400    | kept a=come:e2; resume r1 a=come:e2
     """
 
 
@@ -109,8 +109,8 @@ def test_a_run_of_the_future_can_be_cancelled() -> None:
     10  | function f on=go   | -
     10  | event go e1 ts=100 | began r1 f for 100
     20  | cancel r1 reply=me | cancelled r1 !run-cancelled; stop r1 cancelled;
-        |                    | emit stream/function.finished#r1:finished;
-        |                    | emit stream/function.cancelled#r1:cancelled; reply me cancelled
+        |                    | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled;
+        |                    | reply me cancelled
     100 | tick               | -
     101 | cancel r1 reply=me | reply me not_found
     """
@@ -133,16 +133,16 @@ def test_a_duplicate_still_wakes() -> None:
 def test_registering_sets_triggers_anew() -> None:
     """What a worker says of a function replaces its triggers; a retired one has none, and its runs go on.
 
-    10 | function f on=go         | -
-    10 | function g on=go         | -
-    11 | function f on=stop       | -
-    12 | event go                 | began r1 g; start r1
-    12 | event stop               | began r2 f; start r2
+    10 | function f on=go           | -
+    10 | function g on=go           | -
+    11 | function f on=stop         | -
+    12 | event go                   | began r1 g; start r1
+    12 | event stop                 | began r2 f; start r2
     13 | function f on=stop retired | -
-    14 | event stop               | -
-    15 | report r2 a =1           | kept a=1
-    16 | function g retired       | -
-    16 | rows TriggerRow          | 0
+    14 | event stop                 | -
+    15 | report r2 a =1             | kept a=1
+    16 | function g retired         | -
+    16 | rows TriggerRow            | 0
     """
 
 
