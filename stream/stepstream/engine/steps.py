@@ -145,6 +145,8 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         return
     if opened is None:
         _join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
+    else:
+        close_step(draft, run.run_id, report.step, opened)
     group = opened.group if opened else report.group
     draft.put(run_key(run.run_id), run)
     draft.put(key, OpenStep(report.id, "run", due, report.attempt + 1, group))
@@ -224,6 +226,8 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
             joined.update([plan.group] if plan.group else [])
         elif memo := _resolved(draft, still, plan.step, OpenStep(plan.id, _kind(plan)), found):
             memos.append(memo)
+            for event in _events_to_send(draft, run.run_id, plan) if isinstance(plan, SendPlan) else ():
+                draft.emit(event)
         else:
             return
     _join_groups(draft, run.run_id, joined)
@@ -262,10 +266,10 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, trigger: EventRecord) -> Ou
             if plan.timeout_ms <= 0:
                 return TimedOut()
             due = draft.now + plan.timeout_ms
-            _open(draft, run_id, plan, OpenStep(plan.id, "signal", due, group=plan.group, event=plan.signal))
-            draft.route(plan.signal, SignalWaitOpened(run_id, plan.step, plan.signal, due, plan.replace))
+            if _open(draft, run_id, plan, OpenStep(plan.id, "signal", due, group=plan.group, event=plan.signal)):
+                draft.route(plan.signal, SignalWaitOpened(run_id, plan.step, plan.signal, due, plan.replace))
         case SendPlan():
-            return _send(draft, run_id, plan)
+            return Value(dump_json([event.id for event in _events_to_send(draft, run_id, plan)]))
         case InvokePlan():
             return _invoke(draft, run_id, plan)
         case _:
@@ -273,13 +277,14 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, trigger: EventRecord) -> Ou
     return None
 
 
-def _open(draft: Draft, run_id: str, plan: StepPlan, opened: OpenStep, detail: str = "") -> None:
+def _open(draft: Draft, run_id: str, plan: StepPlan, opened: OpenStep, detail: str = "") -> bool:
+    """Open a planned step. Return False when a limit of the run ended it instead."""
     run = draft.run(run_id)
     if run is None:
-        return
+        return False
     run = replace(run, steps=run.steps + 1, history_seq=run.history_seq + 1)
     if _breaks_limit(draft, run):
-        return
+        return False
     draft.put(run_key(run_id), run)
     draft.put(open_key(run_id, plan.step), opened)
     draft.arm(opened.due, "step", run_id, plan.step)
@@ -288,6 +293,7 @@ def _open(draft: Draft, run_id: str, plan: StepPlan, opened: OpenStep, detail: s
             run_id, run.history_seq, draft.now, plan.step, plan.id, opened.kind, detail or opened.event, opened.due
         )
     )
+    return True
 
 
 def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, trigger: EventRecord) -> Outcome | None:
@@ -302,21 +308,18 @@ def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, trigger: EventRecord) 
     event = plan.event if predicate else ""
     detail = f"{plan.event} {plan.match or plan.condition}".strip()
     opened = OpenStep(plan.id, "wait", due, group=plan.group, event=event, path=path, value=value)
-    _open(draft, run_id, plan, opened, detail)
-    if predicate:
+    if _open(draft, run_id, plan, opened, detail) and predicate:
         lookback_from = max(draft.now - plan.lookback_ms, 1) if plan.lookback_ms else 0
         wait = WaitOpened(run_id, plan.step, plan.event, predicate, due, lookback_from, trigger.id)
         draft.route(plan.event, wait)
     return None
 
 
-def _send(draft: Draft, run_id: str, plan: SendPlan) -> Outcome:
-    ids: list[str] = []
-    for index, event in enumerate(plan.events):
-        sent = replace(event, id=event.id or f"{run_id}:{plan.step[:16]}:{index}", ts=event.ts or draft.now)
-        draft.emit(sent)
-        ids.append(sent.id)
-    return Value(dump_json(ids))
+def _events_to_send(draft: Draft, run_id: str, plan: SendPlan) -> list[EventRecord]:
+    return [
+        replace(event, id=event.id or f"{run_id}:{plan.step[:16]}:{index}", ts=event.ts or draft.now)
+        for index, event in enumerate(plan.events)
+    ]
 
 
 def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
@@ -326,7 +329,8 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         return Failure(ErrorInfo("FunctionNotFoundError", message, "", "function-not-found"))
     cause = f"{run_id}:{plan.step}"
     due = draft.now + plan.timeout_ms
-    _open(draft, run_id, plan, OpenStep(plan.id, "invoke", due, group=plan.group), plan.function)
+    if not _open(draft, run_id, plan, OpenStep(plan.id, "invoke", due, group=plan.group), plan.function):
+        return None
     hash_part = run_hash(function.id, cause)
     request = RunRequested(
         run_id_at(draft.now, hash_part),

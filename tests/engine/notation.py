@@ -1,0 +1,275 @@
+"""The notation of record tables: a line of words becomes a record, and what a record caused becomes words."""
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+import msgspec
+
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, load_json
+from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped
+from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunAttemptFailed,
+    RunBegan,
+    RunEnded,
+    RunMoved,
+    StepAttemptFailed,
+    StepCancelled,
+    StepEnded,
+    StepPlanned,
+)
+from stepstream.contract.history import RunWarned as RunWarnedEntry
+from stepstream.contract.inbox import (
+    CancelRequested,
+    EventMatched,
+    InvokePlan,
+    RunClaimed,
+    RunFailed,
+    RunReturned,
+    RunWarned,
+    SendPlan,
+    SignalPlan,
+    SignalSent,
+    SleepPlan,
+    StepFailed,
+    StepPlan,
+    StepReported,
+    StepResolved,
+    StepsPlanned,
+    WaitPlan,
+)
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.engine.records import EventReceived, Input, Tick
+
+RunOf = Callable[[str], str]
+
+
+class Words:
+    """The words of one record: those in order, and those of the form `name=value`; each must be asked for."""
+
+    def __init__(self, text: str) -> None:
+        words = text.split()
+        named = [word for word in words if word.partition("=")[0].isidentifier() and "=" in word]
+        self.named = dict(word.split("=", 1) for word in named)
+        self.plain = [word for word in words if word not in named]
+
+    def take(self, default: str = "") -> str:
+        """Return the next word in order."""
+        return self.plain.pop(0) if self.plain else default
+
+    def number(self, name: str, default: int = 0) -> int:
+        """Return a named number."""
+        return int(self.named.pop(name, default))
+
+    def text(self, name: str) -> str:
+        """Return a named text; an underscore stands for a space."""
+        return self.named.pop(name, "").replace("_", " ")
+
+    def has(self, word: str) -> bool:
+        """Take a word that stands alone, wherever it stands; tell whether it was there."""
+        if word in self.plain:
+            self.plain.remove(word)
+            return True
+        return False
+
+    def end(self) -> None:
+        """Fail when words are left: a table must not say what nobody reads."""
+        assert not self.plain, f"nobody reads {self.plain}"
+        assert not self.named, f"nobody reads {self.named}"
+
+
+def read_outcome(word: str) -> Outcome:
+    """Return the outcome of a word: `=JSON`, `!ErrorName`, or `~` for a timeout."""
+    match word[:1]:
+        case "=":
+            return Value(Raw(word[1:].encode()))
+        case "!":
+            return Failure(ErrorInfo(word[1:]))
+        case _:
+            assert word == "~", f"{word!r} is no outcome"
+            return TimedOut()
+
+
+def read_record(text: str, now: int, position: str, run_of: RunOf) -> Input:
+    """Return the record of a line; `position` is that of an event in its log."""
+    words = Words(text)
+    record = _read(words, now, position, run_of)
+    words.end()
+    return record
+
+
+def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:
+    match words.take():
+        case "tick":
+            return Tick(now)
+        case "function":
+            return _function(words)
+        case "event":
+            name = words.take()
+            event = EventRecord(name, _data(words), words.take(), words.number("ts"))
+            return EventReceived(event, position, now)
+        case "signal":
+            return SignalSent(words.take(), _data(words), words.text("reply"))
+        case "claim":
+            return RunClaimed(run_of(words.take()), words.take(), "app")
+        case "cancel":
+            return CancelRequested(run_of(words.take()), words.text("reply"))
+        case "matched":
+            return EventMatched(run_of(words.take()), words.take(), EventRecord(words.take(), id=words.take()))
+        case "resolved":
+            return StepResolved(run_of(words.take()), words.take(), read_outcome(words.take()))
+        case verb:
+            return _report(verb, words, run_of(words.take()), words.number("epoch", 1))
+
+
+def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
+    match verb:
+        case "report":
+            step, outcome = words.take(), read_outcome(words.take())
+            return StepReported(run_id, epoch, step, step, outcome, words.number("attempt"), words.number("seen"))
+        case "fail":
+            step = words.take()
+            attempt, retry_ms, group = words.number("attempt"), words.number("retry"), words.text("group")
+            return StepFailed(run_id, epoch, step, step, attempt, retry_ms, ErrorInfo("Oops"), group)
+        case "plan":
+            acknowledge = words.has("ack")
+            cancelled = tuple(words.text("cancel").split(",")) if "cancel" in words.named else ()
+            return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge)
+        case "return":
+            return RunReturned(run_id, epoch, _data(words, NULL))
+        case "raise":
+            return RunFailed(run_id, epoch, ErrorInfo("Oops"), words.number("attempt"), words.number("retry", -1))
+        case _:
+            assert verb == "warn", f"{verb!r} is no record"
+            return RunWarned(run_id, epoch, words.take())
+
+
+def _data(words: Words, default: Raw = EMPTY_OBJECT) -> Raw:
+    if words.plain and words.plain[0][0] in "{=":
+        return Raw(words.take().removeprefix("=").encode())
+    return default
+
+
+def _function(words: Words) -> FunctionRegistered:
+    name = words.take()
+    triggers: list[Trigger] = [
+        EventTrigger(event, condition) for event, _, condition in (on.partition("?") for on in _listed(words, "on"))
+    ]
+    triggers += [CronTrigger(*cron.split("@")) for cron in _listed(words, "cron")]
+    lookback_ms, on_failure = words.number("lookback"), words.text("on_failure")
+    retired = words.has("retired")
+    return FunctionRegistered(name, "app", tuple(triggers), on_failure, lookback_ms=lookback_ms, retired=retired)
+
+
+def _listed(words: Words, name: str) -> list[str]:
+    return [word for word in words.text(name).split(";") if word]
+
+
+def _plans(words: Words) -> list[StepPlan]:
+    """Return the plans of `sleep:a:until`, `wait:a:event:ms[:match|:?condition]`, `signal:a:name:ms[:replace]` …
+
+    A plan of a group ends in `@group`.
+    """
+    plans: list[StepPlan] = []
+    while words.plain:
+        body, _, group = words.take().partition("@")
+        kind, step, *rest = body.split(":", 4 if body.startswith("wait") else -1)
+        plans.append(_plan(kind, step, rest, group, words))
+    return plans
+
+
+def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> StepPlan:
+    match kind:
+        case "sleep":
+            return SleepPlan(step, step, int(rest[0]), group)
+        case "wait":
+            asked = rest[2] if len(rest) > 2 else ""
+            match, condition = ("", asked[1:]) if asked.startswith("?") else (asked, "")
+            lookback_ms = words.number("lookback")
+            return WaitPlan(step, step, rest[0], int(rest[1]), match, condition, lookback_ms, group)
+        case "signal":
+            return SignalPlan(step, step, rest[0], int(rest[1]), "replace" in rest, group)
+        case "send":
+            events = (name.partition("#") for name in rest)
+            return SendPlan(step, step, tuple(EventRecord(name, id=id) for name, _, id in events), group)
+        case _:
+            assert kind == "invoke", f"{kind!r} is no plan"
+            return InvokePlan(step, step, rest[0], int(rest[1]), group=group)
+
+
+def show_outcome(outcome: Outcome) -> str:
+    """Return an outcome in the notation of the tables; an event is shown by its name and id."""
+    match outcome:
+        case Value(data):
+            value: Any = load_json(data)
+            if isinstance(value, dict) and "name" in value:
+                return f"={value['name']}:{value['id']}"
+            return f"={bytes(data).decode()}"
+        case Failure(error):
+            return f"!{error.code or error.name}"
+        case TimedOut():
+            return "~"
+        case _:
+            assert_never(outcome)
+
+
+def show_record(record: msgspec.Struct) -> str:
+    """Return in words what left the engine; run ids are left as they are."""
+    if isinstance(record, EventRecord):
+        return f"emit {record.name}#{record.id}"
+    if isinstance(record, HistoryEntry):
+        return _show_entry(record)
+    assert isinstance(record, Command), f"{record!r} does not leave the engine"
+    return _show_command(record)
+
+
+def _show_entry(entry: HistoryEntry) -> str:
+    match entry:
+        case RunBegan():
+            later = f" for {entry.start_at}" if entry.start_at > entry.at else ""
+            return f"began {entry.run_id} {entry.function}{later}"
+        case StepPlanned():
+            return f"planned {entry.step} until {entry.until}"
+        case StepAttemptFailed():
+            return f"attempt {entry.attempt} of {entry.step} failed, next {entry.retry_at}"
+        case StepEnded():
+            return f"kept {entry.step}{show_outcome(entry.outcome)}"
+        case StepCancelled():
+            return f"dropped {entry.step}"
+        case RunAttemptFailed():
+            return f"attempt {entry.attempt} failed, next {entry.retry_at}"
+        case RunMoved():
+            return f"moved to epoch {entry.epoch}"
+        case RunWarnedEntry():
+            return f"warned {entry.warning}"
+        case RunEnded():
+            outcome = Failure(entry.error) if entry.error else Value(entry.output)
+            warnings = "".join(f" warned {warning}" for warning in entry.warnings)
+            return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{warnings}"
+        case _:
+            assert_never(entry)
+
+
+def _show_command(command: Command) -> str:
+    match command:
+        case RunStarted():
+            return f"start {command.run_id}"
+        case RunLoaded():
+            opened = [f" {step.step}#{step.attempt}" + "!" * step.ready for step in command.open]
+            memos = "".join(map(_show_memo, command.memos))
+            return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}"
+        case RunResumed():
+            retries = "".join(f" {step.step}#{step.attempt}" for step in command.retries)
+            memos = "".join(map(_show_memo, command.memos))
+            asleep = "" if command.wake else " asleep"
+            return f"resume {command.run_id}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
+        case RunStopped():
+            return f"stop {command.run_id} {command.reason}"
+        case _:
+            assert_never(command)
+
+
+def _show_memo(memo: Memo) -> str:
+    return f" {memo.step}{show_outcome(memo.outcome)}"

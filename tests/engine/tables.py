@@ -1,0 +1,177 @@
+"""Record tables: a test's docstring holds one record a line and what comes of it, and reads as the specification."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+
+from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded
+from stepstream.contract.ids import run_routing, shard_of
+from stepstream.contract.inbox import SignalSent
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.contract.topics import EVENTS, HISTORY, INBOX
+from stepstream.engine.changes import Reply, Send
+from stepstream.engine.records import EventReceived, Input, Tick
+from stepstream.engine.rows import ROW_TYPES, Timer
+from stepstream.engine.transition import transition
+from tests.engine.notation import read_record, show_record
+from tests.engine.test_laws import Tables
+
+SHARDS = (1, 5)
+_TABLE_NAMES = {row_type.__name__: table for table, row_type in ROW_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One action of a table: at `at` (ms) this record comes, and that comes of it."""
+
+    at: int
+    record: str
+    expected: str
+
+
+def read_table(text: str) -> list[Line]:
+    """Return the lines of the table in `text`; a line that only has a last column goes on with the one above."""
+    lines: list[Line] = []
+    for row in text.splitlines():
+        if " | " not in f"{row} ":
+            continue
+        at, record, expected = (cell.strip() for cell in f"{row} ".split(" | "))
+        if at:
+            lines.append(Line(int(at), record, expected))
+        else:
+            lines[-1] = Line(lines[-1].at, lines[-1].record, f"{lines[-1].expected} {expected}")
+    assert lines, "there is no table"
+    return lines
+
+
+@dataclass
+class World:
+    """Shards in memory that fold the records of a table; what they tell each other is taken at once, in order."""
+
+    shards: int
+    limits: Limits = DEFAULT_LIMITS
+    names: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    emitted: list[EventRecord] = field(default_factory=list)
+    seqs: Counter[str] = field(default_factory=Counter)
+    positions: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with empty tables."""
+        self.tables = [Tables() for _ in range(self.shards)]
+
+    def play(self, line: Line) -> list[str]:
+        """Take the record of a line; return in words what left the engine."""
+        verb, _, rest = line.record.partition(" ")
+        match verb:
+            case "rows":
+                return [str(self.count_rows(rest))]
+            case "count":
+                return [str(self.counts[rest])]
+            case "emitted":
+                events, self.emitted = self.emitted, []
+                return [word for event in events for word in self.take(self._received(event), line.at)]
+        self.positions += 1
+        return self.take(read_record(line.record, line.at, f"p{self.positions}", self.run_of), line.at)
+
+    def _received(self, event: EventRecord) -> EventReceived:
+        return EventReceived(event, event.id, event.ts, own=True)
+
+    def run_of(self, name: str) -> str:
+        """Return the run id of a name like `r1`, the first run that began; an unknown one stands for itself."""
+        return next((run_id for run_id, known in self.names.items() if known == name), name)
+
+    def homes(self, record: Input) -> list[int]:
+        """Return the shards at which a record from outside arrives."""
+        match record:
+            case Tick() | FunctionRegistered():
+                return list(range(self.shards))
+            case EventReceived():
+                return [self.positions % self.shards]
+            case SignalSent():
+                return [shard_of(record.signal, self.shards)]
+            case _:
+                return [shard_of(run_routing(getattr(record, "run_id", "")), self.shards)]
+
+    def take(self, record: Input, now: int) -> list[str]:
+        """Fold a record and all that it sends to shards; return in words what left the engine."""
+        queue = [(record, shard) for shard in self.homes(record)]
+        words: list[str] = []
+        while queue:
+            value, at = queue.pop(0)
+            changes = transition(self.tables[at], value, now, shard=at, shards=self.shards, limits=self.limits)
+            self.tables[at].apply(changes)
+            self.counts.update(changes.counts)
+            for change in changes.changes:
+                if isinstance(change, Reply):
+                    words.append(f"reply {change.to} {change.status}")
+                elif isinstance(change, Send) and change.topic == INBOX:
+                    queue.append((change.record, change.partition))  # type: ignore[arg-type]
+                elif isinstance(change, Send):
+                    words.append(self._leave(change))
+        return words
+
+    def _leave(self, change: Send) -> str:
+        record = change.record
+        if isinstance(record, RunBegan):
+            self.names.setdefault(record.run_id, f"r{len(self.names) + 1}")
+        if change.topic == HISTORY and isinstance(record, HistoryEntry):
+            self.seqs[record.run_id] += 1
+            assert record.seq == self.seqs[record.run_id], f"history has a gap at {record}"
+        if isinstance(record, RunEnded):
+            self.check_gone(record.run_id)
+        if change.topic == EVENTS and isinstance(record, EventRecord):
+            self.emitted.append(record)
+        text = show_record(record)
+        for run_id, name in self.names.items():
+            text = text.replace(run_id, name)
+        return text
+
+    def check_gone(self, run_id: str) -> None:
+        """A run that ended has left no row at its own shard, its timers neither."""
+        tables = self.tables[shard_of(run_routing(run_id), self.shards)]
+        for key in tables.rows:
+            row = tables.get(key)
+            left = key.part.startswith(run_id.encode()) or (isinstance(row, Timer) and row.owner == run_id)
+            assert not left, f"{run_id} left {key}"
+
+    def count_rows(self, name: str) -> int:
+        """Return how many rows of a type there are in all shards; the timers by which starts are forgotten are none."""
+        rows = [
+            (key, tables.get(key)) for tables in self.tables for key in tables.rows if key.table == _TABLE_NAMES[name]
+        ]
+        return sum(not (isinstance(row, Timer) and row.kind == "start-memory") for _, row in rows)
+
+
+def fold(lines: list[Line], shards: int, limits: Limits) -> World:
+    """Fold a table and compare what comes of each line; among several shards the order is free."""
+    world = World(shards, limits)
+    for line in lines:
+        words = world.play(line)
+        expected = [word.strip() for word in line.expected.split(";") if word.strip() not in ("", "-")]
+        if shards > 1:
+            words.sort()
+            expected.sort()
+        assert words == expected, f"{line.at} {line.record}: {'; '.join(words) or '-'}"
+    return world
+
+
+def table(limits: Limits = DEFAULT_LIMITS) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Make a test of a function whose docstring states a behaviour and shows it in a record table."""
+
+    def decorate(test: Callable[[], None]) -> Callable[[], None]:
+        lines = read_table(inspect.getdoc(test) or "")
+
+        @wraps(test)
+        def folded() -> None:
+            for shards in SHARDS:
+                fold(lines, shards, limits)
+
+        folded.table = (lines, limits)  # type: ignore[attr-defined]
+        return folded
+
+    return decorate

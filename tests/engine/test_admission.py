@@ -1,0 +1,189 @@
+"""Starting runs, as record tables: deduplication, triggers, events of the future, and the clock."""
+
+from tests.engine.tables import table
+
+
+@table()
+def test_a_chosen_id_starts_a_function_once_in_24_hours() -> None:
+    """An event with a chosen id starts each function at most once in 24 h, also after the run has ended.
+
+    1        | function f on=go       | -
+    1        | function g on=go       | -
+    10       | event go e1            | began r1 f; start r1; began r2 g; start r2
+    11       | event go e1            | -
+    11       | count duplicate_starts | 2
+    12       | return r1 =1           | completed r1 =1; emit stream/function.finished#r1:finished
+    13       | event go e1            | -
+    13       | event go e2            | began r3 f; start r3; began r4 g; start r4
+    86400009 | event go e1            | -
+    86400010 | event go e1            | began r5 f; start r5; began r6 g; start r6
+    86400013 | tick                   | -
+    86400014 | event go e1            | -
+    86400014 | rows Start             | 2
+    """
+
+
+@table()
+def test_the_memory_of_a_start_is_given_back() -> None:
+    """After 24 h nothing of a start is left, neither row nor timer.
+
+    10       | function f on=go | -
+    10       | event go e1      | began r1 f; start r1
+    11       | cancel r1        | cancelled r1 !run-cancelled; stop r1 cancelled;
+             |                  | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled
+    86400009 | tick             | -
+    86400009 | rows Start       | 1
+    86400010 | tick             | -
+    86400010 | rows Start       | 0
+    86400010 | rows Timer       | 0
+    """
+
+
+@table()
+def test_without_an_id_the_position_is_the_identity() -> None:
+    """An event without an id starts a run each time it comes.
+
+    10 | function f on=go | -
+    10 | event go         | began r1 f; start r1
+    10 | event go         | began r2 f; start r2
+    10 | rows Start       | 0
+    """
+
+
+@table()
+def test_several_matching_triggers_start_once() -> None:
+    """Several matching triggers of one function on one event start it once; the first that holds is enough.
+
+    10 | function f on=go?event.data.x>5;go;go?event.data.x>0;stop | -
+    10 | event go {"x":9} | began r1 f; start r1
+    11 | event go {"x":0} | began r2 f; start r2
+    12 | event stop       | began r3 f; start r3
+    13 | event walk       | -
+    """
+
+
+@table()
+def test_a_condition_that_fails_starts_nothing() -> None:
+    """A trigger's `if` that is false or has no answer starts nothing; having none is counted.
+
+    10 | function f on=go?event.data.x>0 | -
+    10 | event go {"x":0}                | -
+    10 | count condition_errors          | 0
+    11 | event go {}                     | -
+    11 | count condition_errors          | 1
+    12 | event go {"x":1}                | began r1 f; start r1
+    """
+
+
+@table()
+def test_an_event_of_the_future_starts_then() -> None:
+    """A future ts starts the run then, once; until then no worker is told, and a claim is told to wait.
+
+    10  | function f on=go   | -
+    10  | event go e1 ts=100 | began r1 f for 100
+    11  | event go e1 ts=100 | -
+    12  | claim r1 c1        | stop r1 waiting
+    99  | tick               | -
+    100 | tick               | start r1
+    100 | rows Timer         | 0
+    101 | tick               | -
+    102 | claim r1 c1        | moved to epoch 2; load r1 for c1
+    """
+
+
+@table()
+def test_an_event_of_the_future_wakes_at_once() -> None:
+    """An event with a future ts does not wait to wake those who wait for its name.
+
+    10 | function f on=go        | -
+    10 | event go e1             | began r1 f; start r1
+    11 | plan r1 wait:a:come:500 | planned a until 511
+    12 | event come e2 ts=400    | kept a=come:e2; resume r1 a=come:e2
+    """
+
+
+@table()
+def test_a_run_of_the_future_can_be_cancelled() -> None:
+    """A run that has not started yet ends by a cancellation and does not start afterwards.
+
+    10  | function f on=go   | -
+    10  | event go e1 ts=100 | began r1 f for 100
+    20  | cancel r1 reply=me | cancelled r1 !run-cancelled; stop r1 cancelled;
+        |                    | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled;
+        |                    | reply me cancelled
+    100 | tick               | -
+    101 | cancel r1 reply=me | reply me not_found
+    """
+
+
+@table()
+def test_a_duplicate_still_wakes() -> None:
+    """An event whose id has started a function before wakes waiters nevertheless.
+
+    10 | function f on=go     | -
+    10 | event go e1          | began r1 f; start r1
+    11 | plan r1 wait:a:go:99 | planned a until 110
+    12 | event go e2          | began r2 f; start r2; kept a=go:e2; resume r1 a=go:e2
+    13 | plan r1 wait:b:go:99 | planned b until 112
+    14 | event go e2          | kept b=go:e2; resume r1 b=go:e2
+    """
+
+
+@table()
+def test_registering_sets_triggers_anew() -> None:
+    """What a worker says of a function replaces its triggers; a retired one has none, and its runs go on.
+
+    10 | function f on=go           | -
+    10 | function g on=go           | -
+    11 | function f on=stop         | -
+    12 | event go                   | began r1 g; start r1
+    12 | event stop                 | began r2 f; start r2
+    13 | function f on=stop retired | -
+    14 | event stop                 | -
+    15 | report r2 a =1             | kept a=1
+    16 | function g retired         | -
+    16 | rows TriggerRow            | 0
+    """
+
+
+@table()
+def test_the_clock_starts_a_function() -> None:
+    """A cron trigger starts its function at each time once; firings missed by nobody serving fold into one.
+
+    10      | function f cron=*/5_*_*_*_* | -
+    11      | function f cron=*/5_*_*_*_* | -
+    11      | rows Timer                  | 1
+    299999  | tick                        | -
+    300000  | tick                        | began r1 f; start r1
+    300000  | tick                        | -
+    1500001 | tick                        | began r2 f; start r2
+    1500002 | tick                        | -
+    1800000 | tick                        | began r3 f; start r3
+    1800001 | return r3 =1                | completed r3 =1; emit stream/function.finished#r3:finished
+    """
+
+
+@table()
+def test_the_clock_is_that_of_a_zone_and_ends_with_its_function() -> None:
+    """9 o'clock in Berlin is 8 in UTC in January; changed triggers move the timer and a retired function has none.
+
+    10       | function f cron=0_9_*_*_*@Europe/Berlin;0_12_*_*_* | -
+    10       | rows Timer                                         | 2
+    28799999 | tick                                               | -
+    28800000 | tick                                               | began r1 f; start r1
+    43200000 | tick                                               | began r2 f; start r2
+    43200001 | function f cron=0_13_*_*_*                         | -
+    43200001 | rows Timer                                         | 1
+    46800000 | tick                                               | began r3 f; start r3
+    46800001 | function f retired                                 | -
+    46800001 | rows Timer                                         | 0
+    """
+
+
+@table()
+def test_a_run_of_an_event_that_is_in_the_past_begins_now() -> None:
+    """An event with a ts of long ago starts at once.
+
+    1000 | function f on=go | -
+    1000 | event go e1 ts=5 | began r1 f; start r1
+    """

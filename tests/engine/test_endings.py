@@ -1,0 +1,103 @@
+"""The end of a run, as record tables: told once, in every state, and without recursion."""
+
+from tests.engine.tables import table
+
+
+@table()
+def test_an_end_is_told_once() -> None:
+    """A run ends once: the second return, failure or cancellation finds it gone.
+
+    10 | function f on=go       | -
+    10 | event go               | began r1 f; start r1
+    11 | return r1 ={"ok":true} | completed r1 ={"ok":true}; emit stream/function.finished#r1:finished
+    12 | return r1 ={"ok":true} | -
+    13 | raise r1               | -
+    14 | cancel r1 reply=me     | reply me not_found
+    15 | cancel r9 reply=me     | reply me not_found
+    """
+
+
+@table()
+def test_a_failed_run_starts_its_handler() -> None:
+    """A failure starts the on_failure function as a run of its own, which itself tells of no end.
+
+    10 | function f on=go on_failure=h | -
+    10 | function h on_failure=h       | -
+    10 | event go                      | began r1 f; start r1
+    11 | raise r1                      | failed r1 !Oops; stop r1 failed; emit stream/function.finished#r1:finished;
+       |                               | emit stream/function.failed#r1:failed; began r2 h; start r2
+    12 | raise r2                      | failed r2 !Oops; stop r2 failed
+    """
+
+
+@table()
+def test_a_cancelled_run_does_not_start_its_handler() -> None:
+    """Cancellation calls no on_failure, and who asked hears of it.
+
+    10 | function f on=go on_failure=h | -
+    10 | function h                    | -
+    10 | event go                      | began r1 f; start r1
+    11 | cancel r1 reply=me            | cancelled r1 !run-cancelled; stop r1 cancelled;
+       |                               | emit stream/function.finished#r1:finished;
+       |                               | emit stream/function.cancelled#r1:cancelled; reply me cancelled
+    """
+
+
+@table()
+def test_the_events_of_an_end_start_functions_that_tell_of_none() -> None:
+    """Functions may start on the engine's own events; such runs emit none when they end, so there is no recursion.
+
+    10 | function f on=go | -
+    10 | function w on=stream/function.finished;stream/function.failed | -
+    10 | event go         | began r1 f; start r1
+    11 | raise r1         | failed r1 !Oops; stop r1 failed; emit stream/function.finished#r1:finished;
+       |                  | emit stream/function.failed#r1:failed
+    12 | emitted          | began r2 w; start r2; began r3 w; start r3
+    13 | return r2 =1     | completed r2 =1
+    14 | cancel r3        | cancelled r3 !run-cancelled; stop r3 cancelled
+    15 | emitted          | -
+    """
+
+
+@table()
+def test_the_events_of_an_end_wake_those_who_wait() -> None:
+    """A run may wait for the end of another.
+
+    10 | function f on=go                            | -
+    10 | event go                                    | began r1 f; start r1
+    10 | event go                                    | began r2 f; start r2
+    11 | plan r1 wait:a:stream/function.finished:500 | planned a until 511
+    12 | return r2 =1                                | completed r2 =1; emit stream/function.finished#r2:finished
+    13 | emitted                                     | kept a=stream/function.finished:r2:finished;
+       |                                             | resume r1 a=stream/function.finished:r2:finished
+    """
+
+
+@table()
+def test_an_end_takes_every_open_step_along() -> None:
+    """Whatever a run has open anywhere is gone when it ends, in every state of its steps.
+
+    10  | function f on=go                     | -
+    10  | function g                           | -
+    10  | event go {"id":1}                    | began r1 f; start r1
+    11  | report r1 k =1                       | kept k=1
+    11  | fail r1 b attempt=0 retry=2          | attempt 0 of b failed, next 13
+    13  | tick                                 | resume r1 b#1
+    14  | fail r1 c attempt=0 retry=90 group=g | attempt 0 of c failed, next 104
+    15  | plan r1 sleep:s:99@g wait:w:come:500:data.id wait:v:come:500 signal:t:bell:500 invoke:i:g:500 |
+        |                                      | planned w until 515; planned v until 515; planned t until 515;
+        |                                      | planned s until 99; planned i until 515; began r2 g; start r2
+    16  | cancel r1                            | cancelled r1 !run-cancelled; stop r1 cancelled;
+        |                                      | emit stream/function.finished#r1:finished;
+        |                                      | emit stream/function.cancelled#r1:cancelled
+    17  | return r2 =1                         | completed r2 =1; emit stream/function.finished#r2:finished
+    18  | rows Run                             | 0
+    18  | rows RunEvents                       | 0
+    18  | rows Memo                            | 0
+    18  | rows OpenStep                        | 0
+    18  | rows Group                           | 0
+    18  | rows Timer                           | 0
+    18  | rows Wait                            | 0
+    18  | rows SignalWaiter                    | 0
+    999 | tick                                 | -
+    """

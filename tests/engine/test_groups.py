@@ -1,0 +1,129 @@
+"""Fan-outs, as record tables: the run is entered once, by the last of a group, and races drop their losers."""
+
+from tests.engine.tables import table
+
+
+@table()
+def test_the_last_of_a_group_wakes_the_run() -> None:
+    """Each result of a group is told, but only the last one wakes a worker that does not hold the run.
+
+    10 | function f on=go | -
+    10 | event go         | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g wait:b:come:500@g signal:c:bell:500@g |
+       |                  | planned b until 511; planned c until 511; planned a until 20
+    20 | tick             | kept a=null; resume r1 a=null asleep
+    21 | event come e1    | kept b=come:e1; resume r1 b=come:e1 asleep
+    22 | signal bell =1   | kept c=1; resume r1 c=1
+    22 | rows Group       | 0
+    """
+
+
+@table()
+def test_groups_are_apart() -> None:
+    """The last of one group wakes the run, whatever is open in another.
+
+    10 | function f on=go                               | -
+    10 | event go                                       | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g sleep:b:30@g sleep:c:25@h | planned a until 20; planned b until 30; planned c until 25
+    20 | tick                                           | kept a=null; resume r1 a=null asleep
+    25 | tick                                           | kept c=null; resume r1 c=null
+    30 | tick                                           | kept b=null; resume r1 b=null
+    """
+
+
+@table()
+def test_a_group_may_grow() -> None:
+    """A branch of a group that goes on with another step keeps the group open until that one has its result.
+
+    10 | function f on=go                  | -
+    10 | event go                          | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g sleep:b:30@g | planned a until 20; planned b until 30
+    20 | tick                              | kept a=null; resume r1 a=null asleep
+    21 | plan r1 sleep:c:40@g              | planned c until 40
+    30 | tick                              | kept b=null; resume r1 b=null asleep
+    40 | tick                              | kept c=null; resume r1 c=null
+    """
+
+
+@table()
+def test_a_step_between_attempts_belongs_to_its_group() -> None:
+    """A body that failed keeps its group open until its result comes; the report itself wakes nobody.
+
+    10 | function f on=go                    | -
+    10 | event go                            | began r1 f; start r1
+    11 | plan r1 sleep:a:50@g                | planned a until 50
+    12 | fail r1 b attempt=0 retry=8 group=g | attempt 0 of b failed, next 20
+    20 | tick                                | resume r1 b#1
+    21 | fail r1 b attempt=1 retry=8 group=g | attempt 1 of b failed, next 29
+    29 | tick                                | resume r1 b#2
+    50 | tick                                | kept a=null; resume r1 a=null asleep
+    51 | report r1 b =1 attempt=2            | kept b=1
+    51 | rows Group                          | 0
+    """
+
+
+@table()
+def test_an_error_in_a_group_wakes_at_once() -> None:
+    """A failed member of a group wakes the run, for a gather raises without waiting for the rest.
+
+    10  | function f on=go                       | -
+    10  | function g                             | -
+    10  | event go                               | began r1 f; start r1
+    11  | plan r1 sleep:a:500@g invoke:b:g:500@g | planned a until 500; planned b until 511; began r2 g; start r2
+    12  | raise r2                               | failed r2 !Oops; stop r2 failed;
+        |                                        | emit stream/function.finished#r2:finished;
+        |                                        | emit stream/function.failed#r2:failed; kept b!invoked-run-failed;
+        |                                        | resume r1 b!invoked-run-failed
+    500 | tick                                   | kept a=null; resume r1 a=null
+    """
+
+
+@table()
+def test_a_race_drops_its_losers() -> None:
+    """The losers of a race are taken out with all they have elsewhere, told to history, and never come back.
+
+    10  | function f on=go             | -
+    10  | function g                   | -
+    10  | event go {"id":1}            | began r1 f; start r1
+    11  | plan r1 sleep:a:20 sleep:b:500 wait:c:come:500:data.id signal:d:bell:500 |
+        |                              | planned c until 511; planned d until 511; planned a until 20;
+        |                              | planned b until 500
+    12  | fail r1 e attempt=0 retry=50 | attempt 0 of e failed, next 62
+    13  | fail r1 h attempt=0 retry=2  | attempt 0 of h failed, next 15
+    15  | tick                         | resume r1 h#1
+    20  | tick                         | kept a=null; resume r1 a=null
+    21  | plan r1 cancel=a,b,c,d,e,h   | dropped b; dropped c; dropped d; dropped e; dropped h
+    22  | rows Timer                   | 0
+    22  | rows Wait                    | 0
+    22  | rows SignalWaiter            | 0
+    22  | rows OpenStep                | 0
+    23  | event come {"id":1}          | -
+    500 | tick                         | -
+    501 | claim r1 c1                  | moved to epoch 2; load r1 for c1 a=null
+    """
+
+
+@table()
+def test_a_loser_leaves_its_group() -> None:
+    """A dropped step counts no more in its group, and the last that is left wakes the run.
+
+    10 | function f on=go                               | -
+    10 | event go                                       | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g sleep:b:30@g sleep:c:40@g | planned a until 20; planned b until 30; planned c until 40
+    12 | plan r1 cancel=c                               | dropped c
+    20 | tick                                           | kept a=null; resume r1 a=null asleep
+    30 | tick                                           | kept b=null; resume r1 b=null
+    """
+
+
+@table()
+def test_the_same_plan_again_changes_nothing() -> None:
+    """A plan that comes twice opens its steps once and counts them once in their group.
+
+    10 | function f on=go                      | -
+    10 | event go                              | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g sleep:b:30@g     | planned a until 20; planned b until 30
+    12 | plan r1 sleep:a:20@g sleep:b:30@g ack | resume r1 ack
+    20 | tick                                  | kept a=null; resume r1 a=null asleep
+    30 | tick                                  | kept b=null; resume r1 b=null
+    """

@@ -1,0 +1,217 @@
+"""Waiting for events, as record tables: the order of the log decides, and only what matches wakes."""
+
+from tests.engine.tables import table
+
+
+@table()
+def test_only_later_events_wake() -> None:
+    """An event before the registration never wakes, one after it always does, and it does so once.
+
+    10 | function f on=go        | -
+    10 | event go                | began r1 f; start r1
+    11 | event come e1           | -
+    12 | plan r1 wait:a:come:500 | planned a until 512
+    13 | event leave e2          | -
+    13 | event come e3           | kept a=come:e3; resume r1 a=come:e3
+    14 | event come e4           | -
+    14 | rows Wait               | 0
+    14 | rows Timer              | 0
+    """
+
+
+@table()
+def test_one_event_wakes_all_that_match_and_starts_functions_too() -> None:
+    """One event wakes every run that matches and every wait of a run, and starts every function it triggers.
+
+    10 | function f on=go                        | -
+    10 | function g on=come                      | -
+    10 | event go                                | began r1 f; start r1
+    10 | event go                                | began r2 f; start r2
+    11 | plan r1 wait:a:come:500 wait:b:come:500 | planned a until 511; planned b until 511
+    11 | plan r2 wait:a:come:500                 | planned a until 511
+    12 | event come e1                           | began r3 g; start r3; kept a=come:e1; resume r2 a=come:e1;
+       |                                         | kept a=come:e1; resume r1 a=come:e1; kept b=come:e1;
+       |                                         | resume r1 b=come:e1
+    """
+
+
+@table()
+def test_match_wants_the_same_value_on_both_sides() -> None:
+    """`match=` is an equality of the trigger's value and the candidate's, types included; 1 and 1.0 are the same.
+
+    10 | function f on=go                | -
+    10 | event go {"id":1}               | began r1 f; start r1
+    11 | plan r1 wait:a:come:500:data.id | planned a until 511
+    12 | event come {"id":2}             | -
+    12 | event come {"id":"1"}           | -
+    12 | event come {"id":true}          | -
+    12 | event come {"id":null}          | -
+    12 | event come {"id":[1]}           | -
+    12 | event come {"no":1}             | -
+    13 | event come {"id":1.0} e1        | kept a=come:e1; resume r1 a=come:e1
+    """
+
+
+@table()
+def test_a_missing_path_never_matches() -> None:
+    """Where the trigger lacks the path or has null there, nothing matches, not even another such event.
+
+    10  | function f on=go                | -
+    10  | event go {"n":null}             | began r1 f; start r1
+    11  | plan r1 wait:a:come:89:data.id wait:b:come:89:data.n | planned a until 100; planned b until 100
+    11  | rows Wait                       | 0
+    12  | event come {}                   | -
+    12  | event come {"id":null,"n":null} | -
+    100 | tick                            | kept a~; resume r1 a~; kept b~; resume r1 b~
+    """
+
+
+@table()
+def test_an_equality_is_indexed_and_the_rest_is_checked() -> None:
+    """Of a conjunction one equality finds the wait and the rest of it decides; `event` is the trigger.
+
+    10 | function f on=go             | -
+    10 | event go {"id":1,"least":5}  | began r1 f; start r1
+    11 | plan r1 wait:a:come:500:?async.data.id==event.data.id&&async.data.n>event.data.least | planned a until 511
+    12 | event come {"id":2,"n":9}    | -
+    12 | event come {"id":1,"n":5}    | -
+    12 | event come {"id":1}          | -
+    12 | count match_errors           | 1
+    13 | event come {"id":1,"n":6} e1 | kept a=come:e1; resume r1 a=come:e1
+    """
+
+
+@table()
+def test_two_equalities_must_both_hold() -> None:
+    """A second equality is no less wanted than the one that is indexed.
+
+    10 | function f on=go              | -
+    10 | event go {}                   | began r1 f; start r1
+    11 | plan r1 wait:a:come:500:?async.data.x==1&&async.data.y=="b" | planned a until 511
+    12 | event come {"x":1,"y":"c"}    | -
+    12 | event come {"x":2,"y":"b"}    | -
+    13 | event come {"x":1,"y":"b"} e1 | kept a=come:e1; resume r1 a=come:e1
+    """
+
+
+@table()
+def test_an_expression_without_equality_is_scanned() -> None:
+    """Waits with no usable equality stand in the scan bucket of the name, and their errors are no match.
+
+    10 | function f on=go         | -
+    10 | event go {}              | began r1 f; start r1
+    11 | plan r1 wait:a:come:500:?async.data.x>3||async.data.y>3 | planned a until 511
+    12 | event come {"x":1,"y":1} | -
+    12 | event come {"z":1}       | -
+    12 | count match_errors       | 1
+    13 | event come {"y":4} e1    | kept a=come:e1; resume r1 a=come:e1
+    """
+
+
+@table()
+def test_a_name_may_be_waited_for_by_several_paths() -> None:
+    """Runs that wait for one name by different paths, or by none, are all found by one event.
+
+    10 | function f on=go                    | -
+    10 | event go {"id":1,"user":"ann"}      | began r1 f; start r1
+    11 | plan r1 wait:a:come:500:data.id     | planned a until 511
+    12 | plan r1 wait:b:come:500:data.user   | planned b until 512
+    13 | plan r1 wait:c:come:500             | planned c until 513
+    14 | event come {"user":"ann"} e1        | kept c=come:e1; resume r1 c=come:e1; kept b=come:e1; resume r1 b=come:e1
+    15 | event come {"id":1,"user":"ann"} e2 | kept a=come:e2; resume r1 a=come:e2
+    16 | rows Wait                           | 0
+    """
+
+
+@table()
+def test_the_path_of_a_later_wait_outlives_that_of_an_earlier_one() -> None:
+    """A path stays in use until the last wait by it is over, whenever the others end.
+
+    10 | function f on=go                | -
+    10 | event go {"id":1}               | began r1 f; start r1
+    11 | plan r1 wait:a:come:500:data.id | planned a until 511
+    12 | plan r1 wait:b:come:50:data.id  | planned b until 62
+    62 | tick                            | kept b~; resume r1 b~
+    70 | event come {"id":1} e1          | kept a=come:e1; resume r1 a=come:e1
+    """
+
+
+@table()
+def test_the_own_trigger_never_wakes() -> None:
+    """The event that started a run does not end its wait for that name, not even one that looks back.
+
+    10 | function f on=go lookback=100      | -
+    10 | event go e1                        | began r1 f; start r1
+    11 | plan r1 wait:a:go:500 lookback=100 | planned a until 511
+    12 | event go e2                        | began r2 f; start r2; kept a=go:e2; resume r1 a=go:e2
+    """
+
+
+@table()
+def test_a_wait_may_look_back() -> None:
+    """With a look-back the first event within the window ends the wait at once; older ones and other names do not.
+
+    What is too old for any look-back is let go of, two events for each that comes.
+
+    10  | function f on=go lookback=100                 | -
+    10  | event go {"id":1}                             | began r1 f; start r1
+    20  | event come {"id":1} old                       | -
+    50  | event come {"id":2} e2                        | -
+    60  | event come {"id":1} e3                        | -
+    61  | event come {"id":1} e4                        | -
+    70  | plan r1 wait:a:come:500:data.id lookback=30   | planned a until 570; kept a=come:e3; resume r1 a=come:e3
+    71  | plan r1 wait:b:come:500:data.id               | planned b until 571
+    72  | plan r1 wait:c:leave:500:data.id lookback=100 | planned c until 572
+    73  | event leave {"id":1} e5                       | kept c=leave:e5; resume r1 c=leave:e5
+    74  | rows RecentEvent                              | 6
+    300 | event come {"id":9}                           | -
+    301 | event come {"id":9}                           | -
+    301 | rows RecentEvent                              | 4
+    302 | event come {"id":9}                           | -
+    302 | rows RecentEvent                              | 5
+    """
+
+
+@table()
+def test_a_bad_expression_fails_the_step() -> None:
+    """A predicate that does not compile is the step's error at once, and nothing is registered.
+
+    10 | function f on=go                         | -
+    10 | event go                                 | began r1 f; start r1
+    11 | plan r1 wait:a:come:500:?async.data.id== | kept a!invalid-expression; resume r1 a!invalid-expression
+    11 | rows Wait                                | 0
+    11 | rows OpenStep                            | 0
+    """
+
+
+@table()
+def test_waits_stand_before_all_else_of_their_turn() -> None:
+    """The waits of a turn are registered before its other effects, so that a run cannot miss its own answer.
+
+    10 | function f on=go | -
+    10 | function g       | -
+    10 | event go         | began r1 f; start r1
+    11 | plan r1 send:a:ask#q invoke:b:g:500 signal:c:bell:500 wait:d:reply:500 ack |
+       |                  | planned c until 511; planned d until 511; kept a=["q"]; emit ask#q; planned b until 511;
+       |                  | resume r1 a=["q"] ack; began r2 g; start r2
+    12 | event reply e1   | kept d=reply:e1; resume r1 d=reply:e1
+    """
+
+
+@table()
+def test_a_wait_leaves_with_its_run_or_when_it_is_not_wanted() -> None:
+    """A wait is taken away by a lost race, by its timeout, and by the end of its run.
+
+    10 | function f on=go     | -
+    10 | event go {"id":1}    | began r1 f; start r1
+    11 | plan r1 wait:a:come:500 wait:b:come:500:data.id wait:c:come:9 |
+       |                      | planned a until 511; planned b until 511; planned c until 20
+    11 | rows Wait            | 3
+    12 | plan r1 cancel=b,b,x | dropped b
+    12 | rows Wait            | 2
+    20 | tick                 | kept c~; resume r1 c~
+    20 | rows Wait            | 1
+    21 | return r1 =1         | completed r1 =1; emit stream/function.finished#r1:finished
+    21 | rows Wait            | 0
+    22 | event come {"id":1}  | -
+    """
