@@ -1,7 +1,7 @@
 """The Log, the Store and the worker's log of one process, on top of a journal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from stepstream.contract.ids import shard_of
@@ -243,7 +243,7 @@ class EmbeddedWorkerLog:
         self._pending: list[NewRecord] = []
         self._flushed: asyncio.Future[None] | None = None
 
-    async def open(self) -> None:
+    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:  # noqa: ARG002 - none goes
         """Go to the committed position."""
         for partition in range(self._journal.partitions):
             self._positions[partition] = self._journal.committed(self._group, self._topic, partition)

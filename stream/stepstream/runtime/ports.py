@@ -1,6 +1,6 @@
 """The three doors through which the shard loop meets the world: Log, Store and Clock; and the worker's own."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from stepstream.runtime.bell import Bell
@@ -132,8 +132,11 @@ class Backbone(Protocol):
 class WorkerLog(Protocol):
     """A worker's door to the log: commands in, reports out."""
 
-    async def open(self) -> None:
-        """Go to the committed position; commands already in the log are not `fresh` to this worker."""
+    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
+        """Go to the committed position; commands already in the log are not `fresh` to this worker.
+
+        `revoked` is awaited before partitions go to another worker.
+        """
 
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether a command was appended after this worker came up, so that no other can have begun it."""
