@@ -17,7 +17,7 @@ from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex, RunView, StepView
 from stepstream.runtime.journal import MemoryJournal
-from stepstream.runtime.ports import LogError, LogRecord, Offsets, StoredRow
+from stepstream.runtime.ports import Backbone, Clock, LogError, LogRecord, Offsets, StoredRow
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Call
@@ -136,7 +136,7 @@ class VirtualEngine:
 
     `stubs` take the place of the bodies of steps, by (function id, step id). `crashes` happen once each; one that never
     came fails the test at the end. With `data_dir` it is durable, `shards` spreads it, `live_cache=False` replays every
-    function from the top at each turn.
+    function from the top at each turn. `backbone` puts it on something else than memory or disk.
     """
 
     def __init__(
@@ -152,6 +152,7 @@ class VirtualEngine:
         now_ms: int = START_MS,
         wrap: Callable[[str, Any], Any] | None = None,
         before_step: Callable[[str, Call], None] | None = None,
+        backbone: Callable[[Clock], Backbone] | None = None,
     ) -> None:
         self.clock = VirtualClock(now_ms)
         self.history: list[HistoryEntry] = []
@@ -160,13 +161,14 @@ class VirtualEngine:
         if data_dir is not None and shards != 1:
             raise ValueError("a durable engine has one shard")
         self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
+        self.embedded = EmbeddedBackbone(self.journal, self.clock, shards)
+        self._backbone = backbone(self.clock) if backbone else self.embedded
         self.index = index = RunIndex(data_dir / "runs.sqlite" if data_dir else None)
-        self._stack.callback(self.journal.close)
-        self.backbone = EmbeddedBackbone(self.journal, self.clock, shards)
+        self._stack.push_async_callback(self._backbone.close)
         self._stack.callback(index.close)
         self.engine = EmbeddedEngine(
             apps,
-            self.backbone,
+            self._backbone,
             self.clock,
             index,
             shards=shards,

@@ -1,0 +1,124 @@
+"""The backbone on Kafka: the parts of one process, each with its own clients of one cluster."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+from stepstream.contract.limits import HOUR_MS
+from stepstream.contract.topics import FUNCTIONS, HISTORY
+from stepstream.runtime.journal import MemoryStore
+from stepstream.runtime.kafka import Cluster, Producer, Reader
+from stepstream.runtime.kafka_log import KafkaLog, KafkaWorkerLog
+from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Store, WorkerLog
+from stepstream.runtime.rocks import RocksStore
+
+_READ_MS = 1_000
+_RECORDS_PER_READ = 1_000
+# Half of the time for which a compacted topic keeps a deletion (Kafka's delete.retention.ms, 24 h by default).
+STALE_MS = 12 * HOUR_MS
+
+
+class KafkaBackbone:
+    """Ports on a cluster. `alone` says that no other process serves: no group is joined, all partitions are ours."""
+
+    def __init__(
+        self, cluster: Cluster, clock: Clock, shards: int, data_dir: Path | None = None, *, alone: bool = False
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._shards = shards
+        self._data_dir = data_dir
+        self._alone = alone
+        self._logs: dict[int, KafkaLog] = {}
+        self._worker_logs: dict[str, KafkaWorkerLog] = {}
+        self._memory = {shard: MemoryStore() for shard in range(shards)}
+        self._lock = asyncio.Lock()
+        self._producer: Producer | None = None
+        self._observer: Reader | None = None
+        self._history: Reader | None = None
+        self._history_waits = False
+
+    def shard_ports(self, shard: int) -> tuple[Log, Store]:
+        """Return fresh ports for a shard."""
+        log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
+        if self._data_dir is None:
+            return log, self._memory[shard]
+        return log, RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
+
+    def worker_log(self, app: str) -> WorkerLog:
+        """Return a fresh door for the workers of an app."""
+        log = self._worker_logs[app] = KafkaWorkerLog(self._cluster, app, self._shards, alone=self._alone)
+        return log
+
+    async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append records; return (partition, offset) of each once all are durable."""
+        async with self._lock:
+            if self._producer is None:
+                self._producer = await self._cluster.producer()
+        return await self._producer.send(records, self._clock.now_ms())
+
+    async def functions(self) -> list[bytes]:
+        """Return the records of `functions`, the oldest first."""
+        at = (FUNCTIONS, 0)
+        reader = await self._cluster.reader()
+        try:
+            reader.assign([at])
+            reader.seek({at: 0})
+            end = (await reader.ends([at]))[at]
+            found: list[bytes] = []
+            while await reader.position(at) < end:
+                found += [record.value for record in await reader.read(_RECORDS_PER_READ, _READ_MS) if record.value]
+            return found
+        finally:
+            await reader.close()
+
+    async def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
+        """Yield the records of `history`, each partition from its position on."""
+        self._history = reader = await self._cluster.reader()
+        places = [(HISTORY, partition) for partition in range(self._shards)]
+        reader.assign(places)
+        reader.seek({at: position(at[1]) for at in places})
+        try:
+            while True:
+                self._history_waits = True
+                records = await reader.read(_RECORDS_PER_READ, _READ_MS)
+                self._history_waits = False
+                by_partition: dict[int, list[LogRecord]] = {}
+                for record in records:
+                    by_partition.setdefault(record.partition, []).append(record)
+                for batch in by_partition.values():
+                    yield batch
+        finally:
+            self._history = None
+            await reader.close()
+
+    async def is_still(self) -> bool:
+        """Tell whether everybody waits and nothing in the topics is unread."""
+        if not self._all_wait():
+            return False
+        readers = [(log.feed.reader, list(log.inputs)) for log in self._logs.values()]
+        readers += [(log.feed.reader, log.places) for log in self._worker_logs.values()]
+        readers.append((self._history, [(HISTORY, partition) for partition in range(self._shards)]))
+        async with self._lock:
+            if self._observer is None:
+                # A commit returns before its marks are in every partition: the end must be that of what is open, too.
+                self._observer = await self._cluster.reader(committed=False)
+        ends = await self._observer.ends([at for _, places in readers for at in places])
+        for reader, places in readers:
+            for at in places:
+                if reader is None or await reader.position(at) < ends[at]:
+                    return False
+        return self._all_wait()
+
+    def _all_wait(self) -> bool:
+        return (
+            all(log.bell.waited_for and not log.feed.pending for log in self._logs.values())
+            and all(log.parked and not log.feed.pending for log in self._worker_logs.values())
+            and self._history_waits
+        )
+
+    async def close(self) -> None:
+        """Disconnect."""
+        for client in (self._producer, self._observer):
+            if client is not None:
+                await client.close()

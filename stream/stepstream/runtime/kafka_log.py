@@ -1,0 +1,253 @@
+"""The Log of a shard and the log of workers on Kafka: transactions, positions, and who may go on."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+from stepstream.contract.ids import shard_of
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, INBOX, commands_topic
+from stepstream.runtime.bell import Bell
+from stepstream.runtime.kafka import SESSION_MS, Cluster, Membership, Producer, Reader
+from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
+
+_READ_MS = 1_000
+_ROWS_PER_READ = 5_000
+_RECOVERY_WAIT_MS = 200
+# The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
+_LEASE_S = 0.8 * SESSION_MS / 1_000
+_RENEW_S = SESSION_MS / 4_000
+
+
+class _Feed:
+    """Reads ahead by one read, which goes on while its records are not wanted yet."""
+
+    def __init__(self, bell: Bell) -> None:
+        self.bell = bell
+        self.reader: Reader | None = None
+        self._reading: asyncio.Future[list[LogRecord]] | None = None
+
+    def take(self, limit: int) -> list[LogRecord]:
+        """Return what was read; the bell rings when there is more."""
+        if self.reader is None:
+            raise LogError("nothing is read yet")
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self.reader.read(limit, _READ_MS))
+            self._reading.add_done_callback(lambda _: self.bell.ring())
+        if not self._reading.done():
+            return []
+        done, self._reading = self._reading, None
+        return done.result()
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether records were read that nobody has taken."""
+        reading = self._reading
+        return reading is not None and reading.done() and not reading.cancelled() and bool(reading.result())
+
+    async def close(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
+        if self.reader is not None:
+            await self.reader.close()
+            self.reader = None
+
+
+class KafkaLog:
+    """A shard's transactional log. The transactional id is the shard's, so a newer owner fences an older one."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, shard: int) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._shard = shard
+        self._group = f"shard-{shard}"
+        self.bell = Bell()
+        self.inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
+        self.feed = _Feed(self.bell)
+        self._producer: Producer | None = None
+        self._position = 0
+
+    async def open(self) -> None:
+        """Become the shard's only producer."""
+        self._producer = await self._cluster.producer(self._group)
+
+    async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
+        """Yield the committed rows from `position` to the end."""
+        at = (CHANGELOG, self._shard)
+        self._position = position
+        reader = await self._cluster.reader()
+        try:
+            reader.assign([at])
+            reader.seek({at: position})
+            end = (await reader.ends([at]))[at]
+            if position > end:
+                raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
+            while self._position < end:
+                records = await reader.read(_ROWS_PER_READ, _RECOVERY_WAIT_MS)
+                # The position also passes what marks the ends of transactions, which is no record.
+                self._position = max(await reader.position(at), self._position)
+                if records:
+                    yield [(record.key, record.value or None) for record in records], self._position
+        finally:
+            await reader.close()
+
+    async def seek(self) -> None:
+        """Go to the committed offsets of the inputs."""
+        reader = await self._cluster.reader(group=self._group)
+        self.feed.reader = reader
+        reader.assign(self.inputs)
+        reader.seek(await reader.committed(self.inputs))
+
+    async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
+        while True:
+            if records := self.feed.take(limit):
+                return records
+            if until_ms is not None and until_ms <= self._clock.now_ms():
+                return []
+            await self._clock.wait(self.bell, until_ms)
+
+    def _opened(self) -> Producer:
+        if self._producer is None:
+            raise LogError("the log is not open")
+        return self._producer
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+        await self._opened().begin()
+
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
+        """Write records and changelog rows; return when every one is acknowledged."""
+        changes = [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
+        places = await self._opened().send([*records, *changes], self._clock.now_ms())
+        if changes:
+            self._position = max(offset for _, offset in places[len(records) :]) + 1
+
+    async def send_offsets(self, offsets: Offsets) -> None:
+        """Add the input positions to the transaction."""
+        await self._opened().send_offsets(offsets, self._group)
+
+    async def commit(self) -> int:
+        """Commit; return the changelog position after it."""
+        await self._opened().commit()
+        return self._position
+
+    async def close(self) -> None:
+        """Abort what is open and let go."""
+        await self.feed.close()
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.close()
+
+
+class KafkaWorkerLog:
+    """The log of a worker of one app: a member of the app's group, or, `alone`, the reader of all partitions."""
+
+    def __init__(self, cluster: Cluster, app: str, shards: int, *, alone: bool = False, instance: str = "") -> None:
+        self._cluster = cluster
+        self._topic = commands_topic(app)
+        self._group = f"worker-{app}"
+        self._shards = shards
+        self._alone = alone
+        self._instance = instance
+        self.bell = Bell()
+        self.feed = _Feed(self.bell)
+        self.parked = False
+        self._producer: Producer | None = None
+        self._fresh_from: dict[int, int] = {}
+        self._revoked: Callable[[Collection[int]], Awaitable[None]] | None = None
+        self._confirmed_at = 0.0
+        self._renewing: asyncio.Task[None] | None = None
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """The partitions that are read."""
+        return [(self._topic, partition) for partition in self._fresh_from]
+
+    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
+        """Join the group; commands already in the log when a partition comes are not fresh."""
+        self._revoked = revoked
+        self._producer = await self._cluster.producer()
+        reader = await self._cluster.reader(group=self._group, instance=self._instance)
+        self.feed.reader = reader
+        if self._alone:
+            places = [(self._topic, at) for at in range(await self._producer.partitions(self._topic))]
+            reader.assign(places)
+            reader.seek(await reader.committed(places))
+            await self._assign([partition for _, partition in places])
+        else:
+            reader.join(self._topic, Membership(self._assign, self._revoke))
+            self._renewing = asyncio.ensure_future(self._renew())
+
+    async def _assign(self, partitions: list[int]) -> None:
+        if self.feed.reader is None:
+            return
+        asked_at = time.monotonic()
+        ends = await self.feed.reader.ends([(self._topic, partition) for partition in partitions])
+        self._fresh_from = {partition: end for (_, partition), end in ends.items()}
+        self._confirmed_at = asked_at
+
+    async def _revoke(self, partitions: list[int]) -> None:
+        if self._revoked is not None and partitions:
+            await self._revoked(partitions)
+        for partition in partitions:
+            self._fresh_from.pop(partition, None)
+
+    async def _renew(self) -> None:
+        """Have the broker confirm now and then, by a commit that it refuses otherwise, that we are still a member."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            reader = self.feed.reader
+            if reader is None or not self._fresh_from:
+                continue
+            at = (self._topic, min(self._fresh_from))
+            asked_at = time.monotonic()
+            try:
+                await reader.commit(await reader.committed([at]))
+            except LogError:
+                continue  # The group is on the move, or we are out of it; until it is known nothing is fresh.
+            self._confirmed_at = asked_at
+
+    def is_fresh(self, record: LogRecord) -> bool:
+        """Tell whether no other worker can have begun a command: it came after us, and we are still a member.
+
+        A process that was frozen may have been given up without knowing; a claim is right in any case.
+        """
+        alive = self._alone or time.monotonic() - self._confirmed_at < _LEASE_S
+        return alive and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
+
+    async def poll(self, limit: int) -> list[LogRecord]:
+        """Return up to `limit` commands; wait for the first."""
+        while True:
+            if records := self.feed.take(limit):
+                mine = [record for record in records if record.partition in self._fresh_from]
+                if mine:
+                    return mine
+            self.parked = True
+            try:
+                await self.bell.wait()
+            finally:
+                self.parked = False
+
+    async def append(self, routing_key: str, value: bytes) -> None:
+        """Append a report to the inbox; return when it is durable."""
+        if self._producer is None:
+            raise LogError("the worker's log is not open")
+        await self._producer.send([NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value)])
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Note that all commands before these offsets are dealt with."""
+        if self.feed.reader is not None:
+            await self.feed.reader.commit(offsets)
+
+    async def close(self) -> None:
+        """Leave the group and let go."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        await self.feed.close()
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.close()
