@@ -161,7 +161,8 @@ def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> None
     """Keep the result that the engine found for an open step, and tell the worker; too late is no harm."""
     run = draft.run(run_id)
     opened = draft.get(OpenStep, open_key(run_id, step))
-    if run is None or opened is None:
+    # The code may have changed, so that what was a wait is now a body: then only a worker has its result.
+    if run is None or opened is None or opened.kind == "run":
         return
     late = opened.kind in ("wait", "signal") and 0 < opened.due <= draft.now
     if late and isinstance(outcome, Value):
