@@ -26,7 +26,6 @@ from stepstream.engine.rows import (
     cron_key,
     function_key,
     run_events_key,
-    run_key,
     start_key,
     trigger_key,
 )
@@ -139,7 +138,7 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         caller=request.caller,
         quiet=request.quiet,
     )
-    draft.put(run_key(run.run_id), run)
+    draft.put_run(run)
     draft.put(run_events_key(run.run_id), RunEvents(request.events))
     caller = request.caller.run_id if request.caller else ""
     draft.tell(RunBegan(run.run_id, 1, draft.now, run.function, run.app, run.started_at, request.events, caller))
@@ -174,7 +173,7 @@ def start_scheduled(draft: Draft, run_id: str) -> None:
     events = draft.get(RunEvents, run_events_key(run_id))
     if run is None or events is None:
         return
-    draft.put(run_key(run_id), replace(run, due=0))
+    draft.put_run(replace(run, due=0))
     draft.command(run.app, RunStarted(run_id, run.function, run.epoch, events.events, run.started_at))
 
 
