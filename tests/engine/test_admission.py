@@ -24,6 +24,34 @@ def test_a_chosen_id_starts_a_function_once_in_24_hours() -> None:
 
 
 @table()
+def test_the_same_event_after_24_hours_is_a_run_of_its_own() -> None:
+    """An event with an id and a ts that comes again when its start is forgotten gets a run with another id.
+
+    10        | function f on=go | -
+    10        | event go e1 ts=5 | began r1 f; start r1
+    11        | return r1 =1     | completed r1 =1; emit stream/function.finished#r1:finished
+    86400009  | event go e1 ts=5 | -
+    86400010  | event go e1 ts=5 | began r2 f; start r2
+    86400011  | return r2 =1     | completed r2 =1; emit stream/function.finished#r2:finished
+    172800010 | event go e1 ts=5 | began r3 f; start r3
+    """
+
+
+@table()
+def test_the_24_hours_of_an_event_of_the_future_begin_with_its_run() -> None:
+    """A start that lies in the future is remembered for 24 h from then on.
+
+    10        | function f on=go        | -
+    10        | event go e1 ts=80000000 | began r1 f for 80000000
+    80000000  | tick                    | start r1
+    80000001  | return r1 =1            | completed r1 =1; emit stream/function.finished#r1:finished
+    86400010  | event go e1 ts=80000000 | -
+    166399999 | event go e1 ts=80000000 | -
+    166400000 | event go e1 ts=80000000 | began r2 f; start r2
+    """
+
+
+@table()
 def test_the_memory_of_a_start_is_given_back() -> None:
     """After 24 h nothing of a start is left, neither row nor timer.
 

@@ -109,8 +109,10 @@ def _condition_holds(draft: Draft, condition: str, fields: dict[str, Json]) -> b
 def request_run(draft: Draft, function: FunctionRegistered, event: EventRecord, *, deduplicated: bool = False) -> None:
     """Ask the shard that owns the run to start it; an event of the future starts it then."""
     hash_part = run_hash(function.id, event.id)
+    # An event older than the memory of starts may have had a run that is forgotten; this one needs an id of its own.
+    remembered = event.ts + draft.limits.start_dedup_ms > draft.now
     request = RunRequested(
-        run_id_at(event.ts, hash_part),
+        run_id_at(event.ts if remembered else draft.now, hash_part),
         function.id,
         function.app,
         (event,),
@@ -156,7 +158,7 @@ def _started_before(draft: Draft, request: RunRequested) -> bool:
         return True
     if known is not None:
         draft.disarm(known.until, hash_part)
-    until = draft.now + draft.limits.start_dedup_ms
+    until = max(request.start_at, draft.now) + draft.limits.start_dedup_ms
     draft.put(key, Start(request.run_id, until))
     draft.arm(until, "start-memory", hash_part)
     return False
