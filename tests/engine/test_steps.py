@@ -107,6 +107,7 @@ def test_code_between_steps_is_tried_again() -> None:
     10  | event go e1                  | began r1 f; start r1
     11  | raise r1 attempt=0 retry=100 | attempt 0 failed, next 111
     12  | raise r1 attempt=0 retry=100 | -
+    12  | raise r1 attempt=1 retry=5   | -
     13  | claim r1 c1                  | stop r1 waiting
     110 | tick                         | -
     111 | tick                         | resume r1
