@@ -70,7 +70,7 @@ class World:
         self.tables = [Tables() for _ in range(self.shards)]
 
     def play(self, line: Line) -> list[str]:
-        """Take the record of a line; return in words what left the engine."""
+        """Take the records of a line as one batch, in order; return in words what left the engine."""
         verb, _, rest = line.record.partition(" ")
         match verb:
             case "rows":
@@ -79,12 +79,12 @@ class World:
                 return [str(self.counts[rest])]
             case "emitted":
                 events, self.emitted = self.emitted, []
-                return [word for event in events for word in self.take(self._received(event), line.at)]
-        self.positions += 1
-        return self.take(read_record(line.record, line.at, f"p{self.positions}", self.run_of), line.at)
-
-    def _received(self, event: EventRecord) -> EventReceived:
-        return EventReceived(event, event.id, event.ts, own=True)
+                return self.take([EventReceived(event, event.id, event.ts, own=True) for event in events], line.at)
+        records: list[Input] = []
+        for text in line.record.split(" & "):
+            self.positions += 1
+            records.append(read_record(text, line.at, f"p{self.positions}", self.run_of))
+        return self.take(records, line.at)
 
     def run_of(self, name: str) -> str:
         """Return the run id of a name like `r1`, the first run that began; an unknown one stands for itself."""
@@ -102,9 +102,9 @@ class World:
             case _:
                 return [shard_of(run_routing(getattr(record, "run_id", "")), self.shards)]
 
-    def take(self, record: Input, now: int) -> list[str]:
-        """Fold a record and all that it sends to shards; return in words what left the engine."""
-        queue = [(record, shard) for shard in self.homes(record)]
+    def take(self, records: list[Input], now: int) -> list[str]:
+        """Fold a batch and then all that it sends to shards; return in words what left the engine."""
+        queue = [(record, shard) for record in records for shard in self.homes(record)]
         words: list[str] = []
         while queue:
             value, at = queue.pop(0)

@@ -1,6 +1,7 @@
 """The end of a run, as record tables: told once, in every state, and without recursion."""
 
-from tests.engine.tables import table
+from stepstream.contract.codec import load_json
+from tests.engine.tables import Line, World, table
 
 
 @table()
@@ -101,3 +102,21 @@ def test_an_end_takes_every_open_step_along() -> None:
     18  | rows SignalWaiter                    | 0
     999 | tick                                 | -
     """
+
+
+def test_the_events_of_an_end_say_what_and_how() -> None:
+    """They carry function, run and status, and the result or the error; the handler also gets the first event."""
+    world = World(1)
+    records = ["function f on=go on_failure=h", "function h", "event go e1", "return r1 =5", "event go e2", "raise r2"]
+    for record in [*records, "cancel r3"]:
+        world.play(Line(10, record, ""))
+    told = [(event.name.partition(".")[2], load_json(event.data)) for event in world.emitted]
+    first, second = ({"function_id": "f", "run_id": world.run_of(name)} for name in ("r1", "r2"))
+    failed = {**second, "status": "failed", "error": {"name": "Oops"}}
+    assert told == [
+        ("finished", {**first, "status": "completed", "result": 5}),
+        ("finished", failed),
+        ("failed", failed),
+    ]
+    loaded = world.play(Line(11, "claim r3 c1", ""))
+    assert loaded == ["stop r3 ended"]

@@ -39,4 +39,4 @@ def test_a_report_of_a_run_that_has_not_started_is_refused() -> None:
     world.play(Line(10, "event go ts=100", ""))
     report = StepReported(world.run_of("r1"), 1, "a", "a", Value(Raw(b"1")))
     with pytest.raises(IllegalMove, match="StepReported may not take a run from scheduled"):
-        world.take(report, 11)
+        world.take([report], 11)
