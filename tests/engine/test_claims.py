@@ -109,6 +109,7 @@ def test_a_warning_is_kept_once() -> None:
     11 | warn r1 odd      | warned odd
     12 | warn r1 odd      | -
     13 | warn r1 strange  | warned strange
+    13 | count warnings   | 2
     14 | return r1 =1     | completed r1 =1 warned odd warned strange; emit stream/function.finished#r1:finished
     """
 

@@ -56,6 +56,7 @@ def test_the_events_of_an_end_start_functions_that_tell_of_none() -> None:
     12 | emitted          | began r2 w; start r2; began r3 w; start r3
     13 | return r2 =1     | completed r2 =1
     14 | cancel r3        | cancelled r3 !run-cancelled; stop r3 cancelled
+    14 | rows Start       | 0
     15 | emitted          | -
     """
 
@@ -120,3 +121,15 @@ def test_the_events_of_an_end_say_what_and_how() -> None:
     ]
     loaded = world.play(Line(11, "claim r3 c1", ""))
     assert loaded == ["stop r3 ended"]
+
+
+def test_an_own_event_that_comes_twice_starts_one_run() -> None:
+    """While the run that an event of the engine started is alive, the same event starts no second one."""
+    world = World(1)
+    for record in ("function f on=go", "function w on=stream/function.finished", "event go", "return r1 =5"):
+        world.play(Line(10, record, ""))
+    again = list(world.emitted)
+    assert world.play(Line(11, "emitted", "")) == ["began r2 w", "start r2"]
+    world.emitted = again
+    assert world.play(Line(12, "emitted", "")) == []
+    assert world.counts["duplicate_starts"] == 1

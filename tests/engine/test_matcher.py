@@ -173,6 +173,24 @@ def test_a_wait_may_look_back() -> None:
 
 
 @table()
+def test_events_are_kept_while_a_function_may_look_back() -> None:
+    """Events are kept for the longest look-back of any function that is not retired, and for none otherwise.
+
+    10 | function f on=go lookback=100       | -
+    10 | function g lookback=20              | -
+    20 | event come                          | -
+    30 | function g lookback=0               | -
+    60 | event come                          | -
+    60 | rows RecentEvent                    | 2
+    61 | event go                            | began r1 f; start r1
+    62 | plan r1 wait:a:come:500 lookback=60 | planned a until 562; kept a=come:p3; resume r1 a=come:p3
+    62 | function f retired                  | -
+    63 | event come                          | -
+    63 | rows RecentEvent                    | 3
+    """
+
+
+@table()
 def test_a_bad_expression_fails_the_step() -> None:
     """A predicate that does not compile is the step's error at once, and nothing is registered.
 
