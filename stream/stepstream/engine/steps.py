@@ -184,17 +184,13 @@ def _resolved(draft: Draft, run: Run, step: str, opened: OpenStep, outcome: Outc
 def fire_step(draft: Draft, run_id: str, step: str) -> None:
     """The timer of a step fires: an attempt is due, a sleep is over, or the time to wait ran out."""
     run = draft.run(run_id)
-    key = open_key(run_id, step)
-    opened = draft.get(OpenStep, key)
+    opened = draft.get(OpenStep, open_key(run_id, step))
     if run is None or opened is None:
         return
-    fired = replace(opened, due=0)
-    if opened.kind == "run":
-        draft.put_step(run_id, step, opened, fired)
-        draft.command(run.app, RunResumed(run_id, run.epoch, retries=(Open(step, opened.attempt, ready=True),)))
-        return
-    draft.put(key, fired)
     match opened.kind:
+        case "run":
+            draft.put_step(run_id, step, opened, replace(opened, due=0))
+            draft.command(run.app, RunResumed(run_id, run.epoch, retries=(Open(step, opened.attempt, ready=True),)))
         case "sleep":
             resolve_step(draft, run_id, step, Value(NULL))
         case "invoke":
