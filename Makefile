@@ -43,8 +43,8 @@ topics: $(READY) ## Write topics/, the published contract, anew
 bench: $(READY) ## Measure
 	$(BIN)/python -m benchmarks
 
-sim: $(READY) ## Simulate N=200 schedules of crashes and delays
-	$(BIN)/python -m tests.sim N=$(N)
+sim: $(READY) ## Simulate N=200 schedules of crashes and delays; SEED=7 shows one
+	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N))
 
 clean: ## Remove what was made here, the environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -189,3 +190,10 @@ def test_missing_docstring_is_found() -> None:
 
     findings = list(find_undocumented({"Bare": Bare, "bare": bare, "Source": Source, "ROOT": ROOT}))
     assert [finding.remedy for finding in findings] == ["give Bare a docstring", "give bare a docstring"]
+
+
+def test_every_scenario_is_in_the_table_of_rules() -> None:
+    """tests/scenarios/README.md names each scenario file, and no file that is not there."""
+    folder = ROOT / "tests/scenarios"
+    named = set(re.findall(r"test_\w+\.py", (folder / "README.md").read_text("utf-8")))
+    assert named == {path.name for path in folder.glob("test_*.py")}

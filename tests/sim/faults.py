@@ -1,111 +1,224 @@
-"""Ports that fail: a crash before or after a chosen call, and a store that loses what it had."""
+"""Ports that fail at chosen calls: crashes, lost disks, commits and reports that land late, and zombie owners."""
 
 import asyncio
-import copy
-from collections.abc import AsyncIterator, Sequence
+import contextvars
+import functools
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
+from stepstream.contract.history import RunEnded, StepEnded, decode_history
+from stepstream.contract.topics import HISTORY
 from stepstream.runtime.journal import MemoryStore
-from stepstream.runtime.ports import Log, LogRecord, NewRecord, Offsets, Store, StoredRow, WorkerLog
+from stepstream.runtime.ports import Log, LogError, LogRecord, NewRecord, Offsets, StoredRow, WorkerLog
 
-BEFORE, AFTER = "before", "after"
+T = TypeVar("T")
+_SNAPSHOT_EVERY_WRITES = 5
+# The rival must open before the owner that the engine brings up, which fences it: the engine knows only its own.
+_PASSES_TO_OPEN = 3
 
 
-class Crash(Exception):
+class Kind(Enum):
+    """How a call fails. What a port cannot do is a crash before the call."""
+
+    BEFORE = "before"
+    """The process dies before the call."""
+    AFTER = "after"
+    """The process dies after the call: it was done, and nobody heard of it."""
+    LATE = "late"
+    """The process dies, and a commit or a report that was on its way lands later, if it is let."""
+    TWICE = "twice"
+    """A report is written twice."""
+    ZOMBIE = "zombie"
+    """The process is thought dead: another owner comes up and works until it is fenced in its turn."""
+
+
+class Disk(Enum):
+    """What a shard's disk still has when it comes up after a crash."""
+
+    KEPT = "kept"
+    STALE = "stale"
+    WIPED = "wiped"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One failure; `passes` of the loop go by until what is late lands, or until a zombie ends."""
+
+    kind: Kind
+    disk: Disk = Disk.KEPT
+    passes: int = 8
+
+
+class Crash(LogError):
     """The process of this part dies here."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """Which calls crash, by their number over all ports; `calls` counts them. A crash may lose the tables as well.
+    """Which calls fail, by their number over all ports.
 
-    `twice` are the calls whose report comes twice, as when a producer tries again.
+    `names` has the calls so far, `struck` the faults that happened. `reads` also counts the reads of a store as calls;
+    `jitter` delays calls by chance, from a seed. `applied` and `ended` are what committed history says.
     """
 
-    plan: dict[int, str] = field(default_factory=dict)
-    lose: dict[int, str] = field(default_factory=dict)
-    twice: set[int] = field(default_factory=set)
-    calls: int = 0
-    crashes: int = 0
+    plan: dict[int, Fault] = field(default_factory=dict)
+    jitter: int | None = None
+    reads: bool = False
     names: list[str] = field(default_factory=list)
-    snapshots: dict[int, tuple[Any, int]] = field(default_factory=dict)
+    struck: list[str] = field(default_factory=list)
+    applied: set[tuple[str, str]] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    detached: set[asyncio.Future[Any]] = field(default_factory=set)
+    rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
+    disks: dict[int, Disk] = field(default_factory=dict)
+    draw: random.Random | None = field(init=False)
 
-    def begin(self, name: str) -> int:
-        """Count a call; crash if it is to happen before."""
-        number = self.calls
-        self.calls += 1
+    def __post_init__(self) -> None:
+        """Make the source of delays."""
+        self.draw = None if self.jitter is None else random.Random(self.jitter)
+
+    def next(self, name: str) -> Fault | None:
+        """Count a call, and return the fault planned for it."""
+        number = len(self.names)
         self.names.append(name)
-        if self.plan.get(number) == BEFORE:
-            self.crash(name)
-        return number
+        fault = self.plan.get(number)
+        if fault:
+            self.struck.append(f"{fault.kind.value} {name}")
+        return fault
 
-    def end(self, number: int, name: str) -> None:
-        """Crash if it is to happen after the call."""
-        if self.plan.get(number) == AFTER:
-            self.crash(name)
+    def spared(self) -> "Faults":
+        """Return no faults, which note what is committed in the same place."""
+        return Faults(applied=self.applied, ended=self.ended)
 
-    def crash(self, name: str) -> None:
-        """Die."""
-        self.crashes += 1
-        raise Crash(name)
+    async def delay(self) -> None:
+        """Take a while, if this schedule has jitter."""
+        if self.draw and self.draw.random() < 0.15:
+            for _ in range(self.draw.randrange(1, 12)):
+                await asyncio.sleep(0)
+
+    def detach(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Let something go on by itself, its process being dead to the others; the log may refuse it."""
+        # In a context of its own: a task made by a run's code would be part of the run, and end with its worker.
+        context = contextvars.Context()
+        task = asyncio.get_running_loop().create_task(_heard_by_nobody(call), context=context)
+        self.detached.add(task)
+        task.add_done_callback(self.detached.discard)
+
+    def committed(self, records: Sequence[NewRecord]) -> None:
+        """Note what history says now."""
+        for record in records:
+            if record.topic == HISTORY:
+                match decode_history(record.value):
+                    case StepEnded(run_id=run_id, id=step):
+                        self.applied.add((run_id, step))
+                    case RunEnded(run_id=run_id):
+                        self.ended.add(run_id)
+                    case _:
+                        pass
+
+
+async def _heard_by_nobody(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    try:
+        await call()
+    except LogError:
+        return
+
+
+async def _later(passes: int, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Make a call after so many passes."""
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    await call()
+
+
+async def _for_a_while(passes: int, rival: Callable[[int], Coroutine[Any, Any, None]], shard: int) -> None:
+    """Let a rival serve a shard for so many passes."""
+    task = asyncio.ensure_future(rival(shard))
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class FaultyLog:
-    """A shard's log that may crash at each call."""
+    """A shard's log that fails at chosen calls."""
 
-    def __init__(self, log: Log, faults: Faults) -> None:
+    def __init__(self, log: Log, faults: Faults, shard: int) -> None:
         self._log = log
         self._faults = faults
+        self._shard = shard
+        self._staged: list[NewRecord] = []
+
+    async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        await self._faults.delay()
+        fault = self._faults.next(f"log.{name}")
+        if fault is None:
+            return await call()
+        if fault.kind is Kind.AFTER:
+            await call()
+        elif fault.kind is Kind.LATE and name == "commit":
+            self._faults.detach(functools.partial(_later, fault.passes, call))
+        elif fault.kind is Kind.ZOMBIE and self._faults.rival:
+            self._faults.detach(functools.partial(_for_a_while, fault.passes, self._faults.rival, self._shard))
+            for _ in range(_PASSES_TO_OPEN):
+                await asyncio.sleep(0)
+        raise self._crash(fault, name)
+
+    def _crash(self, fault: Fault, name: str) -> Crash:
+        self._faults.disks[self._shard] = fault.disk
+        return Crash(name)
 
     async def open(self) -> None:
-        """Open, or crash."""
-        at = self._faults.begin("log.open")
-        await self._log.open()
-        self._faults.end(at, "log.open")
+        """Open, or fail."""
+        await self._call("open", self._log.open)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Read the changelog, and perhaps crash between two batches."""
         async for rows, after in self._log.changelog(position):
-            at = self._faults.begin("log.changelog")
+            fault = self._faults.next("log.changelog")
+            if fault and fault.kind is not Kind.AFTER:
+                raise self._crash(fault, "changelog")
             yield rows, after
-            self._faults.end(at, "log.changelog")
+            if fault:
+                raise self._crash(fault, "changelog")
 
     async def seek(self) -> None:
-        """Seek, or crash."""
-        at = self._faults.begin("log.seek")
-        await self._log.seek()
-        self._faults.end(at, "log.seek")
+        """Seek, or fail."""
+        await self._call("seek", self._log.seek)
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Poll; a crash after it loses what was read."""
-        records = await self._log.poll(limit, until_ms)
-        self._faults.end(self._faults.begin("log.poll"), "log.poll")
-        return records
+        return await self._call("poll", lambda: self._poll(limit, until_ms))
+
+    async def _poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        return await self._log.poll(limit, until_ms)
 
     async def begin(self) -> None:
-        """Begin, or crash."""
-        at = self._faults.begin("log.begin")
-        await self._log.begin()
-        self._faults.end(at, "log.begin")
+        """Begin, or fail."""
+        self._staged = []
+        await self._call("begin", self._log.begin)
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
-        """Send, or crash."""
-        at = self._faults.begin("log.send")
-        await self._log.send(records, rows)
-        self._faults.end(at, "log.send")
+        """Send, or fail."""
+        self._staged += records
+        await self._call("send", lambda: self._log.send(records, rows))
 
     async def send_offsets(self, offsets: Offsets) -> None:
-        """Send offsets, or crash."""
-        at = self._faults.begin("log.send_offsets")
-        await self._log.send_offsets(offsets)
-        self._faults.end(at, "log.send_offsets")
+        """Send offsets, or fail."""
+        await self._call("send_offsets", lambda: self._log.send_offsets(offsets))
 
     async def commit(self) -> int:
-        """Commit; a crash after it leaves the store behind."""
-        at = self._faults.begin("log.commit")
+        """Commit after a moment, as a broker does; a crash after it leaves the store behind."""
+        return await self._call("commit", self._commit)
+
+    async def _commit(self) -> int:
+        for _ in range(3):
+            await asyncio.sleep(0)
         position = await self._log.commit()
-        self._faults.end(at, "log.commit")
+        self._faults.committed(self._staged)
         return position
 
     async def close(self) -> None:
@@ -114,58 +227,90 @@ class FaultyLog:
 
 
 class FaultyStore:
-    """A store that may crash at each write, and come up stale or empty."""
+    """A shard's tables that fail at chosen calls, and come up stale or empty."""
 
-    def __init__(self, store: MemoryStore, faults: Faults) -> None:
+    def __init__(self, store: MemoryStore, faults: Faults, shard: int) -> None:
         self._store = store
         self._faults = faults
+        self._shard = shard
+        self._writes = 0
+        self._before: tuple[list[tuple[bytes, bytes]], int] = ([], 0)
+
+    def _call(self, name: str, call: Callable[[], T]) -> T:
+        fault = self._faults.next(f"store.{name}")
+        if fault is None:
+            return call()
+        if fault.kind is Kind.AFTER:
+            call()
+        self._faults.disks[self._shard] = fault.disk
+        if fault.disk is Disk.STALE:
+            self._remember()
+        raise Crash(name)
+
+    def _remember(self) -> None:
+        """Leave an older state on the disk for the next owner."""
+        rows, position = self._before
+        self._store.rows.clear()
+        self._store.rows.update(rows)
+        self._store.position = position
 
     def open(self) -> int:
         """Open, with what the disk still has."""
-        match self._faults.lose.get(self._faults.crashes):
-            case "wiped":
-                self._store.rows.clear()
-                self._store.position = 0
-            case "stale" if id(self._store) in self._faults.snapshots:
-                rows, self._store.position = self._faults.snapshots[id(self._store)]
-                self._store.rows = copy.copy(rows)
-            case _:
-                pass
-        return self._store.open()
+        if self._faults.disks.pop(self._shard, Disk.KEPT) is Disk.WIPED:
+            self._store.rows.clear()
+            self._store.position = 0
+        self._before = (list(self._store.rows.items()), self._store.position)
+        return self._call("open", self._store.open)
 
     def get(self, key: bytes) -> bytes | None:
         """Read a row."""
-        return self._store.get(key)
+        return self._call("get", lambda: self._store.get(key)) if self._faults.reads else self._store.get(key)
 
     def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Read rows."""
+        if self._faults.reads:
+            return self._call("scan", lambda: self._store.scan(prefix, limit))
         return self._store.scan(prefix, limit)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
-        """Write, or crash; every seventh state is remembered as the stale one."""
-        at = self._faults.begin("store.write")
-        if at % 7 == 0:
-            self._faults.snapshots[id(self._store)] = (copy.copy(self._store.rows), self._store.position)
-        self._store.write(rows, position)
-        self._faults.end(at, "store.write")
+        """Write, or fail; now and then a state is remembered as the stale one."""
+        self._writes += 1
+        if self._writes % _SNAPSHOT_EVERY_WRITES == 0 and self._faults.plan:
+            self._before = (list(self._store.rows.items()), self._store.position)
+        self._call("write", lambda: self._store.write(rows, position))
 
     def close(self) -> None:
-        """Close."""
+        """Close; a disk that is to be stale falls back here."""
+        if self._faults.disks.get(self._shard) is Disk.STALE:
+            self._remember()
+            self._faults.disks[self._shard] = Disk.KEPT
         self._store.close()
 
 
 class FaultyWorkerLog:
-    """A worker's log that may crash at each call; a crash kills the whole worker."""
+    """A worker's log that fails at chosen calls; a crash kills the whole worker."""
 
     def __init__(self, log: WorkerLog, faults: Faults) -> None:
         self._log = log
         self._faults = faults
 
+    async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        await self._faults.delay()
+        fault = self._faults.next(f"worker.{name}")
+        if fault is None:
+            return await call()
+        if fault.kind is Kind.TWICE and name == "append":
+            await call()
+            return await call()
+        if fault.kind is Kind.AFTER:
+            await call()
+        elif fault.kind is Kind.LATE and name == "append":
+            self._faults.detach(functools.partial(_later, fault.passes, call))
+        raise Crash(name)
+
     async def open(self) -> None:
-        """Open, or crash."""
-        at = self._faults.begin("worker.open")
-        await self._log.open()
-        self._faults.end(at, "worker.open")
+        """Open, or fail."""
+        await self._call("open", self._log.open)
 
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether no other worker can have begun this command."""
@@ -173,32 +318,28 @@ class FaultyWorkerLog:
 
     async def poll(self, limit: int) -> list[LogRecord]:
         """Poll; a crash after it loses what was read."""
-        records = await self._log.poll(limit)
-        self._faults.end(self._faults.begin("worker.poll"), "worker.poll")
-        return records
+        return await self._call("poll", lambda: self._log.poll(limit))
 
     async def append(self, routing_key: str, value: bytes) -> None:
-        """Append, or crash; after a crash the report may be durable without anybody having heard of it."""
-        at = self._faults.begin("worker.append")
-        await self._log.append(routing_key, value)
-        if at in self._faults.twice:
-            await self._log.append(routing_key, value)
-        self._faults.end(at, "worker.append")
+        """Append, or fail; after a crash the report may be durable without anybody having heard of it."""
+        await self._call("append", lambda: self._log.append(routing_key, value))
 
     async def commit(self, offsets: Offsets) -> None:
-        """Commit, or crash."""
-        at = self._faults.begin("worker.commit")
-        await self._log.commit(offsets)
-        self._faults.end(at, "worker.commit")
+        """Commit, or fail."""
+        await self._call("commit", lambda: self._log.commit(offsets))
 
     async def close(self) -> None:
         """Close."""
         await self._log.close()
-        await asyncio.sleep(0)
 
 
-def wrap_port(faults: Faults, name: str, port: Any) -> Log | Store | WorkerLog:
-    """Return a port that fails as planned."""
-    if name.startswith("log"):
-        return FaultyLog(port, faults)
-    return FaultyStore(port, faults) if name.startswith("store") else FaultyWorkerLog(port, faults)
+def wrap_port(faults: Faults, name: str, port: Any) -> FaultyLog | FaultyStore | FaultyWorkerLog:
+    """Return a port that fails as planned; `name` is that which the engine gives it."""
+    kind, _, place = name.partition("-")
+    match kind:
+        case "log":
+            return FaultyLog(port, faults, int(place))
+        case "store":
+            return FaultyStore(port, faults, int(place))
+        case _:
+            return FaultyWorkerLog(port, faults)

@@ -1,79 +1,85 @@
-"""Programs for the simulation: each an app, and what happens to it."""
+"""Programs for the simulation: each an app, what happens to it, and how its runs must end."""
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from stepstream import App, Context, Event, StepError, on
-from stepstream.contract.history import HistoryEntry, StepEnded
-from stepstream.runtime.engine import AnswerLostError
-from stepstream.testing import VirtualEngine
+from stepstream import App, Context, Event, StepError, cron, on
+from stepstream.testing import START_MS
+from tests.sim.world import World
+
+HOUR_MS = 3_600_000
+# A body takes a while, so that what a dead worker sent may land meanwhile.
+_BODY_PASSES = 8
 
 
 @dataclass(slots=True)
 class Program:
-    """An app with its script; `effects` counts how often each step body ran, by run and step.
-
-    `repeated` are bodies that ran although the engine had applied their report.
-    """
+    """An app with its script. `ends` counts the runs that must end, by function and status."""
 
     app: App
-    script: Callable[[VirtualEngine], Awaitable[None]]
-    effects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    script: Callable[[World], Awaitable[None]]
+    ends: dict[tuple[str, str], int]
+    ran: Counter[tuple[str, str]] = field(default_factory=Counter)
     repeated: list[str] = field(default_factory=list)
-    history: list[HistoryEntry] = field(default_factory=list)
+    is_applied: Callable[[str, str], bool] = lambda _run_id, _step: False
+
+    async def body(self, ctx: Context, step: str) -> str:
+        """The body of a step: says how often it ran, and notes it when its result was there already."""
+        if self.is_applied(ctx.run_id, step):
+            self.repeated.append(f"{ctx.run_id}: {step!r} ran after its result was applied")
+        self.ran[ctx.run_id, step] += 1
+        for _ in range(_BODY_PASSES):
+            await asyncio.sleep(0)
+        return f"{step}#{self.ran[ctx.run_id, step]}"
 
 
 def sequence() -> Program:
-    """Three steps and a nap."""
+    """Steps one after the other, with a nap between them."""
     app = App("sim")
-    program = Program(app, lambda engine: _send_and_wait(engine, Event("go", {"n": 1})))
 
-    @app.function(on("go"))
-    async def sequence(ctx: Context) -> int:
-        first = await ctx.step.run("a", _effect, program, ctx.run_id, "a")
+    async def script(world: World) -> None:
+        await world.send(Event("go", {"n": 1}))
+        await world.advance("2m")
+
+    program = Program(app, script, {("sequence", "completed"): 1})
+
+    @app.function(on("go"), backoff="5s")
+    async def sequence(ctx: Context) -> list[str]:
+        found = [await ctx.step.run("a", program.body, ctx, "a"), await ctx.step.run("b", program.body, ctx, "b")]
         await ctx.step.sleep("nap", "1m")
-        second = await ctx.step.run("b", _effect, program, ctx.run_id, "b")
-        return first + second
+        return [*found, await ctx.step.run("c", program.body, ctx, "c")]
 
     return program
 
 
-async def _effect(program: Program, run_id: str, step: str) -> int:
-    program.effects[run_id, step] += 1
-    for entry in program.history:
-        if isinstance(entry, StepEnded) and (entry.run_id, entry.id) == (run_id, step):
-            program.repeated.append(f"{run_id}: the body of {step} ran after its report was applied")
-    return 1
-
-
-async def _send_and_wait(engine: VirtualEngine, *events: Event) -> None:
-    await engine.send(*events)
-    await engine.advance("3h")
-
-
 def parallel() -> Program:
-    """A fan-out in which one step fails once, beside a nap."""
+    """A fan-out in two runs: one step fails once, one is steady, beside a nap; then a fan-in."""
     app = App("sim")
-    program = Program(app, lambda engine: _send_and_wait(engine, Event("go"), Event("go")))
 
-    async def flaky(run_id: str) -> str:
-        await _effect(program, run_id, "flaky")
-        if program.effects[run_id, "flaky"] < 2:
+    async def script(world: World) -> None:
+        await world.send(Event("go"), Event("go"))
+        await world.advance("5m")
+
+    program = Program(app, script, {("parallel", "completed"): 2})
+    failed: set[str] = set()
+
+    async def flaky(ctx: Context) -> str:
+        result = await program.body(ctx, "flaky")
+        if ctx.run_id not in failed:
+            failed.add(ctx.run_id)
             raise ValueError("once")
-        return "ok"
+        return result
 
     @app.function(on("go"), backoff="5s")
     async def parallel(ctx: Context) -> list[object]:
-        return list(
-            await asyncio.gather(
-                ctx.step.run("flaky", flaky, ctx.run_id),
-                ctx.step.run("steady", _effect, program, ctx.run_id, "steady"),
-                ctx.step.sleep("nap", "1m"),
-            )
+        both = await asyncio.gather(
+            ctx.step.run("flaky", flaky, ctx),
+            ctx.step.run("steady", program.body, ctx, "steady"),
+            ctx.step.sleep("nap", "1m"),
         )
+        return [*both, *await ctx.group.parallel(*(ctx.step.run(at, program.body, ctx, at) for at in "xy"))]
 
     return program
 
@@ -82,54 +88,58 @@ def conversation() -> Program:
     """Waits, a time-out, a signal, a race, and an answer that the run sends to itself."""
     app = App("sim")
 
-    async def script(engine: VirtualEngine) -> None:
-        await engine.send(Event("go", {"id": 7}))
-        await engine.send(Event("answer", {"id": 8}), Event("answer", {"id": 7, "n": 1}))
-        with contextlib.suppress(AnswerLostError):
-            await engine.signal("bell", "ring")
-        await engine.until_idle()
-        await engine.advance("3h")
+    async def script(world: World) -> None:
+        await world.send(Event("go", {"id": 7}))
+        await world.send(Event("answer", {"id": 8}), Event("answer", {"id": 7, "n": 1}))
+        await world.signal("bell", "ring")
+        await world.advance("3h")
 
-    program = Program(app, script)
+    program = Program(app, script, {("conversation", "completed"): 1})
 
-    @app.function(on("go"))
+    @app.function(on("go"), backoff="5s")
     async def conversation(ctx: Context) -> list[object]:
         answer = await ctx.step.wait_for_event("answer", event="answer", match="data.id", timeout="1h")
         bell = await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
-        nobody = await ctx.step.wait_for_event("nobody", event="nobody", timeout="10m")
+        nobody = await ctx.step.wait_for_event("nobody", event="nobody", if_="async.data.n > 3", timeout="10m")
         echo, _ = await asyncio.gather(
             ctx.step.wait_for_event("echo", event="echo", timeout="1h"),
             ctx.step.send_event("send", Event("echo", {"n": 2})),
         )
         await ctx.group.race(ctx.step.sleep("short", "1m"), ctx.step.sleep("long", "1h"))
-        await ctx.step.run("end", _effect, program, ctx.run_id, "end")
-        return [answer and answer.data, bell, nobody, echo and echo.data]
+        end = await ctx.step.run("end", program.body, ctx, "end")
+        return [answer and answer.data, bell, nobody, echo and echo.data, end]
 
     return program
 
 
 def family() -> Program:
-    """Invoked functions, one of which fails, and a handler of failure."""
+    """Invoked functions, one of which fails, its handler of failure, and an event that came twice."""
     app = App("sim")
-    events = (Event("go", {"n": 5}, id="once"), Event("go", id="once"))
-    program = Program(app, lambda engine: _send_and_wait(engine, *events))
+
+    async def script(world: World) -> None:
+        await world.send(Event("go", {"n": 5}, id="once"), Event("go", id="once"))
+        await world.advance("1h")
+        await world.send(Event("go", id="once"))
+
+    ends = {("double", "completed"): 1, ("broken", "failed"): 1, ("broken-on-failure", "completed"): 1}
+    program = Program(app, script, {**ends, ("family", "completed"): 1})
 
     async def on_failure(ctx: Context) -> object:
-        return ctx.event.data["error"]["message"]
+        return [ctx.event.data["error"]["message"], await ctx.step.run("tell", program.body, ctx, "tell")]
 
-    @app.function()
-    async def double(ctx: Context) -> int:
-        await ctx.step.run("work", _effect, program, ctx.run_id, "work")
-        return int(ctx.event.data["n"]) * 2
+    @app.function(backoff="5s")
+    async def double(ctx: Context) -> list[object]:
+        return [await ctx.step.run("work", program.body, ctx, "work"), int(ctx.event.data["n"]) * 2]
 
     @app.function(on_failure=on_failure, retries=0)
     async def broken(ctx: Context) -> None:
         await ctx.step.sleep("nap", "1s")
         raise ValueError("broken")
 
-    @app.function(on("go"))
+    @app.function(on("go"), backoff="5s")
     async def family(ctx: Context) -> list[object]:
-        found: list[object] = [await ctx.step.invoke("double", function=double, data={"n": 4})]
+        first = await ctx.step.run("first", program.body, ctx, "first")
+        found: list[object] = [first, len(await ctx.step.invoke("double", function=double, data={"n": 4}))]
         try:
             await ctx.step.invoke("broken", function=broken)
         except StepError as error:
@@ -139,9 +149,68 @@ def family() -> Program:
     return program
 
 
+def cancelled() -> Program:
+    """One run is cancelled while it waits; another waits for the same event and gets it."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(Event("go", {"id": 1}), Event("go", {"id": 2}))
+        doomed = [
+            run.run_id
+            for run in world.runs("cancelled")
+            if '"id":1' in str(run.events).replace("'", '"').replace(" ", "")
+        ]
+        for run_id in doomed:
+            await world.cancel(run_id)
+        await world.send(Event("done", {"id": 1}), Event("done", {"id": 2}))
+        await world.advance("2h")
+
+    program = Program(app, script, {("cancelled", "cancelled"): 1, ("cancelled", "completed"): 1})
+
+    @app.function(on("go"), backoff="5s")
+    async def cancelled(ctx: Context) -> list[object]:
+        first = await ctx.step.run("first", program.body, ctx, "first")
+        done, _ = await asyncio.gather(
+            ctx.step.wait_for_event("done", event="done", match="data.id", timeout="1h"),
+            ctx.step.sleep("nap", "30m"),
+        )
+        return [first, done and done.data, await ctx.step.run("last", program.body, ctx, "last")]
+
+    return program
+
+
+def clockwork() -> Program:
+    """A cron function, an event of the future, and code between steps that fails once."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(Event("go", ts=START_MS + HOUR_MS // 2))
+        await world.advance("150m")
+
+    program = Program(app, script, {("hourly", "completed"): 2, ("shaky", "completed"): 1})
+
+    @app.function(cron("0 * * * *"), backoff="5s")
+    async def hourly(ctx: Context) -> str:
+        return await ctx.step.run("tick", program.body, ctx, "tick")
+
+    @app.function(on("go"), backoff="10s", retries=2)
+    async def shaky(ctx: Context) -> list[str]:
+        first = await ctx.step.run("first", program.body, ctx, "first")
+        if ctx.attempt == 0:
+            raise ValueError("once")
+        async with asyncio.TaskGroup() as tasks:
+            left = tasks.create_task(ctx.step.run("left", program.body, ctx, "left"))
+            right = tasks.create_task(ctx.step.run("right", program.body, ctx, "right"))
+        return [first, left.result(), right.result()]
+
+    return program
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "sequence": sequence,
     "parallel": parallel,
     "conversation": conversation,
     "family": family,
+    "cancelled": cancelled,
+    "clockwork": clockwork,
 }

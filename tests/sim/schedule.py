@@ -1,86 +1,169 @@
-"""One schedule: a program under planned faults, and what must hold afterwards."""
+"""Schedules: a program under planned faults, run and judged against the same program without any."""
 
+import functools
+import hashlib
 import logging
-from collections import Counter, defaultdict
+import random
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded, StepPlanned
-from stepstream.contract.outcomes import TimedOut
-from stepstream.engine.rows import FUNCTION, NAME, START, TIMER, TRIGGER
+from stepstream.contract.codec import encode
+from stepstream.contract.limits import RUNS_CACHED_MAX
+from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
 from stepstream.runtime.journal import MemoryJournal
-from stepstream.testing import VirtualEngine
-from tests.sim.faults import Faults, wrap_port
-from tests.sim.programs import PROGRAMS
+from tests.sim import loop
+from tests.sim.faults import Disk, Fault, Faults, Kind
+from tests.sim.invariants import check_history, check_rows, check_same, ends_of, results_of
+from tests.sim.programs import PROGRAMS, Program
+from tests.sim.world import World
 
-_LASTING = {FUNCTION, NAME, START, TRIGGER}
+FAULTS_MAX = 5
+CALLS_AFTER_MAX = 16
+PASSES_LATE_MAX = 60
+
+
+class UnsoundError(Exception):
+    """A program breaks an invariant although nothing fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a schedule runs in: the program, shards, and how much the worker keeps live."""
+
+    program: str
+    shards: int = 1
+    live_cache: bool = True
+    runs_cached_max: int = RUNS_CACHED_MAX
+    reads: bool = False
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a schedule ended: outputs by function, what broke, and how many calls and crashes there were."""
+    """How a schedule ended: `results` without ids, `broken` invariants, and a digest of all that happened."""
 
-    results: dict[str, list[str]]
+    results: Counter[str]
     broken: list[str]
-    faults: Faults
-    effects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ends: dict[tuple[str, str], int] = field(default_factory=dict)
+    digest: str = ""
 
 
-async def run_schedule(name: str, faults: Faults, *, shards: int = 1, live_cache: bool = True) -> Outcome:
-    """Run a program under faults and check the invariants."""
+def run_schedule(setting: Setting, faults: Faults) -> Outcome:
+    """Run a program under faults to its end and check the invariants."""
     logging.disable(logging.CRITICAL)
-    program = PROGRAMS[name]()
-    engine = VirtualEngine(
+    faults.reads = setting.reads
+    try:
+        return loop.run(_run(setting, faults))
+    except loop.Stuck as stuck:
+        return Outcome(Counter(), [str(stuck)])
+    except Exception as error:  # noqa: BLE001 - whatever ends a schedule is what is wrong with it
+        return Outcome(Counter(), [f"{type(error).__name__}: {error}"])
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+async def _run(setting: Setting, faults: Faults) -> Outcome:
+    program = PROGRAMS[setting.program]()
+    program.is_applied = lambda run_id, step: (run_id, step) in faults.applied
+    world = World(
         program.app,
-        shards=shards,
-        live_cache=live_cache,
-        wrap=lambda port_name, port: wrap_port(faults, port_name, port),
+        faults,
+        shards=setting.shards,
+        live_cache=setting.live_cache,
+        runs_cached_max=setting.runs_cached_max,
     )
-    program.history = engine.history
-    async with engine:
-        await program.script(engine)
-        runs = engine.runs()
-        stores = [engine.engine.store_of(shard) for shard in range(shards)]
-        rows = [key for store in stores for key in store.rows]
-        letters = isinstance(engine.journal, MemoryJournal) and engine.journal.end("dead-letters", 0)
-    results: dict[str, list[str]] = defaultdict(list)
-    for run in runs:
-        message = run.error.get("message") if isinstance(run.error, dict) else ""
-        results[run.function].append(f"{run.status} {run.output} {message}")
-    broken = [*check_history(engine.history), *check_rows(rows), *program.repeated]
+    async with world:
+        await program.script(world)
+        return Outcome(
+            results_of(world.history), _broken(world, program, setting), ends_of(world.history), _digest(world, faults)
+        )
+
+
+def _broken(world: World, program: Program, setting: Setting) -> list[str]:
+    journal = world.engine.journal
+    assert isinstance(journal, MemoryJournal)
+    stores = [world.engine.store_of(shard) for shard in range(setting.shards)]
+    broken = [*world.complaints, *program.repeated, *check_history(world.history), *check_rows(stores)]
+    broken += check_same(stores, [_logged(journal, shard) for shard in range(setting.shards)])
+    letters = sum(journal.end(DEAD_LETTERS, shard) for shard in range(setting.shards))
     if letters:
         broken.append(f"{letters} dead letters")
-    return Outcome({key: sorted(values) for key, values in results.items()}, broken, faults, program.effects)
-
-
-def check_history(history: list[HistoryEntry]) -> list[str]:
-    """Return what is wrong with the history of all runs."""
-    broken: list[str] = []
-    by_run: dict[str, list[HistoryEntry]] = defaultdict(list)
-    for entry in history:
-        by_run[entry.run_id].append(entry)
-    for run_id, entries in by_run.items():
-        if [entry.seq for entry in entries] != list(range(1, len(entries) + 1)):
-            broken.append(f"{run_id}: history has gaps or repeats: {[entry.seq for entry in entries]}")
-        ends = sum(isinstance(entry, RunEnded) for entry in entries)
-        if not isinstance(entries[0], RunBegan) or ends != 1:
-            broken.append(f"{run_id}: begins with {type(entries[0]).__name__} and has {ends} ends")
-        planned = {entry.step: entry for entry in entries if isinstance(entry, StepPlanned)}
-        ended = Counter(entry.step for entry in entries if isinstance(entry, StepEnded))
-        broken += [f"{run_id}: step {step} has {count} results" for step, count in ended.items() if count > 1]
-        for entry in entries:
-            plan = planned.get(entry.step) if isinstance(entry, StepEnded) else None
-            timed = isinstance(entry, StepEnded) and (entry.kind == "sleep" or isinstance(entry.outcome, TimedOut))
-            if plan and timed and entry.at < plan.until:
-                broken.append(f"{run_id}: {plan.id} fired {plan.until - entry.at} ms early")
+    if (ends := ends_of(world.history)) != program.ends:
+        broken.append(f"runs ended as {ends} instead of {program.ends}")
     return broken
 
 
-def check_rows(keys: list[bytes]) -> list[str]:
-    """Return the rows that ended runs have left behind."""
-    left = [key for key in keys if key[:1] not in _LASTING and not _is_memory_of_start(key)]
-    return [f"a row is left: {key!r}" for key in left]
+def _logged(journal: MemoryJournal, shard: int) -> dict[bytes, bytes]:
+    rows: dict[bytes, bytes] = {}
+    for record in journal.read(CHANGELOG, shard, 0, journal.end(CHANGELOG, shard)):
+        if record.value:
+            rows[record.key] = record.value
+        else:
+            rows.pop(record.key, None)
+    return rows
 
 
-def _is_memory_of_start(key: bytes) -> bool:
-    # A start by a chosen id is remembered for a day by a timer of its own, whose owner is the hash of a run id.
-    return key[:1] == TIMER and key[9:].index(b"\x00") == 16
+def _digest(world: World, faults: Faults) -> str:
+    digest = hashlib.sha256("\n".join(faults.names).encode())
+    for entry in world.history:
+        digest.update(encode(entry))
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def clean(setting: Setting) -> tuple[Sequence[str], Counter[str]]:
+    """Return the calls and the results of a schedule without faults, which must itself be sound."""
+    faults = Faults()
+    outcome = run_schedule(setting, faults)
+    if outcome.broken:
+        raise UnsoundError(f"{setting.program} without any fault: {outcome.broken[0]}")
+    return faults.names, outcome.results
+
+
+def judge(setting: Setting, faults: Faults) -> list[str]:
+    """Run a schedule; return what is wrong with it."""
+    _, expected = clean(setting)
+    outcome = run_schedule(setting, faults)
+    if not outcome.broken and outcome.results != expected:
+        return [f"results {dict(outcome.results)} instead of {dict(expected)}"]
+    return outcome.broken
+
+
+def random_schedule(seed: int) -> tuple[Setting, Faults]:
+    """Return the setting and the faults of a seed."""
+    draw = random.Random(seed)
+    setting = Setting(
+        draw.choice(sorted(PROGRAMS)),
+        draw.choice([1, 1, 3, 5]),
+        draw.random() < 0.7,
+        draw.choice([1, RUNS_CACHED_MAX]),
+        reads=draw.random() < 0.1,
+    )
+    jitter = draw.randrange(1 << 30) if draw.random() < 0.5 else None
+    return setting, Faults(_random_plan(draw, clean(setting)[0]), jitter=jitter)
+
+
+def _random_plan(draw: random.Random, names: Sequence[str]) -> dict[int, Fault]:
+    """Return faults: any call may fail, reports fail more often, and what a new owner does first may fail too."""
+    reports = [number for number, name in enumerate(names) if name == "worker.append"]
+    plan: dict[int, Fault] = {}
+    for _ in range(draw.randint(1, FAULTS_MAX)):
+        number = draw.choice(reports) if draw.random() < 0.3 else draw.randrange(int(len(names) * 1.5))
+        plan[number] = _random_fault(draw)
+        if draw.random() < 0.4:
+            plan[number + draw.randint(1, CALLS_AFTER_MAX)] = _random_fault(draw)
+    return plan
+
+
+def _random_fault(draw: random.Random) -> Fault:
+    kind = draw.choice([Kind.BEFORE, Kind.AFTER, Kind.LATE, Kind.LATE, Kind.ZOMBIE, Kind.TWICE])
+    disk = draw.choice([Disk.KEPT, Disk.KEPT, Disk.STALE, Disk.WIPED])
+    return Fault(kind, disk, draw.choice([draw.randint(1, 20), draw.randint(1, PASSES_LATE_MAX)]))
+
+
+def judge_seed(seed: int) -> list[str]:
+    """Run the schedule of a seed; return what is wrong with it."""
+    try:
+        return judge(*random_schedule(seed))
+    except UnsoundError as error:
+        return [str(error)]

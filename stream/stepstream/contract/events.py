@@ -1,11 +1,11 @@
 """The event: what flows in from outside, starts functions and wakes waiting runs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw, dump_json, load_json
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw, dump_json, encode, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.limits import (
     DEFAULT_LIMITS,
@@ -78,6 +78,15 @@ def check_event(event: EventRecord, *, own: bool = False) -> None:
     if not isinstance(load_json(event.data), dict):
         raise InvalidInput("a JSON object is wanted", "data")
     load_json(event.user)
+
+
+def check_batch(events: Sequence[EventRecord], limits: Limits) -> None:
+    """Raise TooLarge when there are too many events for one request, or one of them is too large."""
+    if len(events) > limits.events_per_request_max:
+        raise TooLarge(f"{len(events):,} events, at most {limits.events_per_request_max:,} are sent at once", "events")
+    for event in events:
+        if (size := len(encode(event))) > limits.event_bytes_max:
+            raise TooLarge(f"the event has {size:,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
 
 
 def check_event_name(name: str, *, own: bool = False) -> None:

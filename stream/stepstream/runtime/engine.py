@@ -10,7 +10,7 @@ import msgspec
 
 from stepstream.contract.codec import Raw, dump_json, encode
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.events import EventRecord
+from stepstream.contract.events import EventRecord, check_batch
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.ids import run_routing, shard_of
@@ -229,6 +229,7 @@ class EmbeddedEngine:
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events, all or none; return their ids once they are durable."""
+        check_batch(events, self._limits)
         records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
         places = self.journal.write(JournalWrite(records), self.clock.now_ms())
         return [

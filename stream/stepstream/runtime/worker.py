@@ -37,9 +37,10 @@ from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
-from stepstream.sdk.errors import error_info
+from stepstream.sdk.errors import error_info, stack_of
 from stepstream.sdk.execution import Bodies, StepResult, failure_delay, start_code
-from stepstream.sdk.replay import Replay, stack_of, task_factory
+from stepstream.sdk.replay import Replay
+from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
 _COMMANDS_PER_POLL_MAX = 64
@@ -339,8 +340,9 @@ class Worker:
             )
             await self._append_or_end(run, failed)
             return None
+        seen = asking.report(call)
         report = StepReported(
-            run.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, asking.seen, started_at
+            run.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at
         )
         await self._append_or_end(run, report)
         return result.outcome

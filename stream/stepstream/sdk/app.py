@@ -133,7 +133,7 @@ class App:
     def _connected(self) -> Sender:
         if self._sender is None:
             raise DefinitionError(
-                f"app {self.name!r} is connected to no engine: run it by `stepstream dev`, or use "
-                "app.connect(HttpSender(url)) to reach one over HTTP"
+                f"app {self.name!r} is connected to no engine: run it by `stepstream dev`, or, from another process, "
+                "send over HTTP: POST /e/{key}"
             )
         return self._sender

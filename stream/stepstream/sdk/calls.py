@@ -47,6 +47,9 @@ class Asking(Protocol):
     seen: int
     over: bool
 
+    def report(self, call: Call) -> int:
+        """Return the `seen` of a report that is about to be written, and hold other results back until it is given."""
+
 
 class Runner(Protocol):
     """Who does what the code asks for."""

@@ -54,10 +54,12 @@ class Group:
         if not steps:
             raise ValueError("race() wants at least one step")
         tasks = [asyncio.ensure_future(step) for step in steps]
+        settled: list[asyncio.Future[T]] = []
+        for task in tasks:
+            task.add_done_callback(settled.append)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            first = next(task for task in tasks if task.done())
-            return first.result()
+            return settled[0].result()
         finally:
             _cancel(tasks)
 

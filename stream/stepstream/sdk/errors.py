@@ -1,5 +1,6 @@
 """The errors that functions raise and catch; each says what to do about it."""
 
+import traceback
 from datetime import datetime
 
 from stepstream.contract.durations import Duration, duration_ms, moment_ms
@@ -73,6 +74,11 @@ class StepLimitError(NonRetriableError):
 
 class RunInterrupted(BaseException):
     """Suspends a plain `def` function; not an Exception, so that user code does not swallow it."""
+
+
+def stack_of(error: BaseException) -> str:
+    """Return the traceback of an error as text."""
+    return "".join(traceback.format_exception(error))
 
 
 def error_info(error: BaseException, stack: str = "") -> ErrorInfo:

@@ -12,10 +12,10 @@ from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.sdk.calls import Call
 from stepstream.sdk.context import make_context, make_threaded_context
-from stepstream.sdk.errors import RetryAfterError, StepUsageError, error_info, is_final
+from stepstream.sdk.errors import RetryAfterError, StepUsageError, error_info, is_final, stack_of
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
-from stepstream.sdk.replay import Replay, current_body, stack_of
+from stepstream.sdk.replay import Replay, current_body
 from stepstream.sdk.step import Step, StepCall
 from stepstream.sdk.values import dump_value
 
@@ -99,7 +99,7 @@ def start_code(
         replay.start(_missing(name), _missing)
         return
     handler = function.handler
-    step = Step(replay, function.policy, limits.wait_ms_max, function.lookback_ms)
+    step = Step(replay, function.policy, limits, function.lookback_ms)
     given = [from_record(event) for event in events]
     if function.is_async:
         context = make_context(replay, step, function.id, given, attempt)

@@ -8,7 +8,6 @@ steps completed, so that races go the same way each time.
 
 import asyncio
 import contextvars
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -68,6 +67,8 @@ class Replay:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._main: asyncio.Task[Any] | None = None
         self._bodies = 0
+        self._reporting: set[Call] = set()
+        self._made: deque[tuple[Call, Outcome]] = deque()
         self._groups = 0
         self._unstarted: dict[int, str] = {}
         self._warnings: set[str] = set()
@@ -166,6 +167,7 @@ class Replay:
         try:
             return await self._result(call)
         finally:
+            self._reporting.discard(call)
             if self._calls.pop(call.step, None) and not self.over:
                 self._abandon(call)
 
@@ -191,9 +193,24 @@ class Replay:
                 if not alone:
                     self.touch()
             if outcome is not None:
+                if not alone:
+                    await self._in_turn(call, outcome)
                 self._calls.pop(call.step, None)
                 return outcome
             self._await_attempt(call)
+
+    async def _in_turn(self, call: Call, outcome: Outcome) -> None:
+        """Give the code one result at a time, when it has come to rest after the one before, as a replay does."""
+        self._made.append((call, outcome))
+        await self._wait(call, alone=False)
+
+    def report(self, call: Call) -> int:
+        """Return the `seen` of a report that is about to be written.
+
+        That fixes the place of its result among the others: until the code has it, it gets none from the engine.
+        """
+        self._reporting.add(call)
+        return self.seen
 
     def _await_attempt(self, call: Call) -> None:
         """Note that the step is tried again later, unless the word that it is due came first."""
@@ -286,7 +303,15 @@ class Replay:
         return self._threaded or all(is_blocked(task, self._tasks, bare=bare) for task in self._tasks)
 
     def _give_next(self) -> bool:
-        """Give the code the next kept result that it waits for."""
+        """Give the code the next result that it waits for: one of its own, then one that the engine made."""
+        while self._made:
+            own, outcome = self._made.popleft()
+            if own.waiting and not own.waiting.done():
+                own.waiting.set_result(outcome)
+                self.touch()
+                return True
+        if self._reporting:
+            return False
         for memo in self._order:
             call = self._calls.get(memo.step)
             if call and call.waiting and not call.waiting.done():
@@ -364,21 +389,3 @@ class Replay:
         if text not in self._warnings:
             self._warnings.add(text)
             self._outside.copy().run(self._runner.warn, self, text)
-
-
-def stack_of(error: BaseException) -> str:
-    """Return the traceback of an error as text."""
-    return "".join(traceback.format_exception(error))
-
-
-def task_factory(
-    loop: asyncio.AbstractEventLoop, code: Any, context: contextvars.Context | None = None, **options: Any
-) -> asyncio.Task[Any]:
-    """Make tasks as asyncio does, and count those that a run's code makes as part of the run."""
-    task: asyncio.Task[Any] = asyncio.Task(code, loop=loop, context=context, **options)
-    replay = context.get(current_replay) if context is not None else current_replay.get()
-    if replay is not None and not replay.over:
-        body = context.get(current_body) if context is not None else current_body.get()
-        if not body:
-            replay.adopt(task)
-    return task

@@ -8,10 +8,10 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 from stepstream.contract.codec import EMPTY_OBJECT
 from stepstream.contract.durations import Duration, Moment, duration_ms, moment_ms
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.events import check_event_name, decode_stored_event
+from stepstream.contract.events import check_batch, check_event_name, decode_stored_event
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import InvokePlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
-from stepstream.contract.limits import EVENTS_PER_STEP_MAX, INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX
+from stepstream.contract.limits import INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX, Limits
 from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
 from stepstream.expressions.predicates import ExpressionError, check, check_path
 from stepstream.sdk.calls import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call
@@ -108,10 +108,10 @@ class Step:
     StepLimitError for one step too many.
     """
 
-    def __init__(self, replay: Replay, policy: RetryPolicy, wait_ms_max: int, lookback_ms_max: int = 0) -> None:
+    def __init__(self, replay: Replay, policy: RetryPolicy, limits: Limits, lookback_ms_max: int = 0) -> None:
         self._replay = replay
         self._policy = policy
-        self._wait_ms_max = wait_ms_max
+        self._limits = limits
         self._lookback_ms_max = lookback_ms_max
 
     def options(
@@ -123,7 +123,7 @@ class Step:
             self._policy.backoff if backoff is None else backoff,
             timeout,
         )
-        return Step(self._replay, policy, self._wait_ms_max, self._lookback_ms_max)
+        return Step(self._replay, policy, self._limits, self._lookback_ms_max)
 
     @overload
     def run(
@@ -159,8 +159,10 @@ class Step:
     def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
         """Sleep until a datetime, ISO text or Unix milliseconds; a time in the past goes on at once."""
         until = moment_ms(moment)
-        if until - self._replay.now_ms() > self._wait_ms_max:
-            raise InvalidInput(f"{moment!r} is more than {self._wait_ms_max // 86_400_000} days away", f"step {id!r}")
+        if until - self._replay.now_ms() > self._limits.wait_ms_max:
+            raise InvalidInput(
+                f"{moment!r} is more than {self._limits.wait_ms_max // 86_400_000} days away", f"step {id!r}"
+            )
         return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, until, call.group))
 
     def wait_for_event(
@@ -219,9 +221,10 @@ class Step:
     def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
         """Send events, all or none, once; returns their ids."""
         batch = [events] if isinstance(events, Event) else list(events)
-        if not 0 < len(batch) <= EVENTS_PER_STEP_MAX:
-            raise InvalidInput(f"1 to {EVENTS_PER_STEP_MAX:,} events are wanted, got {len(batch):,}", f"step {id!r}")
+        if not batch:
+            raise InvalidInput("at least one event is wanted", f"step {id!r}")
         records = tuple(to_record(event) for event in batch)
+        check_batch(records, self._limits)
         return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group))
 
     @overload
@@ -263,8 +266,8 @@ class Step:
 
     def _bounded(self, id: str, duration: Duration) -> int:
         length_ms = duration_ms(duration)
-        if length_ms > self._wait_ms_max:
-            days = self._wait_ms_max // 86_400_000
+        if length_ms > self._limits.wait_ms_max:
+            days = self._limits.wait_ms_max // 86_400_000
             raise InvalidInput(f"{duration!r} is longer than {days} days, the most a run may wait", f"step {id!r}")
         return length_ms
 

@@ -61,16 +61,19 @@ def to_json(value: Any) -> Any:
 
 def dump_value(value: Any, adapter: pydantic.TypeAdapter[Any] | None, what: str) -> Raw:
     """Return `value` as JSON by its declared type; raise NotJson with path and type of what is none."""
-    if adapter is not None:
-        try:
-            return dump_json(adapter.dump_python(value, mode="json", warnings="error"), what)
-        except pydantic.ValidationError as error:
-            raise NotJson(f"the {what} does not fit its declared type: {error}") from None
-        except (pydantic.PydanticUserError, ValueError) as error:
-            if isinstance(error, NotJson):
-                raise
-            raise NotJson(f"the {what} does not fit its declared type: {error}") from None
-    return dump_json(to_json(value), what)
+    return dump_json(to_json(value) if adapter is None else _dump_typed(value, adapter, what), what)
+
+
+def _dump_typed(value: Any, adapter: pydantic.TypeAdapter[Any], what: str) -> Any:
+    try:
+        return adapter.dump_python(value, mode="json", warnings="error")
+    except (pydantic.PydanticUserError, ValueError):
+        pass
+    try:
+        # It may fit after all, as the list does that gather() gives where its types promise a tuple.
+        return adapter.dump_python(adapter.validate_python(value), mode="json", warnings="error")
+    except (pydantic.PydanticUserError, ValueError) as error:
+        raise NotJson(f"the {what} does not fit its declared type: {error}") from None
 
 
 def load_value(raw: Raw, adapter: pydantic.TypeAdapter[Any] | None) -> Any:

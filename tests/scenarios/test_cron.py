@@ -1,0 +1,61 @@
+"""cron, 5 fields, with a time zone."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from stepstream import App, Context, Event, cron, on
+from tests.scenarios.conftest import EngineOf
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("UTC", [9, 33]), ("America/New_York", [14, 38])])
+async def test_cron_starts_by_the_clock_of_its_zone(engine_of: EngineOf, zone: str, hours: list[int]) -> None:
+    """cron, 5 fields, with a time zone; each firing is one run."""
+    app = App("starting")
+
+    @app.function(cron("0 9 * * *", tz=zone))
+    async def daily(ctx: Context) -> object:
+        return ctx.event.ts
+
+    async with engine_of(app) as engine:
+        start = engine.now_ms
+        await engine.advance("48h")
+        assert [run.output for run in engine.runs()] == [start + hour * 3_600_000 for hour in hours]
+
+
+@pytest.mark.parametrize(
+    ("start", "hours"),
+    [
+        # On 8 March 2026 New York goes from 2:00 to 3:00: 9:00 there comes 23 hours after 9:00 of the day before.
+        (datetime(2026, 3, 7, 12, tzinfo=UTC), [2, 25, 49]),
+        # On 1 November 2026 it goes back: 25 hours lie between.
+        (datetime(2026, 10, 31, 12, tzinfo=UTC), [1, 26, 50]),
+    ],
+    ids=["spring", "autumn"],
+)
+async def test_cron_keeps_to_the_clock_on_the_wall(engine_of: EngineOf, start: datetime, hours: list[int]) -> None:
+    """Across a change of the clocks the function runs at 9:00 local time, once a day."""
+    app = App("starting")
+    start_ms = int(start.timestamp() * 1_000)
+
+    @app.function(cron("0 9 * * *", tz="America/New_York"))
+    async def daily(ctx: Context) -> int:
+        return (ctx.event.ts - start_ms) // 3_600_000
+
+    async with engine_of(app, now_ms=start_ms) as engine:
+        await engine.advance("60h")
+        assert [run.output for run in engine.runs()] == hours
+
+
+async def test_cron_and_event_start_one_function(engine_of: EngineOf) -> None:
+    """A function may start by the clock and by events."""
+    app = App("starting")
+
+    @app.function(cron("*/30 * * * *"), on("now"))
+    async def function(ctx: Context) -> str:
+        return ctx.event.name
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("now"))
+        await engine.advance("1h")
+        assert sorted(str(run.output) for run in engine.runs()) == ["now", "stream/cron", "stream/cron"]

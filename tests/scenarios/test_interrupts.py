@@ -1,0 +1,45 @@
+"""Interrupts derive from BaseException, so `except Exception` in user code does not eat them."""
+
+from stepstream import App, Context, Event, ThreadedContext, on
+from tests.scenarios.conftest import EngineOf
+
+
+async def test_a_plain_function_is_not_hurt_by_except_exception(engine_of: EngineOf) -> None:
+    """What suspends a plain function is no Exception, so `except Exception` in user code does not eat it."""
+    app = App("replay")
+
+    @app.function(on("go"))
+    def function(ctx: ThreadedContext) -> str:
+        try:
+            ctx.step.sleep("nap", "1h")
+        except Exception:  # noqa: BLE001 - the point of the scenario
+            return "eaten"
+        return ctx.step.run("after", lambda: "slept")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("1h")
+        assert engine.run().output == "slept"
+
+
+async def test_async_code_is_not_hurt_by_except_exception(engine_of: EngineOf) -> None:
+    """`except Exception` around steps of an async function sees StepErrors and no interrupt, also when replayed."""
+    app = App("replay")
+    eaten: list[str] = []
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        try:
+            await ctx.step.sleep("nap", "1h")
+            await ctx.step.wait_for_event("wait", event="never", timeout="1h")
+        except Exception as error:  # noqa: BLE001 - the point of the scenario
+            eaten.append(repr(error))
+        finally:
+            await ctx.step.run("clean-up", int)
+        return "done"
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("3h")
+        assert engine.run().output == "done"
+    assert eaten == []

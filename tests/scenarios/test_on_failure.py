@@ -1,0 +1,30 @@
+"""The on_failure handler runs as its own function with the original event and the error, not on cancellation."""
+
+from stepstream import App, Context, Event, on
+from tests.scenarios.conftest import EngineOf
+
+
+async def test_on_failure_gets_event_and_error_but_not_on_cancel(engine_of: EngineOf) -> None:
+    """The handler runs as its own function with the original event and the error; a cancelled run has none."""
+    app = App("failure")
+    handled: list[object] = []
+
+    async def handler(ctx: Context) -> None:
+        data = ctx.event.data
+        handled.append((data["event"]["data"], data["error"]["message"]))
+
+    @app.function(on("go"), on_failure=handler, retries=0)
+    async def function(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1h")
+        raise ValueError("broken")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go", {"n": 1}), Event("go", {"n": 2}))
+        first, second = engine.runs("function")
+        assert await engine.cancel(second.run_id)
+        assert not await engine.cancel(second.run_id)
+        await engine.advance("1h")
+        assert {run.status for run in engine.runs("function")} == {"failed", "cancelled"}
+        assert first.run_id != second.run_id
+    assert len(handled) == 1
+    assert handled[0] in [({"n": 1}, "broken"), ({"n": 2}, "broken")]

@@ -1,0 +1,35 @@
+"""`if_` is CEL on `event`, the run's trigger, and `async`, the candidate."""
+
+from stepstream import Event
+from tests.scenarios.apps import waiting_app
+from tests.scenarios.conftest import EngineOf
+
+
+async def test_an_expression_sees_both_events(engine_of: EngineOf) -> None:
+    """if_ is CEL on `event`, the run's own, and `async`, the other; an error in it is no match."""
+    condition = "async.data.id == event.data.id && async.data.amount >= event.data.least"
+    async with engine_of(waiting_app(if_=condition)) as engine:
+        await engine.send(Event("start", {"id": "x", "least": 10}))
+        await engine.send(
+            Event("answer", {"id": "x", "amount": 9}),
+            Event("answer", {"id": "x"}),
+            Event("answer", {"id": "y", "amount": 99}),
+        )
+        assert engine.run().status == "running"
+        await engine.send(Event("answer", {"id": "x", "amount": 10}))
+        assert engine.run().output == {"id": "x", "amount": 10}
+
+
+async def test_an_expression_without_equality_works(engine_of: EngineOf) -> None:
+    """A wait that no equality can index stands in the name's scan bucket."""
+    async with engine_of(waiting_app(if_="async.data.n > event.data.n")) as engine:
+        await engine.send(Event("start", {"n": 5}))
+        await engine.send(Event("answer", {"n": 5}), Event("answer", {"n": 6}))
+        assert engine.run().output == {"n": 6}
+
+
+async def test_a_bad_expression_fails_at_the_call(engine_of: EngineOf) -> None:
+    """A predicate that does not compile fails with the position and the reason."""
+    async with engine_of(waiting_app(if_="async.data.x = 1")) as engine:
+        await engine.send(Event("start"))
+        assert "1:14" in str(engine.run().error)

@@ -1,0 +1,22 @@
+"""`lookback=` also sees earlier events within a window."""
+
+from stepstream import App, Context, Event, on
+from tests.scenarios.conftest import EngineOf
+
+
+async def test_lookback_sees_earlier_events(engine_of: EngineOf) -> None:
+    """With lookback= an event within the window ends the wait at once, but never the run's own trigger."""
+    app = App("waits", lookback="1h")
+
+    @app.function(on("start"))
+    async def function(ctx: Context) -> object:
+        await ctx.step.sleep("nap", "10m")
+        found = await ctx.step.wait_for_event("wait", event="start", match="data.id", timeout="1d", lookback="30m")
+        return found.data if found else None
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("start", {"id": 1, "n": 1}))
+        await engine.advance("9m")
+        await engine.send(Event("start", {"id": 1, "n": 2}))
+        await engine.advance("2m")
+        assert engine.runs()[0].output == {"id": 1, "n": 2}

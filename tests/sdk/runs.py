@@ -1,0 +1,130 @@
+"""A run's code without an engine: a runner that notes what is asked for, and answers only when it is told to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from stepstream.contract.codec import load_json
+from stepstream.contract.commands import Memo, Open
+from stepstream.contract.events import event_record
+from stepstream.contract.ids import step_hash
+from stepstream.contract.inbox import StepPlan
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.contract.outcomes import Outcome, Value
+from stepstream.sdk.calls import Asking, Call, Finished
+from stepstream.sdk.context import Context, make_context
+from stepstream.sdk.event import from_record
+from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.replay import Replay
+from stepstream.sdk.step import Step
+from stepstream.sdk.tasks import task_factory
+from stepstream.sdk.values import dump_value
+
+RUN_ID = "01HN4Q5V80ZZZZZZZZZZZZZZZZ"
+NOW_MS = 1_767_225_600_000
+Code = Callable[[Context], Awaitable[Any]]
+
+
+def value(given: Any) -> Value:
+    """Return a JSON value as the outcome of a step."""
+    return Value(dump_value(given, None, "value"))
+
+
+def memo(step_id: str, given: Any, *, seen: int = 0, own: int = 0, kind: str = "run", use: int = 0) -> Memo:
+    """Return the kept result of a step."""
+    outcome = given if isinstance(given, Outcome) else value(given)
+    return Memo(step_hash(step_id, use), step_id, kind, outcome, seen, own)
+
+
+class Run:
+    """One run's code at work. `bodies` are the steps whose body began, in order; `plans` what the engine was asked."""
+
+    def __init__(
+        self,
+        code: Code,
+        memos: Sequence[Memo] = (),
+        opened: Sequence[Open] = (),
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        hold: Sequence[str] = (),
+    ) -> None:
+        self.bodies: list[str] = []
+        self.reports: list[tuple[str, int]] = []
+        self.plans: list[StepPlan] = []
+        self.cancelled: list[str] = []
+        self.warnings: list[str] = []
+        self.end: Finished | None = None
+        self.gates = {step_id: asyncio.Event() for step_id in hold}
+        self._code = code
+        self._limits = limits
+        self._still = asyncio.Event()
+        asyncio.get_running_loop().set_task_factory(task_factory)
+        self.replay = Replay(RUN_ID, 1, self, limits, memos, opened, now_ms=lambda: NOW_MS)
+
+    async def start(self) -> "Run":
+        """Start the code and return when it can do nothing more without the engine, or has ended."""
+        event = from_record(event_record("go", {}))
+        context = make_context(self.replay, Step(self.replay, RetryPolicy(), self._limits), "function", [event], 0)
+        self.replay.start(lambda: self._code(context), self._code)
+        return await self.until_still()
+
+    async def until_still(self) -> "Run":
+        """Return when the code rests or has ended."""
+        await asyncio.wait_for(self._still.wait(), 5)
+        self._still.clear()
+        return self
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let the event loop turn until a condition holds."""
+        for _ in range(1_000):
+            if condition():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("the condition never held")
+
+    async def resume(self, *memos: Memo) -> "Run":
+        """Give results of the engine, and return when the code rests again."""
+        self.replay.resume(memos, (), acknowledged=True)
+        return await self.until_still()
+
+    @property
+    def output(self) -> Any:
+        """What the code returned; raises what it raised."""
+        assert self.end is not None, "the code has not ended"
+        if self.end.error:
+            raise self.end.error
+        assert self.end.output is not None
+        return load_json(self.end.output)
+
+    # The Runner.
+
+    async def execute(self, asking: Asking, call: Call) -> Outcome | None:
+        """Run a body; its report becomes durable when the gate of the step is open."""
+        self.bodies.append(call.id)
+        assert call.body is not None
+        result = call.body()
+        outcome = value(await result if asyncio.iscoroutine(result) else result)
+        self.reports.append((call.id, asking.report(call)))
+        if call.id in self.gates:
+            await self.gates[call.id].wait()
+        return outcome
+
+    def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+        """Note what is asked of the engine."""
+        self.plans += plans
+        self.cancelled += cancelled
+        if acknowledge:
+            asyncio.get_running_loop().call_soon(self.replay.resume, (), (), True)
+
+    def warn(self, asking: Asking, warning: str) -> None:
+        """Note a warning."""
+        self.warnings.append(warning)
+
+    def suspended(self, asking: Asking) -> None:
+        """Note that the code rests."""
+        self._still.set()
+
+    def finished(self, asking: Asking, end: Finished) -> None:
+        """Note how the code ended."""
+        self.end = end
+        self._still.set()

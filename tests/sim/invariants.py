@@ -1,0 +1,135 @@
+"""What must hold after every schedule, whatever crashed."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from stepstream.contract.codec import encode
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunAttemptFailed,
+    RunBegan,
+    RunEnded,
+    StepAttemptFailed,
+    StepEnded,
+    StepPlanned,
+)
+from stepstream.contract.outcomes import TimedOut, Value
+from stepstream.engine.rows import (
+    CRON,
+    FUNCTION,
+    KEEPING,
+    NAME,
+    RECENT,
+    START,
+    TIMER,
+    TRIGGER,
+    Timer,
+    decode_row,
+)
+from stepstream.runtime.journal import MemoryStore
+
+_LASTING = {CRON, FUNCTION, KEEPING, NAME, RECENT, START, TRIGGER}
+_LASTING_TIMERS = {"cron", "start-memory"}
+_TOKEN = re.compile(r"(\w+)#(\d+)")
+
+
+def check_history(history: Sequence[HistoryEntry]) -> Iterator[str]:
+    """Each run begins and ends once, each step has one result, no number is missing, nothing comes early."""
+    by_run: dict[str, list[HistoryEntry]] = defaultdict(list)
+    for entry in history:
+        by_run[entry.run_id].append(entry)
+    for run_id, entries in by_run.items():
+        numbers = [entry.seq for entry in entries]
+        if numbers != list(range(1, len(entries) + 1)):
+            yield f"{run_id}: history has gaps or repeats: {numbers}"
+        ends = [entry for entry in entries if isinstance(entry, RunEnded)]
+        begins = [entry for entry in entries if isinstance(entry, RunBegan)]
+        if len(begins) != 1 or entries[0] is not begins[0]:
+            yield f"{run_id}: began {len(begins)} times, first comes {type(entries[0]).__name__}"
+        if len(ends) != 1 or entries[-1] is not ends[0]:
+            yield f"{run_id}: ended {len(ends)} times, last comes {type(entries[-1]).__name__}"
+        results = Counter(entry.step for entry in entries if isinstance(entry, StepEnded))
+        yield from (f"{run_id}: step {step} has {count} results" for step, count in results.items() if count > 1)
+        yield from _check_times(run_id, entries)
+        yield from _check_tokens(run_id, entries)
+
+
+def _check_times(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
+    """No sleep, time-out or attempt comes before its time."""
+    due: dict[str, int] = {}
+    run_due = 0
+    for entry in entries:
+        match entry:
+            case StepPlanned():
+                due[entry.step] = entry.until
+            case StepAttemptFailed() | StepEnded() if _is_timed(entry) and entry.at < due.get(entry.step, 0):
+                yield f"{run_id}: {entry.id} came {due[entry.step] - entry.at} ms early"
+            case RunAttemptFailed() | RunEnded() if entry.at < run_due and not _is_cancelled(entry):
+                yield f"{run_id}: an attempt of the run came {run_due - entry.at} ms early"
+            case RunBegan():
+                run_due = entry.start_at
+            case _:
+                pass
+        if isinstance(entry, StepAttemptFailed):
+            due[entry.step] = entry.retry_at
+        elif isinstance(entry, RunAttemptFailed):
+            run_due = entry.retry_at
+
+
+def _is_timed(entry: StepAttemptFailed | StepEnded) -> bool:
+    if isinstance(entry, StepAttemptFailed):
+        return True
+    return entry.kind in ("run", "sleep") or isinstance(entry.outcome, TimedOut)
+
+
+def _is_cancelled(entry: HistoryEntry) -> bool:
+    return isinstance(entry, RunEnded) and entry.status == "cancelled"
+
+
+def _check_tokens(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
+    """What a function returned was made of the results that were kept, and of no others."""
+    kept: dict[str, str] = {}
+    for entry in entries:
+        if isinstance(entry, StepEnded) and isinstance(entry.outcome, Value):
+            kept.update(_TOKEN.findall(bytes(entry.outcome.data).decode()))
+        elif isinstance(entry, RunEnded):
+            for step, number in _TOKEN.findall(bytes(entry.output).decode()):
+                if kept.get(step) != number:
+                    yield f"{run_id}: it saw {step}#{number}, but {step}#{kept.get(step)} is kept"
+
+
+def check_rows(stores: Sequence[MemoryStore]) -> Iterator[str]:
+    """Nothing of ended runs is left in the tables."""
+    for store in stores:
+        for key, value in store.rows.items():
+            table = key[:1]
+            if table in _LASTING:
+                continue
+            row = decode_row(table, value)
+            if table != TIMER or not isinstance(row, Timer) or row.kind not in _LASTING_TIMERS:
+                yield f"a row is left in table {table.decode()!r}: {encode(row).decode()}"
+
+
+def check_same(stores: Sequence[MemoryStore], logged: Sequence[Mapping[bytes, bytes]]) -> Iterator[str]:
+    """The tables are what the changelog says."""
+    for shard, (store, rows) in enumerate(zip(stores, logged, strict=True)):
+        if dict(store.rows) != rows:
+            odd = sorted({key for key, _ in store.rows.items() ^ rows.items()})
+            yield f"shard {shard}: tables and changelog differ in {odd[:3]}"
+
+
+def results_of(history: Sequence[HistoryEntry]) -> Counter[str]:
+    """Return how the runs ended, without their ids and without how often each body ran."""
+    found: Counter[str] = Counter()
+    for entry in history:
+        if isinstance(entry, RunEnded):
+            output = _TOKEN.sub(r"\1", bytes(entry.output).decode())
+            error = entry.error.message if entry.error else ""
+            found[f"{entry.function} {entry.status} {output} {error}"] += 1
+    return found
+
+
+def ends_of(history: Sequence[HistoryEntry]) -> dict[tuple[str, str], int]:
+    """Return how many runs ended, by function and status."""
+    return dict(Counter((entry.function, entry.status) for entry in history if isinstance(entry, RunEnded)))

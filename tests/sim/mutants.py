@@ -1,0 +1,154 @@
+"""Seeded bugs: each is a change of one or more places in the source, and the simulation must notice it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import stepstream
+
+SOURCE = Path(stepstream.__file__).parent
+ROOT = Path(__file__).parents[2]
+SEEDS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug: in `module`, a path within the package, each first text is replaced by the second."""
+
+    name: str
+    module: str
+    edits: tuple[tuple[str, str], ...]
+
+
+_BEGIN = "        await self._log.begin()\n"
+_ANSWER = """        if self._answer:
+            for reply in batch.replies:
+                self._answer(reply.to, reply.status)
+"""
+
+MUTANTS = (
+    Mutant(
+        "rows are written before the commit",
+        "runtime/shard.py",
+        ((_BEGIN, "        self._store.write(rows, self._store.open())\n" + _BEGIN),),
+    ),
+    Mutant("offsets are not sent", "runtime/shard.py", (("await self._log.send_offsets(batch.offsets)", "pass"),)),
+    Mutant(
+        "outputs are sent outside of the transaction",
+        "runtime/embedded.py",
+        (
+            (
+                "self._staged.records += records\n",
+                "self.journal.write(JournalWrite(list(records)), self.clock.now_ms())\n",
+            ),
+        ),
+    ),
+    Mutant("answers come before the commit", "runtime/shard.py", ((_ANSWER, ""), (_BEGIN, _ANSWER + _BEGIN))),
+    Mutant(
+        "a report is applied twice",
+        "engine/steps.py",
+        (
+            (
+                "if run is None or draft.get(Memo, memo_key(report.run_id, report.step)):\n        return\n"
+                "    run = replace(run, own",
+                "if run is None:\n        return\n    run = replace(run, own",
+            ),
+        ),
+    ),
+    Mutant("the epoch is ignored", "engine/runs.py", (("if run is None or run.epoch != epoch:", "if run is None:"),)),
+    Mutant(
+        "timers fire early", "engine/transition.py", (("timer_due(key) > now:", "timer_due(key) > now + 3_600_000:"),)
+    ),
+    Mutant(
+        "a timer that fired stays",
+        "engine/transition.py",
+        (('        draft.delete(key)\n        draft.count("timers_fired")', '        draft.count("timers_fired")'),),
+    ),
+    Mutant(
+        "a timer that is not wanted stays",
+        "engine/waits.py",
+        (("    draft.disarm(opened.due, run_id, step)\n", ""),),
+    ),
+    Mutant(
+        "recovery is skipped", "runtime/shard.py", (("self._store.write(rows, after)", "self._store.write([], after)"),)
+    ),
+    Mutant(
+        "the overlay outlives a crash",
+        "runtime/shard.py",
+        (
+            ("_OWN_HEADERS = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_OWN_HEADERS = "),
+            ("Layer(self._view))", "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view)))"),
+            (_ANSWER, "        _KEPT.clear()\n" + _ANSWER),
+        ),
+    ),
+    Mutant(
+        "old commands are begun without a claim",
+        "runtime/worker.py",
+        (("                if fresh:\n", "                if fresh or not known:\n"),),
+    ),
+    Mutant(
+        "a command is done with before its report is durable",
+        "runtime/worker.py",
+        (
+            (
+                "        run.commands.append(record)\n",
+                "        run.commands.append(record)\n        self._finish_commands(run)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a late claim of a dead worker keeps the run",
+        "runtime/worker.py",
+        (("                    self._claim_back(run)\n", "                    pass\n"),),
+    ),
+    Mutant(
+        "a fenced owner goes on",
+        "runtime/embedded.py",
+        (("if self.journal.producers.get(self._group) != self._epoch:", "if self._epoch < 0:"),),
+    ),
+    Mutant(
+        "code hears of the end of its worker",
+        "runtime/worker.py",
+        (
+            ("            await asyncio.get_running_loop().create_future()\n", "            raise\n"),
+            ("            if self._failed and self._failed.done():\n", "            if self._claims < 0:\n"),
+        ),
+    ),
+    Mutant(
+        "a record is blamed for tables that cannot be read",
+        "runtime/shard.py",
+        (("            except StoreError:\n                raise\n", ""),),
+    ),
+)
+
+
+class PatchError(Exception):
+    """The source has changed, and the seeded bug must be written anew."""
+
+
+def patch(mutant: Mutant, text: str) -> str:
+    """Return the source with the bug; raise PatchError unless each old text is there exactly once."""
+    for old, new in mutant.edits:
+        if text.count(old) != 1:
+            raise PatchError(f"{mutant.name}: {mutant.module} has {text.count(old)} times {old!r}; write it anew")
+        text = text.replace(old, new)
+    return text
+
+
+def copy_with(mutant: Mutant | None, place: Path) -> Path:
+    """Copy the package to a folder, with a bug if one is given; return the folder to import it from."""
+    shutil.copytree(SOURCE, place / "stepstream", ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant:
+        path = place / "stepstream" / mutant.module
+        path.write_text(patch(mutant, path.read_text()))
+    return place
+
+
+def simulate(place: Path, seeds: int = SEEDS) -> subprocess.CompletedProcess[str]:
+    """Run schedules until the first failure, with the package at `place`."""
+    command = [sys.executable, "-m", "tests.sim", f"N={seeds}", "UNTIL=failure"]
+    environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)

@@ -1,0 +1,56 @@
+"""A crash before and after every call of a port, one at a time, changes nothing.
+
+Thinned by a fixed stride to keep within a minute and a half on one core: the schedules with 3 shards, those that
+replay at each turn, and those that also count the reads of a store. The slow test leaves nothing out.
+"""
+
+import pytest
+
+from tests.sim.faults import Disk, Fault, Faults, Kind
+from tests.sim.programs import PROGRAMS
+from tests.sim.schedule import Setting, clean, judge
+
+ONE = [Setting(name) for name in PROGRAMS]
+THREE = [Setting(name, shards=3) for name in PROGRAMS]
+REPLAYED = [Setting(name, live_cache=False) for name in PROGRAMS]
+READS = [Setting(name, reads=True) for name in PROGRAMS]
+THINNED = [(setting, 5) for setting in THREE] + [(setting, 3) for setting in REPLAYED] + [(at, 7) for at in READS]
+
+
+def _crash_everywhere(setting: Setting, stride: int, disk: Disk = Disk.KEPT) -> None:
+    names, _ = clean(setting)
+    assert len(names) > 60
+    broken: list[str] = []
+    for number in range(0, len(names), stride):
+        for kind in (Kind.BEFORE, Kind.AFTER):
+            faults = Faults({number: Fault(kind, disk)})
+            found = judge(setting, faults)
+            broken += [f"crash {kind.value} call {number} ({names[number]}): {problem}" for problem in found]
+            assert faults.struck, f"call {number} ({names[number]}) was never made"
+    assert not broken, "\n".join(broken[:20])
+
+
+@pytest.mark.parametrize("setting", ONE, ids=lambda setting: setting.program)
+def test_a_crash_at_any_call_changes_nothing(setting: Setting) -> None:
+    """One shard, all calls."""
+    _crash_everywhere(setting, 1)
+
+
+@pytest.mark.parametrize(("setting", "stride"), THINNED, ids=str)
+def test_a_crash_elsewhere_changes_nothing(setting: Setting, stride: int) -> None:
+    """Three shards, replay at each turn, and failing reads: every few calls."""
+    _crash_everywhere(setting, stride)
+
+
+@pytest.mark.parametrize("disk", [Disk.STALE, Disk.WIPED])
+@pytest.mark.parametrize("setting", ONE, ids=lambda setting: setting.program)
+def test_a_lost_disk_comes_back_from_the_changelog(setting: Setting, disk: Disk) -> None:
+    """A shard that comes up on an old or an empty disk has all rows again."""
+    _crash_everywhere(setting, 4, disk)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", [*THREE, *REPLAYED, *READS], ids=str)
+def test_no_call_is_left_out(setting: Setting) -> None:
+    """What is thinned above, in full."""
+    _crash_everywhere(setting, 1)

@@ -1,0 +1,63 @@
+"""The engine of a schedule: a virtual one whose ports fail as planned, and whose callers put up with lost answers."""
+
+import asyncio
+from typing import Any
+
+from stepstream import App, StepstreamError
+from stepstream.runtime.embedded import EmbeddedLog
+from stepstream.runtime.journal import MemoryStore
+from stepstream.runtime.shard import Shard
+from stepstream.testing import VirtualEngine
+from tests.sim.faults import Faults, FaultyLog, wrap_port
+
+_QUIET_PASSES = 12
+
+
+class World(VirtualEngine):
+    """One engine in memory under faults. `complaints` says which answers came before what they spoke of."""
+
+    def __init__(self, app: App, faults: Faults, *, shards: int, live_cache: bool, runs_cached_max: int) -> None:
+        super().__init__(
+            app,
+            shards=shards,
+            live_cache=live_cache,
+            runs_cached_max=runs_cached_max,
+            wrap=lambda name, port: wrap_port(faults, name, port),
+        )
+        self.complaints: list[str] = []
+        self._faults = faults
+        self._shards = shards
+        faults.rival = self._serve_rival
+
+    async def _serve_rival(self, shard: int) -> None:
+        """Serve a shard on another machine, with a disk of its own."""
+        log = FaultyLog(EmbeddedLog(self.engine.journal, self.clock, shard), self._faults.spared(), shard)
+        await Shard(log, MemoryStore(), self.clock, shard=shard, shards=self._shards).serve()
+
+    async def until_idle(self) -> None:
+        """Return when all is still, also what is dead to the others, and stays so for a while."""
+        quiet = 0
+        while quiet < _QUIET_PASSES:
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self.engine.is_idle() and not self._faults.detached else 0
+        await super().until_idle()
+
+    async def signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal; an answer that is lost says nothing."""
+        try:
+            delivered = await self.engine.signal(name, data)
+        except (TimeoutError, StepstreamError):
+            delivered = False
+        await self.until_idle()
+        return delivered
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run; an answer that is lost says nothing, one that comes is true."""
+        try:
+            done = await self.engine.cancel(run_id)
+            if done and run_id not in self._faults.ended:
+                self.complaints.append(f"{run_id}: the answer to cancel came before the end was committed")
+        except (TimeoutError, StepstreamError):
+            done = False
+        await self.until_idle()
+        return done

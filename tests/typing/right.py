@@ -1,0 +1,73 @@
+"""Right uses, each with the type that it must have; mypy checks this file with all others."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from stepstream import App, Context, Event, ThreadedContext, cron, on
+
+app = App("types")
+
+
+@dataclass
+class Receipt:
+    """A typed result."""
+
+    total: int
+
+
+async def charge(order: dict[str, Any], *, times: int = 1) -> Receipt:
+    """Be an async body."""
+    return Receipt(int(order["total"]) * times)
+
+
+def label(order: str) -> str:
+    """Be a plain body."""
+    return order
+
+
+@app.function()
+async def tax(ctx: Context) -> float:
+    """Be a function that others invoke."""
+    return float(ctx.event.ts)
+
+
+@app.function(on("a", if_="event.data.n > 0"), cron("0 9 * * *", tz="Europe/Berlin"), retries=3, backoff="5s")
+async def steps(ctx: Context) -> Receipt:
+    """Use each step once."""
+    assert_type(await ctx.step.run("charge", charge, ctx.event.data, times=2), Receipt)
+    assert_type(await ctx.step.run("label", label, "x"), str)
+    assert_type(await ctx.step.sleep("nap", "1h"), None)
+    assert_type(await ctx.step.sleep_until("until", "2026-01-01"), None)
+    assert_type(await ctx.step.wait_for_event("wait", event="b", match="data.id", timeout="1d"), Event | None)
+    assert_type(await ctx.step.wait_for_signal("signal", signal="s", timeout="1d"), Any)
+    assert_type(await ctx.step.send_event("send", Event("b")), list[str])
+    assert_type(await ctx.step.invoke("tax", function=tax, data={"n": 1}), float)
+    assert_type(await ctx.step.invoke("other", function="by-name"), Any)
+    assert_type(await ctx.step.options(retries=0, timeout="5s").run("quick", label, "x"), str)
+    both = await asyncio.gather(ctx.step.run("l", label, "x"), ctx.step.invoke("t", function=tax))
+    assert_type(both, tuple[str, float])
+    assert_type(await ctx.group.parallel(*[ctx.step.run(n, label, n) for n in "ab"]), list[str])
+    assert_type(await ctx.group.race(ctx.step.run("r", label, "x"), ctx.step.run("s", label, "y")), str)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(ctx.step.run("in-group", label, "x"))
+    assert_type(task.result(), str)
+    assert_type((ctx.run_id, ctx.attempt, ctx.event, ctx.events), tuple[str, int, Event, list[Event]])
+    return await ctx.step.run("charge-again", charge, {})
+
+
+@app.function(on("b"))
+def plain(ctx: ThreadedContext) -> str:
+    """Use steps in a plain function."""
+    assert_type(ctx.step.run("charge", charge, {}), Receipt)
+    assert_type(ctx.step.run("label", label, "x"), str)
+    assert_type(ctx.step.wait_for_event("wait", event="b", timeout=5), Event | None)
+    assert_type(ctx.step.invoke("tax", function=tax), float)
+    assert_type(ctx.step.invoke("receipt", function=steps), Receipt)
+    return "done"
+
+
+async def outside() -> None:
+    """Send from outside of functions."""
+    assert_type(await app.send(Event("a"), Event("b", {"n": 1}, id="x")), list[str])
+    assert_type(await app.signal("s", {"by": "ann"}), bool)

@@ -1,0 +1,26 @@
+"""What users write has the types that they expect: mypy checks the good file, and must refuse each bad line."""
+
+import re
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """py.typed is part of the package, so that type checkers of users read its types."""
+    assert files("stepstream").joinpath("py.typed").is_file()
+
+
+def test_wrong_uses_are_refused() -> None:
+    """mypy reports an error on each line marked `wrong`, and on no other."""
+    source = HERE / "wrong.py.txt"
+    marked = {number for number, line in enumerate(source.read_text("utf-8").splitlines(), 1) if "# wrong" in line}
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", ".mypy_cache/wrong"]
+    done = subprocess.run([*command, str(source)], cwd=ROOT, capture_output=True, text=True, check=False)
+    reported = {int(line) for line in re.findall(r"^tests/typing/wrong\.py\.txt:(\d+): error", done.stdout, re.M)}
+    assert len(marked) > 10
+    assert reported == marked, done.stdout + done.stderr
