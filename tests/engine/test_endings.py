@@ -105,6 +105,18 @@ def test_an_end_takes_every_open_step_along() -> None:
     """
 
 
+@table()
+def test_sent_events_have_ids_of_their_own() -> None:
+    """Events that a step sends without an id get one derived from run and step, so that a repeat folds.
+
+    10 | function f on=go       | -
+    10 | event go               | began r1 f; start r1
+    11 | plan r1 send:a:x:y#k:x | kept a=["r1:a:0","k","r1:a:2"]; emit x#r1:a:0; emit y#k; emit x#r1:a:2;
+       |                        | resume r1 a=["r1:a:0","k","r1:a:2"]
+    12 | plan r1 send:a:x:y#k:x | -
+    """
+
+
 def test_the_events_of_an_end_say_what_and_how() -> None:
     """They carry function, run and status, and the result or the error; the handler also gets the first event."""
     world = World(1)

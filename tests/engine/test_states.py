@@ -1,15 +1,21 @@
 """The life cycles of runs and steps: drawn, covered by the record tables, and enforced."""
 
 import importlib
+from collections.abc import Callable
 
 import pytest
 
 from stepstream.contract.codec import Raw
+from stepstream.contract.commands import Memo
 from stepstream.contract.inbox import StepReported
+from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.outcomes import Value
+from stepstream.engine.draft import Draft
 from stepstream.engine.lifecycle import RUN_LIFE, STEP_LIFE, IllegalMove
+from stepstream.engine.rows import OpenStep, Run
 from tests.engine.states import STATES_FILE, find_moves, render
 from tests.engine.tables import TABLE, Line, Move, World, fold
+from tests.engine.test_laws import Tables
 from tests.tidy_rules import ROOT
 
 
@@ -40,3 +46,29 @@ def test_a_report_of_a_run_that_has_not_started_is_refused() -> None:
     report = StepReported(world.run_of("r1"), 1, "a", "a", Value(Raw(b"1")))
     with pytest.raises(IllegalMove, match="StepReported may not take a run from scheduled"):
         world.take([report], 11)
+
+
+def draft_for(record: str) -> Draft:
+    """Return a draft of a transition by a record of this type, over empty tables."""
+    return Draft(Tables(), 10, 0, 1, DEFAULT_LIMITS, record)
+
+
+RUN = Run("r", "f", "app", 1, history_seq=2)
+SLEEP, BODY = OpenStep("a", "sleep", 20), OpenStep("a", "run", 20, 1)
+WRITES: dict[str, Callable[[], None]] = {
+    "StepReported may not take a run from absent to active": lambda: draft_for("StepReported").put_run(RUN),
+    "RunReturned may not take a run from absent to absent": lambda: draft_for("RunReturned").delete_run("r"),
+    "Tick may not take a step from absent to planned": lambda: draft_for("Tick").put_step("r", "a", None, SLEEP),
+    "Tick may not take a step from planned to backing-off": lambda: draft_for("Tick").put_step("r", "a", SLEEP, BODY),
+    "Tick may not take a step from planned to absent": lambda: draft_for("Tick").drop_step("r", "a", SLEEP),
+    "EventMatched may not take a step from backing-off to kept": lambda: draft_for("EventMatched").keep_memo(
+        "r", Memo("a", "a", "wait", Value()), BODY
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WRITES)
+def test_every_way_to_write_is_checked(message: str) -> None:
+    """Whatever writes a run or a step, a move that its life cycle does not know is an error that names it."""
+    with pytest.raises(IllegalMove, match=message):
+        WRITES[message]()
