@@ -119,10 +119,11 @@ class World:
                 elif isinstance(change, Send) and change.topic == INBOX:
                     queue.append((change.record, change.partition))  # type: ignore[arg-type]
                 elif isinstance(change, Send):
-                    words.append(self._leave(change))
+                    words.append(self.leave(change))
         return words
 
-    def _leave(self, change: Send) -> str:
+    def leave(self, change: Send) -> str:
+        """Check what leaves the engine and return it in words."""
         record = change.record
         if isinstance(record, RunBegan):
             self.names.setdefault(record.run_id, f"r{len(self.names) + 1}")
