@@ -17,6 +17,7 @@ from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex
 from stepstream.runtime.journal import JournalWrite
@@ -76,7 +77,9 @@ class Bench:
         self.journal = RocksJournal(folder / "db")
         self.clock = SystemClock()
         self.index = RunIndex(folder / "runs.sqlite")
-        self.engine = EmbeddedEngine([app], self.journal, self.clock, self.index, watch=self._watch)
+        self.engine = EmbeddedEngine(
+            [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index, watch=self._watch
+        )
 
     def _watch(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunEnded):

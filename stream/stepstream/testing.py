@@ -13,6 +13,7 @@ from stepstream.contract.inbox import StepFailed, StepReported, StepsPlanned, de
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex, RunView, StepView
 from stepstream.runtime.journal import MemoryJournal
@@ -161,10 +162,11 @@ class VirtualEngine:
         self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
         self.index = index = RunIndex(data_dir / "runs.sqlite" if data_dir else None)
         self._stack.callback(self.journal.close)
+        self.backbone = EmbeddedBackbone(self.journal, self.clock, shards)
         self._stack.callback(index.close)
         self.engine = EmbeddedEngine(
             apps,
-            self.journal,
+            self.backbone,
             self.clock,
             index,
             shards=shards,

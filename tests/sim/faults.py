@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import functools
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -308,9 +308,9 @@ class FaultyWorkerLog:
             self._faults.detach(functools.partial(_later, fault.passes, call))
         raise Crash(name)
 
-    async def open(self) -> None:
+    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
         """Open, or fail."""
-        await self._call("open", self._log.open)
+        await self._call("open", functools.partial(self._log.open, revoked))
 
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether no other worker can have begun this command."""

@@ -80,9 +80,9 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
 
 
 def _broken(world: World, program: Program, setting: Setting) -> list[str]:
-    journal = world.engine.journal
+    journal = world.journal
     assert isinstance(journal, MemoryJournal)
-    stores = [world.engine.store_of(shard) for shard in range(setting.shards)]
+    stores = [world.backbone.store_of(shard) for shard in range(setting.shards)]
     broken = [*world.complaints, *program.repeated, *check_history(world.history), *check_rows(stores)]
     broken += check_same(stores, [_logged(journal, shard) for shard in range(setting.shards)])
     letters = sum(journal.end(DEAD_LETTERS, shard) for shard in range(setting.shards))

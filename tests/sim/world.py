@@ -31,7 +31,7 @@ class World(VirtualEngine):
 
     async def _serve_rival(self, shard: int) -> None:
         """Serve a shard on another machine, with a disk of its own."""
-        log = FaultyLog(EmbeddedLog(self.engine.journal, self.clock, shard), self._faults.spared(), shard)
+        log = FaultyLog(EmbeddedLog(self.journal, self.clock, shard), self._faults.spared(), shard)
         await Shard(log, MemoryStore(), self.clock, shard=shard, shards=self._shards).serve()
 
     async def until_idle(self) -> None:
@@ -39,7 +39,7 @@ class World(VirtualEngine):
         quiet = 0
         while quiet < _QUIET_PASSES:
             await asyncio.sleep(0)
-            quiet = quiet + 1 if self.engine.is_idle() and not self._faults.detached else 0
+            quiet = quiet + 1 if await self.engine.is_idle() and not self._faults.detached else 0
         await super().until_idle()
 
     async def signal(self, name: str, data: Any = None) -> bool:

@@ -13,6 +13,7 @@ from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.settings import Settings, SettingsError
 from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex
 from stepstream.runtime.metrics import Metrics
@@ -33,11 +34,12 @@ async def running_engine(
         watch(entry)
 
     journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
+    clock = SystemClock()
     index = RunIndex(settings.data_dir / "runs.sqlite")
     engine = EmbeddedEngine(
         [app],
-        journal,
-        SystemClock(),
+        EmbeddedBackbone(journal, clock),
+        clock,
         index,
         live_cache=settings.live_cache,
         observer=metrics,

@@ -11,6 +11,7 @@ from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import EVENTS
 from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex
 from stepstream.runtime.journal import JournalWrite, MemoryJournal
@@ -65,7 +66,9 @@ class Replaying:
         self._tally = Tally()
         self.progress.lines = self.journal.committed(_GROUP, *_LINES)
         self.clock = VirtualClock(self.journal.committed(_GROUP, *_NOW))
-        self.engine = EmbeddedEngine([app], self.journal, self.clock, self.index or self._tally)
+        self.engine = EmbeddedEngine(
+            [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index or self._tally
+        )
 
     async def run(self) -> Tally:
         """Feed all events, let time run on until no run is open, and return the sums."""

@@ -1,16 +1,18 @@
 """The Log, the Store and the worker's log of one process, on top of a journal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from stepstream.contract.ids import shard_of
-from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, INBOX, commands_topic
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.journal import Journal, JournalWrite
-from stepstream.runtime.ports import Clock, Fenced, LogRecord, NewRecord, Offsets, StoredRow
+from stepstream.runtime.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
+from stepstream.runtime.ports import Clock, Fenced, Log, LogRecord, NewRecord, Offsets, Store, StoredRow
+from stepstream.runtime.rocks import RocksJournal
 
 _CHANGELOG_ROWS_PER_READ = 1_000
+_HISTORY_PER_READ = 1_000
 
 
 class EmbeddedLog:
@@ -161,6 +163,71 @@ class EmbeddedStore:
         """Leave the database to the journal."""
 
 
+class EmbeddedBackbone:
+    """The backbone of one process: a journal, on disk with its tables, or in memory with tables of their own."""
+
+    def __init__(self, journal: MemoryJournal | RocksJournal, clock: Clock, shards: int = 1) -> None:
+        self.journal = journal
+        self._clock = clock
+        self._shards = shards
+        self._stores = {shard: MemoryStore() for shard in range(shards)}
+        self._logs: dict[int, EmbeddedLog] = {}
+        self._worker_logs: dict[str, EmbeddedWorkerLog] = {}
+        self._history_bell = Bell()
+        self._history_read: dict[int, int] = {}
+        journal.bells.add(HISTORY, self._history_bell)
+
+    def shard_ports(self, shard: int) -> tuple[Log, Store]:
+        """Return fresh ports for a shard."""
+        if isinstance(self.journal, RocksJournal):
+            deferred = DeferredLog(self.journal, self._clock, shard)
+            self._logs[shard] = deferred
+            return deferred, EmbeddedStore(self.journal, deferred)
+        self._logs[shard] = EmbeddedLog(self.journal, self._clock, shard)
+        return self._logs[shard], self._stores[shard]
+
+    def worker_log(self, app: str) -> "EmbeddedWorkerLog":
+        """Return a fresh door for the workers of an app."""
+        self._worker_logs[app] = EmbeddedWorkerLog(self.journal, self._clock, app, self._shards)
+        return self._worker_logs[app]
+
+    def store_of(self, shard: int) -> MemoryStore:
+        """Return the tables of a shard that lives in memory."""
+        return self._stores[shard]
+
+    async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append records, all or none."""
+        return self.journal.write(JournalWrite(list(records)), self._clock.now_ms())
+
+    async def functions(self) -> list[bytes]:
+        """Return the records of `functions`, the oldest first."""
+        return [record.value for record in self.journal.read(FUNCTIONS, 0, 0, self.journal.end(FUNCTIONS, 0))]
+
+    async def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
+        """Yield the records of `history`; what was taken is dropped."""
+        self._history_read = {partition: position(partition) for partition in range(self.journal.partitions)}
+        while True:
+            for partition, read in self._history_read.items():
+                while records := self.journal.read(HISTORY, partition, read, _HISTORY_PER_READ):
+                    yield records
+                    read = records[-1].offset + 1
+                    self._history_read[partition] = read
+                    self.journal.trim(HISTORY, partition, read)
+            await self._history_bell.wait()
+
+    async def is_still(self) -> bool:
+        """Tell whether everybody waits and nothing in the journal is unread."""
+        return (
+            not any(log.unread() for log in self._worker_logs.values())
+            and not any(log.unread() or not log.bell.waited_for for log in self._logs.values())
+            and all(self.journal.end(HISTORY, at) == read for at, read in self._history_read.items())
+        )
+
+    async def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()
+
+
 class EmbeddedWorkerLog:
     """The log of the workers of one app in this process; appends of one turn of the event loop are one write."""
 
@@ -176,7 +243,7 @@ class EmbeddedWorkerLog:
         self._pending: list[NewRecord] = []
         self._flushed: asyncio.Future[None] | None = None
 
-    async def open(self) -> None:
+    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:  # noqa: ARG002 - none goes
         """Go to the committed position."""
         for partition in range(self._journal.partitions):
             self._positions[partition] = self._journal.committed(self._group, self._topic, partition)

@@ -17,11 +17,7 @@ from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
-from stepstream.runtime.bell import Bell
-from stepstream.runtime.embedded import DeferredLog, EmbeddedLog, EmbeddedStore, EmbeddedWorkerLog
-from stepstream.runtime.journal import JournalWrite, MemoryJournal, MemoryStore
-from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Store, WorkerLog
-from stepstream.runtime.rocks import RocksJournal
+from stepstream.runtime.ports import Backbone, Clock, LogRecord, NewRecord, WorkerLog
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
@@ -29,7 +25,6 @@ from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
-_HISTORY_PER_READ = 1_000
 _AGAIN_S = 0.2
 _REPLY_S_MAX = 10.0
 Wrap = Callable[[str, Any], Any]
@@ -64,7 +59,7 @@ class EmbeddedEngine:
     def __init__(
         self,
         apps: Sequence[App],
-        journal: MemoryJournal | RocksJournal,
+        backbone: Backbone,
         clock: Clock,
         index: ReadModel,
         *,
@@ -79,7 +74,7 @@ class EmbeddedEngine:
         again_s: float = _AGAIN_S,
     ) -> None:
         self.apps = apps
-        self.journal = journal
+        self._backbone = backbone
         self.clock = clock
         self.index = index
         self._shard_count = shards
@@ -91,31 +86,25 @@ class EmbeddedEngine:
         self._watch = watch
         self._wrap = wrap or _as_it_is
         self._again_s = again_s
-        self._stores = {shard: MemoryStore() for shard in range(shards)}
-        self._logs: dict[int, EmbeddedLog] = {}
         self._shards: dict[int, Shard] = {}
-        self._worker_logs: dict[str, EmbeddedWorkerLog] = {}
         self._workers: dict[str, Worker] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._replies: dict[str, asyncio.Future[str]] = {}
         self._reply_count = 0
-        self._history_bell = Bell()
-        self.idle = Bell()
 
     # Life.
 
     async def start(self) -> None:
         """Register the functions and bring every part up."""
-        self._register()
+        await self._register()
         for shard in range(self._shard_count):
             self._supervise(f"shard {shard}", functools.partial(self._serve_shard, shard))
         for app in self.apps:
             app.connect(self)
             self._supervise(f"worker of {app.name}", functools.partial(self._serve_worker, app))
-        self.journal.bells.add(HISTORY, self._history_bell)
         self._supervise("read model", self._serve_index)
 
-    def _register(self) -> None:
+    async def _register(self) -> None:
         records = [function.registration() for app in self.apps for function in app]
         owners: dict[str, str] = {}
         for record in records:
@@ -124,19 +113,18 @@ class EmbeddedEngine:
                     f"apps {other!r} and {record.app!r} both define a function {record.id!r}; "
                     "give one of them another id="
                 )
-        for old in self._known_functions():
+        for old in await self._known_functions():
             if old.id not in owners and not old.retired:
                 records.append(msgspec.structs.replace(old, retired=True))
-        write = [NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in records]
-        self.journal.write(JournalWrite(write), self.clock.now_ms())
+        await self._backbone.append([NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in records])
 
-    def _known_functions(self) -> list[FunctionRegistered]:
+    async def _known_functions(self) -> list[FunctionRegistered]:
         names = {app.name for app in self.apps}
         decoder = msgspec.json.Decoder(FunctionRegistered)
         found = {
             function.id: function
-            for record in self.journal.read(FUNCTIONS, 0, 0, self.journal.end(FUNCTIONS, 0))
-            if (function := decoder.decode(record.value)).app in names
+            for value in await self._backbone.functions()
+            if (function := decoder.decode(value)).app in names
         }
         return list(found.values())
 
@@ -159,22 +147,13 @@ class EmbeddedEngine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        self.journal.bells.remove(self._history_bell)
         for app in self.apps:
             app.connect(None)
 
     # The parts.
 
-    def _make_ports(self, shard: int) -> tuple[Log, Store]:
-        if isinstance(self.journal, RocksJournal):
-            deferred = DeferredLog(self.journal, self.clock, shard)
-            self._logs[shard] = deferred
-            return deferred, EmbeddedStore(self.journal, deferred)
-        self._logs[shard] = EmbeddedLog(self.journal, self.clock, shard)
-        return self._logs[shard], self._stores[shard]
-
     async def _serve_shard(self, shard: int) -> None:
-        log, store = self._make_ports(shard)
+        log, store = self._backbone.shard_ports(shard)
         served = Shard(
             self._wrap(f"log-{shard}", log),
             self._wrap(f"store-{shard}", store),
@@ -194,9 +173,7 @@ class EmbeddedEngine:
                     reply.set_exception(AnswerLostError("the shard began again; the request itself is not lost"))
 
     async def _serve_worker(self, app: App) -> None:
-        log = EmbeddedWorkerLog(self.journal, self.clock, app.name, self._shard_count)
-        self._worker_logs[app.name] = log
-        wrapped: WorkerLog = self._wrap(f"worker-{app.name}", log)
+        wrapped: WorkerLog = self._wrap(f"worker-{app.name}", self._backbone.worker_log(app.name))
         worker = Worker(
             wrapped,
             self.clock,
@@ -210,17 +187,8 @@ class EmbeddedEngine:
         await worker.serve()
 
     async def _serve_index(self) -> None:
-        while True:
-            for partition in range(self.journal.partitions):
-                self._fold_history(partition)
-            await self._history_bell.wait()
-
-    def _fold_history(self, partition: int) -> None:
-        position = self.index.position(HISTORY, partition)
-        while records := self.journal.read(HISTORY, partition, position, _HISTORY_PER_READ):
+        async for records in self._backbone.history(functools.partial(self.index.position, HISTORY)):
             entries = self.index.fold(records)
-            position = records[-1].offset + 1
-            self.journal.trim(HISTORY, partition, position)
             if self._watch:
                 for entry in entries:
                     self._watch(entry)
@@ -231,7 +199,7 @@ class EmbeddedEngine:
         """Send events, all or none; return their ids once they are durable."""
         check_batch(events, self._limits)
         records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
-        places = self.journal.write(JournalWrite(records), self.clock.now_ms())
+        places = await self._backbone.append(records)
         return [
             event.id or f"{EVENTS}-{partition}-{offset}"
             for event, (partition, offset) in zip(events, places, strict=True)
@@ -254,7 +222,7 @@ class EmbeddedEngine:
         partition = shard_of(routing_key, self._shard_count)
         record = NewRecord(INBOX, partition, routing_key.encode(), encode(record_of(to)))
         try:
-            self.journal.write(JournalWrite([record]), self.clock.now_ms())
+            await self._backbone.append([record])
             return await asyncio.wait_for(reply, _REPLY_S_MAX)
         finally:
             self._replies.pop(to, None)
@@ -263,10 +231,6 @@ class EmbeddedEngine:
         reply = self._replies.get(to)
         if reply is not None and not reply.done():
             reply.set_result(status)
-
-    def store_of(self, shard: int) -> MemoryStore:
-        """Return the tables of a shard that lives in memory."""
-        return self._stores[shard]
 
     # Stillness.
 
@@ -280,23 +244,22 @@ class EmbeddedEngine:
         due = [shard.due for shard in self._shards.values() if shard.due is not None]
         return min(due, default=None)
 
-    def is_idle(self) -> bool:
-        """Tell whether nothing happens until an event comes or time passes."""
+    def _may_be_idle(self) -> bool:
         due = self.next_due()
         return (
             self.serving
             and len(self._workers) == len(self.apps)
             and all(worker.serving and not worker.active for worker in self._workers.values())
-            and not any(log.unread() for log in self._worker_logs.values())
-            and not any(log.unread() or not log.bell.waited_for for log in self._logs.values())
             and (due is None or due > self.clock.now_ms())
         )
+
+    async def is_idle(self) -> bool:
+        """Tell whether nothing happens until an event comes or time passes."""
+        return self._may_be_idle() and await self._backbone.is_still()
 
     async def until_idle(self) -> None:
         """Return when nothing happens until an event comes or time passes."""
         still = 0
         while still < 3:
             await asyncio.sleep(0)
-            still = still + 1 if self.is_idle() else 0
-        for partition in range(self.journal.partitions):
-            self._fold_history(partition)
+            still = still + 1 if await self.is_idle() else 0

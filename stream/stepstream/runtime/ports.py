@@ -1,6 +1,6 @@
 """The three doors through which the shard loop meets the world: Log, Store and Clock; and the worker's own."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from stepstream.runtime.bell import Bell
@@ -104,11 +104,39 @@ class Clock(Protocol):
         """Return when `bell` rings or the time reaches `until_ms` (None: only the bell)."""
 
 
+class Backbone(Protocol):
+    """What carries the parts of stepstream that are in one process: ports for each, and the log's plain ends."""
+
+    def shard_ports(self, shard: int) -> tuple[Log, Store]:
+        """Return fresh ports for a shard; an owner that had others is fenced when the log is opened."""
+
+    def worker_log(self, app: str) -> "WorkerLog":
+        """Return a fresh door for the workers of an app."""
+
+    async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append records, all or none where the log can; return (partition, offset) of each once they are durable."""
+
+    async def functions(self) -> list[bytes]:
+        """Return the records of `functions`, the oldest first."""
+
+    def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
+        """Yield the records of `history`, each partition from its position on, for ever."""
+
+    async def is_still(self) -> bool:
+        """Tell whether everybody waits and nothing in the log is unread."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+
 class WorkerLog(Protocol):
     """A worker's door to the log: commands in, reports out."""
 
-    async def open(self) -> None:
-        """Go to the committed position; commands already in the log are not `fresh` to this worker."""
+    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
+        """Go to the committed position; commands already in the log are not `fresh` to this worker.
+
+        `revoked` is awaited before partitions go to another worker.
+        """
 
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether a command was appended after this worker came up, so that no other can have begun it."""

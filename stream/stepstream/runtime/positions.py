@@ -1,6 +1,7 @@
 """Positions of records that are finished out of order: what may be committed is what lies before the first open one."""
 
 from collections import deque
+from collections.abc import Collection
 
 from stepstream.runtime.ports import Offsets
 
@@ -22,8 +23,15 @@ class Positions:
     def end(self, topic: str, partition: int, offset: int) -> None:
         """Note a record as ended."""
         at = (topic, partition)
-        self._ended[at].add(offset)
-        self._changed.add(at)
+        if at in self._ended:
+            self._ended[at].add(offset)
+            self._changed.add(at)
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """Forget partitions that somebody else reads from now on."""
+        for at in [at for at in self._begun if at[1] in partitions]:
+            del self._begun[at], self._ended[at]
+            self._changed.discard(at)
 
     def advance(self) -> Offsets:
         """Return the offsets that moved since the last call: the next one to read after a restart."""

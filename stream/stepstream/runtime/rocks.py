@@ -1,6 +1,7 @@
-"""The durable journal of one process: topics, offsets and tables in one RocksDB."""
+"""What is kept in RocksDB: the journal of one process with its tables, and the tables of a shard of their own."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -8,9 +9,9 @@ from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.journal import Bells, JournalWrite, choose_partition
-from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.ports import LogRecord, StoredRow, StoreError
 
-_LOG, _OFFSET, _END, _ROW = b"l", b"o", b"e", b"r"
+_LOG, _OFFSET, _END, _ROW, _MARK = b"l", b"o", b"e", b"r", b"m"
 _TRIM_RECORDS = 1_000
 # Tables that are eaten from the front: a scan starts at the first row, not at the deleted ones before it.
 _QUEUES = frozenset((_ROW + b"t",))
@@ -18,6 +19,9 @@ Headers = tuple[tuple[str, bytes], ...]
 _Stored = tuple[int, bytes, bytes, Headers]
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, tuple[tuple[str, bytes], ...]]).decode
+
+
+_unpack_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
 class InUseError(StepstreamError):
@@ -36,13 +40,10 @@ def _after(prefix: bytes) -> bytes:
     return kept[:-1] + bytes([kept[-1] + 1])
 
 
-class RocksJournal:
-    """A journal that survives the death of its process at any moment; `durable` also a power cut, at a price.
+class _Database:
+    """A RocksDB of ours: bounded scans, and rows that go with a batch."""
 
-    A write is in the operating system's hands when it returns; `durable` waits for the disk as well.
-    """
-
-    def __init__(self, path: Path, partitions: int = 1, *, durable: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         path.mkdir(parents=True, exist_ok=True)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
@@ -56,15 +57,130 @@ class RocksJournal:
             raise InUseError(
                 f"{path} is in use by another process; stop that one, or give another --data-dir"
             ) from None
-        write_options = WriteOptions()
-        write_options.sync = durable
-        self._write_options = write_options
+        self._write_options = WriteOptions()
+        self._write_options.sync = durable
+        self._fronts: dict[bytes, bytes] = {}
+
+    def read(self, key: bytes) -> bytes | None:
+        """Return what is under a key of the database."""
+        value = self._db.get(key)
+        return None if value is None else bytes(value)
+
+    def range(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield what begins with `prefix`, from `start` on."""
+        # Without the bound a seek at the end of a range wades through the deleted rows behind it.
+        options = ReadOptions()
+        options.set_iterate_upper_bound(_after(prefix))
+        rows = self._db.iter(options)
+        rows.seek(start)
+        while rows.valid():
+            yield rows.key(), rows.value()
+            rows.next()
+
+    def put_rows(self, batch: WriteBatch, rows: Sequence[StoredRow]) -> None:
+        """Add rows of tables to a batch (None: delete)."""
+        for row_key, value in rows:
+            key = _ROW + row_key
+            if value is None:
+                batch.delete(key)
+                continue
+            batch.put(key, value)
+            if key < self._fronts.get(key[:2], b""):
+                self._fronts[key[:2]] = key
+
+    def write(self, batch: WriteBatch) -> None:
+        """Write a batch as one."""
+        self._db.write(batch, self._write_options)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row of the tables."""
+        return self.read(_ROW + key)
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+        start = _ROW + prefix
+        found: list[tuple[bytes, bytes]] = []
+        for key, value in self.range(start, self._fronts.get(start, start)):
+            found.append((key[1:], value))
+            if len(found) == limit:
+                break
+        if start in _QUEUES:
+            self._fronts[start] = _ROW + found[0][0] if found else start + b"\xff"
+        return found
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+class RocksStore:
+    """The tables of one shard, with the position of the changelog that they reflect.
+
+    Tables that were left for longer than `stale_ms` are thrown away when they are opened: by then the changelog may
+    have forgotten a deletion that they never saw.
+    """
+
+    def __init__(self, path: Path, now_ms: Callable[[], int], stale_ms: int) -> None:
+        self._path = path
+        self._now_ms = now_ms
+        self._stale_ms = stale_ms
+        self._db: _Database | None = None
+
+    def open(self) -> int:
+        """Open the tables; return the changelog position that they reflect."""
+        try:
+            self._db = _Database(self._path)
+            mark = self._db.read(_MARK)
+            position, written_at = _unpack_mark(mark) if mark else (0, self._now_ms())
+            if self._now_ms() - written_at > self._stale_ms:
+                self._db.close()
+                shutil.rmtree(self._path)
+                self._db, position = _Database(self._path), 0
+        except InUseError as error:
+            raise StoreError(str(error)) from error
+        return position
+
+    def _opened(self) -> _Database:
+        if self._db is None:
+            raise StoreError(f"the tables in {self._path} are not open")
+        return self._db
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`."""
+        return self._opened().get(key)
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+        return self._opened().scan(prefix, limit)
+
+    def write(self, rows: Sequence[StoredRow], position: int) -> None:
+        """Write rows (None: delete) and position as one."""
+        database = self._opened()
+        batch = WriteBatch(raw_mode=True)
+        database.put_rows(batch, rows)
+        batch.put(_MARK, _pack((position, self._now_ms())))
+        database.write(batch)
+
+    def close(self) -> None:
+        """Close the tables and let go of their lock."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+class RocksJournal:
+    """A journal that survives the death of its process at any moment; `durable` also a power cut, at a price.
+
+    A write is in the operating system's hands when it returns; `durable` waits for the disk as well.
+    """
+
+    def __init__(self, path: Path, partitions: int = 1, *, durable: bool = False) -> None:
+        self._db = _Database(path, durable=durable)
         self.partitions = partitions
         self.producers: dict[str, int] = {}
         self.bells = Bells()
         self._ends: dict[tuple[str, int], int] = {}
         self._trimmed: dict[tuple[str, int], int] = {}
-        self._fronts: dict[bytes, bytes] = {}
         self._committed: dict[tuple[str, str, int], int] = {}
 
     def write(self, write: JournalWrite, timestamp: int) -> list[tuple[int, int]]:
@@ -85,15 +201,8 @@ class RocksJournal:
         for group, offsets in write.offsets.items():
             for at, offset in offsets.items():
                 batch.put(_OFFSET + group.encode() + b"\x00" + _place(*at), offset.to_bytes(8, "big"))
-        for row_key, value in write.rows:
-            key = _ROW + row_key
-            if value is None:
-                batch.delete(key)
-                continue
-            batch.put(key, value)
-            if key < self._fronts.get(key[:2], b""):
-                self._fronts[key[:2]] = key
-        self._db.write(batch, self._write_options)
+        self._db.put_rows(batch, write.rows)
+        self._db.write(batch)
         self._ends.update(ends)
         for group, offsets in write.offsets.items():
             for (topic, partition), offset in offsets.items():
@@ -109,7 +218,7 @@ class RocksJournal:
         prefix = _LOG + _place(topic, partition)
         cut = len(prefix)
         found: list[LogRecord] = []
-        for key, value in self._range(prefix, prefix + offset.to_bytes(8, "big")):
+        for key, value in self._db.range(prefix, prefix + offset.to_bytes(8, "big")):
             timestamp, record_key, payload, headers = _unpack(value)
             at = int.from_bytes(key[cut:], "big")
             found.append(LogRecord(topic, partition, at, record_key, payload, headers, timestamp))
@@ -117,21 +226,11 @@ class RocksJournal:
                 break
         return found
 
-    def _range(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        # Without the bound a seek at the end of a range wades through the deleted rows behind it.
-        options = ReadOptions()
-        options.set_iterate_upper_bound(_after(prefix))
-        rows = self._db.iter(options)
-        rows.seek(start)
-        while rows.valid():
-            yield rows.key(), rows.value()
-            rows.next()
-
     def end(self, topic: str, partition: int) -> int:
         """Return the offset that the next record of the partition gets."""
         at = (topic, partition)
         if at not in self._ends:
-            value = self._db.get(_END + _place(topic, partition))
+            value = self._db.read(_END + _place(topic, partition))
             self._ends[at] = int.from_bytes(value, "big") if value else 0
         return self._ends[at]
 
@@ -139,7 +238,7 @@ class RocksJournal:
         """Return the committed offset of a group, 0 when it has none."""
         at = (group, topic, partition)
         if at not in self._committed:
-            value = self._db.get(_OFFSET + group.encode() + b"\x00" + _place(topic, partition))
+            value = self._db.read(_OFFSET + group.encode() + b"\x00" + _place(topic, partition))
             self._committed[at] = int.from_bytes(value, "big") if value else 0
         return self._committed[at]
 
@@ -157,20 +256,11 @@ class RocksJournal:
 
     def get(self, key: bytes) -> bytes | None:
         """Return a row of the tables."""
-        value = self._db.get(_ROW + key)
-        return None if value is None else bytes(value)
+        return self._db.get(key)
 
     def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
-        start = _ROW + prefix
-        found: list[tuple[bytes, bytes]] = []
-        for key, value in self._range(start, self._fronts.get(start, start)):
-            found.append((key[1:], value))
-            if len(found) == limit:
-                break
-        if start in _QUEUES:
-            self._fronts[start] = _ROW + found[0][0] if found else start + b"\xff"
-        return found
+        return self._db.scan(prefix, limit)
 
     def close(self) -> None:
         """Close the database."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -54,6 +54,7 @@ class _LiveRun:
     """
 
     run_id: str
+    partition: int
     function: str = ""
     claim: str = ""
     replay: Replay | None = None
@@ -134,7 +135,7 @@ class Worker:
         await self._commit()
 
     async def _poll(self) -> None:
-        await self._log.open()
+        await self._log.open(self._revoke)
         self.serving = True
         while not self._draining:
             while self._active >= self._active_max:
@@ -143,6 +144,13 @@ class Worker:
                 self._positions.begin(record.topic, record.partition, record.offset)
                 self._dispatch(record)
             await self._commit()
+
+    async def _revoke(self, partitions: Collection[int]) -> None:
+        """Let go of the runs of partitions that another worker gets; it claims them."""
+        await self._commit()
+        for run in [run for run in self._runs.values() if run.partition in partitions]:
+            self._drop(run)
+        self._positions.forget(partitions)
 
     async def _commit(self) -> None:
         if offsets := self._positions.advance():
@@ -159,7 +167,7 @@ class Worker:
             return
         run = self._runs.get(command.run_id)
         if run is None:
-            run = _LiveRun(command.run_id)
+            run = _LiveRun(command.run_id, record.partition)
         run.commands.append(record)
         if not self._handle(run, command, fresh=self._log.is_fresh(record)):
             self._finish_commands(run)
@@ -216,7 +224,7 @@ class Worker:
 
     def _claim_back(self, run: _LiveRun) -> None:
         """A late claim of a worker that is gone took the run: nothing that this code reports would count any more."""
-        again = _LiveRun(run.run_id, commands=run.commands)
+        again = _LiveRun(run.run_id, run.partition, commands=run.commands)
         run.commands = []
         self._drop(run)
         self._claim(again)

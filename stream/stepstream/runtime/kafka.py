@@ -1,0 +1,370 @@
+"""The clients of Kafka, made as stepstream needs them: the one place that knows aiokafka."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError, ProducerFenced, TopicAlreadyExistsError
+
+from stepstream.contract.errors import StepstreamError
+from stepstream.contract.limits import MIB
+from stepstream.runtime.ports import Fenced, LogError, LogRecord, NewRecord, Offsets
+
+REQUEST_BYTES_MAX = 48 * MIB
+TRANSACTION_MS_MAX = 10_000
+COMMIT_S_MAX = 10.0
+SESSION_MS = 10_000
+_STOP_S_MAX = 5.0
+_RETRY_BACKOFF_MS = 20
+_FETCH_WAIT_MS = 500
+_POLL_INTERVAL_MS_MAX = 2**31 - 1
+
+
+class KafkaUnreachable(StepstreamError):
+    """No broker answers."""
+
+    code = "kafka-unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """How to reach a cluster; `namespace` goes before the name of every topic, group and transactional id."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    namespace: str = ""
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: str = field(default="", repr=False)
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    def name(self, plain: str) -> str:
+        """Return a name within the namespace."""
+        return f"{self.namespace}.{plain}" if self.namespace else plain
+
+    def plain(self, name: str) -> str:
+        """Return a name without the namespace."""
+        return name.removeprefix(f"{self.namespace}.") if self.namespace else name
+
+
+@contextmanager
+def doubt(what: str) -> Iterator[None]:
+    """Turn what a client raises into LogError: the outcome is unknown; Fenced when a newer owner is there."""
+    try:
+        yield
+    except ProducerFenced as error:
+        raise Fenced(f"{what}: a newer owner is there") from error
+    except (KafkaError, TimeoutError, OSError) as error:
+        raise LogError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
+    def __init__(self, owner: "Membership") -> None:
+        self._owner = owner
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._owner.revoked(sorted(tp.partition for tp in revoked))
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        await self._owner.assigned(sorted(tp.partition for tp in assigned))
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a member of a consumer group does when partitions come and go; both end before the group goes on."""
+
+    assigned: Callable[[list[int]], Awaitable[None]]
+    revoked: Callable[[list[int]], Awaitable[None]]
+
+
+class Producer:
+    """A producer: transactional for a shard, else idempotent."""
+
+    def __init__(self, settings: KafkaSettings, options: Mapping[str, object], transactional_id: str = "") -> None:
+        self._settings = settings
+        self._transactional = bool(transactional_id)
+        own = {"transactional_id": settings.name(transactional_id), "transaction_timeout_ms": TRANSACTION_MS_MAX}
+        self._client = AIOKafkaProducer(
+            **options,
+            **(own if transactional_id else {"enable_idempotence": True}),
+            acks="all",
+            max_request_size=REQUEST_BYTES_MAX,
+            max_batch_size=256 * 1024,
+        )
+        self._partitions: dict[str, int] = {}
+        self._open = False
+
+    async def start(self) -> None:
+        """Connect; a transactional one fences its predecessor and ends that one's open transaction."""
+        with doubt("starting a producer"):
+            await self._client.start()
+
+    async def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        if topic not in self._partitions:
+            self._partitions[topic] = len(await self._client.partitions_for(self._settings.name(topic)))
+        return self._partitions[topic]
+
+    async def send(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Write records; return (partition, offset) of each once every one is acknowledged."""
+        sent: list[asyncio.Future[object]] = []
+        with doubt("writing"):
+            try:
+                for record in records:
+                    sent.append(await self._send(record))
+                return [(done.partition, done.offset) for done in await asyncio.gather(*sent)]  # type: ignore[attr-defined]  # RecordMetadata has no types.
+            finally:
+                for future in sent:
+                    if future.done() and not future.cancelled():
+                        future.exception()  # One error is enough; the others need not be reported as unread.
+                    future.cancel()
+
+    async def _send(self, record: NewRecord) -> "asyncio.Future[object]":
+        partition = record.partition
+        if partition < 0:
+            partition = crc32(record.key) % await self.partitions(record.topic)
+        future: asyncio.Future[object] = await self._client.send(
+            self._settings.name(record.topic),
+            record.value or None,
+            key=record.key,
+            partition=partition,
+            headers=list(record.headers),
+        )
+        return future
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+        with doubt("opening a transaction"):
+            await self._client.begin_transaction()
+            self._open = True
+
+    async def send_offsets(self, offsets: Offsets, group: str) -> None:
+        """Add input positions to the transaction."""
+        if not offsets:
+            return
+        places = {TopicPartition(self._settings.name(topic), at): offset for (topic, at), offset in offsets.items()}
+        with doubt("sending offsets"):
+            async with asyncio.timeout(COMMIT_S_MAX):
+                await self._client.send_offsets_to_transaction(places, self._settings.name(group))
+
+    async def commit(self) -> None:
+        """Commit; LogError means that the outcome is unknown."""
+        with doubt("committing"):
+            # The client's own commit waits without end.
+            async with asyncio.timeout(COMMIT_S_MAX):
+                await self._client.commit_transaction()
+            self._open = False
+
+    async def close(self) -> None:
+        """Abort what is open and disconnect, as far as the cluster lets us; its time-out does the rest."""
+        try:
+            async with asyncio.timeout(_STOP_S_MAX):
+                if self._open:
+                    await self._client.abort_transaction()
+        except (KafkaError, TimeoutError, OSError):
+            pass
+        try:
+            async with asyncio.timeout(_STOP_S_MAX):
+                await self._client.stop()
+        except (KafkaError, TimeoutError, OSError):
+            await self._client.client.close()
+
+
+class Reader:
+    """A consumer: of chosen partitions, or, with a membership, of those that its group gives it."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        options: Mapping[str, object],
+        *,
+        group: str = "",
+        instance: str = "",
+    ) -> None:
+        self._settings = settings
+        self._client = AIOKafkaConsumer(
+            **options,
+            group_id=settings.name(group) if group else None,
+            group_instance_id=instance or None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=4 * MIB,
+            # Liveness is told by heartbeats; a worker that is full does not poll, and is alive.
+            max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
+            session_timeout_ms=SESSION_MS,
+            rebalance_timeout_ms=3 * SESSION_MS,
+            heartbeat_interval_ms=SESSION_MS // 5,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+        )
+
+    async def start(self) -> None:
+        """Connect."""
+        with doubt("starting a consumer"):
+            await self._client.start()
+
+    def assign(self, places: Sequence[tuple[str, int]]) -> None:
+        """Read these (topic, partition)."""
+        self._client.assign([self._place(at) for at in places])
+
+    def join(self, topic: str, membership: Membership) -> None:
+        """Read the partitions of a topic that the group gives."""
+        self._client.subscribe([self._settings.name(topic)], listener=_Listener(membership))
+
+    def _place(self, at: tuple[str, int]) -> TopicPartition:
+        return TopicPartition(self._settings.name(at[0]), at[1])
+
+    def seek(self, positions: Offsets) -> None:
+        """Go on from these offsets."""
+        for at, offset in positions.items():
+            self._client.seek(self._place(at), offset)
+
+    def pause(self) -> None:
+        """Read nothing of what is assigned now."""
+        self._client.pause(*self._client.assignment())
+
+    async def committed(self, places: Sequence[tuple[str, int]]) -> Offsets:
+        """Return the committed offsets of the group, 0 where there is none."""
+        with doubt("reading committed offsets"):
+            return {at: await self._client.committed(self._place(at)) or 0 for at in places}
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Commit offsets of partitions that are still ours; the broker refuses a member that it has given up."""
+        mine = self._client.assignment()
+        places = {self._place(at): offset for at, offset in offsets.items() if self._place(at) in mine}
+        if places:
+            with doubt("committing positions"):
+                await self._client.commit(places)
+
+    async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
+        """Return the offset after the last committed record of each."""
+        with doubt("asking for ends"):
+            found = await self._client.end_offsets([self._place(at) for at in places])
+        return {at: found[self._place(at)] for at in places}
+
+    async def beginnings(self, places: Sequence[tuple[str, int]]) -> Offsets:
+        """Return the offset of the first record that is still there."""
+        with doubt("asking for beginnings"):
+            found = await self._client.beginning_offsets([self._place(at) for at in places])
+        return {at: found[self._place(at)] for at in places}
+
+    async def position(self, at: tuple[str, int]) -> int:
+        """Return the offset from which the next read goes on; it is beyond what marks the ends of transactions."""
+        with doubt("asking for a position"):
+            offset: int = await self._client.position(self._place(at))
+        return offset
+
+    async def read(self, limit: int, wait_ms: int) -> list[LogRecord]:
+        """Return up to `limit` records, waiting for the first no longer than `wait_ms`."""
+        with doubt("reading"):
+            found = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
+        return [
+            LogRecord(
+                self._settings.plain(record.topic),
+                record.partition,
+                record.offset,
+                record.key or b"",
+                record.value or b"",
+                tuple(record.headers),
+                record.timestamp,
+            )
+            for records in found.values()
+            for record in records
+        ]
+
+    async def close(self) -> None:
+        """Disconnect, and leave the group."""
+        try:
+            async with asyncio.timeout(_STOP_S_MAX):
+                await self._client.stop()
+        except (KafkaError, TimeoutError, OSError):
+            pass
+
+
+class Cluster:
+    """A Kafka cluster, as settings describe it."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self.settings = settings
+        self._options: dict[str, object] = {
+            "bootstrap_servers": settings.bootstrap,
+            "security_protocol": settings.security_protocol,
+            "retry_backoff_ms": _RETRY_BACKOFF_MS,
+        }
+        if settings.security_protocol.startswith("SASL"):
+            self._options |= {
+                "sasl_mechanism": settings.sasl_mechanism,
+                "sasl_plain_username": settings.sasl_username,
+                "sasl_plain_password": settings.sasl_password,
+            }
+        if settings.security_protocol.endswith("SSL"):
+            context = ssl.create_default_context(cafile=settings.ca_file or None)
+            if settings.cert_file:
+                context.load_cert_chain(settings.cert_file, settings.key_file or None)
+            self._options["ssl_context"] = context
+
+    async def producer(self, transactional_id: str = "") -> Producer:
+        """Return a producer that is connected."""
+        producer = Producer(self.settings, self._options, transactional_id)
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.close()
+            raise
+        return producer
+
+    async def reader(self, *, group: str = "", instance: str = "") -> Reader:
+        """Return a consumer that is connected and reads nothing yet."""
+        reader = Reader(self.settings, self._options, group=group, instance=instance)
+        try:
+            await reader.start()
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+    async def topics(self) -> dict[str, int]:
+        """Return the topics of the namespace and how many partitions each has."""
+        async with self._admin() as admin:
+            described = await admin.describe_topics()
+        prefix = self.settings.name("")
+        return {
+            self.settings.plain(topic["topic"]): len(topic["partitions"])
+            for topic in described
+            if topic["topic"].startswith(prefix) and not topic["is_internal"]
+        }
+
+    async def create(self, topics: Mapping[str, tuple[int, Mapping[str, str]]], replicas: int) -> None:
+        """Create topics, name to (partitions, configuration); those that are there stay as they are."""
+        new = [
+            NewTopic(self.settings.name(name), count, replicas, topic_configs=dict(config))
+            for name, (count, config) in topics.items()
+        ]
+        async with self._admin() as admin:
+            with doubt("creating topics"), suppress(TopicAlreadyExistsError):
+                await admin.create_topics(new)
+
+    def _admin(self) -> "_Admin":
+        return _Admin(self._options)
+
+
+class _Admin:
+    def __init__(self, options: Mapping[str, object]) -> None:
+        self._client = AIOKafkaAdminClient(**options)
+
+    async def __aenter__(self) -> AIOKafkaAdminClient:
+        with doubt("reaching the cluster"):
+            await self._client.start()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()

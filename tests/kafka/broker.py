@@ -1,0 +1,129 @@
+"""A real Kafka broker for tests: the one that KAFKA_BOOTSTRAP names, or one of our own from Maven's jars."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VERSION = "4.1.0"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepstream" / f"kafka-{VERSION}"
+START_S_MAX = 60.0
+_CLUSTER_ID = "c3RlcHN0cmVhbS10ZXN0cw"
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>stepstream</groupId><artifactId>broker</artifactId><version>1</version><dependencies><dependency>
+<groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
+</dependency></dependencies></project>"""
+
+
+class NoBrokerError(Exception):
+    """There is no broker and none can be started."""
+
+
+def jars() -> Path:
+    """Return the folder of Kafka's jars; fetch them once."""
+    libs = CACHE / "libs"
+    if libs.is_dir():
+        return libs
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            raise NoBrokerError(
+                f"{tool} is missing: install Java 17 and Maven, or name a broker by KAFKA_BOOTSTRAP=host:port"
+            )
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:
+        (Path(work) / "pom.xml").write_text(_POM.format(version=VERSION))
+        command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"]
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoBrokerError(f"Maven could not fetch Kafka {VERSION}: {done.stdout[-2_000:]}")
+        (Path(work) / "libs").rename(libs)
+    return libs
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Broker:
+    """A broker of our own on the loopback, in a folder of its own; it can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port, self._controller_port = _free_port(), _free_port()
+        self._classpath = f"{jars()}/*"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._write_properties()
+        tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._properties)]
+        subprocess.run(["java", "-cp", self._classpath, *tool], check=True, capture_output=True)
+
+    @property
+    def bootstrap(self) -> str:
+        """The address for clients."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def _properties(self) -> Path:
+        return self._folder / "server.properties"
+
+    def _write_properties(self) -> None:
+        lines = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": self._folder / "data",
+            "offsets.topic.replication.factor": 1,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.num.partitions": 4,
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1_000,
+            "auto.create.topics.enable": "false",
+        }
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+
+    def start(self) -> None:
+        """Start the broker and return when it takes connections."""
+        log = (self._folder / "broker.log").open("ab")
+        command = ["java", "-Xmx512m", "-cp", self._classpath, "kafka.Kafka", str(self._properties)]
+        self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        deadline = time.monotonic() + START_S_MAX
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            with socket.socket() as probe:
+                probe.settimeout(0.2)
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+        raise NoBrokerError(f"the broker did not come up: {(self._folder / 'broker.log').read_text()[-2_000:]}")
+
+    def kill(self) -> None:
+        """Kill the broker where it is."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def running_broker() -> Iterator[str]:
+    """Yield the address of a broker: that of KAFKA_BOOTSTRAP, or of one that lives as long as this."""
+    if named := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield named
+        return
+    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder:
+        broker = Broker(Path(folder))
+        broker.start()
+        try:
+            yield broker.bootstrap
+        finally:
+            broker.kill()
