@@ -13,14 +13,18 @@ from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
-from stepstream.engine.changes import Reply, Send
+from stepstream.engine.changes import Changes, Delete, Put, Reply, Send
+from stepstream.engine.lifecycle import open_state, run_state
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import ROW_TYPES, Timer
+from stepstream.engine.rows import MEMO, OPEN, ROW_TYPES, RUN, Key, OpenStep, Run, Timer
 from stepstream.engine.transition import transition
 from tests.engine.notation import read_record, show_record
 from tests.engine.test_laws import Tables
 
 SHARDS = (1, 5)
+# The attribute of a test under which its table and limits are found.
+TABLE = "record_table"
+Move = tuple[str, str, str, str]
 _TABLE_NAMES = {row_type.__name__: table for table, row_type in ROW_TYPES.items()}
 
 
@@ -59,13 +63,14 @@ class World:
     emitted: list[EventRecord] = field(default_factory=list)
     seqs: Counter[str] = field(default_factory=Counter)
     positions: int = 0
+    moves: set[Move] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Begin with empty tables."""
         self.tables = [Tables() for _ in range(self.shards)]
 
     def play(self, line: Line) -> list[str]:
-        """Take the record of a line; return in words what left the engine."""
+        """Take the records of a line as one batch, in order; return in words what left the engine."""
         verb, _, rest = line.record.partition(" ")
         match verb:
             case "rows":
@@ -74,12 +79,12 @@ class World:
                 return [str(self.counts[rest])]
             case "emitted":
                 events, self.emitted = self.emitted, []
-                return [word for event in events for word in self.take(self._received(event), line.at)]
-        self.positions += 1
-        return self.take(read_record(line.record, line.at, f"p{self.positions}", self.run_of), line.at)
-
-    def _received(self, event: EventRecord) -> EventReceived:
-        return EventReceived(event, event.id, event.ts, own=True)
+                return self.take([EventReceived(event, event.id, event.ts, own=True) for event in events], line.at)
+        records: list[Input] = []
+        for text in line.record.split(" & "):
+            self.positions += 1
+            records.append(read_record(text, line.at, f"p{self.positions}", self.run_of))
+        return self.take(records, line.at)
 
     def run_of(self, name: str) -> str:
         """Return the run id of a name like `r1`, the first run that began; an unknown one stands for itself."""
@@ -97,14 +102,16 @@ class World:
             case _:
                 return [shard_of(run_routing(getattr(record, "run_id", "")), self.shards)]
 
-    def take(self, record: Input, now: int) -> list[str]:
-        """Fold a record and all that it sends to shards; return in words what left the engine."""
-        queue = [(record, shard) for shard in self.homes(record)]
+    def take(self, records: list[Input], now: int) -> list[str]:
+        """Fold a batch and then all that it sends to shards; return in words what left the engine."""
+        queue = [(record, shard) for record in records for shard in self.homes(record)]
         words: list[str] = []
         while queue:
             value, at = queue.pop(0)
             changes = transition(self.tables[at], value, now, shard=at, shards=self.shards, limits=self.limits)
+            states = self._states(at, changes)
             self.tables[at].apply(changes)
+            self._note_moves(type(value).__name__, states, self._states(at, changes))
             self.counts.update(changes.counts)
             for change in changes.changes:
                 if isinstance(change, Reply):
@@ -112,10 +119,11 @@ class World:
                 elif isinstance(change, Send) and change.topic == INBOX:
                     queue.append((change.record, change.partition))  # type: ignore[arg-type]
                 elif isinstance(change, Send):
-                    words.append(self._leave(change))
+                    words.append(self.leave(change))
         return words
 
-    def _leave(self, change: Send) -> str:
+    def leave(self, change: Send) -> str:
+        """Check what leaves the engine and return it in words."""
         record = change.record
         if isinstance(record, RunBegan):
             self.names.setdefault(record.run_id, f"r{len(self.names) + 1}")
@@ -130,6 +138,30 @@ class World:
         for run_id, name in self.names.items():
             text = text.replace(run_id, name)
         return text
+
+    def _states(self, at: int, changes: Changes) -> dict[tuple[str, bytes, bytes], str]:
+        """Return the states of the runs and steps that a transition touches, as they are in the tables now."""
+        tables = self.tables[at]
+        states: dict[tuple[str, bytes, bytes], str] = {}
+        for change in changes.changes:
+            if isinstance(change, Put | Delete) and change.key.table == RUN:
+                run = tables.get(change.key)
+                states["run", change.key.part, b""] = run_state(run if isinstance(run, Run) else None)
+            elif isinstance(change, Put | Delete) and change.key.table in (OPEN, MEMO):
+                _, part, sort = change.key
+                opened = tables.get(Key(OPEN, part, sort))
+                state = open_state(opened if isinstance(opened, OpenStep) else None)
+                states["step", part, sort] = "kept" if tables.get(Key(MEMO, part, sort)) else state
+        return states
+
+    def _note_moves(
+        self, record: str, before: dict[tuple[str, bytes, bytes], str], after: dict[tuple[str, bytes, bytes], str]
+    ) -> None:
+        for of, state in before.items():
+            kind, part, _ = of
+            # The end of a run takes its steps along, in whatever state they are.
+            if kind == "run" or after.get(("run", part, b"")) != "absent":
+                self.moves.add((kind, state, record, after[of]))
 
     def check_gone(self, run_id: str) -> None:
         """A run that ended has left no row at its own shard, its timers neither."""
@@ -171,7 +203,7 @@ def table(limits: Limits = DEFAULT_LIMITS) -> Callable[[Callable[[], None]], Cal
             for shards in SHARDS:
                 fold(lines, shards, limits)
 
-        folded.table = (lines, limits)  # type: ignore[attr-defined]
+        folded.__dict__[TABLE] = (lines, limits)
         return folded
 
     return decorate

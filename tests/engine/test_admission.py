@@ -24,6 +24,34 @@ def test_a_chosen_id_starts_a_function_once_in_24_hours() -> None:
 
 
 @table()
+def test_the_same_event_after_24_hours_is_a_run_of_its_own() -> None:
+    """An event with an id and a ts that comes again when its start is forgotten gets a run with another id.
+
+    10        | function f on=go | -
+    10        | event go e1 ts=5 | began r1 f; start r1
+    11        | return r1 =1     | completed r1 =1; emit stream/function.finished#r1:finished
+    86400009  | event go e1 ts=5 | -
+    86400010  | event go e1 ts=5 | began r2 f; start r2
+    86400011  | return r2 =1     | completed r2 =1; emit stream/function.finished#r2:finished
+    172800010 | event go e1 ts=5 | began r3 f; start r3
+    """
+
+
+@table()
+def test_the_24_hours_of_an_event_of_the_future_begin_with_its_run() -> None:
+    """A start that lies in the future is remembered for 24 h from then on.
+
+    10        | function f on=go        | -
+    10        | event go e1 ts=80000000 | began r1 f for 80000000
+    80000000  | tick                    | start r1
+    80000001  | return r1 =1            | completed r1 =1; emit stream/function.finished#r1:finished
+    86400010  | event go e1 ts=80000000 | -
+    166399999 | event go e1 ts=80000000 | -
+    166400000 | event go e1 ts=80000000 | began r2 f; start r2
+    """
+
+
+@table()
 def test_the_memory_of_a_start_is_given_back() -> None:
     """After 24 h nothing of a start is left, neither row nor timer.
 
@@ -55,10 +83,11 @@ def test_several_matching_triggers_start_once() -> None:
     """Several matching triggers of one function on one event start it once; the first that holds is enough.
 
     10 | function f on=go?event.data.x>5;go;go?event.data.x>0;stop | -
-    10 | event go {"x":9} | began r1 f; start r1
-    11 | event go {"x":0} | began r2 f; start r2
-    12 | event stop       | began r3 f; start r3
-    13 | event walk       | -
+    10 | event go {"x":9}       | began r1 f; start r1
+    11 | event go {"x":0}       | began r2 f; start r2
+    12 | event stop             | began r3 f; start r3
+    13 | event walk             | -
+    13 | count duplicate_starts | 0
     """
 
 
@@ -177,6 +206,7 @@ def test_the_clock_is_that_of_a_zone_and_ends_with_its_function() -> None:
     46800000 | tick                                               | began r3 f; start r3
     46800001 | function f retired                                 | -
     46800001 | rows Timer                                         | 0
+    46800001 | rows CronRow                                       | 0
     """
 
 
@@ -186,4 +216,19 @@ def test_a_run_of_an_event_that_is_in_the_past_begins_now() -> None:
 
     1000 | function f on=go | -
     1000 | event go e1 ts=5 | began r1 f; start r1
+    """
+
+
+@table()
+def test_a_function_may_start_by_events_and_by_the_clock() -> None:
+    """A function with both kinds of trigger starts by each, and loses both when it is retired.
+
+    10     | function f on=go cron=*/5_*_*_*_* | -
+    20     | event go                          | began r1 f; start r1
+    300000 | tick                              | began r2 f; start r2
+    300001 | function f on=go                  | -
+    300001 | rows Timer                        | 0
+    300002 | event go                          | began r3 f; start r3
+    300003 | function f retired                | -
+    300004 | event go                          | -
     """

@@ -1,6 +1,7 @@
 """Claims and epochs, as record tables: one worker at a time is heard."""
 
-from tests.engine.tables import table
+from stepstream.contract.limits import DEFAULT_LIMITS, WARNINGS_PER_RUN_MAX
+from tests.engine.tables import Line, fold, table
 
 
 @table()
@@ -108,5 +109,14 @@ def test_a_warning_is_kept_once() -> None:
     11 | warn r1 odd      | warned odd
     12 | warn r1 odd      | -
     13 | warn r1 strange  | warned strange
+    13 | count warnings   | 2
     14 | return r1 =1     | completed r1 =1 warned odd warned strange; emit stream/function.finished#r1:finished
     """
+
+
+def test_warnings_are_bounded() -> None:
+    """A run keeps 20 warnings and drops further ones."""
+    lines = [Line(10, "function f on=go", ""), Line(10, "event go", "began r1 f; start r1")]
+    lines += [Line(11, f"warn r1 odd-{number}", f"warned odd-{number}") for number in range(WARNINGS_PER_RUN_MAX)]
+    lines += [Line(12, "warn r1 odd-too", ""), Line(12, "count warnings", "20")]
+    fold(lines, 1, DEFAULT_LIMITS)

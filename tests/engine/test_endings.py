@@ -1,6 +1,7 @@
 """The end of a run, as record tables: told once, in every state, and without recursion."""
 
-from tests.engine.tables import table
+from stepstream.contract.codec import load_json
+from tests.engine.tables import Line, World, table
 
 
 @table()
@@ -55,6 +56,7 @@ def test_the_events_of_an_end_start_functions_that_tell_of_none() -> None:
     12 | emitted          | began r2 w; start r2; began r3 w; start r3
     13 | return r2 =1     | completed r2 =1
     14 | cancel r3        | cancelled r3 !run-cancelled; stop r3 cancelled
+    14 | rows Start       | 0
     15 | emitted          | -
     """
 
@@ -101,3 +103,45 @@ def test_an_end_takes_every_open_step_along() -> None:
     18  | rows SignalWaiter                    | 0
     999 | tick                                 | -
     """
+
+
+@table()
+def test_sent_events_have_ids_of_their_own() -> None:
+    """Events that a step sends without an id get one derived from run and step, so that a repeat folds.
+
+    10 | function f on=go       | -
+    10 | event go               | began r1 f; start r1
+    11 | plan r1 send:a:x:y#k:x | kept a=["r1:a:0","k","r1:a:2"]; emit x#r1:a:0; emit y#k; emit x#r1:a:2;
+       |                        | resume r1 a=["r1:a:0","k","r1:a:2"]
+    12 | plan r1 send:a:x:y#k:x | -
+    """
+
+
+def test_the_events_of_an_end_say_what_and_how() -> None:
+    """They carry function, run and status, and the result or the error; the handler also gets the first event."""
+    world = World(1)
+    records = ["function f on=go on_failure=h", "function h", "event go e1", "return r1 =5", "event go e2", "raise r2"]
+    for record in [*records, "cancel r3"]:
+        world.play(Line(10, record, ""))
+    told = [(event.name.partition(".")[2], load_json(event.data)) for event in world.emitted]
+    first, second = ({"function_id": "f", "run_id": world.run_of(name)} for name in ("r1", "r2"))
+    failed = {**second, "status": "failed", "error": {"name": "Oops"}}
+    assert told == [
+        ("finished", {**first, "status": "completed", "result": 5}),
+        ("finished", failed),
+        ("failed", failed),
+    ]
+    loaded = world.play(Line(11, "claim r3 c1", ""))
+    assert loaded == ["stop r3 ended"]
+
+
+def test_an_own_event_that_comes_twice_starts_one_run() -> None:
+    """While the run that an event of the engine started is alive, the same event starts no second one."""
+    world = World(1)
+    for record in ("function f on=go", "function w on=stream/function.finished", "event go", "return r1 =5"):
+        world.play(Line(10, record, ""))
+    again = list(world.emitted)
+    assert world.play(Line(11, "emitted", "")) == ["began r2 w", "start r2"]
+    world.emitted = again
+    assert world.play(Line(12, "emitted", "")) == []
+    assert world.counts["duplicate_starts"] == 1

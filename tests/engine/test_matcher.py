@@ -1,6 +1,10 @@
 """Waiting for events, as record tables: the order of the log decides, and only what matches wakes."""
 
-from tests.engine.tables import table
+from stepstream.contract.history import StepPlanned
+from stepstream.engine.changes import Send
+from stepstream.engine.transition import transition
+from tests.engine.notation import read_record
+from tests.engine.tables import Line, World, table
 
 
 @table()
@@ -173,6 +177,24 @@ def test_a_wait_may_look_back() -> None:
 
 
 @table()
+def test_events_are_kept_while_a_function_may_look_back() -> None:
+    """Events are kept for the longest look-back of any function that is not retired, and for none otherwise.
+
+    10 | function f on=go lookback=100       | -
+    10 | function g lookback=20              | -
+    20 | event come                          | -
+    30 | function g lookback=0               | -
+    60 | event come                          | -
+    60 | rows RecentEvent                    | 2
+    61 | event go                            | began r1 f; start r1
+    62 | plan r1 wait:a:come:500 lookback=60 | planned a until 562; kept a=come:p3; resume r1 a=come:p3
+    62 | function f retired                  | -
+    63 | event come                          | -
+    63 | rows RecentEvent                    | 3
+    """
+
+
+@table()
 def test_a_bad_expression_fails_the_step() -> None:
     """A predicate that does not compile is the step's error at once, and nothing is registered.
 
@@ -215,3 +237,15 @@ def test_a_wait_leaves_with_its_run_or_when_it_is_not_wanted() -> None:
     21 | rows Wait            | 0
     22 | event come {"id":1}  | -
     """
+
+
+def test_history_says_what_a_step_waits_for() -> None:
+    """The name and what is asked of the event, the signal's name, or the function; nothing for a nap."""
+    world = World(1)
+    for record in ("function f on=go", "function g", 'event go {"id":1}'):
+        world.play(Line(10, record, ""))
+    plans = "wait:a:come:9:data.id wait:b:come:9:?async.data.x>1 wait:c:come:9 signal:d:bell:9 invoke:e:g:9 sleep:s:99"
+    planned = transition(world.tables[0], read_record(f"plan r1 {plans}", 11, "", world.run_of), 11)
+    entries = [change.record for change in planned.changes if isinstance(change, Send)]
+    details = {entry.step: entry.detail for entry in entries if isinstance(entry, StepPlanned)}
+    assert details == {"a": "come data.id", "b": "come async.data.x>1", "c": "come", "d": "bell", "e": "g", "s": ""}

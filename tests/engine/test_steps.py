@@ -79,8 +79,8 @@ def test_a_second_failure_moves_the_timer() -> None:
 
 
 @table()
-def test_a_body_that_fails_where_a_wait_stood_takes_the_wait_away() -> None:
-    """When the code changed and a step that waited is now run, its failed attempt leaves nothing in the matcher.
+def test_a_body_where_a_wait_stood_takes_the_wait_away() -> None:
+    """When the code changed and a step that waited is now a body, its attempts leave nothing of the wait.
 
     10  | function f on=go              | -
     10  | event go e1                   | began r1 f; start r1
@@ -89,8 +89,13 @@ def test_a_body_that_fails_where_a_wait_stood_takes_the_wait_away() -> None:
     12  | rows Wait                     | 0
     12  | rows Timer                    | 1
     13  | event come                    | -
+    14  | matched r1 a come e2          | -
     112 | tick                          | resume r1 a#1
     511 | tick                          | -
+    512 | plan r1 wait:b:come:500       | planned b until 1012
+    513 | report r1 b =1                | kept b=1
+    513 | rows Wait                     | 0
+    513 | rows Timer                    | 0
     """
 
 
@@ -102,6 +107,7 @@ def test_code_between_steps_is_tried_again() -> None:
     10  | event go e1                  | began r1 f; start r1
     11  | raise r1 attempt=0 retry=100 | attempt 0 failed, next 111
     12  | raise r1 attempt=0 retry=100 | -
+    12  | raise r1 attempt=1 retry=5   | -
     13  | claim r1 c1                  | stop r1 waiting
     110 | tick                         | -
     111 | tick                         | resume r1
@@ -158,6 +164,18 @@ def test_a_run_may_end_while_its_code_backs_off() -> None:
     12  | cancel r1                    | cancelled r1 !run-cancelled; stop r1 cancelled;
         |                              | emit stream/function.finished#r1:finished;
         |                              | emit stream/function.cancelled#r1:cancelled
+    111 | tick                         | -
+    """
+
+
+@table()
+def test_a_return_during_a_back_off_is_believed() -> None:
+    """Code that came to its end needs no further attempt.
+
+    10  | function f on=go             | -
+    10  | event go e1                  | began r1 f; start r1
+    11  | raise r1 attempt=0 retry=100 | attempt 0 failed, next 111
+    12  | return r1 =1                 | completed r1 =1; emit stream/function.finished#r1:finished
     111 | tick                         | -
     """
 
@@ -271,6 +289,52 @@ def test_what_the_engine_finds_counts_as_bytes_too() -> None:
        |                           | emit stream/function.finished#r2:finished; emit stream/function.failed#r2:failed
     20 | tick                      | failed r3 !run-state-limit; stop r3 failed;
        |                           | emit stream/function.finished#r3:finished; emit stream/function.failed#r3:failed
+    """
+
+
+@table(Limits(steps_per_run_max=1, run_memo_bytes_max=3))
+def test_a_limit_ends_a_run_between_its_attempts_too() -> None:
+    """A limit that breaks while the code backs off fails the run at once and takes its timer along.
+
+    10  | function f on=go                | -
+    10  | event go                        | began r1 f; start r1
+    10  | event go                        | began r2 f; start r2
+    10  | event go                        | began r3 f; start r3
+    10  | event go                        | began r4 f; start r4
+    10  | event go                        | began r5 f; start r5
+    10  | event go                        | began r6 f; start r6
+    11  | plan r1 wait:a:come:500         | planned a until 511
+    11  | plan r2 signal:a:bell:500       | planned a until 511
+    11  | plan r3 sleep:a:20              | planned a until 20
+    12  | raise r1 attempt=0 retry=100    | attempt 0 failed, next 112
+    12  | raise r2 attempt=0 retry=100    | attempt 0 failed, next 112
+    12  | raise r3 attempt=0 retry=100    | attempt 0 failed, next 112
+    12  | raise r4 attempt=0 retry=100    | attempt 0 failed, next 112
+    12  | raise r5 attempt=0 retry=100    | attempt 0 failed, next 112
+    12  | raise r6 attempt=0 retry=100    | attempt 0 failed, next 112
+    13  | event come                      | failed r1 !run-state-limit; stop r1 failed;
+        |                                 | emit stream/function.finished#r1:finished;
+        |                                 | emit stream/function.failed#r1:failed
+    13  | signal bell ={"a":1}            | failed r2 !run-state-limit; stop r2 failed;
+        |                                 | emit stream/function.finished#r2:finished;
+        |                                 | emit stream/function.failed#r2:failed
+    13  | report r4 b =1234               | failed r4 !run-state-limit; stop r4 failed;
+        |                                 | emit stream/function.finished#r4:finished;
+        |                                 | emit stream/function.failed#r4:failed
+    13  | plan r5 sleep:b:500 sleep:c:500 | planned b until 500; failed r5 !step-limit; stop r5 failed;
+        |                                 | emit stream/function.finished#r5:finished;
+        |                                 | emit stream/function.failed#r5:failed
+    13  | fail r6 b attempt=0 retry=5     | attempt 0 of b failed, next 18
+    14  | fail r6 c attempt=0 retry=5     | failed r6 !step-limit; stop r6 failed;
+        |                                 | emit stream/function.finished#r6:finished;
+        |                                 | emit stream/function.failed#r6:failed
+    20  | tick                            | failed r3 !run-state-limit; stop r3 failed;
+        |                                 | emit stream/function.finished#r3:finished;
+        |                                 | emit stream/function.failed#r3:failed
+    112 | tick                            | -
+    112 | rows Timer                      | 0
+    112 | rows Wait                       | 0
+    112 | rows SignalWaiter               | 0
     """
 
 

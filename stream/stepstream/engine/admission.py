@@ -26,7 +26,6 @@ from stepstream.engine.rows import (
     cron_key,
     function_key,
     run_events_key,
-    run_key,
     start_key,
     trigger_key,
 )
@@ -110,8 +109,10 @@ def _condition_holds(draft: Draft, condition: str, fields: dict[str, Json]) -> b
 def request_run(draft: Draft, function: FunctionRegistered, event: EventRecord, *, deduplicated: bool = False) -> None:
     """Ask the shard that owns the run to start it; an event of the future starts it then."""
     hash_part = run_hash(function.id, event.id)
+    # An event older than the memory of starts may have had a run that is forgotten; this one needs an id of its own.
+    remembered = event.ts + draft.limits.start_dedup_ms > draft.now
     request = RunRequested(
-        run_id_at(event.ts, hash_part),
+        run_id_at(event.ts if remembered else draft.now, hash_part),
         function.id,
         function.app,
         (event,),
@@ -139,7 +140,7 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         caller=request.caller,
         quiet=request.quiet,
     )
-    draft.put(run_key(run.run_id), run)
+    draft.put_run(run)
     draft.put(run_events_key(run.run_id), RunEvents(request.events))
     caller = request.caller.run_id if request.caller else ""
     draft.tell(RunBegan(run.run_id, 1, draft.now, run.function, run.app, run.started_at, request.events, caller))
@@ -157,7 +158,7 @@ def _started_before(draft: Draft, request: RunRequested) -> bool:
         return True
     if known is not None:
         draft.disarm(known.until, hash_part)
-    until = draft.now + draft.limits.start_dedup_ms
+    until = max(request.start_at, draft.now) + draft.limits.start_dedup_ms
     draft.put(key, Start(request.run_id, until))
     draft.arm(until, "start-memory", hash_part)
     return False
@@ -174,7 +175,7 @@ def start_scheduled(draft: Draft, run_id: str) -> None:
     events = draft.get(RunEvents, run_events_key(run_id))
     if run is None or events is None:
         return
-    draft.put(run_key(run_id), replace(run, due=0))
+    draft.put_run(replace(run, due=0))
     draft.command(run.app, RunStarted(run_id, run.function, run.epoch, events.events, run.started_at))
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TypeVar
 
-from stepstream.contract.commands import Command
+from stepstream.contract.commands import Command, Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.ids import run_routing, shard_of
@@ -11,20 +11,26 @@ from stepstream.contract.inbox import InboxRecord
 from stepstream.contract.limits import Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
 from stepstream.engine.changes import Change, Changes, Delete, Put, Reply, Send
-from stepstream.engine.rows import Key, Row, Run, Timer, run_key, timer_key
+from stepstream.engine.lifecycle import check_run, check_step, open_state
+from stepstream.engine.rows import Key, OpenStep, Row, Run, Timer, memo_key, open_key, run_key, timer_key
 from stepstream.engine.view import Layer, View
 
 R = TypeVar("R", bound=Row)
 
 
 class Draft:
-    """One transition at work: `now` is the batch's time (Unix ms), `shard` of `shards` the place."""
+    """One transition at work: `now` is the batch's time (Unix ms), `shard` of `shards` the place.
 
-    __slots__ = ("_changes", "_layer", "counts", "limits", "now", "shard", "shards")
+    `record` names the type of what came in, by which the moves of runs and steps are checked.
+    """
 
-    def __init__(self, view: View, now: int, shard: int, shards: int, limits: Limits) -> None:
+    __slots__ = ("_changes", "_layer", "_runs", "counts", "limits", "now", "record", "shard", "shards")
+
+    def __init__(self, view: View, now: int, shard: int, shards: int, limits: Limits, record: str) -> None:
         self._layer = Layer(view)
         self._changes: list[Change] = []
+        self._runs: dict[str, Run | None] = {}
+        self.record = record
         self.counts: Counter[str] = Counter()
         self.now = now
         self.shard = shard
@@ -46,7 +52,38 @@ class Draft:
 
     def run(self, run_id: str) -> Run | None:
         """Return a run that has not ended."""
-        return self.get(Run, run_key(run_id))
+        if run_id not in self._runs:
+            self._runs[run_id] = self.get(Run, run_key(run_id))
+        return self._runs[run_id]
+
+    def put_run(self, run: Run) -> None:
+        """Write a run that was read before; its life cycle must have a way from there to here."""
+        check_run(self._runs.get(run.run_id), self.record, run)
+        self._runs[run.run_id] = run
+        self.put(run_key(run.run_id), run)
+
+    def delete_run(self, run_id: str) -> None:
+        """Remove a run that was read before; its life cycle must have an end there."""
+        check_run(self._runs.get(run_id), self.record, None)
+        self._runs[run_id] = None
+        self.delete(run_key(run_id))
+
+    def put_step(self, run_id: str, step: str, before: OpenStep | None, opened: OpenStep) -> None:
+        """Write a step without a result, which was as `before`."""
+        check_step(before, self.record, open_state(opened))
+        self.put(open_key(run_id, step), opened)
+
+    def drop_step(self, run_id: str, step: str, before: OpenStep) -> None:
+        """Remove a step without a result, which was as `before`."""
+        check_step(before, self.record, "absent")
+        self.delete(open_key(run_id, step))
+
+    def keep_memo(self, run_id: str, memo: Memo, before: OpenStep | None) -> None:
+        """Write the result of a step, which was as `before`; it is open no longer."""
+        check_step(before, self.record, "kept")
+        if before is not None:
+            self.delete(open_key(run_id, memo.step))
+        self.put(memo_key(run_id, memo.step), memo)
 
     def put(self, key: Key, row: Row) -> None:
         """Write a row."""

@@ -30,7 +30,6 @@ from stepstream.engine.rows import (
     Run,
     RunEvents,
     run_events_key,
-    run_key,
     run_part,
 )
 from stepstream.engine.waits import close_step
@@ -60,7 +59,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         draft.command(run.app, RunStopped(run.run_id, "waiting"))
         return
     run = replace(run, epoch=run.epoch + 1, claim=claim.claim, history_seq=run.history_seq + 1)
-    draft.put(run_key(run.run_id), run)
+    draft.put_run(run)
     draft.tell(RunMoved(run.run_id, run.history_seq, draft.now, run.epoch))
     part = run_part(run.run_id)
     memos = sorted((memo for _, memo in draft.scan(Memo, MEMO, part)), key=lambda memo: (memo.seen, memo.own))
@@ -89,7 +88,7 @@ def warn_run(draft: Draft, report: RunWarned) -> None:
     if run is None or report.warning in run.warnings or len(run.warnings) >= WARNINGS_PER_RUN_MAX:
         return
     run = replace(run, warnings=(*run.warnings, report.warning), history_seq=run.history_seq + 1)
-    draft.put(run_key(run.run_id), run)
+    draft.put_run(run)
     draft.tell(RunWarnedEntry(run.run_id, run.history_seq, draft.now, report.warning))
     draft.count("warnings")
 
@@ -110,7 +109,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
         return
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, attempt=report.attempt + 1, due=due, history_seq=run.history_seq + 1)
-    draft.put(run_key(run.run_id), run)
+    draft.put_run(run)
     draft.arm(due, "run-retry", run.run_id)
     draft.tell(RunAttemptFailed(run.run_id, run.history_seq, draft.now, report.attempt, report.error, due))
 
@@ -118,7 +117,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
 def retry_run(draft: Draft, run_id: str) -> None:
     """Try the code between steps again: it is due."""
     if run := draft.run(run_id):
-        draft.put(run_key(run_id), replace(run, due=0))
+        draft.put_run(replace(run, due=0))
         draft.command(run.app, RunResumed(run_id, run.epoch))
 
 
@@ -161,7 +160,7 @@ def _remove_rows(draft: Draft, run: Run) -> None:
         draft.delete(key)
     draft.disarm(run.due, run.run_id)
     draft.delete(run_events_key(run.run_id))
-    draft.delete(run_key(run.run_id))
+    draft.delete_run(run.run_id)
 
 
 def _answer(draft: Draft, caller: Caller, outcome: Outcome, status: str) -> None:

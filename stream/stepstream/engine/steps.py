@@ -39,7 +39,6 @@ from stepstream.engine.rows import (
     memo_key,
     open_key,
     run_events_key,
-    run_key,
 )
 from stepstream.engine.runs import FAILED_STATUS, current, end_run
 from stepstream.engine.waits import close_step, place, predicate_of
@@ -58,11 +57,9 @@ def report_step(draft: Draft, report: StepReported) -> None:
 
 def _keep(draft: Draft, run: Run, memo: Memo, attempt: int = 0, started_at: int = 0) -> bool:
     """Keep a result and close the step. Return False when a limit of the run ended it instead."""
-    key = open_key(run.run_id, memo.step)
-    opened = draft.get(OpenStep, key)
+    opened = draft.get(OpenStep, open_key(run.run_id, memo.step))
     if opened is not None:
         close_step(draft, run.run_id, memo.step, opened)
-        draft.delete(key)
         _leave_group(draft, run.run_id, opened.group)
     run = replace(
         run,
@@ -73,8 +70,8 @@ def _keep(draft: Draft, run: Run, memo: Memo, attempt: int = 0, started_at: int 
     )
     if _breaks_limit(draft, run):
         return False
-    draft.put(run_key(run.run_id), run)
-    draft.put(memo_key(run.run_id, memo.step), memo)
+    draft.put_run(run)
+    draft.keep_memo(run.run_id, memo, opened)
     entry = StepEnded(
         run.run_id, run.history_seq, draft.now, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at
     )
@@ -135,8 +132,7 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     run = current(draft, report.run_id, report.epoch)
     if run is None or draft.get(Memo, memo_key(report.run_id, report.step)):
         return
-    key = open_key(report.run_id, report.step)
-    opened = draft.get(OpenStep, key)
+    opened = draft.get(OpenStep, open_key(report.run_id, report.step))
     if opened and opened.attempt > report.attempt:
         return
     due = max(draft.now + report.retry_ms, 1)
@@ -148,8 +144,8 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     else:
         close_step(draft, run.run_id, report.step, opened)
     group = opened.group if opened else report.group
-    draft.put(run_key(run.run_id), run)
-    draft.put(key, OpenStep(report.id, "run", due, report.attempt + 1, group))
+    draft.put_run(run)
+    draft.put_step(run.run_id, report.step, opened, OpenStep(report.id, "run", due, report.attempt + 1, group))
     draft.arm(due, "step", run.run_id, report.step)
     entry = StepAttemptFailed(
         run.run_id, run.history_seq, draft.now, report.step, report.id, report.attempt, report.error, due
@@ -161,7 +157,8 @@ def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> None
     """Keep the result that the engine found for an open step, and tell the worker; too late is no harm."""
     run = draft.run(run_id)
     opened = draft.get(OpenStep, open_key(run_id, step))
-    if run is None or opened is None:
+    # The code may have changed, so that what was a wait is now a body: then only a worker has its result.
+    if run is None or opened is None or opened.kind == "run":
         return
     late = opened.kind in ("wait", "signal") and 0 < opened.due <= draft.now
     if late and isinstance(outcome, Value):
@@ -187,14 +184,12 @@ def _resolved(draft: Draft, run: Run, step: str, opened: OpenStep, outcome: Outc
 def fire_step(draft: Draft, run_id: str, step: str) -> None:
     """The timer of a step fires: an attempt is due, a sleep is over, or the time to wait ran out."""
     run = draft.run(run_id)
-    key = open_key(run_id, step)
-    opened = draft.get(OpenStep, key)
+    opened = draft.get(OpenStep, open_key(run_id, step))
     if run is None or opened is None:
         return
-    opened = replace(opened, due=0)
-    draft.put(key, opened)
     match opened.kind:
         case "run":
+            draft.put_step(run_id, step, opened, replace(opened, due=0))
             draft.command(run.app, RunResumed(run_id, run.epoch, retries=(Open(step, opened.attempt, ready=True),)))
         case "sleep":
             resolve_step(draft, run_id, step, Value(NULL))
@@ -240,16 +235,15 @@ def _kind(plan: StepPlan) -> str:
 
 
 def _cancel_step(draft: Draft, run_id: str, step: str) -> None:
-    key = open_key(run_id, step)
-    opened = draft.get(OpenStep, key)
+    opened = draft.get(OpenStep, open_key(run_id, step))
     run = draft.run(run_id)
     if opened is None or run is None:
         return
     close_step(draft, run_id, step, opened)
-    draft.delete(key)
+    draft.drop_step(run_id, step, opened)
     _leave_group(draft, run_id, opened.group)
     run = replace(run, history_seq=run.history_seq + 1)
-    draft.put(run_key(run_id), run)
+    draft.put_run(run)
     draft.tell(StepCancelled(run_id, run.history_seq, draft.now, step, opened.id))
 
 
@@ -285,8 +279,8 @@ def _open(draft: Draft, run_id: str, plan: StepPlan, opened: OpenStep, detail: s
     run = replace(run, steps=run.steps + 1, history_seq=run.history_seq + 1)
     if _breaks_limit(draft, run):
         return False
-    draft.put(run_key(run_id), run)
-    draft.put(open_key(run_id, plan.step), opened)
+    draft.put_run(run)
+    draft.put_step(run_id, plan.step, None, opened)
     draft.arm(opened.due, "step", run_id, plan.step)
     draft.tell(
         StepPlannedEntry(

@@ -58,7 +58,7 @@ def transition(
 
     Pure: no I/O, no clock, no randomness; the same arguments give the same bytes. `shard` of `shards` is the place.
     """
-    draft = Draft(view, now, shard, shards, limits)
+    draft = Draft(view, now, shard, shards, limits, type(record).__name__)
     _apply(draft, record)
     return draft.result()
 

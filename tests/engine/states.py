@@ -1,0 +1,58 @@
+"""Draws docs/states.md from the life cycles: `python -m tests.engine.states` writes it anew."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from stepstream.engine.lifecycle import RUN_LIFE, STEP_LIFE
+from tests.tidy_rules import ROOT
+
+STATES_FILE = ROOT / "docs" / "states.md"
+S = TypeVar("S", bound=str)
+
+HEAD = """\
+# States
+
+Rendered from `stream/stepstream/engine/lifecycle.py` by `python -m tests.engine.states`; a test compares. The engine
+checks every move of a run and of a step against these tables, and a test folds all record tables of `tests/engine` and
+finds each move at least once.
+"""
+RUN_TEXT = """\
+A state is read off the run's row: no row is `absent`, a `due` in the future is `scheduled` before anything has happened
+and `backing-off` afterwards, all else is `active`. Each move to `absent` from another state is the one end of the run.
+`Tick` is time itself. A move out of `active` or `backing-off` by a step's record to `absent` means that a limit broke.
+"""
+STEP_TEXT = """\
+A step is `planned` while it sleeps or waits for an event, a signal or another run; a body that failed is `backing-off`
+until its next attempt is due, and then `ready`; `kept` has its result, which never changes. The end of the run removes
+all its steps, in whatever state they are.
+"""
+
+
+def find_moves(life: Mapping[S, Mapping[str, tuple[S, ...]]]) -> list[tuple[S, str, S]]:
+    """Return the moves of a life cycle: state, record, next state."""
+    return [(was, record, to) for was, records in life.items() for record, after in records.items() for to in after]
+
+
+def render() -> str:
+    """Return the text of docs/states.md."""
+    parts = [HEAD, "## A run\n", RUN_TEXT, *_draw(RUN_LIFE), "## A step\n", STEP_TEXT, *_draw(STEP_LIFE)]
+    return "\n".join(parts)
+
+
+def _draw(life: Mapping[S, Mapping[str, tuple[S, ...]]]) -> list[str]:
+    arrows: dict[tuple[S, S], list[str]] = {}
+    for was, record, to in find_moves(life):
+        arrows.setdefault((was, to), []).append(record)
+    lines = [f"    {_node(was)} --> {_node(to)} : {', '.join(records)}" for (was, to), records in arrows.items()]
+    diagram = "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", ""])
+    rows = [f"| {was} | {record} | {' or '.join(life[was][record])} |" for was in life for record in life[was]]
+    table = "\n".join(["| state | record | next |", "| --- | --- | --- |", *rows, ""])
+    return [diagram, table]
+
+
+def _node(state: str) -> str:
+    return "[*]" if state == "absent" else state.replace("-", "_")
+
+
+if __name__ == "__main__":
+    STATES_FILE.write_text(render(), encoding="utf-8")

@@ -1,0 +1,129 @@
+"""Shards that hear of each other in any order: random records, random delays between shards, the same invariants."""
+
+from collections import Counter, deque
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepstream.contract.history import RunBegan, RunEnded
+from stepstream.contract.inbox import CancelRequested
+from stepstream.contract.limits import DAY_MS
+from stepstream.contract.topics import INBOX
+from stepstream.engine.changes import Send
+from stepstream.engine.records import Input, Tick
+from stepstream.engine.rows import FUNCTION, NAME, TRIGGER, Run
+from stepstream.engine.transition import transition
+from tests.engine.tables import Line, World
+
+# With three, the shards of the runs, of the name and of the buckets differ.
+SHARDS = 3
+LASTING = {FUNCTION, TRIGGER, NAME}
+STEPS = ("a", "b", "c")
+PLANS = (
+    "wait:STEP:come:40:data.id",
+    "wait:STEP:come:40:?async.data.id>0",
+    "wait:STEP:come:40",
+    "signal:STEP:bell:40",
+    "signal:STEP:bell:40:replace",
+    "invoke:STEP:g:40",
+    "sleep:STEP:60",
+    "wait:STEP:come:40:data.id@x",
+    "sleep:STEP:50@x",
+)
+FROM_OUTSIDE = ('event come {"id":1}', 'event come {"id":2}', "signal bell =1", "tick")
+OF_A_RUN = ("claim RUN c1", "claim RUN c2", "cancel RUN")
+OF_A_WORKER = (
+    "plan RUN PLANS",
+    "plan RUN cancel=STEP",
+    "report RUN STEP =1",
+    "fail RUN STEP attempt=0 retry=9",
+    "raise RUN attempt=0 retry=9",
+    "return RUN =1",
+)
+
+
+class Delayed(World):
+    """Shards between which records travel in order, but each pair of shards at a pace of its own."""
+
+    def begin(self) -> None:
+        """Start with two functions and two runs."""
+        self.ways: dict[tuple[int, int], deque[Input]] = {}
+        self.lives: Counter[tuple[str, str]] = Counter()
+        for record in ("function f on=go", "function g", 'event go {"id":1} e1', 'event go {"id":2} e2'):
+            self.play(Line(10, record, ""))
+            self.deliver_all(10)
+
+    def take(self, records: list[Input], now: int) -> list[str]:
+        """Fold a record where it arrives; what it sends stays on its way."""
+        for record in records:
+            for shard in self.homes(record):
+                self.fold(record, shard, now)
+        return []
+
+    def fold(self, record: Input, shard: int, now: int) -> None:
+        """Fold a record at a shard."""
+        changes = transition(self.tables[shard], record, now, shard=shard, shards=self.shards, limits=self.limits)
+        self.tables[shard].apply(changes)
+        for change in changes.changes:
+            if isinstance(change, Send) and change.topic == INBOX:
+                way = self.ways.setdefault((shard, change.partition), deque())
+                way.append(change.record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
+            elif isinstance(change, Send):
+                self.leave(change)
+                if isinstance(change.record, RunBegan | RunEnded):
+                    self.lives[type(change.record).__name__, change.record.run_id] += 1
+
+    def deliver(self, choice: int, now: int) -> bool:
+        """Let one record arrive, of the way that `choice` falls on; return False when none is under way."""
+        ways = [way for way in sorted(self.ways) if self.ways[way]]
+        if ways:
+            way = ways[choice % len(ways)]
+            self.fold(self.ways[way].popleft(), way[1], now)
+        return bool(ways)
+
+    def deliver_all(self, now: int) -> None:
+        """Let everything arrive."""
+        while self.deliver(0, now):
+            pass
+
+    def left(self) -> list[object]:
+        """Return the rows that should not outlive all runs."""
+        return [key for tables in self.tables for key in tables.rows if key.table not in LASTING]
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> str:
+    """Draw a record in the notation of the tables; plans come more often than all else."""
+    of_a_worker = st.sampled_from([OF_A_WORKER[0]] * 6 + [*OF_A_WORKER]).map(lambda text: f"{text} epoch=EPOCH")
+    text = draw(st.one_of(of_a_worker, of_a_worker, st.sampled_from(FROM_OUTSIDE + OF_A_RUN)))
+    first, second = draw(st.permutations(STEPS))[:2]
+    plans = f"{draw(st.sampled_from(PLANS))} {draw(st.sampled_from(PLANS)).replace('STEP', second)}"
+    words = {"PLANS": plans, "STEP": first, "RUN": draw(st.sampled_from(["r1", "r1", "r2", "r3"]))}
+    words["EPOCH"] = draw(st.sampled_from(["1", "1", "1", "2"]))
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(lines(), st.integers(0, 9), st.lists(st.integers(0, 99), max_size=6)), max_size=14))
+def test_no_order_between_shards_breaks_a_run(sequence: list[tuple[str, int, list[int]]]) -> None:
+    """Whatever the delays: only known moves, history without gaps, one end for each run, and no row left after it."""
+    world = Delayed(SHARDS)
+    world.begin()
+    now = 10
+    for record, passed, arrivals in sequence:
+        now += passed
+        world.play(Line(now, record, ""))
+        for choice in arrivals:
+            world.deliver(choice, now)
+    world.deliver_all(now)
+    while alive := [row for tables in world.tables for key in tables.rows if isinstance(row := tables.get(key), Run)]:
+        world.take([CancelRequested(run.run_id) for run in alive], now)
+        world.deliver_all(now)
+    world.take([Tick(now + DAY_MS)], now + DAY_MS)
+    world.deliver_all(now + DAY_MS)
+    assert world.left() == []
+    assert all(count == 1 for count in world.lives.values())
+    began, ended = ({run for kind, run in world.lives if kind == name} for name in ("RunBegan", "RunEnded"))
+    assert began == ended

@@ -1,0 +1,74 @@
+"""The life cycles of runs and steps: drawn, covered by the record tables, and enforced."""
+
+import importlib
+from collections.abc import Callable
+
+import pytest
+
+from stepstream.contract.codec import Raw
+from stepstream.contract.commands import Memo
+from stepstream.contract.inbox import StepReported
+from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.outcomes import Value
+from stepstream.engine.draft import Draft
+from stepstream.engine.lifecycle import RUN_LIFE, STEP_LIFE, IllegalMove
+from stepstream.engine.rows import OpenStep, Run
+from tests.engine.states import STATES_FILE, find_moves, render
+from tests.engine.tables import TABLE, Line, Move, World, fold
+from tests.engine.test_laws import Tables
+from tests.tidy_rules import ROOT
+
+
+def test_the_document_is_what_the_code_says() -> None:
+    """docs/states.md is drawn from the tables that the engine checks."""
+    assert STATES_FILE.read_text("utf-8") == render(), "run `python -m tests.engine.states` and commit what it writes"
+
+
+def test_every_move_is_shown_and_no_other_is_made() -> None:
+    """The record tables together make each move of the life cycles, and none besides."""
+    paths = (ROOT / "tests" / "engine").glob("test_*.py")
+    modules = [importlib.import_module(f"tests.engine.{path.stem}") for path in paths]
+    tables = [vars(test)[TABLE] for module in modules for test in vars(module).values() if TABLE in dir(test)]
+    made: set[Move] = set()
+    for lines, limits in tables:
+        made |= fold(lines, 1, limits).moves
+    allowed: set[Move] = {("run", *move) for move in find_moves(RUN_LIFE)}
+    allowed |= {("step", *move) for move in find_moves(STEP_LIFE)}
+    assert sorted(allowed - made) == [], "no record table shows these moves"
+    assert sorted(made - allowed) == [], "the life cycles do not know these moves"
+
+
+def test_a_report_of_a_run_that_has_not_started_is_refused() -> None:
+    """No worker was told of a scheduled run, so that a report of it cannot be true; the shard puts it aside."""
+    world = World(1)
+    world.play(Line(10, "function f on=go", ""))
+    world.play(Line(10, "event go ts=100", ""))
+    report = StepReported(world.run_of("r1"), 1, "a", "a", Value(Raw(b"1")))
+    with pytest.raises(IllegalMove, match="StepReported may not take a run from scheduled"):
+        world.take([report], 11)
+
+
+def draft_for(record: str) -> Draft:
+    """Return a draft of a transition by a record of this type, over empty tables."""
+    return Draft(Tables(), 10, 0, 1, DEFAULT_LIMITS, record)
+
+
+RUN = Run("r", "f", "app", 1, history_seq=2)
+SLEEP, BODY = OpenStep("a", "sleep", 20), OpenStep("a", "run", 20, 1)
+WRITES: dict[str, Callable[[], None]] = {
+    "StepReported may not take a run from absent to active": lambda: draft_for("StepReported").put_run(RUN),
+    "RunReturned may not take a run from absent to absent": lambda: draft_for("RunReturned").delete_run("r"),
+    "Tick may not take a step from absent to planned": lambda: draft_for("Tick").put_step("r", "a", None, SLEEP),
+    "Tick may not take a step from planned to backing-off": lambda: draft_for("Tick").put_step("r", "a", SLEEP, BODY),
+    "Tick may not take a step from planned to absent": lambda: draft_for("Tick").drop_step("r", "a", SLEEP),
+    "EventMatched may not take a step from backing-off to kept": lambda: draft_for("EventMatched").keep_memo(
+        "r", Memo("a", "a", "wait", Value()), BODY
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WRITES)
+def test_every_way_to_write_is_checked(message: str) -> None:
+    """Whatever writes a run or a step, a move that its life cycle does not know is an error that names it."""
+    with pytest.raises(IllegalMove, match=message):
+        WRITES[message]()
