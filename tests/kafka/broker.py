@@ -88,14 +88,16 @@ class Broker:
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1_000,
             "auto.create.topics.enable": "false",
+            # Tests make thousands of small topics.
+            "log.index.size.max.bytes": 65_536,
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 
     def start(self) -> None:
         """Start the broker and return when it takes connections."""
-        log = (self._folder / "broker.log").open("ab")
         command = ["java", "-Xmx512m", "-cp", self._classpath, "kafka.Kafka", str(self._properties)]
-        self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
         deadline = time.monotonic() + START_S_MAX
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

@@ -4,9 +4,9 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.durations import Duration
-from tests.scenarios.conftest import WORLDS, EngineOf
+from tests.scenarios.conftest import ON_DISK, EngineOf
 
-on_disk = pytest.mark.parametrize("world", [w for w in WORLDS if w.durable], ids=lambda w: w.name, indirect=True)
+on_disk = pytest.mark.parametrize("world", ON_DISK, indirect=True)
 
 
 def shop(*steps: tuple[str, Duration]) -> App:
