@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stepstream import __version__
+from stepstream.cluster_cli import engine, topics_cli, worker
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
 from stepstream.host.live import LiveView
@@ -35,6 +36,9 @@ err = Console(stderr=True)
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
 cli.add_typer(runs_cli, name="runs")
+cli.add_typer(topics_cli, name="topics")
+cli.command(epilog="Example: stepstream engine --kafka broker:9092 --data-dir /var/lib/stepstream")(engine)
+cli.command(epilog="Example: stepstream worker app.py --kafka broker:9092")(worker)
 
 Url = Annotated[str, typer.Option(envvar="STEPSTREAM_URL", help="Where the engine's HTTP API is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

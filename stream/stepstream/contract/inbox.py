@@ -264,6 +264,13 @@ class RunFailed(_Record, frozen=True, tag="run.failed"):
     retry_ms: int = -1
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """The answer to whoever asked under the name `to`; it is sent after the commit, once, and may be lost."""
+
+    to: str
+    status: str
+
+
 WorkerReport = StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed
 InboxRecord = (
     RunRequested
@@ -285,4 +292,5 @@ InboxRecord = (
     | RunReturned
     | RunFailed
 )
+decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

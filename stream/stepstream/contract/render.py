@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from stepstream.contract.limits import DAY_MS
+from stepstream.contract.limits import DAY_MS, HOUR_MS
 from stepstream.contract.samples import samples
 from stepstream.contract.schemas import record_schema
 from stepstream.contract.topics import TOPICS, Topic
@@ -91,7 +91,10 @@ def _cleanup(topic: Topic) -> str:
 
 
 def _kept(topic: Topic) -> str:
-    return "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // DAY_MS} days"
+    if topic.retention_ms < 0:
+        return "for ever"
+    days, hours = topic.retention_ms // DAY_MS, topic.retention_ms // HOUR_MS
+    return f"{days} days" if days else f"{hours} h"
 
 
 def _asyncapi(records: dict[str, type[msgspec.Struct]]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from stepstream.contract.commands import Command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
-from stepstream.contract.inbox import InboxRecord
-from stepstream.contract.limits import DAY_MS, MIB
+from stepstream.contract.inbox import Answered, InboxRecord
+from stepstream.contract.limits import DAY_MS, HOUR_MS, MIB
 
 EVENTS = "events"
 INBOX = "inbox"
@@ -19,6 +19,7 @@ CHANGELOG = "changelog"
 HISTORY = "history"
 FUNCTIONS = "functions"
 DEAD_LETTERS = "dead-letters"
+REPLIES = "replies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,16 @@ TOPICS = (
         sharded=False,
         retention_ms=-1,
         records=(FunctionRegistered,),
+    ),
+    Topic(
+        REPLIES,
+        "the answer to a signal or a cancellation",
+        "the name under which it was asked",
+        "shards",
+        "the process that asked",
+        sharded=False,
+        retention_ms=HOUR_MS,
+        records=(Answered,),
     ),
     Topic(
         DEAD_LETTERS,

@@ -3,10 +3,11 @@
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from stepstream.contract.errors import StepstreamError
+from stepstream.runtime.kafka import KafkaSettings
 
 
 class SettingsError(StepstreamError):
@@ -17,7 +18,10 @@ class SettingsError(StepstreamError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`event_key` guards POST /e/{key}, `api_key` the rest; both may be empty only on the loopback."""
+    """`event_key` guards POST /e/{key}, `api_key` the rest; both may be empty only on the loopback.
+
+    `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it.
+    """
 
     data_dir: Path = Path(".stepstream")
     host: str = "127.0.0.1"
@@ -26,6 +30,7 @@ class Settings:
     api_key: str = ""
     durable: bool = False
     live_cache: bool = True
+    instance: str = ""
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not (self.event_key and self.api_key):
@@ -33,6 +38,17 @@ class Settings:
                 f"host {self.host!r} is open to others: set STEPSTREAM_EVENT_KEY and STEPSTREAM_API_KEY, "
                 "or bind to 127.0.0.1"
             )
+
+
+def kafka_settings_from(environment: Mapping[str, str] | None = None, **options: object) -> KafkaSettings:
+    """Return how to reach Kafka, from options, else from STEPSTREAM_KAFKA_… in the environment."""
+    env = os.environ if environment is None else environment
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    found = {
+        field.name: given.get(field.name, env.get(f"STEPSTREAM_KAFKA_{field.name.upper()}", str(field.default)))
+        for field in fields(KafkaSettings)
+    }
+    return KafkaSettings(**found)
 
 
 def _is_loopback(host: str) -> bool:
@@ -61,4 +77,5 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         read("api_key", ""),
         read("durable", "").lower() in ("1", "true", "yes"),
         read("live_cache", "1").lower() in ("1", "true", "yes"),
+        read("instance", ""),
     )

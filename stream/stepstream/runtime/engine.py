@@ -8,15 +8,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.errors import StepstreamError
-from stepstream.contract.events import EventRecord, check_batch
+from stepstream.contract.codec import encode
+from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
-from stepstream.contract.ids import run_routing, shard_of
-from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
-from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
+from stepstream.contract.topics import FUNCTIONS, HISTORY
+from stepstream.runtime.callers import Callers
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, NewRecord, WorkerLog
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.worker import Worker
@@ -26,14 +24,7 @@ from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
 _AGAIN_S = 0.2
-_REPLY_S_MAX = 10.0
 Wrap = Callable[[str, Any], Any]
-
-
-class AnswerLostError(StepstreamError):
-    """A request is durable and will be carried out, but its answer was lost with a shard's restart."""
-
-    code = "answer-lost"
 
 
 class ReadModel(Protocol):
@@ -89,8 +80,7 @@ class EmbeddedEngine:
         self._shards: dict[int, Shard] = {}
         self._workers: dict[str, Worker] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._replies: dict[str, asyncio.Future[str]] = {}
-        self._reply_count = 0
+        self._callers = Callers(backbone.append, shards, limits)
 
     # Life.
 
@@ -161,16 +151,14 @@ class EmbeddedEngine:
             shard=shard,
             shards=self._shard_count,
             limits=self._limits,
-            answer=self._answer,
+            answer=self._callers.answer,
             observer=self._observer,
         )
         self._shards[shard] = served
         try:
             await served.serve()
         finally:
-            for reply in self._replies.values():
-                if not reply.done():
-                    reply.set_exception(AnswerLostError("the shard began again; the request itself is not lost"))
+            self._callers.lose()
 
     async def _serve_worker(self, app: App) -> None:
         wrapped: WorkerLog = self._wrap(f"worker-{app.name}", self._backbone.worker_log(app.name))
@@ -197,40 +185,15 @@ class EmbeddedEngine:
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events, all or none; return their ids once they are durable."""
-        check_batch(events, self._limits)
-        records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
-        places = await self._backbone.append(records)
-        return [
-            event.id or f"{EVENTS}-{partition}-{offset}"
-            for event, (partition, offset) in zip(events, places, strict=True)
-        ]
+        return await self._callers.send(events)
 
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal; return whether a run waited for it."""
-        raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
-        return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
+        return await self._callers.signal(name, data)
 
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; return whether it was there and had not ended."""
-        return await self._ask(run_routing(run_id), lambda to: CancelRequested(run_id, to)) == "cancelled"
-
-    async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
-        self._reply_count += 1
-        to = f"reply-{id(self)}-{self._reply_count}"
-        reply: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._replies[to] = reply
-        partition = shard_of(routing_key, self._shard_count)
-        record = NewRecord(INBOX, partition, routing_key.encode(), encode(record_of(to)))
-        try:
-            await self._backbone.append([record])
-            return await asyncio.wait_for(reply, _REPLY_S_MAX)
-        finally:
-            self._replies.pop(to, None)
-
-    def _answer(self, to: str, status: str) -> None:
-        reply = self._replies.get(to)
-        if reply is not None and not reply.done():
-            reply.set_result(status)
+        return await self._callers.cancel(run_id)
 
     # Stillness.
 

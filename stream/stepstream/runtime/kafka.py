@@ -105,6 +105,7 @@ class Producer:
         )
         self._partitions: dict[str, int] = {}
         self._open = False
+        self._turn = 0
 
     async def start(self) -> None:
         """Connect; a transactional one fences its predecessor and ends that one's open transaction."""
@@ -137,7 +138,10 @@ class Producer:
     async def _send(self, record: NewRecord, timestamp: int | None) -> "asyncio.Future[object]":
         partition = record.partition
         if partition < 0:
-            partition = crc32(record.key) % await self.partitions(record.topic)
+            count = await self.partitions(record.topic)
+            # What has no key may go anywhere: it goes round.
+            self._turn += not record.key
+            partition = (crc32(record.key) if record.key else self._turn) % count
         future: asyncio.Future[object] = await self._client.send(
             self._settings.name(record.topic),
             record.value or None,

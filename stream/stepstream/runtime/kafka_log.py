@@ -27,16 +27,16 @@ class _Feed:
         self._reading: asyncio.Future[list[LogRecord]] | None = None
 
     def take(self, limit: int) -> list[LogRecord]:
-        """Return what was read; the bell rings when there is more."""
+        """Return what was read, and read on; the bell rings when there is more, or to look again."""
         if self.reader is None:
             raise LogError("nothing is read yet")
+        found: list[LogRecord] = []
+        if self._reading is not None and self._reading.done():
+            found, self._reading = self._reading.result(), None
         if self._reading is None:
             self._reading = asyncio.ensure_future(self.reader.read(limit, _READ_MS))
             self._reading.add_done_callback(lambda _: self.bell.ring())
-        if not self._reading.done():
-            return []
-        done, self._reading = self._reading, None
-        return done.result()
+        return found
 
     @property
     def pending(self) -> bool:

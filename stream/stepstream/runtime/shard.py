@@ -63,7 +63,7 @@ class Shard:
         shard: int = 0,
         shards: int = 1,
         limits: Limits = DEFAULT_LIMITS,
-        answer: Callable[[str, str], None] | None = None,
+        answer: Callable[[str, str], object] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._log = log
@@ -87,8 +87,10 @@ class Shard:
         4. Seek the inputs to the committed offsets, and only then read.
         """
         try:
+            begun = time.monotonic()
             await self._log.open()
             position = self._store.open()
+            logger.info("shard %d recovers from changelog position %d", self._shard, position)
             rows_read = 0
             async for rows, after in self._log.changelog(position):
                 self._store.write(rows, after)
@@ -97,6 +99,8 @@ class Shard:
                 self._observer.recovered(self._shard, rows_read)
             await self._log.seek()
             self.serving = True
+            took = time.monotonic() - begun
+            logger.info("shard %d serves after %.2f s and %d rows of its changelog", self._shard, took, rows_read)
             while True:
                 await self._pass()
         finally:

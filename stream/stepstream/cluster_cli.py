@@ -1,0 +1,111 @@
+"""The commands for Kafka: `stepstream engine`, `stepstream worker` and `stepstream topics`."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from stepstream import __version__
+from stepstream.contract.errors import StepstreamError
+from stepstream.host.kafka import serve_engine, serve_worker
+from stepstream.host.loading import load_app
+from stepstream.host.settings import kafka_settings_from, settings_from
+from stepstream.runtime.kafka import Cluster
+from stepstream.runtime.layout import apply_topics, shards_of
+from stepstream.runtime.ports import LogError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+out = Console()
+err = Console(stderr=True)
+topics_cli = typer.Typer(no_args_is_help=True, help="Make and check the topics of a cluster.")
+
+Bootstrap = Annotated[
+    str | None, typer.Option("--kafka", help="A broker, HOST:PORT [127.0.0.1:9092], or STEPSTREAM_KAFKA_BOOTSTRAP.")
+]
+Namespace = Annotated[str | None, typer.Option(help="Goes before the name of every topic and group.")]
+Apps = Annotated[list[str] | None, typer.Option("--app", help="An app whose workers need their topic; repeatable.")]
+
+
+def _run(code: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(code)
+    except LogError as error:
+        err.print(f"[red]error:[/red] {error}; is Kafka up, and --kafka its address?", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_UNREACHABLE) from None
+    except StepstreamError as error:
+        err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def engine(
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the tables are kept [.stepstream].")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on [127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on [8288]; 0 takes a free one.")] = None,
+) -> None:
+    """Serve shards on Kafka, with the HTTP API; any number of these share the shards among them."""
+    _log()
+
+    async def serve() -> None:
+        settings = settings_from(data_dir=data_dir, host=host, port=port)
+        cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+
+        def ready(actual: int, shards: int) -> None:
+            out.print(f"[bold]stepstream engine[/bold] {__version__} on {cluster.bootstrap}, {shards} shards in all")
+            out.print(f"  http://{settings.host}:{actual}, tables in {settings.data_dir}")
+
+        await serve_engine(settings, cluster, ready)
+
+    _run(serve())
+
+
+def worker(
+    target: Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The file with your App.")],
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Run the code of an app on Kafka; any number of these share the runs among them."""
+    _log()
+
+    async def serve() -> None:
+        app = load_app(target)
+        settings = settings_from()
+        cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+
+        def ready(_shards: int) -> None:
+            out.print(f"[bold]stepstream worker[/bold] {__version__} for {app.name} on {cluster.bootstrap}")
+
+        await serve_worker(app, settings, cluster, ready)
+
+    _run(serve())
+
+
+@topics_cli.command("apply", epilog="Example: stepstream topics apply --shards 8 --app shop")
+def apply(
+    shards: Annotated[int, typer.Option(help="How many shards, for ever; needed the first time.", min=0)] = 0,
+    apps: Apps = None,
+    replicas: Annotated[int, typer.Option(help="Replicas of each partition.", min=1)] = 1,
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Create the topics that are missing; never change the number of partitions."""
+    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
+    made = _run(apply_topics(cluster, apps or [], shards, replicas))
+    out.print("\n".join(f"[green]created[/green] {name}" for name in made) or "nothing is missing")
+
+
+@topics_cli.command("check", epilog="Example: stepstream topics check --app shop")
+def check(apps: Apps = None, kafka: Bootstrap = None, namespace: Namespace = None) -> None:
+    """Say whether the topics are those of the contract; exit with 2 when they are not."""
+    shards = _run(shards_of(Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace)), apps or []))
+    out.print(f"the topics are as they should be, with {shards} shards")

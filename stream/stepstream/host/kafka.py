@@ -1,0 +1,132 @@
+"""The processes of a cluster: `stepstream engine` with shards, read model and HTTP; `stepstream worker` with code."""
+
+import asyncio
+import functools
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from stepstream.api.http import Keys, make_api
+from stepstream.contract.events import EventRecord
+from stepstream.contract.topics import HISTORY
+from stepstream.host.serving import listen, serve_api, stop_on_signals
+from stepstream.host.settings import Settings
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.fleet import KafkaCallers, ShardGroup, keep_serving, register_functions
+from stepstream.runtime.index import RunIndex
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.kafka_backbone import KafkaBackbone
+from stepstream.runtime.kafka_log import KafkaWorkerLog
+from stepstream.runtime.layout import shards_of
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.worker import Worker
+from stepstream.sdk.app import App
+
+logger = logging.getLogger(__name__)
+DRAIN_S_MAX = 25.0
+
+
+class _EngineDoor:
+    """What the HTTP API asks of this process."""
+
+    def __init__(self, group: ShardGroup, callers: KafkaCallers) -> None:
+        self._group = group
+        self._callers = callers
+
+    @property
+    def serving(self) -> bool:
+        """Tell whether every shard of this process serves."""
+        return self._group.serving
+
+    async def send(self, events: Sequence[EventRecord]) -> list[str]:
+        """Send events."""
+        return await self._callers.send(events)
+
+    async def signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal."""
+        return await self._callers.signal(name, data)
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run."""
+        return await self._callers.cancel(run_id)
+
+
+@asynccontextmanager
+async def _tasks(**parts: Callable[[], Any]) -> AsyncIterator[None]:
+    """Keep parts serving while the block runs."""
+    running = [asyncio.ensure_future(keep_serving(name.replace("_", " "), serve)) for name, serve in parts.items()]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
+    """Serve shards and the HTTP API until SIGINT or SIGTERM; `ready` is told the port and the number of shards."""
+    listener = listen(settings)
+    stop = stop_on_signals()
+    cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics()
+    shards = await shards_of(cluster)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    backbone = KafkaBackbone(cluster, clock, shards)
+    callers = KafkaCallers(cluster, backbone, shards)
+    index = RunIndex(settings.data_dir / "runs.sqlite")
+    group = ShardGroup(
+        cluster,
+        clock,
+        shards,
+        settings.data_dir,
+        answer=callers.pass_on,
+        observer=metrics,
+        instance=settings.instance,
+    )
+
+    async def project() -> None:
+        async for records in backbone.history(functools.partial(index.position, HISTORY)):
+            for entry in index.fold(records):
+                metrics.watch(entry)
+
+    try:
+        async with _tasks(shard_group=group.serve, answers=callers.serve, read_model=project):
+            api = make_api(
+                _EngineDoor(group, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
+            )
+            await serve_api(api, listener, settings, stop, lambda port: ready(port, shards))
+    finally:
+        index.close()
+        await backbone.close()
+
+
+async def serve_worker(app: App, settings: Settings, kafka: KafkaSettings, ready: Callable[[int], None]) -> None:
+    """Run the code of an app until SIGINT or SIGTERM, then let what is at work come to rest, for a while."""
+    stop = stop_on_signals()
+    cluster, clock = Cluster(kafka), SystemClock()
+    shards = await shards_of(cluster, [app.name])
+    backbone = KafkaBackbone(cluster, clock, shards)
+    callers = KafkaCallers(cluster, backbone, shards)
+    app.connect(callers)
+    workers: list[Worker] = []
+
+    async def work() -> None:
+        log = KafkaWorkerLog(cluster, app.name, shards, instance=settings.instance)
+        workers[:] = [Worker(log, clock, app, live_cache=settings.live_cache)]
+        await workers[0].serve()
+
+    try:
+        changed = await register_functions(backbone, [app])
+        logger.info("%d of %d functions are new or changed; worker on %s", changed, len(app), socket.gethostname())
+        async with _tasks(worker=work, answers=callers.serve):
+            ready(shards)
+            await stop.wait()
+            try:
+                async with asyncio.timeout(DRAIN_S_MAX):
+                    await asyncio.gather(*(worker.drain() for worker in workers))
+            except TimeoutError:
+                logger.warning("some code did not come to rest in %g s; another worker goes on with it", DRAIN_S_MAX)
+    finally:
+        app.connect(None)
+        await backbone.close()

@@ -1,0 +1,56 @@
+"""An HTTP server that is one part of a process: it listens, and leaves the signals to its host."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+
+from stepstream.host.settings import Settings, SettingsError
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to its host."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # The type of the parent's is not exported.
+        """Capture none."""
+        yield
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Take the port; raise SettingsError when it cannot be had."""
+    try:
+        return socket.create_server((settings.host, settings.port))
+    except OSError as error:
+        message = f"port {settings.port} on {settings.host} cannot be bound ({error.strerror}); give another by --port"
+        raise SettingsError(message) from None
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def serve_api(
+    api: Callable[..., Awaitable[None]],
+    listener: socket.socket,
+    settings: Settings,
+    stop: asyncio.Event,
+    ready: Callable[[int], None],
+) -> None:
+    """Serve until `stop` is set; `ready` is told the port once requests are taken."""
+    config = uvicorn.Config(api, host=settings.host, port=settings.port, log_level="warning", lifespan="off")
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    ready(listener.getsockname()[1])
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    await serving

@@ -1,0 +1,90 @@
+"""Those who ask from outside: they send events, signal and cancel, and some wait for an answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from stepstream.contract.codec import Raw, dump_json, encode
+from stepstream.contract.errors import StepstreamError
+from stepstream.contract.events import EventRecord, check_batch
+from stepstream.contract.ids import run_routing, shard_of
+from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
+from stepstream.contract.limits import Limits
+from stepstream.contract.topics import EVENTS, INBOX
+from stepstream.runtime.ports import NewRecord
+
+REPLY_S_MAX = 10.0
+
+
+class AnswerLostError(StepstreamError):
+    """A request is durable and will be carried out, but its answer was lost with a shard's restart."""
+
+    code = "answer-lost"
+
+
+class Callers:
+    """Appends what callers ask for, and gives each the answer that comes under the name that went with it."""
+
+    def __init__(
+        self,
+        append: Callable[[Sequence[NewRecord]], Awaitable[list[tuple[int, int]]]],
+        shards: int,
+        limits: Limits,
+        name: str = "here",
+    ) -> None:
+        self._append = append
+        self._shards = shards
+        self._limits = limits
+        self._name = name
+        self._count = 0
+        self._replies: dict[str, asyncio.Future[str]] = {}
+
+    async def send(self, events: Sequence[EventRecord]) -> list[str]:
+        """Send events; return their ids once they are durable."""
+        check_batch(events, self._limits)
+        records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
+        places = await self._append(records)
+        return [
+            event.id or f"{EVENTS}-{partition}-{offset}"
+            for event, (partition, offset) in zip(events, places, strict=True)
+        ]
+
+    async def signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal; return whether a run waited for it."""
+        raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
+        return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run; return whether it was there and had not ended."""
+        return await self._ask(run_routing(run_id), lambda to: CancelRequested(run_id, to)) == "cancelled"
+
+    async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
+        self._count += 1
+        to = f"{self._name}-{self._count}"
+        reply: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._replies[to] = reply
+        partition = shard_of(routing_key, self._shards)
+        record = NewRecord(INBOX, partition, routing_key.encode(), encode(record_of(to)))
+        try:
+            await self._append([record])
+            return await asyncio.wait_for(reply, REPLY_S_MAX)
+        except TimeoutError:
+            raise AnswerLostError(
+                f"no answer within {REPLY_S_MAX:g} s; the request is not lost: it is carried out when its shard serves"
+            ) from None
+        finally:
+            self._replies.pop(to, None)
+
+    def answer(self, to: str, status: str) -> bool:
+        """Give an answer to whoever waits for it here; return False when nobody does."""
+        reply = self._replies.get(to)
+        if reply is None or reply.done():
+            return False
+        reply.set_result(status)
+        return True
+
+    def lose(self) -> None:
+        """Tell all who wait that a shard began again, and their answers may be lost with it."""
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(AnswerLostError("the shard began again; the request itself is not lost"))

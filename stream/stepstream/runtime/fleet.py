@@ -1,0 +1,177 @@
+"""A process among others on Kafka: it serves the shards that the group gives it, and lets go of those it takes."""
+
+import asyncio
+import functools
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from stepstream.contract.codec import encode
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.inbox import Answered, decode_answer
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES
+from stepstream.runtime.callers import Callers
+from stepstream.runtime.kafka import Cluster, Membership, Reader
+from stepstream.runtime.kafka_backbone import STALE_MS, KafkaBackbone
+from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.ports import Clock, NewRecord
+from stepstream.runtime.rocks import RocksStore
+from stepstream.runtime.shard import Observer, Shard
+from stepstream.sdk.app import App
+
+logger = logging.getLogger(__name__)
+_AGAIN_S = 0.5
+_IDLE_READ_MS = 1_000
+
+
+async def keep_serving(name: str, serve: Callable[[], Awaitable[None]]) -> None:
+    """Serve for ever: what fails begins again after a moment."""
+    while True:
+        try:
+            await serve()
+        except Exception:
+            logger.exception("the %s failed and begins again", name)
+            await asyncio.sleep(_AGAIN_S)
+
+
+class ShardGroup:
+    """The shards of one process, each served by itself: the trouble of one is nothing to another."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        shards: int,
+        data_dir: Path,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        answer: Callable[[str, str], object] | None = None,
+        observer: Observer | None = None,
+        instance: str = "",
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._shards = shards
+        self._data_dir = data_dir
+        self._limits = limits
+        self._answer = answer
+        self._observer = observer
+        self._instance = instance
+        self._served: dict[int, Shard] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._reader: Reader | None = None
+        self._joined = False
+
+    @property
+    def assigned(self) -> list[int]:
+        """The shards that are ours now."""
+        return sorted(self._tasks)
+
+    @property
+    def serving(self) -> bool:
+        """Tell whether we are in the group and every shard of ours serves."""
+        return self._joined and all(at in self._served and self._served[at].serving for at in self._tasks)
+
+    async def serve(self) -> None:
+        """Be a member of the group until cancelled."""
+        reader = self._reader = await self._cluster.reader(group="engine", instance=self._instance)
+        try:
+            reader.join(INBOX, Membership(self._assign, self._revoke))
+            while True:
+                # The membership only says which shards are ours; each shard reads for itself.
+                reader.pause()
+                await reader.read(1, _IDLE_READ_MS)
+        finally:
+            self._joined = False
+            await self._revoke(self.assigned)
+            await reader.close()
+
+    async def _assign(self, shards: list[int]) -> None:
+        if self._reader is not None:
+            self._reader.pause()
+        logger.info("shards %s are ours", shards)
+        for shard in shards:
+            if shard not in self._tasks:
+                serving = keep_serving(f"shard {shard}", functools.partial(self._serve, shard))
+                self._tasks[shard] = asyncio.ensure_future(serving)
+        self._joined = True
+
+    async def _revoke(self, shards: list[int]) -> None:
+        """Abort, close the tables and let go of their lock, before anybody else is given the shards."""
+        going = [self._tasks.pop(shard) for shard in shards if shard in self._tasks]
+        for task in going:
+            task.cancel()
+        await asyncio.gather(*going, return_exceptions=True)
+        for shard in shards:
+            self._served.pop(shard, None)
+
+    async def _serve(self, shard: int) -> None:
+        served = self._served[shard] = Shard(
+            KafkaLog(self._cluster, self._clock, shard),
+            RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS),
+            self._clock,
+            shard=shard,
+            shards=self._shards,
+            limits=self._limits,
+            answer=self._answer,
+            observer=self._observer,
+        )
+        await served.serve()
+
+
+class KafkaCallers(Callers):
+    """Callers whose answers come by the topic `replies`, from whichever process has the shard."""
+
+    def __init__(self, cluster: Cluster, backbone: KafkaBackbone, shards: int, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(backbone.append, shards, limits, uuid.uuid4().hex)
+        self._cluster = cluster
+        self._backbone = backbone
+        self._sending: set[asyncio.Task[list[tuple[int, int]]]] = set()
+
+    def pass_on(self, to: str, status: str) -> None:
+        """Give an answer to a caller of this process, or send it to the one where the caller is."""
+        if not self.answer(to, status):
+            record = NewRecord(REPLIES, 0, to.encode(), encode(Answered(to, status)))
+            task = asyncio.ensure_future(self._backbone.append([record]))
+            self._sending.add(task)
+            task.add_done_callback(self._sent)
+
+    def _sent(self, task: "asyncio.Task[list[tuple[int, int]]]") -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("an answer could not be sent: %s", error)
+
+    async def serve(self) -> None:
+        """Hear the answers from now on, until cancelled."""
+        at = (REPLIES, 0)
+        reader = await self._cluster.reader()
+        try:
+            reader.assign([at])
+            reader.seek(await reader.ends([at]))
+            while True:
+                for record in await reader.read(500, _IDLE_READ_MS):
+                    reply = decode_answer(record.value)
+                    self.answer(reply.to, reply.status)
+        finally:
+            await reader.close()
+
+
+async def register_functions(backbone: KafkaBackbone, apps: Sequence[App]) -> int:
+    """Announce the functions of some apps, and that those they have no more are retired; return how many changed."""
+    decode = msgspec.json.Decoder(FunctionRegistered).decode
+    known = {record.id: record for record in map(decode, await backbone.functions())}
+    own = {record.id: record for app in apps for record in (function.registration() for function in app)}
+    names = {app.name for app in apps}
+    gone = [
+        msgspec.structs.replace(old, retired=True)
+        for old in known.values()
+        if old.app in names and old.id not in own and not old.retired
+    ]
+    changed = [record for record in own.values() if known.get(record.id) != record] + gone
+    if changed:
+        await backbone.append([NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in changed])
+    return len(changed)
