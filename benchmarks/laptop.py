@@ -104,7 +104,7 @@ async def bench() -> AsyncIterator[Bench]:
         try:
             yield made
         finally:
-            await made.engine.stop(drain=False)
+            await made.engine.stop(drain_s=0)
             made.journal.close()
 
 

@@ -189,7 +189,7 @@ class VirtualEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.engine.stop(drain=False)
+        await self.engine.stop(drain_s=0)
         await self._stack.aclose()
         never = [crash for crash in self.crashes if not crash.happened]
         if never and error is None:

@@ -18,7 +18,6 @@ async def effect(run_id: str, step: str) -> str:
         os.write(file, line)
     finally:
         os.close(file)
-    await asyncio.sleep(0.005)
     return step
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.kafka.judging import aborted_records, history_of, judge
 KILLS = int(os.environ.get("KILLS", "24"))
 EVENTS_PER_KILL = 8
 END_S_MAX = 60.0
+EFFECTS_S_MAX = 5.0
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -40,7 +42,14 @@ async def until_ended(cluster: Cluster, runs: int) -> None:
             by_run = await history_of(cluster)
             if sum(isinstance(entries[-1], RunEnded) for entries in by_run.values()) >= runs:
                 return
-            await asyncio.sleep(0.5)
+
+
+def until_effects(effects: Path, more: int) -> None:
+    """Return when so many more bodies have run, or when none runs for a while."""
+    wanted = len(effects.read_bytes().splitlines()) + more
+    deadline = time.monotonic() + EFFECTS_S_MAX
+    while len(effects.read_bytes().splitlines()) < wanted and time.monotonic() < deadline:
+        pass
 
 
 async def unended(cluster: Cluster) -> list[str]:
@@ -62,15 +71,13 @@ async def chaos(bootstrap: str, folder: Path, kills: int) -> tuple[list[str], in
     fleet.command("topics", "apply", "--shards", "3", "--app", "chaos")
     try:
         members = [fleet.add_engine(), fleet.add_engine(), fleet.add_worker(), fleet.add_worker()]
-        await asyncio.sleep(3)
         for number in range(kills):
             await feed(cluster, number * EVENTS_PER_KILL, EVENTS_PER_KILL)
-            await asyncio.sleep(draw.uniform(0.0, 1.0))
+            until_effects(effects, draw.randrange(4 * EVENTS_PER_KILL))
             # Two of three kills strike an engine.
             victim = draw.choice([*members[:2], *members[:2], *members[2:]])
             victim.kill()
             victim.start()
-            await asyncio.sleep(draw.uniform(0.5, 1.5))
         sent = kills * EVENTS_PER_KILL
         await until_ended(cluster, 2 * sent)
         wanted = {f"go-{number}": ["first", "left", "right", "echo", "last"] for number in range(sent)}

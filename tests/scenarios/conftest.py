@@ -40,6 +40,7 @@ KAFKA = (pytest.mark.kafka, pytest.mark.slow)
 PARAMETERS = [pytest.param(world, marks=KAFKA if world.kafka else (), id=world.name) for world in WORLDS]
 ON_DISK = [parameter for world, parameter in zip(WORLDS, PARAMETERS, strict=True) if world.durable]
 
+on_disk = pytest.mark.parametrize("world", ON_DISK, indirect=True)
 EngineOf = Callable[..., VirtualEngine]
 
 

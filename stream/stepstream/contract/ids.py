@@ -1,6 +1,7 @@
 """Identities that are derived and never drawn, so that the same input gives the same bytes."""
 
 import hashlib
+import re
 from typing import NewType
 from zlib import crc32
 
@@ -12,6 +13,7 @@ StepHash = NewType("StepHash", str)
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TIME_CHARACTERS = 10
 _HASH_CHARACTERS = 16
+_SENT_EVENT_ID = re.compile(rf"[{_CROCKFORD}]{{{_TIME_CHARACTERS + _HASH_CHARACTERS}}}:[0-9a-f]{{16}}:\d+")
 
 
 def _base32(number: int, characters: int) -> str:
@@ -47,6 +49,16 @@ def step_hash(step_id: str, use: int) -> StepHash:
     """Return the identity of the `use`-th use (from 0) of a step id in a run: SHA-1 in lower-case hex."""
     name = f"{step_id}:{use}" if use else step_id
     return StepHash(hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest())
+
+
+def sent_event_id(run_id: str, step: str, index: int) -> str:
+    """Return the id of an event that a step sends and its user gave none: the same whenever the step is taken."""
+    return f"{run_id}:{step[:16]}:{index}"
+
+
+def is_sent_event_id(text: str) -> bool:
+    """Tell whether `text` has the form that sent_event_id gives."""
+    return _SENT_EVENT_ID.fullmatch(text) is not None
 
 
 def shard_of(routing_key: str, shards: int) -> int:

@@ -11,7 +11,7 @@ from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import CRON, OWN_PREFIX, EventRecord, event_fields
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered
 from stepstream.contract.history import RunBegan
-from stepstream.contract.ids import run_hash, run_id_at, run_routing
+from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import EventRouted, RunRequested
 from stepstream.engine.draft import Draft
 from stepstream.engine.records import EventReceived
@@ -78,7 +78,8 @@ def _set_keeping(draft: Draft, function: FunctionRegistered) -> None:
 
 def receive_event(draft: Draft, received: EventReceived) -> None:
     """Start what the event triggers, and send it on to those who may wait for it."""
-    explicit = bool(received.event.id) and not received.own
+    derived = received.own and (received.event.name.startswith(OWN_PREFIX) or is_sent_event_id(received.event.id))
+    explicit = bool(received.event.id) and not derived
     event = replace(
         received.event, id=received.event.id or received.position, ts=received.event.ts or received.arrived_at
     )

@@ -11,7 +11,7 @@ from stepstream.contract.inbox import InboxRecord
 class EventReceived:
     """An event read from its topic; `position` is its identity when it brings none, `arrived_at` the log's time (ms).
 
-    `own` marks an event of the engine itself, whose id was derived and cannot come twice.
+    `own` marks an event of the engine itself, whose derived id cannot come twice, or one that a step sent.
     """
 
     event: EventRecord

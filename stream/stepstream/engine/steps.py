@@ -11,7 +11,7 @@ from stepstream.contract.events import INVOKED, EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import StepAttemptFailed, StepCancelled, StepEnded
 from stepstream.contract.history import StepPlanned as StepPlannedEntry
-from stepstream.contract.ids import run_hash, run_id_at
+from stepstream.contract.ids import run_hash, run_id_at, sent_event_id
 from stepstream.contract.inbox import (
     Caller,
     InvokePlan,
@@ -311,7 +311,7 @@ def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, trigger: EventRecord) 
 
 def _events_to_send(draft: Draft, run_id: str, plan: SendPlan) -> list[EventRecord]:
     return [
-        replace(event, id=event.id or f"{run_id}:{plan.step[:16]}:{index}", ts=event.ts or draft.now)
+        replace(event, id=event.id or sent_event_id(run_id, plan.step, index), ts=event.ts or draft.now)
         for index, event in enumerate(plan.events)
     ]
 

@@ -23,6 +23,7 @@ from stepstream.runtime.layout import shards_of
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
+from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
 DRAIN_S_MAX = 25.0
@@ -110,10 +111,11 @@ async def serve_worker(app: App, settings: Settings, kafka: KafkaSettings, ready
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
     workers: list[Worker] = []
+    bodies = Bodies()
 
     async def work() -> None:
         log = KafkaWorkerLog(cluster, app.name, shards, instance=settings.instance)
-        workers[:] = [Worker(log, clock, app, live_cache=settings.live_cache)]
+        workers[:] = [Worker(log, clock, app, bodies=bodies, live_cache=settings.live_cache)]
         await workers[0].serve()
 
     try:
@@ -129,4 +131,5 @@ async def serve_worker(app: App, settings: Settings, kafka: KafkaSettings, ready
                 logger.warning("some code did not come to rest in %g s; another worker goes on with it", DRAIN_S_MAX)
     finally:
         app.connect(None)
+        bodies.threads.close()
         await backbone.close()

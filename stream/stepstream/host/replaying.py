@@ -85,7 +85,7 @@ class Replaying:
                     first = next(batches, None)
                 await self._run_on()
             finally:
-                await self.engine.stop(drain=False)
+                await self.engine.stop(drain_s=0)
             self._tell(self.progress)
             return self.tally()
 

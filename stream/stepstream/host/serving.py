@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,8 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 
 from stepstream.host.settings import Settings, SettingsError
+
+EXIT_INTERRUPTED = 130
 
 
 class _Server(uvicorn.Server):
@@ -30,10 +33,17 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGINT and SIGTERM set."""
+    """Return an event that SIGINT and SIGTERM set; the second of them ends the process where it is."""
     stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            # Everything that counts is durable; a body that hangs must not keep the process.
+            os._exit(EXIT_INTERRUPTED)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, ask)
     return stop
 
 

@@ -24,6 +24,7 @@ from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
 _AGAIN_S = 0.2
+DRAIN_S_MAX = 10.0
 Wrap = Callable[[str, Any], Any]
 
 
@@ -129,16 +130,22 @@ class EmbeddedEngine:
                 logger.exception("the %s failed and begins again", name)
                 await asyncio.sleep(self._again_s)
 
-    async def stop(self, *, drain: bool = True) -> None:
-        """Let the code at work come to rest, then end every part."""
-        if drain:
-            await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
+    async def stop(self, *, drain_s: float = DRAIN_S_MAX) -> None:
+        """Let the code at work come to rest, for at most `drain_s` seconds, then end every part."""
+        try:
+            async with asyncio.timeout(drain_s):
+                await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
+        except TimeoutError:
+            if drain_s:
+                busy = sum(worker.active for worker in self._workers.values())
+                logger.warning("%d runs did not come to rest in %g s; they go on after the next start", busy, drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         for app in self.apps:
             app.connect(None)
+        self._bodies.threads.close()
 
     # The parts.
 

@@ -3,13 +3,11 @@
 import asyncio
 import logging
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
-from stepstream.contract.codec import encode
 from stepstream.contract.commands import (
     Command,
     RunLoaded,
@@ -21,48 +19,26 @@ from stepstream.contract.commands import (
 from stepstream.contract.ids import run_routing
 from stepstream.contract.inbox import (
     RunClaimed,
-    RunFailed,
-    RunReturned,
     RunWarned,
-    StepFailed,
     StepPlan,
-    StepReported,
     StepsPlanned,
     WorkerReport,
 )
-from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
-from stepstream.contract.outcomes import Failure, Outcome
+from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
+from stepstream.contract.outcomes import Outcome
 from stepstream.runtime.bell import Bell
+from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
+from stepstream.runtime.reports import encode_report, end_report, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
-from stepstream.sdk.errors import error_info, stack_of
-from stepstream.sdk.execution import Bodies, StepResult, failure_delay, start_code
+from stepstream.sdk.execution import Bodies, StepResult, start_code
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
 _COMMANDS_PER_POLL_MAX = 64
-
-
-@dataclass(slots=True, eq=False)
-class _LiveRun:
-    """A run in the worker's cache. `claim` is set while all of it is asked for; `commands` are not dealt with yet.
-
-    `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine.
-    """
-
-    run_id: str
-    partition: int
-    function: str = ""
-    claim: str = ""
-    replay: Replay | None = None
-    attempt: int = 0
-    active: bool = False
-    reports: int = 0
-    at_rest: bool = False
-    commands: list[LogRecord] = field(default_factory=list)
 
 
 class Worker:
@@ -90,9 +66,10 @@ class Worker:
         self._active_max = runs_active_max
         self._name = uuid.uuid4().hex[:12]
         self._claims = 0
-        self._runs: OrderedDict[str, _LiveRun] = OrderedDict()
+        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._positions = Positions()
         self._active = 0
+        self._queue: deque[LiveRun] = deque()
         self._room = Bell()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
@@ -103,7 +80,7 @@ class Worker:
     @property
     def active(self) -> int:
         """How many runs have code at work or reports on their way."""
-        return self._active + len(self._tasks)
+        return self._active + len(self._tasks) + len(self._queue)
 
     async def serve(self) -> None:
         """Serve until cancelled; raise when a report cannot be written, after which the caller begins anew."""
@@ -130,6 +107,9 @@ class Worker:
     async def drain(self) -> None:
         """Take no more commands, let the code at work come to rest, and commit."""
         self._draining = True
+        for run in list(self._queue):
+            self._drop(run)
+        self._queue.clear()
         while self.active:
             await self.changed.wait()
         await self._commit()
@@ -138,9 +118,9 @@ class Worker:
         await self._log.open(self._revoke)
         self.serving = True
         while not self._draining:
-            while self._active >= self._active_max:
+            while len(self._queue) >= RUNS_QUEUED_MAX:
                 await self._room.wait()
-            for record in await self._log.poll(min(_COMMANDS_PER_POLL_MAX, self._active_max - self._active)):
+            for record in await self._log.poll(_COMMANDS_PER_POLL_MAX):
                 self._positions.begin(record.topic, record.partition, record.offset)
                 self._dispatch(record)
             await self._commit()
@@ -167,20 +147,21 @@ class Worker:
             return
         run = self._runs.get(command.run_id)
         if run is None:
-            run = _LiveRun(command.run_id, record.partition)
+            run = LiveRun(command.run_id, record.partition)
         run.commands.append(record)
-        if not self._handle(run, command, fresh=self._log.is_fresh(record)):
-            self._finish_commands(run)
+        if not self._handle(run, command, fresh=self._log.is_fresh(record)) and record in run.commands:
+            run.commands.remove(record)
+            self._positions.end(record.topic, record.partition, record.offset)
         if run.run_id in self._runs:
             self._runs.move_to_end(run.run_id)
 
-    def _handle(self, run: _LiveRun, command: Command, *, fresh: bool) -> bool:
+    def _handle(self, run: LiveRun, command: Command, *, fresh: bool) -> bool:
         """Act on a command; return False when there is nothing to do for it."""
         known = run.run_id in self._runs
         match command:
             case RunStarted():
                 if known:
-                    return bool(run.claim)
+                    return bool(run.claim or run.queued)
                 if fresh:
                     self._begin(run, command)
                 else:
@@ -201,8 +182,11 @@ class Worker:
                 self._drop(run)
                 return False
 
-    def _resume(self, run: _LiveRun, command: RunResumed) -> bool:
+    def _resume(self, run: LiveRun, command: RunResumed) -> bool:
         if run.claim:
+            return True
+        if run.queued:
+            run.outdated = True
             return True
         if run.replay is None:
             if command.wake:
@@ -210,27 +194,37 @@ class Worker:
             return command.wake
         if command.epoch != run.replay.epoch:
             return False
+        if run.at_rest and (run.replay.over or not self._live_cache):
+            # Its code is not to go on: it stays here only until its last report is durable.
+            if command.wake:
+                self._claim_back(run)
+            return command.wake
         self._work(run)
         if command.memos:
             run.attempt = 0
         run.replay.resume(command.memos, command.retries, command.acknowledged)
         return True
 
-    def _claim(self, run: _LiveRun) -> None:
+    def _claim(self, run: LiveRun) -> None:
         self._runs[run.run_id] = run
         self._claims += 1
         run.claim = f"{self._name}-{self._claims}"
         self._report(run, RunClaimed(run.run_id, run.claim, self._app.name))
 
-    def _claim_back(self, run: _LiveRun) -> None:
-        """A late claim of a worker that is gone took the run: nothing that this code reports would count any more."""
-        again = _LiveRun(run.run_id, run.partition, commands=run.commands)
+    def _claim_back(self, run: LiveRun) -> None:
+        """Ask for a run anew: a late claim of a worker that is gone took it, or its code is not to go on."""
+        again = LiveRun(run.run_id, run.partition, commands=run.commands)
         run.commands = []
         self._drop(run)
         self._claim(again)
 
-    def _begin(self, run: _LiveRun, command: RunStarted | RunLoaded) -> None:
+    def _begin(self, run: LiveRun, command: RunStarted | RunLoaded) -> None:
+        """Begin a run's code, or have it wait for its turn when too many are at work."""
         self._runs[run.run_id] = run
+        if self._active >= self._active_max:
+            run.queued = command
+            self._queue.append(run)
+            return
         self._work(run)
         function = self._app.get(command.function)
         run.function = command.function
@@ -246,21 +240,37 @@ class Worker:
             now_ms=self._clock.now_ms,
             threaded=function is not None and not function.is_async,
         )
-        start_code(run.replay, function, command.function, command.events, run.attempt, self._limits)
+        start_code(
+            run.replay, function, command.function, command.events, run.attempt, self._limits, self._bodies.threads
+        )
         self._make_room()
 
-    def _work(self, run: _LiveRun) -> None:
+    def _work(self, run: LiveRun) -> None:
         run.at_rest = False
         if not run.active:
             run.active = True
             self._active += 1
 
-    def _rest(self, run: _LiveRun) -> None:
+    def _rest(self, run: LiveRun) -> None:
         if run.active:
             run.active = False
             self._active -= 1
-            self._room.ring()
+            self._admit()
         self.changed.ring()
+
+    def _admit(self) -> None:
+        """Begin what waits for its turn."""
+        while self._queue and self._active < self._active_max:
+            run = self._queue.popleft()
+            command, run.queued = run.queued, None
+            if command is None or self._runs.get(run.run_id) is not run:
+                continue
+            if run.outdated:
+                run.outdated = False
+                self._claim(run)
+            else:
+                self._begin(run, command)
+        self._room.ring()
 
     def _make_room(self) -> None:
         while len(self._runs) > self._cached_max:
@@ -269,45 +279,52 @@ class Worker:
                 return
             self._drop(oldest)
 
-    def _drop(self, run: _LiveRun) -> None:
+    def _drop(self, run: LiveRun) -> None:
         """Forget a run; its code stops where it is."""
         if self._runs.get(run.run_id) is run:
             del self._runs[run.run_id]
         run.claim = ""
+        run.queued = None
         if run.replay:
             run.replay.abort()
         self._finish_commands(run)
         self._rest(run)
 
-    def _finish_commands(self, run: _LiveRun) -> None:
+    def _finish_commands(self, run: LiveRun) -> None:
         for record in run.commands:
             self._positions.end(record.topic, record.partition, record.offset)
         run.commands.clear()
 
     # Reports.
 
-    async def _append(self, run: _LiveRun, report: WorkerReport | RunClaimed) -> None:
-        run.reports += 1
+    async def _append(self, run: LiveRun, value: bytes) -> None:
         try:
             if self._failed and self._failed.done():
                 raise LogError("this worker has lost a report and ends")
-            await self._log.append(run_routing(run.run_id), encode(report))
+            await self._log.append(run_routing(run.run_id), value)
         except Exception as error:
             if self._failed and not self._failed.done():
                 self._failed.set_exception(error)
             raise LogError(f"a report of run {run.run_id} could not be written") from error
+
+    async def _append_or_end(self, run: LiveRun, report: WorkerReport) -> None:
+        """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
+        value, meant = encode_report(run, report)
+        run.reports += 1
+        try:
+            await self._append(run, value)
+        except LogError:
+            meant = False
         finally:
             run.reports -= 1
-
-    async def _append_or_end(self, run: _LiveRun, report: WorkerReport) -> None:
-        """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
-        try:
-            await self._append(run, report)
-        except LogError:
+        if not meant:
             await asyncio.get_running_loop().create_future()
 
-    def _report(self, run: _LiveRun, report: WorkerReport | RunClaimed, *, then_drop: bool = False) -> None:
-        task = asyncio.ensure_future(self._append_later(run, report, then_drop))
+    def _report(self, run: LiveRun, report: WorkerReport | RunClaimed, *, then_drop: bool = False) -> None:
+        """Append a report by and by; until it is durable, the commands that led to it are not dealt with."""
+        value, meant = encode_report(run, report)
+        run.reports += 1
+        task = asyncio.ensure_future(self._append_later(run, value, then_drop or not meant))
         self._tasks.add(task)
         task.add_done_callback(self._report_ended)
 
@@ -315,11 +332,13 @@ class Worker:
         self._tasks.discard(task)
         self.changed.ring()
 
-    async def _append_later(self, run: _LiveRun, report: WorkerReport | RunClaimed, then_drop: bool) -> None:
+    async def _append_later(self, run: LiveRun, value: bytes, then_drop: bool) -> None:
         try:
-            await self._append(run, report)
+            await self._append(run, value)
         except LogError:
             return  # It is kept in _failed, which ends serve().
+        finally:
+            run.reports -= 1
         if then_drop:
             self._drop(run)
         else:
@@ -333,27 +352,8 @@ class Worker:
         started_at = self._clock.now_ms()
         result: StepResult = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
         run.attempt = 0
-        if result.retry_ms is not None and isinstance(result.outcome, Failure):
-            error = result.outcome.error
-            failed = StepFailed(
-                run.run_id,
-                asking.epoch,
-                call.step,
-                call.id,
-                call.attempt,
-                result.retry_ms,
-                error,
-                call.group,
-                started_at,
-            )
-            await self._append_or_end(run, failed)
-            return None
-        seen = asking.report(call)
-        report = StepReported(
-            run.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at
-        )
-        await self._append_or_end(run, report)
-        return result.outcome
+        await self._append_or_end(run, step_report(asking, call, result, started_at))
+        return None if result.retry_ms is not None else result.outcome
 
     def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
         """Ask the engine for steps."""
@@ -372,7 +372,7 @@ class Worker:
             run.at_rest = True
             self._settle(run)
 
-    def _settle(self, run: _LiveRun) -> None:
+    def _settle(self, run: LiveRun) -> None:
         """When the code rests and all is durable, the run's commands are dealt with."""
         if not run.at_rest or run.reports or run.claim or self._runs.get(run.run_id) is not run:
             return
@@ -385,13 +385,7 @@ class Worker:
     def finished(self, asking: Asking, end: Finished) -> None:
         """The code has ended."""
         run = self._runs[asking.run_id]
-        if end.error is None and end.output is not None:
-            report: WorkerReport = RunReturned(run.run_id, asking.epoch, end.output)
-        else:
-            error = end.error or RuntimeError("the function ended without a result")
-            function = self._app.get(run.function)
-            policy = function.policy if function else None
-            retry_ms = failure_delay(error, run.attempt, policy, self._clock.now_ms())
-            info = error_info(error, stack_of(error))
-            report = RunFailed(run.run_id, asking.epoch, info, run.attempt, retry_ms)
+        function = self._app.get(run.function)
+        policy = function.policy if function else None
+        report = end_report(asking, end, run.attempt, policy, self._clock.now_ms())
         self._report(run, report, then_drop=True)

@@ -45,6 +45,8 @@ class RetryAfterError(StepstreamError):
 
     def __init__(self, message: str, after: datetime | Duration) -> None:
         super().__init__(message)
+        if not isinstance(after, datetime):
+            duration_ms(after)  # A wrong one is told where it stands.
         self.after = after
 
     def delay_ms(self, now_ms: int) -> int:
@@ -85,8 +87,12 @@ def error_info(error: BaseException, stack: str = "") -> ErrorInfo:
     """Return an exception as it travels, cut to the limits."""
     if isinstance(error, StepError):
         return error.info
-    code = error.code if isinstance(error, StepstreamError) else ""
-    message = str(error)[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
+    code = str(error.code) if isinstance(error, StepstreamError) else ""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - the text is the user's own code
+        text = f"(no text: {type(broken).__name__} in its __str__)"
+    message = text[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
     cut = stack[-ERROR_STACK_CHARACTERS_MAX:].encode(errors="replace").decode()
     return ErrorInfo(type(error).__name__, message, cut, code)
 

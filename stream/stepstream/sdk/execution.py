@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,10 @@ from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
 from stepstream.sdk.replay import Replay, current_body
 from stepstream.sdk.step import Step, StepCall
+from stepstream.sdk.threads import Threads
 from stepstream.sdk.values import dump_value
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Bodies:
 
     stubs: Mapping[tuple[str, str], Stub] = field(default_factory=dict)
     before: Callable[[str, Call], None] | None = None
+    threads: Threads = field(default_factory=Threads)
 
     async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         """Run one attempt of a body and judge its end; `now_ms` is the engine's clock."""
@@ -47,11 +52,11 @@ class Bodies:
         try:
             timeout_s = call.policy.timeout_ms / 1_000 or None
             async with asyncio.timeout(timeout_s):
-                value = await _call(body) if body else None
+                value = await _call(body, self.threads) if body else None
             raw = dump_value(value, call.adapter, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is its result
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises is its result
             return _judge(error, call, now_ms())
         finally:
             current_body.reset(token)
@@ -61,18 +66,18 @@ class Bodies:
         return StepResult(Value(raw))
 
 
-async def _call(body: Callable[[], Any]) -> Any:
+async def _call(body: Callable[[], Any], threads: Threads) -> Any:
     target = getattr(body, "func", body)
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(type(target).__call__):
         return await body()
-    value = await asyncio.to_thread(body)
+    value = await threads.run_body(body)
     if isinstance(value, StepCall):
         value.close()
         raise StepUsageError("the body returned a step; a step cannot contain another: call them one after the other")
     return await value if inspect.isawaitable(value) else value
 
 
-def _judge(error: Exception, call: Call, now_ms: int) -> StepResult:
+def _judge(error: BaseException, call: Call, now_ms: int) -> StepResult:
     info = error_info(error, stack_of(error))
     retry_ms = failure_delay(error, call.attempt, call.policy, now_ms)
     return StepResult(Failure(info), retry_ms if retry_ms >= 0 else None)
@@ -83,7 +88,11 @@ def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None
     policy = policy or RetryPolicy()
     if is_final(error) or attempt >= policy.retries:
         return -1
-    return error.delay_ms(now_ms) if isinstance(error, RetryAfterError) else policy.delay_ms(attempt)
+    try:
+        return error.delay_ms(now_ms) if isinstance(error, RetryAfterError) else policy.delay_ms(attempt)
+    except Exception:
+        logger.exception("the back-off of the user's code failed; the default is taken")
+        return RetryPolicy().delay_ms(attempt)
 
 
 def start_code(
@@ -93,6 +102,7 @@ def start_code(
     events: Sequence[EventRecord],
     attempt: int,
     limits: Limits,
+    threads: Threads,
 ) -> None:
     """Start the code of a function; one that the worker does not have fails its run, to be tried again."""
     if function is None:
@@ -106,7 +116,7 @@ def start_code(
         replay.start(lambda: handler(context), handler)
     else:
         threaded = make_threaded_context(replay, step, function.id, given, attempt)
-        replay.start(lambda: asyncio.to_thread(handler, threaded), handler)
+        replay.start(lambda: threads.run_function(handler, threaded), handler)
 
 
 def _missing(name: str) -> Callable[[], Any]:

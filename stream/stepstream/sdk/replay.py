@@ -97,7 +97,7 @@ class Replay:
                 raise self._too_many
             end = Finished(dump_value(value, return_adapter(handler), "output of the function"))
         except BaseException as error:
-            if self.over or isinstance(error, RunInterrupted | KeyboardInterrupt | SystemExit):
+            if self.over or isinstance(error, RunInterrupted | KeyboardInterrupt):
                 raise
             end = Finished(error=self._too_many or error)
         self.over = True
@@ -139,6 +139,8 @@ class Replay:
                 f"step {step_id!r} is inside the body of step {outer!r}; a step cannot contain another: "
                 "return from the first, then call the second"
             )
+        if self.over and self._threaded:
+            raise RunInterrupted
         if self.over:
             raise StepUsageError(f"step {step_id!r} comes after the end of its run; await all steps in the function")
         if not isinstance(step_id, str) or not 0 < len(step_id) <= STEP_ID_CHARACTERS_MAX:
@@ -192,6 +194,8 @@ class Replay:
                 self._bodies -= 1
                 if not alone:
                     self.touch()
+            if self.over and self._threaded:
+                raise RunInterrupted  # A thread cannot be stopped in a body, but goes no further.
             if outcome is not None:
                 if not alone:
                     await self._in_turn(call, outcome)

@@ -1,0 +1,29 @@
+"""A run in a worker's cache."""
+
+from dataclasses import dataclass, field
+
+from stepstream.contract.commands import RunLoaded, RunStarted
+from stepstream.runtime.ports import LogRecord
+from stepstream.sdk.replay import Replay
+
+
+@dataclass(slots=True, eq=False)
+class LiveRun:
+    """A run in the worker's cache. `claim` is set while all of it is asked for; `commands` are not dealt with yet.
+
+    `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine. `reports` are
+    on their way. `queued` waits for its turn to begin; it is `outdated` when more came meanwhile.
+    """
+
+    run_id: str
+    partition: int
+    function: str = ""
+    claim: str = ""
+    replay: Replay | None = None
+    attempt: int = 0
+    active: bool = False
+    reports: int = 0
+    at_rest: bool = False
+    queued: RunStarted | RunLoaded | None = None
+    outdated: bool = False
+    commands: list[LogRecord] = field(default_factory=list)

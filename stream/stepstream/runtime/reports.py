@@ -1,0 +1,54 @@
+"""What a worker reports of the code it ran: each result and each end as the record that says so."""
+
+import logging
+
+from stepstream.contract.codec import encode
+from stepstream.contract.inbox import RunClaimed, RunFailed, RunReturned, StepFailed, StepReported, WorkerReport
+from stepstream.contract.outcomes import Failure
+from stepstream.runtime.live import LiveRun
+from stepstream.sdk.calls import Asking, Call, Finished
+from stepstream.sdk.errors import error_info, stack_of
+from stepstream.sdk.execution import StepResult, failure_delay
+from stepstream.sdk.function import RetryPolicy
+
+logger = logging.getLogger(__name__)
+
+
+def step_report(asking: Asking, call: Call, result: StepResult, started_at: int) -> WorkerReport:
+    """Return the report of an attempt: its result, or that another attempt is due."""
+    if result.retry_ms is not None and isinstance(result.outcome, Failure):
+        return StepFailed(
+            asking.run_id,
+            asking.epoch,
+            call.step,
+            call.id,
+            call.attempt,
+            result.retry_ms,
+            result.outcome.error,
+            call.group,
+            started_at,
+        )
+    seen = asking.report(call)
+    return StepReported(asking.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at)
+
+
+def end_report(asking: Asking, end: Finished, attempt: int, policy: RetryPolicy | None, now_ms: int) -> WorkerReport:
+    """Return the report of how a run's code ended."""
+    if end.error is None and end.output is not None:
+        return RunReturned(asking.run_id, asking.epoch, end.output)
+    error = end.error or RuntimeError("the function ended without a result")
+    retry_ms = failure_delay(error, attempt, policy, now_ms)
+    return RunFailed(asking.run_id, asking.epoch, error_info(error, stack_of(error)), attempt, retry_ms)
+
+
+def encode_report(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[bytes, bool]:
+    """Return a report as bytes, and whether it is what was meant: one that cannot be written fails its run."""
+    try:
+        return encode(report), True
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+        if run.replay is None:
+            raise
+        logger.exception("a report of run %s cannot be written", run.run_id)
+        run.replay.abort()
+        info = error_info(ValueError(f"what the code asks for cannot be written as JSON: {error}"))
+        return encode(RunFailed(run.run_id, run.replay.epoch, info, run.attempt)), False

@@ -1,0 +1,208 @@
+"""A run can be cancelled at any point of its life, and its on_failure is not called.
+
+Rule: "`on_failure` handler with the original event and the error, run as its own function. Cancellation does not call
+it."
+"""
+
+import asyncio
+import threading
+
+import pytest
+
+from stepstream import App, Context, Event, ThreadedContext, on
+from stepstream.sdk.event import to_record
+from tests.scenarios.conftest import EngineOf
+
+
+async def test_a_scheduled_run_never_starts(engine_of: EngineOf) -> None:
+    """A run whose event lies in the future is cancelled before its first line; it does not start at its time."""
+    app = App("cancel")
+    entries: list[str] = []
+
+    async def handler(ctx: Context) -> None:
+        entries.append("handler")
+
+    @app.function(on("go"), on_failure=handler)
+    async def function(ctx: Context) -> None:
+        entries.append("function")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go", ts=engine.now_ms + 3_600_000))
+        run = engine.run("function")
+        assert run.status == "scheduled"
+        assert await engine.cancel(run.run_id)
+        await engine.advance("2h")
+        run = engine.run("function")
+        assert (run.status, run.steps) == ("cancelled", ())
+        assert not await engine.cancel(run.run_id)
+    assert entries == []
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+async def test_a_run_with_a_body_at_work(engine_of: EngineOf, kind: str) -> None:
+    """The run ends at once; what its step is about is stopped or its result dropped, and nothing comes after it."""
+    app = App("cancel")
+    begun, may_end, thread_may_end = asyncio.Event(), asyncio.Event(), threading.Event()
+    done: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    async def handler(ctx: Context) -> None:
+        done.append("handler")
+
+    async def work() -> None:
+        begun.set()
+        await may_end.wait()
+        done.append("async body")
+
+    def work_in_thread() -> str:
+        loop.call_soon_threadsafe(begun.set)
+        return str(thread_may_end.wait(30))
+
+    @app.function(on("go"), on_failure=handler)
+    async def function(ctx: Context) -> None:
+        if kind == "async":
+            await ctx.step.run("work", work)
+        else:
+            await ctx.step.run("work", work_in_thread)
+        done.append("code after the step")
+
+    async with engine_of(app) as engine:
+        await engine.engine.send([to_record(Event("go"))])
+        await begun.wait()
+        (run,) = engine.runs()
+        assert await engine.engine.cancel(run.run_id)
+        may_end.set()
+        thread_may_end.set()
+        await engine.advance("1d")
+        assert [(run.function, run.status, run.steps) for run in engine.runs()] == [("function", "cancelled", ())]
+    assert done == []
+
+
+async def test_a_run_between_two_attempts(engine_of: EngineOf) -> None:
+    """A run that waits for the next attempt of a step, or of the code between steps, makes none any more."""
+    app = App("cancel")
+    attempts: list[str] = []
+
+    async def handler(ctx: Context) -> None:
+        attempts.append("handler")
+
+    @app.function(on("go"), on_failure=handler, backoff="1m")
+    async def function(ctx: Context) -> None:
+        def fail() -> None:
+            attempts.append(str(ctx.event.data["where"]))
+            raise ValueError("no")
+
+        if ctx.event.data["where"] == "code":
+            fail()
+        await ctx.step.run("step", fail)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go", {"where": "code"}), Event("go", {"where": "step"}))
+        for run in engine.runs():
+            assert await engine.cancel(run.run_id)
+        await engine.advance("1d")
+        assert [run.status for run in engine.runs()] == ["cancelled", "cancelled"]
+    assert sorted(attempts) == ["code", "step"]
+
+
+async def test_nothing_that_is_waited_for_wakes_it(engine_of: EngineOf) -> None:
+    """After the end neither the event, the signal, the callee nor the time that the run waited for does anything."""
+    app = App("cancel")
+    done: list[str] = []
+
+    @app.function()
+    async def callee(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1h")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.group.race(
+            ctx.step.wait_for_event("event", event="answer", timeout="1d"),
+            ctx.step.wait_for_signal("signal", signal="answer", timeout="1d"),
+            ctx.step.invoke("call", function=callee),
+            ctx.step.sleep("nap", "2h"),
+        )
+        done.append("went on")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        assert await engine.cancel(engine.run("function").run_id)
+        await engine.send(Event("answer"))
+        assert not await engine.signal("answer")
+        await engine.advance("2d")
+        run = engine.run("function")
+        assert run.status == "cancelled"
+        assert engine.run("callee").status == "completed"
+        assert all(step.status != "completed" for step in run.steps)
+    assert done == []
+
+
+@pytest.mark.parametrize("body", ["async", "plain"])
+async def test_a_plain_function_with_a_body_at_work(engine_of: EngineOf, body: str) -> None:
+    """The thread of a plain function does not go on after the step in which its run was cancelled."""
+    app = App("cancel")
+    begun, left, may_end, thread_may_end = asyncio.Event(), asyncio.Event(), asyncio.Event(), threading.Event()
+    done: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    async def work() -> None:
+        begun.set()
+        await may_end.wait()
+
+    def work_in_thread() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        thread_may_end.wait(30)
+
+    @app.function(on("go"))
+    def function(ctx: ThreadedContext) -> None:
+        try:
+            if body == "async":
+                ctx.step.run("work", work)
+            else:
+                ctx.step.run("work", work_in_thread)
+        except Exception as error:  # noqa: BLE001 - what ends the run must not come this way
+            done.append(type(error).__name__)
+        finally:
+            loop.call_soon_threadsafe(left.set)
+        done.append("code after the step")
+
+    async with engine_of(app) as engine:
+        await engine.engine.send([to_record(Event("go"))])
+        await begun.wait()
+        assert await engine.engine.cancel(engine.run().run_id)
+        may_end.set()
+        thread_may_end.set()
+        await engine.advance("1d")
+        await left.wait()
+        assert (engine.run().status, engine.run().steps) == ("cancelled", ())
+    assert done == []
+
+
+async def test_a_plain_function_between_two_steps(engine_of: EngineOf) -> None:
+    """A thread that is in code of its own when its run is cancelled ends at its next step, which does not begin."""
+    app = App("cancel")
+    begun, left, may_go_on = asyncio.Event(), asyncio.Event(), threading.Event()
+    done: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    @app.function(on("go"))
+    def function(ctx: ThreadedContext) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        may_go_on.wait(30)
+        try:
+            ctx.step.run("work", done.append, "body")
+        except Exception as error:  # noqa: BLE001 - what ends the run must not come this way
+            done.append(type(error).__name__)
+        finally:
+            loop.call_soon_threadsafe(left.set)
+        done.append("code after the step")
+
+    async with engine_of(app) as engine:
+        await engine.engine.send([to_record(Event("go"))])
+        await begun.wait()
+        assert await engine.engine.cancel(engine.run().run_id)
+        may_go_on.set()
+        await left.wait()
+        await engine.advance("1d")
+        assert (engine.run().status, engine.run().steps) == ("cancelled", ())
+    assert done == []

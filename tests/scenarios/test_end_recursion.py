@@ -1,0 +1,57 @@
+"""A run that was started by the end of another tells nothing of its own.
+
+Rule: "Runs started by these do not emit them again (no recursion)."
+"""
+
+import pytest
+
+from stepstream import App, Context, Event, on
+from tests.scenarios.conftest import EngineOf
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
+async def test_ends_do_not_start_ends(engine_of: EngineOf, end: str) -> None:
+    """A function that is started by every end runs once for one run, however it ends itself."""
+    app = App("ends")
+    heard: list[str] = []
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        """Return at once."""
+
+    @app.function(*[on(f"stream/function.{name}") for name in ("finished", "failed", "cancelled")], retries=0)
+    async def listener(ctx: Context) -> None:
+        heard.append(str(ctx.event.data["function_id"]))
+        if end == "failed":
+            raise ValueError("no")
+        await ctx.step.sleep("nap", "1h")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        if end == "cancelled":
+            assert await engine.cancel(engine.run("listener").run_id)
+        await engine.advance("2h")
+        assert engine.run("listener").status == end
+    assert set(heard) == {"function"}
+
+
+async def test_the_handler_of_a_failure_tells_nothing(engine_of: EngineOf) -> None:
+    """on_failure runs as a function of its own, whose end, even as a failure, is not told."""
+    app = App("ends")
+    heard: list[str] = []
+
+    async def handler(ctx: Context) -> None:
+        raise ValueError("worse")
+
+    @app.function(on("go"), on_failure=handler, retries=0)
+    async def function(ctx: Context) -> None:
+        raise ValueError("no")
+
+    @app.function(on("stream/function.finished"), on("stream/function.failed"))
+    async def listener(ctx: Context) -> None:
+        heard.append(f"{ctx.event.name} of {ctx.event.data['function_id']}")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        assert engine.run("function-on-failure").status == "failed"
+    assert sorted(heard) == ["stream/function.failed of function", "stream/function.finished of function"]
