@@ -11,7 +11,7 @@ import pytest
 from stepstream.contract.codec import encode
 from stepstream.contract.events import event_record
 from stepstream.contract.history import RunEnded
-from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, INBOX
+from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
@@ -44,6 +44,18 @@ async def until_ended(cluster: Cluster, runs: int) -> None:
                 return
 
 
+async def until_registered(cluster: Cluster, shards: int) -> None:
+    """Return when every shard knows the functions: what comes before that starts nothing."""
+    at = (FUNCTIONS, 0)
+    async with asyncio.timeout(END_S_MAX):
+        for shard in range(shards):
+            reader = await cluster.reader(group=f"shard-{shard}")
+            reader.assign([at])
+            while (await reader.committed([at]))[at] < max((await reader.ends([at]))[at], 2):
+                pass
+            await reader.close()
+
+
 def until_effects(effects: Path, more: int) -> None:
     """Return when so many more bodies have run, or when none runs for a while."""
     wanted = len(effects.read_bytes().splitlines()) + more
@@ -71,6 +83,7 @@ async def chaos(bootstrap: str, folder: Path, kills: int) -> tuple[list[str], in
     fleet.command("topics", "apply", "--shards", "3", "--app", "chaos")
     try:
         members = [fleet.add_engine(), fleet.add_engine(), fleet.add_worker(), fleet.add_worker()]
+        await until_registered(cluster, 3)
         for number in range(kills):
             await feed(cluster, number * EVENTS_PER_KILL, EVENTS_PER_KILL)
             until_effects(effects, draw.randrange(4 * EVENTS_PER_KILL))
