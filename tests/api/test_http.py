@@ -130,3 +130,23 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/health",
         }
         assert (await client.get("/v1/runs", params={"limit": 0})).json()["error"]["field"] == "limit"
+
+
+DEEP = b'{"name":"go","data":{"a":' + b"[" * 200 + b"]" * 200 + b"}}"
+NOT_UTF8 = b'{"name":"go","data":{"a":"\xff"}}'
+
+
+@pytest.mark.parametrize("event", [DEEP, NOT_UTF8], ids=["deep", "utf-8"])
+@pytest.mark.parametrize("batch", [False, True])
+async def test_what_could_not_be_shown_again_is_refused(engine: VirtualEngine, event: bytes, batch: bool) -> None:
+    """Nesting beyond 100 levels and bytes that are no UTF-8 get 400, alone or in a batch, and lists go on working."""
+    async with client_of(engine) as client:
+        body = b"[" + event + b"]" if batch else event
+        answer = await client.post("/e/dev", content=body)
+        assert answer.status_code == 400, answer.text
+        assert "message" in answer.json()["error"]
+        bad_signal = await client.post("/v1/signals", content=b'{"signal":"s","data":"\xff"}')
+        assert bad_signal.status_code == 400
+        await client.post("/e/dev", json={"name": "go", "data": {"a": "deep enough"}})
+        await engine.until_idle()
+        assert len((await client.get("/v1/runs")).json()["runs"]) == 1

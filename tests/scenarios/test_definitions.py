@@ -118,3 +118,14 @@ async def test_a_wrong_call_is_refused_where_it_stands(engine_of: EngineOf, name
         run = engine.run()
         assert all(word in str(run.output) for word in words), (run.output, run.error)
         assert run.steps == ()
+
+
+async def test_two_apps_that_share_a_name_or_a_function_are_refused(engine_of: EngineOf) -> None:
+    """One engine tells apps and functions apart by their names: the error says which stands twice."""
+    one, same, other = App("one"), App("one"), App("other")
+    one.function(id="work")(nothing)
+    other.function(id="work")(nothing)
+    with pytest.raises(DefinitionError, match="two apps are named 'one'"):
+        await engine_of(one, same).engine.start()
+    with pytest.raises(DefinitionError, match="apps 'one' and 'other' both define a function 'work'"):
+        await engine_of(one, other).engine.start()

@@ -19,12 +19,25 @@ _decode_json = msgspec.json.Decoder().decode
 
 
 def load_json(raw: bytes | Raw) -> Json:
-    """Return the JSON value in `raw`; raise InvalidInput for anything else."""
+    """Return the JSON value in `raw`; raise InvalidInput for anything else, and for what is nested too deeply."""
     try:
         result: Json = _decode_json(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"no JSON: {error}") from None
+    text = bytes(raw)
+    if text.count(b"[") + text.count(b"{") > _DEPTH_MAX and _is_deep(result):
+        raise InvalidInput(f"it is nested deeper than {_DEPTH_MAX} levels")
     return result
+
+
+def _is_deep(value: Json) -> bool:
+    level = [value]
+    for _ in range(_DEPTH_MAX + 1):
+        inner = [item for item in level if isinstance(item, list | dict)]
+        if not inner:
+            return False
+        level = [part for item in inner for part in (item.values() if isinstance(item, dict) else item)]
+    return True
 
 
 def dump_json(value: object, what: str = "value") -> Raw:
@@ -33,6 +46,8 @@ def dump_json(value: object, what: str = "value") -> Raw:
         raw = Raw(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
         # Keys that are no text would be turned into text; a value that reads back as it was has none.
         fault = None if load_json(raw) == value else _first_fault(value, "$", 0)
+    except InvalidInput:
+        fault = _first_fault(value, "$", 0) or ("$", f"it is nested deeper than {_DEPTH_MAX} levels")
     except (TypeError, ValueError, RecursionError):
         fault = _first_fault(value, "$", 0) or ("$", "it cannot be encoded")
     if fault:

@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict
 
 from rich.console import Console
+from rich.markup import escape
 
 from stepstream.contract.history import (
     HistoryEntry,
@@ -39,32 +40,33 @@ class LiveView:
         if text:
             function, _ = self._runs.get(entry.run_id, ("", 0))
             at = time.strftime("%H:%M:%S", time.localtime(entry.at / 1_000))
-            self._console.print(
-                f"[dim]{at} {entry.run_id[-6:]}[/dim] [cyan]{function}[/cyan] {text}", highlight=False, soft_wrap=True
-            )
+            who = f"[dim]{at} {entry.run_id[-6:]}[/dim] [cyan]{_plain(function)}[/cyan]"
+            self._console.print(f"{who} {text}", highlight=False, soft_wrap=True)
 
     def _text(self, entry: HistoryEntry) -> str:
         match entry:
             case StepPlanned():
-                return f"  {entry.id} [yellow]waits[/yellow] ({entry.kind} {entry.detail})".replace(" )", ")")
+                what = f"{entry.kind} {_plain(entry.detail)}".strip()
+                return f"  {_plain(entry.id)} [yellow]waits[/yellow] ({what})"
             case StepAttemptFailed():
-                return f"  {entry.id} [red]attempt {entry.attempt + 1} failed[/red]: {_plain(entry.error.message)}"
+                reason = _plain(entry.error.message)
+                return f"  {_plain(entry.id)} [red]attempt {entry.attempt + 1} failed[/red]: {reason}"
             case StepEnded(outcome=Failure(error)):
-                return f"  {entry.id} [red]failed[/red]: {error.name}: {_plain(error.message)}"
+                return f"  {_plain(entry.id)} [red]failed[/red]: {_plain(error.name)}: {_plain(error.message)}"
             case StepEnded(outcome=TimedOut()):
-                return f"  {entry.id} [yellow]timed out[/yellow]"
+                return f"  {_plain(entry.id)} [yellow]timed out[/yellow]"
             case StepEnded():
                 took = f" {entry.at - entry.started_at:,} ms" if entry.started_at else ""
-                return f"  {entry.id} [green]done[/green]{took}"
+                return f"  {_plain(entry.id)} [green]done[/green]{took}"
             case StepCancelled():
-                return f"  {entry.id} cancelled"
+                return f"  {_plain(entry.id)} cancelled"
             case _:
                 return self._text_of_run(entry)
 
     def _text_of_run(self, entry: HistoryEntry) -> str:
         match entry:
             case RunBegan():
-                return f"started by {entry.events[0].name}"
+                return f"started by {_plain(entry.events[0].name)}"
             case RunAttemptFailed():
                 return f"[red]attempt {entry.attempt + 1} failed[/red]: {_plain(entry.error.message)}"
             case RunWarned():
@@ -79,4 +81,5 @@ class LiveView:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[").partition("\n")[0][:200]
+    """Return the first line of a text of users, which is no markup of ours."""
+    return escape(text.partition("\n")[0][:200])

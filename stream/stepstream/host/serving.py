@@ -12,6 +12,7 @@ import uvicorn
 from stepstream.host.settings import Settings, SettingsError
 
 EXIT_INTERRUPTED = 130
+GRACE_S = 5
 
 
 class _Server(uvicorn.Server):
@@ -55,7 +56,14 @@ async def serve_api(
     ready: Callable[[int], None],
 ) -> None:
     """Serve until `stop` is set; `ready` is told the port once requests are taken."""
-    config = uvicorn.Config(api, host=settings.host, port=settings.port, log_level="warning", lifespan="off")
+    config = uvicorn.Config(
+        api,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_S,
+    )
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     ready(listener.getsockname()[1])

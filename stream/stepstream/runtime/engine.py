@@ -75,7 +75,7 @@ class EmbeddedEngine:
         self._cached_max = runs_cached_max
         self._bodies = bodies or Bodies()
         self._observer = observer
-        self._watch = watch
+        self._watch = watch or (lambda _entry: None)
         self._wrap = wrap or _as_it_is
         self._again_s = again_s
         self._shards: dict[int, Shard] = {}
@@ -97,6 +97,9 @@ class EmbeddedEngine:
 
     async def _register(self) -> None:
         records = [function.registration() for app in self.apps for function in app]
+        names = [app.name for app in self.apps]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise DefinitionError(f"two apps are named {twice.pop()!r}; give one of them another name")
         owners: dict[str, str] = {}
         for record in records:
             if (other := owners.setdefault(record.id, record.app)) != record.app:
@@ -183,10 +186,11 @@ class EmbeddedEngine:
 
     async def _serve_index(self) -> None:
         async for records in self._backbone.history(functools.partial(self.index.position, HISTORY)):
-            entries = self.index.fold(records)
-            if self._watch:
-                for entry in entries:
+            for entry in self.index.fold(records):
+                try:
                     self._watch(entry)
+                except Exception:
+                    logger.exception("whoever watches failed on an entry of history; the read model goes on")
 
     # Callers.
 
