@@ -121,7 +121,7 @@ class Step:
         policy = retry_policy(
             self._policy.retries if retries is None else retries,
             self._policy.backoff if backoff is None else backoff,
-            timeout,
+            self._policy.timeout_ms / 1_000 or None if timeout is None else timeout,
         )
         return Step(self._replay, policy, self._limits, self._lookback_ms_max)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +19,10 @@ _ADAPTERS_MAX = 4_096
 def _is_plain(hint: Any) -> bool:
     if isinstance(hint, typing.TypeVar) or hint in _PLAIN or isinstance(hint, str):
         return True
-    origin = typing.get_origin(hint)
-    return origin in (dict, list) and all(_is_plain(part) for part in typing.get_args(hint))
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is dict and parts[0] not in (str, Any):
+        return False
+    return origin in (dict, list) and all(_is_plain(part) for part in parts)
 
 
 @functools.lru_cache(_ADAPTERS_MAX)
@@ -27,27 +30,26 @@ def _adapter_of_type(hint: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(hint)
 
 
-@functools.lru_cache(_ADAPTERS_MAX)
-def _return_adapter(function: Callable[..., Any]) -> pydantic.TypeAdapter[Any] | None:
+def _return_hint(function: Callable[..., Any]) -> Any:
     target = function if hasattr(function, "__annotations__") else type(function).__call__
+    # Most bodies are lambdas and builtins without a word on types; nothing is kept of a function, which may hold much.
+    if "return" not in getattr(target, "__annotations__", {}):
+        return None
     try:
-        hint = typing.get_type_hints(target).get("return")
-    except (NameError, TypeError):
+        return typing.get_type_hints(target).get("return")
+    except Exception:  # noqa: BLE001 - it may be any text
         return None  # An annotation that cannot be resolved says nothing.
-    try:
-        return None if _is_plain(hint) else _adapter_of_type(hint)
-    except (TypeError, pydantic.PydanticUserError):
-        return None  # A type that pydantic has no schema for is judged by its values.
 
 
 def return_adapter(function: Callable[..., Any]) -> pydantic.TypeAdapter[Any] | None:
     """Return what converts the results of `function`, or None when they are plain JSON."""
     while isinstance(function, functools.partial):
         function = function.func
+    hint = _return_hint(function)
     try:
-        return _return_adapter(function)
-    except TypeError:
-        return None  # An unhashable callable is used as it is.
+        return None if _is_plain(hint) else _adapter_of_type(hint)
+    except (TypeError, pydantic.PydanticUserError):
+        return None  # A type that pydantic has no schema for is judged by its values.
 
 
 def to_json(value: Any) -> Any:
@@ -65,18 +67,30 @@ def dump_value(value: Any, adapter: pydantic.TypeAdapter[Any] | None, what: str)
 
 
 def _dump_typed(value: Any, adapter: pydantic.TypeAdapter[Any], what: str) -> Any:
+    """Return what can be read back as the declared type: else the body has run, and nobody could have its value."""
     try:
-        return adapter.dump_python(value, mode="json", warnings="error")
-    except (pydantic.PydanticUserError, ValueError):
-        pass
-    try:
-        # It may fit after all, as the list does that gather() gives where its types promise a tuple.
-        return adapter.dump_python(adapter.validate_python(value), mode="json", warnings="error")
-    except (pydantic.PydanticUserError, ValueError) as error:
+        try:
+            dumped = _dump_json(value, adapter)
+        except (pydantic.PydanticUserError, ValueError):
+            # It may fit after all, as the list does that gather() gives where its types promise a tuple.
+            value = adapter.validate_python(value)
+            dumped = _dump_json(value, adapter)
+        back = adapter.validate_json(json.dumps(dumped))
+    except (pydantic.PydanticUserError, TypeError, ValueError) as error:
         raise NotJson(f"the {what} does not fit its declared type: {error}") from None
+    # Secrets are written as stars, and come back as stars.
+    if _dump_json(back, adapter) != dumped or ("*****" in str(dumped) and back != value):
+        raise NotJson(f"the {what} does not come back as it was; return plain values in place of secrets and the like")
+    return dumped
+
+
+def _dump_json(value: Any, adapter: pydantic.TypeAdapter[Any]) -> Any:
+    return adapter.dump_python(value, mode="json", warnings="error", by_alias=True, round_trip=True)
 
 
 def load_value(raw: Raw, adapter: pydantic.TypeAdapter[Any] | None) -> Any:
     """Return the value in `raw`, as the declared type when there is one."""
+    if adapter is not None:
+        return adapter.validate_json(bytes(raw))
     plain: Json = load_json(raw)
-    return plain if adapter is None else adapter.validate_python(plain)
+    return plain
