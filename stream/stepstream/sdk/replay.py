@@ -19,7 +19,7 @@ from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import RUN, SIGNAL, WAIT, Call, Finished, Runner
 from stepstream.sdk.errors import RunInterrupted, StepLimitError, StepUsageError
 from stepstream.sdk.quiet import StepFuture, is_blocked, shared_waiter
-from stepstream.sdk.values import dump_value, return_adapter
+from stepstream.sdk.values import dump_output
 
 current_replay: contextvars.ContextVar["Replay | None"] = contextvars.ContextVar("stepstream_replay", default=None)
 current_body: contextvars.ContextVar[str] = contextvars.ContextVar("stepstream_body", default="")
@@ -95,7 +95,7 @@ class Replay:
                 raise StepUsageError(f"step {names} was called but never awaited; write `await` before it")
             if self._too_many:
                 raise self._too_many
-            end = Finished(dump_value(value, return_adapter(handler), "output of the function"))
+            end = Finished(dump_output(value, handler, self._limits.step_output_bytes_max))
         except BaseException as error:
             if self.over or isinstance(error, RunInterrupted | KeyboardInterrupt):
                 raise

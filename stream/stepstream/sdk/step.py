@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 from stepstream.contract.codec import EMPTY_OBJECT
 from stepstream.contract.durations import Duration, Moment, duration_ms, moment_ms
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.events import check_batch, check_event_name, decode_stored_event
+from stepstream.contract.events import INVOKED, EventRecord, check_batch, check_event_name, decode_stored_event
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import InvokePlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX, Limits
@@ -246,6 +246,9 @@ class Step:
         """
         timeout_ms = self._bounded(id, timeout)
         payload = EMPTY_OBJECT if data is None else dump_value(data, None, f"data of step {id!r}")
+        if not bytes(payload).startswith(b"{"):
+            raise InvalidInput(f"data= is an object, not a {type(data).__name__}", f"step {id!r}")
+        check_batch([EventRecord(INVOKED, payload)], self._limits)
         name = function if isinstance(function, str) else function.id
         adapter = None if isinstance(function, str) else return_adapter(function.handler)
         return StepCall(

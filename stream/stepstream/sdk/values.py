@@ -11,6 +11,7 @@ import pydantic
 
 from stepstream.contract.codec import Json, Raw, dump_json, load_json
 from stepstream.contract.errors import NotJson
+from stepstream.sdk.errors import NonRetriableError
 
 _PLAIN = {dict, list, str, int, float, bool, type(None), Any, object, None}
 _ADAPTERS_MAX = 4_096
@@ -64,6 +65,14 @@ def to_json(value: Any) -> Any:
 def dump_value(value: Any, adapter: pydantic.TypeAdapter[Any] | None, what: str) -> Raw:
     """Return `value` as JSON by its declared type; raise NotJson with path and type of what is none."""
     return dump_json(to_json(value) if adapter is None else _dump_typed(value, adapter, what), what)
+
+
+def dump_output(value: Any, handler: Callable[..., Any], bytes_max: int) -> Raw:
+    """Return what a function returned, as JSON by its declared type; raise NonRetriableError when it is too large."""
+    output = dump_value(value, return_adapter(handler), "output of the function")
+    if (size := len(bytes(output))) > bytes_max:
+        raise NonRetriableError(f"the output of the function has {size:,} bytes, at most {bytes_max:,} are kept")
+    return output
 
 
 def _dump_typed(value: Any, adapter: pydantic.TypeAdapter[Any], what: str) -> Any:
