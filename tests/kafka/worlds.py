@@ -20,7 +20,8 @@ def fresh_namespace() -> str:
 
 def topics_for(apps: tuple[App, ...], shards: int) -> dict[str, tuple[int, dict[str, str]]]:
     """Return the topics of the contract for some apps, without retention: virtual time may be long ago."""
-    keep = {"retention.ms": "-1", "max.message.bytes": "50000000"}
+    # Virtual time may be long ago, or far ahead.
+    keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62), "max.message.bytes": "50000000"}
     found: dict[str, tuple[int, dict[str, str]]] = {}
     for topic in TOPICS:
         names = [commands_topic(app.name) for app in apps] if "<app>" in topic.name else [topic.name]

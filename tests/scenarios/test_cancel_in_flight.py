@@ -11,7 +11,16 @@ import pytest
 
 from stepstream import App, Context, Event, ThreadedContext, on
 from stepstream.sdk.event import to_record
+from stepstream.testing import RunView, VirtualEngine
 from tests.scenarios.conftest import EngineOf
+
+
+async def listed(engine: VirtualEngine) -> RunView:
+    """Return the only run as soon as the read model has it; its code is at work, so that nothing is idle."""
+    async with asyncio.timeout(20):
+        while not engine.runs():
+            await asyncio.to_thread(int)
+    return engine.run()
 
 
 async def test_a_scheduled_run_never_starts(engine_of: EngineOf) -> None:
@@ -69,8 +78,8 @@ async def test_a_run_with_a_body_at_work(engine_of: EngineOf, kind: str) -> None
     async with engine_of(app) as engine:
         await engine.engine.send([to_record(Event("go"))])
         await begun.wait()
-        (run,) = engine.runs()
-        assert await engine.engine.cancel(run.run_id)
+        run = await listed(engine)
+        assert await engine.cancel(run.run_id)
         may_end.set()
         thread_may_end.set()
         await engine.advance("1d")
@@ -169,7 +178,7 @@ async def test_a_plain_function_with_a_body_at_work(engine_of: EngineOf, body: s
     async with engine_of(app) as engine:
         await engine.engine.send([to_record(Event("go"))])
         await begun.wait()
-        assert await engine.engine.cancel(engine.run().run_id)
+        assert await engine.cancel((await listed(engine)).run_id)
         may_end.set()
         thread_may_end.set()
         await engine.advance("1d")
@@ -200,7 +209,7 @@ async def test_a_plain_function_between_two_steps(engine_of: EngineOf) -> None:
     async with engine_of(app) as engine:
         await engine.engine.send([to_record(Event("go"))])
         await begun.wait()
-        assert await engine.engine.cancel(engine.run().run_id)
+        assert await engine.cancel((await listed(engine)).run_id)
         may_go_on.set()
         await left.wait()
         await engine.advance("1d")
