@@ -71,3 +71,13 @@ async def test_a_name_of_255_characters_is_fine(engine_of: EngineOf) -> None:
     async with engine_of(app) as engine:
         await engine.send(Event("x" * 255))
         assert engine.run().output == 255
+
+
+async def test_events_that_are_too_much_together_are_refused(engine_of: EngineOf) -> None:
+    """What is sent at once has a bound in all, so that it fits into one record of the log."""
+    app = counting_app()
+    async with engine_of(app, limits=Limits(request_bytes_max=1_000)) as engine:
+        with pytest.raises(StepstreamError, match="at most 1,000 are sent at once"):
+            await app.send(*[Event("go", {"text": "x" * 300}) for _ in range(4)])
+        await engine.send(Event("go", {"text": "x" * 300}))
+        assert len(engine.runs()) == 1

@@ -84,9 +84,14 @@ def check_batch(events: Sequence[EventRecord], limits: Limits) -> None:
     """Raise TooLarge when there are too many events for one request, or one of them is too large."""
     if len(events) > limits.events_per_request_max:
         raise TooLarge(f"{len(events):,} events, at most {limits.events_per_request_max:,} are sent at once", "events")
+    total = 0
     for event in events:
-        if (size := len(encode(event))) > limits.event_bytes_max:
+        size = len(encode(event))
+        total += size
+        if size > limits.event_bytes_max:
             raise TooLarge(f"the event has {size:,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
+    if total > limits.request_bytes_max:
+        raise TooLarge(f"{total:,} bytes, at most {limits.request_bytes_max:,} are sent at once", "events")
 
 
 def check_event_name(name: str, *, own: bool = False) -> None:

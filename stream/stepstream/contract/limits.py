@@ -17,6 +17,7 @@ class Limits:
     run_memo_bytes_max: int = 32 * MIB
     event_bytes_max: int = 512 * 1024
     events_per_request_max: int = 5_000
+    request_bytes_max: int = 16 * MIB
     wait_ms_max: int = 366 * DAY_MS
     start_dedup_ms: int = DAY_MS
 

@@ -61,14 +61,18 @@ TOPICS = (
         "routing key; the partition is crc32(key) modulo shards",
         "shards, workers",
         "shards",
+        # A step that sends as many events as one request may hold.
+        message_bytes_max=24 * MIB,
         records=get_args(InboxRecord),
     ),
     Topic(
         f"{COMMANDS}.<app>",
         "what a worker shall do for a run",
-        "run id; the partition is that of the shard",
+        "run id",
         "shards",
         "workers of the app",
+        # A run that a worker loads afresh, with all its memos.
+        message_bytes_max=48 * MIB,
         records=get_args(Command),
     ),
     Topic(

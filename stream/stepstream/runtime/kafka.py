@@ -17,7 +17,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import MIB
 from stepstream.runtime.ports import Fenced, LogError, LogRecord, NewRecord, Offsets
 
-REQUEST_BYTES_MAX = 48 * MIB
+REQUEST_BYTES_MAX = 50 * MIB
 TRANSACTION_MS_MAX = 10_000
 COMMIT_S_MAX = 10.0
 SESSION_MS = 10_000
