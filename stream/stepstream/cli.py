@@ -13,15 +13,15 @@ import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from stepstream import __version__
 from stepstream.cluster_cli import engine, topics_cli, worker
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
 from stepstream.host.live import LiveView
-from stepstream.host.loading import load_app
-from stepstream.host.reloading import run_reloading
+from stepstream.host.loading import LoadError, load_app
+from stepstream.host.reloading import hold_lifeline, is_supervised, run_reloading
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
@@ -84,11 +84,15 @@ def dev(
     try:
         settings = settings_from(data_dir=data_dir, host=host, port=port)
         app = load_app(target)
+    except LoadError as error:
+        # Under a supervisor a file that cannot be loaded is tried again when it changes; wrong options are not.
+        raise fail(str(error), EXIT_FAILED if is_supervised() else EXIT_USAGE) from None
     except StepstreamError as error:
         raise fail(str(error), EXIT_USAGE) from None
     if reload:
         command = [sys.executable, "-m", "stepstream", *sys.argv[1:], "--no-reload"]
         raise typer.Exit(run_reloading(command, Path(target.partition(":")[0]).resolve().parent))
+    hold_lifeline()
     view = LiveView(out)
 
     def ready(actual: int) -> None:
@@ -163,7 +167,7 @@ def list_runs(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    table = Table("run", "function", "status", "started", "took")
+    table = Table(Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took")
     for run in found:
         took = f"{(run['ended_at'] - run['started_at']) / 1_000:,.1f} s" if run["ended_at"] else ""
         table.add_row(run["run_id"], run["function"], run["status"], _clock(run["started_at"]), took)

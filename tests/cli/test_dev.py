@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,3 +68,49 @@ def test_a_file_without_an_app_says_what_to_do(tmp_path: Path) -> None:
         done = stepstream("dev", target, "--no-reload", cwd=tmp_path)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+def dev(folder: Path, *options: str) -> "subprocess.Popen[str]":
+    """Start `stepstream dev` as a user does, with reload."""
+    command = [sys.executable, "-m", "stepstream", "dev", "app.py", *options]
+    environment = {**os.environ, "EFFECTS": str(folder / "effects.txt"), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def port_of(process: "subprocess.Popen[str]") -> str:
+    """Return the port on which it serves."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            return found[1]
+    raise AssertionError("it does not serve")
+
+
+def test_killing_the_command_lets_it_start_again(tmp_path: Path) -> None:
+    """kill -9 of the command that the README gives ends what it started, so that port and state are free again."""
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    first = dev(tmp_path, "--port", "0")
+    port = port_of(first)
+    first.kill()
+    first.communicate(timeout=20)
+    again = dev(tmp_path, "--port", port)
+    assert port_of(again) == port
+    taken = dev(tmp_path, "--port", port)
+    taken.communicate(timeout=20)
+    assert taken.returncode == 2, "a port that is taken ends the command"
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=20)
+    assert again.returncode == 0
+
+
+def test_mistakes_of_a_file_are_told_without_our_frames(tmp_path: Path) -> None:
+    """A file that cannot be loaded, or a folder that cannot be one, is told in a few lines with the remedy."""
+    (tmp_path / "bad.py").write_text("import nothing_of_this_name\n", encoding="utf-8")
+    refused = stepstream("dev", "bad.py", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "bad.py cannot be loaded" in refused.stderr
+    assert "No module named" in refused.stderr
+    assert "typer" not in refused.stderr
+    (tmp_path / "app.py").write_text('from stepstream import App; app = App("a")', encoding="utf-8")
+    file = stepstream("dev", "app.py", "--no-reload", "--data-dir", "app.py", "--port", "0", cwd=tmp_path)
+    assert (file.returncode, "--data-dir" in file.stderr) == (2, True), file.stderr

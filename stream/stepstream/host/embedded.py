@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.serving import listen, serve_api, stop_on_signals
-from stepstream.host.settings import Settings
+from stepstream.host.settings import Settings, make_data_dir
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
@@ -21,7 +21,7 @@ async def running_engine(
     app: App, settings: Settings, watch: Callable[[HistoryEntry], None]
 ) -> AsyncIterator[tuple[EmbeddedEngine, RunIndex, Metrics]]:
     """Bring up journal, engine, worker and read model; on the way out the code at work comes to rest first."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings)
     metrics = Metrics()
 
     def watch_all(entry: HistoryEntry) -> None:

@@ -12,7 +12,7 @@ from stepstream.api.http import Keys, make_api
 from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import HISTORY
 from stepstream.host.serving import listen, serve_api, stop_on_signals
-from stepstream.host.settings import Settings
+from stepstream.host.settings import Settings, make_data_dir
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.fleet import KafkaCallers, ShardGroup, keep_serving, register_functions
 from stepstream.runtime.index import RunIndex
@@ -72,7 +72,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     stop = stop_on_signals()
     cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics()
     shards = await shards_of(cluster)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings)
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
     index = RunIndex(settings.data_dir / "runs.sqlite")

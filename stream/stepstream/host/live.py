@@ -17,7 +17,7 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
-from stepstream.contract.outcomes import Failure, TimedOut
+from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut
 
 _RUNS_KNOWN_MAX = 10_000
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
@@ -36,9 +36,9 @@ class LiveView:
             self._runs[entry.run_id] = (entry.function, entry.start_at)
             while len(self._runs) > _RUNS_KNOWN_MAX:
                 self._runs.popitem(last=False)
+        function, _ = self._runs.get(entry.run_id, ("", 0))
         text = self._text(entry)
         if text:
-            function, _ = self._runs.get(entry.run_id, ("", 0))
             at = time.strftime("%H:%M:%S", time.localtime(entry.at / 1_000))
             who = f"[dim]{at} {entry.run_id[-6:]}[/dim] [cyan]{_plain(function)}[/cyan]"
             self._console.print(f"{who} {text}", highlight=False, soft_wrap=True)
@@ -49,10 +49,10 @@ class LiveView:
                 what = f"{entry.kind} {_plain(entry.detail)}".strip()
                 return f"  {_plain(entry.id)} [yellow]waits[/yellow] ({what})"
             case StepAttemptFailed():
-                reason = _plain(entry.error.message)
+                reason = _error(entry.error)
                 return f"  {_plain(entry.id)} [red]attempt {entry.attempt + 1} failed[/red]: {reason}"
             case StepEnded(outcome=Failure(error)):
-                return f"  {_plain(entry.id)} [red]failed[/red]: {_plain(error.name)}: {_plain(error.message)}"
+                return f"  {_plain(entry.id)} [red]failed[/red]: {_error(error)}"
             case StepEnded(outcome=TimedOut()):
                 return f"  {_plain(entry.id)} [yellow]timed out[/yellow]"
             case StepEnded():
@@ -68,16 +68,20 @@ class LiveView:
             case RunBegan():
                 return f"started by {_plain(entry.events[0].name)}"
             case RunAttemptFailed():
-                return f"[red]attempt {entry.attempt + 1} failed[/red]: {_plain(entry.error.message)}"
+                return f"[red]attempt {entry.attempt + 1} failed[/red]: {_error(entry.error)}"
             case RunWarned():
                 return f"[yellow]{_plain(entry.warning)}[/yellow]"
             case RunEnded():
                 _, started = self._runs.pop(entry.run_id, ("", entry.at))
-                reason = f": {_plain(entry.error.message)}" if entry.error else ""
+                reason = f": {_error(entry.error)}" if entry.error else ""
                 colour = _COLOURS[entry.status]
                 return f"[{colour}]{entry.status}[/{colour}] in {entry.at - started:,} ms{reason}"
             case _:
                 return ""
+
+
+def _error(error: ErrorInfo) -> str:
+    return f"{_plain(error.name)}: {_plain(error.message)}"
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 
 from stepstream.contract.errors import StepstreamError
@@ -41,5 +42,17 @@ def _import(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     sys.path.insert(0, str(path.parent))
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise LoadError(f"{path.name} cannot be loaded\n{_own_frames(error, path)}") from error
     return module
+
+
+def _own_frames(error: Exception, path: Path) -> str:
+    """Return a traceback that begins in the user's file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [number for number, frame in enumerate(frames) if frame.filename == str(path)]
+    shown = frames[own[0] :] if own else []
+    parts = [*traceback.format_list(shown), *traceback.format_exception_only(error)]
+    return "".join(parts).rstrip()

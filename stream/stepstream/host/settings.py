@@ -40,6 +40,15 @@ class Settings:
             )
 
 
+def make_data_dir(settings: Settings) -> None:
+    """Make the folder of the state; raise SettingsError when it cannot be."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{settings.data_dir} cannot be a folder for state ({error.strerror}); give another by --data-dir"
+        raise SettingsError(reason) from None
+
+
 def kafka_settings_from(environment: Mapping[str, str] | None = None, **options: object) -> KafkaSettings:
     """Return how to reach Kafka, from options, else from STEPSTREAM_KAFKA_… in the environment."""
     env = os.environ if environment is None else environment

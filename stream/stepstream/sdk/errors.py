@@ -4,7 +4,7 @@ import traceback
 from datetime import datetime
 
 from stepstream.contract.durations import Duration, duration_ms, moment_ms
-from stepstream.contract.errors import StepstreamError
+from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import (
     ERROR_MESSAGE_CHARACTERS_MAX,
     ERROR_STACK_CHARACTERS_MAX,
@@ -101,4 +101,5 @@ def is_final(error: BaseException) -> bool:
     """Tell whether another attempt is pointless; a group is final when every error in it is."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_final(part) for part in error.exceptions)
-    return isinstance(error, StepError | NonRetriableError)
+    # What is given wrongly to a step is as wrong the next time.
+    return isinstance(error, StepError | NonRetriableError | InvalidInput)
