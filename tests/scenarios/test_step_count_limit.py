@@ -25,15 +25,16 @@ def stepping_app(steps: int) -> App:
     return app
 
 
-async def test_the_last_allowed_step_is_fine_and_the_next_fails_the_run(engine_of: EngineOf) -> None:
+@pytest.mark.parametrize(("steps", "status"), [(5, "completed"), (6, "failed")])
+async def test_the_last_allowed_step_is_fine_and_the_next_fails_the_run(
+    engine_of: EngineOf, steps: int, status: str
+) -> None:
     """Exactly the limit and then returning is fine; one more fails the run without retry, caught or not."""
-    for steps, status in ((5, "completed"), (6, "failed")):
-        async with engine_of(stepping_app(steps), limits=Limits(steps_per_run_max=5)) as engine:
-            await engine.send(Event("go"))
-            run = engine.runs()[-1]
-            assert run.status == status
-            assert len(run.steps) == 5
-            assert status == "completed" or "step-limit" in str(run.error)
+    async with engine_of(stepping_app(steps), limits=Limits(steps_per_run_max=5)) as engine:
+        await engine.send(Event("go"))
+        run = engine.run()
+        assert (run.status, len(run.steps)) == (status, 5)
+        assert status == "completed" or "step-limit" in str(run.error)
 
 
 @pytest.mark.parametrize(("steps", "status"), [(1_000, "completed"), (1_001, "failed")])
