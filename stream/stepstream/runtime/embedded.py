@@ -250,6 +250,9 @@ class EmbeddedWorkerLog:
             self._fresh_from[partition] = self._journal.end(self._topic, partition)
         self._journal.bells.add(self._topic, self.bell)
 
+    async def hold(self) -> None:
+        """One process: nobody else serves."""
+
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether a command was appended after this worker came up."""
         return record.offset >= self._fresh_from[record.partition]

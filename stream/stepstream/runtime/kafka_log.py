@@ -159,6 +159,7 @@ class KafkaWorkerLog:
         self._fresh_from: dict[int, int] = {}
         self._revoked: Callable[[Collection[int]], Awaitable[None]] | None = None
         self._confirmed_at = 0.0
+        self._confirmed = Bell()
         self._renewing: asyncio.Task[None] | None = None
 
     @property
@@ -187,7 +188,7 @@ class KafkaWorkerLog:
         asked_at = time.monotonic()
         ends = await self.feed.reader.ends([(self._topic, partition) for partition in partitions])
         self._fresh_from = {partition: end for (_, partition), end in ends.items()}
-        self._confirmed_at = asked_at
+        self._confirm(asked_at)
 
     async def _revoke(self, partitions: list[int]) -> None:
         if self._revoked is not None and partitions:
@@ -208,15 +209,31 @@ class KafkaWorkerLog:
                 await reader.commit(await reader.committed([at]))
             except LogError:
                 continue  # The group is on the move, or we are out of it; until it is known nothing is fresh.
-            self._confirmed_at = asked_at
+            self._confirm(asked_at)
+
+    def _confirm(self, at: float) -> None:
+        self._confirmed_at = at
+        self._confirmed.ring()
+
+    @property
+    def _is_member(self) -> bool:
+        return self._alone or time.monotonic() - self._confirmed_at < _LEASE_S
+
+    async def hold(self) -> None:
+        """Return when the broker has confirmed of late that we are a member.
+
+        A process that was frozen may have been given up without knowing. When it thaws it must not run what
+        others have ended; once it knows, the code of what went to them is stopped by `revoked`, here.
+        """
+        while not self._is_member:
+            await self._confirmed.wait()
 
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether no other worker can have begun a command: it came after us, and we are still a member.
 
-        A process that was frozen may have been given up without knowing; a claim is right in any case.
+        Where that is not known, a claim is right in any case.
         """
-        alive = self._alone or time.monotonic() - self._confirmed_at < _LEASE_S
-        return alive and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
+        return self._is_member and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
 
     async def poll(self, limit: int) -> list[LogRecord]:
         """Return up to `limit` commands; wait for the first."""

@@ -141,6 +141,9 @@ class WorkerLog(Protocol):
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether a command was appended after this worker came up, so that no other can have begun it."""
 
+    async def hold(self) -> None:
+        """Return when it is known that nobody else has been given this worker's commands; asked before each body."""
+
     async def poll(self, limit: int) -> list[LogRecord]:
         """Return up to `limit` commands; wait for the first."""
 

@@ -349,6 +349,7 @@ class Worker:
     async def execute(self, asking: Asking, call: Call) -> Outcome | None:
         """Run a step's body and have its result kept; None when another attempt comes later."""
         run = self._runs[asking.run_id]
+        await self._log.hold()
         started_at = self._clock.now_ms()
         result: StepResult = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
         run.attempt = 0
