@@ -46,9 +46,9 @@ class Tables:
         value = self.rows.get(key)
         return None if value is None else decode_row(key.table, value)
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0) -> list[tuple[Key, Row]]:
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
         """Return the rows of a part."""
-        keys = sorted(key for key in self.rows if key[:2] == (table, part))
+        keys = sorted(key for key in self.rows if key[:2] == (table, part) and (not after or key.sort > after))
         found = [(key, decode_row(table, self.rows[key])) for key in keys]
         return found[:limit] if limit else found
 

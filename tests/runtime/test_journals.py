@@ -55,6 +55,9 @@ def assert_same(disk: RocksJournal, memory: MemoryJournal, tables: MemoryStore) 
     for prefix in (b"t", b"tc", b"u", b"u\xff", b"w"):
         for limit in (0, 1, 2):
             assert disk.scan(prefix, limit) == tables.scan(prefix, limit)
+            for key in (b"ta", b"tb", b"tc\x01", b"u\xff\xff"):
+                if key.startswith(prefix):
+                    assert disk.scan(prefix, limit, key) == tables.scan(prefix, limit, key)
     for key in (b"ta", b"v", b"x"):
         assert disk.get(key) == tables.get(key)
 

@@ -21,8 +21,8 @@ async def test_one_event_wakes_all_and_starts_functions_too(engine_of: EngineOf)
 
 
 async def test_many_runs_wake_by_one_event(engine_of: EngineOf) -> None:
-    """One event wakes each of many runs that wait for the same value, once."""
+    """One event wakes each of many runs that wait for the same value, once; they are more than one batch takes."""
     async with engine_of(waiting_app(match="data.id")) as engine:
-        await engine.send(*[Event("start", {"id": "same"}) for _ in range(150)])
+        await engine.send(*[Event("start", {"id": "same"}) for _ in range(600)])
         await engine.send(Event("answer", {"id": "same"}))
-        assert [run.status for run in engine.runs()] == ["completed"] * 150
+        assert [run.status for run in engine.runs()] == ["completed"] * 600

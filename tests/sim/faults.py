@@ -266,11 +266,11 @@ class FaultyStore:
         """Read a row."""
         return self._call("get", lambda: self._store.get(key)) if self._faults.reads else self._store.get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Read rows."""
         if self._faults.reads:
-            return self._call("scan", lambda: self._store.scan(prefix, limit))
-        return self._store.scan(prefix, limit)
+            return self._call("scan", lambda: self._store.scan(prefix, limit, after))
+        return self._store.scan(prefix, limit, after)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write, or fail; now and then a state is remembered as the stale one."""

@@ -49,6 +49,14 @@ class EventForwarded(_Record, frozen=True, tag="event.forwarded"):
     value: str
 
 
+class MatchContinued(_Record, frozen=True, tag="match.continued"):
+    """The next part of the waits for `event` with `path` equal to `value` is due to be held against queued events."""
+
+    event: str
+    path: str
+    value: str
+
+
 class Predicate(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an event must fulfil: all equalities of (path, index key), and the residual CEL under its bindings."""
 
@@ -276,6 +284,7 @@ InboxRecord = (
     RunRequested
     | EventRouted
     | EventForwarded
+    | MatchContinued
     | WaitOpened
     | WaitClosed
     | EventMatched

@@ -20,6 +20,7 @@ class Limits:
     request_bytes_max: int = 16 * MIB
     wait_ms_max: int = 366 * DAY_MS
     start_dedup_ms: int = DAY_MS
+    waits_per_match_max: int = 500
 
 
 DEFAULT_LIMITS = Limits()
@@ -41,6 +42,7 @@ WARNINGS_PER_RUN_MAX = 20
 
 TIMERS_PER_BATCH_MAX = 500
 RECORDS_PER_BATCH_MAX = 500
+CHANGES_PER_BATCH_MAX = 20_000
 RUNS_ACTIVE_MAX = 256
 RUNS_CACHED_MAX = 10_000
 RUNS_QUEUED_MAX = 10_000

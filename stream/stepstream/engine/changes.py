@@ -22,12 +22,16 @@ class Delete(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Append a record to a topic; `partition` is chosen by the log, from `key`, when it is -1."""
+    """Append a record to a topic; `partition` is chosen by the log, from `key`, when it is -1.
+
+    What is for `later` comes back by the log in a batch of its own, even when it stays in the shard.
+    """
 
     topic: str
     key: str
     record: msgspec.Struct
     partition: int = -1
+    later: bool = False
 
 
 class Reply(NamedTuple):
@@ -49,4 +53,4 @@ class Changes(NamedTuple):
 
 def is_local(change: Send, shard: int) -> bool:
     """Tell whether a record stays in the shard at work, to be taken in the same batch."""
-    return change.topic == INBOX and change.partition == shard
+    return change.topic == INBOX and change.partition == shard and not change.later

@@ -46,9 +46,11 @@ class Draft:
             raise TypeError(f"table {key.table!r} holds a {type(row).__name__}, not a {row_type.__name__}")
         return row
 
-    def scan(self, row_type: type[R], table: bytes, part: bytes, limit: int = 0) -> list[tuple[Key, R]]:
-        """Return the rows of a part in order; `row_type` is what the table holds."""
-        return [(key, row) for key, row in self._layer.scan(table, part, limit) if isinstance(row, row_type)]
+    def scan(
+        self, row_type: type[R], table: bytes, part: bytes, limit: int = 0, after: bytes = b""
+    ) -> list[tuple[Key, R]]:
+        """Return the rows of a part in order, at most `limit` (0: all), those after a place; `row_type` is theirs."""
+        return [(key, row) for key, row in self._layer.scan(table, part, limit, after) if isinstance(row, row_type)]
 
     def run(self, run_id: str) -> Run | None:
         """Return a run that has not ended."""
@@ -111,6 +113,10 @@ class Draft:
     def route(self, routing_key: str, record: InboxRecord) -> None:
         """Send a record to the shard that owns `routing_key`."""
         self._changes.append(Send(INBOX, routing_key, record, shard_of(routing_key, self.shards)))
+
+    def go_on_later(self, routing_key: str, record: InboxRecord) -> None:
+        """Have this shard take a record in a batch of its own."""
+        self._changes.append(Send(INBOX, routing_key, record, self.shard, later=True))
 
     def route_to_run(self, run_id: str, record: InboxRecord) -> None:
         """Send a record to the shard that owns a run."""

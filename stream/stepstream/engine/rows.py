@@ -84,12 +84,29 @@ class EventName(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row of the matcher: wake the step of the run by an event that fulfils the rest of the predicate."""
+    """A row of the matcher: wake the step of the run by an event that fulfils the rest of the predicate.
+
+    `behind` is how many events the shard had queued before: those came earlier, and cannot end this wait.
+    """
 
     run_id: str
     step: str
     predicate: Predicate
     expires_at: int
+    behind: int = 0
+
+
+class QueuedEvent(msgspec.Struct, frozen=True):
+    """An event that meets too many waits for one transition; `after` is the run and the step met last."""
+
+    event: EventRecord
+    after: tuple[str, str] | None = None
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """How many events this shard has ever queued."""
+
+    count: int
 
 
 class SignalWaiter(msgspec.Struct, frozen=True):
@@ -142,6 +159,8 @@ Row = (
     | Timer
     | EventName
     | Wait
+    | QueuedEvent
+    | Queued
     | SignalWaiter
     | Start
     | FunctionRegistered
@@ -176,6 +195,7 @@ def _parse_texts(raw: bytes) -> list[str]:
 RUN, RUN_EVENTS, MEMO, OPEN, GROUP = b"r", b"e", b"m", b"o", b"g"
 TIMER, NAME, WAIT, SIGNAL, START = b"t", b"n", b"w", b"s", b"d"
 FUNCTION, TRIGGER, CRON, RECENT, KEEPING = b"f", b"u", b"c", b"l", b"k"
+QUEUE, QUEUED = b"q", b"p"
 
 ROW_TYPES: dict[bytes, Any] = {
     RUN: Run,
@@ -186,6 +206,8 @@ ROW_TYPES: dict[bytes, Any] = {
     TIMER: Timer,
     NAME: EventName,
     WAIT: Wait,
+    QUEUE: QueuedEvent,
+    QUEUED: Queued,
     SIGNAL: SignalWaiter,
     START: Start,
     FUNCTION: FunctionRegistered,
@@ -265,7 +287,25 @@ def bucket_routing(event: str, path: str, value: str) -> str:
 
 def wait_key(event: str, path: str, value: str, run_id: str, step: str) -> Key:
     """Return the key of a wait in the matcher."""
-    return Key(WAIT, bucket_part(event, path, value), _text(run_id) + _text(step))
+    return Key(WAIT, bucket_part(event, path, value), wait_place(run_id, step))
+
+
+def wait_place(run_id: str, step: str) -> bytes:
+    """Return the place of a wait within its bucket."""
+    return _text(run_id) + _text(step)
+
+
+def queue_key(event: str, path: str, value: str, number: int) -> Key:
+    """Return the key of an event that is queued for a bucket; its number tells its turn."""
+    return Key(QUEUE, bucket_part(event, path, value), number.to_bytes(8, "big"))
+
+
+def queue_number(key: Key) -> int:
+    """Return the number of a queued event."""
+    return int.from_bytes(key.sort, "big")
+
+
+QUEUED_KEY = Key(QUEUED, b"")
 
 
 def signal_key(signal: str) -> Key:
@@ -314,7 +354,7 @@ def routing_of(key: Key, row: Row) -> str | None:
             return run_routing(texts[0])
         case b"t", Timer():
             return row.owner if row.kind in ("cron", "start-memory") else run_routing(row.owner)
-        case b"w", _:
+        case ((b"w" | b"q"), _):
             return bucket_routing(*texts)
         case ((b"n" | b"s" | b"d" | b"c" | b"l"), _):
             return texts[0]

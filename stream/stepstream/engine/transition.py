@@ -8,6 +8,7 @@ from stepstream.contract.inbox import (
     EventForwarded,
     EventMatched,
     EventRouted,
+    MatchContinued,
     RunClaimed,
     RunFailed,
     RunRequested,
@@ -42,6 +43,7 @@ from stepstream.engine.view import View
 from stepstream.engine.waits import (
     close_signal,
     close_wait,
+    continue_match,
     event_value,
     match_event,
     open_signal,
@@ -81,6 +83,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             plan_steps(draft, record)
         case EventForwarded():
             match_event(draft, record)
+        case MatchContinued():
+            continue_match(draft, record)
         case WaitOpened():
             open_wait(draft, record)
         case WaitClosed():

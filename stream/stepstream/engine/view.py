@@ -11,8 +11,11 @@ class View(Protocol):
     def get(self, key: Key) -> Row | None:
         """Return the row under `key`, or None."""
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0) -> list[tuple[Key, Row]]:
-        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all)."""
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all).
+
+        With `after`, only those whose place in the part is behind that one.
+        """
 
 
 _Part = dict[bytes, Row | None]
@@ -34,16 +37,16 @@ class Layer:
             return part[key.sort]
         return self._below.get(key)
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0) -> list[tuple[Key, Row]]:
-        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all)."""
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all), those after one."""
         own = self._parts.get((table, part))
         if not own:
-            return self._below.scan(table, part, limit)
+            return self._below.scan(table, part, limit, after)
         deleted = sum(row is None for row in own.values())
         merged: dict[bytes, Row | None] = {
-            key.sort: row for key, row in self._below.scan(table, part, limit + deleted if limit else 0)
+            key.sort: row for key, row in self._below.scan(table, part, limit + deleted if limit else 0, after)
         }
-        merged.update(own)
+        merged.update({sort: row for sort, row in own.items() if sort > after} if after else own)
         rows = [(Key(table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
         return rows[:limit] if limit else rows
 

@@ -8,6 +8,7 @@ from stepstream.contract.inbox import (
     EventForwarded,
     EventMatched,
     EventRouted,
+    MatchContinued,
     Predicate,
     SignalSent,
     SignalWaitClosed,
@@ -20,21 +21,29 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.rows import (
     KEEPING_KEY,
+    QUEUE,
+    QUEUED_KEY,
     RECENT,
     WAIT,
     EventName,
     Keeping,
+    Key,
     OpenStep,
+    Queued,
+    QueuedEvent,
     RecentEvent,
     SignalWaiter,
     Wait,
     bucket_part,
     bucket_routing,
     name_key,
+    queue_key,
+    queue_number,
     recent_key,
     recent_part,
     signal_key,
     wait_key,
+    wait_place,
 )
 from stepstream.expressions.predicates import (
     EvaluationError,
@@ -72,7 +81,7 @@ def open_wait(draft: Draft, wait: WaitOpened) -> None:
         return
     if wait.placed or not path:
         key = wait_key(wait.event, path, value, wait.run_id, wait.step)
-        draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at))
+        draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at, _queued_count(draft)))
     if not wait.placed:
         _note_path(draft, wait.event, path, wait.expires_at)
         if path:
@@ -153,16 +162,54 @@ def route_event(draft: Draft, routed: EventRouted) -> None:
 
 
 def match_event(draft: Draft, forwarded: EventForwarded) -> None:
-    """At a bucket's shard: wake every wait in it that the event fulfils."""
-    event = forwarded.event
-    waits = draft.scan(Wait, WAIT, bucket_part(event.name, forwarded.path, forwarded.value))
+    """At a bucket's shard: wake every wait in it that the event fulfils; where they are too many, bit by bit."""
+    event, path, value = forwarded.event, forwarded.path, forwarded.value
+    bucket = bucket_part(event.name, path, value)
+    waits = draft.scan(Wait, WAIT, bucket, draft.limits.waits_per_match_max + 1)
     if not waits:
         return
+    queued = draft.scan(QueuedEvent, QUEUE, bucket, 1)
+    if not queued and len(waits) <= draft.limits.waits_per_match_max:
+        _wake(draft, event, waits)
+        return
+    number = _queued_count(draft) + 1
+    draft.put(QUEUED_KEY, Queued(number))
+    draft.put(queue_key(event.name, path, value, number), QueuedEvent(event))
+    if not queued:
+        draft.go_on_later(bucket_routing(event.name, path, value), MatchContinued(event.name, path, value))
+
+
+def continue_match(draft: Draft, due: MatchContinued) -> None:
+    """Hold the next waits of a bucket against the first event in its queue; the event leaves it after the last."""
+    bucket = bucket_part(due.event, due.path, due.value)
+    queued = draft.scan(QueuedEvent, QUEUE, bucket, 2)
+    if not queued:
+        return
+    key, first = queued[0]
+    limit = draft.limits.waits_per_match_max
+    waits = draft.scan(Wait, WAIT, bucket, limit, wait_place(*first.after) if first.after else b"")
+    _wake(draft, first.event, waits, number=queue_number(key))
+    if len(waits) == limit:
+        last = waits[-1][1]
+        draft.put(key, QueuedEvent(first.event, (last.run_id, last.step)))
+    else:
+        draft.delete(key)
+    if len(waits) == limit or len(queued) > 1:
+        draft.go_on_later(bucket_routing(due.event, due.path, due.value), due)
+
+
+def _wake(draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], number: int = 0) -> None:
     fields = event_fields(event)
     for key, wait in waits:
-        if wait.expires_at > draft.now and _fulfils(draft, wait.predicate, fields):
+        earlier = not number or wait.behind < number
+        if earlier and wait.expires_at > draft.now and _fulfils(draft, wait.predicate, fields):
             draft.delete(key)
             draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, event))
+
+
+def _queued_count(draft: Draft) -> int:
+    row = draft.get(Queued, QUEUED_KEY)
+    return row.count if row else 0
 
 
 def _fulfils(draft: Draft, predicate: Predicate, fields: dict[str, Json]) -> bool:

@@ -108,8 +108,8 @@ class Tables(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """Return the value under `key`."""
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
 
 
 class DeferredLog(EmbeddedLog):
@@ -149,9 +149,9 @@ class EmbeddedStore:
         """Return the value under `key`."""
         return self._tables.get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the pairs whose keys begin with `prefix`, in order."""
-        return self._tables.scan(prefix, limit)
+        return self._tables.scan(prefix, limit, after)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows and the staged transaction as one."""

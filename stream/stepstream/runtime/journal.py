@@ -177,10 +177,10 @@ class MemoryStore:
         """Return the value under `key`."""
         return self.rows.get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order."""
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, those after a key."""
         found: list[tuple[bytes, bytes]] = []
-        for key in self.rows.irange(minimum=prefix):
+        for key in self.rows.irange(minimum=after or prefix, inclusive=(not after, True)):
             if not key.startswith(prefix) or (limit and len(found) == limit):
                 break
             found.append((key, self.rows[key]))

@@ -84,8 +84,8 @@ class Store(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """Return the value under `key`."""
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows (None: delete) and position as one."""

@@ -96,15 +96,15 @@ class _Database:
         """Return a row of the tables."""
         return self.read(_ROW + key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
         start = _ROW + prefix
         found: list[tuple[bytes, bytes]] = []
-        for key, value in self.range(start, self._fronts.get(start, start)):
+        for key, value in self.range(start, _ROW + after + b"\x00" if after else self._fronts.get(start, start)):
             found.append((key[1:], value))
             if len(found) == limit:
                 break
-        if start in _QUEUES:
+        if start in _QUEUES and not after:
             self._fronts[start] = _ROW + found[0][0] if found else start + b"\xff"
         return found
 
@@ -149,9 +149,9 @@ class RocksStore:
         """Return the value under `key`."""
         return self._opened().get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
-        return self._opened().scan(prefix, limit)
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+        return self._opened().scan(prefix, limit, after)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows (None: delete) and position as one."""
@@ -258,9 +258,9 @@ class RocksJournal:
         """Return a row of the tables."""
         return self._db.get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all)."""
-        return self._db.scan(prefix, limit)
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+        return self._db.scan(prefix, limit, after)
 
     def close(self) -> None:
         """Close the database."""

@@ -14,7 +14,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import InboxRecord, decode_inbox
-from stepstream.contract.limits import DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
+from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS
 from stepstream.engine.changes import Changes, Delete, Put, Reply, Send, is_local
 from stepstream.engine.records import EventReceived, Input, Tick
@@ -38,6 +38,7 @@ class Batch:
     outputs: list[NewRecord] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    size: int = 0
     offsets: Offsets = field(default_factory=dict)
 
 
@@ -75,6 +76,7 @@ class Shard:
         self._answer = answer
         self._observer = observer
         self._view = StoreView(store)
+        self._rest: list[LogRecord] = []
         self.serving = False
         self.due: int | None = None
 
@@ -110,15 +112,16 @@ class Shard:
 
     async def _pass(self) -> None:
         self.due = next_due(self._view)
-        records = await self._log.poll(RECORDS_PER_BATCH_MAX, self.due)
+        records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, self.due)
         begun = time.perf_counter()
         batch = Batch(self._clock.now_ms(), Layer(self._view))
-        self._fold(batch, records)
+        taken = self._fold(batch, records)
+        self._rest = records[taken:]
         committing = time.perf_counter()
         await self._commit(batch)
         if self._observer:
             ended = time.perf_counter()
-            self._observer.committed(self._shard, len(records), batch.counts, ended - begun, ended - committing)
+            self._observer.committed(self._shard, taken, batch.counts, ended - begun, ended - committing)
 
     async def _commit(self, batch: Batch) -> None:
         """Make a batch durable, then known.
@@ -136,21 +139,34 @@ class Shard:
             for reply in batch.replies:
                 self._answer(reply.to, reply.status)
 
-    def _fold(self, batch: Batch, records: list[LogRecord]) -> None:
-        queue: deque[tuple[Input, LogRecord | None]] = deque()
+    def _fold(self, batch: Batch, records: list[LogRecord]) -> int:
+        """Apply what is due and records until the batch is full; return how many records were taken."""
         if self.due is not None and self.due <= batch.now:
-            queue.append((Tick(batch.now), None))
-        for record in records:
+            self._apply(batch, Tick(batch.now), None)
+        for taken, record in enumerate(records):
+            if batch.size >= CHANGES_PER_BATCH_MAX:
+                return taken
             batch.offsets[record.topic, record.partition] = record.offset + 1
             try:
-                queue.append((_decode(record, self._limits), record))
+                value = _decode(record, self._limits)
             except (StepstreamError, msgspec.MsgspecError, ValueError) as error:
                 _put_aside(batch, record, str(error))
+            else:
+                self._apply(batch, value, record)
+        return len(records)
+
+    def _apply(self, batch: Batch, value: Input, origin: LogRecord | None) -> None:
+        """Apply an input, and all that follows from it in this shard."""
+        queue: deque[Input] = deque([value])
         while queue:
-            value, origin = queue.popleft()
             try:
                 changes = transition(
-                    batch.overlay, value, batch.now, shard=self._shard, shards=self._shards, limits=self._limits
+                    batch.overlay,
+                    queue.popleft(),
+                    batch.now,
+                    shard=self._shard,
+                    shards=self._shards,
+                    limits=self._limits,
                 )
             except StoreError:
                 raise
@@ -160,13 +176,13 @@ class Shard:
                 logger.exception("a record of %s could not be applied and is put aside", origin.topic)
                 _put_aside(batch, origin, f"{type(error).__name__}: {error}")
                 continue
-            for follower in self._take(batch, changes):
-                queue.append((follower, origin))
+            queue.extend(self._take(batch, changes))
 
     def _take(self, batch: Batch, changes: Changes) -> list[Input]:
         """Put changes into the batch; return the records that stay in this shard."""
         local: list[Input] = []
         batch.counts.update(changes.counts)
+        batch.size += len(changes.changes)
         for change in changes.changes:
             match change:
                 case Put(key, row):

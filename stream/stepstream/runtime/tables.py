@@ -20,12 +20,12 @@ class StoreView:
             raise StoreError("the tables cannot be read") from error
         return None if value is None else decode_row(key.table, value)
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0) -> list[tuple[Key, Row]]:
-        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all)."""
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all), those after one."""
         prefix = table + part
         cut = len(prefix)
         try:
-            found = self._store.scan(prefix, limit)
+            found = self._store.scan(prefix, limit, prefix + after if after else b"")
         except Exception as error:
             raise StoreError("the tables cannot be read") from error
         return [(Key(table, part, key[cut:]), decode_row(table, value)) for key, value in found]

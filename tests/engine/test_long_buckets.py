@@ -1,0 +1,122 @@
+"""An event that meets very many waits wakes them bit by bit, and nobody can tell: the order of the log decides."""
+
+from collections import deque
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepstream.contract.codec import Raw
+from stepstream.contract.events import EventRecord
+from stepstream.contract.inbox import EventMatched, EventRouted, InboxRecord, Predicate, WaitClosed, WaitOpened
+from stepstream.contract.limits import Limits
+from stepstream.engine.changes import Send
+from stepstream.engine.rows import EventName, QueuedEvent, Wait
+from stepstream.engine.transition import transition
+from stepstream.expressions.predicates import index_key
+from tests.engine.test_laws import Tables
+
+ONE = index_key(1) or ""
+BUCKETS = (
+    Predicate((("data.id", ONE),)),
+    Predicate((("data.id", ONE),), residual="async.data.big > 1"),
+    Predicate(residual="async.data.big > 1"),
+    Predicate(),
+)
+
+
+class Matcher:
+    """One shard's matcher: what it puts off comes back by a log, behind what is there."""
+
+    def __init__(self, at_once: int) -> None:
+        self.limits = Limits(waits_per_match_max=at_once)
+        self.tables = Tables()
+        self.log: deque[InboxRecord] = deque()
+        self.woken: dict[str, str] = {}
+        self.most = 0
+
+    def take(self, record: InboxRecord) -> None:
+        """Fold a record and what follows from it at once."""
+        queue: list[InboxRecord] = [record]
+        while queue:
+            changes = transition(self.tables, queue.pop(0), 10, limits=self.limits)
+            self.tables.apply(changes)
+            woken = 0
+            for change in changes.changes:
+                if not isinstance(change, Send):
+                    continue
+                sent = change.record
+                if isinstance(sent, EventMatched):
+                    assert sent.run_id not in self.woken
+                    self.woken[sent.run_id] = sent.event.id
+                    woken += 1
+                elif change.later:
+                    self.log.append(sent)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
+                else:
+                    queue.append(sent)  # type: ignore[arg-type]  # As above.
+            self.most = max(self.most, woken)
+
+    def go_on(self, passes: int) -> None:
+        """Take what was put off, so many times or until nothing is."""
+        while self.log and passes:
+            self.take(self.log.popleft())
+            passes -= 1
+
+
+WAITS = st.tuples(st.just("wait"), st.integers(0, 30), st.sampled_from(BUCKETS))
+EVENTS = st.tuples(st.just("event"), st.integers(1, 2), st.integers(1, 2))
+PASSES = st.tuples(st.just("pass"), st.integers(1, 3), st.none())
+
+
+def play(script: list[tuple[str, int, object]], at_once: int) -> Matcher:
+    """Play a script: waits of runs by number, events with an id and a size, and passes of the log in between."""
+    matcher, opened = Matcher(at_once), set[int]()
+    for place, (what, number, more) in enumerate(script):
+        if what == "wait" and number not in opened:
+            opened.add(number)
+            assert isinstance(more, Predicate)
+            matcher.take(WaitOpened(f"run{number:02}", "s", "come", more, 1_000))
+        elif what == "event":
+            data = Raw(f'{{"id":{number},"big":{more}}}'.encode())
+            matcher.take(EventRouted(EventRecord("come", data, f"e{place}", 5)))
+        elif what == "pass":
+            matcher.go_on(number)
+    matcher.go_on(-1)
+    return matcher
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(WAITS, WAITS, EVENTS, PASSES), max_size=40), st.integers(1, 4))
+def test_waking_bit_by_bit_is_waking_at_once(script: list[tuple[str, int, object]], at_once: int) -> None:
+    """Each wait is ended by the first event after it that fulfils it, however few waits one record may meet."""
+    whole, cut = play(script, 1_000), play(script, at_once)
+    assert whole.woken == cut.woken
+    rows = [
+        {key: tables.get(key) for key in tables.rows if not isinstance(tables.get(key), EventName | Wait)}
+        for tables in (whole.tables, cut.tables)
+    ]
+    assert not any(isinstance(row, QueuedEvent) for row in rows[1].values())
+    assert {k for k in whole.tables.rows if k.table == b"w"} == {k for k in cut.tables.rows if k.table == b"w"}
+
+
+def test_one_record_wakes_a_bounded_number_of_waits() -> None:
+    """2,000 equal waits are woken by one event, at most 500 of them by one record."""
+    matcher = Matcher(Limits().waits_per_match_max)
+    for number in range(2_000):
+        matcher.take(WaitOpened(f"run{number:04}", "s", "come", BUCKETS[0], 1_000))
+    matcher.take(EventRouted(EventRecord("come", Raw(b'{"id":1}'), "e", 5)))
+    assert not matcher.woken
+    matcher.go_on(-1)
+    assert len(matcher.woken) == 2_000
+    assert matcher.most == 500
+
+
+def test_a_wait_that_is_closed_meanwhile_is_not_woken() -> None:
+    """A wait that its run gives up before its turn comes stays asleep; those behind it are still met."""
+    matcher = Matcher(1)
+    for name in ("run1", "run2", "run3"):
+        matcher.take(WaitOpened(name, "s", "come", BUCKETS[3], 1_000))
+    matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
+    matcher.go_on(1)
+    matcher.take(WaitClosed("run2", "s", "come"))
+    matcher.go_on(-1)
+    assert set(matcher.woken) == {"run1", "run3"}
