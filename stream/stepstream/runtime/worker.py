@@ -349,6 +349,7 @@ class Worker:
     async def execute(self, asking: Asking, call: Call) -> Outcome | None:
         """Run a step's body and have its result kept; None when another attempt comes later."""
         run = self._runs[asking.run_id]
+        self._work(run)  # Code that seemed to be at rest may go on by itself.
         await self._log.hold()
         started_at = self._clock.now_ms()
         result: StepResult = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
@@ -359,6 +360,7 @@ class Worker:
     def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
         """Ask the engine for steps."""
         run = self._runs[asking.run_id]
+        self._work(run)
         self._report(run, StepsPlanned(run.run_id, asking.epoch, tuple(plans), tuple(cancelled), acknowledge))
 
     def warn(self, asking: Asking, warning: str) -> None:

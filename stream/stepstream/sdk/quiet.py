@@ -1,10 +1,54 @@
 """Telling whether a task can do nothing until a step gives its result."""
 
 import asyncio
+import functools
+import sys
 from asyncio import locks, queues, taskgroups, tasks, timeouts
 from collections.abc import Set
 from types import CodeType
 from typing import Any
+
+# So long code may wait for who knows what beside its open steps; then it counts as at rest.
+PATIENCE_S = 5.0
+_LOOK_S_MIN, _LOOK_S_MAX = 0.05, 1.0
+
+
+class Patience:
+    """How long code that waits for something of its own is given: a socket may be behind it, or another of its tasks.
+
+    It is looked after now and then, ever more seldom.
+    """
+
+    __slots__ = ("_look_s", "_since")
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._look_s = _LOOK_S_MIN
+
+    def renew(self) -> None:
+        """Begin anew: the code has moved."""
+        self._since = None
+        self._look_s = _LOOK_S_MIN
+
+    def is_over(self, now_s: float) -> bool:
+        """Tell whether the code has not moved for PATIENCE_S; `now_s` is the event loop's time."""
+        if self._since is None:
+            self._since = now_s
+        return now_s - self._since >= PATIENCE_S
+
+    def next_look_s(self) -> float:
+        """Return the seconds until the next look."""
+        look_s, self._look_s = self._look_s, min(2 * self._look_s, _LOOK_S_MAX)
+        return look_s
+
+
+@functools.cache
+def _anyio_codes() -> set[CodeType]:
+    return _codes(sys.modules["anyio._backends._asyncio"].TaskGroup.__aexit__)
+
+
+def _of_anyio() -> set[CodeType]:
+    return _anyio_codes() if "anyio._backends._asyncio" in sys.modules else set()
 
 
 class StepFuture(asyncio.Future[Any]):
@@ -45,14 +89,22 @@ def is_blocked(task: asyncio.Task[Any], siblings: Set[asyncio.Task[Any]], *, bar
     waiter = getattr(task, "_fut_waiter", None)
     if waiter is None or waiter.done():
         return False
-    return bare or _is_inner(waiter, siblings) or _innermost(task) in _COORDINATION
+    return bare or _is_inner(waiter, siblings) or _innermost(task) in (_COORDINATION | _of_anyio())
 
 
 def _is_inner(waiter: Any, siblings: Set[asyncio.Task[Any]]) -> bool:
     if isinstance(waiter, StepFuture) or waiter in siblings:
         return True
     children = getattr(waiter, "_children", None)
-    return children is not None and all(child.done() or _is_inner(child, siblings) for child in children)
+    if children is not None:
+        return all(child.done() or _is_inner(child, siblings) for child in children)
+    return any(_sets(callback, waiter) for task in siblings for callback, _ in getattr(task, "_callbacks", None) or ())
+
+
+def _sets(callback: Any, waiter: Any) -> bool:
+    """Tell whether a callback, as that of asyncio.shield, is there to set `waiter`."""
+    cells = getattr(callback, "__closure__", None) or ()
+    return any(cell.cell_contents is waiter for cell in cells)
 
 
 def _innermost(task: asyncio.Task[Any]) -> CodeType | None:

@@ -18,14 +18,13 @@ from stepstream.contract.limits import STEP_ID_CHARACTERS_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import RUN, SIGNAL, WAIT, Call, Finished, Runner
 from stepstream.sdk.errors import RunInterrupted, StepLimitError, StepUsageError
-from stepstream.sdk.quiet import StepFuture, is_blocked, shared_waiter
+from stepstream.sdk.quiet import Patience, StepFuture, is_blocked, shared_waiter
 from stepstream.sdk.values import dump_output
 
 current_replay: contextvars.ContextVar["Replay | None"] = contextvars.ContextVar("stepstream_replay", default=None)
 current_body: contextvars.ContextVar[str] = contextvars.ContextVar("stepstream_body", default="")
 
 _QUIET_PASSES = 2
-_LOOK_AGAIN_S = 0.05
 BEGIN = object()
 
 
@@ -57,7 +56,6 @@ class Replay:
         self._memos = {memo.step: memo for memo in memos}
         self._order = deque(memos)
         self._opened = {step.step: step for step in opened}
-        self._known = set(self._memos) | set(self._opened)
         self._calls: dict[str, Call] = {}
         self._fresh: list[Call] = []
         self._held: list[Call] = []
@@ -75,6 +73,7 @@ class Replay:
         self._too_many: StepLimitError | None = None
         self._looking = False
         self._quiet_passes = 0
+        self._patience = Patience()
 
     # The code's side.
 
@@ -283,10 +282,11 @@ class Replay:
 
     # Settling.
 
-    def touch(self, *, fresh: bool = True) -> None:
+    def touch(self, fresh: bool = True) -> None:
         """Look again soon whether all is still."""
         if fresh:
             self._quiet_passes = 0
+            self._patience.renew()
         if not self._looking and not self.over:
             self._looking = True
             self._loop.call_soon(self._look, context=self._outside)
@@ -384,10 +384,14 @@ class Replay:
                 self.over = True
                 self._interrupt()
                 self._runner.suspended(self)
-        elif self._all_blocked(bare=False):
+        elif self._all_blocked(bare=False) or (self._patience.is_over(self._loop.time()) and self._is_awaited()):
             self._runner.suspended(self)
         else:
-            self._loop.call_later(_LOOK_AGAIN_S, self.touch, context=self._outside)
+            self._loop.call_later(self._patience.next_look_s(), self.touch, False, context=self._outside)
+
+    def _is_awaited(self) -> bool:
+        """Tell whether the code waits for a step that will wake it in any case."""
+        return any(call.waiting and (call.planned or call.step in self._opened) for call in self._calls.values())
 
     def _warn(self, text: str) -> None:
         if text not in self._warnings:
