@@ -55,3 +55,21 @@ async def test_the_handler_of_a_failure_tells_nothing(engine_of: EngineOf) -> No
         await engine.send(Event("go"))
         assert engine.run("function-on-failure").status == "failed"
     assert sorted(heard) == ["stream/function.failed of function", "stream/function.finished of function"]
+
+
+async def test_what_a_listener_invokes_tells_nothing(engine_of: EngineOf) -> None:
+    """A listener that invokes another function does not hear of that one's end, and so does not go on for ever."""
+    app = App("ends")
+
+    @app.function(on("go"))
+    async def helper(ctx: Context) -> None:
+        """Return at once."""
+
+    @app.function(on("stream/function.finished"))
+    async def listener(ctx: Context) -> None:
+        await ctx.step.invoke("help", function=helper)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        assert len(engine.runs("listener")) == 1
+        assert len(engine.runs("helper")) == 2

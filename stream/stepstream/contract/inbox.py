@@ -21,7 +21,7 @@ class Caller(msgspec.Struct, frozen=True):
 class RunRequested(_Record, frozen=True, tag="run.requested"):
     """Start a run at `start_at` (Unix ms, 0: at once). A `deduplicated` one starts only if none did in the last 24 h.
 
-    `quiet` runs, those started by the engine's own events, emit no such events when they end.
+    `quiet` runs, those started by the engine's own events and what they invoke, emit no such events when they end.
     """
 
     run_id: str

@@ -323,7 +323,9 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         return Failure(ErrorInfo("FunctionNotFoundError", message, "", "function-not-found"))
     cause = f"{run_id}:{plan.step}"
     due = draft.now + plan.timeout_ms
-    if not _open(draft, run_id, plan, OpenStep(plan.id, "invoke", due, group=plan.group), plan.function):
+    caller = draft.run(run_id)
+    opened = OpenStep(plan.id, "invoke", due, group=plan.group)
+    if caller is None or not _open(draft, run_id, plan, opened, plan.function):
         return None
     hash_part = run_hash(function.id, cause)
     request = RunRequested(
@@ -333,6 +335,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         (EventRecord(INVOKED, plan.data, cause, draft.now),),
         on_failure=function.on_failure,
         caller=Caller(run_id, plan.step),
+        quiet=caller.quiet,
     )
     draft.route(hash_part, request)
     return None
