@@ -6,11 +6,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepstream import App, Context, Event, on
+from benchmarks.functions import Figure, app
+from stepstream import Event
 from stepstream.contract.codec import encode
 from stepstream.contract.history import HistoryEntry, RunEnded
 from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
@@ -24,47 +24,6 @@ from stepstream.runtime.journal import JournalWrite
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.sdk.event import to_record
-
-app = App("bench")
-
-
-async def work(number: int) -> int:
-    """Return the next number, as the smallest of steps."""
-    return number + 1
-
-
-@app.function(on("bench/three"))
-async def three_steps(ctx: Context) -> int:
-    """Run three steps, one after the other."""
-    first = await ctx.step.run("one", work, 1)
-    second = await ctx.step.run("two", work, first)
-    return await ctx.step.run("three", work, second)
-
-
-@app.function(on("bench/long"))
-async def thousand_steps(ctx: Context) -> list[float]:
-    """Run 999 steps and return when each was done (s)."""
-    times: list[float] = []
-    for number in range(999):
-        await ctx.step.run(f"step-{number}", work, number)
-        times.append(time.perf_counter())
-    return times
-
-
-@app.function(on("bench/wait"))
-async def wait_for_one(ctx: Context) -> bool:
-    """Wait for the event of the same key."""
-    return await ctx.step.wait_for_event("go", event="bench/go", match="data.key", timeout="1d") is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A measured number with its unit, and the aim beside it."""
-
-    name: str
-    value: float
-    unit: str
-    aim: str = ""
 
 
 class Bench:

@@ -1,7 +1,7 @@
 """The commands for Kafka: `stepstream engine`, `stepstream worker` and `stepstream topics`."""
 
-import asyncio
 import logging
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,11 @@ from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.layout import apply_topics, shards_of
 from stepstream.runtime.ports import LogError
 
+if sys.platform == "win32":
+    import asyncio as runner
+else:
+    import uvloop as runner
+
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 out = Console()
 err = Console(stderr=True)
@@ -32,7 +37,7 @@ Apps = Annotated[list[str] | None, typer.Option("--app", help="An app whose work
 
 def _run(code: Coroutine[Any, Any, Any]) -> Any:
     try:
-        return asyncio.run(code)
+        return runner.run(code)
     except LogError as error:
         err.print(f"[red]error:[/red] {error}; is Kafka up, and --kafka its address?", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_UNREACHABLE) from None

@@ -1,19 +1,21 @@
 """A batch has an end, whatever the log holds: what is left over is taken by the next ones."""
 
-import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from stepstream import App, Context, Event, on
-from stepstream.contract.topics import EVENTS
+from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
 from stepstream.runtime import shard
-from stepstream.runtime.ports import Offsets
+from stepstream.runtime.ports import NewRecord, StoredRow
 from stepstream.testing import VirtualEngine
+
+app = App("shop")
 
 
 class Watched:
-    """A shard's log that notes up to which event each commit goes."""
+    """A shard's log that notes how much each commit writes."""
 
     def __init__(self, log: Any, notes: list[int]) -> None:
         self._log = log
@@ -22,26 +24,41 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
-    async def send_offsets(self, offsets: Offsets) -> None:
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Note, and go on."""
-        self._notes += [offset for (topic, _), offset in offsets.items() if topic == EVENTS]
-        await self._log.send_offsets(offsets)
+        self._notes.append(len(records) + len(rows))
+        await self._log.send(records, rows)
+
+
+@app.function(on("go"))
+async def function(ctx: Context) -> int:
+    """Run a step."""
+    return await ctx.step.run("number", lambda: int(ctx.event.data["n"]))
 
 
 async def test_a_batch_that_is_full_leaves_records_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for ten changes a batch, a pile of events that came together is taken by many, each event once."""
     monkeypatch.setattr(shard, "CHANGES_PER_BATCH_MAX", 10)
-    app = App("shop")
-
-    @app.function(on("go"))
-    async def function(ctx: Context) -> int:
-        return await ctx.step.run("number", lambda: int(ctx.event.data["n"]))
-
     commits: list[int] = []
     wrap = lambda name, port: Watched(port, commits) if name.startswith("log") else port  # noqa: E731
     async with VirtualEngine(app, wrap=wrap) as engine:
         await engine.send(*[Event("go", {"n": number}) for number in range(100)])
         assert {run.output for run in engine.runs()} == set(range(100))
-    assert commits == sorted(commits)
-    assert len(commits) >= 20
-    assert max(after - before for before, after in itertools.pairwise(commits)) <= 10
+    assert len(commits) >= 50
+    assert max(commits) <= 20
+
+
+async def test_records_that_change_nothing_are_committed_with_those_that_do() -> None:
+    """Events that nobody wants cost no commit each; when there are many, their places are committed all the same."""
+    commits: list[int] = []
+    wrap = lambda name, port: Watched(port, commits) if name.startswith("log") else port  # noqa: E731
+    async with VirtualEngine(app, wrap=wrap) as engine:
+        before = len(commits)
+        for number in range(20):
+            await engine.send(Event("nobody", {"n": number}))
+        assert len(commits) == before
+        for number in range(RECORDS_PER_BATCH_MAX):
+            await engine.send(Event("nobody", {"n": number}))
+        assert commits[before:] == [0]
+        await engine.send(Event("go", {"n": 7}))
+        assert engine.run().output == 7

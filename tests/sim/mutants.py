@@ -80,7 +80,7 @@ MUTANTS = (
         "runtime/shard.py",
         (
             ("_OWN_HEADERS = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_OWN_HEADERS = "),
-            ("Layer(self._view))", "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view)))"),
+            ("Layer(self._view), ", "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view)), "),
             (_ANSWER, "        _KEPT.clear()\n" + _ANSWER),
         ),
     ),

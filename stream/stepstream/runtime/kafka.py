@@ -26,6 +26,8 @@ _RETRY_BACKOFF_MS = 20
 # How long the client sleeps when a transaction begins before the marks of the last one are written, which is nearly
 # always the case; its own 20 ms would be the most of a transaction's time (median 35 ms with it, see the benchmark).
 sender.BACKOFF_OVERRIDE = 0.001
+# The broker refuses records of the next transaction in the same moment, with NOT_ENOUGH_REPLICAS.
+_TRANSACTION_BACKOFF_MS = 4
 _FETCH_WAIT_MS = 500
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
 
@@ -95,10 +97,13 @@ class Producer:
     def __init__(self, settings: KafkaSettings, options: Mapping[str, object], transactional_id: str = "") -> None:
         self._settings = settings
         self._transactional = bool(transactional_id)
-        own = {"transactional_id": settings.name(transactional_id), "transaction_timeout_ms": TRANSACTION_MS_MAX}
+        own = {
+            "transactional_id": settings.name(transactional_id),
+            "transaction_timeout_ms": TRANSACTION_MS_MAX,
+            "retry_backoff_ms": _TRANSACTION_BACKOFF_MS,
+        }
         self._client = AIOKafkaProducer(
-            **options,
-            **(own if transactional_id else {"enable_idempotence": True}),
+            **{**options, **(own if transactional_id else {"enable_idempotence": True})},
             acks="all",
             max_request_size=REQUEST_BYTES_MAX,
             max_batch_size=256 * 1024,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 from stepstream.contract.ids import shard_of
@@ -19,30 +20,46 @@ _RENEW_S = SESSION_MS / 4_000
 
 
 class _Feed:
-    """Reads ahead by one read, which goes on while its records are not wanted yet."""
+    """Reads ahead up to a batch, so that what comes while a batch is at work is taken together by the next one."""
 
     def __init__(self, bell: Bell) -> None:
         self.bell = bell
         self.reader: Reader | None = None
-        self._reading: asyncio.Future[list[LogRecord]] | None = None
+        self._found: deque[LogRecord] = deque()
+        self._room = Bell()
+        self._reading: asyncio.Task[None] | None = None
 
     def take(self, limit: int) -> list[LogRecord]:
-        """Return what was read, and read on; the bell rings when there is more, or to look again."""
+        """Return what was read; the bell rings when there is more."""
         if self.reader is None:
             raise LogError("nothing is read yet")
-        found: list[LogRecord] = []
-        if self._reading is not None and self._reading.done():
-            found, self._reading = self._reading.result(), None
         if self._reading is None:
-            self._reading = asyncio.ensure_future(self.reader.read(limit, _READ_MS))
+            self._reading = asyncio.ensure_future(self._read(self.reader, limit))
             self._reading.add_done_callback(lambda _: self.bell.ring())
+        if self._reading.done():
+            self._reading.result()
+        found = [self._found.popleft() for _ in range(min(limit, len(self._found)))]
+        self._room.ring()
         return found
+
+    async def _read(self, reader: Reader, limit: int) -> None:
+        while True:
+            records = await reader.read(limit, _READ_MS)
+            if records:
+                self._found.extend(records)
+                self.bell.ring()
+            while len(self._found) >= limit:
+                await self._room.wait()
+
+    def forget(self) -> None:
+        """Drop what was read ahead: the group has moved, and each partition is read again from its committed place."""
+        self._found.clear()
+        self._room.ring()
 
     @property
     def pending(self) -> bool:
         """Tell whether records were read that nobody has taken."""
-        reading = self._reading
-        return reading is not None and reading.done() and not reading.cancelled() and bool(reading.result())
+        return bool(self._found)
 
     async def close(self) -> None:
         """Read no more."""
@@ -67,6 +84,7 @@ class KafkaLog:
         self.inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
         self.feed = _Feed(self.bell)
         self._producer: Producer | None = None
+        self._offsets: asyncio.Future[None] | None = None
         self._position = 0
 
     async def open(self) -> None:
@@ -126,17 +144,22 @@ class KafkaLog:
             self._position = max(offset for _, offset in places[len(records) :]) + 1
 
     async def send_offsets(self, offsets: Offsets) -> None:
-        """Add the input positions to the transaction."""
-        await self._opened().send_offsets(offsets, self._group)
+        """Add the input positions to the transaction, beside the records that are sent; `commit` waits for them."""
+        self._offsets = asyncio.ensure_future(self._opened().send_offsets(offsets, self._group))
 
     async def commit(self) -> int:
         """Commit; return the changelog position after it."""
+        if self._offsets is not None:
+            await self._offsets
         await self._opened().commit()
         return self._position
 
     async def close(self) -> None:
         """Abort what is open and let go."""
         await self.feed.close()
+        if self._offsets is not None:
+            self._offsets.cancel()
+            await asyncio.gather(self._offsets, return_exceptions=True)
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.close()
@@ -185,6 +208,8 @@ class KafkaWorkerLog:
     async def _assign(self, partitions: list[int]) -> None:
         if self.feed.reader is None:
             return
+        if not self._alone:
+            self.feed.forget()
         asked_at = time.monotonic()
         ends = await self.feed.reader.ends([(self._topic, partition) for partition in partitions])
         self._fresh_from = {partition: end for (_, partition), end in ends.items()}

@@ -66,7 +66,10 @@ class Log(Protocol):
         """Write records and changelog rows; return when every one is acknowledged, else raise LogError."""
 
     async def send_offsets(self, offsets: Offsets) -> None:
-        """Add the input positions, each the offset after the last record taken, to the transaction."""
+        """Add the input positions, each the offset after the last record taken, to the transaction.
+
+        It may return before they are acknowledged: `commit` makes sure of it, so that both go side by side.
+        """
 
     async def commit(self) -> int:
         """Commit; return the changelog position after it. LogError means that the outcome is unknown."""

@@ -18,7 +18,7 @@ from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RE
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS
 from stepstream.engine.changes import Changes, Delete, Put, Reply, Send, is_local
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import encode_row
+from stepstream.engine.rows import Key, Row, encode_row
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
 from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, StoreError
@@ -26,6 +26,8 @@ from stepstream.runtime.tables import StoreView
 
 logger = logging.getLogger(__name__)
 _decode_function = msgspec.json.Decoder(FunctionRegistered).decode
+# After so long the places of records that changed nothing are committed, for those who watch how far the reading is.
+_IDLE_MS_MAX = 1_000
 _OWN_HEADERS = ((ORIGIN_HEADER, ENGINE_ORIGIN),)
 
 
@@ -77,6 +79,9 @@ class Shard:
         self._observer = observer
         self._view = StoreView(store)
         self._rest: list[LogRecord] = []
+        self._idle_records = 0
+        self._idle_offsets: Offsets = {}
+        self._idle_until = 0
         self.serving = False
         self.due: int | None = None
 
@@ -112,27 +117,40 @@ class Shard:
 
     async def _pass(self) -> None:
         self.due = next_due(self._view)
-        records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, self.due)
+        until = min(filter(None, (self.due, self._idle_until)), default=None)
+        records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, until)
         begun = time.perf_counter()
-        batch = Batch(self._clock.now_ms(), Layer(self._view))
+        batch = Batch(self._clock.now_ms(), Layer(self._view), offsets=self._idle_offsets)
         taken = self._fold(batch, records)
         self._rest = records[taken:]
         committing = time.perf_counter()
-        await self._commit(batch)
+        await self._conclude(batch, taken)
         if self._observer:
             ended = time.perf_counter()
             self._observer.committed(self._shard, taken, batch.counts, ended - begun, ended - committing)
 
-    async def _commit(self, batch: Batch) -> None:
+    async def _conclude(self, batch: Batch, taken: int) -> None:
+        """Commit a batch; one that changes nothing waits for the next: were it read again, it would change nothing."""
+        self._idle_records += taken
+        rows = batch.overlay.items()
+        late = self._idle_records >= RECORDS_PER_BATCH_MAX or 0 < self._idle_until <= batch.now
+        if rows or batch.outputs or batch.replies or late:
+            await self._commit(batch, rows)
+            self._idle_records, self._idle_offsets, self._idle_until = 0, {}, 0
+        elif taken:
+            self._idle_offsets = batch.offsets
+            self._idle_until = self._idle_until or batch.now + _IDLE_MS_MAX
+
+    async def _commit(self, batch: Batch, changed: list[tuple[Key, Row | None]]) -> None:
         """Make a batch durable, then known.
 
-        1. Begin. 2. Send outputs and changelog rows and await every acknowledgement. 3. Send the offsets. 4. Commit.
+        1. Begin. 2. Send the offsets. 3. Send outputs and changelog rows and await every acknowledgement. 4. Commit.
         5. Write rows and changelog position as one. 6. Only then answer those who wait.
         """
-        rows = [(key.encode(), None if row is None else encode_row(row)) for key, row in batch.overlay.items()]
+        rows = [(key.encode(), None if row is None else encode_row(row)) for key, row in changed]
         await self._log.begin()
-        await self._log.send(batch.outputs, rows)
         await self._log.send_offsets(batch.offsets)
+        await self._log.send(batch.outputs, rows)
         position = await self._log.commit()
         self._store.write(rows, position)
         if self._answer:

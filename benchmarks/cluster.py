@@ -1,0 +1,307 @@
+"""Engines and workers as processes on a real broker, beside a bare loop of transactions over the same bytes."""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import functions
+from benchmarks.functions import Figure
+from stepstream import Event
+from stepstream.contract.codec import encode
+from stepstream.contract.history import RunEnded, StepPlanned, decode_history
+from stepstream.contract.ids import shard_of
+from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
+from stepstream.contract.limits import DAY_MS
+from stepstream.contract.outcomes import Value
+from stepstream.contract.topics import CHANGELOG, EVENTS, HISTORY, INBOX
+from stepstream.engine.rows import bucket_routing
+from stepstream.expressions.predicates import index_key
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.kafka import Cluster, KafkaSettings, Producer, Reader
+from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.ports import LogRecord, NewRecord
+from stepstream.runtime.rocks import RocksStore
+from stepstream.sdk.event import to_record
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet
+
+_READ_MS = 1_000
+_BEHIND_MAX = 400
+
+
+class Watched:
+    """A cluster with processes, where events are sent and the ends of runs are heard."""
+
+    def __init__(self, cluster: Cluster, fleet: Fleet, shards: int) -> None:
+        self.cluster = cluster
+        self.fleet = fleet
+        self.shards = shards
+        self.ended = self.planned = 0
+        self.last: RunEnded | None = None
+        self._changed = asyncio.Event()
+        self._hearing: asyncio.Task[None] | None = None
+        self.producer: Producer | None = None
+
+    async def start(self, engines: int, workers: int) -> None:
+        """Bring the processes up and wait until they have run one function."""
+        self.fleet.command("topics", "apply", "--shards", str(self.shards), "--app", "bench")
+        for _ in range(engines):
+            self.fleet.add_engine()
+        for _ in range(workers):
+            self.fleet.add_worker()
+        self.producer = await self.cluster.producer()
+        reader = await self.cluster.reader()
+        places = [(HISTORY, at) for at in range(self.shards)]
+        reader.assign(places)
+        reader.seek(dict.fromkeys(places, 0))
+        self._hearing = asyncio.ensure_future(self._hear(reader))
+        while not self.ended:
+            await self.send([Event("bench/three")])
+            await self._wait(1.0)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait until no run ends any more: all who join have joined."""
+        quiet_since = time.monotonic()
+        ended = self.ended
+        while time.monotonic() - quiet_since < 5:
+            await self._wait(1.0)
+            if self.ended != ended:
+                ended, quiet_since = self.ended, time.monotonic()
+
+    async def _wait(self, seconds: float) -> None:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _hear(self, reader: Reader) -> None:
+        try:
+            while True:
+                for record in await reader.read(5_000, _READ_MS):
+                    entry = decode_history(record.value)
+                    if isinstance(entry, RunEnded):
+                        self.ended += 1
+                        self.last = entry
+                    self.planned += isinstance(entry, StepPlanned)
+                self._changed.set()
+        finally:
+            await reader.close()
+
+    async def send(self, events: list[Event]) -> None:
+        """Produce events as any program does; return when they are acknowledged."""
+        assert self.producer is not None
+        await self.producer.send([NewRecord(EVENTS, -1, b"", encode(to_record(event))) for event in events])
+
+    async def until_ended(self, count: int) -> None:
+        """Return when `count` runs have ended since the start."""
+        await self.until(lambda: self.ended >= count)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Return when something is so; it is looked at after each piece of history."""
+        while not is_so():
+            await self._wait(30)
+
+    async def stop(self) -> None:
+        """End all."""
+        if self._hearing:
+            self._hearing.cancel()
+            await asyncio.gather(self._hearing, return_exceptions=True)
+        if self.producer:
+            await self.producer.close()
+        self.fleet.stop()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="stepstream-bench-") as folder:
+        yield Path(folder)
+
+
+@asynccontextmanager
+async def fleet_of(bootstrap: str, name: str, engines: int, workers: int, shards: int) -> AsyncIterator[Watched]:
+    """Bring up engines and workers under a namespace of their own."""
+    with _folder() as folder:
+        made = Fleet(bootstrap, name, folder, Path(functions.__file__), folder / "effects")
+        watched = Watched(Cluster(KafkaSettings(bootstrap, name)), made, shards)
+        try:
+            await watched.start(engines, workers)
+            yield watched
+        finally:
+            await watched.stop()
+
+
+async def _runs_per_second(watched: Watched, runs: int) -> float:
+    already = watched.ended
+    begun = time.perf_counter()
+    for start in range(0, runs, 100):
+        await watched.send([Event("bench/three", {"n": number}) for number in range(start, start + 100)])
+        await watched.until_ended(already + start - _BEHIND_MAX)
+    await watched.until_ended(already + runs)
+    return runs / (time.perf_counter() - begun)
+
+
+async def one_engine(bootstrap: str) -> list[Figure]:
+    """Measure idle latency, throughput, a long run and matching with one engine and one worker process."""
+    async with fleet_of(bootstrap, "one", 1, 1, shards=1) as watched:
+        idle: list[float] = []
+        for _ in range(200):
+            already = watched.ended
+            begun = time.perf_counter()
+            await watched.send([Event("bench/three")])
+            await watched.until_ended(already + 1)
+            idle.append((time.perf_counter() - begun) * 1_000)
+        rate = await _runs_per_second(watched, 6_000)
+        already = watched.ended
+        await watched.send([Event("bench/long")])
+        await watched.until_ended(already + 1)
+        output = watched.last.output if watched.last else b"[]"
+        times = [float(at) for at in bytes(output).decode().strip("[]").split(",")]
+        few = await _matched(watched, 1_000)
+        many = await _matched(watched, 100_000)
+    return [
+        Figure("idle three-step run, median", statistics.median(idle), "ms", "<= 15"),
+        Figure("idle three-step run, p99", statistics.quantiles(idle, n=100)[98], "ms", "<= 40"),
+        Figure("three-step runs, one engine, one worker", rate, "runs/s", ">= 700"),
+        Figure("a step after a step in one run", (times[-1] - times[0]) / (len(times) - 1) * 1_000, "ms", "<= 2"),
+        Figure("resumed waits, 1,000 open", few, "/s", ">= 1,500"),
+        Figure("resumed waits, 100,000 open", many, "/s", ">= 1,500"),
+    ]
+
+
+async def _matched(watched: Watched, others: int, samples: int = 2_000) -> float:
+    """Return how many waiting runs a second are resumed while `others` stand."""
+    assert watched.producer is not None
+    far = SystemClock().now_ms() + DAY_MS
+    for start in range(0, others, 5_000):
+        records = []
+        for number in range(start, min(start + 5_000, others)):
+            value = index_key(f"other-{others}-{number}") or ""
+            wait = WaitOpened(f"{number:026d}", "0" * 40, "bench/go", Predicate((("data.key", value),)), far)
+            home = shard_of(bucket_routing("bench/go", "data.key", value), watched.shards)
+            records.append(NewRecord(INBOX, home, b"bench/go", encode(wait)))
+        await watched.producer.send(records)
+    already = watched.ended
+    keys = [f"{others}-{number}" for number in range(samples)]
+    planned = watched.planned
+    await watched.send([Event("bench/wait", {"key": key}) for key in keys])
+    await watched.until(lambda: watched.planned == planned + samples)
+    begun = time.perf_counter()
+    for start in range(0, samples, 100):
+        await watched.send([Event("bench/go", {"key": key}) for key in keys[start : start + 100]])
+    await watched.until_ended(already + samples)
+    return samples / (time.perf_counter() - begun)
+
+
+async def two_engines(bootstrap: str) -> list[Figure]:
+    """Measure one engine against two, on four shards with two workers."""
+    async with fleet_of(bootstrap, "single", 1, 2, shards=4) as watched:
+        single = await _runs_per_second(watched, 4_000)
+    async with fleet_of(bootstrap, "double", 2, 2, shards=4) as watched:
+        double = await _runs_per_second(watched, 4_000)
+    return [
+        Figure("three-step runs, 4 shards, one engine", single, "runs/s"),
+        Figure("three-step runs, 4 shards, two engines", double, "runs/s"),
+        Figure("two engines against one", double / single, "x"),
+    ]
+
+
+async def recovery(bootstrap: str, rows: int = 200_000) -> list[Figure]:
+    """Measure the reading of a changelog into empty tables."""
+    cluster = Cluster(KafkaSettings(bootstrap, "recovery"))
+    await cluster.create({CHANGELOG: (1, {"cleanup.policy": "compact"})}, 1)
+    value = encode(StepReported("0" * 26, 1, "0" * 40, "one", Value()))
+    producer = await cluster.producer()
+    for start in range(0, rows, 10_000):
+        await producer.send([NewRecord(CHANGELOG, 0, b"m%024d" % at, value) for at in range(start, start + 10_000)])
+    await producer.close()
+    with _folder() as folder:
+        clock = SystemClock()
+        store = RocksStore(folder, clock.now_ms, DAY_MS)
+        store.open()
+        begun = time.perf_counter()
+        found = 0
+        async for batch, position in KafkaLog(cluster, clock, 0).changelog(0):
+            store.write(batch, position)
+            found += len(batch)
+        took = time.perf_counter() - begun
+        store.close()
+    assert found == rows
+    return [Figure("recovery of a shard", rows / took, "rows/s", ">= 20,000")]
+
+
+async def bare(bootstrap: str, runs: int = 6_000) -> list[Figure]:
+    """Measure the limit: one process that only moves the bytes of three-step runs, one transaction for many.
+
+    A run costs 5 records in (an event, three reports, an end) and some 18 out (a command, the history, the changelog).
+    """
+    cluster = Cluster(KafkaSettings(bootstrap, "bare"))
+    await cluster.create({"in": (1, {}), "out": (1, {})}, 1)
+    value = encode(StepReported("0" * 26, 1, "0" * 40, "one", Value()))
+    outside, inside = await cluster.producer(), await cluster.producer("bare")
+    reader, ends = await cluster.reader(group="bare"), await cluster.reader()
+    for each, topic in ((reader, "in"), (ends, "out")):
+        each.assign([(topic, 0)])
+        each.seek({(topic, 0): 0})
+
+    async def pass_on(count: int) -> None:
+        while count > 0:
+            records = await reader.read(500, _READ_MS)
+            count -= len(records)
+            await inside.begin()
+            await inside.send([NewRecord("out", 0, b"k" * 26, value) for _ in range(len(records) * 18 // 5)])
+            await inside.send_offsets({("in", 0): records[-1].offset + 1}, "bare")
+            await inside.commit()
+
+    async def feed() -> None:
+        for _ in range(0, 5 * runs, 500):
+            await outside.send([NewRecord("in", 0, b"k" * 26, value) for _ in range(500)])
+
+    try:
+        idle = await _bare_idle(outside, inside, reader, ends, value)
+        begun = time.perf_counter()
+        await asyncio.gather(feed(), pass_on(5 * runs))
+        rate = runs / (time.perf_counter() - begun)
+    finally:
+        for client in (outside, inside, reader, ends):
+            await client.close()
+    return [
+        Figure("bare loop: the same bytes, one process", rate, "runs/s"),
+        Figure("bare loop: write, transaction, read, median", idle, "ms"),
+    ]
+
+
+async def _bare_idle(outside: Producer, inside: Producer, reader: Reader, ends: Reader, value: bytes) -> float:
+    taken: list[float] = []
+    for _ in range(200):
+        begun = time.perf_counter()
+        await outside.send([NewRecord("in", 0, b"k", value)])
+        records: list[LogRecord] = []
+        while not records:
+            records = await reader.read(1, _READ_MS)
+        await inside.begin()
+        await inside.send([NewRecord("out", 0, b"k", value)])
+        await inside.send_offsets({("in", 0): records[-1].offset + 1}, "bare")
+        await inside.commit()
+        while not await ends.read(1, _READ_MS):
+            pass
+        taken.append((time.perf_counter() - begun) * 1_000)
+    return statistics.median(taken)
+
+
+ALL: tuple[Callable[[str], Coroutine[Any, Any, list[Figure]]], ...] = (bare, one_engine, two_engines, recovery)
+
+
+def main(wanted: set[str]) -> Iterator[Figure]:
+    """Measure on a broker: that of KAFKA_BOOTSTRAP, or one of our own on the same machine."""
+    with running_broker() as bootstrap:
+        for measure in ALL:
+            if not wanted or getattr(measure, "__name__", "") in wanted:
+                yield from asyncio.run(measure(bootstrap))

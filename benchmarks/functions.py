@@ -1,0 +1,47 @@
+"""The functions that the benchmarks run, and what a benchmark returns."""
+
+import time
+from dataclasses import dataclass
+
+from stepstream import App, Context, on
+
+app = App("bench")
+
+
+async def work(number: int) -> int:
+    """Return the next number, as the smallest of steps."""
+    return number + 1
+
+
+@app.function(on("bench/three"))
+async def three_steps(ctx: Context) -> int:
+    """Run three steps, one after the other."""
+    first = await ctx.step.run("one", work, 1)
+    second = await ctx.step.run("two", work, first)
+    return await ctx.step.run("three", work, second)
+
+
+@app.function(on("bench/long"))
+async def thousand_steps(ctx: Context) -> list[float]:
+    """Run 999 steps and return when each was done (s)."""
+    times: list[float] = []
+    for number in range(999):
+        await ctx.step.run(f"step-{number}", work, number)
+        times.append(time.perf_counter())
+    return times
+
+
+@app.function(on("bench/wait"))
+async def wait_for_one(ctx: Context) -> bool:
+    """Wait for the event of the same key."""
+    return await ctx.step.wait_for_event("go", event="bench/go", match="data.key", timeout="1d") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured number with its unit, and the aim beside it."""
+
+    name: str
+    value: float
+    unit: str
+    aim: str = ""
