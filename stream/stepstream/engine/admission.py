@@ -39,6 +39,9 @@ def register_function(draft: Draft, function: FunctionRegistered) -> None:
     if known == function:
         return
     draft.put(key, function)
+    # Whoever watches sees the first of something only beside a zero.
+    draft.count("runs_started", function.id, amount=0)
+    draft.count("runs_ended", function.id, "failed", amount=0)
     for name in _event_names(known) | _event_names(function):
         _set_triggers(draft, name, function)
     _set_keeping(draft, function)
@@ -87,7 +90,7 @@ def receive_event(draft: Draft, received: EventReceived) -> None:
     for function_id in _triggered(draft, row, event) if row else ():
         if function := draft.get(FunctionRegistered, function_key(function_id)):
             request_run(draft, function, event, deduplicated=explicit)
-    draft.route(event.name, EventRouted(event))
+    draft.route(event.name, EventRouted(event, received.arrived_at))
 
 
 def _triggered(draft: Draft, row: TriggerRow, event: EventRecord) -> list[str]:
@@ -143,6 +146,8 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
     )
     draft.put_run(run)
     draft.put(run_events_key(run.run_id), RunEvents(request.events))
+    draft.count("open_runs", run.function)
+    draft.count("runs_started", run.function)
     caller = request.caller.run_id if request.caller else ""
     draft.tell(RunBegan(run.run_id, 1, draft.now, run.function, run.app, run.started_at, request.events, caller))
     if run.due:

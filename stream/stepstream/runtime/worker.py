@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import uuid
 from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
 
@@ -26,6 +25,7 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
+from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
@@ -33,7 +33,7 @@ from stepstream.runtime.positions import Positions
 from stepstream.runtime.reports import encode_report, end_report, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
-from stepstream.sdk.execution import Bodies, StepResult, start_code
+from stepstream.sdk.execution import Bodies, start_code
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.tasks import task_factory
 
@@ -55,17 +55,17 @@ class Worker:
         live_cache: bool = True,
         runs_cached_max: int = RUNS_CACHED_MAX,
         runs_active_max: int = RUNS_ACTIVE_MAX,
+        observer: WorkerObserver | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._app = app
         self._bodies = bodies or Bodies()
+        self._attempts = Attempts(self._bodies, app.name, limits, clock, observer)
         self._limits = limits
         self._live_cache = live_cache
         self._cached_max = runs_cached_max
         self._active_max = runs_active_max
-        self._name = uuid.uuid4().hex[:12]
-        self._claims = 0
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._positions = Positions()
         self._active = 0
@@ -76,6 +76,11 @@ class Worker:
         self._draining = False
         self.serving = False
         self.changed = Bell()
+
+    @property
+    def load(self) -> Load:
+        """How full the worker is."""
+        return Load(self._active_max, self._active, len(self._queue), len(self._runs))
 
     @property
     def active(self) -> int:
@@ -207,8 +212,7 @@ class Worker:
 
     def _claim(self, run: LiveRun) -> None:
         self._runs[run.run_id] = run
-        self._claims += 1
-        run.claim = f"{self._name}-{self._claims}"
+        run.claim = self._attempts.name_claim()
         self._report(run, RunClaimed(run.run_id, run.claim, self._app.name))
 
     def _claim_back(self, run: LiveRun) -> None:
@@ -352,7 +356,7 @@ class Worker:
         self._work(run)  # Code that seemed to be at rest may go on by itself.
         await self._log.hold()
         started_at = self._clock.now_ms()
-        result: StepResult = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
+        result = await self._attempts.run(run, call)
         run.attempt = 0
         await self._append_or_end(run, step_report(asking, call, result, started_at))
         return None if result.retry_ms is not None else result.outcome
