@@ -59,7 +59,7 @@ class World:
     shards: int
     limits: Limits = DEFAULT_LIMITS
     names: dict[str, str] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     emitted: list[EventRecord] = field(default_factory=list)
     seqs: Counter[str] = field(default_factory=Counter)
     positions: int = 0
@@ -76,7 +76,7 @@ class World:
             case "rows":
                 return [str(self.count_rows(rest))]
             case "count":
-                return [str(self.counts[rest])]
+                return [str(self.counts[tuple(rest.split())])]
             case "emitted":
                 events, self.emitted = self.emitted, []
                 return self.take([EventReceived(event, event.id, event.ts, own=True) for event in events], line.at)
@@ -113,6 +113,7 @@ class World:
             self.tables[at].apply(changes)
             self._note_moves(type(value).__name__, states, self._states(at, changes))
             self.counts.update(changes.counts)
+            self.counts.update((sample.name,) for sample in changes.samples)
             for change in changes.changes:
                 if isinstance(change, Reply):
                     words.append(f"reply {change.to} {change.status}")

@@ -104,13 +104,13 @@ def test_commands_carry_the_epoch_of_the_claim() -> None:
 def test_a_warning_is_kept_once() -> None:
     """A replay may warn again of the same; history and the end of the run have each warning once.
 
-    10 | function f on=go | -
-    10 | event go e1      | began r1 f; start r1
-    11 | warn r1 odd      | warned odd
-    12 | warn r1 odd      | -
-    13 | warn r1 strange  | warned strange
-    13 | count warnings   | 2
-    14 | return r1 =1     | completed r1 =1 warned odd warned strange; emit stream/function.finished#r1:finished
+    10 | function f on=go     | -
+    10 | event go e1          | began r1 f; start r1
+    11 | warn r1 odd          | warned odd
+    12 | warn r1 odd          | -
+    13 | warn r1 strange      | warned strange
+    13 | count run_warnings f | 2
+    14 | return r1 =1         | completed r1 =1 warned odd warned strange; emit stream/function.finished#r1:finished
     """
 
 
@@ -118,5 +118,5 @@ def test_warnings_are_bounded() -> None:
     """A run keeps 20 warnings and drops further ones."""
     lines = [Line(10, "function f on=go", ""), Line(10, "event go", "began r1 f; start r1")]
     lines += [Line(11, f"warn r1 odd-{number}", f"warned odd-{number}") for number in range(WARNINGS_PER_RUN_MAX)]
-    lines += [Line(12, "warn r1 odd-too", ""), Line(12, "count warnings", "20")]
+    lines += [Line(12, "warn r1 odd-too", ""), Line(12, "count run_warnings f", "20")]
     fold(lines, 1, DEFAULT_LIMITS)

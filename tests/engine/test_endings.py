@@ -144,4 +144,4 @@ def test_an_own_event_that_comes_twice_starts_one_run() -> None:
     assert world.play(Line(11, "emitted", "")) == ["began r2 w", "start r2"]
     world.emitted = again
     assert world.play(Line(12, "emitted", "")) == []
-    assert world.counts["duplicate_starts"] == 1
+    assert world.counts["duplicate_starts",] == 1

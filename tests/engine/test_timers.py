@@ -44,7 +44,7 @@ def test_a_run_that_ends_in_a_tick_takes_its_other_timers_along() -> None:
        |                               | emit stream/function.finished#r1:finished;
        |                               | emit stream/function.cancelled#r1:cancelled
     95 | tick                          | -
-    95 | count timers_fired            | 0
+    95 | count timer_late              | 0
     """
 
 

@@ -65,7 +65,7 @@ MUTANTS = (
     Mutant(
         "a timer that fired stays",
         "engine/transition.py",
-        (('        draft.delete(key)\n        draft.count("timers_fired")', '        draft.count("timers_fired")'),),
+        (('        draft.delete(key)\n        draft.time("timer_late"', '        draft.time("timer_late"'),),
     ),
     Mutant(
         "a timer that is not wanted stays",

@@ -36,9 +36,10 @@ class RunRequested(_Record, frozen=True, tag="run.requested"):
 
 
 class EventRouted(_Record, frozen=True, tag="event.routed"):
-    """An event on its way to the shard that owns its name."""
+    """An event on its way to the shard that owns its name; `arrived_at` is the log's time of its arrival (Unix ms)."""
 
     event: EventRecord
+    arrived_at: int = 0
 
 
 class EventForwarded(_Record, frozen=True, tag="event.forwarded"):
@@ -47,6 +48,7 @@ class EventForwarded(_Record, frozen=True, tag="event.forwarded"):
     event: EventRecord
     path: str
     value: str
+    arrived_at: int = 0
 
 
 class MatchContinued(_Record, frozen=True, tag="match.continued"):
@@ -93,11 +95,12 @@ class WaitClosed(_Record, frozen=True, tag="wait.closed"):
 
 
 class EventMatched(_Record, frozen=True, tag="event.matched"):
-    """A wait met its event."""
+    """A wait met its event, which came at `arrived_at` (Unix ms, 0: before the wait)."""
 
     run_id: str
     step: str
     event: EventRecord
+    arrived_at: int = 0
 
 
 class SignalWaitOpened(_Record, frozen=True, tag="signal.opened"):

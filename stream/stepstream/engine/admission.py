@@ -87,7 +87,7 @@ def receive_event(draft: Draft, received: EventReceived) -> None:
     for function_id in _triggered(draft, row, event) if row else ():
         if function := draft.get(FunctionRegistered, function_key(function_id)):
             request_run(draft, function, event, deduplicated=explicit)
-    draft.route(event.name, EventRouted(event))
+    draft.route(event.name, EventRouted(event, received.arrived_at))
 
 
 def _triggered(draft: Draft, row: TriggerRow, event: EventRecord) -> list[str]:
@@ -143,6 +143,8 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
     )
     draft.put_run(run)
     draft.put(run_events_key(run.run_id), RunEvents(request.events))
+    draft.count("open_runs", run.function)
+    draft.count("runs_started", run.function)
     caller = request.caller.run_id if request.caller else ""
     draft.tell(RunBegan(run.run_id, 1, draft.now, run.function, run.app, run.started_at, request.events, caller))
     if run.due:

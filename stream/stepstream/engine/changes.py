@@ -1,5 +1,6 @@
 """What a transition may ask for: four changes, returned as data and never done here."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -44,11 +45,24 @@ class Reply(NamedTuple):
 Change = Put | Delete | Send | Reply
 
 
+# A name and its labels.
+Count = tuple[str, ...]
+
+
+class Sample(NamedTuple):
+    """A length of time worth watching; `label` says of what, within `name`."""
+
+    name: str
+    label: str
+    value_ms: int
+
+
 class Changes(NamedTuple):
-    """The outcome of one transition: changes in order, and what there is to count by name."""
+    """The outcome of one transition: changes in order, how often what happened, and how long what took."""
 
     changes: tuple[Change, ...]
-    counts: dict[str, int]
+    counts: Mapping[Count, int]
+    samples: Sequence[Sample] = ()
 
 
 def is_local(change: Send, shard: int) -> bool:

@@ -10,7 +10,7 @@ from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import InboxRecord
 from stepstream.contract.limits import Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
-from stepstream.engine.changes import Change, Changes, Delete, Put, Reply, Send
+from stepstream.engine.changes import Change, Changes, Count, Delete, Put, Reply, Sample, Send
 from stepstream.engine.lifecycle import check_run, check_step, open_state
 from stepstream.engine.rows import Key, OpenStep, Row, Run, Timer, memo_key, open_key, run_key, timer_key
 from stepstream.engine.view import Layer, View
@@ -24,14 +24,15 @@ class Draft:
     `record` names the type of what came in, by which the moves of runs and steps are checked.
     """
 
-    __slots__ = ("_changes", "_layer", "_runs", "counts", "limits", "now", "record", "shard", "shards")
+    __slots__ = ("_changes", "_layer", "_runs", "_samples", "counts", "limits", "now", "record", "shard", "shards")
 
     def __init__(self, view: View, now: int, shard: int, shards: int, limits: Limits, record: str) -> None:
         self._layer = Layer(view)
         self._changes: list[Change] = []
         self._runs: dict[str, Run | None] = {}
         self.record = record
-        self.counts: Counter[str] = Counter()
+        self._samples: list[Sample] = []
+        self.counts: Counter[Count] = Counter()
         self.now = now
         self.shard = shard
         self.shards = shards
@@ -73,18 +74,30 @@ class Draft:
     def put_step(self, run_id: str, step: str, before: OpenStep | None, opened: OpenStep) -> None:
         """Write a step without a result, which was as `before`."""
         check_step(before, self.record, open_state(opened))
+        if before is None or before.kind != opened.kind:
+            self._close(before)
+            self.count("open_steps", opened.kind)
         self.put(open_key(run_id, step), opened)
 
     def drop_step(self, run_id: str, step: str, before: OpenStep) -> None:
         """Remove a step without a result, which was as `before`."""
         check_step(before, self.record, "absent")
-        self.delete(open_key(run_id, step))
+        self.delete_step(open_key(run_id, step), before)
+
+    def delete_step(self, key: Key, before: OpenStep) -> None:
+        """Remove the row of a step without a result, in whatever state it is: its run ends."""
+        self._close(before)
+        self.delete(key)
+
+    def _close(self, before: OpenStep | None) -> None:
+        if before is not None:
+            self.count("open_steps", before.kind, amount=-1)
 
     def keep_memo(self, run_id: str, memo: Memo, before: OpenStep | None) -> None:
         """Write the result of a step, which was as `before`; it is open no longer."""
         check_step(before, self.record, "kept")
         if before is not None:
-            self.delete(open_key(run_id, memo.step))
+            self.delete_step(open_key(run_id, memo.step), before)
         self.put(memo_key(run_id, memo.step), memo)
 
     def put(self, key: Key, row: Row) -> None:
@@ -139,10 +152,14 @@ class Draft:
         if to:
             self._changes.append(Reply(to, status))
 
-    def count(self, name: str, amount: int = 1) -> None:
-        """Count something worth watching."""
-        self.counts[name] += amount
+    def count(self, name: str, *labels: str, amount: int = 1) -> None:
+        """Count something worth watching; the labels must be of few values."""
+        self.counts[name, *labels] += amount
+
+    def time(self, name: str, label: str, since_ms: int) -> None:
+        """Note how long something took that began at `since_ms` (Unix ms) and ends with this batch."""
+        self._samples.append(Sample(name, label, max(self.now - since_ms, 0)))
 
     def result(self) -> Changes:
         """Return what was collected."""
-        return Changes(tuple(self._changes), self.counts)
+        return Changes(tuple(self._changes), self.counts, self._samples)

@@ -101,6 +101,7 @@ class QueuedEvent(msgspec.Struct, frozen=True):
 
     event: EventRecord
     after: tuple[str, str] | None = None
+    arrived_at: int = 0
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -150,6 +151,12 @@ class RecentEvent(msgspec.Struct, frozen=True):
     arrived_at: int
 
 
+class OpenCount(msgspec.Struct, frozen=True):
+    """How many runs of a function, or steps of a kind, are open; the shard keeps it for those who watch it."""
+
+    count: int
+
+
 Row = (
     Run
     | RunEvents
@@ -168,6 +175,7 @@ Row = (
     | CronRow
     | Keeping
     | RecentEvent
+    | OpenCount
 )
 
 
@@ -195,7 +203,7 @@ def _parse_texts(raw: bytes) -> list[str]:
 RUN, RUN_EVENTS, MEMO, OPEN, GROUP = b"r", b"e", b"m", b"o", b"g"
 TIMER, NAME, WAIT, SIGNAL, START = b"t", b"n", b"w", b"s", b"d"
 FUNCTION, TRIGGER, CRON, RECENT, KEEPING = b"f", b"u", b"c", b"l", b"k"
-QUEUE, QUEUED = b"q", b"p"
+QUEUE, QUEUED, OPEN_COUNT = b"q", b"p", b"h"
 
 ROW_TYPES: dict[bytes, Any] = {
     RUN: Run,
@@ -214,6 +222,7 @@ ROW_TYPES: dict[bytes, Any] = {
     TRIGGER: TriggerRow,
     CRON: CronRow,
     RECENT: RecentEvent,
+    OPEN_COUNT: OpenCount,
     KEEPING: Keeping,
 }
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
@@ -334,6 +343,17 @@ def cron_key(function: str) -> Key:
 
 
 KEEPING_KEY = Key(KEEPING, b"")
+
+
+def open_count_key(name: str, label: str) -> Key:
+    """Return the key of how many of something are open."""
+    return Key(OPEN_COUNT, b"", _text(name) + _text(label))
+
+
+def open_count_of(key: Key) -> tuple[str, str]:
+    """Return the name and the label that `open_count_key` was given."""
+    name, label = _parse_texts(key.sort)
+    return name, label
 
 
 def recent_part(event: str) -> bytes:

@@ -90,7 +90,7 @@ def warn_run(draft: Draft, report: RunWarned) -> None:
     run = replace(run, warnings=(*run.warnings, report.warning), history_seq=run.history_seq + 1)
     draft.put_run(run)
     draft.tell(RunWarnedEntry(run.run_id, run.history_seq, draft.now, report.warning))
-    draft.count("warnings")
+    draft.count("run_warnings", run.function)
 
 
 def return_run(draft: Draft, report: RunReturned) -> None:
@@ -111,6 +111,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
     run = replace(run, attempt=report.attempt + 1, due=due, history_seq=run.history_seq + 1)
     draft.put_run(run)
     draft.arm(due, "run-retry", run.run_id)
+    draft.count("run_retries", run.function)
     draft.tell(RunAttemptFailed(run.run_id, run.history_seq, draft.now, report.attempt, report.error, due))
 
 
@@ -139,6 +140,9 @@ def end_run(draft: Draft, run: Run, status: str, outcome: Outcome) -> None:
     error = outcome.error if isinstance(outcome, Failure) else None
     seq = run.history_seq + 1
     draft.tell(RunEnded(run.run_id, seq, draft.now, status, run.function, output, error, run.warnings))
+    draft.count("open_runs", run.function, amount=-1)
+    draft.count("runs_ended", run.function, status)
+    draft.time("run", run.function, run.started_at)
     if run.caller:
         _answer(draft, run.caller, outcome, status)
     if status != COMPLETED:
@@ -153,7 +157,7 @@ def _remove_rows(draft: Draft, run: Run) -> None:
     part = run_part(run.run_id)
     for key, step in draft.scan(OpenStep, OPEN, part):
         close_step(draft, run.run_id, key.sort.decode(), step)
-        draft.delete(key)
+        draft.delete_step(key, step)
     for key, _ in draft.scan(Memo, MEMO, part):
         draft.delete(key)
     for key, _ in draft.scan(Group, GROUP, part):

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import NULL, dump_json
+from stepstream.contract.codec import NULL, Raw, dump_json, encode
 from stepstream.contract.commands import Memo, Open, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
 from stepstream.contract.functions import FunctionRegistered
@@ -14,6 +14,7 @@ from stepstream.contract.history import StepPlanned as StepPlannedEntry
 from stepstream.contract.ids import run_hash, run_id_at, sent_event_id
 from stepstream.contract.inbox import (
     Caller,
+    EventMatched,
     InvokePlan,
     RunRequested,
     SendPlan,
@@ -76,6 +77,9 @@ def _keep(draft: Draft, run: Run, memo: Memo, attempt: int = 0, started_at: int 
         run.run_id, run.history_seq, draft.now, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at
     )
     draft.tell(entry)
+    draft.count("steps_ended", run.function, memo.kind, memo.outcome.__struct_config__.tag)
+    if started_at:
+        draft.time("step", run.function, started_at)
     return True
 
 
@@ -151,23 +155,35 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         run.run_id, run.history_seq, draft.now, report.step, report.id, report.attempt, report.error, due
     )
     draft.tell(entry)
+    draft.count("step_retries", run.function)
 
 
-def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> None:
-    """Keep the result that the engine found for an open step, and tell the worker; too late is no harm."""
+def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool:
+    """Keep the result that the engine found for an open step, and tell the worker; too late is no harm.
+
+    Return whether it was kept.
+    """
     run = draft.run(run_id)
     opened = draft.get(OpenStep, open_key(run_id, step))
     # The code may have changed, so that what was a wait is now a body: then only a worker has its result.
     if run is None or opened is None or opened.kind == "run":
-        return
+        return False
     late = opened.kind in ("wait", "signal") and 0 < opened.due <= draft.now
     if late and isinstance(outcome, Value):
-        return  # The timer of this very step is due in this batch and answers it.
+        return False  # The timer of this very step is due in this batch and answers it.
     memo = _resolved(draft, run, step, opened, outcome)
     if memo is not None:
         left = _group_left(draft, run_id, opened.group)
         wake = not left or isinstance(outcome, Failure)
         draft.command(run.app, RunResumed(run_id, run.epoch, (memo,), wake=wake))
+    return memo is not None
+
+
+def wake_run(draft: Draft, matched: EventMatched) -> None:
+    """Wake a run by the event that its step waited for."""
+    kept = resolve_step(draft, matched.run_id, matched.step, Value(Raw(encode(matched.event))))
+    if kept and matched.arrived_at:
+        draft.time("match", "", matched.arrived_at)
 
 
 def _group_left(draft: Draft, run_id: str, group: str) -> int:

@@ -38,13 +38,12 @@ from stepstream.engine.draft import Draft
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import TIMER, Timer, timer_due
 from stepstream.engine.runs import cancel_run, claim_run, fail_run, retry_run, return_run, warn_run
-from stepstream.engine.steps import fail_step, fire_step, plan_steps, report_step, resolve_step
+from stepstream.engine.steps import fail_step, fire_step, plan_steps, report_step, resolve_step, wake_run
 from stepstream.engine.view import View
 from stepstream.engine.waits import (
     close_signal,
     close_wait,
     continue_match,
-    event_value,
     match_event,
     open_signal,
     open_wait,
@@ -90,7 +89,7 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
         case WaitClosed():
             close_wait(draft, record)
         case EventMatched():
-            resolve_step(draft, record.run_id, record.step, event_value(record.event))
+            wake_run(draft, record)
         case StepResolved():
             resolve_step(draft, record.run_id, record.step, record.outcome)
         case StepFailed():
@@ -122,7 +121,7 @@ def _fire_due(draft: Draft, now: int) -> None:
         if draft.get(Timer, key) is None:
             continue  # An earlier timer of this batch took it away.
         draft.delete(key)
-        draft.count("timers_fired")
+        draft.time("timer_late", timer.kind, timer_due(key))
         _fire(draft, timer)
 
 

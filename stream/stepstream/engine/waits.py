@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Json, Raw, dump_json, encode, load_json
+from stepstream.contract.codec import Json, dump_json, load_json
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.inbox import (
     EventForwarded,
@@ -152,13 +152,13 @@ def route_event(draft: Draft, routed: EventRouted) -> None:
         if until <= draft.now:
             continue
         if not path:
-            match_event(draft, EventForwarded(event, "", ""))
+            match_event(draft, EventForwarded(event, "", "", routed.arrived_at))
             continue
         fields = fields or event_fields(event)
         found = lookup(fields, path)
         value = index_key(found)
         if value is not None:
-            draft.route(bucket_routing(event.name, path, value), EventForwarded(event, path, value))
+            draft.route(bucket_routing(event.name, path, value), EventForwarded(event, path, value, routed.arrived_at))
 
 
 def match_event(draft: Draft, forwarded: EventForwarded) -> None:
@@ -170,11 +170,11 @@ def match_event(draft: Draft, forwarded: EventForwarded) -> None:
         return
     queued = draft.scan(QueuedEvent, QUEUE, bucket, 1)
     if not queued and len(waits) <= draft.limits.waits_per_match_max:
-        _wake(draft, event, waits)
+        _wake(draft, event, waits, forwarded.arrived_at)
         return
     number = _queued_count(draft) + 1
     draft.put(QUEUED_KEY, Queued(number))
-    draft.put(queue_key(event.name, path, value, number), QueuedEvent(event))
+    draft.put(queue_key(event.name, path, value, number), QueuedEvent(event, None, forwarded.arrived_at))
     if not queued:
         draft.go_on_later(bucket_routing(event.name, path, value), MatchContinued(event.name, path, value))
 
@@ -188,23 +188,25 @@ def continue_match(draft: Draft, due: MatchContinued) -> None:
     key, first = queued[0]
     limit = draft.limits.waits_per_match_max
     waits = draft.scan(Wait, WAIT, bucket, limit, wait_place(*first.after) if first.after else b"")
-    _wake(draft, first.event, waits, number=queue_number(key))
+    _wake(draft, first.event, waits, first.arrived_at, number=queue_number(key))
     if len(waits) == limit:
         last = waits[-1][1]
-        draft.put(key, QueuedEvent(first.event, (last.run_id, last.step)))
+        draft.put(key, QueuedEvent(first.event, (last.run_id, last.step), first.arrived_at))
     else:
         draft.delete(key)
     if len(waits) == limit or len(queued) > 1:
         draft.go_on_later(bucket_routing(due.event, due.path, due.value), due)
 
 
-def _wake(draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], number: int = 0) -> None:
+def _wake(
+    draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], arrived_at: int, number: int = 0
+) -> None:
     fields = event_fields(event)
     for key, wait in waits:
         earlier = not number or wait.behind < number
         if earlier and wait.expires_at > draft.now and _fulfils(draft, wait.predicate, fields):
             draft.delete(key)
-            draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, event))
+            draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, event, arrived_at))
 
 
 def _queued_count(draft: Draft) -> int:
@@ -224,11 +226,6 @@ def _fulfils(draft: Draft, predicate: Predicate, fields: dict[str, Json]) -> boo
     except EvaluationError:
         draft.count("match_errors")
         return False
-
-
-def event_value(event: EventRecord) -> Value:
-    """Return an event as the result of the step that waited for it."""
-    return Value(Raw(encode(event)))
 
 
 def open_signal(draft: Draft, wait: SignalWaitOpened) -> None:

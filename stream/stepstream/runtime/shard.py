@@ -3,22 +3,22 @@
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from stepstream.contract.codec import encode
-from stepstream.contract.errors import StepstreamError
+from stepstream.contract.errors import StepstreamError, TooLarge
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS
-from stepstream.engine.changes import Changes, Delete, Put, Reply, Send, is_local
+from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import Key, Row, encode_row
+from stepstream.engine.rows import OPEN_COUNT, Key, OpenCount, Row, encode_row, open_count_key, open_count_of
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
 from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, StoreError
@@ -39,19 +39,33 @@ class Batch:
     overlay: Layer
     outputs: list[NewRecord] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[Count] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
     size: int = 0
     offsets: Offsets = field(default_factory=dict)
+
+
+class Taken(NamedTuple):
+    """A committed batch: it took `seconds`, of which the commit took `commit_seconds`."""
+
+    records: int
+    counts: Mapping[Count, int]
+    samples: Sequence[Sample]
+    seconds: float
+    commit_seconds: float
 
 
 class Observer(Protocol):
     """Who watches a shard; called once a committed batch."""
 
-    def recovered(self, shard: int, rows: int) -> None:
-        """The tables are up to date after reading so many rows of the changelog."""
+    def recovered(self, shard: int, open_counts: Mapping[tuple[str, str], int]) -> None:
+        """The shard serves; so many runs and steps are open in its tables."""
 
-    def committed(self, shard: int, records: int, counts: Counter[str], seconds: float, commit_seconds: float) -> None:
-        """A batch of so many records was taken in `seconds`, of which the commit took `commit_seconds`."""
+    def committed(self, shard: int, taken: Taken) -> None:
+        """A batch was committed."""
+
+    def left(self, shard: int) -> None:
+        """The shard does not serve any more."""
 
 
 class Shard:
@@ -82,8 +96,10 @@ class Shard:
         self._idle_records = 0
         self._idle_offsets: Offsets = {}
         self._idle_until = 0
+        self._open: dict[tuple[str, str], int] = {}
         self.serving = False
         self.due: int | None = None
+        self.rows_read = 0
 
     async def serve(self) -> None:
         """Serve until cancelled or until the log is in doubt; then the caller begins again with fresh ports.
@@ -97,21 +113,32 @@ class Shard:
             begun = time.monotonic()
             await self._log.open()
             position = self._store.open()
-            logger.info("shard %d recovers from changelog position %d", self._shard, position)
-            rows_read = 0
+            logger.info(
+                "shard %d recovers from changelog position %d", self._shard, position, extra={"shard": self._shard}
+            )
             async for rows, after in self._log.changelog(position):
                 self._store.write(rows, after)
-                rows_read += len(rows)
-            if self._observer:
-                self._observer.recovered(self._shard, rows_read)
+                self.rows_read += len(rows)
+            counted = self._view.scan(OPEN_COUNT, b"")
+            self._open = {open_count_of(key): row.count for key, row in counted if isinstance(row, OpenCount)}
             await self._log.seek()
             self.serving = True
+            if self._observer:
+                self._observer.recovered(self._shard, self._open)
             took = time.monotonic() - begun
-            logger.info("shard %d serves after %.2f s and %d rows of its changelog", self._shard, took, rows_read)
+            logger.info(
+                "shard %d serves after %.2f s and %d rows of its changelog",
+                self._shard,
+                took,
+                self.rows_read,
+                extra={"shard": self._shard},
+            )
             while True:
                 await self._pass()
         finally:
             self.serving = False
+            if self._observer:
+                self._observer.left(self._shard)
             self._store.close()
             await self._log.close()
 
@@ -121,13 +148,24 @@ class Shard:
         records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, until)
         begun = time.perf_counter()
         batch = Batch(self._clock.now_ms(), Layer(self._view), offsets=self._idle_offsets)
-        taken = self._fold(batch, records)
-        self._rest = records[taken:]
+        count = self._fold(batch, records)
+        self._rest = records[count:]
+        self._count_open(batch)
         committing = time.perf_counter()
-        await self._conclude(batch, taken)
+        await self._conclude(batch, count)
         if self._observer:
             ended = time.perf_counter()
-            self._observer.committed(self._shard, taken, batch.counts, ended - begun, ended - committing)
+            taken = Taken(count, batch.counts, batch.samples, ended - begun, ended - committing)
+            self._observer.committed(self._shard, taken)
+
+    def _count_open(self, batch: Batch) -> None:
+        """Keep what is open with the tables, so that it is known after a move without a look at every row."""
+        for count, amount in batch.counts.items():
+            if amount and count[0].startswith("open_"):
+                # Nothing counted the runs of tables that are older than this row.
+                name, label = count
+                now = self._open[name, label] = max(self._open.get((name, label), 0) + amount, 0)
+                batch.overlay.put(open_count_key(name, label), OpenCount(now) if now else None)
 
     async def _conclude(self, batch: Batch, taken: int) -> None:
         """Commit a batch; one that changes nothing waits for the next: were it read again, it would change nothing."""
@@ -168,7 +206,7 @@ class Shard:
             try:
                 value = _decode(record, self._limits)
             except (StepstreamError, msgspec.MsgspecError, ValueError) as error:
-                _put_aside(batch, record, str(error))
+                _put_aside(batch, record, str(error), _kind_of(error))
             else:
                 self._apply(batch, value, record)
         return len(records)
@@ -191,15 +229,18 @@ class Shard:
             except Exception as error:
                 if origin is None:
                     raise
-                logger.exception("a record of %s could not be applied and is put aside", origin.topic)
-                _put_aside(batch, origin, f"{type(error).__name__}: {error}")
+                extra = {"shard": self._shard}
+                logger.exception("a record of %s could not be applied and is put aside", origin.topic, extra=extra)
+                _put_aside(batch, origin, f"{type(error).__name__}: {error}", "not-applicable")
                 continue
             queue.extend(self._take(batch, changes))
 
     def _take(self, batch: Batch, changes: Changes) -> list[Input]:
         """Put changes into the batch; return the records that stay in this shard."""
         local: list[Input] = []
-        batch.counts.update(changes.counts)
+        if changes.counts:
+            batch.counts.update(changes.counts)
+        batch.samples += changes.samples
         batch.size += len(changes.changes)
         for change in changes.changes:
             match change:
@@ -231,9 +272,13 @@ def _decode(record: LogRecord, limits: Limits) -> Input:
     return inbox_record
 
 
-def _put_aside(batch: Batch, record: LogRecord, reason: str) -> None:
+def _kind_of(error: Exception) -> str:
+    return "too-large" if isinstance(error, TooLarge) else "invalid"
+
+
+def _put_aside(batch: Batch, record: LogRecord, reason: str, kind: str) -> None:
     """Keep a record that cannot be applied, with its bytes and the reason."""
     origin = f"{record.topic}-{record.partition}-{record.offset}"
     headers = (*record.headers, ("stepstream-reason", reason.encode()), ("stepstream-from", origin.encode()))
     batch.outputs.append(NewRecord(DEAD_LETTERS, -1, record.key, record.value, headers))
-    batch.counts["dead_letters"] += 1
+    batch.counts["dead_letters", record.topic, kind] += 1
