@@ -1,6 +1,7 @@
 """The Log of a shard and the log of workers on Kafka: transactions, positions, and who may go on."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -11,7 +12,9 @@ from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka import SESSION_MS, Cluster, Membership, Producer, Reader
 from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
 
+logger = logging.getLogger(__name__)
 _READ_MS = 1_000
+_TELL_S = 5.0
 _ROWS_PER_READ = 5_000
 _RECOVERY_WAIT_MS = 200
 # The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
@@ -61,6 +64,10 @@ class _Feed:
         """Tell whether records were read that nobody has taken."""
         return bool(self._found)
 
+    def waiting(self, at: tuple[str, int]) -> int:
+        """Return how many records of a place were read that nobody has taken."""
+        return sum((record.topic, record.partition) == at for record in self._found)
+
     async def close(self) -> None:
         """Read no more."""
         if self._reading is not None:
@@ -86,6 +93,14 @@ class KafkaLog:
         self._producer: Producer | None = None
         self._offsets: asyncio.Future[None] | None = None
         self._position = 0
+        self._end = 0
+        self._done: Offsets = {}
+        self._doing: Offsets = {}
+
+    @property
+    def changelog_left(self) -> int:
+        """How many offsets of the changelog are still to read, while the shard recovers."""
+        return max(self._end - self._position, 0)
 
     async def open(self) -> None:
         """Become the shard's only producer."""
@@ -99,16 +114,22 @@ class KafkaLog:
         try:
             reader.assign([at])
             reader.seek({at: position})
-            end = (await reader.ends([at]))[at]
+            end = self._end = (await reader.ends([at]))[at]
             if position > end:
                 raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
+            told_at = time.monotonic()
             while self._position < end:
+                if time.monotonic() - told_at > _TELL_S:
+                    told_at = time.monotonic()
+                    progress = "shard %d has read its changelog to %d of %d"
+                    logger.info(progress, self._shard, self._position, end, extra={"shard": self._shard})
                 records = await reader.read(_ROWS_PER_READ, _RECOVERY_WAIT_MS)
                 # The position also passes what marks the ends of transactions, which is no record.
                 self._position = max(await reader.position(at), self._position)
                 if records:
                     yield [(record.key, record.value or None) for record in records], self._position
         finally:
+            self._end = 0
             await reader.close()
 
     async def seek(self) -> None:
@@ -116,7 +137,17 @@ class KafkaLog:
         reader = await self._cluster.reader(group=self._group)
         self.feed.reader = reader
         reader.assign(self.inputs)
-        reader.seek(await reader.committed(self.inputs))
+        self._done = await reader.committed(self.inputs)
+        reader.seek(self._done)
+
+    async def lag(self, at: tuple[str, int], end: int) -> int:
+        """Return how many records of an input that ends at `end` are not committed as taken."""
+        if self.feed.reader is None:
+            return 0
+        # What marks the ends of transactions is no record: only the reader knows that nothing else is left.
+        at_rest = self.bell.waited_for and not self.feed.pending
+        done = await self.feed.reader.position(at) if at_rest else self._done.get(at, 0)
+        return max(end - done, 0)
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
@@ -145,6 +176,7 @@ class KafkaLog:
 
     async def send_offsets(self, offsets: Offsets) -> None:
         """Add the input positions to the transaction, beside the records that are sent; `commit` waits for them."""
+        self._doing = offsets
         self._offsets = asyncio.ensure_future(self._opened().send_offsets(offsets, self._group))
 
     async def commit(self) -> int:
@@ -152,6 +184,7 @@ class KafkaLog:
         if self._offsets is not None:
             await self._offsets
         await self._opened().commit()
+        self._done.update(self._doing)
         return self._position
 
     async def close(self) -> None:
@@ -184,6 +217,24 @@ class KafkaWorkerLog:
         self._confirmed_at = 0.0
         self._confirmed = Bell()
         self._renewing: asyncio.Task[None] | None = None
+        self.assignments = 0
+
+    @property
+    def confirmed_at(self) -> float:
+        """When the broker last confirmed, by a clock that only goes up (s), that we are a member or have no part."""
+        idle = self.assignments and not self._fresh_from
+        return time.monotonic() if self._alone or idle else self._confirmed_at
+
+    @property
+    def member(self) -> bool:
+        """Tell whether the group has given us our partitions, be it none, and we are a member still."""
+        return bool(self.assignments) and (self._is_member or not self._fresh_from)
+
+    async def lag(self, at: tuple[str, int], end: int) -> int:
+        """Return how many commands of a partition that ends at `end` are not taken."""
+        if self.feed.reader is None:
+            return 0
+        return max(end - await self.feed.reader.position(at), 0) + self.feed.waiting(at)
 
     @property
     def places(self) -> list[tuple[str, int]]:
@@ -213,6 +264,7 @@ class KafkaWorkerLog:
         asked_at = time.monotonic()
         ends = await self.feed.reader.ends([(self._topic, partition) for partition in partitions])
         self._fresh_from = {partition: end for (_, partition), end in ends.items()}
+        self.assignments += 1
         self._confirm(asked_at)
 
     async def _revoke(self, partitions: list[int]) -> None:

@@ -1,79 +1,251 @@
 """What operators see: Prometheus metrics, counted once a batch and never once a record."""
 
-from collections import Counter as Counts
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepAttemptFailed, StepEnded
-from stepstream.contract.outcomes import TimedOut
+from stepstream.runtime.shard import Taken
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_RUN_SECONDS = (0.01, 0.1, 1, 10, 60, 600, 3_600, 86_400, 604_800)
-_BATCH_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2)
+_LONG_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1_800, 3_600, 21_600, 86_400, 604_800)
+_STEP_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1_800, 3_600)
+_SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+_RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+Part = Literal["engine", "worker", "process"]
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric as docs/metrics.md has it; `name` is without the ending `_total` of counters."""
+
+    part: Part
+    kind: Kind
+    name: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+METRICS = (
+    Metric("engine", "counter", "runs_started", ("function",), "Runs accepted"),
+    Metric("engine", "counter", "runs_ended", ("function", "status"), "Runs ended"),
+    Metric("engine", "gauge", "runs_open", ("function",), "Runs that have not ended"),
+    Metric("engine", "histogram", "run_duration_seconds", ("function",), "From a run's start to its end", _LONG_S),
+    Metric("engine", "counter", "steps_ended", ("function", "kind", "outcome"), "Steps with their result"),
+    Metric("engine", "histogram", "step_duration_seconds", ("function",), "From attempt to commit", _STEP_S),
+    Metric("engine", "counter", "step_retries", ("function",), "Failed attempts of steps that are tried again"),
+    Metric("engine", "counter", "run_retries", ("function",), "Failures of the code between steps, tried again"),
+    Metric("engine", "counter", "run_warnings", ("function",), "Runs whose code changed under them"),
+    Metric("engine", "gauge", "steps_open", ("kind",), "Steps without a result"),
+    Metric("engine", "histogram", "match_latency_seconds", (), "From an event to the run that it wakes", _SHORT_S),
+    Metric("engine", "histogram", "timer_late_seconds", ("kind",), "How late timers fired", _SHORT_S),
+    Metric("engine", "counter", "expression_errors", ("place",), "Expressions that failed on an event"),
+    Metric("engine", "counter", "duplicate_starts", (), "Starts refused as repeats"),
+    Metric("engine", "counter", "stale_reports", (), "Reports dropped: a newer worker has the run, or it ended"),
+    Metric("engine", "counter", "dead_letters", ("topic", "reason"), "Records put aside"),
+    Metric("engine", "counter", "records", ("shard",), "Records taken in"),
+    Metric("engine", "histogram", "batch_records", ("shard",), "Records in a batch", _RECORDS),
+    Metric("engine", "histogram", "batch_duration_seconds", ("shard",), "Time for a batch", _SHORT_S),
+    Metric("engine", "histogram", "commit_duration_seconds", ("shard",), "Time to commit a batch", _SHORT_S),
+    Metric("engine", "gauge", "input_lag_records", ("shard", "topic"), "Records not committed as taken"),
+    Metric("engine", "gauge", "shard_serving", ("shard",), "1 when the shard serves, 0 while it recovers"),
+    Metric("engine", "counter", "shard_recoveries", ("shard",), "Times the shard came up in this process"),
+    Metric("engine", "gauge", "recovery_read_rows", ("shard",), "Changelog rows read in the latest recovery"),
+    Metric("engine", "gauge", "recovery_left_rows", ("shard",), "Changelog offsets still to read"),
+    Metric("worker", "gauge", "worker_slots", ("app",), "Runs that may have code at work at once"),
+    Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that have code at work"),
+    Metric("worker", "gauge", "worker_queue_runs", ("app",), "Runs that wait for a slot"),
+    Metric("worker", "gauge", "worker_cached_runs", ("app",), "Runs held in memory"),
+    Metric("worker", "counter", "worker_loads", ("app",), "Runs asked for with all their memos"),
+    Metric("worker", "histogram", "worker_step_duration_seconds", ("function",), "Time for a step's body", _STEP_S),
+    Metric("worker", "counter", "worker_step_attempts", ("function", "outcome"), "Attempts of bodies of steps"),
+    Metric("worker", "gauge", "worker_lag_records", ("app", "partition"), "Commands that no worker has taken"),
+    Metric("process", "gauge", "ready", (), "1 when /ready answers 200"),
+    Metric("process", "counter", "rebalances", ("group",), "Times the group gave partitions anew"),
+    Metric("process", "gauge", "build_info", ("version", "app", "code_version"), "Always 1; what runs here"),
+)
+_BY_NAME = {metric.name: metric for metric in METRICS}
+# What the engine counts under another name, with the label that this adds.
+_COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "match_errors": ("expression_errors", ("match",)),
+    "condition_errors": ("expression_errors", ("trigger",)),
+}
+_OPEN = {"open_runs": "runs_open", "open_steps": "steps_open"}
+_SAMPLES = {
+    "run": "run_duration_seconds",
+    "step": "step_duration_seconds",
+    "match": "match_latency_seconds",
+    "timer_late": "timer_late_seconds",
+}
+# These last until the batch is committed, and their samples end where it begins.
+_UNTIL_COMMIT = {"step", "match"}
+
+
+class Reading(NamedTuple):
+    """The value of a gauge now."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class _Histogram:
+    """How many values are in each bucket; not for threads, and five times as fast as one that is."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def read(self) -> tuple[list[tuple[str, float]], float]:
+        """Return the buckets as Prometheus has them, each with all below it, and the sum of all values."""
+        below, buckets = 0, list[tuple[str, float]]()
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            below += count
+            buckets.append((bound, below))
+        return buckets, self._sum
+
+
+Families = Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
+
+
+class _Exported(Collector):
+    def __init__(self, read: Callable[[], Families]) -> None:
+        self._read = read
+
+    def collect(self) -> Families:
+        return self._read()
 
 
 class Metrics:
-    """The metrics of one process; labels are function ids and statuses, so their number is bounded by the code."""
+    """The metrics of one process with these parts: it observes shards and workers, and asks its sources for gauges."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._records = Counter("stepstream_records", "Records taken in by a shard", ["shard"], registry=self.registry)
-        self._events = Counter("stepstream_engine", "What the engine counts, by name", ["name"], registry=self.registry)
-        self._batch = Histogram(
-            "stepstream_batch_seconds", "Time for a batch", ["shard"], buckets=_BATCH_SECONDS, registry=self.registry
-        )
-        self._commit = Histogram(
-            "stepstream_commit_seconds", "Time for a commit", ["shard"], buckets=_BATCH_SECONDS, registry=self.registry
-        )
-        self._recovered = Counter(
-            "stepstream_recovered_rows", "Changelog rows read on recovery", ["shard"], registry=self.registry
-        )
-        self._started = Counter("stepstream_runs_started", "Runs accepted", ["function"], registry=self.registry)
-        self._ended = Counter("stepstream_runs_ended", "Runs ended", ["function", "status"], registry=self.registry)
-        self._duration = Histogram(
-            "stepstream_run_seconds",
-            "Time from start to end",
-            ["function"],
-            buckets=_RUN_SECONDS,
-            registry=self.registry,
-        )
-        self._steps = Counter("stepstream_steps", "Steps with a result", ["kind"], registry=self.registry)
-        self._retries = Counter("stepstream_step_retries", "Failed attempts of steps", registry=self.registry)
-        self._timeouts = Counter("stepstream_step_timeouts", "Steps that timed out", registry=self.registry)
-        self._began: dict[str, int] = {}
+    def __init__(self, *parts: Part) -> None:
+        self._wanted = [metric for metric in METRICS if metric.part in {*parts, "process"}]
+        self._counters: dict[str, dict[tuple[str, ...], float]] = {
+            metric.name: defaultdict(float) for metric in METRICS if metric.kind == "counter"
+        }
+        self._histograms: dict[str, dict[tuple[str, ...], _Histogram]] = {
+            metric.name: {} for metric in METRICS if metric.kind == "histogram"
+        }
+        self._open: dict[int, dict[tuple[str, ...], int]] = {}
+        self._sources: list[Callable[[], Iterable[Reading]]] = []
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Exported(self._collect))
 
-    def recovered(self, shard: int, rows: int) -> None:
-        """Count the rows that a shard read from its changelog."""
-        self._recovered.labels(str(shard)).inc(rows)
+    def ask(self, source: Callable[[], Iterable[Reading]]) -> None:
+        """Ask `source` for gauges whenever the metrics are read."""
+        self._sources.append(source)
 
-    def committed(self, shard: int, records: int, counts: Counts[str], seconds: float, commit_seconds: float) -> None:
-        """Count a committed batch."""
-        label = str(shard)
-        self._records.labels(label).inc(records)
-        self._batch.labels(label).observe(seconds)
-        self._commit.labels(label).observe(commit_seconds)
-        for name, amount in counts.items():
-            self._events.labels(name).inc(amount)
+    def count(self, name: str, *labels: str, amount: float = 1) -> None:
+        """Add to a counter."""
+        self._counters[name][labels] += amount
 
-    def watch(self, entry: HistoryEntry) -> None:
-        """Count an entry of history."""
-        match entry:
-            case RunBegan():
-                self._started.labels(entry.function).inc()
-                self._began[entry.run_id] = entry.start_at
-            case RunEnded():
-                self._ended.labels(entry.function, entry.status).inc()
-                if (began := self._began.pop(entry.run_id, None)) is not None:
-                    self._duration.labels(entry.function).observe(max(entry.at - began, 0) / 1_000)
-            case StepEnded():
-                self._steps.labels(entry.kind).inc()
-                if isinstance(entry.outcome, TimedOut):
-                    self._timeouts.inc()
-            case StepAttemptFailed():
-                self._retries.inc()
-            case _:
-                pass
+    def observe(self, name: str, labels: tuple[str, ...], value: float) -> None:
+        """Add a value to a histogram."""
+        known = self._histograms[name]
+        histogram = known.get(labels)
+        if histogram is None:
+            histogram = known[labels] = _Histogram(_BY_NAME[name].buckets)
+        histogram.observe(value)
+
+    # The observer of shards.
+
+    def recovered(self, shard: int, open_counts: Mapping[tuple[str, str], int], functions: Sequence[str]) -> None:
+        """The shard serves; so many runs and steps are open in its tables."""
+        self._open[shard] = {(name, label): amount for (name, label), amount in open_counts.items()}
+        for function in functions:
+            # Prometheus sees no increase in a counter that comes up with 1.
+            self.count("runs_started", function, amount=0)
+            self.count("runs_ended", function, "failed", amount=0)
+        self.count("shard_recoveries", str(shard))
+
+    def committed(self, shard: int, taken: Taken) -> None:
+        """A batch was committed."""
+        label = (str(shard),)
+        self._counters["records"][label] += taken.records
+        if taken.records:
+            self.observe("batch_records", label, taken.records)
+        self.observe("batch_duration_seconds", label, taken.seconds)
+        self.observe("commit_duration_seconds", label, taken.commit_seconds)
+        opened = self._open.setdefault(shard, {})
+        for count, amount in taken.counts.items():
+            if count[0] in _OPEN:
+                opened[count] = max(opened.get(count, 0) + amount, 0)
+            else:
+                name, more = _COUNTS.get(count[0], (count[0], ()))
+                self._counters[name][count[1:] + more] += amount
+        for name, what, value_ms in taken.samples:
+            seconds = value_ms / 1_000 + (taken.seconds if name in _UNTIL_COMMIT else 0)
+            self.observe(_SAMPLES[name], (what,) if what else (), seconds)
+
+    def left(self, shard: int) -> None:
+        """The shard does not serve any more: what is open in it is another's."""
+        self._open.pop(shard, None)
+
+    # The observer of workers.
+
+    def attempted(self, function: str, outcome: str, seconds: float) -> None:
+        """A body of a step ended."""
+        self.count("worker_step_attempts", function, outcome)
+        self.observe("worker_step_duration_seconds", (function,), seconds)
+
+    def loading(self, app: str) -> None:
+        """A worker asks for a run with all its memos."""
+        self.count("worker_loads", app)
+
+    # What is read.
+
+    def _opened(self) -> Iterator[Reading]:
+        sums: dict[tuple[str, ...], int] = defaultdict(int)
+        for counts in self._open.values():
+            for count, amount in counts.items():
+                sums[count] += amount
+        for (name, *labels), amount in sums.items():
+            yield Reading(_OPEN[name], tuple(labels), amount)
+
+    def _collect(self) -> Families:
+        gauges: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
+        for source in (self._opened, *self._sources):
+            for reading in source():
+                gauges[reading.name][reading.labels] = reading.value
+        for metric in self._wanted:
+            name, labels = f"stepstream_{metric.name}", metric.labels
+            match metric.kind:
+                case "counter":
+                    counter = CounterMetricFamily(name, metric.help, labels=labels)
+                    for values, count in self._counters[metric.name].items():
+                        counter.add_metric(values, count)
+                    yield counter
+                case "gauge":
+                    gauge = GaugeMetricFamily(name, metric.help, labels=labels)
+                    for values, value in gauges[metric.name].items():
+                        gauge.add_metric(values, value)
+                    yield gauge
+                case "histogram":
+                    yield self._histogram(metric, name)
+
+    def _histogram(self, metric: Metric, name: str) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
+        for values, histogram in self._histograms[metric.name].items():
+            buckets, total = histogram.read()
+            family.add_metric(values, buckets, total)
+        return family
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)

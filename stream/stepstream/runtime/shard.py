@@ -18,7 +18,16 @@ from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RE
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS
 from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import OPEN_COUNT, Key, OpenCount, Row, encode_row, open_count_key, open_count_of
+from stepstream.engine.rows import (
+    FUNCTION,
+    OPEN_COUNT,
+    Key,
+    OpenCount,
+    Row,
+    encode_row,
+    open_count_key,
+    open_count_of,
+)
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
 from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, StoreError
@@ -58,8 +67,8 @@ class Taken(NamedTuple):
 class Observer(Protocol):
     """Who watches a shard; called once a committed batch."""
 
-    def recovered(self, shard: int, open_counts: Mapping[tuple[str, str], int]) -> None:
-        """The shard serves; so many runs and steps are open in its tables."""
+    def recovered(self, shard: int, open_counts: Mapping[tuple[str, str], int], functions: Sequence[str]) -> None:
+        """The shard serves; so many runs and steps are open in its tables, and it knows these functions."""
 
     def committed(self, shard: int, taken: Taken) -> None:
         """A batch was committed."""
@@ -124,7 +133,8 @@ class Shard:
             await self._log.seek()
             self.serving = True
             if self._observer:
-                self._observer.recovered(self._shard, self._open)
+                known = [row.id for _, row in self._view.scan(FUNCTION, b"") if isinstance(row, FunctionRegistered)]
+                self._observer.recovered(self._shard, self._open, known)
             took = time.monotonic() - begun
             logger.info(
                 "shard %d serves after %.2f s and %d rows of its changelog",

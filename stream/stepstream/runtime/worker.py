@@ -26,6 +26,7 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
+from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
@@ -33,7 +34,7 @@ from stepstream.runtime.positions import Positions
 from stepstream.runtime.reports import encode_report, end_report, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
-from stepstream.sdk.execution import Bodies, StepResult, start_code
+from stepstream.sdk.execution import Bodies, start_code
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.tasks import task_factory
 
@@ -55,11 +56,12 @@ class Worker:
         live_cache: bool = True,
         runs_cached_max: int = RUNS_CACHED_MAX,
         runs_active_max: int = RUNS_ACTIVE_MAX,
+        observer: WorkerObserver | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._app = app
-        self._bodies = bodies or Bodies()
+        self._attempts = Attempts(bodies or Bodies(), limits, clock, observer)
         self._limits = limits
         self._live_cache = live_cache
         self._cached_max = runs_cached_max
@@ -76,6 +78,11 @@ class Worker:
         self._draining = False
         self.serving = False
         self.changed = Bell()
+
+    @property
+    def load(self) -> Load:
+        """How full the worker is."""
+        return Load(self._active_max, self._active, len(self._queue), len(self._runs))
 
     @property
     def active(self) -> int:
@@ -209,6 +216,7 @@ class Worker:
         self._runs[run.run_id] = run
         self._claims += 1
         run.claim = f"{self._name}-{self._claims}"
+        self._attempts.loading(self._app.name)
         self._report(run, RunClaimed(run.run_id, run.claim, self._app.name))
 
     def _claim_back(self, run: LiveRun) -> None:
@@ -241,7 +249,13 @@ class Worker:
             threaded=function is not None and not function.is_async,
         )
         start_code(
-            run.replay, function, command.function, command.events, run.attempt, self._limits, self._bodies.threads
+            run.replay,
+            function,
+            command.function,
+            command.events,
+            run.attempt,
+            self._limits,
+            self._attempts.bodies.threads,
         )
         self._make_room()
 
@@ -352,7 +366,7 @@ class Worker:
         self._work(run)  # Code that seemed to be at rest may go on by itself.
         await self._log.hold()
         started_at = self._clock.now_ms()
-        result: StepResult = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
+        result = await self._attempts.run(run, call)
         run.attempt = 0
         await self._append_or_end(run, step_report(asking, call, result, started_at))
         return None if result.retry_ms is not None else result.outcome

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, MutableMapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from stepstream.sdk.event import Event
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.replay import Replay, current_body
 from stepstream.sdk.step import Step, StepCall
 from stepstream.sdk.threaded import ThreadedStep
 
@@ -26,8 +26,9 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         return not self._replay.replaying and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add the run to the message."""
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        """Add the run, and the step whose body speaks, to the message."""
+        step = {"step": body} if (body := current_body.get()) else {}
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **step, **(self.extra or {})}
         return f"[{self._replay.run_id}] {msg}", kwargs
 
 
