@@ -1,6 +1,5 @@
 """The commands for Kafka: `stepstream engine`, `stepstream worker` and `stepstream topics`."""
 
-import logging
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,7 +12,9 @@ from stepstream import __version__
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.kafka import serve_engine, serve_worker
 from stepstream.host.loading import load_app
+from stepstream.host.logs import Format, Level, Logs
 from stepstream.host.settings import kafka_settings_from, settings_from
+from stepstream.host.versions import app_version, code_versions
 from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.layout import apply_topics, shards_of
 from stepstream.runtime.ports import LogError
@@ -32,6 +33,10 @@ Bootstrap = Annotated[
     str | None, typer.Option("--kafka", help="A broker, HOST:PORT [127.0.0.1:9092], or STEPSTREAM_KAFKA_BOOTSTRAP.")
 ]
 Namespace = Annotated[str | None, typer.Option(help="Goes before the name of every topic and group.")]
+LogFormat = Annotated[Format, typer.Option(envvar="STEPSTREAM_LOG_FORMAT", help="How lines are logged.")]
+LogLevel = Annotated[
+    Level, typer.Option(envvar="STEPSTREAM_LOG_LEVEL", help="The least that is logged; each step is info.")
+]
 Apps = Annotated[list[str] | None, typer.Option("--app", help="An app whose workers need their topic; repeatable.")]
 
 
@@ -46,20 +51,17 @@ def _run(code: Coroutine[Any, Any, Any]) -> Any:
         raise typer.Exit(EXIT_USAGE) from None
 
 
-def _log() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-
-
 def engine(
     kafka: Bootstrap = None,
     namespace: Namespace = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the tables are kept [.stepstream].")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on [8288]; 0 takes a free one.")] = None,
+    log_format: LogFormat = Format.TEXT,
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Serve shards on Kafka, with the HTTP API; any number of these share the shards among them."""
-    _log()
+    Logs(log_format, log_level)
 
     async def serve() -> None:
         settings = settings_from(data_dir=data_dir, host=host, port=port)
@@ -78,17 +80,27 @@ def worker(
     target: Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The file with your App.")],
     kafka: Bootstrap = None,
     namespace: Namespace = None,
+    metrics_host: Annotated[str | None, typer.Option(help="Where to answer probes [127.0.0.1].")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Answer /health, /ready and /metrics on this port [none]; 0 takes a free one.")
+    ] = None,
+    log_format: LogFormat = Format.TEXT,
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Run the code of an app on Kafka; any number of these share the runs among them."""
-    _log()
+    logs = Logs(log_format, log_level)
 
     async def serve() -> None:
         app = load_app(target)
-        settings = settings_from()
+        settings = settings_from(metrics_host=metrics_host, metrics_port=metrics_port)
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+        logs.know(app.name, code_versions(app, settings))
 
-        def ready(_shards: int) -> None:
-            out.print(f"[bold]stepstream worker[/bold] {__version__} for {app.name} on {cluster.bootstrap}")
+        def ready(_shards: int, port: int | None) -> None:
+            code = app_version(app, settings)
+            out.print(f"[bold]stepstream worker[/bold] {__version__} for {app.name} {code} on {cluster.bootstrap}")
+            if port is not None:
+                out.print(f"  http://{settings.metrics_host}:{port}/metrics")
 
         await serve_worker(app, settings, cluster, ready)
 

@@ -220,8 +220,12 @@ def _add_operations(
     async def show_metrics() -> Response:
         return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @api.get("/health", summary="200 when every shard serves, else 503")
+    @api.get("/health", summary="200 while the process is alive")
     async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/ready", summary="200 when every shard of the process serves, else 503")
+    async def ready() -> dict[str, str]:
         if not engine.serving:
             raise HTTPException(503, "a shard does not serve yet")
         return {"status": "ok"}

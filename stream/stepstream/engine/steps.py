@@ -77,7 +77,7 @@ def _keep(draft: Draft, run: Run, memo: Memo, attempt: int = 0, started_at: int 
         run.run_id, run.history_seq, draft.now, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at
     )
     draft.tell(entry)
-    draft.count("steps_ended", run.function, memo.kind, memo.outcome.__struct_config__.tag)
+    draft.count("steps_ended", run.function, memo.kind, str(memo.outcome.__struct_config__.tag))
     if started_at:
         draft.time("step", run.function, started_at)
     return True

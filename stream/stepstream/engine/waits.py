@@ -198,9 +198,7 @@ def continue_match(draft: Draft, due: MatchContinued) -> None:
         draft.go_on_later(bucket_routing(due.event, due.path, due.value), due)
 
 
-def _wake(
-    draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], arrived_at: int, number: int = 0
-) -> None:
+def _wake(draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], arrived_at: int, number: int = 0) -> None:
     fields = event_fields(event)
     for key, wait in waits:
         earlier = not number or wait.behind < number

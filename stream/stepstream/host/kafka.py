@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from stepstream.api.http import Keys, make_api
+from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import HISTORY
+from stepstream.host.gauges import EngineGauges, WorkerSeat
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, make_data_dir
+from stepstream.host.versions import build_info
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.fleet import KafkaCallers, ShardGroup, keep_serving, register_functions
 from stepstream.runtime.index import RunIndex
@@ -68,9 +71,9 @@ async def _tasks(**parts: Callable[[], Any]) -> AsyncIterator[None]:
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
     """Serve shards and the HTTP API until SIGINT or SIGTERM; `ready` is told the port and the number of shards."""
-    listener = listen(settings)
+    listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
-    cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics()
+    cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics("engine")
     shards = await shards_of(cluster)
     make_data_dir(settings)
     backbone = KafkaBackbone(cluster, clock, shards)
@@ -86,49 +89,78 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
         instance=settings.instance,
     )
 
+    gauges = EngineGauges(group, backbone, shards)
+    metrics.ask(gauges.read)
+    metrics.ask(functools.partial(build_info, None, settings))
+
     async def project() -> None:
         async for records in backbone.history(functools.partial(index.position, HISTORY)):
-            for entry in index.fold(records):
-                metrics.watch(entry)
+            index.fold(records)
 
     try:
-        async with _tasks(shard_group=group.serve, answers=callers.serve, read_model=project):
+        async with _tasks(shard_group=group.serve, answers=callers.serve, read_model=project, lags=gauges.measure):
             api = make_api(
                 _EngineDoor(group, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
             )
-            await serve_api(api, listener, settings, stop, lambda port: ready(port, shards))
+            await serve_api(api, listener, stop, lambda port: ready(port, shards))
     finally:
         index.close()
         await backbone.close()
 
 
-async def serve_worker(app: App, settings: Settings, kafka: KafkaSettings, ready: Callable[[int], None]) -> None:
-    """Run the code of an app until SIGINT or SIGTERM, then let what is at work come to rest, for a while."""
+@asynccontextmanager
+async def _probes(seat: WorkerSeat, metrics: Metrics, settings: Settings) -> AsyncIterator[int | None]:
+    """Answer probes while the block runs, on the port that is yielded; None when the settings name none."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    listener = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
+    api = make_probes(lambda: seat.alive, lambda: seat.ready, metrics.text, api_key=settings.api_key)
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+    serving = asyncio.ensure_future(serve_api(api, listener, over, port.set_result))
+    try:
+        yield await port
+    finally:
+        over.set()
+        await serving
+
+
+async def serve_worker(
+    app: App, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
+) -> None:
+    """Run the code of an app until SIGINT or SIGTERM, then let what is at work come to rest, for a while.
+
+    `ready` is told the number of shards, and the port for probes if there is one.
+    """
     stop = stop_on_signals()
     cluster, clock = Cluster(kafka), SystemClock()
     shards = await shards_of(cluster, [app.name])
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
-    workers: list[Worker] = []
-    bodies = Bodies()
+    bodies, metrics, seat = Bodies(), Metrics("worker"), WorkerSeat(app.name, backbone)
+    metrics.ask(seat.read)
+    metrics.ask(functools.partial(build_info, app, settings))
 
     async def work() -> None:
         log = KafkaWorkerLog(cluster, app.name, shards, instance=settings.instance)
-        workers[:] = [Worker(log, clock, app, bodies=bodies, live_cache=settings.live_cache)]
-        await workers[0].serve()
+        worker = Worker(log, clock, app, bodies=bodies, live_cache=settings.live_cache, observer=metrics)
+        seat.take(worker, log)
+        await worker.serve()
 
     try:
-        changed = await register_functions(backbone, [app])
-        logger.info("%d of %d functions are new or changed; worker on %s", changed, len(app), socket.gethostname())
-        async with _tasks(worker=work, answers=callers.serve):
-            ready(shards)
-            await stop.wait()
-            try:
-                async with asyncio.timeout(DRAIN_S_MAX):
-                    await asyncio.gather(*(worker.drain() for worker in workers))
-            except TimeoutError:
-                logger.warning("some code did not come to rest in %g s; another worker goes on with it", DRAIN_S_MAX)
+        async with _probes(seat, metrics, settings) as port:
+            changed = await register_functions(backbone, [app])
+            logger.info("%d of %d functions are new or changed; worker on %s", changed, len(app), socket.gethostname())
+            async with _tasks(worker=work, answers=callers.serve, lags=seat.measure):
+                ready(shards, port)
+                await stop.wait()
+                try:
+                    async with asyncio.timeout(DRAIN_S_MAX):
+                        await seat.drain()
+                except TimeoutError:
+                    logger.warning("some code did not come to rest in %g s; another worker has it", DRAIN_S_MAX)
     finally:
         app.connect(None)
         bodies.threads.close()

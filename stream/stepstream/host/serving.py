@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import uvicorn
 
-from stepstream.host.settings import Settings, SettingsError
+from stepstream.host.settings import SettingsError
 
 EXIT_INTERRUPTED = 130
 GRACE_S = 5
@@ -24,12 +24,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """Take the port; raise SettingsError when it cannot be had."""
     try:
-        return socket.create_server((settings.host, settings.port))
+        return socket.create_server((host, port))
     except OSError as error:
-        message = f"port {settings.port} on {settings.host} cannot be bound ({error.strerror}); give another by --port"
+        message = f"port {port} on {host} cannot be bound ({error.strerror}); give another by {option}"
         raise SettingsError(message) from None
 
 
@@ -51,16 +51,16 @@ def stop_on_signals() -> asyncio.Event:
 async def serve_api(
     api: Callable[..., Awaitable[None]],
     listener: socket.socket,
-    settings: Settings,
     stop: asyncio.Event,
     ready: Callable[[int], None],
 ) -> None:
     """Serve until `stop` is set; `ready` is told the port once requests are taken."""
     config = uvicorn.Config(
         api,
-        host=settings.host,
-        port=settings.port,
+        # Its lines go to the handlers of the process, in the one format.
+        log_config=None,
         log_level="warning",
+        access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_S,
     )

@@ -20,7 +20,9 @@ class SettingsError(StepstreamError):
 class Settings:
     """`event_key` guards POST /e/{key}, `api_key` the rest; both may be empty only on the loopback.
 
-    `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it.
+    `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it. A worker
+    answers probes on `metrics_host` and `metrics_port`, if it has one (0: a free one). `version` is that of the users'
+    code, as their image has it.
     """
 
     data_dir: Path = Path(".stepstream")
@@ -31,6 +33,9 @@ class Settings:
     durable: bool = False
     live_cache: bool = True
     instance: str = ""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    version: str = ""
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not (self.event_key and self.api_key):
@@ -67,6 +72,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _port(name: str, value: str) -> int:
+    if not value.isdigit() or not 0 <= int(value) <= 65_535:
+        raise SettingsError(f"{name} {value!r}: a number from 0 to 65535 is wanted")
+    return int(value)
+
+
 def settings_from(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
     """Return the settings; an option that is None counts as not given."""
     env = os.environ if environment is None else environment
@@ -75,16 +86,17 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
     def read(name: str, default: str) -> str:
         return str(given.get(name, env.get(f"STEPSTREAM_{name.upper()}", default)))
 
-    port = read("port", "8288")
-    if not port.isdigit() or not 0 <= int(port) <= 65_535:
-        raise SettingsError(f"port {port!r}: a number from 0 to 65535 is wanted")
+    metrics_port = read("metrics_port", "")
     return Settings(
         Path(read("data_dir", ".stepstream")),
         read("host", "127.0.0.1"),
-        int(port),
+        _port("port", read("port", "8288")),
         read("event_key", ""),
         read("api_key", ""),
         read("durable", "").lower() in ("1", "true", "yes"),
         read("live_cache", "1").lower() in ("1", "true", "yes"),
         read("instance", ""),
+        read("metrics_host", "127.0.0.1"),
+        _port("metrics_port", metrics_port) if metrics_port else None,
+        read("version", ""),
     )

@@ -49,6 +49,11 @@ class EmbeddedLog:
             for topic, partition in self._inputs
         }
 
+    def lags(self) -> dict[str, int]:
+        """Return how many records of each input are not committed as taken."""
+        journal, group = self.journal, self._group
+        return {topic: journal.end(topic, at) - journal.committed(group, topic, at) for topic, at in self._inputs}
+
     def unread(self) -> bool:
         """Tell whether an input has records that were not read yet."""
         return any(self.journal.end(*at) > position for at, position in self._positions.items())
@@ -215,6 +220,15 @@ class EmbeddedBackbone:
                     self.journal.trim(HISTORY, partition, read)
             await self._history_bell.wait()
 
+    def input_lags(self) -> dict[tuple[str, int], int]:
+        """Return how many records of each input of a shard, and of the read model, are not taken."""
+        lags = {(topic, shard): lag for shard, log in self._logs.items() for topic, lag in log.lags().items()}
+        return lags | {(HISTORY, at): self.journal.end(HISTORY, at) - read for at, read in self._history_read.items()}
+
+    def command_lags(self) -> list[tuple[str, int, int]]:
+        """Return app, partition and how many commands there are not taken."""
+        return [(app, at, lag) for app, log in self._worker_logs.items() for at, lag in log.lags().items()]
+
     async def is_still(self) -> bool:
         """Tell whether everybody waits and nothing in the journal is unread."""
         return (
@@ -256,6 +270,10 @@ class EmbeddedWorkerLog:
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether a command was appended after this worker came up."""
         return record.offset >= self._fresh_from[record.partition]
+
+    def lags(self) -> dict[int, int]:
+        """Return how many commands of each partition are not taken."""
+        return {at: self._journal.end(self._topic, at) - position for at, position in self._positions.items()}
 
     def unread(self) -> bool:
         """Tell whether there are commands that were not read yet, or reports that are not written."""

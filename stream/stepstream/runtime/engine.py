@@ -14,6 +14,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
 from stepstream.contract.topics import FUNCTIONS, HISTORY
+from stepstream.runtime.attempts import Load, WorkerObserver
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, NewRecord, WorkerLog
 from stepstream.runtime.shard import Observer, Shard
@@ -61,6 +62,7 @@ class EmbeddedEngine:
         runs_cached_max: int = RUNS_CACHED_MAX,
         bodies: Bodies | None = None,
         observer: Observer | None = None,
+        worker_observer: WorkerObserver | None = None,
         watch: Callable[[HistoryEntry], None] | None = None,
         wrap: Wrap | None = None,
         again_s: float = _AGAIN_S,
@@ -75,6 +77,7 @@ class EmbeddedEngine:
         self._cached_max = runs_cached_max
         self._bodies = bodies or Bodies()
         self._observer = observer
+        self._worker_observer = worker_observer
         self._watch = watch or (lambda _entry: None)
         self._wrap = wrap or _as_it_is
         self._again_s = again_s
@@ -180,6 +183,7 @@ class EmbeddedEngine:
             limits=self._limits,
             live_cache=self._live_cache,
             runs_cached_max=self._cached_max,
+            observer=self._worker_observer,
         )
         self._workers[app.name] = worker
         await worker.serve()
@@ -212,6 +216,14 @@ class EmbeddedEngine:
     def serving(self) -> bool:
         """Tell whether every shard serves."""
         return len(self._shards) == self._shard_count and all(shard.serving for shard in self._shards.values())
+
+    def shards_serving(self) -> dict[int, bool]:
+        """Return of each shard that has begun whether it serves."""
+        return {number: shard.serving for number, shard in self._shards.items()}
+
+    def loads(self) -> dict[str, Load]:
+        """Return how full the worker of each app is."""
+        return {name: worker.load for name, worker in self._workers.items()}
 
     def next_due(self) -> int | None:
         """Return when the next timer is due (Unix ms)."""

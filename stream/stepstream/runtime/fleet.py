@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,6 +39,15 @@ async def keep_serving(name: str, serve: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(_AGAIN_S)
 
 
+class ShardState(NamedTuple):
+    """How a shard of this process is: while it recovers, some offsets of its changelog are left."""
+
+    shard: int
+    serving: bool
+    rows_read: int
+    offsets_left: int
+
+
 class ShardGroup:
     """The shards of one process, each served by itself: the trouble of one is nothing to another."""
 
@@ -62,9 +72,11 @@ class ShardGroup:
         self._observer = observer
         self._instance = instance
         self._served: dict[int, Shard] = {}
+        self._logs: dict[int, KafkaLog] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reader: Reader | None = None
         self._joined = False
+        self.assignments = 0
 
     @property
     def assigned(self) -> list[int]:
@@ -75,6 +87,23 @@ class ShardGroup:
     def serving(self) -> bool:
         """Tell whether we are in the group and every shard of ours serves."""
         return self._joined and all(at in self._served and self._served[at].serving for at in self._tasks)
+
+    def states(self) -> list[ShardState]:
+        """Return how each shard of ours is, as far as it has begun."""
+        served = {shard: self._served[shard] for shard in self.assigned if shard in self._served}
+        return [ShardState(at, it.serving, it.rows_read, self._logs[at].changelog_left) for at, it in served.items()]
+
+    def inputs(self) -> dict[tuple[str, int], list[int]]:
+        """Return the inputs that are read, each with the shards that read it."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for state in self.states():
+            for at in self._logs[state.shard].inputs if state.serving else ():
+                found.setdefault(at, []).append(state.shard)
+        return found
+
+    async def lag(self, shard: int, at: tuple[str, int], end: int) -> int:
+        """Return how many records of an input that ends at `end` a shard has not committed as taken."""
+        return await self._logs[shard].lag(at, end)
 
     async def serve(self) -> None:
         """Be a member of the group until cancelled."""
@@ -93,6 +122,7 @@ class ShardGroup:
     async def _assign(self, shards: list[int]) -> None:
         if self._reader is not None:
             self._reader.pause()
+        self.assignments += 1
         logger.info("shards %s are ours", shards)
         for shard in shards:
             if shard not in self._tasks:
@@ -110,8 +140,9 @@ class ShardGroup:
             self._served.pop(shard, None)
 
     async def _serve(self, shard: int) -> None:
+        log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
         served = self._served[shard] = Shard(
-            KafkaLog(self._cluster, self._clock, shard),
+            log,
             RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS),
             self._clock,
             shard=shard,

@@ -9,7 +9,7 @@ from stepstream.contract.topics import FUNCTIONS, HISTORY
 from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.kafka import Cluster, Producer, Reader
 from stepstream.runtime.kafka_log import KafkaLog, KafkaWorkerLog
-from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Store, WorkerLog
+from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, WorkerLog
 from stepstream.runtime.rocks import RocksStore
 
 _READ_MS = 1_000
@@ -37,6 +37,7 @@ class KafkaBackbone:
         self._observer: Reader | None = None
         self._history: Reader | None = None
         self._history_waits = False
+        self._measuring: Reader | None = None
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
         """Return fresh ports for a shard."""
@@ -92,6 +93,16 @@ class KafkaBackbone:
             self._history = None
             await reader.close()
 
+    async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
+        """Return the offset after the last committed record of each place."""
+        if self._measuring is None:
+            self._measuring = await self._cluster.reader()
+        return await self._measuring.ends(places)
+
+    async def history_lag(self, at: tuple[str, int], end: int) -> int:
+        """Return how many records of a partition of `history` that ends at `end` are not read."""
+        return max(end - await self._history.position(at), 0) if self._history else 0
+
     async def is_still(self) -> bool:
         """Tell whether everybody waits and nothing in the topics is unread."""
         if not self._all_wait():
@@ -119,6 +130,6 @@ class KafkaBackbone:
 
     async def close(self) -> None:
         """Disconnect."""
-        for client in (self._producer, self._observer):
+        for client in (self._producer, self._observer, self._measuring):
             if client is not None:
                 await client.close()

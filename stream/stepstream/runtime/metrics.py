@@ -90,7 +90,7 @@ _UNTIL_COMMIT = {"step", "match"}
 
 
 class Reading(NamedTuple):
-    """The value of a gauge now."""
+    """The value of a gauge now, or of a counter that somebody else keeps."""
 
     name: str
     labels: tuple[str, ...]
@@ -132,7 +132,7 @@ class _Exported(Collector):
 
 
 class Metrics:
-    """The metrics of one process with these parts: it observes shards and workers, and asks its sources for gauges."""
+    """The metrics of a process with these parts: it observes shards and workers, and asks its sources for the rest."""
 
     def __init__(self, *parts: Part) -> None:
         self._wanted = [metric for metric in METRICS if metric.part in {*parts, "process"}]
@@ -148,7 +148,7 @@ class Metrics:
         self._registry.register(_Exported(self._collect))
 
     def ask(self, source: Callable[[], Iterable[Reading]]) -> None:
-        """Ask `source` for gauges whenever the metrics are read."""
+        """Ask `source` whenever the metrics are read."""
         self._sources.append(source)
 
     def count(self, name: str, *labels: str, amount: float = 1) -> None:
@@ -219,21 +219,21 @@ class Metrics:
             yield Reading(_OPEN[name], tuple(labels), amount)
 
     def _collect(self) -> Families:
-        gauges: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
+        read: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
         for source in (self._opened, *self._sources):
             for reading in source():
-                gauges[reading.name][reading.labels] = reading.value
+                read[reading.name][reading.labels] = reading.value
         for metric in self._wanted:
             name, labels = f"stepstream_{metric.name}", metric.labels
             match metric.kind:
                 case "counter":
                     counter = CounterMetricFamily(name, metric.help, labels=labels)
-                    for values, count in self._counters[metric.name].items():
+                    for values, count in (self._counters[metric.name] | read[metric.name]).items():
                         counter.add_metric(values, count)
                     yield counter
                 case "gauge":
                     gauge = GaugeMetricFamily(name, metric.help, labels=labels)
-                    for values, value in gauges[metric.name].items():
+                    for values, value in read[metric.name].items():
                         gauge.add_metric(values, value)
                     yield gauge
                 case "histogram":

@@ -1,0 +1,158 @@
+"""What processes tell of themselves when their metrics are read: readiness, shards, lags, how full workers are."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from stepstream.contract.topics import HISTORY
+from stepstream.runtime.attempts import Load
+from stepstream.runtime.embedded import EmbeddedBackbone
+from stepstream.runtime.engine import EmbeddedEngine
+from stepstream.runtime.fleet import ShardGroup
+from stepstream.runtime.kafka_backbone import KafkaBackbone
+from stepstream.runtime.kafka_log import KafkaWorkerLog
+from stepstream.runtime.metrics import Reading
+from stepstream.runtime.ports import LogError
+from stepstream.runtime.worker import Worker
+
+# A worker that the group has given up for so long does not come back by itself.
+LOST_S_MAX = 300.0
+MEASURE_S = 3.0
+
+
+class _Lags:
+    """Asks the brokers for the ends of topics now and then, since whoever is stuck hears nothing of them."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = []
+
+    async def measure(self) -> None:
+        """Measure for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(MEASURE_S):
+                    self.readings = await self._read()
+            except (LogError, TimeoutError):
+                # What is not known is left out; an old figure would look like a good one.
+                self.readings = []
+            await asyncio.sleep(MEASURE_S)
+
+    async def _read(self) -> list[Reading]:
+        raise NotImplementedError
+
+
+class EngineGauges(_Lags):
+    """The gauges of `stepstream engine`."""
+
+    def __init__(self, group: ShardGroup, backbone: KafkaBackbone, shards: int) -> None:
+        super().__init__()
+        self._group = group
+        self._backbone = backbone
+        self._history = [(HISTORY, partition) for partition in range(shards)]
+
+    async def _read(self) -> list[Reading]:
+        inputs = self._group.inputs()
+        ends = await self._backbone.ends([*inputs, *self._history])
+        found = [
+            Reading("input_lag_records", (str(shard), at[0]), await self._group.lag(shard, at, ends[at]))
+            for at, shards in inputs.items()
+            for shard in shards
+        ]
+        for at in self._history:
+            lag = await self._backbone.history_lag(at, ends[at])
+            found.append(Reading("input_lag_records", (str(at[1]), HISTORY), lag))
+        return found
+
+    def read(self) -> Iterator[Reading]:
+        """Return the gauges now."""
+        yield Reading("ready", (), self._group.serving)
+        yield Reading("rebalances", ("engine",), self._group.assignments)
+        serving = set[str]()
+        for state in self._group.states():
+            label = (str(state.shard),)
+            yield Reading("shard_serving", label, state.serving)
+            yield Reading("recovery_read_rows", label, state.rows_read)
+            yield Reading("recovery_left_rows", label, state.offsets_left)
+            serving |= set(label) if state.serving else set()
+        yield from (each for each in self.readings if each.labels[0] in serving or each.labels[1] == HISTORY)
+
+
+def _load(app: str, load: Load) -> Iterator[Reading]:
+    yield Reading("worker_slots", (app,), load.slots)
+    yield Reading("worker_slots_in_use", (app,), load.in_use)
+    yield Reading("worker_queue_runs", (app,), load.queued)
+    yield Reading("worker_cached_runs", (app,), load.cached)
+
+
+class WorkerSeat(_Lags):
+    """The place of a worker in its process: the worker changes when it begins again, its gauges and probes do not."""
+
+    def __init__(self, app: str, backbone: KafkaBackbone) -> None:
+        super().__init__()
+        self._app = app
+        self._backbone = backbone
+        self._held: tuple[Worker, KafkaWorkerLog] | None = None
+        self._assignments = 0
+        self._confirmed_at = time.monotonic()
+        self._draining = False
+
+    def take(self, worker: Worker, log: KafkaWorkerLog) -> None:
+        """Put a worker and its log in the place of those before."""
+        if self._held is not None:
+            self._assignments += self._held[1].assignments
+            self._confirmed_at = self._last_confirmed()
+        self._held = worker, log
+
+    def _last_confirmed(self) -> float:
+        return max(self._confirmed_at, self._held[1].confirmed_at) if self._held else self._confirmed_at
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the worker polls and the group has given it its partitions, be it none."""
+        held = self._held
+        return held is not None and not self._draining and held[0].serving and held[1].member
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the group has known the worker of late."""
+        return time.monotonic() - self._last_confirmed() < LOST_S_MAX
+
+    async def drain(self) -> None:
+        """Let the code at work come to rest; the worker is alive, and no longer ready."""
+        self._draining = True
+        if self._held is not None:
+            await self._held[0].drain()
+
+    async def _read(self) -> list[Reading]:
+        if not self.ready or self._held is None:
+            return []
+        log = self._held[1]
+        ends = await self._backbone.ends(log.places)
+        return [
+            Reading("worker_lag_records", (self._app, str(at[1])), await log.lag(at, end)) for at, end in ends.items()
+        ]
+
+    def read(self) -> Iterator[Reading]:
+        """Return the gauges now."""
+        yield Reading("ready", (), self.ready)
+        if self._held is not None:
+            yield Reading("rebalances", ("worker",), self._assignments + self._held[1].assignments)
+            yield from _load(self._app, self._held[0].load)
+        yield from self.readings
+
+
+def embedded_readings(engine: EmbeddedEngine, backbone: EmbeddedBackbone) -> Iterator[Reading]:
+    """Return the gauges of `stepstream dev` now."""
+    yield Reading("ready", (), engine.serving)
+    for shard, serving in engine.shards_serving().items():
+        label = (str(shard),)
+        yield Reading("shard_serving", label, serving)
+        # Its tables are those of the journal: there is no changelog to read.
+        yield Reading("recovery_read_rows", label, 0)
+        yield Reading("recovery_left_rows", label, 0)
+    for (topic, shard), lag in backbone.input_lags().items():
+        yield Reading("input_lag_records", (str(shard), topic), lag)
+    for app, partition, lag in backbone.command_lags():
+        yield Reading("worker_lag_records", (app, str(partition)), lag)
+    for app, load in engine.loads().items():
+        yield from _load(app, load)

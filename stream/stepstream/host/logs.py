@@ -1,0 +1,103 @@
+"""The lines that processes log: as text for people, or as JSON with a field for each thing worth a search."""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Format(StrEnum):
+    """How a line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Level(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+# In this order they stand at the end of a line of text.
+FIELDS = ("run_id", "function", "step", "shard", "app", "code_version")
+_OF_RECORDS = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+
+
+class _Fields(logging.Formatter):
+    """Finds the fields of a record: its own, the app of the process, and the version of the function's code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.app = ""
+        self.versions: Mapping[str, str] = {}
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        found = {name: value for name, value in record.__dict__.items() if name not in _OF_RECORDS}
+        if self.app:
+            found.setdefault("app", self.app)
+        if version := self.versions.get(str(found.get("function", ""))):
+            found.setdefault("code_version", version)
+        return found
+
+    def plain(self, record: logging.LogRecord) -> str:
+        """Return the message without the run id that ctx.logger puts before it, which is a field."""
+        return record.getMessage().removeprefix(f"[{getattr(record, 'run_id', '')}] ")
+
+    def time(self, record: logging.LogRecord) -> str:
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def trouble(self, record: logging.LogRecord) -> str:
+        error = self.formatException(record.exc_info) if record.exc_info else ""
+        stack = self.formatStack(record.stack_info) if record.stack_info else ""
+        return "\n".join(filter(None, (error, stack)))
+
+
+class JsonLines(_Fields):
+    """One JSON object a line: time, level, logger, message, error where there is one, and the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "time": self.time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self.plain(record),
+        }
+        if trouble := self.trouble(record):
+            line["error"] = trouble
+        # The names above are taken: what a user calls the same is kept beside them.
+        line |= {f"{name}_" if name in line else name: value for name, value in self.fields(record).items()}
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class TextLines(_Fields):
+    """Time, level, logger and message, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and the lines of a traceback."""
+        fields = self.fields(record)
+        tail = " ".join(f"{name}={fields[name]}" for name in FIELDS if name in fields)
+        head = f"{self.time(record)} {record.levelname} {record.name}: {self.plain(record)}"
+        return "\n".join(filter(None, (f"{head} [{tail}]" if tail else head, self.trouble(record))))
+
+
+class Logs:
+    """The log of a process, on its standard error; it may learn later whose code runs in it."""
+
+    def __init__(self, form: Format, level: Level) -> None:
+        self._lines = JsonLines() if form is Format.JSON else TextLines()
+        handler = logging.StreamHandler()
+        handler.setFormatter(self._lines)
+        logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+    def know(self, app: str, versions: Mapping[str, str]) -> None:
+        """Add the app to every line, and to those of a function the version of its code."""
+        self._lines.app = app
+        self._lines.versions = dict(versions)
