@@ -28,7 +28,7 @@ async def engine() -> AsyncIterator[VirtualEngine]:
 
 def client_of(engine: VirtualEngine, keys: Keys | None = None) -> httpx.AsyncClient:
     """Return a client of the API over an engine."""
-    api = make_api(engine.engine, engine.index, Metrics().text, keys=keys)
+    api = make_api(engine.engine, engine.index, Metrics("engine").text, keys=keys)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://test")
 
 
@@ -118,7 +118,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
     """Health, metrics and the OpenAPI description of every path."""
     async with client_of(engine) as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
-        assert b"stepstream_batch_seconds" in (await client.get("/metrics")).content
+        assert (await client.get("/ready")).json() == {"status": "ok"}
+        assert b"stepstream_batch_duration_seconds" in (await client.get("/metrics")).content
         paths = (await client.get("/openapi.json")).json()["paths"]
         assert set(paths) == {
             "/e/{key}",
@@ -128,6 +129,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/events/{event_id}/runs",
             "/metrics",
             "/health",
+            "/ready",
         }
         assert (await client.get("/v1/runs", params={"limit": 0})).json()["error"]["field"] == "limit"
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,12 +98,16 @@ class Fleet:
         arguments = ["engine", "--data-dir", str(self.folder / name), "--port", "0"]
         return self._add(self.engines, name, arguments)
 
-    def add_worker(self) -> Member:
+    def add_worker(self, *options: str, **environment: str) -> Member:
         """Start another worker."""
-        return self._add(self.workers, f"worker-{len(self.workers)}", ["worker", str(self.app)])
+        name = f"worker-{len(self.workers)}"
+        return self._add(self.workers, name, ["worker", str(self.app), *options], environment)
 
-    def _add(self, members: list[Member], name: str, arguments: list[str]) -> Member:
-        member = Member(name, arguments, self.environment, self.folder / f"{name}.log")
+    def _add(
+        self, members: list[Member], name: str, arguments: list[str], environment: Mapping[str, str] | None = None
+    ) -> Member:
+        own = {**self.environment, **(environment or {})}
+        member = Member(name, arguments, own, self.folder / f"{name}.log")
         member.start()
         members.append(member)
         return member

@@ -1,7 +1,8 @@
-"""The attempts of steps' bodies in a worker, each told to the log and to whoever watches."""
+"""What a worker does that others watch: the attempts of steps' bodies, and claims of runs."""
 
 import logging
 import time
+import uuid
 from typing import NamedTuple, Protocol
 
 from stepstream.contract.limits import Limits
@@ -34,10 +35,13 @@ class WorkerObserver(Protocol):
 
 
 class Attempts:
-    """Runs the bodies of steps for one worker."""
+    """Runs the bodies of steps and names the claims of one worker; tells the log, and whoever watches."""
 
-    def __init__(self, bodies: Bodies, limits: Limits, clock: Clock, observer: WorkerObserver | None) -> None:
-        self.bodies = bodies
+    def __init__(self, bodies: Bodies, app: str, limits: Limits, clock: Clock, observer: WorkerObserver | None) -> None:
+        self._bodies = bodies
+        self._app = app
+        self._worker = uuid.uuid4().hex[:12]
+        self._claims = 0
         self._limits = limits
         self._clock = clock
         self._observer = observer
@@ -45,7 +49,7 @@ class Attempts:
     async def run(self, run: LiveRun, call: Call) -> StepResult:
         """Run one attempt of a body and judge its end."""
         begun = time.perf_counter()
-        result = await self.bodies.run(run.function, call, self._limits, self._clock.now_ms)
+        result = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
         seconds = time.perf_counter() - begun
         if self._observer:
             failed = "retry" if result.retry_ms is not None else "error"
@@ -55,10 +59,12 @@ class Attempts:
             _tell(run, call, result, seconds)
         return result
 
-    def loading(self, app: str) -> None:
-        """Note that a run is asked for."""
+    def name_claim(self) -> str:
+        """Return a name for a claim, by which a run is asked for with all its memos."""
+        self._claims += 1
         if self._observer:
-            self._observer.loading(app)
+            self._observer.loading(self._app)
+        return f"{self._worker}-{self._claims}"
 
 
 def _tell(run: LiveRun, call: Call, result: StepResult, seconds: float) -> None:

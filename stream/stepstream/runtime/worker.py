@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import uuid
 from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
 
@@ -61,13 +60,12 @@ class Worker:
         self._log = log
         self._clock = clock
         self._app = app
-        self._attempts = Attempts(bodies or Bodies(), limits, clock, observer)
+        self._bodies = bodies or Bodies()
+        self._attempts = Attempts(self._bodies, app.name, limits, clock, observer)
         self._limits = limits
         self._live_cache = live_cache
         self._cached_max = runs_cached_max
         self._active_max = runs_active_max
-        self._name = uuid.uuid4().hex[:12]
-        self._claims = 0
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._positions = Positions()
         self._active = 0
@@ -214,9 +212,7 @@ class Worker:
 
     def _claim(self, run: LiveRun) -> None:
         self._runs[run.run_id] = run
-        self._claims += 1
-        run.claim = f"{self._name}-{self._claims}"
-        self._attempts.loading(self._app.name)
+        run.claim = self._attempts.name_claim()
         self._report(run, RunClaimed(run.run_id, run.claim, self._app.name))
 
     def _claim_back(self, run: LiveRun) -> None:
@@ -249,13 +245,7 @@ class Worker:
             threaded=function is not None and not function.is_async,
         )
         start_code(
-            run.replay,
-            function,
-            command.function,
-            command.events,
-            run.attempt,
-            self._limits,
-            self._attempts.bodies.threads,
+            run.replay, function, command.function, command.events, run.attempt, self._limits, self._bodies.threads
         )
         self._make_room()
 

@@ -1,0 +1,33 @@
+"""Metrics as Prometheus reads them."""
+
+from collections.abc import Iterable
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+class Scrape:
+    """The samples and the families of one answer."""
+
+    def __init__(self, text: str) -> None:
+        self.families = {family.name: family for family in text_string_to_metric_families(text)}
+        self._samples = [sample for family in self.families.values() for sample in family.samples]
+
+    @classmethod
+    def of(cls, scrapes: "Iterable[Scrape]") -> "Scrape":
+        """Return several answers as one."""
+        found = cls("")
+        for each in scrapes:
+            found._samples += each._samples
+        return found
+
+    def values(self, name: str, **labels: str) -> list[tuple[dict[str, str], float]]:
+        """Return the labels and values of the samples of that name with these labels."""
+        return [
+            (sample.labels, sample.value)
+            for sample in self._samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of that name with these labels."""
+        return sum(value for _, value in self.values(name, **labels))
