@@ -18,6 +18,7 @@ from stepstream.runtime.worker import Worker
 # A worker that the group has given up for so long does not come back by itself.
 LOST_S_MAX = 300.0
 MEASURE_S = 3.0
+ANSWER_S_MAX = 10.0
 
 
 class _Lags:
@@ -30,7 +31,7 @@ class _Lags:
         """Measure for ever."""
         while True:
             try:
-                async with asyncio.timeout(MEASURE_S):
+                async with asyncio.timeout(ANSWER_S_MAX):
                     self.readings = await self._read()
             except (LogError, TimeoutError):
                 # What is not known is left out; an old figure would look like a good one.

@@ -1,0 +1,131 @@
+"""Lines of the log: one JSON object each with fields to search by, or text with the same fields at its end."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.host.logs import Format, JsonLines, Level, Logs, TextLines
+from stepstream.host.settings import Settings
+from stepstream.host.versions import app_version, code_versions
+from stepstream.testing import VirtualEngine
+
+
+@pytest.fixture(autouse=True)
+def own_root() -> Iterator[None]:
+    """Put the root logger back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def talking() -> App:
+    """Return an app whose function speaks, outside of a step and in one."""
+    app = App("shop")
+
+    @app.function(on("go"), retries=0)
+    async def work(ctx: Context) -> None:
+        def charge() -> None:
+            ctx.logger.info("charging %d", 5, extra={"order": 7, "time": "noon"})
+
+        ctx.logger.info("begins")
+        await ctx.step.run("charge", charge)
+
+        def fail() -> None:
+            raise ValueError("no money")
+
+        await ctx.step.run("fail", fail)
+
+    return app
+
+
+async def lines_of(app: App, form: Format, capsys: pytest.CaptureFixture[str], version: str = "") -> list[str]:
+    """Run the app once and return what was logged."""
+    logs = Logs(form, Level.INFO)
+    logs.know(app.name, code_versions(app, Settings(version=version)))
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("go"))
+        assert engine.run().status != "running"
+    return [line for line in capsys.readouterr().err.splitlines() if "asyncio" not in line]
+
+
+async def test_json_has_run_function_step_app_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the user's code logs and what the worker says of each step carry the same fields."""
+    lines = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys, "v2")]
+    begins, charging, ran, failed = [line for line in lines if "function" in line]
+    run_id = begins["run_id"]
+    assert all((line["run_id"], line["function"]) == (run_id, "work") for line in (begins, charging, ran, failed))
+    assert all((line["app"], line["code_version"]) == ("shop", "v2") for line in (begins, charging, ran, failed))
+    assert begins["message"] == "begins"
+    assert "step" not in begins
+    assert (charging["message"], charging["step"], charging["order"]) == ("charging 5", "charge", 7)
+    assert charging["time_"] == "noon"
+    assert charging["time"].endswith("Z")
+    assert (ran["logger"], ran["step"]) == ("stepstream.step", "charge")
+    assert ran["message"].startswith("step charge ran in ")
+    assert failed["message"] == "step fail failed for good: ValueError: no money"
+
+
+async def test_the_shard_is_a_field(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a shard logs of itself carries its number."""
+    lines = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys)]
+    assert {line["shard"] for line in lines if line["logger"] == "stepstream.runtime.shard"} == {0}
+
+
+async def test_text_ends_with_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of text has the message, and the fields at its end."""
+    app = talking()
+    version = code_versions(app, Settings())["work"]
+    lines = await lines_of(app, Format.TEXT, capsys)
+    (line,) = [line for line in lines if "charging" in line]
+    run_id = line.partition("run_id=")[2].partition(" ")[0]
+    tail = f"charging 5 [run_id={run_id} function=work step=charge app=shop code_version={version}]"
+    assert line.endswith(tail)
+
+
+@pytest.mark.parametrize("lines", [JsonLines(), TextLines()])
+def test_an_error_keeps_its_traceback(lines: logging.Formatter) -> None:
+    """The traceback of an exception is with its line; in JSON it is one line still."""
+    try:
+        raise KeyError("gone")
+    except KeyError:
+        record = logging.LogRecord("a", logging.ERROR, "f.py", 1, "it broke", None, sys.exc_info())
+    text = lines.format(record)
+    assert "it broke" in text
+    assert "KeyError: 'gone'" in text
+    if isinstance(lines, JsonLines):
+        assert "\n" not in text
+        assert json.loads(text)["error"].startswith("Traceback")
+
+
+def test_versions_tell_code_apart() -> None:
+    """Without a version in the settings, another body gives another version, and the same code the same."""
+
+    def app_with(total: int) -> App:
+        app = App("shop")
+
+        @app.function(on("go"), id="work")
+        async def work(ctx: Context) -> int:
+            return 1
+
+        @app.function(on("go"), id="other")
+        async def other(ctx: Context) -> int:
+            return 2
+
+        async def changed(ctx: Context) -> int:
+            return 3
+
+        if total == 3:
+            other.handler = changed
+        return app
+
+    first, again, changed = (app_with(total) for total in (2, 2, 3))
+    assert app_version(first, Settings()) == app_version(again, Settings()) != app_version(changed, Settings())
+    assert code_versions(first, Settings())["work"] == code_versions(changed, Settings())["work"]
+    assert code_versions(first, Settings())["other"] != code_versions(changed, Settings())["other"]
+    assert set(code_versions(changed, Settings(version="v7")).values()) == {app_version(first, Settings(version="v7"))}

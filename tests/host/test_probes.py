@@ -1,0 +1,166 @@
+"""A worker's probes: ready with its place in the group, alive while the group knows it, guarded metrics."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from stepstream.api.probes import make_probes
+from stepstream.host import gauges
+from stepstream.host.gauges import WorkerSeat
+from stepstream.host.settings import Settings, SettingsError, settings_from
+from stepstream.runtime.attempts import Load
+from stepstream.runtime.kafka_log import KafkaWorkerLog
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.ports import LogError
+from tests.runtime.exposition import Scrape
+
+
+@dataclass
+class StandIn:
+    """A worker and its log as far as the seat sees them."""
+
+    serving: bool = True
+    member: bool = True
+    assignments: int = 1
+    confirmed_at: float = field(default_factory=time.monotonic)
+    load: Load = field(default_factory=lambda: Load(4, 3, 2, 5))
+    places: tuple[tuple[str, int], ...] = (("commands.shop", 0), ("commands.shop", 1))
+    drained: bool = False
+    ends: int = 10
+
+    async def lag(self, at: tuple[str, int], end: int) -> int:
+        """Return a lag that tells the partition."""
+        return end + at[1]
+
+    async def drain(self) -> None:
+        """Note it."""
+        self.drained = True
+
+
+class Backbone:
+    """A cluster that answers, or does not."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.asked = asyncio.Event()
+
+    async def ends(self, places: tuple[tuple[str, int], ...]) -> dict[tuple[str, int], int]:
+        """Return 10 for each place."""
+        self.asked.set()
+        if not self.up:
+            raise LogError("no broker answers")
+        return dict.fromkeys(places, 10)
+
+
+def seated(stand_in: StandIn, backbone: Backbone | None = None) -> WorkerSeat:
+    """Return the seat of a worker."""
+    seat = WorkerSeat("shop", backbone or Backbone())  # type: ignore[arg-type]  # As far as it is used.
+    seat.take(stand_in, stand_in)  # type: ignore[arg-type]  # The same.
+    return seat
+
+
+async def answers(seat: WorkerSeat, *, key: str = "", header: str = "") -> list[int]:
+    """Return the status of /health, /ready and /metrics."""
+    metrics = Metrics("worker")
+    metrics.ask(seat.read)
+    api = make_probes(lambda: seat.alive, lambda: seat.ready, metrics.text, api_key=key)
+    headers = {"Authorization": header} if header else {}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://w") as client:
+        return [(await client.get(path, headers=headers)).status_code for path in ("/health", "/ready", "/metrics")]
+
+
+async def test_a_worker_is_ready_with_its_place_in_the_group() -> None:
+    """It is not before it polls and the group has given it its partitions, nor while it drains."""
+    assert await answers(WorkerSeat("shop", Backbone())) == [200, 503, 200]  # type: ignore[arg-type]
+    assert await answers(seated(StandIn(serving=False))) == [200, 503, 200]
+    assert await answers(seated(StandIn(member=False))) == [200, 503, 200]
+    stand_in = StandIn()
+    seat = seated(stand_in)
+    assert await answers(seat) == [200, 200, 200]
+    await seat.drain()
+    assert stand_in.drained
+    assert await answers(seat) == [200, 503, 200]
+
+
+async def test_a_worker_that_is_lost_for_long_is_not_alive() -> None:
+    """A membership lost for a moment is no harm; for minutes, the process should begin again."""
+    seat = seated(StandIn(confirmed_at=time.monotonic() - 30))
+    assert (await answers(seat))[0] == 200
+    lost = time.monotonic() - gauges.LOST_S_MAX - 1
+    stand_in = StandIn(confirmed_at=lost, member=False)
+    seat = seated(stand_in)
+    seat._confirmed_at = lost
+    assert await answers(seat) == [503, 503, 200]
+    # Another try that fares no better is no sign of life; one that is confirmed is.
+    seat.take(StandIn(confirmed_at=0.0), StandIn(confirmed_at=0.0))  # type: ignore[arg-type]
+    assert (await answers(seat))[0] == 503
+    seat.take(StandIn(), StandIn())  # type: ignore[arg-type]
+    assert (await answers(seat))[0] == 200
+
+
+async def test_metrics_want_the_key_where_there_is_one() -> None:
+    """The probes are open to the kubelet, the metrics to who knows the API key."""
+    assert await answers(seated(StandIn()), key="secret") == [200, 200, 401]
+    assert await answers(seated(StandIn()), key="secret", header="Bearer wrong") == [200, 200, 401]
+    assert await answers(seated(StandIn()), key="secret", header="Bearer secret") == [200, 200, 200]
+
+
+async def test_gauges_of_a_worker() -> None:
+    """Slots and queue are those of the worker; rebalances go on counting when the worker begins again."""
+    seat = seated(StandIn(assignments=2))
+    seat.take(StandIn(), StandIn(assignments=3))  # type: ignore[arg-type]
+    metrics = Metrics("worker")
+    metrics.ask(seat.read)
+    scrape = Scrape(metrics.text().decode())
+    names = ("slots", "slots_in_use", "queue_runs", "cached_runs")
+    assert [scrape.sum(f"stepstream_worker_{name}", app="shop") for name in names] == [4, 3, 2, 5]
+    assert scrape.sum("stepstream_rebalances_total", group="worker") == 5
+    assert scrape.sum("stepstream_ready") == 1
+
+
+async def test_a_lag_that_is_not_known_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no broker answers there is no figure, which is better than an old one."""
+    monkeypatch.setattr(gauges, "MEASURE_S", 0.001)
+    backbone = Backbone()
+    seat = seated(StandIn(), backbone)
+    measuring = asyncio.ensure_future(seat.measure())
+    for up, wanted in (
+        (True, {("shop", "0"): 10, ("shop", "1"): 11}),
+        (False, {}),
+        (True, {("shop", "0"): 10, ("shop", "1"): 11}),
+    ):
+        backbone.up = up
+        for _ in range(2):
+            backbone.asked.clear()
+            await asyncio.wait_for(backbone.asked.wait(), 10)
+        lags = {each.labels: each.value for each in seat.read() if each.name == "worker_lag_records"}
+        assert lags == wanted
+    measuring.cancel()
+
+
+def test_a_worker_has_no_port_unless_told() -> None:
+    """The port is off by default, and on the loopback unless another address is named."""
+    assert (Settings().metrics_port, Settings().metrics_host) == (None, "127.0.0.1")
+    assert settings_from({"STEPSTREAM_METRICS_PORT": "8289"}).metrics_port == 8289
+    assert settings_from({"STEPSTREAM_METRICS_PORT": "8289"}, metrics_port=0).metrics_port == 0
+    assert settings_from({"STEPSTREAM_METRICS_HOST": "0.0.0.0"}).metrics_host == "0.0.0.0"  # noqa: S104 - it is told
+    assert settings_from({"STEPSTREAM_VERSION": "v2"}).version == "v2"
+    with pytest.raises(SettingsError, match="metrics_port 'x'"):
+        settings_from({"STEPSTREAM_METRICS_PORT": "x"})
+
+
+def test_a_log_that_has_joined_nothing_is_no_member() -> None:
+    """Membership begins with what the group gives, also when that is no partition."""
+    log = KafkaWorkerLog(None, "shop", 4)  # type: ignore[arg-type]  # It is not opened.
+    assert not log.member
+    assert log.confirmed_at == 0
+    log.assignments = 1
+    assert log.member
+    assert log.confirmed_at == pytest.approx(time.monotonic(), abs=5)
+    log._fresh_from = {0: 5}
+    assert not log.member
+    log._confirm(time.monotonic())
+    assert log.member
