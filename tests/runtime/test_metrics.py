@@ -70,7 +70,7 @@ def test_whatever_the_engine_counts_has_a_metric() -> None:
     engine = "\n".join(path.read_text("utf-8") for path in (ROOT / PRODUCT / "engine").glob("*.py"))
     shard = (ROOT / PRODUCT / "runtime" / "shard.py").read_text("utf-8")
     counted = {(name,) for name in re.findall(r'\.count\("(\w+)"', engine)}
-    counted |= {(name,) for name in re.findall(r'\.counts\["(\w+)"', shard)}
+    counted |= {(name,) for name in re.findall(r'count = \("(\w+)"', shard)}
     timed = set(re.findall(r'\.time\("(\w+)"', engine))
     assert len(counted) > 8
     assert len(timed) > 3

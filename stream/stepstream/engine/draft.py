@@ -1,6 +1,5 @@
 """The draft of one transition: reads that see its own writes, and the changes it collects."""
 
-from collections import Counter
 from typing import TypeVar
 
 from stepstream.contract.commands import Command, Memo
@@ -32,7 +31,7 @@ class Draft:
         self._runs: dict[str, Run | None] = {}
         self.record = record
         self._samples: list[Sample] = []
-        self.counts: Counter[Count] = Counter()
+        self.counts: dict[Count, int] = {}
         self.now = now
         self.shard = shard
         self.shards = shards
@@ -154,7 +153,8 @@ class Draft:
 
     def count(self, name: str, *labels: str, amount: int = 1) -> None:
         """Count something worth watching; the labels must be of few values."""
-        self.counts[name, *labels] += amount
+        count = (name, *labels)
+        self.counts[count] = self.counts.get(count, 0) + amount
 
     def time(self, name: str, label: str, since_ms: int) -> None:
         """Note how long something took that began at `since_ms` (Unix ms) and ends with this batch."""

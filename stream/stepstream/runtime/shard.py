@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -48,7 +48,7 @@ class Batch:
     overlay: Layer
     outputs: list[NewRecord] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
-    counts: Counter[Count] = field(default_factory=Counter)
+    counts: dict[Count, int] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     size: int = 0
     offsets: Offsets = field(default_factory=dict)
@@ -248,8 +248,8 @@ class Shard:
     def _take(self, batch: Batch, changes: Changes) -> list[Input]:
         """Put changes into the batch; return the records that stay in this shard."""
         local: list[Input] = []
-        if changes.counts:
-            batch.counts.update(changes.counts)
+        for count, amount in changes.counts.items():
+            batch.counts[count] = batch.counts.get(count, 0) + amount
         batch.samples += changes.samples
         batch.size += len(changes.changes)
         for change in changes.changes:
@@ -291,4 +291,5 @@ def _put_aside(batch: Batch, record: LogRecord, reason: str, kind: str) -> None:
     origin = f"{record.topic}-{record.partition}-{record.offset}"
     headers = (*record.headers, ("stepstream-reason", reason.encode()), ("stepstream-from", origin.encode()))
     batch.outputs.append(NewRecord(DEAD_LETTERS, -1, record.key, record.value, headers))
-    batch.counts["dead_letters", record.topic, kind] += 1
+    count = ("dead_letters", record.topic, kind)
+    batch.counts[count] = batch.counts.get(count, 0) + 1
