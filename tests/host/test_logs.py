@@ -103,6 +103,18 @@ def test_an_error_keeps_its_traceback(lines: logging.Formatter) -> None:
         assert json.loads(text)["error"].startswith("Traceback")
 
 
+def test_whatever_users_log_is_one_line_of_json() -> None:
+    """Objects, keys that are no text, half a character and line breaks are shown in some way, on one line."""
+    lines = JsonLines()
+    odd = {"thing": object(), "pairs": {(1, 2): 3}, "half": "\ud800", "broken": "a\nb"}
+    for extra in (odd, {"thing": object(), "broken": "a\nb"}):
+        record = logging.makeLogRecord({"msg": "odd %s", "args": ("\ud800" if extra is odd else "",), **extra})
+        text = lines.format(record)
+        assert "\n" not in text
+        assert json.loads(text)["broken"] == "a\nb"
+        assert "object object" in json.loads(text)["thing"]
+
+
 def test_versions_tell_code_apart() -> None:
     """Without a version in the settings, another body gives another version, and the same code the same."""
 

@@ -1,11 +1,12 @@
 """The lines that processes log: as text for people, or as JSON with a field for each thing worth a search."""
 
-import json
 import logging
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 
 class Format(StrEnum):
@@ -26,6 +27,7 @@ class Level(StrEnum):
 
 # In this order they stand at the end of a line of text.
 FIELDS = ("run_id", "function", "step", "shard", "app", "code_version")
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 _OF_RECORDS = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 
 
@@ -36,6 +38,9 @@ class _Fields(logging.Formatter):
         super().__init__()
         self.app = ""
         self.versions: Mapping[str, str] = {}
+        # Most lines are of the same second as the one before.
+        self._second = -1
+        self._prefix = ""
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
         found = {name: value for name, value in record.__dict__.items() if name not in _OF_RECORDS}
@@ -49,8 +54,11 @@ class _Fields(logging.Formatter):
         """Return the message without the run id that ctx.logger puts before it, which is a field."""
         return record.getMessage().removeprefix(f"[{getattr(record, 'run_id', '')}] ")
 
-    def time(self, record: logging.LogRecord) -> str:
-        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def moment(self, record: logging.LogRecord) -> str:
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._prefix}.{int((record.created - second) * 1_000):03}Z"
 
     def trouble(self, record: logging.LogRecord) -> str:
         error = self.formatException(record.exc_info) if record.exc_info else ""
@@ -64,7 +72,7 @@ class JsonLines(_Fields):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         line: dict[str, Any] = {
-            "time": self.time(record),
+            "time": self.moment(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self.plain(record),
@@ -73,7 +81,12 @@ class JsonLines(_Fields):
             line["error"] = trouble
         # The names above are taken: what a user calls the same is kept beside them.
         line |= {f"{name}_" if name in line else name: value for name, value in self.fields(record).items()}
-        return json.dumps(line, default=str, ensure_ascii=False)
+        try:
+            return _encode(line).decode()
+        except (TypeError, ValueError, RecursionError):
+            # What users log may be no JSON, or no text; the line is worth more than its form.
+            plain = {name: f"{value}".encode(errors="backslashreplace").decode() for name, value in line.items()}
+            return _encode(plain).decode()
 
 
 class TextLines(_Fields):
@@ -83,7 +96,7 @@ class TextLines(_Fields):
         """Return the line, and the lines of a traceback."""
         fields = self.fields(record)
         tail = " ".join(f"{name}={fields[name]}" for name in FIELDS if name in fields)
-        head = f"{self.time(record)} {record.levelname} {record.name}: {self.plain(record)}"
+        head = f"{self.moment(record)} {record.levelname} {record.name}: {self.plain(record)}"
         return "\n".join(filter(None, (f"{head} [{tail}]" if tail else head, self.trouble(record))))
 
 
