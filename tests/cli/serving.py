@@ -60,7 +60,7 @@ class Serving:
 
     def _serves(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health").is_success
+            return httpx.get(f"{self.url}/ready").is_success
         except httpx.TransportError:
             return False
 

@@ -1,0 +1,34 @@
+"""What `stepstream dev` tells of itself: the engine's gauges and the worker's, in one process."""
+
+from pathlib import Path
+
+from stepstream import App, Context, Event, on
+from stepstream.host.embedded import running_engine
+from stepstream.host.settings import Settings
+from stepstream.sdk.event import to_record
+from tests.runtime.exposition import Scrape
+
+
+async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
+    """Once nothing is left to do it is ready, nothing lags, no slot is in use, and the run is counted once."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def work(ctx: Context) -> int:
+        return await ctx.step.run("one", lambda: 1)
+
+    async with running_engine(app, Settings(data_dir=tmp_path, version="v3"), lambda _: None) as (engine, _, metrics):
+        await engine.send([to_record(Event("go"))])
+        await engine.until_idle()
+        scrape = Scrape(metrics.text().decode())
+        assert scrape.sum("stepstream_ready") == 1
+        assert scrape.values("stepstream_shard_serving") == [({"shard": "0"}, 1)]
+        lags = {labels["topic"]: value for labels, value in scrape.values("stepstream_input_lag_records", shard="0")}
+        assert lags == {"events": 0, "inbox": 0, "functions": 0, "history": 0}
+        assert scrape.values("stepstream_worker_lag_records") == [({"app": "shop", "partition": "0"}, 0)]
+        assert scrape.sum("stepstream_worker_slots", app="shop") > 0
+        assert scrape.sum("stepstream_worker_slots_in_use", app="shop") == 0
+        assert scrape.sum("stepstream_runs_ended_total", function="work", status="completed") == 1
+        assert scrape.sum("stepstream_worker_step_attempts_total", function="work", outcome="value") == 1
+        (labels, _) = scrape.values("stepstream_build_info")[0]
+        assert (labels["app"], labels["code_version"]) == ("shop", "v3")
