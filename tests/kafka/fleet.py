@@ -92,10 +92,10 @@ class Fleet:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def add_engine(self) -> Member:
+    def add_engine(self, *options: str) -> Member:
         """Start another engine."""
         name = f"engine-{len(self.engines)}"
-        arguments = ["engine", "--data-dir", str(self.folder / name), "--port", "0"]
+        arguments = ["engine", "--data-dir", str(self.folder / name), "--port", "0", *options]
         return self._add(self.engines, name, arguments)
 
     def add_worker(self, *options: str, **environment: str) -> Member:

@@ -1,12 +1,14 @@
-"""The probes and the metrics of two engines and a worker on a real broker, with figures that are true."""
+"""The probes, metrics and logs of engines and workers on a real broker, in the middle of a roll-out."""
 
 import asyncio
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +25,7 @@ EVENTS = 40
 SHARDS = 3
 WAIT_S_MAX = 30.0
 ASK_S = 0.1
-JSON_LOGS = {"STEPSTREAM_LOG_FORMAT": "json", "STEPSTREAM_VERSION": "blue"}
+VERSIONS = ("blue", "green")
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -39,9 +41,9 @@ def until(holds: Callable[[], bool]) -> None:
 class Observed:
     """The processes, seen by one client."""
 
-    def __init__(self, engines: list[Member], worker: Member) -> None:
+    def __init__(self, engines: list[Member], workers: list[Member]) -> None:
         self.engines = engines
-        self.worker = worker
+        self.workers = workers
         self.client = httpx.Client(trust_env=False)
 
     def url(self, member: Member) -> str:
@@ -52,7 +54,7 @@ class Observed:
     def answers(self, path: str) -> set[int]:
         """Return how the processes answer, 0 for one that does not."""
         found = set[int]()
-        for member in (*self.engines, self.worker):
+        for member in (*self.engines, *self.workers):
             try:
                 found.add(self.client.get(self.url(member) + path).status_code if self.url(member) else 0)
             except httpx.TransportError:
@@ -65,9 +67,9 @@ class Observed:
 
     def rests(self) -> bool:
         """Tell whether all runs have ended and, a while later, nothing lags."""
-        engines, worker = Scrape.of(map(self.scrape, self.engines)), self.scrape(self.worker)
-        measured = len(worker.values("stepstream_worker_lag_records")) == SHARDS
-        lag = engines.sum("stepstream_input_lag_records") + worker.sum("stepstream_worker_lag_records")
+        engines, workers = (Scrape.of(map(self.scrape, each)) for each in (self.engines, self.workers))
+        measured = len(workers.values("stepstream_worker_lag_records")) == SHARDS
+        lag = engines.sum("stepstream_input_lag_records") + workers.sum("stepstream_worker_lag_records")
         return measured and lag == 0 and engines.sum("stepstream_runs_ended_total") == 2 * EVENTS
 
 
@@ -96,46 +98,72 @@ def check_engines(engines: list[Scrape]) -> None:
     assert {(labels["shard"], labels["topic"]) for labels in lags} == wanted
 
 
-def check_worker(found: Scrape) -> None:
-    """The worker ran each body once, holds no slot, and has taken all commands."""
-    assert found.sum("stepstream_worker_step_attempts_total", outcome="value") == 5 * EVENTS
-    assert found.sum("stepstream_worker_step_duration_seconds_count", function="work") == 4 * EVENTS
-    assert found.sum("stepstream_worker_slots_in_use", app="chaos") == 0
-    assert found.sum("stepstream_worker_slots", app="chaos") > 0
-    assert found.sum("stepstream_ready") == 1
-    assert found.sum("stepstream_rebalances_total", group="worker") >= 1
-    lags = found.values("stepstream_worker_lag_records", app="chaos")
+def check_workers(workers: list[Scrape]) -> None:
+    """Together the workers ran each body once; they hold no slot, and have taken all commands."""
+    total = Scrape.of(workers).sum
+    assert total("stepstream_worker_step_attempts_total", outcome="value") == 5 * EVENTS
+    assert total("stepstream_worker_step_duration_seconds_count", function="work") == 4 * EVENTS
+    assert total("stepstream_worker_slots_in_use", app="chaos") == 0
+    assert total("stepstream_worker_slots", app="chaos") > 0
+    assert all(each.sum("stepstream_ready") == 1 for each in workers)
+    assert all(each.sum("stepstream_rebalances_total", group="worker") >= 1 for each in workers)
+    lags = Scrape.of(workers).values("stepstream_worker_lag_records", app="chaos")
     assert sorted(labels["partition"] for labels, _ in lags) == ["0", "1", "2"]
-    assert found.values("stepstream_build_info")[0][0]["code_version"] == "blue"
+    builds = [labels for each in workers for labels, _ in each.values("stepstream_build_info")]
+    assert [(labels["app"], labels["code_version"]) for labels in builds] == [("chaos", each) for each in VERSIONS]
 
 
-def check_log(worker: Member) -> None:
-    """The log has a JSON line for each step, with the run, the function and the version of the code that ran it."""
-    lines = [json.loads(line) for line in worker.log.read_text().splitlines() if line.startswith("{")]
-    steps = [line for line in lines if line["logger"] == "stepstream.step"]
+def json_lines(member: Member) -> list[dict[str, Any]]:
+    """Return the lines that a process has logged."""
+    return [json.loads(line) for line in member.log.read_text().splitlines() if line.startswith("{")]
+
+
+def check_logs(engines: list[Member], workers: list[Member]) -> None:
+    """There is a line for each step, with its run and the version of the code that ran it, and shards have theirs."""
+    by_worker = [[line for line in json_lines(worker) if line["logger"] == "stepstream.step"] for worker in workers]
+    for lines, version in zip(by_worker, VERSIONS, strict=True):
+        assert {(line["app"], line["code_version"]) for line in lines} == {("chaos", version)}
+    steps = [line for lines in by_worker for line in lines]
     assert len(steps) == 5 * EVENTS
     assert {line["step"] for line in steps} == {"first", "left", "right", "last", "told"}
-    assert {(line["app"], line["code_version"]) for line in steps} == {("chaos", "blue")}
     assert len({line["run_id"] for line in steps if line["function"] == "work"}) == EVENTS
+    assert {line["shard"] for engine in engines for line in json_lines(engine) if "shard" in line} == set(range(SHARDS))
+
+
+async def check_recovery(observed: Observed) -> None:
+    """An engine that comes back to an empty disk has read its changelog anew, and counts none of the runs before."""
+    engine = observed.engines[0]
+    engine.stop()
+    shutil.rmtree(engine.arguments[engine.arguments.index("--data-dir") + 1])
+    engine.log.write_text("")
+    engine.start()
+    await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
+    scrape = observed.scrape(engine)
+    assert scrape.sum("stepstream_shard_serving") == len(scrape.values("stepstream_shard_serving")) > 0
+    assert all(value > 0 for _, value in scrape.values("stepstream_recovery_read_rows"))
+    assert scrape.sum("stepstream_runs_started_total") == 0
+    assert scrape.sum("stepstream_runs_open") == 0
 
 
 async def observe(bootstrap: str, folder: Path) -> None:
-    """Run events through two engines and a worker, and read what the three tell."""
+    """Run events through two engines and a worker of each version, and read what they tell."""
     cluster = Cluster(KafkaSettings(bootstrap, "probes"))
     fleet = Fleet(bootstrap, "probes", folder, Path(__file__).with_name("chaos_app.py"), folder / "effects.txt")
     await apply_topics(cluster, ["chaos"], SHARDS, 1)
     try:
-        engines = [fleet.add_engine(), fleet.add_engine()]
-        worker = fleet.add_worker("--metrics-port", "0", **JSON_LOGS)
-        observed = Observed(engines, worker)
+        engines = [fleet.add_engine("--log-format", "json") for _ in range(2)]
+        options = ("--metrics-port", "0", "--log-format", "json")
+        workers = [fleet.add_worker(*options, STEPSTREAM_VERSION=version) for version in VERSIONS]
+        observed = Observed(engines, workers)
         await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
         await until_registered(cluster, SHARDS)
         await feed(cluster, 0, EVENTS)
         await asyncio.to_thread(until, observed.rests)
         check_engines([observed.scrape(engine) for engine in engines])
-        check_worker(observed.scrape(worker))
-        check_log(worker)
+        check_workers([observed.scrape(worker) for worker in workers])
+        check_logs(engines, workers)
         assert observed.answers("/health") == {200}
+        await check_recovery(observed)
         observed.client.close()
     except BaseException:
         print(fleet.logs())
@@ -145,6 +173,6 @@ async def observe(bootstrap: str, folder: Path) -> None:
 
 
 def test_engines_and_workers_tell_the_truth(tmp_path: Path) -> None:
-    """Sums over the processes are the number of events; nothing lags once all has ended; the log has every step."""
+    """Sums over processes are the number of events, nothing lags in the end, the log says which version ran what."""
     with running_broker() as bootstrap:
         asyncio.run(observe(bootstrap, tmp_path))
