@@ -129,7 +129,7 @@ async def test_figures_are_true(shards: int) -> None:
         assert engine.sum("match_latency_seconds_count") == 1
         longest = timedelta(days=1, hours=1, seconds=10).total_seconds()
         spent = engine.sum("run_duration_seconds_sum", function="work")
-        assert spent == pytest.approx(longest * (RUNS - 1) + 3_610)
+        assert round(spent, 6) == longest * (RUNS - 1) + 3_610
         assert engine.sum("step_duration_seconds_count", function="work") == RUNS
         assert engine.sum("timer_late_seconds_count", kind="step") == RUNS + RUNS + RUNS - 1
         assert engine.sum("timer_late_seconds_sum") == 0

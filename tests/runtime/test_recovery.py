@@ -1,0 +1,85 @@
+"""A recovery tells how far it is: rows read and offsets left, in the figures and in the log."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from stepstream.contract.topics import CHANGELOG
+from stepstream.host.gauges import EngineGauges
+from stepstream.runtime import kafka_log
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.fleet import ShardState
+from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.ports import LogRecord
+from tests.runtime.exposition import Scrape
+
+ROWS, PER_READ = 100, 30
+
+
+class Changelog:
+    """A cluster whose one changelog has some rows, and a reader of it."""
+
+    def __init__(self) -> None:
+        self.read_to = 0
+
+    async def reader(self) -> "Changelog":
+        """Return the reader."""
+        return self
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_: None
+
+    async def ends(self, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return where the changelog ends."""
+        return dict.fromkeys(places, ROWS)
+
+    async def position(self, _at: tuple[str, int]) -> int:
+        """Return how far it was read."""
+        return self.read_to
+
+    async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
+        """Return the next rows."""
+        first, self.read_to = self.read_to, min(self.read_to + PER_READ, ROWS)
+        return [LogRecord(CHANGELOG, 3, at, b"k", b"v", (), 0) for at in range(first, self.read_to)]
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def test_a_recovery_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is left falls with each read, and is 0 after the last; a long one speaks in the log now and then."""
+    monkeypatch.setattr(kafka_log, "_TELL_S", 0.0)
+    caplog.set_level(logging.INFO, "stepstream.runtime.kafka_log")
+    log = KafkaLog(Changelog(), VirtualClock(0), 3)  # type: ignore[arg-type]  # As far as it is used.
+    left = [(after, log.changelog_left) async for _, after in log.changelog(0)]
+    assert left == [(30, 70), (60, 40), (90, 10), (100, 0)]
+    assert log.changelog_left == 0
+    told = [(record.__dict__["shard"], record.getMessage()) for record in caplog.records]
+    assert (3, "shard 3 has read its changelog to 60 of 100") in told
+
+
+def test_the_figures_tell_it() -> None:
+    """A shard that recovers does not serve, has read so many rows, and so many offsets are left."""
+
+    class Group:
+        """Two shards of which one recovers."""
+
+        serving = False
+        assignments = 1
+
+        def states(self) -> list[ShardState]:
+            """Return both."""
+            return [ShardState(0, True, 7, 0), ShardState(3, False, 60, 40)]
+
+    gauges = EngineGauges(Group(), None, 4)  # type: ignore[arg-type]  # As far as it is used.
+    metrics = Metrics("engine")
+    metrics.ask(gauges.read)
+    scrape = Scrape(metrics.text().decode())
+    assert scrape.sum("stepstream_ready") == 0
+    assert scrape.values("stepstream_shard_serving") == [({"shard": "0"}, 1), ({"shard": "3"}, 0)]
+    assert scrape.sum("stepstream_recovery_read_rows", shard="3") == 60
+    assert scrape.sum("stepstream_recovery_left_rows", shard="3") == 40
