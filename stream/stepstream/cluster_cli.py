@@ -1,5 +1,6 @@
 """The commands for Kafka: `stepstream engine`, `stepstream worker` and `stepstream topics`."""
 
+import logging
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -25,6 +26,7 @@ else:
     import uvloop as runner
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+logger = logging.getLogger(__name__)
 out = Console()
 err = Console(stderr=True)
 topics_cli = typer.Typer(no_args_is_help=True, help="Make and check the topics of a cluster.")
@@ -51,6 +53,15 @@ def _run(code: Coroutine[Any, Any, Any]) -> Any:
         raise typer.Exit(EXIT_USAGE) from None
 
 
+def _greet(form: Format, *lines: str) -> None:
+    """Say what came up, for people; where machines read along it is a line of the log."""
+    if form is Format.JSON:
+        logger.info("; ".join(line.strip() for line in lines))
+        return
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def engine(
     kafka: Bootstrap = None,
     namespace: Namespace = None,
@@ -68,8 +79,11 @@ def engine(
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
 
         def ready(actual: int, shards: int) -> None:
-            out.print(f"[bold]stepstream engine[/bold] {__version__} on {cluster.bootstrap}, {shards} shards in all")
-            out.print(f"  http://{settings.host}:{actual}, tables in {settings.data_dir}")
+            _greet(
+                log_format,
+                f"stepstream engine {__version__} on {cluster.bootstrap}, {shards} shards in all",
+                f"  http://{settings.host}:{actual}, tables in {settings.data_dir}",
+            )
 
         await serve_engine(settings, cluster, ready)
 
@@ -98,9 +112,10 @@ def worker(
 
         def ready(_shards: int, port: int | None) -> None:
             code = app_version(app, settings)
-            out.print(f"[bold]stepstream worker[/bold] {__version__} for {app.name} {code} on {cluster.bootstrap}")
+            lines = [f"stepstream worker {__version__} for {app.name} {code} on {cluster.bootstrap}"]
             if port is not None:
-                out.print(f"  http://{settings.metrics_host}:{port}/metrics")
+                lines.append(f"  http://{settings.metrics_host}:{port}/metrics")
+            _greet(log_format, *lines)
 
         await serve_worker(app, settings, cluster, ready)
 
