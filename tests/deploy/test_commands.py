@@ -14,6 +14,7 @@ from starlette.routing import Route
 from stepstream.api.http import Keys, make_api
 from stepstream.api.probes import make_probes
 from stepstream.cli import cli
+from stepstream.host.logs import Format, Level
 from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, settings_from
 from stepstream.runtime.kafka import KafkaSettings
 from tests.deploy.chart import container, pods
@@ -21,9 +22,18 @@ from tests.deploy.compose import OURS, compose, environment_of
 from tests.deploy.image import instructions
 from tests.tidy_rules import ROOT
 
-KNOWN = {f"STEPSTREAM_{field.name.upper()}" for field in fields(Settings)} | {
-    f"STEPSTREAM_KAFKA_{field.name.upper()}" for field in fields(KafkaSettings)
+# Some settings are options of the commands alone.
+OPTIONS = {
+    str(option.envvar)
+    for each in getattr(typer.main.get_command(cli), "commands", {}).values()
+    for option in each.params
+    if getattr(option, "envvar", None)
 }
+KNOWN = (
+    OPTIONS
+    | {f"STEPSTREAM_{field.name.upper()}" for field in fields(Settings)}
+    | {f"STEPSTREAM_KAFKA_{field.name.upper()}" for field in fields(KafkaSettings)}
+)
 SETTING = re.compile(r"STEPSTREAM_[A-Z_]+")
 CHARTS = ("plain", "full")
 # Newer versions of typer carry a click of their own.
@@ -100,6 +110,7 @@ def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
         (port,) = container(pod)["ports"]
         assert port["containerPort"] == (settings.metrics_port or settings.port)
         assert settings.api_key, f"the metrics of {at} are open to all"
+        assert (Format(env["STEPSTREAM_LOG_FORMAT"]), Level(env["STEPSTREAM_LOG_LEVEL"])) == (Format.JSON, Level.INFO)
         kafka = kafka_settings_from(env)
         assert kafka.security_protocol in ("PLAINTEXT", "SASL_SSL")
         assert bool(kafka.sasl_password) == kafka.security_protocol.startswith("SASL")

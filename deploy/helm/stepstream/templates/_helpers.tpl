@@ -84,6 +84,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- define "stepstream.logEnv" -}}
+- name: STEPSTREAM_LOG_FORMAT
+  value: {{ .Values.logs.format }}
+- name: STEPSTREAM_LOG_LEVEL
+  value: {{ .Values.logs.level }}
+{{- end }}
+
 {{/* What lets a process be reached from outside of its pod, which it refuses without both keys. */}}
 {{- define "stepstream.httpEnv" -}}
 - name: STEPSTREAM_HOST
