@@ -37,8 +37,9 @@ check: $(READY) ## Style, types, layers and house rules
 fast: check ## The checks and every test that is not slow
 	$(BIN)/python -m pytest -m 'not slow'
 
-topics: $(READY) ## Write topics/, the published contract, anew
+topics: $(READY) ## Write topics/, the published contract, and deploy/topics/ anew
 	$(BIN)/python -m stepstream.contract.render
+	$(BIN)/stepstream topics render --shards 8 --app flights --replicas 3 --format strimzi >deploy/topics/kafkatopics.yaml
 
 bench: $(READY) ## Measure
 	$(BIN)/python -m benchmarks

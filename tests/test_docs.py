@@ -10,7 +10,7 @@ import pytest
 from stepstream.contract import limits
 from tests.tidy_rules import PRODUCT, ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
 LINK = re.compile(r"\[([^\]\n]+)\]\((?!https?:)([^)#\s]+)[^)]*\)")
 

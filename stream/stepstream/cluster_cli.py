@@ -1,8 +1,10 @@
 """The commands for Kafka: `stepstream engine`, `stepstream worker` and `stepstream topics`."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Coroutine
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +19,9 @@ from stepstream.host.logs import Format, Level, Logs
 from stepstream.host.settings import kafka_settings_from, settings_from
 from stepstream.host.versions import app_version, code_versions
 from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.layout import apply_topics, shards_of
+from stepstream.runtime.layout import ConfigDifference, apply_topics, config_differences, shards_of, wanted_topics
 from stepstream.runtime.ports import LogError
+from stepstream.runtime.topic_files import render_commands, render_strimzi
 
 if sys.platform == "win32":
     import asyncio as runner
@@ -40,6 +43,14 @@ LogLevel = Annotated[
     Level, typer.Option(envvar="STEPSTREAM_LOG_LEVEL", help="The least that is logged; each step is info.")
 ]
 Apps = Annotated[list[str] | None, typer.Option("--app", help="An app whose workers need their topic; repeatable.")]
+Replicas = Annotated[int, typer.Option(help="Replicas of each partition; from 3 on a write waits for two.", min=1)]
+
+
+class Form(StrEnum):
+    """What `stepstream topics render` prints."""
+
+    KAFKA = "kafka"
+    STRIMZI = "strimzi"
 
 
 def _run(code: Coroutine[Any, Any, Any]) -> Any:
@@ -126,18 +137,64 @@ def worker(
 def apply(
     shards: Annotated[int, typer.Option(help="How many shards, for ever; needed the first time.", min=0)] = 0,
     apps: Apps = None,
-    replicas: Annotated[int, typer.Option(help="Replicas of each partition.", min=1)] = 1,
+    replicas: Replicas = 1,
     kafka: Bootstrap = None,
     namespace: Namespace = None,
 ) -> None:
-    """Create the topics that are missing; never change the number of partitions."""
+    """Create the topics that are missing; never change those that are there, but say what differs."""
     cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
-    made = _run(apply_topics(cluster, apps or [], shards, replicas))
+
+    async def create() -> tuple[list[str], list[ConfigDifference]]:
+        made = await apply_topics(cluster, apps or [], shards, replicas)
+        return made, await config_differences(cluster, apps or [], await shards_of(cluster))
+
+    made, differing = _run(create())
     out.print("\n".join(f"[green]created[/green] {name}" for name in made) or "nothing is missing")
+    _tell(cluster, differing)
 
 
 @topics_cli.command("check", epilog="Example: stepstream topics check --app shop")
 def check(apps: Apps = None, kafka: Bootstrap = None, namespace: Namespace = None) -> None:
     """Say whether the topics are those of the contract; exit with 2 when they are not."""
-    shards = _run(shards_of(Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace)), apps or []))
+    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
+
+    async def compare() -> tuple[int, list[ConfigDifference]]:
+        shards = await shards_of(cluster, apps or [])
+        return shards, await config_differences(cluster, apps or [], shards)
+
+    shards, differing = _run(compare())
+    if differing:
+        _tell(cluster, differing)
+        raise typer.Exit(EXIT_USAGE)
     out.print(f"the topics are as they should be, with {shards} shards")
+
+
+def _tell(cluster: Cluster, differing: list[ConfigDifference]) -> None:
+    """Say what differs, and the command for each topic that would change it."""
+    for each in differing:
+        err.print(f"[yellow]differs[/yellow] {each}", highlight=False, soft_wrap=True)
+    for topic in dict.fromkeys(each.topic for each in differing if each.actual):
+        words = ["kafka-configs.sh", "--bootstrap-server", cluster.settings.bootstrap, "--alter", "--topic", topic]
+        wanted = ",".join(f"{each.key}={each.wanted}" for each in differing if each.topic == topic and each.actual)
+        err.print(f"  {shlex.join([*words, '--add-config', wanted])}", highlight=False, markup=False, soft_wrap=True)
+
+
+@topics_cli.command("render", epilog="Example: stepstream topics render --shards 8 --app shop --format strimzi")
+def render(
+    shards: Annotated[int, typer.Option(help="How many shards, for ever.", min=1)],
+    apps: Apps = None,
+    replicas: Replicas = 1,
+    form: Annotated[Form, typer.Option("--format", help="Commands for a shell, or KafkaTopic resources.")] = Form.KAFKA,
+    strimzi_cluster: Annotated[str, typer.Option(help="The name of the Kafka resource, for strimzi.")] = "kafka",
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Print what creates the topics, for those who keep them elsewhere; asks no broker."""
+    settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+    topics = wanted_topics(apps or [], shards)
+    match form:
+        case Form.KAFKA:
+            text = render_commands(settings, topics, replicas)
+        case Form.STRIMZI:
+            text = render_strimzi(settings, topics, replicas, strimzi_cluster)
+    typer.echo(text, nl=False)

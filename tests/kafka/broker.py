@@ -45,7 +45,8 @@ def jars() -> Path:
     return libs
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that nobody has now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
@@ -56,7 +57,7 @@ class Broker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port, self._controller_port = _free_port(), _free_port()
+        self._port, self._controller_port = free_port(), free_port()
         self._classpath = f"{jars()}/*"
         self._process: subprocess.Popen[bytes] | None = None
         self._write_properties()

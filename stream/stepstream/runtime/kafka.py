@@ -9,11 +9,11 @@ from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, ProducerFenced, TopicAlreadyExistsError
 from aiokafka.producer import sender
 
-from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import MIB
 from stepstream.runtime.ports import Fenced, LogError, LogRecord, NewRecord, Offsets
 
@@ -30,12 +30,6 @@ sender.BACKOFF_OVERRIDE = 0.001
 _TRANSACTION_BACKOFF_MS = 4
 _FETCH_WAIT_MS = 500
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
-
-
-class KafkaUnreachable(StepstreamError):
-    """No broker answers."""
-
-    code = "kafka-unreachable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +364,16 @@ class Cluster:
         async with self._admin() as admin:
             with doubt("creating topics"), suppress(TopicAlreadyExistsError):
                 await admin.create_topics(new)
+
+    async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the values of some keys of the configuration, by topic; what may not be read is absent."""
+        names = {self.settings.name(topic): topic for topic in topics}
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys)) for name in names]
+        async with self._admin() as admin:
+            with doubt("reading the configuration of topics"):
+                answers = await admin.describe_configs(asked)
+        places = [place for answer in answers for place in answer.resources]
+        return {names[name]: {key: value for key, value, *_ in entries} for _, _, _, name, entries in places}
 
     async def delete(self, topics: Sequence[str]) -> None:
         """Delete topics with all that is in them."""

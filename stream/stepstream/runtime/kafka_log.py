@@ -217,6 +217,12 @@ class KafkaWorkerLog:
         self._confirmed_at = 0.0
         self._confirmed = Bell()
         self._renewing: asyncio.Task[None] | None = None
+        self._due = False
+        # By partition: the offset after the last command that was taken, up to where all are dealt with, and beyond
+        # which marks of transactions the group has been told to go on.
+        self._taken: dict[int, int] = {}
+        self._dealt: dict[int, int] = {}
+        self._marked: dict[int, int] = {}
         self.assignments = 0
 
     @property
@@ -264,6 +270,7 @@ class KafkaWorkerLog:
         asked_at = time.monotonic()
         ends = await self.feed.reader.ends([(self._topic, partition) for partition in partitions])
         self._fresh_from = {partition: end for (_, partition), end in ends.items()}
+        self._taken, self._dealt, self._marked = {}, {}, {}
         self.assignments += 1
         self._confirm(asked_at)
 
@@ -277,16 +284,37 @@ class KafkaWorkerLog:
         """Have the broker confirm now and then, by a commit that it refuses otherwise, that we are still a member."""
         while True:
             await asyncio.sleep(_RENEW_S)
+            self._due = True
+            self.bell.ring()
             reader = self.feed.reader
             if reader is None or not self._fresh_from:
                 continue
             at = (self._topic, min(self._fresh_from))
             asked_at = time.monotonic()
             try:
-                await reader.commit(await reader.committed([at]))
+                told = (await reader.committed([at]))[at]
+                beyond = await self._beyond_marks(reader)
+                # What was committed in the meantime is not taken back.
+                least = {at: max(told, self._dealt.get(at[1], 0), self._marked.get(at[1], 0))}
+                await reader.commit(least | beyond)
+                self._marked.update({partition: offset for (_, partition), offset in beyond.items()})
             except LogError:
                 continue  # The group is on the move, or we are out of it; until it is known nothing is fresh.
             self._confirm(asked_at)
+
+    async def _beyond_marks(self, reader: Reader) -> Offsets:
+        """Return where partitions with no open command may go on: beyond what marks the ends of transactions.
+
+        Else the lag of the group would never be nothing, and no scaler would take the last worker away.
+        """
+        found = [(at, await reader.position(at)) for at in self.places]
+        return {
+            at: position
+            for at, position in found
+            if self._taken.get(at[1]) == self._dealt.get(at[1])
+            and not self.feed.waiting(at)
+            and position > max(self._dealt.get(at[1], 0), self._marked.get(at[1], 0))
+        }
 
     def _confirm(self, at: float) -> None:
         self._confirmed_at = at
@@ -313,12 +341,16 @@ class KafkaWorkerLog:
         return self._is_member and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
 
     async def poll(self, limit: int) -> list[LogRecord]:
-        """Return up to `limit` commands; wait for the first."""
+        """Return up to `limit` commands; wait for the first, or now and then for none, so that what ended is noted."""
         while True:
             if records := self.feed.take(limit):
                 mine = [record for record in records if record.partition in self._fresh_from]
+                self._taken.update({record.partition: record.offset + 1 for record in mine})
                 if mine:
                     return mine
+            if self._due:
+                self._due = False
+                return []
             self.parked = True
             try:
                 await self.bell.wait()
@@ -334,6 +366,7 @@ class KafkaWorkerLog:
     async def commit(self, offsets: Offsets) -> None:
         """Note that all commands before these offsets are dealt with."""
         if self.feed.reader is not None:
+            self._dealt.update({partition: offset for (_, partition), offset in offsets.items()})
             await self.feed.reader.commit(offsets)
 
     async def close(self) -> None:

@@ -9,6 +9,11 @@ from stepstream.contract.topics import INBOX, TOPICS, Topic, commands_topic
 from stepstream.runtime.kafka import Cluster
 
 _REMEDY = "run `stepstream topics apply`"
+# What the broker may be told otherwise by hand, at the cost of records that are lost or refused.
+_COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "delete.retention.ms")
+# A write is acknowledged by two replicas, so that the loss of any one broker loses nothing and stops nothing.
+_REPLICAS_FOR_A_QUORUM = 3
+_IN_SYNC = {"min.insync.replicas": "2"}
 
 
 class LayoutError(StepstreamError):
@@ -23,6 +28,10 @@ class Wanted:
 
     partitions: int
     config: dict[str, str]
+
+    def config_on(self, replicas: int) -> dict[str, str]:
+        """Return the configuration with which it is created on so many replicas."""
+        return self.config | (_IN_SYNC if replicas >= _REPLICAS_FOR_A_QUORUM else {})
 
 
 def wanted_topics(apps: Sequence[str], shards: int) -> dict[str, Wanted]:
@@ -44,6 +53,33 @@ def _config(topic: Topic) -> dict[str, str]:
         # Tables that are older than half of it are thrown away when they come up (kafka_backbone.STALE_MS).
         config["delete.retention.ms"] = str(DAY_MS)
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDifference:
+    """A key of a topic's configuration that is not as the contract has it; `actual` is empty when it cannot be read."""
+
+    topic: str
+    key: str
+    actual: str
+    wanted: str
+
+    def __str__(self) -> str:
+        actual = self.actual or "not to be read (it takes the right DescribeConfigs)"
+        return f"topic {self.topic!r}: {self.key} is {actual} instead of {self.wanted}"
+
+
+async def config_differences(cluster: Cluster, apps: Sequence[str], shards: int) -> list[ConfigDifference]:
+    """Return what differs in the configuration of the topics that are there."""
+    topics = await cluster.topics()
+    wanted = {name: want for name, want in wanted_topics(apps, shards).items() if name in topics}
+    actual = await cluster.configs(list(wanted), _COMPARED)
+    return [
+        ConfigDifference(cluster.settings.name(name), key, have, value)
+        for name, want in wanted.items()
+        for key, value in want.config.items()
+        if (have := actual.get(name, {}).get(key, "")) != value
+    ]
 
 
 async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
@@ -85,7 +121,7 @@ async def apply_topics(cluster: Cluster, apps: Sequence[str], shards: int, repli
     moved = [problem for problem in differences(topics, wanted) if "instead" in problem]
     if moved:
         raise LayoutError(f"{'; '.join(moved)}: another number of partitions would move keys")
-    missing = {name: (want.partitions, want.config) for name, want in wanted.items() if name not in topics}
+    missing = {name: (want.partitions, want.config_on(replicas)) for name, want in wanted.items() if name not in topics}
     if missing:
         await cluster.create(missing, replicas)
     return sorted(missing)

@@ -148,7 +148,7 @@ class WorkerLog(Protocol):
         """Return when it is known that nobody else has been given this worker's commands; asked before each body."""
 
     async def poll(self, limit: int) -> list[LogRecord]:
-        """Return up to `limit` commands; wait for the first."""
+        """Return up to `limit` commands; wait for the first, or return none now and then."""
 
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""

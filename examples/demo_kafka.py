@@ -1,0 +1,219 @@
+"""Fly the same day through real Kafka: two engines and two workers, one of each killed on the way, the same figures.
+
+    PYTHONPATH=. python examples/demo_kafka.py                         # with a broker of its own, from tests/kafka
+    PYTHONPATH=. python examples/demo_kafka.py --kafka HOST:PORT       # with yours
+
+The day's events are produced to the topic `events` as any program would, in their order, an hour in little more than
+a second; FLIGHTS_SPEED shortens the timeouts of the functions alike. Half-way an engine is killed by SIGKILL and
+started again, later a worker. The table is counted from the outputs of the flights' runs, and must equal what the
+day's own run summed up while processes were killed under it; the exit code is 1 if it does not.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaProducer
+from demo import FLIGHTS, STEPSTREAM, Tally, count, draw
+from flights_events import write_events
+from rich.console import Console
+
+from tests.kafka.broker import running_broker
+
+HERE = Path(__file__).parent
+SHARDS, SPEED = 4, 2_880.0
+# A day that is flown again on the same broker has the same event ids, which start nothing twice.
+NAMESPACE = f"flights-{time.time_ns() // 1_000_000_000}"
+READY_S_MAX, END_S_MAX, STOP_S_MAX = 90.0, 300.0, 30.0
+_LOOK_S = 0.2
+
+
+def free_port() -> int:
+    """Return a port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Process:
+    """An engine or a worker that can be killed, and comes back under its name, on its disk."""
+
+    def __init__(
+        self, folder: Path, name: str, arguments: list[str], port: int, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.port = port
+        self._command = [STEPSTREAM, *arguments]
+        self._environment = {**os.environ, **environment, "STEPSTREAM_INSTANCE": name}
+        self._log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+
+    def kill(self) -> None:
+        """Kill it where it is."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End it as an operator does."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S_MAX)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    async def ask(self, path: str) -> Any:
+        """Return what it answers over HTTP, or None when it does not, or not yet."""
+        try:
+            async with httpx.AsyncClient(timeout=10) as client:
+                answer = await client.get(f"http://127.0.0.1:{self.port}{path}")
+        except httpx.HTTPError:
+            return None
+        return answer.json() if answer.is_success else None
+
+    async def until_ready(self) -> None:
+        """Return when it says that it serves; exit with its log when it does not."""
+        try:
+            async with asyncio.timeout(READY_S_MAX):
+                while True:
+                    if await self.ask("/ready") is not None:
+                        return
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            sys.exit(f"{self.name} did not come up\n{self._log.read_text()[-3_000:]}")
+
+
+@contextmanager
+def cluster(folder: Path, bootstrap: str) -> Iterator[list[Process]]:
+    """Make the topics and run two engines and two workers."""
+    environment = {
+        "STEPSTREAM_KAFKA_BOOTSTRAP": bootstrap,
+        "STEPSTREAM_KAFKA_NAMESPACE": NAMESPACE,
+        "FLIGHTS_SPEED": str(SPEED),
+    }
+    topics = [STEPSTREAM, "topics", "apply", "--shards", str(SHARDS), "--app", "flights"]
+    subprocess.run(topics, check=True, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    made: list[Process] = []
+    for number in (1, 2):
+        port, name = free_port(), f"engine-{number}"
+        arguments = ["engine", "--data-dir", str(folder / name), "--port", str(port)]
+        made.append(Process(folder, name, arguments, port, environment))
+    for number in (1, 2):
+        port = free_port()
+        arguments = ["worker", str(HERE / "flights.py"), "--metrics-port", str(port)]
+        made.append(Process(folder, f"worker-{number}", arguments, port, environment))
+    with ExitStack() as stack:
+        for process in made:
+            process.start()
+            stack.callback(process.stop)
+        yield made
+
+
+async def feed(bootstrap: str, events: list[dict[str, Any]], members: list[Process], console: Console) -> None:
+    """Produce the events in their time; kill an engine and later a worker, and go on when they are back."""
+    loop = asyncio.get_running_loop()
+    victims = {len(events) * 2 // 5: members[0], len(events) * 3 // 5: members[2]}
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        first, begun = events[0]["ts"], loop.time()
+        for number, event in enumerate(events):
+            await asyncio.sleep(begun + (event["ts"] - first) / 1_000 / SPEED - loop.time())
+            record = {"name": event["name"], "id": event["id"], "data": event["data"]}
+            await producer.send_and_wait(f"{NAMESPACE}.events", json.dumps(record).encode(), key=event["id"].encode())
+            if victim := victims.get(number):
+                stopped = loop.time()
+                victim.kill()
+                victim.start()
+                await victim.until_ready()
+                console.print(
+                    f"Killed {victim.name} (SIGKILL) after {number:,} of {len(events):,} events; "
+                    f"it serves again after {loop.time() - stopped:.1f} s."
+                )
+                begun += loop.time() - stopped
+    finally:
+        await producer.stop()
+
+
+async def outputs(engine: Process, function: str, wanted: int) -> list[Mapping[str, object]]:
+    """Return the outputs of a function's runs once so many have completed."""
+    found: list[Mapping[str, object]] = []
+    try:
+        async with asyncio.timeout(END_S_MAX):
+            while len(found) < wanted:
+                await asyncio.sleep(5 * _LOOK_S)
+                found = [run for run in await _runs(engine, function) if run["status"] == "completed"]
+    except TimeoutError:
+        sys.exit(f"only {len(found)} of {wanted} runs of {function} have completed")
+    whole = [await engine.ask(f"/v1/runs/{run['run_id']}") for run in found]
+    return [run["output"] for run in whole]
+
+
+async def _runs(engine: Process, function: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = []
+    page: list[dict[str, Any]] = []
+    while not runs or page:
+        before = f"&before={runs[-1]['run_id']}" if runs else ""
+        answer = await engine.ask(f"/v1/runs?function={function}&limit=200{before}")
+        page = answer["runs"] if answer else []
+        runs += page
+        if not runs:
+            break
+    return runs
+
+
+async def fly(folder: Path, bootstrap: str, console: Console) -> tuple[dict[str, Tally], list[Mapping[str, object]]]:
+    """Run the day; return the flights' table and what the day's runs summed up, a single one."""
+    path = folder / "events.jsonl"
+    console.print(f"{write_events(FLIGHTS, path):,} events, made from {FLIGHTS.name}.")
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    flights = sum(event["name"] == "flight/scheduled" for event in events)
+    with cluster(folder, bootstrap) as members:
+        await asyncio.gather(*(member.until_ready() for member in members))
+        console.print(f"Two engines and two workers serve {SHARDS} shards on {bootstrap}; an hour takes 1.25 s.")
+        await feed(bootstrap, events, members, console)
+        console.print("All events are produced; those flights that never left are given up soon.")
+        followed = await outputs(members[0], "follow-flight", flights)
+        return count(followed), await outputs(members[1], "sum-up-day", 1)
+
+
+def main() -> None:
+    """Run the demo in a folder of its own, which is removed afterwards."""
+    parser = argparse.ArgumentParser(description="Fly a day through Kafka, with an engine and a worker killed.")
+    parser.add_argument("--kafka", help="a broker, HOST:PORT; without it one is started from tests/kafka")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON; all else goes to stderr")
+    arguments = parser.parse_args()
+    console = Console(stderr=arguments.json)
+    if arguments.kafka:
+        os.environ["KAFKA_BOOTSTRAP"] = arguments.kafka
+    with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as folder, running_broker() as bootstrap:
+        table, sums = asyncio.run(fly(Path(folder), bootstrap, console))
+    if arguments.json:
+        print(json.dumps(table))
+    else:
+        console.print(draw(table))
+    if sums != [table]:
+        sys.exit("the day's run and the flights' runs do not agree")
+    console.print("The day's run summed up the same figures: every flight counted once, in spite of the kills.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The topics of the contract in forms that others create them from: Kafka's own command, and Strimzi's resources."""
+
+import re
+import shlex
+from collections.abc import Mapping
+
+import yaml
+
+from stepstream.runtime.kafka import KafkaSettings
+from stepstream.runtime.layout import Wanted
+
+
+def render_commands(settings: KafkaSettings, topics: Mapping[str, Wanted], replicas: int) -> str:
+    """Return a line of `kafka-topics.sh` for each topic, for a shell."""
+    lines = []
+    for name, want in topics.items():
+        words = ["kafka-topics.sh", "--bootstrap-server", settings.bootstrap, "--create", "--if-not-exists"]
+        words += ["--topic", settings.name(name), "--partitions", str(want.partitions)]
+        words += ["--replication-factor", str(replicas)]
+        for key, value in want.config_on(replicas).items():
+            words += ["--config", f"{key}={value}"]
+        lines.append(shlex.join(words))
+    return "\n".join(lines) + "\n"
+
+
+def render_strimzi(settings: KafkaSettings, topics: Mapping[str, Wanted], replicas: int, cluster: str) -> str:
+    """Return a KafkaTopic for each topic, for the Strimzi cluster of that name."""
+    documents = []
+    for name, want in topics.items():
+        topic = settings.name(name)
+        config = {key: int(value) if _is_number(value) else value for key, value in want.config_on(replicas).items()}
+        documents.append(
+            {
+                "apiVersion": "kafka.strimzi.io/v1",
+                "kind": "KafkaTopic",
+                "metadata": {"name": _resource_name(topic), "labels": {"strimzi.io/cluster": cluster}},
+                "spec": {"topicName": topic, "partitions": want.partitions, "replicas": replicas, "config": config},
+            }
+        )
+    return yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True)
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"-?\d+", value) is not None
+
+
+def _resource_name(topic: str) -> str:
+    """Return a name that Kubernetes allows; an app may be called `My_Shop`."""
+    return re.sub(r"[^a-z0-9.-]", "-", topic.lower()).strip("-.")

@@ -1,0 +1,232 @@
+"""The Helm chart, rendered by Helm's own engine: valid for Kubernetes and its operators, and of one piece."""
+
+import json
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
+from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
+
+from stepstream.contract.topics import commands_topic
+from stepstream.host.kafka import DRAIN_S_MAX
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.kafka_log import KafkaWorkerLog
+from tests.deploy.chart import CHART, RefusedError, ask_helm, ci_values, container, only, pods, render, rendered
+from tests.tidy_rules import ROOT
+
+CI = sorted(path.name.removesuffix("-values.yaml") for path in CHART.glob("ci/*.yaml"))
+KUBERNETES = ("1.27", "1.37")
+# All that the chart gives to KEDA's kafka scaler, as its documentation (2.22) spells it: the definition takes any word.
+KEDA_KAFKA = {
+    "bootstrapServers",
+    "consumerGroup",
+    "topic",
+    "lagThreshold",
+    "activationLagThreshold",
+    "offsetResetPolicy",
+    "allowIdleConsumers",
+    "sasl",
+    "tls",
+}
+OPERATORS: dict[str, Any] = {
+    "ScaledObject": ScaledObject,
+    "TriggerAuthentication": TriggerAuthentication,
+    "ServiceMonitor": ServiceMonitor,
+    "PrometheusRule": PrometheusRule,
+}
+
+
+def test_there_are_values_for_the_least_and_for_all() -> None:
+    """Between them the values in ci/ render each kind that the chart can make."""
+    kinds = {each["kind"] for name in CI for each in rendered(name)}
+    core = {"StatefulSet", "Deployment", "Job", "Service", "Secret", "ConfigMap", "PodDisruptionBudget"}
+    assert kinds == core | OPERATORS.keys()
+    assert not {each["kind"] for each in rendered("plain")} & OPERATORS.keys()
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("name", CI)
+def test_kubernetes_takes_every_resource(name: str, version: str) -> None:
+    """Each resource is valid by the schemas of the oldest and the newest Kubernetes, with no field unknown to them."""
+    core = [each for each in rendered(name) if each["kind"] not in OPERATORS]
+    assert len(core) >= 8
+    for manifest in core:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_operators_take_every_resource() -> None:
+    """The resources of KEDA and of Prometheus' operator are valid by their definitions, and lose no field."""
+    found = [each for each in rendered("full") if each["kind"] in OPERATORS]
+    assert {each["kind"] for each in found} == OPERATORS.keys()
+    for manifest in found:
+        model = OPERATORS[manifest["kind"]].model_validate(manifest)
+        assert json.loads(model.model_dump_json(by_alias=True, exclude_unset=True)) == manifest
+
+
+@pytest.mark.parametrize("name", CI)
+def test_helm_finds_nothing_wrong(name: str) -> None:
+    """Helm's linter has no warning and no error."""
+    report = ask_helm(ci_values(name), "lint")
+    assert report["total_charts_linted"] == 1
+    assert not report["errors"]
+    assert not [message for message in report["messages"] if message["severity"] > 1]
+
+
+@pytest.mark.parametrize("name", CI)
+def test_names_are_taken_once(name: str) -> None:
+    """No two resources of a kind have one name."""
+    names = [(each["kind"], each["metadata"]["name"]) for each in rendered(name)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"keys": {}}, "set keys.existingSecret, or both keys.event and keys.api"),
+        ({"keys": {"event": "only"}}, "set keys.existingSecret, or both keys.event and keys.api"),
+        ({"kafka": {"bootstrap": "b:1", "securityProtocol": "SASL_SSL"}}, "kafka.sasl.existingSecret"),
+        ({"kafka": {"bootstrap": "no-port"}}, "bootstrap"),
+        ({"shards": 0}, "shards"),
+        ({"engin": {}}, "engin"),
+        (
+            {"workers": {"Bad_Name": {"app": "a", "file": "/a.py", "image": {"repository": "r", "tag": "t"}}}},
+            "Bad_Name",
+        ),
+        ({"workers": {"a": {"app": "a", "file": "/a.py"}}}, "image"),
+        ({"workerDefaults": {"terminationGracePeriodSeconds": 10}}, "terminationGracePeriodSeconds"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_reason(changes: dict[str, Any], reason: str) -> None:
+    """Helm renders nothing when a key is missing or a value cannot be; the message names it."""
+    with pytest.raises(RefusedError, match=reason):
+        render(ci_values("plain") | changes)
+
+
+@pytest.mark.parametrize("name", CI)
+def test_what_selects_finds(name: str) -> None:
+    """Each service, budget and workload selects exactly the pods that it is for, and each named port is there."""
+    labels = {at: pod["metadata"]["labels"] for at, pod in pods(name).items()}
+    for manifest in rendered(name):
+        spec = manifest.get("spec", {})
+        if manifest["kind"] not in ("Service", "PodDisruptionBudget", "StatefulSet", "Deployment"):
+            continue
+        wanted = spec["selector"] if manifest["kind"] == "Service" else spec["selector"]["matchLabels"]
+        found = [at for at, has in labels.items() if wanted.items() <= has.items()]
+        assert found == [manifest["metadata"]["name"].removesuffix("-pods")]
+        if manifest["kind"] == "Service":
+            ports = {port["name"] for port in container(pods(name)[found[0]])["ports"]}
+            assert {port["targetPort"] for port in spec["ports"]} <= ports
+
+
+@pytest.mark.parametrize("name", CI)
+def test_secrets_are_there_when_they_are_read(name: str) -> None:
+    """A pod reads secrets of the chart, or those that the values name; the job, which is a hook, not the former."""
+    values = ci_values(name)
+    kafka = values.get("kafka", {})
+    given = {values["keys"].get("existingSecret"), kafka.get("tls", {}).get("existingSecret")}
+    secrets = {each["metadata"]["name"]: each for each in rendered(name) if each["kind"] == "Secret"}
+    hooks = {at for at, each in secrets.items() if "helm.sh/hook" in each["metadata"].get("annotations", {})}
+    for at, pod in pods(name).items():
+        reads = {env["valueFrom"]["secretKeyRef"]["name"] for env in secret_env(pod)}
+        reads |= {each["secret"]["secretName"] for each in pod["spec"]["volumes"] if "secret" in each}
+        there = hooks if at.endswith("-topics") else secrets.keys() - hooks
+        assert reads <= there | given, f"{at} reads {reads}"
+        for env in secret_env(pod):
+            reference = env["valueFrom"]["secretKeyRef"]
+            if reference["name"] in secrets:
+                assert reference["key"] in secrets[reference["name"]]["stringData"]
+
+
+def secret_env(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the variables of a pod that come from secrets."""
+    return [env for env in container(pod)["env"] if "secretKeyRef" in env.get("valueFrom", {})]
+
+
+@pytest.mark.parametrize("name", CI)
+def test_pods_may_do_little(name: str) -> None:
+    """No pod runs as root, writes to its image, gains rights, or has a token for Kubernetes."""
+    for pod in pods(name).values():
+        spec, rights = pod["spec"], container(pod)["securityContext"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert rights["readOnlyRootFilesystem"] is True
+        assert rights["allowPrivilegeEscalation"] is False
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("name", CI)
+def test_an_engine_keeps_its_disk_and_its_name(name: str) -> None:
+    """A StatefulSet with a volume for each pod; the instance is the pod's name, so that its shards wait for it."""
+    engine = only(name, "StatefulSet")
+    (claim,) = engine["spec"]["volumeClaimTemplates"]
+    pod = container(engine["spec"]["template"])
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["volumeMounts"]}
+    env = {each["name"]: each for each in pod["env"]}
+    assert mounts[claim["metadata"]["name"]] == env["STEPSTREAM_DATA_DIR"]["value"]
+    assert env["STEPSTREAM_INSTANCE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert engine["spec"]["podManagementPolicy"] == "Parallel"
+    assert only(name, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("name", CI)
+def test_a_worker_has_time_to_drain(name: str) -> None:
+    """Kubernetes waits longer than a worker lets its steps come to rest."""
+    workers = [pod for at, pod in pods(name).items() if "-worker-" in at]
+    assert workers
+    assert all(pod["spec"]["terminationGracePeriodSeconds"] > DRAIN_S_MAX for pod in workers)
+
+
+def test_workers_scale_on_the_lag_of_their_own_group() -> None:
+    """KEDA looks at the group and the topic that the worker really uses, within the namespace, with its credentials."""
+    values = ci_values("full")
+    settings = KafkaSettings(namespace=values["namespace"])
+    for pool, worker in values["workers"].items():
+        scaled = only("full", "ScaledObject", f"-{pool}")
+        (trigger,) = scaled["spec"]["triggers"]
+        app, metadata = worker["app"], trigger["metadata"]
+        assert metadata.keys() == KEDA_KAFKA
+        log = KafkaWorkerLog(Cluster(settings), app, values["shards"])
+        assert metadata["consumerGroup"] == settings.name(log._group)
+        assert metadata["topic"] == settings.name(commands_topic(app))
+        assert metadata["bootstrapServers"] == values["kafka"]["bootstrap"]
+        assert (metadata["sasl"], metadata["tls"]) == ("scram_sha512", "enable")
+        target = only("full", "Deployment", f"-{pool}")
+        assert scaled["spec"]["scaleTargetRef"]["name"] == target["metadata"]["name"]
+        assert "replicas" not in target["spec"], "each upgrade would undo what KEDA did"
+        assert scaled["spec"]["maxReplicaCount"] <= values["shards"]
+        authentication = only("full", "TriggerAuthentication", f"-{pool}")
+        assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+        parameters = {each["parameter"] for each in authentication["spec"]["secretTargetRef"]}
+        assert parameters == {"username", "password", "ca", "cert", "key"}
+
+
+def test_prometheus_finds_every_process() -> None:
+    """The ServiceMonitor selects one service for the engines and one for each pool, by a port that they have."""
+    monitor = only("full", "ServiceMonitor")["spec"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    services = [each for each in rendered("full") if each["kind"] == "Service"]
+    found = [each for each in services if wanted <= each["metadata"]["labels"].items()]
+    ends = sorted(each["metadata"]["name"].removeprefix("demo-stepstream-") for each in found)
+    assert ends == ["engine", "worker-flights", "worker-shop"]
+    (endpoint,) = monitor["endpoints"]
+    assert all(endpoint["port"] in {port["name"] for port in each["spec"]["ports"]} for each in found)
+    assert endpoint["authorization"]["credentials"] == {"name": "my-keys", "key": "api"}
+
+
+def test_rules_and_dashboard_are_those_of_the_repository() -> None:
+    """The chart carries deploy/prometheus/alerts.yml and deploy/grafana/dashboard.json as they are."""
+    rules = only("full", "PrometheusRule")["spec"]
+    assert len(rules["groups"]) == 3
+    assert "{{ $labels.shard }}" in rules["groups"][0]["rules"][0]["annotations"]["summary"]
+    dashboard = only("full", "ConfigMap")["data"]["stepstream.json"]
+    assert json.loads(dashboard) == json.loads((ROOT / "deploy/grafana/dashboard.json").read_text("utf-8"))
+
+
+def test_topics_are_made_before_anything_needs_them() -> None:
+    """The job runs before an install and an upgrade, after the secret that it reads."""
+    job = only("full", "Job")["metadata"]["annotations"]
+    secret = only("full", "Secret", "-topics-sasl")["metadata"]["annotations"]
+    assert job["helm.sh/hook"] == secret["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert int(secret["helm.sh/hook-weight"]) < int(job["helm.sh/hook-weight"])
+    assert not [each for each in render(ci_values("plain") | {"topics": {"apply": False}}) if each["kind"] == "Job"]

@@ -1,0 +1,157 @@
+"""Every command, setting and path that the deployment uses is one that the code has."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import typer
+from fastapi.routing import APIRoute
+from starlette.routing import Route
+
+from stepstream.api.http import Keys, make_api
+from stepstream.api.probes import make_probes
+from stepstream.cli import cli
+from stepstream.host.logs import Format, Level
+from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, settings_from
+from stepstream.runtime.kafka import KafkaSettings
+from tests.deploy.chart import container, pods
+from tests.deploy.compose import OURS, compose, environment_of
+from tests.deploy.image import instructions
+from tests.tidy_rules import ROOT
+
+# Some settings are options of the commands alone.
+OPTIONS = {
+    str(option.envvar)
+    for each in getattr(typer.main.get_command(cli), "commands", {}).values()
+    for option in each.params
+    if getattr(option, "envvar", None)
+}
+KNOWN = (
+    OPTIONS
+    | {f"STEPSTREAM_{field.name.upper()}" for field in fields(Settings)}
+    | {f"STEPSTREAM_KAFKA_{field.name.upper()}" for field in fields(KafkaSettings)}
+)
+SETTING = re.compile(r"STEPSTREAM_[A-Z_]+")
+CHARTS = ("plain", "full")
+# Newer versions of typer carry a click of their own.
+UsageError: Any = typer.BadParameter.__base__
+
+
+def parse(arguments: Sequence[str]) -> str:
+    """Parse a command line as `stepstream` would, without running it; return the name of the command."""
+    command: Any = typer.main.get_command(cli)
+    context, rest, path = None, list(arguments), []
+    while hasattr(command, "commands"):
+        context = command.context_class(command, parent=context, info_name="stepstream")
+        name, command, rest = command.resolve_command(context, rest)
+        path.append(name)
+    command.make_context(" ".join(path), rest, parent=context)
+    return " ".join(path)
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield each command line of the deployment with the place where it stands."""
+    for target, lines in instructions().items():
+        for word, rest in lines:
+            if word == "CMD":
+                yield f"Dockerfile {target}", json.loads(rest)
+    for name in OURS:
+        if "command" in compose()["services"][name]:
+            yield f"compose {name}", [str(word) for word in compose()["services"][name]["command"]]
+    for chart in CHARTS:
+        for at, pod in pods(chart).items():
+            yield f"chart {chart} {at}", container(pod)["args"]
+
+
+def test_every_command_is_one_that_stepstream_takes() -> None:
+    """Each command line of image, compose and chart parses, with its options and arguments."""
+    found = {place: parse(arguments) for place, arguments in commands()}
+    assert set(found.values()) == {"engine", "worker", "topics apply"}
+    assert len(found) >= 10
+
+
+def test_a_command_that_is_not_there_would_be_found() -> None:
+    """A wrong option or command does not parse."""
+    for wrong in (["engine", "--shards", "4"], ["topics", "make"], ["worker"]):
+        with pytest.raises(UsageError):
+            parse(wrong)
+
+
+def test_every_setting_is_one_that_the_code_reads() -> None:
+    """Each STEPSTREAM_… of image, compose, chart and documents is a field of the settings."""
+    files = [ROOT / "docker-compose.yml", *(path for path in (ROOT / "deploy").rglob("*") if path.is_file())]
+    found = {name for path in files for name in SETTING.findall(path.read_text("utf-8"))}
+    assert len(found) >= 15
+    assert not found - KNOWN
+
+
+def test_an_engine_in_a_container_is_open_only_with_keys() -> None:
+    """What compose sets is taken by the settings; without one of the keys the engine would not start."""
+    environment = environment_of("engine")
+    settings = settings_from(environment)
+    assert settings.host == "0.0.0.0"  # noqa: S104  # This is what must be guarded.
+    assert kafka_settings_from(environment).bootstrap == "kafka:19092"
+    for key in ("STEPSTREAM_EVENT_KEY", "STEPSTREAM_API_KEY"):
+        with pytest.raises(SettingsError):
+            settings_from({name: value for name, value in environment.items() if name != key})
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
+    """Each pod's environment makes settings, on the port that its container declares; an engine has both keys."""
+    for at, pod in pods(chart).items():
+        if at.endswith("-topics"):
+            continue
+        env = {each["name"]: each.get("value", "from elsewhere") for each in container(pod)["env"]}
+        settings = settings_from(env)
+        (port,) = container(pod)["ports"]
+        assert port["containerPort"] == (settings.metrics_port or settings.port)
+        assert settings.api_key, f"the metrics of {at} are open to all"
+        assert (Format(env["STEPSTREAM_LOG_FORMAT"]), Level(env["STEPSTREAM_LOG_LEVEL"])) == (Format.JSON, Level.INFO)
+        kafka = kafka_settings_from(env)
+        assert kafka.security_protocol in ("PLAINTEXT", "SASL_SSL")
+        assert bool(kafka.sasl_password) == kafka.security_protocol.startswith("SASL")
+        assert bool(kafka.cert_file and kafka.key_file and kafka.ca_file) == (chart == "full")
+
+
+def routes_of(kind: str) -> set[str]:
+    """Return the paths that an engine, or a worker, answers."""
+    if kind == "worker":
+        return {route.path for route in make_probes(bool, bool, bytes).routes if isinstance(route, Route)}
+    api: Any = make_api(NotImplemented, NotImplemented, bytes, keys=Keys("", ""))
+    return {route.path for route in api.routes if isinstance(route, APIRoute)}
+
+
+def probed() -> Iterator[tuple[str, str]]:
+    """Yield (kind of process, path) of all that is asked of it by probes and Prometheus."""
+    yield from (("engine", "/metrics"), ("worker", "/metrics"))
+    for pod in (pod for chart in CHARTS for at, pod in pods(chart).items() if not at.endswith("-topics")):
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            probe = container(pod)[name]["httpGet"]
+            assert probe["port"] == container(pod)["ports"][0]["name"]
+            yield container(pod)["args"][0], probe["path"]
+    texts = [rest for word, rest in instructions()["stepstream"] if word == "HEALTHCHECK"]
+    assert texts
+    for text in texts:
+        yield "engine", url_path(text, settings_from({}).port)
+    worker = compose()["services"]["worker"]
+    yield "worker", url_path(" ".join(worker["healthcheck"]["test"]), worker["environment"]["STEPSTREAM_METRICS_PORT"])
+
+
+def url_path(text: str, port: int) -> str:
+    """Return the path of the address in a health check, which must be on this port of the loopback."""
+    found = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+)", text)
+    assert found
+    assert int(found[1]) == port
+    return found[2]
+
+
+def test_every_path_that_is_probed_is_answered() -> None:
+    """Probes ask for paths that engine and worker have."""
+    asked = set(probed())
+    assert {kind for kind, _ in asked} == {"engine", "worker"}
+    assert {path for _, path in asked} == {"/health", "/ready", "/metrics"}
+    assert not [(kind, path) for kind, path in asked if path not in routes_of(kind)]

@@ -1,0 +1,103 @@
+"""`stepstream topics` on a real broker: what it creates, what it says of topics that others made or changed."""
+
+import asyncio
+import itertools
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from tests.kafka.broker import running_broker
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+SHARDS = ("--shards", "3", "--app", "shop")
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> Iterator[str]:
+    """Return the address of a broker for this file."""
+    with running_broker() as address:
+        yield address
+
+
+def topics(bootstrap: str, namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `stepstream topics` with these arguments."""
+    command = [sys.executable, "-m", "stepstream", "topics", *arguments, "--kafka", bootstrap, "--namespace", namespace]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def create(bootstrap: str, namespace: str, wanted: dict[str, tuple[int, dict[str, str]]]) -> None:
+    """Create topics past the command, as an operator might."""
+    asyncio.run(Cluster(KafkaSettings(bootstrap, namespace)).create(wanted, 1))
+
+
+def test_what_apply_creates_is_as_it_should_be(bootstrap: str) -> None:
+    """After apply, check finds nothing, and a second apply has nothing to do and nothing to say."""
+    made = topics(bootstrap, "plain", "apply", *SHARDS)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("created") == 8
+    assert "commands.shop" in made.stdout
+    again = topics(bootstrap, "plain", "apply")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "nothing is missing\n", "")
+    checked = topics(bootstrap, "plain", "check", "--app", "shop")
+    assert (checked.returncode, checked.stdout) == (0, "the topics are as they should be, with 3 shards\n")
+
+
+def test_another_configuration_is_told_and_left_alone(bootstrap: str) -> None:
+    """A topic that is kept too short, or not compacted, is named with what it should be and the command for it."""
+    create(bootstrap, "odd", {"events": (3, {"retention.ms": "1000"}), "changelog": (3, {"cleanup.policy": "delete"})})
+    made = topics(bootstrap, "odd", "apply", *SHARDS)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("created") == 6
+    assert "topic 'odd.events': retention.ms is 1000 instead of 604800000" in made.stderr
+    assert "topic 'odd.changelog': cleanup.policy is delete instead of compact" in made.stderr
+    commands = [shlex.split(line) for line in made.stderr.splitlines() if "kafka-configs.sh" in line]
+    assert [command[command.index("--topic") + 1] for command in commands] == ["odd.events", "odd.changelog"]
+    assert "cleanup.policy=compact" in commands[1][-1]
+    checked = topics(bootstrap, "odd", "check")
+    assert checked.returncode == 2
+    assert checked.stderr == made.stderr, "apply changed what was there"
+
+
+def test_a_missing_topic_and_another_number_of_shards_are_refused(bootstrap: str) -> None:
+    """check exits with 2 and the remedy when a topic is missing; apply never changes the number of partitions."""
+    create(bootstrap, "few", {"inbox": (3, {})})
+    checked = topics(bootstrap, "few", "check")
+    assert checked.returncode == 2
+    assert "'events' is missing" in checked.stderr
+    assert "stepstream topics apply" in checked.stderr
+    applied = topics(bootstrap, "few", "apply", "--shards", "4")
+    assert applied.returncode == 2
+    assert "3 shards, not 4" in applied.stderr
+
+
+def rendered(bootstrap: str, namespace: str, form: str) -> dict[str, tuple[int, dict[str, str]]]:
+    """Return what `topics render` would have created, read as its form is read."""
+    text = topics(bootstrap, namespace, "render", *SHARDS, "--format", form).stdout
+    found: dict[str, tuple[int, dict[str, str]]] = {}
+    if form == "strimzi":
+        spec: dict[str, Any]
+        for spec in (document["spec"] for document in yaml.safe_load_all(text)):
+            config = {key: str(value) for key, value in spec["config"].items()}
+            found[spec["topicName"].removeprefix(f"{namespace}.")] = (spec["partitions"], config)
+        return found
+    for words in map(shlex.split, text.splitlines()):
+        options = list(itertools.pairwise(words))
+        config = dict(value.split("=", 1) for option, value in options if option == "--config")
+        plain = dict(options)
+        found[plain["--topic"].removeprefix(f"{namespace}.")] = (int(plain["--partitions"]), config)
+        assert plain["--bootstrap-server"] == bootstrap
+    return found
+
+
+@pytest.mark.parametrize("form", ["kafka", "strimzi"])
+def test_what_render_prints_is_what_check_wants(bootstrap: str, form: str) -> None:
+    """Topics that are made as `topics render` says pass `topics check`."""
+    create(bootstrap, form, rendered(bootstrap, form, form))
+    checked = topics(bootstrap, form, "check", "--app", "shop")
+    assert checked.returncode == 0, checked.stderr
