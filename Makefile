@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast topics bench sim clean
+.PHONY: help demo demo-kafka test check fast topics bench bench-kafka sim clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Made anew when the dependencies change; a package's own pip is too old on some machines, so it is brought up first.
 $(READY): pyproject.toml
@@ -23,6 +23,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## Replay a day of flights, kill it half-way, lose nothing
 	$(BIN)/python examples/demo.py
+
+demo-kafka: $(READY) ## The same day through real Kafka, an engine and a worker killed
+	PYTHONPATH=. $(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
 
 test: check ## Everything: the checks, then all of tests/
 	$(BIN)/python -m pytest
@@ -41,8 +44,11 @@ topics: $(READY) ## Write topics/, the published contract, and deploy/topics/ an
 	$(BIN)/python -m stepstream.contract.render
 	$(BIN)/stepstream topics render --shards 8 --app flights --replicas 3 --format strimzi >deploy/topics/kafkatopics.yaml
 
-bench: $(READY) ## Measure
-	$(BIN)/python -m benchmarks
+bench: $(READY) ## Measure the laptop's runtime
+	$(BIN)/python -m benchmarks laptop
+
+bench-kafka: $(READY) ## Measure engines and workers on a broker
+	$(BIN)/python -m benchmarks cluster
 
 sim: $(READY) ## Simulate N=200 schedules of crashes and delays; SEED=7 shows one
 	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N))

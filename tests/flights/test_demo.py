@@ -1,6 +1,7 @@
 """The demo, killed half-way and begun again, ends with the figures that the CSV alone gives."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,18 +9,33 @@ from pathlib import Path
 import pytest
 from figures import day_figures, notifications
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 CSV, AIRPORTS = EXAMPLES / "data" / "flights-2013-01-01.csv", EXAMPLES / "data" / "airports.csv"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-@pytest.mark.slow
-def test_the_demo_counts_what_the_csv_says() -> None:
-    """A process killed by SIGKILL in the middle of the day loses no flight and counts none twice."""
-    command = [sys.executable, str(EXAMPLES / "demo.py"), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+def expect_figures(command: list[str], seconds_max: float) -> None:
+    """Run a demo; its table must be what other code counts from the CSV."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=seconds_max, cwd=ROOT, env=ENVIRONMENT
+    )
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
     expected = day_figures(CSV, AIRPORTS)
     assert {carrier: {key: row[key] for key in expected[carrier]} for carrier, row in table.items()} == expected
     assert sum(row["lost"] for row in table.values()) == 0
     assert notifications(expected) == 67
+
+
+@pytest.mark.slow
+def test_the_demo_counts_what_the_csv_says() -> None:
+    """A process killed by SIGKILL in the middle of the day loses no flight and counts none twice."""
+    expect_figures([sys.executable, str(EXAMPLES / "demo.py"), "--json"], 300)
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+def test_the_demo_on_kafka_counts_the_same() -> None:
+    """The day through a real broker, an engine and a worker killed by SIGKILL on the way, gives the same figures."""
+    expect_figures([sys.executable, str(EXAMPLES / "demo_kafka.py"), "--json"], 600)
