@@ -1,10 +1,14 @@
 """Waiting for events, as record tables: the order of the log decides, and only what matches wakes."""
 
+from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepPlanned
-from stepstream.engine.changes import Send
+from stepstream.contract.inbox import EventRouted
+from stepstream.engine.changes import Send, is_local
+from stepstream.engine.records import EventReceived
 from stepstream.engine.transition import transition
 from tests.engine.notation import read_record
 from tests.engine.tables import Line, World, table
+from tests.engine.test_laws import Tables
 
 
 @table()
@@ -249,3 +253,19 @@ def test_history_says_what_a_step_waits_for() -> None:
     entries = [change.record for change in planned.changes if isinstance(change, Send)]
     details = {entry.step: entry.detail for entry in entries if isinstance(entry, StepPlanned)}
     assert details == {"a": "come data.id", "b": "come async.data.x>1", "c": "come", "d": "bell", "e": "g", "s": ""}
+
+
+def test_an_event_never_overtakes_a_wait_that_is_on_its_way() -> None:
+    """With many shards an event goes to the shard of its name by the log, even from that very shard.
+
+    A wait that another shard has sent there may be committed and not yet be read, behind a transaction that is open.
+    """
+    event = EventReceived(EventRecord("come", ts=5), "events-0-0", 5)
+    for shard in range(5):
+        (sent,) = transition(Tables(), event, 10, shard=shard, shards=5).changes
+        assert isinstance(sent, Send)
+        assert isinstance(sent.record, EventRouted)
+        assert not is_local(sent, shard)
+    (alone,) = transition(Tables(), event, 10).changes
+    assert isinstance(alone, Send)
+    assert is_local(alone, 0)

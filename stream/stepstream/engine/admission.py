@@ -90,7 +90,7 @@ def receive_event(draft: Draft, received: EventReceived) -> None:
     for function_id in _triggered(draft, row, event) if row else ():
         if function := draft.get(FunctionRegistered, function_key(function_id)):
             request_run(draft, function, event, deduplicated=explicit)
-    draft.route(event.name, EventRouted(event, received.arrived_at))
+    draft.route_in_order(event.name, EventRouted(event, received.arrived_at))
 
 
 def _triggered(draft: Draft, row: TriggerRow, event: EventRecord) -> list[str]:

@@ -130,6 +130,15 @@ class Draft:
         """Have this shard take a record in a batch of its own."""
         self._changes.append(Send(INBOX, routing_key, record, self.shard, later=True))
 
+    def route_in_order(self, routing_key: str, record: InboxRecord) -> None:
+        """Send a record to the shard that owns `routing_key`, behind all that was sent there before.
+
+        Even to this shard it goes by the log: what another shard committed before may not have been read yet. A single
+        shard has nobody to wait for.
+        """
+        to = shard_of(routing_key, self.shards)
+        self._changes.append(Send(INBOX, routing_key, record, to, later=self.shards > 1))
+
     def route_to_run(self, run_id: str, record: InboxRecord) -> None:
         """Send a record to the shard that owns a run."""
         self.route(run_routing(run_id), record)
