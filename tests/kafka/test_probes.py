@@ -68,7 +68,9 @@ class Observed:
     def rests(self) -> bool:
         """Tell whether all runs have ended and, a while later, nothing lags."""
         engines, workers = (Scrape.of(map(self.scrape, each)) for each in (self.engines, self.workers))
-        measured = len(workers.values("stepstream_worker_lag_records")) == SHARDS
+        # Each shard has four inputs, counting the read model's, which both engines have.
+        inputs = {tuple(labels.values()) for labels, _ in engines.values("stepstream_input_lag_records")}
+        measured = (len(inputs), len(workers.values("stepstream_worker_lag_records"))) == (4 * SHARDS, SHARDS)
         lag = engines.sum("stepstream_input_lag_records") + workers.sum("stepstream_worker_lag_records")
         return measured and lag == 0 and engines.sum("stepstream_runs_ended_total") == 2 * EVENTS
 

@@ -50,9 +50,8 @@ class EmbeddedLog:
         }
 
     def lags(self) -> dict[str, int]:
-        """Return how many records of each input are not committed as taken."""
-        journal, group = self.journal, self._group
-        return {topic: journal.end(topic, at) - journal.committed(group, topic, at) for topic, at in self._inputs}
+        """Return how many records of each input are not taken."""
+        return {at[0]: self.journal.end(*at) - position for at, position in self._positions.items()}
 
     def unread(self) -> bool:
         """Tell whether an input has records that were not read yet."""

@@ -175,13 +175,14 @@ class Metrics:
         self.count("shard_recoveries", str(shard))
 
     def committed(self, shard: int, taken: Taken) -> None:
-        """A batch was committed."""
+        """A batch was committed, or changed nothing."""
         label = (str(shard),)
         self._counters["records"][label] += taken.records
         if taken.records:
             self.observe("batch_records", label, taken.records)
         self.observe("batch_duration_seconds", label, taken.seconds)
-        self.observe("commit_duration_seconds", label, taken.commit_seconds)
+        if taken.commit_seconds:
+            self.observe("commit_duration_seconds", label, taken.commit_seconds)
         opened = self._open.setdefault(shard, {})
         for count, amount in taken.counts.items():
             if count[0] in _OPEN:

@@ -55,7 +55,7 @@ class Batch:
 
 
 class Taken(NamedTuple):
-    """A committed batch: it took `seconds`, of which the commit took `commit_seconds`."""
+    """A batch: it took `seconds`, of which the commit took `commit_seconds`, 0 where there was nothing to commit."""
 
     records: int
     counts: Mapping[Count, int]
@@ -71,7 +71,7 @@ class Observer(Protocol):
         """The shard serves; so many runs and steps are open in its tables, and it knows these functions."""
 
     def committed(self, shard: int, taken: Taken) -> None:
-        """A batch was committed."""
+        """A batch was committed, or changed nothing."""
 
     def left(self, shard: int) -> None:
         """The shard does not serve any more."""
@@ -162,10 +162,11 @@ class Shard:
         self._rest = records[count:]
         self._count_open(batch)
         committing = time.perf_counter()
-        await self._conclude(batch, count)
+        committed = await self._conclude(batch, count)
         if self._observer:
             ended = time.perf_counter()
-            taken = Taken(count, batch.counts, batch.samples, ended - begun, ended - committing)
+            commit_s = ended - committing if committed else 0.0
+            taken = Taken(count, batch.counts, batch.samples, ended - begun, commit_s)
             self._observer.committed(self._shard, taken)
 
     def _count_open(self, batch: Batch) -> None:
@@ -177,17 +178,22 @@ class Shard:
                 now = self._open[name, label] = max(self._open.get((name, label), 0) + amount, 0)
                 batch.overlay.put(open_count_key(name, label), OpenCount(now) if now else None)
 
-    async def _conclude(self, batch: Batch, count: int) -> None:
-        """Commit a batch; one that changes nothing waits for the next: were it read again, it would change nothing."""
-        self._idle_records += count
+    async def _conclude(self, batch: Batch, taken: int) -> bool:
+        """Commit a batch; one that changes nothing waits for the next: were it read again, it would change nothing.
+
+        Return whether it was committed.
+        """
+        self._idle_records += taken
         rows = batch.overlay.items()
         late = self._idle_records >= RECORDS_PER_BATCH_MAX or 0 < self._idle_until <= batch.now
         if rows or batch.outputs or batch.replies or late:
             await self._commit(batch, rows)
             self._idle_records, self._idle_offsets, self._idle_until = 0, {}, 0
-        elif count:
+            return True
+        if taken:
             self._idle_offsets = batch.offsets
             self._idle_until = self._idle_until or batch.now + _IDLE_MS_MAX
+        return False
 
     async def _commit(self, batch: Batch, changed: list[tuple[Key, Row | None]]) -> None:
         """Make a batch durable, then known.
