@@ -132,6 +132,37 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
         assert (await client.get("/v1/runs", params={"limit": 0})).json()["error"]["field"] == "limit"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not-found"),
+        ("GET", "/v1/runs/unknown", 404, "not-found"),
+        ("PATCH", "/v1/runs", 405, "method-not-allowed"),
+        ("GET", "/e/dev", 405, "method-not-allowed"),
+        ("GET", "/v1/runs?limit=x", 400, "invalid-input"),
+        ("GET", "/v1/runs", 401, "unauthorized"),
+        ("GET", "/metrics", 500, "internal"),
+    ],
+)
+async def test_all_errors_have_one_shape(engine: VirtualEngine, method: str, path: str, status: int, code: str) -> None:
+    """Unknown routes, wrong methods and our own failures are answered as every other error: code, message, field."""
+
+    def broken() -> bytes:
+        raise ValueError("a secret of the inside")
+
+    api = make_api(engine.engine, engine.index, broken, keys=Keys(api="token"))
+    transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+    key = {} if status == 401 else {"Authorization": "Bearer token"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=key) as client:
+        answer = await client.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+    assert set(answer.json()["error"]) == {"code", "message", "field"}
+    assert answer.json()["error"]["code"] == code
+    assert "secret" not in answer.text
+    assert ("allow" in answer.headers) == (status == 405)
+
+
 DEEP = b'{"name":"go","data":{"a":' + b"[" * 200 + b"]" * 200 + b"}}"
 NOT_UTF8 = b'{"name":"go","data":{"a":"\xff"}}'
 

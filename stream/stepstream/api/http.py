@@ -2,6 +2,7 @@
 
 import dataclasses
 import hmac
+import http
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException as AnyHttpException
 
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
@@ -115,11 +117,23 @@ async def _on_own(_request: Request, error: Exception) -> Response:
     return _error(503, error.code, str(error))
 
 
-async def _on_http(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
+async def _on_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, AnyHttpException):
         raise error
-    codes = {401: "unauthorized", 404: "not-found", 409: "conflict", 503: "unavailable"}
-    return _error(error.status_code, codes.get(error.status_code, "error"), str(error.detail))
+    phrase = http.HTTPStatus(error.status_code).phrase
+    message = str(error.detail)
+    if message == phrase:
+        # Those of the router say no more than their number.
+        message = f"{request.method} {request.url.path}: {phrase.lower()}; /openapi.json describes what there is"
+    code = "unavailable" if error.status_code == http.HTTPStatus.SERVICE_UNAVAILABLE else phrase.lower()
+    answer = _error(error.status_code, code.replace(" ", "-"), message)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_bug(_request: Request, _error_of_ours: Exception) -> Response:
+    # The server logs it.
+    return _error(500, "internal", "the engine failed at this request; its log says why")
 
 
 async def _on_validation(_request: Request, error: Exception) -> Response:
@@ -157,8 +171,9 @@ def make_api(
     api.add_exception_handler(StepstreamError, _on_own)
     for kind, handler in (
         (InvalidInput, _on_invalid),
-        (HTTPException, _on_http),
+        (AnyHttpException, _on_http),
         (RequestValidationError, _on_validation),
+        (Exception, _on_bug),
     ):
         api.add_exception_handler(kind, handler)
     _add_events(api, engine, keys.event, limits)
