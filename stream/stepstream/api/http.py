@@ -16,7 +16,7 @@ from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DEFAULT_LIMITS, SIGNAL_NAME_CHARACTERS_MAX, Limits
-from stepstream.runtime.index import RUN_STATUSES, RunIndex, RunSummary
+from stepstream.runtime.index import RunIndex, RunStatus, RunSummary
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SIGNAL_BYTES_MAX = 1024 * 1024
@@ -158,8 +158,8 @@ def _guard(key: str) -> Callable[[Request], Awaitable[None]]:
 
 
 def _page(index: RunIndex, *, status: str = "", limit: int, **filters: str) -> dict[str, Any]:
-    if status and status not in RUN_STATUSES:
-        raise InvalidInput(f"{status!r} is none of {', '.join(RUN_STATUSES)}", "status")
+    if status and status not in list(RunStatus):
+        raise InvalidInput(f"{status!r} is none of {', '.join(RunStatus)}", "status")
     runs: list[RunSummary] = index.list(status=status, limit=limit, **filters)
     return {"runs": [dataclasses.asdict(run) for run in runs]}
 
@@ -211,7 +211,7 @@ def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Re
     @api.get("/v1/runs", dependencies=guarded, summary=f"List runs, {_LISTS}")
     async def list_runs(
         function: str = "",
-        status: str = Query("", description=f"one of {', '.join(RUN_STATUSES)}"),
+        status: str = Query("", description=f"one of {', '.join(RunStatus)}"),
         before: str = _BEFORE,
         limit: int = _LIMIT,
     ) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -51,7 +52,12 @@ _SMALL = _COLUMNS.replace(
     "json_remove(error, '$.stack')",
 )
 _NAMES = _COLUMNS.split(", ")
-RUN_STATUSES = ("scheduled", "running", "completed", "failed", "cancelled")
+
+
+class RunStatus(StrEnum):
+    """What a run may be."""
+
+    SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = "scheduled", "running", "completed", "failed", "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class StepView:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as lists have it: `status` is one of RUN_STATUSES; times in Unix ms, 0 where unknown.
+    """A run as lists have it: `status` is a RunStatus; times in Unix ms, 0 where unknown.
 
     Lists leave out what may be large: the data of `events`, the stack of `error`, and what only RunView has.
     """
