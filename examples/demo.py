@@ -77,9 +77,10 @@ def finish(replay: subprocess.Popen[str]) -> Mapping[str, object]:
 
 def read_outputs(data: Path, function: str) -> list[Mapping[str, object]]:
     """Return the outputs of the completed runs of a function."""
-    command = [STEPSTREAM, "runs", "list", "--data-dir", str(data), "--function", function, "--limit", "0", "--json"]
-    runs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    return [run["output"] for run in runs if run["status"] == "completed"]
+    command = [STEPSTREAM, "runs", "list", "--data-dir", str(data), "--function", function, "--status", "completed"]
+    whole = [*command, "--limit", "0", "--json", "--outputs"]
+    runs = json.loads(subprocess.run(whole, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return [run["output"] for run in runs]
 
 
 def count(outcomes: list[Mapping[str, object]]) -> dict[str, Tally]:

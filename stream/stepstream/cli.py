@@ -6,14 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Table
+from rich.text import Text
 
 from stepstream import __version__
 from stepstream.cluster_cli import engine, topics_cli, worker
@@ -25,7 +28,8 @@ from stepstream.host.reloading import hold_lifeline, is_supervised, run_reloadin
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
-from stepstream.runtime.index import RunIndex, RunView
+from stepstream.host.showing import counted, duration_text, print_run, print_runs
+from stepstream.runtime.index import RunIndex, RunStatus
 from stepstream.runtime.tally import Tally
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
@@ -46,9 +50,15 @@ DataDir = Annotated[Path | None, typer.Option(help="Read the runs of this direct
 URL_DEFAULT = "http://127.0.0.1:8288"
 
 
+class ProgressKind(StrEnum):
+    """How `replay` tells how far it is."""
+
+    BAR, JSON, NONE = "bar", "json", "none"
+
+
 def fail(message: str, code: int) -> typer.Exit:
     """Say what is wrong and return the exit to raise."""
-    err.print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
+    err.print(Text.assemble(("error:", "red"), " ", message), soft_wrap=True)
     return typer.Exit(code)
 
 
@@ -96,21 +106,34 @@ def dev(
     view = LiveView(out)
 
     def ready(actual: int) -> None:
-        out.print(f"[bold]stepstream[/bold] {__version__} serves [cyan]{app.name}[/cyan] ({len(app)} functions)")
+        out.print(
+            f"[bold]stepstream[/bold] {__version__} serves [cyan]{app.name}[/cyan] ({counted(len(app), 'function')})"
+        )
         out.print(f"  send events to http://{settings.host}:{actual}/e/dev, state is in {settings.data_dir}")
 
     _run(serve(app, settings, view.show, ready))
 
 
-def _request(method: str, url: str, path: str, **options: Any) -> Any:
+def _request(method: str, url: str, *path: str, want: str, **options: Any) -> Any:
+    """Return what the engine answers, an object that has the field `want`; the parts of the path may be any text."""
+    address = url if "://" in url else f"http://{url}"
+    quoted = "/".join(quote(part, safe="") for part in path)
     try:
-        response = httpx.request(method, url.rstrip("/") + path, timeout=30, **options)
+        response = httpx.request(method, f"{address.rstrip('/')}/{quoted}", timeout=30, **options)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise fail(f"--url {url}: {error}; give it as http://HOST:PORT", EXIT_USAGE) from None
     except httpx.HTTPError as error:
         message = f"{url} does not answer ({error}); start `stepstream dev FILE`, or give --url"
         raise fail(message, EXIT_UNREACHABLE) from None
-    body = response.json() if response.headers.get("content-type", "").startswith("application/json") else {}
-    if response.is_error:
-        raise fail(body.get("error", {}).get("message", response.text), EXIT_FAILED)
+    try:
+        body = response.json()
+        if response.is_error:
+            raise fail(body["error"]["message"], EXIT_FAILED)
+        if want not in body:
+            raise KeyError(want)
+    except (ValueError, KeyError, TypeError):
+        message = f"{url} answers, with status {response.status_code}, but is no stepstream; give another --url"
+        raise fail(message, EXIT_UNREACHABLE) from None
     return body
 
 
@@ -132,7 +155,7 @@ def send(
 ) -> None:
     """Send one event."""
     event = {"name": name, "data": _json_argument(data), **({"id": id} if id else {})}
-    answer = _request("POST", url, f"/e/{key}", json=event)
+    answer = _request("POST", url, "e", key, want="ids", json=event)
     typer.echo(json.dumps(answer) if as_json else answer["ids"][0])
 
 
@@ -144,34 +167,38 @@ def signal(
     as_json: AsJson = False,
 ) -> None:
     """Send a signal to the run that waits for it; exits with 1 when none does."""
-    answer = _request("POST", url, "/v1/signals", json={"signal": name, "data": _json_argument(data)})
+    answer = _request(
+        "POST", url, "v1", "signals", want="delivered", json={"signal": name, "data": _json_argument(data)}
+    )
     typer.echo(json.dumps(answer) if as_json else "delivered")
 
 
 @runs_cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")
 def list_runs(
     function: Annotated[str, typer.Option(help="Only of this function.")] = "",
-    status: Annotated[str, typer.Option(help="Only scheduled, running, completed, failed or cancelled ones.")] = "",
+    status: Annotated[RunStatus | None, typer.Option(help="Only of this status.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many; with --data-dir 0 lists all.", min=0)] = 50,
+    outputs: Annotated[bool, typer.Option("--outputs", help="With --json: all of each run, asked one by one.")] = False,
     data_dir: DataDir = None,
     url: Url = URL_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """List runs, the newest first."""
+    wanted = status.value if status else ""
+    found: list[dict[str, Any]]
     if data_dir:
         index = _open_index(data_dir)
-        found = [asdict(run) for run in index.list(function=function, status=status, limit=limit or -1)]
+        found = [asdict(run) for run in index.list(function=function, status=wanted, limit=limit or -1)]
     else:
-        query = {"function": function, "status": status, "limit": min(limit or 1_000, 1_000)}
-        found = _request("GET", url, "/v1/runs", params=query)["runs"]
-    if as_json:
+        query = {"function": function, "status": wanted, "limit": min(limit or 1_000, 1_000)}
+        found = _request("GET", url, "v1", "runs", want="runs", params=query)["runs"]
+    if not as_json:
+        print_runs(out, found)
+    elif outputs:
+        show = _shower(data_dir, url)
+        typer.echo(json.dumps([show(run["run_id"]) for run in found]))
+    else:
         typer.echo(json.dumps(found))
-        return
-    table = Table(Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took")
-    for run in found:
-        took = f"{(run['ended_at'] - run['started_at']) / 1_000:,.1f} s" if run["ended_at"] else ""
-        table.add_row(run["run_id"], run["function"], run["status"], _clock(run["started_at"]), took)
-    out.print(table)
 
 
 def _open_index(data_dir: Path) -> RunIndex:
@@ -181,8 +208,20 @@ def _open_index(data_dir: Path) -> RunIndex:
     return RunIndex(path)
 
 
-def _clock(at_ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1_000)) if at_ms else ""
+def _shower(data_dir: Path | None, url: str) -> Callable[[str], dict[str, Any]]:
+    """Return what shows a run by its id."""
+    index = _open_index(data_dir) if data_dir else None
+
+    def show(run_id: str) -> dict[str, Any]:
+        if index is None:
+            run: dict[str, Any] = _request("GET", url, "v1", "runs", run_id, want="run_id")
+            return run
+        view = index.show(run_id)
+        if view is None:
+            raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
+        return asdict(view)
+
+    return show
 
 
 @runs_cli.command("show", epilog="Example: stepstream runs show 01KDVDNA00ZP0GFMQQFK8ZDFSF")
@@ -193,28 +232,11 @@ def show_run(
     as_json: AsJson = False,
 ) -> None:
     """Show a run with its steps, and what it waits for."""
-    run: dict[str, Any]
-    if data_dir:
-        view: RunView | None = _open_index(data_dir).show(run_id)
-        if view is None:
-            raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
-        run = asdict(view)
-    else:
-        run = _request("GET", url, f"/v1/runs/{run_id}")
+    run = _shower(data_dir, url)(run_id)
     if as_json:
         typer.echo(json.dumps(run))
-        return
-    out.print(f"[bold]{run['run_id']}[/bold] {run['function']} [cyan]{run['status']}[/cyan]")
-    for name in ("output", "error", "warnings"):
-        if run[name]:
-            out.print(f"  {name}: {json.dumps(run[name])}", soft_wrap=True)
-    table = Table("step", "kind", "status", "attempts", "waits for", "until", "result")
-    for step in run["steps"]:
-        result = json.dumps(step["error"] or step["output"])[:80]
-        until = _clock(step["until"]) if step["status"] in ("waiting", "retrying") else ""
-        attempts = str(step["attempts"] or "")
-        table.add_row(step["id"], step["kind"], step["status"], attempts, step["detail"], until, result)
-    out.print(table)
+    else:
+        print_run(out, run)
 
 
 @runs_cli.command("cancel", epilog="Example: stepstream runs cancel 01KDVDNA00ZP0GFMQQFK8ZDFSF")
@@ -222,7 +244,7 @@ def cancel_run(
     run_id: Annotated[str, typer.Argument(help="The run's id.")], url: Url = URL_DEFAULT, as_json: AsJson = False
 ) -> None:
     """Cancel a run."""
-    answer = _request("DELETE", url, f"/v1/runs/{run_id}")
+    answer = _request("DELETE", url, "v1", "runs", run_id, want="cancelled")
     typer.echo(json.dumps(answer) if as_json else "cancelled")
 
 
@@ -231,7 +253,7 @@ def replay(
     target: Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The file with your App.")],
     events: Annotated[Path, typer.Option(help="Recorded events: JSON lines, ordered by ts.")],
     data_dir: Annotated[Path | None, typer.Option(help="Durable: killed and begun again, it goes on.")] = None,
-    progress: Annotated[str, typer.Option(help="bar, json or none; on standard error.")] = "bar",
+    progress: Annotated[ProgressKind, typer.Option(help="How far it is, on standard error.")] = ProgressKind.BAR,
     as_json: AsJson = False,
 ) -> None:
     """Feed recorded events through the functions, under a clock that follows the events."""
@@ -245,12 +267,12 @@ def replay(
     finally:
         close()
     for line in replaying.progress.bad_lines:
-        err.print(f"[yellow]passed over[/yellow] {line}", highlight=False)
+        err.print(Text.assemble(("passed over", "yellow"), " ", line), soft_wrap=True)
     _print_tally(tally, as_json)
 
 
-def _progress(kind: str) -> tuple[Callable[[ReplayProgress], None], Callable[[], None]]:
-    if kind == "none":
+def _progress(kind: ProgressKind) -> tuple[Callable[[ReplayProgress], None], Callable[[], None]]:
+    if kind == ProgressKind.NONE:
         return lambda _progress: None, lambda: None
     told = 0.0
     bar = Progress(
@@ -259,7 +281,7 @@ def _progress(kind: str) -> tuple[Callable[[ReplayProgress], None], Callable[[],
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=err,
-        disable=kind != "bar",
+        disable=kind != ProgressKind.BAR,
     )
     task = bar.add_task("replay", total=None)
     bar.start()
@@ -271,7 +293,7 @@ def _progress(kind: str) -> tuple[Callable[[ReplayProgress], None], Callable[[],
             return
         told = time.monotonic()
         bar.update(task, completed=now.lines, total=now.lines_total)
-        if kind == "json":
+        if kind == ProgressKind.JSON:
             line = {"events_fed": now.lines, "events_total": now.lines_total, "now_ms": now.now_ms}
             sys.stderr.write(json.dumps(line) + "\n")
             sys.stderr.flush()
@@ -295,9 +317,7 @@ def _print_tally(tally: Tally, as_json: bool) -> None:
     out.print(", ".join(f"{name} {count:,}" for name, count in sums.items()))
     table = Table("function", "runs", "mean time (virtual)", title="the slowest functions")
     for function in functions[:10]:
-        table.add_row(
-            str(function["function"]), f"{function['runs']:,}", f"{float(function['mean_ms']) / 1_000:,.1f} s"
-        )
+        table.add_row(str(function["function"]), f"{function['runs']:,}", duration_text(float(function["mean_ms"])))
     out.print(table)
 
 

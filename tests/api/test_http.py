@@ -13,7 +13,12 @@ from stepstream.testing import VirtualEngine
 app = App("api")
 
 
-@app.function(on("go"))
+@app.function(on("both"))
+async def beside(ctx: Context) -> None:
+    """Start by the same event as another."""
+
+
+@app.function(on("go"), on("both"))
 async def work(ctx: Context) -> object:
     """Wait for a signal."""
     return await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
@@ -46,7 +51,8 @@ async def test_events_runs_and_signals(engine: VirtualEngine) -> None:
         assert (await client.post("/v1/signals", json={"signal": "bell", "data": 1})).json() == {"delivered": True}
         await engine.until_idle()
         listed = (await client.get("/v1/runs", params={"status": "completed"})).json()["runs"]
-        assert [each["output"] for each in listed] == [1]
+        (ended,) = listed
+        assert (await client.get(f"/v1/runs/{ended['run_id']}")).json()["output"] == 1
         assert (await client.post("/v1/signals", json={"signal": "bell"})).status_code == 404
 
 
@@ -66,7 +72,10 @@ async def test_cancel(engine: VirtualEngine) -> None:
     ("body", "status", "field"),
     [
         (b'{"name": 5}', 400, "name"),
-        (b'{"nam": "x"}', 400, "event"),
+        (b'{"nam": "x"}', 400, "nam"),
+        (b'{"name": "x", "dat": {}}', 400, "dat"),
+        (b'[{"name": "x"}, {"name": "x", "dat": {}}]', 400, "[1].dat"),
+        (b'{"data": {}}', 400, "event"),
         (b'{"name": "stream/x"}', 400, "name"),
         (b'{"name": "x", "data": []}', 400, "data"),
         (b'{"name": "x", "ts": -1}', 400, "ts"),
@@ -77,7 +86,7 @@ async def test_cancel(engine: VirtualEngine) -> None:
         (b'{"name": "x", "data": {"t": "' + b"x" * 600_000 + b'"}}', 413, "event"),
         (b"[" + b" " * (17 * 1024 * 1024) + b"]", 413, "body"),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 async def test_bad_events_name_the_field(engine: VirtualEngine, body: bytes, status: int, field: str) -> None:
     """Bad input is answered with 400 or 413, the field and the reason, and nothing is taken in."""
@@ -88,6 +97,47 @@ async def test_bad_events_name_the_field(engine: VirtualEngine, body: bytes, sta
         assert answer.json()["error"]["message"]
     await engine.until_idle()
     assert not engine.runs()
+
+
+async def test_a_field_that_a_signal_has_not_is_refused(engine: VirtualEngine) -> None:
+    """A wrong name in a signal gets 400 with that name, and the signal is not sent without its data."""
+    async with client_of(engine) as client:
+        answer = await client.post("/v1/signals", json={"signal": "bell", "dta": 1})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "dta")
+
+
+async def test_lists_are_small_and_paged(engine: VirtualEngine) -> None:
+    """Lists leave out outputs and the events' data, and end at `limit`; `before` goes on where a page ended."""
+    big = {"big": "x" * 10_000}
+    async with client_of(engine) as client:
+        ids = (await client.post("/e/dev", json=[{"name": "go", "data": big, "user": big}] * 5)).json()["ids"]
+        await client.post("/e/dev", json={"name": "both", "id": "of-two"})
+        await engine.until_idle()
+        for path, count in (("/v1/runs", 7), (f"/v1/events/{ids[0]}/runs", 1), ("/v1/events/of-two/runs", 2)):
+            pages: list[str] = []
+            for _ in range(count):
+                page = await client.get(path, params={"limit": 1, "before": pages[-1] if pages else ""})
+                (run,) = page.json()["runs"]
+                assert "output" not in run
+                assert "steps" not in run
+                assert set(run["events"][0]) <= {"name", "id", "ts"}
+                assert len(page.content) < 1_000
+                pages.append(run["run_id"])
+            assert pages == sorted(set(pages), reverse=True)
+            assert (await client.get(path, params={"before": pages[-1]})).json() == {"runs": []}
+        assert (await client.get("/v1/events/of-two/runs", params={"limit": 0})).status_code == 400
+        alone = (await client.get(f"/v1/runs/{pages[0]}")).json()
+        assert "output" in alone
+        first = (await client.get(f"/v1/events/{ids[0]}/runs")).json()["runs"][0]["run_id"]
+        assert (await client.get(f"/v1/runs/{first}")).json()["events"][0]["data"] == big
+
+
+async def test_an_unknown_status_is_told_the_known_ones(engine: VirtualEngine) -> None:
+    """A status that no run can have is a mistake and no empty list."""
+    async with client_of(engine) as client:
+        error = (await client.get("/v1/runs", params={"status": "done"})).json()["error"]
+    assert error["field"] == "status"
+    assert "scheduled, running, completed, failed, cancelled" in error["message"]
 
 
 async def test_a_stream_without_a_length_is_cut(engine: VirtualEngine) -> None:
@@ -132,6 +182,37 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/ready",
         }
         assert (await client.get("/v1/runs", params={"limit": 0})).json()["error"]["field"] == "limit"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not-found"),
+        ("GET", "/v1/runs/unknown", 404, "not-found"),
+        ("PATCH", "/v1/runs", 405, "method-not-allowed"),
+        ("GET", "/e/dev", 405, "method-not-allowed"),
+        ("GET", "/v1/runs?limit=x", 400, "invalid-input"),
+        ("GET", "/v1/runs", 401, "unauthorized"),
+        ("GET", "/metrics", 500, "internal"),
+    ],
+)
+async def test_all_errors_have_one_shape(engine: VirtualEngine, method: str, path: str, status: int, code: str) -> None:
+    """Unknown routes, wrong methods and our own failures are answered as every other error: code, message, field."""
+
+    def broken() -> bytes:
+        raise ValueError("a secret of the inside")
+
+    api = make_api(engine.engine, engine.index, broken, keys=Keys(api="token"))
+    transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+    key = {} if status == 401 else {"Authorization": "Bearer token"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=key) as client:
+        answer = await client.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+    assert set(answer.json()["error"]) == {"code", "message", "field"}
+    assert answer.json()["error"]["code"] == code
+    assert "secret" not in answer.text
+    assert ("allow" in answer.headers) == (status == 405)
 
 
 DEEP = b'{"name":"go","data":{"a":' + b"[" * 200 + b"]" * 200 + b"}}"

@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -87,6 +89,11 @@ class Serving:
             runs = self.runs()
             if {run["status"] for run in runs} == {"completed"}:
                 return runs
+
+    def outputs(self, runs: Sequence[Mapping[str, object]]) -> list[list[Any]]:
+        """Return the output of each run."""
+        with httpx.Client(base_url=self.url) as client:
+            return [client.get(f"/v1/runs/{run['run_id']}").json()["output"] for run in runs]
 
     def stop(self, number: signal.Signals) -> int:
         """End the process by a signal and return its exit code."""

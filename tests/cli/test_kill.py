@@ -29,9 +29,10 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
         assert serving.stop(signal.SIGKILL) == -signal.SIGKILL
     serving.start()
     runs = serving.until_completed()
+    outputs = serving.outputs(runs)
     assert serving.stop(signal.SIGTERM) == 0
     assert interrupted > KILLS // 2, "the kills met no work"
-    assert sorted(run["output"][3] for run in runs if isinstance(run["output"], list)) == list(range(sent))
+    assert sorted(int(output[3]) for output in outputs) == list(range(sent))
     effects = Counter(serving.effects.read_text().splitlines())
     assert set(effects) == {f"{run['run_id']} {step}" for run in runs for step in "abc"}
     assert max(effects.values()) <= 1 + KILLS

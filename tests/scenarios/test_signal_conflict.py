@@ -16,8 +16,10 @@ async def test_a_second_waiter_fails_or_replaces(engine_of: EngineOf, on_conflic
         assert await engine.signal("approve", "yes")
         outputs = {run.output for run in engine.runs() if isinstance(run.output, str)}
         assert outputs == {code, "yes"}
-        earlier = engine.index.list(event_id=first)[0]
-        assert earlier.output == ("yes" if on_conflict == "fail" else code)
+        (earlier,) = engine.index.list(event_id=first)
+        shown = engine.index.show(earlier.run_id)
+        assert shown is not None
+        assert shown.output == ("yes" if on_conflict == "fail" else code)
 
 
 async def test_the_conflict_of_the_newcomer_is_not_tried_again(engine_of: EngineOf) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hmac
+import http
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -9,12 +10,13 @@ import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException as AnyHttpException
 
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DEFAULT_LIMITS, SIGNAL_NAME_CHARACTERS_MAX, Limits
-from stepstream.runtime.index import RunIndex, RunView
+from stepstream.runtime.index import RunIndex, RunStatus, RunSummary
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SIGNAL_BYTES_MAX = 1024 * 1024
@@ -27,6 +29,9 @@ _EVENTS = {
         "content": {"application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}},
     }
 }
+_LISTS = "the newest first, without outputs and the events' data"
+_BEFORE = Query("", description="the run id of the last run of the page before")
+_LIMIT = Query(50, ge=1, le=1_000)
 
 
 class Engine(Protocol):
@@ -72,7 +77,7 @@ async def read_body(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
 def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
     """Return the events of a request, all valid; raise InvalidInput that names the event and the field."""
     if not body.lstrip().startswith(b"["):
-        return [decode_event(body, limits)]
+        return [decode_event(body, limits, strict=True)]
     try:
         parts = _split_events(body)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -82,7 +87,7 @@ def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
     events: list[EventRecord] = []
     for index, part in enumerate(parts):
         try:
-            events.append(decode_event(bytes(part), limits))
+            events.append(decode_event(bytes(part), limits, strict=True))
         except InvalidInput as error:
             raise type(error)(error.reason, f"[{index}].{error.field}") from None
     return events
@@ -93,6 +98,8 @@ def parse_signal(body: bytes) -> tuple[str, Raw]:
     value = load_json(body)
     if not isinstance(value, dict):
         raise InvalidInput("a JSON object is wanted", "body")
+    if unknown := sorted(value.keys() - {"signal", "data"}):
+        raise InvalidInput("a signal has no such field, only signal, data", unknown[0])
     name = value.get("signal")
     if not isinstance(name, str) or not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX:
         raise InvalidInput(f"text of 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters is wanted", "signal")
@@ -115,11 +122,23 @@ async def _on_own(_request: Request, error: Exception) -> Response:
     return _error(503, error.code, str(error))
 
 
-async def _on_http(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
+async def _on_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, AnyHttpException):
         raise error
-    codes = {401: "unauthorized", 404: "not-found", 409: "conflict", 503: "unavailable"}
-    return _error(error.status_code, codes.get(error.status_code, "error"), str(error.detail))
+    phrase = http.HTTPStatus(error.status_code).phrase
+    message = str(error.detail)
+    if message == phrase:
+        # Those of the router say no more than their number.
+        message = f"{request.method} {request.url.path}: {phrase.lower()}; /openapi.json describes what there is"
+    code = "unavailable" if error.status_code == http.HTTPStatus.SERVICE_UNAVAILABLE else phrase.lower()
+    answer = _error(error.status_code, code.replace(" ", "-"), message)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_bug(_request: Request, _error_of_ours: Exception) -> Response:
+    # The server logs it.
+    return _error(500, "internal", "the engine failed at this request; its log says why")
 
 
 async def _on_validation(_request: Request, error: Exception) -> Response:
@@ -138,9 +157,11 @@ def _guard(key: str) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
-def view_json(run: RunView) -> dict[str, Any]:
-    """Return a run as JSON."""
-    return dataclasses.asdict(run)
+def _page(index: RunIndex, *, status: str = "", limit: int, **filters: str) -> dict[str, Any]:
+    if status and status not in list(RunStatus):
+        raise InvalidInput(f"{status!r} is none of {', '.join(RunStatus)}", "status")
+    runs: list[RunSummary] = index.list(status=status, limit=limit, **filters)
+    return {"runs": [dataclasses.asdict(run) for run in runs]}
 
 
 def make_api(
@@ -157,8 +178,9 @@ def make_api(
     api.add_exception_handler(StepstreamError, _on_own)
     for kind, handler in (
         (InvalidInput, _on_invalid),
-        (HTTPException, _on_http),
+        (AnyHttpException, _on_http),
         (RequestValidationError, _on_validation),
+        (Exception, _on_bug),
     ):
         api.add_exception_handler(kind, handler)
     _add_events(api, engine, keys.event, limits)
@@ -186,19 +208,21 @@ def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Re
             raise HTTPException(404, f"no run waits for the signal {name!r}; it is not kept")
         return {"delivered": True}
 
-    @api.get("/v1/runs", dependencies=guarded, summary="List runs, the newest first")
+    @api.get("/v1/runs", dependencies=guarded, summary=f"List runs, {_LISTS}")
     async def list_runs(
-        function: str = "", status: str = "", before: str = "", limit: int = Query(50, ge=1, le=1_000)
+        function: str = "",
+        status: str = Query("", description=f"one of {', '.join(RunStatus)}"),
+        before: str = _BEFORE,
+        limit: int = _LIMIT,
     ) -> dict[str, Any]:
-        runs = index.list(function=function, status=status, before=before, limit=limit)
-        return {"runs": [view_json(run) for run in runs]}
+        return _page(index, function=function, status=status, before=before, limit=limit)
 
     @api.get("/v1/runs/{run_id}", dependencies=guarded, summary="Show a run with its steps")
     async def show_run(run_id: str) -> dict[str, Any]:
         run = index.show(run_id)
         if run is None:
             raise HTTPException(404, f"there is no run {run_id!r}")
-        return view_json(run)
+        return dataclasses.asdict(run)
 
     @api.delete("/v1/runs/{run_id}", dependencies=guarded, summary="Cancel a run")
     async def cancel_run(run_id: str) -> dict[str, bool]:
@@ -208,9 +232,9 @@ def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Re
             raise HTTPException(404, f"there is no run {run_id!r}")
         raise HTTPException(409, f"run {run_id} has ended already")
 
-    @api.get("/v1/events/{event_id}/runs", dependencies=guarded, summary="List the runs that an event started")
-    async def list_event_runs(event_id: str) -> dict[str, Any]:
-        return {"runs": [view_json(run) for run in index.list(event_id=event_id, limit=1_000)]}
+    @api.get("/v1/events/{event_id}/runs", dependencies=guarded, summary=f"List the runs of an event, {_LISTS}")
+    async def list_event_runs(event_id: str, before: str = _BEFORE, limit: int = _LIMIT) -> dict[str, Any]:
+        return _page(index, event_id=event_id, before=before, limit=limit)
 
 
 def _add_operations(

@@ -39,18 +39,29 @@ class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     v: str = ""
 
 
+class _StrictEventRecord(EventRecord, frozen=True, forbid_unknown_fields=True):
+    """An event without fields that nobody would read."""
+
+
 _EVENT = msgspec.json.Decoder(EventRecord)
+_STRICT_EVENT = msgspec.json.Decoder(_StrictEventRecord)
+_UNKNOWN = re.compile(r"unknown field `(.*)`$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def decode_event(value: bytes, limits: Limits = DEFAULT_LIMITS, *, own: bool = False) -> EventRecord:
+def decode_event(
+    value: bytes, limits: Limits = DEFAULT_LIMITS, *, own: bool = False, strict: bool = False
+) -> EventRecord:
     """Return the event in `value`; raise InvalidInput or TooLarge with the field at fault.
 
-    `own` admits the names under `stream/`, which only the engine may use.
+    `own` admits the names under `stream/`, which only the engine may use. `strict` refuses fields that an event has
+    not: a caller who waits for the answer learns of a wrong name; records of other producers may have more than ours.
     """
     if not own and len(value) > limits.event_bytes_max:
         raise TooLarge(f"the event has {len(value):,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
     try:
+        if strict:
+            _STRICT_EVENT.decode(value)
         event = _EVENT.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(*_explain(str(error))) from None
@@ -65,6 +76,8 @@ def decode_stored_event(value: bytes | Raw) -> EventRecord:
 
 def _explain(message: str) -> tuple[str, str]:
     reason, _, path = message.partition(" - at `$")
+    if unknown := _UNKNOWN.search(reason):
+        return f"an event has no such field, only {', '.join(EventRecord.__struct_fields__)}", unknown[1]
     return reason, path.strip("`.") or "event"
 
 

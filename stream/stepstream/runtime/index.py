@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -41,6 +42,23 @@ CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 """
 
+_COLUMNS = (
+    "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
+    "retry_at, epoch"
+)
+_SMALL = _COLUMNS.replace(
+    "events, error",
+    "(SELECT json_group_array(json_remove(value, '$.data', '$.user')) FROM json_each(events)), "
+    "json_remove(error, '$.stack')",
+)
+_NAMES = _COLUMNS.split(", ")
+
+
+class RunStatus(StrEnum):
+    """What a run may be."""
+
+    SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = "scheduled", "running", "completed", "failed", "cancelled"
+
 
 @dataclass(frozen=True, slots=True)
 class StepView:
@@ -61,8 +79,11 @@ class StepView:
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
-    """A run: `status` is scheduled, running, completed, failed or cancelled; times in Unix ms, 0 where unknown."""
+class RunSummary:
+    """A run as lists have it: `status` is a RunStatus; times in Unix ms, 0 where unknown.
+
+    Lists leave out what may be large: the data of `events`, the stack of `error`, and what only RunView has.
+    """
 
     run_id: str
     function: str
@@ -72,13 +93,19 @@ class RunView:
     started_at: int
     ended_at: int
     events: Json
-    output: Json
     error: Json
     caller: str
     warnings: tuple[str, ...]
     attempt: int
     retry_at: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunView(RunSummary):
+    """All of a run."""
+
+    output: Json = None
     steps: tuple[StepView, ...] = field(default=())
 
 
@@ -235,8 +262,8 @@ class RunIndex:
 
     def list(
         self, *, function: str = "", status: str = "", event_id: str = "", before: str = "", limit: int = 50
-    ) -> list[RunView]:
-        """Return runs, the newest first, without their steps; `before` is a run id to page by."""
+    ) -> list[RunSummary]:
+        """Return runs, the newest first; `before` is a run id to page by."""
         conditions, values = ["1"], list[Any]()
         for name, value in (("function", function), ("status", status)):
             if value:
@@ -249,16 +276,17 @@ class RunIndex:
             conditions.append("run_id < ?")
             values.append(before)
         where = " AND ".join(conditions)
-        query = f"SELECT * FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
-        return [_run_view(row) for row in self._db.execute(query, (*values, limit))]
+        query = f"SELECT {_SMALL} FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
+        return [RunSummary(**_summary(row)) for row in self._db.execute(query, (*values, limit))]
 
     def show(self, run_id: str) -> RunView | None:
         """Return one run with its steps in order."""
-        row = self._db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        query = f"SELECT {_COLUMNS}, output FROM runs WHERE run_id = ?"  # noqa: S608 - only fixed names
+        row = self._db.execute(query, (run_id,)).fetchone()
         if row is None:
             return None
         steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,))
-        return _run_view(row, tuple(_step_view(step) for step in steps))
+        return RunView(**_summary(row), output=_json(row[-1]), steps=tuple(_step_view(step) for step in steps))
 
     def counts(self) -> dict[str, int]:
         """Return how many runs there are by status."""
@@ -294,28 +322,12 @@ def _json(text: str | None) -> Json:
     return None if text is None else load_json(text.encode())
 
 
-def _run_view(row: Sequence[Any], steps: tuple[StepView, ...] = ()) -> RunView:
-    (run_id, function, app, status, accepted, started, ended, events, output, error, caller, warnings, *rest) = row
-    attempt, retry_at, epoch, _ = rest
-    listed = _json(warnings)
-    return RunView(
-        run_id,
-        function,
-        app,
-        status,
-        accepted,
-        started,
-        ended,
-        _json(events),
-        _json(output),
-        _json(error),
-        caller,
-        tuple(str(item) for item in listed) if isinstance(listed, list) else (),
-        attempt,
-        retry_at,
-        epoch,
-        steps,
-    )
+def _summary(row: Sequence[Any]) -> dict[str, Any]:
+    values = dict(zip(_NAMES, row, strict=False))
+    values |= {name: _json(values[name]) for name in ("events", "error")}
+    listed = _json(values["warnings"])
+    values["warnings"] = tuple(map(str, listed)) if isinstance(listed, list) else ()
+    return values
 
 
 def _step_view(row: Sequence[Any]) -> StepView:

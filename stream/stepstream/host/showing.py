@@ -1,0 +1,93 @@
+"""Runs and steps as tables and lines, for people at a terminal."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+_MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
+_RESULT_CHARACTERS_MAX = 80
+Json = Mapping[str, Any]
+
+
+def clock(at_ms: int) -> str:
+    """Return a point in time in local time, or nothing for 0."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1_000)) if at_ms else ""
+
+
+def duration_text(length_ms: float) -> str:
+    """Return a duration in its two largest units: 12.3 s, 5m 3s, 2h 45m, 3d 12h."""
+    if length_ms < _MINUTE_MS:
+        return f"{length_ms / 1_000:,.1f} s"
+    for unit, unit_ms, part, part_ms in (
+        ("d", _DAY_MS, "h", _HOUR_MS),
+        ("h", _HOUR_MS, "m", _MINUTE_MS),
+        ("m", _MINUTE_MS, "s", 1_000),
+    ):
+        whole, rest = divmod(int(length_ms), unit_ms)
+        if whole:
+            return f"{whole:,}{unit} {rest // part_ms}{part}"
+    return ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 function, 2 functions."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def print_runs(console: Console, runs: Sequence[Json]) -> None:
+    """Print runs as a table."""
+    table = Table(Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took")
+    for run in runs:
+        took = duration_text(run["ended_at"] - run["started_at"]) if run["ended_at"] else ""
+        cells = (run["run_id"], run["function"], run["status"], clock(run["started_at"]), took)
+        table.add_row(*map(_plain, cells))
+    console.print(table)
+
+
+def print_run(console: Console, run: Json) -> None:
+    """Print a run with its steps, and each error with its stack on lines of its own."""
+    head = Text.assemble((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
+    console.print(head, soft_wrap=True)
+    if run["status"] == "completed":
+        _print(console, f"  output: {json.dumps(run['output'])}")
+    for warning in run["warnings"]:
+        _print(console, f"  warning: {warning}")
+    if run["error"]:
+        _print_error(console, "  error", run["error"])
+    if not run["steps"]:
+        return
+    table = Table("step", "kind", "status", "attempts", "waits for", "until", "result")
+    for step in run["steps"]:
+        until = clock(step["until"]) if step["status"] in ("waiting", "retrying") else ""
+        cells = (step["id"], step["kind"], step["status"], step["attempts"] or "", step["detail"], until, _result(step))
+        table.add_row(*map(_plain, cells))
+    console.print(table)
+    for step in run["steps"]:
+        if step["error"]:
+            _print_error(console, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def _result(step: Json) -> str:
+    if step["error"]:
+        return f"{step['error']['name']}: {step['error']['message']}".partition("\n")[0][:_RESULT_CHARACTERS_MAX]
+    return json.dumps(step["output"])[:_RESULT_CHARACTERS_MAX] if step["status"] == "completed" else ""
+
+
+def _print_error(console: Console, what: str, error: Json) -> None:
+    _print(console, f"{what}: {error['name']}: {error['message']}", style="red")
+    for line in error.get("stack", "").rstrip().splitlines():
+        _print(console, f"    {line}")
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    # Texts of users are no markup of ours.
+    console.print(Text(line, style), soft_wrap=True)
+
+
+def _plain(cell: object) -> Text:
+    return Text(str(cell))
