@@ -13,7 +13,8 @@ from rich.console import Console
 
 from stepstream import __version__
 from stepstream.contract.errors import StepstreamError
-from stepstream.host.kafka import serve_engine, serve_worker
+from stepstream.contract.limits import RUNS_ACTIVE_MAX
+from stepstream.host.kafka import Post, serve_engine, serve_worker
 from stepstream.host.loading import load_app
 from stepstream.host.logs import Format, Level, Logs
 from stepstream.host.settings import kafka_settings_from, settings_from
@@ -42,7 +43,9 @@ LogFormat = Annotated[Format, typer.Option(envvar="STEPSTREAM_LOG_FORMAT", help=
 LogLevel = Annotated[
     Level, typer.Option(envvar="STEPSTREAM_LOG_LEVEL", help="The least that is logged; each step is info.")
 ]
-Apps = Annotated[list[str] | None, typer.Option("--app", help="An app whose workers need their topic; repeatable.")]
+Apps = Annotated[
+    list[str] | None, typer.Option("--app", help="An app that needs a topic for its workers, or APP.QUEUE.")
+]
 Replicas = Annotated[int, typer.Option(help="Replicas of each partition; from 3 on a write waits for two.", min=1)]
 
 
@@ -105,6 +108,10 @@ def worker(
     target: Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The file with your App.")],
     kafka: Bootstrap = None,
     namespace: Namespace = None,
+    queue: Annotated[str, typer.Option(help="Run only the steps of this queue of the app.")] = "",
+    concurrency: Annotated[
+        int, typer.Option(help="How many runs, or steps of a queue, are at work at once.", min=1)
+    ] = (RUNS_ACTIVE_MAX),
     metrics_host: Annotated[str | None, typer.Option(help="Where to answer probes [127.0.0.1].")] = None,
     metrics_port: Annotated[
         int | None, typer.Option(help="Answer /health, /ready and /metrics on this port [none]; 0 takes a free one.")
@@ -117,18 +124,19 @@ def worker(
 
     async def serve() -> None:
         app = load_app(target)
+        post = Post(app, queue, concurrency)
         settings = settings_from(metrics_host=metrics_host, metrics_port=metrics_port)
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
         logs.know(app.name, code_versions(app, settings))
 
         def ready(_shards: int, port: int | None) -> None:
             code = app_version(app, settings)
-            lines = [f"stepstream worker {__version__} for {app.name} {code} on {cluster.bootstrap}"]
+            lines = [f"stepstream worker {__version__} for {post.name} {code} on {cluster.bootstrap}"]
             if port is not None:
                 lines.append(f"  http://{settings.metrics_host}:{port}/metrics")
             _greet(log_format, *lines)
 
-        await serve_worker(app, settings, cluster, ready)
+        await serve_worker(post, settings, cluster, ready)
 
     _run(serve())
 

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 import msgspec
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, load_json
-from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped
+from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped, StepLent
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.history import (
@@ -27,12 +27,14 @@ from stepstream.contract.inbox import (
     InvokePlan,
     RunClaimed,
     RunFailed,
+    RunPlan,
     RunReturned,
     RunWarned,
     SendPlan,
     SignalPlan,
     SignalSent,
     SleepPlan,
+    StepClaimed,
     StepFailed,
     StepPlan,
     StepReported,
@@ -114,6 +116,8 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:
             return SignalSent(words.take(), _data(words), words.text("reply"))
         case "claim":
             return RunClaimed(run_of(words.take()), words.take(), "app")
+        case "claim-step":
+            return StepClaimed(run_of(words.take()), words.take(), words.take(), "app", words.text("queue"))
         case "cancel":
             return CancelRequested(run_of(words.take()), words.text("reply"))
         case "matched":
@@ -128,11 +132,13 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
     match verb:
         case "report":
             step, outcome = words.take(), read_outcome(words.take())
-            return StepReported(run_id, epoch, step, step, outcome, words.number("attempt"), words.number("seen"))
+            attempt, seen, queue = words.number("attempt"), words.number("seen"), words.text("queue")
+            return StepReported(run_id, epoch, step, step, outcome, attempt, seen, queue=queue)
         case "fail":
             step = words.take()
             attempt, retry_ms, group = words.number("attempt"), words.number("retry"), words.text("group")
-            return StepFailed(run_id, epoch, step, step, attempt, retry_ms, ErrorInfo("Oops"), group)
+            queue = words.text("queue")
+            return StepFailed(run_id, epoch, step, step, attempt, retry_ms, ErrorInfo("Oops"), group, queue=queue)
         case "plan":
             acknowledge = words.has("ack")
             cancelled = tuple(words.text("cancel").split(",")) if "cancel" in words.named else ()
@@ -159,8 +165,10 @@ def _function(words: Words) -> FunctionRegistered:
     ]
     triggers += [CronTrigger(*cron.split("@")) for cron in _listed(words, "cron")]
     lookback_ms, on_failure = words.number("lookback"), words.text("on_failure")
-    retired = words.has("retired")
-    return FunctionRegistered(name, "app", tuple(triggers), on_failure, lookback_ms=lookback_ms, retired=retired)
+    retired, queues = words.has("retired"), tuple(_listed(words, "queues"))
+    return FunctionRegistered(
+        name, "app", tuple(triggers), on_failure, lookback_ms=lookback_ms, retired=retired, queues=queues
+    )
 
 
 def _listed(words: Words, name: str) -> list[str]:
@@ -170,7 +178,7 @@ def _listed(words: Words, name: str) -> list[str]:
 def _plans(words: Words) -> list[StepPlan]:
     """Return the plans of `sleep:a:until`, `wait:a:event:ms[:match|:?condition]`, `signal:a:name:ms[:replace]` …
 
-    A plan of a group ends in `@group`.
+    A body for a queue is `run:a:queue`; a plan of a group ends in `@group`.
     """
     plans: list[StepPlan] = []
     while words.plain:
@@ -182,6 +190,8 @@ def _plans(words: Words) -> list[StepPlan]:
 
 def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> StepPlan:
     match kind:
+        case "run":
+            return RunPlan(step, step, rest[0], group)
         case "sleep":
             return SleepPlan(step, step, int(rest[0]), group)
         case "wait":
@@ -265,8 +275,13 @@ def _show_command(command: Command) -> str:
             memos = "".join(map(_show_memo, command.memos))
             asleep = "" if command.wake else " asleep"
             return f"resume {command.run_id}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
+        case StepLent():
+            claim = f" for {command.claim}" if command.claim else ""
+            memos = "".join(map(_show_memo, command.memos))
+            return f"lend {command.run_id} {command.step}#{command.attempt}{claim}{memos}"
         case RunStopped():
-            return f"stop {command.run_id} {command.reason}"
+            step = f" {command.step}" if command.step else ""
+            return f"stop {command.run_id}{step} {command.reason}"
         case _:
             assert_never(command)
 

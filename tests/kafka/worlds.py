@@ -24,7 +24,8 @@ def topics_for(apps: tuple[App, ...], shards: int) -> dict[str, tuple[int, dict[
     keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62), "max.message.bytes": "50000000"}
     found: dict[str, tuple[int, dict[str, str]]] = {}
     for topic in TOPICS:
-        names = [commands_topic(app.name) for app in apps] if "<app>" in topic.name else [topic.name]
+        workers = [commands_topic(app.name, queue) for app in apps for queue in ("", *app.queues)]
+        names = workers if "<app>" in topic.name else [topic.name]
         for name in names:
             found[name] = (shards if topic.sharded else 1, keep)
     return found

@@ -206,6 +206,43 @@ def clockwork() -> Program:
     return program
 
 
+def pools() -> Program:
+    """Steps of queues, beside one of the app itself: one fails once, one is slow and mostly loses a race."""
+    app = App("sim", queues=["gpu", "cpu"])
+
+    async def script(world: World) -> None:
+        await world.send(Event("go"))
+        await world.advance("5m")
+
+    program = Program(app, script, {("pools", "completed"): 1})
+    failed: set[str] = set()
+
+    async def flaky(ctx: Context) -> str:
+        result = await program.body(ctx, "flaky")
+        if ctx.run_id not in failed:
+            failed.add(ctx.run_id)
+            raise ValueError("once")
+        return result
+
+    async def slow(ctx: Context) -> str:
+        for _ in range(5 * _BODY_PASSES):
+            await asyncio.sleep(0)
+        return await program.body(ctx, "slow")
+
+    @app.function(on("go"), backoff="5s")
+    async def pools(ctx: Context) -> list[object]:
+        gpu, cpu = ctx.step.options(queue="gpu"), ctx.step.options(queue="cpu")
+        both = await asyncio.gather(
+            gpu.run("flaky", flaky, ctx),
+            cpu.run("steady", program.body, ctx, "steady"),
+            ctx.step.run("own", program.body, ctx, "own"),
+        )
+        await ctx.group.race(gpu.run("slow", slow, ctx), cpu.run("quick", program.body, ctx, "quick"))
+        return [*both, await cpu.run("end", program.body, ctx, "end")]
+
+    return program
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "sequence": sequence,
     "parallel": parallel,
@@ -213,4 +250,5 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "family": family,
     "cancelled": cancelled,
     "clockwork": clockwork,
+    "pools": pools,
 }

@@ -71,12 +71,33 @@ class RunResumed(_Command, frozen=True, tag="run.resumed"):
     wake: bool = True
 
 
+class StepLent(_Command, frozen=True, tag="step.lent"):
+    """Run the body of one step and nothing else of its run, for the workers of a queue.
+
+    The code comes to the step by `memos`. `claim` is that of the worker that asked, empty for the first word of it.
+    """
+
+    run_id: str
+    function: str
+    step: str
+    id: str
+    events: tuple[EventRecord, ...]
+    started_at: int
+    attempt: int = 0
+    memos: tuple[Memo, ...] = ()
+    claim: str = ""
+
+
 class RunStopped(_Command, frozen=True, tag="run.stopped"):
-    """There is nothing to do for this run: it ended, was cancelled, or waits for its next attempt."""
+    """There is nothing to do for this run: it ended, was cancelled, or waits for its next attempt.
+
+    With `step` that is said only of a step that was lent.
+    """
 
     run_id: str
     reason: str = "ended"
+    step: str = ""
 
 
-Command = RunStarted | RunLoaded | RunResumed | RunStopped
+Command = RunStarted | RunLoaded | RunResumed | StepLent | RunStopped
 decode_command = msgspec.json.Decoder(Command).decode

@@ -24,7 +24,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     """A function as its worker announced it. `retired` removes its triggers; running runs go on.
 
     `on_failure` is the id of the function that is started when a run of this one fails. `version` is a digest of
-    the code, recorded with each run. `lookback_ms` is how far back its waits may look.
+    the code, recorded with each run. `lookback_ms` is how far back its waits may look; `queues` are those of its app.
     """
 
     id: str
@@ -34,3 +34,4 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str = ""
     lookback_ms: int = 0
     retired: bool = False
+    queues: tuple[str, ...] = ()

@@ -152,8 +152,21 @@ class RunClaimed(_Record, frozen=True, tag="run.claimed"):
     app: str
 
 
+class StepClaimed(_Record, frozen=True, tag="step.claimed"):
+    """A worker of a queue asks whether a step that was lent is still to be run; `claim` is echoed in the answer."""
+
+    run_id: str
+    step: str
+    claim: str
+    app: str
+    queue: str
+
+
 class StepReported(_Record, frozen=True, tag="step.reported"):
-    """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before."""
+    """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before.
+
+    With `queue` it was lent to the workers of that queue: whoever holds the run, the first result is kept.
+    """
 
     run_id: str
     epoch: int
@@ -163,10 +176,14 @@ class StepReported(_Record, frozen=True, tag="step.reported"):
     attempt: int = 0
     seen: int = 0
     started_at: int = 0
+    queue: str = ""
 
 
 class StepFailed(_Record, frozen=True, tag="step.failed"):
-    """An attempt of a step failed and another is due in `retry_ms`. `group` is as in StepPlan."""
+    """An attempt of a step failed and another is due in `retry_ms`. `group` is as in StepPlan.
+
+    `queue` is as in StepReported.
+    """
 
     run_id: str
     epoch: int
@@ -177,6 +194,16 @@ class StepFailed(_Record, frozen=True, tag="step.failed"):
     error: ErrorInfo
     group: str = ""
     started_at: int = 0
+    queue: str = ""
+
+
+class RunPlan(_Record, frozen=True, tag="run"):
+    """Have the workers of a queue run the body of a step."""
+
+    step: str
+    id: str
+    queue: str
+    group: str = ""
 
 
 class SleepPlan(_Record, frozen=True, tag="sleep"):
@@ -232,7 +259,7 @@ class InvokePlan(_Record, frozen=True, tag="invoke"):
     group: str = ""
 
 
-StepPlan = SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan
+StepPlan = RunPlan | SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan
 
 
 class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
@@ -297,6 +324,7 @@ InboxRecord = (
     | StepResolved
     | CancelRequested
     | RunClaimed
+    | StepClaimed
     | StepReported
     | StepFailed
     | StepsPlanned

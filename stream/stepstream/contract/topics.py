@@ -41,9 +41,14 @@ class Topic:
     records: tuple[type[msgspec.Struct], ...] = ()
 
 
-def commands_topic(app: str) -> str:
-    """Return the name of the topic of commands for the workers of `app`."""
-    return f"{COMMANDS}.{app}"
+def commands_topic(app: str, queue: str = "") -> str:
+    """Return the name of the topic of commands for the workers of `app`, or for those of one of its queues."""
+    return f"{COMMANDS}.{workers_name(app, queue)}"
+
+
+def workers_name(app: str, queue: str = "") -> str:
+    """Return the name of the workers that share a topic of commands."""
+    return f"{app}.{queue}" if queue else app
 
 
 TOPICS = (
@@ -67,10 +72,10 @@ TOPICS = (
     ),
     Topic(
         f"{COMMANDS}.<app>",
-        "what a worker shall do for a run",
+        "what a worker shall do for a run; `commands.<app>.<queue>`: for a step, where the app has queues",
         "run id",
         "shards",
-        "workers of the app",
+        "workers of the app, or of the queue",
         # A run that a worker loads afresh, with all its memos.
         message_bytes_max=48 * MIB,
         records=get_args(Command),

@@ -143,9 +143,9 @@ class Draft:
         """Send a record to the shard that owns a run."""
         self.route(run_routing(run_id), record)
 
-    def command(self, app: str, command: Command) -> None:
-        """Ask a worker of `app`."""
-        self._changes.append(Send(commands_topic(app), command.run_id, command))
+    def command(self, app: str, command: Command, queue: str = "") -> None:
+        """Ask a worker of `app`, or of one of its queues."""
+        self._changes.append(Send(commands_topic(app, queue), command.run_id, command))
 
     def emit(self, event: EventRecord) -> None:
         """Publish an event."""

@@ -49,7 +49,7 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     "absent": {
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),
-        "StepsPlanned": ("planned", "kept"),
+        "StepsPlanned": ("planned", "ready", "kept"),
     },
     "planned": {
         "EventMatched": ("kept",),

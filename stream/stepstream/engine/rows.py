@@ -51,6 +51,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result. `due` is when its timer fires, 0 when it has none any more.
 
     For a `wait`, `event`, `path` and `value` say where it stands in the matcher; for a `signal`, `event` is its name.
+    With a `queue` it is lent to the workers there.
     """
 
     id: str
@@ -61,6 +62,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     event: str = ""
     path: str = ""
     value: str = ""
+    queue: str = ""
 
 
 class Group(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from stepstream.contract.inbox import (
 from stepstream.contract.limits import WARNINGS_PER_RUN_MAX
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.draft import Draft
+from stepstream.engine.lending import call_back, memos_of
 from stepstream.engine.rows import (
     GROUP,
     MEMO,
@@ -62,9 +63,8 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
     draft.put_run(run)
     draft.tell(RunMoved(run.run_id, run.history_seq, draft.now, run.epoch))
     part = run_part(run.run_id)
-    memos = sorted((memo for _, memo in draft.scan(Memo, MEMO, part)), key=lambda memo: (memo.seen, memo.own))
     opened = tuple(
-        Open(key.sort.decode(), step.attempt, ready=step.kind == "run" and not step.due)
+        Open(key.sort.decode(), step.attempt, ready=step.kind == "run" and not step.due and not step.queue)
         for key, step in draft.scan(OpenStep, OPEN, part)
     )
     events = draft.get(RunEvents, run_events_key(run.run_id))
@@ -76,7 +76,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         run.started_at,
         claim.claim,
         run.attempt,
-        tuple(memos),
+        memos_of(draft, run.run_id),
         opened,
     )
     draft.command(run.app, loaded)
@@ -135,7 +135,7 @@ def cancel_run(draft: Draft, request: CancelRequested) -> None:
 def end_run(draft: Draft, run: Run, status: str, outcome: Outcome) -> None:
     """End a run: remove all its rows, tell history, its caller, its failure handler and whoever listens."""
     events = draft.get(RunEvents, run_events_key(run.run_id))
-    _remove_rows(draft, run)
+    _remove_rows(draft, run, status)
     output = outcome.data if isinstance(outcome, Value) else NULL
     error = outcome.error if isinstance(outcome, Failure) else None
     seq = run.history_seq + 1
@@ -153,10 +153,11 @@ def end_run(draft: Draft, run: Run, status: str, outcome: Outcome) -> None:
         _start_handler(draft, run, events.events, error)
 
 
-def _remove_rows(draft: Draft, run: Run) -> None:
+def _remove_rows(draft: Draft, run: Run, reason: str) -> None:
     part = run_part(run.run_id)
     for key, step in draft.scan(OpenStep, OPEN, part):
         close_step(draft, run.run_id, key.sort.decode(), step)
+        call_back(draft, run, key.sort.decode(), step, reason)
         draft.delete_step(key, step)
     for key, _ in draft.scan(Memo, MEMO, part):
         draft.delete(key)

@@ -17,6 +17,7 @@ from stepstream.contract.inbox import (
     SignalSent,
     SignalWaitClosed,
     SignalWaitOpened,
+    StepClaimed,
     StepFailed,
     StepReported,
     StepResolved,
@@ -35,10 +36,12 @@ from stepstream.engine.admission import (
 )
 from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
+from stepstream.engine.lending import claim_step
+from stepstream.engine.plans import plan_steps
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import TIMER, Timer, timer_due
 from stepstream.engine.runs import cancel_run, claim_run, fail_run, retry_run, return_run, warn_run
-from stepstream.engine.steps import fail_step, fire_step, plan_steps, report_step, resolve_step, wake_run
+from stepstream.engine.steps import fail_step, fire_step, report_step, resolve_step, wake_run
 from stepstream.engine.view import View
 from stepstream.engine.waits import (
     close_signal,
@@ -98,6 +101,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             fail_run(draft, record)
         case RunClaimed():
             claim_run(draft, record)
+        case StepClaimed():
+            claim_step(draft, record)
         case SignalWaitOpened():
             open_signal(draft, record)
         case SignalWaitClosed():

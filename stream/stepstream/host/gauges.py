@@ -12,6 +12,7 @@ from stepstream.runtime.fleet import ShardGroup
 from stepstream.runtime.kafka_backbone import KafkaBackbone
 from stepstream.runtime.kafka_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Reading
+from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker import Worker
 
@@ -92,12 +93,12 @@ class WorkerSeat(_Lags):
         super().__init__()
         self._app = app
         self._backbone = backbone
-        self._held: tuple[Worker, KafkaWorkerLog] | None = None
+        self._held: tuple[Worker | PoolWorker, KafkaWorkerLog] | None = None
         self._assignments = 0
         self._confirmed_at = time.monotonic()
         self._draining = False
 
-    def take(self, worker: Worker, log: KafkaWorkerLog) -> None:
+    def take(self, worker: Worker | PoolWorker, log: KafkaWorkerLog) -> None:
         """Put a worker and its log in the place of those before."""
         if self._held is not None:
             self._assignments += self._held[1].assignments

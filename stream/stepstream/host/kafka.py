@@ -6,15 +6,17 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from stepstream.api.http import Keys, make_api
 from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
-from stepstream.contract.topics import HISTORY
+from stepstream.contract.limits import RUNS_ACTIVE_MAX
+from stepstream.contract.topics import HISTORY, workers_name
 from stepstream.host.gauges import EngineGauges, WorkerSeat
 from stepstream.host.serving import listen, serve_api, stop_on_signals
-from stepstream.host.settings import Settings, make_data_dir
+from stepstream.host.settings import Settings, SettingsError, make_data_dir
 from stepstream.host.versions import build_info
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.fleet import KafkaCallers, ShardGroup, keep_serving, register_functions
@@ -24,6 +26,8 @@ from stepstream.runtime.kafka_backbone import KafkaBackbone
 from stepstream.runtime.kafka_log import KafkaWorkerLog
 from stepstream.runtime.layout import shards_of
 from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.pool import PoolWorker
+from stepstream.runtime.ports import WorkerLog
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
@@ -126,26 +130,57 @@ async def _probes(seat: WorkerSeat, metrics: Metrics, settings: Settings) -> Asy
         await serving
 
 
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a worker process does: the runs of its app, or the steps of one of its queues, so many at once."""
+
+    app: App
+    queue: str = ""
+    concurrency: int = RUNS_ACTIVE_MAX
+
+    def __post_init__(self) -> None:
+        if self.queue and self.queue not in self.app.queues:
+            known = ", ".join(self.app.queues) or "none"
+            raise SettingsError(f"app {self.app.name!r} has no queue {self.queue!r} (it has {known})")
+
+    @property
+    def name(self) -> str:
+        """The name that all workers of the same post share."""
+        return workers_name(self.app.name, self.queue)
+
+    def worker(self, log: WorkerLog, bodies: Bodies, settings: Settings, metrics: Metrics) -> Worker | PoolWorker:
+        """Return a worker that does it."""
+        clock, most = SystemClock(), self.concurrency
+        if self.queue:
+            return PoolWorker(log, clock, self.app, self.queue, bodies=bodies, active_max=most, observer=metrics)
+        live_cache = settings.live_cache
+        return Worker(
+            log, clock, self.app, bodies=bodies, live_cache=live_cache, runs_active_max=most, observer=metrics
+        )
+
+
 async def serve_worker(
-    app: App, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
+    post: Post, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
 ) -> None:
     """Run the code of an app until SIGINT or SIGTERM, then let what is at work come to rest, for a while.
 
     `ready` is told the number of shards, and the port for probes if there is one.
     """
+    app = post.app
     stop = stop_on_signals()
     cluster, clock = Cluster(kafka), SystemClock()
-    shards = await shards_of(cluster, [app.name])
+    # A queue that the functions name must be there before the engine is told of it.
+    shards = await shards_of(cluster, [app.name, *(workers_name(app.name, queue) for queue in app.queues)])
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
-    bodies, metrics, seat = Bodies(), Metrics("worker"), WorkerSeat(app.name, backbone)
+    bodies, metrics, seat = Bodies(), Metrics("worker"), WorkerSeat(post.name, backbone)
     metrics.ask(seat.read)
     metrics.ask(functools.partial(build_info, app, settings))
 
     async def work() -> None:
-        log = KafkaWorkerLog(cluster, app.name, shards, instance=settings.instance)
-        worker = Worker(log, clock, app, bodies=bodies, live_cache=settings.live_cache, observer=metrics)
+        log = KafkaWorkerLog(cluster, post.name, shards, instance=settings.instance)
+        worker = post.worker(log, bodies, settings, metrics)
         seat.take(worker, log)
         await worker.serve()
 

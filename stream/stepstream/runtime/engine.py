@@ -6,21 +6,18 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
-from stepstream.contract.codec import encode
 from stepstream.contract.events import EventRecord
-from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
-from stepstream.contract.topics import FUNCTIONS, HISTORY
+from stepstream.contract.topics import HISTORY, workers_name
 from stepstream.runtime.attempts import Load, WorkerObserver
 from stepstream.runtime.callers import Callers
-from stepstream.runtime.ports import Backbone, Clock, LogRecord, NewRecord, WorkerLog
+from stepstream.runtime.pool import PoolWorker
+from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
+from stepstream.runtime.registrations import registrations
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
-from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
@@ -82,7 +79,7 @@ class EmbeddedEngine:
         self._wrap = wrap or _as_it_is
         self._again_s = again_s
         self._shards: dict[int, Shard] = {}
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, Worker | PoolWorker] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._callers = Callers(backbone.append, shards, limits)
 
@@ -96,34 +93,14 @@ class EmbeddedEngine:
         for app in self.apps:
             app.connect(self)
             self._supervise(f"worker of {app.name}", functools.partial(self._serve_worker, app))
+            for queue in app.queues:
+                name = f"worker of queue {workers_name(app.name, queue)}"
+                self._supervise(name, functools.partial(self._serve_pool, app, queue))
         self._supervise("read model", self._serve_index)
 
     async def _register(self) -> None:
-        records = [function.registration() for app in self.apps for function in app]
-        names = [app.name for app in self.apps]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise DefinitionError(f"two apps are named {twice.pop()!r}; give one of them another name")
-        owners: dict[str, str] = {}
-        for record in records:
-            if (other := owners.setdefault(record.id, record.app)) != record.app:
-                raise DefinitionError(
-                    f"apps {other!r} and {record.app!r} both define a function {record.id!r}; "
-                    "give one of them another id="
-                )
-        for old in await self._known_functions():
-            if old.id not in owners and not old.retired:
-                records.append(msgspec.structs.replace(old, retired=True))
-        await self._backbone.append([NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in records])
-
-    async def _known_functions(self) -> list[FunctionRegistered]:
-        names = {app.name for app in self.apps}
-        decoder = msgspec.json.Decoder(FunctionRegistered)
-        found = {
-            function.id: function
-            for value in await self._backbone.functions()
-            if (function := decoder.decode(value)).app in names
-        }
-        return list(found.values())
+        if changed := registrations(self.apps, await self._backbone.functions()):
+            await self._backbone.append(changed)
 
     def _supervise(self, name: str, serve: Callable[[], Any]) -> None:
         self._tasks.append(asyncio.ensure_future(self._forever(name, serve)))
@@ -188,6 +165,15 @@ class EmbeddedEngine:
         self._workers[app.name] = worker
         await worker.serve()
 
+    async def _serve_pool(self, app: App, queue: str) -> None:
+        name = workers_name(app.name, queue)
+        log: WorkerLog = self._wrap(f"worker-{name}", self._backbone.worker_log(name))
+        worker = PoolWorker(
+            log, self.clock, app, queue, bodies=self._bodies, limits=self._limits, observer=self._worker_observer
+        )
+        self._workers[name] = worker
+        await worker.serve()
+
     async def _serve_index(self) -> None:
         async for records in self._backbone.history(functools.partial(self.index.position, HISTORY)):
             for entry in self.index.fold(records):
@@ -234,7 +220,7 @@ class EmbeddedEngine:
         due = self.next_due()
         return (
             self.serving
-            and len(self._workers) == len(self.apps)
+            and len(self._workers) == sum(1 + len(app.queues) for app in self.apps)
             and all(worker.serving and not worker.active for worker in self._workers.values())
             and (due is None or due > self.clock.now_ms())
         )

@@ -8,18 +8,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from stepstream.contract.codec import encode
-from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
-from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES
+from stepstream.contract.topics import INBOX, REPLIES
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.kafka import Cluster, Membership, Reader
 from stepstream.runtime.kafka_backbone import STALE_MS, KafkaBackbone
 from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.ports import Clock, NewRecord
+from stepstream.runtime.registrations import registrations
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.sdk.app import App
@@ -193,16 +191,7 @@ class KafkaCallers(Callers):
 
 async def register_functions(backbone: KafkaBackbone, apps: Sequence[App]) -> int:
     """Announce the functions of some apps, and that those they have no more are retired; return how many changed."""
-    decode = msgspec.json.Decoder(FunctionRegistered).decode
-    known = {record.id: record for record in map(decode, await backbone.functions())}
-    own = {record.id: record for app in apps for record in (function.registration() for function in app)}
-    names = {app.name for app in apps}
-    gone = [
-        msgspec.structs.replace(old, retired=True)
-        for old in known.values()
-        if old.app in names and old.id not in own and not old.retired
-    ]
-    changed = [record for record in own.values() if known.get(record.id) != record] + gone
+    changed = registrations(apps, await backbone.functions())
     if changed:
-        await backbone.append([NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in changed])
+        await backbone.append(changed)
     return len(changed)

@@ -113,8 +113,8 @@ class Backbone(Protocol):
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
         """Return fresh ports for a shard; an owner that had others is fenced when the log is opened."""
 
-    def worker_log(self, app: str) -> "WorkerLog":
-        """Return a fresh door for the workers of an app."""
+    def worker_log(self, workers: str) -> "WorkerLog":
+        """Return a fresh door for the workers of an app, or of one of its queues, by their name (workers_name)."""
 
     async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         """Append records, all or none where the log can; return (partition, offset) of each once they are durable."""

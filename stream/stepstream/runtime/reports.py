@@ -14,8 +14,8 @@ from stepstream.sdk.function import RetryPolicy
 logger = logging.getLogger(__name__)
 
 
-def step_report(asking: Asking, call: Call, result: StepResult, started_at: int) -> WorkerReport:
-    """Return the report of an attempt: its result, or that another attempt is due."""
+def step_report(asking: Asking, call: Call, result: StepResult, started_at: int, queue: str = "") -> WorkerReport:
+    """Return the report of an attempt: its result, or that another attempt is due; `queue` is where it was lent."""
     if result.retry_ms is not None and isinstance(result.outcome, Failure):
         return StepFailed(
             asking.run_id,
@@ -27,9 +27,12 @@ def step_report(asking: Asking, call: Call, result: StepResult, started_at: int)
             result.outcome.error,
             call.group,
             started_at,
+            queue,
         )
     seen = asking.report(call)
-    return StepReported(asking.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at)
+    return StepReported(
+        asking.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at, queue
+    )
 
 
 def end_report(asking: Asking, end: Finished, attempt: int, policy: RetryPolicy | None, now_ms: int) -> WorkerReport:

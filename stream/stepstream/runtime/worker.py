@@ -12,7 +12,6 @@ from stepstream.contract.commands import (
     RunLoaded,
     RunResumed,
     RunStarted,
-    RunStopped,
     decode_command,
 )
 from stepstream.contract.ids import run_routing
@@ -183,7 +182,7 @@ class Worker:
                 return True
             case RunResumed():
                 return self._resume(run, command)
-            case RunStopped():
+            case _:
                 self._drop(run)
                 return False
 

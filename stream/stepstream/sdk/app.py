@@ -38,14 +38,16 @@ class _Decorator(Protocol):
 class App:
     """A named set of durable functions; a worker serves one app.
 
-    `lookback` is how long the engine keeps events, so that `wait_for_event(lookback=)` may see earlier ones.
+    `lookback` is how long the engine keeps events, so that `wait_for_event(lookback=)` may see earlier ones. `queues`
+    are the names that `step.options(queue=)` may have, each with workers of its own: `stepstream worker --queue NAME`.
     """
 
-    def __init__(self, name: str, *, lookback: Duration = 0) -> None:
+    def __init__(self, name: str, *, lookback: Duration = 0, queues: Sequence[str] = ()) -> None:
         if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise DefinitionError(f"App({name!r}): letters, digits, '-', '_' and '.' are wanted")
         self.name = name
         self.lookback_ms = duration_ms(lookback)
+        self.queues = _checked_queues(name, queues)
         self._functions: dict[str, Function[Any]] = {}
         self._sender: Sender | None = None
 
@@ -88,6 +90,7 @@ class App:
                     id=function_id + _FAILURE_SUFFIX,
                     policy=policy,
                     lookback_ms=self.lookback_ms,
+                    queues=self.queues,
                 )
             function: Function[Any] = Function(
                 self.name,
@@ -97,6 +100,7 @@ class App:
                 policy=policy,
                 on_failure=handler_of_failure,
                 lookback_ms=self.lookback_ms,
+                queues=self.queues,
             )
             for each in (function, handler_of_failure):
                 if each is not None:
@@ -137,3 +141,11 @@ class App:
                 "send over HTTP: POST /e/{key}"
             )
         return self._sender
+
+
+def _checked_queues(app: str, queues: Sequence[str]) -> tuple[str, ...]:
+    given = [queues] if isinstance(queues, str) else list(queues)
+    for queue in given:
+        if not queue or not queue.replace("-", "").replace("_", "").isalnum() or not queue.isascii():
+            raise DefinitionError(f"App({app!r}, queues=…): {queue!r}: letters, digits, '-' and '_' are wanted")
+    return tuple(dict.fromkeys(given))

@@ -30,6 +30,11 @@ class Call:
     planned: bool = False
     waiting: StepFuture | None = None
 
+    @property
+    def is_own(self) -> bool:
+        """Tell whether the worker that holds the run runs the body of this step itself."""
+        return self.kind == RUN and self.plan is None
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:

@@ -57,7 +57,7 @@ class Bodies:
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises is its result
-            return _judge(error, call, now_ms())
+            return judge(error, call, now_ms())
         finally:
             current_body.reset(token)
         if len(bytes(raw)) > limits.step_output_bytes_max:
@@ -77,7 +77,8 @@ async def _call(body: Callable[[], Any], threads: Threads) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def _judge(error: BaseException, call: Call, now_ms: int) -> StepResult:
+def judge(error: BaseException, call: Call, now_ms: int) -> StepResult:
+    """Return how an attempt ended by an error: for good, or with another attempt to come."""
     info = error_info(error, stack_of(error))
     retry_ms = failure_delay(error, call.attempt, call.policy, now_ms)
     return StepResult(Failure(info), retry_ms if retry_ms >= 0 else None)
@@ -109,7 +110,7 @@ def start_code(
         replay.start(_missing(name), _missing)
         return
     handler = function.handler
-    step = Step(replay, function.policy, limits, function.lookback_ms)
+    step = Step(replay, function.policy, limits, function.lookback_ms, function.queues)
     given = [from_record(event) for event in events]
     if function.is_async:
         context = make_context(replay, step, function.id, given, attempt)

@@ -109,6 +109,7 @@ class Function(Generic[T_co]):
         policy: RetryPolicy,
         on_failure: "Function[Any] | None" = None,
         lookback_ms: int = 0,
+        queues: Sequence[str] = (),
     ) -> None:
         self.app = app
         self.handler = handler
@@ -117,6 +118,7 @@ class Function(Generic[T_co]):
         self.policy = policy
         self.on_failure = on_failure
         self.lookback_ms = lookback_ms
+        self.queues = tuple(queues)
         self.is_async = inspect.iscoroutinefunction(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -134,6 +136,7 @@ class Function(Generic[T_co]):
             on_failure=self.on_failure.id if self.on_failure else "",
             version=code_version(self.handler),
             lookback_ms=self.lookback_ms,
+            queues=self.queues,
         )
 
 

@@ -29,7 +29,10 @@ BEGIN = object()
 
 
 class Replay:
-    """One run of a function in a worker: discovers steps, resolves them in order, and knows when all is still."""
+    """One run of a function in a worker: discovers steps, resolves them in order, and knows when all is still.
+
+    With `lent` nothing is begun or asked for but the bodies that `opened` says are ready.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Replay:
         *,
         now_ms: Callable[[], int],
         threaded: bool = False,
+        lent: bool = False,
     ) -> None:
         self.run_id = run_id
         self.epoch = epoch
@@ -51,6 +55,7 @@ class Replay:
         self._runner = runner
         self._limits = limits
         self._threaded = threaded
+        self._lent = lent
         self._loop = asyncio.get_running_loop()
         self._outside = contextvars.copy_context()  # What is done for the run is no part of its code.
         self._memos = {memo.step: memo for memo in memos}
@@ -100,9 +105,8 @@ class Replay:
                 raise
             end = Finished(error=self._too_many or error)
         self.over = True
-        for memo in self._order:
-            if memo.step not in self._calls:
-                self._warn(f"step {memo.id!r} has a result that the code does not ask for any more")
+        for memo in [memo for memo in self._order if memo.step not in self._calls]:
+            self._warn(f"step {memo.id!r} has a result that the code does not ask for any more")
         self._outside.copy().run(self._runner.finished, self, end)
         self._cancel_tasks(asyncio.current_task())
 
@@ -178,7 +182,7 @@ class Replay:
             memo = self._order.popleft()
             return self._resolved(call, memo)
         opened = self._opened.get(call.step)
-        begin_now = alone and call.kind == RUN and not self._order and not call.group and not opened
+        begin_now = alone and call.is_own and not (self._order or call.group or opened or self._lent)
         if not begin_now:
             self._fresh.append(call)
         while True:
@@ -240,10 +244,9 @@ class Replay:
 
     def _abandon(self, call: Call) -> None:
         """The code wants a step no more: it lost a race, or its task was cancelled."""
-        if call in self._fresh:
-            self._fresh.remove(call)
-        if call in self._held:
-            self._held.remove(call)
+        for calls in (self._fresh, self._held):
+            if call in calls:
+                calls.remove(call)
         if call.planned or call.step in self._opened:
             self._cancelled.append(call.step)
         self.touch()
@@ -331,14 +334,14 @@ class Replay:
         """Hand new operations to the runner: waits stand before any body begins."""
         begin = [call for call in self._calls.values() if self._is_due(call)]
         fresh, self._fresh = self._fresh, []
-        new = [call for call in fresh if call.step not in self._opened]
+        new = [call for call in fresh if call.step not in self._opened and not self._lent]
         if self._order and new:
             self._warn(f"step {new[0].id!r} is new before steps that have results: the code has changed")
         self._name_groups(new)
         plans = [call for call in new if call.plan and not call.planned]
-        begin += [call for call in new if call.kind == RUN and call not in begin]
+        begin += [call for call in new if call.is_own and call not in begin]
         acknowledge = bool(begin) and any(call.kind in (WAIT, SIGNAL) for call in plans)
-        if plans or self._cancelled:
+        if (plans or self._cancelled) and not self._lent:
             for call in plans:
                 call.planned = True
             cancelled, self._cancelled = self._cancelled, []
@@ -367,9 +370,7 @@ class Replay:
         for call in calls:
             waiter = shared_waiter(call.waiting, self._tasks) if not call.group and call.waiting else None
             if waiter is not None:
-                if id(waiter) not in names:
-                    names[id(waiter)] = self.new_group()
-                call.group = names[id(waiter)]
+                call.group = names.get(id(waiter)) or names.setdefault(id(waiter), self.new_group())
 
     def new_group(self) -> str:
         """Return a name for a set of steps that is waited for as a whole."""

@@ -10,7 +10,7 @@ from stepstream.contract.durations import Duration, Moment, duration_ms, moment_
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import INVOKED, EventRecord, check_batch, check_event_name, decode_stored_event
 from stepstream.contract.ids import StepHash
-from stepstream.contract.inbox import InvokePlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
+from stepstream.contract.inbox import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX, Limits
 from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
 from stepstream.expressions.predicates import ExpressionError, check, check_path
@@ -108,22 +108,45 @@ class Step:
     StepLimitError for one step too many.
     """
 
-    def __init__(self, replay: Replay, policy: RetryPolicy, limits: Limits, lookback_ms_max: int = 0) -> None:
+    def __init__(
+        self,
+        replay: Replay,
+        policy: RetryPolicy,
+        limits: Limits,
+        lookback_ms_max: int = 0,
+        queues: Sequence[str] = (),
+        queue: str = "",
+    ) -> None:
         self._replay = replay
         self._policy = policy
         self._limits = limits
         self._lookback_ms_max = lookback_ms_max
+        self._queues = queues
+        self._queue = queue
 
     def options(
-        self, *, retries: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
+        self,
+        *,
+        retries: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
     ) -> "Step":
-        """Return the same steps under another policy: retries 0 to 20, back-off, seconds an attempt may take."""
+        """Return the same steps under another policy: retries 0 to 20, back-off, seconds an attempt may take.
+
+        With `queue`, one of App(queues=), the bodies of `run` are left to the workers of that queue; "" leaves them
+        to those of the app.
+        """
+        if queue and queue not in self._queues:
+            known = ", ".join(map(repr, self._queues)) or "none"
+            raise StepUsageError(f"options(queue={queue!r}): the app has {known}; write App(…, queues=[{queue!r}])")
         policy = retry_policy(
             self._policy.retries if retries is None else retries,
             self._policy.backoff if backoff is None else backoff,
             self._policy.timeout_ms / 1_000 or None if timeout is None else timeout,
         )
-        return Step(self._replay, policy, self._limits, self._lookback_ms_max)
+        chosen = self._queue if queue is None else queue
+        return Step(self._replay, policy, self._limits, self._lookback_ms_max, self._queues, chosen)
 
     @overload
     def run(
@@ -141,14 +164,14 @@ class Step:
             raise StepUsageError(
                 f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
             )
-        adapter, policy = return_adapter(fn), self._policy
+        adapter, policy, queue = return_adapter(fn), self._policy, self._queue
         body = functools.partial(fn, *args, **kwargs)
-        return StepCall(
-            self._replay,
-            id,
-            lambda step: Call(step, id, RUN, body=body, adapter=adapter, policy=policy),
-            _plain_value,
-        )
+
+        def call_of(step: StepHash) -> Call:
+            plan = (lambda call: RunPlan(step, id, queue, call.group)) if queue else None
+            return Call(step, id, RUN, body=body, adapter=adapter, policy=policy, plan=plan)
+
+        return StepCall(self._replay, id, call_of, _plain_value)
 
     def sleep(self, id: str, duration: Duration) -> StepCall[None]:
         """Sleep for "24h", "2h45m", a timedelta or a number of seconds, at most 366 days; holds no resources."""

@@ -24,10 +24,16 @@ class ThreadedStep:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     def options(
-        self, *, retries: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
+        self,
+        *,
+        retries: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
     ) -> "ThreadedStep":
-        """Return the same steps under another policy."""
-        return ThreadedStep(self._step.options(retries=retries, backoff=backoff, timeout=timeout), self._loop)
+        """Return the same steps under another policy, or in another queue."""
+        step = self._step.options(retries=retries, backoff=backoff, timeout=timeout, queue=queue)
+        return ThreadedStep(step, self._loop)
 
     @overload
     def run(self, id: str, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...

@@ -1,0 +1,67 @@
+"""Steps whose bodies run in the workers of a queue: lent, claimed, and called back."""
+
+from stepstream.contract.commands import Memo, RunStopped, StepLent
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.inbox import StepClaimed
+from stepstream.engine.draft import Draft
+from stepstream.engine.rows import (
+    MEMO,
+    OpenStep,
+    Run,
+    RunEvents,
+    function_key,
+    open_key,
+    run_events_key,
+    run_part,
+)
+
+
+def memos_of(draft: Draft, run_id: str) -> tuple[Memo, ...]:
+    """Return the results of a run's steps in the order in which its code sees them."""
+    memos = (memo for _, memo in draft.scan(Memo, MEMO, run_part(run_id)))
+    return tuple(sorted(memos, key=lambda memo: (memo.seen, memo.own)))
+
+
+def has_queue(draft: Draft, function: str, queue: str) -> bool:
+    """Tell whether the app of a function has a queue: its workers would not have come up without the topic."""
+    known = draft.get(FunctionRegistered, function_key(function))
+    return known is not None and queue in known.queues
+
+
+def lend(draft: Draft, run: Run, step: str, opened: OpenStep, claim: str = "") -> None:
+    """Have the workers of a step's queue run its next attempt."""
+    events = draft.get(RunEvents, run_events_key(run.run_id))
+    lent = StepLent(
+        run.run_id,
+        run.function,
+        step,
+        opened.id,
+        events.events if events else (),
+        run.started_at,
+        opened.attempt,
+        memos_of(draft, run.run_id),
+        claim,
+    )
+    draft.command(run.app, lent, opened.queue)
+
+
+def lent_step(draft: Draft, run_id: str, step: str, queue: str) -> OpenStep | None:
+    """Return a step that is lent to a queue, or None when nobody waits for it there any more."""
+    opened = draft.get(OpenStep, open_key(run_id, step))
+    return opened if opened and opened.queue == queue else None
+
+
+def claim_step(draft: Draft, claim: StepClaimed) -> None:
+    """Tell a worker that came upon a step lent before whether it is still to be run."""
+    run = draft.run(claim.run_id)
+    opened = lent_step(draft, claim.run_id, claim.step, claim.queue)
+    if run is None or opened is None or opened.due:
+        draft.command(claim.app, RunStopped(claim.run_id, step=claim.step), claim.queue)
+    else:
+        lend(draft, run, claim.step, opened, claim.claim)
+
+
+def call_back(draft: Draft, run: Run, step: str, opened: OpenStep, reason: str) -> None:
+    """Stop the body of a step that is not wanted any more."""
+    if opened.queue and not opened.due:
+        draft.command(run.app, RunStopped(run.run_id, reason, step), opened.queue)

@@ -1,0 +1,279 @@
+"""The worker of a queue: each command is one step of some run, whose body is run beside others."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import Open, RunStopped, StepLent, decode_command
+from stepstream.contract.ids import StepHash, run_routing
+from stepstream.contract.inbox import StepClaimed, StepPlan, WorkerReport
+from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_QUEUED_MAX, Limits
+from stepstream.contract.outcomes import Outcome
+from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
+from stepstream.runtime.bell import Bell
+from stepstream.runtime.live import LiveRun
+from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
+from stepstream.runtime.positions import Positions
+from stepstream.runtime.reports import encode_report, step_report
+from stepstream.sdk.app import App
+from stepstream.sdk.calls import RUN, Asking, Call, Finished
+from stepstream.sdk.execution import Bodies, judge, start_code
+from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.replay import Replay
+from stepstream.sdk.tasks import task_factory
+
+logger = logging.getLogger(__name__)
+_COMMANDS_PER_POLL_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    app: App
+    queue: str
+    log: WorkerLog
+    clock: Clock
+    attempts: Attempts
+    bodies: Bodies
+    limits: Limits
+
+
+class LentStep:
+    """One attempt of a step: the code is replayed up to it, its body is run, and there the code is stopped.
+
+    It is the Runner of its own Replay.
+    """
+
+    def __init__(self, means: _Means, command: StepLent) -> None:
+        self._means = means
+        self._command = command
+        self._run = LiveRun(command.run_id, -1, command.function)
+        self._reported: asyncio.Future[WorkerReport] = asyncio.get_running_loop().create_future()
+
+    async def attempt(self) -> bytes:
+        """Return the report of the attempt as bytes."""
+        means, command = self._means, self._command
+        function = means.app.get(command.function)
+        self._run.replay = replay = Replay(
+            command.run_id,
+            0,
+            self,
+            means.limits,
+            command.memos,
+            (Open(command.step, command.attempt, ready=True),),
+            now_ms=means.clock.now_ms,
+            threaded=function is not None and not function.is_async,
+            lent=True,
+        )
+        try:
+            start_code(replay, function, command.function, command.events, 0, means.limits, means.bodies.threads)
+            value, _ = encode_report(self._run, await self._reported)
+            return value
+        finally:
+            replay.abort()
+
+    async def execute(self, asking: Asking, call: Call) -> Outcome | None:
+        """Run the body; the code does not go on from here."""
+        await self._means.log.hold()
+        started_at = self._means.clock.now_ms()
+        result = await self._means.attempts.run(self._run, call)
+        self._report(step_report(asking, call, result, started_at, self._means.queue))
+        if self._run.replay:
+            self._run.replay.abort()
+        await asyncio.sleep(0)
+        return result.outcome
+
+    def _report(self, report: WorkerReport) -> None:
+        if not self._reported.done():
+            self._reported.set_result(report)
+
+    def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+        """Ask for nothing: the worker that holds the run does."""
+
+    def warn(self, asking: Asking, warning: str) -> None:
+        """Leave it to the worker that holds the run."""
+
+    def suspended(self, asking: Asking) -> None:
+        """The code waits for something else: it is not the code that asked for this step."""
+        self._miss(asking, None)
+
+    def finished(self, asking: Asking, end: Finished) -> None:
+        """The code has ended before it came to the step."""
+        self._miss(asking, end.error)
+
+    def _miss(self, asking: Asking, error: BaseException | None) -> None:
+        command, function = self._command, self._means.app.get(self._command.function)
+        policy = function.policy if function else RetryPolicy()
+        call = Call(StepHash(command.step), command.id, RUN, policy=policy, attempt=command.attempt)
+        cause = error or LookupError(f"the code of this worker does not come to step {command.id!r}: it has changed")
+        now = self._means.clock.now_ms()
+        self._report(step_report(asking, call, judge(cause, call, now), now, self._means.queue))
+
+
+@dataclass(slots=True, eq=False)
+class _Taken:
+    """A step at work; `claim` is set while it is asked whether it is still to be run, `begun` once it has a slot."""
+
+    record: LogRecord
+    command: StepLent
+    task: "asyncio.Task[None] | None" = None
+    claim: str = ""
+    answer: "asyncio.Future[StepLent] | None" = None
+    begun: bool = False
+
+
+class PoolWorker:
+    """Serves one queue of an app; it holds no runs, and as many steps as it has slots."""
+
+    def __init__(
+        self,
+        log: WorkerLog,
+        clock: Clock,
+        app: App,
+        queue: str,
+        *,
+        bodies: Bodies | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        active_max: int = RUNS_ACTIVE_MAX,
+        observer: WorkerObserver | None = None,
+    ) -> None:
+        bodies = bodies or Bodies()
+        attempts = Attempts(bodies, app.name, limits, clock, observer)
+        self._means = _Means(app, queue, log, clock, attempts, bodies, limits)
+        self._log = log
+        self._positions = Positions()
+        self._active_max = active_max
+        self._slots = asyncio.Semaphore(active_max)
+        self._steps: dict[tuple[str, str], _Taken] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._draining = False
+        self.serving = False
+        self.changed = Bell()
+
+    @property
+    def active(self) -> int:
+        """How many steps are at work or wait for a slot."""
+        return len(self._tasks)
+
+    @property
+    def load(self) -> Load:
+        """How full the worker is."""
+        begun = sum(taken.begun for taken in self._steps.values())
+        return Load(self._active_max, begun, len(self._steps) - begun, 0)
+
+    async def serve(self) -> None:
+        """Serve until cancelled; raise when a report cannot be written, after which the caller begins anew."""
+        asyncio.get_running_loop().set_task_factory(task_factory)
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                await self._poll()
+        finally:
+            self.serving = False
+            await self._log.close()
+
+    async def drain(self) -> None:
+        """Take no more commands, let the bodies at work end, and commit; what has no slot yet is left to others."""
+        self._draining = True
+        for taken in self._steps.values():
+            if taken.task and not taken.begun:
+                taken.task.cancel()
+        while self.active:
+            await self.changed.wait()
+        await self._commit()
+
+    async def _poll(self) -> None:
+        await self._log.open(self._revoke)
+        self.serving = True
+        while not self._draining:
+            while self.active >= RUNS_QUEUED_MAX:
+                await self.changed.wait()
+            for record in await self._log.poll(_COMMANDS_PER_POLL_MAX):
+                self._positions.begin(record.topic, record.partition, record.offset)
+                self._dispatch(record)
+            await self._commit()
+
+    async def _revoke(self, partitions: Collection[int]) -> None:
+        await self._commit()
+        for taken in list(self._steps.values()):
+            if taken.record.partition in partitions:
+                self._drop(taken)
+        self._positions.forget(partitions)
+
+    async def _commit(self) -> None:
+        if offsets := self._positions.advance():
+            await self._log.commit(offsets)
+
+    def _dispatch(self, record: LogRecord) -> None:
+        try:
+            command = decode_command(record.value)
+        except (msgspec.MsgspecError, ValueError):
+            logger.exception("command %s-%d-%d is passed over", record.topic, record.partition, record.offset)
+            self._end(record)
+            return
+        match command:
+            case StepLent(claim=""):
+                self._take(record, command)
+                return
+            case StepLent():
+                taken = self._steps.get((command.run_id, command.step))
+                if taken and taken.answer and taken.claim == command.claim and not taken.answer.done():
+                    taken.answer.set_result(command)
+            case RunStopped():
+                if taken := self._steps.get((command.run_id, command.step)):
+                    self._end(taken.record)
+                    self._drop(taken)
+            case _:
+                logger.error("a %s is no command for a queue", type(command).__name__)
+        self._end(record)
+
+    def _take(self, record: LogRecord, command: StepLent) -> None:
+        key = (command.run_id, command.step)
+        known = self._steps.get(key)
+        if known and not known.claim and known.command.attempt >= command.attempt:
+            self._end(record)
+            return
+        if known and known.claim:
+            # What is asked of the earlier word is answered by this later one.
+            self._end(known.record)
+            self._drop(known)
+        taken = self._steps[key] = _Taken(record, command)
+        if not self._log.is_fresh(record):
+            taken.claim = self._means.attempts.name_claim()
+            taken.answer = asyncio.get_running_loop().create_future()
+        if self._group is not None:
+            task = taken.task = self._group.create_task(self._serve_step(taken))
+            self._tasks.add(task)
+            task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self.changed.ring()
+
+    def _drop(self, taken: _Taken) -> None:
+        if self._steps.get((taken.command.run_id, taken.command.step)) is taken:
+            del self._steps[taken.command.run_id, taken.command.step]
+        if taken.task:
+            taken.task.cancel()
+
+    def _end(self, record: LogRecord) -> None:
+        self._positions.end(record.topic, record.partition, record.offset)
+
+    async def _serve_step(self, taken: _Taken) -> None:
+        command = taken.command
+        routing_key = run_routing(command.run_id)
+        if taken.answer:
+            claim = StepClaimed(command.run_id, command.step, taken.claim, self._means.app.name, self._means.queue)
+            await self._log.append(routing_key, encode(claim))
+            command = await taken.answer
+            taken.claim = ""
+        async with self._slots:
+            taken.begun = True
+            value = await LentStep(self._means, command).attempt()
+            await self._log.append(routing_key, value)
+        self._end(taken.record)
+        if self._steps.get((command.run_id, command.step)) is taken:
+            del self._steps[command.run_id, command.step]

@@ -1,0 +1,116 @@
+"""A queue with workers of its own on real Kafka: who runs what, and what is left when one of them is killed."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from stepstream.contract.history import RunEnded, decode_history
+from stepstream.contract.topics import EVENTS, HISTORY
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.ports import NewRecord
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import ROOT, Fleet, Member
+from tests.kafka.test_kill import until_registered
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+SHARDS = 2
+WAIT_S_MAX = 60.0
+ASK_S = 0.1
+APP = Path(__file__).with_name("queue_app.py")
+
+
+async def until_effects(fleet: Fleet, count: int) -> list[list[str]]:
+    """Return the lines that bodies left, as soon as there are so many."""
+    never = asyncio.Event()
+    async with asyncio.timeout(WAIT_S_MAX):
+        while True:
+            lines = fleet.effects.read_text().splitlines() if fleet.effects.exists() else []
+            if len(lines) >= count:
+                return [line.split() for line in lines]
+            try:
+                async with asyncio.timeout(ASK_S):
+                    await never.wait()
+            except TimeoutError:
+                continue
+
+
+async def end_of_run(cluster: Cluster) -> RunEnded:
+    """Return how the first run ended."""
+    reader = await cluster.reader()
+    try:
+        places = [(HISTORY, shard) for shard in range(SHARDS)]
+        reader.assign(places)
+        reader.seek(dict.fromkeys(places, 0))
+        async with asyncio.timeout(WAIT_S_MAX):
+            while True:
+                for record in await reader.read(100, 500):
+                    entry = decode_history(record.value)
+                    if isinstance(entry, RunEnded):
+                        return entry
+    finally:
+        await reader.close()
+
+
+def pid(member: Member) -> str:
+    """Return the id of a member's process."""
+    assert member.process
+    return str(member.process.pid)
+
+
+async def kill_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster) -> None:
+    """Kill the queue's worker in the body of a step; its successor runs the step, and the app's worker the others."""
+    fleet.add_engine()
+    own, holding = fleet.add_worker(), fleet.add_worker("--queue", "gpu", QUEUES_HOLD="1")
+    await until_registered(cluster, SHARDS)
+    producer = await cluster.producer()
+    await producer.send([NewRecord(EVENTS, -1, b"", json.dumps({"name": "queues/go"}).encode())])
+    await producer.close()
+    held = await until_effects(fleet, 2)
+    assert held == [["first", pid(own)], ["there", pid(holding)]]
+    holding.kill()
+    del holding.environment["QUEUES_HOLD"]
+    holding.start()
+    effects = await until_effects(fleet, 4)
+    assert effects[2:] == [["there", pid(holding)], ["last", pid(own)]]
+    end = await end_of_run(cluster)
+    assert end.status == "completed"
+    assert msgspec.json.decode(end.output) == [int(pid(own)), int(pid(holding)), int(pid(own))]
+
+
+def test_a_queue_has_workers_of_its_own(tmp_path: Path) -> None:
+    """Each body runs where its step belongs; the topic of a queue must be there before a worker comes up."""
+
+    async def observe() -> None:
+        cluster = Cluster(KafkaSettings(bootstrap, "queues"))
+        try:
+            await kill_the_worker_of_the_queue(fleet, cluster)
+        except BaseException as error:
+            error.add_note(fleet.logs())
+            raise
+        finally:
+            fleet.stop()
+
+    with running_broker() as bootstrap:
+        fleet = Fleet(bootstrap, "queues", tmp_path, APP, tmp_path / "effects.txt")
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "queues")
+        command = [
+            sys.executable,
+            "-m",
+            "stepstream",
+            "worker",
+            str(APP),
+            "--kafka",
+            bootstrap,
+            "--namespace",
+            "queues",
+        ]
+        refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert refused.returncode == 2
+        assert "run `stepstream topics apply` --app queues --app queues.gpu" in refused.stderr
+        fleet.command("topics", "apply", "--app", "queues", "--app", "queues.gpu")
+        asyncio.run(observe())
