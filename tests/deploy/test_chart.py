@@ -8,7 +8,7 @@ import pytest
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
-from stepstream.contract.topics import commands_topic
+from stepstream.contract.topics import commands_topic, workers_name
 from stepstream.host.kafka import DRAIN_S_MAX
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_log import KafkaWorkerLog
@@ -177,6 +177,16 @@ def test_a_worker_has_time_to_drain(name: str) -> None:
     assert all(pod["spec"]["terminationGracePeriodSeconds"] > DRAIN_S_MAX for pod in workers)
 
 
+def test_a_pool_of_a_queue_runs_its_steps() -> None:
+    """Its workers are told of the queue and how much they may do at once, and its topic is made with the others."""
+    worker = pods("full")["demo-stepstream-worker-shop-gpu"]["spec"]["containers"][0]
+    assert worker["args"] == ["worker", "/app/shop.py:app", "--queue", "gpu", "--concurrency", "1"]
+    other = pods("full")["demo-stepstream-worker-shop"]["spec"]["containers"][0]
+    assert other["args"] == ["worker", "/app/shop.py:app"]
+    apply = only("full", "Job")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {"My_Shop", "My_Shop.gpu", "flights"} <= set(apply)
+
+
 def test_workers_scale_on_the_lag_of_their_own_group() -> None:
     """KEDA looks at the group and the topic that the worker really uses, within the namespace, with its credentials."""
     values = ci_values("full")
@@ -184,11 +194,11 @@ def test_workers_scale_on_the_lag_of_their_own_group() -> None:
     for pool, worker in values["workers"].items():
         scaled = only("full", "ScaledObject", f"-{pool}")
         (trigger,) = scaled["spec"]["triggers"]
-        app, metadata = worker["app"], trigger["metadata"]
+        workers, metadata = workers_name(worker["app"], worker.get("queue", "")), trigger["metadata"]
         assert metadata.keys() == KEDA_KAFKA
-        log = KafkaWorkerLog(Cluster(settings), app, values["shards"])
+        log = KafkaWorkerLog(Cluster(settings), workers, values["shards"])
         assert metadata["consumerGroup"] == settings.name(log._group)
-        assert metadata["topic"] == settings.name(commands_topic(app))
+        assert metadata["topic"] == settings.name(commands_topic(workers))
         assert metadata["bootstrapServers"] == values["kafka"]["bootstrap"]
         assert (metadata["sasl"], metadata["tls"]) == ("scram_sha512", "enable")
         target = only("full", "Deployment", f"-{pool}")
@@ -208,7 +218,7 @@ def test_prometheus_finds_every_process() -> None:
     services = [each for each in rendered("full") if each["kind"] == "Service"]
     found = [each for each in services if wanted <= each["metadata"]["labels"].items()]
     ends = sorted(each["metadata"]["name"].removeprefix("demo-stepstream-") for each in found)
-    assert ends == ["engine", "worker-flights", "worker-shop"]
+    assert ends == ["engine", "worker-flights", "worker-shop", "worker-shop-gpu"]
     (endpoint,) = monitor["endpoints"]
     assert all(endpoint["port"] in {port["name"] for port in each["spec"]["ports"]} for each in found)
     assert endpoint["authorization"]["credentials"] == {"name": "my-keys", "key": "api"}
