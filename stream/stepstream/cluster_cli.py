@@ -82,6 +82,9 @@ def engine(
     data_dir: Annotated[Path | None, typer.Option(help="Where the tables are kept [.stepstream].")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on [8288]; 0 takes a free one.")] = None,
+    standby: Annotated[
+        bool | None, typer.Option("--standby", help="Keep warm copies of the shards that other engines own.")
+    ] = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
@@ -89,7 +92,7 @@ def engine(
     Logs(log_format, log_level)
 
     async def serve() -> None:
-        settings = settings_from(data_dir=data_dir, host=host, port=port)
+        settings = settings_from(data_dir=data_dir, host=host, port=port, standby=standby)
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
 
         def ready(actual: int, shards: int) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from stepstream.contract.topics import HISTORY
+from stepstream.contract.topics import CHANGELOG, HISTORY
 from stepstream.runtime.attempts import Load
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
@@ -51,10 +51,12 @@ class EngineGauges(_Lags):
         self._group = group
         self._backbone = backbone
         self._history = [(HISTORY, partition) for partition in range(shards)]
+        self.copies: list[Reading] = []
 
     async def _read(self) -> list[Reading]:
         inputs = self._group.inputs()
-        ends = await self._backbone.ends([*inputs, *self._history])
+        copies = {(CHANGELOG, shard): position for shard, position in self._group.copies().items()}
+        ends = await self._backbone.ends([*inputs, *self._history, *copies])
         found = [
             Reading("input_lag_records", (str(shard), at[0]), await self._group.lag(shard, at, ends[at]))
             for at, shards in inputs.items()
@@ -63,6 +65,9 @@ class EngineGauges(_Lags):
         for at in self._history:
             lag = await self._backbone.history_lag(at, ends[at])
             found.append(Reading("input_lag_records", (str(at[1]), HISTORY), lag))
+        self.copies = [
+            Reading("standby_lag_rows", (str(at[1]),), max(ends[at] - position, 0)) for at, position in copies.items()
+        ]
         return found
 
     def read(self) -> Iterator[Reading]:
@@ -77,6 +82,7 @@ class EngineGauges(_Lags):
             yield Reading("recovery_left_rows", label, state.offsets_left)
             serving |= set(label) if state.serving else set()
         yield from (each for each in self.readings if each.labels[0] in serving or each.labels[1] == HISTORY)
+        yield from self.copies if self.readings else ()
 
 
 def _load(app: str, load: Load) -> Iterator[Reading]:

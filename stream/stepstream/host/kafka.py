@@ -91,6 +91,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
         answer=callers.pass_on,
         observer=metrics,
         instance=settings.instance,
+        standby=settings.standby,
     )
 
     gauges = EngineGauges(group, backbone, shards)

@@ -22,7 +22,7 @@ class Settings:
 
     `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it. A worker
     answers probes on `metrics_host` and `metrics_port`, if it has one (0: a free one). `version` is that of the users'
-    code, as their image has it.
+    code, as their image has it. With `standby` an engine keeps copies of the tables of shards that others own.
     """
 
     data_dir: Path = Path(".stepstream")
@@ -36,6 +36,7 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
     version: str = ""
+    standby: bool = False
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not (self.event_key and self.api_key):
@@ -99,4 +100,5 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         read("metrics_host", "127.0.0.1"),
         _port("metrics_port", metrics_port) if metrics_port else None,
         read("version", ""),
+        read("standby", "").lower() in ("1", "true", "yes"),
     )

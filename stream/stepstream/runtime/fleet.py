@@ -20,6 +20,7 @@ from stepstream.runtime.ports import Clock, NewRecord
 from stepstream.runtime.registrations import registrations
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.shard import Observer, Shard
+from stepstream.runtime.standby import Standby
 from stepstream.sdk.app import App
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ class ShardState(NamedTuple):
 
 
 class ShardGroup:
-    """The shards of one process, each served by itself: the trouble of one is nothing to another."""
+    """The shards of one process, each served by itself: the trouble of one is nothing to another.
+
+    With `standby` it also keeps warm copies of the tables of all others.
+    """
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class ShardGroup:
         answer: Callable[[str, str], object] | None = None,
         observer: Observer | None = None,
         instance: str = "",
+        standby: bool = False,
     ) -> None:
         self._cluster = cluster
         self._clock = clock
@@ -69,6 +74,9 @@ class ShardGroup:
         self._answer = answer
         self._observer = observer
         self._instance = instance
+        self._standby = standby
+        self._copies: dict[int, Standby] = {}
+        self._copying: dict[int, asyncio.Task[None]] = {}
         self._served: dict[int, Shard] = {}
         self._logs: dict[int, KafkaLog] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -90,6 +98,11 @@ class ShardGroup:
         """Return how each shard of ours is, as far as it has begun."""
         served = {shard: self._served[shard] for shard in self.assigned if shard in self._served}
         return [ShardState(at, it.serving, it.rows_read, self._logs[at].changelog_left) for at, it in served.items()]
+
+    def copies(self) -> dict[int, int]:
+        """Return up to where of its changelog each warm copy is, by shard."""
+        found = {shard: self._copies[shard].position for shard in self._copying if shard in self._copies}
+        return {shard: position for shard, position in found.items() if position is not None}
 
     def inputs(self) -> dict[tuple[str, int], list[int]]:
         """Return the inputs that are read, each with the shards that read it."""
@@ -115,6 +128,7 @@ class ShardGroup:
         finally:
             self._joined = False
             await self._revoke(self.assigned)
+            await self._end(self._copying, list(self._copying))
             await reader.close()
 
     async def _assign(self, shards: list[int]) -> None:
@@ -122,26 +136,40 @@ class ShardGroup:
             self._reader.pause()
         self.assignments += 1
         logger.info("shards %s are ours", shards)
+        await self._end(self._copying, shards)
         for shard in shards:
             if shard not in self._tasks:
                 serving = keep_serving(f"shard {shard}", functools.partial(self._serve, shard))
                 self._tasks[shard] = asyncio.ensure_future(serving)
         self._joined = True
+        for shard in set(range(self._shards)) - self._tasks.keys() - self._copying.keys() if self._standby else ():
+            following = keep_serving(f"copy of shard {shard}", functools.partial(self._follow, shard))
+            self._copying[shard] = asyncio.ensure_future(following)
 
     async def _revoke(self, shards: list[int]) -> None:
         """Abort, close the tables and let go of their lock, before anybody else is given the shards."""
-        going = [self._tasks.pop(shard) for shard in shards if shard in self._tasks]
+        await self._end(self._tasks, shards)
+        for shard in shards:
+            self._served.pop(shard, None)
+
+    async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Sequence[int]) -> None:
+        going = [tasks.pop(shard) for shard in shards if shard in tasks]
         for task in going:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
-        for shard in shards:
-            self._served.pop(shard, None)
+
+    def _tables(self, shard: int) -> RocksStore:
+        return RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
+
+    async def _follow(self, shard: int) -> None:
+        copy = self._copies[shard] = Standby(self._cluster, self._tables(shard), shard)
+        await copy.serve()
 
     async def _serve(self, shard: int) -> None:
         log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
         served = self._served[shard] = Shard(
             log,
-            RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS),
+            self._tables(shard),
             self._clock,
             shard=shard,
             shards=self._shards,

@@ -60,6 +60,7 @@ METRICS = (
     Metric("engine", "counter", "shard_recoveries", ("shard",), "Times the shard came up in this process"),
     Metric("engine", "gauge", "recovery_read_rows", ("shard",), "Changelog rows read in the latest recovery"),
     Metric("engine", "gauge", "recovery_left_rows", ("shard",), "Changelog offsets still to read"),
+    Metric("engine", "gauge", "standby_lag_rows", ("shard",), "Changelog offsets that a warm copy has not read"),
     Metric("worker", "gauge", "worker_slots", ("app",), "Runs that may have code at work at once"),
     Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that have code at work"),
     Metric("worker", "gauge", "worker_queue_runs", ("app",), "Runs that wait for a slot"),

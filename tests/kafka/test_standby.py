@@ -1,0 +1,84 @@
+"""Warm copies on real Kafka: whoever takes a shard over reads only the tail of its changelog."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from stepstream.contract.codec import encode
+from stepstream.contract.functions import EventTrigger, FunctionRegistered
+from stepstream.contract.topics import EVENTS, FUNCTIONS
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.ports import NewRecord
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet, Member
+from tests.kafka.test_probes import Observed, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+RUNS = 3_000
+SHARDS = 2
+# What the owner wrote between the last look of its copy and its end.
+TAIL_ROWS_MAX = 300
+
+
+async def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
+    """Append records."""
+    producer = await Cluster(KafkaSettings(bootstrap, "standby")).producer()
+    await producer.send([NewRecord(topic, -1, b"", value) for value in values])
+    await producer.close()
+
+
+def recoveries(member: Member) -> dict[int, int]:
+    """Return how many rows of its changelog each shard read when it last came up, from what the process logged."""
+    told = re.findall(r"shard (\d+) serves after [\d.]+ s and (\d+) rows", member.log.read_text())
+    return {int(shard): int(rows) for shard, rows in told}
+
+
+def observe(fleet: Fleet, observed: Observed) -> None:
+    """Fill two shards, let a second engine take one and copy the other, and kill the first."""
+    first = fleet.add_engine("--standby")
+    until(lambda: observed.answers("/ready") == {200})
+    started = FunctionRegistered("work", "standby", (EventTrigger("standby/go"),))
+    asyncio.run(produce(fleet.bootstrap, FUNCTIONS, [encode(started)]))
+    until(lambda: observed.scrape(first).sum("stepstream_input_lag_records", topic="functions") == 0)
+    asyncio.run(produce(fleet.bootstrap, EVENTS, [json.dumps({"name": "standby/go"}).encode()] * RUNS))
+    until(lambda: observed.scrape(first).sum("stepstream_runs_open") == RUNS)
+    second = fleet.add_engine("--standby")
+    until(lambda: bool(observed.url(second)))
+    until(lambda: {len(recoveries(each)) for each in fleet.engines} == {1, SHARDS})
+    until(lambda: [lag for _, lag in observed.scrape(second).values("stepstream_standby_lag_rows")] == [0.0])
+    ((own, rows_of_own),) = recoveries(second).items()
+    first.kill()
+    until(lambda: len(recoveries(second)) == SHARDS)
+    until(lambda: observed.scrape(second).sum("stepstream_runs_open") == RUNS)
+    # It began with nothing: the shard that the group gave it at first was read whole, the other only to its end.
+    assert rows_of_own >= RUNS / SHARDS
+    assert recoveries(second)[1 - own] <= TAIL_ROWS_MAX
+    # What it lost it goes on copying: the first one comes back, and takes over in its turn.
+    first.log.write_text("")
+    first.start()
+    until(lambda: observed.answers("/ready") == {200})
+    assert (
+        observed.scrape(first).sum("stepstream_runs_open") + observed.scrape(second).sum("stepstream_runs_open") == RUNS
+    )
+    second.kill()
+    until(lambda: observed.scrape(first).sum("stepstream_runs_open") == RUNS)
+    assert max(recoveries(first).values()) <= TAIL_ROWS_MAX
+
+
+def test_a_warm_copy_takes_over_without_a_full_replay(tmp_path: Path) -> None:
+    """An engine that copied a shard has all its rows when the owner is killed, and reads only what was left."""
+    with running_broker() as bootstrap:
+        fleet = Fleet(bootstrap, "standby", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "standby")
+        observed = Observed(fleet.engines, [])
+        try:
+            observe(fleet, observed)
+        except BaseException as error:
+            error.add_note(fleet.logs())
+            raise
+        finally:
+            observed.client.close()
+            fleet.stop()
