@@ -3,9 +3,11 @@
 import pytest
 
 from stepstream import App, Context, Event, on
-from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS, INBOX
+from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
+from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS, INBOX, TOPICS
 from stepstream.runtime.journal import JournalWrite
-from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.letters import dead_letter
+from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.testing import VirtualEngine
 
 POISON = [
@@ -20,7 +22,10 @@ POISON = [
     (EVENTS, b'{"name":"go","data":{"text":"' + b"x" * 600_000 + b'"}}', "524,288"),
     (INBOX, b'{"type":"none.such"}', "none.such"),
     (INBOX, b'{"type":"run.claimed"}', "run_id"),
+    (INBOX, b'{"type":"run.returned","output":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "recursion"),
+    (INBOX, b'{"type":"' + b"x" * 100_000 + b'"}', "Invalid value 'xxx"),
     (FUNCTIONS, b'{"id":5}', "id"),
+    (FUNCTIONS, b'{"retry":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "recursion"),
 ]
 
 
@@ -43,4 +48,42 @@ async def test_poison_is_put_aside(topic: str, value: bytes, reason: str) -> Non
         kept = dict(letter.headers)
         assert kept["trace"] == b"1"
         assert reason in kept["stepstream-reason"].decode()
+        assert len(kept["stepstream-reason"]) <= ERROR_MESSAGE_CHARACTERS_MAX
         assert kept["stepstream-from"].decode().startswith(f"{topic}-0-")
+
+
+async def test_a_function_that_cannot_be_read_keeps_no_app_from_starting() -> None:
+    """What others left in `functions` is passed over when an app announces its own."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        return "fine"
+
+    engine = VirtualEngine(app)
+    engine.journal.write(JournalWrite([NewRecord(FUNCTIONS, 0, b"key", b"poison")]), 1)
+    async with engine:
+        await engine.send(Event("go"))
+        assert engine.run().output == "fine"
+
+
+def test_every_record_has_room_among_the_letters() -> None:
+    """The largest record that any topic takes fits with why it is here, so that no poison is too large to put aside."""
+    (letters,) = [topic for topic in TOPICS if topic.name == DEAD_LETTERS]
+    largest = max(topic.message_bytes_max for topic in TOPICS if topic is not letters)
+    assert largest <= DEAD_LETTER_BYTES_MAX
+    record = LogRecord(EVENTS, 0, 7, b"k", b"v" * (DEAD_LETTER_BYTES_MAX - 10), (("h", b"1"),), 0)
+    letter = dead_letter(record, "x" * 10**6)
+    assert letter.value == record.value
+    whole = len(letter.value) + len(letter.key) + sum(len(name) + len(value) for name, value in letter.headers)
+    assert whole < letters.message_bytes_max
+
+
+def test_what_is_larger_than_any_record_is_cut() -> None:
+    """A record that came compressed may be larger than what can be written; its letter says how large it was."""
+    record = LogRecord(EVENTS, 0, 7, b"k" * 5_000, b"v" * DEAD_LETTER_BYTES_MAX, (("h", b"1"),), 0)
+    letter = dead_letter(record, "too large")
+    assert len(letter.value) + len(letter.key) <= DEAD_LETTER_BYTES_MAX
+    kept = dict(letter.headers)
+    assert kept["stepstream-cut-from"] == str(5_000 + DEAD_LETTER_BYTES_MAX + 2).encode()
+    assert kept["stepstream-from"] == b"events-0-7"

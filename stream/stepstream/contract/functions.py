@@ -1,5 +1,7 @@
 """What the engine must know of a function: the records of the compacted topic `functions`."""
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 
@@ -35,3 +37,15 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     lookback_ms: int = 0
     retired: bool = False
     queues: tuple[str, ...] = ()
+
+
+_decode = msgspec.json.Decoder(FunctionRegistered).decode
+
+
+def readable_functions(values: Iterable[bytes]) -> Iterator[FunctionRegistered]:
+    """Yield the functions among the records of `functions`; each shard puts aside those that cannot be read."""
+    for value in values:
+        try:
+            yield _decode(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            continue

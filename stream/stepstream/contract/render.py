@@ -22,7 +22,8 @@ _INTRODUCTION = """\
 What stepstream's processes write to Kafka and read from it, rendered from the code by `make topics`; a test compares.
 Values are JSON in UTF-8. Names of topics take the prefix of the namespace. A reader leaves out fields that it does not
 know; a field that is absent has the default that its schema says. A record that cannot be read goes to `dead-letters`
-with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset).
+with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset); one that came
+compressed and is larger than any topic takes is cut to 48 MiB, and `stepstream-cut-from` says how many bytes it had.
 
 - `asyncapi.yaml`: the same for tools (AsyncAPI 3.0)
 - `schemas/<Record>.json`: JSON Schema (2020-12) of each record

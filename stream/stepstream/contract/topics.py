@@ -10,7 +10,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.inbox import Answered, InboxRecord
-from stepstream.contract.limits import DAY_MS, HOUR_MS, MIB
+from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
 
 EVENTS = "events"
 INBOX = "inbox"
@@ -123,8 +123,10 @@ TOPICS = (
         DEAD_LETTERS,
         "a record that could not be read, with its original bytes; headers say why and where from",
         "original key",
-        "shards, sources",
+        "shards, workers, sources",
         "people",
         retention_ms=90 * DAY_MS,
+        # Any record of the others, and why it is here.
+        message_bytes_max=DEAD_LETTER_BYTES_MAX + MIB,
     ),
 )

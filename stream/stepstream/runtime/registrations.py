@@ -5,13 +5,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from stepstream.contract.codec import encode
-from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.topics import FUNCTIONS, workers_name
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.app import App
 from stepstream.sdk.errors import DefinitionError
-
-_decode = msgspec.json.Decoder(FunctionRegistered).decode
 
 
 def registrations(apps: Sequence[App], stored: Iterable[bytes]) -> list[NewRecord]:
@@ -19,7 +17,7 @@ def registrations(apps: Sequence[App], stored: Iterable[bytes]) -> list[NewRecor
 
     Raises DefinitionError where apps, functions or queues get in each other's way.
     """
-    known = {record.id: record for record in map(_decode, stored)}
+    known = {record.id: record for record in readable_functions(stored)}
     own = [function.registration() for app in apps for function in app]
     names = [app.name for app in apps]
     _check_apps(names)

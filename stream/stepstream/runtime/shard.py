@@ -15,7 +15,7 @@ from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_even
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
-from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS
+from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import (
@@ -30,6 +30,7 @@ from stepstream.engine.rows import (
 )
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
+from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, StoreError
 from stepstream.runtime.tables import StoreView
 
@@ -221,7 +222,7 @@ class Shard:
             batch.offsets[record.topic, record.partition] = record.offset + 1
             try:
                 value = _decode(record, self._limits)
-            except (StepstreamError, msgspec.MsgspecError, ValueError) as error:
+            except (StepstreamError, msgspec.MsgspecError, ValueError, RecursionError) as error:
                 _put_aside(batch, record, str(error), _kind_of(error))
             else:
                 self._apply(batch, value, record)
@@ -294,8 +295,6 @@ def _kind_of(error: Exception) -> str:
 
 def _put_aside(batch: Batch, record: LogRecord, reason: str, kind: str) -> None:
     """Keep a record that cannot be applied, with its bytes and the reason."""
-    origin = f"{record.topic}-{record.partition}-{record.offset}"
-    headers = (*record.headers, ("stepstream-reason", reason.encode()), ("stepstream-from", origin.encode()))
-    batch.outputs.append(NewRecord(DEAD_LETTERS, -1, record.key, record.value, headers))
+    batch.outputs.append(dead_letter(record, reason))
     count = ("dead_letters", record.topic, kind)
     batch.counts[count] = batch.counts.get(count, 0) + 1

@@ -1,0 +1,26 @@
+"""Dead letters: a record that nobody can read is kept with its bytes, why, and where it came from."""
+
+from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
+from stepstream.contract.topics import DEAD_LETTERS
+from stepstream.runtime.ports import LogRecord, NewRecord
+
+_KEY_BYTES_MAX = 1_024
+
+
+def dead_letter(record: LogRecord, reason: str) -> NewRecord:
+    """Return the letter for a record.
+
+    A record may come compressed and be larger than any that can be written; such a one is cut, and its letter says how
+    many bytes it had.
+    """
+    origin = f"{record.topic}-{record.partition}-{record.offset}"
+    why = (
+        ("stepstream-reason", reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
+        ("stepstream-from", origin.encode()),
+    )
+    size = len(record.key) + len(record.value) + sum(len(name) + len(value or b"") for name, value in record.headers)
+    if size <= DEAD_LETTER_BYTES_MAX:
+        return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*record.headers, *why))
+    cut = ("stepstream-cut-from", str(size).encode())
+    value = record.value[: DEAD_LETTER_BYTES_MAX - _KEY_BYTES_MAX]
+    return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*why, cut))
