@@ -4,12 +4,13 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
-from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS, INBOX, TOPICS
+from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS, INBOX, TOPICS, commands_topic
 from stepstream.runtime.journal import JournalWrite
 from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.testing import VirtualEngine
 
+COMMANDS = commands_topic("shop")
 POISON = [
     (EVENTS, b"", "truncated"),
     (EVENTS, b"\xff\xfe", "malformed"),
@@ -26,6 +27,9 @@ POISON = [
     (INBOX, b'{"type":"' + b"x" * 100_000 + b'"}', "Invalid value 'xxx"),
     (FUNCTIONS, b'{"id":5}', "id"),
     (FUNCTIONS, b'{"retry":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "recursion"),
+    (COMMANDS, b"\xff", "malformed"),
+    (COMMANDS, b'{"type":"run.started","run_id":"x"}', "function"),
+    (COMMANDS, b'{"retry":' + b"[" * 20_000 + b"]" * 20_000 + b',"type":"run.stopped"}', "recursion"),
 ]
 
 

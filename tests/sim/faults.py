@@ -328,6 +328,10 @@ class FaultyWorkerLog:
         """Append, or fail; after a crash the report may be durable without anybody having heard of it."""
         await self._call("append", lambda: self._log.append(routing_key, value))
 
+    async def put_aside(self, letter: NewRecord) -> None:
+        """Keep what cannot be read, or fail."""
+        await self._call("put_aside", lambda: self._log.put_aside(letter))
+
     async def commit(self, offsets: Offsets) -> None:
         """Commit, or fail."""
         await self._call("commit", lambda: self._log.commit(offsets))

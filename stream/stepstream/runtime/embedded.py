@@ -294,8 +294,14 @@ class EmbeddedWorkerLog:
 
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
-        partition = shard_of(routing_key, self._shards)
-        self._pending.append(NewRecord(INBOX, partition, routing_key.encode(), value))
+        await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
+
+    async def put_aside(self, letter: NewRecord) -> None:
+        """Keep a command that cannot be read; return when it is durable."""
+        await self._write(letter)
+
+    async def _write(self, record: NewRecord) -> None:
+        self._pending.append(record)
         if self._flushed is None:
             loop = asyncio.get_running_loop()
             self._flushed = loop.create_future()

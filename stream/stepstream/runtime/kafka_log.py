@@ -359,9 +359,16 @@ class KafkaWorkerLog:
 
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
+        await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
+
+    async def put_aside(self, letter: NewRecord) -> None:
+        """Keep a command that cannot be read; return when it is durable."""
+        await self._write(letter)
+
+    async def _write(self, record: NewRecord) -> None:
         if self._producer is None:
             raise LogError("the worker's log is not open")
-        await self._producer.send([NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value)])
+        await self._producer.send([record])
 
     async def commit(self, offsets: Offsets) -> None:
         """Note that all commands before these offsets are dealt with."""

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_QUE
 from stepstream.contract.outcomes import Outcome
 from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
+from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
@@ -210,9 +212,8 @@ class PoolWorker:
     def _dispatch(self, record: LogRecord) -> None:
         try:
             command = decode_command(record.value)
-        except (msgspec.MsgspecError, ValueError):
-            logger.exception("command %s-%d-%d is passed over", record.topic, record.partition, record.offset)
-            self._end(record)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            self._begin(self._put_aside(record, str(error)))
             return
         match command:
             case StepLent(claim=""):
@@ -244,10 +245,20 @@ class PoolWorker:
         if not self._log.is_fresh(record):
             taken.claim = self._means.attempts.name_claim()
             taken.answer = asyncio.get_running_loop().create_future()
-        if self._group is not None:
-            task = taken.task = self._group.create_task(self._serve_step(taken))
-            self._tasks.add(task)
-            task.add_done_callback(self._task_ended)
+        taken.task = self._begin(self._serve_step(taken))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        if self._group is None:
+            raise RuntimeError("commands come only while the worker serves")
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    async def _put_aside(self, record: LogRecord, reason: str) -> None:
+        logger.error("command %s-%d-%d is put aside: %s", record.topic, record.partition, record.offset, reason)
+        await self._log.put_aside(dead_letter(record, reason))
+        self._end(record)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

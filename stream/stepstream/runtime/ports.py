@@ -153,6 +153,9 @@ class WorkerLog(Protocol):
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
 
+    async def put_aside(self, letter: NewRecord) -> None:
+        """Keep a command that cannot be read; return when it is durable."""
+
     async def commit(self, offsets: Offsets) -> None:
         """Note that all commands before these offsets are dealt with."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 
 import msgspec
 
@@ -12,20 +12,17 @@ from stepstream.contract.commands import (
     RunLoaded,
     RunResumed,
     RunStarted,
+    RunStopped,
+    StepLent,
     decode_command,
 )
 from stepstream.contract.ids import run_routing
-from stepstream.contract.inbox import (
-    RunClaimed,
-    RunWarned,
-    StepPlan,
-    StepsPlanned,
-    WorkerReport,
-)
+from stepstream.contract.inbox import RunClaimed, RunWarned, StepPlan, StepsPlanned, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
+from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
@@ -145,9 +142,8 @@ class Worker:
     def _dispatch(self, record: LogRecord) -> None:
         try:
             command = decode_command(record.value)
-        except (msgspec.MsgspecError, ValueError):
-            logger.exception("command %s-%d-%d is passed over", record.topic, record.partition, record.offset)
-            self._positions.end(record.topic, record.partition, record.offset)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            self._begin_task(self._put_aside(record, str(error)))
             return
         run = self._runs.get(command.run_id)
         if run is None:
@@ -182,9 +178,11 @@ class Worker:
                 return True
             case RunResumed():
                 return self._resume(run, command)
-            case _:
+            case RunStopped():
                 self._drop(run)
                 return False
+            case StepLent():
+                return False  # It is for the workers of a queue.
 
     def _resume(self, run: LiveRun, command: RunResumed) -> bool:
         if run.claim:
@@ -306,9 +304,21 @@ class Worker:
                 raise LogError("this worker has lost a report and ends")
             await self._log.append(run_routing(run.run_id), value)
         except Exception as error:
-            if self._failed and not self._failed.done():
-                self._failed.set_exception(error)
+            self._fail(error)
             raise LogError(f"a report of run {run.run_id} could not be written") from error
+
+    def _fail(self, error: Exception) -> None:
+        if self._failed and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _put_aside(self, record: LogRecord, reason: str) -> None:
+        logger.error("command %s-%d-%d is put aside: %s", record.topic, record.partition, record.offset, reason)
+        try:
+            await self._log.put_aside(dead_letter(record, reason))
+        except Exception as error:  # noqa: BLE001 - it ends serve(), and the command is read again
+            self._fail(error)
+        else:
+            self._positions.end(record.topic, record.partition, record.offset)
 
     async def _append_or_end(self, run: LiveRun, report: WorkerReport) -> None:
         """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
@@ -327,7 +337,10 @@ class Worker:
         """Append a report by and by; until it is durable, the commands that led to it are not dealt with."""
         value, meant = encode_report(run, report)
         run.reports += 1
-        task = asyncio.ensure_future(self._append_later(run, value, then_drop or not meant))
+        self._begin_task(self._append_later(run, value, then_drop or not meant))
+
+    def _begin_task(self, code: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(code)
         self._tasks.add(task)
         task.add_done_callback(self._report_ended)
 
