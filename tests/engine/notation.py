@@ -133,7 +133,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
         case "report":
             step, outcome = words.take(), read_outcome(words.take())
             attempt, seen, queue = words.number("attempt"), words.number("seen"), words.text("queue")
-            return StepReported(run_id, epoch, step, step, outcome, attempt, seen, queue=queue)
+            claim = words.text("claim")
+            return StepReported(run_id, epoch, step, step, outcome, attempt, seen, queue=queue, claim=claim)
         case "fail":
             step = words.take()
             attempt, retry_ms, group = words.number("attempt"), words.number("retry"), words.text("group")

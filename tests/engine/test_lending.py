@@ -54,12 +54,17 @@ def test_attempts_of_a_lent_step() -> None:
 def test_a_claim_is_answered_by_what_holds_now() -> None:
     """A worker that cannot know whether another ran the step asks: it is lent anew, or it is not to be run.
 
+    From then on only its own report counts: else it would run a body whose result is there.
+
     10 | function f on=go queues=gpu   | -
     10 | event go e1                   | began r1 f; start r1
     11 | plan r1 run:a:gpu             | planned a until 0; lend r1 a#0
     12 | claim-step r1 a c1 queue=gpu  | lend r1 a#0 for c1
     13 | claim-step r1 a c2 queue=cpu  | stop r1 a ended
-    14 | report r1 a =1 queue=gpu      | kept a=1; resume r1 a=1
+    13 | report r1 a =0 queue=gpu      | -
+    13 | fail r1 a retry=9 queue=gpu   | -
+    13 | rows Timer                    | 0
+    14 | report r1 a =1 queue=gpu claim=c1 | kept a=1; resume r1 a=1
     15 | claim-step r1 a c3 queue=gpu  | stop r1 a ended
     """
 

@@ -165,7 +165,7 @@ class StepClaimed(_Record, frozen=True, tag="step.claimed"):
 class StepReported(_Record, frozen=True, tag="step.reported"):
     """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before.
 
-    With `queue` it was lent to the workers of that queue: whoever holds the run, the first result is kept.
+    With `queue` it was lent to the workers of that queue, whoever holds the run: that of the latest `claim` counts.
     """
 
     run_id: str
@@ -177,12 +177,13 @@ class StepReported(_Record, frozen=True, tag="step.reported"):
     seen: int = 0
     started_at: int = 0
     queue: str = ""
+    claim: str = ""
 
 
 class StepFailed(_Record, frozen=True, tag="step.failed"):
     """An attempt of a step failed and another is due in `retry_ms`. `group` is as in StepPlan.
 
-    `queue` is as in StepReported.
+    `queue` and `claim` are as in StepReported.
     """
 
     run_id: str
@@ -195,6 +196,7 @@ class StepFailed(_Record, frozen=True, tag="step.failed"):
     group: str = ""
     started_at: int = 0
     queue: str = ""
+    claim: str = ""
 
 
 class RunPlan(_Record, frozen=True, tag="run"):

@@ -1,8 +1,10 @@
 """Steps whose bodies run in the workers of a queue: lent, claimed, and called back."""
 
+from msgspec.structs import replace
+
 from stepstream.contract.commands import Memo, RunStopped, StepLent
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.inbox import StepClaimed
+from stepstream.contract.inbox import StepClaimed, StepFailed, StepReported
 from stepstream.engine.draft import Draft
 from stepstream.engine.rows import (
     MEMO,
@@ -28,7 +30,7 @@ def has_queue(draft: Draft, function: str, queue: str) -> bool:
     return known is not None and queue in known.queues
 
 
-def lend(draft: Draft, run: Run, step: str, opened: OpenStep, claim: str = "") -> None:
+def lend(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
     """Have the workers of a step's queue run its next attempt."""
     events = draft.get(RunEvents, run_events_key(run.run_id))
     lent = StepLent(
@@ -40,25 +42,32 @@ def lend(draft: Draft, run: Run, step: str, opened: OpenStep, claim: str = "") -
         run.started_at,
         opened.attempt,
         memos_of(draft, run.run_id),
-        claim,
+        opened.claim,
     )
     draft.command(run.app, lent, opened.queue)
 
 
-def lent_step(draft: Draft, run_id: str, step: str, queue: str) -> OpenStep | None:
-    """Return a step that is lent to a queue, or None when nobody waits for it there any more."""
-    opened = draft.get(OpenStep, open_key(run_id, step))
-    return opened if opened and opened.queue == queue else None
+def lent_step(draft: Draft, report: StepReported | StepFailed) -> OpenStep | None:
+    """Return the step of a report from a queue, or None when nobody waits for that report any more.
+
+    A worker that claimed the step has taken it from the one before, whose body may go on for a while: were its report
+    kept, the other would run a body whose result is there.
+    """
+    opened = draft.get(OpenStep, open_key(report.run_id, report.step))
+    lent = (report.queue, report.claim, report.attempt)
+    return opened if opened and (opened.queue, opened.claim, opened.attempt) == lent else None
 
 
 def claim_step(draft: Draft, claim: StepClaimed) -> None:
     """Tell a worker that came upon a step lent before whether it is still to be run."""
     run = draft.run(claim.run_id)
-    opened = lent_step(draft, claim.run_id, claim.step, claim.queue)
-    if run is None or opened is None or opened.due:
+    opened = draft.get(OpenStep, open_key(claim.run_id, claim.step))
+    if run is None or opened is None or opened.queue != claim.queue or opened.due:
         draft.command(claim.app, RunStopped(claim.run_id, step=claim.step), claim.queue)
     else:
-        lend(draft, run, claim.step, opened, claim.claim)
+        claimed = replace(opened, claim=claim.claim)
+        draft.put_step(claim.run_id, claim.step, opened, claimed)
+        lend(draft, run, claim.step, claimed)
 
 
 def call_back(draft: Draft, run: Run, step: str, opened: OpenStep, reason: str) -> None:

@@ -66,6 +66,7 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
         "StepFailed": ("backing-off",),
     },
     "ready": {
+        "StepClaimed": ("ready",),
         "StepsPlanned": ("absent",),
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),

@@ -51,7 +51,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result. `due` is when its timer fires, 0 when it has none any more.
 
     For a `wait`, `event`, `path` and `value` say where it stands in the matcher; for a `signal`, `event` is its name.
-    With a `queue` it is lent to the workers there.
+    With a `queue` it is lent to the workers there, and `claim` is that of the one whose report counts.
     """
 
     id: str
@@ -63,6 +63,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str = ""
     value: str = ""
     queue: str = ""
+    claim: str = ""
 
 
 class Group(msgspec.Struct, frozen=True):

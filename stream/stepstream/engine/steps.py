@@ -43,7 +43,7 @@ def report_step(draft: Draft, report: StepReported) -> None:
 
 def _report_lent(draft: Draft, report: StepReported) -> None:
     run = draft.run(report.run_id)
-    opened = lent_step(draft, report.run_id, report.step, report.queue)
+    opened = lent_step(draft, report)
     if run is None or opened is None:
         draft.count("stale_reports")
     else:
@@ -133,7 +133,9 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     if run is None or draft.get(Memo, memo_key(report.run_id, report.step)):
         return
     opened = draft.get(OpenStep, open_key(report.run_id, report.step))
-    if (opened and opened.attempt > report.attempt) or (opened.queue if opened else "") != report.queue:
+    if opened and (opened.attempt > report.attempt or opened.queue != report.queue):
+        return
+    if report.queue and lent_step(draft, report) is None:
         return
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, steps=run.steps + (opened is None), attempt=0, history_seq=run.history_seq + 1)

@@ -1,9 +1,12 @@
 """Dead letters: a record that nobody can read is kept with its bytes, why, and where it came from."""
 
+import logging
+
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS
-from stepstream.runtime.ports import LogRecord, NewRecord
+from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog
 
+logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
 
 
@@ -24,3 +27,9 @@ def dead_letter(record: LogRecord, reason: str) -> NewRecord:
     cut = ("stepstream-cut-from", str(size).encode())
     value = record.value[: DEAD_LETTER_BYTES_MAX - _KEY_BYTES_MAX]
     return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*why, cut))
+
+
+async def put_aside(log: WorkerLog, command: LogRecord, reason: str) -> None:
+    """Keep a command that a worker cannot read; return when it is durable."""
+    logger.error("command %s-%d-%d is put aside: %s", command.topic, command.partition, command.offset, reason)
+    await log.put_aside(dead_letter(command, reason))

@@ -16,7 +16,7 @@ from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_QUE
 from stepstream.contract.outcomes import Outcome
 from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.letters import dead_letter
+from stepstream.runtime.letters import put_aside
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
@@ -82,7 +82,7 @@ class LentStep:
         await self._means.log.hold()
         started_at = self._means.clock.now_ms()
         result = await self._means.attempts.run(self._run, call)
-        self._report(step_report(asking, call, result, started_at, self._means.queue))
+        self._report(step_report(asking, call, result, started_at, self._means.queue, self._command.claim))
         if self._run.replay:
             self._run.replay.abort()
         await asyncio.sleep(0)
@@ -112,7 +112,7 @@ class LentStep:
         call = Call(StepHash(command.step), command.id, RUN, policy=policy, attempt=command.attempt)
         cause = error or LookupError(f"the code of this worker does not come to step {command.id!r}: it has changed")
         now = self._means.clock.now_ms()
-        self._report(step_report(asking, call, judge(cause, call, now), now, self._means.queue))
+        self._report(step_report(asking, call, judge(cause, call, now), now, self._means.queue, command.claim))
 
 
 @dataclass(slots=True, eq=False)
@@ -228,7 +228,8 @@ class PoolWorker:
                     self._end(taken.record)
                     self._drop(taken)
             case _:
-                logger.error("a %s is no command for a queue", type(command).__name__)
+                self._begin(self._put_aside(record, "it is for the workers that hold runs"))
+                return
         self._end(record)
 
     def _take(self, record: LogRecord, command: StepLent) -> None:
@@ -256,8 +257,7 @@ class PoolWorker:
         return task
 
     async def _put_aside(self, record: LogRecord, reason: str) -> None:
-        logger.error("command %s-%d-%d is put aside: %s", record.topic, record.partition, record.offset, reason)
-        await self._log.put_aside(dead_letter(record, reason))
+        await put_aside(self._log, record, reason)
         self._end(record)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:

@@ -14,8 +14,10 @@ from stepstream.sdk.function import RetryPolicy
 logger = logging.getLogger(__name__)
 
 
-def step_report(asking: Asking, call: Call, result: StepResult, started_at: int, queue: str = "") -> WorkerReport:
-    """Return the report of an attempt: its result, or that another attempt is due; `queue` is where it was lent."""
+def step_report(
+    asking: Asking, call: Call, result: StepResult, started_at: int, queue: str = "", claim: str = ""
+) -> WorkerReport:
+    """Return the report of an attempt: its result, or that another is due; `queue` and `claim` say how it was lent."""
     if result.retry_ms is not None and isinstance(result.outcome, Failure):
         return StepFailed(
             asking.run_id,
@@ -28,10 +30,11 @@ def step_report(asking: Asking, call: Call, result: StepResult, started_at: int,
             call.group,
             started_at,
             queue,
+            claim,
         )
     seen = asking.report(call)
     return StepReported(
-        asking.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at, queue
+        asking.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at, queue, claim
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -12,18 +12,16 @@ from stepstream.contract.commands import (
     RunLoaded,
     RunResumed,
     RunStarted,
-    RunStopped,
     StepLent,
     decode_command,
 )
-from stepstream.contract.ids import run_routing
 from stepstream.contract.inbox import RunClaimed, RunWarned, StepPlan, StepsPlanned, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.live import LiveRun
+from stepstream.runtime.outbox import Outbox
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
 from stepstream.runtime.reports import encode_report, end_report, step_report
@@ -67,11 +65,10 @@ class Worker:
         self._active = 0
         self._queue: deque[LiveRun] = deque()
         self._room = Bell()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failed: asyncio.Future[None] | None = None
         self._draining = False
         self.serving = False
         self.changed = Bell()
+        self._outbox = Outbox(log, self.changed)
 
     @property
     def load(self) -> Load:
@@ -81,28 +78,27 @@ class Worker:
     @property
     def active(self) -> int:
         """How many runs have code at work or reports on their way."""
-        return self._active + len(self._tasks) + len(self._queue)
+        return self._active + len(self._outbox) + len(self._queue)
 
     async def serve(self) -> None:
         """Serve until cancelled; raise when a report cannot be written, after which the caller begins anew."""
         loop = asyncio.get_running_loop()
         loop.set_task_factory(task_factory)
-        self._failed = loop.create_future()
+        failed = self._outbox.failed = loop.create_future()
         polling = asyncio.ensure_future(self._poll())
         try:
-            await asyncio.wait({polling, self._failed}, return_when=asyncio.FIRST_COMPLETED)
-            if self._failed.done():
-                self._failed.result()
+            await asyncio.wait({polling, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
             await polling
         finally:
             self.serving = False
             polling.cancel()
-            self._failed.cancel()
+            failed.cancel()
             for run in self._runs.values():
                 if run.replay:
                     run.replay.abort()
-            for task in self._tasks:
-                task.cancel()
+            self._outbox.cancel()
             await self._log.close()
 
     async def drain(self) -> None:
@@ -143,7 +139,10 @@ class Worker:
         try:
             command = decode_command(record.value)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            self._begin_task(self._put_aside(record, str(error)))
+            self._outbox.put_aside(record, str(error), self._positions)
+            return
+        if isinstance(command, StepLent):
+            self._outbox.put_aside(record, "it is for the workers of a queue", self._positions)
             return
         run = self._runs.get(command.run_id)
         if run is None:
@@ -178,11 +177,9 @@ class Worker:
                 return True
             case RunResumed():
                 return self._resume(run, command)
-            case RunStopped():
+            case _:
                 self._drop(run)
                 return False
-            case StepLent():
-                return False  # It is for the workers of a queue.
 
     def _resume(self, run: LiveRun, command: RunResumed) -> bool:
         if run.claim:
@@ -298,34 +295,12 @@ class Worker:
 
     # Reports.
 
-    async def _append(self, run: LiveRun, value: bytes) -> None:
-        try:
-            if self._failed and self._failed.done():
-                raise LogError("this worker has lost a report and ends")
-            await self._log.append(run_routing(run.run_id), value)
-        except Exception as error:
-            self._fail(error)
-            raise LogError(f"a report of run {run.run_id} could not be written") from error
-
-    def _fail(self, error: Exception) -> None:
-        if self._failed and not self._failed.done():
-            self._failed.set_exception(error)
-
-    async def _put_aside(self, record: LogRecord, reason: str) -> None:
-        logger.error("command %s-%d-%d is put aside: %s", record.topic, record.partition, record.offset, reason)
-        try:
-            await self._log.put_aside(dead_letter(record, reason))
-        except Exception as error:  # noqa: BLE001 - it ends serve(), and the command is read again
-            self._fail(error)
-        else:
-            self._positions.end(record.topic, record.partition, record.offset)
-
     async def _append_or_end(self, run: LiveRun, report: WorkerReport) -> None:
         """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
         value, meant = encode_report(run, report)
         run.reports += 1
         try:
-            await self._append(run, value)
+            await self._outbox.append(run.run_id, value)
         except LogError:
             meant = False
         finally:
@@ -337,22 +312,13 @@ class Worker:
         """Append a report by and by; until it is durable, the commands that led to it are not dealt with."""
         value, meant = encode_report(run, report)
         run.reports += 1
-        self._begin_task(self._append_later(run, value, then_drop or not meant))
-
-    def _begin_task(self, code: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(code)
-        self._tasks.add(task)
-        task.add_done_callback(self._report_ended)
-
-    def _report_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self.changed.ring()
+        self._outbox.begin(self._append_later(run, value, then_drop or not meant))
 
     async def _append_later(self, run: LiveRun, value: bytes, then_drop: bool) -> None:
         try:
-            await self._append(run, value)
+            await self._outbox.append(run.run_id, value)
         except LogError:
-            return  # It is kept in _failed, which ends serve().
+            return  # The outbox keeps it, and serve() ends by it.
         finally:
             run.reports -= 1
         if then_drop:
