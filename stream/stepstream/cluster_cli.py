@@ -85,6 +85,9 @@ def engine(
     standby: Annotated[
         bool | None, typer.Option("--standby", help="Keep warm copies of the shards that other engines own.")
     ] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="A TOML file of topics whose records become events; docs/operations.md.")
+    ] = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
@@ -92,7 +95,7 @@ def engine(
     Logs(log_format, log_level)
 
     async def serve() -> None:
-        settings = settings_from(data_dir=data_dir, host=host, port=port, standby=standby)
+        settings = settings_from(data_dir=data_dir, host=host, port=port, standby=standby, sources=sources)
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
 
         def ready(actual: int, shards: int) -> None:

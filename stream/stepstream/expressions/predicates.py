@@ -92,15 +92,20 @@ def check(source: str, variables: frozenset[str]) -> None:
     _program(source, tuple(sorted(variables)))
 
 
-def holds(source: str, bindings: Mapping[str, Json]) -> bool:
-    """Evaluate an expression to true or false; raise EvaluationError when it gives neither, or costs too much."""
+def evaluate(source: str, bindings: Mapping[str, Json]) -> Value:
+    """Return the value of an expression; raise EvaluationError when it has none, or costs too much."""
     names = tuple(sorted(bindings))
     try:
-        result = _program(source, names)(Frame([bindings[name] for name in names]))
+        return _program(source, names)(Frame([bindings[name] for name in names]))
     except ExpressionError as error:
         raise EvaluationError(str(error)) from None
     except RecursionError:
         raise EvaluationError("the values are nested too deeply") from None
+
+
+def holds(source: str, bindings: Mapping[str, Json]) -> bool:
+    """Evaluate an expression to true or false; raise EvaluationError when it gives neither, or costs too much."""
+    result = evaluate(source, bindings)
     if result is True or result is False:
         return bool(result)
     raise EvaluationError(f"the result is {type(result).__name__}, true or false is wanted")

@@ -15,11 +15,12 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.topics import HISTORY, workers_name
 from stepstream.host.gauges import EngineGauges, WorkerSeat
+from stepstream.host.service import hosted, make_faust
 from stepstream.host.serving import listen, serve_api, stop_on_signals
-from stepstream.host.settings import Settings, SettingsError, make_data_dir
+from stepstream.host.settings import Settings, SettingsError, make_data_dir, read_sources
 from stepstream.host.versions import build_info
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.fleet import KafkaCallers, ShardGroup, keep_serving, register_functions
+from stepstream.runtime.fleet import KafkaCallers, ShardGroup, register_functions
 from stepstream.runtime.index import RunIndex
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_backbone import KafkaBackbone
@@ -61,18 +62,6 @@ class _EngineDoor:
         return await self._callers.cancel(run_id)
 
 
-@asynccontextmanager
-async def _tasks(**parts: Callable[[], Any]) -> AsyncIterator[None]:
-    """Keep parts serving while the block runs."""
-    running = [asyncio.ensure_future(keep_serving(name.replace("_", " "), serve)) for name, serve in parts.items()]
-    try:
-        yield
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
     """Serve shards and the HTTP API until SIGINT or SIGTERM; `ready` is told the port and the number of shards."""
     listener = listen(settings.host, settings.port)
@@ -80,6 +69,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics("engine")
     shards = await shards_of(cluster)
     make_data_dir(settings)
+    sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
     index = RunIndex(settings.data_dir / "runs.sqlite")
@@ -103,7 +93,9 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
             index.fold(records)
 
     try:
-        async with _tasks(shard_group=group.serve, answers=callers.serve, read_model=project, lags=gauges.measure):
+        host = make_faust(cluster, "sources")
+        parts = {"shards": group.serve, "answers": callers.serve, "read_model": project, "lags": gauges.measure}
+        async with hosted(host, sources, backbone.append, **parts):
             api = make_api(
                 _EngineDoor(group, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
             )
@@ -189,7 +181,10 @@ async def serve_worker(
         async with _probes(seat, metrics, settings) as port:
             changed = await register_functions(backbone, [app])
             logger.info("%d of %d functions are new or changed; worker on %s", changed, len(app), socket.gethostname())
-            async with _tasks(worker=work, answers=callers.serve, lags=seat.measure):
+            host = make_faust(cluster, f"sources-{app.name}")
+            # Those who hold the runs also read the sources, and not each queue once more.
+            sources = [] if post.queue else app.sources
+            async with hosted(host, sources, backbone.append, worker=work, answers=callers.serve, lags=seat.measure):
                 ready(shards, port)
                 await stop.wait()
                 try:

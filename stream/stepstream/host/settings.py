@@ -2,12 +2,15 @@
 
 import ipaddress
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.kafka import KafkaSettings
+from stepstream.sdk.errors import DefinitionError
+from stepstream.sdk.source import Source
 
 
 class SettingsError(StepstreamError):
@@ -22,7 +25,8 @@ class Settings:
 
     `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it. A worker
     answers probes on `metrics_host` and `metrics_port`, if it has one (0: a free one). `version` is that of the users'
-    code, as their image has it. With `standby` an engine keeps copies of the tables of shards that others own.
+    code, as their image has it. With `standby` an engine keeps copies of the tables of shards that others own;
+    `sources` is a file of topics whose records it turns into events.
     """
 
     data_dir: Path = Path(".stepstream")
@@ -37,6 +41,7 @@ class Settings:
     metrics_port: int | None = None
     version: str = ""
     standby: bool = False
+    sources: Path | None = None
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not (self.event_key and self.api_key):
@@ -53,6 +58,29 @@ def make_data_dir(settings: Settings) -> None:
     except OSError as error:
         reason = f"{settings.data_dir} cannot be a folder for state ({error.strerror}); give another by --data-dir"
         raise SettingsError(reason) from None
+
+
+def read_sources(path: Path) -> list[Source]:
+    """Return the sources of a TOML file, a table `[[source]]` each; raise SettingsError with the place at fault."""
+    try:
+        tables = tomllib.loads(path.read_text("utf-8")).get("source", [])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"sources {path}: {error}") from None
+    known = {field.name for field in fields(Source)}
+    found: list[Source] = []
+    for number, table in enumerate(tables if isinstance(tables, list) else [tables], 1):
+        given = {"if_" if name == "if" else name: value for name, value in table.items()}
+        try:
+            if unknown := given.keys() - known:
+                raise DefinitionError(f"there is no {unknown.pop()!r}, only {', '.join(sorted(known))}")
+            if wrong := [name for name, value in given.items() if not isinstance(value, str)]:
+                raise DefinitionError(f"{wrong[0]} is a text")
+            found.append(Source(**{"topic": "", **given}))
+        except DefinitionError as error:
+            raise SettingsError(f"sources {path}, source {number}: {error}") from None
+    if not found:
+        raise SettingsError(f"sources {path}: there is no table [[source]] in it")
+    return found
 
 
 def kafka_settings_from(environment: Mapping[str, str] | None = None, **options: object) -> KafkaSettings:
@@ -101,4 +129,5 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _port("metrics_port", metrics_port) if metrics_port else None,
         read("version", ""),
         read("standby", "").lower() in ("1", "true", "yes"),
+        Path(sources) if (sources := read("sources", "")) else None,
     )

@@ -14,7 +14,7 @@ from stepstream.runtime.attempts import Load, WorkerObserver
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
-from stepstream.runtime.registrations import registrations
+from stepstream.runtime.registrations import check_apps, registrations
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
@@ -99,6 +99,7 @@ class EmbeddedEngine:
         self._supervise("read model", self._serve_index)
 
     async def _register(self) -> None:
+        check_apps(self.apps)
         if changed := registrations(self.apps, await self._backbone.functions()):
             await self._backbone.append(changed)
 

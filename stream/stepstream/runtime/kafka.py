@@ -307,6 +307,7 @@ class Cluster:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
+        self.ssl_context: ssl.SSLContext | None = None
         self._options: dict[str, object] = {
             "bootstrap_servers": settings.bootstrap,
             "security_protocol": settings.security_protocol,
@@ -322,7 +323,7 @@ class Cluster:
             context = ssl.create_default_context(cafile=settings.ca_file or None)
             if settings.cert_file:
                 context.load_cert_chain(settings.cert_file, settings.key_file or None)
-            self._options["ssl_context"] = context
+            self._options["ssl_context"] = self.ssl_context = context
 
     async def producer(self, transactional_id: str = "") -> Producer:
         """Return a producer that is connected."""

@@ -12,16 +12,29 @@ from stepstream.sdk.app import App
 from stepstream.sdk.errors import DefinitionError
 
 
+def check_apps(apps: Sequence[App]) -> None:
+    """Raise DefinitionError where some apps, their functions or queues get in each other's way."""
+    names = [app.name for app in apps]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise DefinitionError(f"two apps are named {twice.pop()!r}; give one of them another name")
+    own = _registered(apps)
+    owners: dict[str, str] = {}
+    for record in own:
+        if (other := owners.setdefault(record.id, record.app)) != record.app:
+            raise DefinitionError(
+                f"apps {other!r} and {record.app!r} both define a function {record.id!r}; give one of them another id="
+            )
+    _check_queues(own)
+
+
 def registrations(apps: Sequence[App], stored: Iterable[bytes]) -> list[NewRecord]:
     """Return the records to append to `functions`, which holds `stored`, the oldest first.
 
-    Raises DefinitionError where apps, functions or queues get in each other's way.
+    Raises DefinitionError where a queue gets in the way of an app of others.
     """
     known = {record.id: record for record in readable_functions(stored)}
-    own = [function.registration() for app in apps for function in app]
-    names = [app.name for app in apps]
-    _check_apps(names)
-    ids = _check_ids(own)
+    own = _registered(apps)
+    ids, names = {record.id for record in own}, {app.name for app in apps}
     _check_queues([*own, *(old for old in known.values() if old.app not in names)])
     gone = [
         msgspec.structs.replace(old, retired=True)
@@ -32,19 +45,8 @@ def registrations(apps: Sequence[App], stored: Iterable[bytes]) -> list[NewRecor
     return [NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in changed]
 
 
-def _check_apps(names: Sequence[str]) -> None:
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise DefinitionError(f"two apps are named {twice.pop()!r}; give one of them another name")
-
-
-def _check_ids(own: Sequence[FunctionRegistered]) -> set[str]:
-    owners: dict[str, str] = {}
-    for record in own:
-        if (other := owners.setdefault(record.id, record.app)) != record.app:
-            raise DefinitionError(
-                f"apps {other!r} and {record.app!r} both define a function {record.id!r}; give one of them another id="
-            )
-    return set(owners)
+def _registered(apps: Sequence[App]) -> list[FunctionRegistered]:
+    return [function.registration() for app in apps for function in app]
 
 
 def _check_queues(records: Sequence[FunctionRegistered]) -> None:

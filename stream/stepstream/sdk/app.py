@@ -11,6 +11,7 @@ from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, retry_policy
+from stepstream.sdk.source import Format, Mapped, Source
 
 T = TypeVar("T")
 AsyncHandler = Callable[[Context], Coroutine[Any, Any, T]]
@@ -48,6 +49,7 @@ class App:
         self.name = name
         self.lookback_ms = duration_ms(lookback)
         self.queues = _checked_queues(name, queues)
+        self.sources: list[Source] = []
         self._functions: dict[str, Function[Any]] = {}
         self._sender: Sender | None = None
 
@@ -118,6 +120,22 @@ class App:
                 f"function id {function.id!r} stands twice in app {self.name!r}: give one of them another by id="
             )
         self._functions[function.id] = function
+
+    def source(
+        self,
+        topic: str,
+        *,
+        name: str = "",
+        id: Mapped = "",
+        data: Mapped = "",
+        ts: Mapped = "",
+        if_: Mapped = "",
+        format: Format = "json",
+    ) -> Source:
+        """Have the app's workers turn the records of an existing topic into events; see Source for what each means."""
+        source = Source(topic, name, id, data, ts, if_, format)
+        self.sources.append(source)
+        return source
 
     def connect(self, sender: Sender | None) -> None:
         """Have events and signals go by `sender`; a runtime calls this."""

@@ -1,0 +1,209 @@
+"""Faust as the host of a process: it supervises what serves, and its agents turn the records of topics into events.
+
+Workflow state is nowhere in it: what its agents do may be done twice and is the same. It opens no port, keeps no table
+and makes no topic.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import faust
+from mode import Service
+
+from stepstream.contract.codec import encode
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.topics import EVENTS
+from stepstream.runtime.fleet import keep_serving
+from stepstream.runtime.kafka import SESSION_MS, Cluster
+from stepstream.runtime.letters import dead_letter
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord
+from stepstream.sdk.source import Source
+
+logger = logging.getLogger(__name__)
+Append = Callable[[Sequence[NewRecord]], Awaitable[Any]]
+_IN_FLIGHT_MAX = 1_000
+_AGAIN_S = 0.5
+
+
+class Part(Service):
+    """A part of the process that Faust starts and stops; what fails begins again after a moment."""
+
+    logger = logging.getLogger("mode.part")
+
+    def __init__(self, name: str, serve: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._name = name
+        self._serve = serve
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def label(self) -> str:
+        """What the part is called in the log."""
+        return self._name
+
+    async def on_start(self) -> None:
+        """Begin to serve; it goes on until the part is stopped."""
+        self._serving = asyncio.ensure_future(keep_serving(self._name, self._serve))
+
+    async def on_stop(self) -> None:
+        """Stop serving, and return when that is done."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+
+class _Host(faust.App):
+    """A Faust app without tables, which makes no folders for them: a worker may have no disk."""
+
+    def _create_directories(self) -> None:
+        """Make none."""
+
+
+def make_faust(cluster: Cluster, name: str) -> faust.App:
+    """Return a Faust app without a port, tables or topics of its own; `name` is its consumer group."""
+    settings = cluster.settings
+    logging.getLogger("faust").setLevel(logging.WARNING)
+    logging.getLogger("mode").setLevel(logging.WARNING)
+    return _Host(
+        settings.name(name),
+        broker=[f"aiokafka://{place.strip()}" for place in settings.bootstrap.split(",")],
+        broker_credentials=_credentials(cluster),
+        broker_session_timeout=SESSION_MS / 1_000,
+        broker_heartbeat_interval=SESSION_MS / 5_000,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        # A record is dealt with when its event is durable, and not when the code that was at it is stopped.
+        stream_ack_cancelled_tasks=False,
+        stream_ack_exceptions=False,
+    )
+
+
+def _credentials(cluster: Cluster) -> Any:
+    settings = cluster.settings
+    if settings.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password,
+            mechanism=settings.sasl_mechanism,
+            ssl_context=cluster.ssl_context,
+        )
+    return faust.SSLCredentials(cluster.ssl_context) if cluster.ssl_context else None
+
+
+class SourceAgent:
+    """Turns the records of one topic into events, by all sources that read it; each record is dealt with once durable.
+
+    Faust's own take() says that a record is dealt with when the code that has it is stopped in its middle, so records
+    are acknowledged one by one, here.
+    """
+
+    def __init__(self, topic: str, sources: Sequence[Source], append: Append) -> None:
+        self.topic = topic
+        self._sources = sources
+        self._append = append
+        self._room = asyncio.Semaphore(_IN_FLIGHT_MAX)
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def read(self, stream: Any) -> None:
+        """Take the events of a Faust stream, for ever; many are on their way to the log at once."""
+        try:
+            async for event in stream.noack().events():
+                await self._room.acquire()
+                task = asyncio.ensure_future(self._write(event, self.records_of(event.message)))
+                self._writing.add(task)
+                task.add_done_callback(self._written)
+        finally:
+            for task in self._writing:
+                task.cancel()
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writing.discard(task)
+        self._room.release()
+
+    async def _write(self, event: Any, records: Sequence[NewRecord]) -> None:
+        while True:
+            try:
+                if records:
+                    await self._append(records)
+            except LogError as error:
+                logger.warning("events of topic %s cannot be written, and are tried again: %s", self.topic, error)
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                event.ack()
+                return
+
+    def records_of(self, message: Any) -> list[NewRecord]:
+        """Return what is to be written for a message: an event for each source, or a letter that says why not."""
+        key, value, timestamp = message.key or b"", message.value or b"", int(message.timestamp * 1_000)
+        headers = tuple((name, content or b"") for name, content in message.headers or ())
+        found: list[NewRecord] = []
+        for source in self._sources:
+            try:
+                event = source.event_of(
+                    value,
+                    dict(headers),
+                    partition=message.partition,
+                    offset=message.offset,
+                    key=key,
+                    timestamp=timestamp,
+                    limits=DEFAULT_LIMITS,
+                )
+            except InvalidInput as error:
+                logger.warning("a record of topic %s is put aside: %s", self.topic, error)
+                place = (self.topic, message.partition, message.offset)
+                found.append(dead_letter(LogRecord(*place, key, value, headers, timestamp), str(error)))
+            else:
+                found += [NewRecord(EVENTS, -1, event.id.encode(), encode(event))] if event else []
+        return found
+
+
+def add_sources(host: faust.App, sources: Sequence[Source], append: Append) -> None:
+    """Give a Faust app an agent for each topic that sources read."""
+    for name in dict.fromkeys(source.topic for source in sources):
+        reader = SourceAgent(name, [source for source in sources if source.topic == name], append)
+        topic = host.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        host.agent(topic, name=f"source-{name}")(reader.read)
+
+
+@asynccontextmanager
+async def hosted(
+    host: faust.App, sources: Sequence[Source], append: Append, **parts: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Have Faust run parts, and an agent for each source, while the block runs; its own crash ends the block."""
+    add_sources(host, sources, append)
+    # Without agents it has nothing to consume, and is a supervisor alone.
+    host.producer_only = not sources
+    for name, serve in parts.items():
+        await host.add_runtime_dependency(Part(name.replace("_", " "), serve))
+    ended: list[BaseException] = []
+    watching = asyncio.ensure_future(_watch(host, ended, asyncio.current_task()))
+    try:
+        yield
+    except asyncio.CancelledError:
+        if ended:
+            raise LogError(f"Faust has ended: {ended[0]}") from ended[0]
+        raise
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await host.stop()
+
+
+async def _watch(host: faust.App, ended: list[BaseException], block: "asyncio.Task[Any] | None") -> None:
+    """Start Faust; when it fails or ends by itself, stop what runs under it."""
+    try:
+        await host.start()
+        await host.wait_until_stopped()
+        ended.append(host.crash_reason or RuntimeError("it was stopped"))
+    except Exception as error:  # noqa: BLE001 - it is raised where the block runs
+        ended.append(error)
+    if block is not None:
+        block.cancel()

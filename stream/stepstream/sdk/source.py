@@ -1,0 +1,148 @@
+"""Sources: how the records of any topic become events. Pure: a record in, an event, nothing, or an error out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+
+from stepstream.contract.codec import Json, dump_json, load_json
+from stepstream.contract.durations import moment_ms
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import EventRecord, check_batch, check_event, check_event_name
+from stepstream.contract.limits import Limits
+from stepstream.expressions.predicates import EvaluationError, ExpressionError, check, evaluate
+from stepstream.sdk.errors import DefinitionError
+
+Format = Literal["json", "cloudevents"]
+FORMATS: tuple[Format, ...] = ("json", "cloudevents")
+VARIABLES = frozenset({"value", "key", "headers", "topic", "partition", "offset", "timestamp"})
+_TOPIC_CHARACTERS_MAX = 249
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """A record of a source as mappings see it: `value` is decoded, `timestamp` Unix milliseconds.
+
+    Of a CloudEvent, `value` has its attributes and `data`. Headers are texts, the last of each name.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    headers: Mapping[str, str]
+    timestamp: int
+    value: Json
+
+
+Mapped = str | Callable[[SourceRecord], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A topic whose records become events named `name`; `id`, `data`, `ts` and `if_` are CEL expressions or callables.
+
+    Expressions know `value`, `key`, `headers`, `topic`, `partition`, `offset` and `timestamp`. Without `id` the place
+    of the record is the identity of its event, or a CloudEvent's source and id; without `data` the value is its data;
+    records for which `if_` is false are passed over. Raises DefinitionError.
+    """
+
+    topic: str
+    name: str = ""
+    id: Mapped = ""
+    data: Mapped = ""
+    ts: Mapped = ""
+    if_: Mapped = ""
+    format: Format = "json"
+
+    def __post_init__(self) -> None:
+        at = f"source of topic {self.topic!r}"
+        if not 0 < len(self.topic) <= _TOPIC_CHARACTERS_MAX:
+            raise DefinitionError(f"{at}: a topic's name is wanted")
+        if self.format not in FORMATS:
+            raise DefinitionError(f"{at}: format {self.format!r} is none of {', '.join(FORMATS)}")
+        if not self.name and self.format == "json":
+            raise DefinitionError(f'{at}: name= says what its events are called, as name="shop/order.created"')
+        try:
+            if self.name:
+                check_event_name(self.name)
+            for expression in (self.id, self.data, self.ts, self.if_):
+                if isinstance(expression, str) and expression:
+                    check(expression, VARIABLES)
+        except (InvalidInput, ExpressionError) as error:
+            raise DefinitionError(f"{at}: {error}") from None
+
+    def event_of(
+        self,
+        value: bytes,
+        headers: Mapping[str, bytes],
+        *,
+        partition: int,
+        offset: int,
+        key: bytes,
+        timestamp: int,
+        limits: Limits,
+    ) -> EventRecord | None:
+        """Return the event of a record, None for one that is passed over; raise InvalidInput, or TooLarge."""
+        decoded, defaults = _decode(self, value, headers)
+        texts = {name: content.decode(errors="replace") for name, content in headers.items()}
+        record = SourceRecord(self.topic, partition, offset, key.decode(errors="replace"), texts, timestamp, decoded)
+        if self.if_ and self._mapped("if_", self.if_, record) is not True:
+            return None
+        data = self._mapped("data", self.data, record) if self.data else defaults.data
+        if not isinstance(data, Mapping):
+            raise InvalidInput(f"the value is a {type(data).__name__}, an object is wanted; map it by data=", "data")
+        place = f"{self.topic}-{partition}-{offset}"
+        event = EventRecord(
+            self.name or defaults.name,
+            dump_json(dict(data), "data"),
+            str(self._mapped("id", self.id, record)) if self.id else defaults.id or place,
+            moment_ms(self._mapped("ts", self.ts, record)) if self.ts else defaults.ts or timestamp,
+        )
+        check_event(event)
+        check_batch([event], limits)
+        return event
+
+    def _mapped(self, field: str, by: Mapped, record: SourceRecord) -> Any:
+        try:
+            if callable(by):
+                return by(record)
+            return evaluate(by, {name: getattr(record, name) for name in VARIABLES})
+        except EvaluationError as error:
+            raise InvalidInput(str(error), field) from None
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises, the record is put aside for it
+            raise InvalidInput(f"{type(error).__name__}: {error}", field) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    """What an event has where nothing is mapped."""
+
+    data: Any
+    name: str = ""
+    id: str = ""
+    ts: int = 0
+
+
+def _decode(source: Source, value: bytes, headers: Mapping[str, bytes]) -> tuple[Json, _Defaults]:
+    if source.format == "json":
+        decoded = load_json(value)
+        return decoded, _Defaults(decoded)
+    try:
+        event = from_kafka_event(KafkaMessage(headers=dict(headers), key=None, value=value))
+        attributes = dict(event.get_attributes())
+        time = event.get_time()
+        told: Json = load_json(dump_json({**_texts(attributes), "data": event.get_data()}, "the CloudEvent"))
+        identity = f"{event.get_source()}#{event.get_id()}"
+        return told, _Defaults(
+            event.get_data(), event.get_type(), identity, int(time.timestamp() * 1_000) if time else 0
+        )
+    except InvalidInput:
+        raise
+    except Exception as error:  # noqa: BLE001 - the library raises errors of many kinds for what is no CloudEvent
+        raise InvalidInput(f"no CloudEvent: {type(error).__name__}: {error}", "value") from None
+
+
+def _texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: item if isinstance(item, str | int | bool) else str(item) for name, item in attributes.items()}

@@ -1,0 +1,114 @@
+"""Sources on a real broker: records of foreign topics start functions once each, whoever is killed; poison is kept."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stepstream.contract.history import RunBegan, decode_history
+from stepstream.contract.topics import DEAD_LETTERS, HISTORY
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.ports import LogRecord, NewRecord
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+SHARDS = 2
+ORDERS = 400
+WAIT_S_MAX = 90.0
+APP = Path(__file__).with_name("source_app.py")
+POISON = (b"\xff\xfe", b"[1, 2]", b'{"n":', b'{"m": 1}')
+PARCELS = """
+[[source]]
+topic = "parcels"
+name = "shop/parcel"
+id = "'parcel-' + string(value.no)"
+data = "{'n': value.no}"
+"""
+BINARY = {"ce_specversion": b"1.0", "ce_id": b"1", "ce_source": b"/till", "ce_type": b"shop.paid"}
+STRUCTURED = {"specversion": "1.0", "id": "2", "source": "/till", "type": "shop.paid", "data": {"n": 2}}
+
+
+async def until_read(cluster: Cluster, topic: str, count: int) -> list[LogRecord]:
+    """Return the records of a topic, as soon as there are so many."""
+    reader = await cluster.reader()
+    found: list[LogRecord] = []
+    try:
+        places = [(topic, partition) for partition in range(SHARDS)]
+        reader.assign(places)
+        reader.seek(dict.fromkeys(places, 0))
+        async with asyncio.timeout(WAIT_S_MAX):
+            while len(found) < count:
+                found += await reader.read(1_000, 200)
+    finally:
+        await reader.close()
+    return found
+
+
+async def began(cluster: Cluster, count: int) -> Counter[str]:
+    """Return how often a run began for each event, once so many have."""
+    seen: Counter[str] = Counter()
+    wanted = 0
+    while seen.total() < count:
+        wanted += 1
+        entries = [decode_history(record.value) for record in await until_read(cluster, HISTORY, max(wanted, count))]
+        seen = Counter(entry.events[0].id for entry in entries if isinstance(entry, RunBegan))
+        wanted = max(wanted, len(entries))
+    return seen
+
+
+def order(number: int) -> NewRecord:
+    """Return the record of an order; every partition gets its part."""
+    return NewRecord("orders", number % SHARDS, b"", json.dumps({"n": number}).encode())
+
+
+async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
+    """Produce to foreign topics while the worker that reads them is killed."""
+    await foreign.create({name: (SHARDS, {}) for name in ("orders", "payments", "parcels")}, 1)
+    settings = fleet.folder / "sources.toml"
+    settings.write_text(PARCELS)
+    fleet.add_engine("--sources", str(settings))
+    worker = fleet.add_worker()
+    await until_read(cluster, "functions", 1)
+    producer = await foreign.producer()
+    await producer.send([order(number) for number in range(ORDERS // 2)])
+    while not (await began(cluster, 1)):
+        pass
+    worker.kill()
+    worker.start()
+    await producer.send([order(number) for number in range(ORDERS // 2, ORDERS)] + [order(-1)])
+    await producer.send([NewRecord("orders", 0, b"key", value, (("trace", b"abc"),)) for value in POISON])
+    await producer.send([NewRecord("payments", 0, b"", b'{"n": 1}', tuple(BINARY.items()))])
+    await producer.send([NewRecord("payments", 1, b"", json.dumps(STRUCTURED).encode())])
+    await producer.send([NewRecord("parcels", 1, b"", b'{"no": 7}')] * 2)
+    await producer.close()
+    wanted = {f"orders-{at}-{offset}" for at in range(SHARDS) for offset in range(ORDERS // SHARDS)}
+    wanted |= {"/till#1", "/till#2", "parcel-7"}
+    found = await began(cluster, len(wanted))
+    letters = await until_read(cluster, DEAD_LETTERS, len(POISON))
+    # What was read twice by the kill has the same identity, and starts nothing again; nor does what is passed over.
+    assert found == Counter(wanted)
+    assert {letter.value for letter in letters} == set(POISON)
+    for letter in letters:
+        headers = dict(letter.headers)
+        assert (letter.key, headers["trace"]) == (b"key", b"abc")
+        assert re.fullmatch(rb"orders-0-\d+", headers["stepstream-from"])
+        assert headers["stepstream-reason"]
+
+
+def test_foreign_records_become_events_once(tmp_path: Path) -> None:
+    """JSON and CloudEvents of three topics each start a run, once; what is no event is in the dead letters."""
+    with running_broker() as bootstrap:
+        fleet = Fleet(bootstrap, "sources", tmp_path, APP, tmp_path / "effects.txt")
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
+        foreign, cluster = Cluster(KafkaSettings(bootstrap)), Cluster(KafkaSettings(bootstrap, "sources"))
+        try:
+            asyncio.run(observe(fleet, foreign, cluster))
+        except BaseException as error:
+            error.add_note(fleet.logs())
+            raise
+        finally:
+            fleet.stop()

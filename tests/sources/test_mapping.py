@@ -1,0 +1,129 @@
+"""How a record of a foreign topic becomes an event: mapped, passed over, or refused with the reason."""
+
+import json
+from typing import Any
+
+import pytest
+
+from stepstream import App
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import EventRecord
+from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.sdk.errors import DefinitionError
+from stepstream.sdk.source import Source, SourceRecord
+
+AT = 1_700_000_000_000
+CE = {"ce_specversion": b"1.0", "ce_id": b"7", "ce_source": b"/shop", "ce_type": b"shop.paid"}
+
+
+def event_of(
+    source: Source, value: Any, headers: dict[str, bytes] | None = None, key: bytes = b"k"
+) -> EventRecord | None:
+    """Return the event of a record at orders-2-5."""
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return source.event_of(raw, headers or {}, partition=2, offset=5, key=key, timestamp=AT, limits=DEFAULT_LIMITS)
+
+
+def test_the_place_of_a_record_is_its_identity() -> None:
+    """Without a mapping the value is the data, the record's time that of the event, and its place the id."""
+    event = event_of(Source("orders", "shop/order"), {"n": 1})
+    assert event == EventRecord("shop/order", event.data if event else b"", "orders-2-5", AT)  # type: ignore[arg-type]
+    assert event
+    assert json.loads(bytes(event.data)) == {"n": 1}
+
+
+def test_expressions_map_what_is_in_a_record() -> None:
+    """id, data and ts are CEL over the value, key, headers and place; if_ passes records over."""
+    source = Source(
+        "orders",
+        "shop/order",
+        id="'order-' + string(value.id)",
+        data="{'id': value.id, 'by': key, 'kind': headers.kind, 'from': topic}",
+        ts="value.at",
+        if_="value.id > 3",
+    )
+    event = event_of(source, {"id": 4, "at": "2024-01-02T03:04:05Z"}, {"kind": b"new"})
+    assert event
+    assert (event.id, event.ts) == ("order-4", 1_704_164_645_000)
+    assert json.loads(bytes(event.data)) == {"id": 4, "by": "k", "kind": "new", "from": "orders"}
+    assert event_of(source, {"id": 3}) is None
+
+
+def test_callables_map_as_well() -> None:
+    """In code a mapping may be a function of the record; its error is the reason for putting the record aside."""
+
+    def name_of(record: SourceRecord) -> str:
+        return f"{record.key}-{record.offset}"
+
+    source = Source("orders", "shop/order", id=name_of, data=lambda record: {"x": record.value["x"]})  # type: ignore[call-overload,index]
+    event = event_of(source, {"x": [1], "y": 2})
+    assert event
+    assert (event.id, json.loads(bytes(event.data))) == ("k-5", {"x": [1]})
+    with pytest.raises(InvalidInput, match="data: KeyError: 'x'"):
+        event_of(source, {})
+
+
+@pytest.mark.parametrize("mode", ["structured", "binary"])
+def test_cloudevents_in_both_modes(mode: str) -> None:
+    """Type, source with id, and time are those of the CloudEvent; its attributes are there for expressions."""
+    when = "2024-01-02T03:04:05Z"
+    if mode == "binary":
+        headers = {**CE, "ce_time": when.encode(), "ce_tenant": b"blue", "content-type": b"application/json"}
+        value: Any = {"n": 1}
+    else:
+        headers = {"content-type": b"application/cloudevents+json"}
+        value = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "shop.paid", "time": when}
+        value |= {"tenant": "blue", "datacontenttype": "application/json", "data": {"n": 1}}
+    event = event_of(Source("orders", format="cloudevents"), value, headers)
+    assert event
+    assert (event.name, event.id, event.ts) == ("shop.paid", "/shop#7", 1_704_164_645_000)
+    assert json.loads(bytes(event.data)) == {"n": 1}
+    mapped = event_of(Source("orders", "paid", data="{'t': value.tenant}", format="cloudevents"), value, headers)
+    assert mapped
+    assert (mapped.name, json.loads(bytes(mapped.data))) == ("paid", {"t": "blue"})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"\xff", "no JSON"),
+        (b'{"a":', "no JSON"),
+        (b"[1]", "data: the value is a list, an object is wanted; map it by data="),
+        (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper"),
+        (b'{"a":"' + b"x" * 600_000 + b'"}', "bytes"),
+    ],
+)
+def test_what_is_no_event_is_refused_with_the_reason(value: bytes, reason: str) -> None:
+    """Bytes that do not decode, a value that is no object, and what is too deep or too large."""
+    with pytest.raises(InvalidInput, match=reason):
+        event_of(Source("orders", "shop/order"), value)
+
+
+@pytest.mark.parametrize("value", [{}, {"specversion": "1.0", "id": "7"}, b"\x00"])
+def test_what_is_no_cloudevent_is_refused(value: Any) -> None:
+    """A record without the attributes that each CloudEvent has."""
+    with pytest.raises(InvalidInput, match="no CloudEvent"):
+        event_of(Source("orders", format="cloudevents"), value)
+
+
+def test_a_wrong_mapping_is_refused_at_the_record() -> None:
+    """An expression without a value, and an id that no event may have."""
+    with pytest.raises(InvalidInput, match="id: "):
+        event_of(Source("orders", "shop/order", id="value.nothing"), {})
+    with pytest.raises(InvalidInput, match="id: at most"):
+        event_of(Source("orders", "shop/order", id="value.long"), {"long": "x" * 10_000})
+
+
+def test_sources_are_checked_where_they_are_defined() -> None:
+    """No name, a name of the engine's own, a wrong expression, an unknown format."""
+    app = App("shop")
+    with pytest.raises(DefinitionError, match="name= says what its events are called"):
+        app.source("orders")
+    with pytest.raises(DefinitionError, match="stream/"):
+        app.source("orders", name="stream/x")
+    with pytest.raises(DefinitionError, match="'event' is unknown here"):
+        app.source("orders", name="order", id="event.id")
+    with pytest.raises(DefinitionError, match="none of json, cloudevents"):
+        app.source("orders", name="order", format="avro")  # type: ignore[arg-type]
+    assert app.sources == []
+    assert app.source("orders", name="order") in app.sources
