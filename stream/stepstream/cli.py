@@ -24,7 +24,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
 from stepstream.host.live import LiveView
 from stepstream.host.loading import LoadError, load_app
-from stepstream.host.reloading import hold_lifeline, is_supervised, run_reloading
+from stepstream.host.reloading import die_quietly, is_supervised, run_reloading, take_turn
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
@@ -91,6 +91,7 @@ def dev(
     reload: Annotated[bool, typer.Option(help="Begin again when a file beside FILE changes.")] = True,
 ) -> None:
     """Run engine, worker and HTTP API in one process; Ctrl-C lets the work at hand come to rest."""
+    die_quietly()
     try:
         settings = settings_from(data_dir=data_dir, host=host, port=port)
         app = load_app(target)
@@ -101,8 +102,9 @@ def dev(
         raise fail(str(error), EXIT_USAGE) from None
     if reload:
         command = [sys.executable, "-m", "stepstream", *sys.argv[1:], "--no-reload"]
-        raise typer.Exit(run_reloading(command, Path(target.partition(":")[0]).resolve().parent))
-    hold_lifeline()
+        folder = Path(target.partition(":")[0]).resolve().parent
+        raise typer.Exit(run_reloading(command, folder, lambda text: out.print(f"[yellow]{text}[/yellow]")))
+    take_turn()
     view = LiveView(out)
 
     def ready(actual: int) -> None:
@@ -111,7 +113,10 @@ def dev(
         )
         out.print(f"  send events to http://{settings.host}:{actual}/e/dev, state is in {settings.data_dir}")
 
-    _run(serve(app, settings, view.show, ready))
+    def draining(bodies: int) -> None:
+        out.print(f"waiting for {counted(bodies, 'step')}; Ctrl-C again to stop now", highlight=False)
+
+    _run(serve(app, settings, view.show, ready, draining))
 
 
 def _request(method: str, url: str, *path: str, want: str, **options: Any) -> Any:

@@ -1,5 +1,6 @@
 """The whole of stepstream in one process, durable, with its HTTP API: what `stepstream dev` runs."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -52,11 +53,26 @@ async def running_engine(
 
 
 async def serve(
-    app: App, settings: Settings, watch: Callable[[HistoryEntry], None], ready: Callable[[int], None]
+    app: App,
+    settings: Settings,
+    watch: Callable[[HistoryEntry], None],
+    ready: Callable[[int], None],
+    draining: Callable[[int], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then drain; `ready` is told the port once requests are taken."""
+    """Serve until SIGINT or SIGTERM, then drain.
+
+    `ready` is told the port once requests are taken, `draining` how many steps are at work when a signal comes.
+    """
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
     async with running_engine(app, settings, watch) as (engine, index, metrics):
+        telling = asyncio.ensure_future(_tell_draining(stop, engine, draining))
         api = make_api(engine, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
         await serve_api(api, listener, stop, ready)
+        telling.cancel()
+
+
+async def _tell_draining(stop: asyncio.Event, engine: EmbeddedEngine, draining: Callable[[int], None]) -> None:
+    await stop.wait()
+    if bodies := sum(load.bodies for load in engine.loads().values()):
+        draining(bodies)
