@@ -1,5 +1,6 @@
 """`stepstream dev` under a developer's hands: saves in quick succession, files that are broken, Ctrl-C."""
 
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ def hang(run_id: str) -> None:
 
 @app.function(on("go"))
 async def work(ctx: Context) -> None:
+    ctx.logger.info("about to hang")
     await ctx.step.run("hang", hang, ctx.run_id)
 """
 
@@ -34,10 +36,10 @@ async def work(ctx: Context) -> None:
 class Developing:
     """A folder with an app, and the `stepstream dev` that watches it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.write("first")
-        command = [sys.executable, "-m", "stepstream", "dev", "app.py", "--port", "0"]
+        command = [sys.executable, "-m", "stepstream", "dev", "app.py", "--port", "0", *options]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
         self.process = subprocess.Popen(
             command,
@@ -140,3 +142,31 @@ def test_ctrl_c_lets_the_step_at_work_end(developing: Developing) -> None:
     assert "hang" in developing.until("done")
     developing.process.communicate(timeout=20)
     assert developing.process.returncode == 0
+
+
+def test_what_functions_log_is_shown(developing: Developing) -> None:
+    """The log is for people by default: what a function logs is there, what the engine does is not."""
+    (developing.folder / "go-on").touch()
+    httpx.post(f"{developing.url()}/e/dev", json={"name": "go"}).raise_for_status()
+    shown = []
+    while "completed" not in (line := developing.until("")):
+        shown.append(line)
+    assert any("INFO stepstream.run.work: about to hang" in line for line in shown)
+    assert not any("stepstream.step" in line or "stepstream.runtime" in line for line in shown)
+
+
+def test_the_log_may_be_json(tmp_path: Path) -> None:
+    """With --log-format json all that `dev` tells is one object a line; each step has its own."""
+    (tmp_path / "go-on").touch()
+    developing = Developing(tmp_path, "--log-format", "json")
+    try:
+        served = json.loads(developing.until(" serves first at "))
+        url = served["message"].split()[-1]
+        httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
+        lines = [json.loads(developing.until(words)) for words in ("step hang ran", "run completed")]
+        assert {(line["app"], line["function"]) for line in lines} == {("first", "work")}
+        httpx.post(f"{url}/e/dev", json={"name": "gone"}).raise_for_status()
+        assert json.loads(developing.until("'gone' starts no function"))["level"] == "warning"
+    finally:
+        developing.press_ctrl_c()
+        developing.process.communicate(timeout=20)
