@@ -29,7 +29,7 @@ from stepstream.host.reloading import die_quietly, is_supervised, run_reloading,
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
-from stepstream.host.showing import duration_text, print_run, print_runs
+from stepstream.host.showing import counted, duration_text, print_run, print_runs
 from stepstream.host.versions import code_versions
 from stepstream.runtime.index import RunIndex, RunStatus
 from stepstream.runtime.tally import Tally
@@ -268,6 +268,10 @@ def replay(
         close()
     for line in replaying.progress.bad_lines:
         err.print(Text.assemble(("passed over", "yellow"), " ", line), soft_wrap=True)
+    if more := replaying.progress.bad_count - len(replaying.progress.bad_lines):
+        err.print(Text.assemble(("passed over", "yellow"), f" {counted(more, 'more line')}"))
+    if replaying.found_nothing:
+        raise fail(f"{events} holds no event; each line is to be one, as the first line above says", EXIT_FAILED)
     _print_tally(tally, as_json)
 
 
