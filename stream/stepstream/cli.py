@@ -19,16 +19,18 @@ from rich.table import Table
 from rich.text import Text
 
 from stepstream import __version__
-from stepstream.cluster_cli import engine, topics_cli, worker
+from stepstream.cluster_cli import LogFormat, LogLevel, engine, topics_cli, worker
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
-from stepstream.host.live import LiveView
+from stepstream.host.live import LoggedView, Terminal
 from stepstream.host.loading import LoadError, load_app
-from stepstream.host.reloading import hold_lifeline, is_supervised, run_reloading
+from stepstream.host.logs import Format, Level, Logs
+from stepstream.host.reloading import die_quietly, is_supervised, run_reloading, take_turn
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
 from stepstream.host.showing import counted, duration_text, print_run, print_runs
+from stepstream.host.versions import code_versions
 from stepstream.runtime.index import RunIndex, RunStatus
 from stepstream.runtime.tally import Tally
 
@@ -89,8 +91,11 @@ def dev(
     host: Annotated[str | None, typer.Option(help="The address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on [8288]; 0 takes a free one.")] = None,
     reload: Annotated[bool, typer.Option(help="Begin again when a file beside FILE changes.")] = True,
+    log_format: LogFormat = Format.TEXT,
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Run engine, worker and HTTP API in one process; Ctrl-C lets the work at hand come to rest."""
+    die_quietly()
     try:
         settings = settings_from(data_dir=data_dir, host=host, port=port)
         app = load_app(target)
@@ -101,17 +106,12 @@ def dev(
         raise fail(str(error), EXIT_USAGE) from None
     if reload:
         command = [sys.executable, "-m", "stepstream", *sys.argv[1:], "--no-reload"]
-        raise typer.Exit(run_reloading(command, Path(target.partition(":")[0]).resolve().parent))
-    hold_lifeline()
-    view = LiveView(out)
-
-    def ready(actual: int) -> None:
-        out.print(
-            f"[bold]stepstream[/bold] {__version__} serves [cyan]{app.name}[/cyan] ({counted(len(app), 'function')})"
-        )
-        out.print(f"  send events to http://{settings.host}:{actual}/e/dev, state is in {settings.data_dir}")
-
-    _run(serve(app, settings, view.show, ready))
+        folder = Path(target.partition(":")[0]).resolve().parent
+        raise typer.Exit(run_reloading(command, folder, lambda text: out.print(f"[yellow]{text}[/yellow]")))
+    logs = Logs(log_format, log_level)
+    take_turn()
+    logs.know(app.name, code_versions(app, settings))
+    _run(serve(app, settings, (Terminal if log_format is Format.TEXT else LoggedView)(out, app, settings)))
 
 
 def _request(method: str, url: str, *path: str, want: str, **options: Any) -> Any:
@@ -268,6 +268,10 @@ def replay(
         close()
     for line in replaying.progress.bad_lines:
         err.print(Text.assemble(("passed over", "yellow"), " ", line), soft_wrap=True)
+    if more := replaying.progress.bad_count - len(replaying.progress.bad_lines):
+        err.print(Text.assemble(("passed over", "yellow"), f" {counted(more, 'more line')}"))
+    if replaying.found_nothing:
+        raise fail(f"{events} holds no event; each line is to be one, as the first line above says", EXIT_FAILED)
     _print_tally(tally, as_json)
 
 

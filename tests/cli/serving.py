@@ -39,8 +39,9 @@ async def work(ctx: Context) -> list:
 class Serving:
     """One folder with an app, its state and its log of effects; the process can be killed and begun again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file: str = "kill_app.py") -> None:
         self.folder = folder
+        self.file = file
         self.effects = folder / "effects.txt"
         self.effects.touch()
         (folder / "kill_app.py").write_text(APP, encoding="utf-8")
@@ -49,7 +50,7 @@ class Serving:
 
     def start(self) -> None:
         """Start the process and wait until it serves."""
-        command = [sys.executable, "-m", "stepstream", "dev", "kill_app.py", "--no-reload", "--port", "0"]
+        command = [sys.executable, "-m", "stepstream", "dev", self.file, "--no-reload", "--port", "0"]
         environment = {**os.environ, "EFFECTS": str(self.effects), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None

@@ -17,7 +17,12 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
     async def work(ctx: Context) -> int:
         return await ctx.step.run("one", lambda: 1)
 
-    async with running_engine(app, Settings(data_dir=tmp_path, version="v3"), lambda _: None) as (engine, _, metrics):
+    async with running_engine(app, Settings(data_dir=tmp_path, version="v3"), lambda _: None) as (
+        engine,
+        _,
+        _,
+        metrics,
+    ):
         await engine.send([to_record(Event("go"))])
         await engine.until_idle()
         scrape = Scrape(metrics.text().decode())

@@ -1,14 +1,17 @@
 """The whole of stepstream in one process, durable, with its HTTP API: what `stepstream dev` runs."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.gauges import embedded_readings
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, make_data_dir
+from stepstream.host.unheard import ListeningDoor
 from stepstream.host.versions import build_info
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded import EmbeddedBackbone
@@ -22,7 +25,7 @@ from stepstream.sdk.app import App
 @asynccontextmanager
 async def running_engine(
     app: App, settings: Settings, watch: Callable[[HistoryEntry], None]
-) -> AsyncIterator[tuple[EmbeddedEngine, RunIndex, Metrics]]:
+) -> AsyncIterator[tuple[EmbeddedEngine, EmbeddedBackbone, RunIndex, Metrics]]:
     """Bring up journal, engine, worker and read model; on the way out the code at work comes to rest first."""
     make_data_dir(settings)
     metrics = Metrics("engine", "worker")
@@ -44,19 +47,49 @@ async def running_engine(
     metrics.ask(functools.partial(build_info, app, settings))
     await engine.start()
     try:
-        yield engine, index, metrics
+        yield engine, backbone, index, metrics
     finally:
         await engine.stop()
         index.close()
         journal.close()
 
 
-async def serve(
-    app: App, settings: Settings, watch: Callable[[HistoryEntry], None], ready: Callable[[int], None]
-) -> None:
-    """Serve until SIGINT or SIGTERM, then drain; `ready` is told the port once requests are taken."""
+class Audience(Protocol):
+    """Who sees what goes on in the process."""
+
+    def show(self, entry: HistoryEntry) -> None:
+        """See an entry of history."""
+
+    def ready(self, port: int) -> None:
+        """Requests are taken on this port."""
+
+    def unheard(self, line: str) -> None:
+        """An event starts no function and wakes no wait."""
+
+    def draining(self, bodies: int) -> None:
+        """The end was asked for while so many steps are at work."""
+
+
+async def serve(app: App, settings: Settings, audience: Audience) -> None:
+    """Serve until SIGINT or SIGTERM, then drain."""
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
-    async with running_engine(app, settings, watch) as (engine, index, metrics):
-        api = make_api(engine, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
-        await serve_api(api, listener, stop, ready)
+    watchers = [audience.show]
+
+    def watch(entry: HistoryEntry) -> None:
+        for watcher in watchers:
+            watcher(entry)
+
+    async with running_engine(app, settings, watch) as (engine, backbone, index, metrics):
+        door = ListeningDoor(engine, index, app, backbone.is_still, audience.unheard)
+        watchers.append(door.watch)
+        telling = asyncio.ensure_future(_tell_draining(stop, engine, audience))
+        api = make_api(door, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
+        await serve_api(api, listener, stop, audience.ready)
+        telling.cancel()
+
+
+async def _tell_draining(stop: asyncio.Event, engine: EmbeddedEngine, audience: Audience) -> None:
+    await stop.wait()
+    if bodies := sum(load.bodies for load in engine.loads().values()):
+        audience.draining(bodies)

@@ -1,11 +1,14 @@
-"""Runs and steps as they happen, a line each, for a terminal."""
+"""Runs and steps as they happen, a line each, for a terminal or a log."""
 
+import logging
 import time
 from collections import OrderedDict
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
+from stepstream import __version__
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -18,7 +21,11 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut
+from stepstream.host.settings import Settings
+from stepstream.host.showing import counted
+from stepstream.sdk.app import App
 
+logger = logging.getLogger(__name__)
 _RUNS_KNOWN_MAX = 10_000
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
@@ -78,6 +85,63 @@ class LiveView:
                 return f"[{colour}]{entry.status}[/{colour}] in {entry.at - started:,} ms{reason}"
             case _:
                 return ""
+
+
+class Terminal(LiveView):
+    """What `stepstream dev` tells people."""
+
+    def __init__(self, console: Console, app: App, settings: Settings) -> None:
+        super().__init__(console)
+        self._app = app
+        self._settings = settings
+        own, level = logging.getLogger("stepstream"), logging.getLogger().level
+        if level == logging.INFO:
+            # The view tells of each step already; what users log by ctx.logger it does not.
+            own.setLevel(logging.WARNING)
+            own.getChild("run").setLevel(level)
+
+    def ready(self, port: int) -> None:
+        """Say what came up, and where."""
+        app, state = _plain(self._app.name), _plain(str(self._settings.data_dir))
+        functions = counted(len(self._app), "function")
+        self._console.print(f"[bold]stepstream[/bold] {__version__} serves [cyan]{app}[/cyan] ({functions})")
+        self._console.print(f"  send events to http://{self._settings.host}:{port}/e/dev, state is in {state}")
+
+    def unheard(self, line: str) -> None:
+        """Say that nobody has heard an event."""
+        self._console.print(Text(line, "yellow"), soft_wrap=True)
+
+    def draining(self, bodies: int) -> None:
+        """Say what the end waits for."""
+        text = f"waiting for {counted(bodies, 'step')}; Ctrl-C again to stop now"
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+class LoggedView:
+    """The same as lines of the log, where machines read it; each step logs its own."""
+
+    def __init__(self, _console: Console, app: App, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    def show(self, entry: HistoryEntry) -> None:
+        """Log how runs end."""
+        if isinstance(entry, RunEnded):
+            extra = {"run_id": entry.run_id, "function": entry.function}
+            logger.info("run %s", entry.status, extra=extra)
+
+    def ready(self, port: int) -> None:
+        """Log what came up, and where."""
+        address = f"http://{self._settings.host}:{port}"
+        logger.info("stepstream %s serves %s at %s", __version__, self._app.name, address)
+
+    def unheard(self, line: str) -> None:
+        """Log that nobody has heard an event."""
+        logger.warning("%s", line)
+
+    def draining(self, bodies: int) -> None:
+        """Log what the end waits for."""
+        logger.info("waiting for %s", counted(bodies, "step"))
 
 
 def _error(error: ErrorInfo) -> str:

@@ -23,6 +23,8 @@ from stepstream.sdk.app import App
 _GROUP, _LINES, _NOW = "replay", ("lines", 0), ("now", 0)
 _RUN_ON_MS_MAX = 400 * DAY_MS
 BATCH_EVENTS_MAX = 5_000
+# In milliseconds this is 1973, in seconds the year 5138.
+_TS_MIN = 100_000_000_000
 
 
 class ReplayError(StepstreamError):
@@ -33,11 +35,15 @@ class ReplayError(StepstreamError):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a replay is; `bad_lines` are the first lines that hold no event, with the reason."""
+    """How far a replay is; `bad_lines` are the first lines that hold no event, with the reason.
+
+    `events` and `bad_count` are those that were read by this process.
+    """
 
     lines: int = 0
     lines_total: int = 0
     now_ms: int = 0
+    events: int = 0
     bad_count: int = 0
     bad_lines: list[str] = field(default_factory=list)
 
@@ -64,7 +70,7 @@ class Replaying:
             self._stack.callback(self.index.close)
         self._stack.callback(self.journal.close)
         self._tally = Tally()
-        self.progress.lines = self.journal.committed(_GROUP, *_LINES)
+        self.progress.lines = self._lines_before = self.journal.committed(_GROUP, *_LINES)
         self.clock = VirtualClock(self.journal.committed(_GROUP, *_NOW))
         self.engine = EmbeddedEngine(
             [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index or self._tally
@@ -88,6 +94,11 @@ class Replaying:
                 await self.engine.stop(drain_s=0)
             self._tell(self.progress)
             return self.tally()
+
+    @property
+    def found_nothing(self) -> bool:
+        """Tell whether the whole file holds lines, but not one event."""
+        return bool(self.progress.bad_count) and not self.progress.events and not self._lines_before
 
     def tally(self) -> Tally:
         """Return the sums up to now."""
@@ -145,11 +156,14 @@ class Replaying:
             event = decode_event(line)
             if not event.ts:
                 raise InvalidInput("a recorded event needs the time when it happened", "ts")
+            if event.ts < _TS_MIN:
+                raise InvalidInput(f"{event.ts} seems to be in seconds; give milliseconds, {event.ts * 1_000}", "ts")
         except InvalidInput as error:
             self.progress.bad_count += 1
             if len(self.progress.bad_lines) < 10:
                 self.progress.bad_lines.append(f"line {number}: {error}")
             return None
+        self.progress.events += 1
         return event
 
 

@@ -16,12 +16,16 @@ logger = logging.getLogger("stepstream.step")
 
 
 class Load(NamedTuple):
-    """How full a worker is: slots for runs with code at work, those in use, runs that wait for one, runs held."""
+    """How full a worker is: slots for runs with code at work, those in use, runs that wait for one, runs held.
+
+    `bodies` are the steps that run now.
+    """
 
     slots: int
     in_use: int
     queued: int
     cached: int
+    bodies: int = 0
 
 
 class WorkerObserver(Protocol):
@@ -45,11 +49,16 @@ class Attempts:
         self._limits = limits
         self._clock = clock
         self._observer = observer
+        self.at_work = 0
 
     async def run(self, run: LiveRun, call: Call) -> StepResult:
         """Run one attempt of a body and judge its end."""
         begun = time.perf_counter()
-        result = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
+        self.at_work += 1
+        try:
+            result = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
+        finally:
+            self.at_work -= 1
         seconds = time.perf_counter() - begun
         if self._observer:
             failed = "retry" if result.retry_ms is not None else "error"

@@ -288,6 +288,12 @@ class RunIndex:
         steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,))
         return RunView(**_summary(row), output=_json(row[-1]), steps=tuple(_step_view(step) for step in steps))
 
+    def awaited_events(self) -> set[str]:
+        """Return the names of the events that runs wait for."""
+        names = "SELECT DISTINCT detail FROM steps WHERE kind = 'wait' AND status = 'waiting'"
+        # Behind the name stands what the wait asks for.
+        return {detail.partition(" ")[0] for (detail,) in self._db.execute(names)}
+
     def counts(self) -> dict[str, int]:
         """Return how many runs there are by status."""
         return dict(self._db.execute("SELECT status, count(*) FROM runs GROUP BY status"))

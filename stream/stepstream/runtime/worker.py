@@ -73,7 +73,7 @@ class Worker:
     @property
     def load(self) -> Load:
         """How full the worker is."""
-        return Load(self._active_max, self._active, len(self._queue), len(self._runs))
+        return Load(self._active_max, self._active, len(self._queue), len(self._runs), self._attempts.at_work)
 
     @property
     def active(self) -> int:

@@ -56,7 +56,7 @@ class Bodies:
             raw = dump_value(value, call.adapter, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises is its result
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the user's code raises is its result
             return judge(error, call, now_ms())
         finally:
             current_body.reset(token)

@@ -101,7 +101,7 @@ class Replay:
                 raise self._too_many
             end = Finished(dump_output(value, handler, self._limits.step_output_bytes_max))
         except BaseException as error:
-            if self.over or isinstance(error, RunInterrupted | KeyboardInterrupt):
+            if self.over or isinstance(error, RunInterrupted):
                 raise
             end = Finished(error=self._too_many or error)
         self.over = True

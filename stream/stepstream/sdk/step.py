@@ -1,9 +1,10 @@
 """The steps as functions call them."""
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from datetime import timedelta
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from stepstream.contract.codec import EMPTY_OBJECT
 from stepstream.contract.durations import Duration, Moment, duration_ms, moment_ms
@@ -53,7 +54,14 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
     def _started(self) -> Coroutine[Any, Any, T]:
         if self._code is None:
             self._code = self._run()
+        elif inspect.getcoroutinestate(self._code) == inspect.CORO_CLOSED:
+            self._refuse_again()
         return self._code
+
+    def _refuse_again(self) -> NoReturn:
+        raise StepUsageError(
+            f"step {self._step_id!r} is awaited twice; keep its result in a variable, or call the step once more"
+        )
 
     def send(self, value: Any) -> Any:
         """Go on, as coroutines do."""
@@ -71,6 +79,8 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
             self._replay.dismissed(id(self))
 
     def __await__(self) -> Generator[Any, Any, T]:
+        if self._code is not None:
+            self._refuse_again()
         return self._started().__await__()
 
     @property

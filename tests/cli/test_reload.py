@@ -1,0 +1,172 @@
+"""`stepstream dev` under a developer's hands: saves in quick succession, files that are broken, Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+APP = """
+import time
+from pathlib import Path
+from stepstream import App, Context, on
+
+app = App("VERSION")
+
+
+def hang(run_id: str) -> None:
+    Path("begun").touch()
+    while not Path("go-on").exists():
+        time.sleep(0.01)
+
+
+@app.function(on("go"))
+async def work(ctx: Context) -> None:
+    ctx.logger.info("about to hang")
+    await ctx.step.run("hang", hang, ctx.run_id)
+"""
+
+
+class Developing:
+    """A folder with an app, and the `stepstream dev` that watches it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.write("first")
+        command = [sys.executable, "-m", "stepstream", "dev", "app.py", "--port", "0", *options]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def write(self, version: str, *, broken: bool = False) -> None:
+        """Save the file, as an editor does that keeps its time and size."""
+        text = APP.replace("VERSION", version).replace("import time", "imp ort time" if broken else "import time")
+        (self.folder / "new").write_text(text, encoding="utf-8")
+        os.utime(self.folder / "new", (1_700_000_000, 1_700_000_000))
+        (self.folder / "new").replace(self.folder / "app.py")
+
+    def until(self, words: str) -> str:
+        """Return the next line that has these words."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if words in line:
+                return line.strip()
+        raise AssertionError(f"it ended, and never said {words!r}")
+
+    def url(self) -> str:
+        """Return where it serves now."""
+        return self.until("send events to").split()[3].removesuffix("/e/dev,")
+
+    def press_ctrl_c(self) -> None:
+        """Send SIGINT to all that a terminal would send it to."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+
+@pytest.fixture
+def developing(tmp_path: Path) -> Iterator[Developing]:
+    """A developer at work; the command is killed at the end, or when it hangs for a minute."""
+    developing = Developing(tmp_path)
+    watchdog = threading.Timer(60, developing.process.kill)
+    watchdog.start()
+    yield developing
+    watchdog.cancel()
+    (tmp_path / "go-on").touch()
+    developing.process.kill()
+    developing.process.communicate(timeout=20)
+
+
+def test_a_save_of_the_same_time_and_size_is_loaded(developing: Developing) -> None:
+    """Python takes a compiled file for good when time and size are the same; a reload does not."""
+    assert developing.until("serves") == f"stepstream {version()} serves first (1 function)"
+    for name in ("other", "third", "again"):
+        developing.url()
+        developing.write(name)
+        assert f"serves {name}" in developing.until("serves")
+
+
+def version() -> str:
+    """Return the version that is said at the start."""
+    return subprocess.run(
+        [sys.executable, "-m", "stepstream", "--version"], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+
+
+def test_a_broken_file_leaves_the_code_from_before_running(developing: Developing) -> None:
+    """A file that cannot be loaded is told with its line; what serves goes on, until the file is whole again."""
+    url = developing.url()
+    developing.write("other", broken=True)
+    assert developing.until("cannot be loaded")
+    assert developing.until("imp ort")
+    assert developing.until("the code from before goes on")
+    assert httpx.get(f"{url}/ready").is_success
+    developing.write("third")
+    assert "serves third" in developing.until("serves")
+
+
+def test_ctrl_c_tells_what_it_waits_for_and_a_second_one_does_not_wait(developing: Developing) -> None:
+    """Ctrl-C in a terminal tells of the step at work, and waits for it; the second Ctrl-C ends the command at once."""
+    url = developing.url()
+    httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
+    while not (developing.folder / "begun").exists():
+        pass
+    developing.press_ctrl_c()
+    assert developing.until("waiting") == "waiting for 1 step; Ctrl-C again to stop now"
+    assert developing.process.poll() is None
+    developing.press_ctrl_c()
+    developing.process.communicate(timeout=5)
+    assert developing.process.returncode == 130
+
+
+def test_ctrl_c_lets_the_step_at_work_end(developing: Developing) -> None:
+    """After one Ctrl-C the step ends and is kept; the command ends with 0."""
+    url = developing.url()
+    httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
+    while not (developing.folder / "begun").exists():
+        pass
+    developing.press_ctrl_c()
+    developing.until("waiting")
+    (developing.folder / "go-on").touch()
+    assert "hang" in developing.until("done")
+    developing.process.communicate(timeout=20)
+    assert developing.process.returncode == 0
+
+
+def test_what_functions_log_is_shown(developing: Developing) -> None:
+    """The log is for people by default: what a function logs is there, what the engine does is not."""
+    (developing.folder / "go-on").touch()
+    httpx.post(f"{developing.url()}/e/dev", json={"name": "go"}).raise_for_status()
+    shown = []
+    while "completed" not in (line := developing.until("")):
+        shown.append(line)
+    assert any("INFO stepstream.run.work: about to hang" in line for line in shown)
+    assert not any("stepstream.step" in line or "stepstream.runtime" in line for line in shown)
+
+
+def test_the_log_may_be_json(tmp_path: Path) -> None:
+    """With --log-format json all that `dev` tells is one object a line; each step has its own."""
+    (tmp_path / "go-on").touch()
+    developing = Developing(tmp_path, "--log-format", "json")
+    try:
+        served = json.loads(developing.until(" serves first at "))
+        url = served["message"].split()[-1]
+        httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
+        lines = [json.loads(developing.until(words)) for words in ("step hang ran", "run completed")]
+        assert {(line["app"], line["function"]) for line in lines} == {("first", "work")}
+        httpx.post(f"{url}/e/dev", json={"name": "gone"}).raise_for_status()
+        assert json.loads(developing.until("'gone' starts no function"))["level"] == "warning"
+    finally:
+        developing.press_ctrl_c()
+        developing.process.communicate(timeout=20)

@@ -1,0 +1,60 @@
+"""What `stepstream replay` says of files that hold no events, or not only events."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stepstream.cli import cli
+
+APP = """
+from stepstream import App, Context, on
+
+app = App("replayed")
+
+
+@app.function(on("go"))
+async def work(ctx: Context) -> None:
+    await ctx.step.sleep("long", "84h")
+"""
+NOW_MS = 1_767_225_600_000
+
+
+@pytest.fixture
+def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Replay lines through an app that sleeps for three days and a half."""
+    monkeypatch.setattr("stepstream.cli.out.width", 250)
+    (tmp_path / "replayed.py").write_text(APP, encoding="utf-8")
+    day = tmp_path / "day.jsonl"
+
+    def run(*lines: object) -> Result:
+        day.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+        return CliRunner().invoke(
+            cli, ["replay", str(tmp_path / "replayed.py"), "--events", str(day), "--progress", "none"]
+        )
+
+    return run
+
+
+def test_seconds_are_told_from_milliseconds(replay: Callable[..., Result]) -> None:
+    """A `ts` in seconds is refused with its line and the number that is meant; the other lines are replayed."""
+    done = replay({"name": "go", "ts": NOW_MS}, {"name": "go", "ts": NOW_MS // 1_000})
+    assert f"line 2: ts: {NOW_MS // 1_000} seems to be in seconds; give milliseconds, {NOW_MS}" in done.stderr
+    assert (done.exit_code, "1 completed" in done.stdout) == (0, True)
+
+
+def test_long_times_are_told_in_days(replay: Callable[..., Result]) -> None:
+    """The mean time of a function of three days and a half is read as such."""
+    assert "3d 12h" in replay({"name": "go", "ts": NOW_MS}).stdout
+
+
+def test_a_file_without_any_event_fails(replay: Callable[..., Result]) -> None:
+    """When no line holds an event the command says so and exits with 1; the first ten lines are told."""
+    done = replay(*({"nome": "go"} for _ in range(12)))
+    assert done.exit_code == 1
+    assert "line 1: " in done.stderr
+    assert "line 10: " in done.stderr
+    assert "passed over 2 more lines" in done.stderr
+    assert "holds no event" in done.stderr
