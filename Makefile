@@ -27,8 +27,12 @@ demo: $(READY) ## Replay a day of flights, kill it half-way, lose nothing
 demo-kafka: $(READY) ## The same day through real Kafka, an engine and a worker killed
 	PYTHONPATH=. $(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
 
+# What kills and freezes processes comes last and by itself, so that nothing else takes its time.
+APART := tests/cli tests/flights tests/kafka
+
 test: check ## Everything: the checks, then all of tests/
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(addprefix --ignore ,$(APART))
+	$(BIN)/python -m pytest $(APART)
 
 check: $(READY) ## Style, types, layers and house rules
 	$(BIN)/ruff check

@@ -20,7 +20,7 @@ from tests.kafka.judging import aborted_records, history_of, judge
 
 KILLS = int(os.environ.get("KILLS", "24"))
 EVENTS_PER_KILL = 8
-END_S_MAX = 60.0
+END_S_MAX = 120.0
 EFFECTS_S_MAX = 5.0
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -1,4 +1,4 @@
-"""Sources: how the records of any topic become events. Pure: a record in, an event, nothing, or an error out."""
+"""Sources: how the records of any topic become events."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
