@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 VERSION = "4.1.0"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepstream" / f"kafka-{VERSION}"
 START_S_MAX = 60.0
+STOP_S_MAX = 20.0
 _CLUSTER_ID = "c3RlcHN0cmVhbS10ZXN0cw"
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>stepstream</groupId><artifactId>broker</artifactId><version>1</version><dependencies><dependency>
@@ -116,6 +118,38 @@ class Broker:
             self._process.wait()
             self._process = None
 
+    def stop(self) -> None:
+        """End the broker as an operator does."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S_MAX)
+                self._process = None
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def aborted(self, topic: str) -> list[int]:
+        """Return of each aborted transaction that wrote to a topic how many records it spans there.
+
+        The broker's own index says so: entries of 34 bytes, of which the third and the fourth number are the offsets
+        of the first record and of the mark of the end.
+        """
+        files = (self._folder / "data").glob(f"{topic}-*/*.txnindex")
+        entries = (entry for file in files for entry in struct.iter_unpack(">hqqqq", file.read_bytes()))
+        return [last - first for _, _, first, last, _ in entries]
+
+
+@contextmanager
+def own_broker() -> Iterator[Broker]:
+    """Yield a broker that lives as long as this."""
+    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder:
+        broker = Broker(Path(folder))
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.kill()
+
 
 @contextmanager
 def running_broker() -> Iterator[str]:
@@ -123,10 +157,5 @@ def running_broker() -> Iterator[str]:
     if named := os.environ.get("KAFKA_BOOTSTRAP"):
         yield named
         return
-    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder:
-        broker = Broker(Path(folder))
-        broker.start()
-        try:
-            yield broker.bootstrap
-        finally:
-            broker.kill()
+    with own_broker() as broker:
+        yield broker.bootstrap

@@ -1,19 +1,21 @@
-"""The app of the kill tests: three steps, a nap and a wait; each body leaves a line in a file."""
+"""The app of the chaos tests: steps that leave a line in a file, naps, retries, calls and waits for other runs."""
 
 import asyncio
 import os
 import time
 
-from stepstream import App, Context, on
+from stepstream import App, Context, Event, on
 
 app = App("chaos")
 EFFECTS = os.environ.get("CHAOS_EFFECTS", "/dev/null")
+FLAKY_EVERY = 5
+_failed: set[str] = set()
 
 
 async def effect(run_id: str, step: str) -> str:
-    """Leave a line that says who ran, and when (Unix ms)."""
+    """Leave a durable line that says who ran, and when (Unix ms)."""
     line = f"{run_id} {step} {time.time_ns() // 1_000_000}\n".encode()
-    file = os.open(EFFECTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = os.open(EFFECTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_DSYNC)
     try:
         os.write(file, line)
     finally:
@@ -21,26 +23,40 @@ async def effect(run_id: str, step: str) -> str:
     return step
 
 
-@app.function(on("chaos/go"), backoff="1s")
-async def work(ctx: Context) -> list[str]:
-    """Run a step, two side by side beside a nap, and wait for an event that another run sends."""
-    number = ctx.event.data["n"]
-    first = await ctx.step.run("first", effect, ctx.run_id, "first")
-    left, right, _ = await asyncio.gather(
-        ctx.step.run("left", effect, ctx.run_id, "left"),
-        ctx.step.run("right", effect, ctx.run_id, "right"),
-        ctx.step.sleep("nap", "200ms"),
-    )
-    echo, _ = await asyncio.gather(
-        ctx.step.wait_for_event("echo", event="chaos/echo", match="data.n", timeout="10m"),
-        ctx.step.send_event("call", ctx.event.__class__("chaos/call", {"n": number})),
-    )
-    last = await ctx.step.run("last", effect, ctx.run_id, "last")
-    return [first, left, right, "echo" if echo else "nothing", last]
+async def flaky_effect(run_id: str, step: str) -> str:
+    """Leave a line, and fail the first time that this process is asked to."""
+    found = await effect(run_id, step)
+    if run_id not in _failed:
+        _failed.add(run_id)
+        raise ValueError("once")
+    return found
 
 
 @app.function(on("chaos/call"), backoff="1s")
 async def answer(ctx: Context) -> str:
-    """Answer the run that called."""
-    await ctx.step.send_event("echo", ctx.event.__class__("chaos/echo", {"n": ctx.event.data["n"]}))
+    """Answer the run that called: send what it waits for, which says who sent it."""
+    await ctx.step.send_event("echo", Event("chaos/echo", {"n": ctx.event.data["n"], "by": ctx.run_id}))
     return await ctx.step.run("told", effect, ctx.run_id, "told")
+
+
+@app.function(on("chaos/go"), backoff="1s")
+async def work(ctx: Context) -> dict[str, object]:
+    """Run a step, two side by side beside a nap, and have another run send the event that this one waits for.
+
+    Every other run invokes the one that answers; the rest start it by an event. Some have a step that fails at first.
+    """
+    number = ctx.event.data["n"]
+    first = await ctx.step.run("first", effect, ctx.run_id, "first")
+    left, right, _ = await asyncio.gather(
+        ctx.step.options(retries=20).run("left", effect if number % FLAKY_EVERY else flaky_effect, ctx.run_id, "left"),
+        ctx.step.run("right", effect, ctx.run_id, "right"),
+        ctx.step.sleep("nap", "200ms"),
+    )
+    echo, _ = await asyncio.gather(
+        ctx.step.wait_for_event("echo", event="chaos/echo", match="data.n", timeout="1h"),
+        ctx.step.invoke("call", function=answer, data={"n": number})
+        if number % 2
+        else ctx.step.send_event("call", Event("chaos/call", {"n": number})),
+    )
+    last = await ctx.step.run("last", effect, ctx.run_id, "last")
+    return {"n": number, "steps": [first, left, right, last], "echo": echo and echo.data}

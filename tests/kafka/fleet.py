@@ -1,6 +1,7 @@
 """Real processes of a cluster for tests: engines and workers that are killed and started again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,15 +20,24 @@ class Member:
     arguments: list[str]
     environment: dict[str, str]
     log: Path
+    disk: Path
     process: subprocess.Popen[bytes] | None = None
     kills: int = 0
+    _began_at: int = 0
 
     def start(self) -> None:
         """Start the process."""
         command = [sys.executable, "-m", "stepstream", *self.arguments]
-        environment = {**os.environ, **self.environment, "STEPSTREAM_INSTANCE": self.name}
+        environment = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
+            self._began_at = log.tell()
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
+
+    def said(self, words: str) -> int:
+        """Return how often the process has logged some words since it was started last."""
+        with self.log.open("rb") as log:
+            log.seek(self._began_at)
+            return log.read().count(words.encode())
 
     def kill(self) -> None:
         """Kill the process where it is."""
@@ -35,6 +45,27 @@ class Member:
             self.process.kill()
             self.process.wait()
             self.kills += 1
+
+    def wipe(self) -> None:
+        """Lose the disk; the process is dead."""
+        shutil.rmtree(self.disk, ignore_errors=True)
+
+    def keep_copy(self) -> None:
+        """Copy the disk, in place of an older copy; the process is dead."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self.disk, self._copy)
+
+    def put_back(self) -> bool:
+        """Put the copy of the disk in its place; the process is dead. Return False when there is no copy."""
+        if not self._copy.is_dir():
+            return False
+        self.wipe()
+        shutil.copytree(self._copy, self.disk)
+        return True
+
+    @property
+    def _copy(self) -> Path:
+        return self.disk.with_suffix(".old")
 
     def freeze(self) -> None:
         """Stop the process without its knowing."""
@@ -92,22 +123,21 @@ class Fleet:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def add_engine(self, *options: str) -> Member:
+    def add_engine(self, *options: str, **environment: str) -> Member:
         """Start another engine."""
         name = f"engine-{len(self.engines)}"
         arguments = ["engine", "--data-dir", str(self.folder / name), "--port", "0", *options]
-        return self._add(self.engines, name, arguments)
+        return self._add(self.engines, name, arguments, environment)
 
     def add_worker(self, *options: str, **environment: str) -> Member:
         """Start another worker."""
         name = f"worker-{len(self.workers)}"
         return self._add(self.workers, name, ["worker", str(self.app), *options], environment)
 
-    def _add(
-        self, members: list[Member], name: str, arguments: list[str], environment: Mapping[str, str] | None = None
-    ) -> Member:
-        own = {**self.environment, **(environment or {})}
-        member = Member(name, arguments, own, self.folder / f"{name}.log")
+    def _add(self, members: list[Member], name: str, arguments: list[str], environment: Mapping[str, str]) -> Member:
+        # By its own name the group knows a member again that was killed, and takes nothing from it meanwhile.
+        own = {**self.environment, "STEPSTREAM_INSTANCE": name, **environment}
+        member = Member(name, arguments, own, self.folder / f"{name}.log", self.folder / name)
         member.start()
         members.append(member)
         return member
@@ -116,6 +146,12 @@ class Fleet:
         """End all."""
         for member in [*self.workers, *self.engines]:
             member.stop()
+
+    def kill(self) -> None:
+        """Kill all, at once."""
+        for member in [*self.workers, *self.engines]:
+            if not member.ended:
+                member.kill()
 
     def logs(self) -> str:
         """Return the ends of all logs."""

@@ -1,113 +1,279 @@
-"""What must hold on a real cluster after any number of kills: read from history, the topics and the side effects."""
+"""What must hold on a real cluster after any number of faults: read from history, the topics and the side effects."""
 
+import asyncio
+import json
 from collections import Counter, defaultdict
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
-from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded, StepPlanned, decode_history
-from stepstream.contract.topics import DEAD_LETTERS, HISTORY
+from stepstream.contract.codec import load_json
+from stepstream.contract.events import FINISHED
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunBegan,
+    RunEnded,
+    RunMoved,
+    StepAttemptFailed,
+    StepEnded,
+    StepPlanned,
+    decode_history,
+)
+from stepstream.contract.topics import COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY
 from stepstream.runtime.kafka import Cluster, Reader
+from stepstream.runtime.ports import LogError, LogRecord
+from tests.kafka.load import Load
 
-_READ_MS = 1_000
+END_S_MAX = 60.0
+_READ_MS = 500
+_RECORDS_PER_READ = 5_000
+_STEPS = ["first", "left", "right", "last"]
+_NO_BODY = {"nap", "echo", "call"}
+Runs = Mapping[str, Sequence[HistoryEntry]]
 
 
-async def read_all(cluster: Cluster, topic: str, *, committed: bool = True) -> list[bytes]:
-    """Return the values of all records of a topic, the aborted ones too when `committed` is false."""
-    places = [(topic, partition) for partition in range((await cluster.topics())[topic])]
-    reader = await cluster.reader(committed=committed)
+class Tail:
+    """The committed records of a topic, read on as they come."""
+
+    def __init__(self, cluster: Cluster, topic: str) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._places: list[tuple[str, int]] = []
+        self._reader: Reader | None = None
+
+    async def read(self) -> list[LogRecord]:
+        """Return what is new, waiting a moment for it."""
+        if self._reader is None:
+            self._places = [(self._topic, at) for at in range((await self._cluster.topics())[self._topic])]
+            self._reader = await self._cluster.reader()
+            self._reader.assign(self._places)
+            self._reader.seek(dict.fromkeys(self._places, 0))
+        return await self._reader.read(_RECORDS_PER_READ, _READ_MS)
+
+    async def rest(self) -> list[LogRecord]:
+        """Return all that is there and was not read yet."""
+        found = await self.read()
+        assert self._reader is not None
+        ends = await self._reader.ends(self._places)
+        while any([await self._reader.position(at) < ends[at] for at in self._places]):
+            found += await self.read()
+        return found
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._reader is not None:
+            await self._reader.close()
+
+
+async def read_all(cluster: Cluster, topic: str) -> list[LogRecord]:
+    """Return all committed records of a topic."""
+    tail = Tail(cluster, topic)
     try:
-        reader.assign(places)
-        reader.seek(dict.fromkeys(places, 0))
-        return [value for at in places for value in await _rest(reader, places, at)]
+        return await tail.rest()
     finally:
-        await reader.close()
+        await tail.close()
 
 
-async def _rest(reader: Reader, places: list[tuple[str, int]], first: tuple[str, int]) -> list[bytes]:
-    if first != places[0]:
-        return []
-    ends = await reader.ends(places)
-    found: list[bytes] = []
-    while any([await reader.position(at) < ends[at] for at in places]):
-        found += [record.value for record in await reader.read(5_000, _READ_MS)]
-    return found
+class Ledger:
+    """The history of each run, in the order of the log, followed as it grows."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._tail = Tail(cluster, HISTORY)
+        self.runs: dict[str, list[HistoryEntry]] = defaultdict(list)
+        self.ended = 0
+
+    @property
+    def open(self) -> int:
+        """How many runs have begun and not ended."""
+        return len(self.runs) - self.ended
+
+    async def follow(self) -> None:
+        """Follow for ever, also past a broker that is away for a while."""
+        while True:
+            try:
+                self._take(await self._tail.read())
+            except LogError:
+                await asyncio.sleep(0)
+
+    async def until_ended(self, runs: int, seconds: float = END_S_MAX) -> None:
+        """Follow until so many runs have ended."""
+        async with asyncio.timeout(seconds):
+            while self.ended < runs:
+                self._take(await self._tail.read())
+
+    async def catch_up(self) -> None:
+        """Take all that is there now."""
+        self._take(await self._tail.rest())
+
+    def _take(self, records: Sequence[LogRecord]) -> None:
+        for record in records:
+            entry = decode_history(record.value)
+            self.runs[entry.run_id].append(entry)
+            self.ended += isinstance(entry, RunEnded)
+
+    def stuck(self, before_ms: int) -> list[str]:
+        """Say of each run that has not ended, and of which nothing was heard since then, what happened to it."""
+        return [
+            f"{run_id} has not ended: {[(type(entry).__name__, getattr(entry, 'id', '')) for entry in entries]}"
+            for run_id, entries in self.runs.items()
+            if entries[-1].at < before_ms and not any(isinstance(entry, RunEnded) for entry in entries)
+        ]
+
+    def moves(self) -> int:
+        """Return how often a worker loaded a run that another had begun."""
+        return sum(isinstance(entry, RunMoved) for entries in self.runs.values() for entry in entries)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._tail.close()
 
 
-async def aborted_records(cluster: Cluster, topics: tuple[str, ...]) -> int:
-    """Return how many records of some topics belong to transactions that were aborted."""
-    total = 0
-    for topic in topics:
-        total += len(await read_all(cluster, topic, committed=False)) - len(await read_all(cluster, topic))
-    return total
+async def until_ended(cluster: Cluster, runs: int) -> Runs:
+    """Return all histories once so many runs have ended."""
+    ledger = Ledger(cluster)
+    try:
+        await ledger.until_ended(runs)
+        return ledger.runs
+    finally:
+        await ledger.close()
 
 
-async def history_of(cluster: Cluster) -> dict[str, list[HistoryEntry]]:
-    """Return the history of each run, in the order of the log."""
-    by_run: dict[str, list[HistoryEntry]] = defaultdict(list)
-    for value in await read_all(cluster, HISTORY):
-        entry = decode_history(value)
-        by_run[entry.run_id].append(entry)
-    return by_run
+async def until_registered(cluster: Cluster, shards: int) -> None:
+    """Return when every shard knows the functions: what comes before that starts nothing."""
+    at = (FUNCTIONS, 0)
+    async with asyncio.timeout(END_S_MAX):
+        for shard in range(shards):
+            reader = await cluster.reader(group=f"shard-{shard}")
+            reader.assign([at])
+            while (await reader.committed([at]))[at] < max((await reader.ends([at]))[at], 2):
+                pass
+            await reader.close()
 
 
-async def judge(cluster: Cluster, wanted: dict[str, list[str]], effects: Path, worker_kills: int) -> list[str]:
-    """Return what is wrong. `wanted` is what must have completed: event id to the output's parts."""
-    by_run = await history_of(cluster)
-    broken: list[str] = []
-    outputs: dict[str, list[bytes]] = defaultdict(list)
-    ended_at: dict[tuple[str, str], int] = {}
-    for run_id, entries in by_run.items():
-        broken += _judge_run(run_id, entries)
-        for entry in entries:
-            if isinstance(entry, StepEnded):
-                ended_at[run_id, entry.id] = entry.at
-        began, ended = entries[0], entries[-1]
-        if isinstance(began, RunBegan) and isinstance(ended, RunEnded):
-            outputs[began.events[0].id].append(bytes(ended.output))
-    for event_id, parts in wanted.items():
-        found = outputs.get(event_id, [])
-        expected = ("[" + ",".join(f'"{part}"' for part in parts) + "]").encode()
-        if found != [expected]:
-            broken.append(f"{event_id}: {found} instead of one {expected!r}")
-    broken += _judge_effects(effects, ended_at, worker_kills)
-    if letters := await read_all(cluster, DEAD_LETTERS):
-        broken.append(f"{len(letters)} dead letters")
-    return broken
+async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers_died: bool) -> list[str]:
+    """Return what is wrong after all that was sent has come to its end."""
+    ledger = Ledger(cluster)
+    try:
+        await ledger.catch_up()
+    finally:
+        await ledger.close()
+    runs = ledger.runs
+    return [
+        *(line for run_id, entries in runs.items() for line in judge_run(run_id, entries)),
+        *judge_outputs(runs, load.sent),
+        *judge_effects(runs, effects, workers_died=workers_died),
+        *judge_events(runs, await read_all(cluster, EVENTS), load),
+        *judge_letters(await read_all(cluster, DEAD_LETTERS), load.letters),
+    ]
 
 
-def _judge_run(run_id: str, entries: list[HistoryEntry]) -> list[str]:
-    broken: list[str] = []
+def judge_run(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
+    """A run ends once, each step has one result, no sleep is early, and history has no gaps and no repeats."""
     numbers = [entry.seq for entry in entries]
     if numbers != list(range(1, len(numbers) + 1)):
-        broken.append(f"{run_id}: history has gaps or repeats: {numbers}")
+        yield f"{run_id}: history has gaps or repeats: {numbers}"
     if sum(isinstance(entry, RunEnded) for entry in entries) != 1 or not isinstance(entries[-1], RunEnded):
-        broken.append(f"{run_id}: does not end once: {[type(entry).__name__ for entry in entries]}")
+        yield f"{run_id}: does not end once: {[type(entry).__name__ for entry in entries]}"
     results = Counter(entry.step for entry in entries if isinstance(entry, StepEnded))
-    broken += [f"{run_id}: step {step} has {count} results" for step, count in results.items() if count > 1]
+    yield from (f"{run_id}: step {step} has {count} results" for step, count in results.items() if count > 1)
     due = {entry.step: entry.until for entry in entries if isinstance(entry, StepPlanned)}
     for entry in entries:
         # A sleep that was over when its plan came has no entry of its own.
         if isinstance(entry, StepEnded) and entry.kind == "sleep" and entry.at < due.get(entry.step, 0):
-            broken.append(f"{run_id}: {entry.id} ended early")
-    return broken
+            yield f"{run_id}: {entry.id} ended early"
 
 
-def _judge_effects(effects: Path, ended_at: dict[tuple[str, str], int], worker_kills: int) -> list[str]:
-    broken: list[str] = []
+def judge_outputs(runs: Runs, sent: int) -> Iterator[str]:
+    """Each event that was accepted has one run of `work` and one of `answer`, and nothing else ran.
+
+    The run of `work` was woken by the very event that the other of its number has sent.
+    """
+    found: dict[tuple[str, int], list[str]] = defaultdict(list)
+    outputs: dict[str, object] = {}
+    for run_id, entries in runs.items():
+        began, ended = entries[0], entries[-1]
+        if isinstance(began, RunBegan) and isinstance(ended, RunEnded):
+            data = load_json(began.events[0].data)
+            number = data.get("n") if isinstance(data, dict) else None
+            found[began.function, number if isinstance(number, int) else -1].append(run_id)
+            outputs[run_id] = load_json(ended.output) if ended.status == "completed" else ended.error
+    wanted = {(function, number) for function in ("work", "answer") for number in range(sent)}
+    yield from (f"{runs_of} of {key} were not asked for" for key, runs_of in found.items() if key not in wanted)
+    for function, number in sorted(wanted):
+        runs_of = found[function, number]
+        if len(runs_of) != 1:
+            yield f"go-{number}: {len(runs_of)} runs of {function} instead of one: {runs_of}"
+            continue
+        expected: object = "told"
+        if function == "work":
+            expected = {"n": number, "steps": _STEPS, "echo": {"n": number, "by": "".join(found["answer", number])}}
+        if outputs[runs_of[0]] != expected:
+            yield f"{runs_of[0]} of {function}: {outputs[runs_of[0]]} instead of {expected}"
+
+
+def judge_effects(runs: Runs, lines: Sequence[str], *, workers_died: bool) -> Iterator[str]:
+    """No body ran after its result was applied; none ran twice for nothing; and each result had a body."""
+    ends = [(run_id, entry) for run_id, entries in runs.items() for entry in entries if isinstance(entry, StepEnded)]
+    applied = {(run_id, entry.id): entry.at for run_id, entry in ends if entry.id not in _NO_BODY}
+    retries = Counter(
+        (run_id, entry.id)
+        for run_id, entries in runs.items()
+        for entry in entries
+        if isinstance(entry, StepAttemptFailed)
+    )
     ran: Counter[tuple[str, str]] = Counter()
-    for line in effects.read_text().splitlines():
+    for line in lines:
         run_id, step, at = line.split()
         ran[run_id, step] += 1
-        if int(at) > ended_at.get((run_id, step), 2**62):
-            broken.append(f"{run_id}: {step} ran after its result was applied")
-    extra = sum(count - 1 for count in ran.values())
-    missing = [
-        f"{run_id}: {step} has no effect"
-        for run_id, step in ended_at
-        if (run_id, step) not in ran and step not in NO_BODY
-    ]
-    if worker_kills == 0 and extra:
-        broken.append(f"{extra} bodies ran again although no worker died")
-    return broken + missing
+        if int(at) > applied.get((run_id, step), 2**62):
+            yield f"{run_id}: {step} ran after its result was applied"
+    yield from (f"{run_id}: {step} has no effect" for run_id, step in applied.keys() - ran.keys())
+    if not workers_died:
+        extra = {key: count for key, count in ran.items() if count != 1 + retries[key]}
+        yield from (f"{key} ran {count} times although no worker died" for key, count in extra.items())
 
 
-NO_BODY = {"nap", "echo", "call"}
+def judge_events(runs: Runs, records: Sequence[LogRecord], load: Load) -> Iterator[str]:
+    """Each event that a step sent is there once, each end of a run is told once, and nothing else was sent."""
+    ours = [record for record in records if place_of(record) not in load.letters]
+    ids = Counter(json.loads(record.value)["id"] for record in ours)
+    told = {f"{run_id}:finished" for run_id in runs}
+    accepted = {f"go-{number}" for number in range(load.sent)}
+    names = Counter((event["name"], event["data"].get("n")) for record in ours if (event := json.loads(record.value)))
+    wanted = {("chaos/echo", number) for number in range(load.sent)}
+    wanted |= {("chaos/call", number) for number in range(0, load.sent, 2)}
+    yield from (
+        f"{event_id} was sent {count} times"
+        for event_id, count in ids.items()
+        if not event_id.startswith("go-") and count > 1
+    )
+    yield from (f"{event_id} is not in the log" for event_id in (told | accepted) - ids.keys())
+    for name, number in wanted ^ {key for key in names if key[0] not in ("chaos/go", FINISHED)}:
+        yield f"{name} of {number} was sent {names[name, number]} times"
+
+
+def judge_letters(letters: Sequence[LogRecord], poison: Mapping[str, bytes]) -> Iterator[str]:
+    """Each record that cannot be read is put aside with its bytes and the reason, and no other record is.
+
+    Shards put it aside in a transaction, so once; a worker that dies at that moment may do so again.
+    """
+    found: Counter[str] = Counter()
+    for letter in letters:
+        headers = dict(letter.headers)
+        origin = headers["stepstream-from"].decode()
+        found[origin] += 1
+        if not headers["stepstream-reason"]:
+            yield f"{origin} was put aside without a reason"
+        if origin not in poison:
+            yield f"{origin} was put aside: {headers['stepstream-reason'].decode()}: {letter.value[:200]!r}"
+        elif letter.value != poison[origin]:
+            yield f"{origin} was put aside with other bytes: {letter.value[:200]!r}"
+    yield from (f"{origin} was not put aside" for origin in poison.keys() - found.keys())
+    yield from (
+        f"{origin} was put aside {count} times"
+        for origin, count in found.items()
+        if count > 1 and not origin.startswith(COMMANDS)
+    )
+
+
+def place_of(record: LogRecord) -> str:
+    """Return where a record is, as topic-partition-offset."""
+    return f"{record.topic}-{record.partition}-{record.offset}"

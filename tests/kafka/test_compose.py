@@ -71,7 +71,7 @@ class Composed:
     def start(self, service: str) -> None:
         """Start a service, and return when it is ready."""
         log = self.folder / f"{service}.log"
-        member = Member(service, self.arguments(service), self.environment(service), log)
+        member = Member(service, self.arguments(service), self.environment(service), log, self.folder / service)
         member.start()
         self.members.append(member)
         until(lambda: member.ended or self.status(service, "/ready") == 200)

@@ -10,8 +10,7 @@ from stepstream.contract.history import RunBegan
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from tests.kafka.broker import jars, running_broker
 from tests.kafka.fleet import Fleet
-from tests.kafka.judging import history_of
-from tests.kafka.test_kill import until_ended, until_registered
+from tests.kafka.judging import until_ended, until_registered
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SOURCE = """
@@ -54,8 +53,7 @@ async def started_by_java(bootstrap: str, folder: Path) -> list[str]:
         command = ["java", "-cp", f"{jars()}/*", str(folder / "Send.java"), bootstrap, "java.events", *RECORDS]
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
-        await until_ended(cluster, 4)
-        entries = [run[0] for run in (await history_of(cluster)).values()]
+        entries = [run[0] for run in (await until_ended(cluster, 4)).values()]
         return sorted(entry.function for entry in entries if isinstance(entry, RunBegan))
     finally:
         fleet.stop()

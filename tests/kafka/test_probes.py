@@ -17,7 +17,8 @@ from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.layout import apply_topics
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member
-from tests.kafka.test_kill import feed, until_registered
+from tests.kafka.judging import until_registered
+from tests.kafka.load import feed
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -9,7 +9,8 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_kill import feed, until_ended, until_registered
+from tests.kafka.judging import until_ended, until_registered
+from tests.kafka.load import feed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 3

@@ -1,0 +1,214 @@
+"""Break a real cluster at length: python -m tests.kafka.chaos KILLS=1000 SECONDS=900 SEED=7 FAULTS=engine,wiped."""
+
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stepstream.contract.topics import CHANGELOG
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from tests.kafka.broker import Broker, own_broker
+from tests.kafka.faults import ASK_S, FAULTS, UP, Effects, Scene, quiet, until
+from tests.kafka.fleet import Fleet
+from tests.kafka.judging import Ledger, judge, until_registered
+from tests.kafka.load import APP, Load
+
+NAMESPACE = "chaos"
+TELL_EVERY_S = 5.0
+# More open runs than this wait for fewer before the next fault, so that there is work at every moment and an end.
+OPEN_RUNS_MAX = 300
+# A run of which nothing is heard for so long will not go on; the longest that one rests is a second.
+STUCK_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a chaos run does: each of `faults` once, then some by chance until so many engines were killed.
+
+    `seconds` ends it earlier, if it is not 0. The order of the faults and their victims come from `seed`.
+    """
+
+    kills: int
+    seed: int = 1
+    faults: tuple[str, ...] = tuple(FAULTS)
+    seconds: float = 0
+    engines: int = 2
+    workers: int = 2
+    shards: int = 4
+    events_per_fault: int = 8
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came out: what is wrong, and the figures."""
+
+    broken: list[str]
+    figures: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return the figures in a line, and what is wrong."""
+        return "\n".join([", ".join(f"{count} {name}" for name, count in self.figures.items()), *self.broken[:20]])
+
+
+def faults_of(plan: Plan, draw: random.Random) -> Iterator[str]:
+    """Yield the names of the faults, without end."""
+    first = list(plan.faults)
+    draw.shuffle(first)
+    yield from first
+    weights = [FAULTS[name][0] for name in plan.faults]
+    while True:
+        yield draw.choices(plan.faults, weights)[0]
+
+
+async def rage(scene: Scene, plan: Plan, tell: Callable[[str], None]) -> None:
+    """Send events and break things until the plan is done."""
+    begun = told = time.monotonic()
+    faults = faults_of(plan, scene.draw)
+    while True:
+        done = sum(scene.struck.values()) >= len(plan.faults) and killed(scene.fleet, "engine") >= plan.kills
+        if done or 0 < plan.seconds < time.monotonic() - begun:
+            return
+        await scene.load.send(plan.events_per_fault)
+        await scene.some_work()
+        name = next(faults)
+        await FAULTS[name][1].strike(scene)
+        scene.struck[name] += 1
+        if not await until(lambda: scene.ledger.open < OPEN_RUNS_MAX, STUCK_S):
+            raise TimeoutError(f"{scene.ledger.open} runs are open and do not become fewer")
+        if time.monotonic() - told > TELL_EVERY_S:
+            told = time.monotonic()
+            tell(f"{told - begun:6.0f} s: {progress(scene)}")
+
+
+def killed(fleet: Fleet, role: str) -> int:
+    """Return how many engines or workers were killed."""
+    return sum(member.kills for member in (fleet.engines if role == "engine" else fleet.workers))
+
+
+def progress(scene: Scene) -> str:
+    """Return how far a run is."""
+    struck = ", ".join(f"{count} {name}" for name, count in sorted(scene.struck.items()))
+    return (
+        f"{scene.load.sent} events, {scene.ledger.ended} runs ended, {scene.ledger.open} open, "
+        f"{killed(scene.fleet, 'engine')} engines killed; {struck}"
+    )
+
+
+async def come_to_rest(scene: Scene) -> None:
+    """Return when all that was begun has ended; raise TimeoutError when a run stays open."""
+    await asyncio.gather(*scene.lasting)
+    wanted = 2 * scene.load.sent
+    ended, heard_at = -1, time.monotonic()
+    while scene.ledger.ended < wanted:
+        if scene.ledger.ended > ended:
+            ended, heard_at = scene.ledger.ended, time.monotonic()
+        if time.monotonic() - heard_at > STUCK_S:
+            raise TimeoutError(f"{ended} of {wanted} runs have ended, and no more do")
+        await asyncio.sleep(ASK_S)
+
+
+def figures_of(scene: Scene) -> dict[str, int]:
+    """Return what was done and seen."""
+    aborted = scene.broker.aborted(f"{NAMESPACE}.{CHANGELOG}")
+    last = sum(member.said(UP["engine"]) for member in scene.fleet.engines if member not in scene.held)
+    return {
+        "events": scene.load.sent,
+        "runs": len(scene.ledger.runs),
+        "engines killed": killed(scene.fleet, "engine"),
+        "workers killed": killed(scene.fleet, "worker"),
+        **{f"times {name}": count for name, count in sorted(scene.struck.items())},
+        "transactions aborted": len(aborted),
+        "records of them in the changelog": sum(aborted),
+        "assignments of shards": scene.rebalances + last,
+        "runs moved to another worker": scene.ledger.moves(),
+        "duplicates refused": scene.load.repeated,
+        "records put aside": len(scene.load.letters),
+        "bodies run": scene.effects.count(),
+    }
+
+
+async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], None]) -> Verdict:
+    """Bring up a cluster in a folder, do as planned, and judge."""
+    cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
+    effects = folder / "effects.txt"
+    effects.touch()
+    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, Path(__file__).with_name("chaos_app.py"), effects)
+    load, ledger = Load(cluster, plan.shards), Ledger(cluster)
+    scene = Scene(broker, fleet, load, ledger, Effects(effects), random.Random(plan.seed))
+    fleet.command("topics", "apply", "--shards", str(plan.shards), "--app", APP)
+    following = asyncio.ensure_future(ledger.follow())
+    try:
+        for _ in range(plan.engines):
+            fleet.add_engine()
+        for _ in range(plan.workers):
+            fleet.add_worker(**quiet("worker"))
+        await until_registered(cluster, plan.shards)
+        try:
+            await rage(scene, plan, tell)
+            tell(f"done: {progress(scene)}")
+            await come_to_rest(scene)
+        except TimeoutError as error:
+            if following.done():
+                following.result()
+            stuck = ledger.stuck(time.time_ns() // 1_000_000 - 10_000)
+            return Verdict([str(error), *stuck[:5], fleet.logs()], figures_of(scene))
+        quietly = killed(fleet, "worker") == 0 and not scene.struck.keys() & _MOVES_WORKERS
+        broken = await judge(cluster, load, scene.effects.lines(), workers_died=not quietly)
+        figures = figures_of(scene)
+        if not figures["transactions aborted"]:
+            broken.append("no transaction was aborted: this run is no evidence")
+        return Verdict(broken, figures)
+    finally:
+        fleet.kill()
+        for task in (following, *scene.lasting):
+            task.cancel()
+        await asyncio.gather(following, *scene.lasting, return_exceptions=True)
+        await load.close()
+        await ledger.close()
+
+
+# After these a body may have run twice though no worker was killed.
+_MOVES_WORKERS = {"frozen-worker", "more-workers", "rolled-worker", "broker-killed", "broker-stopped"}
+
+
+def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Verdict:
+    """Do as planned with a broker of our own; processes and files are in `folder`."""
+    with own_broker() as broker:
+        return asyncio.run(act(broker, folder, plan, tell))
+
+
+def plan_from(arguments: Sequence[str]) -> Plan:
+    """Return the plan that NAME=value arguments describe."""
+    given = dict(argument.split("=", 1) for argument in arguments)
+    faults = tuple(given.pop("FAULTS", "").split(",")) if given.get("FAULTS") else tuple(FAULTS)
+    if unknown := [name for name in faults if name not in FAULTS]:
+        raise SystemExit(f"there is no fault {unknown[0]!r}, only {', '.join(FAULTS)}")
+    numbers = {name.lower(): int(value) for name, value in given.items()}
+    return Plan(**{"kills": 1_000, "seed": random.randrange(10**6), **numbers}, faults=faults)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Break a cluster as the arguments say; print progress and figures; return 1 when something is wrong."""
+    plan = plan_from(arguments)
+    print(plan, flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="stepstream-chaos-"))
+    with suppress(KeyboardInterrupt):
+        verdict = run(plan, folder, lambda line: print(line, flush=True))
+        print(verdict)
+        if not verdict.broken:
+            shutil.rmtree(folder)
+            return 0
+        print(f"FAILED with SEED={plan.seed}; the logs are in {folder}")
+        return 1
+    print(f"interrupted; every process has been ended, the logs are in {folder}")
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

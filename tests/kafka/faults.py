@@ -1,0 +1,264 @@
+"""The faults of chaos runs as values: what is struck, how, and what happens to its disk."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from tests.kafka.broker import Broker
+from tests.kafka.fleet import Fleet, Member
+from tests.kafka.judging import Ledger
+from tests.kafka.load import Load
+
+ASK_S = 0.05
+UP_S_MAX = 60.0
+# The group gives a member up after 10 s (SESSION_MS); the others need a moment to take over.
+FROZEN_S = 13.0
+EFFECTS_S_MAX = 5.0
+_EFFECTS_PER_FAULT_MAX = 30
+# What a process says when it does its part: an engine of its shards, a worker when it has registered.
+UP = {"engine": "are ours", "worker": "stepstream worker"}
+
+
+async def until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Return whether something holds within so many seconds; what other processes do rings no bell of ours."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(ASK_S)
+    return True
+
+
+@dataclass(slots=True)
+class Effects:
+    """The lines that bodies leave, counted as they come."""
+
+    path: Path
+    _count: int = 0
+    _at: int = 0
+
+    def count(self) -> int:
+        """Return how many bodies have run."""
+        with self.path.open("rb") as file:
+            file.seek(self._at)
+            found = file.read()
+        self._at += len(found)
+        self._count += found.count(b"\n")
+        return self._count
+
+    def lines(self) -> list[str]:
+        """Return all of them."""
+        return self.path.read_text().splitlines()
+
+
+@dataclass(slots=True)
+class Scene:
+    """What faults are done to; members that a fault has in its hands are `held` from the others.
+
+    `struck` counts what was done.
+    """
+
+    broker: Broker
+    fleet: Fleet
+    load: Load
+    ledger: Ledger
+    effects: Effects
+    draw: random.Random
+    struck: Counter[str] = field(default_factory=Counter)
+    rebalances: int = 0
+    held: list[Member] = field(default_factory=list)
+    lasting: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def members(self, role: str) -> list[Member]:
+        """Return the engines or the workers that no fault has in its hands."""
+        members = self.fleet.engines if role == "engine" else self.fleet.workers
+        return [member for member in members if member not in self.held]
+
+    async def pick(self, role: str) -> Member:
+        """Return a member that is at work, by chance."""
+
+        def at_work() -> list[Member]:
+            return [member for member in self.members(role) if member.said(UP[role])]
+
+        if not await until(lambda: bool(at_work()), UP_S_MAX):
+            raise TimeoutError(f"no {role} comes up")
+        return self.draw.choice(at_work())
+
+    async def some_work(self) -> None:
+        """Return when some more bodies have run, how many is drawn, or when none runs for a while."""
+        wanted = self.effects.count() + self.draw.randrange(_EFFECTS_PER_FAULT_MAX)
+        await until(lambda: self.effects.count() >= wanted, EFFECTS_S_MAX)
+
+    def go_on_beside(self, code: Coroutine[None, None, None]) -> None:
+        """Let something go on beside the next faults."""
+        task = asyncio.get_running_loop().create_task(code)
+        self.lasting.add(task)
+
+
+class Fault(Protocol):
+    """Something that goes wrong."""
+
+    async def strike(self, scene: Scene) -> None:
+        """Do it."""
+
+
+class Disk(Enum):
+    """What an engine's disk has when it comes back."""
+
+    KEPT = "kept"
+    WIPED = "wiped"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A process is killed where it is, or ended as operators do it (`gently`), and comes back under its name.
+
+    A stale disk is a copy that was made when an engine of this name was dead before.
+    """
+
+    role: str
+    disk: Disk = Disk.KEPT
+    gently: bool = False
+
+    async def strike(self, scene: Scene) -> None:
+        """End a member, see to its disk, and start it again."""
+        member = await scene.pick(self.role)
+        await self._end(scene, member)
+        if self.disk is Disk.WIPED:
+            member.wipe()
+        elif self.disk is Disk.STALE and not member.put_back():
+            member.keep_copy()
+            member.start()
+            await until(lambda: bool(member.said(UP[self.role])), UP_S_MAX)
+            await scene.some_work()
+            await self._end(scene, member)
+            member.put_back()
+        elif self.role == "engine" and scene.draw.random() < 0.2:
+            member.keep_copy()
+        member.start()
+
+    async def _end(self, scene: Scene, member: Member) -> None:
+        scene.rebalances += member.said(UP["engine"])
+        if not self.gently:
+            member.kill()
+            return
+        scene.held.append(member)
+        await asyncio.to_thread(member.stop)
+        scene.held.remove(member)
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A process stops without its knowing until others have its work, and then goes on."""
+
+    role: str
+    seconds: float = FROZEN_S
+
+    async def strike(self, scene: Scene) -> None:
+        """Freeze a member, and thaw it while other things go on."""
+        member = await scene.pick(self.role)
+        scene.held.append(member)
+        member.freeze()
+        scene.go_on_beside(self._thaw(scene, member))
+
+    async def _thaw(self, scene: Scene, member: Member) -> None:
+        await asyncio.sleep(self.seconds)
+        member.thaw()
+        scene.held.remove(member)
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """One more process joins the group, works for a while, and leaves; the group is shared out anew both times."""
+
+    role: str
+
+    async def strike(self, scene: Scene) -> None:
+        """Start it; it leaves while other things go on."""
+        # Without a name of its own the group forgets it when it goes.
+        add = scene.fleet.add_engine if self.role == "engine" else scene.fleet.add_worker
+        member = add(STEPSTREAM_INSTANCE="", **quiet(self.role))
+        scene.held.append(member)
+        scene.go_on_beside(self._leave(scene, member))
+
+    async def _leave(self, scene: Scene, member: Member) -> None:
+        await until(lambda: bool(member.said(UP[self.role])), UP_S_MAX)
+        await scene.some_work()
+        scene.rebalances += member.said(UP["engine"])
+        await asyncio.to_thread(member.stop)
+        member.wipe()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """The broker is killed, or stopped, and comes back on the same disk."""
+
+    gently: bool
+
+    async def strike(self, scene: Scene) -> None:
+        """End the broker and start it."""
+        await asyncio.to_thread(scene.broker.stop if self.gently else scene.broker.kill)
+        await asyncio.to_thread(scene.broker.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Events come again, or twice at once."""
+
+    count: int = 4
+
+    async def strike(self, scene: Scene) -> None:
+        """Send them."""
+        await scene.load.repeat(self.count, scene.draw)
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """Records that nobody can read come into the inputs of shards and workers."""
+
+    async def strike(self, scene: Scene) -> None:
+        """Send them."""
+        await scene.load.poison(scene.draw)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Some faults at once."""
+
+    faults: tuple[Fault, ...]
+
+    async def strike(self, scene: Scene) -> None:
+        """Do all of them side by side."""
+        await asyncio.gather(*(fault.strike(scene) for fault in self.faults))
+
+
+def quiet(role: str) -> dict[str, str]:
+    """Return what keeps the log of a member short: a worker has a line for each step."""
+    return {"STEPSTREAM_LOG_LEVEL": "warning"} if role == "worker" else {}
+
+
+# Name to how often it comes and what it is.
+FAULTS: dict[str, tuple[int, Fault]] = {
+    "engine": (20, Kill("engine")),
+    "wiped": (4, Kill("engine", Disk.WIPED)),
+    "stale": (4, Kill("engine", Disk.STALE)),
+    "worker": (6, Kill("worker")),
+    "both": (3, Together((Kill("engine"), Kill("worker")))),
+    "rolled-engine": (1, Kill("engine", gently=True)),
+    "rolled-worker": (1, Kill("worker", gently=True)),
+    "frozen-engine": (1, Freeze("engine")),
+    "frozen-worker": (1, Freeze("worker")),
+    "more-engines": (1, Join("engine")),
+    "more-workers": (1, Join("worker")),
+    "broker-killed": (1, Bounce(gently=False)),
+    "broker-stopped": (1, Bounce(gently=True)),
+    "repeated": (4, Repeat()),
+    "poison": (2, Poison()),
+}

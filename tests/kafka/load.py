@@ -1,0 +1,114 @@
+"""What a chaos run sends: events, the same events again, and records that nobody can read; and what it remembers."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from stepstream.contract.codec import encode
+from stepstream.contract.events import event_record
+from stepstream.contract.topics import COMMANDS, EVENTS, INBOX
+from stepstream.runtime.kafka import Cluster, Producer
+from stepstream.runtime.ports import LogError, NewRecord
+
+APP = "chaos"
+_COMMANDS = f"{COMMANDS}.{APP}"
+_TRIES = 5
+_DEEP = 5_000
+_OVER_AN_EVENT = 600_000
+# What the broker takes at most, less the record's own frame.
+_EVENT_BYTES_MAX = 8 * 1024 * 1024 - 200
+_HUGE = 12 * 1024 * 1024
+
+Poison = tuple[str, Callable[[str], bytes]]
+POISONS: tuple[Poison, ...] = (
+    (EVENTS, lambda _: b""),
+    (EVENTS, lambda mark: b"\xff\xfe" + mark.encode()),
+    (EVENTS, lambda mark: f'["{mark}"]'.encode()),
+    (EVENTS, lambda mark: f'{{"name": "chaos/go", "data": ["{mark}"]}}'.encode()),
+    (EVENTS, lambda mark: f'{{"name": "stream/function.finished", "id": "{mark}"}}'.encode()),
+    (EVENTS, lambda mark: b'{"name": "chaos/go", "data": ' + b'{"a":' * _DEEP + mark.encode()),
+    (
+        EVENTS,
+        lambda mark: f'{{"name": "chaos/go", "data": {{"n": "{mark * (_OVER_AN_EVENT // len(mark))}"}}}}'.encode(),
+    ),
+    (EVENTS, lambda mark: mark.encode() * (_EVENT_BYTES_MAX // len(mark))),
+    (INBOX, lambda mark: f'{{"type": "{mark}"}}'.encode()),
+    (INBOX, lambda mark: f'{{"type": "run.claimed", "run_id": ["{mark}"]}}'.encode()),
+    (INBOX, lambda mark: b'{"type": "run.returned", "output": ' + b"[" * _DEEP + mark.encode()),
+    (INBOX, lambda mark: mark.encode() * (_HUGE // len(mark))),
+    (_COMMANDS, lambda mark: mark.encode()),
+    (_COMMANDS, lambda mark: f'{{"type": "{mark}"}}'.encode()),
+    (_COMMANDS, lambda mark: f'{{"type": "run.started", "run_id": "{mark}"}}'.encode()),
+    (_COMMANDS, lambda mark: mark.encode() * (_HUGE // len(mark))),
+)
+
+
+class Load:
+    """The one who sends. Numbers from 0 to `sent` were accepted, each as the event `go-<number>`.
+
+    `letters` has the bytes of each poisonous record by its place, topic-partition-offset; `repeated` counts the records
+    beyond the first of each event.
+    """
+
+    def __init__(self, cluster: Cluster, shards: int) -> None:
+        self._cluster = cluster
+        self._shards = shards
+        self._producer: Producer | None = None
+        self.sent = 0
+        self.repeated = 0
+        self.letters: dict[str, bytes] = {}
+
+    async def send(self, count: int) -> None:
+        """Send so many new events."""
+        numbers = range(self.sent, self.sent + count)
+        await self._append([_event(number) for number in numbers])
+        self.sent += count
+
+    async def repeat(self, count: int, draw: random.Random) -> None:
+        """Send events again that were sent before, and new ones twice at once."""
+        old = [_event(draw.randrange(self.sent)) for _ in range(count)] if self.sent else []
+        new = [_event(number) for number in range(self.sent, self.sent + count)]
+        await self._append([*old, *new, *new])
+        self.sent += count
+        self.repeated += len(old) + count
+
+    async def poison(self, draw: random.Random) -> None:
+        """Send one record of each kind that cannot be read, each to any partition."""
+        for number, (topic, value_of) in enumerate(POISONS):
+            partition = draw.randrange(self._shards)
+            value = value_of(f"poison-{len(self.letters)}-{number}-")
+            ((_, offset),) = await self._append([NewRecord(topic, partition, b"poison", value)])
+            self.letters[f"{topic}-{partition}-{offset}"] = value
+
+    async def _append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._try(records)
+            except LogError:
+                # Whether they are there is not known: that is how duplicates come about.
+                self.repeated += len(records)
+                await self.close()
+        return await self._try(records)
+
+    async def _try(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        if self._producer is None:
+            self._producer = await self._cluster.producer()
+        return await self._producer.send(records)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._producer is not None:
+            await self._producer.close()
+            self._producer = None
+
+
+def _event(number: int) -> NewRecord:
+    event = event_record("chaos/go", {"n": number}, id=f"go-{number}")
+    return NewRecord(EVENTS, -1, event.id.encode(), encode(event))
+
+
+async def feed(cluster: Cluster, first: int, count: int) -> None:
+    """Send events by a producer of their own."""
+    load = Load(cluster, 1)
+    load.sent = first
+    await load.send(count)
+    await load.close()
