@@ -33,6 +33,12 @@ async def keep_serving(name: str, serve: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await serve()
+        except asyncio.CancelledError:
+            # A client of Kafka cancels what it has in its hands when a broker goes; nobody has cancelled us then.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            logger.exception("the %s was given up by a client and begins again", name)
+            await asyncio.sleep(_AGAIN_S)
         except Exception:
             logger.exception("the %s failed and begins again", name)
             await asyncio.sleep(_AGAIN_S)

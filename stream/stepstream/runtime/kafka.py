@@ -60,6 +60,11 @@ def doubt(what: str) -> Iterator[None]:
     """Turn what a client raises into LogError: the outcome is unknown; Fenced when a newer owner is there."""
     try:
         yield
+    except asyncio.CancelledError as error:
+        # A client that ends cancels what it has in its hands; only what cancels the task is ours.
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            raise
+        raise LogError(f"{what}: the client gave it up") from error
     except ProducerFenced as error:
         raise Fenced(f"{what}: a newer owner is there") from error
     except (KafkaError, TimeoutError, OSError) as error:
@@ -176,12 +181,11 @@ class Producer:
 
     async def close(self) -> None:
         """Abort what is open and disconnect, as far as the cluster lets us; its time-out does the rest."""
-        try:
+        # One that has failed for good asserts that it can be aborted no more.
+        with suppress(KafkaError, TimeoutError, OSError, AssertionError):
             async with asyncio.timeout(_STOP_S_MAX):
                 if self._open:
                     await self._client.abort_transaction()
-        except (KafkaError, TimeoutError, OSError):
-            pass
         try:
             async with asyncio.timeout(_STOP_S_MAX):
                 await self._client.stop()
@@ -295,11 +299,9 @@ class Reader:
 
     async def close(self) -> None:
         """Disconnect, and leave the group."""
-        try:
+        with suppress(KafkaError, TimeoutError, OSError):
             async with asyncio.timeout(_STOP_S_MAX):
                 await self._client.stop()
-        except (KafkaError, TimeoutError, OSError):
-            pass
 
 
 class Cluster:

@@ -139,6 +139,8 @@ class KafkaLog:
         reader.assign(self.inputs)
         self._done = await reader.committed(self.inputs)
         reader.seek(self._done)
+        places = ", ".join(f"{topic} {offset}" for (topic, _), offset in self._done.items())
+        logger.info("shard %d goes on from %s", self._shard, places, extra={"shard": self._shard})
 
     async def lag(self, at: tuple[str, int], end: int) -> int:
         """Return how many records of an input that ends at `end` are not committed as taken."""

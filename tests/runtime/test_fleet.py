@@ -1,0 +1,60 @@
+"""The parts of a process on Kafka: each is begun again when it fails, and ends only when it is told to."""
+
+import asyncio
+
+import pytest
+
+from stepstream.runtime import fleet
+from stepstream.runtime.fleet import keep_serving
+from stepstream.runtime.kafka import doubt
+from stepstream.runtime.ports import LogError
+
+
+async def cancelled_by_a_client() -> None:
+    """Wait for something that a client drops."""
+    waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waited.cancel()
+    await waited
+
+
+async def test_what_a_client_cancels_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of Kafka that ends cancels what it was asked for: the part that asked is not over, and serves anew."""
+    monkeypatch.setattr(fleet, "_AGAIN_S", 0.0)
+    begun = 0
+    serves = asyncio.Event()
+
+    async def serve() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            await cancelled_by_a_client()
+        serves.set()
+        await asyncio.get_running_loop().create_future()
+
+    part = asyncio.ensure_future(keep_serving("part", serve))
+    async with asyncio.timeout(5):
+        await serves.wait()
+    part.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await part
+    assert begun == 2
+
+
+async def test_what_a_client_cancels_is_in_doubt() -> None:
+    """Whoever waits for a client that gives up hears that the outcome is unknown."""
+    with pytest.raises(LogError, match="writing: the client gave it up"), doubt("writing"):
+        await cancelled_by_a_client()
+
+
+async def test_who_is_cancelled_while_a_client_works_ends() -> None:
+    """A cancellation of ours goes through."""
+
+    async def write() -> None:
+        with doubt("writing"):
+            await asyncio.get_running_loop().create_future()
+
+    writing = asyncio.ensure_future(write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
