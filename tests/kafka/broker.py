@@ -1,6 +1,7 @@
 """A real Kafka broker for tests: the one that KAFKA_BOOTSTRAP names, or one of our own from Maven's jars."""
 
 import os
+import random
 import shutil
 import socket
 import struct
@@ -8,13 +9,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 VERSION = "4.1.0"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepstream" / f"kafka-{VERSION}"
 START_S_MAX = 60.0
-STOP_S_MAX = 20.0
+STOP_S_MAX = 10.0
+_PORTS = (10_000, 32_000)
 _CLUSTER_ID = "c3RlcHN0cmVhbS10ZXN0cw"
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>stepstream</groupId><artifactId>broker</artifactId><version>1</version><dependencies><dependency>
@@ -48,10 +50,15 @@ def jars() -> Path:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port of the loopback that nobody has now, and that the system gives to nobody.
+
+    Of its own choice, from 32768 on, it would give one to a client that asks for a broker that is away: at last the
+    client connects to itself, and the broker cannot come back.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Broker:
@@ -140,15 +147,14 @@ class Broker:
 
 
 @contextmanager
-def own_broker() -> Iterator[Broker]:
-    """Yield a broker that lives as long as this."""
-    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder:
-        broker = Broker(Path(folder))
-        try:
-            broker.start()
-            yield broker
-        finally:
-            broker.kill()
+def own_broker(folder: Path) -> Iterator[Broker]:
+    """Yield a broker that lives as long as this; what it wrote stays in the folder."""
+    broker = Broker(folder)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
 
 
 @contextmanager
@@ -157,5 +163,5 @@ def running_broker() -> Iterator[str]:
     if named := os.environ.get("KAFKA_BOOTSTRAP"):
         yield named
         return
-    with own_broker() as broker:
+    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder, own_broker(Path(folder)) as broker:
         yield broker.bootstrap

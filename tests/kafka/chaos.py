@@ -1,6 +1,7 @@
 """Break a real cluster at length: python -m tests.kafka.chaos KILLS=1000 SECONDS=900 SEED=7 FAULTS=engine,wiped."""
 
 import asyncio
+import logging
 import random
 import shutil
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka import Cluster, KafkaSettings
-from tests.kafka.broker import Broker, own_broker
+from tests.kafka.broker import Broker, NoBrokerError, own_broker
 from tests.kafka.faults import ASK_S, FAULTS, UP, Effects, Scene, quiet, until
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Ledger, judge, until_registered
@@ -153,7 +154,7 @@ async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], No
             await rage(scene, plan, tell)
             tell(f"done: {progress(scene)}")
             await come_to_rest(scene)
-        except TimeoutError as error:
+        except (TimeoutError, NoBrokerError) as error:
             if following.done():
                 following.result()
             stuck = ledger.stuck(time.time_ns() // 1_000_000 - 10_000)
@@ -179,7 +180,10 @@ _MOVES_WORKERS = {"frozen-worker", "more-workers", "rolled-worker", "broker-kill
 
 def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Verdict:
     """Do as planned with a broker of our own; processes and files are in `folder`."""
-    with own_broker() as broker:
+    # What its clients have to say of a broker that is away is no news.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    (folder / "broker").mkdir()
+    with own_broker(folder / "broker") as broker:
         return asyncio.run(act(broker, folder, plan, tell))
 
 

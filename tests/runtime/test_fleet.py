@@ -6,7 +6,7 @@ import pytest
 
 from stepstream.runtime import fleet
 from stepstream.runtime.fleet import keep_serving
-from stepstream.runtime.kafka import doubt
+from stepstream.runtime.kafka import KafkaSettings, Reader, doubt
 from stepstream.runtime.ports import LogError
 
 
@@ -58,3 +58,28 @@ async def test_who_is_cancelled_while_a_client_works_ends() -> None:
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
+
+
+class Stubborn:
+    """A client of aiokafka that fails to stop as a consumer does whose fetcher waits to fetch again."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._client = self
+
+    async def stop(self) -> None:
+        """Cancel a part, and be struck by it."""
+        await cancelled_by_a_client()
+
+    async def close(self) -> None:
+        """Go off the wire."""
+        self.closed = True
+
+
+async def test_a_reader_that_cannot_stop_is_closed() -> None:
+    """Its end is that of nobody else, and no connection of it is left."""
+    reader, client = Reader(KafkaSettings(), {"bootstrap_servers": "127.0.0.1:1"}, committed=True), Stubborn()
+    await reader.close()
+    reader._client = client
+    await reader.close()
+    assert client.closed

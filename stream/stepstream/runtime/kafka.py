@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -69,6 +70,16 @@ def doubt(what: str) -> Iterator[None]:
         raise Fenced(f"{what}: a newer owner is there") from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise LogError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+async def _stop(client: Any, connections: Any) -> None:
+    """Stop a client; one that cannot, as when it waits to fetch again, at least goes off the wire."""
+    try:
+        with doubt("closing"):
+            async with asyncio.timeout(_STOP_S_MAX):
+                await client.stop()
+    except LogError:
+        await connections.close()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
@@ -182,15 +193,11 @@ class Producer:
     async def close(self) -> None:
         """Abort what is open and disconnect, as far as the cluster lets us; its time-out does the rest."""
         # One that has failed for good asserts that it can be aborted no more.
-        with suppress(KafkaError, TimeoutError, OSError, AssertionError):
+        with suppress(LogError, AssertionError), doubt("aborting"):
             async with asyncio.timeout(_STOP_S_MAX):
                 if self._open:
                     await self._client.abort_transaction()
-        try:
-            async with asyncio.timeout(_STOP_S_MAX):
-                await self._client.stop()
-        except (KafkaError, TimeoutError, OSError):
-            await self._client.client.close()
+        await _stop(self._client, self._client.client)
 
 
 class Reader:
@@ -199,11 +206,11 @@ class Reader:
     def __init__(
         self,
         settings: KafkaSettings,
-        options: Mapping[str, object],
+        options: Mapping[str, Any],
         *,
         group: str = "",
         instance: str = "",
-        committed: bool = True,
+        committed: bool,
     ) -> None:
         self._settings = settings
         self._client = AIOKafkaConsumer(
@@ -299,9 +306,7 @@ class Reader:
 
     async def close(self) -> None:
         """Disconnect, and leave the group."""
-        with suppress(KafkaError, TimeoutError, OSError):
-            async with asyncio.timeout(_STOP_S_MAX):
-                await self._client.stop()
+        await _stop(self._client, self._client._client)
 
 
 class Cluster:
