@@ -315,7 +315,7 @@ class Cluster:
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
         self.ssl_context: ssl.SSLContext | None = None
-        self._options: dict[str, object] = {
+        self._options: dict[str, Any] = {
             "bootstrap_servers": settings.bootstrap,
             "security_protocol": settings.security_protocol,
             "retry_backoff_ms": _RETRY_BACKOFF_MS,
