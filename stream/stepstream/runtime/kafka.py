@@ -204,13 +204,7 @@ class Reader:
     """A consumer: of chosen partitions, or, with a membership, of those that its group gives it."""
 
     def __init__(
-        self,
-        settings: KafkaSettings,
-        options: Mapping[str, Any],
-        *,
-        group: str = "",
-        instance: str = "",
-        committed: bool,
+        self, settings: KafkaSettings, options: dict[str, Any], *, group: str = "", instance: str = "", committed: bool
     ) -> None:
         self._settings = settings
         self._client = AIOKafkaConsumer(
