@@ -3,6 +3,10 @@
 import asyncio
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupLoadInProgressError
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
 from stepstream.runtime import fleet
 from stepstream.runtime.fleet import keep_serving
@@ -83,3 +87,20 @@ async def test_a_reader_that_cannot_stop_is_closed() -> None:
     reader._client = client
     await reader.close()
     assert client.closed
+
+
+class Unloaded:
+    """A connection to a coordinator that has not loaded its groups, or leaves: error 14 for the whole answer."""
+
+    async def send(self, _node: int, _request: object, **_options: object) -> OffsetFetchResponse_v3:
+        """Answer as Kafka does, without a word of any partition."""
+        return OffsetFetchResponse_v3(0, [], 14)
+
+
+async def test_a_coordinator_that_cannot_tell_has_not_committed_nothing() -> None:
+    """What is committed is not known then; taken for nothing, everything would be read and done once more."""
+    coordinator = object.__new__(GroupCoordinator)
+    coordinator._client, coordinator.group_id, coordinator.coordinator_id = Unloaded(), "shard-0", 1
+    coordinator.coordinator_dead = lambda: None
+    with pytest.raises(GroupLoadInProgressError):
+        await coordinator._do_fetch_commit_offsets([TopicPartition("inbox", 0)])

@@ -1,21 +1,23 @@
 """The clients of Kafka, made as stepstream needs them: the one place that knows aiokafka."""
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError, ProducerFenced, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, ProducerFenced, TopicAlreadyExistsError, for_code
 from aiokafka.producer import sender
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from stepstream.contract.limits import MIB
+from stepstream.runtime.kafka_settings import KafkaSettings as KafkaSettings
 from stepstream.runtime.ports import Fenced, LogError, LogRecord, NewRecord, Offsets
 
 REQUEST_BYTES_MAX = 50 * MIB
@@ -33,27 +35,22 @@ _FETCH_WAIT_MS = 500
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """How to reach a cluster; `namespace` goes before the name of every topic, group and transactional id."""
+_send_to_coordinator = GroupCoordinator._send_req
 
-    bootstrap: str = "127.0.0.1:9092"
-    namespace: str = ""
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "PLAIN"
-    sasl_username: str = ""
-    sasl_password: str = field(default="", repr=False)
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
 
-    def name(self, plain: str) -> str:
-        """Return a name within the namespace."""
-        return f"{self.namespace}.{plain}" if self.namespace else plain
+async def _send_and_look(coordinator: Any, request: Any) -> Any:
+    """Send, and raise the error of the whole answer, which aiokafka overlooks when it asks for committed offsets.
 
-    def plain(self, name: str) -> str:
-        """Return a name without the namespace."""
-        return name.removeprefix(f"{self.namespace}.") if self.namespace else name
+    Such an answer has no offsets: to aiokafka that is a group that never committed, and all would be read once more.
+    """
+    answer = await _send_to_coordinator(coordinator, request)
+    if isinstance(request, OffsetFetchRequest) and (code := getattr(answer, "error_code", 0)):
+        coordinator.coordinator_dead()
+        raise for_code(code)(f"the coordinator of group {coordinator.group_id} cannot tell what is committed")
+    return answer
+
+
+GroupCoordinator._send_req = _send_and_look
 
 
 @contextmanager
@@ -308,23 +305,7 @@ class Cluster:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
-        self.ssl_context: ssl.SSLContext | None = None
-        self._options: dict[str, Any] = {
-            "bootstrap_servers": settings.bootstrap,
-            "security_protocol": settings.security_protocol,
-            "retry_backoff_ms": _RETRY_BACKOFF_MS,
-        }
-        if settings.security_protocol.startswith("SASL"):
-            self._options |= {
-                "sasl_mechanism": settings.sasl_mechanism,
-                "sasl_plain_username": settings.sasl_username,
-                "sasl_plain_password": settings.sasl_password,
-            }
-        if settings.security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=settings.ca_file or None)
-            if settings.cert_file:
-                context.load_cert_chain(settings.cert_file, settings.key_file or None)
-            self._options["ssl_context"] = self.ssl_context = context
+        self._options = settings.client_options() | {"retry_backoff_ms": _RETRY_BACKOFF_MS}
 
     async def producer(self, transactional_id: str = "") -> Producer:
         """Return a producer that is connected."""
