@@ -1,11 +1,12 @@
 VENV ?= .venv
 PYTHON ?= python3
 N ?= 200
+KILLS ?= 1000
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test check fast topics bench bench-kafka sim clean
+.PHONY: help demo demo-kafka test check fast topics bench bench-kafka sim chaos clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -56,6 +57,9 @@ bench-kafka: $(READY) ## Measure engines and workers on a broker
 
 sim: $(READY) ## Simulate N=200 schedules of crashes and delays; SEED=7 shows one
 	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N))
+
+chaos: $(READY) ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS
+	$(BIN)/python -m tests.kafka.chaos KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS,$(if $($(name)),$(name)=$($(name))))
 
 clean: ## Remove what was made here, the environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -143,7 +143,7 @@ async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], No
     load, ledger = Load(cluster, plan.shards), Ledger(cluster)
     scene = Scene(broker, fleet, load, ledger, Effects(effects), random.Random(plan.seed))
     fleet.command("topics", "apply", "--shards", str(plan.shards), "--app", APP)
-    following = asyncio.ensure_future(ledger.follow())
+    beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     try:
         for _ in range(plan.engines):
             fleet.add_engine()
@@ -155,8 +155,9 @@ async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], No
             tell(f"done: {progress(scene)}")
             await come_to_rest(scene)
         except (TimeoutError, NoBrokerError) as error:
-            if following.done():
-                following.result()
+            for task in beside:
+                if task.done():
+                    task.result()
             stuck = ledger.stuck(time.time_ns() // 1_000_000 - 10_000)
             return Verdict([str(error), *stuck[:5], fleet.logs()], figures_of(scene))
         quietly = killed(fleet, "worker") == 0 and not scene.struck.keys() & _MOVES_WORKERS
@@ -166,10 +167,10 @@ async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], No
             broken.append("no transaction was aborted: this run is no evidence")
         return Verdict(broken, figures)
     finally:
-        fleet.kill()
-        for task in (following, *scene.lasting):
+        for task in (*beside, *scene.lasting):
             task.cancel()
-        await asyncio.gather(following, *scene.lasting, return_exceptions=True)
+        await asyncio.gather(*beside, *scene.lasting, return_exceptions=True)
+        fleet.kill()
         await load.close()
         await ledger.close()
 

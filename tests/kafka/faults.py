@@ -80,6 +80,14 @@ class Scene:
         members = self.fleet.engines if role == "engine" else self.fleet.workers
         return [member for member in members if member not in self.held]
 
+    async def tend(self) -> None:
+        """Start again, for ever, what ended by itself, as an orchestrator does: nothing comes up without a broker."""
+        while True:
+            for member in (*self.members("engine"), *self.members("worker")):
+                if member.ended:
+                    member.start()
+            await asyncio.sleep(ASK_S)
+
     async def pick(self, role: str) -> Member:
         """Return a member that is at work, by chance."""
 

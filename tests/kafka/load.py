@@ -1,5 +1,6 @@
 """What a chaos run sends: events, the same events again, and records that nobody can read; and what it remembers."""
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -30,14 +31,16 @@ POISONS: tuple[Poison, ...] = (
         EVENTS,
         lambda mark: f'{{"name": "chaos/go", "data": {{"n": "{mark * (_OVER_AN_EVENT // len(mark))}"}}}}'.encode(),
     ),
-    (EVENTS, lambda mark: mark.encode() * (_EVENT_BYTES_MAX // len(mark))),
     (INBOX, lambda mark: f'{{"type": "{mark}"}}'.encode()),
     (INBOX, lambda mark: f'{{"type": "run.claimed", "run_id": ["{mark}"]}}'.encode()),
     (INBOX, lambda mark: b'{"type": "run.returned", "output": ' + b"[" * _DEEP + mark.encode()),
-    (INBOX, lambda mark: mark.encode() * (_HUGE // len(mark))),
     (_COMMANDS, lambda mark: mark.encode()),
     (_COMMANDS, lambda mark: f'{{"type": "{mark}"}}'.encode()),
     (_COMMANDS, lambda mark: f'{{"type": "run.started", "run_id": "{mark}"}}'.encode()),
+)
+HUGE: tuple[Poison, ...] = (
+    (EVENTS, lambda mark: mark.encode() * (_EVENT_BYTES_MAX // len(mark))),
+    (INBOX, lambda mark: mark.encode() * (_HUGE // len(mark))),
     (_COMMANDS, lambda mark: mark.encode() * (_HUGE // len(mark))),
 )
 
@@ -45,8 +48,8 @@ POISONS: tuple[Poison, ...] = (
 class Load:
     """The one who sends. Numbers from 0 to `sent` were accepted, each as the event `go-<number>`.
 
-    `letters` has the bytes of each poisonous record by its place, topic-partition-offset; `repeated` counts the records
-    beyond the first of each event.
+    `letters` has the digest of each poisonous record by its place, topic-partition-offset; `repeated` counts what was
+    sent beyond the first record of each event.
     """
 
     def __init__(self, cluster: Cluster, shards: int) -> None:
@@ -55,7 +58,7 @@ class Load:
         self._producer: Producer | None = None
         self.sent = 0
         self.repeated = 0
-        self.letters: dict[str, bytes] = {}
+        self.letters: dict[str, str] = {}
 
     async def send(self, count: int) -> None:
         """Send so many new events."""
@@ -72,12 +75,12 @@ class Load:
         self.repeated += len(old) + count
 
     async def poison(self, draw: random.Random) -> None:
-        """Send one record of each kind that cannot be read, each to any partition."""
-        for number, (topic, value_of) in enumerate(POISONS):
+        """Send one record of each kind that cannot be read, each to any partition; the huge ones only once."""
+        for number, (topic, value_of) in enumerate(POISONS if self.letters else (*POISONS, *HUGE)):
             partition = draw.randrange(self._shards)
             value = value_of(f"poison-{len(self.letters)}-{number}-")
             ((_, offset),) = await self._append([NewRecord(topic, partition, b"poison", value)])
-            self.letters[f"{topic}-{partition}-{offset}"] = value
+            self.letters[f"{topic}-{partition}-{offset}"] = digest(value)
 
     async def _append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         for _ in range(_TRIES - 1):
@@ -99,6 +102,11 @@ class Load:
         if self._producer is not None:
             await self._producer.close()
             self._producer = None
+
+
+def digest(value: bytes) -> str:
+    """Return what tells bytes from others."""
+    return hashlib.sha256(value).hexdigest()
 
 
 def _event(number: int) -> NewRecord:
