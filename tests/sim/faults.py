@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from stepstream.contract.history import RunEnded, StepEnded, decode_history
-from stepstream.contract.topics import HISTORY
+from stepstream.contract.topics import HISTORY, INBOX
 from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.ports import Log, LogError, LogRecord, NewRecord, Offsets, StoredRow, WorkerLog
 
@@ -18,6 +18,7 @@ T = TypeVar("T")
 _SNAPSHOT_EVERY_WRITES = 5
 # The rival must open before the owner that the engine brings up, which fences it: the engine knows only its own.
 _PASSES_TO_OPEN = 3
+_PASSES_HIDDEN = 12
 
 
 class Kind(Enum):
@@ -61,7 +62,8 @@ class Faults:
     """Which calls fail, by their number over all ports.
 
     `names` has the calls so far, `struck` the faults that happened. `reads` also counts the reads of a store as calls;
-    `jitter` delays calls by chance, from a seed. `applied` and `ended` are what committed history says.
+    `jitter` delays calls by chance, from a seed, and hides records of the inbox for a while: `hidden` counts them.
+    `applied` and `ended` are what committed history says.
     """
 
     plan: dict[int, Fault] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Faults:
     applied: set[tuple[str, str]] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     detached: set[asyncio.Future[Any]] = field(default_factory=set)
+    hidden: int = 0
     rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
     disks: dict[int, Disk] = field(default_factory=dict)
     draw: random.Random | None = field(init=False)
@@ -98,6 +101,10 @@ class Faults:
         if self.draw and self.draw.random() < 0.15:
             for _ in range(self.draw.randrange(1, 12)):
                 await asyncio.sleep(0)
+
+    def hides(self) -> bool:
+        """Tell whether records are hidden now."""
+        return self.draw is not None and self.draw.random() < 0.3
 
     def detach(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Let something go on by itself, its process being dead to the others; the log may refuse it."""
@@ -151,6 +158,7 @@ class FaultyLog:
         self._faults = faults
         self._shard = shard
         self._staged: list[NewRecord] = []
+        self._hidden: list[LogRecord] = []
 
     async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         await self._faults.delay()
@@ -194,7 +202,30 @@ class FaultyLog:
         return await self._call("poll", lambda: self._poll(limit, until_ms))
 
     async def _poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        return await self._log.poll(limit, until_ms)
+        if not self._hidden:
+            records = await self._log.poll(limit, until_ms)
+            self._hide(records, self._faults.hides())
+        else:
+            # What is behind another's open transaction is hidden while records of other partitions are seen.
+            reading = asyncio.ensure_future(self._log.poll(limit, until_ms))
+            for _ in range(_PASSES_HIDDEN):
+                await asyncio.sleep(0)
+            reading.cancel()
+            (read,) = await asyncio.gather(reading, return_exceptions=True)
+            records = [] if isinstance(read, BaseException) else read
+            self._hide(records, True)
+        shown = [record for record in records if record not in self._hidden]
+        return shown or self._show()
+
+    def _hide(self, records: Sequence[LogRecord], hides: bool) -> None:
+        found = [record for record in records if hides and record.topic == INBOX]
+        self._hidden += found
+        self._faults.hidden += len(found)
+
+    def _show(self) -> list[LogRecord]:
+        shown, self._hidden = self._hidden, []
+        self._faults.hidden -= len(shown)
+        return shown
 
     async def begin(self) -> None:
         """Begin, or fail."""
@@ -222,7 +253,8 @@ class FaultyLog:
         return position
 
     async def close(self) -> None:
-        """Close; the dead do not crash again."""
+        """Close; the dead do not crash again, and what was hidden from them is there for the next."""
+        self._show()
         await self._log.close()
 
 

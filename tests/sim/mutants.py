@@ -118,6 +118,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "an event overtakes a wait that is committed and hidden",
+        "engine/draft.py",
+        (("later=self.shards > 1))", "later=False))"),),
+    ),
+    Mutant(
         "a record is blamed for tables that cannot be read",
         "runtime/shard.py",
         (("            except StoreError:\n                raise\n", ""),),

@@ -85,7 +85,7 @@ def parallel() -> Program:
 
 
 def conversation() -> Program:
-    """Waits, a time-out, a signal, a race, and an answer that the run sends to itself."""
+    """Waits, a time-out, a signal, a race, and answers that the run sends to itself."""
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -101,13 +101,16 @@ def conversation() -> Program:
         answer = await ctx.step.wait_for_event("answer", event="answer", match="data.id", timeout="1h")
         bell = await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
         nobody = await ctx.step.wait_for_event("nobody", event="nobody", if_="async.data.n > 3", timeout="10m")
-        echo, _ = await asyncio.gather(
-            ctx.step.wait_for_event("echo", event="echo", timeout="1h"),
-            ctx.step.send_event("send", Event("echo", {"n": 2})),
+        # Their names and their places in the log are on many shards.
+        first, second, third, _ = await asyncio.gather(
+            ctx.step.wait_for_event("first", event="echo", timeout="1h"),
+            ctx.step.wait_for_event("second", event="echo-2", timeout="1h"),
+            ctx.step.wait_for_event("third", event="echo-3", timeout="1h"),
+            ctx.step.send_event("send", [Event(name, {"n": 2}) for name in ("echo", "echo-2", "echo-3")]),
         )
         await ctx.group.race(ctx.step.sleep("short", "1m"), ctx.step.sleep("long", "1h"))
         end = await ctx.step.run("end", program.body, ctx, "end")
-        return [answer and answer.data, bell, nobody, echo and echo.data, end]
+        return [answer and answer.data, bell, nobody, [echo and echo.data for echo in (first, second, third)], end]
 
     return program
 

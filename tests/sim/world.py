@@ -39,8 +39,11 @@ class World(VirtualEngine):
         quiet = 0
         while quiet < _QUIET_PASSES:
             await asyncio.sleep(0)
-            quiet = quiet + 1 if await self.engine.is_idle() and not self._faults.detached else 0
+            quiet = quiet + 1 if await self.engine.is_idle() and not self._busy() else 0
         await super().until_idle()
+
+    def _busy(self) -> bool:
+        return bool(self._faults.detached or self._faults.hidden)
 
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal; an answer that is lost says nothing."""
