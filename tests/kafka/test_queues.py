@@ -15,7 +15,7 @@ from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import ROOT, Fleet, Member
-from tests.kafka.test_kill import until_registered
+from tests.kafka.judging import until_registered
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2

@@ -19,6 +19,7 @@ from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.topics import EVENTS
 from stepstream.runtime.fleet import keep_serving
 from stepstream.runtime.kafka import SESSION_MS, Cluster
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.sdk.source import Source
@@ -71,7 +72,7 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
     return _Host(
         settings.name(name),
         broker=[f"aiokafka://{place.strip()}" for place in settings.bootstrap.split(",")],
-        broker_credentials=_credentials(cluster),
+        broker_credentials=_credentials(settings),
         broker_session_timeout=SESSION_MS / 1_000,
         broker_heartbeat_interval=SESSION_MS / 5_000,
         broker_commit_interval=1.0,
@@ -86,16 +87,16 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
     )
 
 
-def _credentials(cluster: Cluster) -> Any:
-    settings = cluster.settings
+def _credentials(settings: KafkaSettings) -> Any:
+    context = settings.client_options().get("ssl_context")
     if settings.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=settings.sasl_username,
             password=settings.sasl_password,
             mechanism=settings.sasl_mechanism,
-            ssl_context=cluster.ssl_context,
+            ssl_context=context,
         )
-    return faust.SSLCredentials(cluster.ssl_context) if cluster.ssl_context else None
+    return faust.SSLCredentials(context) if context else None
 
 
 class SourceAgent:
