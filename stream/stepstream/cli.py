@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepstream import __version__
-from stepstream.cluster_cli import LogFormat, LogLevel, engine, topics_cli, worker
+from stepstream.cluster_cli import LogFormat, LogLevel, engine, letters_cli, topics_cli, worker
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
 from stepstream.host.live import LoggedView, Terminal
@@ -43,6 +43,7 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
 cli.add_typer(runs_cli, name="runs")
 cli.add_typer(topics_cli, name="topics")
+cli.add_typer(letters_cli, name="dead-letters")
 cli.command(epilog="Example: stepstream engine --kafka broker:9092 --data-dir /var/lib/stepstream")(engine)
 cli.command(epilog="Example: stepstream worker app.py --kafka broker:9092")(worker)
 

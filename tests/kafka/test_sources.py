@@ -97,10 +97,32 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
         assert (letter.key, headers["trace"]) == (b"key", b"abc")
         assert re.fullmatch(rb"orders-0-\d+", headers["stepstream-from"])
         assert headers["stepstream-reason"]
+    await send_again(fleet, foreign, cluster)
+
+
+async def send_again(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
+    """Look at the dead letters by the commands, and send one again: it comes where it was, with the same bytes."""
+    listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json", "--topic", "orders"))
+    assert [(each["topic"], each["partition"], each["redriven"]) for each in listed] == [("orders", 0, 0)] * len(POISON)
+    shown = [
+        json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "show", each["place"])) for each in listed
+    ]
+    assert {"base64": "//4="} in [each["value"] for each in shown]
+    (chosen,) = (each for each in shown if each["value"] == '{"m": 1}')
+    assert (chosen["key"], chosen["headers"]) == ("key", {"trace": "abc"})
+    assert "n" in chosen["reason"]
+    before = len(await until_read(foreign, "orders", ORDERS + 1 + len(POISON)))
+    assert "1 sent again" in await asyncio.to_thread(fleet.command, "dead-letters", "redrive", chosen["place"])
+    again = (await until_read(foreign, "orders", before + 1))[-1]
+    assert (again.key, again.value) == (b"key", b'{"m": 1}')
+    assert dict(again.headers) == {"trace": b"abc", "stepstream-redriven": b"1"}
+    await until_read(cluster, DEAD_LETTERS, len(POISON) + 1)
+    listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json"))
+    assert sorted(each["redriven"] for each in listed) == [0] * len(POISON) + [1]
 
 
 def test_foreign_records_become_events_once(tmp_path: Path) -> None:
-    """JSON and CloudEvents of three topics each start a run, once; what is no event is in the dead letters."""
+    """JSON and CloudEvents of three topics each start a run, once; what is no event is kept, and can be sent again."""
     with running_broker() as bootstrap:
         fleet = Fleet(bootstrap, "sources", tmp_path, APP, tmp_path / "effects.txt")
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")

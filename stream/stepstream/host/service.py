@@ -160,7 +160,7 @@ class SourceAgent:
             except InvalidInput as error:
                 logger.warning("a record of topic %s is put aside: %s", self.topic, error)
                 place = (self.topic, message.partition, message.offset)
-                found.append(dead_letter(LogRecord(*place, key, value, headers, timestamp), str(error)))
+                found.append(dead_letter(LogRecord(*place, key, value, headers, timestamp), str(error), foreign=True))
             else:
                 found += [NewRecord(EVENTS, -1, event.id.encode(), encode(event))] if event else []
         return found

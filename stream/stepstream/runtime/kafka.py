@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -306,6 +306,10 @@ class Cluster:
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
         self._options = settings.client_options() | {"retry_backoff_ms": _RETRY_BACKOFF_MS}
+
+    def without_namespace(self) -> "Cluster":
+        """Return the same cluster as others see it, who know nothing of the namespace."""
+        return Cluster(replace(self.settings, namespace=""))
 
     async def producer(self, transactional_id: str = "") -> Producer:
         """Return a producer that is connected."""

@@ -8,23 +8,26 @@ from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog
 
 logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
+REASON_HEADER, FROM_HEADER = "stepstream-reason", "stepstream-from"
+FOREIGN_HEADER, CUT_HEADER = "stepstream-foreign", "stepstream-cut-from"
 
 
-def dead_letter(record: LogRecord, reason: str) -> NewRecord:
-    """Return the letter for a record.
+def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> NewRecord:
+    """Return the letter for a record; that of a source is `foreign`, its topic is in no namespace.
 
     A record may come compressed and be larger than any that can be written; such a one is cut, and its letter says how
     many bytes it had.
     """
     origin = f"{record.topic}-{record.partition}-{record.offset}"
     why = (
-        ("stepstream-reason", reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
-        ("stepstream-from", origin.encode()),
+        (REASON_HEADER, reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
+        (FROM_HEADER, origin.encode()),
+        *(((FOREIGN_HEADER, b"1"),) if foreign else ()),
     )
     size = len(record.key) + len(record.value) + sum(len(name) + len(value or b"") for name, value in record.headers)
     if size <= DEAD_LETTER_BYTES_MAX:
         return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*record.headers, *why))
-    cut = ("stepstream-cut-from", str(size).encode())
+    cut = (CUT_HEADER, str(size).encode())
     value = record.value[: DEAD_LETTER_BYTES_MAX - _KEY_BYTES_MAX]
     return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*why, cut))
 
