@@ -29,7 +29,7 @@ demo-kafka: $(READY) ## The same day through real Kafka, an engine and a worker 
 	PYTHONPATH=. $(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
 
 # What kills and freezes processes comes last and by itself, so that nothing else takes its time.
-APART := tests/cli tests/flights tests/kafka
+APART := tests/kafka
 
 test: check ## Everything: the checks, then all of tests/
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(addprefix --ignore ,$(APART))

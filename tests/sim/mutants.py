@@ -110,11 +110,14 @@ MUTANTS = (
         (("if self.journal.producers.get(self._group) != self._epoch:", "if self._epoch < 0:"),),
     ),
     Mutant(
-        "code hears of the end of its worker",
-        "runtime/worker.py",
+        "code goes on after its report was lost",
+        "runtime/outbox.py",
         (
-            ("            await asyncio.get_running_loop().create_future()\n", "            raise\n"),
-            ("            if self._failed and self._failed.done():\n", "            if self._claims < 0:\n"),
+            ("            if self.failed and self.failed.done():\n", "            if not run_id:\n"),
+            (
+                '            raise LogError(f"a report of run {run_id} could not be written") from error\n',
+                "",
+            ),
         ),
     ),
     Mutant(
