@@ -8,7 +8,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,10 +62,15 @@ def free_port() -> int:
 
 
 class Broker:
-    """A broker of our own on the loopback, in a folder of its own; it can be killed and started again."""
+    """A broker of our own on the loopback, in a folder of its own; it can be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
+    `listeners` are those beside the plain one, and `more` is added to its properties.
+    """
+
+    def __init__(self, folder: Path, listeners: Sequence[str] = (), more: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._listeners = listeners
+        self._more = more or {}
         self._port, self._controller_port = free_port(), free_port()
         self._classpath = f"{jars()}/*"
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,7 +92,13 @@ class Broker:
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "listeners": ",".join(
+                [
+                    f"PLAINTEXT://127.0.0.1:{self._port}",
+                    f"CONTROLLER://127.0.0.1:{self._controller_port}",
+                    *self._listeners,
+                ]
+            ),
             "controller.listener.names": "CONTROLLER",
             "log.dirs": self._folder / "data",
             "offsets.topic.replication.factor": 1,
@@ -100,6 +111,7 @@ class Broker:
             "auto.create.topics.enable": "false",
             # Tests make thousands of small topics.
             "log.index.size.max.bytes": 65_536,
+            **self._more,
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
 

@@ -1,0 +1,77 @@
+"""The largest results and runs on a real broker, as its topics are made: written, recovered, and loaded by another."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from stepstream.contract.history import RunEnded, StepPlanned, decode_history
+from stepstream.contract.limits import MIB
+from stepstream.contract.topics import EVENTS, HISTORY
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.ports import NewRecord
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet
+from tests.kafka.judging import Tail, until_registered
+from tests.kafka.large_app import STEPS
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+E = TypeVar("E", RunEnded, StepPlanned)
+SHARDS = 2
+WAIT_S_MAX = 90.0
+APP = Path(__file__).with_name("large_app.py")
+
+
+async def until_entry(cluster: Cluster, kind: type[E]) -> E:
+    """Return the first entry of history of a kind, as soon as there is one."""
+    tail = Tail(cluster, HISTORY)
+    try:
+        async with asyncio.timeout(WAIT_S_MAX):
+            while True:
+                for record in await tail.read():
+                    entry = decode_history(record.value)
+                    if isinstance(entry, kind):
+                        return entry
+    finally:
+        await tail.close()
+
+
+async def produce(cluster: Cluster, name: str) -> None:
+    """Append an event."""
+    producer = await cluster.producer()
+    await producer.send([NewRecord(EVENTS, -1, b"", json.dumps({"name": name}).encode())])
+    await producer.close()
+
+
+async def observe(fleet: Fleet, cluster: Cluster) -> None:
+    """Let a run grow, lose both processes and the disk, and go on with others."""
+    engine, worker = fleet.add_engine(), fleet.add_worker()
+    await until_registered(cluster, SHARDS)
+    await produce(cluster, "large/go")
+    await until_entry(cluster, StepPlanned)
+    worker.kill()
+    engine.kill()
+    shutil.rmtree(fleet.folder / engine.name)
+    engine.start()
+    worker.start()
+    await produce(cluster, "large/on")
+    end = await until_entry(cluster, RunEnded)
+    assert (end.status, msgspec.json.decode(end.output)) == ("completed", STEPS * (4 * MIB - 2))
+
+
+def test_a_run_of_28_mib_moves(tmp_path: Path) -> None:
+    """Seven results of 4 MiB go by the inbox to the changelog, and all at once to a worker that has none of them."""
+    with running_broker() as bootstrap:
+        fleet = Fleet(bootstrap, "large", tmp_path, APP, tmp_path / "effects.txt")
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "large")
+        try:
+            asyncio.run(observe(fleet, Cluster(KafkaSettings(bootstrap, "large"))))
+        except BaseException as error:
+            error.add_note(fleet.logs())
+            raise
+        finally:
+            fleet.stop()
