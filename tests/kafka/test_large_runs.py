@@ -10,14 +10,13 @@ import msgspec
 import pytest
 
 from stepstream.contract.history import RunEnded, StepPlanned, decode_history
-from stepstream.contract.limits import MIB
 from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Tail, until_registered
-from tests.kafka.large_app import STEPS
+from tests.kafka.large_app import LENGTH, STEPS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 E = TypeVar("E", RunEnded, StepPlanned)
@@ -60,11 +59,11 @@ async def observe(fleet: Fleet, cluster: Cluster) -> None:
     worker.start()
     await produce(cluster, "large/on")
     end = await until_entry(cluster, RunEnded)
-    assert (end.status, msgspec.json.decode(end.output)) == ("completed", STEPS * (4 * MIB - 2))
+    assert (end.status, msgspec.json.decode(end.output)) == ("completed", STEPS * LENGTH)
 
 
-def test_a_run_of_28_mib_moves(tmp_path: Path) -> None:
-    """Seven results of 4 MiB go by the inbox to the changelog, and all at once to a worker that has none of them."""
+def test_a_run_of_32_mib_moves(tmp_path: Path) -> None:
+    """Eight results of 4 MiB go by the inbox to the changelog, and all at once to a worker that has none of them."""
     with running_broker() as bootstrap:
         fleet = Fleet(bootstrap, "large", tmp_path, APP, tmp_path / "effects.txt")
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "large")
