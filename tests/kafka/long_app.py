@@ -1,0 +1,27 @@
+"""The app of the test of long steps: one run's body holds on until it is let go, the others' do not."""
+
+import os
+from pathlib import Path
+
+from stepstream import App, Context, on
+
+app = App("long")
+GATE = Path(os.environ.get("LONG_GATE", "/nowhere"))
+
+
+def hold(number: int) -> int:
+    """Return once somebody writes into the gate, a pipe; all but the first need not wait for it."""
+    if number == 0:
+        GATE.read_text()
+    return os.getpid()
+
+
+@app.function(on("long/go"), retries=0)
+async def work(ctx: Context) -> int:
+    """Run one step."""
+    return await ctx.step.run("hold", hold, ctx.event.data["n"])
+
+
+@app.function()
+async def other(ctx: Context) -> None:
+    """Be the second function that tests wait for."""

@@ -1,0 +1,80 @@
+"""A step that takes longer than any time-out of a group: its worker stays a member, and other runs go on beside it."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from stepstream.contract.history import RunBegan, RunEnded, RunMoved
+from stepstream.contract.topics import EVENTS
+from stepstream.runtime.kafka import SESSION_MS, Cluster, KafkaSettings
+from stepstream.runtime.ports import NewRecord
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet
+from tests.kafka.judging import Runs, until_ended, until_registered
+from tests.kafka.test_probes import Observed
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+SHARDS = 2
+OTHERS = 20
+APP = Path(__file__).with_name("long_app.py")
+
+
+async def feed(cluster: Cluster, numbers: range) -> None:
+    """Start a run for each number."""
+    producer = await cluster.producer()
+    values = [json.dumps({"name": "long/go", "id": f"long-{n}", "data": {"n": n}}).encode() for n in numbers]
+    await producer.send(
+        [NewRecord(EVENTS, -1, str(n).encode(), value) for n, value in zip(numbers, values, strict=True)]
+    )
+    await producer.close()
+
+
+def ended(runs: Runs) -> set[str]:
+    """Return the ids of the events whose runs have completed, none of which ever moved to another worker."""
+    found = set[str]()
+    for entries in runs.values():
+        assert not [entry for entry in entries if isinstance(entry, RunMoved)]
+        if isinstance(entries[0], RunBegan) and isinstance(entries[-1], RunEnded):
+            assert entries[-1].status == "completed"
+            found.add(entries[0].events[0].id)
+    return found
+
+
+async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
+    """Hold one step for more than two time-outs, while runs come and go in the same worker."""
+    fleet.add_engine()
+    worker = fleet.add_worker("--metrics-port", "0", LONG_GATE=str(gate))
+    await until_registered(cluster, SHARDS)
+    observed = Observed(fleet.engines, fleet.workers)
+    try:
+        await feed(cluster, range(1))
+        until = time.monotonic() + 2.2 * SESSION_MS / 1_000
+        number = 1
+        while time.monotonic() < until:
+            await feed(cluster, range(number, number + OTHERS))
+            number += OTHERS
+            assert ended(await until_ended(cluster, number - 1)) == {f"long-{n}" for n in range(1, number)}
+        assert observed.scrape(worker).sum("stepstream_rebalances_total", group="worker") == 1
+        await asyncio.to_thread(gate.write_text, "go on")
+        assert "long-0" in ended(await until_ended(cluster, number))
+    finally:
+        observed.client.close()
+
+
+def test_a_long_step_holds_up_nothing(tmp_path: Path) -> None:
+    """No rebalance, no run that moves, all others end meanwhile, and the step has its result at last."""
+    os.mkfifo(tmp_path / "gate")
+    with running_broker() as bootstrap:
+        fleet = Fleet(bootstrap, "long", tmp_path, APP, tmp_path / "effects.txt")
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long")
+        try:
+            asyncio.run(observe(fleet, Cluster(KafkaSettings(bootstrap, "long")), tmp_path / "gate"))
+        except BaseException as error:
+            error.add_note(fleet.logs())
+            raise
+        finally:
+            fleet.stop()
