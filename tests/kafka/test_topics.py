@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import yaml
 
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet
+from tests.kafka.test_probes import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = ("--shards", "3", "--app", "shop")
@@ -48,14 +51,26 @@ def test_what_apply_creates_is_as_it_should_be(bootstrap: str) -> None:
     assert (checked.returncode, checked.stdout) == (0, "the topics are as they should be, with 3 shards\n")
 
 
-def test_another_configuration_is_told_and_left_alone(bootstrap: str) -> None:
-    """A topic that is kept too short, or not compacted, is named with what it should be and the command for it."""
+def test_another_configuration_is_told_and_left_alone(bootstrap: str, tmp_path: Path) -> None:
+    """A topic that is kept too short, or not compacted, is named with what it should be and the command for it.
+
+    An engine that comes up says so too, and what to run.
+    """
     create(bootstrap, "odd", {"events": (3, {"retention.ms": "1000"}), "changelog": (3, {"cleanup.policy": "delete"})})
     made = topics(bootstrap, "odd", "apply", *SHARDS)
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("created") == 6
     assert "topic 'odd.events': retention.ms is 1000 instead of 604800000" in made.stderr
     assert "topic 'odd.changelog': cleanup.policy is delete instead of compact" in made.stderr
+    fleet = Fleet(bootstrap, "odd", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
+    engine = fleet.add_engine()
+    try:
+        until(lambda: "shard 2 serves" in engine.log.read_text())
+    finally:
+        fleet.stop()
+    assert "topic 'odd.changelog': cleanup.policy is delete instead of compact; `stepstream topics check`" in (
+        engine.log.read_text()
+    )
     commands = [shlex.split(line) for line in made.stderr.splitlines() if "kafka-configs.sh" in line]
     assert [command[command.index("--topic") + 1] for command in commands] == ["odd.events", "odd.changelog"]
     assert "cleanup.policy=compact" in commands[1][-1]

@@ -25,7 +25,7 @@ from stepstream.runtime.index import RunIndex
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_backbone import KafkaBackbone
 from stepstream.runtime.kafka_log import KafkaWorkerLog
-from stepstream.runtime.layout import shards_of
+from stepstream.runtime.layout import config_differences, shards_of
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import WorkerLog
@@ -68,6 +68,8 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     stop = stop_on_signals()
     cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics("engine")
     shards = await shards_of(cluster)
+    for difference in await config_differences(cluster, [], shards):
+        logger.warning("%s; `stepstream topics check` prints the command that mends it", difference)
     make_data_dir(settings)
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
