@@ -5,6 +5,7 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS, INBOX, TOPICS, commands_topic
+from stepstream.host.dead import letter_of
 from stepstream.runtime.journal import JournalWrite
 from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogRecord, NewRecord
@@ -91,3 +92,18 @@ def test_what_is_larger_than_any_record_is_cut() -> None:
     kept = dict(letter.headers)
     assert kept["stepstream-cut-from"] == str(5_000 + DEAD_LETTER_BYTES_MAX + 2).encode()
     assert kept["stepstream-from"] == b"events-0-7"
+
+
+def test_a_record_cannot_say_what_is_told_of_its_letter() -> None:
+    """Headers of our own names that a record came with are left out, and one that counts nothing harms nobody."""
+    forged = (
+        ("stepstream-cut-from", b"x"),
+        ("stepstream-foreign", b"1"),
+        ("stepstream-from", b"a-0-0"),
+        ("trace", b"t"),
+    )
+    record = LogRecord(EVENTS, 1, 7, b"k", b"v", (*forged, ("stepstream-redriven", b"often")), 0)
+    letter = dead_letter(record, "why")
+    told = letter_of(LogRecord("dead-letters", 0, 3, letter.key, letter.value, letter.headers, 0))
+    assert (told.topic, told.partition, told.offset, told.reason) == (EVENTS, 1, 7, "why")
+    assert (told.foreign, told.cut_from, told.redriven, told.headers) == (False, 0, 0, (("trace", b"t"),))

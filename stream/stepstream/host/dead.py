@@ -17,6 +17,7 @@ REDRIVEN_HEADER = "stepstream-redriven"
 _OWN_HEADERS = (REASON_HEADER, FROM_HEADER, FOREIGN_HEADER, CUT_HEADER, REDRIVEN_HEADER)
 _READ_MS = 1_000
 _RECORDS_PER_READ = 1_000
+_DIGITS_MAX = 16
 
 
 class LetterError(StepstreamError):
@@ -87,9 +88,14 @@ def letter_of(record: LogRecord) -> Letter:
         int(offset) if offset.isdigit() else -1,
         headers.get(REASON_HEADER, b"").decode(errors="replace"),
         FOREIGN_HEADER in headers,
-        int(headers.get(CUT_HEADER, b"0")),
-        int(headers.get(REDRIVEN_HEADER, b"0")),
+        _count(headers.get(CUT_HEADER)),
+        _count(headers.get(REDRIVEN_HEADER)),
     )
+
+
+def _count(value: bytes | None) -> int:
+    """Return the number in a header, 0 for what is none: a record may come with any."""
+    return int(value) if value and value.isdigit() and len(value) < _DIGITS_MAX else 0
 
 
 async def read_letters(cluster: Cluster, topic: str = "") -> list[Letter]:

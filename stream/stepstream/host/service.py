@@ -14,7 +14,6 @@ import faust
 from mode import Service
 
 from stepstream.contract.codec import encode
-from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.topics import EVENTS
 from stepstream.runtime.fleet import keep_serving
@@ -157,7 +156,7 @@ class SourceAgent:
                     timestamp=timestamp,
                     limits=DEFAULT_LIMITS,
                 )
-            except InvalidInput as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, it is put aside and others go on
                 logger.warning("a record of topic %s is put aside: %s", self.topic, error)
                 place = (self.topic, message.partition, message.offset)
                 found.append(dead_letter(LogRecord(*place, key, value, headers, timestamp), str(error), foreign=True))

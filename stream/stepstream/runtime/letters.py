@@ -10,6 +10,7 @@ logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
 REASON_HEADER, FROM_HEADER = "stepstream-reason", "stepstream-from"
 FOREIGN_HEADER, CUT_HEADER = "stepstream-foreign", "stepstream-cut-from"
+_OWN_HEADERS = frozenset({REASON_HEADER, FROM_HEADER, FOREIGN_HEADER, CUT_HEADER})
 
 
 def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> NewRecord:
@@ -24,9 +25,11 @@ def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> New
         (FROM_HEADER, origin.encode()),
         *(((FOREIGN_HEADER, b"1"),) if foreign else ()),
     )
-    size = len(record.key) + len(record.value) + sum(len(name) + len(value or b"") for name, value in record.headers)
+    # What is told of a letter is told by us alone, whatever its record came with.
+    headers = [(name, value) for name, value in record.headers if name not in _OWN_HEADERS]
+    size = len(record.key) + len(record.value) + sum(len(name) + len(value or b"") for name, value in headers)
     if size <= DEAD_LETTER_BYTES_MAX:
-        return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*record.headers, *why))
+        return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*headers, *why))
     cut = (CUT_HEADER, str(size).encode())
     value = record.value[: DEAD_LETTER_BYTES_MAX - _KEY_BYTES_MAX]
     return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*why, cut))
