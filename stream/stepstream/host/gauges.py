@@ -10,7 +10,7 @@ from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.fleet import ShardGroup
 from stepstream.runtime.kafka_backbone import KafkaBackbone
-from stepstream.runtime.kafka_log import KafkaWorkerLog
+from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import LogError

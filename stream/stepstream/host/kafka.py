@@ -24,7 +24,7 @@ from stepstream.runtime.fleet import KafkaCallers, ShardGroup, register_function
 from stepstream.runtime.index import RunIndex
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_backbone import KafkaBackbone
-from stepstream.runtime.kafka_log import KafkaWorkerLog
+from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
 from stepstream.runtime.layout import config_differences, shards_of
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.pool import PoolWorker

@@ -8,7 +8,8 @@ from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.topics import FUNCTIONS, HISTORY
 from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.kafka import Cluster, Producer, Reader
-from stepstream.runtime.kafka_log import KafkaLog, KafkaWorkerLog
+from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, WorkerLog
 from stepstream.runtime.rocks import RocksStore
 

@@ -199,11 +199,13 @@ class PoolWorker:
             await self._commit()
 
     async def _revoke(self, partitions: Collection[int]) -> None:
-        await self._commit()
-        for taken in list(self._steps.values()):
-            if taken.record.partition in partitions:
-                self._drop(taken)
-        self._positions.forget(partitions)
+        try:
+            await self._commit()
+        finally:  # Whatever the broker says, they are no longer ours.
+            for taken in list(self._steps.values()):
+                if taken.record.partition in partitions:
+                    self._drop(taken)
+            self._positions.forget(partitions)
 
     async def _commit(self) -> None:
         if offsets := self._positions.advance():

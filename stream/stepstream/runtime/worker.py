@@ -124,10 +124,12 @@ class Worker:
 
     async def _revoke(self, partitions: Collection[int]) -> None:
         """Let go of the runs of partitions that another worker gets; it claims them."""
-        await self._commit()
-        for run in [run for run in self._runs.values() if run.partition in partitions]:
-            self._drop(run)
-        self._positions.forget(partitions)
+        try:
+            await self._commit()
+        finally:  # Whatever the broker says, they are no longer ours.
+            for run in [run for run in self._runs.values() if run.partition in partitions]:
+                self._drop(run)
+            self._positions.forget(partitions)
 
     async def _commit(self) -> None:
         if offsets := self._positions.advance():

@@ -1,0 +1,67 @@
+"""Reading ahead of whoever takes the records."""
+
+import asyncio
+from collections import deque
+
+from stepstream.runtime.bell import Bell
+from stepstream.runtime.kafka import Reader
+from stepstream.runtime.ports import LogError, LogRecord
+
+_READ_MS = 1_000
+
+
+class Feed:
+    """Reads ahead up to a batch, so that what comes while a batch is at work is taken together by the next one."""
+
+    def __init__(self, bell: Bell) -> None:
+        self.bell = bell
+        self.reader: Reader | None = None
+        self._found: deque[LogRecord] = deque()
+        self._room = Bell()
+        self._reading: asyncio.Task[None] | None = None
+
+    def take(self, limit: int) -> list[LogRecord]:
+        """Return what was read; the bell rings when there is more."""
+        if self.reader is None:
+            raise LogError("nothing is read yet")
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read(self.reader, limit))
+            self._reading.add_done_callback(lambda _: self.bell.ring())
+        if self._reading.done():
+            self._reading.result()
+        found = [self._found.popleft() for _ in range(min(limit, len(self._found)))]
+        self._room.ring()
+        return found
+
+    async def _read(self, reader: Reader, limit: int) -> None:
+        while True:
+            records = await reader.read(limit, _READ_MS)
+            if records:
+                self._found.extend(records)
+                self.bell.ring()
+            while len(self._found) >= limit:
+                await self._room.wait()
+
+    def forget(self) -> None:
+        """Drop what was read ahead: the group has moved, and each partition is read again from its committed place."""
+        self._found.clear()
+        self._room.ring()
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether records were read that nobody has taken."""
+        return bool(self._found)
+
+    def waiting(self, at: tuple[str, int]) -> int:
+        """Return how many records of a place were read that nobody has taken."""
+        return sum((record.topic, record.partition) == at for record in self._found)
+
+    async def close(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
+        if self.reader is not None:
+            await self.reader.close()
+            self.reader = None

@@ -1,0 +1,219 @@
+"""The log of workers on Kafka: commands by a consumer group, reports, and who may go on."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+
+from stepstream.contract.ids import shard_of
+from stepstream.contract.topics import INBOX, commands_topic
+from stepstream.runtime.bell import Bell
+from stepstream.runtime.feed import Feed
+from stepstream.runtime.kafka import SESSION_MS, Cluster, Membership, Producer, Reader
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
+
+# The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
+_LEASE_S = 0.8 * SESSION_MS / 1_000
+_RENEW_S = SESSION_MS / 4_000
+# An offset that no record reaches.
+_NEVER = 2**63
+
+
+class KafkaWorkerLog:
+    """The log of a worker of one app: a member of the app's group, or, `alone`, the reader of all partitions."""
+
+    def __init__(self, cluster: Cluster, app: str, shards: int, *, alone: bool = False, instance: str = "") -> None:
+        self._cluster = cluster
+        self._topic = commands_topic(app)
+        self._group = f"worker-{app}"
+        self._shards = shards
+        self._alone = alone
+        self._instance = instance
+        self.bell = Bell()
+        self.feed = Feed(self.bell)
+        self.parked = False
+        self._producer: Producer | None = None
+        self._fresh_from: dict[int, int] = {}
+        self._revoked: Callable[[Collection[int]], Awaitable[None]] | None = None
+        self._confirmed_at = 0.0
+        self._confirmed = Bell()
+        self._renewing: asyncio.Task[None] | None = None
+        self._due = False
+        # By partition: the offset after the last command that was taken, up to where all are dealt with, and beyond
+        # which marks of transactions the group has been told to go on.
+        self._taken: dict[int, int] = {}
+        self._dealt: dict[int, int] = {}
+        self._marked: dict[int, int] = {}
+        self.assignments = 0
+
+    @property
+    def confirmed_at(self) -> float:
+        """When the broker last confirmed, by a clock that only goes up (s), that we are a member or have no part."""
+        idle = self.assignments and not self._fresh_from
+        return time.monotonic() if self._alone or idle else self._confirmed_at
+
+    @property
+    def member(self) -> bool:
+        """Tell whether the group has given us our partitions, be it none, and we are a member still."""
+        return bool(self.assignments) and (self._is_member or not self._fresh_from)
+
+    async def lag(self, at: tuple[str, int], end: int) -> int:
+        """Return how many commands of a partition that ends at `end` are not taken."""
+        if self.feed.reader is None:
+            return 0
+        return max(end - await self.feed.reader.position(at), 0) + self.feed.waiting(at)
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """The partitions that are read."""
+        return [(self._topic, partition) for partition in self._fresh_from]
+
+    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
+        """Join the group; commands already in the log when a partition comes are not fresh."""
+        self._revoked = revoked
+        self._producer = await self._cluster.producer()
+        reader = await self._cluster.reader(group=self._group, instance=self._instance)
+        self.feed.reader = reader
+        if self._alone:
+            places = [(self._topic, at) for at in range(await self._producer.partitions(self._topic))]
+            reader.assign(places)
+            reader.seek(await reader.committed(places))
+            await self._assign([partition for _, partition in places])
+        else:
+            reader.join(self._topic, Membership(self._assign, self._revoke))
+            self._renewing = asyncio.ensure_future(self._renew())
+
+    async def _assign(self, partitions: list[int]) -> None:
+        if self.feed.reader is None:
+            return
+        if not self._alone:
+            self.feed.forget()
+        # From here on they are read, and what is read is not read again: it is ours before anything is waited for.
+        self._fresh_from = dict.fromkeys(partitions, _NEVER)
+        self._taken, self._dealt, self._marked = {}, {}, {}
+        self.assignments += 1
+        asked_at = time.monotonic()
+        await self._learn_what_is_fresh(self.feed.reader)
+        self._confirm(asked_at)
+
+    async def _learn_what_is_fresh(self, reader: Reader) -> None:
+        """Ask where the partitions end now, as far as it is not known; until then each run is claimed."""
+        assignments = self.assignments
+        ends = await reader.ends([at for at in self.places if self._fresh_from[at[1]] == _NEVER])
+        if self.assignments == assignments:
+            self._fresh_from.update({partition: end for (_, partition), end in ends.items()})
+
+    async def _revoke(self, partitions: list[int]) -> None:
+        try:
+            if self._revoked is not None and partitions:
+                await self._revoked(partitions)
+        finally:
+            for partition in partitions:
+                self._fresh_from.pop(partition, None)
+
+    async def _renew(self) -> None:
+        """Have the broker confirm now and then, by a commit that it refuses otherwise, that we are still a member."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            self._due = True
+            self.bell.ring()
+            reader = self.feed.reader
+            if reader is None or not self._fresh_from:
+                continue
+            at = (self._topic, min(self._fresh_from))
+            asked_at = time.monotonic()
+            try:
+                told = (await reader.committed([at]))[at]
+                beyond = await self._beyond_marks(reader)
+                # What was committed in the meantime is not taken back.
+                least = {at: max(told, self._dealt.get(at[1], 0), self._marked.get(at[1], 0))}
+                await reader.commit(least | beyond)
+                self._marked.update({partition: offset for (_, partition), offset in beyond.items()})
+                if _NEVER in self._fresh_from.values():
+                    await self._learn_what_is_fresh(reader)
+            except LogError:
+                continue  # The group is on the move, or we are out of it; until it is known nothing is fresh.
+            self._confirm(asked_at)
+
+    async def _beyond_marks(self, reader: Reader) -> Offsets:
+        """Return where partitions with no open command may go on: beyond what marks the ends of transactions.
+
+        Else the lag of the group would never be nothing, and no scaler would take the last worker away.
+        """
+        found = [(at, await reader.position(at)) for at in self.places]
+        return {
+            at: position
+            for at, position in found
+            if self._taken.get(at[1]) == self._dealt.get(at[1])
+            and not self.feed.waiting(at)
+            and position > max(self._dealt.get(at[1], 0), self._marked.get(at[1], 0))
+        }
+
+    def _confirm(self, at: float) -> None:
+        self._confirmed_at = at
+        self._confirmed.ring()
+
+    @property
+    def _is_member(self) -> bool:
+        return self._alone or time.monotonic() - self._confirmed_at < _LEASE_S
+
+    async def hold(self) -> None:
+        """Return when the broker has confirmed of late that we are a member.
+
+        A process that was frozen may have been given up without knowing. When it thaws it must not run what
+        others have ended; once it knows, the code of what went to them is stopped by `revoked`, here.
+        """
+        while not self._is_member:
+            await self._confirmed.wait()
+
+    def is_fresh(self, record: LogRecord) -> bool:
+        """Tell whether no other worker can have begun a command: it came after us, and we are still a member.
+
+        Where that is not known, a claim is right in any case.
+        """
+        return self._is_member and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
+
+    async def poll(self, limit: int) -> list[LogRecord]:
+        """Return up to `limit` commands; wait for the first, or now and then for none, so that what ended is noted."""
+        while True:
+            if records := self.feed.take(limit):
+                mine = [record for record in records if record.partition in self._fresh_from]
+                self._taken.update({record.partition: record.offset + 1 for record in mine})
+                if mine:
+                    return mine
+            if self._due:
+                self._due = False
+                return []
+            self.parked = True
+            try:
+                await self.bell.wait()
+            finally:
+                self.parked = False
+
+    async def append(self, routing_key: str, value: bytes) -> None:
+        """Append a report to the inbox; return when it is durable."""
+        await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
+
+    async def put_aside(self, letter: NewRecord) -> None:
+        """Keep a command that cannot be read; return when it is durable."""
+        await self._write(letter)
+
+    async def _write(self, record: NewRecord) -> None:
+        if self._producer is None:
+            raise LogError("the worker's log is not open")
+        await self._producer.send([record])
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Note that all commands before these offsets are dealt with."""
+        if self.feed.reader is not None:
+            self._dealt.update({partition: offset for (_, partition), offset in offsets.items()})
+            await self.feed.reader.commit(offsets)
+
+    async def close(self) -> None:
+        """Leave the group and let go."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        await self.feed.close()
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.close()

@@ -1,0 +1,192 @@
+"""A worker's partitions come while it reads: no command is passed over, whatever the broker answers and when."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+
+from stepstream import App
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import RunStarted
+from stepstream.contract.topics import commands_topic
+from stepstream.runtime import kafka_worker_log
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.kafka import Membership
+from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
+from stepstream.runtime.worker import Worker
+
+TOPIC = commands_topic("shop")
+FIRST, END = 7, 10
+
+
+class Group:
+    """A cluster, its one reader and its producer: commands 7, 8, 9 are there, and who asks for ends waits."""
+
+    def __init__(self) -> None:
+        self.membership: Membership | None = None
+        self.read_to = FIRST
+        self.end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.commits: list[Offsets] = []
+
+    async def producer(self) -> "Group":
+        """Return what writes nothing."""
+        return self
+
+    async def reader(self, **_: object) -> "Group":
+        """Return the reader."""
+        return self
+
+    def join(self, _topic: str, membership: Membership) -> None:
+        """Take note of who joins."""
+        self.membership = membership
+
+    async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
+        """Return all commands at once, and nothing more for ever."""
+        if self.read_to >= END:
+            await asyncio.get_running_loop().create_future()
+        found = [LogRecord(TOPIC, 0, offset, b"k", b"v", (), 0) for offset in range(self.read_to, END)]
+        self.read_to = END
+        return found
+
+    async def ends(self, places: Collection[tuple[str, int]]) -> Offsets:
+        """Return the end, when it is known."""
+        end = await asyncio.shield(self.end)
+        return dict.fromkeys(places, end)
+
+    async def position(self, _at: tuple[str, int]) -> int:
+        """Return how far it was read."""
+        return self.read_to
+
+    async def committed(self, places: Collection[tuple[str, int]]) -> Offsets:
+        """Return where the group has come to."""
+        return dict.fromkeys(places, FIRST)
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Take note."""
+        self.commits.append(offsets)
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return when something holds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - nobody tells when it does
+            await asyncio.sleep(0)
+
+
+async def opened(group: Any) -> tuple[KafkaWorkerLog, Membership]:
+    """Return the log of a worker that has joined, and its membership."""
+
+    async def revoked(_: Collection[int]) -> None:
+        """Let go of nothing."""
+
+    log = KafkaWorkerLog(group, "shop", 1)
+    await log.open(revoked)
+    assert group.membership is not None
+    return log, group.membership
+
+
+async def test_commands_that_come_before_the_ends_are_known_are_taken_and_claimed() -> None:
+    """The broker is slow to say where a partition ends: what is read of it meanwhile is ours, and not fresh."""
+    group = Group()
+    log, membership = await opened(group)
+    assigned = asyncio.ensure_future(membership.assigned([0]))
+    records = await asyncio.wait_for(log.poll(10), 5)
+    assert not assigned.done()
+    assert [record.offset for record in records] == [7, 8, 9]
+    assert not any(log.is_fresh(record) for record in records)
+    group.end.set_result(8)
+    await assigned
+    assert [log.is_fresh(record) for record in records] == [False, True, True]
+    await log.close()
+
+
+async def test_what_is_taken_meanwhile_is_not_committed_as_dealt_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease is renewed by a commit; it never goes beyond a command that was taken and is not dealt with."""
+    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
+    group = Group()
+    log, membership = await opened(group)
+    assigned = asyncio.ensure_future(membership.assigned([0]))
+    await asyncio.wait_for(log.poll(10), 5)
+    group.end.set_result(8)
+    await assigned
+    group.commits.clear()
+    await until(lambda: len(group.commits) > 2)
+    assert {offset for offsets in group.commits for offset in offsets.values()} == {FIRST}
+    await log.close()
+
+
+async def test_ends_that_cannot_be_told_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that goes while partitions come leaves them ours; when it is back, new commands are fresh again."""
+    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
+    group = Group()
+    group.end.set_exception(LogError("the broker is away"))
+    log, membership = await opened(group)
+    with pytest.raises(LogError, match="away"):
+        await membership.assigned([0])
+    records = await asyncio.wait_for(log.poll(10), 5)
+    assert [record.offset for record in records] == [7, 8, 9]
+    group.end = asyncio.get_running_loop().create_future()
+    group.end.set_result(9)
+    await until(lambda: log.is_fresh(records[2]))
+    assert not log.is_fresh(records[1])
+    await log.close()
+
+
+class Door:
+    """A worker's log: an unreadable command and one of a run that another may have, and a broker that is away."""
+
+    def __init__(self) -> None:
+        self.revoke: Callable[[Collection[int]], Any] | None = None
+        self.aside = asyncio.Event()
+        self.commands = [b"\x00", encode(RunStarted("run", "work", 1, (), 0))]
+
+    async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
+        """Take note of who is to hear that partitions go."""
+        self.revoke = revoked
+
+    def is_fresh(self, _: LogRecord) -> bool:
+        """Tell that each run must be claimed."""
+        return False
+
+    async def poll(self, _: int) -> list[LogRecord]:
+        """Return both commands, then none for ever."""
+        if not self.commands:
+            await asyncio.get_running_loop().create_future()
+        found = [LogRecord(TOPIC, 3, offset, b"k", value, (), 0) for offset, value in enumerate(self.commands)]
+        self.commands = []
+        return found
+
+    async def append(self, _routing_key: str, _value: bytes) -> None:
+        """Never come to an end."""
+        await asyncio.get_running_loop().create_future()
+
+    async def put_aside(self, _: NewRecord) -> None:
+        """Keep it."""
+        self.aside.set()
+
+    async def commit(self, _: Offsets) -> None:
+        """Fail."""
+        raise LogError("the broker is away")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def test_a_worker_lets_go_of_what_is_taken_from_it_though_it_cannot_commit() -> None:
+    """Else it would go on with runs that others have, and take their later commands for its own."""
+    door = Door()
+    worker = Worker(door, VirtualClock(0), App("shop"))  # type: ignore[arg-type]  # As far as it is used.
+    serving = asyncio.ensure_future(worker.serve())
+    await asyncio.wait_for(door.aside.wait(), 5)
+    await until(lambda: worker.load.cached == 1)
+    assert door.revoke is not None
+    with pytest.raises(LogError, match="away"):
+        await door.revoke([3])
+    assert worker.load.cached == 0
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
