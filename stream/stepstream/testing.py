@@ -92,9 +92,17 @@ class _CrashingLog(_Crashing):
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         records: list[LogRecord] = await self._port.poll(limit, until_ms)
-        inbox = [record.value for record in records if record.topic == INBOX]
-        self.at_hand = [crash for crash in self._crashes if any(_concerns(value, crash.step) for value in inbox)]
+        self.at_hand = self._that_concern(records)
         return records
+
+    async def more(self, limit: int) -> list[LogRecord]:
+        records: list[LogRecord] = await self._port.more(limit)
+        self.at_hand = [*self.at_hand, *self._that_concern(records)]
+        return records
+
+    def _that_concern(self, records: Sequence[LogRecord]) -> list[Crash]:
+        inbox = [record.value for record in records if record.topic == INBOX]
+        return [crash for crash in self._crashes if any(_concerns(value, crash.step) for value in inbox)]
 
     async def send_offsets(self, offsets: Offsets) -> None:
         self._happen("before", self.at_hand)

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -129,6 +130,16 @@ class Broker:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
                     return
         raise NoBrokerError(f"the broker did not come up: {(self._folder / 'broker.log').read_text()[-2_000:]}")
+
+    def freeze(self) -> None:
+        """Stop the broker without its knowing; connections stay, and nothing is answered."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a stopped broker go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill the broker where it is."""

@@ -176,7 +176,7 @@ async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], No
 
 
 # After these a body may have run twice though no worker was killed.
-_MOVES_WORKERS = {"frozen-worker", "more-workers", "rolled-worker", "broker-killed", "broker-stopped"}
+_MOVES_WORKERS = {"frozen-worker", "more-workers", "rolled-worker", "broker-killed", "broker-stopped", "broker-frozen"}
 
 
 def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Verdict:

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from stepstream.runtime.kafka import COMMIT_S_MAX
 from tests.kafka.broker import Broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger
@@ -217,6 +218,21 @@ class Bounce:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """The broker answers nobody for longer than a commit may take: whoever commits does not know what came of it."""
+
+    seconds: float = COMMIT_S_MAX + 2
+
+    async def strike(self, scene: Scene) -> None:
+        """Freeze the broker, and thaw it."""
+        scene.broker.freeze()
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            scene.broker.thaw()
+
+
+@dataclass(frozen=True, slots=True)
 class Repeat:
     """Events come again, or twice at once."""
 
@@ -267,6 +283,7 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "more-workers": (1, Join("worker")),
     "broker-killed": (1, Bounce(gently=False)),
     "broker-stopped": (1, Bounce(gently=True)),
+    "broker-frozen": (1, Stall()),
     "repeated": (4, Repeat()),
     "poison": (2, Poison()),
 }

@@ -20,6 +20,7 @@ MOVES = Plan(
         "rolled-worker",
         "broker-killed",
         "broker-stopped",
+        "broker-frozen",
     ),
     engines=3,
     workers=3,
@@ -31,7 +32,8 @@ def test_faults_lose_nothing(plan: Plan, tmp_path: Path, capsys: pytest.CaptureF
     """Each accepted event gives its runs, which end once, each result once; no body runs after its result was applied.
 
     Fifty engines are killed, some with their disks lost or set back, and workers with them, while events come twice and
-    records come that nobody can read; then members are frozen, join and leave, and the broker goes and comes back.
+    records come that nobody can read; then members are frozen, join and leave, and the broker goes and
+    comes back, and stands still for longer than a commit may take.
     """
     with capsys.disabled():
         verdict = run(plan, tmp_path, lambda _line: None)

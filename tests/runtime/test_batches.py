@@ -1,5 +1,6 @@
-"""A batch has an end, whatever the log holds: what is left over is taken by the next ones."""
+"""A batch has an end, whatever the log holds, and one that nobody waits for is held back where a commit is dear."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
 from stepstream.runtime import shard
-from stepstream.runtime.ports import NewRecord, StoredRow
+from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
 from stepstream.testing import VirtualEngine
 
 app = App("shop")
@@ -62,3 +63,36 @@ async def test_records_that_change_nothing_are_committed_with_those_that_do() ->
         assert commits[before:] == [0]
         await engine.send(Event("go", {"n": 7}))
         assert engine.run().output == 7
+
+
+class Holding(Watched):
+    """A shard's log where a commit is dear: a batch may be held back until something comes, or for a while."""
+
+    async def more(self, limit: int) -> list[LogRecord]:
+        """Return what comes next, none when nothing came in a thousand turns."""
+        for _ in range(1_000):
+            if records := await self._log.poll(limit, 0):
+                return list(records)
+            await asyncio.sleep(0)
+        return []
+
+
+@app.function(on("three"))
+async def three(ctx: Context) -> list[str]:
+    """Run three steps."""
+    return [await ctx.step.run(name, lambda: "done") for name in ("one", "two", "three")]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(Holding, 2), (Watched, 5)])
+async def test_the_reports_of_a_short_run_share_a_commit_with_its_end(kind: type[Watched], expected: int) -> None:
+    """A run that begins is committed at once, for a worker waits; its results are held back until its end is there.
+
+    Where commits are cheap each report has its own: the same run, five commits.
+    """
+    commits: list[int] = []
+    wrap = lambda name, port: kind(port, commits) if name.startswith("log") else port  # noqa: E731
+    async with VirtualEngine(app, wrap=wrap) as engine:
+        before = len(commits)
+        await engine.send(Event("three"))
+        assert engine.run().output == ["done"] * 3
+        assert len(commits) - before == expected

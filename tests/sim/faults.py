@@ -19,6 +19,7 @@ _SNAPSHOT_EVERY_WRITES = 5
 # The rival must open before the owner that the engine brings up, which fences it: the engine knows only its own.
 _PASSES_TO_OPEN = 3
 _PASSES_HIDDEN = 12
+_PASSES_HELD = 12
 
 
 class Kind(Enum):
@@ -105,6 +106,10 @@ class Faults:
     def hides(self) -> bool:
         """Tell whether records are hidden now."""
         return self.draw is not None and self.draw.random() < 0.3
+
+    def holds(self) -> bool:
+        """Tell whether a batch is held back now for what comes meanwhile."""
+        return self.draw is not None and self.draw.random() < 0.5
 
     def detach(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Let something go on by itself, its process being dead to the others; the log may refuse it."""
@@ -200,6 +205,16 @@ class FaultyLog:
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Poll; a crash after it loses what was read."""
         return await self._call("poll", lambda: self._poll(limit, until_ms))
+
+    async def more(self, limit: int) -> list[LogRecord]:
+        """Hold a batch back now and then, until something came or for a while; a crash after it loses what was read."""
+        if not self._faults.holds():
+            return []
+        for _ in range(_PASSES_HELD):
+            if records := await self._call("more", lambda: self._poll(limit, 0)):
+                return records
+            await asyncio.sleep(0)
+        return []
 
     async def _poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         if not self._hidden:

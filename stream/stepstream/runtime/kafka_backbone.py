@@ -124,7 +124,7 @@ class KafkaBackbone:
 
     def _all_wait(self) -> bool:
         return (
-            all(log.bell.waited_for and not log.feed.pending for log in self._logs.values())
+            all(log.at_rest for log in self._logs.values())
             and all(log.parked and not log.feed.pending for log in self._worker_logs.values())
             and self._history_waits
         )

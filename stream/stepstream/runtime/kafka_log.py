@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 _TELL_S = 5.0
 _ROWS_PER_READ = 5_000
 _RECOVERY_WAIT_MS = 200
+# A transaction takes some 10 ms, and the steps of a short run less: in this time they are taken by one.
+_HELD_S = 0.01
 
 
 class KafkaLog:
@@ -33,6 +35,8 @@ class KafkaLog:
         self._position = 0
         self._end = 0
         self._done: Offsets = {}
+        self._polled_at = 0.0
+        self._resting = False
         self._doing: Offsets = {}
 
     @property
@@ -85,18 +89,37 @@ class KafkaLog:
         if self.feed.reader is None:
             return 0
         # What marks the ends of transactions is no record: only the reader knows that nothing else is left.
-        at_rest = self.bell.waited_for and not self.feed.pending
-        done = await self.feed.reader.position(at) if at_rest else self._done.get(at, 0)
+        done = await self.feed.reader.position(at) if self.at_rest else self._done.get(at, 0)
         return max(end - done, 0)
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
         while True:
+            self._polled_at = time.monotonic()
             if records := self.feed.take(limit):
                 return records
             if until_ms is not None and until_ms <= self._clock.now_ms():
                 return []
-            await self._clock.wait(self.bell, until_ms)
+            self._resting = True
+            try:
+                await self._clock.wait(self.bell, until_ms)
+            finally:
+                self._resting = False
+
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether all that was read is dealt with and nothing new is there."""
+        return self._resting and self.bell.waited_for and not self.feed.pending
+
+    async def more(self, limit: int) -> list[LogRecord]:
+        """Return what comes within the time that a batch may be held back; none when that is over."""
+        while True:
+            if records := self.feed.take(limit):
+                return records
+            left = self._polled_at + _HELD_S - time.monotonic()
+            if left <= 0:
+                return []
+            await self.bell.wait(left)
 
     def _opened(self) -> Producer:
         if self._producer is None:

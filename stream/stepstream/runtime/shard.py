@@ -13,9 +13,10 @@ from stepstream.contract.codec import encode
 from stepstream.contract.errors import StepstreamError, TooLarge
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.history import RunEnded
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
-from stepstream.contract.topics import EVENTS, FUNCTIONS
+from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY
 from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import (
@@ -52,7 +53,19 @@ class Batch:
     counts: dict[Count, int] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     size: int = 0
+    taken: int = 0
+    awaited: bool = False
     offsets: Offsets = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        """Tell whether nothing more is to be put into it."""
+        return self.size >= CHANGES_PER_BATCH_MAX
+
+    @property
+    def can_wait(self) -> bool:
+        """Tell whether there is something to commit, but nobody for whom it has to be soon."""
+        return 0 < self.size < CHANGES_PER_BATCH_MAX and not self.awaited
 
 
 class Taken(NamedTuple):
@@ -159,16 +172,34 @@ class Shard:
         records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, until)
         begun = time.perf_counter()
         batch = Batch(self._clock.now_ms(), Layer(self._view), offsets=self._idle_offsets)
-        count = self._fold(batch, records)
-        self._rest = records[count:]
+        if self.due is not None and self.due <= batch.now:
+            self._apply(batch, Tick(batch.now), None)
+        self._fold(batch, records)
+        begun += await self._hold(batch)
         self._count_open(batch)
         committing = time.perf_counter()
-        committed = await self._conclude(batch, count)
+        committed = await self._conclude(batch)
         if self._observer:
             ended = time.perf_counter()
             commit_s = ended - committing if committed else 0.0
-            taken = Taken(count, batch.counts, batch.samples, ended - begun, commit_s)
+            taken = Taken(batch.taken, batch.counts, batch.samples, ended - begun, commit_s)
             self._observer.committed(self._shard, taken)
+
+    async def _hold(self, batch: Batch) -> float:
+        """Hold a batch back for a moment if nobody waits for it, and fold what comes; return for how many seconds.
+
+        Else the first report of a short run would begin a commit that the end of the run has to wait for.
+        """
+        held = 0.0
+        while batch.can_wait and not self._rest:
+            since = time.perf_counter()
+            records = await self._log.more(RECORDS_PER_BATCH_MAX)
+            held += time.perf_counter() - since
+            if not records:
+                break
+            batch.now = self._clock.now_ms()
+            self._fold(batch, records)
+        return held
 
     def _count_open(self, batch: Batch) -> None:
         """Keep what is open with the tables, so that it is known after a move without a look at every row."""
@@ -179,19 +210,19 @@ class Shard:
                 now = self._open[name, label] = max(self._open.get((name, label), 0) + amount, 0)
                 batch.overlay.put(open_count_key(name, label), OpenCount(now) if now else None)
 
-    async def _conclude(self, batch: Batch, taken: int) -> bool:
+    async def _conclude(self, batch: Batch) -> bool:
         """Commit a batch; one that changes nothing waits for the next: were it read again, it would change nothing.
 
         Return whether it was committed.
         """
-        self._idle_records += taken
+        self._idle_records += batch.taken
         rows = batch.overlay.items()
         late = self._idle_records >= RECORDS_PER_BATCH_MAX or 0 < self._idle_until <= batch.now
         if rows or batch.outputs or batch.replies or late:
             await self._commit(batch, rows)
             self._idle_records, self._idle_offsets, self._idle_until = 0, {}, 0
             return True
-        if taken:
+        if batch.taken:
             self._idle_offsets = batch.offsets
             self._idle_until = self._idle_until or batch.now + _IDLE_MS_MAX
         return False
@@ -212,13 +243,14 @@ class Shard:
             for reply in batch.replies:
                 self._answer(reply.to, reply.status)
 
-    def _fold(self, batch: Batch, records: list[LogRecord]) -> int:
-        """Apply what is due and records until the batch is full; return how many records were taken."""
-        if self.due is not None and self.due <= batch.now:
-            self._apply(batch, Tick(batch.now), None)
+    def _fold(self, batch: Batch, records: list[LogRecord]) -> None:
+        """Apply records until the batch is full; the rest is for the next one."""
+        self._rest = []
         for taken, record in enumerate(records):
-            if batch.size >= CHANGES_PER_BATCH_MAX:
-                return taken
+            if batch.full:
+                self._rest = records[taken:]
+                return
+            batch.taken += 1
             batch.offsets[record.topic, record.partition] = record.offset + 1
             try:
                 value = _decode(record, self._limits)
@@ -226,7 +258,6 @@ class Shard:
                 _put_aside(batch, record, str(error), _kind_of(error))
             else:
                 self._apply(batch, value, record)
-        return len(records)
 
     def _apply(self, batch: Batch, value: Input, origin: LogRecord | None) -> None:
         """Apply an input, and all that follows from it in this shard."""
@@ -267,12 +298,15 @@ class Shard:
                     batch.overlay.put(key, None)
                 case Reply():
                     batch.replies.append(change)
+                    batch.awaited = True
                 case Send(topic, key, record, partition):
                     if is_local(change, self._shard):
                         local.append(record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
                     else:
                         headers = _OWN_HEADERS if topic == EVENTS else ()
                         batch.outputs.append(NewRecord(topic, partition, key.encode(), encode(record), headers))
+                        # Of history, it is the ends of runs that others wait for.
+                        batch.awaited |= topic != HISTORY or isinstance(record, RunEnded)
         return local
 
 

@@ -1,0 +1,129 @@
+"""What a shard does not know: whether a commit got through, and whether a changelog is still the one of its tables."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from stepstream.contract.codec import encode
+from stepstream.contract.functions import EventTrigger, FunctionRegistered
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX
+from stepstream.runtime import kafka
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.ports import LogError, NewRecord, StoredRow
+from tests.kafka.broker import Broker, own_broker, running_broker
+from tests.kafka.fleet import Fleet, Member
+from tests.kafka.test_probes import Observed, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+INPUT = (INBOX, 0)
+
+
+async def rows_of(log: KafkaLog) -> list[StoredRow]:
+    """Return all committed rows of a shard's changelog."""
+    return [row async for rows, _ in log.changelog(0) for row in rows]
+
+
+async def begun(cluster: Cluster) -> KafkaLog:
+    """Return the log of shard 0 in the hands of a new owner."""
+    log = KafkaLog(cluster, SystemClock(), 0)
+    await log.open()
+    return log
+
+
+async def write(log: KafkaLog, number: int) -> None:
+    """Write one output, one row and one position, all but committed."""
+    await log.begin()
+    await log.send_offsets({INPUT: number})
+    await log.send([NewRecord(HISTORY, 0, b"run", b"%d" % number)], [(b"row", b"%d" % number)])
+
+
+async def freeze_a_commit(broker: Broker) -> None:
+    """Commit on a broker that stands still: it is in doubt, and whichever way it went, all went that way."""
+    cluster = Cluster(KafkaSettings(broker.bootstrap, "doubt"))
+    await cluster.create({name: (1, {}) for name in (CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX)}, 1)
+    first = await begun(cluster)
+    await write(first, 1)
+    await first.commit()
+    await write(first, 2)
+    broker.freeze()
+    try:
+        with pytest.raises(LogError, match=r"committing: TimeoutError|sending offsets: TimeoutError"):
+            await first.commit()
+    finally:
+        broker.thaw()
+    await first.close()
+    second = await begun(cluster)
+    rows = await rows_of(second)
+    await second.seek()
+    assert second.feed.reader is not None
+    position = (await second.feed.reader.committed([INPUT]))[INPUT]
+    reader = await cluster.reader()
+    reader.assign([(HISTORY, 0)])
+    reader.seek({(HISTORY, 0): 0})
+    outputs: list[bytes] = []
+    while len(outputs) < position:
+        outputs += [record.value for record in await reader.read(10, 500)]
+    outputs += [record.value for record in await reader.read(10, 500)]
+    await reader.close()
+    await second.close()
+    assert position in {1, 2}
+    assert [value for _, value in rows] == outputs == [b"1", b"2"][:position]
+
+
+def test_a_commit_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that stands still holds a shard up to the deadline; its next owner finds all of it or nothing."""
+    monkeypatch.setattr(kafka, "COMMIT_S_MAX", 2.0)
+    with own_broker(tmp_path) as broker:
+        asyncio.run(freeze_a_commit(broker))
+
+
+async def register(cluster: Cluster) -> None:
+    """Have a function known, which is a row of each shard."""
+    producer = await cluster.producer()
+    known = FunctionRegistered("work", "doubt", (EventTrigger("doubt/go"),))
+    await producer.send([NewRecord(FUNCTIONS, 0, b"work", encode(known))])
+    await producer.close()
+
+
+def start_anew(member: Member) -> None:
+    """Start a process with an empty log, where its new address is found."""
+    member.log.write_text("")
+    member.start()
+
+
+def observe(fleet: Fleet, observed: Observed) -> None:
+    """Take the changelog away from an engine that has tables."""
+    engine = fleet.add_engine()
+    until(lambda: observed.answers("/ready") == {200})
+    until(lambda: observed.scrape(engine).sum("stepstream_input_lag_records", topic="functions") == 0)
+    engine.stop()
+    asyncio.run(Cluster(KafkaSettings(fleet.bootstrap, "doubt")).delete([CHANGELOG]))
+    fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
+    start_anew(engine)
+    until(lambda: engine.said("of a changelog that ends at 0: remove them") > 1)
+    assert not engine.said("serves after")
+    assert observed.answers("/ready") == {503}
+    engine.kill()
+    engine.wipe()
+    start_anew(engine)
+    until(lambda: observed.answers("/ready") == {200})
+
+
+def test_tables_of_another_changelog_are_refused(tmp_path: Path) -> None:
+    """An engine whose changelog was made anew does not go on with rows that are no longer there; it says what to do."""
+    with running_broker() as bootstrap:
+        fleet = Fleet(bootstrap, "doubt", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
+        fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
+        asyncio.run(register(Cluster(KafkaSettings(bootstrap, "doubt"))))
+        observed = Observed(fleet.engines, [])
+        try:
+            observe(fleet, observed)
+        except BaseException as error:
+            error.add_note(fleet.logs())
+            raise
+        finally:
+            observed.client.close()
+            fleet.stop()
