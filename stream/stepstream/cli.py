@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stepstream import __version__
-from stepstream.cluster_cli import LogFormat, LogLevel, engine, letters_cli, topics_cli, worker
+from stepstream.cluster_cli import LogFormat, LogLevel, engine, topics_cli, worker
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
 from stepstream.host.live import LoggedView, Terminal
@@ -31,6 +31,7 @@ from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
 from stepstream.host.showing import counted, duration_text, print_run, print_runs
 from stepstream.host.versions import code_versions
+from stepstream.letters_cli import letters_cli
 from stepstream.runtime.index import RunIndex, RunStatus
 from stepstream.runtime.tally import Tally
 

@@ -1,6 +1,5 @@
 """The commands for Kafka: `stepstream engine`, `stepstream worker` and `stepstream topics`."""
 
-import json
 import logging
 import shlex
 import sys
@@ -15,7 +14,6 @@ from rich.console import Console
 from stepstream import __version__
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
-from stepstream.host.dead import Letter, find_letter, read_letters, redrive
 from stepstream.host.kafka import Post, serve_engine, serve_worker
 from stepstream.host.loading import load_app
 from stepstream.host.logs import Format, Level, Logs
@@ -36,8 +34,6 @@ logger = logging.getLogger(__name__)
 out = Console()
 err = Console(stderr=True)
 topics_cli = typer.Typer(no_args_is_help=True, help="Make and check the topics of a cluster.")
-
-letters_cli = typer.Typer(no_args_is_help=True, help="Records that could not be read: look at them, send them again.")
 
 Bootstrap = Annotated[
     str | None, typer.Option("--kafka", help="A broker, HOST:PORT [127.0.0.1:9092], or STEPSTREAM_KAFKA_BOOTSTRAP.")
@@ -60,7 +56,8 @@ class Form(StrEnum):
     STRIMZI = "strimzi"
 
 
-def _run(code: Coroutine[Any, Any, Any]) -> Any:
+def run(code: Coroutine[Any, Any, Any]) -> Any:
+    """Run a command's code and return what it returns; what goes wrong ends the command with a line and a code."""
     try:
         return runner.run(code)
     except LogError as error:
@@ -111,7 +108,7 @@ def engine(
 
         await serve_engine(settings, cluster, ready)
 
-    _run(serve())
+    run(serve())
 
 
 def worker(
@@ -148,7 +145,7 @@ def worker(
 
         await serve_worker(post, settings, cluster, ready)
 
-    _run(serve())
+    run(serve())
 
 
 @topics_cli.command("apply", epilog="Example: stepstream topics apply --shards 8 --app shop")
@@ -166,7 +163,7 @@ def apply(
         made = await apply_topics(cluster, apps or [], shards, replicas)
         return made, await config_differences(cluster, apps or [], await shards_of(cluster))
 
-    made, differing = _run(create())
+    made, differing = run(create())
     out.print("\n".join(f"[green]created[/green] {name}" for name in made) or "nothing is missing")
     _tell(cluster, differing)
 
@@ -180,7 +177,7 @@ def check(apps: Apps = None, kafka: Bootstrap = None, namespace: Namespace = Non
         shards = await shards_of(cluster, apps or [])
         return shards, await config_differences(cluster, apps or [], shards)
 
-    shards, differing = _run(compare())
+    shards, differing = run(compare())
     if differing:
         _tell(cluster, differing)
         raise typer.Exit(EXIT_USAGE)
@@ -216,79 +213,3 @@ def render(
         case Form.STRIMZI:
             text = render_strimzi(settings, topics, replicas, strimzi_cluster)
     typer.echo(text, nl=False)
-
-
-FromTopic = Annotated[str, typer.Option("--topic", help="Only those whose records were in this topic.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
-
-@letters_cli.command("list", epilog="Example: stepstream dead-letters list --topic events")
-def list_letters(
-    topic: FromTopic = "",
-    limit: Annotated[int, typer.Option(help="At most so many, the latest.", min=1)] = 100,
-    as_json: AsJson = False,
-    kafka: Bootstrap = None,
-    namespace: Namespace = None,
-) -> None:
-    """List the dead letters, the oldest first: where each is and was, and why."""
-    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
-    found = [letter.summary() for letter in _run(read_letters(cluster, topic))]
-    if as_json:
-        typer.echo(json.dumps(found[-limit:]))
-        return
-    for each in found[-limit:]:
-        again = f", sent again {each['redriven']} times before" if each["redriven"] else ""
-        origin = f"{each['topic']}-{each['partition']}-{each['offset']}"
-        line = f"{each['place']}  {each['at']}  {origin}  {each['bytes']:,} bytes  {each['reason']}{again}"
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
-    if not found:
-        out.print("there are no dead letters")
-    elif len(found) > limit:
-        out.print(f"these are the latest {limit:,} of {len(found):,}; --limit shows more")
-
-
-@letters_cli.command("show", epilog="Example: stepstream dead-letters show 0-17")
-def show_letter(
-    place: Annotated[str, typer.Argument(help="Its place, from the list: PARTITION-OFFSET.")],
-    kafka: Bootstrap = None,
-    namespace: Namespace = None,
-) -> None:
-    """Show a dead letter with the key, headers and bytes of its record, as JSON; bytes that are no text as base64."""
-    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
-
-    async def find() -> dict[str, Any]:
-        return find_letter(await read_letters(cluster), place).whole()
-
-    typer.echo(json.dumps(_run(find()), indent=2, ensure_ascii=False))
-
-
-@letters_cli.command("redrive", epilog="Example: stepstream dead-letters redrive 0-17 0-18")
-def redrive_letters(
-    places: Annotated[list[str] | None, typer.Argument(help="Places, from the list: PARTITION-OFFSET.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All letters, or with --topic all from there.")] = False,
-    topic: FromTopic = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    kafka: Bootstrap = None,
-    namespace: Namespace = None,
-) -> None:
-    """Send records again, byte for byte, to the topic and partition where they were; the letters stay in the list.
-
-    An event without an id of its own is another one then; one with an id starts nothing that it has started already.
-    """
-    if bool(places) == every:
-        err.print("[red]error:[/red] name places, or give --all", highlight=False)
-        raise typer.Exit(EXIT_USAGE)
-    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
-    letters = _run(read_letters(cluster, topic))
-
-    async def send() -> None:
-        await redrive(cluster, chosen)
-
-    async def choose() -> list[Letter]:
-        return letters if every else [find_letter(letters, place) for place in places or []]
-
-    chosen = _run(choose())
-    if every and chosen and not yes:
-        typer.confirm(f"Send {len(chosen):,} records again?", abort=True)
-    _run(send())
-    out.print(f"{len(chosen):,} sent again")

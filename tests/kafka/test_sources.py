@@ -117,9 +117,31 @@ async def send_again(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     (again,) = (record for record in records if "stepstream-redriven" in dict(record.headers))
     assert (again.partition, again.key, again.value) == (0, b"key", b'{"m": 1}')
     assert dict(again.headers) == {"trace": b"abc", "stepstream-redriven": b"1"}
-    await until_read(cluster, DEAD_LETTERS, len(POISON) + 1)
+    # Beside it there is the mark that it was sent.
+    await until_read(cluster, DEAD_LETTERS, len(POISON) + 2)
     listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json"))
     assert sorted(each["redriven"] for each in listed) == [0] * len(POISON) + [1]
+    assert [each["place"] for each in listed if each["sent"]] == [chosen["place"]]
+    await send_the_rest(fleet, cluster)
+
+
+async def send_the_rest(fleet: Fleet, cluster: Cluster) -> None:
+    """Send all that were not sent yet, once: a letter that cannot be sent is told of, and holds up no other."""
+    producer = await cluster.producer()
+    await producer.send([NewRecord(DEAD_LETTERS, 0, b"", b"no letter of ours")])
+    await producer.close()
+    told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", "orders")
+    assert f"{len(POISON)} sent again" in told
+    # Each comes back as a new letter, which was not sent again yet.
+    await until_read(cluster, DEAD_LETTERS, (len(POISON) + 1) * 2 + 1 + len(POISON))
+    listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json", "--limit", "4"))
+    assert [each["sent"] for each in listed] == [False] * len(POISON)
+    assert sorted(each["redriven"] for each in listed) == [1, 1, 1, 2]
+    every = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json"))
+    assert sum(each["sent"] for each in every) == len(POISON) + 1
+    assert [each["place"] for each in every if each["partition"] < 0]
+    told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes")
+    assert f"{len(POISON)} sent again" in told
 
 
 def test_foreign_records_become_events_once(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
 REASON_HEADER, FROM_HEADER = "stepstream-reason", "stepstream-from"
 FOREIGN_HEADER, CUT_HEADER = "stepstream-foreign", "stepstream-cut-from"
-_OWN_HEADERS = frozenset({REASON_HEADER, FROM_HEADER, FOREIGN_HEADER, CUT_HEADER})
+# On a mark, which is no letter: the place of the letter, in the same partition, whose record was sent again.
+SENT_HEADER = "stepstream-sent"
+OWN_HEADERS = frozenset({REASON_HEADER, FROM_HEADER, FOREIGN_HEADER, CUT_HEADER, SENT_HEADER})
 
 
 def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> NewRecord:
@@ -26,7 +28,7 @@ def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> New
         *(((FOREIGN_HEADER, b"1"),) if foreign else ()),
     )
     # What is told of a letter is told by us alone, whatever its record came with.
-    headers = [(name, value) for name, value in record.headers if name not in _OWN_HEADERS]
+    headers = [(name, value) for name, value in record.headers if name not in OWN_HEADERS]
     size = len(record.key) + len(record.value) + sum(len(name) + len(value or b"") for name, value in headers)
     if size <= DEAD_LETTER_BYTES_MAX:
         return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*headers, *why))

@@ -1,0 +1,102 @@
+"""The commands of the dead letters."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import typer
+
+from stepstream.cluster_cli import EXIT_USAGE, Bootstrap, Namespace, err, out, run
+from stepstream.host.dead import Letter, LetterError, letter_at, letters_among, letters_at, redrive, survey
+from stepstream.host.settings import kafka_settings_from
+from stepstream.runtime.kafka import Cluster
+from stepstream.runtime.ports import LogError
+
+letters_cli = typer.Typer(no_args_is_help=True, help="Records that could not be read: look at them, send them again.")
+
+FromTopic = Annotated[str, typer.Option("--topic", help="Only those whose records were in this topic.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+_TELL_EVERY = 1_000
+
+
+@letters_cli.command("list", epilog="Example: stepstream dead-letters list --topic events")
+def list_letters(
+    topic: FromTopic = "",
+    limit: Annotated[int, typer.Option(help="At most so many, the latest.", min=1)] = 100,
+    as_json: AsJson = False,
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """List the dead letters, the oldest first: where each is and was, and why, and whether it was sent again."""
+    found = run(survey(Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace)), topic, limit))
+    if as_json:
+        typer.echo(json.dumps(found.latest))
+        return
+    for each in found.latest:
+        origin = f"{each['topic']}-{each['partition']}-{each['offset']}"
+        before = f", sent again {each['redriven']} times before" if each["redriven"] else ""
+        sent = ", was sent again" if each["sent"] else ""
+        line = f"{each['place']}  {each['at']}  {origin}  {each['bytes']:,} bytes  {each['reason']}{before}{sent}"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not found.total:
+        out.print("there are no dead letters")
+    elif found.total > limit:
+        out.print(f"these are the latest {limit:,} of {found.total:,}; --limit shows more")
+
+
+@letters_cli.command("show", epilog="Example: stepstream dead-letters show 0-17")
+def show_letter(
+    place: Annotated[str, typer.Argument(help="Its place, from the list: PARTITION-OFFSET.")],
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show a dead letter with the key, headers and bytes of its record, as JSON; bytes that are no text as base64."""
+    letter = run(letter_at(Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace)), place))
+    typer.echo(json.dumps(letter.whole(), indent=2, ensure_ascii=False))
+
+
+@letters_cli.command("redrive", epilog="Example: stepstream dead-letters redrive 0-17 0-18")
+def redrive_letters(
+    places: Annotated[list[str] | None, typer.Argument(help="Places, from the list: PARTITION-OFFSET.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that were not sent again yet, or with --topic those from there.")
+    ] = False,
+    topic: FromTopic = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Send records again, byte for byte, to the topic and partition where they were; the letters stay in the list.
+
+    An event without an id of its own is another one then; one with an id starts nothing that it has started already.
+    """
+    if bool(places) == every or (topic and not every):
+        err.print("[red]error:[/red] name places, or give --all, which may have a --topic", highlight=False)
+        raise typer.Exit(EXIT_USAGE)
+    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
+    chosen = list(run(survey(cluster, topic)).waiting) if every else list(places or [])
+    if every and chosen and not yes:
+        typer.confirm(f"Send {len(chosen):,} records again?", abort=True)
+    run(_send(cluster, chosen, letters_among(cluster, set(chosen), _refuse) if every else letters_at(cluster, chosen)))
+
+
+def _refuse(error: LetterError) -> None:
+    err.print(f"[yellow]left out:[/yellow] {error}", highlight=False, soft_wrap=True)
+
+
+async def _send(cluster: Cluster, chosen: list[str], letters: AsyncIterator[Letter]) -> None:
+    sent = 0
+
+    def tell(_: Letter) -> None:
+        nonlocal sent
+        sent += 1
+        if sent % _TELL_EVERY == 0:
+            out.print(f"{sent:,} of {len(chosen):,} sent again", highlight=False)
+
+    try:
+        await redrive(cluster, letters, tell)
+    except LogError:
+        rest = "; redrive --all goes on with those that are left" if sent else ""
+        err.print(f"{sent:,} of {len(chosen):,} sent again, then it failed{rest}", highlight=False)
+        raise
+    out.print(f"{sent:,} sent again", highlight=False)
