@@ -246,7 +246,7 @@ async def bare(bootstrap: str, runs: int = 6_000) -> list[Figure]:
     await cluster.create({"in": (1, {}), "out": (1, {})}, 1)
     value = encode(StepReported("0" * 26, 1, "0" * 40, "one", Value()))
     outside, inside = await cluster.producer(), await cluster.producer("bare")
-    reader, ends = await cluster.reader(group="bare"), await cluster.reader()
+    reader, ends = await cluster.reader(), await cluster.reader()
     for each, topic in ((reader, "in"), (ends, "out")):
         each.assign([(topic, 0)])
         each.seek({(topic, 0): 0})
@@ -256,8 +256,8 @@ async def bare(bootstrap: str, runs: int = 6_000) -> list[Figure]:
             records = await reader.read(500, _READ_MS)
             count -= len(records)
             await inside.begin()
-            await inside.send([NewRecord("out", 0, b"k" * 26, value) for _ in range(len(records) * 18 // 5)])
-            await inside.send_offsets({("in", 0): records[-1].offset + 1}, "bare")
+            place = NewRecord("out", 0, b"place", b"%d" % records[-1].offset)
+            await inside.send([NewRecord("out", 0, b"k" * 26, value) for _ in range(len(records) * 18 // 5)] + [place])
             await inside.commit()
 
     async def feed() -> None:
@@ -287,8 +287,8 @@ async def _bare_idle(outside: Producer, inside: Producer, reader: Reader, ends: 
         while not records:
             records = await reader.read(1, _READ_MS)
         await inside.begin()
-        await inside.send([NewRecord("out", 0, b"k", value)])
-        await inside.send_offsets({("in", 0): records[-1].offset + 1}, "bare")
+        place = NewRecord("out", 0, b"place", b"%d" % records[-1].offset)
+        await inside.send([NewRecord("out", 0, b"k", value), place])
         await inside.commit()
         while not await ends.read(1, _READ_MS):
             pass

@@ -17,7 +17,7 @@ from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex, RunView, StepView
 from stepstream.runtime.journal import MemoryJournal
-from stepstream.runtime.ports import Backbone, Clock, LogError, LogRecord, Offsets, StoredRow
+from stepstream.runtime.ports import Backbone, Clock, LogError, LogRecord, StoredRow
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Call
@@ -104,9 +104,9 @@ class _CrashingLog(_Crashing):
         inbox = [record.value for record in records if record.topic == INBOX]
         return [crash for crash in self._crashes if any(_concerns(value, crash.step) for value in inbox)]
 
-    async def send_offsets(self, offsets: Offsets) -> None:
+    async def begin(self) -> None:
         self._happen("before", self.at_hand)
-        await self._port.send_offsets(offsets)
+        await self._port.begin()
 
 
 class _CrashingStore(_Crashing):

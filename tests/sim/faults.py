@@ -198,9 +198,9 @@ class FaultyLog:
             if fault:
                 raise self._crash(fault, "changelog")
 
-    async def seek(self) -> None:
+    async def seek(self, positions: Offsets) -> None:
         """Seek, or fail."""
-        await self._call("seek", self._log.seek)
+        await self._call("seek", lambda: self._log.seek(positions))
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Poll; a crash after it loses what was read."""
@@ -252,18 +252,14 @@ class FaultyLog:
         self._staged += records
         await self._call("send", lambda: self._log.send(records, rows))
 
-    async def send_offsets(self, offsets: Offsets) -> None:
-        """Send offsets, or fail."""
-        await self._call("send_offsets", lambda: self._log.send_offsets(offsets))
-
-    async def commit(self) -> int:
+    async def commit(self, taken: Offsets) -> int:
         """Commit after a moment, as a broker does; a crash after it leaves the store behind."""
-        return await self._call("commit", self._commit)
+        return await self._call("commit", lambda: self._commit(taken))
 
-    async def _commit(self) -> int:
+    async def _commit(self, taken: Offsets) -> int:
         for _ in range(3):
             await asyncio.sleep(0)
-        position = await self._log.commit()
+        position = await self._log.commit(taken)
         self._faults.committed(self._staged)
         return position
 

@@ -20,6 +20,7 @@ from stepstream.engine.rows import (
     FUNCTION,
     KEEPING,
     NAME,
+    POSITION,
     RECENT,
     START,
     TIMER,
@@ -29,7 +30,7 @@ from stepstream.engine.rows import (
 )
 from stepstream.runtime.journal import MemoryStore
 
-_LASTING = {CRON, FUNCTION, KEEPING, NAME, RECENT, START, TRIGGER}
+_LASTING = {CRON, FUNCTION, KEEPING, NAME, POSITION, RECENT, START, TRIGGER}
 _LASTING_TIMERS = {"cron", "start-memory"}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 

@@ -35,7 +35,16 @@ MUTANTS = (
         "runtime/shard.py",
         ((_BEGIN, "        self._store.write(rows, self._store.open())\n" + _BEGIN),),
     ),
-    Mutant("offsets are not sent", "runtime/shard.py", (("await self._log.send_offsets(batch.offsets)", "pass"),)),
+    Mutant(
+        "offsets are not kept",
+        "runtime/shard.py",
+        (("for at, offset in batch.offsets.items()]", "for at, offset in ()]"),),
+    ),
+    Mutant(
+        "offsets are kept before the commit",
+        "runtime/shard.py",
+        ((_BEGIN, "        self._store.write(rows[len(changed) :], self._store.open())\n" + _BEGIN),),
+    ),
     Mutant(
         "outputs are sent outside of the transaction",
         "runtime/embedded.py",
@@ -107,7 +116,7 @@ MUTANTS = (
     Mutant(
         "a fenced owner goes on",
         "runtime/embedded.py",
-        (("if self.journal.producers.get(self._group) != self._epoch:", "if self._epoch < 0:"),),
+        (("if self.journal.producers.get(self._producer) != self._epoch:", "if self._epoch < 0:"),),
     ),
     Mutant(
         "code goes on after its report was lost",

@@ -19,7 +19,7 @@ THINNED = [(setting, 5) for setting in THREE] + [(setting, 3) for setting in REP
 
 def _crash_everywhere(setting: Setting, stride: int, disk: Disk = Disk.KEPT) -> None:
     names, _ = clean(setting)
-    assert len(names) > 60
+    assert len(names) > 50
     broken: list[str] = []
     for number in range(0, len(names), stride):
         for kind in (Kind.BEFORE, Kind.AFTER):

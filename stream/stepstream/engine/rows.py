@@ -160,6 +160,12 @@ class OpenCount(msgspec.Struct, frozen=True):
     count: int
 
 
+class Position(msgspec.Struct, frozen=True):
+    """Up to which offset, not included, an input of the shard is in its tables; the shard's loop keeps it."""
+
+    offset: int
+
+
 Row = (
     Run
     | RunEvents
@@ -179,6 +185,7 @@ Row = (
     | Keeping
     | RecentEvent
     | OpenCount
+    | Position
 )
 
 
@@ -206,7 +213,7 @@ def _parse_texts(raw: bytes) -> list[str]:
 RUN, RUN_EVENTS, MEMO, OPEN, GROUP = b"r", b"e", b"m", b"o", b"g"
 TIMER, NAME, WAIT, SIGNAL, START = b"t", b"n", b"w", b"s", b"d"
 FUNCTION, TRIGGER, CRON, RECENT, KEEPING = b"f", b"u", b"c", b"l", b"k"
-QUEUE, QUEUED, OPEN_COUNT = b"q", b"p", b"h"
+QUEUE, QUEUED, OPEN_COUNT, POSITION = b"q", b"p", b"h", b"i"
 
 ROW_TYPES: dict[bytes, Any] = {
     RUN: Run,
@@ -226,6 +233,7 @@ ROW_TYPES: dict[bytes, Any] = {
     CRON: CronRow,
     RECENT: RecentEvent,
     OPEN_COUNT: OpenCount,
+    POSITION: Position,
     KEEPING: Keeping,
 }
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
@@ -357,6 +365,17 @@ def open_count_of(key: Key) -> tuple[str, str]:
     """Return the name and the label that `open_count_key` was given."""
     name, label = _parse_texts(key.sort)
     return name, label
+
+
+def position_key(topic: str, partition: int) -> Key:
+    """Return the key of how far an input was taken."""
+    return Key(POSITION, b"", _text(topic) + _text(str(partition)))
+
+
+def position_of(key: Key) -> tuple[str, int]:
+    """Return the topic and the partition that `position_key` was given."""
+    topic, partition = _parse_texts(key.sort)
+    return topic, int(partition)
 
 
 def recent_part(event: str) -> bytes:

@@ -23,16 +23,17 @@ class EmbeddedLog:
         self.clock = clock
         self.bell = Bell()
         self._shard = shard
-        self._group = f"shard-{shard}"
+        self._producer = f"shard-{shard}"
         self._inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
         self._epoch = 0
         self._positions: Offsets = {}
         self._staged = JournalWrite()
+        self._taken: Offsets = {}
 
     async def open(self) -> None:
         """Become the shard's only producer."""
-        self._epoch = self.journal.producers.get(self._group, 0) + 1
-        self.journal.producers[self._group] = self._epoch
+        self._epoch = self.journal.producers.get(self._producer, 0) + 1
+        self.journal.producers[self._producer] = self._epoch
         for topic, _ in self._inputs:
             self.journal.bells.add(topic, self.bell)
 
@@ -42,12 +43,9 @@ class EmbeddedLog:
             position = records[-1].offset + 1
             yield [(record.key, record.value or None) for record in records], position
 
-    async def seek(self) -> None:
-        """Go to the committed offsets of the inputs."""
-        self._positions = {
-            (topic, partition): self.journal.committed(self._group, topic, partition)
-            for topic, partition in self._inputs
-        }
+    async def seek(self, positions: Offsets) -> None:
+        """Go to these offsets of the inputs; one that is not told is read from its beginning."""
+        self._positions = {at: positions.get(at, 0) for at in self._inputs}
 
     def lags(self) -> dict[str, int]:
         """Return how many records of each input are not taken."""
@@ -85,15 +83,11 @@ class EmbeddedLog:
         self._staged.records += records
         self._staged.records += [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
 
-    async def send_offsets(self, offsets: Offsets) -> None:
-        """Stage the input positions."""
-        self._staged.offsets[self._group] = offsets
-
-    async def commit(self) -> int:
+    async def commit(self, taken: Offsets) -> int:
         """Write what is staged; return the changelog position after it."""
         self._check_epoch()
         self.journal.write(self._staged, self.clock.now_ms())
-        self._trim(self._staged.offsets.get(self._group, {}))
+        self._trim(taken)
         return self.journal.end(CHANGELOG, self._shard)
 
     def _trim(self, offsets: Offsets) -> None:
@@ -102,7 +96,7 @@ class EmbeddedLog:
                 self.journal.trim(topic, partition, offset)
 
     def _check_epoch(self) -> None:
-        if self.journal.producers.get(self._group) != self._epoch:
+        if self.journal.producers.get(self._producer) != self._epoch:
             raise Fenced(f"shard {self._shard} has a newer owner")
 
     async def close(self) -> None:
@@ -127,16 +121,17 @@ class DeferredLog(EmbeddedLog):
         """Stage records; the rows themselves are durable and need no changelog."""
         await super().send(records, rows[:0])
 
-    async def commit(self) -> int:
+    async def commit(self, taken: Offsets) -> int:
         """Leave the write to the store."""
         self._check_epoch()
+        self._taken = taken
         return 0
 
     def write_staged(self, rows: Sequence[StoredRow]) -> None:
         """Write what is staged together with `rows`."""
         self._staged.rows = list(rows)
         self.journal.write(self._staged, self.clock.now_ms())
-        self._trim(self._staged.offsets.get(self._group, {}))
+        self._trim(self._taken)
 
 
 class EmbeddedStore:

@@ -170,15 +170,6 @@ class Producer:
             await self._client.begin_transaction()
             self._open = True
 
-    async def send_offsets(self, offsets: Offsets, group: str) -> None:
-        """Add input positions to the transaction."""
-        if not offsets:
-            return
-        places = {TopicPartition(self._settings.name(topic), at): offset for (topic, at), offset in offsets.items()}
-        with doubt("sending offsets"):
-            async with asyncio.timeout(COMMIT_S_MAX):
-                await self._client.send_offsets_to_transaction(places, self._settings.name(group))
-
     async def commit(self) -> None:
         """Commit; LogError means that the outcome is unknown."""
         with doubt("committing"):

@@ -1,6 +1,5 @@
 """The Log of a shard on Kafka: transactions and positions."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -26,18 +25,15 @@ class KafkaLog:
         self._cluster = cluster
         self._clock = clock
         self._shard = shard
-        self._group = f"shard-{shard}"
         self.bell = Bell()
         self.inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
         self.feed = Feed(self.bell)
         self._producer: Producer | None = None
-        self._offsets: asyncio.Future[None] | None = None
         self._position = 0
         self._end = 0
         self._done: Offsets = {}
         self._polled_at = 0.0
         self._resting = False
-        self._doing: Offsets = {}
 
     @property
     def changelog_left(self) -> int:
@@ -46,7 +42,7 @@ class KafkaLog:
 
     async def open(self) -> None:
         """Become the shard's only producer."""
-        self._producer = await self._cluster.producer(self._group)
+        self._producer = await self._cluster.producer(f"shard-{self._shard}")
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end."""
@@ -74,12 +70,11 @@ class KafkaLog:
             self._end = 0
             await reader.close()
 
-    async def seek(self) -> None:
-        """Go to the committed offsets of the inputs."""
-        reader = await self._cluster.reader(group=self._group)
-        self.feed.reader = reader
+    async def seek(self, positions: Offsets) -> None:
+        """Go to these offsets of the inputs; one that is not told is read from its beginning."""
+        reader = self.feed.reader = await self._cluster.reader()
         reader.assign(self.inputs)
-        self._done = await reader.committed(self.inputs)
+        self._done = {at: positions.get(at, 0) for at in self.inputs}
         reader.seek(self._done)
         places = ", ".join(f"{topic} {offset}" for (topic, _), offset in self._done.items())
         logger.info("shard %d goes on from %s", self._shard, places, extra={"shard": self._shard})
@@ -137,25 +132,15 @@ class KafkaLog:
         if changes:
             self._position = max(offset for _, offset in places[len(records) :]) + 1
 
-    async def send_offsets(self, offsets: Offsets) -> None:
-        """Add the input positions to the transaction, beside the records that are sent; `commit` waits for them."""
-        self._doing = offsets
-        self._offsets = asyncio.ensure_future(self._opened().send_offsets(offsets, self._group))
-
-    async def commit(self) -> int:
+    async def commit(self, taken: Offsets) -> int:
         """Commit; return the changelog position after it."""
-        if self._offsets is not None:
-            await self._offsets
         await self._opened().commit()
-        self._done.update(self._doing)
+        self._done.update(taken)
         return self._position
 
     async def close(self) -> None:
         """Abort what is open and let go."""
         await self.feed.close()
-        if self._offsets is not None:
-            self._offsets.cancel()
-            await asyncio.gather(self._offsets, return_exceptions=True)
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.close()

@@ -53,8 +53,8 @@ class Log(Protocol):
     def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end, in batches with the position after each."""
 
-    async def seek(self) -> None:
-        """Go to the committed offsets of the inputs."""
+    async def seek(self, positions: Offsets) -> None:
+        """Go to these offsets of the inputs; one that is not told is read from its beginning."""
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
@@ -71,14 +71,11 @@ class Log(Protocol):
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Write records and changelog rows; return when every one is acknowledged, else raise LogError."""
 
-    async def send_offsets(self, offsets: Offsets) -> None:
-        """Add the input positions, each the offset after the last record taken, to the transaction.
+    async def commit(self, taken: Offsets) -> int:
+        """Commit; return the changelog position after it. LogError means that the outcome is unknown.
 
-        It may return before they are acknowledged: `commit` makes sure of it, so that both go side by side.
+        `taken` are the positions that the rows of the transaction have: what lies before them is read no more.
         """
-
-    async def commit(self) -> int:
-        """Commit; return the changelog position after it. LogError means that the outcome is unknown."""
 
     async def close(self) -> None:
         """Let go of everything."""

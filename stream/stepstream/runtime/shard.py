@@ -22,12 +22,16 @@ from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import (
     FUNCTION,
     OPEN_COUNT,
+    POSITION,
     Key,
     OpenCount,
+    Position,
     Row,
     encode_row,
     open_count_key,
     open_count_of,
+    position_key,
+    position_of,
 )
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
@@ -130,7 +134,7 @@ class Shard:
         1. Open the log: this fences an older owner and ends its open transaction.
         2. Open the tables and read their changelog position.
         3. Recover: write the changelog from that position to its end.
-        4. Seek the inputs to the committed offsets, and only then read.
+        4. Seek the inputs to the offsets that the tables have, and only then read.
         """
         try:
             begun = time.monotonic()
@@ -144,7 +148,8 @@ class Shard:
                 self.rows_read += len(rows)
             counted = self._view.scan(OPEN_COUNT, b"")
             self._open = {open_count_of(key): row.count for key, row in counted if isinstance(row, OpenCount)}
-            await self._log.seek()
+            places = self._view.scan(POSITION, b"")
+            await self._log.seek({position_of(key): row.offset for key, row in places if isinstance(row, Position)})
             self.serving = True
             if self._observer:
                 known = [row.id for _, row in self._view.scan(FUNCTION, b"") if isinstance(row, FunctionRegistered)]
@@ -230,14 +235,14 @@ class Shard:
     async def _commit(self, batch: Batch, changed: list[tuple[Key, Row | None]]) -> None:
         """Make a batch durable, then known.
 
-        1. Begin. 2. Send the offsets. 3. Send outputs and changelog rows and await every acknowledgement. 4. Commit.
-        5. Write rows and changelog position as one. 6. Only then answer those who wait.
+        1. Begin. 2. Send outputs and changelog rows, those of the inputs' offsets among them, and await every
+        acknowledgement. 3. Commit. 4. Write rows and changelog position as one. 5. Only then answer those who wait.
         """
         rows = [(key.encode(), None if row is None else encode_row(row)) for key, row in changed]
+        rows += [(position_key(*at).encode(), encode_row(Position(offset))) for at, offset in batch.offsets.items()]
         await self._log.begin()
-        await self._log.send_offsets(batch.offsets)
         await self._log.send(batch.outputs, rows)
-        position = await self._log.commit()
+        position = await self._log.commit(batch.offsets)
         self._store.write(rows, position)
         if self._answer:
             for reply in batch.replies:
