@@ -65,10 +65,17 @@ def free_port() -> int:
 class Broker:
     """A broker of our own on the loopback, in a folder of its own; it can be killed and started again.
 
-    `listeners` are those beside the plain one, and `more` is added to its properties.
+    `listeners` are those beside the plain one, `more` is added to its properties, and `users` (name to password) may
+    come in by SCRAM-SHA-512.
     """
 
-    def __init__(self, folder: Path, listeners: Sequence[str] = (), more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        listeners: Sequence[str] = (),
+        more: Mapping[str, str] | None = None,
+        users: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = folder
         self._listeners = listeners
         self._more = more or {}
@@ -77,6 +84,8 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         self._write_properties()
         tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._properties)]
+        for user, password in (users or {}).items():
+            tool += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         subprocess.run(["java", "-cp", self._classpath, *tool], check=True, capture_output=True)
 
     @property

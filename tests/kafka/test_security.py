@@ -1,9 +1,10 @@
-"""A broker that asks for a password over TLS: all of ours get in with it, and nobody without."""
+"""A broker that asks who is there, over TLS: all of ours get in with what it asks for, and nobody without."""
 
 import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,19 @@ from tests.kafka.test_sources import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 USER, PASSWORD = "stepstream", "open-sesame-42"
+_SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
-def secured_broker(folder: Path, port: int) -> Broker:
-    """Make a broker with a listener for SASL over TLS beside the plain one of its own; its authority is in ca.pem."""
+def secured_broker(folder: Path, port: int, certificates_port: int) -> Broker:
+    """Make a broker with two listeners over TLS beside its own: for passwords, and for certificates.
+
+    Its authority is in ca.pem, and client.pem has a certificate and a key by which a client gets in.
+    """
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("client.local").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
     # The broker reads keys in this form alone.
     pkcs8 = key.private_bytes(
@@ -33,14 +39,19 @@ def secured_broker(folder: Path, port: int) -> Broker:
     chain = b"".join(each.bytes() for each in certificate.cert_chain_pems)
     (folder / "server.pem").write_bytes(pkcs8 + chain)
     more = {
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL",
         "inter.broker.listener.name": "PLAINTEXT",
-        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{_SCRAM_LOGIN};",
         "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{_LOGIN} user_{USER}="{PASSWORD}";',
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(folder / "server.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(folder / "ca.pem"),
+        "listener.name.ssl.ssl.client.auth": "required",
     }
-    return Broker(folder, [f"SASL_SSL://127.0.0.1:{port}"], more)
+    listeners = [f"SASL_SSL://127.0.0.1:{port}", f"SSL://127.0.0.1:{certificates_port}"]
+    return Broker(folder, listeners, more, users={USER: PASSWORD})
 
 
 async def observe(fleet: Fleet, settings: KafkaSettings) -> None:
@@ -56,30 +67,48 @@ async def observe(fleet: Fleet, settings: KafkaSettings) -> None:
     assert set(await began(cluster, 4)) == {f"orders-{at}-{offset}" for at in range(SHARDS) for offset in range(2)}
 
 
-def test_a_password_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the password all works; with another one a command says so at once, and none is ever written down."""
-    port = free_port()
-    broker = secured_broker(tmp_path, port)
-    settings = KafkaSettings(
-        f"127.0.0.1:{port}", "secret", "SASL_SSL", "PLAIN", USER, PASSWORD, ca_file=str(tmp_path / "ca.pem")
-    )
-    for name in ("security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ca_file"):
-        monkeypatch.setenv(f"STEPSTREAM_KAFKA_{name.upper()}", getattr(settings, name))
-    fleet = Fleet(settings.bootstrap, settings.namespace, tmp_path, APP, tmp_path / "effects.txt")
+def command(settings: KafkaSettings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of stepstream with some settings."""
+    words = [sys.executable, "-m", "stepstream", *arguments]
+    environment = os.environ | environment_of(settings)
+    return subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+
+
+def environment_of(settings: KafkaSettings) -> dict[str, str]:
+    """Return what tells processes of some settings."""
+    return {f"STEPSTREAM_KAFKA_{each.name.upper()}": getattr(settings, each.name) for each in fields(settings)}
+
+
+def test_who_is_asked_for_gets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All works with a password by SCRAM; so do commands with a plain one, and with a certificate.
+
+    With another password, or without a certificate, a command says so at once; no password is ever written down.
+    """
+    port, certificates_port = free_port(), free_port()
+    broker = secured_broker(tmp_path, port, certificates_port)
+    authority = str(tmp_path / "ca.pem")
+    scram = KafkaSettings(f"127.0.0.1:{port}", "secret", "SASL_SSL", "SCRAM-SHA-512", USER, PASSWORD, ca_file=authority)
+    plain = replace(scram, sasl_mechanism="PLAIN")
+    nobody = KafkaSettings(f"127.0.0.1:{certificates_port}", "secret", "SSL", ca_file=authority)
+    certified = replace(nobody, cert_file=str(tmp_path / "client.pem"))
+    for name, value in environment_of(scram).items():
+        monkeypatch.setenv(name, value)
+    fleet = Fleet(scram.bootstrap, scram.namespace, tmp_path, APP, tmp_path / "effects.txt")
     broker.start()
     try:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
-        asyncio.run(observe(fleet, settings))
-        wrong = os.environ | fleet.environment | {"STEPSTREAM_KAFKA_SASL_PASSWORD": "wrong"}
-        command = [sys.executable, "-m", "stepstream", "topics", "check"]
-        refused = subprocess.run(command, env=wrong, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        asyncio.run(observe(fleet, scram))
+        served = [command(settings, "topics", "check") for settings in (plain, certified)]
+        wrong = [replace(scram, sasl_password=USER), replace(plain, sasl_password=USER), nobody]
+        refused = [command(settings, "topics", "check") for settings in wrong]
     except BaseException as error:
         error.add_note(fleet.logs())
         raise
     finally:
         fleet.stop()
         broker.kill()
-    assert refused.returncode == 3
-    assert "Authentication failed" in refused.stderr
-    written = fleet.logs() + refused.stdout + refused.stderr
+    assert [done.returncode for done in served] == [0, 0], served
+    assert [done.returncode for done in refused] == [3, 3, 3], refused
+    assert all("uthentication failed" in done.stderr for done in refused[:2]), refused
+    written = fleet.logs() + "".join(done.stdout + done.stderr for done in (*served, *refused))
     assert PASSWORD not in written
