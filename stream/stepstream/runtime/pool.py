@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import Open, RunStopped, StepLent, decode_command
@@ -117,7 +118,7 @@ class LentStep:
 
 @dataclass(slots=True, eq=False)
 class _Taken:
-    """A step at work; `claim` is set while it is asked whether it is still to be run, `begun` once it has a slot."""
+    """A step at work; with a `claim` it is asked first whether it is still to be run, `begun` says it has a slot."""
 
     record: LogRecord
     command: StepLent
@@ -125,6 +126,11 @@ class _Taken:
     claim: str = ""
     answer: "asyncio.Future[StepLent] | None" = None
     begun: bool = False
+
+    @property
+    def asking(self) -> bool:
+        """Tell whether the answer to its claim is still to come."""
+        return self.answer is not None and not self.answer.done()
 
 
 class PoolWorker:
@@ -151,6 +157,7 @@ class PoolWorker:
         self._slots = asyncio.Semaphore(active_max)
         self._steps: dict[tuple[str, str], _Taken] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking = 0
         self._group: asyncio.TaskGroup | None = None
         self._draining = False
         self.serving = False
@@ -191,7 +198,8 @@ class PoolWorker:
         await self._log.open(self._revoke)
         self.serving = True
         while not self._draining:
-            while self.active >= RUNS_QUEUED_MAX:
+            # Those that wait for an answer hold nothing up: it is among the commands that are still to be read.
+            while self.active - self._asking >= RUNS_QUEUED_MAX:
                 await self.changed.wait()
             for record in await self._log.poll(_COMMANDS_PER_POLL_MAX):
                 self._positions.begin(record.topic, record.partition, record.offset)
@@ -222,9 +230,8 @@ class PoolWorker:
                 self._take(record, command)
                 return
             case StepLent():
-                taken = self._steps.get((command.run_id, command.step))
-                if taken and taken.answer and taken.claim == command.claim and not taken.answer.done():
-                    taken.answer.set_result(command)
+                self._hear(record, command)
+                return
             case RunStopped():
                 if taken := self._steps.get((command.run_id, command.step)):
                     self._end(taken.record)
@@ -235,20 +242,51 @@ class PoolWorker:
         self._end(record)
 
     def _take(self, record: LogRecord, command: StepLent) -> None:
-        key = (command.run_id, command.step)
-        known = self._steps.get(key)
-        if known and not known.claim and known.command.attempt >= command.attempt:
+        known = self._steps.get((command.run_id, command.step))
+        if known and not known.asking and known.command.attempt >= command.attempt:
             self._end(record)
             return
-        if known and known.claim:
-            # What is asked of the earlier word is answered by this later one.
+        fresh = self._log.is_fresh(record)
+        if known and known.asking:
+            # This later word takes the place of the earlier, whose claim may yet be granted: it is asked for as well.
+            fresh = False
             self._end(known.record)
             self._drop(known)
-        taken = self._steps[key] = _Taken(record, command)
-        if not self._log.is_fresh(record):
+        self._serve_or_ask(record, command, fresh=fresh)
+
+    def _hear(self, record: LogRecord, command: StepLent) -> None:
+        """The engine has given a step to whoever made a claim, and hears of nobody else any more.
+
+        Where that is none of ours, it is the late claim of a worker that is gone, and the step is asked for anew.
+        """
+        taken = self._steps.get((command.run_id, command.step))
+        if taken is None:
+            self._serve_or_ask(record, command, fresh=False)
+            return
+        self._end(record)
+        if taken.asking and taken.answer:
+            if taken.claim == command.claim:
+                taken.answer.set_result(command)
+        elif taken.claim != command.claim:
+            self._drop(taken)
+            self._serve_or_ask(taken.record, command, fresh=False)
+
+    def _serve_or_ask(self, record: LogRecord, command: StepLent, *, fresh: bool) -> None:
+        place = record._replace(key=b"", value=b"", headers=())
+        taken = _Taken(place, command)
+        if not fresh:
+            # The answer brings all of it once more; there may be any number of those that wait for theirs.
+            taken.command = replace(command, events=(), memos=())
             taken.claim = self._means.attempts.name_claim()
             taken.answer = asyncio.get_running_loop().create_future()
+            taken.answer.add_done_callback(self._answered)
+            self._asking += 1
+        self._steps[command.run_id, command.step] = taken
         taken.task = self._begin(self._serve_step(taken))
+
+    def _answered(self, _: "asyncio.Future[StepLent]") -> None:
+        self._asking -= 1
+        self.changed.ring()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         if self._group is None:
@@ -271,6 +309,8 @@ class PoolWorker:
             del self._steps[taken.command.run_id, taken.command.step]
         if taken.task:
             taken.task.cancel()
+        if taken.answer:
+            taken.answer.cancel()
 
     def _end(self, record: LogRecord) -> None:
         self._positions.end(record.topic, record.partition, record.offset)
@@ -281,8 +321,7 @@ class PoolWorker:
         if taken.answer:
             claim = StepClaimed(command.run_id, command.step, taken.claim, self._means.app.name, self._means.queue)
             await self._log.append(routing_key, encode(claim))
-            command = await taken.answer
-            taken.claim = ""
+            command = taken.command = await taken.answer
         async with self._slots:
             taken.begun = True
             value = await LentStep(self._means, command).attempt()

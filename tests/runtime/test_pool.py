@@ -1,0 +1,175 @@
+"""The worker of a queue between others: late claims, words that come twice, and a backlog larger than its room."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+
+from stepstream import App, Context, on
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import RunStopped, StepLent
+from stepstream.contract.events import EventRecord
+from stepstream.contract.ids import step_hash
+from stepstream.contract.inbox import StepClaimed, StepReported, decode_inbox
+from stepstream.contract.topics import commands_topic
+from stepstream.runtime import pool
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.pool import PoolWorker
+from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
+
+STEP = step_hash("work", 0)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return when something holds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - nobody tells when it does
+            await asyncio.sleep(0)
+
+
+class Door:
+    """A worker's log whose commands are given by hand; those from `fresh_from` on no other worker has seen."""
+
+    def __init__(self, fresh_from: int = 0) -> None:
+        self.fresh_from = fresh_from
+        self.commands: asyncio.Queue[LogRecord] = asyncio.Queue()
+        self.reports: list[Any] = []
+        self.dealt: Offsets = {}
+        self._given = 0
+
+    def give(self, command: StepLent | RunStopped) -> None:
+        """Append a command."""
+        self.commands.put_nowait(LogRecord(commands_topic("shop", "gpu"), 0, self._given, b"k", encode(command), (), 0))
+        self._given += 1
+
+    async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
+        """Let nothing go."""
+
+    async def hold(self) -> None:
+        """Go on."""
+
+    def is_fresh(self, record: LogRecord) -> bool:
+        """Tell whether a command came after this worker."""
+        return record.offset >= self.fresh_from
+
+    async def poll(self, _limit: int) -> list[LogRecord]:
+        """Return the next command."""
+        return [await self.commands.get()]
+
+    async def append(self, _routing_key: str, value: bytes) -> None:
+        """Take a report."""
+        self.reports.append(decode_inbox(value))
+
+    async def put_aside(self, _: NewRecord) -> None:
+        """Nothing is unreadable."""
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Take note."""
+        self.dealt |= offsets
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class Pool:
+    """A worker of the queue gpu at such a door; bodies end when they are let."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.bodies = 0
+        self.go_on = asyncio.Event()
+        app = App("shop", queues=["gpu"])
+
+        async def body() -> int:
+            self.bodies += 1
+            await self.go_on.wait()
+            return self.bodies
+
+        @app.function(on("go"))
+        async def function(ctx: Context) -> int:
+            return await ctx.step.options(queue="gpu").run("work", body)
+
+        self.worker = PoolWorker(door, VirtualClock(0), app, "gpu")
+
+    async def __aenter__(self) -> "Pool":
+        self.serving = asyncio.ensure_future(self.worker.serve())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.serving.cancel()
+        await asyncio.gather(self.serving, return_exceptions=True)
+
+    @property
+    def claims(self) -> list[str]:
+        """The claims made so far."""
+        return [report.claim for report in self.door.reports if isinstance(report, StepClaimed)]
+
+    @property
+    def results(self) -> list[StepReported]:
+        """The results reported so far."""
+        return [report for report in self.door.reports if isinstance(report, StepReported)]
+
+
+def lent(claim: str = "", *, run: str = "run", attempt: int = 0) -> StepLent:
+    """Return the word that a step is to be run."""
+    return StepLent(run, "function", STEP, "work", (EventRecord("go"),), 1, attempt, (), claim)
+
+
+async def test_a_step_that_a_late_claim_took_is_claimed_back() -> None:
+    """From that claim on the engine hears of nobody else: the result of the body at work would be dropped for ever."""
+    async with Pool(Door()) as at:
+        at.door.give(lent())
+        await until(lambda: at.bodies == 1)
+        at.door.give(lent("of-one-that-is-gone"))
+        await until(lambda: at.claims)
+        assert at.door.dealt == {}
+        at.door.give(lent(at.claims[0]))
+        await until(lambda: at.bodies == 2)
+        at.go_on.set()
+        await until(lambda: at.results)
+        assert [result.claim for result in at.results] == at.claims
+
+
+async def test_a_late_claim_of_a_step_that_was_reported_is_claimed_back() -> None:
+    """Whoever reads that another has a step asks: the report of its own may have come after the claim."""
+    async with Pool(Door()) as at:
+        at.go_on.set()
+        at.door.give(lent())
+        await until(lambda: at.results)
+        await until(lambda: at.worker.active == 0)
+        at.door.give(lent("of-one-that-is-gone"))
+        await until(lambda: at.claims)
+        at.door.give(lent(at.claims[0]))
+        await until(lambda: len(at.results) == 2)
+        assert [result.claim for result in at.results] == ["", at.claims[0]]
+
+
+async def test_an_attempt_that_comes_while_the_one_before_is_asked_for_is_asked_for_too() -> None:
+    """The engine may answer the earlier claim with the later attempt: who runs it without a claim is not heard."""
+    async with Pool(Door(fresh_from=1)) as at:
+        at.go_on.set()
+        at.door.give(lent())
+        await until(lambda: at.claims)
+        at.door.give(lent(attempt=1))
+        await until(lambda: len(at.claims) == 2)
+        at.door.give(lent(at.claims[0], attempt=1))
+        at.door.give(lent(at.claims[1], attempt=1))
+        await until(lambda: at.results)
+        assert (at.bodies, [result.claim for result in at.results]) == (1, [at.claims[1]])
+
+
+async def test_a_backlog_larger_than_the_room_is_read_to_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that nobody served for a while: the answers to all claims lie behind the last word of the backlog."""
+    monkeypatch.setattr(pool, "RUNS_QUEUED_MAX", 3)
+    async with Pool(Door(fresh_from=100)) as at:
+        at.go_on.set()
+        for run in range(10):
+            at.door.give(lent(run=f"run-{run}"))
+        await until(lambda: len(at.claims) == 10)
+        claims = {report.run_id: report.claim for report in at.door.reports}
+        for run in range(10):
+            at.door.give(lent(claims[f"run-{run}"], run=f"run-{run}"))
+        await until(lambda: len(at.results) == 10)
+        await until(lambda: at.worker.active == 0)
+    assert at.bodies == 10
