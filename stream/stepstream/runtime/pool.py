@@ -201,10 +201,13 @@ class PoolWorker:
             # Those that wait for an answer hold nothing up: it is among the commands that are still to be read.
             while self.active - self._asking >= RUNS_QUEUED_MAX:
                 await self.changed.wait()
-            for record in await self._log.poll(_COMMANDS_PER_POLL_MAX):
+            records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
+            for record in () if self._draining else records:
                 self._positions.begin(record.topic, record.partition, record.offset)
                 self._dispatch(record)
             await self._commit()
+        # Whoever has it drained ends it, when all has come to rest; were it to end here, another would begin.
+        await asyncio.get_running_loop().create_future()
 
     async def _revoke(self, partitions: Collection[int]) -> None:
         try:

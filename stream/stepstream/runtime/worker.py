@@ -117,10 +117,13 @@ class Worker:
         while not self._draining:
             while len(self._queue) >= RUNS_QUEUED_MAX:
                 await self._room.wait()
-            for record in await self._log.poll(_COMMANDS_PER_POLL_MAX):
+            records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
+            for record in () if self._draining else records:
                 self._positions.begin(record.topic, record.partition, record.offset)
                 self._dispatch(record)
             await self._commit()
+        # Whoever has it drained ends it, when all has come to rest; were it to end here, another would begin.
+        await asyncio.get_running_loop().create_future()
 
     async def _revoke(self, partitions: Collection[int]) -> None:
         """Let go of the runs of partitions that another worker gets; it claims them."""

@@ -1,0 +1,101 @@
+"""A worker that drains: the code at work comes to rest, however long that takes, and nobody takes its place before."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any
+
+from stepstream import App, Context, on
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import RunStarted
+from stepstream.contract.events import EventRecord
+from stepstream.contract.inbox import RunReturned, StepReported, decode_inbox
+from stepstream.contract.topics import commands_topic
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
+from stepstream.runtime.worker import Worker
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return when something holds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - nobody tells when it does
+            await asyncio.sleep(0)
+
+
+class Door:
+    """A worker's log with one command, that returns none now and then, as that on Kafka does."""
+
+    def __init__(self) -> None:
+        command = encode(RunStarted("run", "function", 1, (EventRecord("go"),), 1))
+        self.commands = [LogRecord(commands_topic("shop"), 0, 0, b"k", command, (), 0)]
+        self.polls = 0
+        self.closed = False
+        self.reports: list[Any] = []
+        self.dealt: Offsets = {}
+
+    async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
+        """Let nothing go."""
+
+    async def hold(self) -> None:
+        """Go on."""
+
+    def is_fresh(self, _: LogRecord) -> bool:
+        """Tell that no other can have begun it."""
+        return True
+
+    async def poll(self, _limit: int) -> list[LogRecord]:
+        """Return the command once."""
+        await asyncio.sleep(0)
+        self.polls += 1
+        found, self.commands = self.commands, []
+        return found
+
+    async def append(self, _routing_key: str, value: bytes) -> None:
+        """Take a report."""
+        self.reports.append(decode_inbox(value))
+
+    async def put_aside(self, _: NewRecord) -> None:
+        """Nothing is unreadable."""
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Take note, as long as it is open."""
+        if not self.closed:
+            self.dealt |= offsets
+
+    async def close(self) -> None:
+        """Take nothing more."""
+        self.closed = True
+
+
+async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> None:
+    """No more commands are taken, but a body at work runs to its end, is reported, and its command is dealt with."""
+    app, door = App("shop"), Door()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body() -> str:
+        begun.set()
+        await go_on.wait()
+        return "done"
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        return await ctx.step.run("work", body)
+
+    worker = Worker(door, VirtualClock(0), app)
+    serving = asyncio.ensure_future(worker.serve())
+    await asyncio.wait_for(begun.wait(), 5)
+    draining = asyncio.ensure_future(worker.drain())
+    polls = []
+    for _ in range(100):
+        await asyncio.sleep(0)
+        polls.append(door.polls)
+    assert polls[50] == polls[-1]
+    assert (serving.done(), door.closed) == (False, False)
+    go_on.set()
+    await asyncio.wait_for(draining, 5)
+    assert [type(report) for report in door.reports] == [StepReported, RunReturned]
+    assert door.dealt == {(commands_topic("shop"), 0): 1}
+    assert not serving.done()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert door.closed
