@@ -14,25 +14,31 @@ NULL = Raw(b"null")
 EMPTY_OBJECT = Raw(b"{}")
 
 _DEPTH_MAX = 100
+# The engine puts what it was given into events of its own: a result, or the event of a run that failed.
+_OWN_LEVELS = 10
 encode = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
 
-def load_json(raw: bytes | Raw) -> Json:
-    """Return the JSON value in `raw`; raise InvalidInput for anything else, and for what is nested too deeply."""
+def load_json(raw: bytes | Raw, *, own: bool = False) -> Json:
+    """Return the JSON value in `raw`; raise InvalidInput for anything else, and for what is nested too deeply.
+
+    What is the engine's `own` may be some levels deeper than what comes from outside: that is in it.
+    """
     try:
         result: Json = _decode_json(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"no JSON: {error}") from None
     text = bytes(raw)
-    if text.count(b"[") + text.count(b"{") > _DEPTH_MAX and _is_deep(result):
-        raise InvalidInput(f"it is nested deeper than {_DEPTH_MAX} levels")
+    levels = _DEPTH_MAX + _OWN_LEVELS * own
+    if text.count(b"[") + text.count(b"{") > levels and _is_deep(result, levels):
+        raise InvalidInput(f"it is nested deeper than {levels} levels")
     return result
 
 
-def _is_deep(value: Json) -> bool:
+def _is_deep(value: Json, levels: int) -> bool:
     level = [value]
-    for _ in range(_DEPTH_MAX + 1):
+    for _ in range(levels + 1):
         inner = [item for item in level if isinstance(item, list | dict)]
         if not inner:
             return False

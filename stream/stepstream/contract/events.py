@@ -88,7 +88,7 @@ def check_event(event: EventRecord, *, own: bool = False) -> None:
         raise InvalidInput(f"at most {EVENT_ID_CHARACTERS_MAX} characters, no control characters", "id")
     if not 0 <= event.ts <= TIMESTAMP_MS_MAX:
         raise InvalidInput("Unix milliseconds are wanted, from 1970 on", "ts")
-    if not isinstance(load_json(event.data), dict):
+    if not isinstance(load_json(event.data, own=own), dict):
         raise InvalidInput("a JSON object is wanted", "data")
     load_json(event.user)
 
@@ -119,7 +119,7 @@ def event_fields(event: EventRecord) -> dict[str, Json]:
     """Return the event as expressions and functions see it: name, data, id, ts, user, v."""
     return {
         "name": event.name,
-        "data": load_json(event.data),
+        "data": load_json(event.data, own=True),
         "id": event.id,
         "ts": event.ts,
         "user": load_json(event.user),

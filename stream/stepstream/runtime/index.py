@@ -325,7 +325,7 @@ class RunIndex:
 
 
 def _json(text: str | None) -> Json:
-    return None if text is None else load_json(text.encode())
+    return None if text is None else load_json(text.encode(), own=True)
 
 
 def _summary(row: Sequence[Any]) -> dict[str, Any]:

@@ -53,4 +53,4 @@ def to_record(event: Event) -> EventRecord:
 
 def from_record(record: EventRecord) -> Event:
     """Return an event as functions get it."""
-    return Event(record.name, load_json(record.data), record.id, record.ts, load_json(record.user), record.v)
+    return Event(record.name, load_json(record.data, own=True), record.id, record.ts, load_json(record.user), record.v)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepstream.contract.errors import NotJson
+from stepstream.contract.errors import InvalidInput, NotJson
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
@@ -110,14 +110,26 @@ def start_code(
         replay.start(_missing(name), _missing)
         return
     handler = function.handler
+    try:
+        given = [from_record(event) for event in events]
+    except InvalidInput as error:
+        # It is the trouble of this run alone, and not of the worker that has many.
+        replay.start(_unreadable(error), handler)
+        return
     step = Step(replay, function.policy, limits, function.lookback_ms, function.queues)
-    given = [from_record(event) for event in events]
     if function.is_async:
         context = make_context(replay, step, function.id, given, attempt)
         replay.start(lambda: handler(context), handler)
     else:
         threaded = make_threaded_context(replay, step, function.id, given, attempt)
         replay.start(lambda: threads.run_function(handler, threaded), handler)
+
+
+def _unreadable(error: InvalidInput) -> Callable[[], Any]:
+    async def fail() -> None:
+        raise error
+
+    return fail
 
 
 def _missing(name: str) -> Callable[[], Any]:

@@ -1,0 +1,66 @@
+"""Events at the limit of their depth: no run, read model or worker stumbles over what the engine made of them."""
+
+import asyncio
+from typing import Any
+
+from stepstream import App, Context, on
+from stepstream.contract.codec import Raw, encode
+from stepstream.contract.commands import RunStarted
+from stepstream.contract.events import EventRecord, event_record
+from stepstream.contract.inbox import RunFailed
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.worker import Worker
+from stepstream.testing import VirtualEngine
+from tests.runtime.test_drain import Door, until
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Return objects in each other, so many."""
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+async def test_a_failure_handler_gets_the_deepest_event_there_may_be() -> None:
+    """The event of the failed run is within that of its handler, two levels down; it is shown and listed as any."""
+    app = App("deep")
+    seen: list[object] = []
+
+    async def handler(ctx: Context) -> None:
+        seen.append(ctx.event.data["event"]["data"])
+
+    @app.function(on("go"), retries=0, on_failure=handler)
+    async def function(ctx: Context) -> None:
+        raise ValueError("no")
+
+    @app.function(on("also"), on("stream/function.finished"))
+    async def other(ctx: Context) -> object:
+        seen.append(ctx.event.name)
+        return nested(99)
+
+    async with VirtualEngine(app) as engine:
+        await engine.engine.send([event_record("go", nested(99)), event_record("also")])
+        await asyncio.wait_for(engine.until_idle(), 20)
+        assert {run.status for run in engine.runs()} == {"failed", "completed"}
+    assert nested(99) in seen
+    assert seen.count("stream/function.finished") == 2
+
+
+async def test_an_event_that_cannot_be_read_fails_its_run_alone() -> None:
+    """Whatever is wrong with what a command has, the worker serves the others."""
+    app, door = App("shop"), Door()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        return "done"
+
+    broken = RunStarted("run", "function", 1, (EventRecord("go", Raw(encode(nested(200)))),), 1)
+    door.commands = [door.commands[0]._replace(value=encode(broken))]
+    worker = Worker(door, VirtualClock(0), app)
+    serving = asyncio.ensure_future(worker.serve())
+    await until(lambda: door.dealt or serving.done())
+    assert not serving.done()
+    assert [type(report) for report in door.reports] == [RunFailed]
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
