@@ -126,23 +126,25 @@ class ShardGroup:
         """Be a member of the group until cancelled."""
         reader = self._reader = await self._cluster.reader(group="engine", instance=self._instance)
         try:
-            reader.join(INBOX, Membership(self._assign, self._revoke))
+            reader.join(INBOX, Membership(functools.partial(self._assign, reader), self._revoke))
             while True:
                 # The membership only says which shards are ours; each shard reads for itself.
                 reader.pause()
                 await reader.read(1, _IDLE_READ_MS)
         finally:
-            self._joined = False
+            # From here on nothing is begun, though a rebalance may be under way: nobody would end it.
+            self._joined, self._reader = False, None
             await self._revoke(self.assigned)
             await self._end(self._copying, list(self._copying))
             await reader.close()
 
-    async def _assign(self, shards: list[int]) -> None:
-        if self._reader is not None:
-            self._reader.pause()
+    async def _assign(self, reader: Reader, shards: list[int]) -> None:
+        reader.pause()
         self.assignments += 1
         logger.info("shards %s are ours", shards)
         await self._end(self._copying, shards)
+        if self._reader is not reader:
+            return
         for shard in shards:
             if shard not in self._tasks:
                 serving = keep_serving(f"shard {shard}", functools.partial(self._serve, shard))
