@@ -1,13 +1,11 @@
 """A process that leaves its group: whatever the group says meanwhile, no shard is served by who is no member."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stepstream.runtime import fleet
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.fleet import ShardGroup
 from stepstream.runtime.kafka import Membership
@@ -35,7 +33,8 @@ class Group:
 
     async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
         """Wait for ever."""
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        return []
 
     async def close(self) -> None:
         """Leave, as aiokafka does: what its coordinator has begun is ended first."""
