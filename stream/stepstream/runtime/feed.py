@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 
+from stepstream.contract.limits import BATCH_BYTES_MAX
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka import Reader
 from stepstream.runtime.ports import LogError, LogRecord
@@ -10,13 +11,22 @@ from stepstream.runtime.ports import LogError, LogRecord
 _READ_MS = 1_000
 
 
+def _size(record: LogRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key) + len(record.value) + headers
+
+
 class Feed:
-    """Reads ahead up to a batch, so that what comes while a batch is at work is taken together by the next one."""
+    """Reads ahead up to a batch, so that what comes while a batch is at work is taken together by the next one.
+
+    A batch is bounded by its records and by their bytes, but for one record that is larger.
+    """
 
     def __init__(self, bell: Bell) -> None:
         self.bell = bell
         self.reader: Reader | None = None
         self._found: deque[LogRecord] = deque()
+        self._bytes = 0
         self._room = Bell()
         self._reading: asyncio.Task[None] | None = None
 
@@ -29,7 +39,14 @@ class Feed:
             self._reading.add_done_callback(lambda _: self.bell.ring())
         if self._reading.done():
             self._reading.result()
-        found = [self._found.popleft() for _ in range(min(limit, len(self._found)))]
+        found: list[LogRecord] = []
+        size = 0
+        while self._found and len(found) < limit:
+            size += _size(self._found[0])
+            if found and size > BATCH_BYTES_MAX:
+                break
+            found.append(self._found.popleft())
+            self._bytes -= _size(found[-1])
         self._room.ring()
         return found
 
@@ -38,13 +55,15 @@ class Feed:
             records = await reader.read(limit, _READ_MS)
             if records:
                 self._found.extend(records)
+                self._bytes += sum(map(_size, records))
                 self.bell.ring()
-            while len(self._found) >= limit:
+            while len(self._found) >= limit or self._bytes >= BATCH_BYTES_MAX:
                 await self._room.wait()
 
     def forget(self) -> None:
         """Drop what was read ahead: the group has moved, and each partition is read again from its committed place."""
         self._found.clear()
+        self._bytes = 0
         self._room.ring()
 
     @property
