@@ -40,6 +40,9 @@ ERROR_MESSAGE_CHARACTERS_MAX = 4_096
 ERROR_STACK_CHARACTERS_MAX = 16_384
 WARNINGS_PER_RUN_MAX = 20
 
+# More of one turn's plans than these, which is what one request may have, go by several records.
+PLANS_BYTES_MAX = 16 * MIB
+
 # The largest record of all is a command of 48 MiB; its letter has some headers more.
 DEAD_LETTER_BYTES_MAX = 48 * MIB
 

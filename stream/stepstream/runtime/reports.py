@@ -2,8 +2,22 @@
 
 import logging
 
+from msgspec.structs import replace
+
 from stepstream.contract.codec import encode
-from stepstream.contract.inbox import RunClaimed, RunFailed, RunReturned, StepFailed, StepReported, WorkerReport
+from stepstream.contract.inbox import (
+    RunClaimed,
+    RunFailed,
+    RunReturned,
+    SignalPlan,
+    StepFailed,
+    StepPlan,
+    StepReported,
+    StepsPlanned,
+    WaitPlan,
+    WorkerReport,
+)
+from stepstream.contract.limits import PLANS_BYTES_MAX
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.live import LiveRun
 from stepstream.sdk.calls import Asking, Call, Finished
@@ -47,6 +61,26 @@ def end_report(asking: Asking, end: Finished, attempt: int, policy: RetryPolicy 
     return RunFailed(asking.run_id, asking.epoch, error_info(error, stack_of(error)), attempt, retry_ms)
 
 
+def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:
+    """Return a plan as records that the inbox takes, to be written in this order: its waits are the first of all.
+
+    What the code asks for at once may be large in sum: sixty functions invoked with half a megabyte each.
+    """
+    parts: list[list[StepPlan]] = [[]]
+    size = 0
+    for plan in sorted(planned.plans, key=lambda plan: not isinstance(plan, WaitPlan | SignalPlan)):
+        more = len(encode(plan))
+        if parts[-1] and size + more > PLANS_BYTES_MAX:
+            parts.append([])
+            size = 0
+        parts[-1].append(plan)
+        size += more
+    run_id, epoch = planned.run_id, planned.epoch
+    reports = [StepsPlanned(run_id, epoch, tuple(part)) for part in parts]
+    reports[0] = replace(reports[0], cancelled=planned.cancelled)
+    return [*reports[:-1], replace(reports[-1], acknowledge=planned.acknowledge)]
+
+
 def encode_report(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[bytes, bool]:
     """Return a report as bytes, and whether it is what was meant: one that cannot be written fails its run."""
     try:
@@ -58,3 +92,11 @@ def encode_report(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[byte
         run.replay.abort()
         info = error_info(ValueError(f"what the code asks for cannot be written as JSON: {error}"))
         return encode(RunFailed(run.run_id, run.replay.epoch, info, run.attempt)), False
+
+
+def encode_reports(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[list[bytes], bool]:
+    """Return a report as the records that the inbox takes, and whether it is what was meant."""
+    value, meant = encode_report(run, report)
+    if meant and isinstance(report, StepsPlanned) and len(value) > PLANS_BYTES_MAX:
+        return [encode(part) for part in split_plan(report)], True
+    return [value], meant

@@ -24,7 +24,7 @@ from stepstream.runtime.live import LiveRun
 from stepstream.runtime.outbox import Outbox
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
-from stepstream.runtime.reports import encode_report, end_report, step_report
+from stepstream.runtime.reports import encode_report, encode_reports, end_report, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
 from stepstream.sdk.execution import Bodies, start_code
@@ -315,13 +315,14 @@ class Worker:
 
     def _report(self, run: LiveRun, report: WorkerReport | RunClaimed, *, then_drop: bool = False) -> None:
         """Append a report by and by; until it is durable, the commands that led to it are not dealt with."""
-        value, meant = encode_report(run, report)
+        values, meant = encode_reports(run, report)
         run.reports += 1
-        self._outbox.begin(self._append_later(run, value, then_drop or not meant))
+        self._outbox.begin(self._append_later(run, values, then_drop or not meant))
 
-    async def _append_later(self, run: LiveRun, value: bytes, then_drop: bool) -> None:
+    async def _append_later(self, run: LiveRun, values: Sequence[bytes], then_drop: bool) -> None:
         try:
-            await self._outbox.append(run.run_id, value)
+            for value in values:
+                await self._outbox.append(run.run_id, value)
         except LogError:
             return  # The outbox keeps it, and serve() ends by it.
         finally:

@@ -1,0 +1,50 @@
+"""What the code asks for in one turn may be larger than a record: it is written as several, the waits before all."""
+
+import asyncio
+
+from stepstream import App, Context, Event, on
+from stepstream.contract.codec import encode
+from stepstream.contract.inbox import SendPlan, StepsPlanned, WaitPlan
+from stepstream.contract.limits import MIB
+from stepstream.contract.topics import INBOX, TOPICS
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.ports import LogError
+from stepstream.runtime.worker import Worker
+from tests.runtime.test_drain import Door, until
+
+INBOX_BYTES_MAX = next(topic.message_bytes_max for topic in TOPICS if topic.name == INBOX)
+
+
+class Strict(Door):
+    """A log that takes no record larger than the inbox does."""
+
+    async def append(self, routing_key: str, value: bytes) -> None:
+        """Take a report."""
+        if len(value) > INBOX_BYTES_MAX - MIB:
+            raise LogError(f"a record of {len(value):,} bytes")
+        await super().append(routing_key, value)
+
+
+async def test_a_fan_out_larger_than_a_record_is_written_as_several() -> None:
+    """A worker that could not write it would end, begin again, and ask for the same, with all its runs."""
+    app, door = App("shop"), Strict()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        events = [Event("out", {"text": "x" * 400_000})] * 35
+        sends = [ctx.step.send_event(f"send-{index}", events) for index in range(4)]
+        wait = ctx.step.wait_for_event("wait", event="answer", timeout="1h")
+        body = ctx.step.run("body", lambda: None)
+        await asyncio.gather(*sends, body, wait)
+
+    worker = Worker(door, VirtualClock(0), app)
+    serving = asyncio.ensure_future(worker.serve())
+    await until(lambda: door.dealt or serving.done())
+    assert not serving.done()
+    assert all(isinstance(report, StepsPlanned) for report in door.reports)
+    plans = [plan for report in door.reports for plan in report.plans]
+    assert [type(plan) for plan in plans] == [WaitPlan] + [SendPlan] * 4
+    assert [report.acknowledge for report in door.reports] == [False] * (len(door.reports) - 1) + [True]
+    assert len(encode(door.reports)) > INBOX_BYTES_MAX
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
