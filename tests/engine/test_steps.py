@@ -292,6 +292,17 @@ def test_what_the_engine_finds_counts_as_bytes_too() -> None:
     """
 
 
+@table(Limits(run_memo_bytes_max=10))
+def test_errors_count_with_all_their_bytes() -> None:
+    """All results of a run are in one record for the worker that claims it: none may be larger than it is taken for.
+
+    10 | function f on=go    | -
+    10 | event go e1         | began r1 f; start r1
+    11 | report r1 a !Oops   | failed r1 !run-state-limit; stop r1 failed;
+       |                     | emit stream/function.finished#r1:finished; emit stream/function.failed#r1:failed
+    """
+
+
 @table(Limits(steps_per_run_max=1, run_memo_bytes_max=3))
 def test_a_limit_ends_a_run_between_its_attempts_too() -> None:
     """A limit that breaks while the code backs off fails the run at once and takes its timer along.

@@ -82,7 +82,7 @@ def _size(outcome: Outcome) -> int:
         case Value(data):
             return len(bytes(data))
         case Failure(error):
-            return len(error.message) + len(error.stack)
+            return len(encode(error))
         case TimedOut():
             return 0
         case _:
