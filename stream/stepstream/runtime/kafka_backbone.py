@@ -10,7 +10,7 @@ from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.kafka import Cluster, Producer, Reader
 from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
-from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, WorkerLog
+from stepstream.runtime.ports import Clock, Log, LogError, LogRecord, NewRecord, Offsets, Store, WorkerLog
 from stepstream.runtime.rocks import RocksStore
 
 _READ_MS = 1_000
@@ -35,6 +35,7 @@ class KafkaBackbone:
         self._memory = {shard: MemoryStore() for shard in range(shards)}
         self._lock = asyncio.Lock()
         self._producer: Producer | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._observer: Reader | None = None
         self._history: Reader | None = None
         self._history_waits = False
@@ -57,7 +58,17 @@ class KafkaBackbone:
         async with self._lock:
             if self._producer is None:
                 self._producer = await self._cluster.producer()
-        return await self._producer.send(records, self._clock.now_ms())
+            producer = self._producer
+        try:
+            return await producer.send(records, self._clock.now_ms())
+        except LogError:
+            # What follows a refused batch is out of sequence to the broker, for ever: the next append has another.
+            if self._producer is producer:
+                self._producer = None
+                closing = asyncio.ensure_future(producer.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+            raise
 
     async def functions(self) -> list[bytes]:
         """Return the records of `functions`, the oldest first."""
@@ -131,6 +142,7 @@ class KafkaBackbone:
 
     async def close(self) -> None:
         """Disconnect."""
+        await asyncio.gather(*self._closing, return_exceptions=True)
         for client in (self._producer, self._observer, self._measuring):
             if client is not None:
                 await client.close()
