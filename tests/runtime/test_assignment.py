@@ -137,6 +137,28 @@ async def test_ends_that_cannot_be_told_are_asked_for_again(monkeypatch: pytest.
     await log.close()
 
 
+async def test_a_lease_that_nobody_renews_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a client raises: who is not known as a member would hold every body back for ever."""
+    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
+    group = Group()
+    group.end.set_result(8)
+    log, membership = await opened(group)
+
+    async def committed(_: Collection[tuple[str, int]]) -> Offsets:
+        raise KeyError("a client that does not know its own")
+
+    monkeypatch.setattr(group, "committed", committed)
+    await membership.assigned([0])
+
+    async def poll_on() -> None:
+        while True:
+            await log.poll(10)
+
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(poll_on(), 5)
+    await log.close()
+
+
 class Door:
     """A worker's log: an unreadable command and one of a run that another may have, and a broker that is away."""
 
@@ -175,6 +197,17 @@ class Door:
 
     async def close(self) -> None:
         """Do nothing."""
+
+
+async def test_the_bytes_of_a_backlog_are_not_kept() -> None:
+    """Each run of it is asked for at once, and the first answer lies behind the last of it: only places are held."""
+    door = Door()
+    worker = Worker(door, VirtualClock(0), App("shop"))  # type: ignore[arg-type]  # As far as it is used.
+    serving = asyncio.ensure_future(worker.serve())
+    await until(lambda: worker.load.cached == 1)
+    assert [record.value for run in worker._runs.values() for record in run.commands] == [b""]
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_a_worker_lets_go_of_what_is_taken_from_it_though_it_cannot_commit() -> None:

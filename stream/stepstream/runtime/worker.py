@@ -152,9 +152,11 @@ class Worker:
         run = self._runs.get(command.run_id)
         if run is None:
             run = LiveRun(command.run_id, record.partition)
-        run.commands.append(record)
-        if not self._handle(run, command, fresh=self._log.is_fresh(record)) and record in run.commands:
-            run.commands.remove(record)
+        # Of a backlog each run is asked for at once, and the answers lie behind it: its bytes are not kept meanwhile.
+        place = record._replace(key=b"", value=b"", headers=())
+        run.commands.append(place)
+        if not self._handle(run, command, fresh=self._log.is_fresh(record)) and place in run.commands:
+            run.commands.remove(place)
             self._positions.end(record.topic, record.partition, record.offset)
         if run.run_id in self._runs:
             self._runs.move_to_end(run.run_id)
