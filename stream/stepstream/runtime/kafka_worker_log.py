@@ -81,6 +81,7 @@ class KafkaWorkerLog:
         else:
             reader.join(self._topic, Membership(self._assign, self._revoke))
             self._renewing = asyncio.ensure_future(self._renew())
+            self._renewing.add_done_callback(lambda _: self.bell.ring())
 
     async def _assign(self, partitions: list[int]) -> None:
         if self.feed.reader is None:
@@ -180,6 +181,8 @@ class KafkaWorkerLog:
                 self._taken.update({record.partition: record.offset + 1 for record in mine})
                 if mine:
                     return mine
+            if self._renewing is not None and self._renewing.done():
+                self._renewing.result()  # Without it nobody knows that we are a member, and no body begins any more.
             if self._due:
                 self._due = False
                 return []
