@@ -1,4 +1,4 @@
-"""A worker that drains: the code at work comes to rest, however long that takes, and nobody takes its place before."""
+"""A worker at a door by hand: it drains whole, and takes a retry that comes before its own report is known written."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -6,9 +6,9 @@ from typing import Any
 
 from stepstream import App, Context, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunStarted
+from stepstream.contract.commands import RunResumed, RunStarted
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import RunReturned, StepReported, decode_inbox
+from stepstream.contract.inbox import RunClaimed, RunFailed, RunReturned, StepReported, decode_inbox
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
@@ -28,6 +28,7 @@ class Door:
     def __init__(self) -> None:
         command = encode(RunStarted("run", "function", 1, (EventRecord("go"),), 1))
         self.commands = [LogRecord(commands_topic("shop"), 0, 0, b"k", command, (), 0)]
+        self.taken: list[LogRecord] = []
         self.polls = 0
         self.closed = False
         self.reports: list[Any] = []
@@ -48,6 +49,7 @@ class Door:
         await asyncio.sleep(0)
         self.polls += 1
         found, self.commands = self.commands, []
+        self.taken += found
         return found
 
     async def append(self, _routing_key: str, value: bytes) -> None:
@@ -99,3 +101,31 @@ async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> No
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     assert door.closed
+
+
+async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_taken() -> None:
+    """The engine may have read a report, and wake the run, before its worker hears that it is written."""
+    app, door = App("shop"), Door()
+    written = asyncio.Event()
+
+    async def append(_routing_key: str, value: bytes) -> None:
+        door.reports.append(decode_inbox(value))
+        await written.wait()
+
+    door.append = append  # type: ignore[method-assign]  # The broker is slow to answer.
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        raise ValueError("again")
+
+    worker = Worker(door, VirtualClock(0), app)
+    serving = asyncio.ensure_future(worker.serve())
+    await until(lambda: door.reports)
+    resumed = door.taken[0]._replace(offset=1, value=encode(RunResumed("run", 1)))
+    door.commands = [resumed]
+    await until(lambda: not door.commands)
+    written.set()
+    await until(lambda: worker.load.in_use == 0 and worker.active == 0)
+    assert [type(report) for report in door.reports] == [RunFailed, RunClaimed]
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)

@@ -200,7 +200,7 @@ class Worker:
             return command.wake
         if command.epoch != run.replay.epoch:
             return False
-        if run.at_rest and (run.replay.over or not self._live_cache):
+        if run.replay.over or (run.at_rest and not self._live_cache):
             # Its code is not to go on: it stays here only until its last report is durable.
             if command.wake:
                 self._claim_back(run)
