@@ -19,7 +19,7 @@ from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import CHANGELOG, EVENTS, HISTORY, INBOX
-from stepstream.engine.rows import bucket_routing
+from stepstream.engine.keys import bucket_routing
 from stepstream.expressions.predicates import index_key
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import Cluster, KafkaSettings, Producer, Reader

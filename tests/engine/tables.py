@@ -14,9 +14,10 @@ from stepstream.contract.inbox import SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
 from stepstream.engine.changes import Changes, Delete, Put, Reply, Send
+from stepstream.engine.keys import MEMO, OPEN, RUN, Key
 from stepstream.engine.lifecycle import open_state, run_state
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import MEMO, OPEN, ROW_TYPES, RUN, Key, OpenStep, Run, Timer
+from stepstream.engine.rows import ROW_TYPES, OpenStep, Run, Timer
 from stepstream.engine.transition import transition
 from tests.engine.notation import read_record, show_record
 from tests.engine.test_laws import Tables

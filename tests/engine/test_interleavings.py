@@ -10,8 +10,9 @@ from stepstream.contract.inbox import CancelRequested
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import INBOX
 from stepstream.engine.changes import Send
+from stepstream.engine.keys import FUNCTION, NAME, TRIGGER
 from stepstream.engine.records import Input, Tick
-from stepstream.engine.rows import FUNCTION, NAME, TRIGGER, Run
+from stepstream.engine.rows import Run
 from stepstream.engine.transition import transition
 from tests.engine.tables import Line, World
 

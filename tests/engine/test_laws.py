@@ -25,8 +25,9 @@ from stepstream.contract.inbox import (
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import INBOX
 from stepstream.engine.changes import Changes, Delete, Put, Send
+from stepstream.engine.keys import Key
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import Key, Row, decode_row, encode_row, routing_of
+from stepstream.engine.rows import Row, decode_row, encode_row, routing_of
 from stepstream.engine.transition import transition
 
 FUNCTION = FunctionRegistered("f", "app", (EventTrigger("go"),))

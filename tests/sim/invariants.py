@@ -15,19 +15,8 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import TimedOut, Value
-from stepstream.engine.rows import (
-    CRON,
-    FUNCTION,
-    KEEPING,
-    NAME,
-    POSITION,
-    RECENT,
-    START,
-    TIMER,
-    TRIGGER,
-    Timer,
-    decode_row,
-)
+from stepstream.engine.keys import CRON, FUNCTION, KEEPING, NAME, POSITION, RECENT, START, TIMER, TRIGGER
+from stepstream.engine.rows import Timer, decode_row
 from stepstream.runtime.journal import MemoryStore
 
 _LASTING = {CRON, FUNCTION, KEEPING, NAME, POSITION, RECENT, START, TRIGGER}

@@ -14,21 +14,9 @@ from stepstream.contract.history import RunBegan
 from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import EventRouted, RunRequested
 from stepstream.engine.draft import Draft
+from stepstream.engine.keys import KEEPING_KEY, cron_key, function_key, run_events_key, start_key, trigger_key
 from stepstream.engine.records import EventReceived
-from stepstream.engine.rows import (
-    KEEPING_KEY,
-    CronRow,
-    Keeping,
-    Run,
-    RunEvents,
-    Start,
-    TriggerRow,
-    cron_key,
-    function_key,
-    run_events_key,
-    start_key,
-    trigger_key,
-)
+from stepstream.engine.rows import CronRow, Keeping, Run, RunEvents, Start, TriggerRow
 from stepstream.expressions.predicates import EvaluationError, holds
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import msgspec
 
 from stepstream.contract.topics import INBOX
-from stepstream.engine.rows import Key, Row
+from stepstream.engine.keys import Key
+from stepstream.engine.rows import Row
 
 
 class Put(NamedTuple):

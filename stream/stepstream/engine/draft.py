@@ -10,8 +10,9 @@ from stepstream.contract.inbox import InboxRecord
 from stepstream.contract.limits import Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
 from stepstream.engine.changes import Change, Changes, Count, Delete, Put, Reply, Sample, Send
+from stepstream.engine.keys import Key, memo_key, open_key, run_key, timer_key
 from stepstream.engine.lifecycle import check_run, check_step, open_state
-from stepstream.engine.rows import Key, OpenStep, Row, Run, Timer, memo_key, open_key, run_key, timer_key
+from stepstream.engine.rows import OpenStep, Row, Run, Timer
 from stepstream.engine.view import Layer, View
 
 R = TypeVar("R", bound=Row)

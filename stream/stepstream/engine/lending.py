@@ -6,16 +6,8 @@ from stepstream.contract.commands import Memo, RunStopped, StepLent
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import StepClaimed, StepFailed, StepReported
 from stepstream.engine.draft import Draft
-from stepstream.engine.rows import (
-    MEMO,
-    OpenStep,
-    Run,
-    RunEvents,
-    function_key,
-    open_key,
-    run_events_key,
-    run_part,
-)
+from stepstream.engine.keys import MEMO, function_key, open_key, run_events_key, run_part
+from stepstream.engine.rows import OpenStep, Run, RunEvents
 
 
 def memos_of(draft: Draft, run_id: str) -> tuple[Memo, ...]:

@@ -28,15 +28,9 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.draft import Draft
+from stepstream.engine.keys import function_key, memo_key, open_key, run_events_key
 from stepstream.engine.lending import call_back, has_queue, lend
-from stepstream.engine.rows import (
-    OpenStep,
-    RunEvents,
-    function_key,
-    memo_key,
-    open_key,
-    run_events_key,
-)
+from stepstream.engine.rows import OpenStep, RunEvents
 from stepstream.engine.runs import current
 from stepstream.engine.steps import breaks_limit, join_groups, keep_resolved, leave_group
 from stepstream.engine.waits import close_step, place, predicate_of

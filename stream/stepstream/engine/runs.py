@@ -21,18 +21,9 @@ from stepstream.contract.inbox import (
 from stepstream.contract.limits import WARNINGS_PER_RUN_MAX
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.draft import Draft
+from stepstream.engine.keys import GROUP, MEMO, OPEN, run_events_key, run_part
 from stepstream.engine.lending import call_back, memos_of
-from stepstream.engine.rows import (
-    GROUP,
-    MEMO,
-    OPEN,
-    Group,
-    OpenStep,
-    Run,
-    RunEvents,
-    run_events_key,
-    run_part,
-)
+from stepstream.engine.rows import Group, OpenStep, Run, RunEvents
 from stepstream.engine.waits import close_step
 
 COMPLETED, FAILED_STATUS, CANCELLED_STATUS = "completed", "failed", "cancelled"

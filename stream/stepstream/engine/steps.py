@@ -15,15 +15,9 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.draft import Draft
+from stepstream.engine.keys import group_key, memo_key, open_key
 from stepstream.engine.lending import lend, lent_step
-from stepstream.engine.rows import (
-    Group,
-    OpenStep,
-    Run,
-    group_key,
-    memo_key,
-    open_key,
-)
+from stepstream.engine.rows import Group, OpenStep, Run
 from stepstream.engine.runs import FAILED_STATUS, current, end_run
 from stepstream.engine.waits import close_step
 

@@ -36,10 +36,11 @@ from stepstream.engine.admission import (
 )
 from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
+from stepstream.engine.keys import TIMER, timer_due
 from stepstream.engine.lending import claim_step
 from stepstream.engine.plans import plan_steps
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import TIMER, Timer, timer_due
+from stepstream.engine.rows import Timer
 from stepstream.engine.runs import cancel_run, claim_run, fail_run, retry_run, return_run, warn_run
 from stepstream.engine.steps import fail_step, fire_step, report_step, resolve_step, wake_run
 from stepstream.engine.view import View

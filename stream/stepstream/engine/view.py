@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from stepstream.engine.rows import Key, Row
+from stepstream.engine.keys import Key
+from stepstream.engine.rows import Row
 
 
 class View(Protocol):

@@ -19,21 +19,13 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
-from stepstream.engine.rows import (
+from stepstream.engine.keys import (
     KEEPING_KEY,
     QUEUE,
     QUEUED_KEY,
     RECENT,
     WAIT,
-    EventName,
-    Keeping,
     Key,
-    OpenStep,
-    Queued,
-    QueuedEvent,
-    RecentEvent,
-    SignalWaiter,
-    Wait,
     bucket_part,
     bucket_routing,
     name_key,
@@ -45,6 +37,7 @@ from stepstream.engine.rows import (
     wait_key,
     wait_place,
 )
+from stepstream.engine.rows import EventName, Keeping, OpenStep, Queued, QueuedEvent, RecentEvent, SignalWaiter, Wait
 from stepstream.expressions.predicates import (
     EvaluationError,
     Frozen,

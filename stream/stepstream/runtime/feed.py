@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 from stepstream.contract.limits import BATCH_BYTES_MAX
 from stepstream.runtime.bell import Bell
@@ -19,11 +20,13 @@ def _size(record: LogRecord) -> int:
 class Feed:
     """Reads ahead up to a batch, so that what comes while a batch is at work is taken together by the next one.
 
-    A batch is bounded by its records and by their bytes, but for one record that is larger.
+    A batch is bounded by its records and by their bytes, but for one record that is larger. Records of the topic
+    `first` go before the others that are read with them.
     """
 
-    def __init__(self, bell: Bell) -> None:
+    def __init__(self, bell: Bell, first: str = "") -> None:
         self.bell = bell
+        self._first = first
         self.reader: Reader | None = None
         self._found: deque[LogRecord] = deque()
         self._bytes = 0
@@ -54,11 +57,16 @@ class Feed:
         while True:
             records = await reader.read(limit, _READ_MS)
             if records:
-                self._found.extend(records)
-                self._bytes += sum(map(_size, records))
+                self.put(sorted(records, key=lambda record: record.topic != self._first))
                 self.bell.ring()
             while len(self._found) >= limit or self._bytes >= BATCH_BYTES_MAX:
                 await self._room.wait()
+
+    def put(self, records: Iterable[LogRecord]) -> None:
+        """Have records taken after those that were read before."""
+        for record in records:
+            self._found.append(record)
+            self._bytes += _size(record)
 
     def forget(self) -> None:
         """Drop what was read ahead: the group has moved, and each partition is read again from its committed place."""

@@ -76,7 +76,8 @@ async def _stop(client: Any, connections: Any) -> None:
             async with asyncio.timeout(_STOP_S_MAX):
                 await client.stop()
     except LogError:
-        await connections.close()
+        with suppress(LogError), doubt("closing connections"):
+            await connections.close()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.

@@ -27,7 +27,7 @@ class KafkaLog:
         self._shard = shard
         self.bell = Bell()
         self.inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
-        self.feed = Feed(self.bell)
+        self.feed = Feed(self.bell, first=FUNCTIONS)
         self._producer: Producer | None = None
         self._position = 0
         self._end = 0
@@ -72,10 +72,17 @@ class KafkaLog:
 
     async def seek(self, positions: Offsets) -> None:
         """Go to these offsets of the inputs; one that is not told is read from its beginning."""
-        reader = self.feed.reader = await self._cluster.reader()
-        reader.assign(self.inputs)
         self._done = {at: positions.get(at, 0) for at in self.inputs}
-        reader.seek(self._done)
+        reader = self.feed.reader = await self._cluster.reader()
+        # A function is known before any event that was sent after it, however long this shard was away.
+        registered = (FUNCTIONS, 0)
+        reader.assign([registered])
+        reader.seek({registered: self._done[registered]})
+        end = (await reader.ends([registered]))[registered]
+        while await reader.position(registered) < end:
+            self.feed.put(await reader.read(_ROWS_PER_READ, _RECOVERY_WAIT_MS))
+        reader.assign(self.inputs)
+        reader.seek(self._done | {registered: max(end, self._done[registered])})
         places = ", ".join(f"{topic} {offset}" for (topic, _), offset in self._done.items())
         logger.info("shard %d goes on from %s", self._shard, places, extra={"shard": self._shard})
 

@@ -18,21 +18,18 @@ from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY
 from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
-from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import (
+from stepstream.engine.keys import (
     FUNCTION,
     OPEN_COUNT,
     POSITION,
     Key,
-    OpenCount,
-    Position,
-    Row,
-    encode_row,
     open_count_key,
     open_count_of,
     position_key,
     position_of,
 )
+from stepstream.engine.records import EventReceived, Input, Tick
+from stepstream.engine.rows import OpenCount, Position, Row, encode_row
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
 from stepstream.runtime.letters import dead_letter

@@ -1,6 +1,7 @@
 """The engine's view of a shard's tables: rows decoded from the store."""
 
-from stepstream.engine.rows import Key, Row, decode_row
+from stepstream.engine.keys import Key
+from stepstream.engine.rows import Row, decode_row
 from stepstream.runtime.ports import Store, StoreError
 
 
