@@ -1,5 +1,6 @@
 """What is kept in RocksDB: the journal of one process with its tables, and the tables of a shard of their own."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.journal import Bells, JournalWrite, choose_partition
 from stepstream.runtime.ports import LogRecord, StoredRow, StoreError
 
+logger = logging.getLogger(__name__)
 _LOG, _OFFSET, _END, _ROW, _MARK = b"l", b"o", b"e", b"r", b"m"
 _TRIM_RECORDS = 1_000
 # Tables that are eaten from the front: a scan starts at the first row, not at the deleted ones before it.
@@ -22,6 +24,10 @@ _unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, tuple[tuple[str, byte
 
 
 _unpack_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
+
+
+def _is_corrupt(error: Exception) -> bool:
+    return str(error).startswith("Corruption")
 
 
 class InUseError(StepstreamError):
@@ -52,7 +58,8 @@ class _Database:
         try:
             self._db = Rdict(str(path), options)
         except Exception as error:
-            if "lock" not in str(error).lower():
+            # That of a bad block has the word, too.
+            if _is_corrupt(error) or "lock" not in str(error).lower():
                 raise
             raise InUseError(
                 f"{path} is in use by another process; stop that one, or give another --data-dir"
@@ -76,6 +83,7 @@ class _Database:
         while rows.valid():
             yield rows.key(), rows.value()
             rows.next()
+        rows.status()  # One that cannot read on looks like one at its end.
 
     def put_rows(self, batch: WriteBatch, rows: Sequence[StoredRow]) -> None:
         """Add rows of tables to a batch (None: delete)."""
@@ -117,7 +125,7 @@ class RocksStore:
     """The tables of one shard, with the position of the changelog that they reflect.
 
     Tables that were left for longer than `stale_ms` are thrown away when they are opened: by then the changelog may
-    have forgotten a deletion that they never saw.
+    have forgotten a deletion that they never saw. So are those that a disk has spoiled: the changelog has all of them.
     """
 
     def __init__(self, path: Path, now_ms: Callable[[], int], stale_ms: int) -> None:
@@ -125,9 +133,21 @@ class RocksStore:
         self._now_ms = now_ms
         self._stale_ms = stale_ms
         self._db: _Database | None = None
+        self._spoiled = False
 
     def open(self) -> int:
         """Open the tables; return the changelog position that they reflect."""
+        try:
+            return self._open()
+        except Exception as error:
+            if not _is_corrupt(error):
+                raise
+            logger.exception("the tables in %s are spoiled, and are made anew from the changelog", self._path)
+            self._spoiled = True
+            self.close()
+            return self._open()
+
+    def _open(self) -> int:
         try:
             self._db = _Database(self._path)
             mark = self._db.read(_MARK)
@@ -147,11 +167,22 @@ class RocksStore:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under `key`."""
-        return self._opened().get(key)
+        try:
+            return self._opened().get(key)
+        except Exception as error:
+            self._note(error)
+            raise
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
-        return self._opened().scan(prefix, limit, after)
+        try:
+            return self._opened().scan(prefix, limit, after)
+        except Exception as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: Exception) -> None:
+        self._spoiled = self._spoiled or _is_corrupt(error)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows (None: delete) and position as one."""
@@ -162,10 +193,13 @@ class RocksStore:
         database.write(batch)
 
     def close(self) -> None:
-        """Close the tables and let go of their lock."""
+        """Close the tables and let go of their lock; spoiled ones are thrown away."""
         if self._db is not None:
             self._db.close()
             self._db = None
+        if self._spoiled:
+            shutil.rmtree(self._path, ignore_errors=True)
+            self._spoiled = False
 
 
 class RocksJournal:

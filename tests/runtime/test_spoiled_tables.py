@@ -1,0 +1,59 @@
+"""Tables that a disk has spoiled: a shard never takes what is left of them for all, and makes them anew."""
+
+from pathlib import Path
+
+import pytest
+
+from stepstream.runtime.rocks import RocksStore
+
+ROWS = 20_000
+
+
+def opened(path: Path) -> tuple[RocksStore, int]:
+    """Return the tables of a shard, and the position that they are at."""
+    store = RocksStore(path, lambda: 0, 1)
+    return store, store.open()
+
+
+def filled(path: Path) -> None:
+    """Make tables with many rows, all of them in files of their own, at position 5."""
+    store, _ = opened(path)
+    store.write([(b"a%05d" % row, b"%05d" % row * 20) for row in range(ROWS)], 5)
+    assert store._db is not None
+    store._db._db.flush()
+    store.close()
+
+
+def spoil(path: Path, pattern: str, at: float) -> None:
+    """Overwrite a part of each file."""
+    files = list(path.glob(pattern))
+    assert files
+    for file in files:
+        content = bytearray(file.read_bytes())
+        begin = int(len(content) * at)
+        content[begin : begin + 64] = b"\xa5" * len(content[begin : begin + 64])
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(("pattern", "at"), [("CURRENT", 0.0), ("MANIFEST-*", 0.5), ("*.sst", 0.99)])
+def test_tables_that_cannot_be_opened_are_made_anew(tmp_path: Path, pattern: str, at: float) -> None:
+    """The shard reads its changelog from the start, instead of failing to begin for ever."""
+    filled(tmp_path / "shard")
+    spoil(tmp_path / "shard", pattern, at)
+    store, position = opened(tmp_path / "shard")
+    assert (position, store.scan(b"a", 0)) == (0, [])
+    store.close()
+
+
+def test_rows_that_cannot_be_read_are_not_left_out(tmp_path: Path) -> None:
+    """A scan that stops in the middle is an error, and not the end; the next owner makes the tables anew."""
+    filled(tmp_path / "shard")
+    spoil(tmp_path / "shard", "*.sst", 0.3)
+    store, position = opened(tmp_path / "shard")
+    assert position == 5
+    with pytest.raises(Exception, match="Corruption"):
+        store.scan(b"a", 0)
+    store.close()
+    store, position = opened(tmp_path / "shard")
+    assert position == 0
+    store.close()
