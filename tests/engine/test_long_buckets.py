@@ -110,6 +110,18 @@ def test_one_record_wakes_a_bounded_number_of_waits() -> None:
     assert matcher.most == 500
 
 
+def test_a_large_event_wakes_fewer_at_once() -> None:
+    """Each run that wakes gets the event: of one of half a megabyte there are 31 in a record's time, not 500."""
+    matcher = Matcher(Limits().waits_per_match_max)
+    for number in range(100):
+        matcher.take(WaitOpened(f"run{number:04}", "s", "come", BUCKETS[0], 1_000))
+    text = b"x" * (512 * 1024)
+    matcher.take(EventRouted(EventRecord("come", Raw(b'{"id":1,"text":"' + text + b'"}'), "e", 5)))
+    matcher.go_on(-1)
+    assert len(matcher.woken) == 100
+    assert matcher.most == 31
+
+
 def test_a_wait_that_is_closed_meanwhile_is_not_woken() -> None:
     """A wait that its run gives up before its turn comes stays asleep; those behind it are still met."""
     matcher = Matcher(1)

@@ -94,6 +94,13 @@ def test_what_is_larger_than_any_record_is_cut() -> None:
     assert kept["stepstream-from"] == b"events-0-7"
 
 
+@pytest.mark.parametrize("origin", [b"", b"orders", b"orders-x-1", b"orders-1", b"\xff-1-"])
+def test_a_letter_of_somebody_else_is_listed(origin: bytes) -> None:
+    """Whoever writes to the topic: a place that cannot be read is none, and breaks no list."""
+    told = letter_of(LogRecord("dead-letters", 0, 3, b"", b"", (("stepstream-from", origin),), 0))
+    assert (told.topic, told.partition, told.offset) == ("?", -1, -1)
+
+
 def test_a_record_cannot_say_what_is_told_of_its_letter() -> None:
     """Headers of our own names that a record came with are left out, and one that counts nothing harms nobody."""
     forged = (

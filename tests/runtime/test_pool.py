@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from stepstream import App, Context, on
+from stepstream import App, Context, Event, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunStopped, StepLent
+from stepstream.contract.commands import RunStopped, StepLent, decode_command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import step_hash
 from stepstream.contract.inbox import StepClaimed, StepReported, decode_inbox
@@ -17,6 +18,7 @@ from stepstream.runtime import pool
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
+from stepstream.testing import VirtualEngine
 
 STEP = step_hash("work", 0)
 
@@ -116,6 +118,18 @@ def lent(claim: str = "", *, run: str = "run", attempt: int = 0) -> StepLent:
     return StepLent(run, "function", STEP, "work", (EventRecord("go"),), 1, attempt, (), claim)
 
 
+async def test_a_step_that_is_lent_without_its_results_is_asked_for() -> None:
+    """Of a large run the first word has no results: nobody runs the step before they are there."""
+    async with Pool(Door()) as at:
+        at.go_on.set()
+        at.door.give(replace(lent(), events=(), partial=True))
+        await until(lambda: at.claims)
+        assert at.bodies == 0
+        at.door.give(lent(at.claims[0]))
+        await until(lambda: at.results)
+        assert [result.claim for result in at.results] == at.claims
+
+
 async def test_a_step_that_a_late_claim_took_is_claimed_back() -> None:
     """From that claim on the engine hears of nobody else: the result of the body at work would be dropped for ever."""
     async with Pool(Door()) as at:
@@ -173,3 +187,22 @@ async def test_a_backlog_larger_than_the_room_is_read_to_its_answers(monkeypatch
         await until(lambda: len(at.results) == 10)
         await until(lambda: at.worker.active == 0)
     assert at.bodies == 10
+
+
+async def test_of_a_large_run_steps_are_lent_without_its_results() -> None:
+    """Three steps at once after a result of 100 KB: it is in the answers to their claims alone."""
+    app = App("shop", queues=["gpu"])
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> list[int]:
+        text = await ctx.step.run("load", lambda: "x" * 100_000)
+        lent_out = ctx.step.options(queue="gpu")
+        return list(await asyncio.gather(*[lent_out.run(name, lambda: len(text)) for name in ("a", "b", "c")]))
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("go"))
+        assert engine.run().output == [100_000] * 3
+        records = engine.journal.read(commands_topic("shop", "gpu"), 0, 0, 100)
+    words = [decode_command(record.value) for record in records]
+    found = [(word.partial, len(word.memos), bool(word.claim)) for word in words if isinstance(word, StepLent)]
+    assert sorted(found) == [(False, 1, True)] * 3 + [(True, 0, False)] * 3

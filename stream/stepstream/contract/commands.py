@@ -74,7 +74,8 @@ class RunResumed(_Command, frozen=True, tag="run.resumed"):
 class StepLent(_Command, frozen=True, tag="step.lent"):
     """Run the body of one step and nothing else of its run, for the workers of a queue.
 
-    The code comes to the step by `memos`. `claim` is that of the worker that asked, empty for the first word of it.
+    The code comes to the step by `memos`. `claim` is that of the worker that asked, empty for the first word of it. A
+    `partial` one has neither events nor memos: whoever comes upon it asks for them by a claim.
     """
 
     run_id: str
@@ -86,6 +87,7 @@ class StepLent(_Command, frozen=True, tag="step.lent"):
     attempt: int = 0
     memos: tuple[Memo, ...] = ()
     claim: str = ""
+    partial: bool = False
 
 
 class RunStopped(_Command, frozen=True, tag="run.stopped"):

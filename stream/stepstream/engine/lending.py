@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from stepstream.contract.commands import Memo, RunStopped, StepLent
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import StepClaimed, StepFailed, StepReported
+from stepstream.contract.limits import LENT_BYTES_MAX
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import MEMO, function_key, open_key, run_events_key, run_part
 from stepstream.engine.rows import OpenStep, Run, RunEvents
@@ -23,18 +24,25 @@ def has_queue(draft: Draft, function: str, queue: str) -> bool:
 
 
 def lend(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
-    """Have the workers of a step's queue run its next attempt."""
-    events = draft.get(RunEvents, run_events_key(run.run_id))
+    """Have the workers of a step's queue run its next attempt.
+
+    Of a large run the first word has neither events nor results: it may lend a thousand steps at once.
+    """
+    known = draft.get(RunEvents, run_events_key(run.run_id))
+    events = known.events if known else ()
+    size = run.memo_bytes + sum(len(event.data) for event in events)
+    partial = not opened.claim and size > LENT_BYTES_MAX
     lent = StepLent(
         run.run_id,
         run.function,
         step,
         opened.id,
-        events.events if events else (),
+        () if partial else events,
         run.started_at,
         opened.attempt,
-        memos_of(draft, run.run_id),
+        () if partial else memos_of(draft, run.run_id),
         opened.claim,
+        partial,
     )
     draft.command(run.app, lent, opened.queue)
 

@@ -17,6 +17,7 @@ from stepstream.contract.inbox import (
     WaitClosed,
     WaitOpened,
 )
+from stepstream.contract.limits import BATCH_BYTES_MAX
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import (
@@ -158,11 +159,12 @@ def match_event(draft: Draft, forwarded: EventForwarded) -> None:
     """At a bucket's shard: wake every wait in it that the event fulfils; where they are too many, bit by bit."""
     event, path, value = forwarded.event, forwarded.path, forwarded.value
     bucket = bucket_part(event.name, path, value)
-    waits = draft.scan(Wait, WAIT, bucket, draft.limits.waits_per_match_max + 1)
+    limit = _waits_at_once(draft, event)
+    waits = draft.scan(Wait, WAIT, bucket, limit + 1)
     if not waits:
         return
     queued = draft.scan(QueuedEvent, QUEUE, bucket, 1)
-    if not queued and len(waits) <= draft.limits.waits_per_match_max:
+    if not queued and len(waits) <= limit:
         _wake(draft, event, waits, forwarded.arrived_at)
         return
     number = _queued_count(draft) + 1
@@ -179,7 +181,7 @@ def continue_match(draft: Draft, due: MatchContinued) -> None:
     if not queued:
         return
     key, first = queued[0]
-    limit = draft.limits.waits_per_match_max
+    limit = _waits_at_once(draft, first.event)
     waits = draft.scan(Wait, WAIT, bucket, limit, wait_place(*first.after) if first.after else b"")
     _wake(draft, first.event, waits, first.arrived_at, number=queue_number(key))
     if len(waits) == limit:
@@ -189,6 +191,11 @@ def continue_match(draft: Draft, due: MatchContinued) -> None:
         draft.delete(key)
     if len(waits) == limit or len(queued) > 1:
         draft.go_on_later(bucket_routing(due.event, due.path, due.value), due)
+
+
+def _waits_at_once(draft: Draft, event: EventRecord) -> int:
+    """Return how many waits an event may meet in one transition: each run that wakes gets the event."""
+    return max(1, min(draft.limits.waits_per_match_max, BATCH_BYTES_MAX // (len(event.data) + 1)))
 
 
 def _wake(draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], arrived_at: int, number: int = 0) -> None:

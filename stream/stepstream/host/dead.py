@@ -111,12 +111,12 @@ def _text(raw: bytes) -> str | dict[str, str]:
 def letter_of(record: LogRecord) -> Letter:
     """Return what a record of `dead-letters` says."""
     headers = dict(record.headers)
-    topic, partition, offset = headers.get(FROM_HEADER, b"?--1--1").decode(errors="replace").rsplit("-", 2)
+    origin = re.fullmatch(r"(.+)-(\d{1,9})-(\d{1,18})", headers.get(FROM_HEADER, b"").decode(errors="replace"))
     return Letter(
         record,
-        topic,
-        int(partition) if partition.isdigit() else -1,
-        int(offset) if offset.isdigit() else -1,
+        origin[1] if origin else "?",
+        int(origin[2]) if origin else -1,
+        int(origin[3]) if origin else -1,
         headers.get(REASON_HEADER, b"").decode(errors="replace"),
         FOREIGN_HEADER in headers,
         _count(headers.get(CUT_HEADER)),

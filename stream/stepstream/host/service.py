@@ -21,6 +21,7 @@ from stepstream.runtime.kafka import SESSION_MS, Cluster
 from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
+from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source
 
 logger = logging.getLogger(__name__)
@@ -157,9 +158,10 @@ class SourceAgent:
                     limits=DEFAULT_LIMITS,
                 )
             except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, it is put aside and others go on
-                logger.warning("a record of topic %s is put aside: %s", self.topic, error)
+                reason = error_info(error).message
+                logger.warning("a record of topic %s is put aside: %s", self.topic, reason)
                 place = (self.topic, message.partition, message.offset)
-                found.append(dead_letter(LogRecord(*place, key, value, headers, timestamp), str(error), foreign=True))
+                found.append(dead_letter(LogRecord(*place, key, value, headers, timestamp), reason, foreign=True))
             else:
                 found += [NewRecord(EVENTS, -1, event.id.encode(), encode(event))] if event else []
         return found

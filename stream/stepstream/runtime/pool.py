@@ -249,7 +249,7 @@ class PoolWorker:
         if known and not known.asking and known.command.attempt >= command.attempt:
             self._end(record)
             return
-        fresh = self._log.is_fresh(record)
+        fresh = self._log.is_fresh(record) and not command.partial
         if known and known.asking:
             # This later word takes the place of the earlier, whose claim may yet be granted: it is asked for as well.
             fresh = False

@@ -15,7 +15,13 @@ from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_even
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import RunEnded
 from stepstream.contract.inbox import InboxRecord, decode_inbox
-from stepstream.contract.limits import CHANGES_PER_BATCH_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
+from stepstream.contract.limits import (
+    BATCH_BYTES_MAX,
+    CHANGES_PER_BATCH_MAX,
+    DEFAULT_LIMITS,
+    RECORDS_PER_BATCH_MAX,
+    Limits,
+)
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY
 from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.keys import (
@@ -54,6 +60,7 @@ class Batch:
     counts: dict[Count, int] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     size: int = 0
+    bytes: int = 0
     taken: int = 0
     awaited: bool = False
     offsets: Offsets = field(default_factory=dict)
@@ -61,12 +68,12 @@ class Batch:
     @property
     def full(self) -> bool:
         """Tell whether nothing more is to be put into it."""
-        return self.size >= CHANGES_PER_BATCH_MAX
+        return self.size >= CHANGES_PER_BATCH_MAX or self.bytes >= BATCH_BYTES_MAX
 
     @property
     def can_wait(self) -> bool:
         """Tell whether there is something to commit, but nobody for whom it has to be soon."""
-        return 0 < self.size < CHANGES_PER_BATCH_MAX and not self.awaited
+        return self.size > 0 and not self.full and not self.awaited
 
 
 class Taken(NamedTuple):
@@ -253,6 +260,7 @@ class Shard:
                 self._rest = records[taken:]
                 return
             batch.taken += 1
+            batch.bytes += len(record.value)
             batch.offsets[record.topic, record.partition] = record.offset + 1
             try:
                 value = _decode(record, self._limits)
@@ -306,7 +314,9 @@ class Shard:
                         local.append(record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
                     else:
                         headers = _OWN_HEADERS if topic == EVENTS else ()
-                        batch.outputs.append(NewRecord(topic, partition, key.encode(), encode(record), headers))
+                        value = encode(record)
+                        batch.bytes += len(value)
+                        batch.outputs.append(NewRecord(topic, partition, key.encode(), value, headers))
                         # Of history, it is the ends of runs that others wait for.
                         batch.awaited |= topic != HISTORY or isinstance(record, RunEnded)
         return local
