@@ -103,8 +103,8 @@ MUTANTS = (
         "runtime/worker.py",
         (
             (
-                "        run.commands.append(record)\n",
-                "        run.commands.append(record)\n        self._finish_commands(run)\n",
+                "        run.commands.append(place)\n",
+                "        run.commands.append(place)\n        self._finish_commands(run)\n",
             ),
         ),
     ),
