@@ -39,12 +39,20 @@ async def write(log: KafkaLog, number: int) -> None:
 
 
 async def freeze_a_commit(broker: Broker) -> None:
-    """Commit on a broker that stands still: it is in doubt, and whichever way it went, all went that way."""
+    """Write, and later commit, on a broker that stands still: both end, and all went one way."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, "doubt"))
     await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
     first = await begun(cluster)
     await write(first, 1)
     await first.commit({})
+    broker.freeze()
+    try:
+        with pytest.raises(LogError, match="writing: TimeoutError"):
+            await write(first, 2)
+    finally:
+        broker.thaw()
+    await first.close()
+    first = await begun(cluster)
     await write(first, 2)
     broker.freeze()
     try:

@@ -139,9 +139,11 @@ class Producer:
         sent: list[asyncio.Future[object]] = []
         with doubt("writing"):
             try:
-                for record in records:
-                    sent.append(await self._send(record, timestamp))
-                return [(done.partition, done.offset) for done in await asyncio.gather(*sent)]  # type: ignore[attr-defined]  # RecordMetadata has no types.
+                # After so long the broker aborts a transaction; other writes have the client's own deadline.
+                async with asyncio.timeout(COMMIT_S_MAX if self._transactional else None):
+                    for record in records:
+                        sent.append(await self._send(record, timestamp))
+                    return [(done.partition, done.offset) for done in await asyncio.gather(*sent)]  # type: ignore[attr-defined]  # RecordMetadata has no types.
             finally:
                 for future in sent:
                     if future.done() and not future.cancelled():
