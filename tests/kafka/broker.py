@@ -65,6 +65,8 @@ def free_port() -> int:
 class Broker:
     """A broker of our own on the loopback, in a folder of its own; it can be killed and started again.
 
+    It is alone, or the node `number` (from 1) of `controllers`, the ports of the controllers of all.
+
     `listeners` are those beside the plain one, `more` is added to its properties, and `users` (name to password) may
     come in by SCRAM-SHA-512.
     """
@@ -75,11 +77,15 @@ class Broker:
         listeners: Sequence[str] = (),
         more: Mapping[str, str] | None = None,
         users: Mapping[str, str] | None = None,
+        number: int = 1,
+        controllers: Sequence[int] = (),
     ) -> None:
         self._folder = folder
+        self._number = number
+        self._controllers = controllers or [free_port()]
         self._listeners = listeners
         self._more = more or {}
-        self._port, self._controller_port = free_port(), free_port()
+        self._port, self._controller_port = free_port(), self._controllers[number - 1]
         self._classpath = f"{jars()}/*"
         self._process: subprocess.Popen[bytes] | None = None
         self._write_properties()
@@ -98,10 +104,12 @@ class Broker:
         return self._folder / "server.properties"
 
     def _write_properties(self) -> None:
+        count = len(self._controllers)
+        voters = [f"{number}@127.0.0.1:{port}" for number, port in enumerate(self._controllers, 1)]
         lines = {
             "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "node.id": self._number,
+            "controller.quorum.voters": ",".join(voters),
             "listeners": ",".join(
                 [
                     f"PLAINTEXT://127.0.0.1:{self._port}",
@@ -111,10 +119,10 @@ class Broker:
             ),
             "controller.listener.names": "CONTROLLER",
             "log.dirs": self._folder / "data",
-            "offsets.topic.replication.factor": 1,
+            "offsets.topic.replication.factor": count,
             "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.replication.factor": count,
+            "transaction.state.log.min.isr": min(count, 2),
             "transaction.state.log.num.partitions": 4,
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1_000,
@@ -127,12 +135,22 @@ class Broker:
 
     def start(self) -> None:
         """Start the broker and return when it takes connections."""
+        self.launch()
+        self.wait_up()
+
+    def launch(self) -> None:
+        """Start the broker's process, if there is none."""
+        if self._process is not None:
+            return
         command = ["java", "-Xmx512m", "-cp", self._classpath, "kafka.Kafka", str(self._properties)]
         with (self._folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+
+    def wait_up(self) -> None:
+        """Return when the broker takes connections."""
         deadline = time.monotonic() + START_S_MAX
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
+            if self._process is None or self._process.poll() is not None:
                 break
             with socket.socket() as probe:
                 probe.settimeout(0.2)
@@ -167,15 +185,97 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self.kill()
 
+    def end(self) -> None:
+        """Have no process any more."""
+        self.kill()
+
     def aborted(self, topic: str) -> list[int]:
-        """Return of each aborted transaction that wrote to a topic how many records it spans there.
+        """Return of each aborted transaction that wrote to a topic how many records it spans there."""
+        return [last - first for _, first, last in self.aborted_places(topic)]
+
+    def aborted_places(self, topic: str) -> set[tuple[str, int, int]]:
+        """Return partition, first and last offset of each aborted transaction that wrote to a topic.
 
         The broker's own index says so: entries of 34 bytes, of which the third and the fourth number are the offsets
         of the first record and of the mark of the end.
         """
         files = (self._folder / "data").glob(f"{topic}-*/*.txnindex")
-        entries = (entry for file in files for entry in struct.iter_unpack(">hqqqq", file.read_bytes()))
-        return [last - first for _, _, first, last, _ in entries]
+        return {
+            (file.parent.name, first, last)
+            for file in files
+            for _, _, first, last, _ in struct.iter_unpack(">hqqqq", file.read_bytes())
+        }
+
+
+class Brokers:
+    """Some brokers that are one cluster, each topic on all of them; to stop or kill it is to do so to one, in turn."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        controllers = [free_port() for _ in range(count)]
+        for number in range(1, count + 1):
+            (folder / f"node-{number}").mkdir()
+        self._nodes = [
+            Broker(folder / f"node-{number}", number=number, controllers=controllers) for number in range(1, count + 1)
+        ]
+        self._turn = 0
+
+    @property
+    def bootstrap(self) -> str:
+        """The addresses for clients."""
+        return ",".join(node.bootstrap for node in self._nodes)
+
+    def _next(self) -> Broker:
+        self._turn += 1
+        return self._nodes[self._turn % len(self._nodes)]
+
+    def start(self) -> None:
+        """Start those that are down and return when they take connections."""
+        for node in self._nodes:
+            node.launch()
+        for node in self._nodes:
+            node.wait_up()
+
+    def kill(self) -> None:
+        """Kill one where it is."""
+        self._next().kill()
+
+    def stop(self) -> None:
+        """End one as an operator does."""
+        self._next().stop()
+
+    def freeze(self) -> None:
+        """Stop one without its knowing."""
+        self._next().freeze()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for node in self._nodes:
+            node.thaw()
+
+    def end(self) -> None:
+        """Have no process any more."""
+        for node in self._nodes:
+            node.end()
+
+    def aborted(self, topic: str) -> list[int]:
+        """Return of each aborted transaction that wrote to a topic how many records it spans there."""
+        return [
+            last - first
+            for _, first, last in set[tuple[str, int, int]]().union(
+                *(node.aborted_places(topic) for node in self._nodes)
+            )
+        ]
+
+
+@contextmanager
+def own_brokers(folder: Path, count: int) -> Iterator[Broker | Brokers]:
+    """Yield one broker, or a cluster of some, that lives as long as this."""
+    brokers = Broker(folder) if count == 1 else Brokers(folder, count)
+    try:
+        brokers.start()
+        yield brokers
+    finally:
+        brokers.end()
 
 
 @contextmanager
@@ -186,7 +286,7 @@ def own_broker(folder: Path) -> Iterator[Broker]:
         broker.start()
         yield broker
     finally:
-        broker.kill()
+        broker.end()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka import Cluster, KafkaSettings
-from tests.kafka.broker import Broker, NoBrokerError, own_broker
+from tests.kafka.broker import Broker, Brokers, NoBrokerError, own_brokers
 from tests.kafka.faults import ASK_S, FAULTS, UP, Effects, Scene, quiet, until
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Ledger, judge, until_registered
@@ -42,6 +42,7 @@ class Plan:
     engines: int = 2
     workers: int = 2
     shards: int = 4
+    brokers: int = 1
     events_per_fault: int = 8
 
 
@@ -134,7 +135,7 @@ def figures_of(scene: Scene) -> dict[str, int]:
     }
 
 
-async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], None]) -> Verdict:
+async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable[[str], None]) -> Verdict:
     """Bring up a cluster in a folder, do as planned, and judge."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
     effects = folder / "effects.txt"
@@ -142,7 +143,7 @@ async def act(broker: Broker, folder: Path, plan: Plan, tell: Callable[[str], No
     fleet = Fleet(broker.bootstrap, NAMESPACE, folder, Path(__file__).with_name("chaos_app.py"), effects)
     load, ledger = Load(cluster, plan.shards), Ledger(cluster)
     scene = Scene(broker, fleet, load, ledger, Effects(effects), random.Random(plan.seed))
-    fleet.command("topics", "apply", "--shards", str(plan.shards), "--app", APP)
+    fleet.command("topics", "apply", "--shards", str(plan.shards), "--replicas", str(plan.brokers), "--app", APP)
     beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     try:
         for _ in range(plan.engines):
@@ -184,7 +185,7 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Verdict:
     # What its clients have to say of a broker that is away is no news.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     (folder / "broker").mkdir()
-    with own_broker(folder / "broker") as broker:
+    with own_brokers(folder / "broker", plan.brokers) as broker:
         return asyncio.run(act(broker, folder, plan, tell))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stepstream.runtime.kafka import COMMIT_S_MAX
-from tests.kafka.broker import Broker
+from tests.kafka.broker import Broker, Brokers
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger
 from tests.kafka.load import Load
@@ -65,7 +65,7 @@ class Scene:
     `struck` counts what was done.
     """
 
-    broker: Broker
+    broker: Broker | Brokers
     fleet: Fleet
     load: Load
     ledger: Ledger

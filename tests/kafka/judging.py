@@ -5,6 +5,8 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from stepstream.contract.codec import load_json
 from stepstream.contract.events import FINISHED
 from stepstream.contract.history import (
@@ -17,7 +19,9 @@ from stepstream.contract.history import (
     StepPlanned,
     decode_history,
 )
-from stepstream.contract.topics import COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY
+from stepstream.contract.topics import CHANGELOG, COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY
+from stepstream.engine.keys import position_key
+from stepstream.engine.rows import Position
 from stepstream.runtime.kafka import Cluster, Reader
 from stepstream.runtime.ports import LogError, LogRecord
 from tests.kafka.load import Load, digest
@@ -138,14 +142,20 @@ async def until_ended(cluster: Cluster, runs: int) -> Runs:
 
 async def until_registered(cluster: Cluster, shards: int) -> None:
     """Return when every shard knows the functions: what comes before that starts nothing."""
-    at = (FUNCTIONS, 0)
-    async with asyncio.timeout(END_S_MAX):
-        for shard in range(shards):
-            reader = await cluster.reader(group=f"shard-{shard}")
-            reader.assign([at])
-            while (await reader.committed([at]))[at] < max((await reader.ends([at]))[at], 2):
-                pass
-            await reader.close()
+    key = position_key(FUNCTIONS, 0).encode()
+    known = dict.fromkeys(range(shards), 0)
+    functions, changelog = Tail(cluster, FUNCTIONS), Tail(cluster, CHANGELOG)
+    try:
+        async with asyncio.timeout(END_S_MAX):
+            count = 0
+            while count < 2 or min(known.values()) < count:
+                count += len(await functions.rest())
+                for record in await changelog.read():
+                    if record.key == key:
+                        known[record.partition] = msgspec.json.decode(record.value, type=Position).offset
+    finally:
+        await functions.close()
+        await changelog.close()
 
 
 async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers_died: bool) -> list[str]:
