@@ -61,7 +61,9 @@ def print_run(console: Console, run: Json) -> None:
         _print_error(console, "  error", run["error"])
     if not run["steps"]:
         return
-    table = Table("step", "kind", "status", "attempts", "waits for", "until", "result")
+    # What a run waits for and until when is why one looks: a narrow terminal breaks it over lines and hides nothing.
+    names = ("step", "kind", "status", "attempts", "waits for", "until", "result")
+    table = Table(*(Column(name, overflow="fold") for name in names))
     for step in run["steps"]:
         until = clock(step["until"]) if step["status"] in ("waiting", "retrying") else ""
         cells = (step["id"], step["kind"], step["status"], step["attempts"] or "", step["detail"], until, _result(step))
