@@ -111,6 +111,6 @@ def test_a_queue_has_workers_of_its_own(tmp_path: Path) -> None:
         ]
         refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert refused.returncode == 2
-        assert "run `stepstream topics apply` --app queues --app queues.gpu" in refused.stderr
+        assert "run `stepstream topics apply --app queues --app queues.gpu`" in refused.stderr
         fleet.command("topics", "apply", "--app", "queues", "--app", "queues.gpu")
         asyncio.run(observe())

@@ -8,7 +8,7 @@ from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import INBOX, TOPICS, Topic, commands_topic
 from stepstream.runtime.kafka import Cluster
 
-_REMEDY = "run `stepstream topics apply`"
+_REMEDY = "stepstream topics apply"
 # What the broker may be told otherwise by hand, at the cost of records that are lost or refused.
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "delete.retention.ms")
 # A write is acknowledged by two replicas, so that the loss of any one broker loses nothing and stops nothing.
@@ -87,11 +87,11 @@ async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
     topics = await cluster.topics()
     shards = topics.get(INBOX)
     if shards is None:
-        raise LayoutError(f"there is no topic {cluster.settings.name(INBOX)!r}; {_REMEDY}")
+        raise LayoutError(f"there is no topic {cluster.settings.name(INBOX)!r}; run `{_REMEDY}`")
     problems = differences(topics, wanted_topics(apps, shards))
     if problems:
         remedy = _REMEDY + "".join(f" --app {app}" for app in apps)
-        raise LayoutError(f"{'; '.join(problems)}; {remedy}")
+        raise LayoutError(f"{'; '.join(problems)}; run `{remedy}`")
     return shards
 
 
