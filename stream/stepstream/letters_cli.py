@@ -99,4 +99,4 @@ async def _send(cluster: Cluster, chosen: list[str], letters: AsyncIterator[Lett
         rest = "; redrive --all goes on with those that are left" if sent else ""
         err.print(f"{sent:,} of {len(chosen):,} sent again, then it failed{rest}", highlight=False)
         raise
-    out.print(f"{sent:,} sent again", highlight=False)
+    out.print(f"{sent:,} sent again; one that still cannot be read comes back to the list", highlight=False)

@@ -14,6 +14,7 @@ from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
+from tests.kafka.test_probes import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2
@@ -67,12 +68,16 @@ def order(number: int) -> NewRecord:
 
 async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     """Produce to foreign topics while the worker that reads them is killed."""
-    await foreign.create({name: (SHARDS, {}) for name in ("orders", "payments", "parcels")}, 1)
+    await foreign.create({name: (SHARDS, {}) for name in ("orders", "payments")}, 1)
     settings = fleet.folder / "sources.toml"
     settings.write_text(PARCELS)
-    fleet.add_engine("--sources", str(settings))
+    engine = fleet.add_engine("--sources", str(settings))
     worker = fleet.add_worker()
     await until_read(cluster, "functions", 1)
+    missing = "topic parcels, which a source reads, is not there"
+    await asyncio.to_thread(until, lambda: engine.said(missing) > 0)
+    # It is found while all serve.
+    await foreign.create({"parcels": (SHARDS, {})}, 1)
     producer = await foreign.producer()
     await producer.send([order(number) for number in range(ORDERS // 2)])
     while not (await began(cluster, 1)):

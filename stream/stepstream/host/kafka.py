@@ -15,7 +15,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.topics import HISTORY, workers_name
 from stepstream.host.gauges import EngineGauges, WorkerSeat
-from stepstream.host.service import hosted, make_faust
+from stepstream.host.service import hosted, make_faust, tell_of_missing
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, make_data_dir, read_sources
 from stepstream.host.versions import build_info
@@ -95,6 +95,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
             index.fold(records)
 
     try:
+        await tell_of_missing(cluster, sources)
         host = make_faust(cluster, "sources")
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project, "lags": gauges.measure}
         async with hosted(host, sources, backbone.append, **parts):
@@ -186,12 +187,15 @@ async def serve_worker(
             host = make_faust(cluster, f"sources-{app.name}")
             # Those who hold the runs also read the sources, and not each queue once more.
             sources = [] if post.queue else app.sources
+            await tell_of_missing(cluster, sources)
             async with hosted(host, sources, backbone.append, worker=work, answers=callers.serve, lags=seat.measure):
                 ready(shards, port)
                 await stop.wait()
                 try:
+                    logger.info("stopping; what is at work has %g s to come to rest", DRAIN_S_MAX)
                     async with asyncio.timeout(DRAIN_S_MAX):
                         await seat.drain()
+                    logger.info("all has come to rest")
                 except TimeoutError:
                     logger.warning("some code did not come to rest in %g s; another worker has it", DRAIN_S_MAX)
     finally:

@@ -25,6 +25,8 @@ from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source
 
 logger = logging.getLogger(__name__)
+# How often Faust looks for topics that were made meanwhile.
+_LOOK_MS = 10_000
 Append = Callable[[Sequence[NewRecord]], Awaitable[Any]]
 _IN_FLIGHT_MAX = 1_000
 _AGAIN_S = 0.5
@@ -77,6 +79,7 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
         broker_heartbeat_interval=SESSION_MS / 5_000,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=_LOOK_MS,
         store="memory://",
         web_enabled=False,
         topic_disable_leader=True,
@@ -85,6 +88,14 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
         stream_ack_cancelled_tasks=False,
         stream_ack_exceptions=False,
     )
+
+
+async def tell_of_missing(cluster: Cluster, sources: Sequence[Source]) -> None:
+    """Warn of topics that sources are to read and that are not there."""
+    there = await cluster.without_namespace().topics() if sources else {}
+    for topic in sorted({source.topic for source in sources} - there.keys()):
+        words = "topic %s, which a source reads, is not there; once it is made it is read within %d seconds"
+        logger.warning(words, topic, _LOOK_MS // 1_000)
 
 
 def _credentials(settings: KafkaSettings) -> Any:

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError, ProducerFenced, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced, TopicAlreadyExistsError, for_code
 from aiokafka.producer import sender
 from aiokafka.protocol.commit import OffsetFetchRequest
 
@@ -65,6 +65,8 @@ def doubt(what: str) -> Iterator[None]:
         raise LogError(f"{what}: the client gave it up") from error
     except ProducerFenced as error:
         raise Fenced(f"{what}: a newer owner is there") from error
+    except KafkaConnectionError as error:
+        raise LogError(f"{what}: no broker answers") from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise LogError(f"{what}: {type(error).__name__}: {error}") from error
 

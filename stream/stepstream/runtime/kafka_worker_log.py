@@ -1,6 +1,7 @@
 """The log of workers on Kafka: commands by a consumer group, reports, and who may go on."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 
@@ -11,6 +12,7 @@ from stepstream.runtime.feed import Feed
 from stepstream.runtime.kafka import SESSION_MS, Cluster, Membership, Producer, Reader
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
 
+logger = logging.getLogger(__name__)
 # The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
 _LEASE_S = 0.8 * SESSION_MS / 1_000
 _RENEW_S = SESSION_MS / 4_000
@@ -92,6 +94,7 @@ class KafkaWorkerLog:
         self._fresh_from = dict.fromkeys(partitions, _NEVER)
         self._taken, self._dealt, self._marked = {}, {}, {}
         self.assignments += 1
+        logger.info("commands of %s: partitions %s are ours", self._topic, sorted(partitions))
         asked_at = time.monotonic()
         await self._learn_what_is_fresh(self.feed.reader)
         self._confirm(asked_at)
