@@ -58,8 +58,8 @@ bench-kafka: $(READY) ## Measure engines and workers on a broker
 sim: $(READY) ## Simulate N=200 schedules of crashes and delays; SEED=7 shows one
 	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N))
 
-chaos: $(READY) ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS
-	$(BIN)/python -m tests.kafka.chaos KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS,$(if $($(name)),$(name)=$($(name))))
+chaos: $(READY) ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS, BROKERS
+	$(BIN)/python -m tests.kafka.chaos KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
 
 clean: ## Remove what was made here, the environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
