@@ -123,6 +123,9 @@ def worker(
     metrics_port: Annotated[
         int | None, typer.Option(help="Answer /health, /ready and /metrics on this port [none]; 0 takes a free one.")
     ] = None,
+    drain_s: Annotated[
+        float | None, typer.Option(help="When asked to end, how many seconds steps at work have to end [25].", min=0)
+    ] = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
@@ -132,7 +135,7 @@ def worker(
     async def serve() -> None:
         app = load_app(target)
         post = Post(app, queue, concurrency)
-        settings = settings_from(metrics_host=metrics_host, metrics_port=metrics_port)
+        settings = settings_from(metrics_host=metrics_host, metrics_port=metrics_port, drain_s=drain_s)
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
         logs.know(app.name, code_versions(app, settings))
 

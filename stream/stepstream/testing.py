@@ -10,7 +10,7 @@ from typing import Any, Literal
 from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.inbox import StepFailed, StepReported, StepsPlanned, decode_inbox
-from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
+from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded import EmbeddedBackbone
@@ -155,6 +155,7 @@ class VirtualEngine:
         shards: int = 1,
         live_cache: bool = True,
         runs_cached_max: int = RUNS_CACHED_MAX,
+        runs_active_max: int = RUNS_ACTIVE_MAX,
         limits: Limits = DEFAULT_LIMITS,
         data_dir: Path | None = None,
         now_ms: int = START_MS,
@@ -183,6 +184,7 @@ class VirtualEngine:
             limits=limits,
             live_cache=live_cache,
             runs_cached_max=runs_cached_max,
+            runs_active_max=runs_active_max,
             bodies=Bodies(dict(stubs or {}), before_step),
             watch=self.history.append,
             again_s=0.0,

@@ -9,7 +9,7 @@ from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
 from stepstream.contract.topics import commands_topic, workers_name
-from stepstream.host.kafka import DRAIN_S_MAX
+from stepstream.host.settings import settings_from
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
 from tests.deploy.chart import CHART, RefusedError, ask_helm, ci_values, container, only, pods, render, rendered
@@ -171,10 +171,12 @@ def test_an_engine_keeps_its_disk_and_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", CI)
 def test_a_worker_has_time_to_drain(name: str) -> None:
-    """Kubernetes waits longer than a worker lets its steps come to rest."""
+    """Kubernetes waits longer than a worker lets its steps at work go on."""
     workers = [pod for at, pod in pods(name).items() if "-worker-" in at]
     assert workers
-    assert all(pod["spec"]["terminationGracePeriodSeconds"] > DRAIN_S_MAX for pod in workers)
+    for pod in workers:
+        env = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
+        assert settings_from(env).drain_s == pod["spec"]["terminationGracePeriodSeconds"] - 15 > 0
 
 
 def test_a_pool_of_a_queue_runs_its_steps() -> None:

@@ -99,6 +99,14 @@ def test_an_engine_in_a_container_is_open_only_with_keys() -> None:
             settings_from({name: value for name, value in environment.items() if name != key})
 
 
+@pytest.mark.parametrize("seconds", ["soon", "-1", "inf", "nan"])
+def test_a_drain_takes_seconds(seconds: str) -> None:
+    """None is a number too; what is no time is told with the name of the setting."""
+    assert settings_from({"STEPSTREAM_DRAIN_S": "0"}).drain_s == 0
+    with pytest.raises(SettingsError, match=f"drain_s '{seconds}': a number of seconds, 0 or more"):
+        settings_from({"STEPSTREAM_DRAIN_S": seconds})
+
+
 @pytest.mark.parametrize("chart", CHARTS)
 def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
     """Each pod's environment makes settings, on the port that its container declares; an engine has both keys."""

@@ -12,14 +12,16 @@ GATE = Path(os.environ.get("LONG_GATE", "/nowhere"))
 def hold(number: int) -> int:
     """Return once somebody writes into the gate, a pipe; all but the first need not wait for it."""
     if number == 0:
+        GATE.with_suffix(".begun").touch()
         GATE.read_text()
     return os.getpid()
 
 
 @app.function(on("long/go"), retries=0)
-async def work(ctx: Context) -> int:
-    """Run one step."""
-    return await ctx.step.run("hold", hold, ctx.event.data["n"])
+async def work(ctx: Context) -> list[int]:
+    """Run two steps, and return where each ran."""
+    held = await ctx.step.run("hold", hold, ctx.event.data["n"])
+    return [held, await ctx.step.run("after", os.getpid)]
 
 
 @app.function()

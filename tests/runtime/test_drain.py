@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
+import pytest
+
 from stepstream import App, Context, on
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunResumed, RunStarted
@@ -13,6 +15,7 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
 from stepstream.runtime.worker import Worker
+from stepstream.sdk.execution import Bodies
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -129,3 +132,75 @@ async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_
     assert [type(report) for report in door.reports] == [RunFailed, RunClaimed]
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
+    """Its command is not dealt with, or nobody would ever begin it."""
+    app, door = App("shop"), Door()
+    second = encode(RunStarted("second", "function", 1, (EventRecord("go"),), 1))
+    door.commands.append(door.commands[0]._replace(offset=1, value=second))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        begun.set()
+        await go_on.wait()
+
+    worker = Worker(door, VirtualClock(0), app, runs_active_max=1)
+    serving = asyncio.ensure_future(worker.serve())
+    await asyncio.wait_for(begun.wait(), 5)
+    await until(lambda: worker.load.queued)
+    draining = asyncio.ensure_future(worker.drain())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(draining, 5)
+    assert [report.run_id for report in door.reports] == ["run"]
+    assert door.dealt == {(commands_topic("shop"), 0): 1}
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_run_that_would_begin_another_step_is_handed_back(threaded: bool) -> None:
+    """What is at work ends and is reported; the rest of the run is another worker's, that reads its command again."""
+    app, door = App("shop"), Door()
+    begun, go_on = asyncio.Queue[str](), {"left": asyncio.Event(), "right": asyncio.Event()}
+
+    async def body(name: str) -> str:
+        begun.put_nowait(name)
+        await go_on[name].wait()
+        return name
+
+    if threaded:
+        # Code in a thread has one step after the other.
+        @app.function(on("go"), id="function")
+        def _(ctx: Context) -> None:
+            ctx.step.run("left", body, "left")
+            ctx.step.run("right", body, "right")
+
+    else:
+
+        @app.function(on("go"), id="function")
+        async def _(ctx: Context) -> None:
+            await asyncio.gather(*(ctx.step.run(name, body, name) for name in go_on))
+            await ctx.step.run("after", body, "left")
+
+    bodies = Bodies()
+    worker = Worker(door, VirtualClock(0), app, bodies=bodies)
+    serving = asyncio.ensure_future(worker.serve())
+    expected = ["left"] if threaded else ["left", "right"]
+    assert [await asyncio.wait_for(begun.get(), 5) for _ in expected] == expected
+    draining = asyncio.ensure_future(worker.drain())
+    for name in expected:
+        await asyncio.sleep(0)
+        assert not draining.done()
+        go_on[name].set()
+        await until(lambda: len(door.reports) == expected.index(name) + 1)  # noqa: B023 - awaited at once
+    await asyncio.wait_for(draining, 5)
+    assert [(type(report), bytes(report.outcome.data)) for report in door.reports] == [
+        (StepReported, f'"{name}"'.encode()) for name in expected
+    ]
+    assert (door.dealt, begun.empty(), worker.load.in_use) == ({}, True, 0)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    bodies.threads.close()

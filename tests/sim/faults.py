@@ -35,6 +35,8 @@ class Kind(Enum):
     """A report is written twice."""
     ZOMBIE = "zombie"
     """The process is thought dead: another owner comes up and works until it is fenced in its turn."""
+    LEAVE = "leave"
+    """A worker is asked to end: it drains for a while, and the next begins."""
 
 
 class Disk(Enum):
@@ -47,7 +49,7 @@ class Disk(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failure; `passes` of the loop go by until what is late lands, or until a zombie ends."""
+    """One failure; `passes` of the loop go by until what is late lands, a zombie ends, or a drain is cut short."""
 
     kind: Kind
     disk: Disk = Disk.KEPT
@@ -77,6 +79,7 @@ class Faults:
     detached: set[asyncio.Future[Any]] = field(default_factory=set)
     hidden: int = 0
     rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
+    retire: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
     disks: dict[int, Disk] = field(default_factory=dict)
     draw: random.Random | None = field(init=False)
 
@@ -333,14 +336,18 @@ class FaultyStore:
 class FaultyWorkerLog:
     """A worker's log that fails at chosen calls; a crash kills the whole worker."""
 
-    def __init__(self, log: WorkerLog, faults: Faults) -> None:
+    def __init__(self, log: WorkerLog, faults: Faults, worker: str) -> None:
         self._log = log
         self._faults = faults
+        self._worker = worker
 
     async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         await self._faults.delay()
         fault = self._faults.next(f"worker.{name}")
         if fault is None:
+            return await call()
+        if fault.kind is Kind.LEAVE and self._faults.retire:
+            self._faults.detach(functools.partial(self._faults.retire, self._worker, fault.passes))
             return await call()
         if fault.kind is Kind.TWICE and name == "append":
             await call()
@@ -393,4 +400,4 @@ def wrap_port(faults: Faults, name: str, port: Any) -> FaultyLog | FaultyStore |
         case "store":
             return FaultyStore(port, faults, int(place))
         case _:
-            return FaultyWorkerLog(port, faults)
+            return FaultyWorkerLog(port, faults, place)

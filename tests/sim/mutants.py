@@ -109,9 +109,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a worker that ends is done with what it hands back",
+        "runtime/worker.py",
+        (("        run.commands.clear()\n        self._drop(run)\n", "        self._drop(run)\n"),),
+    ),
+    Mutant(
         "a late claim of a dead worker keeps the run",
         "runtime/worker.py",
         (("                    self._claim_back(run)\n", "                    pass\n"),),
+    ),
+    Mutant(
+        "a late claim of a dead worker keeps a run that has no turn yet",
+        "runtime/worker.py",
+        (("                    run.outdated |= command.epoch > run.queued.epoch\n", "                    pass\n"),),
     ),
     Mutant(
         "a fenced owner goes on",

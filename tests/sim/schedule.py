@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stepstream.contract.codec import encode
-from stepstream.contract.limits import RUNS_CACHED_MAX
+from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
 from stepstream.runtime.journal import MemoryJournal
 from tests.sim import loop
@@ -29,12 +29,13 @@ class UnsoundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a schedule runs in: the program, shards, and how much the worker keeps live."""
+    """What a schedule runs in: the program, shards, and how much the worker keeps live and has at work."""
 
     program: str
     shards: int = 1
     live_cache: bool = True
     runs_cached_max: int = RUNS_CACHED_MAX
+    runs_active_max: int = RUNS_ACTIVE_MAX
     reads: bool = False
 
 
@@ -70,7 +71,8 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
         faults,
         shards=setting.shards,
         live_cache=setting.live_cache,
-        runs_cached_max=setting.runs_cached_max,
+        cached_max=setting.runs_cached_max,
+        active_max=setting.runs_active_max,
     )
     async with world:
         await program.script(world)
@@ -137,6 +139,7 @@ def random_schedule(seed: int) -> tuple[Setting, Faults]:
         draw.choice([1, 1, 3, 5]),
         draw.random() < 0.7,
         draw.choice([1, RUNS_CACHED_MAX]),
+        draw.choice([1, RUNS_ACTIVE_MAX]),
         reads=draw.random() < 0.1,
     )
     jitter = draw.randrange(1 << 30) if draw.random() < 0.5 else None
@@ -156,7 +159,7 @@ def _random_plan(draw: random.Random, names: Sequence[str]) -> dict[int, Fault]:
 
 
 def _random_fault(draw: random.Random) -> Fault:
-    kind = draw.choice([Kind.BEFORE, Kind.AFTER, Kind.LATE, Kind.LATE, Kind.ZOMBIE, Kind.TWICE])
+    kind = draw.choice([Kind.BEFORE, Kind.AFTER, Kind.LATE, Kind.LATE, Kind.ZOMBIE, Kind.TWICE, Kind.LEAVE])
     disk = draw.choice([Disk.KEPT, Disk.KEPT, Disk.STALE, Disk.WIPED])
     return Fault(kind, disk, draw.choice([draw.randint(1, 20), draw.randint(1, PASSES_LATE_MAX)]))
 

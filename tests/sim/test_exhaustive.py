@@ -1,7 +1,8 @@
 """A crash before and after every call of a port, one at a time, changes nothing.
 
 Thinned by a fixed stride to keep within a minute and a half on one core: the schedules with 3 shards, those that
-replay at each turn, and those that also count the reads of a store. The slow test leaves nothing out.
+replay at each turn, also with one run at a time, and those that count the reads of a store. The slow test leaves
+nothing out.
 """
 
 import pytest
@@ -13,8 +14,9 @@ from tests.sim.schedule import Setting, clean, judge
 ONE = [Setting(name) for name in PROGRAMS]
 THREE = [Setting(name, shards=3) for name in PROGRAMS]
 REPLAYED = [Setting(name, live_cache=False) for name in PROGRAMS]
+CROWDED = [Setting(name, live_cache=False, runs_active_max=1) for name in PROGRAMS]
 READS = [Setting(name, reads=True) for name in PROGRAMS]
-THINNED = [(setting, 5) for setting in THREE] + [(setting, 3) for setting in REPLAYED] + [(at, 7) for at in READS]
+THINNED = [*((at, 5) for at in [*THREE, *CROWDED]), *((at, 3) for at in REPLAYED), *((at, 7) for at in READS)]
 
 
 def _crash_everywhere(setting: Setting, stride: int, disk: Disk = Disk.KEPT) -> None:
@@ -38,7 +40,7 @@ def test_a_crash_at_any_call_changes_nothing(setting: Setting) -> None:
 
 @pytest.mark.parametrize(("setting", "stride"), THINNED, ids=str)
 def test_a_crash_elsewhere_changes_nothing(setting: Setting, stride: int) -> None:
-    """Three shards, replay at each turn, and failing reads: every few calls."""
+    """Three shards, replay at each turn, one run at a time, and failing reads: every few calls."""
     _crash_everywhere(setting, stride)
 
 
@@ -50,7 +52,7 @@ def test_a_lost_disk_comes_back_from_the_changelog(setting: Setting, disk: Disk)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", [*THREE, *REPLAYED, *READS], ids=str)
+@pytest.mark.parametrize("setting", [*THREE, *REPLAYED, *CROWDED, *READS], ids=str)
 def test_no_call_is_left_out(setting: Setting) -> None:
     """What is thinned above, in full."""
     _crash_everywhere(setting, 1)

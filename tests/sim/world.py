@@ -1,6 +1,7 @@
 """The engine of a schedule: a virtual one whose ports fail as planned, and whose callers put up with lost answers."""
 
 import asyncio
+import functools
 from typing import Any
 
 from stepstream import App, StepstreamError
@@ -16,23 +17,49 @@ _QUIET_PASSES = 12
 class World(VirtualEngine):
     """One engine in memory under faults. `complaints` says which answers came before what they spoke of."""
 
-    def __init__(self, app: App, faults: Faults, *, shards: int, live_cache: bool, runs_cached_max: int) -> None:
+    def __init__(
+        self, app: App, faults: Faults, *, shards: int, live_cache: bool, cached_max: int, active_max: int
+    ) -> None:
         super().__init__(
             app,
             shards=shards,
             live_cache=live_cache,
-            runs_cached_max=runs_cached_max,
+            runs_cached_max=cached_max,
+            runs_active_max=active_max,
             wrap=lambda name, port: wrap_port(faults, name, port),
         )
         self.complaints: list[str] = []
         self._faults = faults
         self._shards = shards
         faults.rival = self._serve_rival
+        faults.retire = self._retire
 
     async def _serve_rival(self, shard: int) -> None:
         """Serve a shard on another machine, with a disk of its own."""
         log = FaultyLog(EmbeddedLog(self.journal, self.clock, shard), self._faults.spared(), shard)
         await Shard(log, MemoryStore(), self.clock, shard=shard, shards=self._shards).serve()
+
+    async def _retire(self, worker: str, passes: int) -> None:
+        """Have a worker drain, for so many passes at most, and end; the next begins."""
+        draining = asyncio.ensure_future(self.engine._workers[worker].drain())
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await self._replace(worker)
+
+    async def _replace(self, worker: str) -> None:
+        engine = self.engine
+        task = next(task for task in engine._tasks if task.get_name().endswith(f" {worker}"))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        engine._tasks.remove(task)
+        (app,) = engine.apps
+        queue = worker.removeprefix(app.name).removeprefix(".")
+        serve = (
+            functools.partial(engine._serve_pool, app, queue) if queue else functools.partial(engine._serve_worker, app)
+        )
+        engine._supervise(task.get_name(), serve)
 
     async def until_idle(self) -> None:
         """Return when all is still, also what is dead to the others, and stays so for a while."""

@@ -34,7 +34,6 @@ from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
-DRAIN_S_MAX = 25.0
 
 
 class _EngineDoor:
@@ -192,12 +191,12 @@ async def serve_worker(
                 ready(shards, port)
                 await stop.wait()
                 try:
-                    logger.info("stopping; what is at work has %g s to come to rest", DRAIN_S_MAX)
-                    async with asyncio.timeout(DRAIN_S_MAX):
+                    logger.info("stopping; steps at work have %g s to end", settings.drain_s)
+                    async with asyncio.timeout(settings.drain_s):
                         await seat.drain()
                     logger.info("all has come to rest")
                 except TimeoutError:
-                    logger.warning("some code did not come to rest in %g s; another worker has it", DRAIN_S_MAX)
+                    logger.warning("a step did not end in %g s; another worker begins it again", settings.drain_s)
     finally:
         app.connect(None)
         bodies.threads.close()

@@ -16,11 +16,11 @@ from mode import Service
 from stepstream.contract.codec import encode
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.topics import EVENTS
-from stepstream.runtime.fleet import keep_serving
 from stepstream.runtime.kafka import SESSION_MS, Cluster
 from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
+from stepstream.runtime.supervision import keep_serving
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source
 

@@ -1,6 +1,7 @@
 """The settings of a process: from options, else from STEPSTREAM_… in the environment, else the defaults."""
 
 import ipaddress
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.kafka import KafkaSettings
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
+
+DRAIN_S = 25.0
 
 
 class SettingsError(StepstreamError):
@@ -25,7 +28,8 @@ class Settings:
 
     `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it. A worker
     answers probes on `metrics_host` and `metrics_port`, if it has one (0: a free one). `version` is that of the users'
-    code, as their image has it. With `standby` an engine keeps copies of the tables of shards that others own;
+    code, as their image has it. A worker that is asked to end lets steps at work end for `drain_s` seconds. With
+    `standby` an engine keeps copies of the tables of shards that others own;
     `sources` is a file of topics whose records it turns into events.
     """
 
@@ -42,6 +46,7 @@ class Settings:
     version: str = ""
     standby: bool = False
     sources: Path | None = None
+    drain_s: float = DRAIN_S
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host) and not (self.event_key and self.api_key):
@@ -107,6 +112,16 @@ def _port(name: str, value: str) -> int:
     return int(value)
 
 
+def _seconds(name: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise SettingsError(f"{name} {value!r}: a number of seconds, 0 or more, is wanted")
+    return seconds
+
+
 def settings_from(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
     """Return the settings; an option that is None counts as not given."""
     env = os.environ if environment is None else environment
@@ -130,4 +145,5 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         read("version", ""),
         read("standby", "").lower() in ("1", "true", "yes"),
         Path(sources) if (sources := read("sources", "")) else None,
+        _seconds("drain_s", read("drain_s", str(DRAIN_S))),
     )

@@ -320,9 +320,10 @@ class EmbeddedWorkerLog:
             flushed.set_result(None)
 
     async def commit(self, offsets: Offsets) -> None:
-        """Note that all commands before these offsets are dealt with, and drop them."""
-        self._journal.write(JournalWrite(offsets={self._group: offsets}), self._clock.now_ms())
-        for (topic, partition), offset in offsets.items():
+        """Note that all commands before these offsets are dealt with, and drop them; never less than before."""
+        moved = {at: offset for at, offset in offsets.items() if offset > self._journal.committed(self._group, *at)}
+        self._journal.write(JournalWrite(offsets={self._group: moved}), self._clock.now_ms())
+        for (topic, partition), offset in moved.items():
             self._journal.trim(topic, partition, offset)
 
     async def close(self) -> None:

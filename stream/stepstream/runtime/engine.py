@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import HistoryEntry
-from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_CACHED_MAX, Limits
+from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.topics import HISTORY, workers_name
 from stepstream.runtime.attempts import Load, WorkerObserver
 from stepstream.runtime.callers import Callers
@@ -16,12 +16,12 @@ from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
 from stepstream.runtime.shard import Observer, Shard
+from stepstream.runtime.supervision import AGAIN_S, keep_serving
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
-_AGAIN_S = 0.2
 DRAIN_S_MAX = 10.0
 Wrap = Callable[[str, Any], Any]
 
@@ -57,12 +57,13 @@ class EmbeddedEngine:
         limits: Limits = DEFAULT_LIMITS,
         live_cache: bool = True,
         runs_cached_max: int = RUNS_CACHED_MAX,
+        runs_active_max: int = RUNS_ACTIVE_MAX,
         bodies: Bodies | None = None,
         observer: Observer | None = None,
         worker_observer: WorkerObserver | None = None,
         watch: Callable[[HistoryEntry], None] | None = None,
         wrap: Wrap | None = None,
-        again_s: float = _AGAIN_S,
+        again_s: float = AGAIN_S,
     ) -> None:
         self.apps = apps
         self._backbone = backbone
@@ -72,6 +73,7 @@ class EmbeddedEngine:
         self._limits = limits
         self._live_cache = live_cache
         self._cached_max = runs_cached_max
+        self._active_max = runs_active_max
         self._bodies = bodies or Bodies()
         self._observer = observer
         self._worker_observer = worker_observer
@@ -104,15 +106,7 @@ class EmbeddedEngine:
             await self._backbone.append(changed)
 
     def _supervise(self, name: str, serve: Callable[[], Any]) -> None:
-        self._tasks.append(asyncio.ensure_future(self._forever(name, serve)))
-
-    async def _forever(self, name: str, serve: Callable[[], Any]) -> None:
-        while True:
-            try:
-                await serve()
-            except Exception:
-                logger.exception("the %s failed and begins again", name)
-                await asyncio.sleep(self._again_s)
+        self._tasks.append(asyncio.create_task(keep_serving(name, serve, self._again_s), name=name))
 
     async def stop(self, *, drain_s: float = DRAIN_S_MAX) -> None:
         """Let the code at work come to rest, for at most `drain_s` seconds, then end every part."""
@@ -161,6 +155,7 @@ class EmbeddedEngine:
             limits=self._limits,
             live_cache=self._live_cache,
             runs_cached_max=self._cached_max,
+            runs_active_max=self._active_max,
             observer=self._worker_observer,
         )
         self._workers[app.name] = worker
@@ -170,7 +165,14 @@ class EmbeddedEngine:
         name = workers_name(app.name, queue)
         log: WorkerLog = self._wrap(f"worker-{name}", self._backbone.worker_log(name))
         worker = PoolWorker(
-            log, self.clock, app, queue, bodies=self._bodies, limits=self._limits, observer=self._worker_observer
+            log,
+            self.clock,
+            app,
+            queue,
+            bodies=self._bodies,
+            limits=self._limits,
+            active_max=self._active_max,
+            observer=self._worker_observer,
         )
         self._workers[name] = worker
         await worker.serve()

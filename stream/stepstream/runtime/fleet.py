@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,27 +21,11 @@ from stepstream.runtime.registrations import registrations
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.standby import Standby
+from stepstream.runtime.supervision import keep_serving
 from stepstream.sdk.app import App
 
 logger = logging.getLogger(__name__)
-_AGAIN_S = 0.5
 _IDLE_READ_MS = 1_000
-
-
-async def keep_serving(name: str, serve: Callable[[], Awaitable[None]]) -> None:
-    """Serve for ever: what fails begins again after a moment."""
-    while True:
-        try:
-            await serve()
-        except asyncio.CancelledError:
-            # A client of Kafka cancels what it has in its hands when a broker goes; nobody has cancelled us then.
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            logger.exception("the %s was given up by a client and begins again", name)
-            await asyncio.sleep(_AGAIN_S)
-        except Exception:
-            logger.exception("the %s failed and begins again", name)
-            await asyncio.sleep(_AGAIN_S)
 
 
 class ShardState(NamedTuple):

@@ -102,10 +102,10 @@ class Worker:
             await self._log.close()
 
     async def drain(self) -> None:
-        """Take no more commands, let the code at work come to rest, and commit."""
+        """Take no more commands, let the bodies at work end, and commit; runs that would begin one are handed back."""
         self._draining = True
         for run in list(self._queue):
-            self._drop(run)
+            self._hand_back(run)
         self._queue.clear()
         while self.active:
             await self.changed.wait()
@@ -179,6 +179,8 @@ class Worker:
                     self._begin(run, command)
                 elif not known:
                     self._claim(run)
+                elif run.queued:
+                    run.outdated |= command.epoch > run.queued.epoch
                 elif not run.claim and run.replay and command.epoch > run.replay.epoch:
                     self._claim_back(run)
                 return True
@@ -295,6 +297,11 @@ class Worker:
         self._finish_commands(run)
         self._rest(run)
 
+    def _hand_back(self, run: LiveRun) -> None:
+        """Leave a run to whoever reads its commands again: they are not dealt with."""
+        run.commands.clear()
+        self._drop(run)
+
     def _finish_commands(self, run: LiveRun) -> None:
         for record in run.commands:
             self._positions.end(record.topic, record.partition, record.offset)
@@ -341,10 +348,19 @@ class Worker:
         run = self._runs[asking.run_id]
         self._work(run)  # Code that seemed to be at rest may go on by itself.
         await self._log.hold()
-        started_at = self._clock.now_ms()
-        result = await self._attempts.run(run, call)
-        run.attempt = 0
-        await self._append_or_end(run, step_report(asking, call, result, started_at))
+        if self._draining:
+            run.leaving = True
+            self._settle(run)
+            await asyncio.get_running_loop().create_future()
+        run.bodies += 1
+        try:
+            started_at = self._clock.now_ms()
+            result = await self._attempts.run(run, call)
+            run.attempt = 0
+            await self._append_or_end(run, step_report(asking, call, result, started_at))
+        finally:
+            run.bodies -= 1
+            self._settle(run)
         return None if result.retry_ms is not None else result.outcome
 
     def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
@@ -367,7 +383,13 @@ class Worker:
 
     def _settle(self, run: LiveRun) -> None:
         """When the code rests and all is durable, the run's commands are dealt with."""
-        if not run.at_rest or run.reports or run.claim or self._runs.get(run.run_id) is not run:
+        if run.reports or run.claim or self._runs.get(run.run_id) is not run:
+            return
+        if run.leaving:
+            if not run.bodies:
+                self._hand_back(run)
+            return
+        if not run.at_rest:
             return
         if run.replay is None or run.replay.over or not self._live_cache:
             self._drop(run)

@@ -1,4 +1,4 @@
-"""The parts of a process on Kafka: each is begun again when it fails, and ends only when it is told to."""
+"""What a client of Kafka makes of its own troubles: doubt, and no end of ours."""
 
 import asyncio
 
@@ -8,8 +8,6 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from stepstream.runtime import fleet
-from stepstream.runtime.fleet import keep_serving
 from stepstream.runtime.kafka import KafkaSettings, Reader, doubt
 from stepstream.runtime.ports import LogError
 
@@ -19,29 +17,6 @@ async def cancelled_by_a_client() -> None:
     waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     waited.cancel()
     await waited
-
-
-async def test_what_a_client_cancels_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client of Kafka that ends cancels what it was asked for: the part that asked is not over, and serves anew."""
-    monkeypatch.setattr(fleet, "_AGAIN_S", 0.0)
-    begun = 0
-    serves = asyncio.Event()
-
-    async def serve() -> None:
-        nonlocal begun
-        begun += 1
-        if begun == 1:
-            await cancelled_by_a_client()
-        serves.set()
-        await asyncio.get_running_loop().create_future()
-
-    part = asyncio.ensure_future(keep_serving("part", serve))
-    async with asyncio.timeout(5):
-        await serves.wait()
-    part.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await part
-    assert begun == 2
 
 
 async def test_what_a_client_cancels_is_in_doubt() -> None:
