@@ -148,8 +148,9 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable
     try:
         for _ in range(plan.engines):
             fleet.add_engine()
-        for _ in range(plan.workers):
-            fleet.add_worker(**quiet("worker"))
+        for number in range(plan.workers):
+            # All but the first have so few slots that runs wait for their turn, and are lost or kept while they do.
+            fleet.add_worker(*(("--concurrency", "2") if number else ()), **quiet("worker"))
         await until_registered(cluster, plan.shards)
         try:
             await rage(scene, plan, tell)

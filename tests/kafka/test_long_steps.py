@@ -1,9 +1,10 @@
-"""A step that takes longer than any time-out of a group: its worker stays a member, and other runs go on beside it."""
+"""A step that takes longer than any time-out of a group: other runs go on beside it, and its worker ends after it."""
 
 import asyncio
 import json
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Runs, until_ended, until_registered
-from tests.kafka.test_probes import Observed
+from tests.kafka.test_probes import WAIT_S_MAX, Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2
@@ -65,14 +66,42 @@ async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
         observed.client.close()
 
 
-def test_a_long_step_holds_up_nothing(tmp_path: Path) -> None:
-    """No rebalance, no run that moves, all others end meanwhile, and the step has its result at last."""
+async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
+    """Ask the worker that holds a step to end, let the step go on, and see where the rest of the run goes."""
+    fleet.add_engine()
+    for _ in range(2):
+        fleet.add_worker(LONG_GATE=str(gate))
+    await until_registered(cluster, SHARDS)
+    await asyncio.to_thread(until, lambda: all(worker.said("partitions [") for worker in fleet.workers))
+    await feed(cluster, range(1))
+    begun = gate.with_suffix(".begun")
+    await asyncio.to_thread(until, begun.exists)
+    (holder,) = [worker for worker in fleet.workers if worker.process and str(worker.process.pid) in begun.read_text()]
+    assert holder.process
+    holder.process.terminate()
+    await asyncio.to_thread(until, lambda: bool(holder.said("steps at work have 25 s to end")))
+    await asyncio.to_thread(gate.write_text, "go on")
+    (entries,) = (await until_ended(cluster, 1)).values()
+    assert await asyncio.to_thread(holder.process.wait, WAIT_S_MAX) == 0
+    assert holder.said("all has come to rest")
+    end = entries[-1]
+    assert isinstance(end, RunEnded)
+    held, after = json.loads(bytes(end.output))
+    others = {worker.process.pid for worker in fleet.workers if worker.process and worker is not holder}
+    assert (held, {after}) == (holder.process.pid, others)
+    assert begun.read_text().split() == [str(holder.process.pid)]
+    assert sum(isinstance(entry, RunMoved) for entry in entries) == 1
+
+
+@pytest.mark.parametrize("scene", [observe, retire])
+def test_a_long_step(tmp_path: Path, scene: Callable[[Fleet, Cluster, Path], Awaitable[None]]) -> None:
+    """It holds up no other run and moves none; and a worker that is asked to end lets it end first, here, once."""
     os.mkfifo(tmp_path / "gate")
     with running_broker() as bootstrap:
         fleet = Fleet(bootstrap, "long", tmp_path, APP, tmp_path / "effects.txt")
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long")
         try:
-            asyncio.run(observe(fleet, Cluster(KafkaSettings(bootstrap, "long")), tmp_path / "gate"))
+            asyncio.run(scene(fleet, Cluster(KafkaSettings(bootstrap, "long")), tmp_path / "gate"))
         except BaseException as error:
             error.add_note(fleet.logs())
             raise
