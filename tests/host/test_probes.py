@@ -80,7 +80,7 @@ async def test_a_worker_is_ready_with_its_place_in_the_group() -> None:
     stand_in = StandIn()
     seat = seated(stand_in)
     assert await answers(seat) == [200, 200, 200]
-    await seat.drain()
+    await seat.drain(1.0)
     assert stand_in.drained
     assert await answers(seat) == [200, 503, 200]
 

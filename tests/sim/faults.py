@@ -80,6 +80,7 @@ class Faults:
     hidden: int = 0
     rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
     retire: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
+    left: set[str] = field(default_factory=set)
     disks: dict[int, Disk] = field(default_factory=dict)
     draw: random.Random | None = field(init=False)
 
@@ -340,10 +341,12 @@ class FaultyWorkerLog:
         self._log = log
         self._faults = faults
         self._worker = worker
+        self._left = False
 
     async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         await self._faults.delay()
-        fault = self._faults.next(f"worker.{name}")
+        # The next has begun by then; its process may still be killed, by a drain that is cut short.
+        fault = None if self._left else self._faults.next(f"worker.{name}")
         if fault is None:
             return await call()
         if fault.kind is Kind.LEAVE and self._faults.retire:
@@ -353,7 +356,9 @@ class FaultyWorkerLog:
             await call()
             return await call()
         if fault.kind is Kind.AFTER:
-            await call()
+            done = await call()
+            if self._left:
+                return done
         elif fault.kind is Kind.LATE and name == "append":
             self._faults.detach(functools.partial(_later, fault.passes, call))
         raise Crash(name)
@@ -385,6 +390,12 @@ class FaultyWorkerLog:
     async def commit(self, offsets: Offsets) -> None:
         """Commit, or fail."""
         await self._call("commit", lambda: self._log.commit(offsets))
+
+    async def leave(self) -> None:
+        """Leave, or fail; the next worker may begin."""
+        await self._call("leave", self._log.leave)
+        self._left = True
+        self._faults.left.add(self._worker)
 
     async def close(self) -> None:
         """Close."""

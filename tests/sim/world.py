@@ -12,6 +12,7 @@ from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults, FaultyLog, wrap_port
 
 _QUIET_PASSES = 12
+_RESERVE_MS = 1_000
 
 
 class World(VirtualEngine):
@@ -40,26 +41,31 @@ class World(VirtualEngine):
         await Shard(log, MemoryStore(), self.clock, shard=shard, shards=self._shards).serve()
 
     async def _retire(self, worker: str, passes: int) -> None:
-        """Have a worker drain, for so many passes at most, and end; the next begins."""
-        draining = asyncio.ensure_future(self.engine._workers[worker].drain())
+        """Have a worker drain, for so many passes at most, and end; the next begins then, or when this one leaves."""
+        task = next(task for task in self.engine._tasks if task.get_name().endswith(f" {worker}"))
+        leaver = self.engine._workers[worker]
+        draining = asyncio.ensure_future(leaver.drain(passes % 2 * _RESERVE_MS, 0))
         for _ in range(passes):
             await asyncio.sleep(0)
+            if worker in self._faults.left and leaver.serving and self.engine._workers[worker] is leaver:
+                self._begin_next(worker, task)
+            if not leaver.serving:
+                break  # It has failed, and does not begin anew beside the next.
+        self._faults.left.discard(worker)
         draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
-        await self._replace(worker)
-
-    async def _replace(self, worker: str) -> None:
-        engine = self.engine
-        task = next(task for task in engine._tasks if task.get_name().endswith(f" {worker}"))
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        engine._tasks.remove(task)
-        (app,) = engine.apps
+        await asyncio.gather(draining, task, return_exceptions=True)
+        self._begin_next(worker, task)
+
+    def _begin_next(self, worker: str, task: "asyncio.Task[None]") -> None:
+        if task not in self.engine._tasks:
+            return
+        self.engine._tasks.remove(task)
+        (app,) = self.engine.apps
         queue = worker.removeprefix(app.name).removeprefix(".")
-        serve = (
-            functools.partial(engine._serve_pool, app, queue) if queue else functools.partial(engine._serve_worker, app)
-        )
-        engine._supervise(task.get_name(), serve)
+        holding = functools.partial(self.engine._serve_worker, app)
+        lent = functools.partial(self.engine._serve_pool, app, queue)
+        self.engine._supervise(task.get_name(), lent if queue else holding)
 
     async def until_idle(self) -> None:
         """Return when all is still, also what is dead to the others, and stays so for a while."""

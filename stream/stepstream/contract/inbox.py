@@ -162,6 +162,31 @@ class StepClaimed(_Record, frozen=True, tag="step.claimed"):
     queue: str
 
 
+class RunReserved(_Record, frozen=True, tag="run.reserved"):
+    """A worker that leaves its group still has steps of a run at work: for `for_ms` no claim of it is answered.
+
+    With 0 the worker lets go of the run.
+    """
+
+    run_id: str
+    epoch: int
+    for_ms: int = 0
+
+
+class StepReserved(_Record, frozen=True, tag="step.reserved"):
+    """A worker of a queue that leaves its group still has a step at work: for `for_ms` no claim of it is answered.
+
+    `attempt`, `queue` and `claim` are as in the report that is to come.
+    """
+
+    run_id: str
+    step: str
+    attempt: int
+    queue: str
+    claim: str
+    for_ms: int
+
+
 class StepReported(_Record, frozen=True, tag="step.reported"):
     """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before.
 
@@ -311,7 +336,7 @@ class Answered(msgspec.Struct, frozen=True):
     status: str
 
 
-WorkerReport = StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed
+WorkerReport = StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed | RunReserved
 InboxRecord = (
     RunRequested
     | EventRouted
@@ -327,6 +352,8 @@ InboxRecord = (
     | CancelRequested
     | RunClaimed
     | StepClaimed
+    | RunReserved
+    | StepReserved
     | StepReported
     | StepFailed
     | StepsPlanned

@@ -28,7 +28,7 @@ def parse_texts(raw: bytes) -> list[str]:
 RUN, RUN_EVENTS, MEMO, OPEN, GROUP = b"r", b"e", b"m", b"o", b"g"
 TIMER, NAME, WAIT, SIGNAL, START = b"t", b"n", b"w", b"s", b"d"
 FUNCTION, TRIGGER, CRON, RECENT, KEEPING = b"f", b"u", b"c", b"l", b"k"
-QUEUE, QUEUED, OPEN_COUNT, POSITION = b"q", b"p", b"h", b"i"
+QUEUE, QUEUED, OPEN_COUNT, POSITION, RESERVED = b"q", b"p", b"h", b"i", b"v"
 
 
 def run_key(run_id: str) -> Key:
@@ -49,6 +49,11 @@ def memo_key(run_id: str, step: str) -> Key:
 def open_key(run_id: str, step: str) -> Key:
     """Return the key of a step without a result."""
     return Key(OPEN, _text(run_id), step.encode())
+
+
+def reservation_key(run_id: str, step: str = "") -> Key:
+    """Return the key of a reservation of a step, or of the whole run without one."""
+    return Key(RESERVED, _text(run_id), step.encode())
 
 
 def group_key(run_id: str, group: str) -> Key:

@@ -4,10 +4,11 @@ from msgspec.structs import replace
 
 from stepstream.contract.commands import Memo, RunStopped, StepLent
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.inbox import StepClaimed, StepFailed, StepReported
+from stepstream.contract.inbox import StepClaimed, StepFailed, StepReported, StepReserved
 from stepstream.contract.limits import LENT_BYTES_MAX
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import MEMO, function_key, open_key, run_events_key, run_part
+from stepstream.engine.reservations import defer, reserve
 from stepstream.engine.rows import OpenStep, Run, RunEvents
 
 
@@ -47,7 +48,7 @@ def lend(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
     draft.command(run.app, lent, opened.queue)
 
 
-def lent_step(draft: Draft, report: StepReported | StepFailed) -> OpenStep | None:
+def lent_step(draft: Draft, report: StepReported | StepFailed | StepReserved) -> OpenStep | None:
     """Return the step of a report from a queue, or None when nobody waits for that report any more.
 
     A worker that claimed the step has taken it from the one before, whose body may go on for a while: were its report
@@ -62,12 +63,20 @@ def claim_step(draft: Draft, claim: StepClaimed) -> None:
     """Tell a worker that came upon a step lent before whether it is still to be run."""
     run = draft.run(claim.run_id)
     opened = draft.get(OpenStep, open_key(claim.run_id, claim.step))
+    if defer(draft, claim):
+        return
     if run is None or opened is None or opened.queue != claim.queue or opened.due:
         draft.command(claim.app, RunStopped(claim.run_id, step=claim.step), claim.queue)
     else:
         claimed = replace(opened, claim=claim.claim)
         draft.put_step(claim.run_id, claim.step, opened, claimed)
         lend(draft, run, claim.step, claimed)
+
+
+def reserve_step(draft: Draft, report: StepReserved) -> None:
+    """Leave a step to its worker for a while."""
+    if lent_step(draft, report):
+        reserve(draft, report.run_id, report.step, report.for_ms)
 
 
 def call_back(draft: Draft, run: Run, step: str, opened: OpenStep, reason: str) -> None:

@@ -10,7 +10,7 @@ from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.ids import run_routing
-from stepstream.contract.inbox import Caller, Predicate
+from stepstream.contract.inbox import Caller, Predicate, RunClaimed, StepClaimed
 from stepstream.engine.keys import (
     CRON,
     FUNCTION,
@@ -24,6 +24,7 @@ from stepstream.engine.keys import (
     QUEUE,
     QUEUED,
     RECENT,
+    RESERVED,
     RUN,
     RUN_EVENTS,
     SIGNAL,
@@ -88,6 +89,13 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     value: str = ""
     queue: str = ""
     claim: str = ""
+
+
+class Reservation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker that left its group has at work; `claims` are answered when it is done, or at `until` (Unix ms)."""
+
+    until: int
+    claims: tuple[RunClaimed | StepClaimed, ...] = ()
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -210,6 +218,7 @@ Row = (
     | RecentEvent
     | OpenCount
     | Position
+    | Reservation
 )
 
 
@@ -233,11 +242,12 @@ ROW_TYPES: dict[bytes, Any] = {
     OPEN_COUNT: OpenCount,
     POSITION: Position,
     KEEPING: Keeping,
+    RESERVED: Reservation,
 }
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
     table: msgspec.json.Decoder(row_type).decode for table, row_type in ROW_TYPES.items()
 }
-_RUN_TABLES = {RUN, RUN_EVENTS, MEMO, OPEN, GROUP}
+_RUN_TABLES = {RUN, RUN_EVENTS, MEMO, OPEN, GROUP, RESERVED}
 
 
 def decode_row(table: bytes, value: bytes) -> Row:

@@ -14,6 +14,7 @@ from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
     RunRequested,
+    RunReserved,
     RunReturned,
     RunWarned,
     StepResolved,
@@ -23,6 +24,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import GROUP, MEMO, OPEN, run_events_key, run_part
 from stepstream.engine.lending import call_back, memos_of
+from stepstream.engine.reservations import defer, release, release_all, reserve
 from stepstream.engine.rows import Group, OpenStep, Run, RunEvents
 from stepstream.engine.waits import close_step
 
@@ -45,7 +47,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
     if run is None:
         draft.command(claim.app, RunStopped(claim.run_id))
         return
-    if run.claim == claim.claim:
+    if run.claim == claim.claim or defer(draft, claim):
         return
     if run.due:
         draft.command(run.app, RunStopped(run.run_id, "waiting"))
@@ -71,6 +73,16 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         opened,
     )
     draft.command(run.app, loaded)
+
+
+def reserve_run(draft: Draft, report: RunReserved) -> None:
+    """Leave a run to its worker for a while, or give it to whoever has asked meanwhile."""
+    if current(draft, report.run_id, report.epoch) is None:
+        return
+    if report.for_ms:
+        reserve(draft, report.run_id, "", report.for_ms)
+    else:
+        release(draft, report.run_id)
 
 
 def warn_run(draft: Draft, report: RunWarned) -> None:
@@ -101,6 +113,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, attempt=report.attempt + 1, due=due, history_seq=run.history_seq + 1)
     draft.put_run(run)
+    release(draft, run.run_id)
     draft.arm(due, "run-retry", run.run_id)
     draft.count("run_retries", run.function)
     draft.tell(RunAttemptFailed(run.run_id, run.history_seq, draft.now, report.attempt, report.error, due))
@@ -154,6 +167,7 @@ def _remove_rows(draft: Draft, run: Run, reason: str) -> None:
         draft.delete(key)
     for key, _ in draft.scan(Group, GROUP, part):
         draft.delete(key)
+    release_all(draft, run.run_id)
     draft.disarm(run.due, run.run_id)
     draft.delete(run_events_key(run.run_id))
     draft.delete_run(run.run_id)

@@ -17,6 +17,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, 
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import group_key, memo_key, open_key
 from stepstream.engine.lending import lend, lent_step
+from stepstream.engine.reservations import release
 from stepstream.engine.rows import Group, OpenStep, Run
 from stepstream.engine.runs import FAILED_STATUS, current, end_run
 from stepstream.engine.waits import close_step
@@ -41,6 +42,7 @@ def _report_lent(draft: Draft, report: StepReported) -> None:
     if run is None or opened is None:
         draft.count("stale_reports")
     else:
+        release(draft, report.run_id, report.step)
         _give(draft, run, report.step, opened, report.outcome, report.attempt, report.started_at)
 
 
@@ -129,8 +131,10 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     opened = draft.get(OpenStep, open_key(report.run_id, report.step))
     if opened and (opened.attempt > report.attempt or opened.queue != report.queue):
         return
-    if report.queue and lent_step(draft, report) is None:
-        return
+    if report.queue:
+        if lent_step(draft, report) is None:
+            return
+        release(draft, report.run_id, report.step)
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, steps=run.steps + (opened is None), attempt=0, history_seq=run.history_seq + 1)
     if breaks_limit(draft, run):

@@ -12,6 +12,7 @@ from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
     RunRequested,
+    RunReserved,
     RunReturned,
     RunWarned,
     SignalSent,
@@ -20,6 +21,7 @@ from stepstream.contract.inbox import (
     StepClaimed,
     StepFailed,
     StepReported,
+    StepReserved,
     StepResolved,
     StepsPlanned,
     WaitClosed,
@@ -37,11 +39,12 @@ from stepstream.engine.admission import (
 from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import TIMER, timer_due
-from stepstream.engine.lending import claim_step
+from stepstream.engine.lending import claim_step, reserve_step
 from stepstream.engine.plans import plan_steps
 from stepstream.engine.records import EventReceived, Input, Tick
+from stepstream.engine.reservations import expire
 from stepstream.engine.rows import Timer
-from stepstream.engine.runs import cancel_run, claim_run, fail_run, retry_run, return_run, warn_run
+from stepstream.engine.runs import cancel_run, claim_run, fail_run, reserve_run, retry_run, return_run, warn_run
 from stepstream.engine.steps import fail_step, fire_step, report_step, resolve_step, wake_run
 from stepstream.engine.view import View
 from stepstream.engine.waits import (
@@ -104,6 +107,10 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             claim_run(draft, record)
         case StepClaimed():
             claim_step(draft, record)
+        case RunReserved():
+            reserve_run(draft, record)
+        case StepReserved():
+            reserve_step(draft, record)
         case SignalWaitOpened():
             open_signal(draft, record)
         case SignalWaitClosed():
@@ -139,6 +146,8 @@ def _fire(draft: Draft, timer: Timer) -> None:
             start_scheduled(draft, timer.owner)
         case "run-retry":
             retry_run(draft, timer.owner)
+        case "reserved":
+            expire(draft, timer.owner, timer.name)
         case "cron":
             fire_cron(draft, timer.owner, timer.name)
         case _:

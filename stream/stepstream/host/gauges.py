@@ -115,6 +115,11 @@ class WorkerSeat(_Lags):
         return max(self._confirmed_at, self._held[1].confirmed_at) if self._held else self._confirmed_at
 
     @property
+    def draining(self) -> bool:
+        """Tell whether the process ends, so that a worker which fails does not begin again."""
+        return self._draining
+
+    @property
     def ready(self) -> bool:
         """Tell whether the worker polls and the group has given it its partitions, be it none."""
         held = self._held
@@ -123,13 +128,14 @@ class WorkerSeat(_Lags):
     @property
     def alive(self) -> bool:
         """Tell whether the group has known the worker of late."""
-        return time.monotonic() - self._last_confirmed() < LOST_S_MAX
+        return self._draining or time.monotonic() - self._last_confirmed() < LOST_S_MAX
 
-    async def drain(self) -> None:
-        """Let the code at work come to rest; the worker is alive, and no longer ready."""
+    async def drain(self, seconds: float) -> None:
+        """Let the bodies at work end, for so many seconds; the worker is alive, and no longer ready."""
         self._draining = True
         if self._held is not None:
-            await self._held[0].drain()
+            async with asyncio.timeout(seconds):
+                await self._held[0].drain(int(seconds * 1_000))
 
     async def _read(self) -> list[Reading]:
         if not self.ready or self._held is None:

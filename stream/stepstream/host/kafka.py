@@ -174,6 +174,8 @@ async def serve_worker(
     metrics.ask(functools.partial(build_info, app, settings))
 
     async def work() -> None:
+        if seat.draining:
+            await asyncio.get_running_loop().create_future()
         log = KafkaWorkerLog(cluster, post.name, shards, instance=settings.instance)
         worker = post.worker(log, bodies, settings, metrics)
         seat.take(worker, log)
@@ -192,8 +194,7 @@ async def serve_worker(
                 await stop.wait()
                 try:
                     logger.info("stopping; steps at work have %g s to end", settings.drain_s)
-                    async with asyncio.timeout(settings.drain_s):
-                        await seat.drain()
+                    await seat.drain(settings.drain_s)
                     logger.info("all has come to rest")
                 except TimeoutError:
                     logger.warning("a step did not end in %g s; another worker begins it again", settings.drain_s)

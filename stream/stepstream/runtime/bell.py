@@ -1,6 +1,8 @@
 """A bell: waiters sleep until somebody rings; a ring with nobody waiting is remembered."""
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 
 
 class Bell:
@@ -48,6 +50,14 @@ class Bell:
                 timer.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    async def until(self, holds: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Return whether something holds, once it does or `timeout_s` seconds are over; each ring asks anew."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not holds():
+                    await self.wait()
+        return holds()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

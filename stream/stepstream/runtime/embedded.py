@@ -254,6 +254,7 @@ class EmbeddedWorkerLog:
         self._fresh_from: dict[int, int] = {}
         self._pending: list[NewRecord] = []
         self._flushed: asyncio.Future[None] | None = None
+        self._left = False
 
     async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:  # noqa: ARG002 - none goes
         """Go to the committed position."""
@@ -287,7 +288,7 @@ class EmbeddedWorkerLog:
                 if records := self._journal.read(self._topic, partition, position, limit - len(found)):
                     self._positions[partition] = records[-1].offset + 1
                     found += records
-            if found:
+            if found or self._left:
                 return found
             await self.bell.wait()
 
@@ -321,10 +322,18 @@ class EmbeddedWorkerLog:
 
     async def commit(self, offsets: Offsets) -> None:
         """Note that all commands before these offsets are dealt with, and drop them; never less than before."""
+        if self._left:
+            return
         moved = {at: offset for at, offset in offsets.items() if offset > self._journal.committed(self._group, *at)}
         self._journal.write(JournalWrite(offsets={self._group: moved}), self._clock.now_ms())
         for (topic, partition), offset in moved.items():
             self._journal.trim(topic, partition, offset)
+
+    async def leave(self) -> None:
+        """Read no more."""
+        self._left = True
+        self._positions.clear()
+        self.bell.ring()
 
     async def close(self) -> None:
         """Listen no more."""

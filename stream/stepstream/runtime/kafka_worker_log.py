@@ -40,6 +40,7 @@ class KafkaWorkerLog:
         self._confirmed = Bell()
         self._renewing: asyncio.Task[None] | None = None
         self._due = False
+        self._left = False
         # By partition: the offset after the last command that was taken, up to where all are dealt with, and beyond
         # which marks of transactions the group has been told to go on.
         self._taken: dict[int, int] = {}
@@ -166,7 +167,7 @@ class KafkaWorkerLog:
         A process that was frozen may have been given up without knowing. When it thaws it must not run what
         others have ended; once it knows, the code of what went to them is stopped by `revoked`, here.
         """
-        while not self._is_member:
+        while not self._is_member and not self._left:
             await self._confirmed.wait()
 
     def is_fresh(self, record: LogRecord) -> bool:
@@ -178,7 +179,7 @@ class KafkaWorkerLog:
 
     async def poll(self, limit: int) -> list[LogRecord]:
         """Return up to `limit` commands; wait for the first, or now and then for none, so that what ended is noted."""
-        while True:
+        while not self._left:
             if records := self.feed.take(limit):
                 mine = [record for record in records if record.partition in self._fresh_from]
                 self._taken.update({record.partition: record.offset + 1 for record in mine})
@@ -194,6 +195,7 @@ class KafkaWorkerLog:
                 await self.bell.wait()
             finally:
                 self.parked = False
+        return []
 
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
@@ -214,12 +216,20 @@ class KafkaWorkerLog:
             self._dealt.update({partition: offset for (_, partition), offset in offsets.items()})
             await self.feed.reader.commit(offsets)
 
-    async def close(self) -> None:
-        """Leave the group and let go."""
+    async def leave(self) -> None:
+        """Leave the group."""
+        self._left = True
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
+            self._renewing = None
         await self.feed.close()
+        self._confirmed.ring()
+        logger.info("the group of %s is left", self._topic)
+
+    async def close(self) -> None:
+        """Leave the group and let go."""
+        await self.leave()
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.close()

@@ -12,8 +12,9 @@ class LiveRun:
     """A run in the worker's cache. `claim` is set while all of it is asked for; `commands` are not dealt with yet.
 
     `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine. `bodies` are
-    at work and `reports` on their way; a run that is `leaving` is handed back when all of these have ended. `queued`
-    waits for its turn to begin; it is `outdated` when more came meanwhile.
+    at work and `reports` on their way; a run that is `leaving` is handed back when all of these have ended, and one
+    that is `reserved` is nobody else's until then. `queued` waits for its turn to begin; it is `outdated` when more came
+    meanwhile.
     """
 
     run_id: str
@@ -26,6 +27,7 @@ class LiveRun:
     bodies: int = 0
     reports: int = 0
     leaving: bool = False
+    reserved: bool = False
     at_rest: bool = False
     queued: RunStarted | RunLoaded | None = None
     outdated: bool = False

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import Open, RunStopped, StepLent, decode_command
 from stepstream.contract.ids import StepHash, run_routing
-from stepstream.contract.inbox import StepClaimed, StepPlan, WorkerReport
+from stepstream.contract.inbox import StepClaimed, StepPlan, StepReserved, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
-from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
+from stepstream.runtime.attempts import LEAVE_AFTER_S, Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.letters import put_aside
 from stepstream.runtime.live import LiveRun
@@ -118,7 +118,10 @@ class LentStep:
 
 @dataclass(slots=True, eq=False)
 class _Taken:
-    """A step at work; with a `claim` it is asked first whether it is still to be run, `begun` says it has a slot."""
+    """A step at work; with a `claim` it is asked first whether it is still to be run, `begun` says it has a slot.
+
+    One that is `reserved` is nobody else's until it ends.
+    """
 
     record: LogRecord
     command: StepLent
@@ -126,6 +129,7 @@ class _Taken:
     claim: str = ""
     answer: "asyncio.Future[StepLent] | None" = None
     begun: bool = False
+    reserved: bool = False
 
     @property
     def asking(self) -> bool:
@@ -165,8 +169,8 @@ class PoolWorker:
 
     @property
     def active(self) -> int:
-        """How many steps are at work or wait for a slot."""
-        return len(self._tasks)
+        """How many steps are at work or wait for a slot, or have a claim on its way."""
+        return len(self._tasks) - self._asking
 
     @property
     def load(self) -> Load:
@@ -182,24 +186,42 @@ class PoolWorker:
                 await self._poll()
         finally:
             self.serving = False
+            self.changed.ring()
             await self._log.close()
 
-    async def drain(self) -> None:
-        """Take no more commands, let the bodies at work end, and commit; what has no slot yet is left to others."""
+    async def drain(self, reserve_ms: int = 0, leave_after_s: float = LEAVE_AFTER_S) -> None:
+        """Take no more commands, let the bodies at work end, and commit; what has no slot yet is left to others.
+
+        With `reserve_ms` others get the commands if that takes longer than `leave_after_s`, and for so long no step
+        that is at work.
+        """
         self._draining = True
         for taken in self._steps.values():
             if taken.task and not taken.begun:
                 taken.task.cancel()
-        while self.active:
-            await self.changed.wait()
+        if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
+            await self._leave(reserve_ms)
+        await self.changed.until(self._rests)
         await self._commit()
+
+    def _rests(self) -> bool:
+        return not self.active or not self.serving
+
+    async def _leave(self, reserve_ms: int) -> None:
+        for taken in [taken for taken in self._steps.values() if taken.begun]:
+            taken.reserved = True
+            at = taken.command
+            report = StepReserved(at.run_id, at.step, at.attempt, self._means.queue, at.claim, reserve_ms)
+            await self._log.append(run_routing(at.run_id), encode(report))
+        await self._commit()
+        await self._log.leave()
 
     async def _poll(self) -> None:
         await self._log.open(self._revoke)
         self.serving = True
         while not self._draining:
             # Those that wait for an answer hold nothing up: it is among the commands that are still to be read.
-            while self.active - self._asking >= RUNS_QUEUED_MAX:
+            while self.active >= RUNS_QUEUED_MAX:
                 await self.changed.wait()
             records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
             for record in () if self._draining else records:
@@ -214,7 +236,7 @@ class PoolWorker:
             await self._commit()
         finally:  # Whatever the broker says, they are no longer ours.
             for taken in list(self._steps.values()):
-                if taken.record.partition in partitions:
+                if taken.record.partition in partitions and not taken.reserved:
                     self._drop(taken)
             self._positions.forget(partitions)
 
@@ -282,14 +304,8 @@ class PoolWorker:
             taken.command = replace(command, events=(), memos=())
             taken.claim = self._means.attempts.name_claim()
             taken.answer = asyncio.get_running_loop().create_future()
-            taken.answer.add_done_callback(self._answered)
-            self._asking += 1
         self._steps[command.run_id, command.step] = taken
         taken.task = self._begin(self._serve_step(taken))
-
-    def _answered(self, _: "asyncio.Future[StepLent]") -> None:
-        self._asking -= 1
-        self.changed.ring()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         if self._group is None:
@@ -318,13 +334,21 @@ class PoolWorker:
     def _end(self, record: LogRecord) -> None:
         self._positions.end(record.topic, record.partition, record.offset)
 
+    async def _answer(self, answer: "asyncio.Future[StepLent]") -> StepLent:
+        self._asking += 1
+        self.changed.ring()
+        try:
+            return await answer
+        finally:
+            self._asking -= 1
+
     async def _serve_step(self, taken: _Taken) -> None:
         command = taken.command
         routing_key = run_routing(command.run_id)
         if taken.answer:
             claim = StepClaimed(command.run_id, command.step, taken.claim, self._means.app.name, self._means.queue)
             await self._log.append(routing_key, encode(claim))
-            command = taken.command = await taken.answer
+            command = taken.command = await self._answer(taken.answer)
         async with self._slots:
             taken.begun = True
             value = await LentStep(self._means, command).attempt()

@@ -162,5 +162,8 @@ class WorkerLog(Protocol):
     async def commit(self, offsets: Offsets) -> None:
         """Note that all commands before these offsets are dealt with."""
 
+    async def leave(self) -> None:
+        """Let others read the commands; reports are taken as before."""
+
     async def close(self) -> None:
         """Let go of everything."""

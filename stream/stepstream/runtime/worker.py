@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from stepstream.contract.codec import encode
 from stepstream.contract.commands import (
     Command,
     RunLoaded,
@@ -15,10 +16,10 @@ from stepstream.contract.commands import (
     StepLent,
     decode_command,
 )
-from stepstream.contract.inbox import RunClaimed, RunWarned, StepPlan, StepsPlanned, WorkerReport
+from stepstream.contract.inbox import RunClaimed, RunReserved, RunWarned, StepPlan, StepsPlanned, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
-from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
+from stepstream.runtime.attempts import LEAVE_AFTER_S, Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.outbox import Outbox
@@ -93,6 +94,7 @@ class Worker:
             await polling
         finally:
             self.serving = False
+            self.changed.ring()
             polling.cancel()
             failed.cancel()
             for run in self._runs.values():
@@ -101,15 +103,30 @@ class Worker:
             self._outbox.cancel()
             await self._log.close()
 
-    async def drain(self) -> None:
-        """Take no more commands, let the bodies at work end, and commit; runs that would begin one are handed back."""
+    async def drain(self, reserve_ms: int = 0, leave_after_s: float = LEAVE_AFTER_S) -> None:
+        """Take no more commands, let the bodies at work end, and commit; runs that would begin one are handed back.
+
+        With `reserve_ms` others get the commands if that takes longer than `leave_after_s`, and for so long no run with
+        a body at work.
+        """
         self._draining = True
         for run in list(self._queue):
             self._hand_back(run)
         self._queue.clear()
-        while self.active:
-            await self.changed.wait()
+        if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
+            await self._leave(reserve_ms)
+        await self.changed.until(self._rests)
         await self._commit()
+
+    def _rests(self) -> bool:
+        return not self.active or not self.serving
+
+    async def _leave(self, reserve_ms: int) -> None:
+        for run in [run for run in self._runs.values() if run.bodies and run.replay]:
+            run.reserved = True
+            await self._outbox.append(run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, reserve_ms)))
+        await self._commit()
+        await self._log.leave()
 
     async def _poll(self) -> None:
         await self._log.open(self._revoke)
@@ -130,7 +147,7 @@ class Worker:
         try:
             await self._commit()
         finally:  # Whatever the broker says, they are no longer ours.
-            for run in [run for run in self._runs.values() if run.partition in partitions]:
+            for run in [run for run in self._runs.values() if run.partition in partitions and not run.reserved]:
                 self._drop(run)
             self._positions.forget(partitions)
 
@@ -300,7 +317,10 @@ class Worker:
     def _hand_back(self, run: LiveRun) -> None:
         """Leave a run to whoever reads its commands again: they are not dealt with."""
         run.commands.clear()
-        self._drop(run)
+        if run.reserved and run.replay:
+            self._report(run, RunReserved(run.run_id, run.replay.epoch), then_drop=True)
+        else:
+            self._drop(run)
 
     def _finish_commands(self, run: LiveRun) -> None:
         for record in run.commands:
@@ -347,7 +367,8 @@ class Worker:
         """Run a step's body and have its result kept; None when another attempt comes later."""
         run = self._runs[asking.run_id]
         self._work(run)  # Code that seemed to be at rest may go on by itself.
-        await self._log.hold()
+        if not self._draining:
+            await self._log.hold()
         if self._draining:
             run.leaving = True
             self._settle(run)
@@ -385,7 +406,7 @@ class Worker:
         """When the code rests and all is durable, the run's commands are dealt with."""
         if run.reports or run.claim or self._runs.get(run.run_id) is not run:
             return
-        if run.leaving:
+        if run.leaving or (run.reserved and run.at_rest):
             if not run.bodies:
                 self._hand_back(run)
             return
