@@ -28,6 +28,7 @@ from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
     RunPlan,
+    RunReserved,
     RunReturned,
     RunWarned,
     SendPlan,
@@ -38,6 +39,7 @@ from stepstream.contract.inbox import (
     StepFailed,
     StepPlan,
     StepReported,
+    StepReserved,
     StepResolved,
     StepsPlanned,
     WaitPlan,
@@ -144,6 +146,11 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
             acknowledge = words.has("ack")
             cancelled = tuple(words.text("cancel").split(",")) if "cancel" in words.named else ()
             return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge)
+        case "reserve":
+            return RunReserved(run_id, epoch, words.number("for"))
+        case "reserve-step":
+            attempt, queue, claim = words.number("attempt"), words.text("queue"), words.text("claim")
+            return StepReserved(run_id, words.take(), attempt, queue, claim, words.number("for"))
         case "return":
             return RunReturned(run_id, epoch, _data(words, NULL))
         case "raise":

@@ -10,10 +10,18 @@ from stepstream import App, Context, on
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunResumed, RunStarted
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import RunClaimed, RunFailed, RunReturned, StepReported, decode_inbox
+from stepstream.contract.inbox import (
+    RunClaimed,
+    RunFailed,
+    RunReserved,
+    RunReturned,
+    StepReported,
+    StepsPlanned,
+    decode_inbox,
+)
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.execution import Bodies
 
@@ -36,9 +44,12 @@ class Door:
         self.closed = False
         self.reports: list[Any] = []
         self.dealt: Offsets = {}
+        self.left = False
+        self.revoked: Callable[[Collection[int]], Any] | None = None
 
     async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
-        """Let nothing go."""
+        """Take note of whom to tell."""
+        self.revoked = revoked
 
     async def hold(self) -> None:
         """Go on."""
@@ -66,6 +77,12 @@ class Door:
         """Take note, as long as it is open."""
         if not self.closed:
             self.dealt |= offsets
+
+    async def leave(self) -> None:
+        """Have partitions go to others."""
+        self.left = True
+        if self.revoked:
+            await self.revoked([0])
 
     async def close(self) -> None:
         """Take nothing more."""
@@ -160,6 +177,64 @@ async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
     await asyncio.gather(serving, return_exceptions=True)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left(steps: int) -> None:
+    """Others have the commands then, and its run when it is let go: at the next step, or when the code rests."""
+    app, door = App("shop"), Door()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body() -> str:
+        begun.set()
+        await go_on.wait()
+        return "done"
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        for number in range(steps):
+            await ctx.step.run(f"work-{number}", body)
+        await ctx.step.sleep("nap", "1h")
+
+    worker = Worker(door, VirtualClock(0), app)
+    serving = asyncio.ensure_future(worker.serve())
+    await asyncio.wait_for(begun.wait(), 5)
+    draining = asyncio.ensure_future(worker.drain(9_000, 0))
+    await until(lambda: door.left)
+    assert door.reports == [RunReserved("run", 1, 9_000)]
+    assert not draining.done()
+    go_on.set()
+    await asyncio.wait_for(draining, 5)
+    rest = [StepReported] if steps == 2 else [StepReported, StepsPlanned]
+    assert [type(report) for report in door.reports[1:]] == [*rest, RunReserved]
+    assert (door.reports[-1], door.dealt) == (RunReserved("run", 1), {})
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_worker_that_fails_while_it_drains_is_not_waited_for() -> None:
+    """What it had is others'; the process is to end."""
+    app, door = App("shop"), Door()
+    begun = asyncio.Event()
+
+    async def append(_routing_key: str, value: bytes) -> None:
+        raise LogError(f"the broker is away, and {len(value)} bytes are not written")
+
+    async def body() -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await asyncio.gather(ctx.step.run("work", body), ctx.step.sleep("nap", "1h"))
+
+    door.append = append  # type: ignore[method-assign]  # There is no broker.
+    worker = Worker(door, VirtualClock(0), app)
+    serving = asyncio.ensure_future(worker.serve())
+    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(worker.drain(), 5)
+    with pytest.raises(LogError):
+        await serving
+
+
 @pytest.mark.parametrize("threaded", [False, True])
 async def test_a_run_that_would_begin_another_step_is_handed_back(threaded: bool) -> None:
     """What is at work ends and is reported; the rest of the run is another worker's, that reads its command again."""
@@ -171,19 +246,16 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(threaded: bool
         await go_on[name].wait()
         return name
 
-    if threaded:
-        # Code in a thread has one step after the other.
-        @app.function(on("go"), id="function")
-        def _(ctx: Context) -> None:
-            ctx.step.run("left", body, "left")
-            ctx.step.run("right", body, "right")
+    def one_after_the_other(ctx: Context) -> None:
+        ctx.step.run("left", body, "left")
+        ctx.step.run("right", body, "right")
 
-    else:
+    async def side_by_side(ctx: Context) -> None:
+        await asyncio.gather(*(ctx.step.run(name, body, name) for name in go_on))
+        await ctx.step.run("after", body, "left")
 
-        @app.function(on("go"), id="function")
-        async def _(ctx: Context) -> None:
-            await asyncio.gather(*(ctx.step.run(name, body, name) for name in go_on))
-            await ctx.step.run("after", body, "left")
+    handler: Any = one_after_the_other if threaded else side_by_side
+    app.function(on("go"), id="function")(handler)
 
     bodies = Bodies()
     worker = Worker(door, VirtualClock(0), app, bodies=bodies)

@@ -12,7 +12,7 @@ from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunStopped, StepLent, decode_command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import step_hash
-from stepstream.contract.inbox import StepClaimed, StepReported, decode_inbox
+from stepstream.contract.inbox import StepClaimed, StepReported, StepReserved, decode_inbox
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime import pool
 from stepstream.runtime.clocks import VirtualClock
@@ -38,6 +38,8 @@ class Door:
         self.commands: asyncio.Queue[LogRecord] = asyncio.Queue()
         self.reports: list[Any] = []
         self.dealt: Offsets = {}
+        self.left = False
+        self.revoked: Callable[[Collection[int]], Any] | None = None
         self._given = 0
 
     def give(self, command: StepLent | RunStopped) -> None:
@@ -46,7 +48,8 @@ class Door:
         self._given += 1
 
     async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
-        """Let nothing go."""
+        """Take note of whom to tell."""
+        self.revoked = revoked
 
     async def hold(self) -> None:
         """Go on."""
@@ -69,6 +72,12 @@ class Door:
     async def commit(self, offsets: Offsets) -> None:
         """Take note."""
         self.dealt |= offsets
+
+    async def leave(self) -> None:
+        """Have partitions go to others."""
+        self.left = True
+        if self.revoked:
+            await self.revoked([0])
 
     async def close(self) -> None:
         """Do nothing."""
@@ -206,3 +215,17 @@ async def test_of_a_large_run_steps_are_lent_without_its_results() -> None:
     words = [decode_command(record.value) for record in records]
     found = [(word.partial, len(word.memos), bool(word.claim)) for word in words if isinstance(word, StepLent)]
     assert sorted(found) == [(False, 1, True)] * 3 + [(True, 0, False)] * 3
+
+
+async def test_a_step_that_outlasts_a_drain_is_reserved_before_the_group_is_left() -> None:
+    """Others have the commands then, and come upon this step too; what is reported counts all the same."""
+    async with Pool(Door()) as at:
+        at.door.give(lent())
+        await until(lambda: at.bodies == 1)
+        draining = asyncio.ensure_future(at.worker.drain(9_000, 0))
+        await until(lambda: at.door.left)
+        assert at.door.reports == [StepReserved("run", STEP, 0, "gpu", "", 9_000)]
+        assert not draining.done()
+        at.go_on.set()
+        await asyncio.wait_for(draining, 5)
+        assert [result.step for result in at.results] == [STEP]

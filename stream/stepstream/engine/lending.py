@@ -8,7 +8,7 @@ from stepstream.contract.inbox import StepClaimed, StepFailed, StepReported, Ste
 from stepstream.contract.limits import LENT_BYTES_MAX
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import MEMO, function_key, open_key, run_events_key, run_part
-from stepstream.engine.reservations import defer, reserve
+from stepstream.engine.reservations import defer, release, reserve
 from stepstream.engine.rows import OpenStep, Run, RunEvents
 
 
@@ -83,3 +83,4 @@ def call_back(draft: Draft, run: Run, step: str, opened: OpenStep, reason: str) 
     """Stop the body of a step that is not wanted any more."""
     if opened.queue and not opened.due:
         draft.command(run.app, RunStopped(run.run_id, reason, step), opened.queue)
+        release(draft, run.run_id, step)

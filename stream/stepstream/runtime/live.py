@@ -13,8 +13,8 @@ class LiveRun:
 
     `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine. `bodies` are
     at work and `reports` on their way; a run that is `leaving` is handed back when all of these have ended, and one
-    that is `reserved` is nobody else's until then. `queued` waits for its turn to begin; it is `outdated` when more came
-    meanwhile.
+    that is `reserved` is nobody else's until then. `queued` waits for its turn to begin; it is `outdated` when more
+    came meanwhile.
     """
 
     run_id: str

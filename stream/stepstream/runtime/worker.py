@@ -122,9 +122,10 @@ class Worker:
         return not self.active or not self.serving
 
     async def _leave(self, reserve_ms: int) -> None:
-        for run in [run for run in self._runs.values() if run.bodies and run.replay]:
-            run.reserved = True
-            await self._outbox.append(run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, reserve_ms)))
+        for run in list(self._runs.values()):
+            if run.bodies and run.replay:
+                run.reserved = True
+                await self._outbox.append(run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, reserve_ms)))
         await self._commit()
         await self._log.leave()
 
