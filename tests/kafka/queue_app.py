@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 from stepstream import App, Context, on
 
@@ -10,12 +11,12 @@ EFFECTS = os.environ.get("CHAOS_EFFECTS", "/dev/null")
 
 
 async def effect(step: str, *, hold: bool = False) -> int:
-    """Leave a line that says which process runs the step; hold on where the environment says so."""
+    """Leave a line that says which process runs the step; hold on until somebody writes into QUEUES_HOLD, a pipe."""
     file = os.open(EFFECTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{step} {os.getpid()}\n".encode())
     os.close(file)
     if hold and "QUEUES_HOLD" in os.environ:
-        await asyncio.Event().wait()
+        await asyncio.to_thread(Path(os.environ["QUEUES_HOLD"]).read_text)
     return os.getpid()
 
 
@@ -29,6 +30,6 @@ async def work(ctx: Context) -> list[int]:
     """Run a step here, one there, and one here."""
     return [
         await ctx.step.run("first", effect, "first"),
-        await ctx.step.options(queue="gpu").run("there", effect, "there", hold=True),
+        await ctx.step.options(queue="gpu").run("there", effect, "there", hold=ctx.event.data["n"] == 0),
         await ctx.step.run("last", effect, "last"),
     ]

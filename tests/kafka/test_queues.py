@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import ROOT, Fleet, Member
 from tests.kafka.judging import until_registered
+from tests.kafka.test_probes import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2
@@ -39,19 +41,27 @@ async def until_effects(fleet: Fleet, count: int) -> list[list[str]]:
                 continue
 
 
-async def end_of_run(cluster: Cluster) -> RunEnded:
-    """Return how the first run ended."""
+async def send(cluster: Cluster, number: int) -> None:
+    """Start a run; the step of the first holds on where its worker is told to."""
+    producer = await cluster.producer()
+    event = {"name": "queues/go", "data": {"n": number}}
+    await producer.send([NewRecord(EVENTS, -1, b"", json.dumps(event).encode())])
+    await producer.close()
+
+
+async def ends_of(cluster: Cluster, runs: int) -> list[RunEnded]:
+    """Return how the first runs ended, as soon as so many have."""
+    found: list[RunEnded] = []
     reader = await cluster.reader()
     try:
         places = [(HISTORY, shard) for shard in range(SHARDS)]
         reader.assign(places)
         reader.seek(dict.fromkeys(places, 0))
         async with asyncio.timeout(WAIT_S_MAX):
-            while True:
-                for record in await reader.read(100, 500):
-                    entry = decode_history(record.value)
-                    if isinstance(entry, RunEnded):
-                        return entry
+            while len(found) < runs:
+                entries = [decode_history(record.value) for record in await reader.read(100, 500)]
+                found += [entry for entry in entries if isinstance(entry, RunEnded)]
+        return found
     finally:
         await reader.close()
 
@@ -64,12 +74,12 @@ def pid(member: Member) -> str:
 
 async def kill_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster) -> None:
     """Kill the queue's worker in the body of a step; its successor runs the step, and the app's worker the others."""
+    gate = fleet.folder / "gate"
+    os.mkfifo(gate)
     fleet.add_engine()
-    own, holding = fleet.add_worker(), fleet.add_worker("--queue", "gpu", QUEUES_HOLD="1")
+    own, holding = fleet.add_worker(), fleet.add_worker("--queue", "gpu", QUEUES_HOLD=str(gate))
     await until_registered(cluster, SHARDS)
-    producer = await cluster.producer()
-    await producer.send([NewRecord(EVENTS, -1, b"", json.dumps({"name": "queues/go"}).encode())])
-    await producer.close()
+    await send(cluster, 0)
     held = await until_effects(fleet, 2)
     assert held == [["first", pid(own)], ["there", pid(holding)]]
     holding.kill()
@@ -77,9 +87,32 @@ async def kill_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster) -> None:
     holding.start()
     effects = await until_effects(fleet, 4)
     assert effects[2:] == [["there", pid(holding)], ["last", pid(own)]]
-    end = await end_of_run(cluster)
+    (end,) = await ends_of(cluster, 1)
     assert end.status == "completed"
     assert msgspec.json.decode(end.output) == [int(pid(own)), int(pid(holding)), int(pid(own))]
+    holding.stop()
+    await retire_the_worker_of_the_queue(fleet, cluster, gate)
+
+
+async def retire_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
+    """Ask a queue's worker to end in the body of a step, which runs to its end there; its successor has all others."""
+    pool = [fleet.add_worker("--queue", "gpu", QUEUES_HOLD=str(gate), STEPSTREAM_INSTANCE="") for _ in range(2)]
+    await asyncio.to_thread(until, lambda: all(worker.said("partitions [") for worker in pool))
+    await send(cluster, 0)
+    *_, (step, at) = await until_effects(fleet, 6)
+    (leaving,) = [worker for worker in pool if pid(worker) == at]
+    assert step == "there"
+    assert leaving.process
+    leaving.process.terminate()
+    await asyncio.to_thread(until, lambda: bool(leaving.said("the group of commands.queues.gpu is left")))
+    await send(cluster, 1)
+    await ends_of(cluster, 2)
+    assert not leaving.ended
+    await asyncio.to_thread(gate.write_text, "go on")
+    assert {end.status for end in await ends_of(cluster, 3)} == {"completed"}
+    effects = await until_effects(fleet, 10)
+    assert [at for step, at in effects[5:] if step == "there"] == [pid(leaving), pid(pool[leaving is pool[0]])]
+    assert await asyncio.to_thread(leaving.process.wait, WAIT_S_MAX) == 0
 
 
 def test_a_queue_has_workers_of_its_own(tmp_path: Path) -> None:

@@ -124,6 +124,11 @@ MUTANTS = (
         (("                    run.outdated |= command.epoch > run.queued.epoch\n", "                    pass\n"),),
     ),
     Mutant(
+        "whoever asked for what was reserved is not answered",
+        "engine/reservations.py",
+        (("        draft.route_to_run(run_id, claim)\n", "        pass\n"),),
+    ),
+    Mutant(
         "a fenced owner goes on",
         "runtime/embedded.py",
         (("if self.journal.producers.get(self._producer) != self._epoch:", "if self._epoch < 0:"),),
