@@ -111,7 +111,7 @@ MUTANTS = (
     Mutant(
         "a worker that ends is done with what it hands back",
         "runtime/worker.py",
-        (("        run.commands.clear()\n        self._drop(run)\n", "        self._drop(run)\n"),),
+        (("        run.commands.clear()\n        if run.reserved", "        if run.reserved"),),
     ),
     Mutant(
         "a late claim of a dead worker keeps the run",

@@ -5,14 +5,16 @@ import functools
 from typing import Any
 
 from stepstream import App, StepstreamError
+from stepstream.engine.keys import RESERVED
 from stepstream.runtime.embedded import EmbeddedLog
 from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.shard import Shard
 from stepstream.testing import VirtualEngine
-from tests.sim.faults import Faults, FaultyLog, wrap_port
+from tests.sim.faults import Faults
+from tests.sim.ports import FaultyLog, wrap_port
 
 _QUIET_PASSES = 12
-_RESERVE_MS = 1_000
+_RESERVE_MS = 1
 
 
 class World(VirtualEngine):
@@ -68,6 +70,13 @@ class World(VirtualEngine):
         self.engine._supervise(task.get_name(), lent if queue else holding)
 
     async def until_idle(self) -> None:
+        """Return when all is still and nothing is reserved for a worker that is gone: that ends by itself, later."""
+        await self._until_still()
+        while any(self.embedded.store_of(shard).scan(RESERVED, 1) for shard in range(self._shards)):
+            self.clock.advance_to(self.now_ms + _RESERVE_MS)
+            await self._until_still()
+
+    async def _until_still(self) -> None:
         """Return when all is still, also what is dead to the others, and stays so for a while."""
         quiet = 0
         while quiet < _QUIET_PASSES:

@@ -26,6 +26,7 @@ from stepstream.contract.inbox import (
     StepsPlanned,
     WaitClosed,
     WaitOpened,
+    WorkerReport,
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, TIMERS_PER_BATCH_MAX, Limits
 from stepstream.engine.admission import (
@@ -73,20 +74,12 @@ def transition(
 
 def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a record: the table of the engine
     match record:
-        case StepReported():
-            report_step(draft, record)
         case EventReceived():
             receive_event(draft, record)
         case EventRouted():
             route_event(draft, record)
         case RunRequested():
             begin_run(draft, record)
-        case RunWarned():
-            warn_run(draft, record)
-        case RunReturned():
-            return_run(draft, record)
-        case StepsPlanned():
-            plan_steps(draft, record)
         case EventForwarded():
             match_event(draft, record)
         case MatchContinued():
@@ -99,18 +92,6 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             wake_run(draft, record)
         case StepResolved():
             resolve_step(draft, record.run_id, record.step, record.outcome)
-        case StepFailed():
-            fail_step(draft, record)
-        case RunFailed():
-            fail_run(draft, record)
-        case RunClaimed():
-            claim_run(draft, record)
-        case StepClaimed():
-            claim_step(draft, record)
-        case RunReserved():
-            reserve_run(draft, record)
-        case StepReserved():
-            reserve_step(draft, record)
         case SignalWaitOpened():
             open_signal(draft, record)
         case SignalWaitClosed():
@@ -123,6 +104,34 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             register_function(draft, record)
         case Tick():
             _fire_due(draft, record.now)
+        case _:
+            _hear_worker(draft, record)
+
+
+def _hear_worker(  # noqa: C901 - the same, of what workers say
+    draft: Draft, record: WorkerReport | RunClaimed | StepClaimed | StepReserved
+) -> None:
+    match record:
+        case StepReported():
+            report_step(draft, record)
+        case StepsPlanned():
+            plan_steps(draft, record)
+        case RunReturned():
+            return_run(draft, record)
+        case RunWarned():
+            warn_run(draft, record)
+        case StepFailed():
+            fail_step(draft, record)
+        case RunFailed():
+            fail_run(draft, record)
+        case RunClaimed():
+            claim_run(draft, record)
+        case StepClaimed():
+            claim_step(draft, record)
+        case RunReserved():
+            reserve_run(draft, record)
+        case StepReserved():
+            reserve_step(draft, record)
         case _:
             assert_never(record)
 

@@ -15,10 +15,6 @@ from stepstream.sdk.execution import Bodies, StepResult
 logger = logging.getLogger("stepstream.step")
 
 
-# How long a worker that ends keeps the commands to itself: most bodies end meanwhile, and moving a run costs a replay.
-LEAVE_AFTER_S = 2.0
-
-
 class Load(NamedTuple):
     """How full a worker is: slots for runs with code at work, those in use, runs that wait for one, runs held.
 

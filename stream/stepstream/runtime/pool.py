@@ -15,12 +15,11 @@ from stepstream.contract.ids import StepHash, run_routing
 from stepstream.contract.inbox import StepClaimed, StepPlan, StepReserved, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
-from stepstream.runtime.attempts import LEAVE_AFTER_S, Attempts, Load, WorkerObserver
-from stepstream.runtime.bell import Bell
+from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
+from stepstream.runtime.intake import Intake
 from stepstream.runtime.letters import put_aside
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
-from stepstream.runtime.positions import Positions
 from stepstream.runtime.reports import encode_report, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import RUN, Asking, Call, Finished
@@ -30,7 +29,6 @@ from stepstream.sdk.replay import Replay
 from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
-_COMMANDS_PER_POLL_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +135,7 @@ class _Taken:
         return self.answer is not None and not self.answer.done()
 
 
-class PoolWorker:
+class PoolWorker(Intake):
     """Serves one queue of an app; it holds no runs, and as many steps as it has slots."""
 
     def __init__(
@@ -152,20 +150,16 @@ class PoolWorker:
         active_max: int = RUNS_ACTIVE_MAX,
         observer: WorkerObserver | None = None,
     ) -> None:
+        super().__init__(log)
         bodies = bodies or Bodies()
         attempts = Attempts(bodies, app.name, limits, clock, observer)
         self._means = _Means(app, queue, log, clock, attempts, bodies, limits)
-        self._log = log
-        self._positions = Positions()
         self._active_max = active_max
         self._slots = asyncio.Semaphore(active_max)
         self._steps: dict[tuple[str, str], _Taken] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking = 0
         self._group: asyncio.TaskGroup | None = None
-        self._draining = False
-        self.serving = False
-        self.changed = Bell()
 
     @property
     def active(self) -> int:
@@ -189,60 +183,27 @@ class PoolWorker:
             self.changed.ring()
             await self._log.close()
 
-    async def drain(self, reserve_ms: int = 0, leave_after_s: float = LEAVE_AFTER_S) -> None:
-        """Take no more commands, let the bodies at work end, and commit; what has no slot yet is left to others.
-
-        With `reserve_ms` others get the commands if that takes longer than `leave_after_s`, and for so long no step
-        that is at work.
-        """
-        self._draining = True
+    def _hand_back_waiting(self) -> None:
         for taken in self._steps.values():
             if taken.task and not taken.begun:
                 taken.task.cancel()
-        if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
-            await self._leave(reserve_ms)
-        await self.changed.until(self._rests)
-        await self._commit()
 
-    def _rests(self) -> bool:
-        return not self.active or not self.serving
-
-    async def _leave(self, reserve_ms: int) -> None:
+    async def _reserve(self, for_ms: int) -> None:
         for taken in [taken for taken in self._steps.values() if taken.begun]:
             taken.reserved = True
             at = taken.command
-            report = StepReserved(at.run_id, at.step, at.attempt, self._means.queue, at.claim, reserve_ms)
+            report = StepReserved(at.run_id, at.step, at.attempt, self._means.queue, at.claim, for_ms)
             await self._log.append(run_routing(at.run_id), encode(report))
-        await self._commit()
-        await self._log.leave()
 
-    async def _poll(self) -> None:
-        await self._log.open(self._revoke)
-        self.serving = True
-        while not self._draining:
-            # Those that wait for an answer hold nothing up: it is among the commands that are still to be read.
-            while self.active >= RUNS_QUEUED_MAX:
-                await self.changed.wait()
-            records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
-            for record in () if self._draining else records:
-                self._positions.begin(record.topic, record.partition, record.offset)
-                self._dispatch(record)
-            await self._commit()
-        # Whoever has it drained ends it, when all has come to rest; were it to end here, another would begin.
-        await asyncio.get_running_loop().create_future()
+    async def _until_room(self) -> None:
+        # Those that wait for an answer hold nothing up: it is among the commands that are still to be read.
+        while self.active >= RUNS_QUEUED_MAX:
+            await self.changed.wait()
 
-    async def _revoke(self, partitions: Collection[int]) -> None:
-        try:
-            await self._commit()
-        finally:  # Whatever the broker says, they are no longer ours.
-            for taken in list(self._steps.values()):
-                if taken.record.partition in partitions and not taken.reserved:
-                    self._drop(taken)
-            self._positions.forget(partitions)
-
-    async def _commit(self) -> None:
-        if offsets := self._positions.advance():
-            await self._log.commit(offsets)
+    def _let_go(self, partitions: Collection[int]) -> None:
+        for taken in list(self._steps.values()):
+            if taken.record.partition in partitions and not taken.reserved:
+                self._drop(taken)
 
     def _dispatch(self, record: LogRecord) -> None:
         try:
@@ -330,9 +291,6 @@ class PoolWorker:
             taken.task.cancel()
         if taken.answer:
             taken.answer.cancel()
-
-    def _end(self, record: LogRecord) -> None:
-        self._positions.end(record.topic, record.partition, record.offset)
 
     async def _answer(self, answer: "asyncio.Future[StepLent]") -> StepLent:
         self._asking += 1

@@ -19,12 +19,12 @@ from stepstream.contract.commands import (
 from stepstream.contract.inbox import RunClaimed, RunReserved, RunWarned, StepPlan, StepsPlanned, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
-from stepstream.runtime.attempts import LEAVE_AFTER_S, Attempts, Load, WorkerObserver
+from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
+from stepstream.runtime.intake import Intake
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.outbox import Outbox
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
-from stepstream.runtime.positions import Positions
 from stepstream.runtime.reports import encode_report, encode_reports, end_report, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
@@ -33,10 +33,9 @@ from stepstream.sdk.replay import Replay
 from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
-_COMMANDS_PER_POLL_MAX = 64
 
 
-class Worker:
+class Worker(Intake):
     """Serves one app: many runs at once, each with its code live in a bounded cache."""
 
     def __init__(
@@ -52,7 +51,7 @@ class Worker:
         runs_active_max: int = RUNS_ACTIVE_MAX,
         observer: WorkerObserver | None = None,
     ) -> None:
-        self._log = log
+        super().__init__(log)
         self._clock = clock
         self._app = app
         self._bodies = bodies or Bodies()
@@ -62,13 +61,9 @@ class Worker:
         self._cached_max = runs_cached_max
         self._active_max = runs_active_max
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
-        self._positions = Positions()
         self._active = 0
         self._queue: deque[LiveRun] = deque()
         self._room = Bell()
-        self._draining = False
-        self.serving = False
-        self.changed = Bell()
         self._outbox = Outbox(log, self.changed)
 
     @property
@@ -103,58 +98,24 @@ class Worker:
             self._outbox.cancel()
             await self._log.close()
 
-    async def drain(self, reserve_ms: int = 0, leave_after_s: float = LEAVE_AFTER_S) -> None:
-        """Take no more commands, let the bodies at work end, and commit; runs that would begin one are handed back.
-
-        With `reserve_ms` others get the commands if that takes longer than `leave_after_s`, and for so long no run with
-        a body at work.
-        """
-        self._draining = True
+    def _hand_back_waiting(self) -> None:
         for run in list(self._queue):
             self._hand_back(run)
         self._queue.clear()
-        if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
-            await self._leave(reserve_ms)
-        await self.changed.until(self._rests)
-        await self._commit()
 
-    def _rests(self) -> bool:
-        return not self.active or not self.serving
-
-    async def _leave(self, reserve_ms: int) -> None:
+    async def _reserve(self, for_ms: int) -> None:
         for run in list(self._runs.values()):
             if run.bodies and run.replay:
                 run.reserved = True
-                await self._outbox.append(run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, reserve_ms)))
-        await self._commit()
-        await self._log.leave()
+                await self._outbox.append(run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, for_ms)))
 
-    async def _poll(self) -> None:
-        await self._log.open(self._revoke)
-        self.serving = True
-        while not self._draining:
-            while len(self._queue) >= RUNS_QUEUED_MAX:
-                await self._room.wait()
-            records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
-            for record in () if self._draining else records:
-                self._positions.begin(record.topic, record.partition, record.offset)
-                self._dispatch(record)
-            await self._commit()
-        # Whoever has it drained ends it, when all has come to rest; were it to end here, another would begin.
-        await asyncio.get_running_loop().create_future()
+    async def _until_room(self) -> None:
+        while len(self._queue) >= RUNS_QUEUED_MAX:
+            await self._room.wait()
 
-    async def _revoke(self, partitions: Collection[int]) -> None:
-        """Let go of the runs of partitions that another worker gets; it claims them."""
-        try:
-            await self._commit()
-        finally:  # Whatever the broker says, they are no longer ours.
-            for run in [run for run in self._runs.values() if run.partition in partitions and not run.reserved]:
-                self._drop(run)
-            self._positions.forget(partitions)
-
-    async def _commit(self) -> None:
-        if offsets := self._positions.advance():
-            await self._log.commit(offsets)
+    def _let_go(self, partitions: Collection[int]) -> None:
+        for run in [run for run in self._runs.values() if run.partition in partitions and not run.reserved]:
+            self._drop(run)
 
     # Commands.
 
@@ -175,7 +136,7 @@ class Worker:
         run.commands.append(place)
         if not self._handle(run, command, fresh=self._log.is_fresh(record)) and place in run.commands:
             run.commands.remove(place)
-            self._positions.end(record.topic, record.partition, record.offset)
+            self._end(record)
         if run.run_id in self._runs:
             self._runs.move_to_end(run.run_id)
 
@@ -325,7 +286,7 @@ class Worker:
 
     def _finish_commands(self, run: LiveRun) -> None:
         for record in run.commands:
-            self._positions.end(record.topic, record.partition, record.offset)
+            self._end(record)
         run.commands.clear()
 
     # Reports.
