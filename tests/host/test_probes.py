@@ -28,16 +28,16 @@ class StandIn:
     confirmed_at: float = field(default_factory=time.monotonic)
     load: Load = field(default_factory=lambda: Load(4, 3, 2, 5))
     places: tuple[tuple[str, int], ...] = (("commands.shop", 0), ("commands.shop", 1))
-    drained: bool = False
+    drained: int = 0
     ends: int = 10
 
     async def lag(self, at: tuple[str, int], end: int) -> int:
         """Return a lag that tells the partition."""
         return end + at[1]
 
-    async def drain(self) -> None:
-        """Note it."""
-        self.drained = True
+    async def drain(self, reserve_ms: int) -> None:
+        """Note for how long what is at work would be kept."""
+        self.drained = reserve_ms
 
 
 class Backbone:
@@ -81,7 +81,7 @@ async def test_a_worker_is_ready_with_its_place_in_the_group() -> None:
     seat = seated(stand_in)
     assert await answers(seat) == [200, 200, 200]
     await seat.drain(1.0)
-    assert stand_in.drained
+    assert stand_in.drained == 1_000
     assert await answers(seat) == [200, 503, 200]
 
 
