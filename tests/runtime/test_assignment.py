@@ -78,6 +78,12 @@ async def until(holds: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
+def tell_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the group told, and the lease renewed, in each turn of the loop."""
+    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
+    monkeypatch.setattr(kafka_worker_log, "_TELL_S", 0.0)
+
+
 async def opened(group: Any) -> tuple[KafkaWorkerLog, Membership]:
     """Return the log of a worker that has joined, and its membership."""
 
@@ -107,7 +113,7 @@ async def test_commands_that_come_before_the_ends_are_known_are_taken_and_claime
 
 async def test_what_is_taken_meanwhile_is_not_committed_as_dealt_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease is renewed by a commit; it never goes beyond a command that was taken and is not dealt with."""
-    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
+    tell_at_once(monkeypatch)
     group = Group()
     log, membership = await opened(group)
     assigned = asyncio.ensure_future(membership.assigned([0]))
@@ -122,7 +128,7 @@ async def test_what_is_taken_meanwhile_is_not_committed_as_dealt_with(monkeypatc
 
 async def test_ends_that_cannot_be_told_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that goes while partitions come leaves them ours; when it is back, new commands are fresh again."""
-    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
+    tell_at_once(monkeypatch)
     group = Group()
     group.end.set_exception(LogError("the broker is away"))
     log, membership = await opened(group)
@@ -139,7 +145,7 @@ async def test_ends_that_cannot_be_told_are_asked_for_again(monkeypatch: pytest.
 
 async def test_a_lease_that_nobody_renews_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a client raises: who is not known as a member would hold every body back for ever."""
-    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
+    tell_at_once(monkeypatch)
     group = Group()
     group.end.set_result(8)
     log, membership = await opened(group)
@@ -156,6 +162,44 @@ async def test_a_lease_that_nobody_renews_ends_the_worker(monkeypatch: pytest.Mo
 
     with pytest.raises(KeyError):
         await asyncio.wait_for(poll_on(), 5)
+    await log.close()
+
+
+async def test_the_group_hears_what_is_dealt_with_before_partitions_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is dealt with is told by and by; who takes a partition over, or comes after us, finds it told."""
+    monkeypatch.setattr(kafka_worker_log, "_TELL_S", 1_000.0)
+    group = Group()
+    group.end.set_result(8)
+    log, membership = await opened(group)
+    await membership.assigned([0])
+    await log.commit({(TOPIC, 0): 8})
+    assert group.commits == []
+    await membership.revoked([0])
+    assert group.commits == [{(TOPIC, 0): 8}]
+    await membership.assigned([0])
+    await log.commit({(TOPIC, 0): 9})
+    await log.close()
+    assert group.commits == [{(TOPIC, 0): 8}, {(TOPIC, 0): 9}]
+
+
+async def test_a_group_that_refuses_what_it_is_told_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the group is on the move it takes no offsets; it is told again afterwards."""
+    tell_at_once(monkeypatch)
+    group = Group()
+    group.end.set_result(8)
+    log, membership = await opened(group)
+    await membership.assigned([0])
+    refused: list[Offsets] = []
+
+    async def refuse(offsets: Offsets) -> None:
+        refused.append(offsets)
+        raise LogError("the group is on the move")
+
+    with monkeypatch.context() as moving:
+        moving.setattr(group, "commit", refuse)
+        await log.commit({(TOPIC, 0): 8})
+        await until(lambda: len(refused) > 1)
+    await until(lambda: {(TOPIC, 0): 8} in group.commits)
     await log.close()
 
 

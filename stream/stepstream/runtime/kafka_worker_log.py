@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 # The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
 _LEASE_S = 0.8 * SESSION_MS / 1_000
 _RENEW_S = SESSION_MS / 4_000
+# The group hears this often how far all is dealt with. What it has not heard when a worker is killed, the next one
+# claims in vain; told at once it would be in the way of the reports that are written in the same moment.
+_TELL_S = 0.25
+_LEAVE_S_MAX = 2.0
 # An offset that no record reaches.
 _NEVER = 2**63
 
@@ -36,16 +40,16 @@ class KafkaWorkerLog:
         self._producer: Producer | None = None
         self._fresh_from: dict[int, int] = {}
         self._revoked: Callable[[Collection[int]], Awaitable[None]] | None = None
-        self._confirmed_at = 0.0
+        self._confirmed_at = self._renewed_at = 0.0
         self._confirmed = Bell()
-        self._renewing: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._due = False
         self._left = False
-        # By partition: the offset after the last command that was taken, up to where all are dealt with, and beyond
-        # which marks of transactions the group has been told to go on.
+        # By partition: the offset after the last command that was taken, up to where all are dealt with, and from where
+        # the group has been told to go on.
         self._taken: dict[int, int] = {}
         self._dealt: dict[int, int] = {}
-        self._marked: dict[int, int] = {}
+        self._told: dict[int, int] = {}
         self.assignments = 0
 
     @property
@@ -83,8 +87,8 @@ class KafkaWorkerLog:
             await self._assign([partition for _, partition in places])
         else:
             reader.join(self._topic, Membership(self._assign, self._revoke))
-            self._renewing = asyncio.ensure_future(self._renew())
-            self._renewing.add_done_callback(lambda _: self.bell.ring())
+        self._telling = asyncio.ensure_future(self._keep_told(reader))
+        self._telling.add_done_callback(lambda _: self.bell.ring())
 
     async def _assign(self, partitions: list[int]) -> None:
         if self.feed.reader is None:
@@ -93,7 +97,7 @@ class KafkaWorkerLog:
             self.feed.forget()
         # From here on they are read, and what is read is not read again: it is ours before anything is waited for.
         self._fresh_from = dict.fromkeys(partitions, _NEVER)
-        self._taken, self._dealt, self._marked = {}, {}, {}
+        self._taken, self._dealt, self._told = {}, {}, {}
         self.assignments += 1
         logger.info("commands of %s: partitions %s are ours", self._topic, sorted(partitions))
         asked_at = time.monotonic()
@@ -111,33 +115,54 @@ class KafkaWorkerLog:
         try:
             if self._revoked is not None and partitions:
                 await self._revoked(partitions)
+                await self._tell()
         finally:
             for partition in partitions:
                 self._fresh_from.pop(partition, None)
 
-    async def _renew(self) -> None:
-        """Have the broker confirm now and then, by a commit that it refuses otherwise, that we are still a member."""
+    async def _keep_told(self, reader: Reader) -> None:
+        """Tell the group how far all is dealt with, and have it confirm now and then that we are a member still."""
         while True:
-            await asyncio.sleep(_RENEW_S)
-            self._due = True
-            self.bell.ring()
-            reader = self.feed.reader
-            if reader is None or not self._fresh_from:
-                continue
-            at = (self._topic, min(self._fresh_from))
-            asked_at = time.monotonic()
+            await asyncio.sleep(_TELL_S)
             try:
-                told = (await reader.committed([at]))[at]
-                beyond = await self._beyond_marks(reader)
-                # What was committed in the meantime is not taken back.
-                least = {at: max(told, self._dealt.get(at[1], 0), self._marked.get(at[1], 0))}
-                await reader.commit(least | beyond)
-                self._marked.update({partition: offset for (_, partition), offset in beyond.items()})
-                if _NEVER in self._fresh_from.values():
-                    await self._learn_what_is_fresh(reader)
+                await self._tell()
+                if not self._alone and time.monotonic() - self._renewed_at >= _RENEW_S:
+                    self._renewed_at = time.monotonic()
+                    await self._renew(reader)
             except LogError:
                 continue  # The group is on the move, or we are out of it; until it is known nothing is fresh.
-            self._confirm(asked_at)
+
+    async def _tell(self) -> None:
+        """Commit what was dealt with since it was told last."""
+        news = {partition: at for partition, at in self._dealt.items() if at > self._told.get(partition, 0)}
+        if news:
+            await self._commit({(self._topic, partition): at for partition, at in news.items()})
+
+    async def _commit(self, offsets: Offsets) -> None:
+        """Commit offsets; the group refuses those of a member that it has given up."""
+        if self.feed.reader is None:
+            return
+        assignments = self.assignments
+        await self.feed.reader.commit(offsets)
+        if self.assignments == assignments:
+            self._told.update({partition: at for (_, partition), at in offsets.items()})
+
+    async def _renew(self, reader: Reader) -> None:
+        """Have the group confirm, by a commit that it refuses otherwise, that we are still a member."""
+        self._due = True
+        self.bell.ring()
+        if not self._fresh_from:
+            return
+        at = (self._topic, min(self._fresh_from))
+        asked_at = time.monotonic()
+        told = (await reader.committed([at]))[at]
+        beyond = await self._beyond_marks(reader)
+        # What was committed in the meantime is not taken back.
+        least = {at: max(told, self._dealt.get(at[1], 0), self._told.get(at[1], 0))}
+        await self._commit(least | beyond)
+        if _NEVER in self._fresh_from.values():
+            await self._learn_what_is_fresh(reader)
+        self._confirm(asked_at)
 
     async def _beyond_marks(self, reader: Reader) -> Offsets:
         """Return where partitions with no open command may go on: beyond what marks the ends of transactions.
@@ -150,7 +175,7 @@ class KafkaWorkerLog:
             for at, position in found
             if self._taken.get(at[1]) == self._dealt.get(at[1])
             and not self.feed.waiting(at)
-            and position > max(self._dealt.get(at[1], 0), self._marked.get(at[1], 0))
+            and position > max(self._dealt.get(at[1], 0), self._told.get(at[1], 0))
         }
 
     def _confirm(self, at: float) -> None:
@@ -185,8 +210,8 @@ class KafkaWorkerLog:
                 self._taken.update({record.partition: record.offset + 1 for record in mine})
                 if mine:
                     return mine
-            if self._renewing is not None and self._renewing.done():
-                self._renewing.result()  # Without it nobody knows that we are a member, and no body begins any more.
+            if self._telling is not None and self._telling.done():
+                self._telling.result()  # Without it nobody knows that we are a member, and no body begins any more.
             if self._due:
                 self._due = False
                 return []
@@ -211,18 +236,21 @@ class KafkaWorkerLog:
         await self._producer.send([record])
 
     async def commit(self, offsets: Offsets) -> None:
-        """Note that all commands before these offsets are dealt with."""
-        if self.feed.reader is not None:
-            self._dealt.update({partition: offset for (_, partition), offset in offsets.items()})
-            await self.feed.reader.commit(offsets)
+        """Note that all commands before these offsets are dealt with; the group hears of it within a moment."""
+        self._dealt.update({partition: offset for (_, partition), offset in offsets.items()})
 
     async def leave(self) -> None:
-        """Leave the group."""
+        """Leave the group, once it has heard how far all is dealt with, if it answers."""
         self._left = True
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
-            self._renewing = None
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
+            self._telling = None
+            try:
+                async with asyncio.timeout(_LEAVE_S_MAX):
+                    await self._tell()
+            except (LogError, TimeoutError):
+                logger.info("the group of %s is left without a last word: others claim the rest", self._topic)
         await self.feed.close()
         self._confirmed.ring()
         logger.info("the group of %s is left", self._topic)
