@@ -28,6 +28,7 @@ from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
     RunPlan,
+    RunPostponed,
     RunReserved,
     RunReturned,
     RunWarned,
@@ -38,6 +39,7 @@ from stepstream.contract.inbox import (
     StepClaimed,
     StepFailed,
     StepPlan,
+    StepPostponed,
     StepReported,
     StepReserved,
     StepResolved,
@@ -151,6 +153,11 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
         case "reserve-step":
             attempt, queue, claim = words.number("attempt"), words.text("queue"), words.text("claim")
             return StepReserved(run_id, words.take(), attempt, queue, claim, words.number("for"))
+        case "postpone":
+            return RunPostponed(run_id, epoch, "no code", words.number("for"))
+        case "postpone-step":
+            attempt, queue, claim = words.number("attempt"), words.text("queue"), words.text("claim")
+            return StepPostponed(run_id, words.take(), attempt, queue, claim, "no code", words.number("for"))
         case "return":
             return RunReturned(run_id, epoch, _data(words, NULL))
         case "raise":

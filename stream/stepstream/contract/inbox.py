@@ -187,6 +187,30 @@ class StepReserved(_Record, frozen=True, tag="step.reserved"):
     for_ms: int
 
 
+class RunPostponed(_Record, frozen=True, tag="run.postponed"):
+    """A worker has not the code of a run's function, as during a roll-out: it is to be tried again in `for_ms`.
+
+    That is no attempt of the code. `reason` becomes a warning of the run.
+    """
+
+    run_id: str
+    epoch: int
+    reason: str
+    for_ms: int
+
+
+class StepPostponed(_Record, frozen=True, tag="step.postponed"):
+    """The same of a step that was lent; `attempt`, `queue` and `claim` are as in the report that is not to come."""
+
+    run_id: str
+    step: str
+    attempt: int
+    queue: str
+    claim: str
+    reason: str
+    for_ms: int
+
+
 class StepReported(_Record, frozen=True, tag="step.reported"):
     """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before.
 
@@ -336,7 +360,9 @@ class Answered(msgspec.Struct, frozen=True):
     status: str
 
 
-WorkerReport = StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed | RunReserved
+WorkerReport = (
+    StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed | RunReserved | RunPostponed
+)
 InboxRecord = (
     RunRequested
     | EventRouted
@@ -354,6 +380,8 @@ InboxRecord = (
     | StepClaimed
     | RunReserved
     | StepReserved
+    | RunPostponed
+    | StepPostponed
     | StepReported
     | StepFailed
     | StepsPlanned

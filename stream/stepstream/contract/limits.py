@@ -39,6 +39,9 @@ TIMESTAMP_MS_MAX = 2**48 - 1
 ERROR_MESSAGE_CHARACTERS_MAX = 4_096
 ERROR_STACK_CHARACTERS_MAX = 16_384
 WARNINGS_PER_RUN_MAX = 20
+# Before a run is tried again whose worker has not its code.
+POSTPONE_MS_MIN = 10_000
+POSTPONE_MS_MAX = 10 * MINUTE_MS
 
 # More of one turn's plans than these, which is what one request may have, go by several records.
 PLANS_BYTES_MAX = 16 * MIB

@@ -4,12 +4,13 @@ from msgspec.structs import replace
 
 from stepstream.contract.commands import Memo, RunStopped, StepLent
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.inbox import StepClaimed, StepFailed, StepReported, StepReserved
+from stepstream.contract.inbox import StepClaimed, StepFailed, StepPostponed, StepReported, StepReserved
 from stepstream.contract.limits import LENT_BYTES_MAX
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import MEMO, function_key, open_key, run_events_key, run_part
 from stepstream.engine.reservations import defer, release, reserve
 from stepstream.engine.rows import OpenStep, Run, RunEvents
+from stepstream.engine.warnings import warned
 
 
 def memos_of(draft: Draft, run_id: str) -> tuple[Memo, ...]:
@@ -48,7 +49,7 @@ def lend(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
     draft.command(run.app, lent, opened.queue)
 
 
-def lent_step(draft: Draft, report: StepReported | StepFailed | StepReserved) -> OpenStep | None:
+def lent_step(draft: Draft, report: StepReported | StepFailed | StepReserved | StepPostponed) -> OpenStep | None:
     """Return the step of a report from a queue, or None when nobody waits for that report any more.
 
     A worker that claimed the step has taken it from the one before, whose body may go on for a while: were its report
@@ -77,6 +78,22 @@ def reserve_step(draft: Draft, report: StepReserved) -> None:
     """Leave a step to its worker for a while."""
     if lent_step(draft, report):
         reserve(draft, report.run_id, report.step, report.for_ms)
+
+
+def postpone_step(draft: Draft, report: StepPostponed) -> None:
+    """Lend a step again later, whose code the worker has not; that is no attempt.
+
+    The claim stays: a worker before this one may have the step at work, and must not be heard.
+    """
+    run, opened = draft.run(report.run_id), lent_step(draft, report)
+    if run is None or opened is None or opened.due:
+        return
+    due = max(draft.now + report.for_ms, 1)
+    if (after := warned(draft, run, report.reason)) is not run:
+        draft.put_run(after)
+    draft.put_step(report.run_id, report.step, opened, replace(opened, due=due))
+    release(draft, report.run_id, report.step)
+    draft.arm(due, "step", report.run_id, report.step)
 
 
 def call_back(draft: Draft, run: Run, step: str, opened: OpenStep, reason: str) -> None:

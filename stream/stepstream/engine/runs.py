@@ -6,20 +6,19 @@ from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Memo, Open, RunLoaded, RunResumed, RunStopped
 from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord
 from stepstream.contract.history import RunAttemptFailed, RunEnded, RunMoved
-from stepstream.contract.history import RunWarned as RunWarnedEntry
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.inbox import (
     Caller,
     CancelRequested,
     RunClaimed,
     RunFailed,
+    RunPostponed,
     RunRequested,
     RunReserved,
     RunReturned,
     RunWarned,
     StepResolved,
 )
-from stepstream.contract.limits import WARNINGS_PER_RUN_MAX
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import GROUP, MEMO, OPEN, run_events_key, run_part
@@ -27,6 +26,7 @@ from stepstream.engine.lending import call_back, memos_of
 from stepstream.engine.reservations import defer, release, release_all, reserve
 from stepstream.engine.rows import Group, OpenStep, Run, RunEvents
 from stepstream.engine.waits import close_step
+from stepstream.engine.warnings import warned
 
 COMPLETED, FAILED_STATUS, CANCELLED_STATUS = "completed", "failed", "cancelled"
 CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
@@ -86,14 +86,10 @@ def reserve_run(draft: Draft, report: RunReserved) -> None:
 
 
 def warn_run(draft: Draft, report: RunWarned) -> None:
-    """Keep a warning of the worker; a run that is replayed often gets each only once."""
+    """Keep a warning of the worker."""
     run = current(draft, report.run_id, report.epoch)
-    if run is None or report.warning in run.warnings or len(run.warnings) >= WARNINGS_PER_RUN_MAX:
-        return
-    run = replace(run, warnings=(*run.warnings, report.warning), history_seq=run.history_seq + 1)
-    draft.put_run(run)
-    draft.tell(RunWarnedEntry(run.run_id, run.history_seq, draft.now, report.warning))
-    draft.count("run_warnings", run.function)
+    if run and (after := warned(draft, run, report.warning)) is not run:
+        draft.put_run(after)
 
 
 def return_run(draft: Draft, report: RunReturned) -> None:
@@ -117,6 +113,17 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
     draft.arm(due, "run-retry", run.run_id)
     draft.count("run_retries", run.function)
     draft.tell(RunAttemptFailed(run.run_id, run.history_seq, draft.now, report.attempt, report.error, due))
+
+
+def postpone_run(draft: Draft, report: RunPostponed) -> None:
+    """Try a run again later, whose code its worker has not; that is no attempt."""
+    run = current(draft, report.run_id, report.epoch)
+    if run is None or run.due:
+        return
+    due = max(draft.now + report.for_ms, 1)
+    draft.put_run(replace(warned(draft, run, report.reason), due=due))
+    release(draft, run.run_id)
+    draft.arm(due, "run-retry", run.run_id)
 
 
 def retry_run(draft: Draft, run_id: str) -> None:

@@ -11,6 +11,7 @@ from stepstream.contract.inbox import (
     MatchContinued,
     RunClaimed,
     RunFailed,
+    RunPostponed,
     RunRequested,
     RunReserved,
     RunReturned,
@@ -20,6 +21,7 @@ from stepstream.contract.inbox import (
     SignalWaitOpened,
     StepClaimed,
     StepFailed,
+    StepPostponed,
     StepReported,
     StepReserved,
     StepResolved,
@@ -40,12 +42,21 @@ from stepstream.engine.admission import (
 from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import TIMER, timer_due
-from stepstream.engine.lending import claim_step, reserve_step
+from stepstream.engine.lending import claim_step, postpone_step, reserve_step
 from stepstream.engine.plans import plan_steps
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.reservations import expire
 from stepstream.engine.rows import Timer
-from stepstream.engine.runs import cancel_run, claim_run, fail_run, reserve_run, retry_run, return_run, warn_run
+from stepstream.engine.runs import (
+    cancel_run,
+    claim_run,
+    fail_run,
+    postpone_run,
+    reserve_run,
+    retry_run,
+    return_run,
+    warn_run,
+)
 from stepstream.engine.steps import fail_step, fire_step, report_step, resolve_step, wake_run
 from stepstream.engine.view import View
 from stepstream.engine.waits import (
@@ -109,7 +120,7 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
 
 
 def _hear_worker(  # noqa: C901 - the same, of what workers say
-    draft: Draft, record: WorkerReport | RunClaimed | StepClaimed | StepReserved
+    draft: Draft, record: WorkerReport | RunClaimed | StepClaimed | StepReserved | StepPostponed
 ) -> None:
     match record:
         case StepReported():
@@ -132,6 +143,10 @@ def _hear_worker(  # noqa: C901 - the same, of what workers say
             reserve_run(draft, record)
         case StepReserved():
             reserve_step(draft, record)
+        case RunPostponed():
+            postpone_run(draft, record)
+        case StepPostponed():
+            postpone_step(draft, record)
         case _:
             assert_never(record)
 

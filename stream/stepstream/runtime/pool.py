@@ -20,7 +20,7 @@ from stepstream.runtime.intake import Intake
 from stepstream.runtime.letters import put_aside
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
-from stepstream.runtime.reports import encode_report, step_report
+from stepstream.runtime.reports import encode_report, step_postponed, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import RUN, Asking, Call, Finished
 from stepstream.sdk.execution import Bodies, judge, start_code
@@ -55,9 +55,11 @@ class LentStep:
         self._reported: asyncio.Future[WorkerReport] = asyncio.get_running_loop().create_future()
 
     async def attempt(self) -> bytes:
-        """Return the report of the attempt as bytes."""
+        """Return the report of the attempt as bytes; without the code it is postponed."""
         means, command = self._means, self._command
         function = means.app.get(command.function)
+        if function is None:
+            return encode(step_postponed(command, means.app.name, means.queue, means.clock.now_ms()))
         self._run.replay = replay = Replay(
             command.run_id,
             0,
@@ -66,11 +68,11 @@ class LentStep:
             command.memos,
             (Open(command.step, command.attempt, ready=True),),
             now_ms=means.clock.now_ms,
-            threaded=function is not None and not function.is_async,
+            threaded=not function.is_async,
             lent=True,
         )
         try:
-            start_code(replay, function, command.function, command.events, 0, means.limits, means.bodies.threads)
+            start_code(replay, function, command.events, 0, means.limits, means.bodies.threads)
             value, _ = encode_report(self._run, await self._reported)
             return value
         finally:

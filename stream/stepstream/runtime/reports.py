@@ -5,19 +5,22 @@ import logging
 from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
+from stepstream.contract.commands import RunLoaded, RunStarted, StepLent
 from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
+    RunPostponed,
     RunReturned,
     SignalPlan,
     StepFailed,
     StepPlan,
+    StepPostponed,
     StepReported,
     StepsPlanned,
     WaitPlan,
     WorkerReport,
 )
-from stepstream.contract.limits import PLANS_BYTES_MAX
+from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPONE_MS_MIN
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.live import LiveRun
 from stepstream.sdk.calls import Asking, Call, Finished
@@ -59,6 +62,24 @@ def end_report(asking: Asking, end: Finished, attempt: int, policy: RetryPolicy 
     error = end.error or RuntimeError("the function ended without a result")
     retry_ms = failure_delay(error, attempt, policy, now_ms)
     return RunFailed(asking.run_id, asking.epoch, error_info(error, stack_of(error)), attempt, retry_ms)
+
+
+def run_postponed(command: RunStarted | RunLoaded, app: str, now_ms: int) -> RunPostponed:
+    """Return the report of a run whose code this worker has not."""
+    return RunPostponed(command.run_id, command.epoch, *_later(command, app, now_ms))
+
+
+def step_postponed(command: StepLent, app: str, queue: str, now_ms: int) -> StepPostponed:
+    """Return the report of a step that was lent to a worker without its code."""
+    place = (command.run_id, command.step, command.attempt, queue, command.claim)
+    return StepPostponed(*place, *_later(command, app, now_ms))
+
+
+def _later(command: RunStarted | RunLoaded | StepLent, app: str, now_ms: int) -> tuple[str, int]:
+    """Return why a run or a step waits for its code, and for how long (ms): the older the run, the longer."""
+    remedy = "deploy its code, or wait for the roll-out to end"
+    reason = f"a worker of app {app!r} had it that has no function {command.function!r}; {remedy}"
+    return reason, min(max((now_ms - command.started_at) // 10, POSTPONE_MS_MIN), POSTPONE_MS_MAX)
 
 
 def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:

@@ -25,7 +25,7 @@ from stepstream.runtime.intake import Intake
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.outbox import Outbox
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
-from stepstream.runtime.reports import encode_report, encode_reports, end_report, step_report
+from stepstream.runtime.reports import encode_report, encode_reports, end_report, run_postponed, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
 from stepstream.sdk.execution import Bodies, start_code
@@ -205,14 +205,17 @@ class Worker(Intake):
         self._claim(again)
 
     def _begin(self, run: LiveRun, command: RunStarted | RunLoaded) -> None:
-        """Begin a run's code, or have it wait for its turn when too many are at work."""
+        """Begin a run's code, or have it wait: for its turn when too many are at work, or for its code to be there."""
         self._runs[run.run_id] = run
+        function = self._app.get(command.function)
+        if function is None:
+            self._report(run, run_postponed(command, self._app.name, self._clock.now_ms()), then_drop=True)
+            return
         if self._active >= self._active_max:
             run.queued = command
             self._queue.append(run)
             return
         self._work(run)
-        function = self._app.get(command.function)
         run.function = command.function
         run.attempt = command.attempt if isinstance(command, RunLoaded) else 0
         memos, opened = (command.memos, command.open) if isinstance(command, RunLoaded) else ((), ())
@@ -224,11 +227,9 @@ class Worker(Intake):
             memos,
             opened,
             now_ms=self._clock.now_ms,
-            threaded=function is not None and not function.is_async,
+            threaded=not function.is_async,
         )
-        start_code(
-            run.replay, function, command.function, command.events, run.attempt, self._limits, self._bodies.threads
-        )
+        start_code(run.replay, function, command.events, run.attempt, self._limits, self._bodies.threads)
         self._make_room()
 
     def _work(self, run: LiveRun) -> None:

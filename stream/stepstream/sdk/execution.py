@@ -98,17 +98,13 @@ def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None
 
 def start_code(
     replay: Replay,
-    function: Function[Any] | None,
-    name: str,
+    function: Function[Any],
     events: Sequence[EventRecord],
     attempt: int,
     limits: Limits,
     threads: Threads,
 ) -> None:
-    """Start the code of a function; one that the worker does not have fails its run, to be tried again."""
-    if function is None:
-        replay.start(_missing(name), _missing)
-        return
+    """Start the code of a function."""
     handler = function.handler
     try:
         given = [from_record(event) for event in events]
@@ -128,12 +124,5 @@ def start_code(
 def _unreadable(error: InvalidInput) -> Callable[[], Any]:
     async def fail() -> None:
         raise error
-
-    return fail
-
-
-def _missing(name: str) -> Callable[[], Any]:
-    async def fail() -> None:
-        raise LookupError(f"this worker has no function {name!r}; deploy its code, or wait for the roll-out to end")
 
     return fail

@@ -1,0 +1,39 @@
+"""A run that comes to a worker without its code, as during a roll-out, waits for the code and loses no attempt."""
+
+from stepstream import App, Context, Event, on
+from tests.scenarios.conftest import EngineOf, on_disk
+
+
+def shop(*, newer: bool) -> App:
+    """Make one of two versions of an app: the newer one has a function more, and a queue for a step of it."""
+    app = App("shop", queues=["slow"])
+
+    @app.function(on("old"))
+    async def known(ctx: Context) -> str:
+        return "known"
+
+    if newer:
+
+        @app.function(on("go"), retries=0)
+        async def added(ctx: Context) -> str:
+            await ctx.step.sleep("nap", "1h")
+            return await ctx.step.options(queue="slow").run("slow", lambda: "done")
+
+    return app
+
+
+@on_disk
+async def test_a_run_waits_for_its_code(engine_of: EngineOf) -> None:
+    """Its nap ends where nobody has its code: a warning says so, for a day if need be, and then it goes on."""
+    async with engine_of(shop(newer=True)) as engine:
+        await engine.send(Event("go"))
+        now = engine.now_ms
+    async with engine_of(shop(newer=False), now_ms=now) as engine:
+        await engine.advance("1d")
+        run = engine.run()
+        assert run.status == "running"
+        assert ["has no function 'added'" in warning for warning in run.warnings] == [True]
+        now = engine.now_ms
+    async with engine_of(shop(newer=True), now_ms=now) as engine:
+        await engine.advance("10m")
+        assert engine.run().output == "done"
