@@ -27,6 +27,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `on_failure` is the id of the function that is started when a run of this one fails. `version` is a digest of
     the code, recorded with each run. `lookback_ms` is how far back its waits may look; `queues` are those of its app.
+    `release` is a digest of all functions of the app as this worker has them, `replaced` those that it took the place
+    of, the latest last.
     """
 
     id: str
@@ -37,6 +39,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     lookback_ms: int = 0
     retired: bool = False
     queues: tuple[str, ...] = ()
+    release: str = ""
+    replaced: tuple[str, ...] = ()
 
 
 _decode = msgspec.json.Decoder(FunctionRegistered).decode

@@ -55,6 +55,7 @@ CHANGES_PER_BATCH_MAX = 20_000
 BATCH_BYTES_MAX = 16 * MIB
 # A step of a run with more than this is lent without it, and claimed before it is run.
 LENT_BYTES_MAX = 64 * 1024
+RELEASES_REPLACED_MAX = 20
 RUNS_ACTIVE_MAX = 256
 RUNS_CACHED_MAX = 10_000
 RUNS_QUEUED_MAX = 10_000

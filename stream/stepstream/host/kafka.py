@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from stepstream.host.service import hosted, make_faust, tell_of_missing
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, make_data_dir, read_sources
 from stepstream.host.versions import build_info
+from stepstream.runtime.announcing import Announcer, client_of, instance_of
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.fleet import KafkaCallers, ShardGroup, register_functions
+from stepstream.runtime.fleet import KafkaCallers, ShardGroup
 from stepstream.runtime.index import RunIndex
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_backbone import KafkaBackbone
@@ -154,6 +154,16 @@ class Post:
         )
 
 
+async def _drain(seat: WorkerSeat, settings: Settings) -> None:
+    """Let what is at work come to rest, for as long as the settings say."""
+    try:
+        logger.info("stopping; steps at work have %g s to end", settings.drain_s)
+        await seat.drain(settings.drain_s)
+        logger.info("all has come to rest")
+    except TimeoutError:
+        logger.warning("a step did not end in %g s; another worker begins it again", settings.drain_s)
+
+
 async def serve_worker(
     post: Post, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
 ) -> None:
@@ -176,28 +186,29 @@ async def serve_worker(
     async def work() -> None:
         if seat.draining:
             await asyncio.get_running_loop().create_future()
-        log = KafkaWorkerLog(cluster, post.name, shards, instance=settings.instance)
+        log = KafkaWorkerLog(
+            cluster, post.name, shards, instance=instance_of(app, settings.instance), client=client_of(app)
+        )
         worker = post.worker(log, bodies, settings, metrics)
         seat.take(worker, log)
         await worker.serve()
 
+    parts = {"worker": work, "answers": callers.serve, "lags": seat.measure}
+    announcer = Announcer(cluster, app, backbone.append, lambda: seat.ready)
+    # Those who hold the runs also announce the functions and read the sources, and not each queue once more.
+    sources = [] if post.queue else app.sources
+    if not post.queue:
+        parts["functions"] = announcer.serve
     try:
         async with _probes(seat, metrics, settings) as port:
-            changed = await register_functions(backbone, [app])
-            logger.info("%d of %d functions are new or changed; worker on %s", changed, len(app), socket.gethostname())
-            host = make_faust(cluster, f"sources-{app.name}")
-            # Those who hold the runs also read the sources, and not each queue once more.
-            sources = [] if post.queue else app.sources
+            # What is wrong with the functions is told before anything is begun.
+            await announcer.check(await backbone.functions())
             await tell_of_missing(cluster, sources)
-            async with hosted(host, sources, backbone.append, worker=work, answers=callers.serve, lags=seat.measure):
-                ready(shards, port)
+            async with hosted(make_faust(cluster, f"sources-{app.name}"), sources, backbone.append, **parts):
+                if post.queue or await announcer.until_announced(stop):
+                    ready(shards, port)
                 await stop.wait()
-                try:
-                    logger.info("stopping; steps at work have %g s to end", settings.drain_s)
-                    await seat.drain(settings.drain_s)
-                    logger.info("all has come to rest")
-                except TimeoutError:
-                    logger.warning("a step did not end in %g s; another worker begins it again", settings.drain_s)
+                await _drain(seat, settings)
     finally:
         app.connect(None)
         bodies.threads.close()

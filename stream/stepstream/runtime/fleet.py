@@ -17,12 +17,10 @@ from stepstream.runtime.kafka import Cluster, Membership, Reader
 from stepstream.runtime.kafka_backbone import STALE_MS, KafkaBackbone
 from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.ports import Clock, NewRecord
-from stepstream.runtime.registrations import registrations
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.standby import Standby
 from stepstream.runtime.supervision import keep_serving
-from stepstream.sdk.app import App
 
 logger = logging.getLogger(__name__)
 _IDLE_READ_MS = 1_000
@@ -207,11 +205,3 @@ class KafkaCallers(Callers):
                     self.answer(reply.to, reply.status)
         finally:
             await reader.close()
-
-
-async def register_functions(backbone: KafkaBackbone, apps: Sequence[App]) -> int:
-    """Announce the functions of some apps, and that those they have no more are retired; return how many changed."""
-    changed = registrations(apps, await backbone.functions())
-    if changed:
-        await backbone.append(changed)
-    return len(changed)

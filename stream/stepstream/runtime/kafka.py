@@ -1,8 +1,8 @@
 """The clients of Kafka, made as stepstream needs them: the one place that knows aiokafka."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -20,6 +20,7 @@ from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka_settings import KafkaSettings as KafkaSettings
 from stepstream.runtime.ports import Fenced, LogError, LogRecord, NewRecord, Offsets
 
+CLIENT = "stepstream"
 REQUEST_BYTES_MAX = 50 * MIB
 TRANSACTION_MS_MAX = 10_000
 COMMIT_S_MAX = 10.0
@@ -197,7 +198,13 @@ class Reader:
     """A consumer: of chosen partitions, or, with a membership, of those that its group gives it."""
 
     def __init__(
-        self, settings: KafkaSettings, options: dict[str, Any], *, group: str = "", instance: str = "", committed: bool
+        self,
+        settings: KafkaSettings,
+        options: Mapping[str, object],
+        *,
+        group: str = "",
+        instance: str = "",
+        committed: bool = True,
     ) -> None:
         self._settings = settings
         self._client = AIOKafkaConsumer(
@@ -317,9 +324,15 @@ class Cluster:
             raise
         return producer
 
-    async def reader(self, *, group: str = "", instance: str = "", committed: bool = True) -> Reader:
-        """Return a consumer that is connected and reads nothing yet; `committed` hides what is in open transactions."""
-        reader = Reader(self.settings, self._options, group=group, instance=instance, committed=committed)
+    async def reader(
+        self, *, group: str = "", instance: str = "", committed: bool = True, client: str = CLIENT
+    ) -> Reader:
+        """Return a consumer that is connected and reads nothing yet; `committed` hides what is in open transactions.
+
+        `client` is what the brokers call it, as in what they tell of a group.
+        """
+        options = self._options | {"client_id": client}
+        reader = Reader(self.settings, options, group=group, instance=instance, committed=committed)
         try:
             await reader.start()
         except BaseException:
@@ -358,24 +371,29 @@ class Cluster:
         places = [place for answer in answers for place in answer.resources]
         return {names[name]: {key: value for key, value, *_ in entries} for _, _, _, name, entries in places}
 
+    async def members(self, group: str) -> list[str]:
+        """Return what the members of a consumer group call themselves as clients, one for each."""
+        async with self._admin() as admin:
+            with doubt("describing a group"):
+                answers = await admin.describe_consumer_groups([self.settings.name(group)])
+                groups = [described for answer in answers for described in answer.groups]
+                for code, name, *_ in groups:
+                    if code:
+                        raise for_code(code)(f"group {name} cannot be described")
+        return [client for *_, members in (described[:6] for described in groups) for _, client, *_ in members]
+
     async def delete(self, topics: Sequence[str]) -> None:
         """Delete topics with all that is in them."""
         async with self._admin() as admin:
             with doubt("deleting topics"):
                 await admin.delete_topics([self.settings.name(name) for name in topics])
 
-    def _admin(self) -> "_Admin":
-        return _Admin(self._options)
-
-
-class _Admin:
-    def __init__(self, options: Mapping[str, object]) -> None:
-        self._client = AIOKafkaAdminClient(**options)
-
-    async def __aenter__(self) -> AIOKafkaAdminClient:
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        client = AIOKafkaAdminClient(**self._options)
         with doubt("reaching the cluster"):
-            await self._client.start()
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+            await client.start()
+        try:
+            yield client
+        finally:
+            await client.close()

@@ -9,7 +9,7 @@ from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import INBOX, commands_topic
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.feed import Feed
-from stepstream.runtime.kafka import SESSION_MS, Cluster, Membership, Producer, Reader
+from stepstream.runtime.kafka import CLIENT, SESSION_MS, Cluster, Membership, Producer, Reader
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
 
 logger = logging.getLogger(__name__)
@@ -27,13 +27,23 @@ _NEVER = 2**63
 class KafkaWorkerLog:
     """The log of a worker of one app: a member of the app's group, or, `alone`, the reader of all partitions."""
 
-    def __init__(self, cluster: Cluster, app: str, shards: int, *, alone: bool = False, instance: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        app: str,
+        shards: int,
+        *,
+        alone: bool = False,
+        instance: str = "",
+        client: str = CLIENT,
+    ) -> None:
         self._cluster = cluster
         self._topic = commands_topic(app)
         self._group = f"worker-{app}"
         self._shards = shards
         self._alone = alone
         self._instance = instance
+        self._client = client
         self.bell = Bell()
         self.feed = Feed(self.bell)
         self.parked = False
@@ -78,7 +88,7 @@ class KafkaWorkerLog:
         """Join the group; commands already in the log when a partition comes are not fresh."""
         self._revoked = revoked
         self._producer = await self._cluster.producer()
-        reader = await self._cluster.reader(group=self._group, instance=self._instance)
+        reader = await self._cluster.reader(group=self._group, instance=self._instance, client=self._client)
         self.feed.reader = reader
         if self._alone:
             places = [(self._topic, at) for at in range(await self._producer.partitions(self._topic))]

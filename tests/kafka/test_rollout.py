@@ -1,0 +1,142 @@
+"""Two releases of the code are up at once on a real broker, and processes of the old one begin again meanwhile."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stepstream import Event
+from stepstream.contract.codec import encode
+from stepstream.contract.functions import FunctionRegistered, readable_functions
+from stepstream.contract.history import RunBegan, RunEnded, RunWarned, decode_history
+from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.ports import NewRecord
+from stepstream.sdk.event import to_record
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet, Member
+from tests.kafka.judging import Tail
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+SHARDS = 4
+EVENTS_SENT = 12
+WAIT_S_MAX = 60.0
+QUIET = "was replaced by"
+SPEAKS = "functions are new or changed"
+
+
+class Observed:
+    """What the topics tell of functions and runs."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._functions, self._history = Tail(cluster, FUNCTIONS), Tail(cluster, HISTORY)
+        self.known: dict[str, FunctionRegistered] = {}
+        self.began: dict[str, str] = {}
+        self.ended: dict[str, str] = {}
+        self.warned: set[str] = set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Return when something holds."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            while not holds():
+                await self._read()
+
+    async def _read(self) -> None:
+        for function in readable_functions(record.value for record in await self._functions.read()):
+            self.known[function.id] = function
+        for record in await self._history.read():
+            match decode_history(record.value):
+                case RunBegan(run_id=run_id, function=function_id):
+                    self.began[run_id] = function_id
+                case RunEnded(run_id=run_id, status=status):
+                    self.ended[run_id] = status
+                case RunWarned(run_id=run_id):
+                    self.warned.add(run_id)
+
+    async def begun(self, count: int) -> None:
+        """Return when so many runs have begun, or one was warned that its code is not there."""
+        await self.until(lambda: len(self.began) >= count or bool(self.warned))
+
+    def serves(self, function: str) -> bool:
+        """Tell whether a function is registered and not retired."""
+        return function in self.known and not self.known[function].retired
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._functions.close()
+        await self._history.close()
+
+
+async def send(cluster: Cluster, name: str) -> None:
+    """Send events of a name."""
+    producer = await cluster.producer()
+    try:
+        await producer.send([NewRecord(EVENTS, -1, b"", encode(to_record(Event(name)))) for _ in range(EVENTS_SENT)])
+    finally:
+        await producer.close()
+
+
+async def roll_out(cluster: Cluster, fleet: Fleet, seen: Observed) -> None:
+    """Bring the new release up beside the old, begin the old one again, take it away, and go back to it."""
+    fleet.add_engine()
+    old = fleet.add_worker()
+    await seen.until(lambda: seen.serves("kept"))
+    new = fleet.add_worker(ROLLOUT="new")
+    await seen.until(lambda: seen.serves("added"))
+    old.kill()
+    old.start()
+    await seen.until(lambda: old.said(QUIET) == 1)
+    assert old.said(SPEAKS) == 0
+    await check_runs(cluster, seen, old)
+    await go_back(seen, old, new)
+
+
+async def check_runs(cluster: Cluster, seen: Observed, old: Member) -> None:
+    """Runs of the new function begin, also where the old release has the partition, and end when it has gone."""
+    sent = 0
+    while not seen.warned:
+        await send(cluster, "rollout/added")
+        sent += EVENTS_SENT
+        await seen.begun(sent)
+    old.stop()
+    await seen.until(lambda: len(seen.began) == sent and seen.began.keys() == seen.ended.keys())
+    assert set(seen.ended.values()) == {"completed"}
+    assert seen.serves("added")
+
+
+async def go_back(seen: Observed, old: Member, new: Member) -> None:
+    """The old release keeps quiet beside the new one, and speaks when that has gone."""
+    old.start()
+    await seen.until(lambda: old.said(QUIET) == 1)
+    assert seen.serves("added")
+    new.kill()
+    await seen.until(lambda: not seen.serves("added"))
+    assert seen.serves("kept")
+    assert old.said(SPEAKS) == 1
+
+
+async def observe(bootstrap: str, folder: Path) -> None:
+    """Run all of it, and tell what the processes logged when it fails."""
+    cluster = Cluster(KafkaSettings(bootstrap, "rollout"))
+    fleet = Fleet(bootstrap, "rollout", folder, Path(__file__).with_name("rollout_app.py"), folder / "effects.txt")
+    fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "rollout")
+    seen = Observed(cluster)
+    try:
+        await roll_out(cluster, fleet, seen)
+    except BaseException as error:
+        error.add_note(fleet.logs())
+        raise
+    finally:
+        await seen.close()
+        fleet.stop()
+
+
+def test_two_releases_are_up_at_once(tmp_path: Path) -> None:
+    """A process of the old release that begins again takes nothing back of what the new one announced.
+
+    Runs of a new function that come to the old release wait for the new one, without an attempt less. After a way back
+    the functions are those of the old release.
+    """
+    with running_broker() as bootstrap:
+        asyncio.run(observe(bootstrap, tmp_path))
