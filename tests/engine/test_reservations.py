@@ -112,5 +112,8 @@ def test_a_lent_step_is_reserved_by_the_worker_whose_report_counts() -> None:
     29  | reserve-step r1 b attempt=1 for=9 queue=gpu claim=c4 | -
     30  | claim-step r1 b c5 queue=gpu              | -
     38  | tick                                      | lend r1 b#1 for c5 a=1
-    39  | rows Timer                                | 0
+    39  | reserve-step r1 b attempt=1 for=9 queue=gpu claim=c5 | -
+    40  | claim-step r1 b c6 queue=gpu              | -
+    41  | reserve-step r1 b attempt=1 for=0 queue=gpu claim=c5 | lend r1 b#1 for c6 a=1
+    41  | rows Timer                                | 0
     """

@@ -14,7 +14,7 @@ from stepstream.runtime import kafka_worker_log
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import Membership
 from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
 from stepstream.runtime.worker import Worker
 
 TOPIC = commands_topic("shop")
@@ -25,10 +25,13 @@ class Group:
     """A cluster, its one reader and its producer: commands 7, 8, 9 are there, and who asks for ends waits."""
 
     def __init__(self) -> None:
-        self.membership: Membership | None = None
+        self.joined: Membership | None = None
         self.read_to = FIRST
         self.end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.commits: list[Offsets] = []
+        self.membership = ("member-1", 1)
+        self.seeks: list[Offsets] = []
+        self.confirmed = 0
 
     async def producer(self) -> "Group":
         """Return what writes nothing."""
@@ -40,15 +43,21 @@ class Group:
 
     def join(self, _topic: str, membership: Membership) -> None:
         """Take note of who joins."""
-        self.membership = membership
+        self.joined = membership
 
     async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
-        """Return all commands at once, and nothing more for ever."""
-        if self.read_to >= END:
-            await asyncio.get_running_loop().create_future()
+        """Return all commands at once, and nothing more before somebody seeks."""
+        while self.read_to >= END:  # noqa: ASYNC110 - nobody tells when it is so
+            await asyncio.sleep(0)
         found = [LogRecord(TOPIC, 0, offset, b"k", b"v", (), 0) for offset in range(self.read_to, END)]
         self.read_to = END
         return found
+
+    def seek(self, positions: Offsets) -> None:
+        """Read on from there."""
+        self.seeks.append(positions)
+        for offset in positions.values():
+            self.read_to = offset
 
     async def ends(self, places: Collection[tuple[str, int]]) -> Offsets:
         """Return the end, when it is known."""
@@ -63,12 +72,31 @@ class Group:
         """Return where the group has come to."""
         return dict.fromkeys(places, FIRST)
 
+    async def confirm(self) -> None:
+        """Say that it is a member."""
+        self.confirmed += 1
+
     async def commit(self, offsets: Offsets) -> None:
         """Take note."""
         self.commits.append(offsets)
 
     async def close(self) -> None:
         """Do nothing."""
+
+
+class Guest:
+    """A tenant with nothing at work, that hears what becomes of partitions."""
+
+    def __init__(self) -> None:
+        self.moves: list[tuple[set[int], bool] | None] = []
+
+    async def moving(self) -> None:
+        """Take note that they may go."""
+        self.moves.append(None)
+
+    async def moved(self, kept: Collection[int], *, lost: bool) -> None:
+        """Take note of those that are ours still."""
+        self.moves.append((set(kept), lost))
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -84,16 +112,20 @@ def tell_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_worker_log, "_TELL_S", 0.0)
 
 
-async def opened(group: Any) -> tuple[KafkaWorkerLog, Membership]:
+async def opened(group: Any, guest: Guest | None = None) -> tuple[KafkaWorkerLog, Membership]:
     """Return the log of a worker that has joined, and its membership."""
-
-    async def revoked(_: Collection[int]) -> None:
-        """Let go of nothing."""
-
     log = KafkaWorkerLog(group, "shop", 1)
-    await log.open(revoked)
-    assert group.membership is not None
-    return log, group.membership
+    await log.open(guest or Guest())
+    assert group.joined is not None
+    return log, group.joined
+
+
+async def taken(log: KafkaWorkerLog, limit: int) -> list[LogRecord]:
+    """Return the next commands; a poll may return none now and then."""
+    async with asyncio.timeout(5):
+        while True:
+            if records := await log.poll(limit):
+                return records
 
 
 async def test_commands_that_come_before_the_ends_are_known_are_taken_and_claimed() -> None:
@@ -101,28 +133,71 @@ async def test_commands_that_come_before_the_ends_are_known_are_taken_and_claime
     group = Group()
     log, membership = await opened(group)
     assigned = asyncio.ensure_future(membership.assigned([0]))
-    records = await asyncio.wait_for(log.poll(10), 5)
+    records = await taken(log, 10)
     assert not assigned.done()
     assert [record.offset for record in records] == [7, 8, 9]
     assert not any(log.is_fresh(record) for record in records)
     group.end.set_result(8)
     await assigned
+    await until(lambda: log.is_fresh(records[1]))
     assert [log.is_fresh(record) for record in records] == [False, True, True]
     await log.close()
 
 
 async def test_what_is_taken_meanwhile_is_not_committed_as_dealt_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lease is renewed by a commit; it never goes beyond a command that was taken and is not dealt with."""
+    """Nothing is told of a partition with a command that was taken and is not dealt with, however often we look."""
     tell_at_once(monkeypatch)
     group = Group()
     log, membership = await opened(group)
     assigned = asyncio.ensure_future(membership.assigned([0]))
-    await asyncio.wait_for(log.poll(10), 5)
+    await taken(log, 10)
     group.end.set_result(8)
     await assigned
-    group.commits.clear()
-    await until(lambda: len(group.commits) > 2)
-    assert {offset for offsets in group.commits for offset in offsets.values()} == {FIRST}
+    await until(lambda: group.confirmed > 2)
+    assert group.commits == []
+    await log.close()
+
+
+async def test_partitions_that_come_back_are_read_on_and_not_again() -> None:
+    """The group moves when a worker joins: what was taken stays taken, and what comes meanwhile comes afterwards."""
+    group, guest = Group(), Guest()
+    group.end.set_result(8)
+    log, membership = await opened(group, guest)
+    await membership.assigned([0, 1])
+    records = await taken(log, 2)
+    await membership.revoked([0, 1])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(taken(log, 10), 0.05)
+    held = asyncio.ensure_future(log.hold())
+    await asyncio.sleep(0)
+    assert not held.done()
+    assert not log.is_fresh(records[1])
+    group.membership = ("member-1", 2)
+    await membership.assigned([0])
+    assert guest.moves == [(set(), True), None, ({0}, False)]
+    assert group.seeks[-1] == {(TOPIC, 0): 9}
+    assert [record.offset for record in await taken(log, 10)] == [9]
+    await asyncio.wait_for(held, 5)
+    await until(lambda: log.is_fresh(records[1]))
+    await log.close()
+
+
+@pytest.mark.parametrize(("membership", "lost"), [(("member-2", 2), True), (("member-1", 3), False)])
+async def test_what_others_may_have_had_is_not_kept(membership: tuple[str, int], lost: bool) -> None:
+    """Who was given up comes back under another name, and who missed a generation may have missed an owner."""
+    group, guest = Group(), Guest()
+    group.end.set_result(8)
+    log, joined = await opened(group, guest)
+    await joined.assigned([0])
+    records = await taken(log, 2)
+    await joined.revoked([0])
+    group.membership = membership
+    group.read_to = FIRST
+    await joined.assigned([0])
+    assert guest.moves[-1] == (set(), lost)
+    assert group.seeks[-1] == {}
+    assert [record.offset for record in await taken(log, 10)] == [7, 8, 9]
+    assert not log.is_fresh(records[0])
     await log.close()
 
 
@@ -134,7 +209,7 @@ async def test_ends_that_cannot_be_told_are_asked_for_again(monkeypatch: pytest.
     log, membership = await opened(group)
     with pytest.raises(LogError, match="away"):
         await membership.assigned([0])
-    records = await asyncio.wait_for(log.poll(10), 5)
+    records = await taken(log, 10)
     assert [record.offset for record in records] == [7, 8, 9]
     group.end = asyncio.get_running_loop().create_future()
     group.end.set_result(9)
@@ -150,10 +225,10 @@ async def test_a_lease_that_nobody_renews_ends_the_worker(monkeypatch: pytest.Mo
     group.end.set_result(8)
     log, membership = await opened(group)
 
-    async def committed(_: Collection[tuple[str, int]]) -> Offsets:
+    async def confirm() -> None:
         raise KeyError("a client that does not know its own")
 
-    monkeypatch.setattr(group, "committed", committed)
+    monkeypatch.setattr(group, "confirm", confirm)
     await membership.assigned([0])
 
     async def poll_on() -> None:
@@ -207,13 +282,13 @@ class Door:
     """A worker's log: an unreadable command and one of a run that another may have, and a broker that is away."""
 
     def __init__(self) -> None:
-        self.revoke: Callable[[Collection[int]], Any] | None = None
+        self.tenant: Tenant | None = None
         self.aside = asyncio.Event()
         self.commands = [b"\x00", encode(RunStarted("run", "work", 1, (), 0))]
 
-    async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
+    async def open(self, tenant: Tenant) -> None:
         """Take note of who is to hear that partitions go."""
-        self.revoke = revoked
+        self.tenant = tenant
 
     def is_fresh(self, _: LogRecord) -> bool:
         """Tell that each run must be claimed."""
@@ -261,9 +336,10 @@ async def test_a_worker_lets_go_of_what_is_taken_from_it_though_it_cannot_commit
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(door.aside.wait(), 5)
     await until(lambda: worker.load.cached == 1)
-    assert door.revoke is not None
+    assert door.tenant is not None
     with pytest.raises(LogError, match="away"):
-        await door.revoke([3])
+        await door.tenant.moving()
+    await door.tenant.moved((), lost=False)
     assert worker.load.cached == 0
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)

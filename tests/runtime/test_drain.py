@@ -1,7 +1,7 @@
 """A worker at a door by hand: it drains whole, and takes a retry that comes before its own report is known written."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.execution import Bodies
 
@@ -45,11 +45,11 @@ class Door:
         self.reports: list[Any] = []
         self.dealt: Offsets = {}
         self.left = False
-        self.revoked: Callable[[Collection[int]], Any] | None = None
+        self.tenant: Tenant | None = None
 
-    async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
+    async def open(self, tenant: Tenant) -> None:
         """Take note of whom to tell."""
-        self.revoked = revoked
+        self.tenant = tenant
 
     async def hold(self) -> None:
         """Go on."""
@@ -81,8 +81,8 @@ class Door:
     async def leave(self) -> None:
         """Have partitions go to others."""
         self.left = True
-        if self.revoked:
-            await self.revoked([0])
+        if self.tenant:
+            await self.tenant.moved((), lost=False)
 
     async def close(self) -> None:
         """Take nothing more."""

@@ -1,7 +1,7 @@
 """The worker of a queue between others: late claims, words that come twice, and a backlog larger than its room."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +16,9 @@ from stepstream.contract.inbox import StepClaimed, StepReported, StepReserved, d
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime import pool
 from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.intake import MOVE_MS
 from stepstream.runtime.pool import PoolWorker
-from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
+from stepstream.runtime.ports import LogRecord, NewRecord, Offsets, Tenant
 from stepstream.testing import VirtualEngine
 
 STEP = step_hash("work", 0)
@@ -39,17 +40,24 @@ class Door:
         self.reports: list[Any] = []
         self.dealt: Offsets = {}
         self.left = False
-        self.revoked: Callable[[Collection[int]], Any] | None = None
+        self.tenant: Tenant | None = None
+        self.first: LogRecord
         self._given = 0
 
     def give(self, command: StepLent | RunStopped) -> None:
         """Append a command."""
-        self.commands.put_nowait(LogRecord(commands_topic("shop", "gpu"), 0, self._given, b"k", encode(command), (), 0))
+        record = LogRecord(commands_topic("shop", "gpu"), 0, self._given, b"k", encode(command), (), 0)
+        self.first = record if self._given == 0 else self.first
+        self.commands.put_nowait(record)
         self._given += 1
 
-    async def open(self, revoked: Callable[[Collection[int]], Any]) -> None:
+    def again(self) -> None:
+        """Give the first command once more, at its place: its partition came back."""
+        self.commands.put_nowait(self.first)
+
+    async def open(self, tenant: Tenant) -> None:
         """Take note of whom to tell."""
-        self.revoked = revoked
+        self.tenant = tenant
 
     async def hold(self) -> None:
         """Go on."""
@@ -76,8 +84,8 @@ class Door:
     async def leave(self) -> None:
         """Have partitions go to others."""
         self.left = True
-        if self.revoked:
-            await self.revoked([0])
+        if self.tenant:
+            await self.tenant.moved((), lost=False)
 
     async def close(self) -> None:
         """Do nothing."""
@@ -229,3 +237,80 @@ async def test_a_step_that_outlasts_a_drain_is_reserved_before_the_group_is_left
         at.go_on.set()
         await asyncio.wait_for(draining, 5)
         assert [result.step for result in at.results] == [STEP]
+
+
+async def test_a_step_at_work_goes_on_when_the_partitions_move() -> None:
+    """Where its partition stays it is let go of at once, and its command is dealt with in the end."""
+    async with Pool(Door()) as at:
+        at.door.give(lent())
+        await until(lambda: at.bodies == 1)
+        assert at.door.tenant
+        await at.door.tenant.moving()
+        await at.door.tenant.moved([0], lost=False)
+        held = StepReserved("run", STEP, 0, "gpu", "", MOVE_MS)
+        await until(lambda: at.door.reports == [held, replace(held, for_ms=0)])
+        at.go_on.set()
+        await until(lambda: at.results)
+        at.door.give(RunStopped("other", step=STEP))
+        await until(lambda: at.door.dealt == {(commands_topic("shop", "gpu"), 0): 2})
+        assert at.bodies == 1
+
+
+async def test_a_step_whose_partition_went_and_came_back_is_begun_once() -> None:
+    """Its command is read again while it is at work: it is dealt with when the body has ended, and not before."""
+    async with Pool(Door()) as at:
+        at.door.give(lent())
+        await until(lambda: at.bodies == 1)
+        assert at.door.tenant
+        await at.door.tenant.moving()
+        await at.door.tenant.moved((), lost=False)
+        at.door.again()
+        at.door.give(RunStopped("other", step=STEP))
+        await until(at.door.commands.empty)
+        assert at.door.dealt == {}
+        at.go_on.set()
+        await until(lambda: at.results)
+        at.door.give(RunStopped("other", step=STEP))
+        await until(lambda: at.door.dealt == {(commands_topic("shop", "gpu"), 0): 3})
+        assert (at.bodies, at.claims) == (1, [])
+
+
+async def test_a_step_of_a_worker_that_was_given_up_is_stopped() -> None:
+    """Others have begun it meanwhile."""
+    async with Pool(Door()) as at:
+        at.door.give(lent())
+        await until(lambda: at.bodies == 1)
+        assert at.door.tenant
+        await at.door.tenant.moving()
+        await at.door.tenant.moved((), lost=True)
+        await until(lambda: at.worker.active == 0)
+        assert at.results == []
+
+
+@pytest.mark.parametrize("drains", [False, True])
+async def test_a_lent_step_that_is_held_back_does_not_begin_when_it_went_or_its_worker_ends(drains: bool) -> None:
+    """A frozen worker was given up; another ran the step; then the frozen one hears of it, or is to end."""
+    door = Door()
+    asked, freed = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        asked.set()
+        await freed.wait()
+
+    door.hold = hold  # type: ignore[method-assign]  # The group is on the move.
+    async with Pool(door) as at:
+        at.go_on.set()
+        door.give(lent())
+        await asyncio.wait_for(asked.wait(), 5)
+        assert door.tenant
+        if drains:
+            draining = asyncio.ensure_future(at.worker.drain(9_000, 0))
+            await asyncio.sleep(0)
+            freed.set()
+            await asyncio.wait_for(draining, 5)
+        else:
+            await door.tenant.moving()
+            await door.tenant.moved((), lost=False)
+            freed.set()
+            await until(lambda: at.worker.active == 0)
+        assert (at.bodies, door.reports, door.dealt) == (0, [], {})

@@ -2,12 +2,12 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.journal import MemoryStore
-from stepstream.runtime.ports import Log, LogRecord, NewRecord, Offsets, StoredRow, WorkerLog
+from stepstream.runtime.ports import Log, LogRecord, NewRecord, Offsets, StoredRow, Tenant, WorkerLog
 from tests.sim.faults import Crash, Disk, Fault, Faults, Kind
 
 T = TypeVar("T")
@@ -238,9 +238,9 @@ class FaultyWorkerLog:
             self._faults.detach(functools.partial(_later, fault.passes, call))
         raise Crash(name)
 
-    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
+    async def open(self, tenant: Tenant) -> None:
         """Open, or fail."""
-        await self._call("open", functools.partial(self._log.open, revoked))
+        await self._call("open", functools.partial(self._log.open, tenant))
 
     async def hold(self) -> None:
         """Nothing to wait for: a zombie of the simulation is one between its calls."""

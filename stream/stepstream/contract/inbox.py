@@ -176,7 +176,7 @@ class RunReserved(_Record, frozen=True, tag="run.reserved"):
 class StepReserved(_Record, frozen=True, tag="step.reserved"):
     """A worker of a queue that leaves its group still has a step at work: for `for_ms` no claim of it is answered.
 
-    `attempt`, `queue` and `claim` are as in the report that is to come.
+    With 0 the worker lets go of it. `attempt`, `queue` and `claim` are as in the report that is to come.
     """
 
     run_id: str

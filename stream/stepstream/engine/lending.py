@@ -75,9 +75,13 @@ def claim_step(draft: Draft, claim: StepClaimed) -> None:
 
 
 def reserve_step(draft: Draft, report: StepReserved) -> None:
-    """Leave a step to its worker for a while."""
-    if lent_step(draft, report):
+    """Leave a step to its worker for a while, or give it to whoever has asked meanwhile."""
+    if lent_step(draft, report) is None:
+        return
+    if report.for_ms:
         reserve(draft, report.run_id, report.step, report.for_ms)
+    else:
+        release(draft, report.run_id, report.step)
 
 
 def postpone_step(draft: Draft, report: StepPostponed) -> None:

@@ -1,14 +1,14 @@
 """The Log, the Store and the worker's log of one process, on top of a journal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
-from stepstream.runtime.ports import Clock, Fenced, Log, LogRecord, NewRecord, Offsets, Store, StoredRow
+from stepstream.runtime.ports import Clock, Fenced, Log, LogRecord, NewRecord, Offsets, Store, StoredRow, Tenant
 from stepstream.runtime.rocks import RocksJournal
 
 _CHANGELOG_ROWS_PER_READ = 1_000
@@ -256,7 +256,7 @@ class EmbeddedWorkerLog:
         self._flushed: asyncio.Future[None] | None = None
         self._left = False
 
-    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:  # noqa: ARG002 - none goes
+    async def open(self, tenant: Tenant) -> None:  # noqa: ARG002 - no partition goes
         """Go to the committed position."""
         for partition in range(self._journal.partitions):
             self._positions[partition] = self._journal.committed(self._group, self._topic, partition)

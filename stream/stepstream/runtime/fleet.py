@@ -16,7 +16,7 @@ from stepstream.runtime.callers import Callers
 from stepstream.runtime.kafka import Cluster, Membership, Reader
 from stepstream.runtime.kafka_backbone import STALE_MS, KafkaBackbone
 from stepstream.runtime.kafka_log import KafkaLog
-from stepstream.runtime.ports import Clock, NewRecord
+from stepstream.runtime.ports import Clock, LogError, NewRecord
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.shard import Observer, Shard
 from stepstream.runtime.standby import Standby
@@ -156,6 +156,10 @@ class ShardGroup:
         await copy.serve()
 
     async def _serve(self, shard: int) -> None:
+        if self._reader is None:
+            raise LogError("the group of engines is left")
+        # Who was given up and does not hear of it would fence the shard's owner again and again.
+        await self._reader.confirm()
         log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
         served = self._served[shard] = Shard(
             log,

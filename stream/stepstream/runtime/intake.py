@@ -1,16 +1,22 @@
 """What the workers of runs and of steps share: they take commands, note which are dealt with, and drain."""
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from stepstream.contract.ids import run_routing
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.ports import LogRecord, WorkerLog
+from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
 
+logger = logging.getLogger(__name__)
 _COMMANDS_PER_POLL_MAX = 64
 # How long a worker that ends keeps the commands to itself: most bodies end meanwhile, and moving a run costs a replay.
 LEAVE_AFTER_S = 2.0
+# What is at work when its partition goes to another worker is ours until it ends, renewed for as long as we live.
+MOVE_MS = 60_000
+_RENEW_S = 20.0
 
 
 class Intake(ABC):
@@ -20,6 +26,8 @@ class Intake(ABC):
         self._log = log
         self._positions = Positions()
         self._draining = False
+        self._moving = False
+        self._renewing: asyncio.Task[None] | None = None
         self.serving = False
         self.changed = Bell()
 
@@ -37,8 +45,11 @@ class Intake(ABC):
         self._draining = True
         self._hand_back_waiting()
         if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
-            await self._reserve(reserve_ms)
-            await self._commit()
+            try:
+                await self._reserve(reserve_ms)
+                await self._commit()
+            except LogError as error:
+                logger.warning("what is at work could not be reserved, and others begin it again: %s", error)
             await self._log.leave()
         await self.changed.until(self._rests)
         await self._commit()
@@ -47,7 +58,7 @@ class Intake(ABC):
         return not self.active or not self.serving
 
     async def _poll(self) -> None:
-        await self._log.open(self._revoke)
+        await self._log.open(self)
         self.serving = True
         while not self._draining:
             await self._until_room()
@@ -59,15 +70,42 @@ class Intake(ABC):
         # Whoever has it drained ends it, when all has come to rest; were it to end here, another would begin.
         await asyncio.get_running_loop().create_future()
 
-    async def _revoke(self, partitions: Collection[int]) -> None:
-        """Let go of what others get; they claim it."""
-        try:
-            await self._commit()
-        finally:  # Whatever the broker says, they are no longer ours.
-            self._let_go(partitions)
-            self._positions.forget(partitions)
+    async def moving(self) -> None:
+        """Commit, and reserve what is at work: whoever gets its partition is not to begin it once more."""
+        self._moving = True
+        await self._commit()
+        await self._reserve(MOVE_MS)
+
+    async def moved(self, kept: Collection[int], *, lost: bool) -> None:
+        """Let go of what others get, but for what is at work: that ends here, unless the group had given us up."""
+        self._moving = False
+        self._let_go(kept, lost=lost)
+        self._positions.keep(kept)
+        if stays := len(self._reservations(MOVE_MS, anew=False)):
+            logger.info("the partitions of %d runs with steps at work went to others; the steps end here", stays)
+            self._renewing = self._renewing or asyncio.ensure_future(self._renew())
+
+    async def _reserve(self, for_ms: int, *, anew: bool = True) -> None:
+        """Have the engine give to nobody else what is at work, or with `anew` false what is reserved already."""
+        reports = self._reservations(for_ms, anew=anew)
+        await asyncio.gather(*(self._log.append(run_routing(run_id), value) for run_id, value in reports))
+
+    async def _renew(self) -> None:
+        """Reserve once more, now and then, what went to others and is at work still."""
+        while self._reservations(MOVE_MS, anew=False):
+            await asyncio.sleep(_RENEW_S)
+            try:
+                await self._reserve(MOVE_MS, anew=False)
+            except LogError as error:
+                logger.warning("what is at work could not be reserved: %s", error)
+        self._renewing = None
+
+    def _stop_renewing(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
 
     async def _commit(self) -> None:
+        """Note what is dealt with."""
         if offsets := self._positions.advance():
             await self._log.commit(offsets)
 
@@ -84,13 +122,13 @@ class Intake(ABC):
         """Act on a command."""
 
     @abstractmethod
-    def _let_go(self, partitions: Collection[int]) -> None:
-        """Drop all that came from partitions, but for what is reserved."""
+    def _let_go(self, kept: Collection[int], *, lost: bool) -> None:
+        """Drop all that came from other partitions than these, and what is reserved only if it is `lost`."""
 
     @abstractmethod
     def _hand_back_waiting(self) -> None:
         """Leave what waits for a slot to whoever reads its commands again."""
 
     @abstractmethod
-    async def _reserve(self, for_ms: int) -> None:
-        """Have the engine give what is at work to nobody else for a while; return when that is durable."""
+    def _reservations(self, for_ms: int, *, anew: bool) -> Sequence[tuple[str, bytes]]:
+        """Return what reserves all that is at work, as run id and report; not `anew` only what is reserved already."""

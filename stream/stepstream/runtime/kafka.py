@@ -24,6 +24,7 @@ CLIENT = "stepstream"
 REQUEST_BYTES_MAX = 50 * MIB
 TRANSACTION_MS_MAX = 10_000
 COMMIT_S_MAX = 10.0
+CONFIRM_S_MAX = 5.0
 SESSION_MS = 10_000
 _STOP_S_MAX = 5.0
 _RETRY_BACKOFF_MS = 20
@@ -239,6 +240,19 @@ class Reader:
 
     def _place(self, at: tuple[str, int]) -> TopicPartition:
         return TopicPartition(self._settings.name(at[0]), at[1])
+
+    @property
+    def membership(self) -> tuple[str, int]:
+        """By which name, and in which of its generations, the group knows us; each time it moves is one."""
+        coordinator = self._client._coordinator
+        return coordinator.member_id, coordinator.generation
+
+    async def confirm(self) -> None:
+        """Have the group say that we are a member still; LogError when it does not."""
+        with doubt("asking whether we are in the group"):
+            async with asyncio.timeout(CONFIRM_S_MAX):
+                if not await self._client._coordinator._do_heartbeat():
+                    raise LogError("the group does not say that we are a member of it")
 
     def seek(self, positions: Offsets) -> None:
         """Go on from these offsets."""

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import INBOX, commands_topic
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.feed import Feed
 from stepstream.runtime.kafka import CLIENT, SESSION_MS, Cluster, Membership, Producer, Reader
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
 
 logger = logging.getLogger(__name__)
 # The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
@@ -49,9 +49,12 @@ class KafkaWorkerLog:
         self.parked = False
         self._producer: Producer | None = None
         self._fresh_from: dict[int, int] = {}
-        self._revoked: Callable[[Collection[int]], Awaitable[None]] | None = None
+        self._tenant: Tenant | None = None
+        self._membership = ("", 0)
+        self._moving = False
         self._confirmed_at = self._renewed_at = 0.0
         self._confirmed = Bell()
+        self._soon = Bell()
         self._telling: asyncio.Task[None] | None = None
         self._due = False
         self._left = False
@@ -84,9 +87,9 @@ class KafkaWorkerLog:
         """The partitions that are read."""
         return [(self._topic, partition) for partition in self._fresh_from]
 
-    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
+    async def open(self, tenant: Tenant) -> None:
         """Join the group; commands already in the log when a partition comes are not fresh."""
-        self._revoked = revoked
+        self._tenant = tenant
         self._producer = await self._cluster.producer()
         reader = await self._cluster.reader(group=self._group, instance=self._instance, client=self._client)
         self.feed.reader = reader
@@ -100,40 +103,61 @@ class KafkaWorkerLog:
         self._telling = asyncio.ensure_future(self._keep_told(reader))
         self._telling.add_done_callback(lambda _: self.bell.ring())
 
+    async def _revoke(self, partitions: list[int]) -> None:
+        """All partitions may go, and most come back: what is at work goes on until it is known which are gone."""
+        self._moving = True
+        if self._tenant is not None and partitions:
+            await self._tenant.moving()
+            await self._tell()
+
     async def _assign(self, partitions: list[int]) -> None:
-        if self.feed.reader is None:
+        reader = self.feed.reader
+        if reader is None:
             return
+        kept, lost = self._kept(reader, partitions)
         if not self._alone:
             self.feed.forget()
         # From here on they are read, and what is read is not read again: it is ours before anything is waited for.
-        self._fresh_from = dict.fromkeys(partitions, _NEVER)
-        self._taken, self._dealt, self._told = {}, {}, {}
+        self._fresh_from = {at: self._fresh_from[at] if at in kept else _NEVER for at in partitions}
+        for offsets in (self._taken, self._dealt, self._told):
+            for partition in offsets.keys() - kept:
+                del offsets[partition]
+        reader.seek({(self._topic, partition): at for partition, at in self._taken.items()})
         self.assignments += 1
+        self._moving = False
         logger.info("commands of %s: partitions %s are ours", self._topic, sorted(partitions))
-        asked_at = time.monotonic()
-        await self._learn_what_is_fresh(self.feed.reader)
-        self._confirm(asked_at)
+        if self._tenant is not None:
+            await self._tenant.moved(kept, lost=lost)
+        # What is held back goes on when the group has confirmed that we are a member.
+        self._renewed_at = 0.0
+        self._soon.ring()
+        self.bell.ring()
+        await self._learn_what_is_fresh(reader)
+
+    def _kept(self, reader: Reader, partitions: Collection[int]) -> tuple[set[int], bool]:
+        """Return which partitions were ours all the time, and whether the group had given us up.
+
+        Others may have had them in a generation between the last one that we were given partitions in and this one; who
+        was given up has another name.
+        """
+        if self._alone:
+            return set(), False
+        (name, generation), self._membership = self._membership, reader.membership
+        next_one = self._membership == (name, generation + 1)
+        return (self._fresh_from.keys() & partitions if next_one else set()), self._membership[0] != name
 
     async def _learn_what_is_fresh(self, reader: Reader) -> None:
         """Ask where the partitions end now, as far as it is not known; until then each run is claimed."""
         assignments = self.assignments
-        ends = await reader.ends([at for at in self.places if self._fresh_from[at[1]] == _NEVER])
+        unknown = [at for at in self.places if self._fresh_from[at[1]] == _NEVER]
+        ends = await reader.ends(unknown) if unknown else {}
         if self.assignments == assignments:
             self._fresh_from.update({partition: end for (_, partition), end in ends.items()})
-
-    async def _revoke(self, partitions: list[int]) -> None:
-        try:
-            if self._revoked is not None and partitions:
-                await self._revoked(partitions)
-                await self._tell()
-        finally:
-            for partition in partitions:
-                self._fresh_from.pop(partition, None)
 
     async def _keep_told(self, reader: Reader) -> None:
         """Tell the group how far all is dealt with, and have it confirm now and then that we are a member still."""
         while True:
-            await asyncio.sleep(_TELL_S)
+            await self._soon.wait(_TELL_S)
             try:
                 await self._tell()
                 if not self._alone and time.monotonic() - self._renewed_at >= _RENEW_S:
@@ -158,21 +182,18 @@ class KafkaWorkerLog:
             self._told.update({partition: at for (_, partition), at in offsets.items()})
 
     async def _renew(self, reader: Reader) -> None:
-        """Have the group confirm, by a commit that it refuses otherwise, that we are still a member."""
+        """Have the group confirm that we are still a member."""
         self._due = True
         self.bell.ring()
         if not self._fresh_from:
             return
-        at = (self._topic, min(self._fresh_from))
         asked_at = time.monotonic()
-        told = (await reader.committed([at]))[at]
-        beyond = await self._beyond_marks(reader)
-        # What was committed in the meantime is not taken back.
-        least = {at: max(told, self._dealt.get(at[1], 0), self._told.get(at[1], 0))}
-        await self._commit(least | beyond)
+        await reader.confirm()
+        self._confirm(asked_at)
+        if beyond := await self._beyond_marks(reader):
+            await self._commit(beyond)
         if _NEVER in self._fresh_from.values():
             await self._learn_what_is_fresh(reader)
-        self._confirm(asked_at)
 
     async def _beyond_marks(self, reader: Reader) -> Offsets:
         """Return where partitions with no open command may go on: beyond what marks the ends of transactions.
@@ -200,9 +221,9 @@ class KafkaWorkerLog:
         """Return when the broker has confirmed of late that we are a member.
 
         A process that was frozen may have been given up without knowing. When it thaws it must not run what
-        others have ended; once it knows, the code of what went to them is stopped by `revoked`, here.
+        others have ended; once it knows, the code of what went to them is stopped by its tenant.
         """
-        while not self._is_member and not self._left:
+        while (self._moving or not self._is_member) and not self._left:
             await self._confirmed.wait()
 
     def is_fresh(self, record: LogRecord) -> bool:
@@ -210,16 +231,14 @@ class KafkaWorkerLog:
 
         Where that is not known, a claim is right in any case.
         """
-        return self._is_member and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
+        sure = self._is_member and not self._moving
+        return sure and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
 
     async def poll(self, limit: int) -> list[LogRecord]:
         """Return up to `limit` commands; wait for the first, or now and then for none, so that what ended is noted."""
         while not self._left:
-            if records := self.feed.take(limit):
-                mine = [record for record in records if record.partition in self._fresh_from]
-                self._taken.update({record.partition: record.offset + 1 for record in mine})
-                if mine:
-                    return mine
+            if not self._moving and (mine := self._take(limit)):
+                return mine
             if self._telling is not None and self._telling.done():
                 self._telling.result()  # Without it nobody knows that we are a member, and no body begins any more.
             if self._due:
@@ -231,6 +250,15 @@ class KafkaWorkerLog:
             finally:
                 self.parked = False
         return []
+
+    def _take(self, limit: int) -> list[LogRecord]:
+        """Return what was read and is ours; what comes while the group is on the move is read again afterwards."""
+        mine: list[LogRecord] = []
+        for record in self.feed.take(limit):
+            if record.partition in self._fresh_from and record.offset >= self._taken.get(record.partition, 0):
+                self._taken[record.partition] = record.offset + 1
+                mine.append(record)
+        return mine
 
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""

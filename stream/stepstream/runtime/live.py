@@ -1,9 +1,11 @@
 """A run in a worker's cache."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from stepstream.contract.commands import RunLoaded, RunStarted
 from stepstream.runtime.ports import LogRecord
+from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.replay import Replay
 
 
@@ -13,8 +15,8 @@ class LiveRun:
 
     `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine. `bodies` are
     at work and `reports` on their way; a run that is `leaving` is handed back when all of these have ended, and one
-    that is `reserved` is nobody else's until then. `queued` waits for its turn to begin; it is `outdated` when more
-    came meanwhile.
+    that is `reserved` is nobody else's until then. Where its partition has gone, its `commands` are those that came
+    when that came back. `queued` waits for its turn to begin; it is `outdated` when more came meanwhile.
     """
 
     run_id: str
@@ -32,3 +34,19 @@ class LiveRun:
     queued: RunStarted | RunLoaded | None = None
     outdated: bool = False
     commands: list[LogRecord] = field(default_factory=list)
+    _parked: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def park(self) -> None:
+        """Hold a call of the code that is to go no further, until the run is stopped."""
+        parked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._parked.append(parked)
+        await parked
+
+    def stop(self) -> None:
+        """Stop the code where it is, the threads that it has, too."""
+        if self.replay:
+            self.replay.abort()
+        parked, self._parked = self._parked, []
+        for each in parked:
+            if not each.done():
+                each.set_exception(RunInterrupted())

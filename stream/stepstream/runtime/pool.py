@@ -1,8 +1,9 @@
 """The worker of a queue: each command is one step of some run, whose body is run beside others."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +49,10 @@ class LentStep:
     It is the Runner of its own Replay.
     """
 
-    def __init__(self, means: _Means, command: StepLent) -> None:
+    def __init__(self, means: _Means, command: StepLent, begin: Callable[[], bool]) -> None:
         self._means = means
         self._command = command
+        self._begin = begin
         self._run = LiveRun(command.run_id, -1, command.function)
         self._reported: asyncio.Future[WorkerReport] = asyncio.get_running_loop().create_future()
 
@@ -76,11 +78,13 @@ class LentStep:
             value, _ = encode_report(self._run, await self._reported)
             return value
         finally:
-            replay.abort()
+            self._run.stop()
 
     async def execute(self, asking: Asking, call: Call) -> Outcome | None:
-        """Run the body; the code does not go on from here."""
+        """Run the body, if it may still begin; the code does not go on from here."""
         await self._means.log.hold()
+        if not self._begin():
+            await self._run.park()
         started_at = self._means.clock.now_ms()
         result = await self._means.attempts.run(self._run, call)
         self._report(step_report(asking, call, result, started_at, self._means.queue, self._command.claim))
@@ -118,9 +122,9 @@ class LentStep:
 
 @dataclass(slots=True, eq=False)
 class _Taken:
-    """A step at work; with a `claim` it is asked first whether it is still to be run, `begun` says it has a slot.
+    """A step that was lent; with a `claim` it is asked first whether it is still to be run.
 
-    One that is `reserved` is nobody else's until it ends.
+    `begun` says that it has a slot, `at_work` that its body runs. One that is `reserved` is nobody else's until then.
     """
 
     record: LogRecord
@@ -129,6 +133,7 @@ class _Taken:
     claim: str = ""
     answer: "asyncio.Future[StepLent] | None" = None
     begun: bool = False
+    at_work: bool = False
     reserved: bool = False
 
     @property
@@ -183,29 +188,40 @@ class PoolWorker(Intake):
         finally:
             self.serving = False
             self.changed.ring()
+            self._stop_renewing()
             await self._log.close()
 
     def _hand_back_waiting(self) -> None:
         for taken in self._steps.values():
-            if taken.task and not taken.begun:
+            if taken.task and not taken.at_work:
                 taken.task.cancel()
 
-    async def _reserve(self, for_ms: int) -> None:
-        for taken in [taken for taken in self._steps.values() if taken.begun]:
-            taken.reserved = True
-            at = taken.command
-            report = StepReserved(at.run_id, at.step, at.attempt, self._means.queue, at.claim, for_ms)
-            await self._log.append(run_routing(at.run_id), encode(report))
+    def _reservations(self, for_ms: int, *, anew: bool) -> Sequence[tuple[str, bytes]]:
+        found: list[tuple[str, bytes]] = []
+        for taken in self._steps.values():
+            if taken.at_work and (anew or taken.reserved):
+                taken.reserved = True
+                found.append((taken.command.run_id, encode(self._reservation(taken.command, for_ms))))
+        return found
+
+    def _reservation(self, at: StepLent, for_ms: int) -> StepReserved:
+        return StepReserved(at.run_id, at.step, at.attempt, self._means.queue, at.claim, for_ms)
 
     async def _until_room(self) -> None:
         # Those that wait for an answer hold nothing up: it is among the commands that are still to be read.
         while self.active >= RUNS_QUEUED_MAX:
             await self.changed.wait()
 
-    def _let_go(self, partitions: Collection[int]) -> None:
+    def _let_go(self, kept: Collection[int], *, lost: bool) -> None:
         for taken in list(self._steps.values()):
-            if taken.record.partition in partitions and not taken.reserved:
+            if taken.record.partition not in kept and (lost or not taken.reserved):
                 self._drop(taken)
+            elif taken.record.partition in kept and taken.reserved:
+                taken.reserved = False
+                self._begin(self._release(taken.command))
+
+    async def _release(self, command: StepLent) -> None:
+        await self._log.append(run_routing(command.run_id), encode(self._reservation(command, 0)))
 
     def _dispatch(self, record: LogRecord) -> None:
         try:
@@ -232,7 +248,8 @@ class PoolWorker(Intake):
     def _take(self, record: LogRecord, command: StepLent) -> None:
         known = self._steps.get((command.run_id, command.step))
         if known and not known.asking and known.command.attempt >= command.attempt:
-            self._end(record)
+            if record.offset != known.record.offset:  # Else its partition came back to us while it is at work.
+                self._end(record)
             return
         fresh = self._log.is_fresh(record) and not command.partial
         if known and known.asking:
@@ -294,6 +311,13 @@ class PoolWorker(Intake):
         if taken.answer:
             taken.answer.cancel()
 
+    def _begin_body(self, taken: _Taken) -> bool:
+        """Note that a body begins, and return whether it may: not when the worker ends, or the step went to another."""
+        taken.at_work = not self._draining and self._steps.get((taken.command.run_id, taken.command.step)) is taken
+        if self._draining and taken.task:
+            taken.task.cancel()
+        return taken.at_work
+
     async def _answer(self, answer: "asyncio.Future[StepLent]") -> StepLent:
         self._asking += 1
         self.changed.ring()
@@ -311,7 +335,7 @@ class PoolWorker(Intake):
             command = taken.command = await self._answer(taken.answer)
         async with self._slots:
             taken.begun = True
-            value = await LentStep(self._means, command).attempt()
+            value = await LentStep(self._means, command, functools.partial(self._begin_body, taken)).attempt()
             await self._log.append(routing_key, value)
         self._end(taken.record)
         if self._steps.get((command.run_id, command.step)) is taken:

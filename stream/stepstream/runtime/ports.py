@@ -1,6 +1,6 @@
 """The three doors through which the shard loop meets the world: Log, Store and Clock; and the worker's own."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from stepstream.runtime.bell import Bell
@@ -135,13 +135,23 @@ class Backbone(Protocol):
         """Let go of everything."""
 
 
+class Tenant(Protocol):
+    """Who works on the commands of partitions that come and go."""
+
+    async def moving(self) -> None:
+        """The partitions are shared out anew: nobody is to begin what is at work here."""
+
+    async def moved(self, kept: Collection[int], *, lost: bool) -> None:
+        """Of the partitions that were ours these still are. With `lost` the group had given us up meanwhile."""
+
+
 class WorkerLog(Protocol):
     """A worker's door to the log: commands in, reports out."""
 
-    async def open(self, revoked: Callable[[Collection[int]], Awaitable[None]]) -> None:
+    async def open(self, tenant: Tenant) -> None:
         """Go to the committed position; commands already in the log are not `fresh` to this worker.
 
-        `revoked` is awaited before partitions go to another worker.
+        The tenant is told before partitions may go to another worker, and when it is known which have gone.
         """
 
     def is_fresh(self, record: LogRecord) -> bool:

@@ -27,9 +27,9 @@ class Positions:
             self._ended[at].add(offset)
             self._changed.add(at)
 
-    def forget(self, partitions: Collection[int]) -> None:
-        """Forget partitions that somebody else reads from now on."""
-        for at in [at for at in self._begun if at[1] in partitions]:
+    def keep(self, partitions: Collection[int]) -> None:
+        """Forget all partitions but these: somebody else reads them from now on."""
+        for at in [at for at in self._begun if at[1] not in partitions]:
             del self._begun[at], self._ended[at]
             self._changed.discard(at)
 

@@ -1,8 +1,7 @@
 """The worker: takes commands, runs code, reports each result and goes on when it is durable."""
 
 import asyncio
-import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -13,6 +12,7 @@ from stepstream.contract.commands import (
     RunLoaded,
     RunResumed,
     RunStarted,
+    RunStopped,
     StepLent,
     decode_command,
 )
@@ -28,11 +28,10 @@ from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.reports import encode_report, encode_reports, end_report, run_postponed, step_report
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
+from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.execution import Bodies, start_code
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.tasks import task_factory
-
-logger = logging.getLogger(__name__)
 
 
 class Worker(Intake):
@@ -60,7 +59,8 @@ class Worker(Intake):
         self._live_cache = live_cache
         self._cached_max = runs_cached_max
         self._active_max = runs_active_max
-        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
+        self._runs: dict[str, LiveRun] = {}
+        self._resting: dict[str, LiveRun] = {}
         self._active = 0
         self._queue: deque[LiveRun] = deque()
         self._room = Bell()
@@ -93,8 +93,8 @@ class Worker(Intake):
             polling.cancel()
             failed.cancel()
             for run in self._runs.values():
-                if run.replay:
-                    run.replay.abort()
+                run.stop()
+            self._stop_renewing()
             self._outbox.cancel()
             await self._log.close()
 
@@ -103,19 +103,28 @@ class Worker(Intake):
             self._hand_back(run)
         self._queue.clear()
 
-    async def _reserve(self, for_ms: int) -> None:
-        for run in list(self._runs.values()):
-            if run.bodies and run.replay:
+    def _reservations(self, for_ms: int, *, anew: bool) -> Sequence[tuple[str, bytes]]:
+        found: list[tuple[str, bytes]] = []
+        for run in self._runs.values():
+            if run.bodies and run.replay and (anew or run.reserved):
                 run.reserved = True
-                await self._outbox.append(run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, for_ms)))
+                found.append((run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, for_ms))))
+        return found
 
     async def _until_room(self) -> None:
         while len(self._queue) >= RUNS_QUEUED_MAX:
             await self._room.wait()
 
-    def _let_go(self, partitions: Collection[int]) -> None:
-        for run in [run for run in self._runs.values() if run.partition in partitions and not run.reserved]:
-            self._drop(run)
+    def _let_go(self, kept: Collection[int], *, lost: bool) -> None:
+        for run in list(self._runs.values()):
+            if run.partition not in kept and (lost or not run.reserved):
+                self._drop(run)
+            elif run.partition not in kept:
+                run.commands.clear()
+            elif run.reserved and run.replay:
+                run.reserved = False
+                self._report(run, RunReserved(run.run_id, run.replay.epoch))
+            self._settle(run)
 
     # Commands.
 
@@ -134,11 +143,11 @@ class Worker(Intake):
         # Of a backlog each run is asked for at once, and the answers lie behind it: its bytes are not kept meanwhile.
         place = record._replace(key=b"", value=b"", headers=())
         run.commands.append(place)
+        if run.reserved and not isinstance(command, RunStopped):
+            return  # Its partition came back to us; the run is asked for anew once what is at work has ended.
         if not self._handle(run, command, fresh=self._log.is_fresh(record)) and place in run.commands:
             run.commands.remove(place)
             self._end(record)
-        if run.run_id in self._runs:
-            self._runs.move_to_end(run.run_id)
 
     def _handle(self, run: LiveRun, command: Command, *, fresh: bool) -> bool:
         """Act on a command; return False when there is nothing to do for it."""
@@ -230,10 +239,12 @@ class Worker(Intake):
             threaded=not function.is_async,
         )
         start_code(run.replay, function, command.events, run.attempt, self._limits, self._bodies.threads)
-        self._make_room()
+        while len(self._runs) > self._cached_max and self._resting:
+            self._drop(next(iter(self._resting.values())))
 
     def _work(self, run: LiveRun) -> None:
         run.at_rest = False
+        self._resting.pop(run.run_id, None)
         if not run.active:
             run.active = True
             self._active += 1
@@ -259,27 +270,21 @@ class Worker(Intake):
                 self._begin(run, command)
         self._room.ring()
 
-    def _make_room(self) -> None:
-        while len(self._runs) > self._cached_max:
-            oldest = next((run for run in self._runs.values() if run.at_rest and not run.claim), None)
-            if oldest is None:
-                return
-            self._drop(oldest)
-
     def _drop(self, run: LiveRun) -> None:
         """Forget a run; its code stops where it is."""
         if self._runs.get(run.run_id) is run:
             del self._runs[run.run_id]
+            self._resting.pop(run.run_id, None)
         run.claim = ""
         run.queued = None
-        if run.replay:
-            run.replay.abort()
+        run.stop()
         self._finish_commands(run)
         self._rest(run)
 
     def _hand_back(self, run: LiveRun) -> None:
         """Leave a run to whoever reads its commands again: they are not dealt with."""
-        run.commands.clear()
+        if self._draining:
+            run.commands.clear()
         if run.reserved and run.replay:
             self._report(run, RunReserved(run.run_id, run.replay.epoch), then_drop=True)
         else:
@@ -303,7 +308,7 @@ class Worker(Intake):
         finally:
             run.reports -= 1
         if not meant:
-            await asyncio.get_running_loop().create_future()
+            await run.park()
 
     def _report(self, run: LiveRun, report: WorkerReport | RunClaimed, *, then_drop: bool = False) -> None:
         """Append a report by and by; until it is durable, the commands that led to it are not dealt with."""
@@ -319,7 +324,9 @@ class Worker(Intake):
             return  # The outbox keeps it, and serve() ends by it.
         finally:
             run.reports -= 1
-        if then_drop:
+        if then_drop and run.reserved and run.commands and not self._draining:
+            self._claim_back(run)
+        elif then_drop:
             self._drop(run)
         else:
             self._settle(run)
@@ -332,10 +339,12 @@ class Worker(Intake):
         self._work(run)  # Code that seemed to be at rest may go on by itself.
         if not self._draining:
             await self._log.hold()
-        if self._draining:
+        if asking.over or self._runs.get(run.run_id) is not run:
+            raise RunInterrupted
+        if self._draining or run.reserved:
             run.leaving = True
             self._settle(run)
-            await asyncio.get_running_loop().create_future()
+            await run.park()
         run.bodies += 1
         try:
             started_at = self._clock.now_ms()
@@ -370,7 +379,7 @@ class Worker(Intake):
         if run.reports or run.claim or self._runs.get(run.run_id) is not run:
             return
         if run.leaving or (run.reserved and run.at_rest):
-            if not run.bodies:
+            if not run.bodies and (self._draining or not self._moving):
                 self._hand_back(run)
             return
         if not run.at_rest:
@@ -379,6 +388,7 @@ class Worker(Intake):
             self._drop(run)
             return
         self._finish_commands(run)
+        self._resting[run.run_id] = run
         self._rest(run)
 
     def finished(self, asking: Asking, end: Finished) -> None:
