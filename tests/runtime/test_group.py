@@ -1,0 +1,194 @@
+"""The shards of one process: ready when all serve, gone when they have let go, and each with its own trouble."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepstream import App, Context, on
+from stepstream.contract.codec import encode
+from stepstream.contract.events import event_record
+from stepstream.contract.history import RunEnded, decode_history
+from stepstream.contract.ids import run_hash, shard_of
+from stepstream.contract.topics import EVENTS, HISTORY
+from stepstream.runtime import fleet
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.embedded import EmbeddedBackbone, EmbeddedLog
+from stepstream.runtime.fleet import ShardGroup, register_functions
+from stepstream.runtime.journal import MemoryJournal, MemoryStore
+from stepstream.runtime.kafka import Membership
+from stepstream.runtime.ports import LogError, NewRecord, StoredRow, StoreError
+from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.worker import Worker
+from tests.runtime.test_leaving import Group, until
+
+SHARDS = 2
+EVENT_IDS = [f"go-{number}" for number in range(12)]
+Break = Callable[["Ports"], None]
+app = App("shop")
+
+
+@app.function(on("go"))
+async def work(ctx: Context) -> str:
+    """Run one step."""
+    return await ctx.step.run("only", str, "done")
+
+
+class Ports:
+    """The log and the tables of one shard, as a test has them fail, wait, or take long to close."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self.log = log
+        self.store = MemoryStore()
+        self.changelog_left = 0
+        self.broken_changelog = self.broken_tables = False
+        self.recovers, self.closes = asyncio.Event(), asyncio.Event()
+        self.recovers.set()
+        self.closes.set()
+        self.opened = 0
+        self.closed: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.log, name)
+
+    async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
+        """Yield the rows, when the test lets them come."""
+        self.opened += 1
+        await self.recovers.wait()
+        if self.broken_changelog:
+            raise LogError("the changelog cannot be read")
+        async for found in self.log.changelog(position):
+            yield found
+
+    async def close(self) -> None:
+        """Let go of the log, when the test lets it."""
+        await self.closes.wait()
+        await self.log.close()
+        self.closed.append("log")
+
+    def tables(self) -> "Tables":
+        """Return the tables."""
+        return Tables(self)
+
+
+class Tables:
+    """The tables of one shard."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ports.store, name)
+
+    def open(self) -> int:
+        """Open them, if they are whole."""
+        self._ports.opened += 1
+        if self._ports.broken_tables:
+            raise StoreError("the tables cannot be opened")
+        return self._ports.store.open()
+
+    def close(self) -> None:
+        """Let go of their lock."""
+        self._ports.closed.append("tables")
+
+
+class Process:
+    """A process of the cluster that is given shards by the test."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock, self.journal = SystemClock(), MemoryJournal(SHARDS)
+        self.backbone = EmbeddedBackbone(self.journal, clock, SHARDS)
+        self.ports = [Ports(EmbeddedLog(self.journal, clock, shard)) for shard in range(SHARDS)]
+        self.cluster = Group()
+        self.shards = ShardGroup(self.cluster, clock, SHARDS, folder)  # type: ignore[arg-type]  # As far as it is used.
+        monkeypatch.setattr(fleet, "KafkaLog", lambda _cluster, _clock, shard: self.ports[shard])
+        monkeypatch.setattr(self.shards, "_tables", lambda shard: self.ports[shard].tables())
+        self.worker = Worker(self.backbone.worker_log("shop"), clock, app)
+        self.serving = asyncio.gather(self.shards.serve(), self.worker.serve())
+
+    async def __aenter__(self) -> "Process":
+        await until(lambda: self.cluster.membership)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.serving.cancel()
+        await asyncio.gather(self.serving, return_exceptions=True)
+
+    @property
+    def member(self) -> Membership:
+        """Whom the group tells which shards it has."""
+        assert self.cluster.membership is not None
+        return self.cluster.membership
+
+    @property
+    def up(self) -> list[int]:
+        """The shards that serve."""
+        return [state.shard for state in self.shards.states() if state.serving]
+
+    def ended(self) -> int:
+        """Return how many runs have ended."""
+        records = [record for at in range(SHARDS) for record in self.journal.read(HISTORY, at, 0, 1_000)]
+        return sum(isinstance(decode_history(record.value), RunEnded) for record in records)
+
+
+async def test_a_process_is_ready_when_every_shard_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One shard that serves does not make a process ready whose other one still reads its changelog."""
+    async with Process(tmp_path, monkeypatch) as process:
+        process.ports[1].recovers.clear()
+        await process.member.assigned([0, 1])
+        await until(lambda: process.ports[1].opened == 2 and process.up == [0])
+        assert not process.shards.serving
+        process.ports[1].recovers.set()
+        await until(lambda: process.shards.serving)
+
+
+async def test_the_group_goes_on_only_when_a_shard_has_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next owner may be the same process, or one on the same disk: the tables are closed by then, and the log."""
+    async with Process(tmp_path, monkeypatch) as process:
+        await process.member.assigned([0, 1])
+        await until(lambda: process.shards.serving)
+        process.ports[0].closes.clear()
+        revoked = asyncio.ensure_future(process.member.revoked([0]))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (revoked.done(), process.ports[0].closed) == (False, ["tables"])
+        process.ports[0].closes.set()
+        await revoked
+        assert process.ports[0].closed == ["tables", "log"]
+        assert (process.shards.assigned, process.ports[1].closed) == ([1], [])
+
+
+def break_changelog(ports: Ports) -> None:
+    """Have the changelog be unreadable."""
+    ports.broken_changelog = True
+
+
+def break_tables(ports: Ports) -> None:
+    """Have the tables be unreadable."""
+    ports.broken_tables = True
+
+
+@pytest.mark.parametrize("harm", [break_changelog, break_tables])
+async def test_one_shards_trouble_leaves_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Break
+) -> None:
+    """A shard that fails begins again and again; the other ends its runs meanwhile, and the process is not ready."""
+    monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, again_s=0.0))
+    async with Process(tmp_path, monkeypatch) as process:
+        harm(process.ports[1])
+        await register_functions(process.backbone, [app])  # type: ignore[arg-type]  # As far as it is used.
+        await process.member.assigned([0, 1])
+        await until(lambda: process.up == [0])
+        events = [encode(event_record("go", {}, id=event_id)) for event_id in EVENT_IDS]
+        await process.backbone.append([NewRecord(EVENTS, 0, b"", event) for event in events])
+        ours = [event_id for event_id in EVENT_IDS if shard_of(run_hash("work", event_id), SHARDS) == 0]
+        assert 0 < len(ours) < len(EVENT_IDS)
+        await until(lambda: process.ended() == len(ours))
+        tries = process.ports[1].opened
+        await until(lambda: process.ports[1].opened > tries + 1)
+        assert not process.shards.serving
+        process.ports[1].broken_changelog = process.ports[1].broken_tables = False
+        await until(lambda: process.ended() == len(EVENT_IDS) and process.shards.serving)
