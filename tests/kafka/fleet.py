@@ -21,13 +21,14 @@ class Member:
     environment: dict[str, str]
     log: Path
     disk: Path
+    module: str = "stepstream"
     process: subprocess.Popen[bytes] | None = None
     kills: int = 0
     _began_at: int = 0
 
     def start(self) -> None:
         """Start the process."""
-        command = [sys.executable, "-m", "stepstream", *self.arguments]
+        command = [sys.executable, "-m", self.module, *self.arguments]
         environment = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
             self._began_at = log.tell()
@@ -123,21 +124,28 @@ class Fleet:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def add_engine(self, *options: str, **environment: str) -> Member:
-        """Start another engine."""
+    def add_engine(self, *options: str, module: str = "stepstream", **environment: str) -> Member:
+        """Start another engine, or a module that is one and more."""
         name = f"engine-{len(self.engines)}"
         arguments = ["engine", "--data-dir", str(self.folder / name), "--port", "0", *options]
-        return self._add(self.engines, name, arguments, environment)
+        return self._add(self.engines, name, arguments, environment, module)
 
     def add_worker(self, *options: str, **environment: str) -> Member:
         """Start another worker."""
         name = f"worker-{len(self.workers)}"
         return self._add(self.workers, name, ["worker", str(self.app), *options], environment)
 
-    def _add(self, members: list[Member], name: str, arguments: list[str], environment: Mapping[str, str]) -> Member:
+    def _add(
+        self,
+        members: list[Member],
+        name: str,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        module: str = "stepstream",
+    ) -> Member:
         # By its own name the group knows a member again that was killed, and takes nothing from it meanwhile.
         own = {**self.environment, "STEPSTREAM_INSTANCE": name, **environment}
-        member = Member(name, arguments, own, self.folder / f"{name}.log", self.folder / name)
+        member = Member(name, arguments, own, self.folder / f"{name}.log", self.folder / name, module)
         member.start()
         members.append(member)
         return member

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import pytest
 
 from stepstream.contract.codec import encode
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
-from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunMoved, decode_history
-from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
-from stepstream.runtime import kafka
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, decode_history
+from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import Cluster, KafkaSettings, Membership, Reader
+from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
@@ -22,15 +20,13 @@ from tests.kafka.fleet import Fleet
 from tests.kafka.judging import judge_run, read_all, until_ended, until_registered
 from tests.kafka.test_doubt import rows_of
 from tests.kafka.test_probes import WAIT_S_MAX, until
-from tests.kafka.zombie_app import STEPS, STOPS_IN
-from tests.kafka.zombie_engine import STOPS
+from tests.kafka.zombie_app import STOPS, STOPS_IN
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 ZOMBIE = "tests.kafka.zombie_engine"
 APP = Path(__file__).with_name("zombie_app.py")
 FENCED = "Fenced: committing: a newer owner is there"
 RUNS = 20
-PARTITIONS = 8
 
 
 @pytest.fixture(scope="module")
@@ -111,23 +107,23 @@ def test_an_engine_that_thaws_in_a_commit_is_fenced(bootstrap: str, tmp_path: Pa
         fleet.stop()
 
 
-async def outlive_a_process_of_each_kind(fleet: Fleet, gates: Path) -> None:
+async def outlive_a_process_of_each_kind(fleet: Fleet, folder: Path) -> None:
     """Have a worker stop in a chain of steps and an engine in a commit, others end all, and both go on."""
     cluster = Cluster(KafkaSettings(fleet.bootstrap, fleet.namespace))
-    engine_told, worker_told = gates / "engine", gates / "worker"
+    engine_told, worker_told = folder / "engine-told", folder / "worker-told"
     engine = fleet.add_engine(module=ZOMBIE, ZOMBIE_TOLD=str(engine_told))
     worker = fleet.add_worker(ZOMBIE_TOLD=str(worker_told))
     await until_registered(cluster, 1)
     await asyncio.to_thread(worker_told.touch)
     await go(cluster, range(RUNS))
-    await asyncio.to_thread(until, lambda: not worker_told.exists())
+    await asyncio.to_thread(until, lambda: bool(worker.said(STOPS)))
     await asyncio.to_thread(engine_told.touch)
     await go(cluster, range(RUNS, RUNS + 1))
     await asyncio.to_thread(until, lambda: bool(engine.said(STOPS)))
     assert worker.process
     fleet.add_engine()
     fleet.add_worker()
-    runs = await until_ended(cluster, RUNS + 1)
+    await until_ended(cluster, RUNS + 1)
     zombie = str(worker.process.pid)
     before = [line.split() for line in fleet.effects.read_text().splitlines()]
     assert {pid for _, step, pid in before if step == STOPS_IN} > {zombie}
@@ -141,7 +137,22 @@ async def outlive_a_process_of_each_kind(fleet: Fleet, gates: Path) -> None:
     after = [line.split() for line in fleet.effects.read_text().splitlines()]
     older = {run_id for run_id, *_ in before}
     assert [line for line in after[len(before) :] if line[0] in older] == []
-    for run_id, entries in runs.items():
-        end = entries[-1]
-        assert isinstance(end, RunEnded)
-        assert json.loads(bytes(end.output))[0]
+    assert {entry.status for entries in runs.values() for entry in entries if isinstance(entry, RunEnded)} == {
+        "completed"
+    }
+
+
+def test_processes_that_thaw_do_nothing_that_others_have_done(bootstrap: str, tmp_path: Path) -> None:
+    """An engine and a worker were given up for dead, and others have ended all that they had begun.
+
+    When they go on, no body runs again, nothing is there twice, and they take part as before.
+    """
+    fleet = Fleet(bootstrap, "thawed", tmp_path, APP, tmp_path / "effects.txt")
+    fleet.command("topics", "apply", "--shards", "1", "--app", "zombie")
+    try:
+        asyncio.run(outlive_a_process_of_each_kind(fleet, tmp_path))
+    except BaseException as error:
+        error.add_note(fleet.logs())
+        raise
+    finally:
+        fleet.stop()

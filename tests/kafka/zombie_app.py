@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from stepstream import App, Context, on
@@ -9,24 +10,37 @@ from stepstream import App, Context, on
 app = App("zombie")
 STEPS = tuple(f"step-{number}" for number in range(6))
 STOPS_IN = STEPS[2]
-EFFECTS = Path(os.environ.get("CHAOS_EFFECTS", "/dev/null"))
+STOPS = "stops here"
+EFFECTS = os.environ.get("CHAOS_EFFECTS", "/dev/null")
 
 
-async def body(run_id: str, step: str) -> int:
-    """Leave a line that says who ran, and stop here if this process is told to; return the process."""
-    with EFFECTS.open("a") as effects:
-        effects.write(f"{run_id} {step} {os.getpid()}\n")
+def stop_if_told() -> None:
+    """Stop this process where it is, once, if the file that it was given is there."""
     told = Path(os.environ.get("ZOMBIE_TOLD", "/nowhere"))
-    if step == STOPS_IN and told.exists():
+    if told.exists():
         told.unlink()
+        print(STOPS, file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
-    return os.getpid()
+
+
+def leave_line(run_id: str, step: str) -> None:
+    """Leave a line that says who ran."""
+    with Path(EFFECTS).open("a") as effects:
+        effects.write(f"{run_id} {step} {os.getpid()}\n")
+
+
+async def body(run_id: str, step: str) -> None:
+    """Leave a line, and stop here if it is the step for it."""
+    leave_line(run_id, step)
+    if step == STOPS_IN:
+        stop_if_told()
 
 
 @app.function(on("zombie/go"), retries=0)
-async def chain(ctx: Context) -> list[int]:
+async def chain(ctx: Context) -> None:
     """Run all steps, one after the other."""
-    return [await ctx.step.run(step, body, ctx.run_id, step) for step in STEPS]
+    for step in STEPS:
+        await ctx.step.run(step, body, ctx.run_id, step)
 
 
 @app.function()

@@ -1,28 +1,19 @@
 """An engine that stops, once it is told to, between the writes of a transaction and its commit."""
 
-import logging
-import os
-import signal
-from pathlib import Path
-
 from stepstream.cli import main
 from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.ports import Offsets
+from tests.kafka.zombie_app import stop_if_told
 
-STOPS = "stops with an open transaction"
-logger = logging.getLogger(__name__)
 _commit = KafkaLog.commit
 
 
-async def _stop_and_commit(log: KafkaLog, taken: Offsets) -> int:
-    told = Path(os.environ["ZOMBIE_TOLD"])
-    if told.exists():
-        told.unlink()
-        logger.warning(STOPS)
-        os.kill(os.getpid(), signal.SIGSTOP)
-    return await _commit(log, taken)
+async def _stop_and_commit(self: KafkaLog, taken: Offsets) -> int:
+    stop_if_told()
+    return await _commit(self, taken)
 
 
 if __name__ == "__main__":
-    KafkaLog.commit = _stop_and_commit  # type: ignore[method-assign]  # No other way into the middle of a commit.
+    # There is no other way into the middle of a commit.
+    KafkaLog.commit = _stop_and_commit  # type: ignore[method-assign]
     main()
