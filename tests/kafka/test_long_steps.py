@@ -1,19 +1,29 @@
-"""A step that takes longer than any time-out of a group: other runs go on beside it, and its worker ends after it."""
+"""A step that takes longer than two sessions: other runs go on beside it, and its worker ends after it."""
 
 import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stepstream import App, Context, on
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import RunStarted
+from stepstream.contract.events import event_record
 from stepstream.contract.history import RunBegan, RunEnded, RunMoved
-from stepstream.contract.topics import EVENTS
+from stepstream.contract.ids import run_hash, run_id_at
+from stepstream.contract.topics import EVENTS, commands_topic
+from stepstream.runtime import worker as workers
+from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import SESSION_MS, Cluster, KafkaSettings
+from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.worker import Worker
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Runs, until_ended, until_registered
@@ -22,6 +32,9 @@ from tests.kafka.test_probes import WAIT_S_MAX, Observed, until
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2
 OTHERS = 20
+# What a flooded worker does at once, has wait for its turn before it polls no more, and gets; and how many commands
+# come by one poll, and are read ahead of it.
+SLOTS, QUEUED, FLOOD, PER_POLL = 2, 8, 500, 64
 APP = Path(__file__).with_name("long_app.py")
 
 
@@ -50,22 +63,84 @@ def moves(runs: Runs) -> int:
     return sum(isinstance(entry, RunMoved) for entries in runs.values() for entry in entries)
 
 
+class Flooded:
+    """A worker with so many commands and so few slots that it cannot poll."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.gate = asyncio.Event()
+        self.ran: list[int] = []
+        app = App("flood")
+
+        @app.function(on("flood/go"))
+        async def work(ctx: Context) -> None:
+            await ctx.step.run("hold", self.hold, ctx.event.data["n"])
+
+        self.log = KafkaWorkerLog(cluster, "flood", SHARDS)
+        self.worker = Worker(self.log, SystemClock(), app, runs_active_max=SLOTS)
+
+    async def hold(self, number: int) -> None:
+        """Hold the slot until the flood is to run off."""
+        await self.gate.wait()
+        self.ran.append(number)
+
+    @property
+    def full(self) -> bool:
+        """Tell whether it has all that it takes."""
+        return self.worker.load.in_use == SLOTS and self.worker.load.queued >= QUEUED and self.log.feed.pending
+
+    def check(self) -> None:
+        """It is the member that it was, and most of the flood is still where it was."""
+        assert (self.log.assignments, self.log.member, self.ran) == (1, True, [])
+        assert SLOTS + QUEUED <= self.worker.load.cached < SLOTS + QUEUED + PER_POLL
+        assert 0 < sum(map(self.log.feed.waiting, self.log.places)) < 2 * PER_POLL
+
+    async def run_off(self) -> None:
+        """Let all of it run, each command once."""
+        self.gate.set()
+        await asyncio.to_thread(until, lambda: len(self.ran) >= FLOOD)
+        assert sorted(self.ran) == list(range(FLOOD))
+        assert self.log.assignments == 1
+
+
+@asynccontextmanager
+async def flooded(cluster: Cluster) -> AsyncIterator[Flooded]:
+    """Yield a worker that is full, in this process."""
+    flood = Flooded(cluster)
+    serving = asyncio.ensure_future(flood.worker.serve())
+    try:
+        await asyncio.to_thread(until, lambda: flood.log.member)
+        events = [event_record("flood/go", {"n": number}) for number in range(FLOOD)]
+        ids = [run_id_at(0, run_hash("work", str(number))) for number in range(FLOOD)]
+        commands = [encode(RunStarted(run, "work", 1, (event,), 0)) for run, event in zip(ids, events, strict=True)]
+        producer = await cluster.producer()
+        await producer.send([NewRecord(commands_topic("flood"), -1, b"", command) for command in commands])
+        await producer.close()
+        await asyncio.to_thread(until, lambda: flood.full)
+        yield flood
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
 async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
-    """Hold one step for more than two time-outs, while runs come and go in the same worker."""
+    """Hold one step for more than two sessions, while runs come and go in the same worker, and another one is full."""
     fleet.add_engine()
     worker = fleet.add_worker("--metrics-port", "0", LONG_GATE=str(gate))
     await until_registered(cluster, SHARDS)
     observed = Observed(fleet.engines, fleet.workers)
     try:
-        await feed(cluster, range(1))
-        until = time.monotonic() + 2.2 * SESSION_MS / 1_000
-        number = 1
-        while time.monotonic() < until:
-            await feed(cluster, range(number, number + OTHERS))
-            number += OTHERS
-            runs = await until_ended(cluster, number - 1)
-            assert (ended(runs), moves(runs)) == ({f"long-{n}" for n in range(1, number)}, 0)
-        assert observed.scrape(worker).sum("stepstream_rebalances_total", group="worker") == 1
+        async with flooded(cluster) as flood:
+            await feed(cluster, range(1))
+            deadline = time.monotonic() + 2.2 * SESSION_MS / 1_000
+            number = 1
+            while time.monotonic() < deadline:
+                await feed(cluster, range(number, number + OTHERS))
+                number += OTHERS
+                runs = await until_ended(cluster, number - 1)
+                assert (ended(runs), moves(runs)) == ({f"long-{n}" for n in range(1, number)}, 0)
+            assert observed.scrape(worker).sum("stepstream_rebalances_total", group="worker") == 1
+            flood.check()
+            await flood.run_off()
         await asyncio.to_thread(gate.write_text, "go on")
         runs = await until_ended(cluster, number)
         assert ("long-0" in ended(runs), moves(runs)) == (True, 0)
@@ -106,12 +181,18 @@ async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
 
 
 @pytest.mark.parametrize("scene", [observe, retire])
-def test_a_long_step(tmp_path: Path, scene: Callable[[Fleet, Cluster, Path], Coroutine[Any, Any, None]]) -> None:
-    """It holds up no other run and moves none; and a worker that is asked to end lets it end first, here, once."""
+def test_a_long_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: Callable[[Fleet, Cluster, Path], Coroutine[Any, Any, None]]
+) -> None:
+    """It holds up no other run and moves none; and a worker that is asked to end lets it end first, here, once.
+
+    A worker whose slots are all held for so long takes no more than it has room for, and stays a member.
+    """
+    monkeypatch.setattr(workers, "RUNS_QUEUED_MAX", QUEUED)
     os.mkfifo(tmp_path / "gate")
     with running_broker() as bootstrap:
         fleet = Fleet(bootstrap, "long", tmp_path, APP, tmp_path / "effects.txt")
-        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long")
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long", "--app", "flood")
         try:
             asyncio.run(scene(fleet, Cluster(KafkaSettings(bootstrap, "long")), tmp_path / "gate"))
         except BaseException as error:
