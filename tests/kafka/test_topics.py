@@ -15,7 +15,7 @@ import yaml
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_probes import until
+from tests.kafka.test_probes import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = ("--shards", "3", "--app", "shop")
@@ -89,6 +89,28 @@ def test_a_missing_topic_and_another_number_of_shards_are_refused(bootstrap: str
     applied = topics(bootstrap, "few", "apply", "--shards", "4")
     assert applied.returncode == 2
     assert "3 shards, not 4" in applied.stderr
+
+
+def test_another_number_of_partitions_of_any_topic_is_refused(bootstrap: str) -> None:
+    """Also of the topic of an app, whose workers would not find their commands: apply says which it is, makes none."""
+    create(bootstrap, "uneven", {"inbox": (3, {}), "commands.shop": (2, {})})
+    applied = topics(bootstrap, "uneven", "apply", *SHARDS)
+    assert applied.returncode == 2
+    assert "topic 'commands.shop' has 2 partitions instead of 3" in applied.stderr
+    checked = topics(bootstrap, "uneven", "check")
+    assert "topic 'events' is missing" in checked.stderr
+
+
+def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
+    """It makes none by itself: it ends with 2 and the command that does."""
+    fleet = Fleet(bootstrap, "empty", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
+    engine = fleet.add_engine()
+    assert engine.process
+    try:
+        assert engine.process.wait(WAIT_S_MAX) == 2
+    finally:
+        fleet.stop()
+    assert "there is no topic 'empty.inbox'; run `stepstream topics apply`" in engine.log.read_text()
 
 
 def rendered(bootstrap: str, namespace: str, form: str) -> dict[str, tuple[int, dict[str, str]]]:
