@@ -66,10 +66,28 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     second.kill()
     until(lambda: observed.scrape(first).sum("stepstream_runs_open") == RUNS)
     assert max(recoveries(first).values()) <= TAIL_ROWS_MAX
+    restart_alone(first)
+
+
+def restart_alone(engine: Member) -> None:
+    """Restart an engine that keeps no copies, on its disk and then on an empty one, and see what it reads."""
+    engine.arguments.remove("--standby")
+    for rows in ((0, TAIL_ROWS_MAX), (RUNS, 2**31)):
+        engine.stop()
+        if rows[0]:
+            engine.wipe()
+        engine.log.write_text("")
+        engine.start()
+        until(lambda: len(recoveries(engine)) == SHARDS)
+        assert rows[0] <= sum(recoveries(engine).values()) <= rows[1]
 
 
 def test_a_warm_copy_takes_over_without_a_full_replay(tmp_path: Path) -> None:
-    """An engine that copied a shard has all its rows when the owner is killed, and reads only what was left."""
+    """An engine that copied a shard has all its rows when the owner is killed, and reads only what was left.
+
+    One that keeps no copies has the tables of its own shards: after a restart it reads their tail, and all of the
+    changelog when the disk is lost.
+    """
     with running_broker() as bootstrap:
         fleet = Fleet(bootstrap, "standby", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "standby")
