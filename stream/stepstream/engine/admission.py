@@ -30,6 +30,7 @@ def register_function(draft: Draft, function: FunctionRegistered) -> None:
     # Whoever watches sees the first of something only beside a zero.
     draft.count("runs_started", function.id, amount=0)
     draft.count("runs_ended", function.id, "failed", amount=0)
+    draft.count("run_warnings", function.id, amount=0)
     for name in _event_names(known) | _event_names(function):
         _set_triggers(draft, name, function)
     _set_keeping(draft, function)

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Failure
+from stepstream.runtime.letters import LetterObserver
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock
 from stepstream.sdk.calls import Call
@@ -28,7 +29,7 @@ class Load(NamedTuple):
     bodies: int = 0
 
 
-class WorkerObserver(Protocol):
+class WorkerObserver(LetterObserver, Protocol):
     """Who watches a worker."""
 
     def attempted(self, function: str, outcome: str, seconds: float) -> None:

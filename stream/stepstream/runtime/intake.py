@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from stepstream.contract.ids import run_routing
 from stepstream.runtime.bell import Bell
+from stepstream.runtime.letters import LetterObserver, Letters
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
 
@@ -20,10 +21,11 @@ _RENEW_S = 20.0
 
 
 class Intake(ABC):
-    """The reading side of a worker; `changed` rings when something of it has ended."""
+    """The reading side of a worker of a topic of commands; `changed` rings when something of it has ended."""
 
-    def __init__(self, log: WorkerLog) -> None:
+    def __init__(self, log: WorkerLog, topic: str, observer: LetterObserver | None) -> None:
         self._log = log
+        self._letters = Letters(log, topic, observer)
         self._positions = Positions()
         self._draining = False
         self._moving = False

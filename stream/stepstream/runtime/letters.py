@@ -1,7 +1,9 @@
 """Dead letters: a record that nobody can read is kept with its bytes, why, and where it came from."""
 
 import logging
+from typing import Literal, Protocol, get_args
 
+from stepstream.contract.errors import TooLarge
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS
 from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog
@@ -13,6 +15,24 @@ FOREIGN_HEADER, CUT_HEADER = "stepstream-foreign", "stepstream-cut-from"
 # On a mark, which is no letter: the place of the letter, in the same partition, whose record was sent again.
 SENT_HEADER = "stepstream-sent"
 OWN_HEADERS = frozenset({REASON_HEADER, FROM_HEADER, FOREIGN_HEADER, CUT_HEADER, SENT_HEADER})
+# Why a record is put aside, for those who count: it cannot be read, or it can and cannot be dealt with.
+LetterKind = Literal["invalid", "too-large", "not-applicable"]
+LETTER_KINDS: tuple[LetterKind, ...] = get_args(LetterKind)
+
+
+class LetterObserver(Protocol):
+    """Who counts dead letters."""
+
+    def reads(self, topic: str) -> None:
+        """Records of a topic are read in this process; none of them was put aside so far."""
+
+    def put_aside(self, topic: str, kind: LetterKind) -> None:
+        """A record of a topic was put aside, which is durable."""
+
+
+def kind_of(error: Exception) -> LetterKind:
+    """Return why a record is put aside whose reading raised an error."""
+    return "too-large" if isinstance(error, TooLarge) else "invalid"
 
 
 def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> NewRecord:
@@ -37,7 +57,18 @@ def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> New
     return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*why, cut))
 
 
-async def put_aside(log: WorkerLog, command: LogRecord, reason: str) -> None:
-    """Keep a command that a worker cannot read; return when it is durable."""
-    logger.error("command %s-%d-%d is put aside: %s", command.topic, command.partition, command.offset, reason)
-    await log.put_aside(dead_letter(command, reason))
+class Letters:
+    """Puts aside the commands of a topic that one worker cannot read, and tells whoever counts them."""
+
+    def __init__(self, log: WorkerLog, topic: str, observer: LetterObserver | None) -> None:
+        self._log = log
+        self._observer = observer
+        if observer:
+            observer.reads(topic)
+
+    async def put_aside(self, command: LogRecord, reason: str, kind: LetterKind) -> None:
+        """Keep a command; return when it is durable, and counted."""
+        logger.error("command %s-%d-%d is put aside: %s", command.topic, command.partition, command.offset, reason)
+        await self._log.put_aside(dead_letter(command, reason))
+        if self._observer:
+            self._observer.put_aside(command.topic, kind)

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX
+from stepstream.runtime.letters import LETTER_KINDS, LetterKind
 from stepstream.runtime.shard import Taken
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,7 +52,6 @@ METRICS = (
     Metric("engine", "counter", "expression_errors", ("place",), "Expressions that failed on an event"),
     Metric("engine", "counter", "duplicate_starts", (), "Starts refused as repeats"),
     Metric("engine", "counter", "stale_reports", (), "Reports dropped: a newer worker has the run, or it ended"),
-    Metric("engine", "counter", "dead_letters", ("topic", "reason"), "Records put aside"),
     Metric("engine", "counter", "records", ("shard",), "Records taken in"),
     Metric("engine", "histogram", "batch_records", ("shard",), "Records in a batch", _RECORDS),
     Metric("engine", "histogram", "batch_duration_seconds", ("shard",), "Time for a batch", _SHORT_S),
@@ -70,6 +71,7 @@ METRICS = (
     Metric("worker", "counter", "worker_step_attempts", ("function", "outcome"), "Attempts of bodies of steps"),
     Metric("worker", "gauge", "worker_lag_records", ("app", "partition"), "Commands that no worker has taken"),
     Metric("process", "gauge", "ready", (), "1 when /ready answers 200"),
+    Metric("process", "counter", "dead_letters", ("topic", "reason"), "Records put aside"),
     Metric("process", "counter", "rebalances", ("group",), "Times the group gave partitions anew"),
     Metric("process", "gauge", "build_info", ("version", "app", "code_version"), "Always 1; what runs here"),
 )
@@ -170,9 +172,14 @@ class Metrics:
         """The shard serves; so many runs and steps are open in its tables."""
         self._open[shard] = {(name, label): amount for (name, label), amount in open_counts.items()}
         for function in functions:
-            # Prometheus sees no increase in a counter that comes up with 1.
+            # Prometheus sees no increase in a counter that comes up with 1, here and in `reads`.
             self.count("runs_started", function, amount=0)
             self.count("runs_ended", function, "failed", amount=0)
+            self.count("run_warnings", function, amount=0)
+        for place in ("match", "trigger"):
+            self.count("expression_errors", place, amount=0)
+        for topic in (EVENTS, INBOX, FUNCTIONS):
+            self.reads(topic)
         self.count("shard_recoveries", str(shard))
 
     def committed(self, shard: int, taken: Taken) -> None:
@@ -209,6 +216,17 @@ class Metrics:
     def loading(self, app: str) -> None:
         """A worker asks for a run with all its memos."""
         self.count("worker_loads", app)
+
+    # The observer of letters: those of shards are counted with their batch.
+
+    def reads(self, topic: str) -> None:
+        """Records of a topic are read in this process; none of them was put aside so far."""
+        for kind in LETTER_KINDS:
+            self.count("dead_letters", topic, kind, amount=0)
+
+    def put_aside(self, topic: str, kind: LetterKind) -> None:
+        """A record of a topic was put aside, which is durable."""
+        self.count("dead_letters", topic, kind)
 
     # What is read.
 

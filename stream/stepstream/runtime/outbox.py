@@ -6,7 +6,7 @@ from typing import Any
 
 from stepstream.contract.ids import run_routing
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.letters import put_aside
+from stepstream.runtime.letters import LetterKind, Letters
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
 
@@ -14,8 +14,9 @@ from stepstream.runtime.positions import Positions
 class Outbox:
     """The writing side of one worker; `changed` rings when a write in the background has ended."""
 
-    def __init__(self, log: WorkerLog, changed: Bell) -> None:
+    def __init__(self, log: WorkerLog, changed: Bell, letters: Letters) -> None:
         self._log = log
+        self._letters = letters
         self._changed = changed
         self._tasks: set[asyncio.Task[None]] = set()
         self.failed: asyncio.Future[None] | None = None
@@ -52,13 +53,13 @@ class Outbox:
         for task in self._tasks:
             task.cancel()
 
-    def put_aside(self, record: LogRecord, reason: str, positions: Positions) -> None:
+    def put_aside(self, record: LogRecord, reason: str, kind: LetterKind, positions: Positions) -> None:
         """Keep a command that cannot be read; once that is durable it is dealt with."""
-        self.begin(self._put_aside(record, reason, positions))
+        self.begin(self._put_aside(record, reason, kind, positions))
 
-    async def _put_aside(self, record: LogRecord, reason: str, positions: Positions) -> None:
+    async def _put_aside(self, record: LogRecord, reason: str, kind: LetterKind, positions: Positions) -> None:
         try:
-            await put_aside(self._log, record, reason)
+            await self._letters.put_aside(record, reason, kind)
         except Exception as error:  # noqa: BLE001 - it ends the worker, and the command is read again
             self._fail(error)
         else:

@@ -16,9 +16,10 @@ from stepstream.contract.ids import StepHash, run_routing
 from stepstream.contract.inbox import StepClaimed, StepPlan, StepReserved, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
+from stepstream.contract.topics import commands_topic
 from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.intake import Intake
-from stepstream.runtime.letters import put_aside
+from stepstream.runtime.letters import LetterKind
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock, LogRecord, WorkerLog
 from stepstream.runtime.reports import encode_report, step_postponed, step_report
@@ -157,7 +158,7 @@ class PoolWorker(Intake):
         active_max: int = RUNS_ACTIVE_MAX,
         observer: WorkerObserver | None = None,
     ) -> None:
-        super().__init__(log)
+        super().__init__(log, commands_topic(app.name, queue), observer)
         bodies = bodies or Bodies()
         attempts = Attempts(bodies, app.name, limits, clock, observer)
         self._means = _Means(app, queue, log, clock, attempts, bodies, limits)
@@ -227,7 +228,7 @@ class PoolWorker(Intake):
         try:
             command = decode_command(record.value)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            self._begin(self._put_aside(record, str(error)))
+            self._begin(self._put_aside(record, str(error), "invalid"))
             return
         match command:
             case StepLent(claim=""):
@@ -241,7 +242,7 @@ class PoolWorker(Intake):
                     self._end(taken.record)
                     self._drop(taken)
             case _:
-                self._begin(self._put_aside(record, "it is for the workers that hold runs"))
+                self._begin(self._put_aside(record, "it is for the workers that hold runs", "not-applicable"))
                 return
         self._end(record)
 
@@ -295,8 +296,8 @@ class PoolWorker(Intake):
         task.add_done_callback(self._task_ended)
         return task
 
-    async def _put_aside(self, record: LogRecord, reason: str) -> None:
-        await put_aside(self._log, record, reason)
+    async def _put_aside(self, record: LogRecord, reason: str, kind: LetterKind) -> None:
+        await self._letters.put_aside(record, reason, kind)
         self._end(record)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from stepstream.contract.codec import encode
-from stepstream.contract.errors import StepstreamError, TooLarge
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import RunEnded
@@ -38,7 +38,7 @@ from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import OpenCount, Position, Row, encode_row
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
-from stepstream.runtime.letters import dead_letter
+from stepstream.runtime.letters import LetterKind, dead_letter, kind_of
 from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, StoreError
 from stepstream.runtime.tables import StoreView
 
@@ -265,7 +265,7 @@ class Shard:
             try:
                 value = _decode(record, self._limits)
             except (StepstreamError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-                _put_aside(batch, record, str(error), _kind_of(error))
+                _put_aside(batch, record, str(error), kind_of(error))
             else:
                 self._apply(batch, value, record)
 
@@ -335,11 +335,7 @@ def _decode(record: LogRecord, limits: Limits) -> Input:
     return inbox_record
 
 
-def _kind_of(error: Exception) -> str:
-    return "too-large" if isinstance(error, TooLarge) else "invalid"
-
-
-def _put_aside(batch: Batch, record: LogRecord, reason: str, kind: str) -> None:
+def _put_aside(batch: Batch, record: LogRecord, reason: str, kind: LetterKind) -> None:
     """Keep a record that cannot be applied, with its bytes and the reason."""
     batch.outputs.append(dead_letter(record, reason))
     count = ("dead_letters", record.topic, kind)

@@ -19,6 +19,7 @@ from stepstream.contract.commands import (
 from stepstream.contract.inbox import RunClaimed, RunReserved, RunWarned, StepPlan, StepsPlanned, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
+from stepstream.contract.topics import commands_topic
 from stepstream.runtime.attempts import Attempts, Load, WorkerObserver
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.intake import Intake
@@ -50,7 +51,7 @@ class Worker(Intake):
         runs_active_max: int = RUNS_ACTIVE_MAX,
         observer: WorkerObserver | None = None,
     ) -> None:
-        super().__init__(log)
+        super().__init__(log, commands_topic(app.name), observer)
         self._clock = clock
         self._app = app
         self._bodies = bodies or Bodies()
@@ -64,7 +65,7 @@ class Worker(Intake):
         self._active = 0
         self._queue: deque[LiveRun] = deque()
         self._room = Bell()
-        self._outbox = Outbox(log, self.changed)
+        self._outbox = Outbox(log, self.changed, self._letters)
 
     @property
     def load(self) -> Load:
@@ -132,10 +133,10 @@ class Worker(Intake):
         try:
             command = decode_command(record.value)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            self._outbox.put_aside(record, str(error), self._positions)
+            self._outbox.put_aside(record, str(error), "invalid", self._positions)
             return
         if isinstance(command, StepLent):
-            self._outbox.put_aside(record, "it is for the workers of a queue", self._positions)
+            self._outbox.put_aside(record, "it is for the workers of a queue", "not-applicable", self._positions)
             return
         run = self._runs.get(command.run_id)
         if run is None:

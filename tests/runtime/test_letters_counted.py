@@ -1,0 +1,102 @@
+"""Whoever puts a record aside counts it, once it is durable; the count begins at 0, so that alerts see the first."""
+
+from pathlib import Path
+
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import RunStarted, StepLent
+from stepstream.contract.events import EventRecord
+from stepstream.contract.topics import EVENTS, commands_topic
+from stepstream.runtime.bell import Bell
+from stepstream.runtime.journal import JournalWrite
+from stepstream.runtime.letters import LETTER_KINDS, Letters
+from stepstream.runtime.metrics import Metrics, Part
+from stepstream.runtime.outbox import Outbox
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord
+from stepstream.runtime.positions import Positions
+from stepstream.testing import VirtualEngine
+from tests.runtime.exposition import Scrape
+
+RUNS_TOPIC, STEPS_TOPIC = commands_topic("shop"), commands_topic("shop", "gpu")
+STARTED = encode(RunStarted("run", "function", 1, (EventRecord("go"),), 1))
+LENT = encode(StepLent("run", "function", "1", "work", (EventRecord("go"),), 1))
+COMMAND = LogRecord(RUNS_TOPIC, 0, 7, b"k", b"\xff", (), 0)
+
+
+def letters_of(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """Return what is counted, by topic and reason."""
+    found = Scrape(metrics.text().decode()).values("stepstream_dead_letters_total")
+    return {(labels["topic"], labels["reason"]): value for labels, value in found}
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "reason"),
+    [
+        (RUNS_TOPIC, b"\xff", "invalid"),
+        (RUNS_TOPIC, LENT, "not-applicable"),
+        (STEPS_TOPIC, b"\xff", "invalid"),
+        (STEPS_TOPIC, STARTED, "not-applicable"),
+        (EVENTS, b"\xff", "invalid"),
+    ],
+)
+async def test_a_record_put_aside_counts_once(topic: str, value: bytes, reason: str) -> None:
+    """By the worker of runs, by that of a queue, by a shard: under topic and reason, beside zeros for all others."""
+    app, metrics = App("shop", queues=["gpu"]), Metrics("engine", "worker")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        return "fine"
+
+    engine = VirtualEngine(app)
+    engine.engine._observer = engine.engine._worker_observer = metrics
+    async with engine:
+        before = letters_of(metrics)
+        assert {EVENTS, RUNS_TOPIC, STEPS_TOPIC} < {topic for topic, _ in before}
+        assert not any(before.values())
+        engine.journal.write(JournalWrite([NewRecord(topic, 0, b"key", value)]), engine.now_ms)
+        await engine.send(Event("go"))
+        assert engine.run().output == "fine"
+        assert letters_of(metrics) == before | {(topic, reason): 1}
+
+
+@pytest.mark.parametrize("part", ["engine", "worker"])
+def test_every_process_shows_its_letters(part: Part) -> None:
+    """Also a worker, which has none of the engine's metrics."""
+    metrics = Metrics(part)
+    metrics.reads("orders")
+    assert letters_of(metrics) == dict.fromkeys([("orders", kind) for kind in LETTER_KINDS], 0)
+    metrics.put_aside("orders", "invalid")
+    assert letters_of(metrics)["orders", "invalid"] == 1
+
+
+class Door:
+    """A worker's log that writes letters, or cannot."""
+
+    def __init__(self) -> None:
+        self.up = True
+
+    async def put_aside(self, _: NewRecord) -> None:
+        """Write, or fail."""
+        if not self.up:
+            raise LogError("no broker answers")
+
+
+async def test_a_letter_that_could_not_be_written_is_not_counted() -> None:
+    """Its command is read again, and counted when its letter is there."""
+    door, metrics, changed, positions = Door(), Metrics("worker"), Bell(), Positions()
+    outbox = Outbox(door, changed, Letters(door, RUNS_TOPIC, metrics))  # type: ignore[arg-type]  # As far as it is used.
+    for up, counted in ((False, 0), (True, 1)):
+        door.up = up
+        positions.begin(COMMAND.topic, COMMAND.partition, COMMAND.offset)
+        outbox.put_aside(COMMAND, "why", "invalid", positions)
+        assert await changed.until(lambda: not outbox, 5)
+        assert letters_of(metrics)[RUNS_TOPIC, "invalid"] == counted
+
+
+def test_no_other_way_leads_to_a_letter() -> None:
+    """Who makes a letter counts it: these modules do, and the tests here and of the sources show it."""
+    root = Path(__file__).parents[2] / "stream" / "stepstream"
+    makers = {path.name for path in root.rglob("*.py") if "dead_letter(" in path.read_text("utf-8")}
+    assert makers == {"letters.py", "service.py", "shard.py"}
