@@ -229,7 +229,7 @@ def test_prometheus_finds_every_process() -> None:
 def test_rules_and_dashboard_are_those_of_the_repository() -> None:
     """The chart carries deploy/prometheus/alerts.yml and deploy/grafana/dashboard.json as they are."""
     rules = only("full", "PrometheusRule")["spec"]
-    assert len(rules["groups"]) == 3
+    assert len(rules["groups"]) == 4
     assert "{{ $labels.shard }}" in rules["groups"][0]["rules"][0]["annotations"]["summary"]
     dashboard = only("full", "ConfigMap")["data"]["stepstream.json"]
     assert json.loads(dashboard) == json.loads((ROOT / "deploy/grafana/dashboard.json").read_text("utf-8"))

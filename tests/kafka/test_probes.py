@@ -51,9 +51,9 @@ class Observed:
         self.client = httpx.Client(trust_env=False)
 
     def url(self, member: Member) -> str:
-        """Return where a process listens, from what it prints."""
-        found = re.search(r"http://127\.0\.0\.1:\d+", member.log.read_text())
-        return found[0] if found else ""
+        """Return where a process listens, from what it printed last."""
+        found = re.findall(r"http://127\.0\.0\.1:\d+", member.log.read_text())
+        return found[-1] if found else ""
 
     def answers(self, path: str) -> set[int]:
         """Return how the processes answer, 0 for one that does not."""

@@ -14,7 +14,8 @@ from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_probes import until
+from tests.kafka.test_probes import Observed, until
+from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2
@@ -72,7 +73,7 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     settings = fleet.folder / "sources.toml"
     settings.write_text(PARCELS)
     engine = fleet.add_engine("--sources", str(settings))
-    worker = fleet.add_worker()
+    worker = fleet.add_worker("--metrics-port", "0")
     await until_read(cluster, "functions", 1)
     missing = "topic parcels, which a source reads, is not there"
     await asyncio.to_thread(until, lambda: engine.said(missing) > 0)
@@ -84,7 +85,13 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
         pass
     worker.kill()
     worker.start()
-    await producer.send([order(number) for number in range(ORDERS // 2, ORDERS)] + [order(-1)])
+    await producer.send([order(number) for number in range(ORDERS // 2, ORDERS)])
+    # The mark of its transaction is the last in its partition, and no record that could be read.
+    sure = await foreign.producer("shop")
+    await sure.begin()
+    await sure.send([order(-1)])
+    await sure.commit()
+    await sure.close()
     await producer.send([NewRecord("orders", 0, b"key", value, (("trace", b"abc"),)) for value in POISON])
     await producer.send([NewRecord("payments", 0, b"", b'{"n": 1}', tuple(BINARY.items()))])
     await producer.send([NewRecord("payments", 1, b"", json.dumps(STRUCTURED).encode())])
@@ -102,7 +109,36 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
         assert (letter.key, headers["trace"]) == (b"key", b"abc")
         assert re.fullmatch(rb"orders-0-\d+", headers["stepstream-from"])
         assert headers["stepstream-reason"]
+    await asyncio.to_thread(check_metrics, Observed([engine], [worker]))
     await send_again(fleet, foreign, cluster)
+
+
+def check_metrics(observed: Observed) -> None:
+    """Each process tells of its own sources: all is read, nothing lags, what was put aside is counted there alone."""
+    seen: dict[str, Scrape] = {}
+
+    def measured() -> bool:
+        processes = {"engine": observed.engines[0], "worker": observed.workers[0]}
+        seen.update({name: observed.scrape(member) for name, member in processes.items()})
+        found = {name: each.values("stepstream_source_lag_records") for name, each in seen.items()}
+        lags = {(name, at["topic"], at["partition"]): lag for name, values in found.items() for at, lag in values}
+        topics = (("engine", "parcels"), ("worker", "orders"), ("worker", "payments"))
+        return lags == {(*topic, str(partition)): 0 for topic in topics for partition in range(SHARDS)}
+
+    try:
+        until(measured)
+    finally:
+        observed.client.close()
+    engine, worker = seen["engine"].sum, seen["worker"].sum
+    assert engine("stepstream_source_records_total") == engine("stepstream_source_events_total", topic="parcels") == 2
+    assert engine("stepstream_dead_letters_total") == 0
+    assert worker("stepstream_source_events_total", topic="payments") == 2
+    events = worker("stepstream_source_events_total", topic="orders")
+    assert worker("stepstream_source_records_total", topic="orders") == events + 1 + len(POISON)
+    assert worker("stepstream_dead_letters_total") == len(POISON)
+    assert worker("stepstream_dead_letters_total", topic="orders", reason="invalid") == len(POISON)
+    assert engine("stepstream_rebalances_total", group="sources") >= 1
+    assert worker("stepstream_rebalances_total", group="sources") >= 1
 
 
 async def send_again(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:

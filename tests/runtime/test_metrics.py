@@ -18,7 +18,11 @@ from tests.runtime.exposition import Scrape
 from tests.tidy_rules import PRODUCT, ROOT
 
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text("utf-8")
-PARTS: dict[str, tuple[Any, ...]] = {"dev": ("engine", "worker"), "engine": ("engine",), "worker": ("worker",)}
+PARTS: dict[str, tuple[Any, ...]] = {
+    "dev": ("engine", "worker"),
+    "engine": ("engine", "sources"),
+    "worker": ("worker", "sources"),
+}
 RUNS = 3
 
 

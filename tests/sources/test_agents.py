@@ -5,6 +5,7 @@ from typing import Any
 
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.host.service import SourceAgent
+from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.source import Source
 
@@ -30,7 +31,7 @@ async def append(_: Any) -> list[tuple[int, int]]:
 def records_of(source: Source, value: bytes | None) -> list[NewRecord]:
     """Return what is written for a record."""
     message = SimpleNamespace(key=None, value=value, timestamp=1.0, headers=None, partition=2, offset=5)
-    return SourceAgent("orders", [source], append).records_of(message)
+    return SourceAgent("orders", [source], append, Metrics("sources")).writing_of(message).records
 
 
 def test_an_error_without_words_is_put_aside() -> None:

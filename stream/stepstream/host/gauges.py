@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator
 
 from stepstream.contract.topics import CHANGELOG, HISTORY
+from stepstream.host.service import SourceReaders
 from stepstream.runtime.attempts import Load
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.fleet import ShardGroup
+from stepstream.runtime.kafka import Cluster, Reader
 from stepstream.runtime.kafka_backbone import KafkaBackbone
 from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Reading
@@ -83,6 +85,46 @@ class EngineGauges(_Lags):
             serving |= set(label) if state.serving else set()
         yield from (each for each in self.readings if each.labels[0] in serving or each.labels[1] == HISTORY)
         yield from self.copies if self.readings else ()
+
+
+class SourceGauges(_Lags):
+    """The gauges of the sources that a process reads, whose topics are in no namespace."""
+
+    def __init__(self, readers: SourceReaders, cluster: Cluster) -> None:
+        super().__init__()
+        self._readers = readers
+        self._cluster = cluster.without_namespace()
+        self._measuring: Reader | None = None
+
+    async def measure(self) -> None:
+        """Measure for ever."""
+        try:
+            await super().measure()
+        finally:
+            if self._measuring is not None:
+                measuring, self._measuring = self._measuring, None
+                await measuring.close()
+
+    async def _read(self) -> list[Reading]:
+        places = self._readers.places()
+        if places and self._measuring is None:
+            # Faust reads also what is in open transactions.
+            self._measuring = await self._cluster.reader(committed=False)
+        ends = await self._measuring.ends(places) if places and self._measuring else {}
+        return [
+            Reading("source_lag_records", (at[0], str(at[1])), await self._readers.lag(at, end))
+            for at, end in ends.items()
+        ]
+
+    def read(self) -> Iterator[Reading]:
+        """Return the gauges now; there are none in a process that reads no source."""
+        sensor, agents = self._readers.sensor, self._readers.agents
+        if agents:
+            yield Reading("rebalances", ("sources",), sensor.assignments)
+        for topic, agent in agents.items():
+            yield Reading("source_records", (topic,), sensor.records[topic])
+            yield Reading("source_events", (topic,), agent.written)
+        yield from self.readings
 
 
 def _load(app: str, load: Load) -> Iterator[Reading]:

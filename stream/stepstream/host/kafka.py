@@ -13,8 +13,8 @@ from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.topics import HISTORY, workers_name
-from stepstream.host.gauges import EngineGauges, WorkerSeat
-from stepstream.host.service import hosted, make_faust, tell_of_missing
+from stepstream.host.gauges import EngineGauges, SourceGauges, WorkerSeat
+from stepstream.host.service import SourceReaders, hosted, make_faust, tell_of_missing
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, make_data_dir, read_sources
 from stepstream.host.versions import build_info
@@ -61,11 +61,18 @@ class _EngineDoor:
         return await self._callers.cancel(run_id)
 
 
+def _told_of(readers: SourceReaders, cluster: Cluster, metrics: Metrics) -> SourceGauges:
+    """Return the gauges of sources, for which the metrics ask."""
+    gauges = SourceGauges(readers, cluster)
+    metrics.ask(gauges.read)
+    return gauges
+
+
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
     """Serve shards and the HTTP API until SIGINT or SIGTERM; `ready` is told the port and the number of shards."""
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
-    cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics("engine")
+    cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics("engine", "sources")
     shards = await shards_of(cluster)
     for difference in await config_differences(cluster, [], shards):
         logger.warning("%s; `stepstream topics check` prints the command that mends it", difference)
@@ -96,8 +103,10 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     try:
         await tell_of_missing(cluster, sources)
         host = make_faust(cluster, "sources")
-        parts = {"shards": group.serve, "answers": callers.serve, "read_model": project, "lags": gauges.measure}
-        async with hosted(host, sources, backbone.append, **parts):
+        readers = SourceReaders(host, sources, backbone.append, metrics)
+        source_gauges = _told_of(readers, cluster, metrics)
+        parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
+        async with hosted(host, **parts, lags=gauges.measure, source_lags=source_gauges.measure):
             api = make_api(
                 _EngineDoor(group, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
             )
@@ -179,7 +188,7 @@ async def serve_worker(
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
-    bodies, metrics, seat = Bodies(), Metrics("worker"), WorkerSeat(post.name, backbone)
+    bodies, metrics, seat = Bodies(), Metrics("worker", "sources"), WorkerSeat(post.name, backbone)
     metrics.ask(seat.read)
     metrics.ask(functools.partial(build_info, app, settings))
 
@@ -204,7 +213,10 @@ async def serve_worker(
             # What is wrong with the functions is told before anything is begun.
             await announcer.check(await backbone.functions())
             await tell_of_missing(cluster, sources)
-            async with hosted(make_faust(cluster, f"sources-{app.name}"), sources, backbone.append, **parts):
+            host = make_faust(cluster, f"sources-{app.name}")
+            readers = SourceReaders(host, sources, backbone.append, metrics)
+            parts["source_lags"] = _told_of(readers, cluster, metrics).measure
+            async with hosted(host, **parts):
                 if post.queue or await announcer.until_announced(stop):
                     ready(shards, port)
                 await stop.wait()

@@ -6,19 +6,22 @@ and makes no topic.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 from mode import Service
 
 from stepstream.contract.codec import encode
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.topics import EVENTS
-from stepstream.runtime.kafka import SESSION_MS, Cluster
+from stepstream.runtime.kafka import SESSION_MS, Cluster, doubt
 from stepstream.runtime.kafka_settings import KafkaSettings
-from stepstream.runtime.letters import dead_letter
+from stepstream.runtime.letters import LetterKind, LetterObserver, dead_letter, kind_of
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.supervision import keep_serving
 from stepstream.sdk.errors import error_info
@@ -110,53 +113,75 @@ def _credentials(settings: KafkaSettings) -> Any:
     return faust.SSLCredentials(context) if context else None
 
 
+class Writing(NamedTuple):
+    """What is to be written for a record of a source, and of which kinds the letters among it are."""
+
+    records: list[NewRecord]
+    letters: list[LetterKind]
+
+
 class SourceAgent:
     """Turns the records of one topic into events, by all sources that read it; each record is dealt with once durable.
 
     Faust's own take() says that a record is dealt with when the code that has it is stopped in its middle, so records
-    are acknowledged one by one, here.
+    are acknowledged one by one, here. `written` counts the events that are durable, `at_work` has the records whose
+    events are not, by partition.
     """
 
-    def __init__(self, topic: str, sources: Sequence[Source], append: Append) -> None:
+    def __init__(self, topic: str, sources: Sequence[Source], append: Append, observer: LetterObserver) -> None:
         self.topic = topic
+        self.written = 0
+        self.at_work: Counter[int] = Counter()
         self._sources = sources
         self._append = append
+        self._observer = observer
         self._room = asyncio.Semaphore(_IN_FLIGHT_MAX)
-        self._writing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        observer.reads(topic)
 
     async def read(self, stream: Any) -> None:
         """Take the events of a Faust stream, for ever; many are on their way to the log at once."""
         try:
             async for event in stream.noack().events():
                 await self._room.acquire()
-                task = asyncio.ensure_future(self._write(event, self.records_of(event.message)))
-                self._writing.add(task)
-                task.add_done_callback(self._written)
+                task = asyncio.ensure_future(self._write(event, self.writing_of(event.message)))
+                self._tasks.add(task)
+                task.add_done_callback(self._ended)
         finally:
-            for task in self._writing:
+            for task in self._tasks:
                 task.cancel()
 
-    def _written(self, task: asyncio.Task[None]) -> None:
-        self._writing.discard(task)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._room.release()
 
-    async def _write(self, event: Any, records: Sequence[NewRecord]) -> None:
-        while True:
+    async def _write(self, event: Any, writing: Writing) -> None:
+        partition = event.message.partition
+        self.at_work[partition] += 1
+        try:
+            await self._append_in_the_end(writing.records)
+            event.ack()
+        finally:
+            self.at_work[partition] -= 1
+        self.written += len(writing.records) - len(writing.letters)
+        for kind in writing.letters:
+            self._observer.put_aside(self.topic, kind)
+
+    async def _append_in_the_end(self, records: Sequence[NewRecord]) -> None:
+        while records:
             try:
-                if records:
-                    await self._append(records)
+                await self._append(records)
             except LogError as error:
                 logger.warning("events of topic %s cannot be written, and are tried again: %s", self.topic, error)
                 await asyncio.sleep(_AGAIN_S)
             else:
-                event.ack()
                 return
 
-    def records_of(self, message: Any) -> list[NewRecord]:
+    def writing_of(self, message: Any) -> Writing:
         """Return what is to be written for a message: an event for each source, or a letter that says why not."""
         key, value, timestamp = message.key or b"", message.value or b"", int(message.timestamp * 1_000)
         headers = tuple((name, content or b"") for name, content in message.headers or ())
-        found: list[NewRecord] = []
+        found = Writing([], [])
         for source in self._sources:
             try:
                 event = source.event_of(
@@ -171,29 +196,77 @@ class SourceAgent:
             except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, it is put aside and others go on
                 reason = error_info(error).message
                 logger.warning("a record of topic %s is put aside: %s", self.topic, reason)
-                place = (self.topic, message.partition, message.offset)
-                found.append(dead_letter(LogRecord(*place, key, value, headers, timestamp), reason, foreign=True))
+                record = LogRecord(self.topic, message.partition, message.offset, key, value, headers, timestamp)
+                found.records.append(dead_letter(record, reason, foreign=True))
+                found.letters.append(kind_of(error) if isinstance(error, StepstreamError) else "not-applicable")
             else:
-                found += [NewRecord(EVENTS, -1, event.id.encode(), encode(event))] if event else []
+                found.records.extend([NewRecord(EVENTS, -1, event.id.encode(), encode(event))] if event else [])
         return found
 
 
-def add_sources(host: faust.App, sources: Sequence[Source], append: Append) -> None:
-    """Give a Faust app an agent for each topic that sources read."""
-    for name in dict.fromkeys(source.topic for source in sources):
-        reader = SourceAgent(name, [source for source in sources if source.topic == name], append)
-        topic = host.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        host.agent(topic, name=f"source-{name}")(reader.read)
+class SourceSensor(faust.Sensor):
+    """Sees what Faust hands to the agents, and how often the group shares the partitions out.
+
+    `taken` has the offset after the last record of each partition that an agent was handed.
+    """
+
+    logger = logging.getLogger("mode.sensor")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: Counter[str] = Counter()
+        self.taken: dict[tuple[str, int], int] = {}
+        self.assignments = 0
+
+    def on_stream_event_in(self, tp: Any, offset: int, _stream: Any, _event: Any) -> None:
+        """A record is handed to an agent."""
+        self.records[tp.topic] += 1
+        self.taken[tp] = offset + 1
+
+    def on_rebalance_return(self, _app: Any, _state: Any) -> None:
+        """The group has given this process its partitions."""
+        self.assignments += 1
+
+
+class SourceReaders:
+    """The sources of a process: an agent for each topic, and how far they are."""
+
+    def __init__(self, host: faust.App, sources: Sequence[Source], append: Append, observer: LetterObserver) -> None:
+        self.sensor = SourceSensor()
+        host.sensors.add(self.sensor)
+        # Without agents it has nothing to consume, and is a supervisor alone.
+        host.producer_only = not sources
+        self._host = host
+        self.agents: dict[str, SourceAgent] = {}
+        for name in dict.fromkeys(source.topic for source in sources):
+            own = [source for source in sources if source.topic == name]
+            agent = self.agents[name] = SourceAgent(name, own, append, observer)
+            topic = host.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+            host.agent(topic, name=f"source-{name}")(agent.read)
+
+    def places(self) -> list[tuple[str, int]]:
+        """Return the (topic, partition) that the group has given this process."""
+        try:
+            given = self._host.consumer.assignment() if self.agents else ()
+        except ConsumerNotStarted:
+            given = ()
+        return sorted(at for at in given if at[0] in self.agents)
+
+    async def lag(self, at: tuple[str, int], end: int) -> int:
+        """Return how many records of a partition that ends at `end` are not dealt with; raise LogError."""
+        topic, partition = at
+        at_work, taken = self.agents[topic].at_work[partition], self.sensor.taken.get(at)
+        if taken is not None and (at_work or taken >= end):
+            return max(end - taken, 0) + at_work
+        # Nothing was read since it was given to us, or what is left is no record but marks the end of a transaction.
+        with doubt("asking how far a source is read"):
+            position = await self._host.consumer.position(at)  # type: ignore[arg-type]  # Faust's TP is such a pair.
+        return max(end - (position or 0), 0)
 
 
 @asynccontextmanager
-async def hosted(
-    host: faust.App, sources: Sequence[Source], append: Append, **parts: Callable[[], Awaitable[None]]
-) -> AsyncIterator[None]:
-    """Have Faust run parts, and an agent for each source, while the block runs; its own crash ends the block."""
-    add_sources(host, sources, append)
-    # Without agents it has nothing to consume, and is a supervisor alone.
-    host.producer_only = not sources
+async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Have Faust run parts beside its agents while the block runs; its own crash ends the block."""
     for name, serve in parts.items():
         await host.add_runtime_dependency(Part(name.replace("_", " "), serve))
     ended: list[BaseException] = []

@@ -20,7 +20,7 @@ _STEP_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1_800, 3_6
 _SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
-Part = Literal["engine", "worker", "process"]
+Part = Literal["engine", "worker", "sources", "process"]
 Kind = Literal["counter", "gauge", "histogram"]
 
 
@@ -70,6 +70,9 @@ METRICS = (
     Metric("worker", "histogram", "worker_step_duration_seconds", ("function",), "Time for a step's body", _STEP_S),
     Metric("worker", "counter", "worker_step_attempts", ("function", "outcome"), "Attempts of bodies of steps"),
     Metric("worker", "gauge", "worker_lag_records", ("app", "partition"), "Commands that no worker has taken"),
+    Metric("sources", "counter", "source_records", ("topic",), "Records of sources that were read"),
+    Metric("sources", "counter", "source_events", ("topic",), "Events of sources that are durable"),
+    Metric("sources", "gauge", "source_lag_records", ("topic", "partition"), "Records of sources not dealt with"),
     Metric("process", "gauge", "ready", (), "1 when /ready answers 200"),
     Metric("process", "counter", "dead_letters", ("topic", "reason"), "Records put aside"),
     Metric("process", "counter", "rebalances", ("group",), "Times the group gave partitions anew"),

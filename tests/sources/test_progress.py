@@ -1,0 +1,188 @@
+"""What a process tells of its sources: records, events and letters that are durable, rebalances and lags."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from stepstream.host import service
+from stepstream.host.gauges import SourceGauges
+from stepstream.host.service import SourceReaders, make_faust
+from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.ports import LogError, NewRecord
+from stepstream.sdk.source import Source
+from tests.runtime.exposition import Scrape
+
+ORDERS = (TP("orders", 0), TP("orders", 1))
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return when something holds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - nobody tells when it does
+            await asyncio.sleep(0)
+
+
+class Log:
+    """A log that takes what is appended once it is let, and may fail before."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+        self.refusals = 0
+        self.records: list[NewRecord] = []
+
+    async def append(self, records: Sequence[NewRecord]) -> None:
+        """Write, or raise LogError."""
+        await self.let.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise LogError("no broker answers")
+        self.records += records
+
+
+class Stream:
+    """A stream of Faust whose events are given by hand."""
+
+    def __init__(self, sensor: service.SourceSensor) -> None:
+        self._sensor = sensor
+        self._given: asyncio.Queue[Any] = asyncio.Queue()
+        self.acked: list[int] = []
+
+    def give(self, partition: int, offset: int, value: bytes) -> None:
+        """Have a record come."""
+        message = SimpleNamespace(
+            tp=TP("orders", partition), key=None, value=value, timestamp=1.0, headers=None, partition=partition
+        )
+        message.offset = offset
+        self._given.put_nowait(SimpleNamespace(message=message, ack=lambda: self.acked.append(offset)))
+
+    def noack(self) -> "Stream":
+        """Return what is acknowledged by hand."""
+        return self
+
+    async def events(self) -> Any:
+        """Yield what is given, as Faust does: its sensors see it first."""
+        while True:
+            event = await self._given.get()
+            self._sensor.on_stream_event_in(event.message.tp, event.message.offset, self, event)
+            yield event
+
+
+class Read:
+    """A process that reads orders, of which Faust's consumer is at some positions."""
+
+    def __init__(self) -> None:
+        self.log, self.metrics = Log(), Metrics("sources")
+        cluster = Cluster(KafkaSettings("localhost:9"))
+        host = make_faust(cluster, "sources")
+        self.positions: dict[tuple[str, int], int] = dict.fromkeys(ORDERS, 0)
+        host.consumer = SimpleNamespace(assignment=lambda: set(self.positions), position=self.position)  # type: ignore[assignment]
+        source = Source("orders", name="shop/order", if_="value.n >= 0")
+        self.readers = SourceReaders(host, [source], self.log.append, self.metrics)
+        self.gauges = SourceGauges(self.readers, cluster)
+        self.ends: dict[tuple[str, int], int] = {}
+        self.gauges._measuring = self  # type: ignore[assignment]  # As far as it is used.
+        self.metrics.ask(self.gauges.read)
+        self.stream = Stream(self.readers.sensor)
+
+    async def position(self, at: tuple[str, int]) -> int:
+        """Return from where the consumer goes on."""
+        return self.positions[at]
+
+    async def ends_of(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return where partitions end."""
+        return {at: self.ends[at] for at in places}
+
+    async def __aenter__(self) -> "Read":
+        self._reading = asyncio.ensure_future(self.readers.agents["orders"].read(self.stream))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric, `name` without its prefix."""
+        return Scrape(self.metrics.text().decode()).sum(f"stepstream_{name}", **labels)
+
+    async def lags(self, *ends: int) -> list[int]:
+        """Return the lag of each partition, where they end at these offsets."""
+        return [await self.readers.lag(at, end) for at, end in zip(ORDERS, ends, strict=True)]
+
+
+async def test_what_is_durable_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record counts when it is read; its event or its letter when it is written, once, however often that failed."""
+    monkeypatch.setattr(service, "_AGAIN_S", 0)
+    async with Read() as at:
+        assert at.sum("dead_letters_total", topic="orders") == at.sum("source_records_total", topic="orders") == 0
+        at.log.refusals = 2
+        too_large = b'{"n": 1, "text": "' + b"x" * 600_000 + b'"}'
+        for offset, value in enumerate((b'{"n": 1}', b"\xff", b'{"n": -1}', b"[1]", too_large)):
+            at.stream.give(0, offset, value)
+        await until(lambda: at.sum("source_records_total", topic="orders") == 5)
+        assert at.sum("source_events_total") == at.sum("dead_letters_total") == 0
+        at.log.let.set()
+        await until(lambda: len(at.stream.acked) == 5)
+        assert at.sum("source_events_total", topic="orders") == 1
+        assert at.sum("dead_letters_total", topic="orders", reason="invalid") == 2
+        assert at.sum("dead_letters_total", topic="orders", reason="too-large") == 1
+        assert at.sum("dead_letters_total") == 3 == len(at.log.records) - 1
+
+
+async def test_the_lag_is_what_is_not_durable() -> None:
+    """Unread records and those whose events are on their way; what marks the end of a transaction is none."""
+    async with Read() as at:
+        assert await at.lags(3, 0) == [3, 0]
+        for offset in range(2):
+            at.stream.give(0, offset, b'{"n": 1}')
+        await until(lambda: at.readers.agents["orders"].at_work[0] == 2)
+        at.positions[ORDERS[0]] = 3  # What is read ahead by the client is dealt with by nobody.
+        assert await at.lags(3, 0) == [3, 0]
+        at.log.let.set()
+        await until(lambda: len(at.stream.acked) == 2)
+        at.positions[ORDERS[0]] = 2
+        assert await at.lags(2, 0) == [0, 0]
+        assert await at.lags(3, 0) == [1, 0]
+        at.positions[ORDERS[0]] = 3
+        assert await at.lags(3, 0) == [0, 0]
+        # Another process had the partition meanwhile, and has read on.
+        at.positions[ORDERS[0]] = 90
+        assert await at.lags(100, 0) == [10, 0]
+
+
+async def test_gauges_of_sources() -> None:
+    """Lags by topic and partition, of the partitions of this process; each assignment by the group counts."""
+    async with Read() as at:
+        at.ends = {ORDERS[0]: 4, ORDERS[1]: 7}
+        at.gauges._measuring = SimpleNamespace(ends=at.ends_of)  # type: ignore[assignment]
+        at.gauges.readings = await at.gauges._read()
+        at.readers.sensor.on_rebalance_return(None, {})
+        assert at.sum("source_lag_records", topic="orders", partition="0") == 4
+        assert at.sum("source_lag_records", topic="orders", partition="1") == 7
+        assert at.sum("rebalances_total", group="sources") == 1
+        at.positions.clear()
+        assert await at.gauges._read() == []
+
+
+async def test_a_process_without_sources_tells_nothing_of_them() -> None:
+    """It has no consumer that could be asked."""
+    host = make_faust(Cluster(KafkaSettings("localhost:9")), "sources")
+    readers = SourceReaders(host, [], Log().append, Metrics("sources"))
+    gauges = SourceGauges(readers, Cluster(KafkaSettings("localhost:9")))
+    assert host.producer_only
+    assert not readers.places()
+    assert not [*await gauges._read(), *gauges.read()]
+
+
+def test_faust_opens_no_port_and_makes_no_topic() -> None:
+    """What docs/architecture.md says of it is in its settings, and its name is that of the group."""
+    conf = make_faust(Cluster(KafkaSettings("localhost:9", "shop")), "sources-app").conf
+    assert conf.web_enabled is False
+    assert conf.topic_disable_leader is True
+    assert conf.topic_allow_declare is False
+    assert str(conf.store) == "memory:"
+    assert conf.id == "shop.sources-app"
