@@ -23,6 +23,12 @@ def metrics() -> dict[str, str]:
     return {name: kind for name, kind, _ in _ROW.findall(text)}
 
 
+def alerts() -> dict[str, str]:
+    """Return what the last column of docs/metrics.md says of each metric."""
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "metrics.md").read_text("utf-8").splitlines()]
+    return {row[0][3:-1]: row[-1].removesuffix(" |") for row in rows if row[0].startswith("| `stepstream_")}
+
+
 @functools.cache
 def series() -> dict[str, frozenset[str]]:
     """Return each name that a query may ask for, and the labels that it has there."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.promql import TARGET_LABELS, asked_of, faults_of, metrics, series
+from tests.deploy.promql import TARGET_LABELS, alerts, asked_of, faults_of, metrics, series
 from tests.tidy_rules import ROOT
 
 ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text("utf-8"))
@@ -35,6 +35,30 @@ def test_an_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
     assert named <= labels
     if kept := re.findall(r"(?:max|sum|count) by \(([^)]*)\)", rule["expr"]):
         assert named <= set(re.split(r",\s*", kept[0])), "the label is summed away"
+
+
+def metrics_of(expression: str) -> set[str]:
+    """Return the metrics that an expression asks for, by their names in docs/metrics.md."""
+    names = {asked.name for asked in asked_of(expression)}
+    return {re.sub("_(bucket|sum|count)$", "", name) if name not in metrics() else name for name in names}
+
+
+@pytest.mark.parametrize("metric", sorted(alerts()))
+def test_a_metric_names_the_alerts_that_ask_for_it(metric: str) -> None:
+    """Its last column has exactly these rules, or says that there is none and what to look at."""
+    said = alerts()[metric]
+    asking = {rule["alert"] for rule in RULES if metric in metrics_of(rule["expr"])}
+    # It asks for what Prometheus itself makes, and says more of the same.
+    asking |= {"StepstreamDown"} if metric == "stepstream_ready" else set()
+    assert set(re.findall(r"`(Stepstream\w+)`", said)) == asking
+    assert bool(asking) != bool(re.fullmatch(r"none: .{20,}\.", said)), said
+
+
+def test_each_alert_is_named_by_a_metric() -> None:
+    """No rule stands alone; the list is read to its end."""
+    assert alerts().keys() == metrics().keys()
+    named = {name for said in alerts().values() for name in re.findall(r"`(Stepstream\w+)`", said)}
+    assert named == {rule["alert"] for rule in RULES}
 
 
 def test_alerts_are_told_apart() -> None:
