@@ -59,3 +59,5 @@ RELEASES_REPLACED_MAX = 20
 RUNS_ACTIVE_MAX = 256
 RUNS_CACHED_MAX = 10_000
 RUNS_QUEUED_MAX = 10_000
+# Functions with series of their own in the metrics of a process: whoever writes to the log may name any.
+FUNCTIONS_LABELLED_MAX = 1_000

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from stepstream.contract.limits import FUNCTIONS_LABELLED_MAX
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.letters import LETTER_KINDS, LetterKind
 from stepstream.runtime.shard import Taken
@@ -84,6 +85,8 @@ _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "match_errors": ("expression_errors", ("match",)),
     "condition_errors": ("expression_errors", ("trigger",)),
 }
+_BY_FUNCTION = {metric.name for metric in METRICS if metric.labels[:1] == ("function",)}
+OTHER_FUNCTIONS = "(other)"
 _OPEN = {"open_runs": "runs_open", "open_steps": "steps_open"}
 _SAMPLES = {
     "run": "run_duration_seconds",
@@ -149,6 +152,7 @@ class Metrics:
             metric.name: {} for metric in METRICS if metric.kind == "histogram"
         }
         self._open: dict[int, dict[tuple[str, ...], int]] = {}
+        self._functions: set[str] = set()
         self._sources: list[Callable[[], Iterable[Reading]]] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Exported(self._collect))
@@ -159,11 +163,20 @@ class Metrics:
 
     def count(self, name: str, *labels: str, amount: float = 1) -> None:
         """Add to a counter."""
-        self._counters[name][labels] += amount
+        self._counters[name][self._bounded(name, labels)] += amount
+
+    def _bounded(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the labels as they are, unless so many functions have series that this one is counted with others."""
+        if name not in _BY_FUNCTION or labels[0] in self._functions:
+            return labels
+        if len(self._functions) < FUNCTIONS_LABELLED_MAX:
+            self._functions.add(labels[0])
+            return labels
+        return (OTHER_FUNCTIONS, *labels[1:])
 
     def observe(self, name: str, labels: tuple[str, ...], value: float) -> None:
         """Add a value to a histogram."""
-        known = self._histograms[name]
+        known, labels = self._histograms[name], self._bounded(name, labels)
         histogram = known.get(labels)
         if histogram is None:
             histogram = known[labels] = _Histogram(_BY_NAME[name].buckets)
@@ -200,7 +213,7 @@ class Metrics:
                 opened[count] = max(opened.get(count, 0) + amount, 0)
             else:
                 name, more = _COUNTS.get(count[0], (count[0], ()))
-                self._counters[name][count[1:] + more] += amount
+                self.count(name, *count[1:], *more, amount=amount)
         for name, what, value_ms in taken.samples:
             seconds = value_ms / 1_000 + (taken.seconds if name in _UNTIL_COMMIT else 0)
             self.observe(_SAMPLES[name], (what,) if what else (), seconds)
@@ -237,9 +250,10 @@ class Metrics:
         sums: dict[tuple[str, ...], int] = defaultdict(int)
         for counts in self._open.values():
             for count, amount in counts.items():
-                sums[count] += amount
+                name = _OPEN[count[0]]
+                sums[name, *self._bounded(name, count[1:])] += amount
         for (name, *labels), amount in sums.items():
-            yield Reading(_OPEN[name], tuple(labels), amount)
+            yield Reading(name, tuple(labels), amount)
 
     def _collect(self) -> Families:
         read: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)

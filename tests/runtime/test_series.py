@@ -1,0 +1,126 @@
+"""The metrics of a shard are of a bounded size, whatever is in its records, and are counted once a batch."""
+
+from typing import Any
+
+import pytest
+
+from stepstream import App, Context, Event, NonRetriableError, on
+from stepstream.contract.codec import dump_json, encode
+from stepstream.contract.events import EventRecord
+from stepstream.contract.inbox import Caller, RunClaimed, RunRequested, SignalSent, StepReported
+from stepstream.contract.outcomes import Value
+from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX, commands_topic
+from stepstream.runtime import metrics as module
+from stepstream.runtime.journal import JournalWrite
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.shard import Taken
+from stepstream.testing import VirtualEngine
+from tests.runtime.exposition import Scrape
+
+FUNCTIONS_MAX = 8
+
+
+class Counting(Metrics):
+    """Metrics that note how many records each call stands for."""
+
+    def __init__(self) -> None:
+        super().__init__("engine", "worker")
+        self.batches: list[int] = []
+
+    def committed(self, shard: int, taken: Taken) -> None:
+        """Take note of a batch."""
+        self.batches.append(taken.records)
+        super().committed(shard, taken)
+
+    def series(self) -> set[tuple[str, ...]]:
+        """Return the name and the labels of each sample."""
+        families = Scrape(self.text().decode()).families.values()
+        return {
+            (sample.name, *(f"{label}={value}" for label, value in sorted(sample.labels.items())))
+            for family in families
+            for sample in family.samples
+        }
+
+
+def odd(what: str, number: int) -> str:
+    """Return a name that nobody would choose, another for each number."""
+    return f'{what} "{number}" {{évènement}}\\ 🦊'
+
+
+def shop() -> App:
+    """Return an app whose code makes odd names of what it is sent."""
+    app = App("shop")
+
+    def fail(name: str) -> None:
+        raise type(name, (NonRetriableError,), {})(name)
+
+    @app.function(on("order", if_="event.data.n >= 0"))
+    async def work(ctx: Context) -> None:
+        name = odd("step", ctx.event.data["n"])
+        await ctx.step.run(name, str)
+        await ctx.step.send_event(f"{name} sent", Event(odd("sent", ctx.event.data["n"])))
+        await ctx.step.wait_for_event(f"{name} wait", event=odd("paid", ctx.event.data["n"]), timeout="1h")
+        await ctx.step.wait_for_signal(f"{name} signal", signal=odd("signal", ctx.event.data["n"]), timeout="1h")
+        await ctx.step.run(f"{name} fails", fail, odd("Error", ctx.event.data["n"]))
+
+    return app
+
+
+def records(number: int) -> list[NewRecord]:
+    """Return records of all kinds with odd names, some of which nobody can read or knows anything of."""
+    function, run, event = odd("function", number), odd("run", number), odd("event", number)
+    inbox = [
+        RunRequested(run, function, "shop", (EventRecord(event),)),
+        RunRequested(f"{run} late", function, "shop", (EventRecord(event),), caller=Caller(run, "step")),
+        StepReported(run, 0, odd("hash", number), odd("step", number), Value(dump_json(1, "value"))),
+        StepReported(
+            run, 0, odd("hash", number), odd("step", number), Value(dump_json(1, "value")), queue=odd("queue", number)
+        ),
+        RunClaimed(run, odd("claim", number), odd("app", number)),
+        SignalSent(odd("signal", number)),
+    ]
+    found = [NewRecord(INBOX, 0, run.encode(), encode(record)) for record in inbox]
+    found += [NewRecord(topic, 0, b"", odd("poison", number).encode()) for topic in (EVENTS, INBOX, FUNCTIONS)]
+    found += [NewRecord(commands_topic("shop"), 0, b"", odd("poison", number).encode())]
+    events: list[Any] = [(event, {}), ("order", {"n": number}), ("order", {"n": odd("data", number)})]
+    found += [NewRecord(EVENTS, 0, b"", encode(EventRecord(name, dump_json(data, "data")))) for name, data in events]
+    return found
+
+
+async def test_series_do_not_grow_with_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd names, data, errors and functions that nobody registered: after a few of them all series are there."""
+    monkeypatch.setattr(module, "FUNCTIONS_LABELLED_MAX", FUNCTIONS_MAX)
+    metrics = Counting()
+    engine = VirtualEngine(shop())
+    engine.engine._observer = engine.engine._worker_observer = metrics
+    seen: list[set[tuple[str, ...]]] = []
+    async with engine:
+        for numbers in (range(2 * FUNCTIONS_MAX), range(100, 100 + 8 * FUNCTIONS_MAX)):
+            engine.journal.write(JournalWrite([each for number in numbers for each in records(number)]), engine.now_ms)
+            await engine.until_idle()
+            await engine.advance("3h")
+            seen.append(metrics.series())
+    assert seen[1] - seen[0] == set()
+    scrape = Scrape(metrics.text().decode())
+    assert scrape.sum("stepstream_runs_started_total", function="work") == 10 * FUNCTIONS_MAX
+    assert scrape.sum("stepstream_dead_letters_total") == 4 * 10 * FUNCTIONS_MAX
+    functions = {labels["function"] for labels, _ in scrape.values("stepstream_runs_started_total")}
+    assert len(functions) == FUNCTIONS_MAX + 1
+    # Those beyond are counted together, and none is lost.
+    assert scrape.sum("stepstream_runs_started_total") == 3 * 10 * FUNCTIONS_MAX
+    assert scrape.sum("stepstream_runs_open") == 0
+
+
+async def test_what_a_batch_holds_is_counted_at_once() -> None:
+    """Whoever watches is called for batches, of hundreds of records where so many wait, and misses none."""
+    metrics = Counting()
+    engine = VirtualEngine(shop())
+    engine.engine._observer = metrics
+    async with engine:
+        metrics.batches.clear()
+        waiting = [NewRecord(EVENTS, 0, b"", encode(EventRecord(odd("event", number)))) for number in range(1_000)]
+        engine.journal.write(JournalWrite(waiting), engine.now_ms)
+        await engine.until_idle()
+    assert sum(metrics.batches) >= len(waiting)
+    assert len(metrics.batches) < len(waiting) / 100
