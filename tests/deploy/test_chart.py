@@ -156,6 +156,22 @@ def test_pods_may_do_little(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CI)
+def test_probes_ask_what_they_are_for(name: str) -> None:
+    """Work is sent by /ready; a container is killed by /health alone, or one that recovers would be, for ever."""
+    served = {at: container(pod) for at, pod in pods(name).items() if not at.endswith("-topics")}
+    assert len(served) >= 2
+    for each in served.values():
+        (port,) = [port["name"] for port in each["ports"]]
+        asked = {kind: each[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+        assert {kind: get["path"] for kind, get in asked.items()} == {
+            "startup": "/health",
+            "liveness": "/health",
+            "readiness": "/ready",
+        }
+        assert {get["port"] for get in asked.values()} == {port}
+
+
+@pytest.mark.parametrize("name", CI)
 def test_an_engine_keeps_its_disk_and_its_name(name: str) -> None:
     """A StatefulSet with a volume for each pod; the instance is the pod's name, so that its shards wait for it."""
     engine = only(name, "StatefulSet")
