@@ -13,6 +13,7 @@ from stepstream import __version__
 from stepstream.contract.commands import decode_command
 from stepstream.contract.history import decode_history
 from stepstream.contract.inbox import decode_inbox
+from stepstream.contract.limits import DAY_MS
 from stepstream.contract.render import RELEASE, render
 from stepstream.contract.topics import COMMANDS, HISTORY, INBOX, TOPICS
 from tests.tidy_rules import ROOT
@@ -35,6 +36,15 @@ def test_the_folder_is_what_the_code_renders() -> None:
 def test_golden_records_are_those_of_this_release() -> None:
     """The release of the golden records is that of the package, so that a new one leaves a folder of its own."""
     assert __version__.startswith(f"{RELEASE}.")
+
+
+@pytest.mark.parametrize(("topic", "days", "words"), [(HISTORY, 90, "90 days"), (INBOX, 7, "seven days")])
+def test_operators_are_told_for_how_long_topics_keep(topic: str, days: int, words: str) -> None:
+    """What docs/operations.md says of what is gone after a while is what the topics are made with."""
+    (found,) = [each for each in TOPICS if each.name == topic]
+    assert found.retention_ms == days * DAY_MS
+    paragraphs = (ROOT / "docs" / "operations.md").read_text("utf-8").split("\n\n")
+    assert [each for each in paragraphs if f"`{topic}`" in each and words in each]
 
 
 def _files() -> list[Path]:

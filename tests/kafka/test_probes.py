@@ -69,6 +69,11 @@ class Observed:
         """Return the metrics of a process."""
         return Scrape(self.client.get(f"{self.url(member)}/metrics").text)
 
+    def runs(self, member: Member) -> list[dict[str, Any]]:
+        """Return all runs as an engine lists them, each with its steps."""
+        page = self.client.get(f"{self.url(member)}/v1/runs", params={"limit": 1_000}).json()
+        return [self.client.get(f"{self.url(member)}/v1/runs/{run['run_id']}").json() for run in page["runs"]]
+
     def rests(self) -> bool:
         """Tell whether all runs have ended and, a while later, nothing lags."""
         engines, workers = (Scrape.of(map(self.scrape, each)) for each in (self.engines, self.workers))
@@ -138,10 +143,17 @@ def check_logs(engines: list[Member], workers: list[Member]) -> None:
 
 
 async def check_recovery(observed: Observed) -> None:
-    """An engine that comes back to an empty disk has read its changelog anew, and counts none of the runs before."""
+    """An engine that comes back to an empty disk has read its changelog anew, and counts none of the runs before.
+
+    Its list of runs is made again from `history`, with all their steps.
+    """
     engine = observed.engines[0]
+    runs = observed.runs(engine)
+    assert len(runs) == 2 * EVENTS
+    assert all(run["status"] == "completed" and run["steps"] for run in runs if run["function"] == "work")
     engine.stop()
-    shutil.rmtree(engine.arguments[engine.arguments.index("--data-dir") + 1])
+    assert (engine.disk / "runs.sqlite").exists()
+    shutil.rmtree(engine.disk)
     engine.log.write_text("")
     engine.start()
     await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
@@ -150,6 +162,8 @@ async def check_recovery(observed: Observed) -> None:
     assert all(value > 0 for _, value in scrape.values("stepstream_recovery_read_rows"))
     assert scrape.sum("stepstream_runs_started_total") == 0
     assert scrape.sum("stepstream_runs_open") == 0
+    # An engine is ready without it.
+    await asyncio.to_thread(until, lambda: observed.runs(engine) == runs)
 
 
 async def observe(bootstrap: str, folder: Path) -> None:
