@@ -1,15 +1,18 @@
 """The commands for Kafka: `stepstream engine`, `stepstream worker` and `stepstream topics`."""
 
+import functools
 import logging
 import shlex
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from stepstream import __version__
 from stepstream.contract.errors import StepstreamError
@@ -20,7 +23,7 @@ from stepstream.host.logs import Format, Level, Logs
 from stepstream.host.settings import kafka_settings_from, settings_from
 from stepstream.host.versions import app_version, code_versions
 from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.layout import ConfigDifference, apply_topics, config_differences, shards_of, wanted_topics
+from stepstream.runtime.layout import Survey, apply_command, apply_topics, full_names, survey, wanted_topics
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.topic_files import render_commands, render_strimzi
 
@@ -46,7 +49,10 @@ LogLevel = Annotated[
 Apps = Annotated[
     list[str] | None, typer.Option("--app", help="An app that needs a topic for its workers, or APP.QUEUE.")
 ]
-Replicas = Annotated[int, typer.Option(help="Replicas of each partition; from 3 on a write waits for two.", min=1)]
+Replicas = Annotated[
+    int | None,
+    typer.Option(help="Replicas of each partition; from 3 on a write waits for two [as the others; first 1].", min=1),
+]
 
 
 class Form(StrEnum):
@@ -56,16 +62,33 @@ class Form(StrEnum):
     STRIMZI = "strimzi"
 
 
-def run(code: Coroutine[Any, Any, Any]) -> Any:
-    """Run a command's code and return what it returns; what goes wrong ends the command with a line and a code."""
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """End the command with a line and a code when something goes wrong that it can tell of."""
     try:
-        return runner.run(code)
+        yield
     except LogError as error:
-        err.print(f"[red]error:[/red] {error}; is Kafka up, and --kafka its address?", highlight=False, soft_wrap=True)
+        _tell_error(f"{error}; is Kafka up, and --kafka its address?")
         raise typer.Exit(EXIT_UNREACHABLE) from None
     except StepstreamError as error:
-        err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        _tell_error(str(error))
         raise typer.Exit(EXIT_USAGE) from None
+
+
+def run(code: Coroutine[Any, Any, Any]) -> Any:
+    """Run a command's code and return what it returns; what goes wrong ends the command with a line and a code."""
+    with errors_told():
+        return runner.run(code)
+
+
+def cluster_of(kafka: str | None, namespace: str | None) -> Cluster:
+    """Return the cluster that a command is for; a setting that is wrong ends the command."""
+    with errors_told():
+        return Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
+
+
+def _tell_error(message: str) -> None:
+    err.print(Text.assemble(("error:", "red"), " ", message), soft_wrap=True)
 
 
 def _greet(form: Format, *lines: str) -> None:
@@ -155,64 +178,70 @@ def worker(
 def apply(
     shards: Annotated[int, typer.Option(help="How many shards, for ever; needed the first time.", min=0)] = 0,
     apps: Apps = None,
-    replicas: Replicas = 1,
+    replicas: Replicas = None,
     kafka: Bootstrap = None,
     namespace: Namespace = None,
 ) -> None:
     """Create the topics that are missing; never change those that are there, but say what differs."""
-    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
-
-    async def create() -> tuple[list[str], list[ConfigDifference]]:
-        made = await apply_topics(cluster, apps or [], shards, replicas)
-        return made, await config_differences(cluster, apps or [], await shards_of(cluster))
-
-    made, differing = run(create())
+    cluster = cluster_of(kafka, namespace)
+    made = run(apply_topics(cluster, apps or [], shards, replicas or 0, functools.partial(_tell_differences, cluster)))
     out.print("\n".join(f"[green]created[/green] {name}" for name in made) or "nothing is missing")
-    _tell(cluster, differing)
 
 
 @topics_cli.command("check", epilog="Example: stepstream topics check --app shop")
-def check(apps: Apps = None, kafka: Bootstrap = None, namespace: Namespace = None) -> None:
+def check(apps: Apps = None, replicas: Replicas = None, kafka: Bootstrap = None, namespace: Namespace = None) -> None:
     """Say whether the topics are those of the contract; exit with 2 when they are not."""
-    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
-
-    async def compare() -> tuple[int, list[ConfigDifference]]:
-        shards = await shards_of(cluster, apps or [])
-        return shards, await config_differences(cluster, apps or [], shards)
-
-    shards, differing = run(compare())
-    if differing:
-        _tell(cluster, differing)
+    cluster = cluster_of(kafka, namespace)
+    found: Survey = run(survey(cluster, apps or [], replicas=replicas or 0))
+    for topic in found.missing:
+        _tell("missing", f"topic {cluster.settings.name(topic)!r} is missing")
+    _tell_differences(cluster, found)
+    if found.missing:
+        _tell_command(apply_command(cluster.settings, apps or [], found.shards, found.replicas))
+    if found:
         raise typer.Exit(EXIT_USAGE)
-    out.print(f"the topics are as they should be, with {shards} shards")
+    out.print(f"the topics are as they should be, with {found.shards} shards")
 
 
-def _tell(cluster: Cluster, differing: list[ConfigDifference]) -> None:
+def _tell_differences(cluster: Cluster, found: Survey) -> None:
     """Say what differs, and the command for each topic that would change it."""
-    for each in differing:
-        err.print(f"[yellow]differs[/yellow] {each}", highlight=False, soft_wrap=True)
-    for topic in dict.fromkeys(each.topic for each in differing if each.actual):
+    for line in [*found.moved, *found.thin, *map(str, found.configs)]:
+        _tell("differs", line)
+    mendable = [each for each in found.configs if each.actual]
+    for topic in dict.fromkeys(each.topic for each in mendable):
         words = ["kafka-configs.sh", "--bootstrap-server", cluster.settings.bootstrap, "--alter", "--topic", topic]
-        wanted = ",".join(f"{each.key}={each.wanted}" for each in differing if each.topic == topic and each.actual)
-        err.print(f"  {shlex.join([*words, '--add-config', wanted])}", highlight=False, markup=False, soft_wrap=True)
+        wanted = ",".join(f"{each.key}={each.wanted}" for each in mendable if each.topic == topic)
+        _tell_command(shlex.join([*words, "--add-config", wanted]))
+    if found.thin:
+        _tell_command("kafka-reassign-partitions.sh adds replicas to a topic that is there")
+
+
+def _tell(what: str, line: str) -> None:
+    err.print(Text.assemble((what, "yellow"), " ", line), soft_wrap=True)
+
+
+def _tell_command(command: str) -> None:
+    err.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 @topics_cli.command("render", epilog="Example: stepstream topics render --shards 8 --app shop --format strimzi")
 def render(
     shards: Annotated[int, typer.Option(help="How many shards, for ever.", min=1)],
     apps: Apps = None,
-    replicas: Replicas = 1,
+    replicas: Replicas = None,
     form: Annotated[Form, typer.Option("--format", help="Commands for a shell, or KafkaTopic resources.")] = Form.KAFKA,
     strimzi_cluster: Annotated[str, typer.Option(help="The name of the Kafka resource, for strimzi.")] = "kafka",
     kafka: Bootstrap = None,
     namespace: Namespace = None,
 ) -> None:
     """Print what creates the topics, for those who keep them elsewhere; asks no broker."""
-    settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
-    topics = wanted_topics(apps or [], shards)
+    with errors_told():
+        settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+        topics = wanted_topics(apps or [], shards)
+        full_names(settings, topics)
     match form:
         case Form.KAFKA:
-            text = render_commands(settings, topics, replicas)
+            text = render_commands(settings, topics, replicas or 1)
         case Form.STRIMZI:
-            text = render_strimzi(settings, topics, replicas, strimzi_cluster)
+            text = render_strimzi(settings, topics, replicas or 1, strimzi_cluster)
     typer.echo(text, nl=False)

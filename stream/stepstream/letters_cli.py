@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from stepstream.cluster_cli import EXIT_USAGE, Bootstrap, Namespace, err, out, run
+from stepstream.cluster_cli import EXIT_USAGE, Bootstrap, Namespace, cluster_of, err, out, run
 from stepstream.host.dead import Letter, LetterError, letter_at, letters_among, letters_at, redrive, survey
-from stepstream.host.settings import kafka_settings_from
+from stepstream.host.showing import counted
 from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.ports import LogError
 
@@ -28,13 +28,13 @@ def list_letters(
     namespace: Namespace = None,
 ) -> None:
     """List the dead letters, the oldest first: where each is and was, and why, and whether it was sent again."""
-    found = run(survey(Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace)), topic, limit))
+    found = run(survey(cluster_of(kafka, namespace), topic, limit))
     if as_json:
         typer.echo(json.dumps(found.latest))
         return
     for each in found.latest:
         origin = f"{each['topic']}-{each['partition']}-{each['offset']}"
-        before = f", sent again {each['redriven']} times before" if each["redriven"] else ""
+        before = f", sent again {counted(each['redriven'], 'time')} before" if each["redriven"] else ""
         sent = ", was sent again" if each["sent"] else ""
         line = f"{each['place']}  {each['at']}  {origin}  {each['bytes']:,} bytes  {each['reason']}{before}{sent}"
         out.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -51,7 +51,7 @@ def show_letter(
     namespace: Namespace = None,
 ) -> None:
     """Show a dead letter with the key, headers and bytes of its record, as JSON; bytes that are no text as base64."""
-    letter = run(letter_at(Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace)), place))
+    letter = run(letter_at(cluster_of(kafka, namespace), place))
     typer.echo(json.dumps(letter.whole(), indent=2, ensure_ascii=False))
 
 
@@ -73,7 +73,7 @@ def redrive_letters(
     if bool(places) == every or (topic and not every):
         err.print("[red]error:[/red] name places, or give --all, which may have a --topic", highlight=False)
         raise typer.Exit(EXIT_USAGE)
-    cluster = Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
+    cluster = cluster_of(kafka, namespace)
     chosen = list(run(survey(cluster, topic)).waiting) if every else list(places or [])
     if every and chosen and not yes:
         typer.confirm(f"Send {len(chosen):,} records again?", abort=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import shlex
 import subprocess
 import sys
@@ -84,8 +85,8 @@ def test_a_missing_topic_and_another_number_of_shards_are_refused(bootstrap: str
     create(bootstrap, "few", {"inbox": (3, {})})
     checked = topics(bootstrap, "few", "check")
     assert checked.returncode == 2
-    assert "'events' is missing" in checked.stderr
-    assert "stepstream topics apply" in checked.stderr
+    assert "'few.events' is missing" in checked.stderr
+    assert f"stepstream topics apply --kafka {bootstrap} --namespace few --shards 3" in checked.stderr
     applied = topics(bootstrap, "few", "apply", "--shards", "4")
     assert applied.returncode == 2
     assert "3 shards, not 4" in applied.stderr
@@ -96,9 +97,9 @@ def test_another_number_of_partitions_of_any_topic_is_refused(bootstrap: str) ->
     create(bootstrap, "uneven", {"inbox": (3, {}), "commands.shop": (2, {})})
     applied = topics(bootstrap, "uneven", "apply", *SHARDS)
     assert applied.returncode == 2
-    assert "topic 'commands.shop' has 2 partitions instead of 3" in applied.stderr
+    assert "topic 'uneven.commands.shop' has 2 partitions instead of 3" in applied.stderr
     checked = topics(bootstrap, "uneven", "check")
-    assert "topic 'events' is missing" in checked.stderr
+    assert "topic 'uneven.events' is missing" in checked.stderr
 
 
 def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
@@ -110,7 +111,47 @@ def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Pat
         assert engine.process.wait(WAIT_S_MAX) == 2
     finally:
         fleet.stop()
-    assert "there is no topic 'empty.inbox'; run `stepstream topics apply`" in engine.log.read_text()
+    assert "there is no topic 'empty.inbox'; run `stepstream topics apply" in engine.log.read_text()
+
+
+def test_all_that_differs_is_told_at_once(bootstrap: str) -> None:
+    """A missing topic, another number of partitions, too few replicas and another configuration do not hide another."""
+    create(bootstrap, "all", {"inbox": (3, {"retention.ms": "1000"}), "history": (2, {})})
+    for arguments in (("check", "--replicas", "2"), ("apply", "--shards", "3", "--replicas", "2")):
+        told = topics(bootstrap, "all", *arguments)
+        assert told.returncode == 2
+        assert "topic 'all.history' has 2 partitions instead of 3" in told.stderr
+        assert "topic 'all.inbox': retention.ms is 1000 instead of 604800000" in told.stderr
+        assert "topic 'all.inbox': each partition has 1 replica instead of 2" in told.stderr
+        assert "kafka-configs.sh" in told.stderr
+    assert "keys" in told.stderr, "nothing was made"
+    assert "topic 'all.events' is missing" in topics(bootstrap, "all", "check").stderr
+
+
+def test_what_kafka_does_not_make_is_told_in_its_words(bootstrap: str) -> None:
+    """A topic that the broker refuses is named with the broker's reason and the remedy, and is not said to be made."""
+    applied = topics(bootstrap, "thrice", "apply", "--shards", "2", "--replicas", "3")
+    assert applied.returncode == 2, applied.stdout
+    assert "created" not in applied.stdout
+    assert "'thrice.events'" in applied.stderr
+    assert "INVALID_REPLICATION_FACTOR: " in applied.stderr
+    assert "only 1 broker(s) are registered" in applied.stderr
+    assert "another --replicas" in applied.stderr
+    checked = topics(bootstrap, "thrice", "check")
+    assert "'thrice.events' is missing" in checked.stderr
+
+
+def test_a_worker_without_its_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
+    """The remedy is a whole command, with broker, namespace, shards and app."""
+    (tmp_path / "shop.py").write_text("from stepstream import App\napp = App('shop')\n", encoding="utf-8")
+    command = [sys.executable, "-m", "stepstream", "worker", "shop.py", "--kafka", bootstrap, "--namespace", "none"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    (remedy,) = re.findall("`stepstream (.*)`", done.stderr)
+    applied = subprocess.run(
+        [sys.executable, "-m", "stepstream", *shlex.split(remedy)], check=True, capture_output=True, text=True
+    )
+    assert "created commands.shop\n" in applied.stdout
 
 
 def rendered(bootstrap: str, namespace: str, form: str) -> dict[str, tuple[int, dict[str, str]]]:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from stepstream.contract.errors import StepstreamError
+from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
+from stepstream.contract.topics import TOPICS, check_topic_part
 from stepstream.runtime.kafka import KafkaSettings
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
@@ -96,7 +98,20 @@ def kafka_settings_from(environment: Mapping[str, str] | None = None, **options:
         field.name: given.get(field.name, env.get(f"STEPSTREAM_KAFKA_{field.name.upper()}", str(field.default)))
         for field in fields(KafkaSettings)
     }
+    if namespace := found["namespace"]:
+        _check_namespace(namespace)
     return KafkaSettings(**found)
+
+
+def _check_namespace(namespace: str) -> None:
+    try:
+        check_topic_part(namespace)
+    except InvalidInput as error:
+        raise SettingsError(f"namespace {namespace!r}: {error}") from None
+    longest = max(len(f"{namespace}.{topic.name}") for topic in TOPICS if "<app>" not in topic.name)
+    if longest > TOPIC_CHARACTERS_MAX:
+        reason = f"topics would have names of {longest} characters, and Kafka allows {TOPIC_CHARACTERS_MAX}"
+        raise SettingsError(f"namespace {namespace!r}: {reason}; choose a shorter one")
 
 
 def _is_loopback(host: str) -> bool:

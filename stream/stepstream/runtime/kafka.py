@@ -12,11 +12,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced, for_code
 from aiokafka.producer import sender
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from stepstream.contract.limits import MIB
+from stepstream.runtime.kafka_answers import Extent as Extent
+from stepstream.runtime.kafka_answers import TopicsRefused, clients_in, configs_in, extents_in, records_in, refused_in
 from stepstream.runtime.kafka_settings import KafkaSettings as KafkaSettings
 from stepstream.runtime.ports import Fenced, LogError, LogRecord, NewRecord, Offsets
 
@@ -298,19 +300,7 @@ class Reader:
         """Return up to `limit` records, waiting for the first no longer than `wait_ms`."""
         with doubt("reading"):
             found = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
-        return [
-            LogRecord(
-                self._settings.plain(record.topic),
-                record.partition,
-                record.offset,
-                record.key or b"",
-                record.value or b"",
-                tuple(record.headers),
-                record.timestamp,
-            )
-            for records in found.values()
-            for record in records
-        ]
+        return records_in(found, self._settings)
 
     async def close(self) -> None:
         """Disconnect, and leave the group."""
@@ -356,24 +346,29 @@ class Cluster:
 
     async def topics(self) -> dict[str, int]:
         """Return the topics of the namespace and how many partitions each has."""
+        return {name: extent.partitions for name, extent in (await self.extents()).items()}
+
+    async def extents(self) -> dict[str, Extent]:
+        """Return the topics of the namespace and how large each is."""
         async with self._admin() as admin:
             described = await admin.describe_topics()
-        prefix = self.settings.name("")
-        return {
-            self.settings.plain(topic["topic"]): len(topic["partitions"])
-            for topic in described
-            if topic["topic"].startswith(prefix) and not topic["is_internal"]
-        }
+        return extents_in(described, self.settings)
 
     async def create(self, topics: Mapping[str, tuple[int, Mapping[str, str]]], replicas: int) -> None:
-        """Create topics, name to (partitions, configuration); those that are there stay as they are."""
+        """Create topics, name to (partitions, configuration); those that are there stay as they are.
+
+        Raise TopicsRefused when Kafka does not make one of them; the others are made.
+        """
         new = [
             NewTopic(self.settings.name(name), count, replicas, topic_configs=dict(config))
             for name, (count, config) in topics.items()
         ]
         async with self._admin() as admin:
-            with doubt("creating topics"), suppress(TopicAlreadyExistsError):
-                await admin.create_topics(new)
+            with doubt("creating topics"):
+                answer = await admin.create_topics(new)
+        # Nothing is raised for a single topic; what became of each stands in the answer.
+        if refused := refused_in(answer.topic_errors, lambda code: for_code(code).message):
+            raise TopicsRefused(refused)
 
     async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return the values of some keys of the configuration, by topic; what may not be read is absent."""
@@ -382,19 +377,17 @@ class Cluster:
         async with self._admin() as admin:
             with doubt("reading the configuration of topics"):
                 answers = await admin.describe_configs(asked)
-        places = [place for answer in answers for place in answer.resources]
-        return {names[name]: {key: value for key, value, *_ in entries} for _, _, _, name, entries in places}
+        return {names[name]: config for name, config in configs_in(answers).items()}
 
     async def members(self, group: str) -> list[str]:
         """Return what the members of a consumer group call themselves as clients, one for each."""
         async with self._admin() as admin:
             with doubt("describing a group"):
                 answers = await admin.describe_consumer_groups([self.settings.name(group)])
-                groups = [described for answer in answers for described in answer.groups]
-                for code, name, *_ in groups:
+                for code, name, *_ in (described for answer in answers for described in answer.groups):
                     if code:
                         raise for_code(code)(f"group {name} cannot be described")
-        return [client for *_, members in (described[:6] for described in groups) for _, client, *_ in members]
+        return clients_in(answers)
 
     async def delete(self, topics: Sequence[str]) -> None:
         """Delete topics with all that is in them."""

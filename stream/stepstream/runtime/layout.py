@@ -1,19 +1,21 @@
 """The topics of a cluster against those of the contract: what is missing, what differs, what cannot be changed."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from stepstream.contract.errors import StepstreamError
-from stepstream.contract.limits import DAY_MS
-from stepstream.contract.topics import INBOX, TOPICS, Topic, commands_topic
-from stepstream.runtime.kafka import Cluster
+from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.contract.limits import DAY_MS, TOPIC_CHARACTERS_MAX
+from stepstream.contract.topics import INBOX, TOPICS, Topic, check_topic_part, commands_topic
+from stepstream.runtime.kafka import Cluster, Extent, KafkaSettings
 
-_REMEDY = "stepstream topics apply"
+SHARDS_SUGGESTED = 8
+_MOVED_REMEDY = "another number of partitions would move keys; choose another --namespace, or make the topic anew"
 # What the broker may be told otherwise by hand, at the cost of records that are lost or refused.
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "delete.retention.ms")
 # A write is acknowledged by two replicas, so that the loss of any one broker loses nothing and stops nothing.
 _REPLICAS_FOR_A_QUORUM = 3
-_IN_SYNC = {"min.insync.replicas": "2"}
+_IN_SYNC = "min.insync.replicas"
 
 
 class LayoutError(StepstreamError):
@@ -31,11 +33,16 @@ class Wanted:
 
     def config_on(self, replicas: int) -> dict[str, str]:
         """Return the configuration with which it is created on so many replicas."""
-        return self.config | (_IN_SYNC if replicas >= _REPLICAS_FOR_A_QUORUM else {})
+        return self.config | ({_IN_SYNC: "2"} if replicas >= _REPLICAS_FOR_A_QUORUM else {})
 
 
 def wanted_topics(apps: Sequence[str], shards: int) -> dict[str, Wanted]:
-    """Return the topics for some apps, by name without the namespace."""
+    """Return the topics for some apps (or APP.QUEUE), by name without the namespace; raise LayoutError for no name."""
+    for app in apps:
+        try:
+            check_topic_part(app)
+        except InvalidInput as error:
+            raise LayoutError(f"--app {app!r}: {error}") from None
     found: dict[str, Wanted] = {}
     for topic in TOPICS:
         for name in [commands_topic(app) for app in apps] if "<app>" in topic.name else [topic.name]:
@@ -69,59 +76,142 @@ class ConfigDifference:
         return f"topic {self.topic!r}: {self.key} is {actual} instead of {self.wanted}"
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The topics of a cluster against those of the contract, all that differs at once.
+
+    `shards` is 0 where there is no inbox, `replicas` what the topics should have. `missing` and `created` are names
+    without the namespace; `moved` are sentences on other numbers of partitions, `thin` on too few replicas.
+    """
+
+    shards: int
+    replicas: int
+    missing: list[str]
+    moved: list[str]
+    thin: list[str]
+    configs: list[ConfigDifference]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.moved or self.thin or self.configs)
+
+
+async def survey(cluster: Cluster, apps: Sequence[str], shards: int = 0, replicas: int = 0) -> Survey:
+    """Compare the topics for some apps; without `replicas` they should have as many as the inbox.
+
+    `shards` are those that there should be where there is no inbox.
+    """
+    extents = await cluster.extents()
+    inbox = extents.get(INBOX, Extent(0, 0))
+    shards, replicas = inbox.partitions or shards, replicas or inbox.replicas
+    wanted = wanted_topics(apps, shards)
+    name = full_names(cluster.settings, wanted)
+    there = {topic: (want, extents[topic]) for topic, want in wanted.items() if topic in extents}
+    actual = await cluster.configs(list(there), (*_COMPARED, _IN_SYNC)) if there else {}
+    return Survey(
+        inbox.partitions,
+        replicas,
+        [topic for topic in wanted if topic not in extents],
+        [
+            f"topic {name[topic]!r} has {extent.partitions} partitions instead of {want.partitions}"
+            for topic, (want, extent) in there.items()
+            # Without an inbox nobody knows how many there should be.
+            if extent.partitions != want.partitions and want.partitions
+        ],
+        [
+            f"topic {name[topic]!r}: each partition has {_replicas(extent.replicas)} instead of {replicas}"
+            for topic, (_, extent) in there.items()
+            if extent.replicas < replicas
+        ],
+        [
+            ConfigDifference(name[topic], key, have, value)
+            for topic, (want, extent) in there.items()
+            for key, value in want.config_on(extent.replicas).items()
+            if not _serves(key, have := actual.get(topic, {}).get(key, ""), value, extent.replicas)
+        ],
+    )
+
+
+def _replicas(number: int) -> str:
+    return "1 replica" if number == 1 else f"{number} replicas"
+
+
+def _serves(key: str, actual: str, wanted: str, replicas: int) -> bool:
+    """Tell whether a value is as good as the one that is wanted."""
+    if key == _IN_SYNC and actual.isdigit():
+        # More are safer, as long as one broker may be away.
+        return int(wanted) <= int(actual) < replicas
+    return actual == wanted
+
+
+def full_names(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
+    """Return the names with the namespace; raise LayoutError for one that Kafka does not allow."""
+    names = {topic: settings.name(topic) for topic in topics}
+    for name in names.values():
+        if len(name) > TOPIC_CHARACTERS_MAX:
+            raise LayoutError(
+                f"topic {name!r} has {len(name)} characters, and Kafka allows {TOPIC_CHARACTERS_MAX}: choose a shorter "
+                "--namespace, or a shorter name of the app or its queue"
+            )
+    return names
+
+
+def apply_command(settings: KafkaSettings, apps: Sequence[str], shards: int, replicas: int = 0) -> str:
+    """Return the command that makes the topics, as far as it is known what they should be."""
+    words = ["stepstream", "topics", "apply", "--kafka", settings.bootstrap]
+    if settings.namespace:
+        words += ["--namespace", settings.namespace]
+    words += ["--shards", str(shards or SHARDS_SUGGESTED)]
+    for app in apps:
+        words += ["--app", app]
+    if replicas > 1:
+        words += ["--replicas", str(replicas)]
+    return shlex.join(words)
+
+
 async def config_differences(cluster: Cluster, apps: Sequence[str], shards: int) -> list[ConfigDifference]:
     """Return what differs in the configuration of the topics that are there."""
-    topics = await cluster.topics()
-    wanted = {name: want for name, want in wanted_topics(apps, shards).items() if name in topics}
-    actual = await cluster.configs(list(wanted), _COMPARED)
-    return [
-        ConfigDifference(cluster.settings.name(name), key, have, value)
-        for name, want in wanted.items()
-        for key, value in want.config.items()
-        if (have := actual.get(name, {}).get(key, "")) != value
-    ]
+    return (await survey(cluster, apps, shards)).configs
 
 
 async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
     """Return the number of shards; raise LayoutError with the remedy when the topics are not as they must be."""
-    topics = await cluster.topics()
-    shards = topics.get(INBOX)
-    if shards is None:
-        raise LayoutError(f"there is no topic {cluster.settings.name(INBOX)!r}; run `{_REMEDY}`")
-    problems = differences(topics, wanted_topics(apps, shards))
-    if problems:
-        remedy = _REMEDY + "".join(f" --app {app}" for app in apps)
-        raise LayoutError(f"{'; '.join(problems)}; run `{remedy}`")
-    return shards
+    found = await survey(cluster, apps)
+    remedy = f"run `{apply_command(cluster.settings, apps, found.shards, found.replicas)}`"
+    if not found.shards:
+        there_is = f"there is no topic {cluster.settings.name(INBOX)!r}"
+        raise LayoutError(f"{there_is}; {remedy}, with the number of shards that there shall be for ever")
+    if found.moved:
+        raise LayoutError(f"{'; '.join(found.moved)}: {_MOVED_REMEDY}")
+    if found.missing:
+        problems = [f"topic {cluster.settings.name(topic)!r} is missing" for topic in found.missing]
+        raise LayoutError(f"{'; '.join(problems)}; {remedy}")
+    return found.shards
 
 
-def differences(topics: dict[str, int], wanted: dict[str, Wanted]) -> list[str]:
-    """Return what is missing, and which partition counts differ."""
-    found = [f"topic {name!r} is missing" for name in wanted if name not in topics]
-    found += [
-        f"topic {name!r} has {topics[name]} partitions instead of {want.partitions}"
-        for name, want in wanted.items()
-        if name in topics and topics[name] != want.partitions
-    ]
-    return found
+async def apply_topics(
+    cluster: Cluster,
+    apps: Sequence[str],
+    shards: int,
+    replicas: int = 0,
+    tell: Callable[[Survey], None] = lambda _: None,
+) -> list[str]:
+    """Create what is missing and return its names; refuse a number of shards that would move keys.
 
-
-async def apply_topics(cluster: Cluster, apps: Sequence[str], shards: int, replicas: int) -> list[str]:
-    """Create what is missing and return its names; refuse a number of shards that would move keys."""
-    topics = await cluster.topics()
-    there = topics.get(INBOX)
-    if there is not None and shards not in (0, there):
+    `tell` is given all that differs before anything is made. Raise TopicsRefused for what Kafka does not make.
+    """
+    found = await survey(cluster, apps, shards, replicas)
+    tell(found)
+    if found.shards and shards not in (0, found.shards):
         raise LayoutError(
-            f"the topics have {there} shards, not {shards}: another number would move every key to another shard; "
-            "keep it, or choose another --namespace"
+            f"the topics have {found.shards} shards, not {shards}: another number would move every key to another "
+            "shard; keep it, or choose another --namespace"
         )
-    if there is None and shards <= 0:
+    if not found.shards and shards <= 0:
         raise LayoutError("there are no topics yet: say how many shards there shall be for ever, as --shards 8")
-    wanted = wanted_topics(apps, there or shards)
-    moved = [problem for problem in differences(topics, wanted) if "instead" in problem]
-    if moved:
-        raise LayoutError(f"{'; '.join(moved)}: another number of partitions would move keys")
-    missing = {name: (want.partitions, want.config_on(replicas)) for name, want in wanted.items() if name not in topics}
+    if found.moved:
+        raise LayoutError(f"{'; '.join(found.moved)}: {_MOVED_REMEDY}")
+    wanted, copies = wanted_topics(apps, found.shards or shards), found.replicas or 1
+    missing = {topic: (wanted[topic].partitions, wanted[topic].config_on(copies)) for topic in found.missing}
     if missing:
-        await cluster.create(missing, replicas)
+        await cluster.create(missing, copies)
     return sorted(missing)

@@ -5,8 +5,11 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
 from stepstream.contract.durations import Duration, duration_ms
+from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
+from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
+from stepstream.contract.topics import check_topic_part, commands_topic
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.event import Event, to_record
@@ -44,8 +47,7 @@ class App:
     """
 
     def __init__(self, name: str, *, lookback: Duration = 0, queues: Sequence[str] = ()) -> None:
-        if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-            raise DefinitionError(f"App({name!r}): letters, digits, '-', '_' and '.' are wanted")
+        _check_name(name)
         self.name = name
         self.lookback_ms = duration_ms(lookback)
         self.queues = _checked_queues(name, queues)
@@ -161,9 +163,28 @@ class App:
         return self._sender
 
 
+def _check_name(app: str) -> None:
+    try:
+        check_topic_part(app)
+    except InvalidInput as error:
+        raise DefinitionError(f"App({app!r}): {error}") from None
+    _check_length(f"App({app!r})", commands_topic(app))
+
+
+def _check_length(place: str, topic: str) -> None:
+    if (length := len(topic)) > TOPIC_CHARACTERS_MAX:
+        raise DefinitionError(
+            f"{place}: the topic of its commands would have a name of {length} characters, and Kafka allows "
+            f"{TOPIC_CHARACTERS_MAX}; choose a shorter one"
+        )
+
+
 def _checked_queues(app: str, queues: Sequence[str]) -> tuple[str, ...]:
     given = [queues] if isinstance(queues, str) else list(queues)
     for queue in given:
+        place = f"App({app!r}, queues=…): {queue!r}"
+        # A dot parts the app from its queue.
         if not queue or not queue.replace("-", "").replace("_", "").isalnum() or not queue.isascii():
-            raise DefinitionError(f"App({app!r}, queues=…): {queue!r}: letters, digits, '-' and '_' are wanted")
+            raise DefinitionError(f"{place}: letters a to z and A to Z, digits, '-' and '_' are wanted")
+        _check_length(place, commands_topic(app, queue))
     return tuple(dict.fromkeys(given))

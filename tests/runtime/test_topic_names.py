@@ -1,0 +1,60 @@
+"""Names that Kafka allows in topics, told where they are given, and what it refuses, told in its own words."""
+
+import pytest
+from typer.testing import CliRunner
+
+from stepstream import App
+from stepstream.cli import cli
+from stepstream.runtime.kafka_answers import TopicsRefused
+from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.layout import apply_command
+from stepstream.sdk.errors import DefinitionError
+
+
+@pytest.mark.parametrize("name", ["café", "my shop", "", "a/b", "x" * 241])
+def test_an_app_has_a_name_that_kafka_allows(name: str) -> None:
+    """The name of an app is part of the name of a topic; what cannot be is refused where the app is made."""
+    with pytest.raises(DefinitionError, match="Kafka allows"):
+        App(name)
+
+
+def test_an_app_and_its_queue_have_room_in_a_name() -> None:
+    """Names are as long as Kafka lets the topic's name be."""
+    App("x" * 236, queues=["gpu"])
+    with pytest.raises(DefinitionError, match="250 characters, and Kafka allows 249"):
+        App("x" * 237, queues=["gpu"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--app", "my shop"], "--app 'my shop': letters a to z"),
+        (["--namespace", "a b"], "namespace 'a b': letters a to z"),
+        (["--namespace", "n" * 245], "topics would have names of 258 characters, and Kafka allows 249"),
+        (["--app", "a" * 200, "--namespace", "n" * 50], "has 260 characters, and Kafka allows 249"),
+    ],
+)
+def test_names_of_a_command_are_checked(options: list[str], words: str) -> None:
+    """A namespace or an app that no topic can be named after is a usage error with the reason."""
+    done = CliRunner().invoke(cli, ["topics", "render", "--shards", "1", *options])
+    assert done.exit_code == 2, done.output
+    assert words in done.stderr
+
+
+def test_refusals_are_grouped_by_their_reason() -> None:
+    """Topics that are refused for one reason stand in one line, with Kafka's words and the remedy for them."""
+    policy = ("POLICY_VIOLATION", "Topics of n. need 3 replicas.")
+    told = str(TopicsRefused({"n.events": policy, "n.inbox": policy, "n.x": ("TOPIC_AUTHORIZATION_FAILED", None)}))
+    assert told.splitlines() == [
+        "Kafka does not make 'n.events', 'n.inbox': POLICY_VIOLATION: Topics of n. need 3 replicas; "
+        "`stepstream topics render` prints what is wanted, for those who keep the cluster",
+        "Kafka does not make 'n.x': TOPIC_AUTHORIZATION_FAILED; its user needs the right Create on these topics",
+    ]
+
+
+def test_the_remedy_is_a_whole_command() -> None:
+    """What is known goes into it: broker, namespace, shards, apps and replicas."""
+    settings = KafkaSettings("kafka:9092", "prod")
+    assert apply_command(settings, ["shop", "shop.gpu"], 4, 3) == (
+        "stepstream topics apply --kafka kafka:9092 --namespace prod --shards 4 --app shop --app shop.gpu --replicas 3"
+    )
