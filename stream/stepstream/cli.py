@@ -5,22 +5,19 @@ import json
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
-import httpx
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from stepstream import __version__
-from stepstream.cluster_cli import LogFormat, LogLevel, engine, topics_cli, worker
+from stepstream.cluster_cli import EXIT_FAILED, EXIT_USAGE, LogFormat, LogLevel, engine, topics_cli, worker
 from stepstream.contract.errors import StepstreamError
+from stepstream.host.asking import EngineApi
 from stepstream.host.embedded import serve
 from stepstream.host.live import LoggedView, Terminal
 from stepstream.host.loading import LoadError, load_app
@@ -29,41 +26,26 @@ from stepstream.host.reloading import die_quietly, is_supervised, run_reloading,
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
-from stepstream.host.showing import counted, duration_text, print_run, print_runs
+from stepstream.host.showing import counted, duration_text
 from stepstream.host.versions import code_versions
 from stepstream.letters_cli import letters_cli
-from stepstream.runtime.index import RunIndex, RunStatus
+from stepstream.runs_cli import URL_DEFAULT, ApiKey, AsJson, Url, ask, err, fail, out, runs_cli
 from stepstream.runtime.tally import Tally
 
-EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 _PROGRESS_S = 0.1
 
-out = Console()
-err = Console(stderr=True)
 cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
 cli.add_typer(runs_cli, name="runs")
 cli.add_typer(topics_cli, name="topics")
 cli.add_typer(letters_cli, name="dead-letters")
 cli.command(epilog="Example: stepstream engine --kafka broker:9092 --data-dir /var/lib/stepstream")(engine)
 cli.command(epilog="Example: stepstream worker app.py --kafka broker:9092")(worker)
 
-Url = Annotated[str, typer.Option(envvar="STEPSTREAM_URL", help="Where the engine's HTTP API is.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-DataDir = Annotated[Path | None, typer.Option(help="Read the runs of this directory, without a running engine.")]
-URL_DEFAULT = "http://127.0.0.1:8288"
-
 
 class ProgressKind(StrEnum):
     """How `replay` tells how far it is."""
 
     BAR, JSON, NONE = "bar", "json", "none"
-
-
-def fail(message: str, code: int) -> typer.Exit:
-    """Say what is wrong and return the exit to raise."""
-    err.print(Text.assemble(("error:", "red"), " ", message), soft_wrap=True)
-    return typer.Exit(code)
 
 
 def _run(code: Coroutine[Any, Any, Any]) -> Any:
@@ -116,29 +98,6 @@ def dev(
     _run(serve(app, settings, (Terminal if log_format is Format.TEXT else LoggedView)(out, app, settings)))
 
 
-def _request(method: str, url: str, *path: str, want: str, **options: Any) -> Any:
-    """Return what the engine answers, an object that has the field `want`; the parts of the path may be any text."""
-    address = url if "://" in url else f"http://{url}"
-    quoted = "/".join(quote(part, safe="") for part in path)
-    try:
-        response = httpx.request(method, f"{address.rstrip('/')}/{quoted}", timeout=30, **options)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise fail(f"--url {url}: {error}; give it as http://HOST:PORT", EXIT_USAGE) from None
-    except httpx.HTTPError as error:
-        message = f"{url} does not answer ({error}); start `stepstream dev FILE`, or give --url"
-        raise fail(message, EXIT_UNREACHABLE) from None
-    try:
-        body = response.json()
-        if response.is_error:
-            raise fail(body["error"]["message"], EXIT_FAILED)
-        if want not in body:
-            raise KeyError(want)
-    except (ValueError, KeyError, TypeError):
-        message = f"{url} answers, with status {response.status_code}, but is no stepstream; give another --url"
-        raise fail(message, EXIT_UNREACHABLE) from None
-    return body
-
-
 def _json_argument(text: str) -> Any:
     try:
         return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
@@ -151,13 +110,14 @@ def send(
     name: Annotated[str, typer.Argument(help="The event's name.")],
     data: Annotated[str, typer.Option(help="JSON, or @FILE.")] = "{}",
     id: Annotated[str, typer.Option(help="An id, which starts each function once in 24 h.")] = "",
-    key: Annotated[str, typer.Option(envvar="STEPSTREAM_EVENT_KEY", help="The event key.")] = "dev",
+    key: Annotated[str, typer.Option(envvar="STEPSTREAM_EVENT_KEY", help="The event key.", show_default=False)] = "dev",
     url: Url = URL_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Send one event."""
     event = {"name": name, "data": _json_argument(data), **({"id": id} if id else {})}
-    answer = _request("POST", url, "e", key, want="ids", json=event)
+    harmless = "its --id starts each function once, so repeat it" if id else "with an --id a repeat would do no harm"
+    answer = ask(EngineApi(url), "POST", "e", key, want="ids", unsure=f"The event may be taken; {harmless}", json=event)
     typer.echo(json.dumps(answer) if as_json else answer["ids"][0])
 
 
@@ -166,88 +126,14 @@ def signal(
     name: Annotated[str, typer.Argument(help="The signal's name.")],
     data: Annotated[str, typer.Option(help="JSON, or @FILE.")] = "null",
     url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
     """Send a signal to the run that waits for it; exits with 1 when none does."""
-    answer = _request(
-        "POST", url, "v1", "signals", want="delivered", json={"signal": name, "data": _json_argument(data)}
-    )
+    body = {"signal": name, "data": _json_argument(data)}
+    unsure = "The signal may be delivered; `stepstream runs list` tells what became of its run"
+    answer = ask(EngineApi(url, api_key), "POST", "v1", "signals", want="delivered", unsure=unsure, json=body)
     typer.echo(json.dumps(answer) if as_json else "delivered")
-
-
-@runs_cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")
-def list_runs(
-    function: Annotated[str, typer.Option(help="Only of this function.")] = "",
-    status: Annotated[RunStatus | None, typer.Option(help="Only of this status.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many; with --data-dir 0 lists all.", min=0)] = 50,
-    outputs: Annotated[bool, typer.Option("--outputs", help="With --json: all of each run, asked one by one.")] = False,
-    data_dir: DataDir = None,
-    url: Url = URL_DEFAULT,
-    as_json: AsJson = False,
-) -> None:
-    """List runs, the newest first."""
-    wanted = status.value if status else ""
-    found: list[dict[str, Any]]
-    if data_dir:
-        index = _open_index(data_dir)
-        found = [asdict(run) for run in index.list(function=function, status=wanted, limit=limit or -1)]
-    else:
-        query = {"function": function, "status": wanted, "limit": min(limit or 1_000, 1_000)}
-        found = _request("GET", url, "v1", "runs", want="runs", params=query)["runs"]
-    if not as_json:
-        print_runs(out, found)
-    elif outputs:
-        show = _shower(data_dir, url)
-        typer.echo(json.dumps([show(run["run_id"]) for run in found]))
-    else:
-        typer.echo(json.dumps(found))
-
-
-def _open_index(data_dir: Path) -> RunIndex:
-    path = data_dir / "runs.sqlite"
-    if not path.is_file():
-        raise fail(f"{data_dir} has no runs; give the --data-dir of `stepstream dev` or `replay`", EXIT_USAGE)
-    return RunIndex(path)
-
-
-def _shower(data_dir: Path | None, url: str) -> Callable[[str], dict[str, Any]]:
-    """Return what shows a run by its id."""
-    index = _open_index(data_dir) if data_dir else None
-
-    def show(run_id: str) -> dict[str, Any]:
-        if index is None:
-            run: dict[str, Any] = _request("GET", url, "v1", "runs", run_id, want="run_id")
-            return run
-        view = index.show(run_id)
-        if view is None:
-            raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
-        return asdict(view)
-
-    return show
-
-
-@runs_cli.command("show", epilog="Example: stepstream runs show 01KDVDNA00ZP0GFMQQFK8ZDFSF")
-def show_run(
-    run_id: Annotated[str, typer.Argument(help="The run's id.")],
-    data_dir: DataDir = None,
-    url: Url = URL_DEFAULT,
-    as_json: AsJson = False,
-) -> None:
-    """Show a run with its steps, and what it waits for."""
-    run = _shower(data_dir, url)(run_id)
-    if as_json:
-        typer.echo(json.dumps(run))
-    else:
-        print_run(out, run)
-
-
-@runs_cli.command("cancel", epilog="Example: stepstream runs cancel 01KDVDNA00ZP0GFMQQFK8ZDFSF")
-def cancel_run(
-    run_id: Annotated[str, typer.Argument(help="The run's id.")], url: Url = URL_DEFAULT, as_json: AsJson = False
-) -> None:
-    """Cancel a run."""
-    answer = _request("DELETE", url, "v1", "runs", run_id, want="cancelled")
-    typer.echo(json.dumps(answer) if as_json else "cancelled")
 
 
 @cli.command(epilog="Example: stepstream replay examples/flights.py --events day.jsonl")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from stepstream import App, Context, on
+from stepstream import App, Context, Event, on
 from stepstream.api.http import Keys, make_api
 from stepstream.runtime.metrics import Metrics
 from stepstream.testing import VirtualEngine
@@ -138,6 +138,24 @@ async def test_an_unknown_status_is_told_the_known_ones(engine: VirtualEngine) -
         error = (await client.get("/v1/runs", params={"status": "done"})).json()["error"]
     assert error["field"] == "status"
     assert "scheduled, running, completed, failed, cancelled" in error["message"]
+
+
+async def test_runs_are_listed_by_how_their_ids_end(engine: VirtualEngine) -> None:
+    """`tail` finds the run whose id ends so; fewer than six characters are refused."""
+    async with client_of(engine) as client:
+        await engine.send(Event("go"), Event("go"))
+        run_id = engine.runs()[0].run_id
+        for tail in (run_id[-6:], run_id[-10:], run_id):
+            assert [run["run_id"] for run in await runs_like(client, tail)] == [run_id]
+        assert not await runs_like(client, f"U{run_id[-6:]}")
+        refused = (await client.get("/v1/runs", params={"tail": run_id[-5:]})).json()["error"]
+    assert (refused["field"], "at least 6 characters" in refused["message"]) == ("tail", True)
+
+
+async def runs_like(client: httpx.AsyncClient, tail: str) -> list[dict[str, object]]:
+    """Return the runs whose ids end so."""
+    found: list[dict[str, object]] = (await client.get("/v1/runs", params={"tail": tail})).json()["runs"]
+    return found
 
 
 async def test_a_stream_without_a_length_is_cut(engine: VirtualEngine) -> None:

@@ -99,10 +99,13 @@ class Answers:
     def __init__(self, answer: httpx.Response | Exception) -> None:
         self.answer = answer
         self.urls: list[str] = []
+        self.keys: list[str] = []
 
-    def __call__(self, method: str, url: str, **options: object) -> httpx.Response:
+    def __call__(self, method: str, url: str, *, headers: dict[str, str], **options: object) -> httpx.Response:
         """Answer, or raise."""
-        self.urls.append(str(httpx.Request(method, url, json=options["json"]).url))
+        request = httpx.Request(method, url, json=options.get("json"), headers=headers)
+        self.urls.append(str(request.url))
+        self.keys.append(request.headers.get("authorization", ""))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -143,3 +146,98 @@ def test_another_server_is_told_from_ours(
     done = invoke("send", "go")
     assert done.exit_code == 3, done.output
     assert "is no stepstream" in done.stderr
+
+
+COMMANDS = [
+    (("send", "go"), {"ids": ["1"]}),
+    (("signal", "go"), {"delivered": True}),
+    (("runs", "list"), {"runs": []}),
+    (("runs", "show", "0" * 26), {"run_id": "0" * 26}),
+    (("runs", "cancel", "0" * 26), {"cancelled": True}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "answer"), COMMANDS, ids=range(5))
+def test_the_api_key_goes_along_and_is_never_printed(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], answer: dict[str, object]
+) -> None:
+    """Each command but `send` sends the key of its environment or of --api-key; `send` has the event key."""
+    answers = Answers(httpx.Response(200, json=answer))
+    monkeypatch.setattr(httpx, "request", answers)
+    monkeypatch.setenv("STEPSTREAM_API_KEY", "secret-1")
+    monkeypatch.setenv("STEPSTREAM_EVENT_KEY", "secret-2")
+    is_send = arguments[0] == "send"
+    done = invoke(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    assert answers.keys == ["" if is_send else "Bearer secret-1"]
+    assert answers.urls[0].endswith("/e/secret-2") == is_send
+    answers.answer = httpx.Response(401, json={"error": {"message": "no"}})
+    refused = invoke(*arguments)
+    assert refused.exit_code == 1
+    assert ("STEPSTREAM_EVENT_KEY" if is_send else "--api-key or STEPSTREAM_API_KEY") in refused.stderr
+    assert "secret" not in done.output + refused.output + invoke(*arguments, "--help").output
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "with space", "schlüssel"])
+def test_a_key_that_no_header_can_have_is_refused_unprinted(invoke: Invoke, key: str) -> None:
+    """A key with a line end is a usage error, and is not shown."""
+    done = invoke("runs", "list", "--api-key", key)
+    assert done.exit_code == 2
+    assert "ASCII" in done.stderr
+    assert key not in done.output
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "unsure"),
+    [
+        (httpx.ConnectError("refused"), "(refused); start `stepstream dev FILE`", False),
+        (httpx.ConnectTimeout("timed out"), "nobody took the connection", False),
+        (httpx.ReadTimeout("timed out"), "(timed out after 30 s), though something listens there", True),
+        (httpx.RemoteProtocolError("gone"), "the connection broke", True),
+    ],
+)
+def test_silence_is_told_from_nobody(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str, unsure: bool
+) -> None:
+    """A time-out does not ask to start what is there; of what may have been taken it is said how to repeat it."""
+    monkeypatch.setattr(httpx, "request", Answers(error))
+    for arguments, taken in (
+        (("send", "go"), "The event may be taken; with an --id a repeat would do no harm"),
+        (("send", "go", "--id", "7"), "its --id starts each function once, so repeat it"),
+        (("signal", "go"), "The signal may be delivered"),
+        (("runs", "cancel", "0" * 26), "The run may be cancelled"),
+        (("runs", "list"), ""),
+    ):
+        done = invoke(*arguments)
+        assert done.exit_code == 3
+        assert words in done.stderr
+        assert ("start `stepstream dev" in done.stderr) == isinstance(error, httpx.ConnectError)
+        assert not taken or (taken in done.stderr) == unsure
+
+
+def test_a_run_is_found_by_the_end_of_its_id(invoke: Invoke, state: Path) -> None:
+    """What `dev` prints of a run is enough to show it; too little, or what no run has, finds none."""
+    (failed,) = runs_of(invoke, state, "--status", "failed")
+    for text in (failed["run_id"][-6:], failed["run_id"][-9:].lower()):
+        shown = invoke("runs", "show", text, "--data-dir", state, "--json")
+        assert json.loads(shown.stdout)["run_id"] == failed["run_id"]
+    for text in (failed["run_id"][-5:], "ZZZZZZ"):
+        assert "there is no run" in invoke("runs", "show", text, "--data-dir", state).stderr
+
+
+def test_a_tail_of_two_runs_is_told(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more than one run ends so, more of the id is asked for."""
+    answers = Answers(httpx.Response(200, json={"runs": [{"run_id": "1"}, {"run_id": "2"}]}))
+    monkeypatch.setattr(httpx, "request", answers)
+    done = invoke("runs", "cancel", "abcdef")
+    assert (done.exit_code, "more than one run ends with 'abcdef'" in done.stderr) == (2, True)
+    assert len(answers.urls) == 1
+
+
+def test_a_function_without_runs_has_its_neighbours_named(invoke: Invoke, state: Path) -> None:
+    """A name that no run has is told with those that are near; one that has runs of another status is not."""
+    told = invoke("runs", "list", "--function", "odd/x", "--data-dir", state)
+    assert told.exit_code == 0
+    assert f"no run of a function 'odd/x'; did you mean '{ODD}'?" in told.stderr
+    assert "there are runs of" in invoke("runs", "list", "--function", "zebra", "--data-dir", state).stderr
+    assert not invoke("runs", "list", "--function", ODD, "--status", "running", "--data-dir", state).stderr

@@ -16,7 +16,7 @@ from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DEFAULT_LIMITS, SIGNAL_NAME_CHARACTERS_MAX, Limits
-from stepstream.runtime.index import RunIndex, RunStatus, RunSummary
+from stepstream.runtime.index import TAIL_CHARACTERS, RunIndex, RunStatus, RunSummary
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SIGNAL_BYTES_MAX = 1024 * 1024
@@ -160,6 +160,8 @@ def _guard(key: str) -> Callable[[Request], Awaitable[None]]:
 def _page(index: RunIndex, *, status: str = "", limit: int, **filters: str) -> dict[str, Any]:
     if status and status not in list(RunStatus):
         raise InvalidInput(f"{status!r} is none of {', '.join(RunStatus)}", "status")
+    if 0 < len(filters.get("tail", "")) < TAIL_CHARACTERS:
+        raise InvalidInput(f"at least {TAIL_CHARACTERS} characters of a run id are wanted", "tail")
     runs: list[RunSummary] = index.list(status=status, limit=limit, **filters)
     return {"runs": [dataclasses.asdict(run) for run in runs]}
 
@@ -212,10 +214,11 @@ def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Re
     async def list_runs(
         function: str = "",
         status: str = Query("", description=f"one of {', '.join(RunStatus)}"),
+        tail: str = Query("", description="how the run id ends, 6 characters or more"),
         before: str = _BEFORE,
         limit: int = _LIMIT,
     ) -> dict[str, Any]:
-        return _page(index, function=function, status=status, before=before, limit=limit)
+        return _page(index, function=function, status=status, tail=tail, before=before, limit=limit)
 
     @api.get("/v1/runs/{run_id}", dependencies=guarded, summary="Show a run with its steps")
     async def show_run(run_id: str) -> dict[str, Any]:

@@ -40,7 +40,10 @@ CREATE TABLE IF NOT EXISTS steps (
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
 CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
 """
+# What `stepstream dev` prints of a run id.
+TAIL_CHARACTERS = 6
 
 _COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
@@ -261,9 +264,16 @@ class RunIndex:
         )
 
     def list(
-        self, *, function: str = "", status: str = "", event_id: str = "", before: str = "", limit: int = 50
+        self,
+        *,
+        function: str = "",
+        status: str = "",
+        event_id: str = "",
+        tail: str = "",
+        before: str = "",
+        limit: int = 50,
     ) -> list[RunSummary]:
-        """Return runs, the newest first; `before` is a run id to page by."""
+        """Return runs, the newest first; `before` is a run id to page by, `tail` the end of one, of 6 or more."""
         conditions, values = ["1"], list[Any]()
         for name, value in (("function", function), ("status", status)):
             if value:
@@ -272,6 +282,9 @@ class RunIndex:
         if event_id:
             conditions.append("run_id IN (SELECT run_id FROM run_events WHERE event_id = ?)")
             values.append(event_id)
+        if tail:
+            conditions.append("substr(run_id, -6) = substr(?, -6) AND substr(run_id, -length(?)) = ?")
+            values += [tail, tail, tail]
         if before:
             conditions.append("run_id < ?")
             values.append(before)
