@@ -99,7 +99,7 @@ def test_the_first_five_minutes(serving: Serving) -> None:
 
 def test_the_test_of_the_readme_passes(shop: Path) -> None:
     """The example of a user's own test is one that passes, with the settings that are named."""
-    assert "1 passed" in run(shop, "pytest", "-q", "-p", "no:cloudcoil", "test_shop.py")
+    assert "1 passed" in run(shop, "pytest", "-q", "test_shop.py")
 
 
 def test_the_replay_of_the_readme(shop: Path) -> None:
