@@ -41,6 +41,12 @@ def test_an_error_without_words_is_put_aside() -> None:
     assert dict(letter.headers)["stepstream-reason"] == b"(no text: SilentError in its __str__)"
 
 
+def test_an_id_that_cannot_be_written_is_put_aside() -> None:
+    """Half of a surrogate pair is no text for the wire; the agent does not end by it."""
+    (letter,) = records_of(Source("orders", "shop/order", id=lambda _: "\ud800"), b'{"n":1}')
+    assert letter.topic == DEAD_LETTERS
+
+
 def test_a_record_is_an_event() -> None:
     """The same source with a mapping that works."""
     (event,) = records_of(Source("orders", "shop/order"), b'{"n":1}')

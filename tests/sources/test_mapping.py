@@ -114,6 +114,49 @@ def test_a_wrong_mapping_is_refused_at_the_record() -> None:
         event_of(Source("orders", "shop/order", id="value.long"), {"long": "x" * 10_000})
 
 
+@pytest.mark.parametrize("value", [None, "", True, 1.0, [1], {"a": 1}])
+@pytest.mark.parametrize("by", ["value.id", lambda record: record.value["id"]])
+def test_what_is_no_identity_is_refused(value: Any, by: Any) -> None:
+    """Null would be one id for all records without one, so that only the first of a day starts a run."""
+    with pytest.raises(InvalidInput, match=r"id: the result is .* text that is not empty or an integer is wanted"):
+        event_of(Source("orders", "shop/order", id=by), {"id": value})
+
+
+def test_an_integer_is_an_identity() -> None:
+    """It is the same id as its text."""
+    ids = [event_of(Source("orders", "shop/order", id="value.id"), {"id": value}) for value in (17, "17")]
+    assert [event and event.id for event in ids] == ["17", "17"]
+
+
+@pytest.mark.parametrize("value", [None, 0, 5, "", "yes", []])
+def test_a_condition_is_true_or_false(value: Any) -> None:
+    """Anything else is a mistake in the mapping, and drops no record in silence."""
+    with pytest.raises(InvalidInput, match=r"if_: the result is of type .*, true or false is wanted"):
+        event_of(Source("orders", "shop/order", if_="value.x"), {"x": value})
+    assert event_of(Source("orders", "shop/order", if_="value.x"), {"x": True})
+    assert event_of(Source("orders", "shop/order", if_=lambda _: False), {"x": True}) is None
+
+
+@pytest.mark.parametrize("mode", ["structured", "binary"])
+def test_a_cloudevent_without_a_time_has_that_of_its_record(mode: str) -> None:
+    """What the library makes up is not taken: neither a time, nor an id, by which each reading would be an event."""
+    told: dict[str, Any] = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "shop.paid"}
+
+    def found(source: Source, attributes: dict[str, Any]) -> EventRecord | None:
+        if mode == "binary":
+            return event_of(source, {"n": 1}, {f"ce_{name}": text.encode() for name, text in attributes.items()})
+        return event_of(source, attributes | {"data": {"n": 1}})
+
+    event = found(Source("orders", format="cloudevents"), told)
+    assert event
+    assert (event.id, event.ts) == ("/shop#7", AT)
+    with pytest.raises(InvalidInput, match="time"):
+        found(Source("orders", format="cloudevents", data="{'at': value.time}"), told)
+    del told["id"]
+    with pytest.raises(InvalidInput, match="no CloudEvent: the attribute id is missing"):
+        found(Source("orders", format="cloudevents"), told)
+
+
 def test_sources_are_checked_where_they_are_defined() -> None:
     """No name, a name of the engine's own, a wrong expression, an unknown format."""
     app = App("shop")

@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.bindings.common import get_event_factory_for_version
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
+from cloudevents.core.formats.json import JSONFormat
 
 from stepstream.contract.codec import Json, dump_json, load_json
 from stepstream.contract.durations import moment_ms
@@ -45,7 +48,8 @@ class Source:
 
     Expressions know `value`, `key`, `headers`, `topic`, `partition`, `offset` and `timestamp`. Without `id` the place
     of the record is the identity of its event, or a CloudEvent's source and id; without `data` the value is its data;
-    records for which `if_` is false are passed over. Raises DefinitionError.
+    records for which `if_` is false are passed over. An `id` is text that is not empty or an integer, `if_` is true or
+    false: a record for which they are anything else is refused. Raises DefinitionError.
     """
 
     topic: str
@@ -88,7 +92,7 @@ class Source:
         decoded, defaults = _decode(self, value, headers)
         texts = {name: content.decode(errors="replace") for name, content in headers.items()}
         record = SourceRecord(self.topic, partition, offset, key.decode(errors="replace"), texts, timestamp, decoded)
-        if self.if_ and self._mapped("if_", self.if_, record) is not True:
+        if self.if_ and not _truth(self._mapped("if_", self.if_, record)):
             return None
         data = self._mapped("data", self.data, record) if self.data else defaults.data
         if not isinstance(data, Mapping):
@@ -97,7 +101,7 @@ class Source:
         event = EventRecord(
             self.name or defaults.name,
             dump_json(dict(data), "data"),
-            str(self._mapped("id", self.id, record)) if self.id else defaults.id or place,
+            _identity(self._mapped("id", self.id, record)) if self.id else defaults.id or place,
             moment_ms(self._mapped("ts", self.ts, record)) if self.ts else defaults.ts or timestamp,
         )
         check_event(event)
@@ -115,6 +119,23 @@ class Source:
             raise InvalidInput(f"{type(error).__name__}: {error}", field) from None
 
 
+def _identity(value: Any) -> str:
+    """Return an id as text; what is no id would be the same one for all records that have none."""
+    match value:
+        case str() if value:
+            return value
+        case int() if not isinstance(value, bool):
+            return str(value)
+    found = "empty text" if value == "" else f"of type {type(value).__name__}"
+    raise InvalidInput(f"the result is {found}, text that is not empty or an integer is wanted", "id")
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"the result is of type {type(value).__name__}, true or false is wanted", "if_")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class _Defaults:
     """What an event has where nothing is mapped."""
@@ -129,10 +150,19 @@ def _decode(source: Source, value: bytes, headers: Mapping[str, bytes]) -> tuple
     if source.format == "json":
         decoded = load_json(value)
         return decoded, _Defaults(decoded)
+    given: set[str] = set()
+
+    def make(attributes: dict[str, Any], data: Any) -> BaseCloudEvent:
+        # The library makes up an id and a time where there are none: a record would be another event at each reading.
+        given.update(attributes)
+        if "id" not in given:
+            raise InvalidInput("no CloudEvent: the attribute id is missing", "value")
+        return get_event_factory_for_version(str(attributes.get("specversion", "")))(attributes, data)
+
     try:
-        event = from_kafka_event(KafkaMessage(headers=dict(headers), key=None, value=value))
-        attributes = dict(event.get_attributes())
-        time = event.get_time()
+        event = from_kafka(KafkaMessage(headers=dict(headers), key=None, value=value), JSONFormat(), make)
+        attributes = {name: item for name, item in event.get_attributes().items() if name in given}
+        time = event.get_time() if "time" in given else None
         told: Json = load_json(dump_json({**_texts(attributes), "data": event.get_data()}, "the CloudEvent"))
         identity = f"{event.get_source()}#{event.get_id()}"
         return told, _Defaults(
