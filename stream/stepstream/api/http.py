@@ -1,7 +1,6 @@
 """The HTTP API: events and signals in, runs out; bad input is answered with the field and the reason."""
 
 import dataclasses
-import hmac
 import http
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -12,14 +11,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 
+from stepstream.api.guards import NO_KEY, knows_key, same_key, stranger
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
-from stepstream.contract.limits import DEFAULT_LIMITS, SIGNAL_NAME_CHARACTERS_MAX, Limits
+from stepstream.contract.limits import DEFAULT_LIMITS, MIB, SIGNAL_NAME_CHARACTERS_MAX, Limits
 from stepstream.runtime.index import TAIL_CHARACTERS, RunIndex, RunStatus, RunSummary
+from stepstream.runtime.metrics import CONTENT_TYPE
 
-BODY_BYTES_MAX = 16 * 1024 * 1024
-SIGNAL_BYTES_MAX = 1024 * 1024
+SIGNAL_BYTES_MAX = MIB
 _split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _JSON = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 _EVENTS = {
@@ -53,16 +53,16 @@ class Engine(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keys:
-    """The secrets that callers must know; empty ones admit everybody."""
+    """The secrets that callers must know; while one is empty, whom it would keep out is whoever is on this machine."""
 
     event: str = ""
     api: str = ""
 
 
-async def read_body(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+async def read_body(request: Request, bytes_max: int) -> bytes:
     """Return the body; raise TooLarge before more than `bytes_max` of it are held."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > bytes_max:
+    if declared.isdecimal() and int(declared) > bytes_max:
         raise TooLarge(f"the body has {int(declared):,} bytes, at most {bytes_max:,} are allowed", "body")
     parts: list[bytes] = []
     size = 0
@@ -150,11 +150,15 @@ async def _on_validation(_request: Request, error: Exception) -> Response:
 
 def _guard(key: str) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if key and not hmac.compare_digest(given.encode(), key.encode()):
-            raise HTTPException(401, "send the API key as `Authorization: Bearer KEY`")
+        if not knows_key(request.headers, key):
+            raise HTTPException(401, NO_KEY)
 
     return check
+
+
+async def _refuse_strangers(request: Request) -> None:
+    if reason := stranger(request.headers):
+        raise HTTPException(403, reason)
 
 
 def _page(index: RunIndex, *, status: str = "", limit: int, **filters: str) -> dict[str, Any]:
@@ -176,7 +180,9 @@ def make_api(
 ) -> FastAPI:
     """Return the API over an engine and its read model."""
     keys = keys or Keys()
-    api = FastAPI(title="stepstream", version="1", docs_url=None, redoc_url=None)
+    # What one key leaves open is for programs of this machine only.
+    everywhere = [] if keys.event and keys.api else [Depends(_refuse_strangers)]
+    api = FastAPI(title="stepstream", version="1", openapi_url=None, dependencies=everywhere)
     api.add_exception_handler(StepstreamError, _on_own)
     for kind, handler in (
         (InvalidInput, _on_invalid),
@@ -194,9 +200,9 @@ def make_api(
 def _add_events(api: FastAPI, engine: Engine, event_key: str, limits: Limits) -> None:
     @api.post("/e/{key}", openapi_extra=_EVENTS, summary="Send one event or an array of events")
     async def send_events(key: str, request: Request) -> dict[str, Any]:
-        if event_key and not hmac.compare_digest(key.encode(), event_key.encode()):
+        if not same_key(key, event_key):
             raise HTTPException(401, "the event key is wrong")
-        events = parse_events(await read_body(request), limits)
+        events = parse_events(await read_body(request, limits.request_bytes_max), limits)
         return {"ids": await engine.send(events), "status": 200}
 
 
@@ -235,7 +241,7 @@ def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Re
             raise HTTPException(404, f"there is no run {run_id!r}")
         raise HTTPException(409, f"run {run_id} has ended already")
 
-    @api.get("/v1/events/{event_id}/runs", dependencies=guarded, summary=f"List the runs of an event, {_LISTS}")
+    @api.get("/v1/events/{event_id:path}/runs", dependencies=guarded, summary=f"List the runs of an event, {_LISTS}")
     async def list_event_runs(event_id: str, before: str = _BEFORE, limit: int = _LIMIT) -> dict[str, Any]:
         return _page(index, event_id=event_id, before=before, limit=limit)
 
@@ -245,7 +251,11 @@ def _add_operations(
 ) -> None:
     @api.get("/metrics", dependencies=[Depends(guard)], summary="Prometheus metrics")
     async def show_metrics() -> Response:
-        return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics(), media_type=CONTENT_TYPE)
+
+    @api.get("/openapi.json", dependencies=[Depends(guard)], include_in_schema=False)
+    async def describe() -> dict[str, Any]:
+        return api.openapi()
 
     @api.get("/health", summary="200 while the process is alive")
     async def health() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The HTTP of a process without an API: is it alive, is it ready, and its metrics."""
 
-import hmac
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -8,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from stepstream.api.guards import NO_KEY, knows_key
 from stepstream.runtime.metrics import CONTENT_TYPE
 
 
@@ -26,9 +26,8 @@ def make_probes(
         return await show(request, ready, "not ready")
 
     async def show_metrics(request: Request) -> Response:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if api_key and not hmac.compare_digest(given.encode(), api_key.encode()):
-            return JSONResponse({"status": "send the API key as `Authorization: Bearer KEY`"}, 401)
+        if not knows_key(request.headers, api_key):
+            return JSONResponse({"status": NO_KEY}, 401)
         return Response(metrics(), media_type=CONTENT_TYPE)
 
     return Starlette(
