@@ -17,10 +17,11 @@ from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime import fleet
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded import EmbeddedBackbone, EmbeddedLog
-from stepstream.runtime.fleet import ShardGroup, register_functions
+from stepstream.runtime.fleet import ShardGroup
 from stepstream.runtime.journal import MemoryJournal, MemoryStore
 from stepstream.runtime.kafka import Membership
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow, StoreError
+from stepstream.runtime.registrations import registrations
 from stepstream.runtime.supervision import keep_serving
 from stepstream.runtime.worker import Worker
 from tests.runtime.test_leaving import Group, until
@@ -179,7 +180,7 @@ async def test_one_shards_trouble_leaves_the_others_alone(
     monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, again_s=0.0))
     async with Process(tmp_path, monkeypatch) as process:
         harm(process.ports[1])
-        await register_functions(process.backbone, [app])  # type: ignore[arg-type]  # As far as it is used.
+        await process.backbone.append(registrations([app], []))
         await process.member.assigned([0, 1])
         await until(lambda: process.up == [0])
         events = [encode(event_record("go", {}, id=event_id)) for event_id in EVENT_IDS]

@@ -14,7 +14,7 @@ from stepstream.runtime import kafka_worker_log
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import SESSION_MS
 from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.worker import Worker
 from tests.runtime.test_assignment import Group, tell_at_once, until
 
@@ -34,7 +34,7 @@ class Time:
 
 
 class Silent(Group):
-    """A cluster with one new command; the group answers no commit until the test says what it answers."""
+    """A cluster with one new command; the group confirms once, and then not before the test says what it answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class Silent(Group):
 
     async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
         """Return the command, and nothing more for ever."""
-        if self.read_to > 7:
-            await asyncio.get_running_loop().create_future()
+        while self.read_to > 7 or not self.confirmed:  # noqa: ASYNC110 - nobody tells when it is so
+            await asyncio.sleep(0)
         self.read_to = 8
         return [LogRecord(commands_topic("shop"), 0, 7, b"k", COMMAND, (), 0)]
 
@@ -53,9 +53,11 @@ class Silent(Group):
         """Keep what the worker reports."""
         self.reports += [record.value for record in records]
 
-    async def commit(self, _: Offsets) -> None:
-        """Answer when the test does."""
-        await asyncio.shield(self.answer)
+    async def confirm(self) -> None:
+        """Answer at first, and again when the test does."""
+        self.confirmed += 1
+        if self.confirmed > 1:
+            await asyncio.shield(self.answer)
 
 
 class Scene:
@@ -86,9 +88,9 @@ class Scene:
     async def freeze(self) -> asyncio.Task[None]:
         """Have the first step run and the process thaw; return who serves."""
         serving = asyncio.ensure_future(self.worker.serve())
-        await until(lambda: self.group.membership)
-        assert self.group.membership
-        await self.group.membership.assigned([0])
+        await until(lambda: self.group.joined)
+        assert self.group.joined
+        await self.group.joined.assigned([0])
         await until(lambda: self.group.reports)
         for _ in range(TURNS):
             await asyncio.sleep(0)
@@ -100,9 +102,11 @@ async def test_a_worker_that_was_given_up_begins_no_body(monkeypatch: pytest.Mon
     """What it had at work is reported and does no harm; the rest of the run is for others, who may have ended it."""
     scene = Scene(monkeypatch)
     serving = await scene.freeze()
-    assert scene.group.membership
+    assert scene.group.joined
     scene.group.answer.set_exception(LogError("the member is not known"))
-    await scene.group.membership.revoked([0])
+    await scene.group.joined.revoked([0])
+    scene.group.membership = ("member-2", 3)
+    await scene.group.joined.assigned([])
     for _ in range(TURNS):
         await asyncio.sleep(0)
     assert (scene.ran, scene.worker.load.cached) == (["first"], 0)

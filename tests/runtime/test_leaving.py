@@ -1,15 +1,18 @@
 """A process that leaves its group: whatever the group says meanwhile, no shard is served by who is no member."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stepstream.runtime import fleet
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.fleet import ShardGroup
 from stepstream.runtime.kafka import Membership
-from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.ports import LogError, LogRecord
+from stepstream.runtime.supervision import keep_serving
 
 
 class Group:
@@ -19,6 +22,14 @@ class Group:
         self.membership: Membership | None = None
         self.rebalance: asyncio.Task[None] | None = None
         self.left = False
+        self.known = True
+        self.asked = 0
+
+    async def confirm(self) -> None:
+        """Say whether the reader is a member."""
+        self.asked += 1
+        if not self.known:
+            raise LogError("the group does not know us")
 
     async def reader(self, **_: object) -> "Group":
         """Return the reader."""
@@ -78,3 +89,30 @@ async def test_shards_that_come_while_the_process_leaves_are_not_served(
     for _ in range(5):
         await asyncio.sleep(0)
     assert (cluster.left, serving, group.assigned) == (True, set(), [])
+
+
+async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would fence the shard's owner, which would come back and be fenced again, for as long as that lasts."""
+    monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, again_s=0.0))
+    opened: list[int] = []
+
+    def open_log(_cluster: object, _clock: object, shard: int) -> None:
+        opened.append(shard)
+        raise LogError("a newer owner is there")
+
+    monkeypatch.setattr(fleet, "KafkaLog", open_log)
+    cluster = Group()
+    group = ShardGroup(cluster, SystemClock(), 1, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
+    member = asyncio.ensure_future(group.serve())
+    await until(lambda: cluster.membership)
+    assert cluster.membership is not None
+    await cluster.membership.assigned([0])
+    await until(lambda: len(opened) > 2)
+    cluster.known = False
+    asked, count = cluster.asked, len(opened)
+    await until(lambda: cluster.asked > asked + 2)
+    assert len(opened) <= count + 1
+    member.cancel()
+    await asyncio.gather(member, return_exceptions=True)
