@@ -1,6 +1,8 @@
 """Several matching triggers of one function on one event start it once."""
 
-from stepstream import App, Context, Event, on
+import pytest
+
+from stepstream import App, Context, DefinitionError, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -15,3 +17,42 @@ async def test_several_matching_triggers_start_once(engine_of: EngineOf) -> None
     async with engine_of(app) as engine:
         await engine.send(*[Event("go", {"n": n}) for n in (1, 2, 3)], Event("go", {"n": "text"}), Event("go"))
         assert sorted(str(run.output) for run in engine.runs()) == ["2", "3"]
+
+
+async def test_a_wildcard_stands_for_all_names_below(engine_of: EngineOf) -> None:
+    """`app/*` and `app/user.*` start by every name that goes on behind the star's place, and once by each event."""
+    app = App("starting")
+
+    @app.function(on("app/*"), on("app/user.created", if_="event.data.n > 0"))
+    async def whole(ctx: Context) -> str:
+        return ctx.event.name
+
+    @app.function(on("app/user.*", if_="event.data.n > 1"))
+    async def part(ctx: Context) -> object:
+        return ctx.event.data["n"]
+
+    names = ["app/user.created", "app/user.created.twice", "app/order", "app/", "app", "application/x", "x/app/y"]
+    async with engine_of(app) as engine:
+        await engine.send(*[Event(name, {"n": number}) for number, name in enumerate(names, 1)])
+        assert {run.output for run in engine.runs("whole")} == set(names[:4])
+        assert [run.output for run in engine.runs("part")] == [2]
+
+
+@pytest.mark.parametrize("name", ["*", "a*", "*/a", "a/*/b", "a/**"])
+def test_a_star_elsewhere_is_refused(name: str) -> None:
+    """A star that would stand for nothing is refused where it is written."""
+    with pytest.raises(DefinitionError, match="stands only at the end"):
+        on(name)
+
+
+async def test_a_wait_is_for_one_name(engine_of: EngineOf) -> None:
+    """A wildcard in a wait would never come; it fails the run with the reason."""
+    app = App("starting")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.wait_for_event("any", event="app/*", timeout="1h")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        assert "a wait is for one name" in str(engine.run().error)

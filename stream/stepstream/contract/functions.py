@@ -1,12 +1,18 @@
 """What the engine must know of a function: the records of the compacted topic `functions`."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
+_PART_ENDS = re.compile(r"[/.]")
+
 
 class EventTrigger(msgspec.Struct, frozen=True, tag="event", tag_field="type", omit_defaults=True):
-    """Start on events of this name for which the CEL expression `condition` on `event` holds (empty: always)."""
+    """Start on events of this name for which the CEL expression `condition` on `event` holds (empty: always).
+
+    A name that ends in `/*` or `.*` stands for all that begin with what is before the star.
+    """
 
     event: str
     condition: str = ""
@@ -41,6 +47,12 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     queues: tuple[str, ...] = ()
     release: str = ""
     replaced: tuple[str, ...] = ()
+
+
+def trigger_names(event: str) -> list[str]:
+    """Return what a trigger may have for a name so that an event starts it: the event's own, then the wildcards."""
+    wildcards = (f"{event[: found.end()]}*" for found in _PART_ENDS.finditer(event))
+    return [event, *(name for name in wildcards if name != event)]
 
 
 _decode = msgspec.json.Decoder(FunctionRegistered).decode

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import Json, dump_json
 from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import CRON, OWN_PREFIX, EventRecord, event_fields
-from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered
+from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import RunBegan
 from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import EventRouted, RunRequested
@@ -75,17 +75,18 @@ def receive_event(draft: Draft, received: EventReceived) -> None:
     event = replace(
         received.event, id=received.event.id or received.position, ts=received.event.ts or received.arrived_at
     )
-    row = draft.get(TriggerRow, trigger_key(event.name))
-    for function_id in _triggered(draft, row, event) if row else ():
+    for function_id in _triggered(draft, event):
         if function := draft.get(FunctionRegistered, function_key(function_id)):
             request_run(draft, function, event, deduplicated=explicit)
     draft.route_in_order(event.name, EventRouted(event, received.arrived_at))
 
 
-def _triggered(draft: Draft, row: TriggerRow, event: EventRecord) -> list[str]:
+def _triggered(draft: Draft, event: EventRecord) -> list[str]:
     functions: list[str] = []
-    fields = event_fields(event) if any(condition for _, condition in row.functions) else {}
-    for function_id, condition in row.functions:
+    rows = [row for name in trigger_names(event.name) if (row := draft.get(TriggerRow, trigger_key(name)))]
+    pairs = [pair for row in rows for pair in row.functions]
+    fields = event_fields(event) if any(condition for _, condition in pairs) else {}
+    for function_id, condition in pairs:
         if function_id not in functions and (not condition or _condition_holds(draft, condition, fields)):
             functions.append(function_id)
     return functions

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,14 +24,20 @@ T_co = TypeVar("T_co", covariant=True)
 Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
 
 RETRIES_DEFAULT = 4
+_NAME_OR_WILDCARD = re.compile(r"[^*]+[/.]\*")
 _BACKOFF_S = (15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600, 7_200)
 _JITTER_MS_MAX = 30_000
 
 
 def on(event: str, *, if_: str = "") -> EventTrigger:
-    """Start a function on events named `event` for which the CEL expression `if_` on `event` holds."""
+    """Start a function on events named `event` for which the CEL expression `if_` on `event` holds.
+
+    `app/*` and `app/user.*` stand for all names that begin with what is before the star.
+    """
     try:
         check_event_name(event, own=True)
+        if "*" in event and not _NAME_OR_WILDCARD.fullmatch(event):
+            raise InvalidInput("a '*' stands only at the end, behind '/' or '.', as app/* or app/user.*")
         if if_:
             check(if_, frozenset({"event"}))
     except (InvalidInput, ExpressionError) as error:

@@ -216,6 +216,8 @@ class Step:
         """
         timeout_ms = self._bounded(id, timeout)
         check_event_name(event, own=True)
+        if event.endswith(("/*", ".*")):
+            raise InvalidInput(f"{event!r}: a wait is for one name; '*' is for the triggers of a function", "event")
         _check_predicate(id, match, if_)
         lookback_ms = duration_ms(lookback)
         if lookback_ms > self._lookback_ms_max:
