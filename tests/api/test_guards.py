@@ -23,7 +23,7 @@ OPEN = ("/health", "/ready")
 class Deaf:
     """An engine that takes all, and has nothing."""
 
-    serving = True
+    unready = ""
 
     def __init__(self) -> None:
         self.sent: list[EventRecord] = []
@@ -74,7 +74,7 @@ async def test_events_want_the_whole_event_key(key: str) -> None:
 @pytest.mark.parametrize("header", ["", "Bearer api-ke", "Bearer api-keys"])
 async def test_a_worker_wants_the_same_key(header: str) -> None:
     """The metrics of a worker are guarded as those of an engine."""
-    api = make_probes(lambda: True, lambda: True, lambda: b"", api_key="api-key")
+    api = make_probes(lambda: True, lambda: "", lambda: b"", api_key="api-key")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://w") as client:
         assert (await client.get("/metrics", headers={"Authorization": header})).status_code == 401
         assert (await client.get("/metrics", headers=BEARER)).status_code == 200

@@ -7,7 +7,10 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.api.http import Keys, make_api
+from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.runtime.callers import Callers
 from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.ports import LogError
 from stepstream.testing import VirtualEngine
 
 app = App("api")
@@ -191,6 +194,51 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/ready",
         }
         assert (await client.get("/v1/runs", params={"limit": 0})).json()["error"]["field"] == "limit"
+
+
+class _Away:
+    """An engine whose log does not say that it took anything."""
+
+    unready = "no broker has answered for 12 s"
+
+    def __init__(self) -> None:
+        self._callers = Callers(self._append, 1, DEFAULT_LIMITS)
+        self.send, self.signal, self.cancel = self._callers.send, self._callers.signal, self._callers.cancel
+
+    async def _append(self, _records: object) -> list[tuple[int, int]]:
+        raise LogError("no broker has acknowledged it within 8 s")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "json"),
+    [
+        ("POST", "/e/dev", {"name": "go"}),
+        ("POST", "/v1/signals", {"signal": "bell"}),
+        ("DELETE", "/v1/runs/01M8B04JSN1YWH07FVN5Q68FNZ", None),
+    ],
+)
+async def test_what_the_log_does_not_confirm_is_503(
+    engine: VirtualEngine, method: str, path: str, json: dict[str, str] | None
+) -> None:
+    """Who sends, signals or cancels hears what is wrong, and that it may have been taken; it is no failure of ours."""
+    api = make_api(_Away(), engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://test") as client:
+        answer = await client.request(method, path, json=json)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "unavailable"
+    assert "no broker has acknowledged it within 8 s; " in answer.json()["error"]["message"]
+    assert "may have been taken all the same" in answer.json()["error"]["message"]
+
+
+async def test_who_is_not_ready_says_why(engine: VirtualEngine) -> None:
+    """The answer of /ready has the reason beside the status; in one process it is the shards that do not serve yet."""
+    api = make_api(_Away(), engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://test") as client:
+        answer = await client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not ready", "reason": "no broker has answered for 12 s"}
+    engine.engine._shards.clear()
+    assert engine.engine.unready == "shard 0 does not serve yet"
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
 def routes_of(kind: str) -> set[str]:
     """Return the paths that an engine, or a worker, answers."""
     if kind == "worker":
-        return {route.path for route in make_probes(bool, bool, bytes).routes if isinstance(route, Route)}
+        return {route.path for route in make_probes(bool, str, bytes).routes if isinstance(route, Route)}
     api: Any = make_api(NotImplemented, NotImplemented, bytes, keys=Keys("", ""))
     return {route.path for route in api.routes if isinstance(route, APIRoute)}
 

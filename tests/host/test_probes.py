@@ -47,6 +47,11 @@ class Backbone:
         self.up = True
         self.asked = asyncio.Event()
 
+    async def ping(self) -> None:
+        """Answer a new connection."""
+        if not self.up:
+            raise LogError("reaching the cluster: no broker answers")
+
     async def ends(self, places: tuple[tuple[str, int], ...]) -> dict[tuple[str, int], int]:
         """Return 10 for each place."""
         self.asked.set()
@@ -63,10 +68,10 @@ def seated(stand_in: StandIn, backbone: Backbone | None = None) -> WorkerSeat:
 
 
 async def answers(seat: WorkerSeat, *, key: str = "", header: str = "") -> list[int]:
-    """Return the status of /health, /ready and /metrics."""
+    """Return the status of /health, /ready and /metrics; what /ready says is what the metrics say."""
     metrics = Metrics("worker")
     metrics.ask(seat.read)
-    api = make_probes(lambda: seat.alive, lambda: seat.ready, metrics.text, api_key=key)
+    api = make_probes(lambda: seat.alive, lambda: seat.unready, metrics.text, api_key=key)
     headers = {"Authorization": header} if header else {}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://w") as client:
         return [(await client.get(path, headers=headers)).status_code for path in ("/health", "/ready", "/metrics")]
@@ -74,15 +79,31 @@ async def answers(seat: WorkerSeat, *, key: str = "", header: str = "") -> list[
 
 async def test_a_worker_is_ready_with_its_place_in_the_group() -> None:
     """It is not before it polls and the group has given it its partitions, nor while it drains."""
-    assert await answers(WorkerSeat("shop", Backbone())) == [200, 503, 200]  # type: ignore[arg-type]
-    assert await answers(seated(StandIn(serving=False))) == [200, 503, 200]
-    assert await answers(seated(StandIn(member=False))) == [200, 503, 200]
+    begins = WorkerSeat("shop", Backbone())  # type: ignore[arg-type]  # As far as it is used.
+    lost = StandIn(member=False, confirmed_at=time.monotonic() - 9)
+    for seat, reason in (
+        (begins, "it begins, and does not read its commands yet"),
+        (seated(StandIn(serving=False)), "it begins, and does not read its commands yet"),
+        (seated(StandIn(member=False, assignments=0)), "the group has not given it its partitions yet"),
+        (seated(lost), "the group has not confirmed for 9 s that it is a member"),
+    ):
+        assert await answers(seat) == [200, 503, 200]
+        assert seat.unready == reason
     stand_in = StandIn()
     seat = seated(stand_in)
     assert await answers(seat) == [200, 200, 200]
     await seat.drain(1.0)
     assert stand_in.drained == 1_000
     assert await answers(seat) == [200, 503, 200]
+    assert seat.unready == "it drains: it takes nothing more, and what is at work ends"
+
+
+async def test_a_probe_says_why_not() -> None:
+    """The answer of /ready has the reason beside the status."""
+    api = make_probes(lambda: True, lambda: "it drains", bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://w") as client:
+        answer = await client.get("/ready")
+    assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "reason": "it drains"})
 
 
 async def test_a_worker_that_is_lost_for_long_is_not_alive() -> None:
@@ -124,6 +145,7 @@ async def test_gauges_of_a_worker() -> None:
 async def test_a_lag_that_is_not_known_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """While no broker answers there is no figure, which is better than an old one."""
     monkeypatch.setattr(gauges, "MEASURE_S", 0.001)
+    monkeypatch.setattr(gauges, "AGAIN_S", 0.001)
     backbone = Backbone()
     seat = seated(StandIn(), backbone)
     measuring = asyncio.ensure_future(seat.measure())

@@ -141,16 +141,16 @@ async def test_a_process_is_ready_when_every_shard_serves(tmp_path: Path, monkey
         process.ports[1].recovers.clear()
         await process.member.assigned([0, 1])
         await until(lambda: process.ports[1].opened == 2 and process.up == [0])
-        assert not process.shards.serving
+        assert process.shards.unready
         process.ports[1].recovers.set()
-        await until(lambda: process.shards.serving)
+        await until(lambda: not process.shards.unready)
 
 
 async def test_the_group_goes_on_only_when_a_shard_has_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its next owner may be the same process, or one on the same disk: the tables are closed by then, and the log."""
     async with Process(tmp_path, monkeypatch) as process:
         await process.member.assigned([0, 1])
-        await until(lambda: process.shards.serving)
+        await until(lambda: not process.shards.unready)
         process.ports[0].closes.clear()
         revoked = asyncio.ensure_future(process.member.revoked([0]))
         for _ in range(20):
@@ -190,6 +190,6 @@ async def test_one_shards_trouble_leaves_the_others_alone(
         await until(lambda: process.ended() == len(ours))
         tries = process.ports[1].opened
         await until(lambda: process.ports[1].opened > tries + 1)
-        assert not process.shards.serving
+        assert process.shards.unready
         process.ports[1].broken_changelog = process.ports[1].broken_tables = False
-        await until(lambda: process.ended() == len(EVENT_IDS) and process.shards.serving)
+        await until(lambda: process.ended() == len(EVENT_IDS) and not process.shards.unready)

@@ -1,6 +1,8 @@
 """A recovery tells how far it is: rows read and offsets left, in the figures and in the log."""
 
 import logging
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from stepstream.contract.topics import CHANGELOG
 from stepstream.host.gauges import EngineGauges
 from stepstream.runtime import kafka_log
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.fleet import ShardState
+from stepstream.runtime.fleet import ShardGroup, ShardState
 from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogRecord
@@ -62,13 +64,35 @@ async def test_a_recovery_tells_how_far_it_is(
     assert (3, "shard 3 has read its changelog to 60 of 100") in told
 
 
+def test_an_engine_says_why_it_is_not_ready(tmp_path: Path) -> None:
+    """It waits for the group, or for shards: how much of their changelog is left, and how they failed last."""
+    group = ShardGroup(None, VirtualClock(0), 8, tmp_path)  # type: ignore[arg-type]  # It is not served.
+    assert group.unready == "the group has not given it its shards yet"
+    group._joined = True
+    assert group.unready == ""
+    served = [
+        (2, SimpleNamespace(serving=False, rows_read=1), 1_234),
+        (3, SimpleNamespace(serving=True, rows_read=5), 0),
+        (5, SimpleNamespace(serving=False, rows_read=0), 0),
+    ]
+    for shard, stand_in, left in served:
+        group._tasks[shard] = group._served[shard] = stand_in  # type: ignore[assignment]
+        group._logs[shard] = SimpleNamespace(changelog_left=left)  # type: ignore[assignment]
+    group._failed = {3: "long ago", 5: "starting a producer: no broker answers"}
+    told = "shard 2 recovers, 1,234 rows left; shard 5 comes up (it failed: starting a producer: no broker answers)"
+    assert group.unready == told
+    # One that was given a moment ago has not begun.
+    group._tasks |= dict.fromkeys((6, 7), group._tasks[2])
+    assert group.unready == f"{told}; shard 6 comes up; and 1 more"
+
+
 def test_the_figures_tell_it() -> None:
     """A shard that recovers does not serve, has read so many rows, and so many offsets are left."""
 
     class Group:
         """Two shards of which one recovers."""
 
-        serving = False
+        unready = "shard 3 recovers, 40 rows left"
         assignments = 1
 
         def states(self) -> list[ShardState]:
@@ -79,6 +103,7 @@ def test_the_figures_tell_it() -> None:
     metrics = Metrics("engine")
     metrics.ask(gauges.read)
     scrape = Scrape(metrics.text().decode())
+    assert gauges.unready == "shard 3 recovers, 40 rows left"
     assert scrape.sum("stepstream_ready") == 0
     assert scrape.values("stepstream_shard_serving") == [({"shard": "0"}, 1), ({"shard": "3"}, 0)]
     assert scrape.sum("stepstream_recovery_read_rows", shard="3") == 60

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 
 from stepstream.api.guards import NO_KEY, knows_key, same_key, stranger
+from stepstream.api.probes import show_ready
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
@@ -38,8 +39,8 @@ class Engine(Protocol):
     """What the API asks of an engine."""
 
     @property
-    def serving(self) -> bool:
-        """Tell whether every shard serves."""
+    def unready(self) -> str:
+        """Why the process is not ready; empty when it is."""
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events, all or none; return their ids once they are durable."""
@@ -261,8 +262,6 @@ def _add_operations(
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @api.get("/ready", summary="200 when every shard of the process serves, else 503")
-    async def ready() -> dict[str, str]:
-        if not engine.serving:
-            raise HTTPException(503, "a shard does not serve yet")
-        return {"status": "ok"}
+    @api.get("/ready", summary="200 when every shard of the process serves, else 503 and the reason")
+    async def ready() -> Response:
+        return show_ready(engine.unready)

@@ -11,19 +11,26 @@ from stepstream.api.guards import NO_KEY, knows_key
 from stepstream.runtime.metrics import CONTENT_TYPE
 
 
+def show_ready(unready: str) -> Response:
+    """Return the answer of /ready: 200, or 503 with the reason where there is one."""
+    if not unready:
+        return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": "not ready", "reason": unready}, 503)
+
+
 def make_probes(
-    alive: Callable[[], bool], ready: Callable[[], bool], metrics: Callable[[], bytes], *, api_key: str = ""
+    alive: Callable[[], bool], unready: Callable[[], str], metrics: Callable[[], bytes], *, api_key: str = ""
 ) -> Starlette:
-    """Return /health and /ready, which answer 200 or 503, and /metrics, guarded by `api_key` where there is one."""
+    """Return /health and /ready, which answer 200 or 503, and /metrics, guarded by `api_key` where there is one.
 
-    async def show(_request: Request, holds: Callable[[], bool], no: str) -> Response:
-        return JSONResponse({"status": "ok"}) if holds() else JSONResponse({"status": no}, 503)
+    `unready` says why the process is not ready, and nothing when it is.
+    """
 
-    async def health(request: Request) -> Response:
-        return await show(request, alive, "lost")
+    async def health(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"}) if alive() else JSONResponse({"status": "lost"}, 503)
 
-    async def show_ready(request: Request) -> Response:
-        return await show(request, ready, "not ready")
+    async def ready(_request: Request) -> Response:
+        return show_ready(unready())
 
     async def show_metrics(request: Request) -> Response:
         if not knows_key(request.headers, api_key):
@@ -31,5 +38,5 @@ def make_probes(
         return Response(metrics(), media_type=CONTENT_TYPE)
 
     return Starlette(
-        routes=[Route("/health", health), Route("/ready", show_ready), Route("/metrics", show_metrics)],
+        routes=[Route("/health", health), Route("/ready", ready), Route("/metrics", show_metrics)],
     )

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
-from stepstream.contract.topics import CHANGELOG, HISTORY
+from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
+from stepstream.host.contact import Contact
 from stepstream.host.service import SourceReaders
 from stepstream.runtime.attempts import Load
 from stepstream.runtime.embedded import EmbeddedBackbone
@@ -21,13 +22,21 @@ from stepstream.runtime.worker import Worker
 # A worker that the group has given up for so long does not come back by itself.
 LOST_S_MAX = 300.0
 MEASURE_S = 3.0
-ANSWER_S_MAX = 10.0
+AGAIN_S = 1.0
+# Together they are less than contact.LOST_S: brokers of which one does not answer are not taken for none.
+PING_S_MAX = 3.0
+ANSWER_S_MAX = 3.5
 
 
 class _Lags:
-    """Asks the brokers for the ends of topics now and then, since whoever is stuck hears nothing of them."""
+    """Asks the brokers now and then whether they are there and where topics end: whoever is stuck hears nothing.
 
-    def __init__(self) -> None:
+    `ping` asks any of them for a word; without it, it is somebody else who tells whether they are there.
+    """
+
+    def __init__(self, ping: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._ask = ping
+        self._contact = Contact()
         self.readings: list[Reading] = []
 
     async def measure(self) -> None:
@@ -39,7 +48,23 @@ class _Lags:
             except (LogError, TimeoutError):
                 # What is not known is left out; an old figure would look like a good one.
                 self.readings = []
-            await asyncio.sleep(MEASURE_S)
+                await self._ping()
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._contact.answered()
+                await asyncio.sleep(MEASURE_S)
+
+    async def _ping(self) -> None:
+        """Find out whether it is all brokers that do not answer, or only those that had to be asked."""
+        if self._ask is None:
+            return
+        try:
+            async with asyncio.timeout(PING_S_MAX):
+                await self._ask()
+        except (LogError, TimeoutError) as error:
+            self._contact.missed(error)
+        else:
+            self._contact.answered()
 
     async def _read(self) -> list[Reading]:
         raise NotImplementedError
@@ -49,11 +74,16 @@ class EngineGauges(_Lags):
     """The gauges of `stepstream engine`."""
 
     def __init__(self, group: ShardGroup, backbone: KafkaBackbone, shards: int) -> None:
-        super().__init__()
-        self._group = group
+        super().__init__(backbone.ping)
         self._backbone = backbone
+        self._group = group
         self._history = [(HISTORY, partition) for partition in range(shards)]
         self.copies: list[Reading] = []
+
+    @property
+    def unready(self) -> str:
+        """Why the engine is not ready; empty when brokers answer, it is in the group and each shard of it serves."""
+        return self._contact.unready or self._group.unready
 
     async def _read(self) -> list[Reading]:
         inputs = self._group.inputs()
@@ -74,7 +104,7 @@ class EngineGauges(_Lags):
 
     def read(self) -> Iterator[Reading]:
         """Return the gauges now."""
-        yield Reading("ready", (), self._group.serving)
+        yield Reading("ready", (), not self.unready)
         yield Reading("rebalances", ("engine",), self._group.assignments)
         serving = set[str]()
         for state in self._group.states():
@@ -138,9 +168,9 @@ class WorkerSeat(_Lags):
     """The place of a worker in its process: the worker changes when it begins again, its gauges and probes do not."""
 
     def __init__(self, app: str, backbone: KafkaBackbone) -> None:
-        super().__init__()
-        self._app = app
+        super().__init__(backbone.ping)
         self._backbone = backbone
+        self._app = app
         self._held: tuple[Worker | PoolWorker, KafkaWorkerLog] | None = None
         self._assignments = 0
         self._confirmed_at = time.monotonic()
@@ -162,10 +192,20 @@ class WorkerSeat(_Lags):
         return self._draining
 
     @property
-    def ready(self) -> bool:
-        """Tell whether the worker polls and the group has given it its partitions, be it none."""
-        held = self._held
-        return held is not None and not self._draining and held[0].serving and held[1].member
+    def unready(self) -> str:
+        """Why the worker is not ready; empty when it polls and the group has given it its partitions, be it none."""
+        if self._draining:
+            return "it drains: it takes nothing more, and what is at work ends"
+        return self._contact.unready or self._unready()
+
+    def _unready(self) -> str:
+        if self._held is None or not self._held[0].serving:
+            return "it begins, and does not read its commands yet"
+        log = self._held[1]
+        if not log.assignments:
+            return "the group has not given it its partitions yet"
+        silent_s = time.monotonic() - log.confirmed_at
+        return "" if log.member else f"the group has not confirmed for {silent_s:.0f} s that it is a member"
 
     @property
     def alive(self) -> bool:
@@ -180,7 +220,9 @@ class WorkerSeat(_Lags):
                 await self._held[0].drain(int(seconds * 1_000))
 
     async def _read(self) -> list[Reading]:
-        if not self.ready or self._held is None:
+        if self.unready or self._held is None or not self._held[1].places:
+            # Somebody is to answer all the same.
+            await self._backbone.ends([(FUNCTIONS, 0)])
             return []
         log = self._held[1]
         ends = await self._backbone.ends(log.places)
@@ -190,7 +232,7 @@ class WorkerSeat(_Lags):
 
     def read(self) -> Iterator[Reading]:
         """Return the gauges now."""
-        yield Reading("ready", (), self.ready)
+        yield Reading("ready", (), not self.unready)
         if self._held is not None:
             yield Reading("rebalances", ("worker",), self._assignments + self._held[1].assignments)
             yield from _load(self._app, self._held[0].load)
@@ -199,7 +241,7 @@ class WorkerSeat(_Lags):
 
 def embedded_readings(engine: EmbeddedEngine, backbone: EmbeddedBackbone) -> Iterator[Reading]:
     """Return the gauges of `stepstream dev` now."""
-    yield Reading("ready", (), engine.serving)
+    yield Reading("ready", (), not engine.unready)
     for shard, serving in engine.shards_serving().items():
         label = (str(shard),)
         yield Reading("shard_serving", label, serving)

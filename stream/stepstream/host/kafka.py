@@ -39,14 +39,14 @@ logger = logging.getLogger(__name__)
 class _EngineDoor:
     """What the HTTP API asks of this process."""
 
-    def __init__(self, group: ShardGroup, callers: KafkaCallers) -> None:
-        self._group = group
+    def __init__(self, gauges: EngineGauges, callers: KafkaCallers) -> None:
+        self._gauges = gauges
         self._callers = callers
 
     @property
-    def serving(self) -> bool:
-        """Tell whether every shard of this process serves."""
-        return self._group.serving
+    def unready(self) -> str:
+        """Why this process is not ready; empty when it is."""
+        return self._gauges.unready
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events."""
@@ -108,7 +108,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
         async with hosted(host, **parts, lags=gauges.measure, source_lags=source_gauges.measure):
             api = make_api(
-                _EngineDoor(group, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
+                _EngineDoor(gauges, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
             )
             await serve_api(api, listener, stop, lambda port: ready(port, shards))
     finally:
@@ -123,7 +123,7 @@ async def _probes(seat: WorkerSeat, metrics: Metrics, settings: Settings) -> Asy
         yield None
         return
     listener = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
-    api = make_probes(lambda: seat.alive, lambda: seat.ready, metrics.text, api_key=settings.api_key)
+    api = make_probes(lambda: seat.alive, lambda: seat.unready, metrics.text, api_key=settings.api_key)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
     serving = asyncio.ensure_future(serve_api(api, listener, over, port.set_result))
@@ -203,7 +203,7 @@ async def serve_worker(
         await worker.serve()
 
     parts = {"worker": work, "answers": callers.serve, "lags": seat.measure}
-    announcer = Announcer(cluster, app, backbone.append, lambda: seat.ready)
+    announcer = Announcer(cluster, app, backbone.append, lambda: not seat.unready)
     # Those who hold the runs also announce the functions and read the sources, and not each queue once more.
     sources = [] if post.queue else app.sources
     if not post.queue:

@@ -43,9 +43,9 @@ class ListeningDoor:
         self._looking: asyncio.Task[None] | None = None
 
     @property
-    def serving(self) -> bool:
-        """Tell whether every shard serves."""
-        return self._engine.serving
+    def unready(self) -> str:
+        """Why the engine is not ready; empty when it is."""
+        return self._engine.unready
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events, and see what becomes of them."""

@@ -11,9 +11,15 @@ from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import Limits
 from stepstream.contract.topics import EVENTS, INBOX
-from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.ports import LogError, NewRecord
 
 REPLY_S_MAX = 10.0
+
+
+class UnavailableError(StepstreamError):
+    """The log did not say that it took what a caller sent: it may have taken it, and it may not."""
+
+    code = "unavailable"
 
 
 class AnswerLostError(StepstreamError):
@@ -40,17 +46,21 @@ class Callers:
         self._replies: dict[str, asyncio.Future[str]] = {}
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
-        """Send events; return their ids once they are durable."""
+        """Send events; return their ids once they are durable. UnavailableError when that is not known."""
         check_batch(events, self._limits)
         records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
-        places = await self._append(records)
+        try:
+            places = await self._append(records)
+        except LogError as error:
+            remedy = "send them again, with an id each: one that was taken then starts nothing twice"
+            raise UnavailableError(f"{error}; the events may have been taken all the same: {remedy}") from error
         return [
             event.id or f"{EVENTS}-{partition}-{offset}"
             for event, (partition, offset) in zip(events, places, strict=True)
         ]
 
     async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal; return whether a run waited for it."""
+        """Send a signal; return whether a run waited for it. UnavailableError when it is not known to be durable."""
         raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
         return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
 
@@ -66,8 +76,12 @@ class Callers:
         partition = shard_of(routing_key, self._shards)
         record = NewRecord(INBOX, partition, routing_key.encode(), encode(record_of(to)))
         try:
-            await self._append([record])
-            return await asyncio.wait_for(reply, REPLY_S_MAX)
+            async with asyncio.timeout(REPLY_S_MAX):
+                await self._append([record])
+                return await reply
+        except LogError as error:
+            words = "the request may have been taken all the same, and is carried out then"
+            raise UnavailableError(f"{error}; {words}") from error
         except TimeoutError:
             raise AnswerLostError(
                 f"no answer within {REPLY_S_MAX:g} s; the request is not lost: it is carried out when its shard serves"

@@ -206,6 +206,12 @@ class EmbeddedEngine:
         """Tell whether every shard serves."""
         return len(self._shards) == self._shard_count and all(shard.serving for shard in self._shards.values())
 
+    @property
+    def unready(self) -> str:
+        """Why not every shard serves; empty when they do."""
+        serving = self.shards_serving()
+        return "; ".join(f"shard {at} does not serve yet" for at in range(self._shard_count) if not serving.get(at))
+
     def shards_serving(self) -> dict[int, bool]:
         """Return of each shard that has begun whether it serves."""
         return {number: shard.serving for number, shard in self._shards.items()}

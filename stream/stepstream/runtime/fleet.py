@@ -24,6 +24,11 @@ from stepstream.runtime.supervision import keep_serving
 
 logger = logging.getLogger(__name__)
 _IDLE_READ_MS = 1_000
+# Less than callers.REPLY_S_MAX, so that whoever asks hears what is wrong.
+_APPEND_S_MAX = 8.0
+
+
+_TOLD_MAX = 3
 
 
 class ShardState(NamedTuple):
@@ -33,6 +38,14 @@ class ShardState(NamedTuple):
     serving: bool
     rows_read: int
     offsets_left: int
+
+    @property
+    def unready(self) -> str:
+        """Why it does not serve; empty when it does."""
+        if self.serving:
+            return ""
+        left = f"recovers, {self.offsets_left:,} rows left" if self.offsets_left else "comes up"
+        return f"shard {self.shard} {left}"
 
 
 class ShardGroup:
@@ -66,6 +79,7 @@ class ShardGroup:
         self._copies: dict[int, Standby] = {}
         self._copying: dict[int, asyncio.Task[None]] = {}
         self._served: dict[int, Shard] = {}
+        self._failed: dict[int, str] = {}
         self._logs: dict[int, KafkaLog] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reader: Reader | None = None
@@ -78,9 +92,19 @@ class ShardGroup:
         return sorted(self._tasks)
 
     @property
-    def serving(self) -> bool:
-        """Tell whether we are in the group and every shard of ours serves."""
-        return self._joined and all(at in self._served and self._served[at].serving for at in self._tasks)
+    def unready(self) -> str:
+        """Why we are not ready; empty when we are in the group and every shard of ours serves."""
+        if not self._joined:
+            return "the group has not given it its shards yet"
+        states = {state.shard: state for state in self.states()}
+        waits = [states.get(shard, ShardState(shard, False, 0, 0)).unready for shard in self.assigned]
+        told = [f"{words}{self._trouble(shard)}" for shard, words in zip(self.assigned, waits, strict=True) if words]
+        more = f"; and {len(told) - _TOLD_MAX} more" if len(told) > _TOLD_MAX else ""
+        return "; ".join(told[:_TOLD_MAX]) + more
+
+    def _trouble(self, shard: int) -> str:
+        error = self._failed.get(shard)
+        return f" (it failed: {error})" if error else ""
 
     def states(self) -> list[ShardState]:
         """Return how each shard of ours is, as far as it has begun."""
@@ -141,6 +165,7 @@ class ShardGroup:
         await self._end(self._tasks, shards)
         for shard in shards:
             self._served.pop(shard, None)
+            self._failed.pop(shard, None)
 
     async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Sequence[int]) -> None:
         going = [tasks.pop(shard) for shard in shards if shard in tasks]
@@ -171,14 +196,19 @@ class ShardGroup:
             answer=self._answer,
             observer=self._observer,
         )
-        await served.serve()
+        try:
+            await served.serve()
+        except Exception as error:
+            self._failed[shard] = str(error) or type(error).__name__
+            raise
 
 
 class KafkaCallers(Callers):
     """Callers whose answers come by the topic `replies`, from whichever process has the shard."""
 
     def __init__(self, cluster: Cluster, backbone: KafkaBackbone, shards: int, limits: Limits = DEFAULT_LIMITS) -> None:
-        super().__init__(backbone.append, shards, limits, uuid.uuid4().hex)
+        append = functools.partial(backbone.append, within_s=_APPEND_S_MAX)
+        super().__init__(append, shards, limits, uuid.uuid4().hex)
         self._cluster = cluster
         self._backbone = backbone
         self._sending: set[asyncio.Task[list[tuple[int, int]]]] = set()

@@ -350,7 +350,7 @@ class Cluster:
 
     async def extents(self) -> dict[str, Extent]:
         """Return the topics of the namespace and how large each is."""
-        async with self._admin() as admin:
+        async with self.admin() as admin:
             described = await admin.describe_topics()
         return extents_in(described, self.settings)
 
@@ -363,7 +363,7 @@ class Cluster:
             NewTopic(self.settings.name(name), count, replicas, topic_configs=dict(config))
             for name, (count, config) in topics.items()
         ]
-        async with self._admin() as admin:
+        async with self.admin() as admin:
             with doubt("creating topics"):
                 answer = await admin.create_topics(new)
         # Nothing is raised for a single topic; what became of each stands in the answer.
@@ -374,14 +374,14 @@ class Cluster:
         """Return the values of some keys of the configuration, by topic; what may not be read is absent."""
         names = {self.settings.name(topic): topic for topic in topics}
         asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys)) for name in names]
-        async with self._admin() as admin:
+        async with self.admin() as admin:
             with doubt("reading the configuration of topics"):
                 answers = await admin.describe_configs(asked)
         return {names[name]: config for name, config in configs_in(answers).items()}
 
     async def members(self, group: str) -> list[str]:
         """Return what the members of a consumer group call themselves as clients, one for each."""
-        async with self._admin() as admin:
+        async with self.admin() as admin:
             with doubt("describing a group"):
                 answers = await admin.describe_consumer_groups([self.settings.name(group)])
                 for code, name, *_ in (described for answer in answers for described in answer.groups):
@@ -391,12 +391,13 @@ class Cluster:
 
     async def delete(self, topics: Sequence[str]) -> None:
         """Delete topics with all that is in them."""
-        async with self._admin() as admin:
+        async with self.admin() as admin:
             with doubt("deleting topics"):
                 await admin.delete_topics([self.settings.name(name) for name in topics])
 
     @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """Lend a client for administration, by a new connection; LogError when no broker answers."""
         client = AIOKafkaAdminClient(**self._options)
         with doubt("reaching the cluster"):
             await client.start()

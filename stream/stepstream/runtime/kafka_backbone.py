@@ -39,7 +39,7 @@ class KafkaBackbone:
         self._observer: Reader | None = None
         self._history: Reader | None = None
         self._history_waits = False
-        self._measuring: Reader | None = None
+        self._asking: Reader | None = None
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
         """Return fresh ports for a shard."""
@@ -53,22 +53,35 @@ class KafkaBackbone:
         log = self._worker_logs[app] = KafkaWorkerLog(self._cluster, app, self._shards, alone=self._alone)
         return log
 
-    async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
-        """Append records; return (partition, offset) of each once all are durable."""
+    async def append(self, records: Sequence[NewRecord], within_s: float | None = None) -> list[tuple[int, int]]:
+        """Append records; return (partition, offset) of each once all are durable.
+
+        LogError when that is not known, at the latest after `within_s` (None: when the client gives up).
+        """
+        producer: Producer | None = None
+        try:
+            async with asyncio.timeout(within_s):
+                producer = await self._appender()
+                return await producer.send(records, self._clock.now_ms())
+        except (LogError, TimeoutError) as error:
+            # What follows a refused batch is out of sequence to the broker, for ever: the next append has another.
+            if producer is not None and self._producer is producer:
+                self._producer = None
+                self._close_later(producer)
+            if isinstance(error, LogError):
+                raise
+            raise LogError(f"no broker has acknowledged it within {within_s:g} s") from None
+
+    async def _appender(self) -> Producer:
         async with self._lock:
             if self._producer is None:
                 self._producer = await self._cluster.producer()
-            producer = self._producer
-        try:
-            return await producer.send(records, self._clock.now_ms())
-        except LogError:
-            # What follows a refused batch is out of sequence to the broker, for ever: the next append has another.
-            if self._producer is producer:
-                self._producer = None
-                closing = asyncio.ensure_future(producer.close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
-            raise
+            return self._producer
+
+    def _close_later(self, client: Producer | Reader) -> None:
+        closing = asyncio.ensure_future(client.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def functions(self) -> list[bytes]:
         """Return the records of `functions`, the oldest first."""
@@ -105,11 +118,30 @@ class KafkaBackbone:
             self._history = None
             await reader.close()
 
+    async def ping(self) -> None:
+        """Return when any broker has answered a new connection; raise LogError when none does."""
+        async with self._cluster.admin():
+            pass
+
     async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return the offset after the last committed record of each place."""
-        if self._measuring is None:
-            self._measuring = await self._cluster.reader()
-        return await self._measuring.ends(places)
+        """Return the offset after the last committed record of each place.
+
+        After a failure the next asks by a new connection: an old one may wait for minutes on a way that is gone.
+        """
+        if self._asking is None:
+            made = await self._cluster.reader()
+            if self._asking is None:
+                self._asking = made
+            else:
+                self._close_later(made)
+        asking = self._asking
+        try:
+            return await asking.ends(places)
+        except (LogError, asyncio.CancelledError):
+            if self._asking is asking:
+                self._asking = None
+                self._close_later(asking)
+            raise
 
     async def history_lag(self, at: tuple[str, int], end: int) -> int:
         """Return how many records of a partition of `history` that ends at `end` are not read."""
@@ -143,6 +175,6 @@ class KafkaBackbone:
     async def close(self) -> None:
         """Disconnect."""
         await asyncio.gather(*self._closing, return_exceptions=True)
-        for client in (self._producer, self._observer, self._measuring):
+        for client in (self._producer, self._observer, self._asking):
             if client is not None:
                 await client.close()
