@@ -222,7 +222,7 @@ async def test_what_the_log_does_not_confirm_is_503(
 ) -> None:
     """Who sends, signals or cancels hears what is wrong, and that it may have been taken; it is no failure of ours."""
     api = make_api(_Away(), engine.index, bytes)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
         answer = await client.request(method, path, json=json)
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "unavailable"
@@ -233,7 +233,7 @@ async def test_what_the_log_does_not_confirm_is_503(
 async def test_who_is_not_ready_says_why(engine: VirtualEngine) -> None:
     """The answer of /ready has the reason beside the status; in one process it is the shards that do not serve yet."""
     api = make_api(_Away(), engine.index, bytes)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
         answer = await client.get("/ready")
     assert answer.status_code == 503
     assert answer.json() == {"status": "not ready", "reason": "no broker has answered for 12 s"}
