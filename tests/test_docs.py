@@ -13,6 +13,7 @@ from tests.tidy_rules import PRODUCT, ROOT
 DOCUMENTS = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
 LINK = re.compile(r"\[([^\]\n]+)\]\((?!https?:)([^)#\s]+)[^)]*\)")
+PLACE = re.compile(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)")
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -36,6 +37,20 @@ def test_links_lead_somewhere(document: Path) -> None:
         path = (document.parent / target).resolve()
         assert path.exists(), f"{target} is not there"
         assert not name.startswith("test_") or name in functions_of(path), f"{target} has no {name}"
+
+
+def places_in(document: Path) -> set[str]:
+    """Return the names by which the headings of a document are linked to."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_a_heading_find_it(document: Path) -> None:
+    """A link to a place in a document, be it the same one, names a heading that is there."""
+    for target, place in PLACE.findall(document.read_text("utf-8")):
+        path = (document.parent / target).resolve() if target else document
+        assert place in places_in(path), f"{path.name} has no heading for #{place}"
 
 
 def test_every_guarantee_is_shown_by_a_test() -> None:
