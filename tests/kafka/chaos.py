@@ -15,9 +15,9 @@ from pathlib import Path
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from tests.kafka.broker import Broker, Brokers, NoBrokerError, own_brokers
-from tests.kafka.faults import ASK_S, FAULTS, UP, Effects, Scene, quiet, until
+from tests.kafka.faults import ASK_S, FAULTS, UP, UP_S_MAX, Disk, Effects, Scene, quiet, until
 from tests.kafka.fleet import Fleet
-from tests.kafka.judging import Ledger, judge, until_registered
+from tests.kafka.judging import Ledger, judge, judge_evidence, until_registered
 from tests.kafka.load import APP, Load
 
 NAMESPACE = "chaos"
@@ -124,10 +124,14 @@ def figures_of(scene: Scene) -> dict[str, int]:
         "runs": len(scene.ledger.runs),
         "engines killed": killed(scene.fleet, "engine"),
         "workers killed": killed(scene.fleet, "worker"),
+        "disks wiped": scene.disks[Disk.WIPED],
+        "disks set back": scene.disks[Disk.STALE],
         **{f"times {name}": count for name, count in sorted(scene.struck.items())},
         "transactions aborted": len(aborted),
         "records of them in the changelog": sum(aborted),
+        "frozen engines fenced": scene.fenced,
         "assignments of shards": scene.rebalances + last,
+        "shards moved to another engine": scene.fleet.moves() - scene.moves_before,
         "runs moved to another worker": scene.ledger.moves(),
         "duplicates refused": scene.load.repeated,
         "records put aside": len(scene.load.letters),
@@ -147,11 +151,13 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable
     beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     try:
         for _ in range(plan.engines):
-            fleet.add_engine()
+            fleet.add_engine(module="tests.kafka.zombie_engine")
         for number in range(plan.workers):
             # All but the first have so few slots that runs wait for their turn, and are lost or kept while they do.
             fleet.add_worker(*(("--concurrency", "2") if number else ()), **quiet("worker"))
         await until_registered(cluster, plan.shards)
+        await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
+        scene.moves_before = fleet.moves()
         try:
             await rage(scene, plan, tell)
             tell(f"done: {progress(scene)}")
@@ -165,9 +171,7 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable
         quietly = killed(fleet, "worker") == 0 and not scene.struck.keys() & _MOVES_WORKERS
         broken = await judge(cluster, load, scene.effects.lines(), workers_died=not quietly)
         figures = figures_of(scene)
-        if not figures["transactions aborted"]:
-            broken.append("no transaction was aborted: this run is no evidence")
-        return Verdict(broken, figures)
+        return Verdict([*broken, *judge_evidence(scene.struck, figures)], figures)
     finally:
         for task in (*beside, *scene.lasting):
             task.cancel()

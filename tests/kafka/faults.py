@@ -15,13 +15,17 @@ from tests.kafka.broker import Broker, Brokers
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger
 from tests.kafka.load import Load
+from tests.kafka.zombie_app import STOPS
+from tests.kafka.zombie_engine import FENCED
 
 ASK_S = 0.05
 UP_S_MAX = 60.0
 # The group gives a member up after 10 s (SESSION_MS); the others need a moment to take over.
 FROZEN_S = 13.0
 EFFECTS_S_MAX = 5.0
+STOP_S_MAX = 5.0
 _EFFECTS_PER_FAULT_MAX = 30
+_EVENTS_TO_STOP_IN = 8
 # What a process says when it does its part: an engine of its shards, a worker when it has registered.
 UP = {"engine": "are ours", "worker": "stepstream worker"}
 
@@ -62,7 +66,8 @@ class Effects:
 class Scene:
     """What faults are done to; members that a fault has in its hands are `held` from the others.
 
-    `struck` counts what was done.
+    `struck` counts what was done, `disks` what engines came back to, and `fenced` the frozen engines that went on with
+    a transaction in their hands and were refused. While somebody holds `calm`, the broker is left alone.
     """
 
     broker: Broker | Brokers
@@ -72,7 +77,11 @@ class Scene:
     effects: Effects
     draw: random.Random
     struck: Counter[str] = field(default_factory=Counter)
+    disks: Counter["Disk"] = field(default_factory=Counter)
     rebalances: int = 0
+    moves_before: int = 0
+    fenced: int = 0
+    calm: asyncio.Lock = field(default_factory=asyncio.Lock)
     held: list[Member] = field(default_factory=list)
     lasting: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -151,6 +160,7 @@ class Kill:
             member.put_back()
         elif self.role == "engine" and scene.draw.random() < 0.2:
             member.keep_copy()
+        scene.disks[self.disk] += self.role == "engine"
         member.start()
 
     async def _end(self, scene: Scene, member: Member) -> None:
@@ -165,14 +175,13 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """A process stops without its knowing until others have its work, and then goes on."""
+    """A worker stops without its knowing until others have its work, and then goes on."""
 
-    role: str
     seconds: float = FROZEN_S
 
     async def strike(self, scene: Scene) -> None:
-        """Freeze a member, and thaw it while other things go on."""
-        member = await scene.pick(self.role)
+        """Freeze a worker, and thaw it while other things go on."""
+        member = await scene.pick("worker")
         scene.held.append(member)
         member.freeze()
         scene.go_on_beside(self._thaw(scene, member))
@@ -181,6 +190,36 @@ class Freeze:
         await asyncio.sleep(self.seconds)
         member.thaw()
         scene.held.remove(member)
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeInCommit:
+    """An engine stops with a transaction in its hands until others have its shards, and then goes on to commit it."""
+
+    seconds: float = FROZEN_S
+
+    async def strike(self, scene: Scene) -> None:
+        """Freeze an engine, and thaw it while other things go on; one that has nothing to do is frozen where it is."""
+        await scene.calm.acquire()
+        member = await scene.pick("engine")
+        scene.held.append(member)
+        stopped = member.said(STOPS)
+        member.told.touch()
+        await scene.load.send(_EVENTS_TO_STOP_IN)
+        await until(lambda: member.said(STOPS) > stopped, STOP_S_MAX)
+        member.freeze()
+        member.told.unlink(missing_ok=True)
+        scene.go_on_beside(self._thaw(scene, member))
+
+    async def _thaw(self, scene: Scene, member: Member) -> None:
+        await asyncio.sleep(self.seconds)
+        fenced, up = member.said(FENCED), member.said(UP["engine"])
+        member.thaw()
+        # Once the group has given it shards anew, it knows what came of those that it had.
+        await until(lambda: member.said(UP["engine"]) > up or member.ended, UP_S_MAX)
+        scene.fenced += member.said(FENCED) > fenced
+        scene.held.remove(member)
+        scene.calm.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +252,9 @@ class Bounce:
 
     async def strike(self, scene: Scene) -> None:
         """End the broker and start it."""
-        await asyncio.to_thread(scene.broker.stop if self.gently else scene.broker.kill)
-        await asyncio.to_thread(scene.broker.start)
+        async with scene.calm:
+            await asyncio.to_thread(scene.broker.stop if self.gently else scene.broker.kill)
+            await asyncio.to_thread(scene.broker.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +265,12 @@ class Stall:
 
     async def strike(self, scene: Scene) -> None:
         """Freeze the broker, and thaw it."""
-        scene.broker.freeze()
-        try:
-            await asyncio.sleep(self.seconds)
-        finally:
-            scene.broker.thaw()
+        async with scene.calm:
+            scene.broker.freeze()
+            try:
+                await asyncio.sleep(self.seconds)
+            finally:
+                scene.broker.thaw()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +318,8 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "both": (3, Together((Kill("engine"), Kill("worker")))),
     "rolled-engine": (1, Kill("engine", gently=True)),
     "rolled-worker": (1, Kill("worker", gently=True)),
-    "frozen-engine": (1, Freeze("engine")),
-    "frozen-worker": (1, Freeze("worker")),
+    "frozen-engine": (1, FreezeInCommit()),
+    "frozen-worker": (1, Freeze()),
     "more-engines": (1, Join("engine")),
     "more-workers": (1, Join("worker")),
     "broker-killed": (1, Bounce(gently=False)),

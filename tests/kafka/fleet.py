@@ -1,6 +1,7 @@
 """Real processes of a cluster for tests: engines and workers that are killed and started again."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] are ours", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -67,6 +69,11 @@ class Member:
     @property
     def _copy(self) -> Path:
         return self.disk.with_suffix(".old")
+
+    @property
+    def told(self) -> Path:
+        """The file that tells an engine to stop in its next commit."""
+        return self.disk.with_suffix(".told")
 
     def freeze(self) -> None:
         """Stop the process without its knowing."""
@@ -144,7 +151,8 @@ class Fleet:
         module: str = "stepstream",
     ) -> Member:
         # By its own name the group knows a member again that was killed, and takes nothing from it meanwhile.
-        own = {**self.environment, "STEPSTREAM_INSTANCE": name, **environment}
+        told = {"ZOMBIE_TOLD": str(self.folder / f"{name}.told")}
+        own = {**self.environment, **told, "STEPSTREAM_INSTANCE": name, **environment}
         member = Member(name, arguments, own, self.folder / f"{name}.log", self.folder / name, module)
         member.start()
         members.append(member)
@@ -160,6 +168,21 @@ class Fleet:
         for member in [*self.workers, *self.engines]:
             if not member.ended:
                 member.kill()
+
+    def moves(self) -> int:
+        """Return how often a shard was given to another engine than the one that had it, from what they logged."""
+        told = [
+            (at, shard, engine.name)
+            for engine in self.engines
+            for at, shards in _ASSIGNED.findall(engine.log.read_text())
+            for shard in shards.split(", ")
+        ]
+        owners: dict[str, str] = {}
+        moved = 0
+        for _, shard, name in sorted(told):
+            moved += owners.setdefault(shard, name) != name
+            owners[shard] = name
+        return moved
 
     def logs(self) -> str:
         """Return the ends of all logs."""

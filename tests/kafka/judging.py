@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -32,6 +32,20 @@ _RECORDS_PER_READ = 5_000
 _STEPS = ["first", "left", "right", "last"]
 _NO_BODY = {"nap", "echo", "call"}
 Runs = Mapping[str, Sequence[HistoryEntry]]
+# What there must be some of after a fault, and after any of them.
+EVIDENCE: Mapping[str, Sequence[str]] = {
+    "": ["transactions aborted"],
+    "engine": ["engines killed"],
+    "wiped": ["engines killed", "disks wiped"],
+    "stale": ["engines killed", "disks set back"],
+    "worker": ["workers killed"],
+    "both": ["engines killed", "workers killed"],
+    "frozen-engine": ["frozen engines fenced", "shards moved to another engine"],
+    "frozen-worker": ["runs moved to another worker"],
+    "more-engines": ["shards moved to another engine"],
+    "repeated": ["duplicates refused"],
+    "poison": ["records put aside"],
+}
 
 
 class Tail:
@@ -173,6 +187,17 @@ async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers
         *judge_events(runs, await read_all(cluster, EVENTS), load),
         *judge_letters(await read_all(cluster, DEAD_LETTERS), load.letters),
     ]
+
+
+def judge_evidence(struck: Collection[str], figures: Mapping[str, int]) -> Iterator[str]:
+    """What was done has left its traces: faults that broke nothing show nothing."""
+    for fault, names in EVIDENCE.items():
+        if fault in struck or not fault:
+            yield from (
+                f"there are 0 {name} after {fault or 'all'}: this run is no evidence"
+                for name in names
+                if not figures[name]
+            )
 
 
 def judge_run(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The judge of the chaos runs sees what must not be: each rule is broken once, without a broker."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,17 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogRecord
-from tests.kafka.judging import judge_effects, judge_events, judge_letters, judge_outputs, judge_run
+from tests.kafka.faults import FAULTS
+from tests.kafka.fleet import Fleet, Member
+from tests.kafka.judging import (
+    EVIDENCE,
+    judge_effects,
+    judge_events,
+    judge_evidence,
+    judge_letters,
+    judge_outputs,
+    judge_run,
+)
 from tests.kafka.load import Load, digest
 
 Runs = dict[str, list[HistoryEntry]]
@@ -125,3 +136,43 @@ def test_poison_that_went_astray_is_seen() -> None:
     assert "other bytes" in " ".join(judge_letters([letter(b"good", 1)], poison))
     assert "put aside 2 times" in " ".join(judge_letters([letter(b"bad", 1)] * 2, poison))
     assert "events-0-2 was put aside" in " ".join(judge_letters([letter(b"bad", 1), letter(b"fine", 2)], poison))
+
+
+def figures(**less: int) -> dict[str, int]:
+    """Return what a run has done that left a trace of everything, but for some, whose words have `_` between them."""
+    return {name: less.get(name.replace(" ", "_"), 1) for names in EVIDENCE.values() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("struck", "less", "found"),
+    [
+        (["engine"], "", ""),
+        (["engine"], "transactions_aborted", "0 transactions aborted after all"),
+        (["engine", "wiped"], "disks_wiped", "0 disks wiped after wiped"),
+        (["frozen-engine"], "frozen_engines_fenced", "0 frozen engines fenced after frozen-engine"),
+        (["engine"], "frozen_engines_fenced", ""),
+        (["poison"], "records_put_aside", "0 records put aside after poison"),
+    ],
+)
+def test_a_run_that_broke_nothing_is_no_evidence(struck: list[str], less: str, found: str) -> None:
+    """Kills that aborted no transaction, frozen engines that nobody had to fence, disks that were not lost."""
+    broken = list(judge_evidence(struck, figures(**({less: 0} if less else {}))))
+    assert [line.partition(":")[0] for line in broken] == ([f"there are {found}"] if found else [])
+    assert all(line.endswith("this run is no evidence") for line in broken)
+
+
+def test_what_is_evidence_is_known_of_faults_that_there_are() -> None:
+    """No name in the table is one that no fault has."""
+    assert EVIDENCE.keys() - {""} <= FAULTS.keys()
+
+
+def test_shards_that_moved_are_counted(tmp_path: Path) -> None:
+    """A shard that comes back to the engine that had it last has not moved; it has if another had it meanwhile."""
+    fleet = Fleet("", "", tmp_path, tmp_path, tmp_path)
+    told = {"one": [(1, "0, 1"), (3, "0"), (5, "0, 1")], "two": [(2, "1"), (4, "1")], "three": [(6, "")]}
+    for name, lines in told.items():
+        log = tmp_path / f"{name}.log"
+        words = "2026-01-01T00:00:0{}.000Z INFO stepstream.runtime.fleet: shards [{}] are ours\n"
+        log.write_text("".join(words.format(*line) for line in lines))
+        fleet.engines.append(Member(name, [], {}, log, tmp_path))
+    assert fleet.moves() == 2

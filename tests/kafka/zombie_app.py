@@ -14,13 +14,15 @@ STOPS = "stops here"
 EFFECTS = os.environ.get("CHAOS_EFFECTS", "/dev/null")
 
 
-def stop_if_told() -> None:
-    """Stop this process where it is, once, if the file that it was given is there."""
+def stop_if_told() -> bool:
+    """Stop this process where it is, once, if the file that it was given is there; tell whether it was stopped."""
     told = Path(os.environ.get("ZOMBIE_TOLD", "/nowhere"))
-    if told.exists():
-        told.unlink()
-        print(STOPS, file=sys.stderr, flush=True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+    if not told.exists():
+        return False
+    told.unlink()
+    print(STOPS, file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return True
 
 
 def leave_line(run_id: str, step: str) -> None:
