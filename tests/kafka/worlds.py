@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from stepstream import App
-from stepstream.contract.topics import TOPICS, commands_topic
+from stepstream.contract.topics import workers_name
 from stepstream.runtime.kafka import Cluster, KafkaSettings
 from stepstream.runtime.kafka_backbone import KafkaBackbone
+from stepstream.runtime.layout import wanted_topics
 from stepstream.testing import VirtualEngine
 
 _numbers = itertools.count()
@@ -19,16 +20,10 @@ def fresh_namespace() -> str:
 
 
 def topics_for(apps: tuple[App, ...], shards: int) -> dict[str, tuple[int, dict[str, str]]]:
-    """Return the topics of the contract for some apps, without retention: virtual time may be long ago."""
-    # Virtual time may be long ago, or far ahead.
-    keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62), "max.message.bytes": "50000000"}
-    found: dict[str, tuple[int, dict[str, str]]] = {}
-    for topic in TOPICS:
-        workers = [commands_topic(app.name, queue) for app in apps for queue in ("", *app.queues)]
-        names = workers if "<app>" in topic.name else [topic.name]
-        for name in names:
-            found[name] = (shards if topic.sharded else 1, keep)
-    return found
+    """Return the topics of the contract for some apps, but without retention: virtual time may be long ago, or far."""
+    keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62)}
+    posts = [workers_name(app.name, queue) for app in apps for queue in ("", *app.queues)]
+    return {name: (want.partitions, want.config | keep) for name, want in wanted_topics(posts, shards).items()}
 
 
 class KafkaWorld(VirtualEngine):
