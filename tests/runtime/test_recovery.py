@@ -99,7 +99,8 @@ def test_the_figures_tell_it() -> None:
             """Return both."""
             return [ShardState(0, True, 7, 0), ShardState(3, False, 60, 40)]
 
-    gauges = EngineGauges(Group(), None, 4)  # type: ignore[arg-type]  # As far as it is used.
+    nobody: Any = SimpleNamespace(ping=None)
+    gauges = EngineGauges(Group(), nobody, 4)  # type: ignore[arg-type]  # As far as it is used.
     metrics = Metrics("engine")
     metrics.ask(gauges.read)
     scrape = Scrape(metrics.text().decode())

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
 from stepstream.host.contact import Contact
 from stepstream.host.service import SourceReaders
 from stepstream.runtime.attempts import Load
+from stepstream.runtime.backlogs import Backlog, Backlogs
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.fleet import ShardGroup
@@ -26,6 +27,9 @@ AGAIN_S = 1.0
 # Together they are less than contact.LOST_S: brokers of which one does not answer are not taken for none.
 PING_S_MAX = 3.0
 ANSWER_S_MAX = 3.5
+# It takes three requests for each topic of commands, and Prometheus does not look more often.
+BACKLOG_S = 10.0
+BACKLOG_S_MAX = 10.0
 
 
 class _Lags:
@@ -157,6 +161,35 @@ class SourceGauges(_Lags):
         yield from self.readings
 
 
+class BacklogGauges:
+    """What waits for workers that may not be there: of each topic of commands one engine tells it."""
+
+    def __init__(self, group: ShardGroup, backlogs: Backlogs) -> None:
+        self._group = group
+        self._backlogs = backlogs
+        self._readings: list[Reading] = []
+
+    async def measure(self) -> None:
+        """Measure for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(BACKLOG_S_MAX):
+                    self._readings = list(self._read(await self._backlogs.read(self._group.workers())))
+            except (LogError, TimeoutError):
+                self._readings = []
+            await asyncio.sleep(BACKLOG_S if self._readings else MEASURE_S)
+
+    def _read(self, backlogs: Mapping[str, Backlog]) -> Iterator[Reading]:
+        for app, backlog in backlogs.items():
+            yield Reading("workers", (app,), backlog.members)
+            for partition, lag in backlog.lags.items():
+                yield Reading("commands_lag_records", (app, str(partition)), lag)
+
+    def read(self) -> Iterator[Reading]:
+        """Return the gauges as they were measured last."""
+        yield from self._readings
+
+
 def _load(app: str, load: Load) -> Iterator[Reading]:
     yield Reading("worker_slots", (app,), load.slots)
     yield Reading("worker_slots_in_use", (app,), load.in_use)
@@ -252,5 +285,7 @@ def embedded_readings(engine: EmbeddedEngine, backbone: EmbeddedBackbone) -> Ite
         yield Reading("input_lag_records", (str(shard), topic), lag)
     for app, partition, lag in backbone.command_lags():
         yield Reading("worker_lag_records", (app, str(partition)), lag)
+        yield Reading("commands_lag_records", (app, str(partition)), lag)
+        yield Reading("workers", (app,), 1)
     for app, load in engine.loads().items():
         yield from _load(app, load)

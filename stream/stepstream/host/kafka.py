@@ -13,12 +13,13 @@ from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.topics import HISTORY, workers_name
-from stepstream.host.gauges import EngineGauges, SourceGauges, WorkerSeat
+from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat
 from stepstream.host.service import SourceReaders, hosted, make_faust, tell_of_missing
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, make_data_dir, read_sources
 from stepstream.host.versions import build_info
 from stepstream.runtime.announcing import Announcer, client_of, instance_of
+from stepstream.runtime.backlogs import Backlogs
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.fleet import KafkaCallers, ShardGroup
 from stepstream.runtime.index import RunIndex
@@ -93,7 +94,9 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     )
 
     gauges = EngineGauges(group, backbone, shards)
+    backlogs = BacklogGauges(group, Backlogs(cluster, backbone))
     metrics.ask(gauges.read)
+    metrics.ask(backlogs.read)
     metrics.ask(functools.partial(build_info, None, settings))
 
     async def project() -> None:
@@ -106,7 +109,8 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
         readers = SourceReaders(host, sources, backbone.append, metrics)
         source_gauges = _told_of(readers, cluster, metrics)
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
-        async with hosted(host, **parts, lags=gauges.measure, source_lags=source_gauges.measure):
+        parts |= {"lags": gauges.measure, "source_lags": source_gauges.measure, "backlogs": backlogs.measure}
+        async with hosted(host, **parts):
             api = make_api(
                 _EngineDoor(gauges, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
             )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stepstream.contract.codec import encode
+from stepstream.contract.ids import shard_of
 from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
-from stepstream.contract.topics import INBOX, REPLIES
+from stepstream.contract.topics import INBOX, REPLIES, workers_name
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.kafka import Cluster, Membership, Reader
 from stepstream.runtime.kafka_backbone import STALE_MS, KafkaBackbone
@@ -123,6 +124,15 @@ class ShardGroup:
             for at in self._logs[state.shard].inputs if state.serving else ():
                 found.setdefault(at, []).append(state.shard)
         return found
+
+    def workers(self) -> list[str]:
+        """Return the names of workers whose topics of commands are ours to watch: each is some shard's, by its name."""
+        found = set[str]()
+        for shard in (state.shard for state in self.states() if state.serving):
+            for function in self._served[shard].functions():
+                names = (workers_name(function.app, queue) for queue in ("", *function.queues))
+                found |= {name for name in names if shard_of(name, self._shards) == shard}
+        return sorted(found)
 
     async def lag(self, shard: int, at: tuple[str, int], end: int) -> int:
         """Return how many records of an input that ends at `end` a shard has not committed as taken."""

@@ -1,7 +1,7 @@
 """The backbone on Kafka: the parts of one process, each with its own clients of one cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from stepstream.contract.limits import HOUR_MS
@@ -124,7 +124,15 @@ class KafkaBackbone:
             pass
 
     async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return the offset after the last committed record of each place.
+        """Return the offset after the last committed record of each place."""
+        return await self._ask(lambda reader: reader.ends(places))
+
+    async def beginnings(self, places: Sequence[tuple[str, int]]) -> Offsets:
+        """Return the offset of the first record of each place that is still there."""
+        return await self._ask(lambda reader: reader.beginnings(places))
+
+    async def _ask(self, question: Callable[[Reader], Awaitable[Offsets]]) -> Offsets:
+        """Ask the brokers.
 
         After a failure the next asks by a new connection: an old one may wait for minutes on a way that is gone.
         """
@@ -136,7 +144,7 @@ class KafkaBackbone:
                 self._close_later(made)
         asking = self._asking
         try:
-            return await asking.ends(places)
+            return await question(asking)
         except (LogError, asyncio.CancelledError):
             if self._asking is asking:
                 self._asking = None

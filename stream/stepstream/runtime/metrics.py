@@ -63,6 +63,8 @@ METRICS = (
     Metric("engine", "gauge", "recovery_read_rows", ("shard",), "Changelog rows read in the latest recovery"),
     Metric("engine", "gauge", "recovery_left_rows", ("shard",), "Changelog offsets still to read"),
     Metric("engine", "gauge", "standby_lag_rows", ("shard",), "Changelog offsets that a warm copy has not read"),
+    Metric("engine", "gauge", "commands_lag_records", ("app", "partition"), "Commands that no worker has dealt with"),
+    Metric("engine", "gauge", "workers", ("app",), "Members of the group of an app's or a queue's workers"),
     Metric("worker", "gauge", "worker_slots", ("app",), "Runs that may have code at work at once"),
     Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that have code at work"),
     Metric("worker", "gauge", "worker_queue_runs", ("app",), "Runs that wait for a slot"),

@@ -156,8 +156,7 @@ class Shard:
             await self._log.seek({position_of(key): row.offset for key, row in places if isinstance(row, Position)})
             self.serving = True
             if self._observer:
-                known = [row.id for _, row in self._view.scan(FUNCTION, b"") if isinstance(row, FunctionRegistered)]
-                self._observer.recovered(self._shard, self._open, known)
+                self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
             took = time.monotonic() - begun
             logger.info(
                 "shard %d serves after %.2f s and %d rows of its changelog",
@@ -174,6 +173,10 @@ class Shard:
                 self._observer.left(self._shard)
             self._store.close()
             await self._log.close()
+
+    def functions(self) -> list[FunctionRegistered]:
+        """Return all functions that the shard knows, also those that are retired; only while it serves."""
+        return [row for _, row in self._view.scan(FUNCTION, b"") if isinstance(row, FunctionRegistered)]
 
     async def _pass(self) -> None:
         self.due = next_due(self._view)
