@@ -1,6 +1,6 @@
 """For users' own tests: a whole engine in memory whose time moves only when told to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import Any, Literal
 
 from stepstream.contract.durations import Duration, duration_ms
-from stepstream.contract.history import HistoryEntry
+from stepstream.contract.events import decode_stored_event
+from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
 from stepstream.contract.inbox import StepFailed, StepReported, StepsPlanned, decode_inbox
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
+from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded import EmbeddedBackbone
@@ -166,6 +168,9 @@ class VirtualEngine:
         self.clock = VirtualClock(now_ms)
         self.history: list[HistoryEntry] = []
         self.crashes = crashes
+        self._functions = [function.id for app in apps for function in app]
+        self._sent: list[tuple[str, str]] = []
+        _check_stubs(stubs or {}, self._functions)
         self._stack = AsyncExitStack()
         if data_dir is not None and shards != 1:
             raise ValueError("a durable engine has one shard")
@@ -213,6 +218,7 @@ class VirtualEngine:
     async def send(self, *events: Event) -> list[str]:
         """Send events and let everything happen that they cause now; return their ids."""
         ids = await self.engine.send([to_record(event) for event in events])
+        self._sent += zip(ids, (event.name for event in events), strict=True)
         await self.until_idle()
         return ids
 
@@ -245,16 +251,43 @@ class VirtualEngine:
         await self.until_idle()
 
     def runs(self, function: Function[Any] | str = "", *, status: str = "") -> Sequence[RunView]:
-        """Return the runs with their steps, the oldest first."""
+        """Return the runs with their steps, the oldest first; raise LookupError for a function that is not there."""
         name = function.id if isinstance(function, Function) else function
         index = self.index
         listed = index.list(function=name, status=status, limit=1_000_000)
+        if name and not listed and name not in self._functions and not index.list(function=name, limit=1):
+            raise LookupError(f"there is no function {name!r}, only {_names(self._functions)}{self._unheard()}")
         shown = [view for run in reversed(listed) if (view := index.show(run.run_id))]
         return sorted(shown, key=lambda run: (run.accepted_at, run.run_id))
 
     def run(self, function: Function[Any] | str = "") -> RunView:
-        """Return the only run of a function; raise LookupError when there is not exactly one."""
+        """Return the only run of a function; raise LookupError, with what helps, when there is not exactly one."""
         runs = self.runs(function)
         if len(runs) != 1:
-            raise LookupError(f"{len(runs)} runs, one is wanted: {[(run.function, run.status) for run in runs]}")
+            found = [(run.function, run.status) for run in runs]
+            raise LookupError(f"{len(runs)} runs, one is wanted: {found}{'' if runs else self._unheard()}")
         return runs[0]
+
+    def _unheard(self) -> str:
+        """Return what to say of the events that were sent and neither started a run nor woke one."""
+        heard = set[str]()
+        for entry in self.history:
+            match entry:
+                case RunBegan(events=events):
+                    heard.update(event.id for event in events)
+                case StepEnded(kind="wait", outcome=Value(data)):
+                    heard.add(decode_stored_event(data).id)
+        unheard = [name for id, name in self._sent if id not in heard]
+        return f"; no function has heard {_names(unheard)}" if unheard else ""
+
+
+def _check_stubs(stubs: Iterable[tuple[str, str]], functions: Collection[str]) -> None:
+    for function, step in stubs:
+        if function not in functions:
+            raise ValueError(
+                f"stubs has ({function!r}, {step!r}), and there is no function {function!r}, only {_names(functions)}"
+            )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, dict.fromkeys(names))) or "none"

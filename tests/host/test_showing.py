@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stepstream.host.showing import print_run
+from stepstream.host.showing import clock, print_run, whereabouts
 
 _STEP: dict[str, Any] = {
     "id": "captured",
@@ -13,11 +13,25 @@ _STEP: dict[str, Any] = {
     "status": "waiting",
     "attempts": 0,
     "detail": "payments/captured data.order_id",
+    "first_at": 1_767_225_650_000,
+    "ended_at": 0,
     "until": 1_795_482_469_000,
     "error": None,
     "output": None,
 }
-_RUN = {"run_id": "0" * 26, "function": "pay", "status": "running", "warnings": [], "error": None, "steps": [_STEP]}
+_BEGAN, _NOW = 1_767_225_600_000, 1_767_225_700_000
+_RUN: dict[str, Any] = {
+    "run_id": "0" * 26,
+    "function": "pay",
+    "app": "shop",
+    "status": "running",
+    "warnings": [],
+    "error": None,
+    "steps": [_STEP],
+    "accepted_at": _BEGAN,
+    "started_at": _BEGAN,
+    "retry_at": 0,
+}
 
 
 def test_a_narrow_terminal_hides_nothing_of_what_a_step_waits_for() -> None:
@@ -27,3 +41,48 @@ def test_a_narrow_terminal_hides_nothing_of_what_a_step_waits_for() -> None:
     assert "…" not in text.getvalue()
     rows = [line.split("│")[1:-1] for line in text.getvalue().splitlines() if "│" in line]
     assert "".join(row[4].strip() for row in rows) == "payments/captureddata.order_id"
+
+
+def where(step: dict[str, Any] | None = None, **run: Any) -> str:
+    """Return what is said of a run with one step, or with none."""
+    steps = [] if step is None else [_STEP | step]
+    return "\n".join(whereabouts(_RUN | {"steps": steps} | run, _NOW))
+
+
+def test_a_run_without_an_open_step_is_with_a_worker() -> None:
+    """It is told since when, which is the last that is known of it, whose worker has it, and where to look."""
+    told = where()
+    assert told.startswith(
+        f"no step is open: its code, or the body of a step, is with a worker of shop since {clock(_BEGAN)}"
+    )
+    assert "is a worker of shop up?" in told
+    assert "stepstream_worker_lag_records" in told
+    done = {"kind": "run", "status": "completed", "detail": "", "ended_at": _BEGAN + 60_000}
+    assert f"since {clock(_BEGAN + 60_000)}" in where(done)
+
+
+def test_a_step_in_a_queue_has_its_workers_named() -> None:
+    """A body that was lent waits for the workers of its queue, or is at work with them."""
+    told = where({"id": "render", "kind": "run", "detail": "queue gpu"})
+    assert told.startswith(
+        f"'render' waits for a worker of shop.gpu, or is at work there, since {clock(_STEP['first_at'])}"
+    )
+    assert "is a worker of shop.gpu up?" in told
+
+
+def test_an_attempt_that_is_due_is_with_a_worker() -> None:
+    """Until its time the table says when it is due; after it a worker has it."""
+    retrying = {"id": "charge", "kind": "run", "status": "retrying", "detail": "", "until": _NOW + 1}
+    assert where(retrying) == ""
+    assert "the next attempt of 'charge' is with a worker of shop since" in where(retrying | {"until": _NOW})
+
+
+def test_what_tells_itself_is_not_told_twice() -> None:
+    """A wait has its row in the table; a run that starts later, or whose code is tried again, has its time."""
+    assert where({}) == ""
+    assert where(status="scheduled") == f"it starts at {clock(_BEGAN)}"
+    assert where(retry_at=_NOW + 5) == f"its code is tried again at {clock(_NOW + 5)}"
+    assert where(status="completed") == ""
+    text = io.StringIO()
+    print_run(Console(file=text, width=200), _RUN | {"steps": []}, _NOW)
+    assert "no step is open" in text.getvalue()

@@ -60,7 +60,7 @@ async def listening(folder: Path) -> AsyncIterator[Told]:
 
 
 ORDER = Event("shop/order.created", {"total": 1, "order": 7}, id="first")
-NAMES = "'shop/order.created', 'shop/paid'"
+NAMES = "'billing/*', 'shop/order.created', 'shop/paid'"
 UNHEARD = "starts no function and wakes no wait"
 
 
@@ -72,7 +72,13 @@ async def test_an_event_that_nobody_hears_is_told(tmp_path: Path) -> None:
             f"event 'shop/order.create' {UNHEARD}: nothing listens to that name; did you mean 'shop/order.created'?"
         )
         await told.send(Event("shop/order.created", {"total": 0}))
-        assert (await told.line()).endswith("the condition does not hold (fulfil-order: event.data.total > 0)")
+        assert (await told.line()).endswith(": fulfil-order: the condition event.data.total > 0 does not hold")
+        await told.send(Event("shop/order.created", {"totl": 1}), Event("shop/order.created", {"total": "1"}))
+        unmet = "fulfil-order: the condition event.data.total > 0 cannot be told of this event: "
+        assert {(await told.line()).partition(f"{UNHEARD}: ")[2] for _ in range(2)} == {
+            unmet + "there is no field 'total' (below event)",
+            unmet + "> does not take string and int",
+        }
         await told.send(ORDER)
         await told.send(ORDER, Event("other"), Event("other"))
         lines = {await told.line(), await told.line()}
@@ -87,10 +93,39 @@ async def test_an_event_that_is_heard_is_not_told(tmp_path: Path) -> None:
     async with listening(tmp_path) as told:
         await told.send(ORDER)
         await told.send(Event("shop/paid", {"order": 8}))
-        assert (await told.line()).endswith("runs wait for that name, but their match= or if_= does not hold")
+        assert (await told.line()).endswith(
+            "runs wait for that name, but their match= or if_= does not hold, or it came before they did"
+        )
         await told.send(Event("shop/paid", {"order": 7}), Event("shop/pay", {"order": 7}))
         assert "'shop/pay'" in await told.line()
         assert told.lines.empty()
+
+
+REFUND = "shop/refunded"
+
+
+async def later(ctx: Context) -> None:
+    """Wait for a refund."""
+    await ctx.step.wait_for_event("refund", event=REFUND, timeout="1h")
+
+
+@app.function(on("billing/*"))
+async def watch_billing(ctx: Context) -> None:
+    """Leave the wait to another."""
+    await later(ctx)
+
+
+@pytest.mark.parametrize("name", ["shop/paid", REFUND])
+async def test_an_event_before_its_wait_is_told_as_such(tmp_path: Path, name: str) -> None:
+    """What code waits for, be it in what it calls, is not said to be a name that nothing listens to."""
+    async with listening(tmp_path) as told:
+        await told.send(Event(name, {"order": 7}))
+        line = await told.line()
+        assert "no run waits for that name now, and an event wakes only those who wait when it comes" in line
+        assert "lookback=" in line
+        await told.send(Event("billing/x"), Event("bill/x"))
+        assert "'bill/x'" in await told.line()
+        assert told.lines.empty(), "a wildcard hears its event"
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,27 @@ async def test_a_stub_takes_the_place_of_a_body() -> None:
     assert shop.ran == {"ship": 1}
 
 
+async def test_a_stub_for_no_function_is_refused() -> None:
+    """A stub that would never be called is told with the names that there are."""
+    with pytest.raises(ValueError, match=r"there is no function 'fulfill', only 'fulfil'"):
+        VirtualEngine(Shop().app, stubs={("fulfill", "charge"): lambda: "stubbed"})
+
+
+async def test_a_wrong_name_is_told_the_right_ones() -> None:
+    """A function that is not there, and an event that nobody has heard, are named where a test looks for its run."""
+    async with VirtualEngine(Shop().app) as engine:
+        await engine.send(Event("odrer"), Event("odrer"))
+        for look in (engine.run, engine.runs):
+            with pytest.raises(LookupError, match=r"no function 'fulfill', only 'fulfil'; no .* heard 'odrer'$"):
+                look("fulfill")
+        with pytest.raises(LookupError, match=r"0 runs, one is wanted: \[\]; no function has heard 'odrer'"):
+            engine.run("fulfil")
+        assert engine.runs("fulfil") == []
+        await engine.send(Event("order"), Event("order"))
+        with pytest.raises(LookupError, match=r"2 runs, .*'running'\)\]$"):
+            engine.run()
+
+
 async def test_a_thousand_days_pass() -> None:
     """A daily function runs on each of a thousand virtual days, at its own hour."""
     app = App("calendar")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 _RESULT_CHARACTERS_MAX = 80
+_QUEUE = "queue "
 Json = Mapping[str, Any]
 
 
@@ -49,8 +50,8 @@ def print_runs(console: Console, runs: Sequence[Json]) -> None:
     console.print(table)
 
 
-def print_run(console: Console, run: Json) -> None:
-    """Print a run with its steps, and each error with its stack on lines of its own."""
+def print_run(console: Console, run: Json, now_ms: int | None = None) -> None:
+    """Print a run with its steps, where it is, and each error with its stack on lines of its own."""
     head = Text.assemble((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
     console.print(head, soft_wrap=True)
     if run["status"] == "completed":
@@ -59,6 +60,8 @@ def print_run(console: Console, run: Json) -> None:
         _print(console, f"  warning: {warning}")
     if run["error"]:
         _print_error(console, "  error", run["error"])
+    for line in whereabouts(run, round(time.time() * 1_000) if now_ms is None else now_ms):
+        _print(console, f"  {line}", style="yellow")
     if not run["steps"]:
         return
     # What a run waits for and until when is why one looks: a narrow terminal breaks it over lines and hides nothing.
@@ -72,6 +75,41 @@ def print_run(console: Console, run: Json) -> None:
     for step in run["steps"]:
         if step["error"]:
             _print_error(console, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def whereabouts(run: Json, now_ms: int) -> list[str]:
+    """Return where a run is that has not ended, as far as its steps alone do not tell, and where to look."""
+    if run["status"] == "scheduled":
+        return [f"it starts at {clock(run['started_at'])}"]
+    if run["status"] != "running":
+        return []
+    if run["retry_at"] > now_ms:
+        return [f"its code is tried again at {clock(run['retry_at'])}"]
+    app = run["app"]
+    still = [step for step in run["steps"] if step["status"] in ("waiting", "retrying")]
+    told, posts = list[str](), list[str]()
+    for step in still:
+        queue = step["detail"].removeprefix(_QUEUE) if step["kind"] == "run" else ""
+        post = f"{app}.{queue}" if queue else app
+        if step["status"] == "waiting" and queue:
+            told.append(
+                f"{step['id']!r} waits for a worker of {post}, or is at work there, since {clock(step['first_at'])}"
+            )
+            posts.append(post)
+        elif step["status"] == "retrying" and step["until"] <= now_ms:
+            told.append(f"the next attempt of {step['id']!r} is with a worker of {post} since {clock(step['until'])}")
+            posts.append(post)
+    if not still:
+        since = clock(max([run["accepted_at"], run["started_at"], run["retry_at"], *map(_latest, run["steps"])]))
+        told.append(f"no step is open: its code, or the body of a step, is with a worker of {app} since {since}")
+        posts.append(app)
+    for post in dict.fromkeys(posts):
+        told.append(f"if that is long: is a worker of {post} up? Its log and stepstream_worker_lag_records tell")
+    return told
+
+
+def _latest(step: Json) -> int:
+    return max(int(step["first_at"]), int(step["ended_at"]))
 
 
 def _result(step: Json) -> str:

@@ -2,14 +2,16 @@
 
 import asyncio
 import difflib
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from stepstream.contract.events import EventRecord, decode_stored_event
-from stepstream.contract.functions import EventTrigger
+from stepstream.contract.events import EventRecord, decode_stored_event, event_fields
+from stepstream.contract.functions import EventTrigger, trigger_names
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
 from stepstream.contract.outcomes import Value
+from stepstream.expressions.predicates import EvaluationError, holds
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.index import RunIndex
 from stepstream.sdk.app import App
@@ -18,6 +20,11 @@ _PENDING_MAX = 10_000
 _NAMES_MAX = 5
 _LOOK_S = 0.02
 _LOOKS_MAX = 500
+_CODES_MAX = 1_000
+_TOO_EARLY = (
+    "no run waits for that name now, and an event wakes only those who wait when it comes; send it again then, or let "
+    "the wait see earlier ones: App(lookback=…) and lookback=…"
+)
 
 
 class ListeningDoor:
@@ -95,16 +102,50 @@ class ListeningDoor:
             for trigger in function.triggers
             if isinstance(trigger, EventTrigger)
         ]
-        conditions = [f"{name}: {trigger.condition}" for name, trigger in triggers if trigger.event == event.name]
+        own = set(trigger_names(event.name))
+        conditions = [(name, trigger.condition) for name, trigger in triggers if trigger.event in own]
         if conditions and event.id and self._index.list(event_id=id, limit=1):
             reason = f"the id {id!r} came before; each starts a function once in 24 h"
         elif conditions:
-            reason = f"the condition does not hold ({'; '.join(conditions)})"
+            reason = "; ".join(f"{name}: {_unmet(condition, event)}" for name, condition in conditions)
         elif event.name in waited:
-            reason = "runs wait for that name, but their match= or if_= does not hold"
+            reason = "runs wait for that name, but their match= or if_= does not hold, or it came before they did"
+        elif any(mentions(function.handler, event.name) for function in self._app):
+            reason = _TOO_EARLY
         else:
             reason = near_names(event.name, {trigger.event for _, trigger in triggers} | waited)
         return f"event {event.name!r} starts no function and wakes no wait: {reason}"
+
+
+def _unmet(condition: str, event: EventRecord) -> str:
+    """Return why a trigger's condition let an event go: it is not so, or the event has not what it asks for."""
+    try:
+        holds(condition, {"event": event_fields(event)})
+    except EvaluationError as error:
+        return f"the condition {condition} cannot be told of this event: {error}"
+    return f"the condition {condition} does not hold"
+
+
+def mentions(handler: Callable[..., Any], text: str) -> bool:
+    """Tell whether a text stands in the code of a function, in what it calls in its module, or in a constant there."""
+    module, pending, seen = getattr(handler, "__module__", ""), [inspect.unwrap(handler)], set[int]()
+    while pending and len(seen) < _CODES_MAX:
+        function = pending.pop()
+        codes = [code] if (code := getattr(function, "__code__", None)) else []
+        for at in codes:
+            seen.add(id(at))
+            if text in at.co_consts or any(isinstance(each, tuple) and text in each for each in at.co_consts):
+                return True
+            codes += [each for each in at.co_consts if inspect.iscode(each)]
+            named = [function.__globals__.get(name) for name in at.co_names]
+            if text in (each for each in named if isinstance(each, str)):
+                return True
+            pending += [
+                each
+                for each in named
+                if inspect.isfunction(each) and each.__module__ == module and id(each.__code__) not in seen
+            ]
+    return False
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
