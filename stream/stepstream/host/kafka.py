@@ -184,12 +184,10 @@ async def serve_worker(
 
     `ready` is told the number of shards, and the port for probes if there is one.
     """
-    app = post.app
-    stop = stop_on_signals()
-    cluster, clock = Cluster(kafka), SystemClock()
+    app, stop, cluster = post.app, stop_on_signals(), Cluster(kafka)
     # A queue that the functions name must be there before the engine is told of it.
     shards = await shards_of(cluster, [app.name, *(workers_name(app.name, queue) for queue in app.queues)])
-    backbone = KafkaBackbone(cluster, clock, shards)
+    backbone = KafkaBackbone(cluster, SystemClock(), shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
     bodies, metrics, seat = Bodies(), Metrics("worker", "sources"), WorkerSeat(post.name, backbone)

@@ -86,23 +86,20 @@ async def _stop(client: Any, connections: Any) -> None:
             await connections.close()
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
-    def __init__(self, owner: "Membership") -> None:
-        self._owner = owner
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        await self._owner.revoked(sorted(tp.partition for tp in revoked))
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        await self._owner.assigned(sorted(tp.partition for tp in assigned))
-
-
 @dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
     """What a member of a consumer group does when partitions come and go; both end before the group goes on."""
 
     assigned: Callable[[list[int]], Awaitable[None]]
     revoked: Callable[[list[int]], Awaitable[None]]
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Hand on what goes, in order."""
+        await self.revoked(sorted(tp.partition for tp in revoked))
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Hand on what comes, in order."""
+        await self.assigned(sorted(tp.partition for tp in assigned))
 
 
 class Producer:
@@ -201,13 +198,7 @@ class Reader:
     """A consumer: of chosen partitions, or, with a membership, of those that its group gives it."""
 
     def __init__(
-        self,
-        settings: KafkaSettings,
-        options: Mapping[str, object],
-        *,
-        group: str = "",
-        instance: str = "",
-        committed: bool = True,
+        self, settings: KafkaSettings, options: dict[str, Any], *, group: str = "", instance: str = "", committed: bool
     ) -> None:
         self._settings = settings
         self._client = AIOKafkaConsumer(
@@ -238,7 +229,7 @@ class Reader:
 
     def join(self, topic: str, membership: Membership) -> None:
         """Read the partitions of a topic that the group gives."""
-        self._client.subscribe([self._settings.name(topic)], listener=_Listener(membership))
+        self._client.subscribe([self._settings.name(topic)], listener=membership)
 
     def _place(self, at: tuple[str, int]) -> TopicPartition:
         return TopicPartition(self._settings.name(at[0]), at[1])

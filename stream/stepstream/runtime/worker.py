@@ -138,9 +138,7 @@ class Worker(Intake):
         if isinstance(command, StepLent):
             self._outbox.put_aside(record, "it is for the workers of a queue", "not-applicable", self._positions)
             return
-        run = self._runs.get(command.run_id)
-        if run is None:
-            run = LiveRun(command.run_id, record.partition)
+        run = self._runs.get(command.run_id) or LiveRun(command.run_id, record.partition)
         # Of a backlog each run is asked for at once, and the answers lie behind it: its bytes are not kept meanwhile.
         place = record._replace(key=b"", value=b"", headers=())
         run.commands.append(place)
