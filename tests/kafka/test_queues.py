@@ -144,6 +144,7 @@ def test_a_queue_has_workers_of_its_own(tmp_path: Path) -> None:
         ]
         refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert refused.returncode == 2
-        assert "run `stepstream topics apply --app queues --app queues.gpu`" in refused.stderr
+        assert "queues.commands.queues.gpu' is missing; run `stepstream topics apply --kafka" in refused.stderr
+        assert "--app queues --app queues.gpu`" in refused.stderr
         fleet.command("topics", "apply", "--app", "queues", "--app", "queues.gpu")
         asyncio.run(observe())

@@ -5,13 +5,14 @@ import contextlib
 
 import pytest
 
+from stepstream.runtime.ports import LogError
 from stepstream.runtime.supervision import keep_serving
 
 
 async def test_what_fails_begins_again(caplog: pytest.LogCaptureFixture) -> None:
     """Also when a client cancels what it has in its hands; each is told."""
     begun = asyncio.Queue[int]()
-    errors = [OSError("no broker"), asyncio.CancelledError()]
+    errors = [OSError("no broker"), asyncio.CancelledError(), LogError("reading: no broker answers")]
 
     async def serve() -> None:
         begun.put_nowait(len(errors))
@@ -20,8 +21,10 @@ async def test_what_fails_begins_again(caplog: pytest.LogCaptureFixture) -> None
         await asyncio.get_running_loop().create_future()
 
     serving = asyncio.ensure_future(keep_serving("part", serve, 0.0))
-    assert [await asyncio.wait_for(begun.get(), 5) for _ in range(3)] == [2, 1, 0]
-    assert [record.message.split(" ", 2)[2].split(" ")[0] for record in caplog.records] == ["failed", "was"]
+    assert [await asyncio.wait_for(begun.get(), 5) for _ in range(4)] == [3, 2, 1, 0]
+    assert [record.message.split(" ", 2)[2].split(" ")[0] for record in caplog.records] == ["failed", "was", "failed"]
+    assert caplog.records[-1].message == "the part failed and begins again: reading: no broker answers"
+    assert [bool(record.exc_info) for record in caplog.records] == [True, True, False]
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
