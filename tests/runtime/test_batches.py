@@ -7,7 +7,7 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
-from stepstream.runtime import shard
+from stepstream.runtime import batch
 from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
 from stepstream.testing import VirtualEngine
 
@@ -38,7 +38,7 @@ async def function(ctx: Context) -> int:
 
 async def test_a_batch_that_is_full_leaves_records_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for ten changes a batch, a pile of events that came together is taken by many, each event once."""
-    monkeypatch.setattr(shard, "CHANGES_PER_BATCH_MAX", 10)
+    monkeypatch.setattr(batch, "CHANGES_PER_BATCH_MAX", 10)
     commits: list[int] = []
     wrap = lambda name, port: Watched(port, commits) if name.startswith("log") else port  # noqa: E731
     async with VirtualEngine(app, wrap=wrap) as engine:

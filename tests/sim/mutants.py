@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         "offsets are kept before the commit",
         "runtime/shard.py",
-        ((_BEGIN, "        self._store.write(rows[len(changed) :], self._store.open())\n" + _BEGIN),),
+        ((_BEGIN, "        self._store.write(rows[len(batch.rows) :], self._store.open())\n" + _BEGIN),),
     ),
     Mutant(
         "outputs are sent outside of the transaction",
@@ -88,7 +88,7 @@ MUTANTS = (
         "the overlay outlives a crash",
         "runtime/shard.py",
         (
-            ("_OWN_HEADERS = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_OWN_HEADERS = "),
+            ("_IDLE_MS_MAX = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_IDLE_MS_MAX = "),
             ("Layer(self._view), ", "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view)), "),
             (_ANSWER, "        _KEPT.clear()\n" + _ANSWER),
         ),
@@ -152,7 +152,7 @@ MUTANTS = (
     Mutant(
         "a record is blamed for tables that cannot be read",
         "runtime/shard.py",
-        (("            except StoreError:\n                raise\n", ""),),
+        (("        except StoreError:\n            raise\n", ""),),
     ),
 )
 

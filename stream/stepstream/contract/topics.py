@@ -139,3 +139,12 @@ TOPICS = (
         message_bytes_max=DEAD_LETTER_BYTES_MAX + MIB,
     ),
 )
+
+# What a record has beside its key and its value: the head of a batch, lengths, times, and headers of our own.
+_RECORD_BYTES_MORE = 1_024
+_PAYLOAD_BYTES_MAX = {topic.name.partition(".")[0]: topic.message_bytes_max - _RECORD_BYTES_MORE for topic in TOPICS}
+
+
+def payload_bytes_max(name: str) -> int:
+    """Return how many bytes key and value of a record may have, for the topic of a name to take it."""
+    return _PAYLOAD_BYTES_MAX[name.partition(".")[0]]

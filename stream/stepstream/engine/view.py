@@ -62,6 +62,7 @@ class Layer:
         """Return all changes, None for what was deleted; the order of parts is that of their first change."""
         return [(Key(*at, sort), row) for at, part in self._parts.items() for sort, row in part.items()]
 
-    def clear(self) -> None:
-        """Forget all changes."""
-        self._parts.clear()
+    def take(self, above: "Layer") -> None:
+        """Take over the changes of a layer above this one."""
+        for at, part in above._parts.items():
+            self._parts.setdefault(at, {}).update(part)

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.errors import StepstreamError
+from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, check_batch
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
-from stepstream.contract.limits import Limits
+from stepstream.contract.limits import SIGNAL_NAME_CHARACTERS_MAX, Limits
 from stepstream.contract.topics import EVENTS, INBOX
 from stepstream.runtime.ports import LogError, NewRecord
 
@@ -60,8 +60,17 @@ class Callers:
         ]
 
     async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal; return whether a run waited for it. UnavailableError when it is not known to be durable."""
+        """Send a signal; return whether a run waited for it. UnavailableError when it is not known to be durable.
+
+        Its data become the result of a step, and may be as large as one: else TooLarge is raised. InvalidInput is for a
+        name that no run can wait for.
+        """
+        if not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX:
+            raise InvalidInput(f"1 to {SIGNAL_NAME_CHARACTERS_MAX} characters are wanted", "signal")
         raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
+        size, most = len(bytes(raw)), self._limits.step_output_bytes_max
+        if size > most:
+            raise TooLarge(f"the signal's data have {size:,} bytes, at most {most:,} are allowed", "data")
         return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
 
     async def cancel(self, run_id: str) -> bool:

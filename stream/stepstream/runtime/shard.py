@@ -4,76 +4,43 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from stepstream.contract.codec import encode
-from stepstream.contract.errors import StepstreamError
+from stepstream.contract.errors import StepstreamError, TooLarge
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.history import RunEnded
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import (
-    BATCH_BYTES_MAX,
-    CHANGES_PER_BATCH_MAX,
     DEFAULT_LIMITS,
     RECORDS_PER_BATCH_MAX,
     Limits,
 )
-from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY
-from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
+from stepstream.contract.topics import EVENTS, FUNCTIONS
+from stepstream.engine.changes import Count, Sample
 from stepstream.engine.keys import (
     FUNCTION,
     OPEN_COUNT,
     POSITION,
-    Key,
     open_count_key,
     open_count_of,
     position_key,
     position_of,
 )
 from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import OpenCount, Position, Row, encode_row
+from stepstream.engine.rows import OpenCount, Position, encode_row
 from stepstream.engine.transition import next_due, transition
 from stepstream.engine.view import Layer
-from stepstream.runtime.letters import LetterKind, dead_letter, kind_of
-from stepstream.runtime.ports import Clock, Log, LogRecord, NewRecord, Offsets, Store, StoreError
+from stepstream.runtime.batch import Batch, Part
+from stepstream.runtime.letters import kind_of
+from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError
 from stepstream.runtime.tables import StoreView
 
 logger = logging.getLogger(__name__)
 _decode_function = msgspec.json.Decoder(FunctionRegistered).decode
 # After so long the places of records that changed nothing are committed, for those who watch how far the reading is.
 _IDLE_MS_MAX = 1_000
-_OWN_HEADERS = ((ORIGIN_HEADER, ENGINE_ORIGIN),)
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one pass of the loop does, before it is done."""
-
-    now: int
-    overlay: Layer
-    outputs: list[NewRecord] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
-    counts: dict[Count, int] = field(default_factory=dict)
-    samples: list[Sample] = field(default_factory=list)
-    size: int = 0
-    bytes: int = 0
-    taken: int = 0
-    awaited: bool = False
-    offsets: Offsets = field(default_factory=dict)
-
-    @property
-    def full(self) -> bool:
-        """Tell whether nothing more is to be put into it."""
-        return self.size >= CHANGES_PER_BATCH_MAX or self.bytes >= BATCH_BYTES_MAX
-
-    @property
-    def can_wait(self) -> bool:
-        """Tell whether there is something to commit, but nobody for whom it has to be soon."""
-        return self.size > 0 and not self.full and not self.awaited
 
 
 class Taken(NamedTuple):
@@ -220,7 +187,7 @@ class Shard:
                 # Nothing counted the runs of tables that are older than this row.
                 name, label = count
                 now = self._open[name, label] = max(self._open.get((name, label), 0) + amount, 0)
-                batch.overlay.put(open_count_key(name, label), OpenCount(now) if now else None)
+                batch.put(open_count_key(name, label), OpenCount(now) if now else None)
 
     async def _conclude(self, batch: Batch) -> bool:
         """Commit a batch; one that changes nothing waits for the next: were it read again, it would change nothing.
@@ -228,10 +195,9 @@ class Shard:
         Return whether it was committed.
         """
         self._idle_records += batch.taken
-        rows = batch.overlay.items()
         late = self._idle_records >= RECORDS_PER_BATCH_MAX or 0 < self._idle_until <= batch.now
-        if rows or batch.outputs or batch.replies or late:
-            await self._commit(batch, rows)
+        if batch.rows or batch.outputs or batch.replies or late:
+            await self._commit(batch)
             self._idle_records, self._idle_offsets, self._idle_until = 0, {}, 0
             return True
         if batch.taken:
@@ -239,13 +205,13 @@ class Shard:
             self._idle_until = self._idle_until or batch.now + _IDLE_MS_MAX
         return False
 
-    async def _commit(self, batch: Batch, changed: list[tuple[Key, Row | None]]) -> None:
+    async def _commit(self, batch: Batch) -> None:
         """Make a batch durable, then known.
 
         1. Begin. 2. Send outputs and changelog rows, those of the inputs' offsets among them, and await every
         acknowledgement. 3. Commit. 4. Write rows and changelog position as one. 5. Only then answer those who wait.
         """
-        rows = [(key.encode(), None if row is None else encode_row(row)) for key, row in changed]
+        rows = [(key.encode(), value) for key, value in batch.rows.items()]
         rows += [(position_key(*at).encode(), encode_row(Position(offset))) for at, offset in batch.offsets.items()]
         await self._log.begin()
         await self._log.send(batch.outputs, rows)
@@ -268,61 +234,35 @@ class Shard:
             try:
                 value = _decode(record, self._limits)
             except (StepstreamError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-                _put_aside(batch, record, str(error), kind_of(error))
+                batch.put_aside(record, str(error), kind_of(error))
             else:
                 self._apply(batch, value, record)
 
     def _apply(self, batch: Batch, value: Input, origin: LogRecord | None) -> None:
-        """Apply an input, and all that follows from it in this shard."""
+        """Apply an input and all that follows from it in this shard; what cannot be done is put aside, all undone."""
+        part = Part(batch.overlay, self._shard)
         queue: deque[Input] = deque([value])
-        while queue:
-            try:
+        try:
+            while queue:
                 changes = transition(
-                    batch.overlay,
+                    part.layer,
                     queue.popleft(),
                     batch.now,
                     shard=self._shard,
                     shards=self._shards,
                     limits=self._limits,
                 )
-            except StoreError:
+                queue.extend(part.take(changes))
+            batch.add(part)
+        except StoreError:
+            raise
+        except Exception as error:
+            if origin is None:
                 raise
-            except Exception as error:
-                if origin is None:
-                    raise
-                extra = {"shard": self._shard}
-                logger.exception("a record of %s could not be applied and is put aside", origin.topic, extra=extra)
-                _put_aside(batch, origin, f"{type(error).__name__}: {error}", "not-applicable")
-                continue
-            queue.extend(self._take(batch, changes))
-
-    def _take(self, batch: Batch, changes: Changes) -> list[Input]:
-        """Put changes into the batch; return the records that stay in this shard."""
-        local: list[Input] = []
-        for count, amount in changes.counts.items():
-            batch.counts[count] = batch.counts.get(count, 0) + amount
-        batch.samples += changes.samples
-        batch.size += len(changes.changes)
-        for change in changes.changes:
-            match change:
-                case Put(key, row):
-                    batch.overlay.put(key, row)
-                case Delete(key):
-                    batch.overlay.put(key, None)
-                case Reply():
-                    batch.replies.append(change)
-                    batch.awaited = True
-                case Send(topic, key, record, partition):
-                    if is_local(change, self._shard):
-                        local.append(record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
-                    else:
-                        headers = _OWN_HEADERS if topic == EVENTS else ()
-                        value = encode(record)
-                        batch.bytes += len(value)
-                        batch.outputs.append(NewRecord(topic, partition, key.encode(), value, headers))
-                        # Of history, it is the ends of runs that others wait for.
-                        batch.awaited |= topic != HISTORY or isinstance(record, RunEnded)
-        return local
+            extra = {"shard": self._shard}
+            logger.exception("a record of %s could not be applied and is put aside", origin.topic, extra=extra)
+            kind = "too-large" if isinstance(error, TooLarge) else "not-applicable"
+            batch.put_aside(origin, f"{type(error).__name__}: {error}", kind)
 
 
 def _decode(record: LogRecord, limits: Limits) -> Input:
@@ -336,10 +276,3 @@ def _decode(record: LogRecord, limits: Limits) -> Input:
         return function
     inbox_record: InboxRecord = decode_inbox(record.value)
     return inbox_record
-
-
-def _put_aside(batch: Batch, record: LogRecord, reason: str, kind: LetterKind) -> None:
-    """Keep a record that cannot be applied, with its bytes and the reason."""
-    batch.outputs.append(dead_letter(record, reason))
-    count = ("dead_letters", record.topic, kind)
-    batch.counts[count] = batch.counts.get(count, 0) + 1

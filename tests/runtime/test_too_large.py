@@ -1,0 +1,138 @@
+"""What would be written is never larger than its topic takes: no record can stop a shard."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.contract.codec import Raw, encode
+from stepstream.contract.errors import InvalidInput, TooLarge
+from stepstream.contract.inbox import InboxRecord, Predicate, RunRequested, SignalSent, WaitOpened
+from stepstream.contract.limits import MIB, SIGNAL_NAME_CHARACTERS_MAX
+from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, HISTORY, INBOX, TOPICS, payload_bytes_max
+from stepstream.engine.keys import NAME, SIGNAL
+from stepstream.engine.transition import transition
+from stepstream.runtime import shard
+from stepstream.runtime.journal import JournalWrite
+from stepstream.runtime.ports import LogError, NewRecord, StoredRow
+from stepstream.testing import VirtualEngine
+
+
+class Strict:
+    """A shard's log that refuses a record larger than its topic takes, as a broker does."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
+        """Look, and go on."""
+        sizes = [(record.topic, len(record.key) + len(record.value)) for record in records]
+        sizes += [(CHANGELOG, len(key) + len(value or b"")) for key, value in rows]
+        for topic, size in sizes:
+            if size > payload_bytes_max(topic):
+                raise LogError(f"{topic} takes no record of {size:,} bytes")
+        await self._log.send(records, rows)
+
+
+def wrap(name: str, port: Any) -> Any:
+    """Make each shard's log a strict one."""
+    return Strict(port) if name.startswith("log") else port
+
+
+def waiting_app() -> App:
+    """Return an app with a function that waits for a signal, and one that does not."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> int:
+        return len(await ctx.step.wait_for_signal("answer", signal="answer", timeout="1h"))
+
+    @app.function(on("other"))
+    async def other(ctx: Context) -> str:
+        return "fine"
+
+    return app
+
+
+async def test_a_signal_is_as_large_as_a_result_at_most() -> None:
+    """It becomes the result of a step; a larger one is refused where it is sent, and the run waits for another."""
+    app = waiting_app()
+    async with VirtualEngine(app, wrap=wrap) as engine:
+        await engine.send(Event("go"))
+        with pytest.raises(TooLarge, match=r"data: the signal's data have 4,194,307 bytes, at most 4,194,304"):
+            await app.signal("answer", "x" * (4 * MIB + 1))
+        assert await app.signal("answer", "x" * (4 * MIB - 2))
+        await engine.until_idle()
+        assert engine.run().output == 4 * MIB - 2
+
+
+@pytest.mark.parametrize("name", ["", "x" * (SIGNAL_NAME_CHARACTERS_MAX + 1)], ids=["empty", "long"])
+async def test_a_signal_has_a_name_that_a_run_can_wait_for(name: str) -> None:
+    """Whichever way it is sent."""
+    app = waiting_app()
+    async with VirtualEngine(app) as engine:
+        assert not await engine.signal("nobody")
+        with pytest.raises(InvalidInput, match="1 to 1024 characters"):
+            await app.signal(name)
+
+
+LARGE = "x" * 10 * MIB
+RECORDS = [
+    (SignalSent("answer", Raw(f'"{LARGE}"'.encode())), HISTORY),
+    (WaitOpened("01", "s", "come", Predicate(residual=LARGE), 2**48), CHANGELOG),
+]
+
+
+@pytest.mark.parametrize(("record", "topic"), RECORDS, ids=["output", "row"])
+async def test_what_would_write_too_large_a_record_is_put_aside(record: InboxRecord, topic: str) -> None:
+    """Its changes are undone: the signal's waiter still waits, and whatever else comes goes on."""
+    async with VirtualEngine(waiting_app(), wrap=wrap) as engine:
+        await engine.send(Event("go"))
+        large = encode(record)
+        engine.journal.write(JournalWrite([NewRecord(INBOX, 0, b"key", large)]), engine.now_ms)
+        await engine.send(Event("other"))
+        assert engine.run("other").output == "fine"
+        (letter,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
+        assert letter.value == large
+        assert f"and {topic} takes 8,387,584" in dict(letter.headers)["stepstream-reason"].decode()
+        tables = engine.embedded.store_of(0)
+        assert (len(tables.scan(SIGNAL, 0)), tables.scan(NAME, 0)) == (1, [])
+        assert await engine.signal("answer", "late")
+        assert engine.run("function").output == 4
+
+
+async def test_a_record_is_applied_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event starts two functions, and the start of the second fails: the first does not start either.
+
+    Else whoever sends the letter again would start it twice.
+    """
+    app = waiting_app()
+
+    @app.function(on("other"))
+    async def second(ctx: Context) -> None:
+        pass
+
+    def failing(view: Any, record: Any, now: int, **place: Any) -> Any:
+        if isinstance(record, RunRequested) and record.function == "second":
+            raise ValueError("a bug")
+        return transition(view, record, now, **place)
+
+    async with VirtualEngine(app, wrap=wrap) as engine:
+        monkeypatch.setattr(shard, "transition", failing)
+        await engine.send(Event("other"))
+        assert engine.runs() == []
+        (letter,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
+        assert dict(letter.headers)["stepstream-reason"] == b"ValueError: a bug"
+        monkeypatch.undo()
+        await engine.send(Event("other"))
+        assert {run.function for run in engine.runs()} == {"other", "second"}
+
+
+def test_every_topic_has_its_bound() -> None:
+    """The names of commands' topics, whose apps may be of any name, have that of commands."""
+    for topic in TOPICS:
+        assert 0 < topic.message_bytes_max - payload_bytes_max(topic.name.replace("<app>", "a.queue")) <= 1_024
