@@ -1,6 +1,7 @@
 """What a shard does not know: whether a commit got through, and whether a changelog is still the one of its tables."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
 from stepstream.runtime import kafka
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.kafka_backbone import STALE_MS
 from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow
+from stepstream.runtime.rocks import RocksStore
+from stepstream.runtime.standby import Standby
+from stepstream.runtime.tables import open_tables
 from tests.kafka.broker import Broker, own_broker, running_broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.test_probes import Observed, until
@@ -130,3 +135,73 @@ def test_tables_of_another_changelog_are_refused(tmp_path: Path) -> None:
         finally:
             observed.client.close()
             fleet.stop()
+
+
+async def fill(cluster: Cluster, name: bytes, count: int) -> None:
+    """Make a changelog anew, of transactions with one row each, every other one aborted."""
+    if CHANGELOG in await cluster.topics():
+        await cluster.delete([CHANGELOG])
+        async with asyncio.timeout(30):
+            while CHANGELOG in await cluster.topics():
+                pass
+    await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
+    for number in range(count):
+        log = await begun(cluster)
+        await log.begin()
+        await log.send([], [(b"r" + name, b"%d" % number)])
+        if number % 2 == 0:
+            await log.commit({})
+        await log.close()
+
+
+async def recovered(cluster: Cluster, path: Path) -> tuple[int, dict[bytes, bytes]]:
+    """Bring the tables in a folder up to the end of the changelog; return where they began, and their rows."""
+    store, log = RocksStore(path, SystemClock().now_ms, STALE_MS), await begun(cluster)
+    try:
+        position = await open_tables(store, log.tail)
+        async for rows, after in log.changelog(position):
+            store.write(rows, after)
+        return position, dict(store.scan(b"r", 0))
+    finally:
+        store.close()
+        await log.close()
+
+
+async def follow(cluster: Cluster, path: Path) -> dict[bytes, bytes]:
+    """Let a warm copy catch up in a folder; return its rows."""
+    store = RocksStore(path, SystemClock().now_ms, STALE_MS)
+    copy = Standby(cluster, store, 0)
+    following = asyncio.ensure_future(copy.serve())
+    reader = await cluster.reader()
+    end = (await reader.ends([(CHANGELOG, 0)]))[CHANGELOG, 0]
+    async with asyncio.timeout(30):
+        while (copy.position or 0) < end:  # noqa: ASYNC110 - nobody tells when it is there
+            await asyncio.sleep(0)
+    rows = dict(store.scan(b"r", 0))
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await reader.close()
+    return rows
+
+
+async def take_foreign_tables(bootstrap: str, folder: Path) -> None:
+    """Come up with tables of the right changelog, of another namespace, and of one that was deleted."""
+    first, second = (Cluster(KafkaSettings(bootstrap, name)) for name in ("first", "second"))
+    await fill(first, b"first", 3)
+    await fill(second, b"second", 5)
+    assert await recovered(first, folder / "own") == (0, {b"rfirst": b"2"})
+    shutil.copytree(folder / "own", folder / "copy")
+    position, rows = await recovered(first, folder / "own")
+    assert (position > 0, rows) == (True, {b"rfirst": b"2"})
+    assert await recovered(second, folder / "own") == (0, {b"rsecond": b"4"})
+    assert await follow(second, folder / "copy") == {b"rsecond": b"4"}
+    shutil.copytree(folder / "copy", folder / "later")
+    await fill(second, b"anew", 7)
+    assert await recovered(second, folder / "copy") == (0, {b"ranew": b"6"})
+    assert await follow(second, folder / "later") == {b"ranew": b"6"}
+
+
+def test_tables_of_another_changelog_are_made_anew(tmp_path: Path) -> None:
+    """Of another namespace, or of topics that were deleted and have grown since: their rows are not mixed with ours."""
+    with running_broker() as bootstrap:
+        asyncio.run(take_foreign_tables(bootstrap, tmp_path))

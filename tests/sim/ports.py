@@ -67,6 +67,11 @@ class FaultyLog:
         """Open, or fail."""
         await self._call("open", self._log.open)
 
+    async def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
+        """Read the last rows."""
+        async for rows in self._log.tail(position):
+            yield rows
+
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Read the changelog, and perhaps crash between two batches."""
         async for rows, after in self._log.changelog(position):
@@ -200,6 +205,10 @@ class FaultyStore:
         if self._writes % _SNAPSHOT_EVERY_WRITES == 0 and self._faults.plan:
             self._before = (list(self._store.rows.items()), self._store.position)
         self._call("write", lambda: self._store.write(rows, position))
+
+    def discard(self) -> None:
+        """Fail: no table of the simulation is of another changelog."""
+        raise AssertionError("tables were thrown away that are those of their changelog")
 
     def close(self) -> None:
         """Close; a disk that is to be stale falls back here."""

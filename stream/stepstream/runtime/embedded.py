@@ -8,8 +8,20 @@ from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
-from stepstream.runtime.ports import Clock, Fenced, Log, LogRecord, NewRecord, Offsets, Store, StoredRow, Tenant
+from stepstream.runtime.ports import (
+    Clock,
+    Fenced,
+    Log,
+    LogRecord,
+    NewRecord,
+    Offsets,
+    Store,
+    StoredRow,
+    StoreError,
+    Tenant,
+)
 from stepstream.runtime.rocks import RocksJournal
+from stepstream.runtime.tables import TAIL_OFFSETS
 
 _CHANGELOG_ROWS_PER_READ = 1_000
 _HISTORY_PER_READ = 1_000
@@ -36,6 +48,12 @@ class EmbeddedLog:
         self.journal.producers[self._producer] = self._epoch
         for topic, _ in self._inputs:
             self.journal.bells.add(topic, self.bell)
+
+    async def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
+        """Yield the last committed rows before `position`."""
+        first = max(position - TAIL_OFFSETS, 0)
+        records = self.journal.read(CHANGELOG, self._shard, first, position - first)
+        yield [(record.key, record.value or None) for record in records if record.offset < position]
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end."""
@@ -161,6 +179,10 @@ class EmbeddedStore:
         if position != 0:
             raise ValueError(f"an embedded store follows no changelog, got position {position}")
         self._log.write_staged(rows)
+
+    def discard(self) -> None:
+        """Refuse: nothing but these tables has their rows."""
+        raise StoreError("an embedded store follows no changelog, and cannot be made anew from one")
 
     def close(self) -> None:
         """Leave the database to the journal."""

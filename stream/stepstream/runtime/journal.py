@@ -195,5 +195,10 @@ class MemoryStore:
                 self.rows[key] = value
         self.position = position
 
+    def discard(self) -> None:
+        """Throw the tables away."""
+        self.rows.clear()
+        self.position = 0
+
     def close(self) -> None:
         """Do nothing: memory goes with its last user."""

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.feed import Feed
-from stepstream.runtime.kafka import Cluster, Producer
+from stepstream.runtime.kafka import Cluster, Producer, Reader
 from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
+from stepstream.runtime.tables import TAIL_OFFSETS
 
 logger = logging.getLogger(__name__)
 _TELL_S = 5.0
@@ -16,6 +17,22 @@ _ROWS_PER_READ = 5_000
 _RECOVERY_WAIT_MS = 200
 # A transaction takes some 10 ms, and the steps of a short run less: in this time they are taken by one.
 _HELD_S = 0.01
+
+
+async def tail_rows(reader: Reader, shard: int, position: int) -> AsyncIterator[list[StoredRow]]:
+    """Yield the committed rows of a changelog that are still there among the last ones before `position`.
+
+    Raise LogError when it ends before that.
+    """
+    at = (CHANGELOG, shard)
+    reader.assign([at])
+    begin, end = (await reader.beginnings([at]))[at], (await reader.ends([at]))[at]
+    if position > end:
+        raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
+    reader.seek({at: max(begin, position - TAIL_OFFSETS)})
+    while await reader.position(at) < position:
+        records = await reader.read(TAIL_OFFSETS, _RECOVERY_WAIT_MS)
+        yield [(record.key, record.value or None) for record in records if record.offset < position]
 
 
 class KafkaLog:
@@ -44,6 +61,15 @@ class KafkaLog:
         """Become the shard's only producer."""
         self._producer = await self._cluster.producer(f"shard-{self._shard}")
 
+    async def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
+        """Yield the committed rows that are still there among the last ones before `position`."""
+        reader = await self._cluster.reader()
+        try:
+            async for rows in tail_rows(reader, self._shard, position):
+                yield rows
+        finally:
+            await reader.close()
+
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end."""
         at = (CHANGELOG, self._shard)
@@ -53,8 +79,6 @@ class KafkaLog:
             reader.assign([at])
             reader.seek({at: position})
             end = self._end = (await reader.ends([at]))[at]
-            if position > end:
-                raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
             told_at = time.monotonic()
             while self._position < end:
                 if time.monotonic() - told_at > _TELL_S:

@@ -50,6 +50,9 @@ class Log(Protocol):
     async def open(self) -> None:
         """Start the producer of the shard; this fences an older owner and ends its open transaction."""
 
+    def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
+        """Yield the committed rows that are still there among the last ones before `position`, in order."""
+
     def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end, in batches with the position after each."""
 
@@ -95,6 +98,9 @@ class Store(Protocol):
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows (None: delete) and position as one."""
+
+    def discard(self) -> None:
+        """Throw the tables away; they are open, empty and at position 0 then."""
 
     def close(self) -> None:
         """Close the tables."""

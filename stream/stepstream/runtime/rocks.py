@@ -192,6 +192,12 @@ class RocksStore:
         batch.put(_MARK, _pack((position, self._now_ms())))
         database.write(batch)
 
+    def discard(self) -> None:
+        """Throw the tables away, and begin with empty ones."""
+        self._spoiled = True
+        self.close()
+        self._open()
+
     def close(self) -> None:
         """Close the tables and let go of their lock; spoiled ones are thrown away."""
         if self._db is not None:

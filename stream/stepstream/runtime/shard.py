@@ -35,7 +35,7 @@ from stepstream.engine.view import Layer
 from stepstream.runtime.batch import Batch, Part
 from stepstream.runtime.letters import kind_of
 from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError
-from stepstream.runtime.tables import StoreView
+from stepstream.runtime.tables import StoreView, open_tables
 
 logger = logging.getLogger(__name__)
 _decode_function = msgspec.json.Decoder(FunctionRegistered).decode
@@ -103,14 +103,14 @@ class Shard:
         """Serve until cancelled or until the log is in doubt; then the caller begins again with fresh ports.
 
         1. Open the log: this fences an older owner and ends its open transaction.
-        2. Open the tables and read their changelog position.
+        2. Open the tables and read their changelog position; those of another changelog are thrown away.
         3. Recover: write the changelog from that position to its end.
         4. Seek the inputs to the offsets that the tables have, and only then read.
         """
         try:
             begun = time.monotonic()
             await self._log.open()
-            position = self._store.open()
+            position = await open_tables(self._store, self._log.tail)
             logger.info(
                 "shard %d recovers from changelog position %d", self._shard, position, extra={"shard": self._shard}
             )

@@ -1,10 +1,13 @@
 """A warm copy of a shard's tables in a process that does not own it: it follows the changelog."""
 
+import functools
 import time
 
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.ports import LogError, Store
+from stepstream.runtime.kafka_log import tail_rows
+from stepstream.runtime.ports import Store
+from stepstream.runtime.tables import open_tables
 
 _ROWS_PER_READ = 5_000
 _READ_MS = 1_000
@@ -24,14 +27,11 @@ class Standby:
     async def serve(self) -> None:
         """Follow the changelog until cancelled; then the tables are closed, and their lock is free."""
         at = (CHANGELOG, self._shard)
-        position = self._store.open()
         try:
             reader = await self._cluster.reader()
             try:
+                position = await open_tables(self._store, functools.partial(tail_rows, reader, self._shard))
                 reader.assign([at])
-                end = (await reader.ends([at]))[at]
-                if position > end:
-                    raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
                 reader.seek({at: position})
                 written_at = time.monotonic()
                 while True:
