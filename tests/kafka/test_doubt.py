@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from stepstream.contract.codec import encode
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
-from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime import kafka
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import Cluster, KafkaSettings
@@ -205,3 +207,46 @@ def test_tables_of_another_changelog_are_made_anew(tmp_path: Path) -> None:
     """Of another namespace, or of topics that were deleted and have grown since: their rows are not mixed with ours."""
     with running_broker() as bootstrap:
         asyncio.run(take_foreign_tables(bootstrap, tmp_path))
+
+
+async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Come up with tables that are ahead of an input, and with others that its retention has overtaken."""
+    cluster, at = Cluster(KafkaSettings(bootstrap, "lost")), (EVENTS, 0)
+    await cluster.create({name: (1, {}) for name in (EVENTS, FUNCTIONS, INBOX)}, 1)
+    producer = await cluster.producer()
+    events = [NewRecord(EVENTS, 0, b"", b"%d" % number) for number in range(110)]
+    await producer.send(events[:100])
+    log = KafkaLog(cluster, SystemClock(), 0)
+    with pytest.raises(LogError, match=r"lost.events-0 ends at 100, .* up to 103 were taken: .* append 3 records"):
+        await log.seek({at: 103})
+    await log.close()
+    await producer.send(events[100:103])
+    log = KafkaLog(cluster, SystemClock(), 0)
+    await log.seek({at: 103})
+    await producer.send(events[103:])
+    assert (await log.poll(500, None))[0].offset == 103
+    await log.close()
+    async with cluster._admin() as admin:
+        await admin.delete_records({TopicPartition("lost.events", 0): RecordsToDelete(before_offset=50)})
+    log = KafkaLog(cluster, SystemClock(), 0)
+    await log.seek({at: 20})
+    assert "lost.events-0 begins at 50: 30 offsets before that were not taken" in caplog.text
+    assert (await log.poll(500, None))[0].offset == 50
+    await log.close()
+    # One that is overtaken while it reads fails, and does not begin anew; what comes next is as above.
+    reader = await cluster.reader(known=True)
+    reader.assign([at])
+    for place in (20, 1_000):
+        reader.seek({at: place})
+        with pytest.raises(LogError, match="OffsetOutOfRange"):
+            await reader.read(1, 10_000)
+    await reader.close()
+    await producer.close()
+
+
+def test_inputs_that_lost_records_are_not_read_from_their_beginning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was taken would be taken again: a shard refuses to serve and says what helps; of retention it tells."""
+    with own_broker(tmp_path) as broker:
+        asyncio.run(lose_inputs(broker.bootstrap, caplog))

@@ -57,7 +57,7 @@ class Stubborn:
 
 async def test_a_reader_that_cannot_stop_is_closed() -> None:
     """Its end is that of nobody else, and no connection of it is left."""
-    reader, client = Reader(KafkaSettings(), {"bootstrap_servers": "127.0.0.1:1"}, committed=True), Stubborn()
+    reader, client = Reader(KafkaSettings(), {"bootstrap_servers": "127.0.0.1:1"}, "", "", True, False), Stubborn()
     await reader.close()
     reader._client = client
     await reader.close()

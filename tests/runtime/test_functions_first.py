@@ -7,6 +7,7 @@ from typing import Any
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, Offsets
 
 PLACES = {(FUNCTIONS, 0): 3, (INBOX, 1): 2, (EVENTS, 1): 2}
@@ -15,13 +16,16 @@ PLACES = {(FUNCTIONS, 0): 3, (INBOX, 1): 2, (EVENTS, 1): 2}
 class Broker:
     """A cluster and its one reader: some records in each input, those of `functions` the last in every answer."""
 
+    settings = KafkaSettings()
+
     def __init__(self) -> None:
         self.ends_of = dict(PLACES)
         self.at: Offsets = {}
         self.assigned: Collection[tuple[str, int]] = ()
 
-    async def reader(self) -> "Broker":
-        """Return the reader."""
+    async def reader(self, *, known: bool) -> "Broker":
+        """Return the reader, of places that the tables know."""
+        assert known
         return self
 
     def assign(self, places: Sequence[tuple[str, int]]) -> None:
@@ -36,6 +40,10 @@ class Broker:
     async def ends(self, places: Collection[tuple[str, int]]) -> Offsets:
         """Return the ends."""
         return {at: self.ends_of[at] for at in places}
+
+    async def beginnings(self, places: Collection[tuple[str, int]]) -> Offsets:
+        """Return the beginnings."""
+        return dict.fromkeys(places, 0)
 
     async def position(self, at: tuple[str, int]) -> int:
         """Return how far it was read."""

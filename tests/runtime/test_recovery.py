@@ -26,7 +26,7 @@ class Changelog:
     def __init__(self) -> None:
         self.read_to = 0
 
-    async def reader(self) -> "Changelog":
+    async def reader(self, *, known: bool) -> "Changelog":  # noqa: ARG002 - the shape of a cluster
         """Return the reader."""
         return self
 

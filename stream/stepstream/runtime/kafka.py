@@ -198,7 +198,7 @@ class Reader:
     """A consumer: of chosen partitions, or, with a membership, of those that its group gives it."""
 
     def __init__(
-        self, settings: KafkaSettings, options: dict[str, Any], *, group: str = "", instance: str = "", committed: bool
+        self, settings: KafkaSettings, options: dict[str, Any], group: str, instance: str, committed: bool, known: bool
     ) -> None:
         self._settings = settings
         self._client = AIOKafkaConsumer(
@@ -206,7 +206,7 @@ class Reader:
             group_id=settings.name(group) if group else None,
             group_instance_id=instance or None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none" if known else "earliest",
             isolation_level="read_committed" if committed else "read_uncommitted",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=4 * MIB,
@@ -320,14 +320,15 @@ class Cluster:
         return producer
 
     async def reader(
-        self, *, group: str = "", instance: str = "", committed: bool = True, client: str = CLIENT
+        self, *, group: str = "", instance: str = "", committed: bool = True, known: bool = False, client: str = CLIENT
     ) -> Reader:
         """Return a consumer that is connected and reads nothing yet; `committed` hides what is in open transactions.
 
-        `client` is what the brokers call it, as in what they tell of a group.
+        One that reads from `known` places fails where there is nothing, instead of beginning anew. `client` is what the
+        brokers call it, as in what they tell of a group.
         """
         options = self._options | {"client_id": client}
-        reader = Reader(self.settings, options, group=group, instance=instance, committed=committed)
+        reader = Reader(self.settings, options, group, instance, committed, known)
         try:
             await reader.start()
         except BaseException:

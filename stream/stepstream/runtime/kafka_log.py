@@ -35,6 +35,16 @@ async def tail_rows(reader: Reader, shard: int, position: int) -> AsyncIterator[
         yield [(record.key, record.value or None) for record in records if record.offset < position]
 
 
+def _loss(name: str, end: int, position: int) -> str:
+    """Return what it means that an input ends before the place up to which it was taken, and what to do."""
+    return (
+        f"{name} ends at {end}, and its records up to {position} were taken: a broker lost what it had confirmed (a "
+        "power cut, or an unclean election of a leader). Restore its data; or, to go on without it, append "
+        f"{position - end} records of any content to this partition: they take the places of what was taken, and are "
+        "not read"
+    )
+
+
 class KafkaLog:
     """A shard's transactional log. The transactional id is the shard's, so a newer owner fences an older one."""
 
@@ -63,7 +73,7 @@ class KafkaLog:
 
     async def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
         """Yield the committed rows that are still there among the last ones before `position`."""
-        reader = await self._cluster.reader()
+        reader = await self._cluster.reader(known=True)
         try:
             async for rows in tail_rows(reader, self._shard, position):
                 yield rows
@@ -74,7 +84,7 @@ class KafkaLog:
         """Yield the committed rows from `position` to the end."""
         at = (CHANGELOG, self._shard)
         self._position = position
-        reader = await self._cluster.reader()
+        reader = await self._cluster.reader(known=True)
         try:
             reader.assign([at])
             reader.seek({at: position})
@@ -95,20 +105,35 @@ class KafkaLog:
             await reader.close()
 
     async def seek(self, positions: Offsets) -> None:
-        """Go to these offsets of the inputs; one that is not told is read from its beginning."""
-        self._done = {at: positions.get(at, 0) for at in self.inputs}
-        reader = self.feed.reader = await self._cluster.reader()
+        """Go to these offsets of the inputs; one that is not told is read from its beginning.
+
+        Raise LogError for one that ends before.
+        """
+        reader = self.feed.reader = await self._cluster.reader(known=True)
+        ends = await reader.ends(self.inputs)
+        self._done = self._within(positions, await reader.beginnings(self.inputs), ends)
         # A function is known before any event that was sent after it, however long this shard was away.
         registered = (FUNCTIONS, 0)
         reader.assign([registered])
         reader.seek({registered: self._done[registered]})
-        end = (await reader.ends([registered]))[registered]
+        end = ends[registered]
         while await reader.position(registered) < end:
             self.feed.put(await reader.read(_ROWS_PER_READ, _RECOVERY_WAIT_MS))
         reader.assign(self.inputs)
         reader.seek(self._done | {registered: max(end, self._done[registered])})
         places = ", ".join(f"{topic} {offset}" for (topic, _), offset in self._done.items())
         logger.info("shard %d goes on from %s", self._shard, places, extra={"shard": self._shard})
+
+    def _within(self, positions: Offsets, begins: Offsets, ends: Offsets) -> Offsets:
+        """Return from where each input is read: its position, or its beginning if that is later."""
+        for at in positions.keys() & ends.keys():
+            name, position = f"{self._cluster.settings.name(at[0])}-{at[1]}", positions[at]
+            if position > ends[at]:
+                raise LogError(_loss(name, ends[at], position))
+            if position < begins[at]:
+                lost = "%s begins at %d: %d offsets before that were not taken, and are lost to its retention"
+                logger.warning(lost, name, begins[at], begins[at] - position, extra={"shard": self._shard})
+        return {at: max(positions.get(at, 0), begins[at]) for at in self.inputs}
 
     async def lag(self, at: tuple[str, int], end: int) -> int:
         """Return how many records of an input that ends at `end` are not committed as taken."""

@@ -28,7 +28,7 @@ class Standby:
         """Follow the changelog until cancelled; then the tables are closed, and their lock is free."""
         at = (CHANGELOG, self._shard)
         try:
-            reader = await self._cluster.reader()
+            reader = await self._cluster.reader(known=True)
             try:
                 position = await open_tables(self._store, functools.partial(tail_rows, reader, self._shard))
                 reader.assign([at])
