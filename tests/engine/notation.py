@@ -47,7 +47,7 @@ from stepstream.contract.inbox import (
     WaitPlan,
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
-from stepstream.engine.records import EventReceived, Input, Tick
+from stepstream.engine.records import EventReceived, Input
 
 RunOf = Callable[[str], str]
 
@@ -108,8 +108,6 @@ def read_record(text: str, now: int, position: str, run_of: RunOf) -> Input:
 
 def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:
     match words.take():
-        case "tick":
-            return Tick(now)
         case "function":
             return _function(words)
         case "event":

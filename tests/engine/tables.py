@@ -18,7 +18,7 @@ from stepstream.engine.keys import MEMO, OPEN, RUN, Key
 from stepstream.engine.lifecycle import open_state, run_state
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import ROW_TYPES, OpenStep, Run, Timer
-from stepstream.engine.transition import transition
+from stepstream.engine.transition import due_timers, transition
 from tests.engine.notation import read_record, show_record
 from tests.engine.test_laws import Tables
 
@@ -84,8 +84,15 @@ class World:
         records: list[Input] = []
         for text in line.record.split(" & "):
             self.positions += 1
+            if text == "tick":
+                records += self.ticks(line.at)
+                continue
             records.append(read_record(text, line.at, f"p{self.positions}", self.run_of))
         return self.take(records, line.at)
+
+    def ticks(self, now: int) -> list[Input]:
+        """Return a tick for each timer that is due."""
+        return [Tick(key) for tables in self.tables for key, _ in due_timers(tables, now)]
 
     def run_of(self, name: str) -> str:
         """Return the run id of a name like `r1`, the first run that began; an unknown one stands for itself."""

@@ -11,7 +11,7 @@ from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import INBOX
 from stepstream.engine.changes import Send
 from stepstream.engine.keys import FUNCTION, NAME, TRIGGER
-from stepstream.engine.records import Input, Tick
+from stepstream.engine.records import Input
 from stepstream.engine.rows import Run
 from stepstream.engine.transition import transition
 from tests.engine.tables import Line, World
@@ -122,7 +122,7 @@ def test_no_order_between_shards_breaks_a_run(sequence: list[tuple[str, int, lis
     while alive := [row for tables in world.tables for key in tables.rows if isinstance(row := tables.get(key), Run)]:
         world.take([CancelRequested(run.run_id) for run in alive], now)
         world.deliver_all(now)
-    world.take([Tick(now + DAY_MS)], now + DAY_MS)
+    world.take(world.ticks(now + DAY_MS), now + DAY_MS)
     world.deliver_all(now + DAY_MS)
     assert world.left() == []
     assert all(count == 1 for count in world.lives.values())

@@ -30,7 +30,7 @@ from stepstream.engine.changes import Changes, Delete, Put, Send
 from stepstream.engine.keys import Key
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import Row, decode_row, encode_row, routing_of
-from stepstream.engine.transition import transition
+from stepstream.engine.transition import due_timers, transition
 
 FUNCTION = FunctionRegistered("f", "app", (EventTrigger("go"),))
 HASH = run_hash("f", "e")
@@ -144,7 +144,8 @@ def play(sequence: list[tuple[Input, int]], shards: int, *, twice: int = -1) -> 
     for place, (record, passed) in enumerate(sequence):
         now += passed
         for shard in range(shards):
-            world.take(Tick(now), now, shard)
+            for key, _ in due_timers(world.tables[shard], now):
+                world.take(Tick(key), now, shard)
         for _ in range(2 if place == twice else 1):
             world.take(record, now, home(record, shards))
     return world

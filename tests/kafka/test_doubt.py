@@ -226,7 +226,7 @@ async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
     await producer.send(events[103:])
     assert (await log.poll(500, None))[0].offset == 103
     await log.close()
-    async with cluster._admin() as admin:
+    async with cluster.admin() as admin:
         await admin.delete_records({TopicPartition("lost.events", 0): RecordsToDelete(before_offset=50)})
     log = KafkaLog(cluster, SystemClock(), 0)
     await log.seek({at: 20})

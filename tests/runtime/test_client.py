@@ -21,7 +21,7 @@ def test_a_member_that_does_not_read_is_a_member(monkeypatch: pytest.MonkeyPatch
     """
     given: dict[str, Any] = {}
     monkeypatch.setattr(kafka, "AIOKafkaConsumer", lambda **options: given.update(options))
-    Reader(KafkaSettings("nowhere:1", "test"), {}, group="worker-shop", committed=True)
+    Reader(KafkaSettings("nowhere:1", "test"), {}, "worker-shop", "", True, False)
     assert given["max_poll_interval_ms"] >= 7 * DAY_MS
     assert given["session_timeout_ms"] <= 10_000
 

@@ -69,12 +69,14 @@ MUTANTS = (
     ),
     Mutant("the epoch is ignored", "engine/runs.py", (("if run is None or run.epoch != epoch:", "if run is None:"),)),
     Mutant(
-        "timers fire early", "engine/transition.py", (("timer_due(key) > now:", "timer_due(key) > now + 3_600_000:"),)
+        "timers fire early",
+        "engine/transition.py",
+        (("timer_due(key) <= now and", "timer_due(key) <= now + 3_600_000 and"),),
     ),
     Mutant(
         "a timer that fired stays",
         "engine/transition.py",
-        (('        draft.delete(key)\n        draft.time("timer_late"', '        draft.time("timer_late"'),),
+        (('    draft.delete(key)\n    draft.time("timer_late"', '    draft.time("timer_late"'),),
     ),
     Mutant(
         "a timer that is not wanted stays",
@@ -126,7 +128,7 @@ MUTANTS = (
     Mutant(
         "whoever asked for what was reserved is not answered",
         "engine/reservations.py",
-        (("        draft.route_to_run(run_id, claim)\n", "        pass\n"),),
+        (("        draft.go_on_later(run_routing(run_id), claim)\n", "        pass\n"),),
     ),
     Mutant(
         "a fenced owner goes on",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import InboxRecord
+from stepstream.engine.keys import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,9 @@ class EventReceived:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has reached `now` (Unix ms): what is due happens."""
+    """Time has reached that of a timer: what it was armed for happens, unless something took it away meanwhile."""
 
-    now: int
+    timer: Key
 
 
 Input = InboxRecord | EventReceived | FunctionRegistered | Tick

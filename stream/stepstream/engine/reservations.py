@@ -1,5 +1,6 @@
 """Reservations: a run, or a step that was lent, that a worker still has at work although it has left its group."""
 
+from stepstream.contract.ids import run_routing
 from stepstream.contract.inbox import RunClaimed, StepClaimed
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import RESERVED, reservation_key, run_part
@@ -29,7 +30,10 @@ def defer(draft: Draft, claim: RunClaimed | StepClaimed) -> bool:
 
 
 def release(draft: Draft, run_id: str, step: str = "") -> None:
-    """Answer the claims that came meanwhile, each by what holds after this record."""
+    """Answer the claims that came meanwhile, each by what holds then.
+
+    They go by the log: each answer may be as large as its run, and there may be many.
+    """
     key = reservation_key(run_id, step)
     row = draft.get(Reservation, key)
     if row is None:
@@ -37,7 +41,7 @@ def release(draft: Draft, run_id: str, step: str = "") -> None:
     draft.delete(key)
     draft.disarm(row.until, run_id, _TIMER + step)
     for claim in row.claims:
-        draft.route_to_run(run_id, claim)
+        draft.go_on_later(run_routing(run_id), claim)
 
 
 def release_all(draft: Draft, run_id: str) -> None:

@@ -41,7 +41,7 @@ from stepstream.engine.admission import (
 )
 from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
-from stepstream.engine.keys import TIMER, timer_due
+from stepstream.engine.keys import TIMER, Key, timer_due
 from stepstream.engine.lending import claim_step, postpone_step, reserve_step
 from stepstream.engine.plans import plan_steps
 from stepstream.engine.records import EventReceived, Input, Tick
@@ -114,7 +114,7 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
         case FunctionRegistered():
             register_function(draft, record)
         case Tick():
-            _fire_due(draft, record.now)
+            _fire_timer(draft, record.timer)
         case _:
             _hear_worker(draft, record)
 
@@ -151,15 +151,13 @@ def _hear_worker(  # noqa: C901 - the same, of what workers say
             assert_never(record)
 
 
-def _fire_due(draft: Draft, now: int) -> None:
-    for key, timer in draft.scan(Timer, TIMER, b"", TIMERS_PER_BATCH_MAX):
-        if timer_due(key) > now:
-            return
-        if draft.get(Timer, key) is None:
-            continue  # An earlier timer of this batch took it away.
-        draft.delete(key)
-        draft.time("timer_late", timer.kind, timer_due(key))
-        _fire(draft, timer)
+def _fire_timer(draft: Draft, key: Key) -> None:
+    timer = draft.get(Timer, key)
+    if timer is None:
+        return  # An earlier timer of this batch took it away.
+    draft.delete(key)
+    draft.time("timer_late", timer.kind, timer_due(key))
+    _fire(draft, timer)
 
 
 def _fire(draft: Draft, timer: Timer) -> None:
@@ -176,6 +174,12 @@ def _fire(draft: Draft, timer: Timer) -> None:
             fire_cron(draft, timer.owner, timer.name)
         case _:
             forget_start(draft, timer.owner)
+
+
+def due_timers(view: View, now: int) -> list[tuple[Key, Timer]]:
+    """Return the timers that are due at `now` (Unix ms), in the order of their times, no more than a batch fires."""
+    found = view.scan(TIMER, b"", TIMERS_PER_BATCH_MAX)
+    return [(key, timer) for key, timer in found if timer_due(key) <= now and isinstance(timer, Timer)]
 
 
 def next_due(view: View) -> int | None:

@@ -38,10 +38,11 @@ def kind_of(error: Exception) -> LetterKind:
 def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> NewRecord:
     """Return the letter for a record; that of a source is `foreign`, its topic is in no namespace.
 
-    A record may come compressed and be larger than any that can be written; such a one is cut, and its letter says how
-    many bytes it had.
+    What was no record of a topic has a negative offset: nobody can send it again. A record may come compressed and be
+    larger than any that can be written; such a one is cut, and its letter says how many bytes it had.
     """
-    origin = f"{record.topic}-{record.partition}-{record.offset}"
+    place = f"{record.topic}-{record.partition}-{record.offset}"
+    origin = place if record.offset >= 0 else record.topic
     why = (
         (REASON_HEADER, reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
         (FROM_HEADER, origin.encode()),

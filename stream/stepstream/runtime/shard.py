@@ -30,7 +30,7 @@ from stepstream.engine.keys import (
 )
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import OpenCount, Position, encode_row
-from stepstream.engine.transition import next_due, transition
+from stepstream.engine.transition import due_timers, next_due, transition
 from stepstream.engine.view import Layer
 from stepstream.runtime.batch import Batch, Part
 from stepstream.runtime.letters import kind_of
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _decode_function = msgspec.json.Decoder(FunctionRegistered).decode
 # After so long the places of records that changed nothing are committed, for those who watch how far the reading is.
 _IDLE_MS_MAX = 1_000
+# Where the letter of a timer says that it came from: no topic has it.
+_TIMERS = "timers"
 
 
 class Taken(NamedTuple):
@@ -152,7 +154,7 @@ class Shard:
         begun = time.perf_counter()
         batch = Batch(self._clock.now_ms(), Layer(self._view), offsets=self._idle_offsets)
         if self.due is not None and self.due <= batch.now:
-            self._apply(batch, Tick(batch.now), None)
+            self._fire(batch)
         self._fold(batch, records)
         begun += await self._hold(batch)
         self._count_open(batch)
@@ -221,6 +223,15 @@ class Shard:
             for reply in batch.replies:
                 self._answer(reply.to, reply.status)
 
+    def _fire(self, batch: Batch) -> None:
+        """Let time come to the timers that are due until the batch is full; the others are due still."""
+        for key, timer in due_timers(self._view, batch.now):
+            if batch.full:
+                return
+            origin = LogRecord(_TIMERS, -1, -1, key.sort, encode_row(timer), (), batch.now)
+            if not self._apply(batch, Tick(key), origin):
+                batch.put(key, None)
+
     def _fold(self, batch: Batch, records: list[LogRecord]) -> None:
         """Apply records until the batch is full; the rest is for the next one."""
         self._rest = []
@@ -238,8 +249,11 @@ class Shard:
             else:
                 self._apply(batch, value, record)
 
-    def _apply(self, batch: Batch, value: Input, origin: LogRecord | None) -> None:
-        """Apply an input and all that follows from it in this shard; what cannot be done is put aside, all undone."""
+    def _apply(self, batch: Batch, value: Input, origin: LogRecord) -> bool:
+        """Apply an input and all that follows from it in this shard; what cannot be done is put aside, all undone.
+
+        Return whether it was done.
+        """
         part = Part(batch.overlay, self._shard)
         queue: deque[Input] = deque([value])
         try:
@@ -257,12 +271,12 @@ class Shard:
         except StoreError:
             raise
         except Exception as error:
-            if origin is None:
-                raise
             extra = {"shard": self._shard}
             logger.exception("a record of %s could not be applied and is put aside", origin.topic, extra=extra)
             kind = "too-large" if isinstance(error, TooLarge) else "not-applicable"
             batch.put_aside(origin, f"{type(error).__name__}: {error}", kind)
+            return False
+        return True
 
 
 def _decode(record: LogRecord, limits: Limits) -> Input:
