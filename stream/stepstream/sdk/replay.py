@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepstream.contract.commands import Memo, Open
-from stepstream.contract.ids import StepHash, step_hash
-from stepstream.contract.limits import STEP_ID_CHARACTERS_MAX, Limits
+from stepstream.contract.ids import StepHash
+from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import RUN, SIGNAL, WAIT, Call, Finished, Runner
-from stepstream.sdk.errors import RunInterrupted, StepLimitError, StepUsageError
+from stepstream.sdk.errors import RunInterrupted, StepUsageError
+from stepstream.sdk.identities import Identities
 from stepstream.sdk.quiet import Patience, StepFuture, is_blocked, shared_waiter
 from stepstream.sdk.values import dump_output
 
@@ -65,8 +66,7 @@ class Replay:
         self._fresh: list[Call] = []
         self._held: list[Call] = []
         self._cancelled: list[str] = []
-        self._uses: dict[str, int] = {}
-        self._ids: dict[str, tuple[str, int]] = {}
+        self._identities = Identities(limits.steps_per_run_max)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._main: asyncio.Task[Any] | None = None
         self._bodies = 0
@@ -75,7 +75,6 @@ class Replay:
         self._groups = 0
         self._unstarted: dict[int, str] = {}
         self._warnings: set[str] = set()
-        self._too_many: StepLimitError | None = None
         self._looking = False
         self._quiet_passes = 0
         self._patience = Patience()
@@ -97,13 +96,13 @@ class Replay:
             if self._unstarted:
                 names = ", ".join(repr(name) for name in self._unstarted.values())
                 raise StepUsageError(f"step {names} was called but never awaited; write `await` before it")
-            if self._too_many:
-                raise self._too_many
+            if too_many := self._identities.too_many:
+                raise too_many
             end = Finished(dump_output(value, handler, self._limits.step_output_bytes_max))
         except BaseException as error:
             if self.over or isinstance(error, RunInterrupted):
                 raise
-            end = Finished(error=self._too_many or error)
+            end = Finished(error=self._identities.too_many or error)
         self.over = True
         for memo in [memo for memo in self._order if memo.step not in self._calls]:
             self._warn(f"step {memo.id!r} has a result that the code does not ask for any more")
@@ -146,25 +145,9 @@ class Replay:
             raise RunInterrupted
         if self.over:
             raise StepUsageError(f"step {step_id!r} comes after the end of its run; await all steps in the function")
-        if not isinstance(step_id, str) or not 0 < len(step_id) <= STEP_ID_CHARACTERS_MAX:
-            raise StepUsageError(f"step id {step_id!r}: text of 1 to {STEP_ID_CHARACTERS_MAX} characters is wanted")
-        use = self._uses.get(step_id, 0)
-        self._uses[step_id] = use + 1
-        step = step_hash(step_id, use)
-        other = self._ids.setdefault(step, (step_id, use))
-        if other != (step_id, use):
-            raise StepUsageError(
-                f"step id {step_id!r} has the identity of use {other[1] + 1} of step {other[0]!r}; rename one of them"
-            )
-        if len(self._ids) > self._limits.steps_per_run_max:
-            self._too_many = StepLimitError(
-                f"step {step_id!r} is one more than the {self._limits.steps_per_run_max:,} steps that a run may have; "
-                "split the work over several runs by step.invoke or step.send_event"
-            )
-            raise self._too_many
-        call = call_of(step)
+        call = call_of(self._identities.give(step_id))
         call.group = group
-        self._calls[step] = call
+        self._calls[call.step] = call
         return call
 
     async def result(self, call: Call) -> Outcome:
