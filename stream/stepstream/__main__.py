@@ -1,5 +1,12 @@
-"""Run the command: python -m stepstream."""
+"""Run the command: python -m stepstream, or stepstream."""
 
-from stepstream.cli import main
+import os
 
-main()
+try:
+    from stepstream.cli import main
+except KeyboardInterrupt:
+    # It takes a second or two to import all this; whoever ends it then is not helped by where it was.
+    os._exit(130)
+
+if __name__ == "__main__":
+    main()

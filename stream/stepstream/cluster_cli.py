@@ -18,6 +18,7 @@ from stepstream import __version__
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.host.kafka import Post, serve_engine, serve_worker
+from stepstream.host.live import NO_FUNCTION
 from stepstream.host.loading import load_app
 from stepstream.host.logs import Format, Level, Logs
 from stepstream.host.settings import kafka_settings_from, settings_from
@@ -167,6 +168,8 @@ def worker(
             lines = [f"stepstream worker {__version__} for {post.name} {code} on {cluster.bootstrap}"]
             if port is not None:
                 lines.append(f"  http://{settings.metrics_host}:{port}/metrics")
+            if not len(app):
+                lines.append(f"  {NO_FUNCTION}")
             _greet(log_format, *lines)
 
         await serve_worker(post, settings, cluster, ready)

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+import pytest
+
 from tests.cli.serving import APP, Serving
 
 
@@ -114,3 +117,69 @@ def test_mistakes_of_a_file_are_told_without_our_frames(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text('from stepstream import App; app = App("a")', encoding="utf-8")
     file = stepstream("dev", "app.py", "--no-reload", "--data-dir", "app.py", "--port", "0", cwd=tmp_path)
     assert (file.returncode, "--data-dir" in file.stderr) == (2, True), file.stderr
+
+
+@pytest.mark.parametrize("imports", [1, 2], ids=["command", "child"])
+def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path, imports: int) -> None:
+    """Ctrl-C while the command, or the child that is to serve, imports ends both without a word."""
+    (tmp_path / "app.py").write_text('from stepstream import App; app = App("a")', encoding="utf-8")
+    command = [sys.executable, "-m", "stepstream", "dev", "app.py", "--port", "0"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        # Only the command imports it; the modules that are larger come after it.
+        imports -= line.split("|")[-1].strip() == "typer"
+        if not imports:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    out, rest = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in rest
+
+
+def test_an_app_without_functions_and_runs_from_before_are_told(tmp_path: Path) -> None:
+    """What cannot start anything is said to be so; after a restart a run from before has its function's name.
+
+    An attempt that failed says when the next is due.
+    """
+    app = 'from stepstream import App, Context, on\napp = App("a")\n'
+    code = """
+@app.function(on("go"), retries=1, backoff="1h")
+async def broken_work(ctx: Context) -> None:
+    await ctx.step.wait_for_event("word", event="word", timeout="1h")
+    await ctx.step.run("broken", lambda: 1 / 0)
+"""
+    (tmp_path / "app.py").write_text(app + code, encoding="utf-8")
+    first = dev(tmp_path, "--port", "0")
+    url = f"http://127.0.0.1:{port_of(first)}"
+    httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
+    until(first, "word")
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=20)
+    again = dev(tmp_path, "--port", "0")
+    url = f"http://127.0.0.1:{port_of(again)}"
+    httpx.post(f"{url}/e/dev", json={"name": "word"}).raise_for_status()
+    failed = until(again, "attempt 1 failed")
+    assert " broken-work " in failed
+    assert re.search(r"ZeroDivisionError: division by zero; the next is due at \d\d:\d\d:\d\d$", failed.rstrip())
+    (tmp_path / "app.py").write_text(app, encoding="utf-8")
+    assert "@app.function(on(…))" in until(again, "no function yet")
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=20)
+
+
+def until(process: "subprocess.Popen[str]", words: str) -> str:
+    """Return the next line of its output that has these words."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return line
+    raise AssertionError(f"it never said {words!r}")

@@ -1,7 +1,7 @@
 """What `stepstream replay` says of files that hold no events, or not only events."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,10 +29,10 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     (tmp_path / "replayed.py").write_text(APP, encoding="utf-8")
     day = tmp_path / "day.jsonl"
 
-    def run(*lines: object) -> Result:
+    def run(*lines: object, options: Sequence[str] = ()) -> Result:
         day.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
         return CliRunner().invoke(
-            cli, ["replay", str(tmp_path / "replayed.py"), "--events", str(day), "--progress", "none"]
+            cli, ["replay", str(tmp_path / "replayed.py"), "--events", str(day), "--progress", "none", *options]
         )
 
     return run
@@ -58,3 +58,17 @@ def test_a_file_without_any_event_fails(replay: Callable[..., Result]) -> None:
     assert "line 10: " in done.stderr
     assert "passed over 2 more lines" in done.stderr
     assert "holds no event" in done.stderr
+
+
+def test_another_file_is_not_taken_for_the_first(replay: Callable[..., Result], tmp_path: Path) -> None:
+    """A directory goes on with the file that it has read, which may have grown, and refuses any other."""
+    durable = ("--data-dir", str(tmp_path / "state"))
+    first, second, third = ({"name": "go", "ts": NOW_MS + number, "data": {"n": number}} for number in range(3))
+    assert "2 completed" in replay(first, second, options=durable).stdout
+    assert "3 completed" in replay(first, second, third, options=durable).stdout
+    for other in ([third], [first, third, third], [first, second, third | {"data": {}}, third]):
+        refused = replay(*other, options=durable)
+        assert refused.exit_code == 2, refused.output
+        assert "give another --data-dir" in refused.stderr
+        assert "state has 3 lines" in refused.stderr
+    assert "3 completed" in replay(first, second, third, options=durable).stdout

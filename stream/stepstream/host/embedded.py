@@ -16,10 +16,12 @@ from stepstream.host.versions import build_info
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
-from stepstream.runtime.index import RunIndex
+from stepstream.runtime.index import RunIndex, RunSummary
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.sdk.app import App
+
+_OPEN_MAX = 5_000
 
 
 @asynccontextmanager
@@ -57,6 +59,9 @@ async def running_engine(
 class Audience(Protocol):
     """Who sees what goes on in the process."""
 
+    def know(self, run_id: str, function: str, started_at: int) -> None:
+        """A run is open from before (Unix ms)."""
+
     def show(self, entry: HistoryEntry) -> None:
         """See an entry of history."""
 
@@ -75,6 +80,8 @@ async def serve(app: App, settings: Settings, audience: Audience) -> None:
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
     watchers = [audience.show]
+    for run in _open_runs(settings):
+        audience.know(run.run_id, run.function, run.started_at)
 
     def watch(entry: HistoryEntry) -> None:
         for watcher in watchers:
@@ -87,6 +94,19 @@ async def serve(app: App, settings: Settings, audience: Audience) -> None:
         api = make_api(door, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
         await serve_api(api, listener, stop, audience.ready)
         telling.cancel()
+
+
+def _open_runs(settings: Settings) -> list[RunSummary]:
+    """Return the runs that a process before this one left open, the oldest first."""
+    path = settings.data_dir / "runs.sqlite"
+    if not path.is_file():
+        return []
+    index = RunIndex(path)
+    try:
+        found = [run for status in ("scheduled", "running") for run in index.list(status=status, limit=_OPEN_MAX)]
+    finally:
+        index.close()
+    return sorted(found, key=lambda run: run.run_id)
 
 
 async def _tell_draining(stop: asyncio.Event, engine: EmbeddedEngine, audience: Audience) -> None:

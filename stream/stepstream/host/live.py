@@ -20,6 +20,7 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
+from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut
 from stepstream.host.settings import Settings
 from stepstream.host.showing import counted
@@ -27,6 +28,8 @@ from stepstream.sdk.app import App
 
 logger = logging.getLogger(__name__)
 _RUNS_KNOWN_MAX = 10_000
+_SOON_MS = 12 * HOUR_MS
+NO_FUNCTION = "the app has no function yet, so nothing can start: write @app.function(on(…)) above one"
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
 
@@ -37,17 +40,20 @@ class LiveView:
         self._console = console
         self._runs: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
+    def know(self, run_id: str, function: str, started_at: int) -> None:
+        """Remember a run, the latest of all."""
+        self._runs[run_id] = (function, started_at)
+        while len(self._runs) > _RUNS_KNOWN_MAX:
+            self._runs.popitem(last=False)
+
     def show(self, entry: HistoryEntry) -> None:
         """Print an entry, if it says something to a reader."""
         if isinstance(entry, RunBegan):
-            self._runs[entry.run_id] = (entry.function, entry.start_at)
-            while len(self._runs) > _RUNS_KNOWN_MAX:
-                self._runs.popitem(last=False)
+            self.know(entry.run_id, entry.function, entry.start_at)
         function, _ = self._runs.get(entry.run_id, ("", 0))
         text = self._text(entry)
         if text:
-            at = time.strftime("%H:%M:%S", time.localtime(entry.at / 1_000))
-            who = f"[dim]{at} {entry.run_id[-6:]}[/dim] [cyan]{_plain(function)}[/cyan]"
+            who = f"[dim]{_time(entry.at)} {entry.run_id[-6:]}[/dim] [cyan]{_plain(function)}[/cyan]"
             self._console.print(f"{who} {text}", highlight=False, soft_wrap=True)
 
     def _text(self, entry: HistoryEntry) -> str:
@@ -56,7 +62,7 @@ class LiveView:
                 what = f"{entry.kind} {_plain(entry.detail)}".strip()
                 return f"  {_plain(entry.id)} [yellow]waits[/yellow] ({what})"
             case StepAttemptFailed():
-                reason = _error(entry.error)
+                reason = f"{_error(entry.error)}; {_next_due(entry.retry_at)}"
                 return f"  {_plain(entry.id)} [red]attempt {entry.attempt + 1} failed[/red]: {reason}"
             case StepEnded(outcome=Failure(error)):
                 return f"  {_plain(entry.id)} [red]failed[/red]: {_error(error)}"
@@ -75,7 +81,8 @@ class LiveView:
             case RunBegan():
                 return f"started by {_plain(entry.events[0].name)}"
             case RunAttemptFailed():
-                return f"[red]attempt {entry.attempt + 1} failed[/red]: {_error(entry.error)}"
+                due = _next_due(entry.retry_at)
+                return f"[red]attempt {entry.attempt + 1} failed[/red]: {_error(entry.error)}; {due}"
             case RunWarned():
                 return f"[yellow]{_plain(entry.warning)}[/yellow]"
             case RunEnded():
@@ -106,6 +113,8 @@ class Terminal(LiveView):
         functions = counted(len(self._app), "function")
         self._console.print(f"[bold]stepstream[/bold] {__version__} serves [cyan]{app}[/cyan] ({functions})")
         self._console.print(f"  send events to http://{self._settings.host}:{port}/e/dev, state is in {state}")
+        if not len(self._app):
+            self._console.print(Text(f"  {NO_FUNCTION}", "yellow"), soft_wrap=True)
 
     def unheard(self, line: str) -> None:
         """Say that nobody has heard an event."""
@@ -124,6 +133,9 @@ class LoggedView:
         self._app = app
         self._settings = settings
 
+    def know(self, _run_id: str, _function: str, _started_at: int) -> None:
+        """Leave a run that was open before to its own entries."""
+
     def show(self, entry: HistoryEntry) -> None:
         """Log how runs end."""
         if isinstance(entry, RunEnded):
@@ -134,6 +146,8 @@ class LoggedView:
         """Log what came up, and where."""
         address = f"http://{self._settings.host}:{port}"
         logger.info("stepstream %s serves %s at %s", __version__, self._app.name, address)
+        if not len(self._app):
+            logger.warning(NO_FUNCTION)
 
     def unheard(self, line: str) -> None:
         """Log that nobody has heard an event."""
@@ -142,6 +156,15 @@ class LoggedView:
     def draining(self, bodies: int) -> None:
         """Log what the end waits for."""
         logger.info("waiting for %s", counted(bodies, "step"))
+
+
+def _time(at_ms: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at_ms / 1_000))
+
+
+def _next_due(at_ms: int) -> str:
+    day = "" if at_ms - time.time() * 1_000 < _SOON_MS else time.strftime("%Y-%m-%d ", time.localtime(at_ms / 1_000))
+    return f"the next is due at {day}{_time(at_ms)}"
 
 
 def _error(error: ErrorInfo) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import watchfiles
 
 EXIT_USAGE = 2
+_EXIT_INTERRUPTED = 130
 _LIFELINE = "STEPSTREAM_LIFELINE"
 _LOADED, _GO = b"l", b"g"
 
@@ -34,12 +35,13 @@ class Child:
             process_group=0,
         )
         os.close(tell)
+        self._loaded = False
 
     def is_loaded(self) -> bool:
         """Wait until the file is loaded; return False when the child has ended over it."""
-        loaded = os.read(self._told, 1) == _LOADED
+        self._loaded = os.read(self._told, 1) == _LOADED
         os.close(self._told)
-        return loaded
+        return self._loaded
 
     def go(self) -> None:
         """Let it serve."""
@@ -50,9 +52,9 @@ class Child:
                 pipe.flush()
 
     def signal(self, number: int) -> None:
-        """Send a signal, if it lives."""
+        """Send a signal, if it lives; one that still imports has nothing to drain, and ends without a traceback."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self.process.send_signal(number if self._loaded else signal.SIGTERM)
 
     def exit_code(self) -> int:
         """Wait for its end; return its code, as a shell has it."""
@@ -112,7 +114,7 @@ class _Supervision:
     def end(self) -> int:
         """Wait for the last child; return its exit code."""
         codes = [child.exit_code() for child in self._children]
-        return codes[-1] if codes else 1
+        return codes[-1] if codes else _EXIT_INTERRUPTED if self.stop.is_set() else 1
 
 
 def run_reloading(command: Sequence[str], folder: Path, tell: Callable[[str], None]) -> int:

@@ -1,5 +1,6 @@
 """Replay: recorded events go through the functions under a clock that follows the events."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,9 +21,10 @@ from stepstream.runtime.rocks import RocksJournal
 from stepstream.runtime.tally import Tally
 from stepstream.sdk.app import App
 
-_GROUP, _LINES, _NOW = "replay", ("lines", 0), ("now", 0)
+_GROUP, _LINES, _NOW, _DIGEST = "replay", ("lines", 0), ("now", 0), ("digest", 0)
 _RUN_ON_MS_MAX = 400 * DAY_MS
 BATCH_EVENTS_MAX = 5_000
+_DIGEST_BYTES = 6
 # In milliseconds this is 1973, in seconds the year 5138.
 _TS_MIN = 100_000_000_000
 
@@ -52,6 +54,7 @@ class Progress:
 class _Moment:
     ts: int
     lines_after: int
+    digest: int
 
 
 class Replaying:
@@ -59,6 +62,7 @@ class Replaying:
 
     def __init__(self, app: App, events: Path, data_dir: Path | None, tell: Callable[[Progress], None]) -> None:
         self._events = events
+        self._data_dir = data_dir
         self._tell = tell
         self._stack = ExitStack()
         self.progress = Progress(lines_total=_count_lines(events))
@@ -108,7 +112,7 @@ class Replaying:
         await self._advance(at.ts)
         self.clock.advance_to(at.ts)
         records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
-        offsets = {_LINES: at.lines_after, _NOW: self.clock.now_ms()}
+        offsets = {_LINES: at.lines_after, _NOW: self.clock.now_ms(), _DIGEST: at.digest}
         self.journal.write(JournalWrite(records, {_GROUP: offsets}), self.clock.now_ms())
         await self.engine.until_idle()
         self.progress.lines, self.progress.now_ms = at.lines_after, self.clock.now_ms()
@@ -131,23 +135,46 @@ class Replaying:
     def _batches(self) -> Iterator[tuple[_Moment, list[EventRecord]]]:
         """Yield the events of each point in time that were not fed yet."""
         batch: list[EventRecord] = []
-        moment = _Moment(0, 0)
-        with self._events.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if number <= self.progress.lines:
-                    continue
-                event = self._decode(number, line)
-                if event is None:
-                    continue
-                if batch and (event.ts != moment.ts or len(batch) == BATCH_EVENTS_MAX):
-                    yield moment, batch
-                    batch = []
-                if event.ts < moment.ts:
-                    raise ReplayError(f"line {number}: ts {event.ts} is before that of the line above; sort by ts")
-                moment = _Moment(event.ts, number)
-                batch.append(event)
+        moment = _Moment(0, 0, 0)
+        for number, line, digest in self._lines_to_read():
+            event = self._decode(number, line)
+            if event is None:
+                continue
+            if batch and (event.ts != moment.ts or len(batch) == BATCH_EVENTS_MAX):
+                yield moment, batch
+                batch = []
+            if event.ts < moment.ts:
+                raise ReplayError(f"line {number}: ts {event.ts} is before that of the line above; sort by ts")
+            moment = _Moment(event.ts, number, digest)
+            batch.append(event)
         if batch:
             yield moment, batch
+
+    def _lines_to_read(self) -> Iterator[tuple[int, bytes, int]]:
+        """Yield each line that was not fed yet, with its number and a digest of all lines up to it.
+
+        Raise ReplayError where those that were fed are not those of the file.
+        """
+        before, known = self._lines_before, self.journal.committed(_GROUP, *_DIGEST)
+        sums = hashlib.sha256()
+        number = digest = 0
+        with self._events.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                # Lines may be added, also to a last one that had no end.
+                sums.update(line.rstrip(b"\r\n") + b"\n")
+                digest = int.from_bytes(sums.digest()[:_DIGEST_BYTES])
+                if number > before:
+                    yield number, line, digest
+                elif number == before and digest != (known or digest):
+                    raise self._another_file()
+        if number < before:
+            raise self._another_file()
+
+    def _another_file(self) -> ReplayError:
+        return ReplayError(
+            f"{self._events} is not the file of which {self._data_dir} has {self._lines_before:,} lines, or these were "
+            "changed: go on with that file, or give another --data-dir"
+        )
 
     def _decode(self, number: int, line: bytes) -> EventRecord | None:
         if not line.strip():
