@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from stepstream import __version__
-from stepstream.cluster_cli import EXIT_FAILED, EXIT_USAGE, LogFormat, LogLevel, engine, topics_cli, worker
+from stepstream.cluster_cli import LogFormat, LogLevel, engine, topics_cli, worker
+from stepstream.console import EXIT_FAILED, EXIT_USAGE, AsJson, Commands, err, fail, failed_by, out
+from stepstream.contract.codec import dump_json
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.asking import EngineApi
 from stepstream.host.embedded import serve
@@ -29,12 +31,18 @@ from stepstream.host.settings import settings_from
 from stepstream.host.showing import counted, duration_text
 from stepstream.host.versions import code_versions
 from stepstream.letters_cli import letters_cli
-from stepstream.runs_cli import URL_DEFAULT, ApiKey, AsJson, Url, ask, err, fail, out, runs_cli
+from stepstream.runs_cli import URL_DEFAULT, ApiKey, Url, ask, runs_cli
 from stepstream.runtime.tally import Tally
 
 _PROGRESS_S = 0.1
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+cli = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
 cli.add_typer(runs_cli, name="runs")
 cli.add_typer(topics_cli, name="topics")
 cli.add_typer(letters_cli, name="dead-letters")
@@ -52,7 +60,7 @@ def _run(code: Coroutine[Any, Any, Any]) -> Any:
     try:
         return asyncio.run(code)
     except StepstreamError as error:
-        raise fail(str(error), EXIT_USAGE) from None
+        raise failed_by(error) from None
 
 
 def _version(wanted: bool) -> None:
@@ -100,8 +108,11 @@ def dev(
 
 def _json_argument(text: str) -> Any:
     try:
-        return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
-    except (OSError, ValueError) as error:
+        value = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+        # Python reads more than JSON has, as NaN and half a character.
+        dump_json(value)
+        return value
+    except (OSError, ValueError, RecursionError) as error:
         raise fail(f"--data: {error}; give JSON, or @FILE", EXIT_USAGE) from None
 
 
@@ -117,7 +128,15 @@ def send(
     """Send one event."""
     event = {"name": name, "data": _json_argument(data), **({"id": id} if id else {})}
     harmless = "its --id starts each function once, so repeat it" if id else "with an --id a repeat would do no harm"
-    answer = ask(EngineApi(url), "POST", "e", key, want="ids", unsure=f"The event may be taken; {harmless}", json=event)
+    answer = ask(
+        EngineApi(url),
+        "POST",
+        "e",
+        key.rstrip("\r\n"),
+        want="ids",
+        unsure=f"The event may be taken; {harmless}",
+        json=event,
+    )
     typer.echo(json.dumps(answer) if as_json else answer["ids"][0])
 
 

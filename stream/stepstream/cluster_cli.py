@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from stepstream import __version__
+from stepstream.console import EXIT_USAGE, err, failed_by, out
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.host.kafka import Post, serve_engine, serve_worker
@@ -33,10 +33,7 @@ if sys.platform == "win32":
 else:
     import uvloop as runner
 
-EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 logger = logging.getLogger(__name__)
-out = Console()
-err = Console(stderr=True)
 topics_cli = typer.Typer(no_args_is_help=True, help="Make and check the topics of a cluster.")
 
 Bootstrap = Annotated[
@@ -68,12 +65,8 @@ def errors_told() -> Iterator[None]:
     """End the command with a line and a code when something goes wrong that it can tell of."""
     try:
         yield
-    except LogError as error:
-        _tell_error(f"{error}; is Kafka up, and --kafka its address?")
-        raise typer.Exit(EXIT_UNREACHABLE) from None
-    except StepstreamError as error:
-        _tell_error(str(error))
-        raise typer.Exit(EXIT_USAGE) from None
+    except (StepstreamError, LogError) as error:
+        raise failed_by(error) from None
 
 
 def run(code: Coroutine[Any, Any, Any]) -> Any:
@@ -86,10 +79,6 @@ def cluster_of(kafka: str | None, namespace: str | None) -> Cluster:
     """Return the cluster that a command is for; a setting that is wrong ends the command."""
     with errors_told():
         return Cluster(kafka_settings_from(bootstrap=kafka, namespace=namespace))
-
-
-def _tell_error(message: str) -> None:
-    err.print(Text.assemble(("error:", "red"), " ", message), soft_wrap=True)
 
 
 def _greet(form: Format, *lines: str) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stepstream.cluster_cli import EXIT_USAGE, Bootstrap, Namespace, cluster_of, err, out, run
+from stepstream.cluster_cli import Bootstrap, Namespace, cluster_of, run
+from stepstream.console import EXIT_USAGE, AsJson, err, out
 from stepstream.host.dead import Letter, LetterError, letter_at, letters_among, letters_at, redrive, survey
 from stepstream.host.showing import counted
 from stepstream.runtime.kafka import Cluster
@@ -15,7 +16,6 @@ from stepstream.runtime.ports import LogError
 letters_cli = typer.Typer(no_args_is_help=True, help="Records that could not be read: look at them, send them again.")
 
 FromTopic = Annotated[str, typer.Option("--topic", help="Only those whose records were in this topic.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 _TELL_EVERY = 1_000
 
 

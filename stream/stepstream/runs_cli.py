@@ -8,34 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from stepstream.cluster_cli import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE
+from stepstream.console import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, AsJson, err, fail, out
 from stepstream.contract.ids import is_run_id
 from stepstream.host.asking import EngineApi, NoAnswer, NoUsableUrl, Refused
 from stepstream.host.showing import print_run, print_runs
-from stepstream.runtime.index import RunIndex, RunStatus
+from stepstream.runtime.index import RunIndex, RunStatus, readable
 
-out = Console()
-err = Console(stderr=True)
 runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
 
 Url = Annotated[str, typer.Option(envvar="STEPSTREAM_URL", help="Where the engine's HTTP API is.")]
 ApiKey = Annotated[
     str, typer.Option(envvar="STEPSTREAM_API_KEY", help="The API key, where the engine has one.", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 DataDir = Annotated[Path | None, typer.Option(help="Read the runs of this directory, without a running engine.")]
 RunIdOrTail = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or how it ends, as `dev` prints it.")]
 URL_DEFAULT = "http://127.0.0.1:8288"
 _LOOKED_THROUGH = 1_000
-
-
-def fail(message: str, code: int) -> typer.Exit:
-    """Say what is wrong and return the exit to raise."""
-    err.print(Text.assemble(("error:", "red"), " ", message), soft_wrap=True)
-    return typer.Exit(code)
 
 
 def ask(api: EngineApi, method: str, *path: str, want: str, unsure: str = "", **options: Any) -> Any:
@@ -55,12 +45,14 @@ class _Reading:
 
     def __init__(self, data_dir: Path | None, api: EngineApi) -> None:
         self._api = api
+        self._data_dir = data_dir
         self._index = _open_index(data_dir) if data_dir else None
 
     def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
         """Return runs, the newest first; a limit of 0 is as many as there may be."""
         if self._index:
-            return [asdict(run) for run in self._index.list(limit=limit or -1, **filters)]
+            with readable(self._data_dir):
+                return [asdict(run) for run in self._index.list(limit=limit or -1, **filters)]
         query = {**filters, "limit": min(limit or 1_000, 1_000)}
         found: list[dict[str, Any]] = ask(self._api, "GET", "v1", "runs", want="runs", params=query)["runs"]
         return found
@@ -70,7 +62,8 @@ class _Reading:
         if self._index is None:
             run: dict[str, Any] = ask(self._api, "GET", "v1", "runs", run_id, want="run_id")
             return run
-        view = self._index.show(run_id)
+        with readable(self._data_dir):
+            view = self._index.show(run_id)
         if view is None:
             raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
         return asdict(view)

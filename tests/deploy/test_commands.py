@@ -113,7 +113,7 @@ def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
     for at, pod in pods(chart).items():
         if at.endswith("-topics"):
             continue
-        env = {each["name"]: each.get("value", "from elsewhere") for each in container(pod)["env"]}
+        env = {each["name"]: each.get("value", "from-elsewhere") for each in container(pod)["env"]}
         settings = settings_from(env)
         (port,) = container(pod)["ports"]
         assert port["containerPort"] == (settings.metrics_port or settings.port)

@@ -13,7 +13,7 @@ TIMEOUT_S = 30.0
 
 
 class NoUsableUrl(StepstreamError):
-    """The address or the key cannot be one."""
+    """The address, the key, or a text that goes with them cannot be one."""
 
     code = "no-usable-url"
 
@@ -43,23 +43,27 @@ class EngineApi:
         `unsure` is what to say when the request may have been taken though no answer came.
         """
         address = self.url if "://" in self.url else f"http://{self.url}"
-        quoted = "/".join(quote(part, safe="") for part in path)
         try:
+            quoted = "/".join(quote(part, safe="") for part in path)
             response = httpx.request(
                 method, f"{address.rstrip('/')}/{quoted}", timeout=TIMEOUT_S, headers=self._headers(), **options
             )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise NoUsableUrl(f"--url {self.url}: {error}; give it as http://HOST:PORT") from None
+        except UnicodeEncodeError as error:
+            raise NoUsableUrl(f"what is given has bytes that are no UTF-8 ({error.reason})") from None
         except httpx.HTTPError as error:
             raise NoAnswer(f"{self.url} does not answer {_reason(error, unsure)}") from None
         return self._body(response, want, is_event=path[0] == "e")
 
     def _headers(self) -> dict[str, str]:
-        if not self.api_key:
+        # A key that was read from a file ends with the end of its line, which the engine leaves out, too.
+        key = self.api_key.rstrip("\r\n")
+        if not key:
             return {}
-        if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
+        if not key.isascii() or not key.isprintable() or " " in key:
             raise NoUsableUrl("--api-key, or STEPSTREAM_API_KEY: ASCII without spaces and line ends is wanted")
-        return {"Authorization": f"Bearer {self.api_key}"}
+        return {"Authorization": f"Bearer {key}"}
 
     def _body(self, response: httpx.Response, want: str, *, is_event: bool) -> Any:
         try:

@@ -1,13 +1,14 @@
 """The settings of a process: from options, else from STEPSTREAM_… in the environment, else the defaults."""
 
-import ipaddress
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from stepstream.api.guards import is_loopback
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
 from stepstream.contract.topics import TOPICS, check_topic_part
@@ -16,6 +17,11 @@ from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
 
 DRAIN_S = 25.0
+_PORT_MAX = 65_535
+_KEY_REMEDY = "take letters, digits and . _ ~ - + =, as `openssl rand -hex 32` prints them"
+# What goes as it is behind `Bearer ` (RFC 6750).
+_NO_KEY = re.compile(r"[^A-Za-z0-9._~+/=-]")
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 class SettingsError(StepstreamError):
@@ -27,6 +33,8 @@ class SettingsError(StepstreamError):
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`event_key` guards POST /e/{key}, `api_key` the rest; both may be empty only on the loopback.
+
+    With `durable` the laptop's runtime waits for the disk; without `live_cache` a run is replayed at each turn.
 
     `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it. A worker
     answers probes on `metrics_host` and `metrics_port`, if it has one (0: a free one). `version` is that of the users'
@@ -51,7 +59,12 @@ class Settings:
     drain_s: float = DRAIN_S
 
     def __post_init__(self) -> None:
-        if not _is_loopback(self.host) and not (self.event_key and self.api_key):
+        for name in ("event_key", "api_key"):
+            if found := _NO_KEY.search(getattr(self, name)):
+                raise SettingsError(f"{name} has a {found[0]!r}, and no caller can send it; {_KEY_REMEDY}")
+        if "/" in self.event_key or self.event_key in (".", ".."):
+            raise SettingsError(f"event_key is part of the path of a URL, where it can have no '/'; {_KEY_REMEDY}")
+        if not is_loopback(self.host) and not (self.event_key and self.api_key):
             raise SettingsError(
                 f"host {self.host!r} is open to others: set STEPSTREAM_EVENT_KEY and STEPSTREAM_API_KEY, "
                 "or bind to 127.0.0.1"
@@ -73,15 +86,17 @@ def read_sources(path: Path) -> list[Source]:
         tables = tomllib.loads(path.read_text("utf-8")).get("source", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"sources {path}: {error}") from None
-    known = {field.name for field in fields(Source)}
+    known = {"if" if field.name == "if_" else field.name for field in fields(Source)}
     found: list[Source] = []
     for number, table in enumerate(tables if isinstance(tables, list) else [tables], 1):
-        given = {"if_" if name == "if" else name: value for name, value in table.items()}
         try:
-            if unknown := given.keys() - known:
+            if not isinstance(table, dict):
+                raise DefinitionError(f"a table [[source]] is wanted, and {table!r} is none")
+            if unknown := table.keys() - known:
                 raise DefinitionError(f"there is no {unknown.pop()!r}, only {', '.join(sorted(known))}")
-            if wrong := [name for name, value in given.items() if not isinstance(value, str)]:
+            if wrong := [name for name, value in table.items() if not isinstance(value, str)]:
                 raise DefinitionError(f"{wrong[0]} is a text")
+            given = {"if_" if name == "if" else name: value for name, value in table.items()}
             found.append(Source(**{"topic": "", **given}))
         except DefinitionError as error:
             raise SettingsError(f"sources {path}, source {number}: {error}") from None
@@ -95,7 +110,7 @@ def kafka_settings_from(environment: Mapping[str, str] | None = None, **options:
     env = os.environ if environment is None else environment
     given = {name: str(value) for name, value in options.items() if value is not None}
     found = {
-        field.name: given.get(field.name, env.get(f"STEPSTREAM_KAFKA_{field.name.upper()}", str(field.default)))
+        field.name: given.get(field.name, env.get(f"STEPSTREAM_KAFKA_{field.name.upper()}") or str(field.default))
         for field in fields(KafkaSettings)
     }
     if namespace := found["namespace"]:
@@ -114,16 +129,9 @@ def _check_namespace(namespace: str) -> None:
         raise SettingsError(f"namespace {namespace!r}: {reason}; choose a shorter one")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _port(name: str, value: str) -> int:
-    if not value.isdigit() or not 0 <= int(value) <= 65_535:
-        raise SettingsError(f"{name} {value!r}: a number from 0 to 65535 is wanted")
+    if not re.fullmatch("[0-9]{1,5}", value) or int(value) > _PORT_MAX:
+        raise SettingsError(f"{name} {value!r}: a number from 0 to {_PORT_MAX} is wanted")
     return int(value)
 
 
@@ -137,13 +145,20 @@ def _seconds(name: str, value: str) -> float:
     return seconds
 
 
+def _switch(name: str, value: str) -> bool:
+    if (found := _WORDS.get(value.lower())) is None:
+        raise SettingsError(f"{name} {value!r}: one of {', '.join(_WORDS)} is wanted")
+    return found
+
+
 def settings_from(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
-    """Return the settings; an option that is None counts as not given."""
+    """Return the settings; an option that is None and a variable that is empty count as not given."""
     env = os.environ if environment is None else environment
     given = {name: value for name, value in options.items() if value is not None}
 
     def read(name: str, default: str) -> str:
-        return str(given.get(name, env.get(f"STEPSTREAM_{name.upper()}", default)))
+        # A key that was read from a file ends with the end of its line.
+        return str(given.get(name, env.get(f"STEPSTREAM_{name.upper()}", "").rstrip("\r\n") or default))
 
     metrics_port = read("metrics_port", "")
     return Settings(
@@ -152,13 +167,13 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _port("port", read("port", "8288")),
         read("event_key", ""),
         read("api_key", ""),
-        read("durable", "").lower() in ("1", "true", "yes"),
-        read("live_cache", "1").lower() in ("1", "true", "yes"),
+        _switch("durable", read("durable", "0")),
+        _switch("live_cache", read("live_cache", "1")),
         read("instance", ""),
         read("metrics_host", "127.0.0.1"),
         _port("metrics_port", metrics_port) if metrics_port else None,
         read("version", ""),
-        read("standby", "").lower() in ("1", "true", "yes"),
+        _switch("standby", read("standby", "0")),
         Path(sources) if (sources := read("sources", "")) else None,
         _seconds("drain_s", read("drain_s", str(DRAIN_S))),
     )

@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, assert_never
 
 from stepstream.contract.codec import Json, encode, load_json
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -55,6 +57,22 @@ _SMALL = _COLUMNS.replace(
     "json_remove(error, '$.stack')",
 )
 _NAMES = _COLUMNS.split(", ")
+
+
+class UnreadableRuns(StepstreamError):
+    """The file of the runs is damaged, or is none."""
+
+    code = "unreadable-runs"
+
+
+@contextmanager
+def readable(path: Path | None) -> Iterator[None]:
+    """Turn what SQLite says of a file that it cannot read into UnreadableRuns."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        remedy = "give another --data-dir, or put the file aside: an engine reads its runs again from `history`"
+        raise UnreadableRuns(f"the runs in {path} cannot be read ({error}); {remedy}") from error
 
 
 class RunStatus(StrEnum):
@@ -116,8 +134,11 @@ class RunIndex:
     """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _SCHEMA)
+        with ExitStack() as opened, readable(path):
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+            opened.callback(self._db.close)
+            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _SCHEMA)
+            opened.pop_all()
 
     def position(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is not folded in yet."""

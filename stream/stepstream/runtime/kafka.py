@@ -343,7 +343,8 @@ class Cluster:
     async def extents(self) -> dict[str, Extent]:
         """Return the topics of the namespace and how large each is."""
         async with self.admin() as admin:
-            described = await admin.describe_topics()
+            with doubt("describing topics"):
+                described = await admin.describe_topics()
         return extents_in(described, self.settings)
 
     async def create(self, topics: Mapping[str, tuple[int, Mapping[str, str]]], replicas: int) -> None:

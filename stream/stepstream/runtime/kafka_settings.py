@@ -1,13 +1,33 @@
 """How to reach a Kafka cluster, as settings have it."""
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepstream.contract.errors import StepstreamError
+
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_BROKER = re.compile(r"\s*(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:([0-9]{1,5}))?\s*")
+_PORT_MAX = 65_535
+
+
+class KafkaSettingsError(StepstreamError):
+    """A setting of Kafka is wrong; the message has its name in the environment, and what is wanted."""
+
+    code = "settings"
+
+    def __init__(self, name: str, value: str, reason: str) -> None:
+        super().__init__(f"STEPSTREAM_KAFKA_{name.upper()} {value!r}: {reason}")
+
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """How to reach a cluster; `namespace` goes before the name of every topic, group and transactional id."""
+    """How to reach a cluster; `namespace` goes before the name of every topic, group and transactional id.
+
+    Protocol and mechanism may be in small letters. Raises KafkaSettingsError.
+    """
 
     bootstrap: str = "127.0.0.1:9092"
     namespace: str = ""
@@ -19,6 +39,16 @@ class KafkaSettings:
     cert_file: str = ""
     key_file: str = ""
 
+    def __post_init__(self) -> None:
+        if not all(map(_is_broker, self.bootstrap.split(","))):
+            reason = "HOST:PORT is wanted, several with commas (--kafka is the same)"
+            raise KafkaSettingsError("bootstrap", self.bootstrap, reason)
+        for name, choices in (("security_protocol", PROTOCOLS), ("sasl_mechanism", MECHANISMS)):
+            value = str(getattr(self, name))
+            if value.upper() not in choices:
+                raise KafkaSettingsError(name, value, f"one of {', '.join(choices)} is wanted")
+            object.__setattr__(self, name, value.upper())
+
     def name(self, plain: str) -> str:
         """Return a name within the namespace."""
         return f"{self.namespace}.{plain}" if self.namespace else plain
@@ -28,20 +58,39 @@ class KafkaSettings:
         return name.removeprefix(f"{self.namespace}.") if self.namespace else name
 
     def client_options(self) -> dict[str, Any]:
-        """Return what every client of the cluster must be told."""
+        """Return what every client of the cluster must be told; raise KafkaSettingsError when a file cannot be read."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap,
             "security_protocol": self.security_protocol,
         }
         if self.security_protocol.startswith("SASL"):
+            for name in ("sasl_username", "sasl_password"):
+                if not getattr(self, name):
+                    raise KafkaSettingsError(name, "", f"{self.security_protocol} wants it")
             options |= {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_plain_username": self.sasl_username,
                 "sasl_plain_password": self.sasl_password,
             }
         if self.security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.ca_file or None)
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file or None)
-            options["ssl_context"] = context
+            options["ssl_context"] = self._ssl_context()
         return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file or None)
+        except OSError as error:
+            raise KafkaSettingsError("ca_file", self.ca_file, f"no certificates to trust: {error.strerror}") from None
+        if not self.cert_file:
+            return context
+        try:
+            context.load_cert_chain(self.cert_file, self.key_file or None)
+        except OSError as error:
+            reason = f"no certificate with the key of STEPSTREAM_KAFKA_KEY_FILE {self.key_file!r}: {error.strerror}"
+            raise KafkaSettingsError("cert_file", self.cert_file, reason) from None
+        return context
+
+
+def _is_broker(text: str) -> bool:
+    found = _BROKER.fullmatch(text)
+    return found is not None and int(found[3] or 1) in range(1, _PORT_MAX + 1)
