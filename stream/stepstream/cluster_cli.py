@@ -21,6 +21,7 @@ from stepstream.host.kafka import Post, serve_engine, serve_worker
 from stepstream.host.live import NO_FUNCTION
 from stepstream.host.loading import load_app
 from stepstream.host.logs import Format, Level, Logs
+from stepstream.host.serving import address_of
 from stepstream.host.settings import kafka_settings_from, settings_from
 from stepstream.host.versions import app_version, code_versions
 from stepstream.runtime.kafka import Cluster
@@ -116,7 +117,7 @@ def engine(
             _greet(
                 log_format,
                 f"stepstream engine {__version__} on {cluster.bootstrap}, {shards} shards in all",
-                f"  http://{settings.host}:{actual}, tables in {settings.data_dir}",
+                f"  {address_of(settings.host, actual)}, tables in {settings.data_dir}",
             )
 
         await serve_engine(settings, cluster, ready)
@@ -156,7 +157,7 @@ def worker(
             code = app_version(app, settings)
             lines = [f"stepstream worker {__version__} for {post.name} {code} on {cluster.bootstrap}"]
             if port is not None:
-                lines.append(f"  http://{settings.metrics_host}:{port}/metrics")
+                lines.append(f"  {address_of(settings.metrics_host, port)}/metrics")
             if not len(app):
                 lines.append(f"  {NO_FUNCTION}")
             _greet(log_format, *lines)

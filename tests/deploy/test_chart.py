@@ -40,7 +40,16 @@ OPERATORS: dict[str, Any] = {
 def test_there_are_values_for_the_least_and_for_all() -> None:
     """Between them the values in ci/ render each kind that the chart can make."""
     kinds = {each["kind"] for name in CI for each in rendered(name)}
-    core = {"StatefulSet", "Deployment", "Job", "Service", "Secret", "ConfigMap", "PodDisruptionBudget"}
+    core = {
+        "StatefulSet",
+        "Deployment",
+        "Job",
+        "Service",
+        "Secret",
+        "ConfigMap",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+    }
     assert kinds == core | OPERATORS.keys()
     assert not {each["kind"] for each in rendered("plain")} & OPERATORS.keys()
 

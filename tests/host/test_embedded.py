@@ -5,6 +5,7 @@ from pathlib import Path
 from stepstream import App, Context, Event, on
 from stepstream.host.embedded import running_engine
 from stepstream.host.settings import Settings
+from stepstream.host.versions import build_info
 from stepstream.sdk.event import to_record
 from tests.runtime.exposition import Scrape
 
@@ -39,3 +40,10 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
         assert scrape.sum("stepstream_worker_step_attempts_total", function="work", outcome="value") == 1
         (labels, _) = scrape.values("stepstream_build_info")[0]
         assert (labels["app"], labels["code_version"]) == ("shop", "v3")
+
+
+def test_workers_of_a_queue_have_a_name_of_their_own() -> None:
+    """They may have another image than those of the app, so that their version is not another of the app's."""
+    app, settings = App("shop", queues=["gpu"]), Settings(version="v3")
+    (reading,) = build_info(app, settings, "shop.gpu")
+    assert reading.labels[1:] == ("shop.gpu", "v3")

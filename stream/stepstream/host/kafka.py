@@ -192,7 +192,7 @@ async def serve_worker(
     app.connect(callers)
     bodies, metrics, seat = Bodies(), Metrics("worker", "sources"), WorkerSeat(post.name, backbone)
     metrics.ask(seat.read)
-    metrics.ask(functools.partial(build_info, app, settings))
+    metrics.ask(functools.partial(build_info, app, settings, post.name))
 
     async def work() -> None:
         if seat.draining:

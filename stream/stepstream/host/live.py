@@ -22,6 +22,7 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut
+from stepstream.host.serving import address_of
 from stepstream.host.settings import Settings
 from stepstream.host.showing import counted
 from stepstream.sdk.app import App
@@ -112,7 +113,8 @@ class Terminal(LiveView):
         app, state = _plain(self._app.name), _plain(str(self._settings.data_dir))
         functions = counted(len(self._app), "function")
         self._console.print(f"[bold]stepstream[/bold] {__version__} serves [cyan]{app}[/cyan] ({functions})")
-        self._console.print(f"  send events to http://{self._settings.host}:{port}/e/dev, state is in {state}")
+        address = _plain(address_of(self._settings.host, port))
+        self._console.print(f"  send events to {address}/e/dev, state is in {state}")
         if not len(self._app):
             self._console.print(Text(f"  {NO_FUNCTION}", "yellow"), soft_wrap=True)
 
@@ -144,7 +146,7 @@ class LoggedView:
 
     def ready(self, port: int) -> None:
         """Log what came up, and where."""
-        address = f"http://{self._settings.host}:{port}"
+        address = address_of(self._settings.host, port)
         logger.info("stepstream %s serves %s at %s", __version__, self._app.name, address)
         if not len(self._app):
             logger.warning(NO_FUNCTION)

@@ -27,10 +27,22 @@ class _Server(uvicorn.Server):
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """Take the port; raise SettingsError when it cannot be had."""
     try:
-        return socket.create_server((host, port))
+        # `::` is every address, those of IPv4 too.
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=_family(host, port), dualstack_ipv6=both)
     except OSError as error:
         message = f"port {port} on {host} cannot be bound ({error.strerror}); give another by {option}"
         raise SettingsError(message) from None
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    """Return the family of an address; a name that has both is bound by IPv4."""
+    return min(found[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+
+def address_of(host: str, port: int) -> str:
+    """Return where a process is reached, as a URL."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def stop_on_signals() -> asyncio.Event:

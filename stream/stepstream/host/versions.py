@@ -21,6 +21,7 @@ def app_version(app: App, settings: Settings) -> str:
     return settings.version or hashlib.sha256("\n".join(digests).encode()).hexdigest()[:12]
 
 
-def build_info(app: App | None, settings: Settings) -> Iterator[Reading]:
-    """Return what runs here, as labels of a gauge."""
-    yield Reading("build_info", (__version__, app.name if app else "", app_version(app, settings) if app else ""), 1)
+def build_info(app: App | None, settings: Settings, workers: str = "") -> Iterator[Reading]:
+    """Return what runs here, as labels of a gauge; `workers` is the name of those that share the work with this one."""
+    name, version = (workers or app.name, app_version(app, settings)) if app is not None else ("", "")
+    yield Reading("build_info", (__version__, name, version), 1)

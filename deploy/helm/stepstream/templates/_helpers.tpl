@@ -11,8 +11,8 @@
 {{- end }}
 
 {{- define "stepstream.selector" -}}
-app.kubernetes.io/name: {{ include "stepstream.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "stepstream.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "stepstream.labels" -}}
@@ -55,6 +55,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .root.Values.namespace }}{{ .root.Values.namespace }}.{{ end }}{{ .name }}
 {{- end }}
 
+{{/* New keys and passwords take hold at once. */}}
+{{- define "stepstream.secretsChecksum" -}}
+checksum/secrets: {{ include (print .Template.BasePath "/secrets.yaml") . | sha256sum }}
+{{- end }}
+
 {{/* How each process reaches Kafka. The dict has `root`, and `saslSecret` where it is another than the usual one. */}}
 {{- define "stepstream.kafkaEnv" -}}
 {{- $kafka := .root.Values.kafka -}}
@@ -68,9 +73,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - name: STEPSTREAM_KAFKA_SASL_MECHANISM
   value: {{ $kafka.sasl.mechanism }}
 - name: STEPSTREAM_KAFKA_SASL_USERNAME
-  valueFrom: {secretKeyRef: {name: {{ .saslSecret | default (include "stepstream.saslSecret" .root) }}, key: username}}
+  valueFrom: {secretKeyRef: {name: {{ .saslSecret | default (include "stepstream.saslSecret" .root) | quote }}, key: username}}
 - name: STEPSTREAM_KAFKA_SASL_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ .saslSecret | default (include "stepstream.saslSecret" .root) }}, key: password}}
+  valueFrom: {secretKeyRef: {name: {{ .saslSecret | default (include "stepstream.saslSecret" .root) | quote }}, key: password}}
 {{- end }}
 {{- if $kafka.tls.existingSecret }}
 - name: STEPSTREAM_KAFKA_CA_FILE
@@ -96,32 +101,41 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - name: STEPSTREAM_HOST
   value: {{ .Values.engine.host | quote }}
 - name: STEPSTREAM_EVENT_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" . }}, key: event}}
+  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" . | quote }}, key: event}}
 - name: STEPSTREAM_API_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" . }}, key: api}}
+  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" . | quote }}, key: api}}
 {{- end }}
 
+{{/* What pods mount. The dict has `root`, and `extra`: those of the values. */}}
 {{- define "stepstream.mounts" -}}
 - {name: tmp, mountPath: /tmp}
-{{- if .Values.kafka.tls.existingSecret }}
+{{- if .root.Values.kafka.tls.existingSecret }}
 - {name: tls, mountPath: /etc/stepstream/tls, readOnly: true}
+{{- end }}
+{{- with .extra }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
 {{- define "stepstream.volumes" -}}
 - name: tmp
   emptyDir: {}
-{{- with .Values.kafka.tls.existingSecret }}
+{{- with .root.Values.kafka.tls.existingSecret }}
 - name: tls
-  secret: {secretName: {{ . }}}
+  secret: {secretName: {{ . | quote }}}
+{{- end }}
+{{- with .extra }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
 {{/* What all pods have in common. */}}
 {{- define "stepstream.pod" -}}
 automountServiceAccountToken: false
+# A service that is called like the release would set variables that look like settings.
+enableServiceLinks: false
 {{- with .Values.serviceAccount.name }}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{- end }}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}

@@ -1,0 +1,199 @@
+"""What the values of the chart do: that each comes where it is said to come, and that nonsense is refused."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from stepstream.contract.topics import commands_topic
+from stepstream.host.settings import settings_from
+from tests.deploy.chart import Manifest, RefusedError, ci_values, container, only, pods, render
+
+POOL = {"app": "shop", "file": "/a.py", "image": {"repository": "r", "tag": "t"}}
+PLAIN = ci_values("plain")
+KUBERNETES = "1.37"
+NOT_TEXT = ["2024", "true", "1e3", "null", "0x10", "on"]
+
+
+def rendered(**changes: Any) -> list[Manifest]:
+    """Return what the chart makes of the least of values with some changes, which Kubernetes takes."""
+    found = render(PLAIN | changes)
+    for manifest in found:
+        if "." not in manifest["apiVersion"] or manifest["apiVersion"].endswith(".k8s.io/v1"):
+            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    return found
+
+
+def the(found: list[Manifest], kind: str, suffix: str = "") -> Manifest:
+    """Return the one resource of a kind whose name ends so."""
+    (one,) = [each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
+    return one
+
+
+def arguments(manifest: Manifest) -> list[str]:
+    """Return the command line of a workload."""
+    return list(container(manifest["spec"]["template"])["args"])
+
+
+def env_of(pod: Manifest) -> dict[str, str]:
+    """Return the variables of a pod that have a value."""
+    return {each["name"]: each["value"] for each in container(pod)["env"] if "value" in each}
+
+
+@pytest.mark.parametrize("name", NOT_TEXT)
+def test_names_that_yaml_reads_otherwise_stay_text(name: str) -> None:
+    """An app, a queue, a secret, a release's parts may be called like a number or a switch."""
+    pool = POOL | {"app": name, "queue": name, "scaling": {"enabled": True}}
+    found = rendered(
+        workers={"a": pool},
+        keys={"existingSecret": name},
+        kafka={"bootstrap": "b:1", "securityProtocol": "SASL_SSL", "sasl": {"existingSecret": name}},
+        nameOverride=name,
+        serviceAccount={"name": name},
+        engine={"storage": {"className": name}},
+    )
+    assert f"{name}.{name}" in arguments(the(found, "Job"))
+    assert arguments(the(found, "Job"))[-3:-1] == [name, "--app"]
+    assert arguments(the(found, "Deployment"))[-2:] == ["--queue", name]
+    (trigger,) = the(found, "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"]["topic"] == commands_topic(name, name)
+
+
+def annotations(kind: str, **changes: Any) -> Mapping[str, str]:
+    """Return the annotations of the pods of a workload."""
+    found: Mapping[str, str] = the(rendered(**changes), kind)["spec"]["template"]["metadata"]["annotations"]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
+def test_new_secrets_begin_pods_anew(kind: str) -> None:
+    """Another key or password changes the pods of engines and workers; without a change they stay."""
+
+    def kafka(password: str) -> dict[str, Any]:
+        sasl = {"username": "u", "password": password}
+        return {"bootstrap": "b:1", "securityProtocol": "SASL_PLAINTEXT", "sasl": sasl}
+
+    before = annotations(kind, keys={"event": "e", "api": "old"}, kafka=kafka("old"))
+    assert before == annotations(kind, keys={"event": "e", "api": "old"}, kafka=kafka("old"))
+    assert before != annotations(kind, keys={"event": "e", "api": "new"}, kafka=kafka("old"))
+    assert before != annotations(kind, keys={"event": "e", "api": "old"}, kafka=kafka("new"))
+
+
+def test_annotations_of_pods_and_services_are_there() -> None:
+    """Those of the values stand beside the checksum, on the workload that they are for and no other."""
+    engine = pods("full")["demo-stepstream-engine"]["metadata"]["annotations"]
+    assert engine == {"checksum/secrets": engine["checksum/secrets"], "example.com/team": "flights"}
+    shop = pods("full")["demo-stepstream-worker-shop"]["metadata"]["annotations"]
+    assert shop == {"checksum/secrets": engine["checksum/secrets"], "example.com/team": "shop"}
+    assert set(pods("full")["demo-stepstream-worker-flights"]["metadata"]["annotations"]) == {"checksum/secrets"}
+    service = only("full", "Service", "-engine")
+    assert service["metadata"]["annotations"] == {"example.com/internal": "true"}
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert "annotations" not in only("plain", "Service", "-engine")["metadata"]
+
+
+def test_an_engine_has_what_the_values_say() -> None:
+    """Its extra variables, volumes and standby come; sources are a file that is mounted."""
+    pod = pods("full")["demo-stepstream-engine"]
+    settings = settings_from({**env_of(pod), "STEPSTREAM_EVENT_KEY": "e", "STEPSTREAM_API_KEY": "a"})
+    assert settings.standby
+    assert env_of(pod)["TZ"] == "UTC"
+    assert str(settings.sources) == "/etc/sources/sources.toml"
+    assert {"name": "sources", "configMap": {"name": "my-sources"}} in pod["spec"]["volumes"]
+    mount = {"name": "sources", "mountPath": "/etc/sources", "readOnly": True}
+    assert mount in container(pod)["volumeMounts"]
+    plain = env_of(pods("plain")["demo-stepstream-engine"])
+    assert not settings_from({**plain, "STEPSTREAM_HOST": ""}).standby
+    assert "STEPSTREAM_SOURCES" not in plain
+
+
+def test_a_pool_has_volumes_of_its_own() -> None:
+    """Extra volumes are those of the pool, or of all pools by the defaults; what is mounted is there."""
+    for name in ("plain", "full"):
+        for pod in pods(name).values():
+            there = {each["name"] for each in pod["spec"]["volumes"]} | {"data"}
+            assert {each["name"] for each in container(pod)["volumeMounts"]} <= there
+    with_models = {at for at, pod in pods("full").items() if "models" in str(pod["spec"]["volumes"])}
+    assert with_models == {"demo-stepstream-worker-shop"}
+    defaults = {
+        "extraVolumes": [{"name": "x", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
+    }
+    worker = container(the(rendered(workerDefaults=defaults), "Deployment")["spec"]["template"])
+    assert {"name": "x", "mountPath": "/x"} in worker["volumeMounts"]
+
+
+@pytest.mark.parametrize("name", ["plain", "full"])
+def test_services_set_no_variables(name: str) -> None:
+    """Kubernetes sets no variables for the services of the namespace, which could look like settings."""
+    assert all(pod["spec"]["enableServiceLinks"] is False for pod in pods(name).values())
+
+
+@pytest.mark.parametrize(
+    ("scaling", "reason"),
+    [
+        ({"min": 5, "max": 2}, "workers.a.scaling.min is 5, more than the most, 2"),
+        ({"min": 9}, "workers.a.scaling.min is 9, more than the most, 8"),
+        ({"max": 9}, "workers.a.scaling.max is 9, and no more than shards, 8"),
+        ({"min": 0, "max": 0}, "max"),
+    ],
+)
+def test_bounds_that_cannot_be_are_refused(scaling: dict[str, int], reason: str) -> None:
+    """A pool scales between bounds that fit, up to the number of shards; without scaling nobody looks at them."""
+    with pytest.raises(RefusedError, match=reason):
+        rendered(workers={"a": POOL | {"scaling": {"enabled": True, **scaling}}})
+    if scaling.get("max") != 0:
+        assert rendered(workers={"a": POOL | {"scaling": scaling}})
+
+
+def test_bounds_that_can_be_are_taken() -> None:
+    """Bounds may be equal, and the most is the number of shards."""
+    for scaling, wanted in (({"min": 8}, (8, 8)), ({"min": 2, "max": 2}, (2, 2)), ({"min": 0, "max": 8}, (0, 8))):
+        spec = the(rendered(workers={"a": POOL | {"scaling": {"enabled": True, **scaling}}}), "ScaledObject")["spec"]
+        assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == wanted
+
+
+@pytest.mark.parametrize("override", [{}, {"nameOverride": "flow"}, {"fullnameOverride": "f" * 40}])
+def test_the_alert_of_what_is_down_knows_the_release(override: dict[str, str]) -> None:
+    """Whatever it is called, StepstreamDown looks at the jobs of its services, which Prometheus calls like them."""
+    found = rendered(monitoring={"prometheusRule": True}, **override)
+    rules = [rule for group in the(found, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    (down,) = [rule["expr"] for rule in rules if rule["alert"] == "StepstreamDown"]
+    wanted = re.fullmatch(r'up\{job=~"(.*)"\} == 0', down)
+    assert wanted
+    scraped = [
+        each for each in found if each["kind"] == "Service" and "stepstream.scrape" in each["metadata"]["labels"]
+    ]
+    assert len(scraped) == 2
+    assert all(re.fullmatch(wanted[1], each["metadata"]["name"]) for each in scraped)
+    assert not re.fullmatch(wanted[1], "other-stepstream-engine")
+
+
+def test_a_network_policy_lets_in_who_is_named() -> None:
+    """Engines answer the peers of the API and of the metrics, workers those of the metrics, the job nobody."""
+    values = ci_values("full")["networkPolicy"]
+    policies = {
+        each["metadata"]["name"]: each["spec"] for each in render(ci_values("full")) if each["kind"] == "NetworkPolicy"
+    }
+    assert policies.keys() == pods("full").keys()
+    for at, pod in pods("full").items():
+        spec = policies[at]
+        assert spec["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        assert spec["policyTypes"] == ["Ingress"]
+        if at.endswith("-topics"):
+            assert "ingress" not in spec
+            continue
+        (rule,) = spec["ingress"]
+        peers = values["api"] + values["metrics"] if at.endswith("-engine") else values["metrics"]
+        assert rule["from"] == peers
+        assert {port["port"] for port in rule["ports"]} == {port["name"] for port in container(pod)["ports"]}
+
+
+def test_without_peers_the_namespace_is_let_in() -> None:
+    """A policy without names lets in the pods of its namespace; by default there is none."""
+    found = rendered(networkPolicy={"enabled": True})
+    for suffix in ("-engine", "-worker-flights"):
+        assert the(found, "NetworkPolicy", suffix)["spec"]["ingress"][0]["from"] == [{"podSelector": {}}]
+    assert not [each for each in rendered() if each["kind"] == "NetworkPolicy"]

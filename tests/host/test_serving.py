@@ -1,0 +1,50 @@
+"""Where a process listens: addresses of both families, names, and what it says when it cannot."""
+
+import socket
+
+import pytest
+
+from stepstream.host.serving import address_of, listen
+from stepstream.host.settings import SettingsError
+
+
+def has_ipv6() -> bool:
+    """Tell whether this machine has a loopback of IPv6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("localhost", ["127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1"]),  # noqa: S104 - in a test
+        pytest.param("::1", ["::1"], marks=IPV6),
+        pytest.param("::", ["::1", "127.0.0.1"], marks=IPV6),
+    ],
+)
+def test_addresses_of_both_families_are_bound(host: str, reached: list[str]) -> None:
+    """The family is that of the address; `::` takes callers of either."""
+    with listen(host, 0) as listener:
+        for address in reached:
+            socket.create_connection((address, listener.getsockname()[1]), timeout=5).close()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_of_others_is_told(host: str) -> None:
+    """What is no address of this machine is a wrong setting."""
+    with pytest.raises(SettingsError, match=f"port 1 on {host} cannot be bound .*; give another by --metrics-port"):
+        listen(host, 1, "--metrics-port")
+
+
+def test_a_url_has_brackets_around_ipv6() -> None:
+    """What is printed can be clicked."""
+    assert address_of("::1", 8288) == "http://[::1]:8288"
+    assert address_of("127.0.0.1", 8288) == "http://127.0.0.1:8288"
