@@ -4,8 +4,9 @@ import asyncio
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from benchmarks import cluster, laptop
 from benchmarks.functions import Figure
@@ -17,11 +18,28 @@ def _laptop(wanted: set[str]) -> Iterator[Figure]:
             yield from asyncio.run(measure())
 
 
+def _names(measures: Iterable[object]) -> frozenset[str]:
+    return frozenset(getattr(measure, "__name__", "") for measure in measures)
+
+
+RUNTIMES = {"laptop": (_names(laptop.ALL), _laptop), "cluster": (_names(cluster.ALL), cluster.main)}
+
+
+def _refuse(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Run the named benchmarks of a runtime, or all of it, and print each figure as it comes."""
     runtime, *wanted = sys.argv[1:] or ["laptop"]
+    if runtime not in RUNTIMES:
+        _refuse(f"there is no runtime {runtime!r}, only {', '.join(RUNTIMES)}")
+    names, measure = RUNTIMES[runtime]
+    if unknown := set(wanted) - names:
+        _refuse(f"{runtime} has no benchmark {', '.join(sorted(unknown))}, only {', '.join(sorted(names))}")
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
-    for figure in {"laptop": _laptop, "cluster": cluster.main}[runtime](set(wanted)):
+    for figure in measure(set(wanted)):
         aim = f"aim {figure.aim}" if figure.aim else ""
         print(f"{figure.name:<52}{figure.value:>12,.2f} {figure.unit:<8}{aim}", flush=True)
 
