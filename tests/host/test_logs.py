@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 
@@ -84,8 +85,29 @@ async def test_text_ends_with_the_fields(capsys: pytest.CaptureFixture[str]) -> 
     lines = await lines_of(app, Format.TEXT, capsys)
     (line,) = [line for line in lines if "charging" in line]
     run_id = line.partition("run_id=")[2].partition(" ")[0]
-    tail = f"charging 5 [run_id={run_id} function=work step=charge app=shop code_version={version}]"
-    assert line.endswith(tail)
+    own = f"app=shop code_version={version}"
+    assert line.endswith(f"charging 5 [run_id={run_id} function=work step=charge {own} order=7 time=noon]")
+    (ran,) = [line for line in lines if "step charge ran in" in line]
+    assert ran.endswith(f"[run_id={run_id} function=work step=charge attempt=0 {own}]")
+
+
+async def test_text_and_json_have_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever has a field in one form has it in the other; JSON has a name of its own for what is taken."""
+    text = await lines_of(talking(), Format.TEXT, capsys)
+    as_json = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys)]
+    found = [set(re.findall(r"(\w+)=", line.rpartition(" [")[2])) for line in text]
+    wanted = [
+        {name.rstrip("_") for name in line if name not in ("time", "level", "logger", "message")} for line in as_json
+    ]
+    assert found == wanted
+
+
+def test_a_field_is_one_word() -> None:
+    """Values with spaces, quotes or the end of a line are in quotes, so that a line is one and its fields are found."""
+    odd = {"a": "two words", "b": 'a "quote"', "c": "a\nb", "d": "", "e": [1, 2], "f": "plain", "g": "é"}
+    text = TextLines().format(logging.makeLogRecord({"msg": "odd", **odd}))
+    tail = r'[a="two words" b="a \"quote\"" c="a\nb" d="" e="[1, 2]" f=plain g=é]'
+    assert text.endswith(f"odd {tail}")
 
 
 @pytest.mark.parametrize("lines", [JsonLines(), TextLines()])

@@ -1,6 +1,8 @@
 """The lines that processes log: as text for people, or as JSON with a field for each thing worth a search."""
 
+import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from enum import StrEnum
@@ -25,8 +27,9 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-# In this order they stand at the end of a line of text.
-FIELDS = ("run_id", "function", "step", "shard", "app", "code_version")
+# In this order they stand at the end of a line of text, before those of users.
+FIELDS = ("run_id", "function", "step", "attempt", "shard", "app", "code_version")
+_NO_WORD = re.compile(r"""[\s"\]]""")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _OF_RECORDS = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 
@@ -89,13 +92,20 @@ class JsonLines(_Fields):
             return _encode(plain).decode()
 
 
+def _word(value: object) -> str:
+    """Return a value as one word, in quotes where it is none by itself."""
+    text = str(value)
+    return text if text and not _NO_WORD.search(text) else json.dumps(text, ensure_ascii=False)
+
+
 class TextLines(_Fields):
     """Time, level, logger and message, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the lines of a traceback."""
         fields = self.fields(record)
-        tail = " ".join(f"{name}={fields[name]}" for name in FIELDS if name in fields)
+        names = [*(name for name in FIELDS if name in fields), *(name for name in fields if name not in FIELDS)]
+        tail = " ".join(f"{name}={_word(fields[name])}" for name in names)
         head = f"{self.moment(record)} {record.levelname} {record.name}: {self.plain(record)}"
         return "\n".join(filter(None, (f"{head} [{tail}]" if tail else head, self.trouble(record))))
 
