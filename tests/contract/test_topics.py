@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 
 from stepstream import __version__
 from stepstream.contract.commands import decode_command
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import decode_event
 from stepstream.contract.history import decode_history
 from stepstream.contract.inbox import decode_inbox
 from stepstream.contract.limits import DAY_MS
@@ -101,3 +103,57 @@ def _references(value: Any) -> list[str]:
         case list():
             return [found for item in value for found in _references(item)]
     return []
+
+
+def event(**fields: object) -> str:
+    """Return an event as JSON."""
+    return json.dumps({"name": "a", **fields})
+
+
+@pytest.mark.parametrize(
+    ("record", "taken"),
+    [
+        (event(), True),
+        (event(data={"a": [1]}, id="a", ts=0, user=[1], v="1", more=1), True),
+        (event(data=[1]), False),
+        (event(data="x"), False),
+        (event(data=None), False),
+        (event(name=""), False),
+        (event(name="x" * 255), True),
+        (event(name="x" * 256), False),
+        (event(name="😀" * 255), True),
+        (event(name="a\n"), False),
+        (event(name="a\x7fb"), False),
+        (event(name="a\x80b\u2028"), True),
+        (event(name="stream/x"), False),
+        (event(name="streams/x"), True),
+        (event(name="a/stream/x"), True),
+        (event(name=None), False),
+        (event(id="x" * 255), True),
+        (event(id="x" * 256), False),
+        (event(id="a\nb"), False),
+        (event(id="a\n"), False),
+        (event(id="stream/x"), True),
+        (event(id=1), False),
+        (event(ts=2**48 - 1), True),
+        (event(ts=2**48), False),
+        (event(ts=-1), False),
+        (event(ts=1.5), False),
+        (event(ts="1"), False),
+        (event(ts=True), False),
+        (event(v=1), False),
+        (event(user=None), True),
+        ('{"data": {}}', False),
+        ("[]", False),
+    ],
+    ids=range(32),
+)
+def test_the_schema_of_an_event_is_that_of_its_decoder(record: str, taken: bool) -> None:
+    """What others send is valid by the published schema exactly when it is read, at each bound from both sides."""
+    schema = json.loads((TOPICS_FOLDER / "schemas" / "EventRecord.json").read_text("utf-8"))
+    try:
+        decode_event(record.encode())
+        read = True
+    except InvalidInput:
+        read = False
+    assert (Draft202012Validator(schema).is_valid(json.loads(record)), read) == (taken, taken)

@@ -1,5 +1,6 @@
 """`stepstream topics render`: topics in the forms that other tools take."""
 
+import re
 import shlex
 
 import yaml
@@ -36,6 +37,20 @@ def test_a_resource_has_a_name_that_kubernetes_allows() -> None:
     resources = list(yaml.safe_load_all(render_strimzi(SETTINGS, WANTED, 3, "main")))
     found = {resource["spec"]["topicName"]: resource for resource in resources}
     shop = found["eu.commands.My_Shop"]
-    assert shop["metadata"] == {"name": "eu.commands.my-shop", "labels": {"strimzi.io/cluster": "main"}}
+    assert shop["metadata"]["labels"] == {"strimzi.io/cluster": "main"}
+    assert re.fullmatch("eu.commands.my-shop-[0-9a-f]{8}", shop["metadata"]["name"])
+    assert found["eu.commands.flights"]["metadata"]["name"] == "eu.commands.flights"
     assert found["eu.changelog"]["spec"]["config"]["retention.ms"] == -1
-    assert len({resource["metadata"]["name"] for resource in resources}) == len(WANTED)
+
+
+def test_no_two_topics_have_one_resource() -> None:
+    """Topics whose names differ in what Kubernetes does not allow have resources of their own, also the longest."""
+    apps = ["My_Shop", "my-shop", "my_shop", "MY-SHOP", "my.shop", "my-shop.", "my-shop-", "A" * 238, "a" * 237 + "A"]
+    resources = list(yaml.safe_load_all(render_strimzi(SETTINGS, wanted_topics(apps, 1), 3, "main")))
+    names = [resource["metadata"]["name"] for resource in resources]
+    assert len(set(names)) == len(names) == len(TOPICS) - 1 + len(apps)
+    # As the schema of Kubernetes has it (RFC 1123).
+    assert all(re.fullmatch("[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name) and len(name) <= 253 for name in names)
+    for name in names:
+        assert ".-" not in name
+        assert "-." not in name

@@ -43,10 +43,23 @@ class _StrictEventRecord(EventRecord, frozen=True, forbid_unknown_fields=True):
     """An event without fields that nobody would read."""
 
 
+_CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
+# The bounds of what others send, as JSON Schema in what all validators have; check_event is the same in code.
+EVENT_BOUNDS: Mapping[str, Mapping[str, Json]] = {
+    "name": {
+        "minLength": 1,
+        "maxLength": EVENT_NAME_CHARACTERS_MAX,
+        "not": {"pattern": f"^{OWN_PREFIX}|{_CONTROL_CHARACTERS}"},
+    },
+    "data": {"type": "object"},
+    "id": {"maxLength": EVENT_ID_CHARACTERS_MAX, "not": {"pattern": _CONTROL_CHARACTERS}},
+    "ts": {"minimum": 0, "maximum": TIMESTAMP_MS_MAX},
+}
+
 _EVENT = msgspec.json.Decoder(EventRecord)
 _STRICT_EVENT = msgspec.json.Decoder(_StrictEventRecord)
 _UNKNOWN = re.compile(r"unknown field `(.*)`$")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(_CONTROL_CHARACTERS)
 
 
 def decode_event(

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from stepstream.contract.events import EVENT_BOUNDS, EventRecord
 from stepstream.contract.limits import DAY_MS, HOUR_MS
 from stepstream.contract.samples import samples
 from stepstream.contract.schemas import record_schema
@@ -35,7 +36,8 @@ The least that starts a function, from any language, is a record in `events`:
     {"name": "shop/order.created", "data": {"order_id": "o-1"}}
 
 With an `id` of its own an event starts each function once in 24 hours; without, its place in the log is its identity.
-Names under `stream/` are the engine's own.
+Names under `stream/` are the engine's own, which its records tell by a header; the schema of the event is that of all
+others. What no schema can say: an event has at most 512 KiB, `data` and `user` have at most 100 levels, `ts` no point.
 
 ## Topics
 """
@@ -46,7 +48,7 @@ def render() -> dict[str, str]:
     records = {record.__name__: record for topic in TOPICS for record in topic.records}
     files = {"README.md": _readme(), "asyncapi.yaml": _yaml(_asyncapi(records))}
     for name, record in records.items():
-        files[f"schemas/{name}.json"] = _json(record_schema(record))
+        files[f"schemas/{name}.json"] = _json(record_schema(record, EVENT_BOUNDS if record is EventRecord else None))
         files[f"golden/{RELEASE}/{name}.json"] = _json([json_of(sample) for sample in samples(record)])
     return files
 

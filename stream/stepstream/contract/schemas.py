@@ -1,5 +1,6 @@
 """JSON Schema of the wire records, read off their types."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw, Struct, inspect
@@ -18,11 +19,16 @@ _PLAIN: dict[type[inspect.Type], Schema] = {
 }
 
 
-def record_schema(record: type[Struct]) -> Schema:
-    """Return the schema of `record` as a document of its own: what it holds is under `$defs`."""
+def record_schema(record: type[Struct], bounds: Mapping[str, Mapping[str, Any]] | None = None) -> Schema:
+    """Return the schema of `record` as a document of its own: what it holds is under `$defs`.
+
+    `bounds` are what its fields must keep to besides their types.
+    """
     defs: Schema = {}
     _struct(_info(record), defs)
     whole = defs.pop(record.__name__)
+    for name, bound in (bounds or {}).items():
+        whole["properties"][name] = {**whole["properties"][name], **bound}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
     return {**head, "$defs": dict(sorted(defs.items()))} if defs else head
 

@@ -1,5 +1,6 @@
 """The topics of the contract in forms that others create them from: Kafka's own command, and Strimzi's resources."""
 
+import hashlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -8,6 +9,9 @@ import yaml
 
 from stepstream.runtime.kafka import KafkaSettings
 from stepstream.runtime.layout import Wanted
+
+_NAME_CHARACTERS_MAX = 253
+_DIGEST_CHARACTERS = 8
 
 
 def render_commands(settings: KafkaSettings, topics: Mapping[str, Wanted], replicas: int) -> str:
@@ -45,5 +49,10 @@ def _is_number(value: str) -> bool:
 
 
 def _resource_name(topic: str) -> str:
-    """Return a name that Kubernetes allows; an app may be called `My_Shop`."""
-    return re.sub(r"[^a-z0-9.-]", "-", topic.lower()).strip("-.")
+    """Return a name that Kubernetes allows; an app may be called `My_Shop`, and another one `my-shop`."""
+    name = re.sub(r"[^a-z0-9.-]", "-", topic.lower()).strip("-.")
+    if name == topic:
+        return name
+    # What was changed is told apart by a digest of what it was.
+    digest = hashlib.sha256(topic.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{name[: _NAME_CHARACTERS_MAX - _DIGEST_CHARACTERS - 1]}-{digest}".lstrip("-")
