@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepstream.contract.topics import CHANGELOG
-from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.kafka import Cluster
+from stepstream.runtime.kafka_settings import KafkaSettings
 from tests.kafka.broker import Broker, Brokers, NoBrokerError, own_brokers
 from tests.kafka.faults import ASK_S, FAULTS, UP, UP_S_MAX, Disk, Effects, Scene, quiet, until
 from tests.kafka.fleet import Fleet

@@ -13,9 +13,10 @@ from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime import kafka
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.kafka_backbone import STALE_MS
 from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.standby import Standby

@@ -13,8 +13,9 @@ from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, decode
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime import kafka
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import Cluster, KafkaSettings, Membership, Reader
+from stepstream.runtime.kafka import Cluster, Membership, Reader
 from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stepstream.runtime.kafka import Cluster, KafkaSettings
+from stepstream.runtime.kafka import Cluster
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.layout import apply_topics
 from tests.kafka.broker import running_broker
 from tests.kafka.chaos_app import FLAKY_EVERY

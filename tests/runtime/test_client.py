@@ -10,7 +10,8 @@ from aiokafka.producer.sender import AddPartitionsToTxnHandler
 
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime import kafka
-from stepstream.runtime.kafka import KafkaSettings, Reader
+from stepstream.runtime.kafka import Reader
+from stepstream.runtime.kafka_settings import KafkaSettings
 
 
 def test_a_member_that_does_not_read_is_a_member(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from stepstream.runtime.kafka import KafkaSettings, Reader, doubt
+from stepstream.runtime.kafka import Reader, doubt
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import LogError
 
 

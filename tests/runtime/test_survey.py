@@ -5,7 +5,8 @@ from typing import cast
 
 import pytest
 
-from stepstream.runtime.kafka import Cluster, Extent, KafkaSettings
+from stepstream.runtime.kafka import Cluster, Extent
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.layout import survey, wanted_topics
 
 

@@ -25,11 +25,6 @@ class Bell:
                 waiter.set_result(None)
 
     @property
-    def rung(self) -> bool:
-        """Tell whether the next wait returns at once."""
-        return self._rung
-
-    @property
     def waited_for(self) -> bool:
         """Tell whether somebody sleeps."""
         return bool(self._waiters)

@@ -19,7 +19,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka_answers import Extent as Extent
 from stepstream.runtime.kafka_answers import TopicsRefused, clients_in, configs_in, extents_in, records_in, refused_in
-from stepstream.runtime.kafka_settings import KafkaSettings as KafkaSettings
+from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import Fenced, LogError, LogRecord, NewRecord, Offsets
 
 CLIENT = "stepstream"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import DAY_MS, TOPIC_CHARACTERS_MAX
 from stepstream.contract.topics import INBOX, TOPICS, Topic, check_topic_part, commands_topic
-from stepstream.runtime.kafka import Cluster, Extent, KafkaSettings
+from stepstream.runtime.kafka import Cluster, Extent
+from stepstream.runtime.kafka_settings import KafkaSettings
 
 SHARDS_SUGGESTED = 8
 _MOVED_REMEDY = "another number of partitions would move keys; choose another --namespace, or make the topic anew"

@@ -18,11 +18,8 @@ _TRIM_RECORDS = 1_000
 # Tables that are eaten from the front: a scan starts at the first row, not at the deleted ones before it.
 _QUEUES = frozenset((_ROW + b"t",))
 Headers = tuple[tuple[str, bytes], ...]
-_Stored = tuple[int, bytes, bytes, Headers]
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, tuple[tuple[str, bytes], ...]]).decode
-
-
+_unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, Headers]).decode
 _unpack_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
