@@ -1,0 +1,205 @@
+"""What each alert fires at and what it passes over, as series in the notation of promtool's unit tests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MINUTE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Series with a sample in each interval; `fires` is the first minute at which the alert does, None: never."""
+
+    fires: int | None
+    series: Mapping[str, str]
+    interval_s: int = MINUTE_S
+
+
+def _slow(metric: str, edge: str, most: str, fires: int) -> list[Case]:
+    """Return the cases of a histogram of which one in a hundred may be above an edge."""
+
+    def buckets(below: str) -> dict[str, str]:
+        counts = {edge: below, most: "100", "+Inf": "100"}
+        return {f'{metric}_bucket{{le="{le}"}}': f"0+{count}x40" for le, count in counts.items()}
+
+    return [Case(fires, buckets("97")), Case(None, buckets("99.5"))]
+
+
+def _ratio(metric: str, bad: str, good: str) -> list[Case]:
+    """Return the cases of a counter of which more than 5, and more than one in twenty, are bad in 15 minutes."""
+
+    def ended(bad_more: int, good_more: int) -> dict[str, str]:
+        return {
+            f'{metric}{{function="f",{label}}}': f"1000x14 {1_000 + more}x20"
+            for label, more in ((bad, bad_more), (good, good_more))
+        }
+
+    return [Case(15, ended(6, 100)), Case(None, ended(6, 200)), Case(None, ended(4, 1)), Case(None, ended(3, 20))]
+
+
+def _lag(metric: str, *labels: str) -> list[Case]:
+    """Return the cases of a lag that is above 1,000 in all and grows."""
+    one, other = (f"{metric}{{{each}}}" for each in labels)
+    return [
+        Case(6, {one: "600+1x30", other: "401+1x30"}),
+        Case(None, {one: "500+0.1x30", other: "490+0.1x30"}),
+        Case(None, {one: "600x30", other: "600x30"}),
+        Case(None, {one: "800-1x30", other: "800-1x30"}),
+    ]
+
+
+def _any(metric: str) -> list[Case]:
+    """Return the cases of a counter of which any increase in 15 minutes counts."""
+    return [Case(15, {metric: "10x14 11x20"}), Case(None, {metric: "10x40"})]
+
+
+_SERVING = "stepstream_shard_serving"
+_INPUT = 'stepstream_input_lag_records{shard="0",topic='
+_RETRIES = 'stepstream_step_retries_total{function="f"}'
+_CODE_RETRIES = 'stepstream_run_retries_total{function="f"}'
+_ENDED = 'stepstream_runs_ended_total{function="f",status='
+_WORKERS = {"in_use": "stepstream_worker_slots_in_use", "slots": "stepstream_worker_slots"}
+_BUILD = "stepstream_build_info"
+
+SHARDS = {
+    "StepstreamShardNotServed": [
+        Case(7, {f'{_SERVING}{{shard="0"}}': "1x4 0x20"}),
+        # Its process is gone: the last sample counts for five minutes.
+        Case(11, {f'{_SERVING}{{shard="0"}}': "1x4 _x20", f'{_SERVING}{{shard="1"}}': "1x25"}),
+        Case(
+            None,
+            {f'{_SERVING}{{shard="0",instance="a"}}': "1x4 0x20", f'{_SERVING}{{shard="0",instance="b"}}': "0x4 1x20"},
+        ),
+        Case(None, {f'{_SERVING}{{shard="0"}}': "0x20"}),
+    ],
+    "StepstreamShardStuck": [
+        Case(6, {f'{_INPUT}"events"}}': "1x30", 'stepstream_records_total{shard="0"}': "5x30"}),
+        Case(None, {f'{_INPUT}"history"}}': "1x30", 'stepstream_records_total{shard="0"}': "5x30"}),
+        Case(None, {f'{_INPUT}"events"}}': "1x30", 'stepstream_records_total{shard="0"}': "5+1x30"}),
+        Case(None, {f'{_INPUT}"events"}}': "0x30", 'stepstream_records_total{shard="0"}': "5x30"}),
+        Case(None, {f'{_INPUT}"events"}}': "1x30", 'stepstream_records_total{shard="1"}': "5x30"}),
+    ],
+    "StepstreamInputLagGrows": [
+        *_lag("stepstream_input_lag_records", 'shard="0",topic="events"', 'shard="1",topic="inbox"'),
+        Case(None, {f'{_INPUT}"history"}}': "5000+1x30", f'{_INPUT}"events"}}': "1+0.1x30"}),
+        Case(None, {f'{_INPUT}"history"}}': "5000+1x30", f'{_INPUT}"events"}}': "2000x30"}),
+    ],
+    "StepstreamReadModelLags": [
+        Case(10, {f'{_INPUT}"history"}}': "10001x30"}),
+        Case(None, {f'{_INPUT}"history"}}': "10000x30"}),
+        Case(None, {f'{_INPUT}"events"}}': "50000x30"}),
+    ],
+    # Three are told as 3.3 in ten minutes, since samples do not reach to both ends of the range.
+    "StepstreamShardRecoversAgainAndAgain": [
+        Case(10, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 13x20"}),
+        Case(None, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 12x20"}),
+        Case(None, {f'stepstream_shard_recoveries_total{{shard="{shard}"}}': "10x9 12x20" for shard in "01"}),
+    ],
+    "StepstreamRecoveryStalls": [
+        Case(6, {"stepstream_recovery_left_rows": "1x30"}),
+        Case(6, {"stepstream_recovery_left_rows": "1+1x30"}),
+        Case(None, {"stepstream_recovery_left_rows": "100-1x30"}),
+        Case(None, {"stepstream_recovery_left_rows": "0x30"}),
+    ],
+    "StepstreamStandbyLagGrows": [
+        Case(11, {"stepstream_standby_lag_rows": "100001+1x30"}),
+        Case(None, {"stepstream_standby_lag_rows": "99000+10x30"}),
+        Case(None, {"stepstream_standby_lag_rows": "200000x30"}),
+    ],
+    "StepstreamCommitsSlow": _slow("stepstream_commit_duration_seconds", "0.5", "1", 11),
+    "StepstreamBatchesSlow": _slow("stepstream_batch_duration_seconds", "1", "2", 11),
+    "StepstreamRebalances": [
+        Case(10, {'stepstream_rebalances_total{group="worker"}': "10x9 20x20"}),
+        Case(None, {'stepstream_rebalances_total{group="worker"}': "10x9 18x20"}),
+        Case(None, {f'stepstream_rebalances_total{{group="{group}"}}': "10x9 16x20" for group in ("engine", "worker")}),
+    ],
+}
+
+RUNS = {
+    "StepstreamRunsFail": _ratio("stepstream_runs_ended_total", 'status="failed"', 'status="completed"'),
+    "StepstreamStepRetriesRise": [
+        # A function without an hour behind it: seven a minute are 0.117 a second, five are 0.083.
+        Case(14, {_RETRIES: "0+7x30"}),
+        Case(None, {_RETRIES: "0+5x30"}),
+        # 2.1 a minute an hour ago, 6.6 now: more than thrice; with 4 and 7 it is less.
+        Case(84, {_RETRIES: "0+2.1x70 153.6+6.6x50"}),
+        Case(None, {_RETRIES: "0+4x70 287+7x50"}),
+    ],
+    "StepstreamStepsFail": _ratio("stepstream_steps_ended_total", 'outcome="error"', 'outcome="value"'),
+    "StepstreamCodeFailsMoreThanItEnds": [
+        Case(15, {_CODE_RETRIES: "10x14 20x20", f'{_ENDED}"completed"}}': "10x14 19x20"}),
+        Case(15, {_CODE_RETRIES: "10x14 20x20", f'{_ENDED}"failed"}}': "10x14 30x20"}),
+        Case(None, {_CODE_RETRIES: "10x14 20x20", f'{_ENDED}"completed"}}': "10x14 20x20"}),
+        Case(None, {_CODE_RETRIES: "10x14 19x20", f'{_ENDED}"completed"}}': "10x14 11x20"}),
+    ],
+    "StepstreamCodeChangedUnderRuns": _any('stepstream_run_warnings_total{function="f"}'),
+    "StepstreamRunsPileUp": [
+        # The 289th sample begins the second day; six hours later it fires.
+        Case((289 + 72) * 5, {'stepstream_runs_open{function="f"}': "500x288 1001x90"}, 300),
+        Case(None, {'stepstream_runs_open{function="f"}': "501x288 1001x90"}, 300),
+        Case(None, {'stepstream_runs_open{function="f"}': "100x288 1000x90"}, 300),
+        Case(None, {'stepstream_runs_open{function="f"}': "100x288 5000x70 100x20"}, 300),
+    ],
+    "StepstreamTimersLate": _slow("stepstream_timer_late_seconds", "5", "10", 6),
+    "StepstreamMatchingSlow": _slow("stepstream_match_latency_seconds", "1", "2", 6),
+    "StepstreamDeadLetters": [
+        Case(20, {"stepstream_dead_letters_total": "0x19 1x20"}),
+        # A series that comes up with a letter, before which nobody asked.
+        Case(5, {"stepstream_dead_letters_total": "_x5 1x20"}),
+        Case(None, {"stepstream_dead_letters_total": "0x40"}),
+    ],
+    "StepstreamExpressionErrors": _any("stepstream_expression_errors_total"),
+}
+
+_SOURCE = "stepstream_source_lag_records"
+_READ = 'stepstream_source_records_total{topic="orders"}'
+PROCESSES = {
+    "StepstreamSourceStuck": [
+        Case(6, {f'{_SOURCE}{{topic="orders",partition="0"}}': "1x30", _READ: "5x30"}),
+        Case(None, {f'{_SOURCE}{{topic="orders",partition="0"}}': "1x30", _READ: "5+1x30"}),
+        Case(None, {f'{_SOURCE}{{topic="orders",partition="0"}}': "0x30", _READ: "5x30"}),
+        Case(None, {f'{_SOURCE}{{topic="other",partition="0"}}': "1x30", _READ: "5x30"}),
+    ],
+    "StepstreamSourceLagGrows": [
+        *_lag(_SOURCE, 'topic="orders",partition="0"', 'topic="orders",partition="1"'),
+        # Two processes tell of one partition while it moves.
+        Case(None, {f'{_SOURCE}{{topic="orders",partition="0",instance="{each}"}}': "600+1x30" for each in "ab"}),
+    ],
+    "StepstreamDown": [
+        Case(5, {'up{job="shop-stepstream-engine"}': "0x30"}),
+        Case(None, {'up{job="shop-stepstream-engine"}': "1x30"}),
+        Case(None, {'up{job="another"}': "0x30"}),
+    ],
+    "StepstreamNotReady": [Case(5, {"stepstream_ready": "0x30"}), Case(None, {"stepstream_ready": "1x30"})],
+    "StepstreamWorkersFull": [
+        Case(10, {f'{name}{{app="shop",instance="{each}"}}': "4x30" for name in _WORKERS.values() for each in "ab"}),
+        Case(
+            None,
+            {
+                f'{_WORKERS["in_use"]}{{app="shop",instance="a"}}': "4x30",
+                f'{_WORKERS["in_use"]}{{app="shop",instance="b"}}': "3x30",
+                f'{_WORKERS["slots"]}{{app="shop",instance="a"}}': "4x30",
+                f'{_WORKERS["slots"]}{{app="shop",instance="b"}}': "4x30",
+            },
+        ),
+    ],
+    "StepstreamRunsWaitForSlots": [
+        Case(15, {'stepstream_worker_queue_runs{app="shop"}': "1x30"}),
+        Case(None, {'stepstream_worker_queue_runs{app="shop"}': "0x30"}),
+    ],
+    "StepstreamWorkerLagGrows": [
+        Case(6, {'stepstream_worker_lag_records{app="shop",partition="0"}': "0.5+0.01x30"}),
+        Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "5x30"}),
+        Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "40-1x30"}),
+        Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "0x30"}),
+    ],
+    "StepstreamTwoVersionsOfCode": [
+        Case(60, {f'{_BUILD}{{app="shop",code_version="{version}"}}': "1x80" for version in "ab"}),
+        Case(None, {f'{_BUILD}{{app="shop",code_version="a",instance="{each}"}}': "1x80" for each in "ab"}),
+        # The workers of a queue may have an image of their own, and engines have no code.
+        Case(None, {f'{_BUILD}{{app="{app}",code_version="{app}"}}': "1x80" for app in ("shop", "shop.gpu")}),
+        Case(None, {f'{_BUILD}{{app="",code_version="{version}"}}': "1x80" for version in "ab"}),
+    ],
+}
+
+CASES = SHARDS | RUNS | PROCESSES

@@ -1,0 +1,97 @@
+"""Alerts fire when they should, and not before: each rule is evaluated on small series, minute by minute."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.alert_cases import CASES, Case
+from tests.deploy.evaluation import Database, Labels, evaluate, values_of
+from tests.tidy_rules import ROOT
+
+RULES = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+}
+UNITS_S = {"m": 60, "h": 3_600}
+
+
+def first_firing(rule: dict[str, Any], case: Case) -> int | None:
+    """Return the minute in which the alert fires first: its expression has held for as long as the rule says."""
+    database = Database.of(case.series, case.interval_s)
+    number, unit = re.fullmatch(r"(\d+)([mh])", rule.get("for", "0m")).groups()  # type: ignore[union-attr]
+    since: dict[Labels, int] = {}
+    for at_s in range(0, max(samples[-1][0] for samples in database.series.values()) + 1, case.interval_s):
+        holding = evaluate(rule["expr"], database, at_s)
+        since = {labels: since.get(labels, at_s) for labels in holding}
+        if any(at_s - began >= int(number) * UNITS_S[unit] for began in since.values()):
+            return at_s // 60
+    return None
+
+
+def cases() -> Iterator[Any]:
+    """Yield every case with the name of its alert."""
+    for alert, found in CASES.items():
+        for number, case in enumerate(found):
+            yield pytest.param(alert, case, id=f"{alert}-{number}")
+
+
+@pytest.mark.parametrize(("alert", "case"), list(cases()))
+def test_an_alert_fires_when_it_should(alert: str, case: Case) -> None:
+    """It fires in the very minute that the case says, or never."""
+    assert first_firing(RULES[alert], case) == case.fires
+
+
+def test_every_alert_has_cases_of_both_kinds() -> None:
+    """For each rule something is shown that it fires at, and something that it passes over."""
+    assert CASES.keys() == RULES.keys()
+    for alert, found in CASES.items():
+        assert {case.fires is None for case in found} == {True, False}, alert
+
+
+def test_series_are_written_as_promtool_has_them() -> None:
+    """A start, a step and a count; a value again and again; and nothing."""
+    assert list(values_of("1+2x3 7x1 _x2 -1 100-5x1")) == [1, 3, 5, 7, 7, 7, None, None, -1, 100, 95]
+
+
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("a", {"x": 8.0, "y": 4.0}),
+        ('a{l="x"}', {"x": 8.0}),
+        ('a{l!="x"}', {"y": 4.0}),
+        ('a{l=~"x|z"}', {"x": 8.0}),
+        ('a{l!~"x"}', {"y": 4.0}),
+        ("a offset 4m", {"x": 0.0, "y": 4.0}),
+        ("sum by (m) (a)", {"": 12.0}),
+        ("count by (l) (a)", {"x": 1.0, "y": 1.0}),
+        ("a > 4", {"x": 8.0}),
+        ("a >= 4", {"x": 8.0, "y": 4.0}),
+        ("2 * a / a", {"x": 2.0, "y": 2.0}),
+        ("a and a > 4", {"x": 8.0}),
+        ("a unless a > 4", {"y": 4.0}),
+        ("a > 4 or a", {"x": 8.0, "y": 4.0}),
+        ("a and on (m) a > 4", {"x": 8.0, "y": 4.0}),
+        ("rate(a[2m] offset 2m)", {"x": 2 / 60, "y": 0.0}),
+        ("rate(a[4m])", {"x": 2 / 60, "y": 0.0}),
+        ("increase(a[2m])", {"x": 4.0, "y": 0.0}),
+        ("deriv(a[4m])", {"x": 2 / 60, "y": 0.0}),
+        ("deriv(a[4m:1m])", {"x": 2 / 60, "y": 0.0}),
+        ("max_over_time(a[1h])", {"x": 8.0, "y": 4.0}),
+    ],
+)
+def test_expressions_mean_what_prometheus_means(expression: str, wanted: dict[str, float]) -> None:
+    """Each form that the alerts use, on a series that rises by two a minute and one that stays."""
+    database = Database.of({'a{l="x"}': "0+2x4", 'a{l="y"}': "4x4"}, 60)
+    found = {dict(labels).get("l", ""): value for labels, value in evaluate(expression, database, 240).items()}
+    assert found == pytest.approx(wanted)
+
+
+def test_a_counter_that_begins_anew_goes_on() -> None:
+    """After a restart a counter begins at 0: what it has then is its increase."""
+    database = Database.of({"a": "8+2x1 1+2x1"}, 60)
+    # From 8 by 2, then 1 and 2 more: 5 in three minutes, told for four.
+    assert evaluate("increase(a[4m])", database, 180) == {frozenset(): pytest.approx(5 * 4 / 3)}
