@@ -8,9 +8,10 @@ from typing import Protocol
 
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
+from stepstream.host.folder import held_folder
 from stepstream.host.gauges import embedded_readings
 from stepstream.host.serving import listen, serve_api, stop_on_signals
-from stepstream.host.settings import Settings, make_data_dir
+from stepstream.host.settings import Settings
 from stepstream.host.unheard import ListeningDoor
 from stepstream.host.versions import build_info
 from stepstream.runtime.clocks import SystemClock
@@ -29,31 +30,31 @@ async def running_engine(
     app: App, settings: Settings, watch: Callable[[HistoryEntry], None]
 ) -> AsyncIterator[tuple[EmbeddedEngine, EmbeddedBackbone, RunIndex, Metrics]]:
     """Bring up journal, engine, worker and read model; on the way out the code at work comes to rest first."""
-    make_data_dir(settings)
-    metrics = Metrics("engine", "worker")
-    journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
-    clock = SystemClock()
-    index = RunIndex(settings.data_dir / "runs.sqlite")
-    backbone = EmbeddedBackbone(journal, clock)
-    engine = EmbeddedEngine(
-        [app],
-        backbone,
-        clock,
-        index,
-        live_cache=settings.live_cache,
-        observer=metrics,
-        worker_observer=metrics,
-        watch=watch,
-    )
-    metrics.ask(functools.partial(embedded_readings, engine, backbone))
-    metrics.ask(functools.partial(build_info, app, settings))
-    await engine.start()
-    try:
-        yield engine, backbone, index, metrics
-    finally:
-        await engine.stop()
-        index.close()
-        journal.close()
+    with held_folder(settings.data_dir):
+        metrics = Metrics("engine", "worker")
+        journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
+        clock = SystemClock()
+        index = RunIndex(settings.data_dir / "runs.sqlite")
+        backbone = EmbeddedBackbone(journal, clock)
+        engine = EmbeddedEngine(
+            [app],
+            backbone,
+            clock,
+            index,
+            live_cache=settings.live_cache,
+            observer=metrics,
+            worker_observer=metrics,
+            watch=watch,
+        )
+        metrics.ask(functools.partial(embedded_readings, engine, backbone))
+        metrics.ask(functools.partial(build_info, app, settings))
+        await engine.start()
+        try:
+            yield engine, backbone, index, metrics
+        finally:
+            await engine.stop()
+            index.close()
+            journal.close()
 
 
 class Audience(Protocol):

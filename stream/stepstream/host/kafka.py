@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,11 @@ from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.topics import HISTORY, workers_name
+from stepstream.host.folder import held_folder
 from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat
 from stepstream.host.service import SourceReaders, hosted, make_faust, tell_of_missing
 from stepstream.host.serving import listen, serve_api, stop_on_signals
-from stepstream.host.settings import Settings, SettingsError, make_data_dir, read_sources
+from stepstream.host.settings import Settings, SettingsError, read_sources
 from stepstream.host.versions import build_info
 from stepstream.runtime.announcing import Announcer, client_of, instance_of
 from stepstream.runtime.backlogs import Backlogs
@@ -74,11 +75,23 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     """Serve shards and the HTTP API until SIGINT or SIGTERM; `ready` is told the port and the number of shards."""
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
-    cluster, clock, metrics = Cluster(kafka), SystemClock(), Metrics("engine", "sources")
+    cluster = Cluster(kafka)
     shards = await shards_of(cluster)
     for difference in await config_differences(cluster, [], shards):
         logger.warning("%s; `stepstream topics check` prints the command that mends it", difference)
-    make_data_dir(settings)
+    with held_folder(settings.data_dir):
+
+        async def serve(api: Any) -> None:
+            await serve_api(api, listener, stop, lambda port: ready(port, shards))
+
+        await _serve_shards(settings, cluster, shards, serve)
+
+
+async def _serve_shards(
+    settings: Settings, cluster: Cluster, shards: int, serve: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Have Faust run all parts of an engine while its API is served."""
+    clock, metrics = SystemClock(), Metrics("engine", "sources")
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
@@ -115,7 +128,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
             api = make_api(
                 _EngineDoor(gauges, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
             )
-            await serve_api(api, listener, stop, lambda port: ready(port, shards))
+            await serve(api)
     finally:
         index.close()
         await backbone.close()

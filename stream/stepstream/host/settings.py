@@ -71,15 +71,6 @@ class Settings:
             )
 
 
-def make_data_dir(settings: Settings) -> None:
-    """Make the folder of the state; raise SettingsError when it cannot be."""
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"{settings.data_dir} cannot be a folder for state ({error.strerror}); give another by --data-dir"
-        raise SettingsError(reason) from None
-
-
 def read_sources(path: Path) -> list[Source]:
     """Return the sources of a TOML file, a table `[[source]]` each; raise SettingsError with the place at fault."""
     try:
