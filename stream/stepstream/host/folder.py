@@ -14,8 +14,8 @@ _LOCK = "LOCK"
 def held_folder(data_dir: Path) -> Iterator[None]:
     """Make the folder of the state, and have it for ourselves while the block runs; else raise SettingsError.
 
-    The lock goes with the process, however it ends. Two engines on one folder would share the shards out among them, and
-    neither could open what the other has.
+    The lock goes with the process, however it ends. Two engines on one folder would share the shards out among them,
+    and neither could open what the other has.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
