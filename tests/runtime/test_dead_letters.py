@@ -57,6 +57,23 @@ async def test_poison_is_put_aside(topic: str, value: bytes, reason: str) -> Non
         assert kept["stepstream-from"].decode().startswith(f"{topic}-0-")
 
 
+async def test_a_shard_says_what_it_put_aside(caplog: pytest.LogCaptureFixture) -> None:
+    """One line a batch has the first places and reasons, cut, and how many more there are."""
+    values = [b"{", b'{"data":{}}', b'{"name":"' + b"x" * 5_000 + b'","what":1}', b"[]", b"5"]
+    async with VirtualEngine(App("shop")) as engine:
+        first = engine.journal.end(EVENTS, 0)
+        engine.journal.write(JournalWrite([NewRecord(EVENTS, 0, b"", value) for value in values]), engine.now_ms)
+        await engine.until_idle()
+    (line,) = [record for record in caplog.records if record.name == "stepstream.runtime.shard"]
+    assert (line.levelname, line.__dict__["shard"]) == ("WARNING", 0)
+    text = line.getMessage()
+    assert text.startswith(f"5 put aside in dead-letters: events-0-{first}: ")
+    assert f"; events-0-{first + 2}: " in text
+    assert f"events-0-{first + 3}" not in text
+    assert text.endswith("; and 2 more")
+    assert len(text) < 1_100
+
+
 async def test_a_function_that_cannot_be_read_keeps_no_app_from_starting() -> None:
     """What others left in `functions` is passed over when an app announces its own."""
     app = App("shop")

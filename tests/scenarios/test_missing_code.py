@@ -1,5 +1,7 @@
 """A run that comes to a worker without its code, as during a roll-out, waits for the code and loses no attempt."""
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf, on_disk
 
@@ -23,8 +25,11 @@ def shop(*, newer: bool) -> App:
 
 
 @on_disk
-async def test_a_run_waits_for_its_code(engine_of: EngineOf) -> None:
-    """Its nap ends where nobody has its code: a warning says so, for a day if need be, and then it goes on."""
+async def test_a_run_waits_for_its_code(engine_of: EngineOf, caplog: pytest.LogCaptureFixture) -> None:
+    """Its nap ends where nobody has its code: a warning says so, for a day if need be, and then it goes on.
+
+    The worker that has not the code says so in its log, each time that it gets the run.
+    """
     async with engine_of(shop(newer=True)) as engine:
         await engine.send(Event("go"))
         now = engine.now_ms
@@ -33,6 +38,9 @@ async def test_a_run_waits_for_its_code(engine_of: EngineOf) -> None:
         run = engine.run()
         assert run.status == "running"
         assert ["has no function 'added'" in warning for warning in run.warnings] == [True]
+        told = [record for record in caplog.records if record.name == "stepstream.runtime.reports"]
+        assert "this worker of app shop has no function added: the run is postponed for" in told[0].getMessage()
+        assert {(line.__dict__["run_id"], line.__dict__["function"]) for line in told} == {(run.run_id, "added")}
         now = engine.now_ms
     async with engine_of(shop(newer=True), now_ms=now) as engine:
         await engine.advance("10m")

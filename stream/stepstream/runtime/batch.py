@@ -16,6 +16,7 @@ from stepstream.engine.view import Layer, View
 from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
 
+_LETTERS_TOLD_MAX, _REASON_CHARACTERS_MAX = 3, 300
 _OWN_HEADERS = ((ORIGIN_HEADER, ENGINE_ORIGIN),)
 
 
@@ -102,6 +103,7 @@ class Batch:
     taken: int = 0
     awaited: bool = False
     offsets: Offsets = field(default_factory=dict)
+    letters: list[str] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
@@ -138,4 +140,11 @@ class Batch:
     def put_aside(self, record: LogRecord, reason: str, kind: str) -> None:
         """Keep a record that cannot be applied, with its bytes and the reason."""
         self.outputs.append(dead_letter(record, reason))
+        self.letters.append(f"{record.topic}-{record.partition}-{record.offset}: {reason[:_REASON_CHARACTERS_MAX]}")
         self.count(("dead_letters", record.topic, kind))
+
+    @property
+    def told_letters(self) -> str:
+        """The first places and reasons of what was put aside, and how many more there are; empty when nothing was."""
+        more = len(self.letters) - _LETTERS_TOLD_MAX
+        return "; ".join([*self.letters[:_LETTERS_TOLD_MAX], *([f"and {more} more"] if more > 0 else [])])

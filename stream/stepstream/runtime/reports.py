@@ -79,7 +79,13 @@ def _later(command: RunStarted | RunLoaded | StepLent, app: str, now_ms: int) ->
     """Return why a run or a step waits for its code, and for how long (ms): the older the run, the longer."""
     remedy = "deploy its code, or wait for the roll-out to end"
     reason = f"a worker of app {app!r} had it that has no function {command.function!r}; {remedy}"
-    return reason, min(max((now_ms - command.started_at) // 10, POSTPONE_MS_MIN), POSTPONE_MS_MAX)
+    wait_ms = min(max((now_ms - command.started_at) // 10, POSTPONE_MS_MIN), POSTPONE_MS_MAX)
+    step = {"step": command.id} if isinstance(command, StepLent) else {}
+    extra = {"run_id": command.run_id, "function": command.function, **step}
+    words = "this worker of app %s has no function %s: the %s is postponed for %g s; %s"
+    what = "step" if step else "run"
+    logger.warning(words, app, command.function, what, wait_ms / 1_000, remedy, extra=extra)
+    return reason, wait_ms
 
 
 def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:

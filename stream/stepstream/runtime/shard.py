@@ -200,6 +200,9 @@ class Shard:
         late = self._idle_records >= RECORDS_PER_BATCH_MAX or 0 < self._idle_until <= batch.now
         if batch.rows or batch.outputs or batch.replies or late:
             await self._commit(batch)
+            if told := batch.told_letters:
+                extra = {"shard": self._shard}
+                logger.warning("%d put aside in dead-letters: %s", len(batch.letters), told, extra=extra)
             self._idle_records, self._idle_offsets, self._idle_until = 0, {}, 0
             return True
         if batch.taken:
