@@ -29,7 +29,7 @@ from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import settings_from
 from stepstream.host.showing import counted, duration_text
-from stepstream.host.versions import code_versions
+from stepstream.host.versions import app_version, code_versions
 from stepstream.letters_cli import letters_cli
 from stepstream.runs_cli import URL_DEFAULT, ApiKey, Url, ask, runs_cli
 from stepstream.runtime.tally import Tally
@@ -102,7 +102,7 @@ def dev(
         raise typer.Exit(run_reloading(command, folder, lambda text: out.print(f"[yellow]{text}[/yellow]")))
     logs = Logs(log_format, log_level)
     take_turn()
-    logs.know(app.name, code_versions(app, settings))
+    logs.know(app.name, app_version(app, settings), code_versions(app, settings))
     _run(serve(app, settings, (Terminal if log_format is Format.TEXT else LoggedView)(out, app, settings)))
 
 

@@ -151,7 +151,7 @@ def worker(
         post = Post(app, queue, concurrency)
         settings = settings_from(metrics_host=metrics_host, metrics_port=metrics_port, drain_s=drain_s)
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
-        logs.know(app.name, code_versions(app, settings))
+        logs.know(app.name, app_version(app, settings), code_versions(app, settings))
 
         def ready(_shards: int, port: int | None) -> None:
             code = app_version(app, settings)

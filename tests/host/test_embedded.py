@@ -39,7 +39,7 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
         assert scrape.sum("stepstream_runs_ended_total", function="work", status="completed") == 1
         assert scrape.sum("stepstream_worker_step_attempts_total", function="work", outcome="value") == 1
         (labels, _) = scrape.values("stepstream_build_info")[0]
-        assert (labels["app"], labels["code_version"]) == ("shop", "v3")
+        assert (labels["app"], labels["app_version"]) == ("shop", "v3")
 
 
 def test_workers_of_a_queue_have_a_name_of_their_own() -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Context, Event, __version__, on
 from stepstream.host.logs import Format, JsonLines, Level, Logs, TextLines
 from stepstream.host.settings import Settings
-from stepstream.host.versions import app_version, code_versions
+from stepstream.host.versions import app_version, build_info, code_versions
+from stepstream.runtime.registrations import release_of
 from stepstream.testing import VirtualEngine
 
 
@@ -48,7 +49,8 @@ def talking() -> App:
 async def lines_of(app: App, form: Format, capsys: pytest.CaptureFixture[str], version: str = "") -> list[str]:
     """Run the app once and return what was logged."""
     logs = Logs(form, Level.INFO)
-    logs.know(app.name, code_versions(app, Settings(version=version)))
+    settings = Settings(version=version)
+    logs.know(app.name, app_version(app, settings), code_versions(app, settings))
     async with VirtualEngine(app) as engine:
         await engine.send(Event("go"))
         assert engine.run().status != "running"
@@ -62,6 +64,7 @@ async def test_json_has_run_function_step_app_and_version(capsys: pytest.Capture
     run_id = begins["run_id"]
     assert all((line["run_id"], line["function"]) == (run_id, "work") for line in (begins, charging, ran, failed))
     assert all((line["app"], line["code_version"]) == ("shop", "v2") for line in (begins, charging, ran, failed))
+    assert {(line["app"], line["app_version"]) for line in lines} == {("shop", "v2")}
     assert begins["message"] == "begins"
     assert "step" not in begins
     assert (charging["message"], charging["step"], charging["order"]) == ("charging 5", "charge", 7)
@@ -79,13 +82,14 @@ async def test_the_shard_is_a_field(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_text_ends_with_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line of text has the message, and the fields at its end."""
+    """A line of text has the message, and the fields at its end; `app_version` is what the metrics have, too."""
     app = talking()
-    version = code_versions(app, Settings())["work"]
+    version, whole = code_versions(app, Settings())["work"], app_version(app, Settings())
+    assert [labels for _, labels, _ in build_info(app, Settings())] == [(__version__, "shop", whole)]
     lines = await lines_of(app, Format.TEXT, capsys)
     (line,) = [line for line in lines if "charging" in line]
     run_id = line.partition("run_id=")[2].partition(" ")[0]
-    own = f"app=shop code_version={version}"
+    own = f"app=shop app_version={whole} code_version={version}"
     assert line.endswith(f"charging 5 [run_id={run_id} function=work step=charge {own} order=7 time=noon]")
     (ran,) = [line for line in lines if "step charge ran in" in line]
     assert ran.endswith(f"[run_id={run_id} function=work step=charge attempt=0 {own}]")
@@ -159,6 +163,7 @@ def test_versions_tell_code_apart() -> None:
         return app
 
     first, again, changed = (app_with(total) for total in (2, 2, 3))
+    assert app_version(first, Settings()) == release_of(first)
     assert app_version(first, Settings()) == app_version(again, Settings()) != app_version(changed, Settings())
     assert code_versions(first, Settings())["work"] == code_versions(changed, Settings())["work"]
     assert code_versions(first, Settings())["other"] != code_versions(changed, Settings())["other"]

@@ -123,7 +123,7 @@ def check_workers(workers: list[Scrape]) -> None:
     lags = Scrape.of(workers).values("stepstream_worker_lag_records", app="chaos")
     assert sorted(labels["partition"] for labels, _ in lags) == ["0", "1"]
     builds = [labels for each in workers for labels, _ in each.values("stepstream_build_info")]
-    assert [(labels["app"], labels["code_version"]) for labels in builds] == [("chaos", each) for each in VERSIONS]
+    assert [(labels["app"], labels["app_version"]) for labels in builds] == [("chaos", each) for each in VERSIONS]
 
 
 def json_lines(member: Member) -> list[dict[str, Any]]:
@@ -136,6 +136,8 @@ def check_logs(engines: list[Member], workers: list[Member]) -> None:
     by_worker = [[line for line in json_lines(worker) if line["logger"] == "stepstream.step"] for worker in workers]
     for lines, version in zip(by_worker, VERSIONS, strict=True):
         assert {(line["app"], line["code_version"]) for line in lines} == {("chaos", version)}
+    for worker, version in zip(workers, VERSIONS, strict=True):
+        assert {(line["app"], line["app_version"]) for line in json_lines(worker)} == {("chaos", version)}
     steps = [line for lines in by_worker for line in lines]
     assert len(steps) == 5 * EVENTS + FLAKY
     assert {line["step"] for line in steps} == {"first", "left", "right", "last", "told"}

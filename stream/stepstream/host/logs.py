@@ -28,18 +28,18 @@ class Level(StrEnum):
 
 
 # In this order they stand at the end of a line of text, before those of users.
-FIELDS = ("run_id", "function", "step", "attempt", "shard", "app", "code_version")
+FIELDS = ("run_id", "function", "step", "attempt", "shard", "app", "app_version", "code_version")
 _NO_WORD = re.compile(r"""[\s"\]]""")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _OF_RECORDS = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 
 
 class _Fields(logging.Formatter):
-    """Finds the fields of a record: its own, the app of the process, and the version of the function's code."""
+    """Finds the fields of a record: its own, the app of the process with its version, and that of the function."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.app = ""
+        self.app = self.app_version = ""
         self.versions: Mapping[str, str] = {}
         # Most lines are of the same second as the one before.
         self._second = -1
@@ -49,6 +49,7 @@ class _Fields(logging.Formatter):
         found = {name: value for name, value in record.__dict__.items() if name not in _OF_RECORDS}
         if self.app:
             found.setdefault("app", self.app)
+            found.setdefault("app_version", self.app_version)
         if version := self.versions.get(str(found.get("function", ""))):
             found.setdefault("code_version", version)
         return found
@@ -120,7 +121,7 @@ class Logs:
         logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
-    def know(self, app: str, versions: Mapping[str, str]) -> None:
-        """Add the app to every line, and to those of a function the version of its code."""
-        self._lines.app = app
+    def know(self, app: str, version: str, versions: Mapping[str, str]) -> None:
+        """Add the app and its version to every line, and to those of a function the version of its code."""
+        self._lines.app, self._lines.app_version = app, version
         self._lines.versions = dict(versions)

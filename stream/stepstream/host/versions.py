@@ -1,11 +1,11 @@
 """Which version of what runs in this process."""
 
-import hashlib
 from collections.abc import Iterator
 
 from stepstream import __version__
 from stepstream.host.settings import Settings
 from stepstream.runtime.metrics import Reading
+from stepstream.runtime.registrations import release_of
 from stepstream.sdk.app import App
 from stepstream.sdk.function import code_version
 
@@ -16,9 +16,8 @@ def code_versions(app: App, settings: Settings) -> dict[str, str]:
 
 
 def app_version(app: App, settings: Settings) -> str:
-    """Return the version of an app's code: that of the settings, else a digest of all its functions."""
-    digests = sorted(f"{name} {version}" for name, version in code_versions(app, settings).items())
-    return settings.version or hashlib.sha256("\n".join(digests).encode()).hexdigest()[:12]
+    """Return the version of an app: that of the settings, else its release, as the engine and the brokers know it."""
+    return settings.version or release_of(app)
 
 
 def build_info(app: App | None, settings: Settings, workers: str = "") -> Iterator[Reading]:

@@ -79,7 +79,7 @@ METRICS = (
     Metric("process", "gauge", "ready", (), "1 when /ready answers 200"),
     Metric("process", "counter", "dead_letters", ("topic", "reason"), "Records put aside"),
     Metric("process", "counter", "rebalances", ("group",), "Times the group gave partitions anew"),
-    Metric("process", "gauge", "build_info", ("version", "app", "code_version"), "Always 1; what runs here"),
+    Metric("process", "gauge", "build_info", ("version", "app", "app_version"), "Always 1; what runs here"),
 )
 _BY_NAME = {metric.name: metric for metric in METRICS}
 # What the engine counts under another name, with the label that this adds.
