@@ -76,7 +76,7 @@ def redrive_letters(
     cluster = cluster_of(kafka, namespace)
     chosen = list(run(survey(cluster, topic)).waiting) if every else list(places or [])
     if every and chosen and not yes:
-        typer.confirm(f"Send {len(chosen):,} records again?", abort=True)
+        typer.confirm(f"Send {counted(len(chosen), 'record')} again?", abort=True)
     run(_send(cluster, chosen, letters_among(cluster, set(chosen), _refuse) if every else letters_at(cluster, chosen)))
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from stepstream import App, Context, Event, on
 from stepstream.cli import cli
+from stepstream.host.dead import Survey
 from stepstream.testing import VirtualEngine
 
 ODD = "odd[/x]"
@@ -241,3 +242,16 @@ def test_a_function_without_runs_has_its_neighbours_named(invoke: Invoke, state:
     assert f"no run of a function 'odd/x'; did you mean '{ODD}'?" in told.stderr
     assert "there are runs of" in invoke("runs", "list", "--function", "zebra", "--data-dir", state).stderr
     assert not invoke("runs", "list", "--function", ODD, "--status", "running", "--data-dir", state).stderr
+
+
+@pytest.mark.parametrize(("times", "words"), [(1, "sent again 1 time before"), (2, "sent again 2 times before")])
+def test_one_is_no_plural(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, times: int, words: str) -> None:
+    """What was sent again once is told so, in the list of dead letters and where it is asked whether to send it."""
+    letter = {"topic": "t", "partition": 0, "offset": 1, "place": "0-1", "at": "", "bytes": 1, "reason": "r", "sent": 0}
+
+    async def survey(*_: object) -> Survey:
+        return Survey([letter | {"redriven": times}], 1, {"0-1": None})
+
+    monkeypatch.setattr("stepstream.letters_cli.survey", survey)
+    assert words in invoke("dead-letters", "list").stdout
+    assert "Send 1 record again?" in invoke("dead-letters", "redrive", "--all").output
