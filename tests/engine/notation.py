@@ -143,9 +143,9 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
             queue = words.text("queue")
             return StepFailed(run_id, epoch, step, step, attempt, retry_ms, ErrorInfo("Oops"), group, queue=queue)
         case "plan":
-            acknowledge = words.has("ack")
+            acknowledge, wake = words.has("ack"), words.has("wake")
             cancelled = tuple(words.text("cancel").split(",")) if "cancel" in words.named else ()
-            return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge)
+            return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge, wake)
         case "reserve":
             return RunReserved(run_id, epoch, words.number("for"))
         case "reserve-step":

@@ -104,6 +104,21 @@ def test_a_race_drops_its_losers() -> None:
 
 
 @table()
+def test_code_that_goes_on_by_itself_has_a_command_in_the_log() -> None:
+    """A worker whose code took its last open step away by itself is told to go on, so that the next one would be.
+
+    10 | function f on=go            | -
+    10 | event go                    | began r1 f; start r1
+    11 | plan r1 sleep:a:500         | planned a until 500
+    12 | plan r1 wake                | resume r1
+    13 | plan r1 wake cancel=a       | dropped a; resume r1
+    14 | plan r1 sleep:b:20 wake ack | planned b until 20; resume r1 ack
+    15 | plan r1 sleep:c:30          | planned c until 30
+    16 | plan r1 wake epoch=7        | -
+    """
+
+
+@table()
 def test_a_loser_leaves_its_group() -> None:
     """A dropped step counts no more in its group, and the last that is left wakes the run.
 

@@ -53,6 +53,7 @@ class Run:
         self.plans: list[StepPlan] = []
         self.cancelled: list[str] = []
         self.warnings: list[str] = []
+        self.lingered = 0
         self.end: Finished | None = None
         self.gates = {step_id: asyncio.Event() for step_id in hold}
         self._code = code
@@ -123,6 +124,10 @@ class Run:
     def suspended(self, asking: Asking) -> None:
         """Note that the code rests."""
         self._still.set()
+
+    def lingers(self, asking: Asking) -> None:
+        """Note that the code waits for something that is no step."""
+        self.lingered += 1
 
     def finished(self, asking: Asking, end: Finished) -> None:
         """Note how the code ended."""

@@ -1,6 +1,7 @@
 """The order in which code gets results is the same live and replayed, so that races go the same way each time."""
 
 import asyncio
+import logging
 from typing import Any
 
 from hypothesis import given, settings
@@ -83,6 +84,24 @@ async def test_a_body_that_is_cancelled_while_its_report_is_written_holds_nothin
     await run.resume(memo("first", None, seen=1, kind="sleep"))
     await run.resume(memo("second", None, seen=2, kind="sleep"))
     assert run.output == "done"
+
+
+async def test_a_result_that_nobody_wants_any_more_is_no_change_of_the_code() -> None:
+    """The loser of a race has its result too, early or late: no warning comes of it, and the log is not silent."""
+    memos = [memo("a", None, seen=1, kind="sleep"), memo("b", None, seen=2, kind="sleep")]
+    silent: list[bool] = []
+
+    async def code(ctx: Context) -> Any:
+        await ctx.group.race(ctx.step.sleep("a", "1s"), ctx.step.sleep("b", "1s"))
+        await ctx.step.sleep("c", "1s")
+        silent.append(ctx.logger.isEnabledFor(logging.CRITICAL))
+        return await ctx.step.run("end", one)
+
+    for first, later in ((memos, []), (memos[:1], memos[1:])):
+        run = await Run(code, first).start()
+        await run.resume(*later, memo("c", None, seen=3, kind="sleep"))
+        assert (run.output, run.warnings) == (1, [])
+    assert silent == [True, True]
 
 
 Step = tuple[str, str]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from stepstream.contract.codec import encode
 from stepstream.contract.history import (
@@ -15,8 +15,21 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import TimedOut, Value
-from stepstream.engine.keys import CRON, FUNCTION, KEEPING, NAME, POSITION, RECENT, START, TIMER, TRIGGER
-from stepstream.engine.rows import Timer, decode_row
+from stepstream.engine.keys import (
+    CRON,
+    FUNCTION,
+    KEEPING,
+    NAME,
+    OPEN,
+    POSITION,
+    RECENT,
+    RUN,
+    START,
+    TIMER,
+    TRIGGER,
+    run_part,
+)
+from stepstream.engine.rows import OpenStep, Run, Timer, decode_row
 from stepstream.runtime.journal import MemoryStore
 
 _LASTING = {CRON, FUNCTION, KEEPING, NAME, POSITION, RECENT, START, TRIGGER}
@@ -99,6 +112,21 @@ def check_rows(stores: Sequence[MemoryStore]) -> Iterator[str]:
             row = decode_row(table, value)
             if table != TIMER or not isinstance(row, Timer) or row.kind not in _LASTING_TIMERS:
                 yield f"a row is left in table {table.decode()!r}: {encode(row).decode()}"
+
+
+def check_wakes(stores: Sequence[MemoryStore], asked: Set[str]) -> Iterator[str]:
+    """Something wakes each run: a timer of its own or of a step, or a command, which is open for those in `asked`.
+
+    To be looked at when all is still: whatever a worker has in its memory may be gone the next moment.
+    """
+    for store in stores:
+        for _, value in store.scan(RUN, len(store.rows)):
+            run = decode_row(RUN, value)
+            assert isinstance(run, Run)
+            steps = [decode_row(OPEN, row) for _, row in store.scan(OPEN + run_part(run.run_id), len(store.rows))]
+            timed = run.due or any(isinstance(step, OpenStep) and step.due for step in steps)
+            if not timed and run.run_id not in asked:
+                yield f"{run.run_id} of {run.function}: nothing will ever wake it"
 
 
 def check_same(stores: Sequence[MemoryStore], logged: Sequence[Mapping[bytes, bytes]]) -> Iterator[str]:

@@ -116,6 +116,16 @@ MUTANTS = (
         (("        run.commands.clear()\n        if run.reserved", "        if run.reserved"),),
     ),
     Mutant(
+        "a run rests although it waits for no step",
+        "sdk/replay.py",
+        (("if missed or (awaited and (idle or spent)):", "if missed or idle or (awaited and spent):"),),
+    ),
+    Mutant(
+        "a run that goes on by itself leaves no command in the log",
+        "runtime/worker.py",
+        (("alone, run.at_rest = run.at_rest and not run.commands, False", "alone, run.at_rest = False, False"),),
+    ),
+    Mutant(
         "a late claim of a dead worker keeps the run",
         "runtime/worker.py",
         (("                    self._claim_back(run)\n", "                    pass\n"),),

@@ -246,6 +246,43 @@ def pools() -> Program:
     return program
 
 
+def turns() -> Program:
+    """Runs that wait for what another run gives: between two steps, and beside a deadline that they then take away."""
+    app = App("sim")
+    turn = asyncio.Event()
+
+    async def script(world: World) -> None:
+        # What is dealt with is committed when the next command comes, and up to the first that is not.
+        for name in ("hurry", "hurry", "wait", "give"):
+            await world.send(Event(name))
+        await world.advance("5h")
+
+    ends = {("patient", "completed"): 1, ("hasty", "completed"): 2, ("giver", "completed"): 1}
+    program = Program(app, script, ends)
+
+    @app.function(on("wait"), backoff="5s")
+    async def patient(ctx: Context) -> list[str]:
+        both = await asyncio.gather(*(ctx.step.run(at, program.body, ctx, at) for at in "ab"))
+        await turn.wait()
+        return [*both, await ctx.step.run("c", program.body, ctx, "c")]
+
+    @app.function(on("hurry"), backoff="5s")
+    async def hasty(ctx: Context) -> list[str]:
+        deadline = asyncio.ensure_future(ctx.step.sleep("deadline", "2h"))
+        given = asyncio.ensure_future(turn.wait())
+        await asyncio.wait({deadline, given}, return_when=asyncio.FIRST_COMPLETED)
+        deadline.cancel()
+        return [await ctx.step.run(at, program.body, ctx, at) for at in "defgh"]
+
+    @app.function(on("give"), backoff="5s")
+    async def giver(ctx: Context) -> str:
+        given = await ctx.step.run("give", program.body, ctx, "give")
+        turn.set()
+        return given
+
+    return program
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "sequence": sequence,
     "parallel": parallel,
@@ -254,4 +291,5 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "cancelled": cancelled,
     "clockwork": clockwork,
     "pools": pools,
+    "turns": turns,
 }

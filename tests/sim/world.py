@@ -5,12 +5,15 @@ import functools
 from typing import Any
 
 from stepstream import App, StepstreamError
+from stepstream.contract.commands import decode_command
+from stepstream.contract.topics import commands_topic, workers_name
 from stepstream.engine.keys import RESERVED
 from stepstream.runtime.embedded import EmbeddedLog
 from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.shard import Shard
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
+from tests.sim.invariants import check_wakes
 from tests.sim.ports import FaultyLog, wrap_port
 
 _QUIET_PASSES = 12
@@ -83,6 +86,19 @@ class World(VirtualEngine):
             await asyncio.sleep(0)
             quiet = quiet + 1 if await self.engine.is_idle() and not self._busy() else 0
         await super().until_idle()
+        stores = [self.embedded.store_of(shard) for shard in range(self._shards)]
+        self.complaints += check_wakes(stores, self._asked())
+
+    def _asked(self) -> set[str]:
+        """Return the runs for which there is a command that no worker is done with."""
+        asked: set[str] = set()
+        for app in self.engine.apps:
+            for queue in ("", *app.queues):
+                topic, group = commands_topic(app.name, queue), f"worker-{workers_name(app.name, queue)}"
+                for at in range(self.journal.partitions):
+                    done, end = self.journal.committed(group, topic, at), self.journal.end(topic, at)
+                    asked |= {decode_command(left.value).run_id for left in self.journal.read(topic, at, done, end)}
+        return asked
 
     def _busy(self) -> bool:
         return bool(self._faults.detached or self._faults.hidden)

@@ -317,7 +317,8 @@ class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
     """All that the code asked for in one turn. Steps of one `group` wake the run once, when the last has its result.
 
     `cancelled` are steps that lost a race. With `acknowledge` the worker holds its step bodies back until it is told
-    that the waits stand.
+    that the waits stand. With `wake` it wants a `RunResumed` in any case: code that rested goes on by itself, and as
+    long as it does, the log is to have a command for it.
     """
 
     run_id: str
@@ -325,6 +326,7 @@ class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
     plans: tuple[StepPlan, ...] = ()
     cancelled: tuple[str, ...] = ()
     acknowledge: bool = False
+    wake: bool = False
 
 
 class RunWarned(_Record, frozen=True, tag="run.warned"):

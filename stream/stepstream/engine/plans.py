@@ -63,7 +63,7 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
         else:
             return
     join_groups(draft, run.run_id, joined)
-    if memos or planned.acknowledge:
+    if memos or planned.acknowledge or planned.wake:
         draft.command(run.app, RunResumed(run.run_id, run.epoch, tuple(memos), acknowledged=planned.acknowledge))
 
 

@@ -16,7 +16,8 @@ class LiveRun:
     `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine. `bodies` are
     at work and `reports` on their way; a run that is `leaving` is handed back when all of these have ended, and one
     that is `reserved` is nobody else's until then. Where its partition has gone, its `commands` are those that came
-    when that came back. `queued` waits for its turn to begin; it is `outdated` when more came meanwhile.
+    when that came back. One that is `at_rest` can do nothing by itself; if it `lingers` it may, and stays. `queued`
+    waits for its turn to begin; it is `outdated` when more came meanwhile.
     """
 
     run_id: str
@@ -31,6 +32,7 @@ class LiveRun:
     leaving: bool = False
     reserved: bool = False
     at_rest: bool = False
+    lingers: bool = False
     queued: RunStarted | RunLoaded | None = None
     outdated: bool = False
     commands: list[LogRecord] = field(default_factory=list)

@@ -108,6 +108,9 @@ class LentStep:
         """The code waits for something else: it is not the code that asked for this step."""
         self._miss(asking, None)
 
+    def lingers(self, asking: Asking) -> None:
+        """Let it: what the code waits for may come."""
+
     def finished(self, asking: Asking, end: Finished) -> None:
         """The code has ended before it came to the step."""
         self._miss(asking, end.error)

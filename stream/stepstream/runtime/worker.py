@@ -27,6 +27,7 @@ from stepstream.runtime.live import LiveRun
 from stepstream.runtime.outbox import Outbox
 from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
 from stepstream.runtime.reports import encode_report, encode_reports, end_report, run_postponed, step_report
+from stepstream.runtime.slots import Slots
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
 from stepstream.sdk.errors import RunInterrupted
@@ -59,10 +60,9 @@ class Worker(Intake):
         self._limits = limits
         self._live_cache = live_cache
         self._cached_max = runs_cached_max
-        self._active_max = runs_active_max
+        self._slots = Slots(runs_active_max, runs_active_max + runs_cached_max)
         self._runs: dict[str, LiveRun] = {}
         self._resting: dict[str, LiveRun] = {}
-        self._active = 0
         self._queue: deque[LiveRun] = deque()
         self._room = Bell()
         self._outbox = Outbox(log, self.changed, self._letters)
@@ -70,12 +70,13 @@ class Worker(Intake):
     @property
     def load(self) -> Load:
         """How full the worker is."""
-        return Load(self._active_max, self._active, len(self._queue), len(self._runs), self._attempts.at_work)
+        slots = self._slots
+        return Load(slots.active_max, slots.active, len(self._queue), len(self._runs), self._attempts.at_work)
 
     @property
     def active(self) -> int:
         """How many runs have code at work or reports on their way."""
-        return self._active + len(self._outbox) + len(self._queue)
+        return self._slots.active + len(self._outbox) + len(self._queue)
 
     async def serve(self) -> None:
         """Serve until cancelled; raise when a report cannot be written, after which the caller begins anew."""
@@ -189,7 +190,7 @@ class Worker(Intake):
             return command.wake
         if command.epoch != run.replay.epoch:
             return False
-        if run.replay.over or (run.at_rest and not self._live_cache):
+        if run.replay.over or (run.at_rest and not self._live_cache and not run.lingers):
             # Its code is not to go on: it stays here only until its last report is durable.
             if command.wake:
                 self._claim_back(run)
@@ -219,7 +220,7 @@ class Worker(Intake):
         if function is None:
             self._report(run, run_postponed(command, self._app.name, self._clock.now_ms()), then_drop=True)
             return
-        if self._active >= self._active_max:
+        if self._slots.full:
             run.queued = command
             self._queue.append(run)
             return
@@ -241,23 +242,21 @@ class Worker(Intake):
         while len(self._runs) > self._cached_max and self._resting:
             self._drop(next(iter(self._resting.values())))
 
-    def _work(self, run: LiveRun) -> None:
-        run.at_rest = False
+    def _work(self, run: LiveRun) -> bool:
+        """Note that a run is at work; return whether it goes on by itself and has no command left in the log."""
+        alone, run.at_rest = run.at_rest and not run.commands, False
         self._resting.pop(run.run_id, None)
-        if not run.active:
-            run.active = True
-            self._active += 1
+        self._slots.note(run, active=True, lingers=False)
+        return alone
 
     def _rest(self, run: LiveRun) -> None:
-        if run.active:
-            run.active = False
-            self._active -= 1
-            self._admit()
+        self._slots.note(run, active=False, lingers=run.lingers)
+        self._admit()
         self.changed.ring()
 
     def _admit(self) -> None:
         """Begin what waits for its turn."""
-        while self._queue and self._active < self._active_max:
+        while self._queue and not self._slots.full:
             run = self._queue.popleft()
             command, run.queued = run.queued, None
             if command is None or self._runs.get(run.run_id) is not run:
@@ -274,6 +273,7 @@ class Worker(Intake):
         if self._runs.get(run.run_id) is run:
             del self._runs[run.run_id]
             self._resting.pop(run.run_id, None)
+        self._slots.note(run, active=run.active, lingers=False)
         run.claim = ""
         run.queued = None
         run.stop()
@@ -335,7 +335,8 @@ class Worker(Intake):
     async def execute(self, asking: Asking, call: Call) -> Outcome | None:
         """Run a step's body and have its result kept; None when another attempt comes later."""
         run = self._runs[asking.run_id]
-        self._work(run)  # Code that seemed to be at rest may go on by itself.
+        if self._work(run):
+            await self._append_or_end(run, StepsPlanned(run.run_id, asking.epoch, wake=True))
         if not self._draining:
             await self._log.hold()
         if asking.over or self._runs.get(run.run_id) is not run:
@@ -358,8 +359,8 @@ class Worker(Intake):
     def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
         """Ask the engine for steps."""
         run = self._runs[asking.run_id]
-        self._work(run)
-        self._report(run, StepsPlanned(run.run_id, asking.epoch, tuple(plans), tuple(cancelled), acknowledge))
+        wake = self._work(run)
+        self._report(run, StepsPlanned(run.run_id, asking.epoch, tuple(plans), tuple(cancelled), acknowledge, wake))
 
     def warn(self, asking: Asking, warning: str) -> None:
         """Have a disagreement of code and history recorded."""
@@ -368,9 +369,17 @@ class Worker(Intake):
 
     def suspended(self, asking: Asking) -> None:
         """The code can do nothing more until something comes from the engine."""
+        self._stop(asking, lingers=False)
+
+    def lingers(self, asking: Asking) -> None:
+        """The code waits for something that is no step: it gives its slot up, and its commands are not dealt with."""
+        self._stop(asking, lingers=True)
+
+    def _stop(self, asking: Asking, *, lingers: bool) -> None:
         run = self._runs.get(asking.run_id)
         if run is not None and run.replay is asking:
             run.at_rest = True
+            self._slots.note(run, active=run.active, lingers=lingers)
             self._settle(run)
 
     def _settle(self, run: LiveRun) -> None:
@@ -383,11 +392,12 @@ class Worker(Intake):
             return
         if not run.at_rest:
             return
-        if run.replay is None or run.replay.over or not self._live_cache:
-            self._drop(run)
-            return
-        self._finish_commands(run)
-        self._resting[run.run_id] = run
+        if not run.lingers:
+            if run.replay is None or run.replay.over or not self._live_cache:
+                self._drop(run)
+                return
+            self._finish_commands(run)
+            self._resting[run.run_id] = run
         self._rest(run)
 
     def finished(self, asking: Asking, end: Finished) -> None:

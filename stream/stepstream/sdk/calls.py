@@ -69,7 +69,11 @@ class Runner(Protocol):
         """Have it recorded that the run's code and its history disagree."""
 
     def suspended(self, run: "Asking") -> None:
-        """The code can do nothing more until something comes from the engine."""
+        """The code can do nothing more until something comes from the engine, which has a step open that it awaits."""
+
+    def lingers(self, run: "Asking") -> None:
+        """The code waits for something else, that others in this process may give or that takes long; it may be told
+        more than once."""
 
     def finished(self, run: "Asking", end: Finished) -> None:
         """The code has ended."""

@@ -40,7 +40,7 @@ class Group:
 
     async def parallel(self, *steps: Awaitable[T]) -> list[T]:
         """Run all; return their results in order. The first error is raised once it comes, and cancels the others."""
-        group = self._replay.new_group()
+        group = self._replay.groups.new()
         for step in steps:
             if isinstance(step, StepCall):
                 step.group = group

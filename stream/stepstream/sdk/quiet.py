@@ -4,13 +4,16 @@ import asyncio
 import functools
 import sys
 from asyncio import locks, queues, taskgroups, tasks, timeouts
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from types import CodeType
 from typing import Any
 
-# So long code may wait for who knows what beside its open steps; then it counts as at rest.
+# So long code may wait for who knows what beside its open steps and count as at work; then it gives its slot up.
 PATIENCE_S = 5.0
+# So long what it waits for is not made anew by another worker; then its open steps alone are to wake it.
+HOLD_S = 600.0
 _LOOK_S_MIN, _LOOK_S_MAX = 0.05, 1.0
+LOOK_LATER_S = 0.05
 
 
 class Patience:
@@ -32,9 +35,16 @@ class Patience:
 
     def is_over(self, now_s: float) -> bool:
         """Tell whether the code has not moved for PATIENCE_S; `now_s` is the event loop's time."""
+        return self._waited_s(now_s) >= PATIENCE_S
+
+    def is_spent(self, now_s: float) -> bool:
+        """Tell whether the code has not moved for HOLD_S."""
+        return self._waited_s(now_s) >= HOLD_S
+
+    def _waited_s(self, now_s: float) -> float:
         if self._since is None:
             self._since = now_s
-        return now_s - self._since >= PATIENCE_S
+        return now_s - self._since
 
     def next_look_s(self) -> float:
         """Return the seconds until the next look."""
@@ -59,11 +69,15 @@ def _codes(*functions: Any) -> set[CodeType]:
     return {function.__code__ for function in functions if function is not None}
 
 
-# These wait for other tasks of this process, not for the world outside.
-_COORDINATION = _codes(
-    getattr(tasks, "_wait", None),
+_WAIT = _codes(getattr(tasks, "_wait", None))
+# These wait for tasks that the code made.
+_OWN = _codes(
     taskgroups.TaskGroup.__aexit__,
     getattr(taskgroups.TaskGroup, "_aexit", None),
+    timeouts.Timeout.__aexit__,
+)
+# These wait for other tasks of this process, not for the world outside; they may be those of other runs.
+_SHARED = _codes(
     locks.Lock.acquire,
     locks.Event.wait,
     locks.Condition.wait,
@@ -74,22 +88,37 @@ _COORDINATION = _codes(
     queues.Queue.get,
     queues.Queue.put,
     queues.Queue.join,
-    timeouts.Timeout.__aexit__,
 )
 
 
-def is_blocked(task: asyncio.Task[Any], siblings: Set[asyncio.Task[Any]], *, bare: bool) -> bool:
+def is_blocked(
+    task: asyncio.Task[Any], siblings: Set[asyncio.Task[Any]], *, bare: bool = False, shared: bool = True
+) -> bool:
     """Tell whether `task` cannot go on by itself.
 
-    With `bare` any future that is not done blocks. Without, only those count that a step or a sibling resolves: an
-    await on a socket, a timer or a thread is work in progress.
+    With `bare` any future that is not done blocks. Without, only those count that a step or a sibling resolves, and
+    with `shared` the locks, events and queues that any task of the process may: an await on a socket, a timer or a
+    thread is work in progress.
     """
     if task.done():
         return True
     waiter = getattr(task, "_fut_waiter", None)
     if waiter is None or waiter.done():
         return False
-    return bare or _is_inner(waiter, siblings) or _innermost(task) in (_COORDINATION | _of_anyio())
+    if bare:
+        return True
+    code = _innermost(task)
+    kind = getattr(code, "cr_code", None)
+    if kind in _WAIT:
+        return _waits_inside(code.cr_frame.f_locals, siblings)
+    return _is_inner(waiter, siblings) or kind in (_OWN | _of_anyio()) or (shared and kind in _SHARED)
+
+
+def _waits_inside(wait: Mapping[str, Any], siblings: Set[asyncio.Task[Any]]) -> bool:
+    """Tell whether asyncio.wait, of which `wait` are the variables, waits for steps and siblings alone."""
+    if wait.get("timeout_handle") is not None:
+        return False
+    return all(future.done() or _is_inner(future, siblings) for future in wait.get("fs", ()))
 
 
 def _is_inner(waiter: Any, siblings: Set[asyncio.Task[Any]]) -> bool:
@@ -107,27 +136,8 @@ def _sets(callback: Any, waiter: Any) -> bool:
     return any(cell.cell_contents is waiter for cell in cells)
 
 
-def _innermost(task: asyncio.Task[Any]) -> CodeType | None:
+def _innermost(task: asyncio.Task[Any]) -> Any:
     code: Any = task.get_coro()
     while (inner := getattr(code, "cr_await", None)) is not None and hasattr(inner, "cr_code"):
         code = inner
-    return getattr(code, "cr_code", None)
-
-
-def shared_waiter(waiting: StepFuture, siblings: Set[asyncio.Task[Any]]) -> object | None:
-    """Return what waits for a set of tasks of which the one behind `waiting` is a member, or None.
-
-    That is the gather or the TaskGroup, when the step is the whole of the task and nobody else waits for the task: its
-    result alone lets no code go on.
-    """
-    for task in siblings:
-        if getattr(task, "_fut_waiter", None) is waiting and getattr(task.get_coro(), "is_step", False):
-            callbacks = [callback for callback, _ in getattr(task, "_callbacks", None) or ()]
-            shared = [callback for callback in callbacks if _is_shared(callback)]
-            return getattr(shared[0], "__self__", shared[0]) if len(shared) == 1 and len(callbacks) == 2 else None
-    return None
-
-
-def _is_shared(callback: Any) -> bool:
-    name = getattr(callback, "__qualname__", "")
-    return name in ("gather.<locals>._done_callback", "TaskGroup._on_task_done")
+    return code

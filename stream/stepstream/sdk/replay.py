@@ -18,8 +18,9 @@ from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import RUN, SIGNAL, WAIT, Call, Finished, Runner
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
+from stepstream.sdk.groups import Groups
 from stepstream.sdk.identities import Identities
-from stepstream.sdk.quiet import Patience, StepFuture, is_blocked, shared_waiter
+from stepstream.sdk.quiet import LOOK_LATER_S, Patience, StepFuture, is_blocked
 from stepstream.sdk.values import dump_output
 
 current_replay: contextvars.ContextVar["Replay | None"] = contextvars.ContextVar("stepstream_replay", default=None)
@@ -66,16 +67,17 @@ class Replay:
         self._fresh: list[Call] = []
         self._held: list[Call] = []
         self._cancelled: list[str] = []
+        self._unwanted: set[str] = set()
         self._identities = Identities(limits.steps_per_run_max)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._main: asyncio.Task[Any] | None = None
         self._bodies = 0
         self._reporting: set[Call] = set()
         self._made: deque[tuple[Call, Outcome]] = deque()
-        self._groups = 0
+        self.groups = Groups(epoch)
         self._unstarted: dict[int, str] = {}
         self._warnings: set[str] = set()
-        self._looking = False
+        self._looking = self._looks_later = False
         self._quiet_passes = 0
         self._patience = Patience()
 
@@ -89,6 +91,7 @@ class Replay:
         self._main = self._loop.create_task(self._guard(code, handler), context=context)
         if self._main not in self._tasks:
             raise RuntimeError("the event loop must make tasks by stepstream's task_factory")
+        self._look_later()
 
     async def _guard(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
         try:
@@ -178,8 +181,7 @@ class Replay:
                 outcome = await self._runner.execute(self, call)
             finally:
                 self._bodies -= 1
-                if not alone:
-                    self.touch()
+                self._look_later() if alone else self.touch()
             if self.over and self._threaded:
                 raise RunInterrupted  # A thread cannot be stopped in a body, but goes no further.
             if outcome is not None:
@@ -232,6 +234,8 @@ class Replay:
                 calls.remove(call)
         if call.planned or call.step in self._opened:
             self._cancelled.append(call.step)
+        self._unwanted.add(call.step)
+        self._order = deque(memo for memo in self._order if memo.step not in self._unwanted)
         self.touch()
 
     # The engine's side.
@@ -241,7 +245,8 @@ class Replay:
         for memo in memos:
             if memo.step not in self._memos:
                 self._memos[memo.step] = memo
-                self._order.append(memo)
+                if memo.step not in self._unwanted:
+                    self._order.append(memo)
         for retry in retries:
             self._opened[retry.step] = retry
         if acknowledged:
@@ -277,6 +282,16 @@ class Replay:
             self._looking = True
             self._loop.call_soon(self._look, context=self._outside)
 
+    def _look_later(self) -> None:
+        """Look before long, once for all who ask: the code goes on by itself, and may come to rest unnoticed."""
+        if not self._looks_later:
+            self._looks_later = True
+            self._loop.call_later(LOOK_LATER_S, self._look_now, context=self._outside)
+
+    def _look_now(self) -> None:
+        self._looks_later = False
+        self.touch()
+
     def _look(self) -> None:
         self._looking = False
         if self.over:
@@ -289,8 +304,8 @@ class Replay:
         elif not self._give_next() and not self._operate():
             self._rest()
 
-    def _all_blocked(self, *, bare: bool) -> bool:
-        return self._threaded or all(is_blocked(task, self._tasks, bare=bare) for task in self._tasks)
+    def _all_blocked(self, *, bare: bool = False, shared: bool = True) -> bool:
+        return self._threaded or all(is_blocked(task, self._tasks, bare=bare, shared=shared) for task in self._tasks)
 
     def _give_next(self) -> bool:
         """Give the code the next result that it waits for: one of its own, then one that the engine made."""
@@ -320,7 +335,7 @@ class Replay:
         new = [call for call in fresh if call.step not in self._opened and not self._lent]
         if self._order and new:
             self._warn(f"step {new[0].id!r} is new before steps that have results: the code has changed")
-        self._name_groups(new)
+        self.groups.name(new, self._tasks)
         plans = [call for call in new if call.plan and not call.planned]
         begin += [call for call in new if call.is_own and call not in begin]
         acknowledge = bool(begin) and any(call.kind in (WAIT, SIGNAL) for call in plans)
@@ -347,19 +362,6 @@ class Replay:
                 call.waiting.set_result(BEGIN)
                 self.touch()
 
-    def _name_groups(self, calls: Sequence[Call]) -> None:
-        """Put the steps that one gather or TaskGroup waits for together into a group, unless they have one."""
-        names: dict[int, str] = {}
-        for call in calls:
-            waiter = shared_waiter(call.waiting, self._tasks) if not call.group and call.waiting else None
-            if waiter is not None:
-                call.group = names.get(id(waiter)) or names.setdefault(id(waiter), self.new_group())
-
-    def new_group(self) -> str:
-        """Return a name for a set of steps that is waited for as a whole."""
-        self._groups += 1
-        return f"{self.epoch}.{self._groups}"
-
     def _rest(self) -> None:
         if self._bodies:
             return
@@ -368,13 +370,21 @@ class Replay:
                 self.over = True
                 self._interrupt()
                 self._runner.suspended(self)
-        elif self._all_blocked(bare=False) or (self._patience.is_over(self._loop.time()) and self._is_awaited()):
+            return
+        now_s = self._loop.time()
+        idle, awaited = self._all_blocked(), self._is_awaited()
+        over, spent = self._patience.is_over(now_s), self._patience.is_spent(now_s)
+        missed = self._lent and (self._all_blocked(shared=False) or (idle and spent))
+        if missed or (awaited and (idle or spent)):
             self._runner.suspended(self)
-        else:
+            return
+        if idle or (awaited and over):
+            self._runner.lingers(self)
+        if self._lent or not idle:
             self._loop.call_later(self._patience.next_look_s(), self.touch, False, context=self._outside)
 
     def _is_awaited(self) -> bool:
-        """Tell whether the code waits for a step that will wake it in any case."""
+        """Tell whether the code waits for a step that will wake it in any case, in whatever worker it then is."""
         return any(call.waiting and (call.planned or call.step in self._opened) for call in self._calls.values())
 
     def _warn(self, text: str) -> None:
