@@ -41,6 +41,8 @@ TIMESTAMP_MS_MAX = 2**48 - 1
 ERROR_MESSAGE_CHARACTERS_MAX = 4_096
 ERROR_STACK_CHARACTERS_MAX = 16_384
 WARNINGS_PER_RUN_MAX = 20
+# An event is sent on to as many places at most; 32 of the largest are 16 MiB.
+PATHS_PER_NAME_MAX = 32
 # Before a run is tried again whose worker has not its code.
 POSTPONE_MS_MIN = 10_000
 POSTPONE_MS_MAX = 10 * MINUTE_MS

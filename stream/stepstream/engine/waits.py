@@ -17,7 +17,7 @@ from stepstream.contract.inbox import (
     WaitClosed,
     WaitOpened,
 )
-from stepstream.contract.limits import BATCH_BYTES_MAX
+from stepstream.contract.limits import BATCH_BYTES_MAX, PATHS_PER_NAME_MAX
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import (
@@ -39,6 +39,7 @@ from stepstream.engine.keys import (
     wait_place,
 )
 from stepstream.engine.rows import EventName, Keeping, OpenStep, Queued, QueuedEvent, RecentEvent, SignalWaiter, Wait
+from stepstream.expressions.limits import PATH_CHARACTERS_MAX
 from stepstream.expressions.predicates import (
     EvaluationError,
     Frozen,
@@ -71,15 +72,15 @@ def place(predicate: Predicate) -> tuple[str, str]:
 def open_wait(draft: Draft, wait: WaitOpened) -> None:
     """At the name's shard: note the path and send the wait on. At the bucket's shard: let it stand."""
     path, value = place(wait.predicate)
-    if wait.lookback_from and not wait.placed and _look_back(draft, wait):
-        return
-    if wait.placed or not path:
-        key = wait_key(wait.event, path, value, wait.run_id, wait.step)
-        draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at, _queued_count(draft)))
     if not wait.placed:
-        _note_path(draft, wait.event, path, wait.expires_at)
-        if path:
+        if wait.lookback_from and _look_back(draft, wait):
+            return
+        if _note_path(draft, wait.event, path, wait.expires_at):
             draft.route(bucket_routing(wait.event, path, value), replace(wait, placed=True))
+            return
+        path = value = ""
+    key = wait_key(wait.event, path, value, wait.run_id, wait.step)
+    draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at, _queued_count(draft)))
 
 
 def _look_back(draft: Draft, wait: WaitOpened) -> bool:
@@ -106,22 +107,28 @@ def _keep_event(draft: Draft, event: EventRecord) -> None:
     draft.put(recent_key(event.name, draft.now, event.id), RecentEvent(event, draft.now))
 
 
-def _note_path(draft: Draft, event: str, path: str, until: int) -> None:
+def _note_path(draft: Draft, event: str, path: str, until: int) -> str:
+    """Note that a path is in use; return it, or "" for a wait that is to stand in the scan bucket.
+
+    Each path of a name costs each of its events a look-up: one for each run, as async.data["order-7"], is no index.
+    """
     key = name_key(event)
     row = draft.get(EventName, key)
-    paths = row.paths if row else {}
-    if paths.get(path, -1) < until:
-        live = {known: end for known, end in paths.items() if end > draft.now}
+    live = {known: end for known, end in row.paths.items() if end > draft.now} if row else {}
+    if path not in live and (len(live) >= PATHS_PER_NAME_MAX or len(path) > PATH_CHARACTERS_MAX):
+        path = ""
+    if live.get(path, -1) < until:
         draft.put(key, EventName({**live, path: until}))
+    return path
 
 
 def close_wait(draft: Draft, wait: WaitClosed) -> None:
     """Take a wait away; it goes the way of the wait itself, so that it cannot overtake it."""
-    if wait.placed or not wait.path:
-        key = wait_key(wait.event, wait.path, wait.value, wait.run_id, wait.step)
-        if draft.get(Wait, key):
-            draft.delete(key)
-    else:
+    path, value = (wait.path, wait.value) if wait.placed else ("", "")
+    key = wait_key(wait.event, path, value, wait.run_id, wait.step)
+    if draft.get(Wait, key):
+        draft.delete(key)
+    elif wait.path and not wait.placed:
         draft.route(bucket_routing(wait.event, wait.path, wait.value), replace(wait, placed=True))
 
 
