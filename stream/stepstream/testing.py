@@ -97,8 +97,8 @@ class _CrashingLog(_Crashing):
         self.at_hand = self._that_concern(records)
         return records
 
-    async def more(self, limit: int) -> list[LogRecord]:
-        records: list[LogRecord] = await self._port.more(limit)
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        records: list[LogRecord] = await self._port.more(limit, until_ms)
         self.at_hand = [*self.at_hand, *self._that_concern(records)]
         return records
 

@@ -1,5 +1,6 @@
 """A batch has an end, whatever the log holds, and one that nobody waits for is held back where a commit is dear."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
 from stepstream.runtime import batch
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.kafka_log import KafkaLog
 from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
 from stepstream.testing import VirtualEngine
 
@@ -67,9 +70,9 @@ async def test_records_that_change_nothing_are_committed_with_those_that_do() ->
 class Holding(Watched):
     """A shard's log where a commit is dear: a batch is held back until something comes."""
 
-    async def more(self, limit: int) -> list[LogRecord]:
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Return what comes next."""
-        return list(await self._log.poll(limit, None))
+        return list(await self._log.poll(limit, until_ms))
 
 
 @app.function(on("three"))
@@ -91,3 +94,37 @@ async def test_the_reports_of_a_short_run_share_a_commit_with_its_end(kind: type
         await engine.send(Event("three"))
         assert engine.run().output == ["done"] * 3
         assert len(commits) - before == expected
+
+
+@app.function(on("nap"))
+async def nap(ctx: Context) -> None:
+    """Sleep for a while."""
+    await ctx.step.sleep("nap", "1h")
+
+
+async def test_a_batch_is_not_held_back_beyond_a_timer_of_its_own() -> None:
+    """A nap is planned, and nothing else comes: the batch that has it is committed when the nap is over, at last."""
+    wrap = lambda name, port: Holding(port, []) if name.startswith("log") else port  # noqa: E731
+    async with VirtualEngine(app, wrap=wrap) as engine:
+        await engine.send(Event("nap"))
+        await engine.advance("1h")
+        assert engine.run().status == "completed"
+
+
+class Stream:
+    """A feed where something new is there whenever one looks."""
+
+    def take(self, _limit: int) -> list[LogRecord]:
+        """Return a record."""
+        return [LogRecord("inbox", 0, 0, b"", b"", (), 0)]
+
+
+@pytest.mark.parametrize(
+    ("held_s", "until_ms", "count"), [(-60.0, None, 1), (-60.0, 500, 0), (-60.0, 501, 1), (5.0, None, 0), (5.0, 501, 0)]
+)
+async def test_a_batch_is_held_back_no_longer_than_its_time(held_s: float, until_ms: int | None, count: int) -> None:
+    """Also where records come all the time; and not beyond a timer that is due at `until_ms`, it being 500 ms now."""
+    log = KafkaLog(None, VirtualClock(500), 0)  # type: ignore[arg-type]  # As far as it is used.
+    log.feed = Stream()  # type: ignore[assignment]  # As above.
+    log._polled_at = time.monotonic() - held_s
+    assert len(await log.more(500, until_ms)) == count

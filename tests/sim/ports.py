@@ -90,7 +90,7 @@ class FaultyLog:
         """Poll; a crash after it loses what was read."""
         return await self._call("poll", lambda: self._poll(limit, until_ms))
 
-    async def more(self, limit: int) -> list[LogRecord]:
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:  # noqa: ARG002 - passes are no time
         """Hold a batch back now and then, until something came or for a while; a crash after it loses what was read."""
         if not self._faults.holds():
             return []

@@ -86,7 +86,7 @@ class EmbeddedLog:
                 return found
             await self.clock.wait(self.bell, until_ms)
 
-    async def more(self, limit: int) -> list[LogRecord]:  # noqa: ARG002 - the shape of the port.
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:  # noqa: ARG002 - the shape of the port.
         """Return none: a commit is cheap."""
         return []
 

@@ -162,14 +162,17 @@ class KafkaLog:
         """Tell whether all that was read is dealt with and nothing new is there."""
         return self._resting and self.bell.waited_for and not self.feed.pending
 
-    async def more(self, limit: int) -> list[LogRecord]:
-        """Return what comes within the time that a batch may be held back; none when that is over."""
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        """Return what comes within the time that a batch may be held back; none when that is over, or time has come."""
         while True:
-            if records := self.feed.take(limit):
-                return records
+            # Looked at first: where records come all the time, the batch would never be committed.
             left = self._polled_at + _HELD_S - time.monotonic()
+            if until_ms is not None:
+                left = min(left, (until_ms - self._clock.now_ms()) / 1_000)
             if left <= 0:
                 return []
+            if records := self.feed.take(limit):
+                return records
             await self.bell.wait(left)
 
     def _opened(self) -> Producer:

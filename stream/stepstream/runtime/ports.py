@@ -62,10 +62,10 @@ class Log(Protocol):
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
 
-    async def more(self, limit: int) -> list[LogRecord]:
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
         """Return what comes while a batch may be held back, counted from the last poll; none when that is over.
 
-        For how long depends on what a commit costs.
+        For how long depends on what a commit costs, but never beyond `until_ms`.
         """
 
     async def begin(self) -> None:

@@ -169,12 +169,13 @@ class Shard:
     async def _hold(self, batch: Batch) -> float:
         """Hold a batch back for a moment if nobody waits for it, and fold what comes; return for how many seconds.
 
-        Else the first report of a short run would begin a commit that the end of the run has to wait for.
+        Else the first report of a short run would begin a commit that the end of the run has to wait for. What is due
+        meanwhile, also by this batch itself, is not held up.
         """
         held = 0.0
         while batch.can_wait and not self._rest:
             since = time.perf_counter()
-            records = await self._log.more(RECORDS_PER_BATCH_MAX)
+            records = await self._log.more(RECORDS_PER_BATCH_MAX, next_due(batch.overlay))
             held += time.perf_counter() - since
             if not records:
                 break
