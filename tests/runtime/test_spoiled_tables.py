@@ -1,5 +1,6 @@
 """Tables that a disk has spoiled: a shard never takes what is left of them for all, and makes them anew."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,43 @@ def test_tables_that_cannot_be_opened_are_made_anew(tmp_path: Path, pattern: str
     spoil(tmp_path / "shard", pattern, at)
     store, position = opened(tmp_path / "shard")
     assert (position, store.scan(b"a", 0)) == (0, [])
+    store.close()
+
+
+@pytest.mark.parametrize("pattern", ["MANIFEST-*", "*.sst", "CURRENT", "*"])
+def test_tables_of_which_files_are_gone_are_made_anew(tmp_path: Path, pattern: str) -> None:
+    """As after a removal that was cut short, or by hand: none of what is left is taken for all."""
+    filled(tmp_path / "shard")
+    for file in (tmp_path / "shard").glob(pattern):
+        file.unlink()
+    store, position = opened(tmp_path / "shard")
+    assert (position, store.scan(b"a", 0)) == (0, [])
+    store.close()
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_removal_that_is_cut_short_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: bool
+) -> None:
+    """The process dies as soon as tables that are too old, or spoiled, are removed: the next owner begins with none."""
+    path = tmp_path / "shard"
+    filled(path)
+    if not stale:
+        spoil(path, "CURRENT", 0.0)
+
+    def cut_short(gone: Path, ignore_errors: bool) -> None:
+        assert ignore_errors
+        if gone.exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        RocksStore(path, lambda: 10, 1).open()
+    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == ["shard.removed"]
+    store, position = opened(path)
+    assert (position, store.scan(b"a", 0)) == (0, [])
+    assert [file.name for file in tmp_path.iterdir()] == ["shard"]
     store.close()
 
 

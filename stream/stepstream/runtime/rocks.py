@@ -23,8 +23,23 @@ _unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, Headers]).decode
 _unpack_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
-def _is_corrupt(error: Exception) -> bool:
-    return str(error).startswith("Corruption")
+def _is_spoiled(error: Exception) -> bool:
+    """Tell whether a database is broken, or some of its files are gone; what else a disk refuses may pass."""
+    text = str(error)
+    return text.startswith("Corruption") or (text.startswith("IO error") and "No such file" in text)
+
+
+def _remove(path: Path) -> None:
+    """Take a database away, first from its place, so that a removal that is cut short leaves nothing to be opened."""
+    gone = _gone(path)
+    shutil.rmtree(gone, ignore_errors=True)
+    if path.exists():
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _gone(path: Path) -> Path:
+    return path.with_name(f"{path.name}.removed")
 
 
 class InUseError(StepstreamError):
@@ -56,7 +71,7 @@ class _Database:
             self._db = Rdict(str(path), options)
         except Exception as error:
             # That of a bad block has the word, too.
-            if _is_corrupt(error) or "lock" not in str(error).lower():
+            if _is_spoiled(error) or "lock" not in str(error).lower():
                 raise
             raise InUseError(
                 f"{path} is in use by another process; stop that one, or give another --data-dir"
@@ -134,10 +149,11 @@ class RocksStore:
 
     def open(self) -> int:
         """Open the tables; return the changelog position that they reflect."""
+        shutil.rmtree(_gone(self._path), ignore_errors=True)
         try:
             return self._open()
         except Exception as error:
-            if not _is_corrupt(error):
+            if not _is_spoiled(error):
                 raise
             logger.exception("the tables in %s are spoiled, and are made anew from the changelog", self._path)
             self._spoiled = True
@@ -151,7 +167,7 @@ class RocksStore:
             position, written_at = _unpack_mark(mark) if mark else (0, self._now_ms())
             if self._now_ms() - written_at > self._stale_ms:
                 self._db.close()
-                shutil.rmtree(self._path)
+                _remove(self._path)
                 self._db, position = _Database(self._path), 0
         except InUseError as error:
             raise StoreError(str(error)) from error
@@ -179,7 +195,7 @@ class RocksStore:
             raise
 
     def _note(self, error: Exception) -> None:
-        self._spoiled = self._spoiled or _is_corrupt(error)
+        self._spoiled = self._spoiled or _is_spoiled(error)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows (None: delete) and position as one."""
@@ -201,7 +217,7 @@ class RocksStore:
             self._db.close()
             self._db = None
         if self._spoiled:
-            shutil.rmtree(self._path, ignore_errors=True)
+            _remove(self._path)
             self._spoiled = False
 
 
