@@ -83,7 +83,7 @@ class Read:
         self.positions: dict[tuple[str, int], int] = dict.fromkeys(ORDERS, 0)
         host.consumer = SimpleNamespace(assignment=lambda: set(self.positions), position=self.position)  # type: ignore[assignment]
         source = Source("orders", name="shop/order", if_="value.n >= 0")
-        self.readers = SourceReaders(host, [source], self.log.append, self.metrics)
+        self.readers = SourceReaders(lambda: host, [source], self.log.append, self.metrics)
         self.gauges = SourceGauges(self.readers, cluster)
         self.ends: dict[tuple[str, int], int] = {}
         self.gauges._measuring = self  # type: ignore[assignment]  # As far as it is used.
@@ -172,9 +172,8 @@ async def test_gauges_of_sources() -> None:
 async def test_a_process_without_sources_tells_nothing_of_them() -> None:
     """It has no consumer that could be asked."""
     host = make_faust(Cluster(KafkaSettings("localhost:9")), "sources")
-    readers = SourceReaders(host, [], Log().append, Metrics("sources"))
+    readers = SourceReaders(lambda: host, [], Log().append, Metrics("sources"))
     gauges = SourceGauges(readers, Cluster(KafkaSettings("localhost:9")))
-    assert host.producer_only
     assert not readers.places()
     assert not [*await gauges._read(), *gauges.read()]
 

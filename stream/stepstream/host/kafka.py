@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.topics import HISTORY, workers_name
 from stepstream.host.folder import held_folder
 from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat
-from stepstream.host.service import SourceReaders, hosted, make_faust, tell_of_missing
+from stepstream.host.service import Append, SourceReaders, hosted, make_faust, tell_of_missing
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, read_sources
 from stepstream.host.versions import build_info
@@ -35,6 +35,7 @@ from stepstream.runtime.ports import WorkerLog
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +65,14 @@ class _EngineDoor:
         return await self._callers.cancel(run_id)
 
 
-def _told_of(readers: SourceReaders, cluster: Cluster, metrics: Metrics) -> SourceGauges:
-    """Return the gauges of sources, for which the metrics ask."""
+def _reading(
+    cluster: Cluster, group: str, sources: Sequence[Source], append: Append, metrics: Metrics
+) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    """Return the parts that read sources and measure how far they are, for which the metrics ask."""
+    readers = SourceReaders(functools.partial(make_faust, cluster, group), sources, append, metrics)
     gauges = SourceGauges(readers, cluster)
     metrics.ask(gauges.read)
-    return gauges
+    return {"sources": readers.serve, "source_lags": gauges.measure}
 
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
@@ -119,12 +123,10 @@ async def _serve_shards(
 
     try:
         await tell_of_missing(cluster, sources)
-        host = make_faust(cluster, "sources")
-        readers = SourceReaders(host, sources, backbone.append, metrics)
-        source_gauges = _told_of(readers, cluster, metrics)
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
-        parts |= {"lags": gauges.measure, "source_lags": source_gauges.measure, "backlogs": backlogs.measure}
-        async with hosted(host, **parts):
+        parts |= {"lags": gauges.measure, "backlogs": backlogs.measure}
+        parts |= _reading(cluster, "sources", sources, backbone.append, metrics)
+        async with hosted(make_faust(cluster, "sources"), **parts):
             api = make_api(
                 _EngineDoor(gauges, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
             )
@@ -229,10 +231,8 @@ async def serve_worker(
             # What is wrong with the functions is told before anything is begun.
             await announcer.check(await backbone.functions())
             await tell_of_missing(cluster, sources)
-            host = make_faust(cluster, f"sources-{app.name}")
-            readers = SourceReaders(host, sources, backbone.append, metrics)
-            parts["source_lags"] = _told_of(readers, cluster, metrics).measure
-            async with hosted(host, **parts):
+            parts |= _reading(cluster, f"sources-{app.name}", sources, backbone.append, metrics)
+            async with hosted(make_faust(cluster, f"sources-{app.name}"), **parts):
                 if post.queue or await announcer.until_announced(stop):
                     ready(shards, port)
                 await stop.wait()

@@ -19,6 +19,7 @@ from stepstream.contract.codec import encode
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.topics import EVENTS
+from stepstream.host.watching import GroupWatch, not_read
 from stepstream.runtime.kafka import SESSION_MS, Cluster, doubt
 from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.letters import LetterKind, LetterObserver, dead_letter, kind_of
@@ -33,6 +34,7 @@ _LOOK_MS = 10_000
 Append = Callable[[Sequence[NewRecord]], Awaitable[Any]]
 _IN_FLIGHT_MAX = 1_000
 _AGAIN_S = 0.5
+_SOURCES_AGAIN_S = 10.0
 
 
 class Part(Service):
@@ -97,7 +99,10 @@ async def tell_of_missing(cluster: Cluster, sources: Sequence[Source]) -> None:
     """Warn of topics that sources are to read and that are not there."""
     there = await cluster.without_namespace().topics() if sources else {}
     for topic in sorted({source.topic for source in sources} - there.keys()):
-        words = "topic %s, which a source reads, is not there; once it is made it is read within %d seconds"
+        words = (
+            "topic %s, which a source reads, is not there, or the right DESCRIBE on it is missing; "
+            "once it is found it is read within %d seconds"
+        )
         logger.warning(words, topic, _LOOK_MS // 1_000)
 
 
@@ -207,16 +212,17 @@ class SourceAgent:
 class SourceSensor(faust.Sensor):
     """Sees what Faust hands to the agents, and how often the group shares the partitions out.
 
-    `taken` has the offset after the last record of each partition that an agent was handed.
+    `taken` has the offset after the last record of each partition that an agent was handed. What is counted goes on
+    where the sensor `before` has ended.
     """
 
     logger = logging.getLogger("mode.sensor")
 
-    def __init__(self) -> None:
+    def __init__(self, before: "SourceSensor | None" = None) -> None:
         super().__init__()
-        self.records: Counter[str] = Counter()
+        self.records: Counter[str] = before.records if before else Counter()
         self.taken: dict[tuple[str, int], int] = {}
-        self.assignments = 0
+        self.assignments: int = before.assignments if before else 0
 
     def on_stream_event_in(self, tp: Any, offset: int, _stream: Any, _event: Any) -> None:
         """A record is handed to an agent."""
@@ -229,20 +235,49 @@ class SourceSensor(faust.Sensor):
 
 
 class SourceReaders:
-    """The sources of a process: an agent for each topic, and how far they are."""
+    """The sources of a process: an agent for each topic, and how far they are.
 
-    def __init__(self, host: faust.App, sources: Sequence[Source], append: Append, observer: LetterObserver) -> None:
-        self.sensor = SourceSensor()
-        host.sensors.add(self.sensor)
-        # Without agents it has nothing to consume, and is a supervisor alone.
-        host.producer_only = not sources
-        self._host = host
+    They are in a Faust app of their own, which is made anew when it fails: what is wrong with a topic of others is
+    nothing to the shards or runs of the process.
+    """
+
+    def __init__(
+        self, make: Callable[[], faust.App], sources: Sequence[Source], append: Append, observer: LetterObserver
+    ) -> None:
+        self._make = make
         self.agents: dict[str, SourceAgent] = {}
         for name in dict.fromkeys(source.topic for source in sources):
             own = [source for source in sources if source.topic == name]
-            agent = self.agents[name] = SourceAgent(name, own, append, observer)
+            self.agents[name] = SourceAgent(name, own, append, observer)
+        self.sensor = SourceSensor()
+        self._host = self._made()
+
+    def _made(self) -> faust.App:
+        host = self._make()
+        host.sensors.add(self.sensor)
+        for name, agent in self.agents.items():
             topic = host.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
             host.agent(topic, name=f"source-{name}")(agent.read)
+        return host
+
+    async def serve(self) -> None:
+        """Read the sources, for ever; without any there is nothing to do."""
+        if self.agents:
+            await keep_serving("reading of the sources", self._read, _SOURCES_AGAIN_S)
+        await asyncio.get_running_loop().create_future()
+
+    async def _read(self) -> None:
+        """Read until Faust ends by itself, and raise LogError with the reason."""
+        host, group = self._host, self._host.conf.id
+        await host.add_runtime_dependency(Part("watch of the sources", GroupWatch(host, group, self.agents).serve))
+        try:
+            await host.start()
+            await host.wait_until_stopped()
+            raise LogError(not_read(self.agents, group, host.crash_reason)) from host.crash_reason
+        finally:
+            await host.stop()
+            self.sensor = SourceSensor(self.sensor)
+            self._host = self._made()
 
     def places(self) -> list[tuple[str, int]]:
         """Return the (topic, partition) that the group has given this process."""
@@ -266,7 +301,9 @@ class SourceReaders:
 
 @asynccontextmanager
 async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Have Faust run parts beside its agents while the block runs; its own crash ends the block."""
+    """Have Faust run parts while the block runs, the reading of sources among them; its own crash ends the block."""
+    # Without agents it has nothing to consume, and is a supervisor alone.
+    host.producer_only = True
     for name, serve in parts.items():
         await host.add_runtime_dependency(Part(name.replace("_", " "), serve))
     ended: list[BaseException] = []

@@ -3,7 +3,9 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunLoaded, RunStarted
+from stepstream.contract.inbox import RunReserved
 from stepstream.runtime.ports import LogRecord
 from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.replay import Replay
@@ -37,6 +39,11 @@ class LiveRun:
     outdated: bool = False
     commands: list[LogRecord] = field(default_factory=list)
     _parked: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def reserve(self, for_ms: int) -> bytes:
+        """Note that the run is nobody else's, and return the report that says so."""
+        self.reserved = True
+        return encode(RunReserved(self.run_id, self.replay.epoch if self.replay else 0, for_ms))
 
     async def park(self) -> None:
         """Hold a call of the code that is to go no further, until the run is stopped."""

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from stepstream.contract.codec import encode
 from stepstream.contract.commands import (
     Command,
     RunLoaded,
@@ -106,12 +105,8 @@ class Worker(Intake):
         self._queue.clear()
 
     def _reservations(self, for_ms: int, *, anew: bool) -> Sequence[tuple[str, bytes]]:
-        found: list[tuple[str, bytes]] = []
-        for run in self._runs.values():
-            if run.bodies and run.replay and (anew or run.reserved):
-                run.reserved = True
-                found.append((run.run_id, encode(RunReserved(run.run_id, run.replay.epoch, for_ms))))
-        return found
+        at_work = [run for run in self._runs.values() if run.bodies and (anew or run.reserved)]
+        return [(run.run_id, run.reserve(for_ms)) for run in at_work if run.replay]
 
     async def _until_room(self) -> None:
         while len(self._queue) >= RUNS_QUEUED_MAX:
@@ -127,8 +122,6 @@ class Worker(Intake):
                 run.reserved = False
                 self._report(run, RunReserved(run.run_id, run.replay.epoch))
             self._settle(run)
-
-    # Commands.
 
     def _dispatch(self, record: LogRecord) -> None:
         try:
@@ -293,8 +286,6 @@ class Worker(Intake):
         for record in run.commands:
             self._end(record)
         run.commands.clear()
-
-    # Reports.
 
     async def _append_or_end(self, run: LiveRun, report: WorkerReport) -> None:
         """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
