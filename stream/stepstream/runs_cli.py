@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,8 @@ from stepstream.console import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, AsJson
 from stepstream.contract.ids import is_run_id
 from stepstream.host.asking import EngineApi, NoAnswer, NoUsableUrl, Refused
 from stepstream.host.showing import print_run, print_runs
-from stepstream.runtime.index import RunIndex, RunStatus, readable
+from stepstream.runtime.index import RunIndex, RunStatus
+from stepstream.runtime.ports import StoreError
 
 runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
 
@@ -33,11 +35,24 @@ def ask(api: EngineApi, method: str, *path: str, want: str, unsure: str = "", **
     try:
         return api.ask(method, *path, want=want, unsure=unsure, **options)
     except NoUsableUrl as error:
-        raise fail(str(error), EXIT_USAGE) from None
+        raise fail(
+            f"{error}; give another --data-dir, or put the file aside: it is made anew from history", EXIT_USAGE
+        ) from None
     except NoAnswer as error:
         raise fail(str(error), EXIT_UNREACHABLE) from None
     except Refused as error:
         raise fail(str(error), EXIT_FAILED) from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End the command when the file of the runs cannot be read."""
+    try:
+        yield
+    except StoreError as error:
+        raise fail(
+            f"{error}; give another --data-dir, or put the file aside: it is made anew from history", EXIT_USAGE
+        ) from None
 
 
 class _Reading:
@@ -45,13 +60,12 @@ class _Reading:
 
     def __init__(self, data_dir: Path | None, api: EngineApi) -> None:
         self._api = api
-        self._data_dir = data_dir
         self._index = _open_index(data_dir) if data_dir else None
 
     def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
         """Return runs, the newest first; a limit of 0 is as many as there may be."""
         if self._index:
-            with readable(self._data_dir):
+            with _told():
                 return [asdict(run) for run in self._index.list(limit=limit or -1, **filters)]
         query = {**filters, "limit": min(limit or 1_000, 1_000)}
         found: list[dict[str, Any]] = ask(self._api, "GET", "v1", "runs", want="runs", params=query)["runs"]
@@ -62,7 +76,7 @@ class _Reading:
         if self._index is None:
             run: dict[str, Any] = ask(self._api, "GET", "v1", "runs", run_id, want="run_id")
             return run
-        with readable(self._data_dir):
+        with _told():
             view = self._index.show(run_id)
         if view is None:
             raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
@@ -82,7 +96,9 @@ def _open_index(data_dir: Path) -> RunIndex:
     path = data_dir / "runs.sqlite"
     if not path.is_file():
         raise fail(f"{data_dir} has no runs; give the --data-dir of `stepstream dev` or `replay`", EXIT_USAGE)
-    return RunIndex(path)
+    with _told():
+        # Whoever serves it may make it anew.
+        return RunIndex(path, keep=True)
 
 
 @runs_cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")

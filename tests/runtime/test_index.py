@@ -1,13 +1,29 @@
 """The read model folds history: a repeat changes nothing, and a new one from the start is the same."""
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from stepstream import App, Context, Event, on
-from stepstream.contract.codec import encode
-from stepstream.contract.history import HistoryEntry
-from stepstream.contract.topics import HISTORY
+from stepstream.contract.codec import Raw, encode
+from stepstream.contract.events import EventRecord
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunAttemptFailed,
+    RunBegan,
+    RunEnded,
+    StepAttemptFailed,
+    StepEnded,
+)
+from stepstream.contract.limits import DAY_MS
+from stepstream.contract.outcomes import ErrorInfo, Value
+from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
 from stepstream.runtime.index import RunIndex, RunView
-from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.testing import VirtualEngine
 
 
@@ -59,3 +75,192 @@ async def test_the_read_model_comes_back_from_history() -> None:
         assert shown(index) == expected
         assert index.position(HISTORY, 0) == len(records)
         index.close()
+
+
+TABLES = ("runs", "run_texts", "run_events", "steps")
+BEGAN = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", Raw(b'{"n":1}'), "e"),))
+ERROR = ErrorInfo("ValueError", "no", stack="a line\n" * 9)
+
+
+async def test_the_first_entry_of_a_run_changes_nothing_when_it_comes_again() -> None:
+    """A run that has ended does not begin anew by a repeat of its beginning alone."""
+    history, expected = await history_of_a_day()
+    records = records_of(history)
+    index = RunIndex()
+    index.fold(records)
+    for record in records:
+        index.fold([record])
+        assert shown(index) == expected
+    index.close()
+
+
+def test_attempts_count_on_and_end_with_the_run() -> None:
+    """A step that is tried again has the attempts and the time of the last failure; the end of the run cancels it."""
+    index = RunIndex()
+    failed = [
+        StepAttemptFailed("r", 2 + attempt, 1_000, "s", "s", attempt, ERROR, 9_000 + attempt) for attempt in (0, 1)
+    ]
+    index.fold(records_of([BEGAN, *failed]))
+    view = index.show("r")
+    assert view
+    (step,) = view.steps
+    assert (step.status, step.attempts, step.until) == ("retrying", 2, 9_001)
+    index.fold(records_of([RunEnded("r", 4, 5_000, "cancelled", "function")]))
+    view = index.show("r")
+    assert view
+    (step,) = view.steps
+    assert (view.status, step.status, step.ended_at, step.attempts) == ("cancelled", "cancelled", 5_000, 2)
+    index.close()
+
+
+def test_a_batch_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails half-way leaves neither rows nor a position behind, and the same batch can be folded again."""
+    index = RunIndex()
+    records = records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")])
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunIndex, "_end_run", broken)
+        with pytest.raises(RuntimeError):
+            index.fold(records)
+    assert (index.list(), index.position(HISTORY, 0)) == ([], 0)
+    index.fold(records)
+    assert [run.status for run in index.list()] == ["completed"]
+    index.close()
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        b"",
+        b"\xff\xfe",
+        b'{"type":"run.paused","run_id":"r","seq":2,"at":1}',
+        b"[" * 100_000,
+        encode(RunEnded("r", 2**63, 1, "failed", "function")),
+    ],
+    ids=range(5),
+)
+def test_an_entry_that_cannot_be_read_is_passed_over(poison: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of its batch is folded, the position moves on, and the log says where it is."""
+    index = RunIndex()
+    first, last = records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")])
+    entries = index.fold([first, LogRecord(HISTORY, 0, 1, b"", poison, (), 0), last._replace(offset=2)])
+    assert [type(entry) for entry in entries] == [RunBegan, RunEnded]
+    assert [run.status for run in index.list()] == ["completed"]
+    assert (index.position(HISTORY, 0), index.passed_over) == (3, 1)
+    assert "record history-0-1 cannot be read" in caplog.text
+    index.close()
+
+
+def test_lists_read_nothing_that_may_be_large() -> None:
+    """The data and users of events, stacks and outputs are apart, and only a run alone has them."""
+    index = RunIndex()
+    large = Raw(b'{"text":"' + b"x" * 400_000 + b'"}')
+    began = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", large, "e", 7, user=large),))
+    failed = RunAttemptFailed("r", 2, 1_000, 0, ERROR, 9_000)
+    index.fold(records_of([began, failed, StepEnded("r", 3, 2_000, "s", "s", "run", Value(large))]))
+    (run,) = index.list()
+    assert run.events == [{"name": "go", "id": "e", "ts": 7}]
+    assert run.error == {"name": "ValueError", "message": "no"}
+    view = index.show("r")
+    assert view
+    assert isinstance(view.error, dict)
+    assert view.error["stack"] == ERROR.stack
+    assert "xxx" in str(view.events)
+    index.fold(records_of([RunEnded("r", 4, 5_000, "failed", "function", error=ERROR)]))
+    assert index.list()[0].error == {"name": "ValueError", "message": "no"}
+    rows = index._db.execute("SELECT sum(length(events) + length(coalesce(error, ''))) FROM runs")
+    assert rows.fetchone()[0] < 200
+    index.close()
+
+
+def spoil(path: Path) -> None:
+    """Overwrite all of a file but the page that says what it is."""
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\xa5" * (len(content) - 100))
+
+
+def older(path: Path) -> None:
+    """Leave tables of a version before."""
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE runs (run_id TEXT PRIMARY KEY, function TEXT, status TEXT) WITHOUT ROWID")
+    db.close()
+
+
+@pytest.mark.parametrize("harm", [spoil, older, lambda path: path.write_bytes(b"garbage" * 1_000)])
+def test_tables_that_cannot_be_used_are_made_anew(
+    tmp_path: Path, harm: Callable[[Path], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are put aside and told; history is read from its beginning. Whoever only looks leaves them alone."""
+    path = tmp_path / "runs.sqlite"
+    index = RunIndex(path)
+    index.fold(records_of([BEGAN]))
+    index.close()
+    harm(path)
+    harmed = path.read_bytes()
+    with pytest.raises(StoreError, match="cannot be read"):
+        RunIndex(path, keep=True)
+    assert path.read_bytes() == harmed
+    index = RunIndex(path)
+    assert (tmp_path / "runs.sqlite.aside").read_bytes() == harmed
+    assert "is put aside as" in caplog.text
+    assert (index.list(), index.position(HISTORY, 0)) == ([], 0)
+    index.fold(records_of([BEGAN]))
+    assert [run.run_id for run in index.list()] == ["r"]
+    index.close()
+    again = RunIndex(path)
+    assert again.position(HISTORY, 0) == 1
+    again.close()
+
+
+def test_tables_that_turn_out_to_be_spoiled_are_made_anew(tmp_path: Path) -> None:
+    """Whoever reads history meanwhile is told to begin at the first position, and nothing is left out."""
+    path = tmp_path / "runs.sqlite"
+    records = records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")])
+    index = RunIndex(path)
+    index.fold(records[:1])
+    index._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    index.close()
+    index = RunIndex(path)
+    spoil(path)
+    with pytest.raises(StoreError, match="made anew"):
+        index.show("r")
+    with pytest.raises(StoreError, match="begins anew"):
+        index.fold(records[1:])
+    assert index.position(HISTORY, 0) == 0
+    index.fold(records)
+    assert [run.status for run in index.list()] == ["completed"]
+    index.close()
+
+
+def test_runs_are_forgotten_when_history_has_forgotten_them() -> None:
+    """Those that ended longer ago than the topic keeps are dropped now and then, with all that belongs to them."""
+    index = RunIndex(kept_ms=HISTORY_KEPT_MS)
+
+    def ended(run: str, at: int) -> None:
+        step = StepEnded(run, 2, at, "s", "s", "run", Value())
+        began = RunBegan(run, 1, at, "function", "shop", at, (EventRecord("go", id=f"e-{run}"),))
+        index.fold(records_of([began, step, RunEnded(run, 3, at, "completed", "function")]))
+
+    ended("old", DAY_MS)
+    index.fold(records_of([RunBegan("open", 1, DAY_MS, "function", "shop", DAY_MS, ())]))
+    ended("kept", 2 * DAY_MS)
+    assert [run.run_id for run in index.list()] == ["open", "old", "kept"]
+    ended("new", DAY_MS + HISTORY_KEPT_MS + 1)
+    assert [run.run_id for run in index.list()] == ["open", "new", "kept"]
+    assert index.list(event_id="e-old") == []
+    left = [index._db.execute(f"SELECT count(*) FROM {name} WHERE run_id = 'old'").fetchone() for name in TABLES]  # noqa: S608 - only fixed names
+    assert left == [(0,)] * len(TABLES)
+    index.close()
+
+
+def test_without_a_time_nothing_is_forgotten() -> None:
+    """On the laptop history is kept for ever, and so are the runs."""
+    index = RunIndex()
+    index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")]))
+    index.fold(records_of([RunBegan("s", 1, 9 * HISTORY_KEPT_MS, "function", "shop", 1, ())]))
+    assert [run.run_id for run in index.list()] == ["s", "r"]
+    index.close()

@@ -148,3 +148,7 @@ _PAYLOAD_BYTES_MAX = {topic.name.partition(".")[0]: topic.message_bytes_max - _R
 def payload_bytes_max(name: str) -> int:
     """Return how many bytes key and value of a record may have, for the topic of a name to take it."""
     return _PAYLOAD_BYTES_MAX[name.partition(".")[0]]
+
+
+# For so long, and no longer, is it known what became of a run.
+HISTORY_KEPT_MS = next(topic.retention_ms for topic in TOPICS if topic.name == HISTORY)

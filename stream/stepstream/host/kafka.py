@@ -12,7 +12,7 @@ from stepstream.api.http import Keys, make_api
 from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
-from stepstream.contract.topics import HISTORY, workers_name
+from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS, workers_name
 from stepstream.host.folder import held_folder
 from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat
 from stepstream.host.service import Append, SourceReaders, hosted, make_faust, tell_of_missing
@@ -99,7 +99,7 @@ async def _serve_shards(
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
-    index = RunIndex(settings.data_dir / "runs.sqlite")
+    index = RunIndex(settings.data_dir / "runs.sqlite", kept_ms=HISTORY_KEPT_MS)
     group = ShardGroup(
         cluster,
         clock,

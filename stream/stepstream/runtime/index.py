@@ -1,16 +1,16 @@
 """The read model: history folded into SQLite, for those who ask where a run is and why it waits."""
 
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from enum import StrEnum
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, assert_never
 
-from stepstream.contract.codec import Json, encode, load_json
-from stepstream.contract.errors import StepstreamError
+import msgspec
+
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, encode
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -24,145 +24,144 @@ from stepstream.contract.history import (
     StepPlanned,
     decode_history,
 )
-from stepstream.contract.outcomes import Failure, TimedOut, Value
-from stepstream.runtime.ports import LogRecord
+from stepstream.contract.limits import HOUR_MS
+from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut, Value
+from stepstream.runtime.ports import LogRecord, StoreError
+from stepstream.runtime.run_views import RUN_COLUMNS, json_of, step_of, summary_of
+from stepstream.runtime.run_views import RunStatus as RunStatus
+from stepstream.runtime.run_views import RunSummary as RunSummary
+from stepstream.runtime.run_views import RunView as RunView
+from stepstream.runtime.run_views import StepView as StepView
 from stepstream.runtime.tally import FunctionTally, Tally
 
-_SCHEMA = """
+logger = logging.getLogger(__name__)
+# Another one is made with each change of the tables below: those of another version are made anew from history.
+_VERSION = 1
+_FORGET_EVERY_MS = HOUR_MS
+# Those that a call drops are dropped while nothing else goes on.
+_FORGOTTEN_AT_ONCE_MAX = 1_000
+# What lists need not have, and what may be large, is apart: lists never read it.
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
-    ended_at INTEGER, events TEXT, output TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER,
-    retry_at INTEGER, epoch INTEGER, seq INTEGER
+    ended_at INTEGER, events TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER, retry_at INTEGER,
+    epoch INTEGER, seq INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT);
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS steps (
     run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, place INTEGER, PRIMARY KEY (run_id, step)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
+CREATE INDEX IF NOT EXISTS run_events_by_run ON run_events (run_id);
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
 CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
+PRAGMA user_version = {_VERSION};
 """
 # What `stepstream dev` prints of a run id.
 TAIL_CHARACTERS = 6
-
-_COLUMNS = (
-    "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
-    "retry_at, epoch"
-)
-_SMALL = _COLUMNS.replace(
-    "events, error",
-    "(SELECT json_group_array(json_remove(value, '$.data', '$.user')) FROM json_each(events)), "
-    "json_remove(error, '$.stack')",
-)
-_NAMES = _COLUMNS.split(", ")
-
-
-class UnreadableRuns(StepstreamError):
-    """The file of the runs is damaged, or is none."""
-
-    code = "unreadable-runs"
-
-
-@contextmanager
-def readable(path: Path | None) -> Iterator[None]:
-    """Turn what SQLite says of a file that it cannot read into UnreadableRuns."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        remedy = "give another --data-dir, or put the file aside: an engine reads its runs again from `history`"
-        raise UnreadableRuns(f"the runs in {path} cannot be read ({error}); {remedy}") from error
-
-
-class RunStatus(StrEnum):
-    """What a run may be."""
-
-    SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = "scheduled", "running", "completed", "failed", "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class StepView:
-    """A step of a run: `status` is completed, failed, timed_out, waiting, retrying or cancelled; times in Unix ms."""
-
-    step: str
-    id: str
-    kind: str
-    status: str
-    attempts: int
-    first_at: int
-    started_at: int
-    ended_at: int
-    until: int
-    detail: str
-    output: Json
-    error: Json
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run as lists have it: `status` is a RunStatus; times in Unix ms, 0 where unknown.
-
-    Lists leave out what may be large: the data of `events`, the stack of `error`, and what only RunView has.
-    """
-
-    run_id: str
-    function: str
-    app: str
-    status: str
-    accepted_at: int
-    started_at: int
-    ended_at: int
-    events: Json
-    error: Json
-    caller: str
-    warnings: tuple[str, ...]
-    attempt: int
-    retry_at: int
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunView(RunSummary):
-    """All of a run."""
-
-    output: Json = None
-    steps: tuple[StepView, ...] = field(default=())
+_WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
 
 
 class RunIndex:
-    """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing."""
+    """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing.
 
-    def __init__(self, path: Path | None = None) -> None:
-        with ExitStack() as opened, readable(path):
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-            opened.callback(self._db.close)
-            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _SCHEMA)
-            opened.pop_all()
+    Tables that a disk has spoiled, or of another version, are put aside as `NAME.aside`, and made anew from history;
+    with `keep` they are left as they are, for whoever only looks, and StoreError is raised. With `kept_ms` runs that
+    ended so long before the latest record are dropped now and then.
+    """
+
+    def __init__(self, path: Path | None = None, *, keep: bool = False, kept_ms: int | None = None) -> None:
+        self._path = path
+        self._keep = keep
+        self._kept_ms = kept_ms
+        self._forgot_at = 0
+        self._is_anew = False
+        self.passed_over = 0
+        try:
+            self._db = _open(path)
+        except sqlite3.DatabaseError as error:
+            self._put_aside(error)
+
+    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
+        if self._path is None or self._keep or isinstance(error, sqlite3.OperationalError):
+            raise StoreError(f"the read model {self._path} cannot be read: {error}") from error
+        logger.error("the read model is put aside as %s.aside and made anew from history: %s", self._path, error)
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{end}").replace(f"{self._path}.aside{end}")
+        self._db = _open(self._path)
+        self._is_anew = True
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Begin anew, and raise StoreError, when the tables turn out to be spoiled."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                self._db.close()
+                self._put_aside(error)
+                raise StoreError("the read model was spoiled; it is made anew from history") from error
+            raise
 
     def position(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is not folded in yet."""
-        row = self._db.execute(
-            "SELECT offset FROM positions WHERE topic = ? AND partition = ?", (topic, partition)
-        ).fetchone()
+        self._is_anew = False
+        query = "SELECT offset FROM positions WHERE topic = ? AND partition = ?"
+        with self._sound():
+            row = self._db.execute(query, (topic, partition)).fetchone()
         return int(row[0]) if row else 0
 
     def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
-        """Fold records of `history` in, with their positions, as one; return the entries."""
-        entries = [decode_history(record.value) for record in records]
-        self._db.execute("BEGIN")
-        try:
-            for entry in entries:
-                self._apply(entry)
+        """Fold records of `history` in, with their positions, as one; return the entries.
+
+        A record that cannot be read is passed over. Raises StoreError when the tables were made anew since the position
+        was asked for: history is to be read from there again.
+        """
+        if self._is_anew:
+            raise StoreError("the read model begins anew, at its first position")
+        with self._sound():
+            entries = self._fold(records)
+            self._forget_now_and_then(records[-1].timestamp)
+        return entries
+
+    def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+        entries: list[HistoryEntry] = []
+        with self._transaction():
+            for record in records:
+                try:
+                    entry = decode_history(record.value)
+                    self._apply(entry)
+                except (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError) as error:
+                    self._pass_over(record, error)
+                else:
+                    entries.append(entry)
             positions = {(record.topic, record.partition): record.offset + 1 for record in records}
             self._db.executemany(
                 "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
             )
+        return entries
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # Spoiled tables may have ended it already.
+            with suppress(sqlite3.DatabaseError):
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-        return entries
+
+    def _pass_over(self, record: LogRecord, error: Exception) -> None:
+        self.passed_over += 1
+        place = f"{record.topic}-{record.partition}-{record.offset}"
+        logger.error("record %s cannot be read and is passed over by the read model: %s", place, error)
 
     def _apply(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunBegan):
@@ -178,7 +177,7 @@ class RunIndex:
                 planned = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
                 self._step(entry.run_id, entry.step, entry.id, planned, entry.seq)
             case StepAttemptFailed():
-                error = encode(entry.error).decode()
+                error = _text(entry.error)
                 failed = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
                 self._step(entry.run_id, entry.step, entry.id, failed, entry.seq)
             case StepEnded():
@@ -198,8 +197,10 @@ class RunIndex:
             case RunAttemptFailed():
                 self._db.execute(
                     "UPDATE runs SET attempt = ?, retry_at = ?, error = ? WHERE run_id = ?",
-                    (entry.attempt + 1, entry.retry_at, encode(entry.error).decode(), entry.run_id),
+                    (entry.attempt + 1, entry.retry_at, _small_error(entry.error), entry.run_id),
                 )
+                error = _text(entry.error)
+                self._db.execute("UPDATE run_texts SET error = ? WHERE run_id = ?", (error, entry.run_id))
             case RunMoved():
                 self._db.execute("UPDATE runs SET epoch = ? WHERE run_id = ?", (entry.epoch, entry.run_id))
             case RunWarned():
@@ -212,20 +213,14 @@ class RunIndex:
 
     def _begin(self, entry: RunBegan) -> None:
         status = "scheduled" if entry.start_at > entry.at else "running"
-        events = encode(entry.events).decode()
+        small = [msgspec.structs.replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events]
+        times = (entry.at, entry.start_at)
         self._db.execute(
-            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, NULL, ?, '[]', 0, 0, 1, ?)",
-            (
-                entry.run_id,
-                entry.function,
-                entry.app,
-                status,
-                entry.at,
-                entry.start_at,
-                events,
-                entry.caller,
-                entry.seq,
-            ),
+            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?)",
+            (entry.run_id, entry.function, entry.app, status, *times, _text(small), entry.caller, entry.seq),
+        )
+        self._db.execute(
+            "INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, _text(entry.events))
         )
         self._db.executemany(
             "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
@@ -244,7 +239,7 @@ class RunIndex:
             case Value(data):
                 status, output = "completed", bytes(data).decode()
             case Failure(info):
-                status, error = "failed", encode(info).decode()
+                status, error = "failed", _text(info)
             case TimedOut():
                 status = "timed_out"
             case _:
@@ -271,13 +266,13 @@ class RunIndex:
         )
 
     def _end_run(self, entry: RunEnded) -> None:
-        error = encode(entry.error).decode() if entry.error else None
         output = bytes(entry.output).decode() if entry.status == "completed" else None
         self._db.execute(
-            "UPDATE runs SET status = ?, ended_at = ?, output = ?, error = ?, warnings = ?, retry_at = 0 "
-            "WHERE run_id = ?",
-            (entry.status, entry.at, output, error, encode(entry.warnings).decode(), entry.run_id),
+            "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, retry_at = 0 WHERE run_id = ?",
+            (entry.status, entry.at, _small_error(entry.error), _text(entry.warnings), entry.run_id),
         )
+        error = _text(entry.error) if entry.error else None
+        self._db.execute("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", (error, output, entry.run_id))
         self._db.execute(
             "UPDATE steps SET status = 'cancelled', ended_at = ? "
             "WHERE run_id = ? AND status IN ('waiting', 'retrying')",
@@ -310,17 +305,19 @@ class RunIndex:
             conditions.append("run_id < ?")
             values.append(before)
         where = " AND ".join(conditions)
-        query = f"SELECT {_SMALL} FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
-        return [RunSummary(**_summary(row)) for row in self._db.execute(query, (*values, limit))]
+        query = f"SELECT {RUN_COLUMNS} FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
+        with self._sound():
+            return [RunSummary(**summary_of(row)) for row in self._db.execute(query, (*values, limit))]
 
     def show(self, run_id: str) -> RunView | None:
         """Return one run with its steps in order."""
-        query = f"SELECT {_COLUMNS}, output FROM runs WHERE run_id = ?"  # noqa: S608 - only fixed names
-        row = self._db.execute(query, (run_id,)).fetchone()
-        if row is None:
-            return None
-        steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,))
-        return RunView(**_summary(row), output=_json(row[-1]), steps=tuple(_step_view(step) for step in steps))
+        query = f"SELECT {_WHOLE}, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"  # noqa: S608 - only fixed names
+        with self._sound():
+            row = self._db.execute(query, (run_id,)).fetchone()
+            if row is None:
+                return None
+            steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+        return RunView(**summary_of(row), output=json_of(row[-1]), steps=tuple(step_of(step) for step in steps))
 
     def awaited_events(self) -> set[str]:
         """Return the names of the events that runs wait for."""
@@ -347,29 +344,44 @@ class RunIndex:
         return tally
 
     def forget(self, ended_before: int) -> int:
-        """Drop the runs that ended before a time (Unix ms); return how many."""
-        old = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ?"
-        self._db.execute(f"DELETE FROM steps WHERE run_id IN ({old})", (ended_before,))  # noqa: S608 - fixed text
-        self._db.execute(f"DELETE FROM run_events WHERE run_id IN ({old})", (ended_before,))  # noqa: S608 - fixed text
-        return self._db.execute("DELETE FROM runs WHERE ended_at > 0 AND ended_at < ?", (ended_before,)).rowcount
+        """Drop runs that ended before a time (Unix ms), the first of them, so many at once; return how many."""
+        query = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?"
+        old = self._db.execute(query, (ended_before, _FORGOTTEN_AT_ONCE_MAX)).fetchall()
+        with self._transaction():
+            for table in ("steps", "run_events", "run_texts", "runs"):
+                self._db.executemany(f"DELETE FROM {table} WHERE run_id = ?", old)  # noqa: S608 - only fixed names
+        return len(old)
+
+    def _forget_now_and_then(self, now: int) -> None:
+        if self._kept_ms is None or now < self._forgot_at + _FORGET_EVERY_MS:
+            return
+        # Where more are left it goes on with the next records.
+        if self.forget(now - self._kept_ms) < _FORGOTTEN_AT_ONCE_MAX:
+            self._forgot_at = now
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
 
 
-def _json(text: str | None) -> Json:
-    return None if text is None else load_json(text.encode(), own=True)
+def _open(path: Path | None) -> sqlite3.Connection:
+    """Open tables of this version; raise DatabaseError for others."""
+    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and version != _VERSION:
+            raise sqlite3.DatabaseError(f"its tables are of version {version}, not {_VERSION}")
+        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
-def _summary(row: Sequence[Any]) -> dict[str, Any]:
-    values = dict(zip(_NAMES, row, strict=False))
-    values |= {name: _json(values[name]) for name in ("events", "error")}
-    listed = _json(values["warnings"])
-    values["warnings"] = tuple(map(str, listed)) if isinstance(listed, list) else ()
-    return values
+def _text(value: Any) -> str:
+    return encode(value).decode()
 
 
-def _step_view(row: Sequence[Any]) -> StepView:
-    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, _) = row
-    return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, _json(output), _json(error))
+def _small_error(error: ErrorInfo | None) -> str | None:
+    return _text(msgspec.structs.replace(error, stack="")) if error else None

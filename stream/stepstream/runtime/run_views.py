@@ -1,0 +1,91 @@
+"""Runs and steps as the read model shows them, made from its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from stepstream.contract.codec import Json, load_json
+
+RUN_COLUMNS = (
+    "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
+    "retry_at, epoch"
+)
+_NAMES = RUN_COLUMNS.split(", ")
+
+
+class RunStatus(StrEnum):
+    """What a run may be."""
+
+    SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = "scheduled", "running", "completed", "failed", "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of a run: `status` is completed, failed, timed_out, waiting, retrying or cancelled; times in Unix ms."""
+
+    step: str
+    id: str
+    kind: str
+    status: str
+    attempts: int
+    first_at: int
+    started_at: int
+    ended_at: int
+    until: int
+    detail: str
+    output: Json
+    error: Json
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run as lists have it: `status` is a RunStatus; times in Unix ms, 0 where unknown.
+
+    Lists leave out what may be large: the data of `events`, the stack of `error`, and what only RunView has.
+    """
+
+    run_id: str
+    function: str
+    app: str
+    status: str
+    accepted_at: int
+    started_at: int
+    ended_at: int
+    events: Json
+    error: Json
+    caller: str
+    warnings: tuple[str, ...]
+    attempt: int
+    retry_at: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunView(RunSummary):
+    """All of a run."""
+
+    output: Json = None
+    steps: tuple[StepView, ...] = field(default=())
+
+
+def json_of(text: str | None) -> Json:
+    """Return what a column of JSON holds, None for an empty one."""
+    return None if text is None else load_json(text.encode(), own=True)
+
+
+def summary_of(row: Sequence[Any]) -> dict[str, Any]:
+    """Return the fields of a summary from a row of RUN_COLUMNS."""
+    values = dict(zip(_NAMES, row, strict=False))
+    values |= {name: json_of(values[name]) for name in ("events", "error")}
+    listed = json_of(values["warnings"])
+    values["warnings"] = tuple(map(str, listed)) if isinstance(listed, list) else ()
+    return values
+
+
+def step_of(row: Sequence[Any]) -> StepView:
+    """Return a step from its row."""
+    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, _) = row
+    return StepView(
+        step, id, kind, status, attempts, first, started, ended, until, detail, json_of(output), json_of(error)
+    )
