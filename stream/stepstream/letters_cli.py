@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stepstream.cluster_cli import Bootstrap, Namespace, cluster_of, run
 from stepstream.console import EXIT_USAGE, AsJson, err, out
-from stepstream.host.dead import Letter, LetterError, letter_at, letters_among, letters_at, redrive, survey
+from stepstream.host.dead import Letter, LetterError, letter_at, survey
+from stepstream.host.loading import load_app
+from stepstream.host.redrive import Way, Ways, letters_among, letters_at, redrive
+from stepstream.host.settings import read_sources
 from stepstream.host.showing import counted
 from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.ports import LogError
@@ -62,6 +66,10 @@ def redrive_letters(
         bool, typer.Option("--all", help="All that were not sent again yet, or with --topic those from there.")
     ] = False,
     topic: FromTopic = "",
+    code: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[:APP]", help="The app whose sources map letters of its own again.")
+    ] = None,
+    sources: Annotated[Path | None, typer.Option(help="The engines' file of sources, for letters of these.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     kafka: Bootstrap = None,
     namespace: Namespace = None,
@@ -69,22 +77,33 @@ def redrive_letters(
     """Send records again, byte for byte, to the topic and partition where they were; the letters stay in the list.
 
     An event without an id of its own is another one then; one with an id starts nothing that it has started already.
+    A record of a source is not: the sources that failed map it again here, by --code or --sources, to its old identity.
     """
     if bool(places) == every or (topic and not every):
         err.print("[red]error:[/red] name places, or give --all, which may have a --topic", highlight=False)
         raise typer.Exit(EXIT_USAGE)
     cluster = cluster_of(kafka, namespace)
-    chosen = list(run(survey(cluster, topic)).waiting) if every else list(places or [])
+    chosen = list(run(survey(cluster, topic)).waiting) if every else list(dict.fromkeys(places or []))
     if every and chosen and not yes:
         typer.confirm(f"Send {counted(len(chosen), 'record')} again?", abort=True)
-    run(_send(cluster, chosen, letters_among(cluster, set(chosen), _refuse) if every else letters_at(cluster, chosen)))
+    run(_send(cluster, chosen, every, code or [], sources))
+
+
+async def _ways(cluster: Cluster, code: list[str], sources: Path | None) -> Ways:
+    known = {f"sources-{app.name}": app.sources for app in map(load_app, code)}
+    if sources:
+        known["sources"] = read_sources(sources)
+    return Ways(await cluster.topics(), {cluster.settings.name(group): each for group, each in known.items()})
 
 
 def _refuse(error: LetterError) -> None:
     err.print(f"[yellow]left out:[/yellow] {error}", highlight=False, soft_wrap=True)
 
 
-async def _send(cluster: Cluster, chosen: list[str], letters: AsyncIterator[Letter]) -> None:
+async def _send(cluster: Cluster, chosen: list[str], every: bool, code: list[str], sources: Path | None) -> None:
+    ways = await _ways(cluster, code, sources)
+    among = letters_among(cluster, set(chosen), ways, _refuse)
+    letters: AsyncIterator[Way] = among if every else letters_at(cluster, chosen, ways)
     sent = 0
 
     def tell(_: Letter) -> None:

@@ -292,7 +292,7 @@ def judge_letters(letters: Sequence[LogRecord], poison: Mapping[str, str]) -> It
     """
     found: Counter[str] = Counter()
     for letter in letters:
-        headers = dict(letter.headers)
+        headers = {name: value or b"" for name, value in letter.headers}
         origin = headers["stepstream-from"].decode()
         found[origin] += 1
         if not headers["stepstream-reason"]:

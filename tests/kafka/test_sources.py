@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.history import RunBegan, decode_history
-from stepstream.contract.topics import DEAD_LETTERS, HISTORY
+from stepstream.contract.topics import DEAD_LETTERS, EVENTS, HISTORY
 from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
@@ -30,6 +30,13 @@ topic = "parcels"
 name = "shop/parcel"
 id = "'parcel-' + string(value.no)"
 data = "{'n': value.no}"
+"""
+MENDED = """
+from stepstream import App
+
+app = App("sources")
+app.source("orders", name="shop/order", data="{'n': value.m}")
+app.source("payments", format="cloudevents")
 """
 BINARY = {"ce_specversion": b"1.0", "ce_id": b"1", "ce_source": b"/till", "ce_type": b"shop.paid"}
 STRUCTURED = {"specversion": "1.0", "id": "2", "source": "/till", "type": "shop.paid", "data": {"n": 2}}
@@ -93,7 +100,9 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     await sure.send([order(-1)])
     await sure.commit()
     await sure.close()
-    await producer.send([NewRecord("orders", 0, b"key", value, (("trace", b"abc"),)) for value in POISON])
+    await producer.send(
+        [NewRecord("orders", 0, b"key", value, (("trace", b"abc"), ("none", None))) for value in POISON]
+    )
     await producer.send([NewRecord("payments", 0, b"", b'{"n": 1}', tuple(BINARY.items()))])
     await producer.send([NewRecord("payments", 1, b"", json.dumps(STRUCTURED).encode())])
     await producer.send([NewRecord("parcels", 1, b"", b'{"no": 7}')] * 2)
@@ -106,10 +115,10 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     assert found == Counter(wanted)
     assert {letter.value for letter in letters} == set(POISON)
     for letter in letters:
-        headers = dict(letter.headers)
-        assert (letter.key, headers["trace"]) == (b"key", b"abc")
-        assert re.fullmatch(rb"orders-0-\d+", headers["stepstream-from"])
-        assert headers["stepstream-reason"]
+        kept = {name: value or b"" for name, value in letter.headers}
+        assert (letter.key, kept["trace"]) == (b"key", b"abc")
+        assert re.fullmatch(rb"orders-0-\d+", kept["stepstream-from"])
+        assert kept["stepstream-reason"]
     await asyncio.to_thread(check_metrics, Observed([engine], [worker]))
     await send_again(fleet, foreign, cluster)
 
@@ -143,47 +152,58 @@ def check_metrics(observed: Observed) -> None:
 
 
 async def send_again(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
-    """Look at the dead letters by the commands, and send one again: it comes where it was, with the same bytes."""
+    """Look at the dead letters by the commands; a source that was mended maps its record again, and nobody else."""
     listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json", "--topic", "orders"))
     assert [(each["topic"], each["partition"], each["redriven"]) for each in listed] == [("orders", 0, 0)] * len(POISON)
+    assert [each["sources"] for each in listed] == [["shop/order"]] * len(POISON)
     shown = [
         json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "show", each["place"])) for each in listed
     ]
     assert {"base64": "//4="} in [each["value"] for each in shown]
     (chosen,) = (each for each in shown if each["value"] == '{"m": 1}')
-    assert (chosen["key"], chosen["headers"]) == ("key", {"trace": "abc"})
+    assert (chosen["key"], chosen["headers"]) == ("key", {"trace": "abc", "none": None})
     assert "n" in chosen["reason"]
     before = len(await until_read(foreign, "orders", ORDERS + 1 + len(POISON)))
-    assert "1 sent again" in await asyncio.to_thread(fleet.command, "dead-letters", "redrive", chosen["place"])
-    records = await until_read(foreign, "orders", before + 1)
-    (again,) = (record for record in records if "stepstream-redriven" in dict(record.headers))
-    assert (again.partition, again.key, again.value) == (0, b"key", b'{"m": 1}')
-    assert dict(again.headers) == {"trace": b"abc", "stepstream-redriven": b"1"}
-    # Beside it there is the mark that it was sent.
-    await until_read(cluster, DEAD_LETTERS, len(POISON) + 2)
-    listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json"))
-    assert sorted(each["redriven"] for each in listed) == [0] * len(POISON) + [1]
-    assert [each["place"] for each in listed if each["sent"]] == [chosen["place"]]
-    await send_the_rest(fleet, cluster)
-
-
-async def send_the_rest(fleet: Fleet, cluster: Cluster) -> None:
-    """Send all that were not sent yet, once: a letter that cannot be sent is told of, and holds up no other."""
-    producer = await cluster.producer()
-    await producer.send([NewRecord(DEAD_LETTERS, 0, b"", b"no letter of ours")])
-    await producer.close()
     told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", "orders")
-    assert f"{len(POISON)} sent again" in told
-    # Each comes back as a new letter, which was not sent again yet.
-    await until_read(cluster, DEAD_LETTERS, (len(POISON) + 1) * 2 + 1 + len(POISON))
-    listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json", "--limit", "4"))
-    assert [each["sent"] for each in listed] == [False] * len(POISON)
-    assert sorted(each["redriven"] for each in listed) == [1, 1, 1, 2]
-    every = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json"))
-    assert sum(each["sent"] for each in every) == len(POISON) + 1
-    assert [each["place"] for each in every if each["partition"] < 0]
-    told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes")
-    assert f"{len(POISON)} sent again" in told
+    assert "0 sent again" in told
+    mended = fleet.folder / "mended.py"
+    mended.write_text(MENDED)
+    command = ("dead-letters", "redrive", "--all", "--yes", "--topic", "orders", "--code", str(mended))
+    assert "1 sent again" in await asyncio.to_thread(fleet.command, *command)
+    assert (await began(cluster, ORDERS + 4))[f"orders-0-{chosen['offset']}"] == 1
+    assert len(await until_read(foreign, "orders", before)) == before
+    # Beside it there is the mark that it was sent.
+    await until_read(cluster, DEAD_LETTERS, len(POISON) + 1)
+    listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json"))
+    assert [each["place"] for each in listed if each["sent"]] == [chosen["place"]]
+    await send_own(fleet, cluster, len(POISON) + 1)
+
+
+async def send_own(fleet: Fleet, cluster: Cluster, kept: int) -> None:
+    """Send a record of our own topics again: it comes where it was as it was, and is a letter again."""
+    producer = await cluster.producer()
+    poison = [
+        NewRecord(EVENTS, 0, b"", b"", (("none", None), ("empty", b"")), nulls=nulls)
+        for nulls in (("value",), ("key",), ())
+    ]
+    await producer.send([*poison, NewRecord(DEAD_LETTERS, 0, b"", b"no letter of ours")])
+    await until_read(cluster, DEAD_LETTERS, kept + len(poison) + 1)
+    told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", EVENTS)
+    assert f"{len(poison)} sent again" in told
+    # Each comes back as a new letter, which was not sent again yet; beside the old ones are their marks.
+    await until_read(cluster, DEAD_LETTERS, kept + 3 * len(poison) + 1)
+    found: list[LogRecord] = []
+    while sum(("stepstream-redriven", b"1") in each.headers for each in found) < len(poison):
+        found = await until_read(cluster, EVENTS, len(found) + 1)
+    ours = [each for each in found if ("none", None) in each.headers]
+    first = [each for each in ours if ("stepstream-redriven", b"1") not in each.headers]
+    again = [each for each in ours if each not in first]
+    assert [(each.partition, each.nulls) for each in first] == [(0, each.nulls) for each in poison]
+    assert sorted((each.partition, each.nulls) for each in again) == sorted((0, each.nulls) for each in poison)
+    assert {each.headers[:-1] for each in again} == {each.headers for each in poison}
+    listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json", "--topic", EVENTS))
+    assert sorted((each["sent"], each["redriven"]) for each in listed) == [(False, 1)] * 3 + [(True, 0)] * 3
+    await producer.close()
 
 
 def test_foreign_records_become_events_once(tmp_path: Path) -> None:

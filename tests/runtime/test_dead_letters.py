@@ -50,7 +50,7 @@ async def test_poison_is_put_aside(topic: str, value: bytes, reason: str) -> Non
         assert engine.run().output == "fine"
         (letter,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
         assert (letter.key, letter.value) == (b"key", value)
-        kept = dict(letter.headers)
+        kept = {name: value or b"" for name, value in letter.headers}
         assert kept["trace"] == b"1"
         assert reason in kept["stepstream-reason"].decode()
         assert len(kept["stepstream-reason"]) <= ERROR_MESSAGE_CHARACTERS_MAX
@@ -97,7 +97,7 @@ def test_every_record_has_room_among_the_letters() -> None:
     record = LogRecord(EVENTS, 0, 7, b"k", b"v" * (DEAD_LETTER_BYTES_MAX - 10), (("h", b"1"),), 0)
     letter = dead_letter(record, "x" * 10**6)
     assert letter.value == record.value
-    whole = len(letter.value) + len(letter.key) + sum(len(name) + len(value) for name, value in letter.headers)
+    whole = len(letter.value) + len(letter.key) + sum(len(name) + len(value or b"") for name, value in letter.headers)
     assert whole < letters.message_bytes_max
 
 
@@ -122,7 +122,10 @@ def test_a_record_cannot_say_what_is_told_of_its_letter() -> None:
     """Headers of our own names that a record came with are left out, and one that counts nothing harms nobody."""
     forged = (
         ("stepstream-cut-from", b"x"),
-        ("stepstream-foreign", b"1"),
+        ("stepstream-foreign", b"sources"),
+        ("stepstream-sources", b'["a"]'),
+        ("stepstream-null", b"key,value"),
+        ("stepstream-time", b"7"),
         ("stepstream-from", b"a-0-0"),
         ("trace", b"t"),
     )
@@ -130,4 +133,5 @@ def test_a_record_cannot_say_what_is_told_of_its_letter() -> None:
     letter = dead_letter(record, "why")
     told = letter_of(LogRecord("dead-letters", 0, 3, letter.key, letter.value, letter.headers, 0))
     assert (told.topic, told.partition, told.offset, told.reason) == (EVENTS, 1, 7, "why")
-    assert (told.foreign, told.cut_from, told.redriven, told.headers) == (False, 0, 0, (("trace", b"t"),))
+    assert (told.group, told.sources, told.nulls, told.timestamp) == ("", (), (), 0)
+    assert (told.cut_from, told.redriven, told.headers) == (0, 0, (("trace", b"t"),))

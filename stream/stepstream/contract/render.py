@@ -21,11 +21,14 @@ _INTRODUCTION = """\
 # The wire contract
 
 What stepstream's processes write to Kafka and read from it, rendered from the code by `make topics`; a test compares.
-Values are JSON in UTF-8. Names of topics take the prefix of the namespace. A reader leaves out fields that it does not
-know; a field that is absent has the default that its schema says. A record that cannot be read goes to `dead-letters`
-with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset); one that came
-compressed and is larger than any topic takes is cut to 48 MiB, and `stepstream-cut-from` says how many bytes it had.
-A record of `dead-letters` with the header `stepstream-sent` is a mark: the letter of that place was sent again.
+Values are JSON in UTF-8. Names of topics take the prefix of the namespace. A reader leaves out fields that it does
+not know; a field that is absent has the default that its schema says. A record that cannot be read goes to
+`dead-letters` with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset); one
+that came compressed and is larger than any topic takes is cut to 48 MiB, and `stepstream-cut-from` says how many
+bytes it had. `stepstream-null` says which of key and value was null instead of empty. A letter of sources has
+`stepstream-foreign`, the consumer group that read the record, `stepstream-sources`, a JSON list with the names of
+those that failed, and `stepstream-time`, the record's own time. A record of `dead-letters` with the header
+`stepstream-sent` is a mark: the letter of that place was sent again.
 
 - `asyncapi.yaml`: the same for tools (AsyncAPI 3.0)
 - `schemas/<Record>.json`: JSON Schema (2020-12) of each record

@@ -1,26 +1,31 @@
-"""The dead letters of a cluster: read, shown, and sent again to where they came from."""
+"""The dead letters of a cluster: looked through, and shown."""
 
 import base64
 import heapq
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.topics import COMMANDS, DEAD_LETTERS, TOPICS
-from stepstream.runtime.kafka import Cluster, Producer, Reader
+from stepstream.contract.topics import DEAD_LETTERS
+from stepstream.runtime.kafka import Cluster, Reader
 from stepstream.runtime.letters import (
     CUT_HEADER,
     FOREIGN_HEADER,
     FROM_HEADER,
+    NULL_HEADER,
     OWN_HEADERS,
     REASON_HEADER,
     SENT_HEADER,
+    SOURCES_HEADER,
+    TIME_HEADER,
 )
-from stepstream.runtime.ports import LogRecord, NewRecord
+from stepstream.runtime.ports import Headers, LogRecord, NewRecord
 
 REDRIVEN_HEADER = "stepstream-redriven"
 _READ_MS = 1_000
@@ -36,14 +41,21 @@ class LetterError(StepstreamError):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter; `place` names it, `topic`, `partition` and `offset` say where its record was."""
+    """A dead letter; `place` names it, `topic`, `partition` and `offset` say where its record was.
+
+    That of a source says by which consumer `group` it was read, which `sources` (by name) failed, and the record's own
+    time (Unix ms).
+    """
 
     record: LogRecord
     topic: str
     partition: int
     offset: int
     reason: str
-    foreign: bool
+    group: str
+    sources: tuple[str, ...]
+    timestamp: int
+    nulls: tuple[str, ...]
     cut_from: int
     redriven: int
 
@@ -53,7 +65,7 @@ class Letter:
         return f"{self.record.partition}-{self.record.offset}"
 
     @property
-    def headers(self) -> tuple[tuple[str, bytes], ...]:
+    def headers(self) -> Headers:
         """The headers that the record had."""
         return tuple(
             (name, value) for name, value in self.record.headers if name not in (*OWN_HEADERS, REDRIVEN_HEADER)
@@ -71,6 +83,7 @@ class Letter:
             "reason": self.reason,
             "bytes": self.cut_from or len(self.record.value),
             "redriven": self.redriven,
+            "sources": list(self.sources),
             "sent": False,
         }
 
@@ -83,8 +96,13 @@ class Letter:
 
     def again(self) -> NewRecord:
         """Return its record as it was, to where it was; a header counts how often it is sent again."""
-        count = (REDRIVEN_HEADER, str(self.redriven + 1).encode())
-        return NewRecord(self.topic, self.partition, self.record.key, self.record.value, (*self.headers, count))
+        headers = (*self.headers, (REDRIVEN_HEADER, str(self.redriven + 1).encode()))
+        return NewRecord(self.topic, self.partition, self.record.key, self.record.value, headers, self.nulls)
+
+    def original(self) -> LogRecord:
+        """Return its record as it was where it was."""
+        place = (self.topic, self.partition, self.offset)
+        return LogRecord(*place, self.record.key, self.record.value, self.headers, self.timestamp, self.nulls)
 
     def mark(self) -> NewRecord:
         """Return what says that it was sent again."""
@@ -92,16 +110,20 @@ class Letter:
         return NewRecord(DEAD_LETTERS, self.record.partition, b"", b"", (header,))
 
     def whole(self) -> dict[str, Any]:
-        """Return all of it; bytes that are no text are base64."""
+        """Return all of it; bytes that are no text are base64, what was null is None."""
         headers: dict[str, list[Any]] = {}
         for name, value in self.headers:
             headers.setdefault(name, []).append(_text(value))
         told = {name: values[0] if len(values) == 1 else values for name, values in headers.items()}
-        content = {"key": _text(self.record.key), "value": _text(self.record.value), "headers": told}
+        key = None if "key" in self.nulls else self.record.key
+        value = None if "value" in self.nulls else self.record.value
+        content = {"key": _text(key), "value": _text(value), "headers": told}
         return self.summary() | content | {"cut": bool(self.cut_from)}
 
 
-def _text(raw: bytes) -> str | dict[str, str]:
+def _text(raw: bytes | None) -> str | dict[str, str] | None:
+    if raw is None:
+        return None
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -110,15 +132,19 @@ def _text(raw: bytes) -> str | dict[str, str]:
 
 def letter_of(record: LogRecord) -> Letter:
     """Return what a record of `dead-letters` says."""
-    headers = dict(record.headers)
-    origin = re.fullmatch(r"(.+)-(\d{1,9})-(\d{1,18})", headers.get(FROM_HEADER, b"").decode(errors="replace"))
+    headers = {name: value or b"" for name, value in record.headers}
+    texts = {name: headers.get(name, b"").decode(errors="replace") for name in OWN_HEADERS}
+    origin = re.fullmatch(r"(.+)-(\d{1,9})-(\d{1,18})", texts[FROM_HEADER])
     return Letter(
         record,
         origin[1] if origin else "?",
         int(origin[2]) if origin else -1,
         int(origin[3]) if origin else -1,
-        headers.get(REASON_HEADER, b"").decode(errors="replace"),
-        FOREIGN_HEADER in headers,
+        texts[REASON_HEADER],
+        texts[FOREIGN_HEADER],
+        _names(headers.get(SOURCES_HEADER)),
+        _count(headers.get(TIME_HEADER)),
+        tuple(name for name in ("key", "value") if name in texts[NULL_HEADER].split(",")),
         _count(headers.get(CUT_HEADER)),
         _count(headers.get(REDRIVEN_HEADER)),
     )
@@ -127,6 +153,14 @@ def letter_of(record: LogRecord) -> Letter:
 def _count(value: bytes | None) -> int:
     """Return the number in a header, 0 for what is none: a record may come with any."""
     return int(value) if value and value.isdigit() and len(value) < _DIGITS_MAX else 0
+
+
+def _names(value: bytes | None) -> tuple[str, ...]:
+    """Return the list of texts in a header, an empty one for what is none."""
+    try:
+        return msgspec.json.decode(value or b"[]", type=tuple[str, ...])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ()
 
 
 @dataclass(slots=True)
@@ -145,8 +179,8 @@ async def survey(cluster: Cluster, topic: str = "", limit: int = 0) -> Survey:
     """Look through all letters that are kept, or with `topic` those whose records were there; none is held."""
     found = Survey()
     latest: list[tuple[int, int, int, dict[str, Any]]] = []
-    async for record in _records(cluster):
-        if (place := _marked(record)) is not None:
+    async for record in letter_records(cluster):
+        if (place := marked_place(record)) is not None:
             found.waiting.pop(place, None)
             continue
         letter = letter_of(record)
@@ -169,58 +203,26 @@ async def letter_at(cluster: Cluster, place: str) -> Letter:
     partition, offset = map(int, place.split("-"))
     if partition >= (await cluster.topics()).get(DEAD_LETTERS, 0):
         raise none
-    async for record in _records(cluster, {(DEAD_LETTERS, partition): offset}):
-        if (record.partition, record.offset) != (partition, offset) or _marked(record) is not None:
+    async for record in letter_records(cluster, {(DEAD_LETTERS, partition): offset}):
+        if (record.partition, record.offset) != (partition, offset) or marked_place(record) is not None:
             break
         return letter_of(record)
     raise none
 
 
-async def letters_at(cluster: Cluster, places: Sequence[str]) -> AsyncIterator[Letter]:
-    """Yield the letters of some places; raise LetterError, before any is yielded, for one that cannot be sent again."""
-    for place in places:
-        (await letter_at(cluster, place)).check()
-    for place in places:
-        yield await letter_at(cluster, place)
-
-
-async def letters_among(
-    cluster: Cluster, places: Collection[str], tell: Callable[[LetterError], None]
-) -> AsyncIterator[Letter]:
-    """Yield the letters of a great many places, one after the other; tell of those that cannot be sent again."""
-    async for record in _records(cluster):
-        if f"{record.partition}-{record.offset}" not in places:
-            continue
-        letter = letter_of(record)
-        try:
-            letter.check()
-        except LetterError as error:
-            tell(error)
-        else:
-            yield letter
-
-
-async def redrive(cluster: Cluster, letters: AsyncIterable[Letter], tell: Callable[[Letter], None]) -> None:
-    """Send records again, byte for byte, to the partitions where they were, mark each as sent, and tell of it."""
-    async with _producer(cluster) as own, _producer(cluster, foreign=True) as foreign:
-        async for letter in letters:
-            await (foreign if letter.foreign or not _is_own(letter.topic) else own).send([letter.again()])
-            await own.send([letter.mark()])
-            tell(letter)
-
-
-def _marked(record: LogRecord) -> str | None:
+def marked_place(record: LogRecord) -> str | None:
     """Return the place of the letter that a mark says was sent again; None for a letter."""
-    place = dict(record.headers).get(SENT_HEADER)
-    return None if place is None else place.decode(errors="replace")
+    headers = dict(record.headers)
+    return (headers[SENT_HEADER] or b"").decode(errors="replace") if SENT_HEADER in headers else None
 
 
-async def _records(cluster: Cluster, since: dict[tuple[str, int], int] | None = None) -> AsyncIterator[LogRecord]:
-    """Yield what is in `dead-letters` now, from its beginning or from some offsets on."""
+async def letter_records(cluster: Cluster, since: dict[tuple[str, int], int] | None = None) -> AsyncIterator[LogRecord]:
+    """Yield what is in `dead-letters` now, from its beginning or from some offsets on; raise LetterError without it."""
     count = (await cluster.topics()).get(DEAD_LETTERS, 0)
+    if not count:
+        topic = cluster.settings.name(DEAD_LETTERS)
+        raise LetterError(f"there is no topic {topic!r}; are --kafka and --namespace those of the cluster?")
     places = list(since or [(DEAD_LETTERS, partition) for partition in range(count)])
-    if not places:
-        return
     async with _reader(cluster) as reader:
         reader.assign(places)
         beginnings, ends = await reader.beginnings(places), await reader.ends(places)
@@ -231,10 +233,6 @@ async def _records(cluster: Cluster, since: dict[tuple[str, int], int] | None = 
                     yield record
 
 
-def _is_own(topic: str) -> bool:
-    return topic.startswith(f"{COMMANDS}.") or any(each.name == topic for each in TOPICS)
-
-
 @asynccontextmanager
 async def _reader(cluster: Cluster) -> AsyncIterator[Reader]:
     reader = await cluster.reader()
@@ -242,13 +240,3 @@ async def _reader(cluster: Cluster) -> AsyncIterator[Reader]:
         yield reader
     finally:
         await reader.close()
-
-
-@asynccontextmanager
-async def _producer(cluster: Cluster, *, foreign: bool = False) -> AsyncIterator[Producer]:
-    """Yield a producer; one for foreign topics puts no namespace before their names."""
-    producer = await (cluster.without_namespace() if foreign else cluster).producer()
-    try:
-        yield producer
-    finally:
-        await producer.close()

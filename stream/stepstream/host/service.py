@@ -15,14 +15,12 @@ import faust
 from faust.exceptions import ConsumerNotStarted
 from mode import Service
 
-from stepstream.contract.codec import encode
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.limits import DEFAULT_LIMITS
-from stepstream.contract.topics import EVENTS
+from stepstream.host.mapping import events_of
 from stepstream.host.watching import GroupWatch, not_read
 from stepstream.runtime.kafka import SESSION_MS, Cluster, doubt
 from stepstream.runtime.kafka_settings import KafkaSettings
-from stepstream.runtime.letters import LetterKind, LetterObserver, dead_letter, kind_of
+from stepstream.runtime.letters import FailedSources, LetterKind, LetterObserver, dead_letter, kind_of
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.supervision import keep_serving
 from stepstream.sdk.errors import error_info
@@ -89,9 +87,6 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
-        # A record is dealt with when its event is durable, and not when the code that was at it is stopped.
-        stream_ack_cancelled_tasks=False,
-        stream_ack_exceptions=False,
     )
 
 
@@ -133,8 +128,11 @@ class SourceAgent:
     events are not, by partition.
     """
 
-    def __init__(self, topic: str, sources: Sequence[Source], append: Append, observer: LetterObserver) -> None:
+    def __init__(
+        self, topic: str, sources: Sequence[Source], append: Append, observer: LetterObserver, group: str
+    ) -> None:
         self.topic = topic
+        self._group = group
         self.written = 0
         self.at_work: Counter[int] = Counter()
         self._sources = sources
@@ -183,29 +181,25 @@ class SourceAgent:
                 return
 
     def writing_of(self, message: Any) -> Writing:
-        """Return what is to be written for a message: an event for each source, or a letter that says why not."""
-        key, value, timestamp = message.key or b"", message.value or b"", int(message.timestamp * 1_000)
-        headers = tuple((name, content or b"") for name, content in message.headers or ())
+        """Return what is to be written for a message: an event for each source, and a letter that says which failed."""
+        nulls = tuple(name for name in ("key", "value") if getattr(message, name) is None)
+        headers, timestamp = tuple(message.headers or ()), round(message.timestamp * 1_000)
+        place = (self.topic, message.partition, message.offset)
+        record = LogRecord(*place, message.key or b"", message.value or b"", headers, timestamp, nulls)
         found = Writing([], [])
+        failed: dict[str, Exception] = {}
         for source in self._sources:
             try:
-                event = source.event_of(
-                    value,
-                    dict(headers),
-                    partition=message.partition,
-                    offset=message.offset,
-                    key=key,
-                    timestamp=timestamp,
-                    limits=DEFAULT_LIMITS,
-                )
+                found.records.extend(events_of(source, record))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, it is put aside and others go on
-                reason = error_info(error).message
-                logger.warning("a record of topic %s is put aside: %s", self.topic, reason)
-                record = LogRecord(self.topic, message.partition, message.offset, key, value, headers, timestamp)
-                found.records.append(dead_letter(record, reason, foreign=True))
-                found.letters.append(kind_of(error) if isinstance(error, StepstreamError) else "not-applicable")
-            else:
-                found.records.extend([NewRecord(EVENTS, -1, event.id.encode(), encode(event))] if event else [])
+                failed[source.name] = error
+        if failed:
+            why = {name: error_info(error).message for name, error in failed.items()}
+            reason = "; ".join(f"{name}: {each}" if len(self._sources) > 1 else each for name, each in why.items())
+            logger.warning("a record of topic %s is put aside: %s", self.topic, reason)
+            found.records.append(dead_letter(record, reason, FailedSources(self._group, tuple(failed))))
+            first = next(iter(failed.values()))
+            found.letters.append(kind_of(first) if isinstance(first, StepstreamError) else "not-applicable")
         return found
 
 
@@ -245,15 +239,15 @@ class SourceReaders:
         self, make: Callable[[], faust.App], sources: Sequence[Source], append: Append, observer: LetterObserver
     ) -> None:
         self._make = make
+        host = make()
         self.agents: dict[str, SourceAgent] = {}
         for name in dict.fromkeys(source.topic for source in sources):
             own = [source for source in sources if source.topic == name]
-            self.agents[name] = SourceAgent(name, own, append, observer)
+            self.agents[name] = SourceAgent(name, own, append, observer, host.conf.id)
         self.sensor = SourceSensor()
-        self._host = self._made()
+        self._host = self._equipped(host)
 
-    def _made(self) -> faust.App:
-        host = self._make()
+    def _equipped(self, host: faust.App) -> faust.App:
         host.sensors.add(self.sensor)
         for name, agent in self.agents.items():
             topic = host.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
@@ -277,7 +271,7 @@ class SourceReaders:
         finally:
             await host.stop()
             self.sensor = SourceSensor(self.sensor)
-            self._host = self._made()
+            self._host = self._equipped(self._make())
 
     def places(self) -> list[tuple[str, int]]:
         """Return the (topic, partition) that the group has given this process."""

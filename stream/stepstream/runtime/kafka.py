@@ -162,8 +162,8 @@ class Producer:
             partition = (crc32(record.key) if record.key else self._turn) % count
         future: asyncio.Future[object] = await self._client.send(
             self._settings.name(record.topic),
-            record.value or None,
-            key=record.key,
+            record.value or (None if "value" in record.nulls else b""),
+            key=record.key or (None if "key" in record.nulls else b""),
             partition=partition,
             timestamp_ms=timestamp,
             headers=list(record.headers),

@@ -80,6 +80,10 @@ def clients_in(answers: Iterable[Any]) -> list[str]:
     return [client for *_, members in (described[:6] for described in groups) for _, client, *_ in members]
 
 
+def _nulls_of(record: Any) -> tuple[str, ...]:
+    return tuple(name for name in ("key", "value") if getattr(record, name) is None)
+
+
 def records_in(found: Mapping[Any, Iterable[Any]], settings: KafkaSettings) -> list[LogRecord]:
     """Return the records that a consumer has fetched, with the plain names of their topics."""
     return [
@@ -91,6 +95,7 @@ def records_in(found: Mapping[Any, Iterable[Any]], settings: KafkaSettings) -> l
             record.value or b"",
             tuple(record.headers),
             record.timestamp,
+            () if record.key is not None and record.value is not None else _nulls_of(record),
         )
         for records in found.values()
         for record in records

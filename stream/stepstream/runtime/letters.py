@@ -1,8 +1,11 @@
 """Dead letters: a record that nobody can read is kept with its bytes, why, and where it came from."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
+from stepstream.contract.codec import encode
 from stepstream.contract.errors import TooLarge
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS
@@ -11,10 +14,24 @@ from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog
 logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
 REASON_HEADER, FROM_HEADER = "stepstream-reason", "stepstream-from"
-FOREIGN_HEADER, CUT_HEADER = "stepstream-foreign", "stepstream-cut-from"
+# Of a source's record: the consumer group that read it, the names of the sources that failed, and its own time.
+FOREIGN_HEADER, SOURCES_HEADER, TIME_HEADER = "stepstream-foreign", "stepstream-sources", "stepstream-time"
+# What of key and value was null; an empty one was not.
+NULL_HEADER, CUT_HEADER = "stepstream-null", "stepstream-cut-from"
 # On a mark, which is no letter: the place of the letter, in the same partition, whose record was sent again.
 SENT_HEADER = "stepstream-sent"
-OWN_HEADERS = frozenset({REASON_HEADER, FROM_HEADER, FOREIGN_HEADER, CUT_HEADER, SENT_HEADER})
+OWN_HEADERS = frozenset(
+    {
+        REASON_HEADER,
+        FROM_HEADER,
+        FOREIGN_HEADER,
+        SOURCES_HEADER,
+        TIME_HEADER,
+        NULL_HEADER,
+        CUT_HEADER,
+        SENT_HEADER,
+    }
+)
 # Why a record is put aside, for those who count: it cannot be read, or it can and cannot be dealt with.
 LetterKind = Literal["invalid", "too-large", "not-applicable"]
 LETTER_KINDS: tuple[LetterKind, ...] = get_args(LetterKind)
@@ -35,8 +52,16 @@ def kind_of(error: Exception) -> LetterKind:
     return "too-large" if isinstance(error, TooLarge) else "invalid"
 
 
-def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> NewRecord:
-    """Return the letter for a record; that of a source is `foreign`, its topic is in no namespace.
+@dataclass(frozen=True, slots=True)
+class FailedSources:
+    """The sources, by name, that could make no event of a record, and the consumer group by which it was read."""
+
+    group: str
+    names: Sequence[str]
+
+
+def dead_letter(record: LogRecord, reason: str, failed: FailedSources | None = None) -> NewRecord:
+    """Return the letter for a record; that of a source says which ones `failed`, its topic is in no namespace.
 
     What was no record of a topic has a negative offset: nobody can send it again. A record may come compressed and be
     larger than any that can be written; such a one is cut, and its letter says how many bytes it had.
@@ -46,7 +71,8 @@ def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> New
     why = (
         (REASON_HEADER, reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
         (FROM_HEADER, origin.encode()),
-        *(((FOREIGN_HEADER, b"1"),) if foreign else ()),
+        *(((NULL_HEADER, ",".join(record.nulls).encode()),) if record.nulls else ()),
+        *(_told_of_sources(failed, record.timestamp) if failed else ()),
     )
     # What is told of a letter is told by us alone, whatever its record came with.
     headers = [(name, value) for name, value in record.headers if name not in OWN_HEADERS]
@@ -56,6 +82,14 @@ def dead_letter(record: LogRecord, reason: str, *, foreign: bool = False) -> New
     cut = (CUT_HEADER, str(size).encode())
     value = record.value[: DEAD_LETTER_BYTES_MAX - _KEY_BYTES_MAX]
     return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*why, cut))
+
+
+def _told_of_sources(failed: FailedSources, timestamp: int) -> tuple[tuple[str, bytes], ...]:
+    return (
+        (FOREIGN_HEADER, failed.group.encode()),
+        (SOURCES_HEADER, encode(list(failed.names))),
+        (TIME_HEADER, str(timestamp).encode()),
+    )
 
 
 class Letters:

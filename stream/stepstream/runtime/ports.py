@@ -5,27 +5,38 @@ from typing import NamedTuple, Protocol
 
 from stepstream.runtime.bell import Bell
 
+# A header may come without a value, which is not an empty one.
+Headers = tuple[tuple[str, bytes | None], ...]
+
 
 class LogRecord(NamedTuple):
-    """A record as read: `offset` is its place in the partition, `timestamp` the log's time (Unix ms)."""
+    """A record as read: `offset` is its place in the partition, `timestamp` the log's time (Unix ms).
+
+    A key or a value that is null in the log is empty here; `nulls` names those.
+    """
 
     topic: str
     partition: int
     offset: int
     key: bytes
     value: bytes
-    headers: tuple[tuple[str, bytes], ...]
+    headers: Headers
     timestamp: int
+    nulls: tuple[str, ...] = ()
 
 
 class NewRecord(NamedTuple):
-    """A record to append; a `partition` of -1 lets the log choose by the key."""
+    """A record to append; a `partition` of -1 lets the log choose by the key.
+
+    `nulls` names what of key and value is null in the log when it is empty here: without more it is the value.
+    """
 
     topic: str
     partition: int
     key: bytes
     value: bytes
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
+    nulls: tuple[str, ...] = ("value",)
 
 
 StoredRow = tuple[bytes, bytes | None]

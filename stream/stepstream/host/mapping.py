@@ -1,0 +1,21 @@
+"""The events that a source makes of a record, as they are appended to the log."""
+
+from stepstream.contract.codec import encode
+from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.topics import EVENTS
+from stepstream.runtime.ports import LogRecord, NewRecord
+from stepstream.sdk.source import Source
+
+
+def events_of(source: Source, record: LogRecord) -> list[NewRecord]:
+    """Return the event of a record, none when the source passes it over; raise what its mapping raises."""
+    event = source.event_of(
+        record.value,
+        {name: content or b"" for name, content in record.headers},
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        timestamp=record.timestamp,
+        limits=DEFAULT_LIMITS,
+    )
+    return [NewRecord(EVENTS, -1, event.id.encode(), encode(event))] if event else []

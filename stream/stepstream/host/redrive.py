@@ -1,0 +1,108 @@
+"""Dead letters on their way back: what is sent again for each, and why one cannot be."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from stepstream.contract.topics import COMMANDS, TOPICS
+from stepstream.host.dead import Letter, LetterError, letter_at, letter_of, letter_records
+from stepstream.host.mapping import events_of
+from stepstream.runtime.kafka import Cluster, Producer
+from stepstream.runtime.ports import NewRecord
+from stepstream.sdk.errors import error_info
+from stepstream.sdk.source import Source
+
+Way = tuple[Letter, list[NewRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What there is to send letters again by: topics with their partitions, and sources by their consumer group."""
+
+    topics: Mapping[str, int]
+    sources: Mapping[str, Sequence[Source]] = field(default_factory=dict)
+
+    def back(self, letter: Letter) -> Way:
+        """Return a letter with what is to be sent for it; raise LetterError for one that cannot be sent again.
+
+        A record of our own topics goes to the partition where it was. One that sources of a foreign topic failed at is
+        nothing to others who read there: it is mapped again by these alone, under its old place, and its events are
+        sent.
+        """
+        letter.check()
+        return letter, self._mapped(letter) if letter.group else [self._again(letter)]
+
+    def _again(self, letter: Letter) -> NewRecord:
+        if not letter.topic.startswith(f"{COMMANDS}.") and letter.topic not in {each.name for each in TOPICS}:
+            raise LetterError(f"letter {letter.place}: its topic {letter.topic!r} is none of ours")
+        if letter.partition >= self.topics.get(letter.topic, 0):
+            where = f"partition {letter.partition} of topic {letter.topic!r}"
+            raise LetterError(f"letter {letter.place}: {where}, where it was, is not there any more")
+        if set(letter.nulls) == {"key", "value"}:
+            raise LetterError(
+                f"letter {letter.place}: its record has neither key nor value; our client cannot write that"
+            )
+        return letter.again()
+
+    def _mapped(self, letter: Letter) -> list[NewRecord]:
+        if letter.group not in self.sources:
+            raise LetterError(
+                f"letter {letter.place} is of sources of the group {letter.group!r}: "
+                "give their app by --code FILE, or the engines' file by --sources FILE, with the same --namespace"
+            )
+        there = [source for source in self.sources[letter.group] if source.topic == letter.topic]
+        if gone := set(letter.sources) - {source.name for source in there}:
+            name = min(gone)
+            raise LetterError(f"letter {letter.place}: there is no source {name!r} of topic {letter.topic!r} any more")
+        found: list[NewRecord] = []
+        for source in there:
+            if source.name in letter.sources:
+                try:
+                    found += events_of(source, letter.original())
+                except Exception as error:
+                    why = error_info(error).message
+                    raise LetterError(f"letter {letter.place}: source {source.name!r} fails again: {why}") from error
+        return found
+
+
+async def letters_at(cluster: Cluster, places: Sequence[str], ways: Ways) -> AsyncIterator[Way]:
+    """Yield the letters of some places, each once; raise LetterError before any is yielded if one cannot be sent."""
+    chosen = dict.fromkeys(places)
+    for place in chosen:
+        ways.back(await letter_at(cluster, place))
+    for place in chosen:
+        yield ways.back(await letter_at(cluster, place))
+
+
+async def letters_among(
+    cluster: Cluster, places: Collection[str], ways: Ways, tell: Callable[[LetterError], None]
+) -> AsyncIterator[Way]:
+    """Yield the letters of a great many places, one after the other; tell of those that cannot be sent again."""
+    async for record in letter_records(cluster):
+        if f"{record.partition}-{record.offset}" not in places:
+            continue
+        try:
+            way = ways.back(letter_of(record))
+        except LetterError as error:
+            tell(error)
+        else:
+            yield way
+
+
+async def redrive(cluster: Cluster, ways: AsyncIterable[Way], tell: Callable[[Letter], None]) -> None:
+    """Send what is to be sent for letters, mark each as sent, and tell of it."""
+    async with _producer(cluster) as producer:
+        async for letter, records in ways:
+            if records:
+                await producer.send(records)
+            await producer.send([letter.mark()])
+            tell(letter)
+
+
+@asynccontextmanager
+async def _producer(cluster: Cluster) -> AsyncIterator[Producer]:
+    producer = await cluster.producer()
+    try:
+        yield producer
+    finally:
+        await producer.close()
