@@ -7,7 +7,7 @@ import pytest
 
 from stepstream.runtime.kafka import Cluster, Extent
 from stepstream.runtime.kafka_settings import KafkaSettings
-from stepstream.runtime.layout import survey, wanted_topics
+from stepstream.runtime.layout import shards_of, survey, wanted_topics
 
 
 class Described:
@@ -19,6 +19,7 @@ class Described:
         self._wanted = wanted_topics(["shop"], 4)
         self._replicas = {name: 1 if name == thin else replicas for name in self._wanted}
         self._in_sync = in_sync
+        self.asked = False
 
     async def extents(self) -> dict[str, Extent]:
         """Return how large each topic is."""
@@ -26,6 +27,7 @@ class Described:
 
     async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return the configuration of each topic."""
+        self.asked = True
         assert "min.insync.replicas" in keys
         return {name: self._wanted[name].config | {"min.insync.replicas": self._in_sync} for name in topics}
 
@@ -49,3 +51,10 @@ async def test_fewer_replicas_than_the_inbox_are_told() -> None:
     assert found.thin == ["topic 'n.events': each partition has 1 replica instead of 3"]
     assert not found.missing + found.moved
     assert not found.configs
+
+
+async def test_a_process_that_comes_up_asks_for_no_configuration() -> None:
+    """The number of shards takes no right DescribeConfigs, which a worker need not have."""
+    cluster = Described(3, "1")
+    assert await shards_of(cast("Cluster", cluster), ["shop"]) == 4
+    assert not cluster.asked

@@ -96,10 +96,12 @@ class Survey:
         return bool(self.missing or self.moved or self.thin or self.configs)
 
 
-async def survey(cluster: Cluster, apps: Sequence[str], shards: int = 0, replicas: int = 0) -> Survey:
+async def survey(
+    cluster: Cluster, apps: Sequence[str], shards: int = 0, replicas: int = 0, *, configs: bool = True
+) -> Survey:
     """Compare the topics for some apps; without `replicas` they should have as many as the inbox.
 
-    `shards` are those that there should be where there is no inbox.
+    `shards` are those that there should be where there is no inbox. Without `configs` nobody is asked for these.
     """
     extents = await cluster.extents()
     inbox = extents.get(INBOX, Extent(0, 0))
@@ -107,7 +109,8 @@ async def survey(cluster: Cluster, apps: Sequence[str], shards: int = 0, replica
     wanted = wanted_topics(apps, shards)
     name = full_names(cluster.settings, wanted)
     there = {topic: (want, extents[topic]) for topic, want in wanted.items() if topic in extents}
-    actual = await cluster.configs(list(there), (*_COMPARED, _IN_SYNC)) if there else {}
+    asked = there if configs else {}
+    actual = await cluster.configs(list(asked), (*_COMPARED, _IN_SYNC)) if asked else {}
     return Survey(
         inbox.partitions,
         replicas,
@@ -125,7 +128,7 @@ async def survey(cluster: Cluster, apps: Sequence[str], shards: int = 0, replica
         ],
         [
             ConfigDifference(name[topic], key, have, value)
-            for topic, (want, extent) in there.items()
+            for topic, (want, extent) in asked.items()
             for key, value in want.config_on(extent.replicas).items()
             if not _serves(key, have := actual.get(topic, {}).get(key, ""), value, extent.replicas)
         ],
@@ -176,7 +179,7 @@ async def config_differences(cluster: Cluster, apps: Sequence[str], shards: int)
 
 async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
     """Return the number of shards; raise LayoutError with the remedy when the topics are not as they must be."""
-    found = await survey(cluster, apps)
+    found = await survey(cluster, apps, configs=False)
     remedy = f"run `{apply_command(cluster.settings, apps, found.shards, found.replicas)}`"
     if not found.shards:
         there_is = f"there is no topic {cluster.settings.name(INBOX)!r}"
