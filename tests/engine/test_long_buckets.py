@@ -1,6 +1,7 @@
 """An event that meets very many waits wakes them bit by bit, and nobody can tell: the order of the log decides."""
 
 from collections import deque
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from stepstream.contract.codec import Raw
 from stepstream.contract.events import EventRecord
 from stepstream.contract.inbox import EventMatched, EventRouted, InboxRecord, Predicate, WaitClosed, WaitOpened
 from stepstream.contract.limits import Limits
+from stepstream.engine import waits
 from stepstream.engine.changes import Send
 from stepstream.engine.rows import EventName, QueuedEvent, Wait
 from stepstream.engine.transition import transition
@@ -20,6 +22,7 @@ BUCKETS = (
     Predicate((("data.id", ONE),)),
     Predicate((("data.id", ONE),), residual="async.data.big > 1"),
     Predicate(residual="async.data.big > 1"),
+    Predicate(residual="async.data.big >= 2"),
     Predicate(),
 )
 
@@ -67,9 +70,15 @@ EVENTS = st.tuples(st.just("event"), st.integers(1, 2), st.integers(1, 2))
 PASSES = st.tuples(st.just("pass"), st.integers(1, 3), st.none())
 
 
-def play(script: list[tuple[str, int, object]], at_once: int) -> Matcher:
+def play(script: list[tuple[str, int, object]], at_once: int, characters: int = 10_000) -> Matcher:
     """Play a script: waits of runs by number, events with an id and a size, and passes of the log in between."""
-    matcher, opened = Matcher(at_once), set[int]()
+    with mock.patch.object(waits, "EXPRESSION_CHARACTERS_PER_RECORD_MAX", characters):
+        return play_within(script, Matcher(at_once))
+
+
+def play_within(script: list[tuple[str, int, object]], matcher: Matcher) -> Matcher:
+    """Play a script to its end."""
+    opened = set[int]()
     for place, (what, number, more) in enumerate(script):
         if what == "wait" and number not in opened:
             opened.add(number)
@@ -85,10 +94,14 @@ def play(script: list[tuple[str, int, object]], at_once: int) -> Matcher:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(WAITS, WAITS, EVENTS, PASSES), max_size=40), st.integers(1, 4))
-def test_waking_bit_by_bit_is_waking_at_once(script: list[tuple[str, int, object]], at_once: int) -> None:
+@given(
+    st.lists(st.one_of(WAITS, WAITS, EVENTS, PASSES), max_size=40), st.integers(1, 4), st.sampled_from([0, 30, 10_000])
+)
+def test_waking_bit_by_bit_is_waking_at_once(
+    script: list[tuple[str, int, object]], at_once: int, characters: int
+) -> None:
     """Each wait is ended by the first event after it that fulfils it, however few waits one record may meet."""
-    whole, cut = play(script, 1_000), play(script, at_once)
+    whole, cut = play(script, 1_000), play(script, at_once, characters)
     assert whole.woken == cut.woken
     rows = [
         {key: tables.get(key) for key in tables.rows if not isinstance(tables.get(key), EventName | Wait)}
@@ -126,9 +139,24 @@ def test_a_wait_that_is_closed_meanwhile_is_not_woken() -> None:
     """A wait that its run gives up before its turn comes stays asleep; those behind it are still met."""
     matcher = Matcher(1)
     for name in ("run1", "run2", "run3"):
-        matcher.take(WaitOpened(name, "s", "come", BUCKETS[3], 1_000))
+        matcher.take(WaitOpened(name, "s", "come", BUCKETS[4], 1_000))
     matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
     matcher.go_on(1)
     matcher.take(WaitClosed("run2", "s", "come"))
     matcher.go_on(-1)
     assert set(matcher.woken) == {"run1", "run3"}
+
+
+def test_waits_with_long_expressions_are_met_bit_by_bit() -> None:
+    """Each may have to be parsed: of 40 different ones of 4,000 characters an event meets 16 at once, and all at last.
+
+    One that all have is parsed once.
+    """
+    for count, most in ((40, 16), (1, 40)):
+        matcher = Matcher(Limits().waits_per_match_max)
+        for number in range(40):
+            residual = f'"{"x" * 3_980}" != "{number % count:02}"'
+            matcher.take(WaitOpened(f"run{number:02}", "s", "come", Predicate(residual=residual), 1_000))
+        matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
+        matcher.go_on(-1)
+        assert (len(matcher.woken), matcher.most) == (40, most)

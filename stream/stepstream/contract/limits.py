@@ -43,6 +43,8 @@ ERROR_STACK_CHARACTERS_MAX = 16_384
 WARNINGS_PER_RUN_MAX = 20
 # An event is sent on to as many places at most; 32 of the largest are 16 MiB.
 PATHS_PER_NAME_MAX = 32
+# Of the different expressions of a plan, or of the waits that an event meets in one go: about a second's work.
+EXPRESSION_CHARACTERS_PER_RECORD_MAX = 64 * 1024
 # Before a run is tried again whose worker has not its code.
 POSTPONE_MS_MIN = 10_000
 POSTPONE_MS_MAX = 10 * MINUTE_MS

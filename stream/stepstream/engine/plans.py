@@ -30,10 +30,11 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, 
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import function_key, memo_key, open_key, run_events_key
 from stepstream.engine.lending import call_back, has_queue, lend
+from stepstream.engine.questions import Questions, TooMuchAsked
 from stepstream.engine.rows import OpenStep, RunEvents
 from stepstream.engine.runs import current
 from stepstream.engine.steps import breaks_limit, join_groups, keep_resolved, leave_group
-from stepstream.engine.waits import close_step, place, predicate_of
+from stepstream.engine.waits import close_step, place
 from stepstream.expressions.predicates import EvaluationError, ExpressionError
 
 
@@ -47,10 +48,11 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
         _cancel_step(draft, run.run_id, step)
     memos: list[Memo] = []
     joined: Counter[str] = Counter()
+    questions = Questions(events.events[0])
     for plan in sorted(planned.plans, key=lambda plan: not isinstance(plan, WaitPlan | SignalPlan)):
         if draft.get(Memo, memo_key(run.run_id, plan.step)) or draft.get(OpenStep, open_key(run.run_id, plan.step)):
             continue
-        found = _plan(draft, run.run_id, plan, events.events[0])
+        found = _plan(draft, run.run_id, plan, questions)
         still = draft.run(run.run_id)
         if still is None:
             return
@@ -85,7 +87,7 @@ def _cancel_step(draft: Draft, run_id: str, step: str) -> None:
     draft.tell(StepCancelled(run_id, run.history_seq, draft.now, step, opened.id))
 
 
-def _plan(draft: Draft, run_id: str, plan: StepPlan, trigger: EventRecord) -> Outcome | None:
+def _plan(draft: Draft, run_id: str, plan: StepPlan, questions: Questions) -> Outcome | None:
     """Begin one planned step; return its result when it has one at once."""
     match plan:
         case RunPlan():
@@ -95,7 +97,7 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, trigger: EventRecord) -> Ou
                 return Value(NULL)
             _open(draft, run_id, plan, OpenStep(plan.id, "sleep", plan.until, group=plan.group))
         case WaitPlan():
-            return _plan_wait(draft, run_id, plan, trigger)
+            return _plan_wait(draft, run_id, plan, questions)
         case SignalPlan():
             if plan.timeout_ms <= 0:
                 return TimedOut()
@@ -142,9 +144,11 @@ def _plan_lent(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
     return None
 
 
-def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, trigger: EventRecord) -> Outcome | None:
+def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, questions: Questions) -> Outcome | None:
     try:
-        predicate = predicate_of(plan.match, plan.condition, trigger)
+        predicate = questions.predicate(plan.match, plan.condition)
+    except TooMuchAsked as error:
+        return Failure(ErrorInfo("ExpressionLimitError", str(error), "", error.code))
     except (ExpressionError, EvaluationError) as error:
         return Failure(ErrorInfo("ExpressionError", str(error), "", "invalid-expression"))
     if plan.timeout_ms <= 0:
@@ -156,7 +160,7 @@ def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, trigger: EventRecord) 
     opened = OpenStep(plan.id, "wait", due, group=plan.group, event=event, path=path, value=value)
     if _open(draft, run_id, plan, opened, detail) and predicate:
         lookback_from = max(draft.now - plan.lookback_ms, 1) if plan.lookback_ms else 0
-        wait = WaitOpened(run_id, plan.step, plan.event, predicate, due, lookback_from, trigger.id)
+        wait = WaitOpened(run_id, plan.step, plan.event, predicate, due, lookback_from, questions.trigger.id)
         draft.route(plan.event, wait)
     return None
 

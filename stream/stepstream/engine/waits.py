@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Json, dump_json, load_json
+from stepstream.contract.codec import Json, load_json
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.inbox import (
     EventForwarded,
@@ -17,7 +17,7 @@ from stepstream.contract.inbox import (
     WaitClosed,
     WaitOpened,
 )
-from stepstream.contract.limits import BATCH_BYTES_MAX, PATHS_PER_NAME_MAX
+from stepstream.contract.limits import BATCH_BYTES_MAX, EXPRESSION_CHARACTERS_PER_RECORD_MAX, PATHS_PER_NAME_MAX
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import (
@@ -42,26 +42,10 @@ from stepstream.engine.rows import EventName, Keeping, OpenStep, Queued, QueuedE
 from stepstream.expressions.limits import PATH_CHARACTERS_MAX
 from stepstream.expressions.predicates import (
     EvaluationError,
-    Frozen,
-    freeze,
-    freeze_match,
     holds,
     index_key,
     lookup,
 )
-
-
-def predicate_of(match: str, condition: str, trigger: EventRecord) -> Predicate | None:
-    """Freeze what a wait asks for against the run's trigger; None when no event can ever fulfil it."""
-    if not match and not condition:
-        return Predicate()
-    fields = event_fields(trigger)
-    frozen: Frozen = freeze_match(match, fields) if match else freeze(condition, fields)
-    if frozen.never:
-        return None
-    equalities = tuple((equality.path, index_key(equality.value) or "") for equality in frozen.equalities)
-    bindings = dump_json(dict(frozen.bindings))
-    return Predicate(equalities, frozen.residual or "", bindings)
 
 
 def place(predicate: Predicate) -> tuple[str, str]:
@@ -171,7 +155,7 @@ def match_event(draft: Draft, forwarded: EventForwarded) -> None:
     if not waits:
         return
     queued = draft.scan(QueuedEvent, QUEUE, bucket, 1)
-    if not queued and len(waits) <= limit:
+    if not queued and len(waits) <= limit and _parsable(waits) == len(waits):
         _wake(draft, event, waits, forwarded.arrived_at)
         return
     number = _queued_count(draft) + 1
@@ -190,19 +174,34 @@ def continue_match(draft: Draft, due: MatchContinued) -> None:
     key, first = queued[0]
     limit = _waits_at_once(draft, first.event)
     waits = draft.scan(Wait, WAIT, bucket, limit, wait_place(*first.after) if first.after else b"")
-    _wake(draft, first.event, waits, first.arrived_at, number=queue_number(key))
-    if len(waits) == limit:
-        last = waits[-1][1]
+    met = waits[: _parsable(waits)]
+    _wake(draft, first.event, met, first.arrived_at, number=queue_number(key))
+    unmet = len(met) < len(waits) or len(waits) == limit
+    if unmet:
+        last = met[-1][1]
         draft.put(key, QueuedEvent(first.event, (last.run_id, last.step), first.arrived_at))
     else:
         draft.delete(key)
-    if len(waits) == limit or len(queued) > 1:
+    if unmet or len(queued) > 1:
         draft.go_on_later(bucket_routing(due.event, due.path, due.value), due)
 
 
 def _waits_at_once(draft: Draft, event: EventRecord) -> int:
     """Return how many waits an event may meet in one transition: each run that wakes gets the event."""
     return max(1, min(draft.limits.waits_per_match_max, BATCH_BYTES_MAX // (len(event.data) + 1)))
+
+
+def _parsable(waits: list[tuple[Key, Wait]]) -> int:
+    """Return how many of the first waits an event may meet at once: their expressions may all have to be parsed."""
+    sources: set[str] = set()
+    left = EXPRESSION_CHARACTERS_PER_RECORD_MAX
+    for count, (_, wait) in enumerate(waits):
+        source = wait.predicate.residual
+        left -= 0 if source in sources else len(source)
+        if left < 0 and count:
+            return count
+        sources.add(source)
+    return len(waits)
 
 
 def _wake(draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], arrived_at: int, number: int = 0) -> None:

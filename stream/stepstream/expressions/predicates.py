@@ -12,6 +12,7 @@ from stepstream.expressions.errors import EvaluationError, ExpressionError, erro
 from stepstream.expressions.evaluation import compile_node
 from stepstream.expressions.frames import Frame, Value
 from stepstream.expressions.limits import (
+    EVALUATION_VISITS_MAX,
     INDEX_KEY_CHARACTERS_MAX,
     PATH_CHARACTERS_MAX,
     PATH_SEGMENTS_MAX,
@@ -56,12 +57,16 @@ class Equality:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A predicate with the run's own event put in: all equalities hold, and `residual` under `bindings`, or `never`."""
+    """A predicate with the run's own event put in: all equalities hold, and `residual` under `bindings`, or `never`.
+
+    `visits` is what the evaluation of its own parts took.
+    """
 
     equalities: tuple[Equality, ...] = ()
     residual: str | None = None
     bindings: Mapping[str, Json] = field(default_factory=dict)
     never: bool = False
+    visits: int = 0
 
 
 _NEVER = Frozen((), None, {}, never=True)
@@ -73,10 +78,22 @@ def _program(source: str, names: tuple[str, ...]) -> Code:
     return compile_node(node, {name: slot for slot, name in enumerate(names)})
 
 
-@functools.lru_cache(PROGRAMS_CACHED_MAX)
 def _parsed(source: str, names: tuple[str, ...]) -> Node:
-    node = translate(source)
-    _check_variables(source, node, frozenset(names))
+    found = _parsed_or_not(source, names)
+    if isinstance(found, ExpressionError):
+        raise found.with_traceback(None)
+    return found
+
+
+@functools.lru_cache(PROGRAMS_CACHED_MAX)
+def _parsed_or_not(source: str, names: tuple[str, ...]) -> Node | ExpressionError:
+    """Return the syntax tree of an expression, or what is wrong with it, which takes as long to find."""
+    try:
+        node = translate(source)
+        _check_variables(source, node, frozenset(names))
+    except ExpressionError as error:
+        error.__context__ = None  # It has the whole state of the parser.
+        return error.with_traceback(None)
     return node
 
 
@@ -175,37 +192,46 @@ def freeze(source: str, event: Mapping[str, Json]) -> Frozen:
     Raises ExpressionError for a bad expression.
     """
     node = _parsed(source, (OTHER, OWN))
+    frame = Frame([event])
     equalities: list[Equality] = []
     rest: list[Node] = []
     for conjunct in node.operands if isinstance(node, Logical) and node.operator == "&&" else (node,):
         names = _variables(conjunct)
         if OTHER not in names:
-            if _value(conjunct, event) is not True:
-                return _NEVER
+            if _value(conjunct, frame) is not True:
+                return _never(frame)
             continue
-        found = _equality(conjunct, event)
+        found = _equality(conjunct, frame)
         if isinstance(found, Equality):
             equalities.append(found)
         elif found is False:
-            return _NEVER
+            return _never(frame)
         else:
             rest.append(conjunct)
     residual = " && ".join(f"({source[part.span.start : part.span.end]})" for part in rest) or None
-    return Frozen(tuple(equalities), residual, _bindings(rest, event) if rest else {})
+    return Frozen(tuple(equalities), residual, _bindings(rest, event) if rest else {}, visits=_visits(frame))
+
+
+def _never(frame: Frame) -> Frozen:
+    return Frozen(never=True, visits=_visits(frame))
+
+
+def _visits(frame: Frame) -> int:
+    return EVALUATION_VISITS_MAX - frame.visits_left
 
 
 def _variables(node: Node) -> set[str]:
     return {part.name for part in walk(node) if isinstance(part, Variable)}
 
 
-def _value(node: Node, event: Mapping[str, Json]) -> Value:
+def _value(node: Node, frame: Frame) -> Value:
     try:
-        return compile_node(node, {OWN: 0})(Frame([event]))
+        return compile_node(node, {OWN: 0})(frame)
     except (EvaluationError, RecursionError):
         return MISSING
 
 
-def _equality(node: Node, event: Mapping[str, Json]) -> Equality | bool:
+def _equality(node: Node, frame: Frame) -> Equality | bool:
     """Return the equality that `node` is; False when it can never hold, True when it is no such equality."""
     if not isinstance(node, Binary) or node.operator != "==":
         return True
@@ -215,7 +241,7 @@ def _equality(node: Node, event: Mapping[str, Json]) -> Equality | bool:
             continue
         if any("." in name for name in member[1]):
             return True
-        value: Any = _value(other, event)
+        value: Any = _value(other, frame)
         if value is None or value is MISSING:
             return False
         plain = value.__class__ in (str, int, float, bool)

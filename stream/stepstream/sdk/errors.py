@@ -19,7 +19,7 @@ class StepError(StepstreamError):
 
     `name`, `message` and `stack` are those of the last error, `code` is set for errors that the engine found itself:
     `output-too-large`, `not-json`, `invoke-timeout`, `function-not-found`, `invoked-run-failed`, `run-cancelled`,
-    `signal-conflict`, `signal-replaced`, `invalid-expression`.
+    `signal-conflict`, `signal-replaced`, `invalid-expression`, `expression-limit`.
     """
 
     def __init__(self, step_id: str, error: ErrorInfo) -> None:

@@ -1,0 +1,93 @@
+"""What the waits of one turn ask: work and bytes are bounded, and what is beyond is an error of its step."""
+
+import pytest
+
+from stepstream.contract.codec import Json, Raw
+from stepstream.contract.commands import RunResumed
+from stepstream.contract.events import EventRecord
+from stepstream.contract.history import StepPlanned
+from stepstream.contract.ids import run_hash, run_id_at
+from stepstream.contract.inbox import RunRequested, StepsPlanned, WaitPlan
+from stepstream.contract.limits import EXPRESSION_CHARACTERS_PER_RECORD_MAX, PLANS_BYTES_MAX
+from stepstream.contract.outcomes import Failure
+from stepstream.engine.changes import Changes, Send
+from stepstream.engine.transition import transition
+from stepstream.expressions import predicates
+from stepstream.expressions.limits import EVALUATION_VISITS_MAX
+from stepstream.expressions.syntax import Node
+from stepstream.expressions.translation import translate
+from tests.engine.test_laws import Tables
+
+RUN = run_id_at(1_000, run_hash("f", "1"))
+
+
+def planned(conditions: list[str], data: bytes = b"{}") -> Changes:
+    """Return what comes of waits with these conditions, in one turn of a run whose event has some data."""
+    tables = Tables()
+    tables.apply(transition(tables, RunRequested(RUN, "f", "shop", (EventRecord("go", Raw(data)),)), 1_000))
+    plans = [WaitPlan(f"{at:03}", f"{at:03}", "come", 60_000, condition=text) for at, text in enumerate(conditions)]
+    return transition(tables, StepsPlanned(RUN, 1, tuple(plans)), 1_001)
+
+
+def opened(changes: Changes) -> list[str]:
+    """Return the steps that wait."""
+    sent = [change.record for change in changes.changes if isinstance(change, Send)]
+    return [entry.step for entry in sent if isinstance(entry, StepPlanned)]
+
+
+def refused(changes: Changes) -> dict[str, str]:
+    """Return the steps that failed at once, each with the code of its error."""
+    sent = [change.record for change in changes.changes if isinstance(change, Send)]
+    memos = [memo for record in sent if isinstance(record, RunResumed) for memo in record.memos]
+    return {memo.step: memo.outcome.error.code for memo in memos if isinstance(memo.outcome, Failure)}
+
+
+def different(count: int) -> list[str]:
+    """Return so many expressions of 4,096 characters."""
+    return [f'async.data.a != "{at:03}{"x" * 4_075}"' for at in range(count)]
+
+
+def test_the_expressions_of_one_turn_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen of the longest are 64 KiB: the seventeenth is not parsed, a shorter one behind it has no room either."""
+    parsed: list[str] = []
+
+    def noting(source: str) -> Node:
+        parsed.append(source)
+        return translate(source)
+
+    monkeypatch.setattr(predicates, "translate", noting)
+    predicates._parsed_or_not.cache_clear()
+    conditions = different(17)
+    assert {len(condition) for condition in conditions} == {4_096}
+    changes = planned([*conditions, "async.data.b == 1"])
+    assert opened(changes) == [f"{at:03}" for at in range(16)]
+    assert refused(changes) == {"016": "expression-limit", "017": "expression-limit"}
+    assert sum(map(len, parsed)) == EXPRESSION_CHARACTERS_PER_RECORD_MAX
+
+
+def test_an_expression_that_many_ask_by_counts_once() -> None:
+    """As it is parsed once; so does one that is wrong."""
+    assert len(opened(planned(different(1) * 900))) == 900
+    wrong = '"' + "x" * 4_000 + '" =='
+    assert set(refused(planned([wrong] * 900)).values()) == {"invalid-expression"}
+
+
+def test_what_is_evaluated_on_the_own_event_counts_too() -> None:
+    """A short expression may take a whole budget of work; its parts share one."""
+    numbers: list[Json] = list(range(200))
+    loop = "!event.data.l.exists(x, event.data.l.exists(y, x + y == {}))"
+    conditions = [f"{loop.format(-1 - at)} && {loop.format(-2 - at)} && async.data.a == 1" for at in range(900)]
+    frozen = predicates.freeze(conditions[0], {"data": {"l": numbers}})
+    assert frozen.never
+    assert EVALUATION_VISITS_MAX <= frozen.visits < EVALUATION_VISITS_MAX * 1.01
+    had_room = 900 - len(refused(planned(conditions, str({"l": numbers}).replace("'", '"').encode())))
+    cost = len(conditions[0]) + EVALUATION_VISITS_MAX // 100
+    assert abs(had_room - EXPRESSION_CHARACTERS_PER_RECORD_MAX // cost) <= 1
+
+
+def test_what_waits_take_along_is_bounded() -> None:
+    """Half a megabyte of the own event is part of each wait that compares with it; of 40 such, 32 have no room."""
+    data = b'{"big":"' + b"x" * 512 * 1024 + b'"}'
+    changes = planned([f"async.data.a{at} > event.data.big" for at in range(40)], data)
+    assert len(opened(changes)) == PLANS_BYTES_MAX // len(data)
+    assert set(refused(changes).values()) == {"expression-limit"}
