@@ -35,9 +35,7 @@ def ask(api: EngineApi, method: str, *path: str, want: str, unsure: str = "", **
     try:
         return api.ask(method, *path, want=want, unsure=unsure, **options)
     except NoUsableUrl as error:
-        raise fail(
-            f"{error}; give another --data-dir, or put the file aside: it is made anew from history", EXIT_USAGE
-        ) from None
+        raise fail(str(error), EXIT_USAGE) from None
     except NoAnswer as error:
         raise fail(str(error), EXIT_UNREACHABLE) from None
     except Refused as error:
