@@ -144,8 +144,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
             return StepFailed(run_id, epoch, step, step, attempt, retry_ms, ErrorInfo("Oops"), group, queue=queue)
         case "plan":
             acknowledge, wake = words.has("ack"), words.has("wake")
-            cancelled = tuple(words.text("cancel").split(",")) if "cancel" in words.named else ()
-            return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge, wake)
+            cancelled, ungrouped = (tuple(filter(None, words.text(name).split(","))) for name in ("cancel", "ungroup"))
+            return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge, wake, ungrouped)
         case "reserve":
             return RunReserved(run_id, epoch, words.number("for"))
         case "reserve-step":

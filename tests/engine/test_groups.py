@@ -104,6 +104,63 @@ def test_a_race_drops_its_losers() -> None:
 
 
 @table()
+def test_a_step_that_is_waited_for_by_itself_leaves_its_group() -> None:
+    """Its result wakes the run; the others wake it when the last of them has its result.
+
+    10 | function f on=go                               | -
+    10 | event go                                       | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g sleep:b:30@g sleep:c:40@g | planned a until 20; planned b until 30; planned c until 40
+    12 | plan r1 ungroup=a                              | -
+    13 | plan r1 ungroup=a                              | -
+    20 | tick                                           | kept a=null; resume r1 a=null
+    30 | tick                                           | kept b=null; resume r1 b=null asleep
+    40 | tick                                           | kept c=null; resume r1 c=null
+    """
+
+
+@table()
+def test_a_body_leaves_its_group_between_attempts() -> None:
+    """So it does while its next attempt is due; the last of the group wakes the run all the same.
+
+    10 | function f on=go                         | -
+    10 | event go                                 | began r1 f; start r1
+    11 | plan r1 sleep:a:50@g                     | planned a until 50
+    12 | fail r1 b attempt=0 retry=8 group=g      | attempt 0 of b failed, next 20
+    12 | fail r1 c attempt=0 retry=1 group=g      | attempt 0 of c failed, next 13
+    13 | tick                                     | resume r1 c#1
+    14 | plan r1 ungroup=b,c                      | -
+    20 | tick                                     | resume r1 b#1
+    50 | tick                                     | kept a=null; resume r1 a=null
+    """
+
+
+@table()
+def test_what_leaves_its_group_too_late_wakes_at_once() -> None:
+    """The result that woke nobody came before the word that somebody waits for it.
+
+    10 | function f on=go                  | -
+    10 | event go                          | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g sleep:b:30@g | planned a until 20; planned b until 30
+    20 | tick                              | kept a=null; resume r1 a=null asleep
+    21 | plan r1 ungroup=a                 | resume r1
+    22 | plan r1 ungroup=b                 | resume r1
+    22 | rows Group                        | 0
+    """
+
+
+@table()
+def test_a_group_that_a_cancellation_ends_wakes_the_run() -> None:
+    """The result of the other woke nobody, and no more are to come.
+
+    10 | function f on=go                  | -
+    10 | event go                          | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g sleep:b:30@g | planned a until 20; planned b until 30
+    20 | tick                              | kept a=null; resume r1 a=null asleep
+    21 | plan r1 cancel=b                  | dropped b; resume r1
+    """
+
+
+@table()
 def test_code_that_goes_on_by_itself_has_a_command_in_the_log() -> None:
     """A worker whose code took its last open step away by itself is told to go on, so that the next one would be.
 

@@ -8,7 +8,7 @@ from stepstream.contract.codec import load_json
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.events import event_record
 from stepstream.contract.ids import step_hash
-from stepstream.contract.inbox import StepPlan
+from stepstream.contract.inbox import StepPlan, StepsPlanned
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.outcomes import Outcome, Value
 from stepstream.sdk.calls import Asking, Call, Finished
@@ -52,6 +52,7 @@ class Run:
         self.reports: list[tuple[str, int]] = []
         self.plans: list[StepPlan] = []
         self.cancelled: list[str] = []
+        self.ungrouped: list[str] = []
         self.warnings: list[str] = []
         self.lingered = 0
         self.end: Finished | None = None
@@ -110,11 +111,12 @@ class Run:
             await self.gates[call.id].wait()
         return outcome
 
-    def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+    def plan(self, asking: Asking, planned: StepsPlanned) -> None:
         """Note what is asked of the engine."""
-        self.plans += plans
-        self.cancelled += cancelled
-        if acknowledge:
+        self.plans += planned.plans
+        self.cancelled += planned.cancelled
+        self.ungrouped += planned.ungrouped
+        if planned.acknowledge:
             asyncio.get_running_loop().call_soon(self.replay.resume, (), (), True)
 
     def warn(self, asking: Asking, warning: str) -> None:

@@ -26,11 +26,15 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Open(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A step without a result yet: planned, or between attempts. `ready` says that its attempt is due."""
+    """A step without a result yet: planned, or between attempts. `ready` says that its attempt is due.
+
+    With a `group` its result alone wakes nobody.
+    """
 
     step: str
     attempt: int = 0
     ready: bool = False
+    group: str = ""
 
 
 class RunStarted(_Command, frozen=True, tag="run.started"):

@@ -318,7 +318,8 @@ class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
 
     `cancelled` are steps that lost a race. With `acknowledge` the worker holds its step bodies back until it is told
     that the waits stand. With `wake` it wants a `RunResumed` in any case: code that rested goes on by itself, and as
-    long as it does, the log is to have a command for it.
+    long as it does, the log is to have a command for it. `ungrouped` are steps planned before as members of a group,
+    for which the code waits by themselves now.
     """
 
     run_id: str
@@ -327,6 +328,7 @@ class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
     cancelled: tuple[str, ...] = ()
     acknowledge: bool = False
     wake: bool = False
+    ungrouped: tuple[str, ...] = ()
 
 
 class RunWarned(_Record, frozen=True, tag="run.warned"):

@@ -44,8 +44,8 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
     events = draft.get(RunEvents, run_events_key(planned.run_id))
     if run is None or events is None:
         return
-    for step in planned.cancelled:
-        _cancel_step(draft, run.run_id, step)
+    dropped = [_cancel_step(draft, run.run_id, step) for step in planned.cancelled]
+    ungrouped = [_ungroup(draft, run.run_id, step) for step in planned.ungrouped]
     memos: list[Memo] = []
     joined: Counter[str] = Counter()
     questions = Questions(events.events[0])
@@ -65,7 +65,7 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
         else:
             return
     join_groups(draft, run.run_id, joined)
-    if memos or planned.acknowledge or planned.wake:
+    if memos or planned.acknowledge or planned.wake or any((*dropped, *ungrouped)):
         draft.command(run.app, RunResumed(run.run_id, run.epoch, tuple(memos), acknowledged=planned.acknowledge))
 
 
@@ -73,18 +73,31 @@ def _kind(plan: StepPlan) -> str:
     return str(plan.__struct_config__.tag)
 
 
-def _cancel_step(draft: Draft, run_id: str, step: str) -> None:
+def _cancel_step(draft: Draft, run_id: str, step: str) -> bool:
+    """Take a step away; return whether its group is done by that, the results of which woke nobody."""
     opened = draft.get(OpenStep, open_key(run_id, step))
     run = draft.run(run_id)
     if opened is None or run is None:
-        return
+        return False
     close_step(draft, run_id, step, opened)
     call_back(draft, run, step, opened, "cancelled")
     draft.drop_step(run_id, step, opened)
-    leave_group(draft, run_id, opened.group)
+    left = leave_group(draft, run_id, opened.group)
     run = replace(run, history_seq=run.history_seq + 1)
     draft.put_run(run)
     draft.tell(StepCancelled(run_id, run.history_seq, draft.now, step, opened.id))
+    return bool(opened.group) and not left
+
+
+def _ungroup(draft: Draft, run_id: str, step: str) -> bool:
+    """Have the result of a step wake the run by itself; return whether one came before, which woke nobody."""
+    opened = draft.get(OpenStep, open_key(run_id, step))
+    if opened is None:
+        return draft.get(Memo, memo_key(run_id, step)) is not None
+    if not opened.group:
+        return False
+    draft.put_step(run_id, step, opened, replace(opened, group=""))
+    return not leave_group(draft, run_id, opened.group)
 
 
 def _plan(draft: Draft, run_id: str, plan: StepPlan, questions: Questions) -> Outcome | None:

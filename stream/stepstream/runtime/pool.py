@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import Open, RunStopped, StepLent, decode_command
 from stepstream.contract.ids import StepHash, run_routing
-from stepstream.contract.inbox import StepClaimed, StepPlan, StepReserved, WorkerReport
+from stepstream.contract.inbox import StepClaimed, StepReserved, StepsPlanned, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.topics import commands_topic
@@ -98,7 +98,7 @@ class LentStep:
         if not self._reported.done():
             self._reported.set_result(report)
 
-    def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+    def plan(self, asking: Asking, planned: StepsPlanned) -> None:
         """Ask for nothing: the worker that holds the run does."""
 
     def warn(self, asking: Asking, warning: str) -> None:

@@ -104,7 +104,7 @@ def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:
         size += more
     run_id, epoch = planned.run_id, planned.epoch
     reports = [StepsPlanned(run_id, epoch, tuple(part)) for part in parts]
-    reports[0] = replace(reports[0], cancelled=planned.cancelled, wake=planned.wake)
+    reports[0] = replace(reports[0], cancelled=planned.cancelled, wake=planned.wake, ungrouped=planned.ungrouped)
     return [*reports[:-1], replace(reports[-1], acknowledge=planned.acknowledge)]
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from stepstream.contract.commands import (
     Command,
@@ -15,7 +16,7 @@ from stepstream.contract.commands import (
     StepLent,
     decode_command,
 )
-from stepstream.contract.inbox import RunClaimed, RunReserved, RunWarned, StepPlan, StepsPlanned, WorkerReport
+from stepstream.contract.inbox import RunClaimed, RunReserved, RunWarned, StepsPlanned, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.topics import commands_topic
@@ -347,11 +348,10 @@ class Worker(Intake):
             self._settle(run)
         return None if result.retry_ms is not None else result.outcome
 
-    def plan(self, asking: Asking, plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+    def plan(self, asking: Asking, planned: StepsPlanned) -> None:
         """Ask the engine for steps."""
         run = self._runs[asking.run_id]
-        wake = self._work(run)
-        self._report(run, StepsPlanned(run.run_id, asking.epoch, tuple(plans), tuple(cancelled), acknowledge, wake))
+        self._report(run, replace(planned, wake=self._work(run)))
 
     def warn(self, asking: Asking, warning: str) -> None:
         """Have a disagreement of code and history recorded."""

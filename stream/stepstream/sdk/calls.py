@@ -1,12 +1,13 @@
 """What a run's code asks for, and who does it: the words between Replay and its runner."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stepstream.contract.codec import Raw
 from stepstream.contract.ids import StepHash
-from stepstream.contract.inbox import StepPlan
+from stepstream.contract.inbox import StepPlan, StepsPlanned
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.quiet import StepFuture
@@ -16,7 +17,7 @@ RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = "run", "sleep", "wait", "signal", "send
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A step that the code has asked for and that has no result yet."""
+    """A step that the code has asked for and that has no result yet; `member` is its task when a group waits for it."""
 
     step: StepHash
     id: str
@@ -29,6 +30,7 @@ class Call:
     group: str = ""
     planned: bool = False
     waiting: StepFuture | None = None
+    member: asyncio.Task[Any] | None = None
 
     @property
     def is_own(self) -> bool:
@@ -62,7 +64,7 @@ class Runner(Protocol):
     async def execute(self, run: "Asking", call: Call) -> Outcome | None:
         """Run a step's body and have its result kept; None when another attempt comes later."""
 
-    def plan(self, run: "Asking", plans: Sequence[StepPlan], cancelled: Sequence[str], acknowledge: bool) -> None:
+    def plan(self, run: "Asking", planned: StepsPlanned) -> None:
         """Ask the engine for steps."""
 
     def warn(self, run: "Asking", warning: str) -> None:

@@ -1,10 +1,14 @@
 """The groups of a run's steps: those that are waited for as a whole, so that only the last result lets code go on."""
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
+from stepstream.contract.ids import StepHash
 from stepstream.sdk.calls import Call
+
+# That of the gather or the TaskGroup, and that of the run itself.
+_CALLBACKS_OF_MEMBER = 2
 
 
 class Groups:
@@ -28,6 +32,25 @@ class Groups:
             if waiter is not None:
                 call.group = names.get(id(waiter)) or names.setdefault(id(waiter), self.new())
 
+    def leave(self, calls: Iterable[Call], tasks: Set[asyncio.Task[Any]]) -> list[StepHash]:
+        """Take those out of their group for which the code, which rests, waits by themselves now; return them."""
+        grouped = [call for call in calls if call.group and call.waiting and not self._is_member(call)]
+        waiting = _by_waiter(tasks) if grouped else {}
+        left: list[StepHash] = []
+        for call in grouped:
+            task = waiting.get(id(call.waiting))
+            if task is not None and _shared_waiter(task) is not None:
+                call.member = task
+            else:
+                call.group = ""
+                left.append(call.step)
+        return left
+
+    @staticmethod
+    def _is_member(call: Call) -> bool:
+        """Tell whether nobody has come to wait for a step that was found to be a member before; it is asked often."""
+        return call.member is not None and len(getattr(call.member, "_callbacks", None) or ()) == _CALLBACKS_OF_MEMBER
+
 
 def _by_waiter(tasks: Set[asyncio.Task[Any]]) -> dict[int, asyncio.Task[Any]]:
     return {id(waiter): task for task in tasks if (waiter := getattr(task, "_fut_waiter", None)) is not None}
@@ -41,10 +64,10 @@ def _shared_waiter(task: asyncio.Task[Any] | None) -> object | None:
     """
     if task is None or not getattr(task.get_coro(), "is_step", False):
         return None
-    # The other one of the two is that of the run itself.
     callbacks = [callback for callback, _ in getattr(task, "_callbacks", None) or ()]
     shared = [callback for callback in callbacks if _is_shared(callback)]
-    return getattr(shared[0], "__self__", shared[0]) if len(shared) == 1 and len(callbacks) == 2 else None
+    alone = len(shared) == 1 and len(callbacks) == _CALLBACKS_OF_MEMBER
+    return getattr(shared[0], "__self__", shared[0]) if alone else None
 
 
 def _is_shared(callback: Any) -> bool:

@@ -105,7 +105,7 @@ def is_blocked(
     waiter = getattr(task, "_fut_waiter", None)
     if waiter is None or waiter.done():
         return False
-    if bare:
+    if bare or isinstance(waiter, StepFuture):
         return True
     code = _innermost(task)
     kind = getattr(code, "cr_code", None)

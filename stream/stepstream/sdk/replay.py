@@ -14,6 +14,7 @@ from typing import Any
 
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.ids import StepHash
+from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import RUN, SIGNAL, WAIT, Call, Finished, Runner
@@ -149,7 +150,8 @@ class Replay:
         if self.over:
             raise StepUsageError(f"step {step_id!r} comes after the end of its run; await all steps in the function")
         call = call_of(self._identities.give(step_id))
-        call.group = group
+        opened = self._opened.get(call.step)
+        call.group = opened.group if opened else group
         self._calls[call.step] = call
         return call
 
@@ -339,11 +341,15 @@ class Replay:
         plans = [call for call in new if call.plan and not call.planned]
         begin += [call for call in new if call.is_own and call not in begin]
         acknowledge = bool(begin) and any(call.kind in (WAIT, SIGNAL) for call in plans)
-        if (plans or self._cancelled) and not self._lent:
+        known = [call for call in self._calls.values() if call.planned or call.step in self._opened]
+        ungrouped = tuple(self.groups.leave(known, self._tasks))
+        if (plans or self._cancelled or ungrouped) and not self._lent:
             for call in plans:
                 call.planned = True
-            cancelled, self._cancelled = self._cancelled, []
-            self._runner.plan(self, [call.plan(call) for call in plans if call.plan], cancelled, acknowledge)
+            cancelled, self._cancelled = tuple(self._cancelled), []
+            asked = tuple(call.plan(call) for call in plans if call.plan)
+            planned = StepsPlanned(self.run_id, self.epoch, asked, cancelled, acknowledge, ungrouped=ungrouped)
+            self._runner.plan(self, planned)
         if acknowledge:
             self._held = begin
         else:
