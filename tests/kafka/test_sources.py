@@ -96,6 +96,11 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     await producer.send([order(number) for number in range(ORDERS // 2, ORDERS)])
     # The mark of its transaction is the last in its partition, and no record that could be read.
     sure = await foreign.producer("shop")
+    # What its producer takes back is no event.
+    await sure.begin()
+    await sure.send([order(1)])
+    await sure.close()
+    sure = await foreign.producer("shop")
     await sure.begin()
     await sure.send([order(-1)])
     await sure.commit()

@@ -142,8 +142,7 @@ class SourceGauges(_Lags):
     async def _read(self) -> list[Reading]:
         places = self._readers.places()
         if places and self._measuring is None:
-            # Faust reads also what is in open transactions.
-            self._measuring = await self._cluster.reader(committed=False)
+            self._measuring = await self._cluster.reader()
         ends = await self._measuring.ends(places) if places and self._measuring else {}
         return [
             Reading("source_lag_records", (at[0], str(at[1])), await self._readers.lag(at, end))

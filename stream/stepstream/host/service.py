@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import faust
 from faust.exceptions import ConsumerNotStarted
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from mode import Service
 
 from stepstream.contract.errors import StepstreamError
@@ -33,6 +34,22 @@ Append = Callable[[Sequence[NewRecord]], Awaitable[Any]]
 _IN_FLIGHT_MAX = 1_000
 _AGAIN_S = 0.5
 _SOURCES_AGAIN_S = 10.0
+
+
+_make_consumer = AIOKafkaConsumerThread._create_worker_consumer
+
+
+def _make_committed(thread: AIOKafkaConsumerThread, transport: Any) -> Any:
+    """Make the consumer of a Faust app, which reads only what is committed.
+
+    Without Faust's own transactions it would read all, and a record that its producer took back would be an event.
+    """
+    consumer = _make_consumer(thread, transport)
+    consumer._isolation_level = "read_committed"
+    return consumer
+
+
+AIOKafkaConsumerThread._create_worker_consumer = _make_committed  # type: ignore[method-assign,assignment]  # It has no setting for it.
 
 
 class Part(Service):
