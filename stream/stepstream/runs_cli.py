@@ -2,8 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,6 @@ from stepstream.contract.ids import is_run_id
 from stepstream.host.asking import EngineApi, NoAnswer, NoUsableUrl, Refused
 from stepstream.host.showing import print_run, print_runs
 from stepstream.runtime.index import RunIndex, RunStatus
-from stepstream.runtime.ports import StoreError
 
 runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
 
@@ -42,17 +40,6 @@ def ask(api: EngineApi, method: str, *path: str, want: str, unsure: str = "", **
         raise fail(str(error), EXIT_FAILED) from None
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """End the command when the file of the runs cannot be read."""
-    try:
-        yield
-    except StoreError as error:
-        raise fail(
-            f"{error}; give another --data-dir, or put the file aside: it is made anew from history", EXIT_USAGE
-        ) from None
-
-
 class _Reading:
     """Runs, from an engine or from a directory."""
 
@@ -63,8 +50,7 @@ class _Reading:
     def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
         """Return runs, the newest first; a limit of 0 is as many as there may be."""
         if self._index:
-            with _told():
-                return [asdict(run) for run in self._index.list(limit=limit or -1, **filters)]
+            return [asdict(run) for run in self._index.list(limit=limit or -1, **filters)]
         query = {**filters, "limit": min(limit or 1_000, 1_000)}
         found: list[dict[str, Any]] = ask(self._api, "GET", "v1", "runs", want="runs", params=query)["runs"]
         return found
@@ -74,8 +60,7 @@ class _Reading:
         if self._index is None:
             run: dict[str, Any] = ask(self._api, "GET", "v1", "runs", run_id, want="run_id")
             return run
-        with _told():
-            view = self._index.show(run_id)
+        view = self._index.show(run_id)
         if view is None:
             raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
         return asdict(view)
@@ -94,9 +79,8 @@ def _open_index(data_dir: Path) -> RunIndex:
     path = data_dir / "runs.sqlite"
     if not path.is_file():
         raise fail(f"{data_dir} has no runs; give the --data-dir of `stepstream dev` or `replay`", EXIT_USAGE)
-    with _told():
-        # Whoever serves it may make it anew.
-        return RunIndex(path, keep=True)
+    # Whoever serves it may make it anew.
+    return RunIndex(path, keep=True)
 
 
 @runs_cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")

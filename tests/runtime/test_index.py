@@ -22,7 +22,7 @@ from stepstream.contract.history import (
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
-from stepstream.runtime.index import RunIndex, RunView
+from stepstream.runtime.index import RunIndex, RunView, UnreadableRuns
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.testing import VirtualEngine
 
@@ -201,7 +201,7 @@ def test_tables_that_cannot_be_used_are_made_anew(
     index.close()
     harm(path)
     harmed = path.read_bytes()
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(UnreadableRuns, match="cannot be read"):
         RunIndex(path, keep=True)
     assert path.read_bytes() == harmed
     index = RunIndex(path)

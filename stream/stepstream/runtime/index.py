@@ -32,6 +32,7 @@ from stepstream.runtime.run_views import RunStatus as RunStatus
 from stepstream.runtime.run_views import RunSummary as RunSummary
 from stepstream.runtime.run_views import RunView as RunView
 from stepstream.runtime.run_views import StepView as StepView
+from stepstream.runtime.run_views import UnreadableRuns as UnreadableRuns
 from stepstream.runtime.tally import FunctionTally, Tally
 
 logger = logging.getLogger(__name__)
@@ -70,8 +71,8 @@ class RunIndex:
     """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing.
 
     Tables that a disk has spoiled, or of another version, are put aside as `NAME.aside`, and made anew from history;
-    with `keep` they are left as they are, for whoever only looks, and StoreError is raised. With `kept_ms` runs that
-    ended so long before the latest record are dropped now and then.
+    with `keep` they are left as they are, for whoever only looks, and UnreadableRuns is raised. With `kept_ms` runs
+    that ended so long before the latest record are dropped now and then.
     """
 
     def __init__(self, path: Path | None = None, *, keep: bool = False, kept_ms: int | None = None) -> None:
@@ -88,7 +89,8 @@ class RunIndex:
 
     def _put_aside(self, error: sqlite3.DatabaseError) -> None:
         if self._path is None or self._keep or isinstance(error, sqlite3.OperationalError):
-            raise StoreError(f"the read model {self._path} cannot be read: {error}") from error
+            remedy = "give another --data-dir, or put the file aside: an engine reads its runs again from `history`"
+            raise UnreadableRuns(f"the runs in {self._path} cannot be read ({error}); {remedy}") from error
         logger.error("the read model is put aside as %s.aside and made anew from history: %s", self._path, error)
         for end in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):

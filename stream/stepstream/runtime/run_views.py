@@ -6,12 +6,19 @@ from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json, load_json
+from stepstream.contract.errors import StepstreamError
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
     "retry_at, epoch"
 )
 _NAMES = RUN_COLUMNS.split(", ")
+
+
+class UnreadableRuns(StepstreamError):
+    """The file of the runs is damaged, or is none."""
+
+    code = "unreadable-runs"
 
 
 class RunStatus(StrEnum):
