@@ -75,6 +75,20 @@ def order(number: int) -> NewRecord:
     return NewRecord("orders", number % SHARDS, b"", json.dumps({"n": number}).encode())
 
 
+async def produce_in_transactions(foreign: Cluster) -> None:
+    """Take an order back, which is no event then, and commit another.
+
+    The mark of a transaction is the last in its partition, and no record that could be read.
+    """
+    for number in (1, -1):
+        producer = await foreign.producer("shop")
+        await producer.begin()
+        await producer.send([order(number)])
+        if number < 0:
+            await producer.commit()
+        await producer.close()
+
+
 async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     """Produce to foreign topics while the worker that reads them is killed."""
     await foreign.create({name: (SHARDS, {}) for name in ("orders", "payments")}, 1)
@@ -94,17 +108,7 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     worker.kill()
     worker.start()
     await producer.send([order(number) for number in range(ORDERS // 2, ORDERS)])
-    # The mark of its transaction is the last in its partition, and no record that could be read.
-    sure = await foreign.producer("shop")
-    # What its producer takes back is no event.
-    await sure.begin()
-    await sure.send([order(1)])
-    await sure.close()
-    sure = await foreign.producer("shop")
-    await sure.begin()
-    await sure.send([order(-1)])
-    await sure.commit()
-    await sure.close()
+    await produce_in_transactions(foreign)
     await producer.send(
         [NewRecord("orders", 0, b"key", value, (("trace", b"abc"), ("none", None))) for value in POISON]
     )
