@@ -23,7 +23,8 @@ _INTRODUCTION = """\
 What stepstream's processes write to Kafka and read from it, rendered from the code by `make topics`; a test compares.
 Values are JSON in UTF-8. Names of topics take the prefix of the namespace. A reader leaves out fields that it does
 not know; a field that is absent has the default that its schema says. A record that cannot be read goes to
-`dead-letters` with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset); one
+`dead-letters` with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset, or
+`timers` for the row of a timer that could not fire); one
 that came compressed and is larger than any topic takes is cut to 48 MiB, and `stepstream-cut-from` says how many
 bytes it had. `stepstream-null` says which of key and value was null instead of empty. A letter of sources has
 `stepstream-foreign`, the consumer group that read the record, `stepstream-sources`, a JSON list with the names of
