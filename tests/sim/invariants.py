@@ -148,6 +148,11 @@ def results_of(history: Sequence[HistoryEntry]) -> Counter[str]:
     return found
 
 
+def minutes_of(history: Sequence[HistoryEntry]) -> Counter[tuple[str, int]]:
+    """Return the steps that have a result, each with the minute in which it came."""
+    return Counter((entry.id, entry.at // 60_000) for entry in history if isinstance(entry, StepEnded))
+
+
 def ends_of(history: Sequence[HistoryEntry]) -> dict[tuple[str, str], int]:
     """Return how many runs ended, by function and status."""
     return dict(Counter((entry.function, entry.status) for entry in history if isinstance(entry, RunEnded)))

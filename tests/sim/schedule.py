@@ -14,8 +14,9 @@ from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
 from stepstream.runtime.journal import MemoryJournal
 from tests.sim import loop
 from tests.sim.faults import Disk, Fault, Faults, Kind
-from tests.sim.invariants import check_history, check_rows, check_same, ends_of, results_of
+from tests.sim.invariants import check_history, check_rows, check_same, ends_of, minutes_of, results_of
 from tests.sim.programs import PROGRAMS, Program
+from tests.sim.random_waits import PREFIX, make_waits
 from tests.sim.world import World
 
 FAULTS_MAX = 5
@@ -41,12 +42,16 @@ class Setting:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a schedule ended: `results` without ids, `broken` invariants, and a digest of all that happened."""
+    """How a schedule ended: `results` without ids, `broken` invariants, and a digest of all that happened.
+
+    `minutes` say when each step had its result.
+    """
 
     results: Counter[str]
     broken: list[str]
     ends: dict[tuple[str, str], int] = field(default_factory=dict)
     digest: str = ""
+    minutes: Counter[tuple[str, int]] = field(default_factory=Counter)
 
 
 def run_schedule(setting: Setting, faults: Faults) -> Outcome:
@@ -64,7 +69,8 @@ def run_schedule(setting: Setting, faults: Faults) -> Outcome:
 
 
 async def _run(setting: Setting, faults: Faults) -> Outcome:
-    program = PROGRAMS[setting.program]()
+    name = setting.program
+    program = make_waits(int(name.removeprefix(PREFIX))) if name.startswith(PREFIX) else PROGRAMS[name]()
     program.is_applied = lambda run_id, step: (run_id, step) in faults.applied
     world = World(
         program.app,
@@ -77,7 +83,11 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
     async with world:
         await program.script(world)
         return Outcome(
-            results_of(world.history), _broken(world, program, setting), ends_of(world.history), _digest(world, faults)
+            results_of(world.history),
+            _broken(world, program, setting),
+            ends_of(world.history),
+            _digest(world, faults),
+            minutes_of(world.history),
         )
 
 
@@ -143,10 +153,10 @@ def random_schedule(seed: int) -> tuple[Setting, Faults]:
         reads=draw.random() < 0.1,
     )
     jitter = draw.randrange(1 << 30) if draw.random() < 0.5 else None
-    return setting, Faults(_random_plan(draw, clean(setting)[0]), jitter=jitter)
+    return setting, Faults(random_plan(draw, clean(setting)[0]), jitter=jitter)
 
 
-def _random_plan(draw: random.Random, names: Sequence[str]) -> dict[int, Fault]:
+def random_plan(draw: random.Random, names: Sequence[str]) -> dict[int, Fault]:
     """Return faults: any call may fail, reports fail more often, and what a new owner does first may fail too."""
     reports = [number for number, name in enumerate(names) if name == "worker.append"]
     plan: dict[int, Fault] = {}

@@ -1,0 +1,61 @@
+"""Random programs of waits come to the same end live and replayed, with a small cache, and whatever crashes."""
+
+import random
+from typing import Any
+
+import pytest
+
+from tests.sim.faults import Faults
+from tests.sim.random_waits import PREFIX
+from tests.sim.schedule import Outcome, Setting, random_plan, run_schedule
+
+SEEDS = 12
+SEEDS_IN_FULL = 100
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"live_cache": False},
+    {"runs_cached_max": 2, "runs_active_max": 1},
+    {"shards": 3},
+]
+
+
+def broken_by(seed: int, plans: int) -> list[str]:
+    """Return what is wrong with the program of a seed, under so many plans of faults in each setting."""
+    draw = random.Random(seed)
+    settings = [Setting(f"{PREFIX}{seed}", **options) for options in SETTINGS]
+    expected = run_schedule(settings[0], Faults())
+    broken: list[str] = []
+    for setting in settings:
+        clean = Faults()
+        broken += differences(expected, setting, clean)
+        for _ in range(plans):
+            jitter = draw.choice([None, draw.randrange(1 << 30)])
+            broken += differences(expected, setting, Faults(random_plan(draw, clean.names), jitter=jitter))
+    return broken
+
+
+def differences(expected: Outcome, setting: Setting, faults: Faults) -> list[str]:
+    """Return in what a schedule differs: in what runs returned, or in when their steps had their results."""
+    found = run_schedule(setting, faults)
+    told = f"{setting} {faults.plan} {faults.jitter}"
+    if found.broken:
+        return [f"{told}: {found.broken[0]}"]
+    if found.results != expected.results:
+        return [f"{told}: {dict(found.results)} instead of {dict(expected.results)}"]
+    late = found.minutes - expected.minutes
+    return [f"{told}: {sorted(late)} instead of {sorted(expected.minutes - found.minutes)}"] if late else []
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_waits_come_to_the_same_end(seed: int) -> None:
+    """Without faults in each setting, and under random ones: each step has its result in the same minute."""
+    broken = broken_by(seed, 1)
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(SEEDS, SEEDS_IN_FULL))
+def test_more_waits_come_to_the_same_end(seed: int) -> None:
+    """The same of more programs, and under more faults."""
+    broken = broken_by(seed, 4)
+    assert not broken, "\n".join(broken)
