@@ -60,6 +60,7 @@ _CODE_RETRIES = 'stepstream_run_retries_total{function="f"}'
 _ENDED = 'stepstream_runs_ended_total{function="f",status='
 _WORKERS = {"in_use": "stepstream_worker_slots_in_use", "slots": "stepstream_worker_slots"}
 _BUILD = "stepstream_build_info"
+_COMMANDS = 'stepstream_commands_lag_records{app="shop",partition="0"}'
 
 SHARDS = {
     "StepstreamShardNotServed": [
@@ -193,12 +194,22 @@ PROCESSES = {
         Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "40-1x30"}),
         Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "0x30"}),
     ],
+    "StepstreamCommandsWaitForNobody": [
+        Case(2, {_COMMANDS: "1x30", 'stepstream_workers{app="shop"}': "0x30"}),
+        Case(None, {_COMMANDS: "1x30", 'stepstream_workers{app="shop"}': "1x30"}),
+        Case(None, {_COMMANDS: "0x30", 'stepstream_workers{app="shop"}': "0x30"}),
+        # One engine has not heard of the worker yet.
+        Case(
+            None, {_COMMANDS: "1x30", **{f'stepstream_workers{{app="shop",instance="{n}"}}': f"{n}x30" for n in "01"}}
+        ),
+        Case(None, {_COMMANDS: "1x30", 'stepstream_workers{app="shop.gpu"}': "0x30"}),
+    ],
     "StepstreamTwoVersionsOfCode": [
-        Case(60, {f'{_BUILD}{{app="shop",code_version="{version}"}}': "1x80" for version in "ab"}),
-        Case(None, {f'{_BUILD}{{app="shop",code_version="a",instance="{each}"}}': "1x80" for each in "ab"}),
+        Case(60, {f'{_BUILD}{{app="shop",app_version="{version}"}}': "1x80" for version in "ab"}),
+        Case(None, {f'{_BUILD}{{app="shop",app_version="a",instance="{each}"}}': "1x80" for each in "ab"}),
         # The workers of a queue may have an image of their own, and engines have no code.
-        Case(None, {f'{_BUILD}{{app="{app}",code_version="{app}"}}': "1x80" for app in ("shop", "shop.gpu")}),
-        Case(None, {f'{_BUILD}{{app="",code_version="{version}"}}': "1x80" for version in "ab"}),
+        Case(None, {f'{_BUILD}{{app="{app}",app_version="{app}"}}': "1x80" for app in ("shop", "shop.gpu")}),
+        Case(None, {f'{_BUILD}{{app="",app_version="{version}"}}': "1x80" for version in "ab"}),
     ],
 }
 

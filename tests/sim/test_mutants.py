@@ -10,7 +10,7 @@ from tests.sim.mutants import MUTANTS, SEEDS, Mutant, PatchError, copy_with, pat
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_seeded_bug_is_caught(mutant: Mutant, tmp_path: Path) -> None:
     """Some schedule breaks an invariant; the program says which, and exits with 1."""
-    done = simulate(copy_with(mutant, tmp_path))
+    done = simulate(copy_with(mutant, tmp_path), mutant.first)
     assert done.returncode == 1, done.stderr or f"{SEEDS} schedules did not notice that {mutant.name}"
     assert "seed" in done.stdout, done.stdout
 
