@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,16 +13,6 @@ from stepstream.host.settings import Settings
 from stepstream.host.versions import app_version, build_info, code_versions
 from stepstream.runtime.registrations import release_of
 from stepstream.testing import VirtualEngine
-
-
-@pytest.fixture(autouse=True)
-def own_root() -> Iterator[None]:
-    """Put the root logger back as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def talking() -> App:
