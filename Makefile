@@ -28,8 +28,9 @@ demo: $(READY) ## Replay a day of flights, kill it half-way, lose nothing
 demo-kafka: $(READY) ## The same day through real Kafka, an engine and a worker killed
 	PYTHONPATH=. $(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
 
-# What kills and freezes processes comes last and by itself, so that nothing else takes its time.
-APART := tests/kafka
+# What kills and freezes processes on a broker comes last and by itself, so that nothing else takes its time.
+APART := $(patsubst %,tests/kafka/test_%.py,chaos doubt long_steps members moves outage probes queues rollout scaling \
+	standby)
 
 test: check ## Everything: the checks, then all of tests/
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(addprefix --ignore ,$(APART))
