@@ -53,9 +53,12 @@ class Announcer:
             reader.seek({at: 0})
             end = (await reader.ends([at]))[at]
             while True:
-                for record in await reader.read(_RECORDS_PER_READ, _READ_MS if self.announced.is_set() else 50):
+                records = await reader.read(_RECORDS_PER_READ, _READ_MS if self.announced.is_set() else 50)
+                for record in records:
                     self._store(record.key, record.value)
-                if self._joined() and await reader.position(at) >= end:
+                # What was announced and is as it was then need not be looked at again.
+                open_still = records or self._quiet_for or not self.announced.is_set()
+                if open_still and self._joined() and await reader.position(at) >= end:
                     await self._announce()
         finally:
             await reader.close()
