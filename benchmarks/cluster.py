@@ -133,7 +133,7 @@ def _folder() -> Iterator[Path]:
 async def fleet_of(bootstrap: str, name: str, engines: int, workers: int, shards: int) -> AsyncIterator[Watched]:
     """Bring up engines and workers under a namespace of their own."""
     with _folder() as folder:
-        made = Fleet(bootstrap, name, folder, Path(functions.__file__), folder / "effects")
+        made = Fleet(bootstrap, name, folder, Path(functions.__file__))
         watched = Watched(Cluster(KafkaSettings(bootstrap, name)), made, shards)
         try:
             await watched.start(engines, workers)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 VERSION = "4.1.0"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepstream" / f"kafka-{VERSION}"
@@ -267,10 +268,12 @@ class Brokers:
         ]
 
 
+_Some = TypeVar("_Some", bound=Broker | Brokers)
+
+
 @contextmanager
-def own_brokers(folder: Path, count: int) -> Iterator[Broker | Brokers]:
-    """Yield one broker, or a cluster of some, that lives as long as this."""
-    brokers = Broker(folder) if count == 1 else Brokers(folder, count)
+def running(brokers: _Some) -> Iterator[_Some]:
+    """Start a broker or some, yield them, and end them; what they wrote stays in their folder."""
     try:
         brokers.start()
         yield brokers
@@ -279,21 +282,10 @@ def own_brokers(folder: Path, count: int) -> Iterator[Broker | Brokers]:
 
 
 @contextmanager
-def own_broker(folder: Path) -> Iterator[Broker]:
-    """Yield a broker that lives as long as this; what it wrote stays in the folder."""
-    broker = Broker(folder)
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.end()
-
-
-@contextmanager
 def running_broker() -> Iterator[str]:
     """Yield the address of a broker: that of KAFKA_BOOTSTRAP, or of one that lives as long as this."""
     if named := os.environ.get("KAFKA_BOOTSTRAP"):
         yield named
         return
-    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder, own_broker(Path(folder)) as broker:
+    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder, running(Broker(Path(folder))) as broker:
         yield broker.bootstrap

@@ -15,7 +15,7 @@ from pathlib import Path
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.kafka_settings import KafkaSettings
-from tests.kafka.broker import Broker, Brokers, NoBrokerError, own_brokers
+from tests.kafka.broker import Broker, Brokers, NoBrokerError, running
 from tests.kafka.faults import ASK_S, FAULTS, UP, UP_S_MAX, Disk, Effects, Scene, quiet, until
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Ledger, judge, judge_evidence, until_registered
@@ -143,11 +143,10 @@ def figures_of(scene: Scene) -> dict[str, int]:
 async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable[[str], None]) -> Verdict:
     """Bring up a cluster in a folder, do as planned, and judge."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
-    effects = folder / "effects.txt"
-    effects.touch()
-    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, Path(__file__).with_name("chaos_app.py"), effects)
+    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, Path(__file__).with_name("chaos_app.py"))
+    fleet.effects.touch()
     load, ledger = Load(cluster, plan.shards), Ledger(cluster)
-    scene = Scene(broker, fleet, load, ledger, Effects(effects), random.Random(plan.seed))
+    scene = Scene(broker, fleet, load, ledger, Effects(fleet.effects), random.Random(plan.seed))
     fleet.command("topics", "apply", "--shards", str(plan.shards), "--replicas", str(plan.brokers), "--app", APP)
     beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     try:
@@ -191,8 +190,10 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Verdict:
     # What its clients have to say of a broker that is away is no news.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     (folder / "broker").mkdir()
-    with own_brokers(folder / "broker", plan.brokers) as broker:
-        return asyncio.run(act(broker, folder, plan, tell))
+    place = folder / "broker"
+    brokers = Broker(place) if plan.brokers == 1 else Brokers(place, plan.brokers)
+    with running(brokers):
+        return asyncio.run(act(brokers, folder, plan, tell))
 
 
 def plan_from(arguments: Sequence[str]) -> Plan:

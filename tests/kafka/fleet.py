@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parents[2]
 _ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] are ours", re.MULTILINE)
@@ -109,10 +110,24 @@ class Fleet:
     bootstrap: str
     namespace: str
     folder: Path
-    app: Path
-    effects: Path
+    app: Path | None = None
     engines: list[Member] = field(default_factory=list)
     workers: list[Member] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        """Return it; all of it is ended afterwards."""
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """End all, and add the logs to what went wrong."""
+        if error is not None:
+            error.add_note(self.logs())
+        self.stop()
+
+    @property
+    def effects(self) -> Path:
+        """The file where bodies leave what they do."""
+        return self.folder / "effects.txt"
 
     @property
     def environment(self) -> dict[str, str]:

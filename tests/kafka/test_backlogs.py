@@ -13,7 +13,7 @@ from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_probes import Observed, until
+from tests.kafka.observed import Observed, until
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -75,15 +75,10 @@ def observe(fleet: Fleet, observed: Observed) -> None:
 
 def test_a_backlog_is_seen_without_workers(tmp_path: Path) -> None:
     """Commands that wait are told by one engine for each topic, with how many workers there are, be it none."""
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "backlogs", tmp_path, APP, tmp_path / "effects.txt")
+    with (
+        running_broker() as bootstrap,
+        Fleet(bootstrap, "backlogs", tmp_path, APP) as fleet,
+        Observed(fleet) as observed,
+    ):
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "queues", "--app", "queues.gpu")
-        observed = Observed(fleet.engines, fleet.workers)
-        try:
-            observe(fleet, observed)
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            observed.client.close()
-            fleet.stop()
+        observe(fleet, observed)

@@ -16,7 +16,7 @@ import pytest
 from tests.deploy.compose import compose, environment_of
 from tests.kafka.broker import Broker, free_port
 from tests.kafka.fleet import Member
-from tests.kafka.test_probes import until
+from tests.kafka.observed import until
 from tests.tidy_rules import ROOT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -21,9 +21,9 @@ from stepstream.runtime.ports import LogError, NewRecord, StoredRow
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.standby import Standby
 from stepstream.runtime.tables import open_tables
-from tests.kafka.broker import Broker, own_broker, running_broker
+from tests.kafka.broker import Broker, running, running_broker
 from tests.kafka.fleet import Fleet, Member
-from tests.kafka.test_probes import Observed, until
+from tests.kafka.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -87,7 +87,7 @@ async def freeze_a_commit(broker: Broker) -> None:
 def test_a_commit_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that stands still holds a shard up to the deadline; its next owner finds all of it or nothing."""
     monkeypatch.setattr(kafka, "COMMIT_S_MAX", 2.0)
-    with own_broker(tmp_path) as broker:
+    with running(Broker(tmp_path)) as broker:
         asyncio.run(freeze_a_commit(broker))
 
 
@@ -125,19 +125,10 @@ def observe(fleet: Fleet, observed: Observed) -> None:
 
 def test_tables_of_another_changelog_are_refused(tmp_path: Path) -> None:
     """An engine whose changelog was made anew does not go on with rows that are no longer there; it says what to do."""
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "doubt", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
+    with running_broker() as bootstrap, Fleet(bootstrap, "doubt", tmp_path) as fleet, Observed(fleet) as observed:
         fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
         asyncio.run(register(Cluster(KafkaSettings(bootstrap, "doubt"))))
-        observed = Observed(fleet.engines, [])
-        try:
-            observe(fleet, observed)
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            observed.client.close()
-            fleet.stop()
+        observe(fleet, observed)
 
 
 async def fill(cluster: Cluster, name: bytes, count: int) -> None:
@@ -249,5 +240,5 @@ def test_inputs_that_lost_records_are_not_read_from_their_beginning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was taken would be taken again: a shard refuses to serve and says what helps; of retention it tells."""
-    with own_broker(tmp_path) as broker:
+    with running(Broker(tmp_path)) as broker:
         asyncio.run(lose_inputs(broker.bootstrap, caplog))

@@ -168,7 +168,7 @@ def test_what_is_evidence_is_known_of_faults_that_there_are() -> None:
 
 def test_shards_that_moved_are_counted(tmp_path: Path) -> None:
     """A shard that comes back to the engine that had it last has not moved; it has if another had it meanwhile."""
-    fleet = Fleet("", "", tmp_path, tmp_path, tmp_path)
+    fleet = Fleet("", "", tmp_path)
     told = {"one": [(1, "0, 1"), (3, "0"), (5, "0, 1")], "two": [(2, "1"), (4, "1")], "three": [(6, "")]}
     for name, lines in told.items():
         log = tmp_path / f"{name}.log"

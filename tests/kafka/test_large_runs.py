@@ -65,13 +65,6 @@ async def observe(fleet: Fleet, cluster: Cluster) -> None:
 
 def test_a_run_of_32_mib_moves(tmp_path: Path) -> None:
     """Eight results of 4 MiB go by the inbox to the changelog, and all at once to a worker that has none of them."""
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "large", tmp_path, APP, tmp_path / "effects.txt")
+    with running_broker() as bootstrap, Fleet(bootstrap, "large", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "large")
-        try:
-            asyncio.run(observe(fleet, Cluster(KafkaSettings(bootstrap, "large"))))
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            fleet.stop()
+        asyncio.run(observe(fleet, Cluster(KafkaSettings(bootstrap, "large"))))

@@ -28,7 +28,7 @@ from stepstream.runtime.worker import Worker
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Runs, until_ended, until_registered
-from tests.kafka.test_probes import WAIT_S_MAX, Observed, until
+from tests.kafka.observed import WAIT_S_MAX, Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2
@@ -128,8 +128,7 @@ async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     fleet.add_engine()
     worker = fleet.add_worker("--metrics-port", "0", LONG_GATE=str(gate))
     await until_registered(cluster, SHARDS)
-    observed = Observed(fleet.engines, fleet.workers)
-    try:
+    with Observed(fleet) as observed:
         async with flooded(cluster) as flood:
             await feed(cluster, range(1))
             deadline = time.monotonic() + 2.2 * SESSION_MS / 1_000
@@ -145,8 +144,6 @@ async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
         await asyncio.to_thread(gate.write_text, "go on")
         runs = await until_ended(cluster, number)
         assert ("long-0" in ended(runs), moves(runs)) == (True, 0)
-    finally:
-        observed.client.close()
 
 
 async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
@@ -191,13 +188,6 @@ def test_a_long_step(
     """
     monkeypatch.setattr(workers, "RUNS_QUEUED_MAX", QUEUED)
     os.mkfifo(tmp_path / "gate")
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "long", tmp_path, APP, tmp_path / "effects.txt")
+    with running_broker() as bootstrap, Fleet(bootstrap, "long", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long", "--app", "flood")
-        try:
-            asyncio.run(scene(fleet, Cluster(KafkaSettings(bootstrap, "long")), tmp_path / "gate"))
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            fleet.stop()
+        asyncio.run(scene(fleet, Cluster(KafkaSettings(bootstrap, "long")), tmp_path / "gate"))

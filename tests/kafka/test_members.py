@@ -20,8 +20,8 @@ from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import judge_run, read_all, until_ended, until_registered
+from tests.kafka.observed import WAIT_S_MAX, until
 from tests.kafka.test_doubt import rows_of
-from tests.kafka.test_probes import WAIT_S_MAX, until
 from tests.kafka.zombie_app import STOPS, STOPS_IN
 from tests.kafka.zombie_engine import FENCED
 
@@ -100,15 +100,9 @@ async def outlive_a_commit(fleet: Fleet, told: Path) -> None:
 
 def test_an_engine_that_thaws_in_a_commit_is_fenced(bootstrap: str, tmp_path: Path) -> None:
     """It wrote all of a transaction, and another has its shard before it commits: nothing of it is ever there."""
-    fleet = Fleet(bootstrap, "fenced", tmp_path, APP, tmp_path / "effects.txt")
-    fleet.command("topics", "apply", "--shards", "1", "--app", "zombie")
-    try:
+    with Fleet(bootstrap, "fenced", tmp_path, APP) as fleet:
+        fleet.command("topics", "apply", "--shards", "1", "--app", "zombie")
         asyncio.run(outlive_a_commit(fleet, tmp_path / "told"))
-    except BaseException as error:
-        error.add_note(fleet.logs())
-        raise
-    finally:
-        fleet.stop()
 
 
 async def outlive_a_process_of_each_kind(fleet: Fleet, folder: Path) -> None:
@@ -151,15 +145,9 @@ def test_processes_that_thaw_do_nothing_that_others_have_done(bootstrap: str, tm
 
     When they go on, no body runs again, nothing is there twice, and they take part as before.
     """
-    fleet = Fleet(bootstrap, "thawed", tmp_path, APP, tmp_path / "effects.txt")
-    fleet.command("topics", "apply", "--shards", "1", "--app", "zombie")
-    try:
+    with Fleet(bootstrap, "thawed", tmp_path, APP) as fleet:
+        fleet.command("topics", "apply", "--shards", "1", "--app", "zombie")
         asyncio.run(outlive_a_process_of_each_kind(fleet, tmp_path))
-    except BaseException as error:
-        error.add_note(fleet.logs())
-        raise
-    finally:
-        fleet.stop()
 
 
 class Member:

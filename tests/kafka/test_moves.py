@@ -12,8 +12,8 @@ from stepstream.runtime.kafka_settings import KafkaSettings
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger, until_ended, until_registered
+from tests.kafka.observed import until
 from tests.kafka.test_long_steps import APP, feed
-from tests.kafka.test_probes import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 4
@@ -58,17 +58,12 @@ async def outputs(cluster: Cluster) -> list[str]:
 def test_workers_that_come_and_go_begin_no_body_that_is_at_work(tmp_path: Path) -> None:
     """It is begun once, wherever its partition is by then; its run goes on, and ends, where that is."""
     os.mkfifo(tmp_path / "gate")
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "moves", tmp_path, APP, tmp_path / "effects.txt")
+    with running_broker() as bootstrap, Fleet(bootstrap, "moves", tmp_path, APP) as fleet:
         cluster = Cluster(KafkaSettings(bootstrap, "moves"))
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long")
         try:
             asyncio.run(come_and_go(fleet, cluster, tmp_path / "gate"))
             assert asyncio.run(outputs(cluster)) == ["completed"]
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
         finally:
             for worker in fleet.workers:
                 worker.kill()
-            fleet.stop()

@@ -43,10 +43,8 @@ RECORDS = (
 async def started_by_java(bootstrap: str, folder: Path) -> list[str]:
     """Have Java send two records; return the functions of the runs, which have all ended."""
     cluster = Cluster(KafkaSettings(bootstrap, "java"))
-    effects = folder / "effects.txt"
-    fleet = Fleet(bootstrap, "java", folder, Path(__file__).with_name("chaos_app.py"), effects)
-    fleet.command("topics", "apply", "--shards", "2", "--app", "chaos")
-    try:
+    with Fleet(bootstrap, "java", folder, Path(__file__).with_name("chaos_app.py")) as fleet:
+        fleet.command("topics", "apply", "--shards", "2", "--app", "chaos")
         fleet.add_engine()
         fleet.add_worker()
         await until_registered(cluster, 2)
@@ -56,8 +54,6 @@ async def started_by_java(bootstrap: str, folder: Path) -> list[str]:
         assert done.returncode == 0, done.stderr.decode()
         entries = [run[0] for run in (await until_ended(cluster, 4)).values()]
         return sorted(entry.function for entry in entries if isinstance(entry, RunBegan))
-    finally:
-        fleet.stop()
 
 
 def test_a_java_producer_starts_functions(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from stepstream.host.contact import LOST_S
-from tests.kafka.broker import Broker, own_broker
+from tests.kafka.broker import Broker, running
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_probes import Observed, until
+from tests.kafka.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 ANSWER_S_MAX = 12.0
@@ -82,15 +82,10 @@ def test_an_outage_is_told(tmp_path: Path) -> None:
     """A broker that stands still or is gone is told by logs, probes and answers; then all goes on by itself."""
     assert LOST_S < ANSWER_S_MAX
     (tmp_path / "broker").mkdir()
-    with own_broker(tmp_path / "broker") as broker:
-        fleet = Fleet(broker.bootstrap, "outage", tmp_path, APP, tmp_path / "effects.txt")
+    with (
+        running(Broker(tmp_path / "broker")) as broker,
+        Fleet(broker.bootstrap, "outage", tmp_path, APP) as fleet,
+        Observed(fleet) as observed,
+    ):
         fleet.command("topics", "apply", "--shards", "2", "--app", "long")
-        observed = Observed(fleet.engines, fleet.workers)
-        try:
-            observe(broker, fleet, observed)
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            observed.client.close()
-            fleet.stop()
+        observe(broker, fleet, observed)

@@ -2,15 +2,10 @@
 
 import asyncio
 import json
-import re
 import shutil
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from stepstream.runtime.kafka import Cluster
@@ -21,6 +16,7 @@ from tests.kafka.chaos_app import FLAKY_EVERY
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import until_registered
 from tests.kafka.load import feed
+from tests.kafka.observed import WAIT_S_MAX, Observed, until
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -28,61 +24,17 @@ EVENTS = 24
 # How many of their runs have a step that fails at first.
 FLAKY = len(range(0, EVENTS, FLAKY_EVERY))
 SHARDS = 2
-WAIT_S_MAX = 60.0
-ASK_S = 0.1
 VERSIONS = ("blue", "green")
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Return when a condition holds, and fail when it never does."""
-    deadline = time.monotonic() + WAIT_S_MAX
-    never = threading.Event()
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        # The broker and three processes share two cores with whoever asks.
-        never.wait(ASK_S)
-
-
-class Observed:
-    """The processes, seen by one client."""
-
-    def __init__(self, engines: list[Member], workers: list[Member]) -> None:
-        self.engines = engines
-        self.workers = workers
-        self.client = httpx.Client(trust_env=False)
-
-    def url(self, member: Member) -> str:
-        """Return where a process listens, from what it printed last."""
-        found = re.findall(r"http://127\.0\.0\.1:\d+", member.log.read_text())
-        return found[-1] if found else ""
-
-    def answers(self, path: str) -> set[int]:
-        """Return how the processes answer, 0 for one that does not."""
-        found = set[int]()
-        for member in (*self.engines, *self.workers):
-            try:
-                found.add(self.client.get(self.url(member) + path).status_code if self.url(member) else 0)
-            except httpx.TransportError:
-                found.add(0)
-        return found
-
-    def scrape(self, member: Member) -> Scrape:
-        """Return the metrics of a process."""
-        return Scrape(self.client.get(f"{self.url(member)}/metrics").text)
-
-    def runs(self, member: Member) -> list[dict[str, Any]]:
-        """Return all runs as an engine lists them, each with its steps."""
-        page = self.client.get(f"{self.url(member)}/v1/runs", params={"limit": 1_000}).json()
-        return [self.client.get(f"{self.url(member)}/v1/runs/{run['run_id']}").json() for run in page["runs"]]
-
-    def rests(self) -> bool:
-        """Tell whether all runs have ended and, a while later, nothing lags."""
-        engines, workers = (Scrape.of(map(self.scrape, each)) for each in (self.engines, self.workers))
-        # Each shard has four inputs, counting the read model's, which both engines have.
-        inputs = {tuple(labels.values()) for labels, _ in engines.values("stepstream_input_lag_records")}
-        measured = (len(inputs), len(workers.values("stepstream_worker_lag_records"))) == (4 * SHARDS, SHARDS)
-        lag = engines.sum("stepstream_input_lag_records") + workers.sum("stepstream_worker_lag_records")
-        return measured and lag == 0 and engines.sum("stepstream_runs_ended_total") == 2 * EVENTS
+def rests(observed: Observed) -> bool:
+    """Tell whether all runs have ended and, a while later, nothing lags."""
+    engines, workers = (Scrape.of(map(observed.scrape, each)) for each in (observed.engines, observed.workers))
+    # Each shard has four inputs, counting the read model's, which both engines have.
+    inputs = {tuple(labels.values()) for labels, _ in engines.values("stepstream_input_lag_records")}
+    measured = (len(inputs), len(workers.values("stepstream_worker_lag_records"))) == (4 * SHARDS, SHARDS)
+    lag = engines.sum("stepstream_input_lag_records") + workers.sum("stepstream_worker_lag_records")
+    return measured and lag == 0 and engines.sum("stepstream_runs_ended_total") == 2 * EVENTS
 
 
 def check_engines(engines: list[Scrape]) -> None:
@@ -172,28 +124,21 @@ async def check_recovery(observed: Observed) -> None:
 async def observe(bootstrap: str, folder: Path) -> None:
     """Run events through two engines and a worker of each version, and read what they tell."""
     cluster = Cluster(KafkaSettings(bootstrap, "probes"))
-    fleet = Fleet(bootstrap, "probes", folder, Path(__file__).with_name("chaos_app.py"), folder / "effects.txt")
-    await apply_topics(cluster, ["chaos"], SHARDS, 1)
-    try:
+    app = Path(__file__).with_name("chaos_app.py")
+    with Fleet(bootstrap, "probes", folder, app) as fleet, Observed(fleet) as observed:
+        await apply_topics(cluster, ["chaos"], SHARDS, 1)
         engines = [fleet.add_engine("--log-format", "json") for _ in range(2)]
         options = ("--metrics-port", "0", "--log-format", "json")
         workers = [fleet.add_worker(*options, STEPSTREAM_VERSION=version) for version in VERSIONS]
-        observed = Observed(engines, workers)
         await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
         await until_registered(cluster, SHARDS)
         await feed(cluster, 0, EVENTS)
-        await asyncio.to_thread(until, observed.rests)
+        await asyncio.to_thread(until, lambda: rests(observed))
         check_engines([observed.scrape(engine) for engine in engines])
         check_workers([observed.scrape(worker) for worker in workers])
         check_logs(engines, workers)
         assert observed.answers("/health") == {200}
         await check_recovery(observed)
-        observed.client.close()
-    except BaseException:
-        print(fleet.logs())
-        raise
-    finally:
-        fleet.stop()
 
 
 def test_engines_and_workers_tell_the_truth(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import ROOT, Fleet, Member
 from tests.kafka.judging import until_registered
-from tests.kafka.test_probes import until
+from tests.kafka.observed import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 2
@@ -118,34 +118,13 @@ async def retire_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster, gate: P
 
 def test_a_queue_has_workers_of_its_own(tmp_path: Path) -> None:
     """Each body runs where its step belongs; the topic of a queue must be there before a worker comes up."""
-
-    async def observe() -> None:
-        cluster = Cluster(KafkaSettings(bootstrap, "queues"))
-        try:
-            await kill_the_worker_of_the_queue(fleet, cluster)
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            fleet.stop()
-
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "queues", tmp_path, APP, tmp_path / "effects.txt")
+    with running_broker() as bootstrap, Fleet(bootstrap, "queues", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "queues")
-        command = [
-            sys.executable,
-            "-m",
-            "stepstream",
-            "worker",
-            str(APP),
-            "--kafka",
-            bootstrap,
-            "--namespace",
-            "queues",
-        ]
+        options = ["--kafka", bootstrap, "--namespace", "queues"]
+        command = [sys.executable, "-m", "stepstream", "worker", str(APP), *options]
         refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert refused.returncode == 2
         assert "queues.commands.queues.gpu' is missing; run `stepstream topics apply --kafka" in refused.stderr
         assert "--app queues --app queues.gpu`" in refused.stderr
         fleet.command("topics", "apply", "--app", "queues", "--app", "queues.gpu")
-        asyncio.run(observe())
+        asyncio.run(kill_the_worker_of_the_queue(fleet, Cluster(KafkaSettings(bootstrap, "queues"))))

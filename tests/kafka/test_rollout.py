@@ -120,17 +120,13 @@ async def go_back(seen: Observed, old: Member, new: Member) -> None:
 async def observe(bootstrap: str, folder: Path) -> None:
     """Run all of it, and tell what the processes logged when it fails."""
     cluster = Cluster(KafkaSettings(bootstrap, "rollout"))
-    fleet = Fleet(bootstrap, "rollout", folder, Path(__file__).with_name("rollout_app.py"), folder / "effects.txt")
-    fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "rollout")
-    seen = Observed(cluster)
-    try:
-        await roll_out(cluster, fleet, seen)
-    except BaseException as error:
-        error.add_note(fleet.logs())
-        raise
-    finally:
-        await seen.close()
-        fleet.stop()
+    with Fleet(bootstrap, "rollout", folder, Path(__file__).with_name("rollout_app.py")) as fleet:
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "rollout")
+        seen = Observed(cluster)
+        try:
+            await roll_out(cluster, fleet, seen)
+        finally:
+            await seen.close()
 
 
 def test_two_releases_are_up_at_once(tmp_path: Path) -> None:

@@ -48,9 +48,8 @@ async def until_no_lag(cluster: Cluster) -> None:
 async def observe(bootstrap: str, folder: Path) -> None:
     """Run some functions to their end, see the lag fall to nothing, run some more, and see it again."""
     cluster = Cluster(KafkaSettings(bootstrap, "scale"))
-    fleet = Fleet(bootstrap, "scale", folder, Path(__file__).with_name("chaos_app.py"), folder / "effects.txt")
-    fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "chaos")
-    try:
+    with Fleet(bootstrap, "scale", folder, Path(__file__).with_name("chaos_app.py")) as fleet:
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "chaos")
         fleet.add_engine()
         fleet.add_worker()
         await until_registered(cluster, SHARDS)
@@ -58,11 +57,6 @@ async def observe(bootstrap: str, folder: Path) -> None:
             await feed(cluster, first, EVENTS)
             await until_ended(cluster, 2 * (first + EVENTS))
             await until_no_lag(cluster)
-    except BaseException as error:
-        error.add_note(fleet.logs())
-        raise
-    finally:
-        fleet.stop()
 
 
 def test_workers_at_rest_have_no_lag(tmp_path: Path) -> None:

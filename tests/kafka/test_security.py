@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.kafka_settings import KafkaSettings
-from tests.kafka.broker import Broker, free_port
+from tests.kafka.broker import Broker, free_port, running
 from tests.kafka.fleet import ROOT, Fleet
 from tests.kafka.test_sources import APP, SHARDS, began, order, until_read
 
@@ -94,20 +94,12 @@ def test_who_is_asked_for_gets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     certified = replace(nobody, cert_file=str(tmp_path / "client.pem"))
     for name, value in environment_of(scram).items():
         monkeypatch.setenv(name, value)
-    fleet = Fleet(scram.bootstrap, scram.namespace, tmp_path, APP, tmp_path / "effects.txt")
-    broker.start()
-    try:
+    with running(broker), Fleet(scram.bootstrap, scram.namespace, tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
         asyncio.run(observe(fleet, scram))
         served = [command(settings, "topics", "check") for settings in (plain, certified)]
         wrong = [replace(scram, sasl_password=USER), replace(plain, sasl_password=USER), nobody]
         refused = [command(settings, "topics", "check") for settings in wrong]
-    except BaseException as error:
-        error.add_note(fleet.logs())
-        raise
-    finally:
-        fleet.stop()
-        broker.kill()
     assert [done.returncode for done in served] == [0, 0], served
     assert [done.returncode for done in refused] == [3, 3, 3], refused
     assert all("uthentication failed" in done.stderr for done in refused[:2]), refused

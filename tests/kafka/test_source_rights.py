@@ -10,9 +10,9 @@ import pytest
 
 from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.kafka_settings import KafkaSettings
-from tests.kafka.broker import Broker, free_port, jars
+from tests.kafka.broker import Broker, free_port, jars, running
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_probes import until
+from tests.kafka.observed import until
 from tests.kafka.test_sources import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -106,16 +106,8 @@ def test_a_source_without_rights_says_so_and_reads_once_it_has_them(
     settings = KafkaSettings(f"127.0.0.1:{port}", NAMESPACE, "SASL_PLAINTEXT", "PLAIN", "app", "pw")
     for each in fields(settings):
         monkeypatch.setenv(f"STEPSTREAM_KAFKA_{each.name.upper()}", getattr(settings, each.name))
-    fleet = Fleet(settings.bootstrap, NAMESPACE, tmp_path, APP, tmp_path / "effects.txt")
-    broker.start()
-    grant = granter(tmp_path, broker.bootstrap)
-    try:
+    with running(broker), Fleet(settings.bootstrap, NAMESPACE, tmp_path, APP) as fleet:
+        grant = granter(tmp_path, broker.bootstrap)
         grant(OWN)
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
         asyncio.run(observe(fleet, Cluster(KafkaSettings(broker.bootstrap, NAMESPACE)), grant))
-    except BaseException as error:
-        error.add_note(fleet.logs())
-        raise
-    finally:
-        fleet.stop()
-        broker.kill()

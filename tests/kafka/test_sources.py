@@ -15,7 +15,7 @@ from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_probes import Observed, until
+from tests.kafka.observed import Observed, until
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -128,26 +128,23 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
         assert (letter.key, kept["trace"]) == (b"key", b"abc")
         assert re.fullmatch(rb"orders-0-\d+", kept["stepstream-from"])
         assert kept["stepstream-reason"]
-    await asyncio.to_thread(check_metrics, Observed([engine], [worker]))
+    await asyncio.to_thread(check_metrics, fleet)
     await send_again(fleet, foreign, cluster)
 
 
-def check_metrics(observed: Observed) -> None:
+def check_metrics(fleet: Fleet) -> None:
     """Each process tells of its own sources: all is read, nothing lags, what was put aside is counted there alone."""
     seen: dict[str, Scrape] = {}
 
     def measured() -> bool:
-        processes = {"engine": observed.engines[0], "worker": observed.workers[0]}
-        seen.update({name: observed.scrape(member) for name, member in processes.items()})
+        seen.update({"engine": observed.scrape(fleet.engines[0]), "worker": observed.scrape(fleet.workers[0])})
         found = {name: each.values("stepstream_source_lag_records") for name, each in seen.items()}
         lags = {(name, at["topic"], at["partition"]): lag for name, values in found.items() for at, lag in values}
         topics = (("engine", "parcels"), ("worker", "orders"), ("worker", "payments"))
         return lags == {(*topic, str(partition)): 0 for topic in topics for partition in range(SHARDS)}
 
-    try:
+    with Observed(fleet) as observed:
         until(measured)
-    finally:
-        observed.client.close()
     engine, worker = seen["engine"].sum, seen["worker"].sum
     assert engine("stepstream_source_records_total") == engine("stepstream_source_events_total", topic="parcels") == 2
     assert engine("stepstream_dead_letters_total") == 0
@@ -217,14 +214,7 @@ async def send_own(fleet: Fleet, cluster: Cluster, kept: int) -> None:
 
 def test_foreign_records_become_events_once(tmp_path: Path) -> None:
     """JSON and CloudEvents of three topics each start a run, once; what is no event is kept, and can be sent again."""
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "sources", tmp_path, APP, tmp_path / "effects.txt")
+    with running_broker() as bootstrap, Fleet(bootstrap, "sources", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
         foreign, cluster = Cluster(KafkaSettings(bootstrap)), Cluster(KafkaSettings(bootstrap, "sources"))
-        try:
-            asyncio.run(observe(fleet, foreign, cluster))
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            fleet.stop()
+        asyncio.run(observe(fleet, foreign, cluster))

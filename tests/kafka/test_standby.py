@@ -15,7 +15,7 @@ from stepstream.runtime.kafka_settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member
-from tests.kafka.test_probes import Observed, until
+from tests.kafka.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 RUNS = 3_000
@@ -89,15 +89,6 @@ def test_a_warm_copy_takes_over_without_a_full_replay(tmp_path: Path) -> None:
     One that keeps no copies has the tables of its own shards: after a restart it reads their tail, and all of the
     changelog when the disk is lost.
     """
-    with running_broker() as bootstrap:
-        fleet = Fleet(bootstrap, "standby", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
+    with running_broker() as bootstrap, Fleet(bootstrap, "standby", tmp_path) as fleet, Observed(fleet) as observed:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "standby")
-        observed = Observed(fleet.engines, [])
-        try:
-            observe(fleet, observed)
-        except BaseException as error:
-            error.add_note(fleet.logs())
-            raise
-        finally:
-            observed.client.close()
-            fleet.stop()
+        observe(fleet, observed)

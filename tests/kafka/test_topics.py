@@ -17,7 +17,7 @@ from stepstream.runtime.kafka import Cluster
 from stepstream.runtime.kafka_settings import KafkaSettings
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
-from tests.kafka.test_probes import WAIT_S_MAX, until
+from tests.kafka.observed import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = ("--shards", "3", "--app", "shop")
@@ -64,12 +64,9 @@ def test_another_configuration_is_told_and_left_alone(bootstrap: str, tmp_path: 
     assert made.stdout.count("created") == 6
     assert "topic 'odd.events': retention.ms is 1000 instead of 604800000" in made.stderr
     assert "topic 'odd.changelog': cleanup.policy is delete instead of compact" in made.stderr
-    fleet = Fleet(bootstrap, "odd", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
-    engine = fleet.add_engine()
-    try:
+    with Fleet(bootstrap, "odd", tmp_path) as fleet:
+        engine = fleet.add_engine()
         until(lambda: "shard 2 serves" in engine.log.read_text())
-    finally:
-        fleet.stop()
     assert "topic 'odd.changelog': cleanup.policy is delete instead of compact; `stepstream topics check`" in (
         engine.log.read_text()
     )
@@ -105,13 +102,10 @@ def test_another_number_of_partitions_of_any_topic_is_refused(bootstrap: str) ->
 
 def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
     """It makes none by itself: it ends with 2 and the command that does."""
-    fleet = Fleet(bootstrap, "empty", tmp_path, tmp_path / "none.py", tmp_path / "effects.txt")
-    engine = fleet.add_engine()
-    assert engine.process
-    try:
+    with Fleet(bootstrap, "empty", tmp_path) as fleet:
+        engine = fleet.add_engine()
+        assert engine.process
         assert engine.process.wait(WAIT_S_MAX) == 2
-    finally:
-        fleet.stop()
     assert "there is no topic 'empty.inbox'; run `stepstream topics apply" in engine.log.read_text()
 
 
