@@ -23,9 +23,11 @@ from stepstream.contract.topics import CHANGELOG, EVENTS, HISTORY, INBOX
 from stepstream.engine.keys import bucket_routing
 from stepstream.expressions.predicates import index_key
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import Cluster, Producer, Reader
-from stepstream.runtime.kafka_log import KafkaLog
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka.producer import Producer
+from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.runtime.rocks import RocksStore
 from stepstream.sdk.event import to_record

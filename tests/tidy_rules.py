@@ -20,7 +20,7 @@ FUNCTION_LINES_MAX = 50
 
 # None: any one module, and no second one. A name: any module of that package.
 HOMES: Mapping[str, str | None] = {
-    "aiokafka": None,
+    "aiokafka": "stepstream.runtime.kafka",
     "celpy": None,
     "fastapi": "stepstream.api",
     "faust": None,

@@ -14,7 +14,7 @@ from stepstream.host.loading import load_app
 from stepstream.host.redrive import Way, Ways, letters_among, letters_at, redrive
 from stepstream.host.settings import read_sources
 from stepstream.host.showing import counted
-from stepstream.runtime.kafka import Cluster
+from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.ports import LogError
 
 letters_cli = typer.Typer(no_args_is_help=True, help="Records that could not be read: look at them, send them again.")

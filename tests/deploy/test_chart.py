@@ -10,9 +10,9 @@ from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonit
 
 from stepstream.contract.topics import commands_topic, workers_name
 from stepstream.host.settings import settings_from
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from tests.deploy.chart import CHART, RefusedError, ask_helm, ci_values, container, only, pods, render, rendered
 from tests.tidy_rules import ROOT
 

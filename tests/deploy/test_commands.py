@@ -16,7 +16,7 @@ from stepstream.api.probes import make_probes
 from stepstream.cli import cli
 from stepstream.host.logs import Format, Level
 from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, settings_from
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.deploy.chart import container, pods
 from tests.deploy.compose import OURS, compose, environment_of
 from tests.deploy.image import instructions

@@ -9,8 +9,8 @@ import pytest
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, commands_topic
 from stepstream.host.dead import Letter, LetterError, letter_at, letter_of, survey
 from stepstream.host.redrive import Ways, letters_among, letters_at, redrive
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.letters import FailedSources, dead_letter
 from stepstream.runtime.ports import Headers, LogRecord, NewRecord
 from stepstream.sdk.source import Source

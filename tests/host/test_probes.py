@@ -12,7 +12,7 @@ from stepstream.host import gauges
 from stepstream.host.gauges import WorkerSeat
 from stepstream.host.settings import Settings, SettingsError, settings_from
 from stepstream.runtime.attempts import Load
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError
 from tests.runtime.exposition import Scrape

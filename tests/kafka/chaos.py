@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepstream.contract.topics import CHANGELOG
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import Broker, Brokers, NoBrokerError, running
 from tests.kafka.faults import ASK_S, FAULTS, UP, UP_S_MAX, Disk, Effects, Scene, quiet, until
 from tests.kafka.fleet import Fleet

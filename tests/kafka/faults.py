@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from stepstream.runtime.kafka import COMMIT_S_MAX
+from stepstream.runtime.kafka.producer import COMMIT_S_MAX
 from tests.kafka.broker import Broker, Brokers
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger

@@ -22,7 +22,8 @@ from stepstream.contract.history import (
 from stepstream.contract.topics import CHANGELOG, COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY
 from stepstream.engine.keys import position_key
 from stepstream.engine.rows import Position
-from stepstream.runtime.kafka import Cluster, Reader
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.ports import LogError, LogRecord
 from tests.kafka.load import Load, digest
 

@@ -8,8 +8,8 @@ import pytest
 from stepstream.contract.codec import dump_json, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import EVENTS
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet

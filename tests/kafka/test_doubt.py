@@ -11,12 +11,12 @@ from aiokafka.admin import RecordsToDelete
 from stepstream.contract.codec import encode
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX
-from stepstream.runtime import kafka
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_backbone import STALE_MS
-from stepstream.runtime.kafka_log import KafkaLog
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka import producer as producers
+from stepstream.runtime.kafka.backbone import STALE_MS
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.standby import Standby
@@ -86,7 +86,7 @@ async def freeze_a_commit(broker: Broker) -> None:
 
 def test_a_commit_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that stands still holds a shard up to the deadline; its next owner finds all of it or nothing."""
-    monkeypatch.setattr(kafka, "COMMIT_S_MAX", 2.0)
+    monkeypatch.setattr(producers, "COMMIT_S_MAX", 2.0)
     with running(Broker(tmp_path)) as broker:
         asyncio.run(freeze_a_commit(broker))
 

@@ -11,8 +11,8 @@ import pytest
 
 from stepstream.contract.history import RunEnded, StepPlanned, decode_history
 from stepstream.contract.topics import EVENTS, HISTORY
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet

@@ -20,9 +20,10 @@ from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.topics import EVENTS, commands_topic
 from stepstream.runtime import worker as workers
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import SESSION_MS, Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.reader import SESSION_MS
+from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.worker import Worker
 from tests.kafka.broker import running_broker

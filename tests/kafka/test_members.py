@@ -11,11 +11,12 @@ from stepstream.contract.codec import encode
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, decode_history
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
-from stepstream.runtime import kafka
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import Cluster, Membership, Reader
-from stepstream.runtime.kafka_log import KafkaLog
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka import reader as readers
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka.reader import Membership, Reader
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
@@ -196,11 +197,11 @@ async def join_one_by_one(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> li
     members: list[Member] = []
     changed = asyncio.Event()
     found: list[list[frozenset[int]]] = []
-    assignor = vars(kafka)["StickyPartitionAssignor"]
+    assignor = vars(readers)["StickyPartitionAssignor"]
     try:
         for number in range(3):
             # It keeps what it knows in its class, as if there were one member a process: each has a class of its own.
-            monkeypatch.setattr(kafka, "StickyPartitionAssignor", type(f"Of{number}", (assignor,), {}))
+            monkeypatch.setattr(readers, "StickyPartitionAssignor", type(f"Of{number}", (assignor,), {}))
             members.append(await Member().join(cluster, changed))
             found.append(await until_shared(members, changed))
     finally:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import until_ended, until_registered

@@ -11,8 +11,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import Broker, free_port, running
 from tests.kafka.fleet import ROOT, Fleet
 from tests.kafka.test_sources import APP, SHARDS, began, order, until_read

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import Broker, free_port, jars, running
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import until

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import WAIT_S_MAX, until

@@ -6,9 +6,9 @@ from typing import Any
 
 from stepstream import App
 from stepstream.contract.topics import workers_name
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_backbone import KafkaBackbone
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.layout import wanted_topics
 from stepstream.testing import VirtualEngine
 

@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from stepstream.cli import main
-from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.ports import Fenced, Offsets
 from tests.kafka.zombie_app import stop_if_told
 

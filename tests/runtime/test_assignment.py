@@ -10,10 +10,10 @@ from stepstream import App
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunStarted
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime import kafka_worker_log
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.kafka import Membership
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka import worker_log
+from stepstream.runtime.kafka.reader import Membership
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
 from stepstream.runtime.worker import Worker
 
@@ -108,8 +108,8 @@ async def until(holds: Callable[[], object]) -> None:
 
 def tell_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the group told, and the lease renewed, in each turn of the loop."""
-    monkeypatch.setattr(kafka_worker_log, "_RENEW_S", 0.0)
-    monkeypatch.setattr(kafka_worker_log, "_TELL_S", 0.0)
+    monkeypatch.setattr(worker_log, "_RENEW_S", 0.0)
+    monkeypatch.setattr(worker_log, "_TELL_S", 0.0)
 
 
 async def opened(group: Any, guest: Guest | None = None) -> tuple[KafkaWorkerLog, Membership]:
@@ -242,7 +242,7 @@ async def test_a_lease_that_nobody_renews_ends_the_worker(monkeypatch: pytest.Mo
 
 async def test_the_group_hears_what_is_dealt_with_before_partitions_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is dealt with is told by and by; who takes a partition over, or comes after us, finds it told."""
-    monkeypatch.setattr(kafka_worker_log, "_TELL_S", 1_000.0)
+    monkeypatch.setattr(worker_log, "_TELL_S", 1_000.0)
     group = Group()
     group.end.set_result(8)
     log, membership = await opened(group)

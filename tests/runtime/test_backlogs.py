@@ -13,7 +13,7 @@ from stepstream.runtime import backlogs
 from stepstream.runtime.backlogs import Backlog, Backlogs
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.fleet import ShardGroup
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, Offsets
 
 TOPIC = "commands.shop"

@@ -10,7 +10,7 @@ from stepstream import App, Context, Event, on
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
 from stepstream.runtime import batch
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
 from stepstream.testing import VirtualEngine
 

@@ -9,9 +9,9 @@ from aiokafka.errors import ConcurrentTransactions
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
 
 from stepstream.contract.limits import DAY_MS
-from stepstream.runtime import kafka
-from stepstream.runtime.kafka import Reader
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka import reader
+from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.settings import KafkaSettings
 
 
 def test_a_member_that_does_not_read_is_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,7 @@ def test_a_member_that_does_not_read_is_a_member(monkeypatch: pytest.MonkeyPatch
     full for more than a session is in tests/kafka/test_long_steps.py.
     """
     given: dict[str, Any] = {}
-    monkeypatch.setattr(kafka, "AIOKafkaConsumer", lambda **options: given.update(options))
+    monkeypatch.setattr(reader, "AIOKafkaConsumer", lambda **options: given.update(options))
     Reader(KafkaSettings("nowhere:1", "test"), {}, "worker-shop", "", True, False)
     assert given["max_poll_interval_ms"] >= 7 * DAY_MS
     assert given["session_timeout_ms"] <= 10_000

@@ -8,8 +8,9 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from stepstream.runtime.kafka import Reader, doubt
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.doubt import doubt
+from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 from stepstream.contract.limits import BATCH_BYTES_MAX, MIB
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.feed import Feed
+from stepstream.runtime.kafka.feed import Feed
 from stepstream.runtime.ports import LogRecord
 
 

@@ -19,7 +19,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded import EmbeddedBackbone, EmbeddedLog
 from stepstream.runtime.fleet import ShardGroup
 from stepstream.runtime.journal import MemoryJournal, MemoryStore
-from stepstream.runtime.kafka import Membership
+from stepstream.runtime.kafka.reader import Membership
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow, StoreError
 from stepstream.runtime.registrations import registrations
 from stepstream.runtime.supervision import keep_serving

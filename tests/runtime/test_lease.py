@@ -10,10 +10,10 @@ from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import event_record
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime import kafka_worker_log
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.kafka import SESSION_MS
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka import worker_log
+from stepstream.runtime.kafka.reader import SESSION_MS
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.worker import Worker
 from tests.runtime.test_assignment import Group, tell_at_once, until
@@ -68,7 +68,7 @@ class Scene:
         self.ran: list[str] = []
         self.group = Silent()
         self.app = App("shop")
-        monkeypatch.setattr(kafka_worker_log, "time", self.time)
+        monkeypatch.setattr(worker_log, "time", self.time)
         tell_at_once(monkeypatch)
 
         async def body(step: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from stepstream.contract.topics import EVENTS
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.kafka_backbone import KafkaBackbone
+from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.ports import LogError, NewRecord
 
 

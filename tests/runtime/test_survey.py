@@ -5,8 +5,9 @@ from typing import cast
 
 import pytest
 
-from stepstream.runtime.kafka import Cluster, Extent
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.answers import Extent
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.layout import shards_of, survey, wanted_topics
 
 

@@ -6,7 +6,7 @@ import shlex
 import yaml
 
 from stepstream.contract.topics import TOPICS
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.layout import wanted_topics
 from stepstream.runtime.topic_files import render_commands, render_strimzi
 

@@ -11,8 +11,8 @@ from faust.types import TP
 from stepstream.host import service
 from stepstream.host.gauges import SourceGauges
 from stepstream.host.service import SourceReaders, make_faust
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.sdk.source import Source

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from stepstream.runtime.kafka import SESSION_MS
+from stepstream.runtime.kafka.reader import SESSION_MS
 
 logger = logging.getLogger(__name__)
 # After so long the groups give a member up, and others have what was its own.

@@ -13,7 +13,8 @@ import msgspec
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.topics import DEAD_LETTERS
-from stepstream.runtime.kafka import Cluster, Reader
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.letters import (
     CUT_HEADER,
     FOREIGN_HEADER,

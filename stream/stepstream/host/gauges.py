@@ -12,9 +12,10 @@ from stepstream.runtime.backlogs import Backlog, Backlogs
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.fleet import ShardGroup
-from stepstream.runtime.kafka import Cluster, Reader
-from stepstream.runtime.kafka_backbone import KafkaBackbone
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import LogError

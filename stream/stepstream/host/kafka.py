@@ -24,10 +24,10 @@ from stepstream.runtime.backlogs import Backlogs
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.fleet import KafkaCallers, ShardGroup
 from stepstream.runtime.index import RunIndex
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_backbone import KafkaBackbone
-from stepstream.runtime.kafka_settings import KafkaSettings
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.layout import config_differences, shards_of
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.pool import PoolWorker

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from stepstream.contract.topics import COMMANDS, TOPICS
 from stepstream.host.dead import Letter, LetterError, letter_at, letter_of, letter_records
 from stepstream.host.mapping import events_of
-from stepstream.runtime.kafka import Cluster, Producer
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source

@@ -19,8 +19,10 @@ from mode import Service
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.mapping import events_of
 from stepstream.host.watching import GroupWatch, not_read
-from stepstream.runtime.kafka import SESSION_MS, Cluster, doubt
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.doubt import doubt
+from stepstream.runtime.kafka.reader import SESSION_MS
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.letters import FailedSources, LetterKind, LetterObserver, dead_letter, kind_of
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.supervision import keep_serving

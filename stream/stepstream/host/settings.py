@@ -12,7 +12,7 @@ from stepstream.api.guards import is_loopback
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
 from stepstream.contract.topics import TOPICS, check_topic_part
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from stepstream.contract.topics import FUNCTIONS
-from stepstream.runtime.kafka import CLIENT, Cluster
+from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.registrations import owners, registrations, release_of, replaced_by
 from stepstream.sdk.app import App

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.kafka import Cluster, doubt
-from stepstream.runtime.kafka_backbone import KafkaBackbone
+from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.doubt import doubt
 from stepstream.runtime.ports import LogError, Offsets
 
 # An engine asks for so many topics of commands at most, the first by name.

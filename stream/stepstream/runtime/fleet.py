@@ -14,9 +14,10 @@ from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.topics import INBOX, REPLIES, workers_name
 from stepstream.runtime.callers import Callers
-from stepstream.runtime.kafka import Cluster, Membership, Reader
-from stepstream.runtime.kafka_backbone import STALE_MS, KafkaBackbone
-from stepstream.runtime.kafka_log import KafkaLog
+from stepstream.runtime.kafka.backbone import STALE_MS, KafkaBackbone
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.ports import Clock, LogError, NewRecord
 from stepstream.runtime.rocks import RocksStore
 from stepstream.runtime.shard import Observer, Shard

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import DAY_MS, TOPIC_CHARACTERS_MAX
 from stepstream.contract.topics import INBOX, TOPICS, Topic, check_topic_part, commands_topic
-from stepstream.runtime.kafka import Cluster, Extent
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.answers import Extent
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
 
 SHARDS_SUGGESTED = 8
 _MOVED_REMEDY = "another number of partitions would move keys; choose another --namespace, or make the topic anew"
@@ -58,7 +59,7 @@ def _config(topic: Topic) -> dict[str, str]:
         "max.message.bytes": str(topic.message_bytes_max),
     }
     if topic.compacted:
-        # Tables that are older than half of it are thrown away when they come up (kafka_backbone.STALE_MS).
+        # Tables that are older than half of it are thrown away when they come up (kafka.backbone.STALE_MS).
         config["delete.retention.ms"] = str(DAY_MS)
     return config
 

@@ -4,8 +4,8 @@ import functools
 import time
 
 from stepstream.contract.topics import CHANGELOG
-from stepstream.runtime.kafka import Cluster
-from stepstream.runtime.kafka_log import tail_rows
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.log import tail_rows
 from stepstream.runtime.ports import Store
 from stepstream.runtime.tables import open_tables
 

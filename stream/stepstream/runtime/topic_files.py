@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.layout import Wanted
 
 _NAME_CHARACTERS_MAX = 253

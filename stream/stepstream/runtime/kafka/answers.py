@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from stepstream.contract.errors import StepstreamError
-from stepstream.runtime.kafka_settings import KafkaSettings
+from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord
 
 _NO_ERROR, _TOPIC_ALREADY_EXISTS = 0, 36

@@ -8,8 +8,10 @@ from collections.abc import Collection
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import INBOX, commands_topic
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.feed import Feed
-from stepstream.runtime.kafka import CLIENT, SESSION_MS, Cluster, Membership, Producer, Reader
+from stepstream.runtime.kafka.cluster import CLIENT, Cluster
+from stepstream.runtime.kafka.feed import Feed
+from stepstream.runtime.kafka.producer import Producer
+from stepstream.runtime.kafka.reader import SESSION_MS, Membership, Reader
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
 
 logger = logging.getLogger(__name__)

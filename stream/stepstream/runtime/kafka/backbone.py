@@ -7,9 +7,11 @@ from pathlib import Path
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.topics import FUNCTIONS, HISTORY
 from stepstream.runtime.journal import MemoryStore
-from stepstream.runtime.kafka import Cluster, Producer, Reader
-from stepstream.runtime.kafka_log import KafkaLog
-from stepstream.runtime.kafka_worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka.producer import Producer
+from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import Clock, Log, LogError, LogRecord, NewRecord, Offsets, Store, WorkerLog
 from stepstream.runtime.rocks import RocksStore
 

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.feed import Feed
-from stepstream.runtime.kafka import Cluster, Producer, Reader
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.feed import Feed
+from stepstream.runtime.kafka.producer import Producer
+from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
 from stepstream.runtime.tables import TAIL_OFFSETS
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from stepstream.contract.limits import BATCH_BYTES_MAX
 from stepstream.runtime.bell import Bell
-from stepstream.runtime.kafka import Reader
+from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.ports import LogError, LogRecord
 
 _READ_MS = 1_000

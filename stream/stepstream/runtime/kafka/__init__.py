@@ -1,0 +1,1 @@
+"""Kafka behind the ports: what is in here alone knows aiokafka."""

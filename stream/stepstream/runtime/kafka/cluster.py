@@ -1,0 +1,120 @@
+"""A cluster of Kafka: who reads and writes there, and its topics and groups."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+
+from stepstream.runtime.kafka.answers import Extent, TopicsRefused, clients_in, configs_in, extents_in, refused_in
+from stepstream.runtime.kafka.doubt import doubt
+from stepstream.runtime.kafka.producer import Producer
+from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.settings import KafkaSettings
+
+CLIENT = "stepstream"
+_RETRY_BACKOFF_MS = 20
+
+
+class Cluster:
+    """A Kafka cluster, as settings describe it."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self.settings = settings
+        self._options = settings.client_options() | {"retry_backoff_ms": _RETRY_BACKOFF_MS}
+
+    def without_namespace(self) -> "Cluster":
+        """Return the same cluster as others see it, who know nothing of the namespace."""
+        return Cluster(replace(self.settings, namespace=""))
+
+    async def producer(self, transactional_id: str = "") -> Producer:
+        """Return a producer that is connected."""
+        producer = Producer(self.settings, self._options, transactional_id)
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.close()
+            raise
+        return producer
+
+    async def reader(
+        self, *, group: str = "", instance: str = "", committed: bool = True, known: bool = False, client: str = CLIENT
+    ) -> Reader:
+        """Return a consumer that is connected and reads nothing yet; `committed` hides what is in open transactions.
+
+        One that reads from `known` places fails where there is nothing, instead of beginning anew. `client` is what the
+        brokers call it, as in what they tell of a group.
+        """
+        options = self._options | {"client_id": client}
+        reader = Reader(self.settings, options, group, instance, committed, known)
+        try:
+            await reader.start()
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+    async def topics(self) -> dict[str, int]:
+        """Return the topics of the namespace and how many partitions each has."""
+        return {name: extent.partitions for name, extent in (await self.extents()).items()}
+
+    async def extents(self) -> dict[str, Extent]:
+        """Return the topics of the namespace and how large each is."""
+        async with self.admin() as admin:
+            with doubt("describing topics"):
+                described = await admin.describe_topics()
+        return extents_in(described, self.settings)
+
+    async def create(self, topics: Mapping[str, tuple[int, Mapping[str, str]]], replicas: int) -> None:
+        """Create topics, name to (partitions, configuration); those that are there stay as they are.
+
+        Raise TopicsRefused when Kafka does not make one of them; the others are made.
+        """
+        new = [
+            NewTopic(self.settings.name(name), count, replicas, topic_configs=dict(config))
+            for name, (count, config) in topics.items()
+        ]
+        async with self.admin() as admin:
+            with doubt("creating topics"):
+                answer = await admin.create_topics(new)
+        # Nothing is raised for a single topic; what became of each stands in the answer.
+        if refused := refused_in(answer.topic_errors, lambda code: for_code(code).message):
+            raise TopicsRefused(refused)
+
+    async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the values of some keys of the configuration, by topic; what may not be read is absent."""
+        names = {self.settings.name(topic): topic for topic in topics}
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys)) for name in names]
+        async with self.admin() as admin:
+            with doubt("reading the configuration of topics"):
+                answers = await admin.describe_configs(asked)
+        return {names[name]: config for name, config in configs_in(answers).items()}
+
+    async def members(self, group: str) -> list[str]:
+        """Return what the members of a consumer group call themselves as clients, one for each."""
+        async with self.admin() as admin:
+            with doubt("describing a group"):
+                answers = await admin.describe_consumer_groups([self.settings.name(group)])
+                for code, name, *_ in (described for answer in answers for described in answer.groups):
+                    if code:
+                        raise for_code(code)(f"group {name} cannot be described")
+        return clients_in(answers)
+
+    async def delete(self, topics: Sequence[str]) -> None:
+        """Delete topics with all that is in them."""
+        async with self.admin() as admin:
+            with doubt("deleting topics"):
+                await admin.delete_topics([self.settings.name(name) for name in topics])
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """Lend a client for administration, by a new connection; LogError when no broker answers."""
+        client = AIOKafkaAdminClient(**self._options)
+        with doubt("reaching the cluster"):
+            await client.start()
+        try:
+            yield client
+        finally:
+            await client.close()
