@@ -149,12 +149,20 @@ RUNS = {
         Case(5, {"stepstream_dead_letters_total": "_x5 1x20"}),
         Case(None, {"stepstream_dead_letters_total": "0x40"}),
     ],
+    "StepstreamReadModelPassesOver": _any("stepstream_history_passed_over_total"),
     "StepstreamExpressionErrors": _any("stepstream_expression_errors_total"),
 }
 
 _SOURCE = "stepstream_source_lag_records"
 _READ = 'stepstream_source_records_total{topic="orders"}'
 PROCESSES = {
+    "StepstreamSourceNotRead": [
+        Case(15, {f'stepstream_source_partitions{{topic="orders",instance="{each}"}}': "1x9 0x30" for each in "ab"}),
+        Case(
+            None,
+            {f'stepstream_source_partitions{{topic="orders",instance="{each}"}}': f"{each}x30" for each in range(2)},
+        ),
+    ],
     "StepstreamSourceStuck": [
         Case(6, {f'{_SOURCE}{{topic="orders",partition="0"}}': "1x30", _READ: "5x30"}),
         Case(None, {f'{_SOURCE}{{topic="orders",partition="0"}}': "1x30", _READ: "5+1x30"}),

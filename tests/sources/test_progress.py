@@ -165,8 +165,10 @@ async def test_gauges_of_sources() -> None:
         assert at.sum("source_lag_records", topic="orders", partition="0") == 4
         assert at.sum("source_lag_records", topic="orders", partition="1") == 7
         assert at.sum("rebalances_total", group="sources") == 1
+        assert at.sum("source_partitions", topic="orders") == 2
         at.positions.clear()
         assert await at.gauges._read() == []
+        assert at.sum("source_partitions", topic="orders") == 0
 
 
 async def test_a_process_without_sources_tells_nothing_of_them() -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.folder import held_folder
-from stepstream.host.gauges import embedded_readings
+from stepstream.host.gauges import embedded_readings, index_readings
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings
 from stepstream.host.unheard import ListeningDoor
@@ -47,6 +47,7 @@ async def running_engine(
             watch=watch,
         )
         metrics.ask(functools.partial(embedded_readings, engine, backbone))
+        metrics.ask(functools.partial(index_readings, index))
         metrics.ask(functools.partial(build_info, app, settings))
         await engine.start()
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
@@ -12,6 +13,7 @@ from stepstream.runtime.backlogs import Backlog, Backlogs
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
 from stepstream.runtime.fleet import ShardGroup
+from stepstream.runtime.index import RunIndex
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import Reader
@@ -155,7 +157,9 @@ class SourceGauges(_Lags):
         sensor, agents = self._readers.sensor, self._readers.agents
         if agents:
             yield Reading("rebalances", ("sources",), sensor.assignments)
+        given = Counter(topic for topic, _ in self._readers.places())
         for topic, agent in agents.items():
+            yield Reading("source_partitions", (topic,), given[topic])
             yield Reading("source_records", (topic,), sensor.records[topic])
             yield Reading("source_events", (topic,), agent.written)
         yield from self.readings
@@ -195,6 +199,11 @@ def _load(app: str, load: Load) -> Iterator[Reading]:
     yield Reading("worker_slots_in_use", (app,), load.in_use)
     yield Reading("worker_queue_runs", (app,), load.queued)
     yield Reading("worker_cached_runs", (app,), load.cached)
+
+
+def index_readings(index: RunIndex) -> Iterator[Reading]:
+    """Return what the read model tells now."""
+    yield Reading("history_passed_over", (), index.passed_over)
 
 
 class WorkerSeat(_Lags):

@@ -14,7 +14,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS, workers_name
 from stepstream.host.folder import held_folder
-from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat
+from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat, index_readings
 from stepstream.host.service import Append, SourceReaders, hosted, make_faust, tell_of_missing
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, read_sources
@@ -115,6 +115,7 @@ async def _serve_shards(
     backlogs = BacklogGauges(group, Backlogs(cluster, backbone))
     metrics.ask(gauges.read)
     metrics.ask(backlogs.read)
+    metrics.ask(functools.partial(index_readings, index))
     metrics.ask(functools.partial(build_info, None, settings))
 
     async def project() -> None:
