@@ -14,7 +14,10 @@ STOP_S_MAX = 5.0
 
 @contextmanager
 def doubt(what: str) -> Iterator[None]:
-    """Turn what a client raises into LogError: the outcome is unknown; Fenced when a newer owner is there."""
+    """Turn what a client raises into LogError: the outcome is unknown; Fenced when our transactions are ended.
+
+    The broker says the same of a newer owner as of a transaction that took longer than it may.
+    """
     try:
         yield
     except asyncio.CancelledError as error:
@@ -23,7 +26,7 @@ def doubt(what: str) -> Iterator[None]:
             raise
         raise LogError(f"{what}: the client gave it up") from error
     except ProducerFenced as error:
-        raise Fenced(f"{what}: a newer owner is there") from error
+        raise Fenced(f"{what}: a newer owner is there, or the transaction took too long") from error
     except KafkaConnectionError as error:
         raise LogError(f"{what}: no broker answers") from error
     except (KafkaError, TimeoutError, OSError) as error:
