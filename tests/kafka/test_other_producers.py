@@ -1,6 +1,7 @@
 """A program that is not Python starts a function by a plain JSON record: Kafka's own client, in Java."""
 
 import asyncio
+import json
 import subprocess
 from pathlib import Path
 
@@ -25,23 +26,25 @@ public class Send {
         settings.put("bootstrap.servers", arguments[0]);
         settings.put("key.serializer", serializer);
         settings.put("value.serializer", serializer);
-        try (var producer = new KafkaProducer<String, String>(settings)) {
-            for (int at = 2; at < arguments.length; at++) {
+        for (int at = 3; at < arguments.length; at++) {
+            settings.put("compression.type", arguments[2].split(",")[at - 3]);
+            try (var producer = new KafkaProducer<String, String>(settings)) {
                 producer.send(new ProducerRecord<>(arguments[1], arguments[at])).get();
             }
         }
     }
 }
 """
+# Each record is compressed in another way.
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 RECORDS = (
-    '{"name": "chaos/go", "data": {"n": 1}}',
     "this is no JSON",
-    '{"name": "chaos/go", "data": {"n": 2}, "id": "two"}',
+    *(json.dumps({"name": "chaos/go", "data": {"n": number, "more": "x" * 1_000}}) for number in range(1, len(CODECS))),
 )
 
 
 async def started_by_java(bootstrap: str, folder: Path) -> list[str]:
-    """Have Java send two records; return the functions of the runs, which have all ended."""
+    """Have Java send records; return the functions of the runs, which have all ended."""
     cluster = Cluster(KafkaSettings(bootstrap, "java"))
     with Fleet(bootstrap, "java", folder, Path(__file__).with_name("chaos_app.py")) as fleet:
         fleet.command("topics", "apply", "--shards", "2", "--app", "chaos")
@@ -49,15 +52,16 @@ async def started_by_java(bootstrap: str, folder: Path) -> list[str]:
         fleet.add_worker()
         await until_registered(cluster, 2)
         (folder / "Send.java").write_text(SOURCE)
-        command = ["java", "-cp", f"{jars()}/*", str(folder / "Send.java"), bootstrap, "java.events", *RECORDS]
+        command = ["java", "-cp", f"{jars()}/*", str(folder / "Send.java"), bootstrap, "java.events", ",".join(CODECS)]
+        command += RECORDS
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
-        entries = [run[0] for run in (await until_ended(cluster, 4)).values()]
+        entries = [run[0] for run in (await until_ended(cluster, 8)).values()]
         return sorted(entry.function for entry in entries if isinstance(entry, RunBegan))
 
 
 def test_a_java_producer_starts_functions(tmp_path: Path) -> None:
-    """Plain JSON on `events` starts functions, and a line that is none is no hindrance."""
+    """Plain JSON on `events` starts functions, compressed or not, and a line that is none is no hindrance."""
     with running_broker() as bootstrap:
         functions = asyncio.run(started_by_java(bootstrap, tmp_path))
-    assert functions == ["answer", "answer", "work", "work"]
+    assert functions == ["answer"] * 4 + ["work"] * 4

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import for_code
@@ -14,6 +15,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.answers import records_in
 from stepstream.runtime.kafka.doubt import doubt, stop
+from stepstream.runtime.kafka.parsing import Batches
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, Offsets
 
@@ -39,6 +41,7 @@ async def _send_and_look(coordinator: Any, request: Any) -> Any:
 
 
 GroupCoordinator._send_req = _send_and_look
+fetcher.MemoryRecords = Batches
 
 
 @dataclass(frozen=True, slots=True)
