@@ -16,6 +16,7 @@ from stepstream.runtime.kafka import producer as producers
 from stepstream.runtime.kafka.backbone import STALE_MS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow
 from stepstream.runtime.rocks import RocksStore
@@ -139,6 +140,9 @@ async def fill(cluster: Cluster, name: bytes, count: int) -> None:
             while CHANGELOG in await cluster.topics():
                 pass
     await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
+    # Two that come at once find the same.
+    origin, again = await asyncio.gather(origin_of(cluster, 0), origin_of(cluster, 0))
+    assert origin == again == await origin_of(cluster, 0) != b""
     for number in range(count):
         log = await begun(cluster)
         await log.begin()
@@ -152,7 +156,7 @@ async def recovered(cluster: Cluster, path: Path) -> tuple[int, dict[bytes, byte
     """Bring the tables in a folder up to the end of the changelog; return where they began, and their rows."""
     store, log = RocksStore(path, SystemClock().now_ms, STALE_MS), await begun(cluster)
     try:
-        position = await open_tables(store, log.tail)
+        position = await open_tables(store, log.origin)
         async for rows, after in log.changelog(position):
             store.write(rows, after)
         return position, dict(store.scan(b"r", 0))

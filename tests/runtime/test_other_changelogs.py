@@ -4,19 +4,11 @@ import logging
 
 import pytest
 
-from stepstream.contract.topics import CHANGELOG
-from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.embedded import EmbeddedLog
-from stepstream.runtime.journal import JournalWrite, MemoryJournal, MemoryStore
-from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.tables import TAIL_OFFSETS, open_tables
+from stepstream.runtime.journal import MemoryStore
+from stepstream.runtime.ports import LogError
+from stepstream.runtime.tables import open_tables
 
-
-def journal_of(rows: list[tuple[bytes, bytes]]) -> MemoryJournal:
-    """Return a journal whose changelog has these rows; an empty value deletes."""
-    journal = MemoryJournal()
-    journal.write(JournalWrite([NewRecord(CHANGELOG, 0, key, value) for key, value in rows]), 0)
-    return journal
+OURS, OTHER = b"\x00ours", b"\x00other"
 
 
 def store_at(rows: dict[bytes, bytes], position: int) -> MemoryStore:
@@ -26,35 +18,39 @@ def store_at(rows: dict[bytes, bytes], position: int) -> MemoryStore:
     return store
 
 
-ROWS = [(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", b""), (b"a", b"3")]
-
-
 @pytest.mark.parametrize(
-    ("rows", "position", "kept"),
+    ("rows", "position", "origin", "kept"),
     [
-        ({b"a": b"2"}, 4, True),
-        ({b"a": b"2", b"old": b"1"}, 4, True),
-        ({b"a": b"1"}, 4, False),
-        ({b"a": b"2", b"b": b"1"}, 4, False),
-        ({b"b": b"1"}, 4, False),
-        ({b"a": b"1"}, 1, True),
-        ({b"z": b"1"}, 0, True),
+        ({OURS: b"1", b"a": b"2"}, 4, OURS, True),
+        ({OTHER: b"1", b"a": b"2"}, 4, OURS, False),
+        ({b"a": b"2"}, 4, OURS, False),
+        ({b"a": b"2"}, 4, b"", True),
+        ({}, 0, OURS, True),
     ],
 )
-async def test_tables_have_what_their_changelog_says(
-    rows: dict[bytes, bytes], position: int, kept: bool, caplog: pytest.LogCaptureFixture
+async def test_tables_have_the_first_row_of_their_changelog(
+    rows: dict[bytes, bytes], position: int, origin: bytes, kept: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last row of each key before their position is theirs, what was deleted is not, later ones do not count."""
-    log, store = EmbeddedLog(journal_of(ROWS), VirtualClock(0), 0), store_at(rows, position)
+    """Whatever else is the same; a changelog that does not say what it is takes any, and empty ones are anybody's."""
+
+    async def origin_at(at: int) -> bytes:
+        assert at == position
+        return origin
+
+    store = store_at(rows, position)
     caplog.set_level(logging.WARNING)
-    assert await open_tables(store, log.tail) == (position if kept else 0)
+    assert await open_tables(store, origin_at) == (position if kept else 0)
     assert dict(store.rows) == (rows if kept else {})
     assert ("not those of this changelog" in caplog.text) == (not kept)
 
 
-async def test_only_the_end_is_looked_at() -> None:
-    """A changelog may be long: what lies before its last offsets is not read."""
-    rows = [(b"k%d" % number, b"1") for number in range(2 * TAIL_OFFSETS)]
-    log = EmbeddedLog(journal_of(rows), VirtualClock(0), 0)
-    tail = [row async for part in log.tail(2 * TAIL_OFFSETS) for row in part]
-    assert tail == rows[TAIL_OFFSETS:]
+async def test_tables_that_are_ahead_are_left_alone() -> None:
+    """A changelog that ends before them was lost, and they may be the only ones that have its rows."""
+
+    async def origin_at(_: int) -> bytes:
+        raise LogError("it ends before that")
+
+    store = store_at({OTHER: b"1"}, 4)
+    with pytest.raises(LogError):
+        await open_tables(store, origin_at)
+    assert dict(store.rows) == {OTHER: b"1"}

@@ -67,10 +67,9 @@ class FaultyLog:
         """Open, or fail."""
         await self._call("open", self._log.open)
 
-    async def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
-        """Read the last rows."""
-        async for rows in self._log.tail(position):
-            yield rows
+    async def origin(self, position: int) -> bytes:
+        """Return by what the changelog is known."""
+        return await self._log.origin(position)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Read the changelog, and perhaps crash between two batches."""

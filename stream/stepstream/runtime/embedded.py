@@ -21,7 +21,6 @@ from stepstream.runtime.ports import (
     Tenant,
 )
 from stepstream.runtime.rocks import RocksJournal
-from stepstream.runtime.tables import TAIL_OFFSETS
 
 _CHANGELOG_ROWS_PER_READ = 1_000
 _HISTORY_PER_READ = 1_000
@@ -49,11 +48,9 @@ class EmbeddedLog:
         for topic, _ in self._inputs:
             self.journal.bells.add(topic, self.bell)
 
-    async def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
-        """Yield the last committed rows before `position`."""
-        first = max(position - TAIL_OFFSETS, 0)
-        records = self.journal.read(CHANGELOG, self._shard, first, position - first)
-        yield [(record.key, record.value or None) for record in records if record.offset < position]
+    async def origin(self, position: int) -> bytes:  # noqa: ARG002 - the shape of the port
+        """Return nothing: tables and changelog are one journal's."""
+        return b""
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end."""

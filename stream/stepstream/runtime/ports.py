@@ -61,8 +61,11 @@ class Log(Protocol):
     async def open(self) -> None:
         """Start the producer of the shard; this fences an older owner and ends its open transaction."""
 
-    def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
-        """Yield the committed rows that are still there among the last ones before `position`, in order."""
+    async def origin(self, position: int) -> bytes:
+        """Return the key of the row by which the changelog is known from all others; empty when there is none.
+
+        Raise LogError when it ends before `position`.
+        """
 
     def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end, in batches with the position after each."""

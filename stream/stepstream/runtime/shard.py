@@ -112,7 +112,7 @@ class Shard:
         try:
             begun = time.monotonic()
             await self._log.open()
-            position = await open_tables(self._store, self._log.tail)
+            position = await open_tables(self._store, self._log.origin)
             logger.info(
                 "shard %d recovers from changelog position %d", self._shard, position, extra={"shard": self._shard}
             )

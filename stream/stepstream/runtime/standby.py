@@ -5,7 +5,7 @@ import time
 
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.log import tail_rows
+from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.ports import Store
 from stepstream.runtime.tables import open_tables
 
@@ -30,7 +30,7 @@ class Standby:
         try:
             reader = await self._cluster.reader(known=True)
             try:
-                position = await open_tables(self._store, functools.partial(tail_rows, reader, self._shard))
+                position = await open_tables(self._store, functools.partial(origin_of, self._cluster, self._shard))
                 reader.assign([at])
                 reader.seek({at: position})
                 written_at = time.monotonic()

@@ -1,15 +1,13 @@
 """A shard's tables: opened as those of its changelog, and the engine's view of them, rows decoded from the store."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 
 from stepstream.engine.keys import Key
 from stepstream.engine.rows import Row, decode_row
-from stepstream.runtime.ports import Store, StoredRow, StoreError
+from stepstream.runtime.ports import Store, StoreError
 
 logger = logging.getLogger(__name__)
-# So many of the last offsets tell whether tables are those of a changelog: a few transactions of a busy shard.
-TAIL_OFFSETS = 200
 
 
 class StoreView:
@@ -39,28 +37,21 @@ class StoreView:
         return [(Key(table, part, key[cut:]), decode_row(table, value)) for key, value in found]
 
 
-async def open_tables(store: Store, tail: Callable[[int], AsyncIterator[list[StoredRow]]]) -> int:
+async def open_tables(store: Store, origin: Callable[[int], Awaitable[bytes]]) -> int:
     """Open the tables of a shard; return the position from which its changelog is to be read.
 
-    Tables of another changelog would be mixed with it: those of another cluster or namespace, or of topics that were
-    made anew. They are thrown away.
+    `origin` returns the key of the changelog's first row, which is in no other, or nothing where that is not known, and
+    raises LogError when the changelog ends before a position. Tables without that row are those of another changelog:
+    of another cluster or namespace, or of topics that were made anew. They would be mixed with it, and are thrown away.
     """
     position = store.open()
-    if position and not await _are_of(store, tail(position)):
-        logger.warning(
-            "the tables at position %d are not those of this changelog (of another cluster or namespace, or of topics "
-            "that were deleted?): they are thrown away, and the changelog is read from its beginning",
-            position,
-        )
-        store.discard()
-        return 0
-    return position
-
-
-async def _are_of(store: Store, tail: AsyncIterator[list[StoredRow]]) -> bool:
-    """Tell whether tables have what the last rows before their position say: any later change would have moved it."""
-    latest: dict[bytes, int] = {}
-    async for rows in tail:
-        # A row may be large, and there may be many.
-        latest.update((key, hash(value)) for key, value in rows)
-    return all(hash(store.get(key)) == value for key, value in latest.items())
+    key = await origin(position)
+    if not position or not key or store.get(key) is not None:
+        return position
+    logger.warning(
+        "the tables at position %d are not those of this changelog (of another cluster or namespace, or of topics "
+        "that were deleted?): they are thrown away, and the changelog is read from its beginning",
+        position,
+    )
+    store.discard()
+    return 0

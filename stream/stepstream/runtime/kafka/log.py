@@ -8,10 +8,9 @@ from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.feed import Feed
+from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.producer import Producer
-from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
-from stepstream.runtime.tables import TAIL_OFFSETS
 
 logger = logging.getLogger(__name__)
 _TELL_S = 5.0
@@ -19,22 +18,6 @@ _ROWS_PER_READ = 5_000
 _RECOVERY_WAIT_MS = 200
 # A transaction takes some 10 ms, and the steps of a short run less: in this time they are taken by one.
 _HELD_S = 0.01
-
-
-async def tail_rows(reader: Reader, shard: int, position: int) -> AsyncIterator[list[StoredRow]]:
-    """Yield the committed rows of a changelog that are still there among the last ones before `position`.
-
-    Raise LogError when it ends before that.
-    """
-    at = (CHANGELOG, shard)
-    reader.assign([at])
-    begin, end = (await reader.beginnings([at]))[at], (await reader.ends([at]))[at]
-    if position > end:
-        raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
-    reader.seek({at: max(begin, position - TAIL_OFFSETS)})
-    while await reader.position(at) < position:
-        records = await reader.read(TAIL_OFFSETS, _RECOVERY_WAIT_MS)
-        yield [(record.key, record.value or None) for record in records if record.offset < position]
 
 
 def _loss(name: str, end: int, position: int) -> str:
@@ -73,14 +56,9 @@ class KafkaLog:
         """Become the shard's only producer."""
         self._producer = await self._cluster.producer(f"shard-{self._shard}")
 
-    async def tail(self, position: int) -> AsyncIterator[list[StoredRow]]:
-        """Yield the committed rows that are still there among the last ones before `position`."""
-        reader = await self._cluster.reader(known=True)
-        try:
-            async for rows in tail_rows(reader, self._shard, position):
-                yield rows
-        finally:
-            await reader.close()
+    async def origin(self, position: int) -> bytes:
+        """Return the key of the changelog's first row; raise LogError when it ends before `position`."""
+        return await origin_of(self._cluster, self._shard, position)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end."""
@@ -89,8 +67,8 @@ class KafkaLog:
         reader = await self._cluster.reader(known=True)
         try:
             reader.assign([at])
-            reader.seek({at: position})
             end = self._end = (await reader.ends([at]))[at]
+            reader.seek({at: position})
             told_at = time.monotonic()
             while self._position < end:
                 if time.monotonic() - told_at > _TELL_S:

@@ -1,0 +1,51 @@
+"""By what the changelog of a shard is known: its first row, whose key is in no other changelog."""
+
+import uuid
+
+from stepstream.contract.topics import CHANGELOG
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.ports import LogError, NewRecord
+
+# No table of the engine's begins so. Every row has a key of its own: compaction leaves the first for ever, also where
+# two processes have written one.
+_ORIGIN = b"\x00origin"
+_READ_MS = 200
+
+
+async def origin_of(cluster: Cluster, shard: int, position: int = 0) -> bytes:
+    """Return the key of the first row of a shard's changelog, which is written where there is none yet.
+
+    It is empty for a changelog that does not begin with such a row. Raise LogError when it ends before `position`.
+    """
+    reader = await cluster.reader(known=True)
+    try:
+        first, end = await _first(reader, shard)
+        if position > end:
+            raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
+        if not first:
+            await _write(cluster, shard)
+            first, _ = await _first(reader, shard)
+        return first if first.startswith(_ORIGIN) else b""
+    finally:
+        await reader.close()
+
+
+async def _first(reader: Reader, shard: int) -> tuple[bytes, int]:
+    """Return the key of the first committed row that is there, empty when none is, and where the changelog ends."""
+    at = (CHANGELOG, shard)
+    reader.assign([at])
+    reader.seek(await reader.beginnings([at]))
+    end = (await reader.ends([at]))[at]
+    while await reader.position(at) < end:
+        if records := await reader.read(1, _READ_MS):
+            return records[0].key, end
+    return b"", end
+
+
+async def _write(cluster: Cluster, shard: int) -> None:
+    producer = await cluster.producer()
+    try:
+        await producer.send([NewRecord(CHANGELOG, shard, _ORIGIN + uuid.uuid4().bytes, b"1")])
+    finally:
+        await producer.close()
