@@ -12,7 +12,7 @@ from stepstream.host.redrive import Ways, letters_among, letters_at, redrive
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.letters import FailedSources, dead_letter
-from stepstream.runtime.ports import Headers, LogRecord, NewRecord
+from stepstream.runtime.ports import Headers, LogError, LogRecord, NewRecord
 from stepstream.sdk.source import Source
 
 GROUP = "sources-shop"
@@ -30,6 +30,8 @@ class Topics:
         self.letters: list[LogRecord] = []
         self.sent: list[NewRecord] = []
         self.closed = 0
+        self.written: list[NewRecord] | None = None
+        self.broken = False
         self._at: dict[tuple[str, int], int] = {}
         self.keep(letters)
 
@@ -50,8 +52,9 @@ class Topics:
         """Return what reads."""
         return self
 
-    async def producer(self) -> "Topics":
-        """Return what writes."""
+    async def producer(self, transactional_id: str) -> "Topics":
+        """Return what writes, in transactions."""
+        assert transactional_id
         return self
 
     def assign(self, places: Sequence[tuple[str, int]]) -> None:
@@ -81,14 +84,29 @@ class Topics:
         self._at[at] = offset + 1
         return [self.letters[offset - self.first]]
 
+    async def begin(self) -> None:
+        """Open a transaction."""
+        assert self.written is None
+        self.written = []
+
     async def send(self, records: Sequence[NewRecord]) -> None:
-        """Keep what is written."""
-        self.sent += records
-        self.keep([record for record in records if record.topic == DEAD_LETTERS])
+        """Write."""
+        assert self.written is not None
+        self.written += records
+
+    async def commit(self) -> None:
+        """Keep what is written, or fail."""
+        if self.broken:
+            raise LogError("committing: no broker answers")
+        assert self.written is not None
+        self.sent += self.written
+        self.keep([record for record in self.written if record.topic == DEAD_LETTERS])
+        self.written = None
 
     async def close(self) -> None:
-        """Count."""
+        """Count, and abort what is open."""
         self.closed += 1
+        self.written = None
 
     @property
     def cluster(self) -> Cluster:
@@ -182,6 +200,19 @@ async def test_a_cluster_without_the_topic_says_so() -> None:
     topics.settings = KafkaSettings(namespace="nope")
     with pytest.raises(LetterError, match=r"there is no topic 'nope\.dead-letters'"):
         await survey(topics.cluster)
+
+
+async def test_what_was_cut_short_is_sent_once() -> None:
+    """A record and its mark are there together or not at all: the same command goes on, and sends nothing twice."""
+    topics = Topics(dead_letter(POISON, "why"))
+    topics.broken = True
+    with pytest.raises(LogError):
+        await send_all(topics)
+    assert (topics.sent, len(topics.letters)) == ([], 1)
+    topics.broken = False
+    assert await send_all(topics) == (["0-0"], [])
+    assert await send_all(topics) == ([], [])
+    assert [record.topic for record in topics.sent] == [EVENTS, DEAD_LETTERS]
 
 
 async def test_a_place_that_is_named_twice_is_sent_once() -> None:

@@ -168,7 +168,7 @@ async def recovered(cluster: Cluster, path: Path) -> tuple[int, dict[bytes, byte
 async def follow(cluster: Cluster, path: Path) -> dict[bytes, bytes]:
     """Let a warm copy catch up in a folder; return its rows."""
     store = RocksStore(path, SystemClock().now_ms, STALE_MS)
-    copy = Standby(cluster, store, 0)
+    copy = Standby(cluster, store, SystemClock(), 0, STALE_MS)
     following = asyncio.ensure_future(copy.serve())
     reader = await cluster.reader()
     end = (await reader.ends([(CHANGELOG, 0)]))[CHANGELOG, 0]

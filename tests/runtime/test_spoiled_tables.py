@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.embedded import EmbeddedLog
+from stepstream.runtime.journal import MemoryJournal, MemoryStore
+from stepstream.runtime.ports import LogError, LogRecord
 from stepstream.runtime.rocks import RocksStore
+from stepstream.runtime.shard import Shard
 
 ROWS = 20_000
 
@@ -34,6 +39,14 @@ def spoil(path: Path, pattern: str, at: float) -> None:
         begin = int(len(content) * at)
         content[begin : begin + 64] = b"\xa5" * len(content[begin : begin + 64])
         file.write_bytes(content)
+
+
+def write_files(store: RocksStore, count: int) -> None:
+    """Write rows as a busy shard does, which fills one file after the other."""
+    assert store._db is not None
+    for _ in range(count):
+        store.write([(b"z%05d" % row, b"x" * 200) for row in range(2_000)], 6)
+        store._db._db.flush()
 
 
 @pytest.mark.parametrize(("pattern", "at"), [("CURRENT", 0.0), ("MANIFEST-*", 0.5), ("*.sst", 0.99)])
@@ -95,3 +108,40 @@ def test_rows_that_cannot_be_read_are_not_left_out(tmp_path: Path) -> None:
     store, position = opened(tmp_path / "shard")
     assert position == 0
     store.close()
+
+
+def test_tables_that_cannot_be_written_are_made_anew(tmp_path: Path) -> None:
+    """RocksDB meets the spoiled block when it puts files together, and tells whoever writes next, and closes."""
+    path = tmp_path / "shard"
+    for _ in range(3):
+        filled(path)
+    spoil(path, "*.sst", 0.1)
+    store, position = opened(path)
+    assert position == 5
+    with pytest.raises(Exception, match="Corruption"):
+        write_files(store, 100)
+    store.close()
+    store, position = opened(path)
+    assert (position, store.scan(b"a", 1)) == (0, [])
+    store.close()
+
+
+async def test_a_log_is_let_go_of_whatever_becomes_of_the_tables() -> None:
+    """The shard begins again with another: its clients are not left behind."""
+    closed: list[str] = []
+
+    class Failing(EmbeddedLog):
+        async def poll(self, _limit: int, _until_ms: int | None) -> list[LogRecord]:
+            raise LogError("nothing can be read")
+
+        async def close(self) -> None:
+            closed.append("log")
+
+    class Spoiled(MemoryStore):
+        def close(self) -> None:
+            raise OSError("nothing can be written")
+
+    clock = VirtualClock(0)
+    with pytest.raises(OSError, match="written"):
+        await Shard(Failing(MemoryJournal(), clock, 0), Spoiled(), clock).serve()
+    assert closed == ["log"]

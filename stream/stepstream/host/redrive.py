@@ -4,6 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from stepstream.contract.limits import MIB
 from stepstream.contract.topics import COMMANDS, TOPICS
 from stepstream.host.dead import Letter, LetterError, letter_at, letter_of, letter_records
 from stepstream.host.mapping import events_of
@@ -13,6 +14,7 @@ from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source
 
+_TOGETHER_MAX = 100
 Way = tuple[Letter, list[NewRecord]]
 
 
@@ -91,18 +93,32 @@ async def letters_among(
 
 
 async def redrive(cluster: Cluster, ways: AsyncIterable[Way], tell: Callable[[Letter], None]) -> None:
-    """Send what is to be sent for letters, mark each as sent, and tell of it."""
+    """Send what is to be sent for letters, some in a transaction, with the marks that they were sent; tell of each.
+
+    Whoever begins after us ends our transaction: no letter is sent by both.
+    """
     async with _producer(cluster) as producer:
-        async for letter, records in ways:
-            if records:
-                await producer.send(records)
-            await producer.send([letter.mark()])
-            tell(letter)
+        some: list[Way] = []
+        async for way in ways:
+            some.append(way)
+            if len(some) >= _TOGETHER_MAX or sum(len(each.value) for _, records in some for each in records) > MIB:
+                await _send(producer, some, tell)
+                some = []
+        if some:
+            await _send(producer, some, tell)
+
+
+async def _send(producer: Producer, ways: Sequence[Way], tell: Callable[[Letter], None]) -> None:
+    await producer.begin()
+    await producer.send([record for letter, records in ways for record in (*records, letter.mark())])
+    await producer.commit()
+    for letter, _ in ways:
+        tell(letter)
 
 
 @asynccontextmanager
 async def _producer(cluster: Cluster) -> AsyncIterator[Producer]:
-    producer = await cluster.producer()
+    producer = await cluster.producer("redrive")
     try:
         yield producer
     finally:

@@ -188,7 +188,7 @@ class ShardGroup:
         return RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
 
     async def _follow(self, shard: int) -> None:
-        copy = self._copies[shard] = Standby(self._cluster, self._tables(shard), shard)
+        copy = self._copies[shard] = Standby(self._cluster, self._tables(shard), self._clock, shard, STALE_MS)
         await copy.serve()
 
     async def _serve(self, shard: int) -> None:

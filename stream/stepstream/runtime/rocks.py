@@ -203,7 +203,12 @@ class RocksStore:
         batch = WriteBatch(raw_mode=True)
         database.put_rows(batch, rows)
         batch.put(_MARK, _pack((position, self._now_ms())))
-        database.write(batch)
+        try:
+            database.write(batch)
+        except Exception as error:
+            # What it meets while it puts files together, in its own time, is told to whoever writes next.
+            self._note(error)
+            raise
 
     def discard(self) -> None:
         """Throw the tables away, and begin with empty ones."""
@@ -213,12 +218,20 @@ class RocksStore:
 
     def close(self) -> None:
         """Close the tables and let go of their lock; spoiled ones are thrown away."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        if self._spoiled:
-            _remove(self._path)
-            self._spoiled = False
+        database, self._db = self._db, None
+        try:
+            if database is not None:
+                database.close()
+        except Exception as error:
+            self._note(error)
+            if not self._spoiled:
+                raise
+            logger.exception("the tables in %s are spoiled, and are made anew from the changelog", self._path)
+        finally:
+            del database  # Their lock goes with it, also where they could not be closed.
+            if self._spoiled:
+                _remove(self._path)
+                self._spoiled = False
 
 
 class RocksJournal:

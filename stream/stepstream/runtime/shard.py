@@ -140,8 +140,10 @@ class Shard:
             self.serving = False
             if self._observer:
                 self._observer.left(self._shard)
-            self._store.close()
-            await self._log.close()
+            try:
+                self._store.close()
+            finally:
+                await self._log.close()
 
     def functions(self) -> list[FunctionRegistered]:
         """Return all functions that the shard knows, also those that are retired; only while it serves."""
