@@ -25,7 +25,7 @@ from stepstream.host.serving import address_of
 from stepstream.host.settings import kafka_settings_from, settings_from
 from stepstream.host.versions import app_version, code_versions
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.layout import Survey, apply_command, apply_topics, full_names, survey, wanted_topics
+from stepstream.runtime.kafka.layout import Survey, apply_command, apply_topics, full_names, survey, wanted_topics
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.topic_files import render_commands, render_strimzi
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.layout import apply_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.layout import apply_topics
 from tests.kafka.broker import running_broker
 from tests.kafka.chaos_app import FLAKY_EVERY
 from tests.kafka.fleet import Fleet, Member

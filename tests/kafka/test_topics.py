@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.ports import LogError, NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import WAIT_S_MAX, until
@@ -107,6 +110,31 @@ def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Pat
         assert engine.process
         assert engine.process.wait(WAIT_S_MAX) == 2
     assert "there is no topic 'empty.inbox'; run `stepstream topics apply" in engine.log.read_text()
+
+
+async def write_a_command(bootstrap: str, topic: str) -> None:
+    """Have a shard write to a topic, in a transaction."""
+    log = KafkaLog(Cluster(KafkaSettings(bootstrap, "gone")), SystemClock(), 1)
+    await log.open()
+    try:
+        await log.begin()
+        await log.send([NewRecord(topic, 1, b"run", b"{}")], [])
+        await log.commit({})
+    finally:
+        await log.close()
+
+
+def test_a_topic_of_commands_that_is_gone_is_made_anew(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A shard that has commands for it would stand still, with all other apps; it is made as apply makes it."""
+    assert topics(bootstrap, "gone", "apply", *SHARDS).returncode == 0
+    asyncio.run(write_a_command(bootstrap, "commands.taken-down"))
+    assert "topics commands.taken-down were not there, and are made as by `stepstream topics apply" in caplog.text
+    checked = topics(bootstrap, "gone", "check", "--app", "shop", "--app", "taken-down")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    with pytest.raises(
+        LogError, match=r"there is no topic commands\.no name, and it cannot be made: .*--app 'no name'"
+    ):
+        asyncio.run(write_a_command(bootstrap, "commands.no name"))
 
 
 def test_all_that_differs_is_told_at_once(bootstrap: str) -> None:

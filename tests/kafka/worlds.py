@@ -8,8 +8,8 @@ from stepstream import App
 from stepstream.contract.topics import workers_name
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.layout import wanted_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.layout import wanted_topics
 from stepstream.testing import VirtualEngine
 
 _numbers = itertools.count()

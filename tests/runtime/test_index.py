@@ -216,6 +216,21 @@ def test_tables_that_cannot_be_used_are_made_anew(
     again.close()
 
 
+def test_tables_of_other_topics_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of another namespace on the same folder: its runs are not ours, and its positions would hide ours."""
+    path = tmp_path / "runs.sqlite"
+    theirs, ours = RunEnded("theirs", 1, 5, "completed", "f"), BEGAN
+    for origin, entry, known in (("a", theirs, 0), ("a", theirs, 1), ("b", ours, 0), ("b", ours, 1)):
+        index = RunIndex(path, origin=origin)
+        assert index.position(HISTORY, 0) == known
+        index.fold(records_of([entry]))
+        index.close()
+    assert caplog.text.count("its runs are those of other topics") == 1
+    index = RunIndex(path, keep=True)
+    assert [run.run_id for run in index.list()] == ["r"]
+    index.close()
+
+
 def test_tables_that_turn_out_to_be_spoiled_are_made_anew(tmp_path: Path) -> None:
     """Whoever reads history meanwhile is told to begin at the first position, and nothing is left out."""
     path = tmp_path / "runs.sqlite"

@@ -116,3 +116,25 @@ async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
     assert len(opened) <= count + 1
     member.cancel()
     await asyncio.gather(member, return_exceptions=True)
+
+
+async def test_an_engine_between_two_generations_is_not_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All its shards go whenever the group changes, and nobody serves them until it has new ones, be it none."""
+
+    async def serve(_shard: int) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    cluster = Group()
+    group = ShardGroup(cluster, SystemClock(), 2, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
+    monkeypatch.setattr(group, "_serve", serve)
+    member = asyncio.ensure_future(group.serve())
+    await until(lambda: cluster.membership)
+    assert cluster.membership is not None
+    await cluster.membership.assigned([])
+    assert group.unready == ""
+    await cluster.membership.revoked([])
+    assert group.unready == "the group has not given it its shards yet"
+    await cluster.membership.assigned([])
+    assert group.unready == ""
+    member.cancel()
+    await asyncio.gather(member, return_exceptions=True)

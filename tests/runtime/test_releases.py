@@ -59,6 +59,15 @@ class Topic:
         return {id for id, record in self.known.items() if not record.retired}
 
 
+def test_a_release_without_functions_retires_them_all() -> None:
+    """As of an app that is taken down: no event starts any, and the release before is known as replaced."""
+    topic = Topic()
+    topic.announce(OLD)
+    assert topic.announce(shop()) == ["a", "b"]
+    assert topic.serving == set()
+    assert replaced_by(OLD, topic.stored.values()) == release_of(shop())
+
+
 def test_a_release_takes_the_place_of_the_one_before() -> None:
     """All its functions carry it, those that are gone are retired, and the same again says nothing."""
     topic = Topic()

@@ -7,8 +7,8 @@ import pytest
 
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.layout import shards_of, survey, wanted_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.layout import shards_of, survey, wanted_topics
 
 
 class Described:

@@ -6,8 +6,8 @@ import shlex
 import yaml
 
 from stepstream.contract.topics import TOPICS
+from stepstream.runtime.kafka.layout import wanted_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.layout import wanted_topics
 from stepstream.runtime.topic_files import render_commands, render_strimzi
 
 SETTINGS = KafkaSettings("broker:9092", "eu")

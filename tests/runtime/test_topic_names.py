@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 from stepstream import App
 from stepstream.cli import cli
 from stepstream.runtime.kafka.answers import TopicsRefused
+from stepstream.runtime.kafka.layout import apply_command
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.layout import apply_command
 from stepstream.sdk.errors import DefinitionError
 
 

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.names import check_topic_part
+
 _PART_ENDS = re.compile(r"[/.]")
 
 
@@ -58,10 +61,18 @@ def trigger_names(event: str) -> list[str]:
 _decode = msgspec.json.Decoder(FunctionRegistered).decode
 
 
+def decode_function(value: bytes) -> FunctionRegistered:
+    """Decode a record of `functions`; raise InvalidInput where its app or a queue can have no topic of commands."""
+    function: FunctionRegistered = _decode(value)
+    for name in (function.app, *function.queues):
+        check_topic_part(name)
+    return function
+
+
 def readable_functions(values: Iterable[bytes]) -> Iterator[FunctionRegistered]:
     """Yield the functions among the records of `functions`; each shard puts aside those that cannot be read."""
     for value in values:
         try:
-            yield _decode(value)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+            yield decode_function(value)
+        except (InvalidInput, msgspec.MsgspecError, ValueError, RecursionError):
             continue

@@ -1,13 +1,11 @@
 """The topics of the contract: what each carries, its key, cleanup and retention."""
 
-import re
 from dataclasses import dataclass
 from typing import get_args
 
 import msgspec
 
 from stepstream.contract.commands import Command
-from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
@@ -22,7 +20,6 @@ HISTORY = "history"
 FUNCTIONS = "functions"
 DEAD_LETTERS = "dead-letters"
 REPLIES = "replies"
-_TOPIC_PART = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,6 @@ class Topic:
     retention_ms: int = 7 * DAY_MS
     message_bytes_max: int = 8 * MIB
     records: tuple[type[msgspec.Struct], ...] = ()
-
-
-def check_topic_part(name: str) -> None:
-    """Raise InvalidInput for what cannot be a part of the name of a topic of Kafka."""
-    if not _TOPIC_PART.fullmatch(name):
-        raise InvalidInput("letters a to z and A to Z, digits, '.', '_' and '-' are wanted, as Kafka allows no others")
 
 
 def commands_topic(app: str, queue: str = "") -> str:

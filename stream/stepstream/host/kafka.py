@@ -26,9 +26,10 @@ from stepstream.runtime.fleet import KafkaCallers, ShardGroup
 from stepstream.runtime.index import RunIndex
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.layout import config_differences, shards_of
+from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
-from stepstream.runtime.layout import config_differences, shards_of
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import WorkerLog
@@ -99,7 +100,8 @@ async def _serve_shards(
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
-    index = RunIndex(settings.data_dir / "runs.sqlite", kept_ms=HISTORY_KEPT_MS)
+    origin = (await origin_of(cluster, 0)).hex()
+    index = RunIndex(settings.data_dir / "runs.sqlite", kept_ms=HISTORY_KEPT_MS, origin=origin)
     group = ShardGroup(
         cluster,
         clock,

@@ -11,7 +11,8 @@ from pathlib import Path
 from stepstream.api.guards import is_loopback
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
-from stepstream.contract.topics import TOPICS, check_topic_part
+from stepstream.contract.names import check_topic_part
+from stepstream.contract.topics import TOPICS
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source

@@ -172,7 +172,11 @@ class ShardGroup:
             self._copying[shard] = asyncio.ensure_future(following)
 
     async def _revoke(self, shards: list[int]) -> None:
-        """Abort, close the tables and let go of their lock, before anybody else is given the shards."""
+        """Abort, close the tables and let go of their lock, before anybody else is given the shards.
+
+        At each change of the group all shards go, and come back when every member has let go of its own.
+        """
+        self._joined = False
         await self._end(self._tasks, shards)
         for shard in shards:
             self._served.pop(shard, None)

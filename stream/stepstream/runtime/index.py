@@ -55,6 +55,7 @@ CREATE TABLE IF NOT EXISTS steps (
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, place INTEGER, PRIMARY KEY (run_id, step)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
+CREATE TABLE IF NOT EXISTS origin (value TEXT);
 CREATE INDEX IF NOT EXISTS run_events_by_run ON run_events (run_id);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
 CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
@@ -70,20 +71,23 @@ _WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "
 class RunIndex:
     """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing.
 
-    Tables that a disk has spoiled, or of another version, are put aside as `NAME.aside`, and made anew from history;
-    with `keep` they are left as they are, for whoever only looks, and UnreadableRuns is raised. With `kept_ms` runs
-    that ended so long before the latest record are dropped now and then.
+    Tables that a disk has spoiled, of another version, or of another `origin` - of other topics - are put aside as
+    `NAME.aside`, and made anew from history; with `keep` they are left as they are, for whoever only looks, and
+    UnreadableRuns is raised. With `kept_ms` runs that ended so long before the latest record are dropped now and then.
     """
 
-    def __init__(self, path: Path | None = None, *, keep: bool = False, kept_ms: int | None = None) -> None:
+    def __init__(
+        self, path: Path | None = None, *, keep: bool = False, kept_ms: int | None = None, origin: str = ""
+    ) -> None:
         self._path = path
+        self._origin = origin
         self._keep = keep
         self._kept_ms = kept_ms
         self._forgot_at = 0
         self._is_anew = False
         self.passed_over = 0
         try:
-            self._db = _open(path)
+            self._db = _open(path, origin)
         except sqlite3.DatabaseError as error:
             self._put_aside(error)
 
@@ -95,7 +99,7 @@ class RunIndex:
         for end in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{end}").replace(f"{self._path}.aside{end}")
-        self._db = _open(self._path)
+        self._db = _open(self._path, self._origin)
         self._is_anew = True
 
     @contextmanager
@@ -366,8 +370,8 @@ class RunIndex:
         self._db.close()
 
 
-def _open(path: Path | None) -> sqlite3.Connection:
-    """Open tables of this version; raise DatabaseError for others."""
+def _open(path: Path | None, origin: str) -> sqlite3.Connection:
+    """Open tables of this version and origin; raise DatabaseError for others."""
     db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -375,6 +379,12 @@ def _open(path: Path | None) -> sqlite3.Connection:
         if tables and version != _VERSION:
             raise sqlite3.DatabaseError(f"its tables are of version {version}, not {_VERSION}")
         db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _SCHEMA)
+        if origin:
+            known = [value for (value,) in db.execute("SELECT value FROM origin")]
+            if tables and known != [origin]:
+                raise sqlite3.DatabaseError("its runs are those of other topics: of another namespace, or made anew")
+            if not known:
+                db.execute("INSERT INTO origin VALUES (?)", (origin,))
     except BaseException:
         db.close()
         raise

@@ -10,7 +10,7 @@ import msgspec
 
 from stepstream.contract.errors import StepstreamError, TooLarge
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
-from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import (
     DEFAULT_LIMITS,
@@ -38,7 +38,6 @@ from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, Stor
 from stepstream.runtime.tables import StoreView, open_tables
 
 logger = logging.getLogger(__name__)
-_decode_function = msgspec.json.Decoder(FunctionRegistered).decode
 # After so long the places of records that changed nothing are committed, for those who watch how far the reading is.
 _IDLE_MS_MAX = 1_000
 # Where the letter of a timer says that it came from: no topic has it.
@@ -292,7 +291,6 @@ def _decode(record: LogRecord, limits: Limits) -> Input:
         position = f"{record.topic}-{record.partition}-{record.offset}"
         return EventReceived(event, position, record.timestamp, own)
     if record.topic == FUNCTIONS:
-        function: FunctionRegistered = _decode_function(record.value)
-        return function
+        return decode_function(record.value)
     inbox_record: InboxRecord = decode_inbox(record.value)
     return inbox_record

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import yaml
 
+from stepstream.runtime.kafka.layout import Wanted
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.layout import Wanted
 
 _NAME_CHARACTERS_MAX = 253
 _DIGEST_CHARACTERS = 8

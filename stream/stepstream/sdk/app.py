@@ -9,7 +9,8 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
 from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
-from stepstream.contract.topics import check_topic_part, commands_topic
+from stepstream.contract.names import check_topic_part
+from stepstream.contract.topics import commands_topic
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.event import Event, to_record

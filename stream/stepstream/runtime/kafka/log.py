@@ -4,10 +4,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, INBOX
+from stepstream.contract.errors import StepstreamError
+from stepstream.contract.topics import CHANGELOG, COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY, INBOX, REPLIES
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.feed import Feed
+from stepstream.runtime.kafka.layout import apply_command, apply_topics
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
@@ -18,6 +20,7 @@ _ROWS_PER_READ = 5_000
 _RECOVERY_WAIT_MS = 200
 # A transaction takes some 10 ms, and the steps of a short run less: in this time they are taken by one.
 _HELD_S = 0.01
+_COMMANDS = f"{COMMANDS}."
 
 
 def _loss(name: str, end: int, position: int) -> str:
@@ -46,6 +49,7 @@ class KafkaLog:
         self._done: Offsets = {}
         self._polled_at = 0.0
         self._resting = False
+        self._there = {CHANGELOG, DEAD_LETTERS, EVENTS, HISTORY, INBOX, REPLIES}
 
     @property
     def changelog_left(self) -> int:
@@ -166,10 +170,29 @@ class KafkaLog:
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Write records and changelog rows; return when every one is acknowledged."""
+        await self._see_to({record.topic for record in records} - self._there)
         changes = [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
         places = await self._opened().send([*records, *changes], self._clock.now_ms())
         if changes:
             self._position = max(offset for _, offset in places[len(records) :]) + 1
+
+    async def _see_to(self, topics: set[str]) -> None:
+        """Make topics of commands that are not there: a batch that writes to one would fail, again and again.
+
+        As when the topic of an app was deleted whose functions are known: all others of the shard would stand still.
+        """
+        there = await self._cluster.topics() if topics else {}
+        gone = sorted(topics - there.keys())
+        if apps := [topic.removeprefix(_COMMANDS) for topic in gone if topic.startswith(_COMMANDS)]:
+            remedy = f"`{apply_command(self._cluster.settings, apps, there[INBOX])}`"
+            try:
+                made = await apply_topics(self._cluster, apps, 0)
+            except StepstreamError as error:
+                raise LogError(
+                    f"there is no topic {', '.join(gone)}, and it cannot be made: {error}; {remedy}"
+                ) from error
+            logger.warning("topics %s were not there, and are made as by %s", ", ".join(made), remedy)
+        self._there |= topics
 
     async def commit(self, taken: Offsets) -> int:
         """Commit; return the changelog position after it."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import DAY_MS, TOPIC_CHARACTERS_MAX
-from stepstream.contract.topics import INBOX, TOPICS, Topic, check_topic_part, commands_topic
+from stepstream.contract.names import check_topic_part
+from stepstream.contract.topics import INBOX, TOPICS, Topic, commands_topic
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
