@@ -1,5 +1,7 @@
 """The folder of the state is that of one process at a time."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -47,5 +49,19 @@ def test_what_cannot_be_a_folder_is_told(tmp_path: Path) -> None:
     with (
         pytest.raises(SettingsError, match=r"cannot be a folder for state .* --data-dir"),
         held_folder(tmp_path / "file"),
+    ):
+        pass
+
+
+def test_a_disk_that_takes_no_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some network disks do."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(SettingsError, match=r"cannot be locked \(No locks available\); give a --data-dir on a disk"),
+        held_folder(tmp_path),
     ):
         pass

@@ -142,6 +142,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
                 "topicConfiguration": {
                     "cleanup.policy": [_cleanup(topic)],
                     "retention.ms": topic.retention_ms,
+                    "retention.bytes": -1,
                     "max.message.bytes": topic.message_bytes_max,
                 },
                 "bindingVersion": "0.5.0",

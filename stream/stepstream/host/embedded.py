@@ -17,7 +17,7 @@ from stepstream.host.versions import build_info
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded import EmbeddedBackbone
 from stepstream.runtime.engine import EmbeddedEngine
-from stepstream.runtime.index import RunIndex, RunSummary
+from stepstream.runtime.index import RunIndex, RunSummary, UnreadableRuns
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.rocks import RocksJournal
 from stepstream.sdk.app import App
@@ -103,7 +103,10 @@ def _open_runs(settings: Settings) -> list[RunSummary]:
     path = settings.data_dir / "runs.sqlite"
     if not path.is_file():
         return []
-    index = RunIndex(path)
+    try:
+        index = RunIndex(path, keep=True)
+    except UnreadableRuns:
+        return []  # Another process may have it; whoever gets the folder says what is wrong with it.
     try:
         found = [run for status in ("scheduled", "running") for run in index.list(status=status, limit=_OPEN_MAX)]
     finally:

@@ -29,4 +29,7 @@ def held_folder(data_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             reason = f"{data_dir} is in use by another process; stop that one, or give this one a --data-dir of its own"
             raise SettingsError(reason) from None
+        except OSError as error:
+            reason = f"{data_dir} cannot be locked ({error.strerror}); give a --data-dir on a disk of this machine"
+            raise SettingsError(reason) from None
         yield

@@ -15,7 +15,7 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 SHARDS_SUGGESTED = 8
 _MOVED_REMEDY = "another number of partitions would move keys; choose another --namespace, or make the topic anew"
 # What the broker may be told otherwise by hand, at the cost of records that are lost or refused.
-_COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "delete.retention.ms")
+_COMPARED = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "delete.retention.ms")
 # A write is acknowledged by two replicas, so that the loss of any one broker loses nothing and stops nothing.
 _REPLICAS_FOR_A_QUORUM = 3
 _IN_SYNC = "min.insync.replicas"
@@ -57,6 +57,8 @@ def _config(topic: Topic) -> dict[str, str]:
     config = {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": str(topic.retention_ms),
+        # A cluster may have another default, by which records would go before they are read.
+        "retention.bytes": "-1",
         "max.message.bytes": str(topic.message_bytes_max),
     }
     if topic.compacted:
