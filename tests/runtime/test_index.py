@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import Raw, encode
@@ -151,6 +152,24 @@ def test_an_entry_that_cannot_be_read_is_passed_over(poison: bytes, caplog: pyte
     assert [run.status for run in index.list()] == ["completed"]
     assert (index.position(HISTORY, 0), index.passed_over) == (3, 1)
     assert "record history-0-1 cannot be read" in caplog.text
+    index.close()
+
+
+def test_an_entry_that_is_passed_over_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had done is undone, and what came with it is folded in, each once."""
+    index, begin = RunIndex(), RunIndex._begin
+
+    def begin_half(self: RunIndex, entry: RunBegan) -> None:
+        begin(self, entry)
+        if entry.run_id == "half":
+            raise OverflowError("an integer is too large")
+
+    monkeypatch.setattr(RunIndex, "_begin", begin_half)
+    half = replace(BEGAN, run_id="half")
+    entries = index.fold(records_of([half, BEGAN, half, RunEnded("r", 2, 5_000, "completed", "function")]))
+    assert [entry.run_id for entry in entries] == ["r", "r"]
+    assert [(run.run_id, run.status) for run in index.list()] == [("r", "completed")]
+    assert (index.position(HISTORY, 0), index.passed_over) == (4, 2)
     index.close()
 
 

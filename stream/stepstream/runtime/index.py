@@ -27,6 +27,7 @@ from stepstream.contract.history import (
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut, Value
 from stepstream.runtime.ports import LogRecord, StoreError
+from stepstream.runtime.run_tables import SCHEMA, VERSION
 from stepstream.runtime.run_views import RUN_COLUMNS, json_of, step_of, summary_of
 from stepstream.runtime.run_views import RunStatus as RunStatus
 from stepstream.runtime.run_views import RunSummary as RunSummary
@@ -36,36 +37,23 @@ from stepstream.runtime.run_views import UnreadableRuns as UnreadableRuns
 from stepstream.runtime.tally import FunctionTally, Tally
 
 logger = logging.getLogger(__name__)
-# Another one is made with each change of the tables below: those of another version are made anew from history.
-_VERSION = 1
 _FORGET_EVERY_MS = HOUR_MS
 # Those that a call drops are dropped while nothing else goes on.
 _FORGOTTEN_AT_ONCE_MAX = 1_000
-# What lists need not have, and what may be large, is apart: lists never read it.
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS runs (
-    run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
-    ended_at INTEGER, events TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER, retry_at INTEGER,
-    epoch INTEGER, seq INTEGER
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT);
-CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS steps (
-    run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
-    ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, place INTEGER, PRIMARY KEY (run_id, step)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
-CREATE TABLE IF NOT EXISTS origin (value TEXT);
-CREATE INDEX IF NOT EXISTS run_events_by_run ON run_events (run_id);
-CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
-CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
-CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
-CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
-PRAGMA user_version = {_VERSION};
-"""
 # What `stepstream dev` prints of a run id.
 TAIL_CHARACTERS = 6
 _WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
+
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError)
+
+
+class _NotFolded(Exception):
+    """A record that the tables cannot have."""
+
+    def __init__(self, record: LogRecord) -> None:
+        super().__init__(record)
+        self.record = record
 
 
 class RunIndex:
@@ -136,20 +124,36 @@ class RunIndex:
         return entries
 
     def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+        passed_over = set[LogRecord]()
+        while True:
+            try:
+                with self._transaction():
+                    return self._fold_all(records, passed_over)
+            except _NotFolded as error:
+                # What it has done by then is undone with all others, which are folded in once more without it.
+                passed_over.add(error.record)
+                self._pass_over(error.record, error.__cause__)
+
+    def _fold_all(self, records: Sequence[LogRecord], passed_over: set[LogRecord]) -> list[HistoryEntry]:
         entries: list[HistoryEntry] = []
-        with self._transaction():
-            for record in records:
-                try:
-                    entry = decode_history(record.value)
-                    self._apply(entry)
-                except (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError) as error:
-                    self._pass_over(record, error)
-                else:
-                    entries.append(entry)
-            positions = {(record.topic, record.partition): record.offset + 1 for record in records}
-            self._db.executemany(
-                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
-            )
+        for record in records:
+            if record in passed_over:
+                continue
+            try:
+                entry = decode_history(record.value)
+            except _UNREADABLE as error:
+                passed_over.add(record)
+                self._pass_over(record, error)
+                continue
+            try:
+                self._apply(entry)
+            except _UNREADABLE as error:
+                raise _NotFolded(record) from error
+            entries.append(entry)
+        positions = {(record.topic, record.partition): record.offset + 1 for record in records}
+        self._db.executemany(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
+        )
         return entries
 
     @contextmanager
@@ -164,7 +168,7 @@ class RunIndex:
             raise
         self._db.execute("COMMIT")
 
-    def _pass_over(self, record: LogRecord, error: Exception) -> None:
+    def _pass_over(self, record: LogRecord, error: BaseException | None) -> None:
         self.passed_over += 1
         place = f"{record.topic}-{record.partition}-{record.offset}"
         logger.error("record %s cannot be read and is passed over by the read model: %s", place, error)
@@ -376,9 +380,9 @@ def _open(path: Path | None, origin: str) -> sqlite3.Connection:
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and version != _VERSION:
-            raise sqlite3.DatabaseError(f"its tables are of version {version}, not {_VERSION}")
-        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _SCHEMA)
+        if tables and version != VERSION:
+            raise sqlite3.DatabaseError(f"its tables are of version {version}, not {VERSION}")
+        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + SCHEMA)
         if origin:
             known = [value for (value,) in db.execute("SELECT value FROM origin")]
             if tables and known != [origin]:

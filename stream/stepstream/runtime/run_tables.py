@@ -1,0 +1,26 @@
+"""The tables of the read model, in SQLite."""
+
+# Another one is made with each change of the tables below: those of another version are made anew from history.
+VERSION = 1
+# What lists need not have, and what may be large, is apart: lists never read it.
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
+    ended_at INTEGER, events TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER, retry_at INTEGER,
+    epoch INTEGER, seq INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT);
+CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS steps (
+    run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
+    ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, place INTEGER, PRIMARY KEY (run_id, step)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
+CREATE TABLE IF NOT EXISTS origin (value TEXT);
+CREATE INDEX IF NOT EXISTS run_events_by_run ON run_events (run_id);
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
+CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
+PRAGMA user_version = {VERSION};
+"""
