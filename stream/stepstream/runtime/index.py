@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from stepstream.contract.codec import EMPTY_OBJECT, NULL, encode
+from stepstream.contract.codec import EMPTY_OBJECT, NULL
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -25,9 +25,9 @@ from stepstream.contract.history import (
     decode_history,
 )
 from stepstream.contract.limits import HOUR_MS
-from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut, Value
+from stepstream.contract.outcomes import Failure, TimedOut, Value
 from stepstream.runtime.ports import LogRecord, StoreError
-from stepstream.runtime.run_tables import SCHEMA, VERSION
+from stepstream.runtime.run_tables import SCHEMA, VERSION, small_error, text_of
 from stepstream.runtime.run_views import RUN_COLUMNS, json_of, step_of, summary_of
 from stepstream.runtime.run_views import RunStatus as RunStatus
 from stepstream.runtime.run_views import RunSummary as RunSummary
@@ -187,7 +187,7 @@ class RunIndex:
                 planned = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
                 self._step(entry.run_id, entry.step, entry.id, planned, entry.seq)
             case StepAttemptFailed():
-                error = _text(entry.error)
+                error = text_of(entry.error)
                 failed = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
                 self._step(entry.run_id, entry.step, entry.id, failed, entry.seq)
             case StepEnded():
@@ -207,9 +207,9 @@ class RunIndex:
             case RunAttemptFailed():
                 self._db.execute(
                     "UPDATE runs SET attempt = ?, retry_at = ?, error = ? WHERE run_id = ?",
-                    (entry.attempt + 1, entry.retry_at, _small_error(entry.error), entry.run_id),
+                    (entry.attempt + 1, entry.retry_at, small_error(entry.error), entry.run_id),
                 )
-                error = _text(entry.error)
+                error = text_of(entry.error)
                 self._db.execute("UPDATE run_texts SET error = ? WHERE run_id = ?", (error, entry.run_id))
             case RunMoved():
                 self._db.execute("UPDATE runs SET epoch = ? WHERE run_id = ?", (entry.epoch, entry.run_id))
@@ -227,10 +227,10 @@ class RunIndex:
         times = (entry.at, entry.start_at)
         self._db.execute(
             "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?)",
-            (entry.run_id, entry.function, entry.app, status, *times, _text(small), entry.caller, entry.seq),
+            (entry.run_id, entry.function, entry.app, status, *times, text_of(small), entry.caller, entry.seq),
         )
         self._db.execute(
-            "INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, _text(entry.events))
+            "INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, text_of(entry.events))
         )
         self._db.executemany(
             "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
@@ -249,7 +249,7 @@ class RunIndex:
             case Value(data):
                 status, output = "completed", bytes(data).decode()
             case Failure(info):
-                status, error = "failed", _text(info)
+                status, error = "failed", text_of(info)
             case TimedOut():
                 status = "timed_out"
             case _:
@@ -279,9 +279,9 @@ class RunIndex:
         output = bytes(entry.output).decode() if entry.status == "completed" else None
         self._db.execute(
             "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, retry_at = 0 WHERE run_id = ?",
-            (entry.status, entry.at, _small_error(entry.error), _text(entry.warnings), entry.run_id),
+            (entry.status, entry.at, small_error(entry.error), text_of(entry.warnings), entry.run_id),
         )
-        error = _text(entry.error) if entry.error else None
+        error = text_of(entry.error) if entry.error else None
         self._db.execute("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", (error, output, entry.run_id))
         self._db.execute(
             "UPDATE steps SET status = 'cancelled', ended_at = ? "
@@ -393,11 +393,3 @@ def _open(path: Path | None, origin: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _text(value: Any) -> str:
-    return encode(value).decode()
-
-
-def _small_error(error: ErrorInfo | None) -> str | None:
-    return _text(msgspec.structs.replace(error, stack="")) if error else None

@@ -1,4 +1,11 @@
-"""The tables of the read model, in SQLite."""
+"""The tables of the read model, and what is text in them."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from stepstream.contract.codec import encode
+from stepstream.contract.outcomes import ErrorInfo
 
 # Another one is made with each change of the tables below: those of another version are made anew from history.
 VERSION = 1
@@ -24,3 +31,13 @@ CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
 PRAGMA user_version = {VERSION};
 """
+
+
+def text_of(value: Any) -> str:
+    """Return a value as JSON."""
+    return encode(value).decode()
+
+
+def small_error(error: ErrorInfo | None) -> str | None:
+    """Return an error as lists have it, without its stack."""
+    return text_of(replace(error, stack="")) if error else None
