@@ -32,7 +32,7 @@ from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.rows import Row, decode_row, encode_row, routing_of
 from stepstream.engine.transition import due_timers, transition
 
-FUNCTION = FunctionRegistered("f", "app", (EventTrigger("go"),))
+FUNCTION = FunctionRegistered("f", "app", (EventTrigger("go"),), lookback_ms=400)
 HASH = run_hash("f", "e")
 RUN = run_id_at(5, HASH)
 ERROR = ErrorInfo("ValueError", "no")
@@ -112,6 +112,7 @@ PLANS = st.one_of(
     st.builds(lambda step: SleepPlan(step, "nap", 500), STEPS),
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, match="data.id"), STEPS),
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, condition="async.data.id > 0"), STEPS),
+    st.builds(lambda step: WaitPlan(step, "wait", "go", 300, match="data.id", lookback_ms=400), STEPS),
     st.builds(lambda step: SignalPlan(step, "signal", "bell", 300), STEPS),
 )
 RECORDS: st.SearchStrategy[Input] = st.one_of(

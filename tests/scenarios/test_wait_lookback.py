@@ -20,3 +20,20 @@ async def test_lookback_sees_earlier_events(engine_of: EngineOf) -> None:
         await engine.send(Event("start", {"id": 1, "n": 2}))
         await engine.advance("2m")
         assert engine.runs()[0].output == {"id": 1, "n": 2}
+
+
+async def test_a_wait_finds_its_event_among_very_many(engine_of: EngineOf) -> None:
+    """It meets kept events bit by bit: the last of them is found, and where none is right the next that comes."""
+    app = App("waits", lookback="1h")
+
+    @app.function(on("start"))
+    async def function(ctx: Context) -> object:
+        found = await ctx.step.wait_for_event("wait", event="many", match="data.id", timeout="1d", lookback="30m")
+        return found.data if found else None
+
+    async with engine_of(app) as engine:
+        await engine.send(*(Event("many", {"id": number}) for number in range(1_100)))
+        await engine.send(Event("start", {"id": 1_099}))
+        await engine.send(Event("start", {"id": 2_000}))
+        await engine.send(Event("many", {"id": 2_000}))
+        assert sorted(str(run.output) for run in engine.runs()) == ["{'id': 1099}", "{'id': 2000}"]

@@ -19,6 +19,7 @@ from stepstream.engine.keys import (
     CRON,
     FUNCTION,
     KEEPING,
+    KEPT,
     NAME,
     OPEN,
     POSITION,
@@ -32,7 +33,7 @@ from stepstream.engine.keys import (
 from stepstream.engine.rows import OpenStep, Run, Timer, decode_row
 from stepstream.runtime.journal import MemoryStore
 
-_LASTING = {CRON, FUNCTION, KEEPING, NAME, POSITION, RECENT, START, TRIGGER}
+_LASTING = {CRON, FUNCTION, KEEPING, KEPT, NAME, POSITION, RECENT, START, TRIGGER}
 _LASTING_TIMERS = {"cron", "start-memory"}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 

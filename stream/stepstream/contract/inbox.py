@@ -4,6 +4,7 @@ import msgspec
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw
 from stepstream.contract.events import EventRecord
+from stepstream.contract.lookback import LookBackContinued, LookBackEnded
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 
 
@@ -372,6 +373,8 @@ InboxRecord = (
     | EventRouted
     | EventForwarded
     | MatchContinued
+    | LookBackContinued
+    | LookBackEnded
     | WaitOpened
     | WaitClosed
     | EventMatched

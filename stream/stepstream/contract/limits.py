@@ -45,6 +45,9 @@ WARNINGS_PER_RUN_MAX = 20
 PATHS_PER_NAME_MAX = 32
 # Of the different expressions of a plan, or of the waits that an event meets in one go: about a second's work.
 EXPRESSION_CHARACTERS_PER_RECORD_MAX = 64 * 1024
+# Of what an event or a wait meets in one go: a batch for all of it would hold all shards of a process up.
+MET_BYTES_PER_RECORD_MAX = 4 * MIB
+MET_VISITS_PER_RECORD_MAX = 500_000
 # Before a run is tried again whose worker has not its code.
 POSTPONE_MS_MIN = 10_000
 POSTPONE_MS_MAX = 10 * MINUTE_MS

@@ -1,5 +1,6 @@
 """The draft of one transition: reads that see its own writes, and the changes it collects."""
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 from stepstream.contract.commands import Command, Memo
@@ -16,6 +17,7 @@ from stepstream.engine.rows import OpenStep, Row, Run, Timer
 from stepstream.engine.view import Layer, View
 
 R = TypeVar("R", bound=Row)
+_WALK_ROWS_MIN, _WALK_ROWS_MAX = 8, 64
 
 
 class Draft:
@@ -52,6 +54,17 @@ class Draft:
     ) -> list[tuple[Key, R]]:
         """Return the rows of a part in order, at most `limit` (0: all), those after a place; `row_type` is theirs."""
         return [(key, row) for key, row in self._layer.scan(table, part, limit, after) if isinstance(row, row_type)]
+
+    def walk(self, row_type: type[R], table: bytes, part: bytes, after: bytes = b"") -> Iterator[tuple[Key, R]]:
+        """Yield the rows of a part in order, those after a place; who stops has not had many more of them read."""
+        count = _WALK_ROWS_MIN
+        while True:
+            rows = self.scan(row_type, table, part, count, after)
+            yield from rows
+            if len(rows) < count:
+                return
+            after = rows[-1][0].sort
+            count = min(2 * count, _WALK_ROWS_MAX)
 
     def run(self, run_id: str) -> Run | None:
         """Return a run that has not ended."""

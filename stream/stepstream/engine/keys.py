@@ -29,6 +29,7 @@ RUN, RUN_EVENTS, MEMO, OPEN, GROUP = b"r", b"e", b"m", b"o", b"g"
 TIMER, NAME, WAIT, SIGNAL, START = b"t", b"n", b"w", b"s", b"d"
 FUNCTION, TRIGGER, CRON, RECENT, KEEPING = b"f", b"u", b"c", b"l", b"k"
 QUEUE, QUEUED, OPEN_COUNT, POSITION, RESERVED = b"q", b"p", b"h", b"i", b"v"
+LOOK_BACK, KEPT = b"b", b"a"
 
 
 def run_key(run_id: str) -> Key:
@@ -169,6 +170,24 @@ def recent_part(event: str) -> bytes:
     return _text(event)
 
 
-def recent_key(event: str, arrived_at: int, event_id: str) -> Key:
-    """Return the key of a kept event; those of a name sort by arrival (Unix ms)."""
-    return Key(RECENT, _text(event), arrived_at.to_bytes(8, "big") + _text(event_id))
+def recent_key(event: str, arrived_at: int, number: int) -> Key:
+    """Return the key of a kept event; those of a name sort by arrival (Unix ms), then by number, as they came."""
+    return Key(RECENT, _text(event), recent_place(arrived_at, number))
+
+
+def recent_place(arrived_at: int, number: int) -> bytes:
+    """Return the place of a kept event among those of its name; numbers begin with 1."""
+    return arrived_at.to_bytes(8, "big") + number.to_bytes(8, "big")
+
+
+def recent_number(key: Key) -> int:
+    """Return the number of a kept event."""
+    return int.from_bytes(key.sort[8:], "big")
+
+
+KEPT_KEY = Key(KEPT, b"")
+
+
+def look_back_key(event: str, run_id: str, step: str) -> Key:
+    """Return the key of a look-back that is not at its end."""
+    return Key(LOOK_BACK, _text(event), wait_place(run_id, step))

@@ -10,12 +10,14 @@ from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.ids import run_routing
-from stepstream.contract.inbox import Caller, Predicate, RunClaimed, StepClaimed
+from stepstream.contract.inbox import Caller, EventMatched, Predicate, RunClaimed, StepClaimed, WaitOpened
 from stepstream.engine.keys import (
     CRON,
     FUNCTION,
     GROUP,
     KEEPING,
+    KEPT,
+    LOOK_BACK,
     MEMO,
     NAME,
     OPEN,
@@ -121,7 +123,8 @@ class EventName(msgspec.Struct, frozen=True):
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     """A row of the matcher: wake the step of the run by an event that fulfils the rest of the predicate.
 
-    `behind` is how many events the shard had queued before: those came earlier, and cannot end this wait.
+    `behind` is how many events the shard had queued before: those came earlier, and cannot end this wait. While it is
+    `looking` back, the first event that fulfils it is only `met`: a kept one comes before it.
     """
 
     run_id: str
@@ -129,6 +132,8 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     predicate: Predicate
     expires_at: int
     behind: int = 0
+    looking: bool = False
+    met: EventMatched | None = None
 
 
 class QueuedEvent(msgspec.Struct, frozen=True):
@@ -186,6 +191,22 @@ class RecentEvent(msgspec.Struct, frozen=True):
     arrived_at: int
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """How many events this shard has ever kept, and the time that the last of them has, which never goes back."""
+
+    count: int
+    arrived_at: int
+
+
+class LookBack(msgspec.Struct, frozen=True):
+    """A wait that is held against the kept events up to the one numbered `last`, and where it stands meanwhile."""
+
+    wait: WaitOpened
+    path: str
+    value: str
+    last: int
+
+
 class OpenCount(msgspec.Struct, frozen=True):
     """How many runs of a function, or steps of a kind, are open; the shard keeps it for those who watch it."""
 
@@ -216,6 +237,8 @@ Row = (
     | CronRow
     | Keeping
     | RecentEvent
+    | Kept
+    | LookBack
     | OpenCount
     | Position
     | Reservation
@@ -239,6 +262,8 @@ ROW_TYPES: dict[bytes, Any] = {
     TRIGGER: TriggerRow,
     CRON: CronRow,
     RECENT: RecentEvent,
+    KEPT: Kept,
+    LOOK_BACK: LookBack,
     OPEN_COUNT: OpenCount,
     POSITION: Position,
     KEEPING: Keeping,
@@ -268,7 +293,7 @@ def routing_of(key: Key, row: Row) -> str | None:
             return row.owner if row.kind in ("cron", "start-memory") else run_routing(row.owner)
         case ((b"w" | b"q"), _):
             return bucket_routing(*texts)
-        case ((b"n" | b"s" | b"d" | b"c" | b"l"), _):
+        case ((b"n" | b"s" | b"d" | b"c" | b"l" | b"b"), _):
             return texts[0]
         case _:
             return None

@@ -31,6 +31,7 @@ from stepstream.contract.inbox import (
     WorkerReport,
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, TIMERS_PER_BATCH_MAX, Limits
+from stepstream.contract.lookback import LookBackContinued, LookBackEnded
 from stepstream.engine.admission import (
     begin_run,
     fire_cron,
@@ -43,6 +44,7 @@ from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import TIMER, Key, timer_due
 from stepstream.engine.lending import claim_step, postpone_step, reserve_step
+from stepstream.engine.lookback import continue_look_back
 from stepstream.engine.plans import plan_steps
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.reservations import expire
@@ -63,6 +65,7 @@ from stepstream.engine.waits import (
     close_signal,
     close_wait,
     continue_match,
+    end_look_back,
     match_event,
     open_signal,
     open_wait,
@@ -95,6 +98,10 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             match_event(draft, record)
         case MatchContinued():
             continue_match(draft, record)
+        case LookBackContinued():
+            continue_look_back(draft, record)
+        case LookBackEnded():
+            end_look_back(draft, record)
         case WaitOpened():
             open_wait(draft, record)
         case WaitClosed():

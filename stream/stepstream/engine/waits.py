@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Json, load_json
+from stepstream.contract.codec import Json
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.inbox import (
     EventForwarded,
@@ -18,13 +18,12 @@ from stepstream.contract.inbox import (
     WaitOpened,
 )
 from stepstream.contract.limits import BATCH_BYTES_MAX, EXPRESSION_CHARACTERS_PER_RECORD_MAX, PATHS_PER_NAME_MAX
+from stepstream.contract.lookback import LookBackEnded
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import (
-    KEEPING_KEY,
     QUEUE,
     QUEUED_KEY,
-    RECENT,
     WAIT,
     Key,
     bucket_part,
@@ -32,20 +31,15 @@ from stepstream.engine.keys import (
     name_key,
     queue_key,
     queue_number,
-    recent_key,
-    recent_part,
     signal_key,
     wait_key,
     wait_place,
 )
-from stepstream.engine.rows import EventName, Keeping, OpenStep, Queued, QueuedEvent, RecentEvent, SignalWaiter, Wait
+from stepstream.engine.lookback import begin_look_back, drop_look_back, go_on_looking, keep_event
+from stepstream.engine.meeting import Meeting
+from stepstream.engine.rows import EventName, OpenStep, Queued, QueuedEvent, SignalWaiter, Wait
 from stepstream.expressions.limits import PATH_CHARACTERS_MAX
-from stepstream.expressions.predicates import (
-    EvaluationError,
-    holds,
-    index_key,
-    lookup,
-)
+from stepstream.expressions.predicates import index_key, lookup
 
 
 def place(predicate: Predicate) -> tuple[str, str]:
@@ -54,41 +48,42 @@ def place(predicate: Predicate) -> tuple[str, str]:
 
 
 def open_wait(draft: Draft, wait: WaitOpened) -> None:
-    """At the name's shard: note the path and send the wait on. At the bucket's shard: let it stand."""
+    """At the name's shard: look back, note the path and send the wait on. At the bucket's shard: let it stand."""
     path, value = place(wait.predicate)
-    if not wait.placed:
-        if wait.lookback_from and _look_back(draft, wait):
-            return
-        if _note_path(draft, wait.event, path, wait.expires_at):
-            draft.route(bucket_routing(wait.event, path, value), replace(wait, placed=True))
-            return
-        path = value = ""
-    key = wait_key(wait.event, path, value, wait.run_id, wait.step)
-    draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at, _queued_count(draft)))
-
-
-def _look_back(draft: Draft, wait: WaitOpened) -> bool:
-    """End a wait by the first kept event that fulfils it."""
-    for _, recent in draft.scan(RecentEvent, RECENT, recent_part(wait.event)):
-        event = recent.event
-        if recent.arrived_at < wait.lookback_from or event.id == wait.trigger_id:
-            continue
-        if _fulfils(draft, wait.predicate, event_fields(event)):
-            draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, event))
-            return True
-    return False
-
-
-def _keep_event(draft: Draft, event: EventRecord) -> None:
-    """Keep an event for waits that look back, and let go of two that are too old for any."""
-    keeping = draft.get(Keeping, KEEPING_KEY)
-    if keeping is None or not keeping.by_function:
+    if wait.placed:
+        _stand(draft, wait, path, value)
         return
-    oldest = draft.now - max(keeping.by_function.values())
-    for key, recent in draft.scan(RecentEvent, RECENT, recent_part(event.name), 2):
-        if recent.arrived_at < oldest:
-            draft.delete(key)
-    draft.put(recent_key(event.name, draft.now, event.id), RecentEvent(event, draft.now))
+    found = begin_look_back(draft, wait) if wait.lookback_from else None
+    if isinstance(found, EventRecord):
+        draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, found))
+        return
+    wait = replace(wait, placed=True, lookback_from=wait.lookback_from if found else 0)
+    if _note_path(draft, wait.event, path, wait.expires_at):
+        draft.route(bucket_routing(wait.event, path, value), wait)
+    else:
+        path = value = ""
+        _stand(draft, wait, path, value)
+    if found:
+        go_on_looking(draft, wait, path, value, found)
+
+
+def _stand(draft: Draft, wait: WaitOpened, path: str, value: str) -> None:
+    key = wait_key(wait.event, path, value, wait.run_id, wait.step)
+    looking = wait.lookback_from > 0
+    draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at, _queued_count(draft), looking))
+
+
+def end_look_back(draft: Draft, ended: LookBackEnded) -> None:
+    """At the bucket's shard: no kept event fulfils a wait; the first that did since ends it, or it waits on."""
+    key = wait_key(ended.event, ended.path, ended.value, ended.run_id, ended.step)
+    wait = draft.get(Wait, key)
+    if wait is None:
+        return
+    if wait.met:
+        draft.delete(key)
+        draft.route_to_run(wait.run_id, wait.met)
+    else:
+        draft.put(key, replace(wait, looking=False))
 
 
 def _note_path(draft: Draft, event: str, path: str, until: int) -> str:
@@ -108,6 +103,8 @@ def _note_path(draft: Draft, event: str, path: str, until: int) -> str:
 
 def close_wait(draft: Draft, wait: WaitClosed) -> None:
     """Take a wait away; it goes the way of the wait itself, so that it cannot overtake it."""
+    if not wait.placed:
+        drop_look_back(draft, wait.event, wait.run_id, wait.step)
     path, value = (wait.path, wait.value) if wait.placed else ("", "")
     key = wait_key(wait.event, path, value, wait.run_id, wait.step)
     if draft.get(Wait, key):
@@ -128,7 +125,7 @@ def close_step(draft: Draft, run_id: str, step: str, opened: OpenStep) -> None:
 def route_event(draft: Draft, routed: EventRouted) -> None:
     """At the name's shard: send the event to every bucket that can hold a wait for it."""
     event = routed.event
-    _keep_event(draft, event)
+    keep_event(draft, event)
     row = draft.get(EventName, name_key(event.name))
     if row is None:
         return
@@ -206,30 +203,21 @@ def _parsable(waits: list[tuple[Key, Wait]]) -> int:
 
 def _wake(draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], arrived_at: int, number: int = 0) -> None:
     fields = event_fields(event)
+    meeting = Meeting(draft, len(waits))
     for key, wait in waits:
-        earlier = not number or wait.behind < number
-        if earlier and wait.expires_at > draft.now and _fulfils(draft, wait.predicate, fields):
-            draft.delete(key)
-            draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, event, arrived_at))
+        open_to_it = (not number or wait.behind < number) and wait.expires_at > draft.now and not wait.met
+        if open_to_it and meeting.fulfils(wait.predicate, fields):
+            matched = EventMatched(wait.run_id, wait.step, event, arrived_at)
+            if wait.looking:
+                draft.put(key, replace(wait, met=matched))
+            else:
+                draft.delete(key)
+                draft.route_to_run(wait.run_id, matched)
 
 
 def _queued_count(draft: Draft) -> int:
     row = draft.get(Queued, QUEUED_KEY)
     return row.count if row else 0
-
-
-def _fulfils(draft: Draft, predicate: Predicate, fields: dict[str, Json]) -> bool:
-    for path, value in predicate.equalities:
-        if index_key(lookup(fields, path)) != value:
-            return False
-    if not predicate.residual:
-        return True
-    bindings = load_json(predicate.bindings)
-    try:
-        return holds(predicate.residual, {**(bindings if isinstance(bindings, dict) else {}), "async": fields})
-    except EvaluationError:
-        draft.count("match_errors")
-        return False
 
 
 def open_signal(draft: Draft, wait: SignalWaitOpened) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "EvaluationError",
     "ExpressionError",
     "Frozen",
+    "Meter",
     "check",
     "check_path",
     "freeze",
@@ -109,20 +110,31 @@ def check(source: str, variables: frozenset[str]) -> None:
     _program(source, tuple(sorted(variables)))
 
 
-def evaluate(source: str, bindings: Mapping[str, Json]) -> Value:
+@dataclass(slots=True)
+class Meter:
+    """Adds up the work of evaluations, in visits."""
+
+    visits: int = 0
+
+
+def evaluate(source: str, bindings: Mapping[str, Json], meter: Meter | None = None) -> Value:
     """Return the value of an expression; raise EvaluationError when it has none, or costs too much."""
     names = tuple(sorted(bindings))
+    frame = Frame([bindings[name] for name in names])
     try:
-        return _program(source, names)(Frame([bindings[name] for name in names]))
+        return _program(source, names)(frame)
     except ExpressionError as error:
         raise EvaluationError(str(error)) from None
     except RecursionError:
         raise EvaluationError("the values are nested too deeply") from None
+    finally:
+        if meter is not None:
+            meter.visits += EVALUATION_VISITS_MAX - frame.visits_left
 
 
-def holds(source: str, bindings: Mapping[str, Json]) -> bool:
+def holds(source: str, bindings: Mapping[str, Json], meter: Meter | None = None) -> bool:
     """Evaluate an expression to true or false; raise EvaluationError when it gives neither, or costs too much."""
-    result = evaluate(source, bindings)
+    result = evaluate(source, bindings, meter)
     if result is True or result is False:
         return bool(result)
     raise EvaluationError(f"the result is {type(result).__name__}, true or false is wanted")

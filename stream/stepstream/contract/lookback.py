@@ -1,0 +1,27 @@
+"""The records of `inbox` by which a wait that looks back meets the events that were kept."""
+
+import msgspec
+
+
+class _Record(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    pass
+
+
+class LookBackContinued(_Record, frozen=True, tag="look-back.continued"):
+    """The next kept events are due to be held against a wait: those after `number`, of `arrived_at` (ms)."""
+
+    event: str
+    run_id: str
+    step: str
+    arrived_at: int
+    number: int
+
+
+class LookBackEnded(_Record, frozen=True, tag="look-back.ended"):
+    """No kept event fulfils a wait, which stands with `path` equal to `value`: one that came meanwhile may end it."""
+
+    event: str
+    run_id: str
+    step: str
+    path: str = ""
+    value: str = ""

@@ -1,0 +1,95 @@
+"""The look-back: events are kept for waits that come after them, and a wait meets those that were kept, bit by bit."""
+
+from msgspec.structs import replace
+
+from stepstream.contract.events import EventRecord, event_fields
+from stepstream.contract.inbox import EventMatched, WaitOpened
+from stepstream.contract.lookback import LookBackContinued, LookBackEnded
+from stepstream.engine.draft import Draft
+from stepstream.engine.keys import (
+    KEEPING_KEY,
+    KEPT_KEY,
+    RECENT,
+    bucket_routing,
+    look_back_key,
+    recent_key,
+    recent_number,
+    recent_part,
+    recent_place,
+)
+from stepstream.engine.meeting import Meeting
+from stepstream.engine.rows import Keeping, Kept, LookBack, RecentEvent
+
+
+def keep_event(draft: Draft, event: EventRecord) -> None:
+    """Keep an event for waits that look back, and let go of two that are too old for any."""
+    keeping = draft.get(Keeping, KEEPING_KEY)
+    if keeping is None or not keeping.by_function:
+        return
+    oldest = draft.now - max(keeping.by_function.values())
+    for key, recent in draft.scan(RecentEvent, RECENT, recent_part(event.name), 2):
+        if recent.arrived_at < oldest:
+            draft.delete(key)
+    last = _last_kept(draft)
+    # The clock of another machine may be behind; whoever looks back is to meet the events as they came.
+    kept = Kept(last.count + 1, max(draft.now, last.arrived_at))
+    draft.put(KEPT_KEY, kept)
+    draft.put(recent_key(event.name, kept.arrived_at, kept.count), RecentEvent(event, kept.arrived_at))
+
+
+def _last_kept(draft: Draft) -> Kept:
+    return draft.get(Kept, KEPT_KEY) or Kept(0, 0)
+
+
+def begin_look_back(draft: Draft, wait: WaitOpened) -> EventRecord | LookBackContinued | None:
+    """Hold a wait against the first kept events: return the one that fulfils it, or how to go on, None at the end."""
+    first = LookBackContinued(wait.event, wait.run_id, wait.step, wait.lookback_from, 0)
+    return _meet(draft, wait, first, _last_kept(draft).count)
+
+
+def go_on_looking(draft: Draft, wait: WaitOpened, path: str, value: str, due: LookBackContinued) -> None:
+    """Have a look-back go on that has only begun; its wait stands meanwhile with `path` equal to `value`."""
+    row = LookBack(wait, path, value, _last_kept(draft).count)
+    draft.put(look_back_key(wait.event, wait.run_id, wait.step), row)
+    draft.go_on_later(wait.event, due)
+
+
+def continue_look_back(draft: Draft, due: LookBackContinued) -> None:
+    """Hold a wait against the next kept events, unless it waits no longer."""
+    key = look_back_key(due.event, due.run_id, due.step)
+    row = draft.get(LookBack, key)
+    if row is None:
+        return
+    found = _meet(draft, row.wait, due, row.last)
+    if isinstance(found, LookBackContinued):
+        draft.go_on_later(due.event, found)
+        return
+    draft.delete(key)
+    if found is None:
+        ended = LookBackEnded(due.event, due.run_id, due.step, row.path, row.value)
+        draft.route(bucket_routing(due.event, row.path, row.value), ended)
+    else:
+        draft.route_to_run(due.run_id, EventMatched(due.run_id, due.step, found))
+
+
+def drop_look_back(draft: Draft, event: str, run_id: str, step: str) -> None:
+    """Look back no more: nobody waits."""
+    key = look_back_key(event, run_id, step)
+    if draft.get(LookBack, key):
+        draft.delete(key)
+
+
+def _meet(draft: Draft, wait: WaitOpened, due: LookBackContinued, last: int) -> EventRecord | LookBackContinued | None:
+    """Hold a wait against as many kept events as one record may, up to the one numbered `last`."""
+    meeting = Meeting(draft, draft.limits.waits_per_match_max)
+    after = recent_place(due.arrived_at, due.number)
+    for key, recent in draft.walk(RecentEvent, RECENT, recent_part(wait.event), after):
+        event, number = recent.event, recent_number(key)
+        if number > last:
+            return None  # It came after the wait, which stood by then.
+        if not meeting.takes(len(event.data) + len(event.user)):
+            return due
+        if event.id != wait.trigger_id and meeting.fulfils(wait.predicate, event_fields(event)):
+            return event
+        due = replace(due, arrived_at=recent.arrived_at, number=number)
+    return None
