@@ -23,6 +23,7 @@ from tests.engine.notation import read_record, show_record
 from tests.engine.test_laws import Tables
 
 SHARDS = (1, 5)
+FORGETTING = {"start-memory", "kept-events", "event-name"}
 # The attribute of a test under which its table and limits are found.
 TABLE = "record_table"
 Move = tuple[str, str, str, str]
@@ -181,11 +182,11 @@ class World:
             assert not left, f"{run_id} left {key}"
 
     def count_rows(self, name: str) -> int:
-        """Return how many rows of a type there are in all shards; the timers by which starts are forgotten are none."""
+        """Return how many rows of a type there are in all shards; timers by which something is forgotten are none."""
         rows = [
             (key, tables.get(key)) for tables in self.tables for key in tables.rows if key.table == _TABLE_NAMES[name]
         ]
-        return sum(not (isinstance(row, Timer) and row.kind == "start-memory") for _, row in rows)
+        return sum(not (isinstance(row, Timer) and row.kind in FORGETTING) for _, row in rows)
 
 
 def fold(lines: list[Line], shards: int, limits: Limits) -> World:

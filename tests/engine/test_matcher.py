@@ -3,6 +3,7 @@
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepPlanned
 from stepstream.contract.inbox import EventRouted
+from stepstream.contract.limits import Limits
 from stepstream.engine.changes import Send, is_local
 from stepstream.engine.records import EventReceived
 from stepstream.engine.transition import transition
@@ -159,8 +160,6 @@ def test_the_own_trigger_never_wakes() -> None:
 def test_a_wait_may_look_back() -> None:
     """With a look-back the first event within the window ends the wait at once; older ones and other names do not.
 
-    What is too old for any look-back is let go of, two events for each that comes.
-
     10  | function f on=go lookback=100                 | -
     10  | event go {"id":1}                             | began r1 f; start r1
     20  | event come {"id":1} old                       | -
@@ -171,12 +170,64 @@ def test_a_wait_may_look_back() -> None:
     71  | plan r1 wait:b:come:500:data.id               | planned b until 571
     72  | plan r1 wait:c:leave:500:data.id lookback=100 | planned c until 572
     73  | event leave {"id":1} e5                       | kept c=leave:e5; resume r1 c=leave:e5
-    74  | rows RecentEvent                              | 6
-    300 | event come {"id":9}                           | -
-    301 | event come {"id":9}                           | -
-    301 | rows RecentEvent                              | 4
-    302 | event come {"id":9}                           | -
-    302 | rows RecentEvent                              | 5
+    """
+
+
+@table()
+def test_kept_events_go_when_their_time_is_over() -> None:
+    """What is too old for any look-back goes within two minutes, whatever comes, also when nobody looks back now.
+
+    10     | function f on=go lookback=60000 | -
+    20     | event order.1                   | -
+    21     | event order.2                   | -
+    60001  | event order.1                   | -
+    60001  | function f on=go lookback=0     | -
+    60001  | rows RecentEvent                | 3
+    179999 | tick                            | -
+    179999 | rows RecentEvent                | 3
+    180000 | tick                            | -
+    180000 | rows RecentEvent                | 1
+    240000 | tick                            | -
+    240000 | rows RecentEvent                | 0
+    240000 | rows Timer                      | 0
+    """
+
+
+@table(Limits(waits_per_match_max=2))
+def test_kept_events_go_a_few_at_once() -> None:
+    """One record lets go of so many; the next tick, which is due at once, of the next.
+
+    10     | function f on=go lookback=60000                       | -
+    20     | event come & event come & event come & event come     | -
+    20     | event come                                            | -
+    180000 | tick                                                  | -
+    180000 | rows RecentEvent                                      | 3
+    180000 | tick                                                  | -
+    180000 | rows RecentEvent                                      | 1
+    180000 | tick                                                  | -
+    180000 | rows RecentEvent                                      | 0
+    """
+
+
+@table()
+def test_what_is_known_of_a_name_goes_with_the_time_of_its_waits() -> None:
+    """A name that nobody can wait for any more leaves no row; one for which somebody still may is known, and wakes.
+
+    10  | function f on=go                        | -
+    10  | event go                                | began r1 f; start r1
+    11  | plan r1 wait:a:come:100                 | planned a until 111
+    12  | event come e1                           | kept a=come:e1; resume r1 a=come:e1
+    13  | plan r1 wait:b:come:200:?async.data.n==1 | planned b until 213
+    13  | plan r1 wait:c:leave:100                | planned c until 113
+    111 | tick                                    | -
+    111 | rows EventName                          | 2
+    113 | tick                                    | kept c~; resume r1 c~
+    113 | rows EventName                          | 1
+    114 | event come {"n":1} e2                   | kept b=come:e2; resume r1 b=come:e2
+    213 | tick                                    | -
+    213 | rows EventName                          | 0
+    214 | plan r1 wait:d:come:100                 | planned d until 314
+    214 | rows EventName                          | 1
     """
 
 

@@ -33,8 +33,10 @@ from stepstream.engine.keys import (
 from stepstream.engine.rows import OpenStep, Run, Timer, decode_row
 from stepstream.runtime.journal import MemoryStore
 
-_LASTING = {CRON, FUNCTION, KEEPING, KEPT, NAME, POSITION, RECENT, START, TRIGGER}
-_LASTING_TIMERS = {"cron", "start-memory"}
+_LASTING = {CRON, FUNCTION, KEEPING, KEPT, POSITION, TRIGGER}
+# What is forgotten by time.
+_FADING = {NAME, RECENT, START}
+_FADING_TIMERS = {"start-memory", "kept-events", "event-name"}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 
 
@@ -103,15 +105,21 @@ def _check_tokens(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]
                     yield f"{run_id}: it saw {step}#{number}, but {step}#{kept.get(step)} is kept"
 
 
-def check_rows(stores: Sequence[MemoryStore]) -> Iterator[str]:
-    """Nothing of ended runs is left in the tables."""
+def fades(stores: Sequence[MemoryStore]) -> bool:
+    """Tell whether something is left that time will take."""
+    return any(store.scan(table, 1) for store in stores for table in _FADING)
+
+
+def check_rows(stores: Sequence[MemoryStore], *, faded: bool = False) -> Iterator[str]:
+    """Nothing of ended runs is left in the tables; when all is `faded`, not even what is forgotten only by time."""
+    fading, timers = (set[bytes](), {"cron"}) if faded else (_FADING, _FADING_TIMERS | {"cron"})
     for store in stores:
         for key, value in store.rows.items():
             table = key[:1]
-            if table in _LASTING:
+            if table in _LASTING | fading:
                 continue
             row = decode_row(table, value)
-            if table != TIMER or not isinstance(row, Timer) or row.kind not in _LASTING_TIMERS:
+            if table != TIMER or not isinstance(row, Timer) or row.kind not in timers:
                 yield f"a row is left in table {table.decode()!r}: {encode(row).decode()}"
 
 

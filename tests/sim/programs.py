@@ -85,8 +85,8 @@ def parallel() -> Program:
 
 
 def conversation() -> Program:
-    """Waits, a time-out, a signal, a race, and answers that the run sends to itself."""
-    app = App("sim")
+    """Waits, one of which looks back, a time-out, a signal, a race, and answers that the run sends to itself."""
+    app = App("sim", lookback="10m")
 
     async def script(world: World) -> None:
         await world.send(Event("go", {"id": 7}))
@@ -108,9 +108,16 @@ def conversation() -> Program:
             ctx.step.wait_for_event("third", event="echo-3", timeout="1h"),
             ctx.step.send_event("send", [Event(name, {"n": 2}) for name in ("echo", "echo-2", "echo-3")]),
         )
+        before = await ctx.step.wait_for_event("before", event="echo", timeout="1h", lookback="10m")
         await ctx.group.race(ctx.step.sleep("short", "1m"), ctx.step.sleep("long", "1h"))
         end = await ctx.step.run("end", program.body, ctx, "end")
-        return [answer and answer.data, bell, nobody, [echo and echo.data for echo in (first, second, third)], end]
+        return [
+            answer and answer.data,
+            bell,
+            nobody,
+            [echo and echo.data for echo in (first, second, third, before)],
+            end,
+        ]
 
     return program
 

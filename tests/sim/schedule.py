@@ -14,7 +14,7 @@ from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
 from stepstream.runtime.journal import MemoryJournal
 from tests.sim import loop
 from tests.sim.faults import Disk, Fault, Faults, Kind
-from tests.sim.invariants import check_history, check_rows, check_same, ends_of, minutes_of, results_of
+from tests.sim.invariants import check_history, check_rows, check_same, ends_of, fades, minutes_of, results_of
 from tests.sim.programs import PROGRAMS, Program
 from tests.sim.random_waits import PREFIX, make_waits
 from tests.sim.world import World
@@ -44,7 +44,7 @@ class Setting:
 class Outcome:
     """How a schedule ended: `results` without ids, `broken` invariants, and a digest of all that happened.
 
-    `minutes` say when each step had its result.
+    `minutes` say when each step had its result, and `calls` how many of the ports there were up to then.
     """
 
     results: Counter[str]
@@ -52,6 +52,7 @@ class Outcome:
     ends: dict[tuple[str, str], int] = field(default_factory=dict)
     digest: str = ""
     minutes: Counter[tuple[str, int]] = field(default_factory=Counter)
+    calls: int = 0
 
 
 def run_schedule(setting: Setting, faults: Faults) -> Outcome:
@@ -82,13 +83,28 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
     )
     async with world:
         await program.script(world)
-        return Outcome(
+        outcome = Outcome(
             results_of(world.history),
             _broken(world, program, setting),
             ends_of(world.history),
             _digest(world, faults),
             minutes_of(world.history),
+            len(faults.names),
         )
+        outcome.broken += await _fade(world, setting)
+        return outcome
+
+
+async def _fade(world: World, setting: Setting) -> list[str]:
+    """Let a day pass if anything is to be forgotten in it; return what is left after all."""
+    stores = [world.embedded.store_of(shard) for shard in range(setting.shards)]
+    if not fades(stores):
+        return []
+    # What changed nothing is committed within a minute; were it lost only when the day is over, it would start runs.
+    await world.advance("1m")
+    await world.advance("25h")
+    stores = [world.embedded.store_of(shard) for shard in range(setting.shards)]
+    return list(check_rows(stores, faded=True))
 
 
 def _broken(world: World, program: Program, setting: Setting) -> list[str]:
@@ -129,7 +145,7 @@ def clean(setting: Setting) -> tuple[Sequence[str], Counter[str]]:
     outcome = run_schedule(setting, faults)
     if outcome.broken:
         raise UnsoundError(f"{setting.program} without any fault: {outcome.broken[0]}")
-    return faults.names, outcome.results
+    return faults.names[: outcome.calls], outcome.results
 
 
 def judge(setting: Setting, faults: Faults) -> list[str]:

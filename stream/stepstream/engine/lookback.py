@@ -4,37 +4,58 @@ from msgspec.structs import replace
 
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.inbox import EventMatched, WaitOpened
+from stepstream.contract.limits import MINUTE_MS
 from stepstream.contract.lookback import LookBackContinued, LookBackEnded
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import (
     KEEPING_KEY,
     KEPT_KEY,
     RECENT,
+    Key,
     bucket_routing,
     look_back_key,
     recent_key,
     recent_number,
     recent_part,
     recent_place,
+    timer_key,
 )
 from stepstream.engine.meeting import Meeting
-from stepstream.engine.rows import Keeping, Kept, LookBack, RecentEvent
+from stepstream.engine.rows import Keeping, Kept, LookBack, RecentEvent, Timer
+
+KEPT_EVENTS = "kept-events"
 
 
 def keep_event(draft: Draft, event: EventRecord) -> None:
-    """Keep an event for waits that look back, and let go of two that are too old for any."""
+    """Keep an event for waits that look back, as long as any may; a timer for those of one minute lets go of them."""
     keeping = draft.get(Keeping, KEEPING_KEY)
     if keeping is None or not keeping.by_function:
         return
-    oldest = draft.now - max(keeping.by_function.values())
-    for key, recent in draft.scan(RecentEvent, RECENT, recent_part(event.name), 2):
-        if recent.arrived_at < oldest:
-            draft.delete(key)
     last = _last_kept(draft)
     # The clock of another machine may be behind; whoever looks back is to meet the events as they came.
     kept = Kept(last.count + 1, max(draft.now, last.arrived_at))
     draft.put(KEPT_KEY, kept)
-    draft.put(recent_key(event.name, kept.arrived_at, kept.count), RecentEvent(event, kept.arrived_at))
+    # A wait is under way for a while, and a long look-back takes some.
+    until = draft.now + max(keeping.by_function.values()) + MINUTE_MS
+    draft.put(recent_key(event.name, kept.arrived_at, kept.count), RecentEvent(event, kept.arrived_at, until))
+    due = (until // MINUTE_MS + 1) * MINUTE_MS
+    if draft.get(Timer, timer_key(due, event.name, KEPT_EVENTS)) is None:
+        draft.arm(due, KEPT_EVENTS, event.name, KEPT_EVENTS)
+
+
+def forget_events(draft: Draft, name: str) -> None:
+    """Let go of the kept events of a name whose time is over, as many as one record may; the next tick goes on."""
+    meeting = Meeting(draft, draft.limits.waits_per_match_max)
+    gone: list[Key] = []
+    for key, recent in draft.walk(RecentEvent, RECENT, recent_part(name)):
+        if recent.until > draft.now:
+            break
+        if not meeting.takes(len(recent.event.data) + len(recent.event.user)):
+            draft.arm(draft.now, KEPT_EVENTS, name, KEPT_EVENTS)
+            break
+        gone.append(key)
+    for key in gone:
+        draft.delete(key)
 
 
 def _last_kept(draft: Draft) -> Kept:

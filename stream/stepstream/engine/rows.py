@@ -107,7 +107,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something due; its key says when. `owner` is a run id, a run hash or a function id."""
+    """Something due; its key says when. `owner` is a run id, a run hash, a function id or an event name."""
 
     kind: str
     owner: str
@@ -185,10 +185,11 @@ class Keeping(msgspec.Struct, frozen=True):
 
 
 class RecentEvent(msgspec.Struct, frozen=True):
-    """An event kept for waits that look back, with the time of its arrival."""
+    """An event kept for waits that look back, with the time of its arrival and of its end."""
 
     event: EventRecord
     arrived_at: int
+    until: int
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -272,6 +273,7 @@ ROW_TYPES: dict[bytes, Any] = {
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
     table: msgspec.json.Decoder(row_type).decode for table, row_type in ROW_TYPES.items()
 }
+_RUN_TIMERS = {"step", "start", "run-retry", "reserved"}
 _RUN_TABLES = {RUN, RUN_EVENTS, MEMO, OPEN, GROUP, RESERVED}
 
 
@@ -290,7 +292,7 @@ def routing_of(key: Key, row: Row) -> str | None:
         case (t, _) if t in _RUN_TABLES:
             return run_routing(texts[0])
         case b"t", Timer():
-            return row.owner if row.kind in ("cron", "start-memory") else run_routing(row.owner)
+            return run_routing(row.owner) if row.kind in _RUN_TIMERS else row.owner
         case ((b"w" | b"q"), _):
             return bucket_routing(*texts)
         case ((b"n" | b"s" | b"d" | b"c" | b"l" | b"b"), _):

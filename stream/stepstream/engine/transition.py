@@ -44,7 +44,7 @@ from stepstream.engine.changes import Changes
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import TIMER, Key, timer_due
 from stepstream.engine.lending import claim_step, postpone_step, reserve_step
-from stepstream.engine.lookback import continue_look_back
+from stepstream.engine.lookback import continue_look_back, forget_events
 from stepstream.engine.plans import plan_steps
 from stepstream.engine.records import EventReceived, Input, Tick
 from stepstream.engine.reservations import expire
@@ -66,6 +66,7 @@ from stepstream.engine.waits import (
     close_wait,
     continue_match,
     end_look_back,
+    forget_paths,
     match_event,
     open_signal,
     open_wait,
@@ -179,8 +180,14 @@ def _fire(draft: Draft, timer: Timer) -> None:
             expire(draft, timer.owner, timer.name)
         case "cron":
             fire_cron(draft, timer.owner, timer.name)
-        case _:
+        case "start-memory":
             forget_start(draft, timer.owner)
+        case "kept-events":
+            forget_events(draft, timer.owner)
+        case "event-name":
+            forget_paths(draft, timer.owner)
+        case _:
+            raise AssertionError(timer)
 
 
 def due_timers(view: View, now: int) -> list[tuple[Key, Timer]]:

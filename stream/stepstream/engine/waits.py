@@ -41,6 +41,8 @@ from stepstream.engine.rows import EventName, OpenStep, Queued, QueuedEvent, Sig
 from stepstream.expressions.limits import PATH_CHARACTERS_MAX
 from stepstream.expressions.predicates import index_key, lookup
 
+EVENT_NAME = "event-name"
+
 
 def place(predicate: Predicate) -> tuple[str, str]:
     """Return the path and the index key of the bucket where a wait stands; ("", "") is the scan bucket."""
@@ -98,7 +100,21 @@ def _note_path(draft: Draft, event: str, path: str, until: int) -> str:
         path = ""
     if live.get(path, -1) < until:
         draft.put(key, EventName({**live, path: until}))
+    if row is None:
+        draft.arm(until, EVENT_NAME, event, EVENT_NAME)
     return path
+
+
+def forget_paths(draft: Draft, event: str) -> None:
+    """Let go of what is known of an event name: nobody may wait for it any more, or only by fewer paths."""
+    key = name_key(event)
+    row = draft.get(EventName, key)
+    live = {path: end for path, end in row.paths.items() if end > draft.now} if row else {}
+    if live:
+        draft.put(key, EventName(live))
+        draft.arm(max(live.values()), EVENT_NAME, event, EVENT_NAME)
+    elif row:
+        draft.delete(key)
 
 
 def close_wait(draft: Draft, wait: WaitClosed) -> None:
