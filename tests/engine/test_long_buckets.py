@@ -6,11 +6,11 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepstream.contract.codec import Raw
+from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.events import EventRecord
 from stepstream.contract.inbox import EventMatched, EventRouted, InboxRecord, Predicate, WaitClosed, WaitOpened
-from stepstream.contract.limits import Limits
-from stepstream.engine import waits
+from stepstream.contract.limits import MIB, Limits
+from stepstream.engine import meeting
 from stepstream.engine.changes import Send
 from stepstream.engine.rows import EventName, QueuedEvent, Wait
 from stepstream.engine.transition import transition
@@ -72,7 +72,7 @@ PASSES = st.tuples(st.just("pass"), st.integers(1, 3), st.none())
 
 def play(script: list[tuple[str, int, object]], at_once: int, characters: int = 10_000) -> Matcher:
     """Play a script: waits of runs by number, events with an id and a size, and passes of the log in between."""
-    with mock.patch.object(waits, "EXPRESSION_CHARACTERS_PER_RECORD_MAX", characters):
+    with mock.patch.object(meeting, "EXPRESSION_CHARACTERS_PER_RECORD_MAX", characters):
         return play_within(script, Matcher(at_once))
 
 
@@ -117,7 +117,7 @@ def test_one_record_wakes_a_bounded_number_of_waits() -> None:
     for number in range(2_000):
         matcher.take(WaitOpened(f"run{number:04}", "s", "come", BUCKETS[0], 1_000))
     matcher.take(EventRouted(EventRecord("come", Raw(b'{"id":1}'), "e", 5)))
-    assert not matcher.woken
+    assert len(matcher.woken) == 500
     matcher.go_on(-1)
     assert len(matcher.woken) == 2_000
     assert matcher.most == 500
@@ -141,18 +141,17 @@ def test_a_wait_that_is_closed_meanwhile_is_not_woken() -> None:
     for name in ("run1", "run2", "run3"):
         matcher.take(WaitOpened(name, "s", "come", BUCKETS[4], 1_000))
     matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
-    matcher.go_on(1)
     matcher.take(WaitClosed("run2", "s", "come"))
     matcher.go_on(-1)
     assert set(matcher.woken) == {"run1", "run3"}
 
 
 def test_waits_with_long_expressions_are_met_bit_by_bit() -> None:
-    """Each may have to be parsed: of 40 different ones of 4,000 characters an event meets 16 at once, and all at last.
+    """Each may have to be parsed: of 40 different ones of 4,000 characters an event meets 17 at once, and all at last.
 
     One that all have is parsed once.
     """
-    for count, most in ((40, 16), (1, 40)):
+    for count, most in ((40, 17), (1, 40)):
         matcher = Matcher(Limits().waits_per_match_max)
         for number in range(40):
             residual = f'"{"x" * 3_980}" != "{number % count:02}"'
@@ -160,3 +159,41 @@ def test_waits_with_long_expressions_are_met_bit_by_bit() -> None:
         matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
         matcher.go_on(-1)
         assert (len(matcher.woken), matcher.most) == (40, most)
+
+
+def heavy(count: int, different: int, residual: str = 'event.data.text != ""') -> Matcher:
+    """Return a matcher after an event that woke so many waits, with a mebibyte of bindings each."""
+    matcher = Matcher(Limits().waits_per_match_max)
+    for number in range(count):
+        bindings = Raw(f'{{"event":{{"data":{{"text":"{"x" * MIB}{number % different}"}}}}}}'.encode())
+        matcher.take(WaitOpened(f"run{number:02}", "s", "come", Predicate((), residual, bindings), 1_000))
+    matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
+    matcher.go_on(-1)
+    return matcher
+
+
+def test_waits_with_large_bindings_are_met_bit_by_bit() -> None:
+    """Each of them is read and parsed: an event meets 4 MiB of them at once, or more of those that are all the same."""
+    for different, most in ((40, 4), (1, 24)):
+        matcher = heavy(40, different)
+        assert (len(matcher.woken), matcher.most) == (40, most)
+
+
+def test_equal_bindings_are_parsed_once_in_a_record() -> None:
+    """Waits of which all take along the same cost no more than one."""
+    with mock.patch.object(meeting, "load_json", wraps=load_json) as parsed:
+        heavy(20, 1)
+    assert parsed.call_count == 1
+
+
+def test_waits_whose_expressions_take_much_work_are_met_bit_by_bit() -> None:
+    """What an expression takes is charged when it is known, so that one more than the bound allows is met."""
+    matcher = Matcher(Limits().waits_per_match_max)
+    residual = f"[{','.join('1' * 100)}].all(x, x == 1)"
+    with mock.patch.object(meeting, "MET_VISITS_PER_RECORD_MAX", 1_000):
+        for number in range(20):
+            matcher.take(WaitOpened(f"run{number:02}", "s", "come", Predicate((), residual), 1_000))
+        matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
+        matcher.go_on(-1)
+    assert len(matcher.woken) == 20
+    assert matcher.most < 5

@@ -85,7 +85,7 @@ class WaitOpened(_Record, frozen=True, tag="wait.opened"):
 
 
 class WaitClosed(_Record, frozen=True, tag="wait.closed"):
-    """A step waits no longer: its time ran out, it was cancelled, or its run ended."""
+    """A step waits no longer: its time ran out, it was cancelled, or its run ended; it may have been `looking` back."""
 
     run_id: str
     step: str
@@ -93,6 +93,7 @@ class WaitClosed(_Record, frozen=True, tag="wait.closed"):
     path: str = ""
     value: str = ""
     placed: bool = False
+    looking: bool = False
 
 
 class EventMatched(_Record, frozen=True, tag="event.matched"):
@@ -231,10 +232,7 @@ class StepReported(_Record, frozen=True, tag="step.reported"):
 
 
 class StepFailed(_Record, frozen=True, tag="step.failed"):
-    """An attempt of a step failed and another is due in `retry_ms`. `group` is as in StepPlan.
-
-    `queue` and `claim` are as in StepReported.
-    """
+    """An attempt failed, one is due in `retry_ms`; `group` is as in StepPlan, `queue`, `claim` as in StepReported."""
 
     run_id: str
     epoch: int

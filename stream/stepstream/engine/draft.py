@@ -1,6 +1,7 @@
 """The draft of one transition: reads that see its own writes, and the changes it collects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 from stepstream.contract.commands import Command, Memo
@@ -17,7 +18,7 @@ from stepstream.engine.rows import OpenStep, Row, Run, Timer
 from stepstream.engine.view import Layer, View
 
 R = TypeVar("R", bound=Row)
-_WALK_ROWS_MIN, _WALK_ROWS_MAX = 8, 64
+_WALK_ROWS_MIN, _WALK_ROWS_MAX = 16, 64
 
 
 class Draft:
@@ -55,16 +56,23 @@ class Draft:
         """Return the rows of a part in order, at most `limit` (0: all), those after a place; `row_type` is theirs."""
         return [(key, row) for key, row in self._layer.scan(table, part, limit, after) if isinstance(row, row_type)]
 
-    def walk(self, row_type: type[R], table: bytes, part: bytes, after: bytes = b"") -> Iterator[tuple[Key, R]]:
-        """Yield the rows of a part in order, those after a place; who stops has not had many more of them read."""
+    def walk(self, row_type: type[R], table: bytes, part: bytes, after: bytes = b"") -> Iterable[tuple[Key, R]]:
+        """Return the rows of a part in order, those after a place; who stops has not had many more of them read.
+
+        It is falsy when there is none.
+        """
+        rows = self.scan(row_type, table, part, _WALK_ROWS_MIN, after)
+        if len(rows) < _WALK_ROWS_MIN:
+            return rows
+        return chain(rows, self._walk_on(row_type, table, part, rows[-1][0].sort))
+
+    def _walk_on(self, row_type: type[R], table: bytes, part: bytes, after: bytes) -> Iterator[tuple[Key, R]]:
         count = _WALK_ROWS_MIN
-        while True:
+        while after:
+            count = min(2 * count, _WALK_ROWS_MAX)
             rows = self.scan(row_type, table, part, count, after)
             yield from rows
-            if len(rows) < count:
-                return
-            after = rows[-1][0].sort
-            count = min(2 * count, _WALK_ROWS_MAX)
+            after = rows[-1][0].sort if len(rows) == count else b""
 
     def run(self, run_id: str) -> Run | None:
         """Return a run that has not ended."""

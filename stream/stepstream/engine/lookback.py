@@ -45,14 +45,15 @@ def keep_event(draft: Draft, event: EventRecord) -> None:
 
 def forget_events(draft: Draft, name: str) -> None:
     """Let go of the kept events of a name whose time is over, as many as one record may; the next tick goes on."""
-    meeting = Meeting(draft, draft.limits.waits_per_match_max)
+    meeting = Meeting(draft)
     gone: list[Key] = []
     for key, recent in draft.walk(RecentEvent, RECENT, recent_part(name)):
         if recent.until > draft.now:
             break
-        if not meeting.takes(len(recent.event.data) + len(recent.event.user)):
+        if len(gone) == draft.limits.waits_per_match_max or meeting.full:
             draft.arm(draft.now, KEPT_EVENTS, name, KEPT_EVENTS)
             break
+        meeting.charge(len(recent.event.data) + len(recent.event.user))
         gone.append(key)
     for key in gone:
         draft.delete(key)
@@ -102,14 +103,16 @@ def drop_look_back(draft: Draft, event: str, run_id: str, step: str) -> None:
 
 def _meet(draft: Draft, wait: WaitOpened, due: LookBackContinued, last: int) -> EventRecord | LookBackContinued | None:
     """Hold a wait against as many kept events as one record may, up to the one numbered `last`."""
-    meeting = Meeting(draft, draft.limits.waits_per_match_max)
+    meeting = Meeting(draft)
     after = recent_place(due.arrived_at, due.number)
-    for key, recent in draft.walk(RecentEvent, RECENT, recent_part(wait.event), after):
+    met = draft.walk(RecentEvent, RECENT, recent_part(wait.event), after)
+    for count, (key, recent) in enumerate(met):
         event, number = recent.event, recent_number(key)
         if number > last:
             return None  # It came after the wait, which stood by then.
-        if not meeting.takes(len(event.data) + len(event.user)):
+        if count == draft.limits.waits_per_match_max or meeting.full:
             return due
+        meeting.charge(len(event.data) + len(event.user))
         if event.id != wait.trigger_id and meeting.fulfils(wait.predicate, event_fields(event)):
             return event
         due = replace(due, arrived_at=recent.arrived_at, number=number)

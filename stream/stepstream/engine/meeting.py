@@ -2,41 +2,71 @@
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.inbox import Predicate
-from stepstream.contract.limits import MET_BYTES_PER_RECORD_MAX, MET_VISITS_PER_RECORD_MAX
+from stepstream.contract.limits import (
+    EXPRESSION_CHARACTERS_PER_RECORD_MAX,
+    MET_BYTES_PER_RECORD_MAX,
+    MET_VISITS_PER_RECORD_MAX,
+)
 from stepstream.engine.draft import Draft
-from stepstream.expressions.predicates import EvaluationError, Meter, holds, index_key, lookup
+from stepstream.expressions.predicates import EvaluationError, holds, index_key, lookup
+
+# Smaller bindings are parsed sooner than they are found again, and few enough to be free.
+LARGE_BYTES_MIN = 1_024
+# So many bytes are read in the time in which one is parsed.
+READ_PER_PARSED = 8
 
 
 class Meeting:
-    """The work of one record: it meets so many rows, bytes and visits of expressions, and one row in any case."""
+    """The work of one record, which is to stop where it is `full`, of bytes or of the work of expressions."""
 
-    __slots__ = ("_bytes_left", "_draft", "_meter", "_rows", "_rows_max")
+    __slots__ = ("_bytes_left", "_characters_left", "_draft", "_parsed", "_sources", "full", "visits")
 
-    def __init__(self, draft: Draft, rows_max: int) -> None:
+    def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self._rows = 0
-        self._rows_max = rows_max
         self._bytes_left = MET_BYTES_PER_RECORD_MAX
-        self._meter = Meter()
+        self._characters_left = EXPRESSION_CHARACTERS_PER_RECORD_MAX
+        self.visits = 0
+        self._sources: set[str] = set()
+        self._parsed: dict[bytes, Json] = {}
+        self.full = False
 
-    def takes(self, size_bytes: int) -> bool:
-        """Charge for one row more; False when it is too much and is to be left to the next record."""
-        self._rows += 1
+    def charge(self, size_bytes: int) -> None:
+        """Charge for what is parsed, or has been, of a row."""
         self._bytes_left -= size_bytes
-        within = self._rows <= self._rows_max and self._bytes_left >= 0
-        return self._rows == 1 or (within and self._meter.visits < MET_VISITS_PER_RECORD_MAX)
+        if self._bytes_left <= 0:
+            self.full = True
 
     def fulfils(self, predicate: Predicate, fields: dict[str, Json]) -> bool:
         """Tell whether the fields of an event fulfil what a wait asks; an expression that fails is no match."""
         for path, value in predicate.equalities:
             if index_key(lookup(fields, path)) != value:
                 return False
-        if not predicate.residual:
+        source = predicate.residual
+        if not source:
             return True
-        bindings = load_json(predicate.bindings)
-        variables = {**(bindings if isinstance(bindings, dict) else {}), "async": fields}
+        if source not in self._sources:
+            self._parse(source)
+        small = len(predicate.bindings) < LARGE_BYTES_MIN
+        bindings = load_json(predicate.bindings) if small else self._load(bytes(predicate.bindings))
         try:
-            return holds(predicate.residual, variables, self._meter)
+            return holds(source, {"async": fields, **(bindings if isinstance(bindings, dict) else {})}, self)
         except EvaluationError:
             self._draft.count("match_errors")
             return False
+        finally:
+            if self.visits >= MET_VISITS_PER_RECORD_MAX:
+                self.full = True
+
+    def _parse(self, source: str) -> None:
+        """Charge for an expression."""
+        self._sources.add(source)
+        self._characters_left -= len(source)
+        if self._characters_left <= 0:
+            self.full = True
+
+    def _load(self, raw: bytes) -> Json:
+        """Parse large bindings, and charge for them; those that are equal to others are only read."""
+        if raw not in self._parsed:
+            self.charge(len(raw))
+            self._parsed[raw] = load_json(raw)
+        return self._parsed[raw]

@@ -170,7 +170,8 @@ def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, questions: Questions) 
     path, value = place(predicate) if predicate else ("", "")
     event = plan.event if predicate else ""
     detail = f"{plan.event} {plan.match or plan.condition}".strip()
-    opened = OpenStep(plan.id, "wait", due, group=plan.group, event=event, path=path, value=value)
+    looking = plan.lookback_ms > 0
+    opened = OpenStep(plan.id, "wait", due, group=plan.group, event=event, path=path, value=value, looking=looking)
     if _open(draft, run_id, plan, opened, detail) and predicate:
         lookback_from = max(draft.now - plan.lookback_ms, 1) if plan.lookback_ms else 0
         wait = WaitOpened(run_id, plan.step, plan.event, predicate, due, lookback_from, questions.trigger.id)

@@ -43,7 +43,7 @@ class Layer:
         own = self._parts.get((table, part))
         if not own:
             return self._below.scan(table, part, limit, after)
-        deleted = sum(row is None for row in own.values())
+        deleted = sum(row is None and sort > after for sort, row in own.items())
         merged: dict[bytes, Row | None] = {
             key.sort: row for key, row in self._below.scan(table, part, limit + deleted if limit else 0, after)
         }

@@ -1,5 +1,7 @@
 """The matcher and the signals: a wait stands where the events that can end it come by."""
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Json
@@ -17,8 +19,8 @@ from stepstream.contract.inbox import (
     WaitClosed,
     WaitOpened,
 )
-from stepstream.contract.limits import BATCH_BYTES_MAX, EXPRESSION_CHARACTERS_PER_RECORD_MAX, PATHS_PER_NAME_MAX
-from stepstream.contract.lookback import LookBackEnded
+from stepstream.contract.limits import BATCH_BYTES_MAX, PATHS_PER_NAME_MAX
+from stepstream.contract.lookback import LookBackContinued, LookBackEnded
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.engine.draft import Draft
 from stepstream.engine.keys import (
@@ -36,7 +38,7 @@ from stepstream.engine.keys import (
     wait_place,
 )
 from stepstream.engine.lookback import begin_look_back, drop_look_back, go_on_looking, keep_event
-from stepstream.engine.meeting import Meeting
+from stepstream.engine.meeting import LARGE_BYTES_MIN, READ_PER_PARSED, Meeting
 from stepstream.engine.rows import EventName, OpenStep, Queued, QueuedEvent, SignalWaiter, Wait
 from stepstream.expressions.limits import PATH_CHARACTERS_MAX
 from stepstream.expressions.predicates import index_key, lookup
@@ -52,27 +54,25 @@ def place(predicate: Predicate) -> tuple[str, str]:
 def open_wait(draft: Draft, wait: WaitOpened) -> None:
     """At the name's shard: look back, note the path and send the wait on. At the bucket's shard: let it stand."""
     path, value = place(wait.predicate)
-    if wait.placed:
-        _stand(draft, wait, path, value)
-        return
-    found = begin_look_back(draft, wait) if wait.lookback_from else None
-    if isinstance(found, EventRecord):
-        draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, found))
-        return
-    wait = replace(wait, placed=True, lookback_from=wait.lookback_from if found else 0)
-    if _note_path(draft, wait.event, path, wait.expires_at):
-        draft.route(bucket_routing(wait.event, path, value), wait)
-    else:
+    further: LookBackContinued | None = None
+    if not wait.placed:
+        if wait.lookback_from:
+            found = begin_look_back(draft, wait)
+            if isinstance(found, EventRecord):
+                draft.route_to_run(wait.run_id, EventMatched(wait.run_id, wait.step, found))
+                return
+            wait, further = wait if found else replace(wait, lookback_from=0), found
+        if _note_path(draft, wait.event, path, wait.expires_at):
+            draft.route(bucket_routing(wait.event, path, value), replace(wait, placed=True))
+            if further:
+                go_on_looking(draft, wait, path, value, further)
+            return
         path = value = ""
-        _stand(draft, wait, path, value)
-    if found:
-        go_on_looking(draft, wait, path, value, found)
-
-
-def _stand(draft: Draft, wait: WaitOpened, path: str, value: str) -> None:
     key = wait_key(wait.event, path, value, wait.run_id, wait.step)
     looking = wait.lookback_from > 0
     draft.put(key, Wait(wait.run_id, wait.step, wait.predicate, wait.expires_at, _queued_count(draft), looking))
+    if further:
+        go_on_looking(draft, wait, path, value, further)
 
 
 def end_look_back(draft: Draft, ended: LookBackEnded) -> None:
@@ -119,7 +119,7 @@ def forget_paths(draft: Draft, event: str) -> None:
 
 def close_wait(draft: Draft, wait: WaitClosed) -> None:
     """Take a wait away; it goes the way of the wait itself, so that it cannot overtake it."""
-    if not wait.placed:
+    if wait.looking and not wait.placed:
         drop_look_back(draft, wait.event, wait.run_id, wait.step)
     path, value = (wait.path, wait.value) if wait.placed else ("", "")
     key = wait_key(wait.event, path, value, wait.run_id, wait.step)
@@ -133,7 +133,9 @@ def close_step(draft: Draft, run_id: str, step: str, opened: OpenStep) -> None:
     """Undo what an open step has elsewhere: its timer, and its place in the matcher or among the signals."""
     draft.disarm(opened.due, run_id, step)
     if opened.kind == "wait" and opened.event:
-        draft.route(opened.event, WaitClosed(run_id, step, opened.event, opened.path, opened.value))
+        draft.route(
+            opened.event, WaitClosed(run_id, step, opened.event, opened.path, opened.value, looking=opened.looking)
+        )
     elif opened.kind == "signal":
         draft.route(opened.event, SignalWaitClosed(run_id, step, opened.event))
 
@@ -163,17 +165,16 @@ def match_event(draft: Draft, forwarded: EventForwarded) -> None:
     """At a bucket's shard: wake every wait in it that the event fulfils; where they are too many, bit by bit."""
     event, path, value = forwarded.event, forwarded.path, forwarded.value
     bucket = bucket_part(event.name, path, value)
-    limit = _waits_at_once(draft, event)
-    waits = draft.scan(Wait, WAIT, bucket, limit + 1)
+    waits = draft.walk(Wait, WAIT, bucket)
     if not waits:
         return
     queued = draft.scan(QueuedEvent, QUEUE, bucket, 1)
-    if not queued and len(waits) <= limit and _parsable(waits) == len(waits):
-        _wake(draft, event, waits, forwarded.arrived_at)
+    after = None if queued else _wake(draft, event, waits, forwarded.arrived_at)
+    if not queued and after is None:
         return
     number = _queued_count(draft) + 1
     draft.put(QUEUED_KEY, Queued(number))
-    draft.put(queue_key(event.name, path, value, number), QueuedEvent(event, None, forwarded.arrived_at))
+    draft.put(queue_key(event.name, path, value, number), QueuedEvent(event, after, forwarded.arrived_at))
     if not queued:
         draft.go_on_later(bucket_routing(event.name, path, value), MatchContinued(event.name, path, value))
 
@@ -185,50 +186,46 @@ def continue_match(draft: Draft, due: MatchContinued) -> None:
     if not queued:
         return
     key, first = queued[0]
-    limit = _waits_at_once(draft, first.event)
-    waits = draft.scan(Wait, WAIT, bucket, limit, wait_place(*first.after) if first.after else b"")
-    met = waits[: _parsable(waits)]
-    _wake(draft, first.event, met, first.arrived_at, number=queue_number(key))
-    unmet = len(met) < len(waits) or len(waits) == limit
-    if unmet:
-        last = met[-1][1]
-        draft.put(key, QueuedEvent(first.event, (last.run_id, last.step), first.arrived_at))
+    waits = draft.walk(Wait, WAIT, bucket, wait_place(*first.after) if first.after else b"")
+    after = _wake(draft, first.event, waits, first.arrived_at, number=queue_number(key))
+    if after:
+        draft.put(key, QueuedEvent(first.event, after, first.arrived_at))
     else:
         draft.delete(key)
-    if unmet or len(queued) > 1:
+    if after or len(queued) > 1:
         draft.go_on_later(bucket_routing(due.event, due.path, due.value), due)
 
 
-def _waits_at_once(draft: Draft, event: EventRecord) -> int:
-    """Return how many waits an event may meet in one transition: each run that wakes gets the event."""
-    return max(1, min(draft.limits.waits_per_match_max, BATCH_BYTES_MAX // (len(event.data) + 1)))
-
-
-def _parsable(waits: list[tuple[Key, Wait]]) -> int:
-    """Return how many of the first waits an event may meet at once: their expressions may all have to be parsed."""
-    sources: set[str] = set()
-    left = EXPRESSION_CHARACTERS_PER_RECORD_MAX
-    for count, (_, wait) in enumerate(waits):
-        source = wait.predicate.residual
-        left -= 0 if source in sources else len(source)
-        if left < 0 and count:
-            return count
-        sources.add(source)
-    return len(waits)
-
-
-def _wake(draft: Draft, event: EventRecord, waits: list[tuple[Key, Wait]], arrived_at: int, number: int = 0) -> None:
+def _wake(
+    draft: Draft, event: EventRecord, waits: Iterable[tuple[Key, Wait]], arrived_at: int, number: int = 0
+) -> tuple[str, str] | None:
+    """Hold an event against as many waits as one record may; return the run and the step met last if there are more."""
+    # Each run that wakes gets the event.
+    waits_max = max(1, min(draft.limits.waits_per_match_max, BATCH_BYTES_MAX // (len(event.data) + 1)))
+    meeting = Meeting(draft)
     fields = event_fields(event)
-    meeting = Meeting(draft, len(waits))
-    for key, wait in waits:
+    woken: list[tuple[Key, Wait]] = []
+    last: Wait | None = None
+    unmet = False
+    for count, (key, wait) in enumerate(waits):
+        if count == waits_max or meeting.full:
+            unmet = True
+            break
+        last = wait
+        size = len(wait.predicate.bindings)
+        if size >= LARGE_BYTES_MIN:
+            meeting.charge(size // READ_PER_PARSED)
         open_to_it = (not number or wait.behind < number) and wait.expires_at > draft.now and not wait.met
         if open_to_it and meeting.fulfils(wait.predicate, fields):
-            matched = EventMatched(wait.run_id, wait.step, event, arrived_at)
-            if wait.looking:
-                draft.put(key, replace(wait, met=matched))
-            else:
-                draft.delete(key)
-                draft.route_to_run(wait.run_id, matched)
+            woken.append((key, wait))
+    for key, wait in woken:
+        matched = EventMatched(wait.run_id, wait.step, event, arrived_at)
+        if wait.looking:
+            draft.put(key, replace(wait, met=matched))
+        else:
+            draft.delete(key)
+            draft.route_to_run(wait.run_id, matched)
+    return (last.run_id, last.step) if unmet and last else None
 
 
 def _queued_count(draft: Draft) -> int:

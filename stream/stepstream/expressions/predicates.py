@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from stepstream.contract.codec import Json
 from stepstream.expressions.comprehensions import Code
@@ -110,19 +110,17 @@ def check(source: str, variables: frozenset[str]) -> None:
     _program(source, tuple(sorted(variables)))
 
 
-@dataclass(slots=True)
-class Meter:
-    """Adds up the work of evaluations, in visits."""
+class Meter(Protocol):
+    """Whoever adds up the work of evaluations, in visits."""
 
-    visits: int = 0
+    visits: int
 
 
 def evaluate(source: str, bindings: Mapping[str, Json], meter: Meter | None = None) -> Value:
     """Return the value of an expression; raise EvaluationError when it has none, or costs too much."""
-    names = tuple(sorted(bindings))
-    frame = Frame([bindings[name] for name in names])
+    frame = Frame(list(bindings.values()))
     try:
-        return _program(source, names)(frame)
+        return _program(source, tuple(bindings))(frame)
     except ExpressionError as error:
         raise EvaluationError(str(error)) from None
     except RecursionError:
