@@ -1,7 +1,6 @@
 """The worker: takes commands, runs code, reports each result and goes on when it is durable."""
 
 import asyncio
-from collections import deque
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -63,7 +62,6 @@ class Worker(Intake):
         self._slots = Slots(runs_active_max, runs_active_max + runs_cached_max)
         self._runs: dict[str, LiveRun] = {}
         self._resting: dict[str, LiveRun] = {}
-        self._queue: deque[LiveRun] = deque()
         self._room = Bell()
         self._outbox = Outbox(log, self.changed, self._letters)
 
@@ -71,12 +69,12 @@ class Worker(Intake):
     def load(self) -> Load:
         """How full the worker is."""
         slots = self._slots
-        return Load(slots.active_max, slots.active, len(self._queue), len(self._runs), self._attempts.at_work)
+        return Load(slots.active_max, slots.active, len(slots.waiting), len(self._runs), self._attempts.at_work)
 
     @property
     def active(self) -> int:
         """How many runs have code at work or reports on their way."""
-        return self._slots.active + len(self._outbox) + len(self._queue)
+        return self._slots.active + len(self._outbox) + len(self._slots.waiting)
 
     async def serve(self) -> None:
         """Serve until cancelled; raise when a report cannot be written, after which the caller begins anew."""
@@ -101,16 +99,15 @@ class Worker(Intake):
             await self._log.close()
 
     def _hand_back_waiting(self) -> None:
-        for run in list(self._queue):
+        for run in list(self._slots.waiting):
             self._hand_back(run)
-        self._queue.clear()
 
     def _reservations(self, for_ms: int, *, anew: bool) -> Sequence[tuple[str, bytes]]:
         at_work = [run for run in self._runs.values() if run.bodies and (anew or run.reserved)]
         return [(run.run_id, run.reserve(for_ms)) for run in at_work if run.replay]
 
     async def _until_room(self) -> None:
-        while len(self._queue) >= RUNS_QUEUED_MAX:
+        while len(self._slots.waiting) >= RUNS_QUEUED_MAX:
             await self._room.wait()
 
     def _let_go(self, kept: Collection[int], *, lost: bool) -> None:
@@ -216,7 +213,7 @@ class Worker(Intake):
             return
         if self._slots.full:
             run.queued = command
-            self._queue.append(run)
+            self._slots.waiting[run] = None
             return
         self._work(run)
         run.function = command.function
@@ -250,15 +247,12 @@ class Worker(Intake):
 
     def _admit(self) -> None:
         """Begin what waits for its turn."""
-        while self._queue and not self._slots.full:
-            run = self._queue.popleft()
+        while run := self._slots.next_turn():
             command, run.queued = run.queued, None
-            if command is None or self._runs.get(run.run_id) is not run:
-                continue
             if run.outdated:
                 run.outdated = False
                 self._claim(run)
-            else:
+            elif command:
                 self._begin(run, command)
         self._room.ring()
 
@@ -267,9 +261,9 @@ class Worker(Intake):
         if self._runs.get(run.run_id) is run:
             del self._runs[run.run_id]
             self._resting.pop(run.run_id, None)
+        self._slots.waiting.pop(run, None)
         self._slots.note(run, active=run.active, lingers=False)
         run.claim = ""
-        run.queued = None
         run.stop()
         self._finish_commands(run)
         self._rest(run)
