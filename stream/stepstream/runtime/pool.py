@@ -128,7 +128,8 @@ class LentStep:
 class _Taken:
     """A step that was lent; with a `claim` it is asked first whether it is still to be run.
 
-    `begun` says that it has a slot, `at_work` that its body runs. One that is `reserved` is nobody else's until then.
+    `begun` says that it has a slot, `at_work` that its body runs. One that is `reserved` is nobody else's until then;
+    where its partition has gone it is `away`, and stays reserved to its end, although that comes back.
     """
 
     record: LogRecord
@@ -139,6 +140,7 @@ class _Taken:
     begun: bool = False
     at_work: bool = False
     reserved: bool = False
+    away: bool = False
 
     @property
     def asking(self) -> bool:
@@ -220,7 +222,9 @@ class PoolWorker(Intake):
         for taken in list(self._steps.values()):
             if taken.record.partition not in kept and (lost or not taken.reserved):
                 self._drop(taken)
-            elif taken.record.partition in kept and taken.reserved:
+            elif taken.record.partition not in kept:
+                taken.away = True
+            elif taken.reserved and not taken.away:
                 taken.reserved = False
                 self._begin(self._release(taken.command))
 

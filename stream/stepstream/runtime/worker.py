@@ -115,8 +115,9 @@ class Worker(Intake):
             if run.partition not in kept and (lost or not run.reserved):
                 self._drop(run)
             elif run.partition not in kept:
+                run.away = True
                 run.commands.clear()
-            elif run.reserved and run.replay:
+            elif run.reserved and run.replay and not (run.away or run.leaving):
                 run.reserved = False
                 self._report(run, RunReserved(run.run_id, run.replay.epoch))
             self._settle(run)
@@ -134,7 +135,7 @@ class Worker(Intake):
         # Of a backlog each run is asked for at once, and the answers lie behind it: its bytes are not kept meanwhile.
         place = record._replace(key=b"", value=b"", headers=())
         run.commands.append(place)
-        if run.reserved and not isinstance(command, RunStopped):
+        if run.away and not isinstance(command, RunStopped):
             return  # Its partition came back to us; the run is asked for anew once what is at work has ended.
         if not self._handle(run, command, fresh=self._log.is_fresh(record)) and place in run.commands:
             run.commands.remove(place)

@@ -1,0 +1,117 @@
+"""Partitions that go while a body is at work, and come back: its run is done with that when the body has ended."""
+
+import asyncio
+from collections import defaultdict
+
+from stepstream import App, Context, on
+from stepstream.contract.codec import NULL
+from stepstream.contract.commands import Memo, RunResumed
+from stepstream.contract.inbox import RunClaimed, RunReserved, RunReturned, StepReported, StepReserved, StepsPlanned
+from stepstream.contract.outcomes import Value
+from tests.runtime.desk import Desk, served, started, turns
+from tests.runtime.test_drain import until
+from tests.runtime.test_pool import Door, Pool, lent
+
+
+class Bodies:
+    """Bodies that say when they are at work, and end when they are let."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.stopped: list[str] = []
+        self.go_on = defaultdict[str, asyncio.Event](asyncio.Event)
+
+    async def __call__(self, name: str) -> str:
+        """Be at work."""
+        self.begun.append(name)
+        try:
+            await self.go_on[name].wait()
+        except asyncio.CancelledError:
+            self.stopped.append(name)
+            raise
+        return name
+
+
+async def test_a_result_that_came_while_a_run_was_away_is_not_lost() -> None:
+    """The engine tells it once. The run is handed back and asked for anew, although its partition has stayed since."""
+    app, body = App("shop"), Bodies()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await asyncio.gather(ctx.step.run("work", body, "work"), ctx.step.sleep("nap", "1h"))
+
+    async with served(app) as desk:
+        await desk.give(started("run"))
+        (nap,) = desk.said(StepsPlanned)[0].plans
+        await desk.come_back()
+        await desk.give(RunResumed("run", 1, (Memo(nap.step, nap.id, "sleep", Value(NULL), 1),)))
+        await desk.move(0)
+        body.go_on["work"].set()
+        await until(lambda: desk.said(RunClaimed))
+        assert (body.begun, desk.said(RunReturned), desk.door.dealt) == (["work"], [], {})
+
+
+async def test_a_run_that_is_to_leave_is_asked_for_anew_although_its_partition_stays() -> None:
+    """One of its two bodies has ended, and the step after that is another worker's, or ours once we have asked."""
+    app, body = App("shop"), Bodies()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        async def two() -> None:
+            await ctx.step.run("right", body, "right")
+            await ctx.step.run("last", body, "last")
+
+        await asyncio.gather(ctx.step.run("left", body, "left"), two())
+
+    async with served(app) as desk:
+        await desk.give(started("run"))
+        await desk.move()
+        body.go_on["right"].set()
+        await turns()
+        await desk.move()
+        await desk.read(desk.log)
+        await desk.move(0)
+        body.go_on["left"].set()
+        await until(lambda: desk.said(RunClaimed))
+        assert (sorted(body.begun), desk.door.dealt) == (["left", "right"], {})
+
+
+async def kept_after_it_came_back(desk: Desk) -> None:
+    """Have a partition go and come back, and stay when it is shared out once more."""
+    await desk.give(started("run"))
+    await desk.come_back()
+    await desk.move(0)
+
+
+async def test_a_run_that_came_back_stays_reserved_to_its_end() -> None:
+    """Whoever had its partition meanwhile has asked for it, and would be given it in the middle of the body."""
+    app, body = App("shop"), Bodies()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.run("work", body, "work")
+
+    async with served(app) as desk:
+        await kept_after_it_came_back(desk)
+        assert [report.for_ms > 0 for report in desk.said(RunReserved)] == [True] * 3
+        body.go_on["work"].set()
+        await until(lambda: desk.said(RunClaimed))
+        assert len(desk.said(StepReported)) == 1
+
+
+async def test_a_lent_step_that_came_back_stays_reserved_to_its_end() -> None:
+    """The same in a queue: its result is what ends the reservation."""
+    async with Pool(Door()) as at:
+        at.door.give(lent())
+        await until(lambda: at.bodies == 1)
+        assert at.door.tenant
+        for kept in ((), (), (0,)):
+            await at.door.tenant.moving()
+            await at.door.tenant.moved(kept, lost=False)
+            at.door.again()
+            await until(at.door.commands.empty)
+        await turns()
+        assert [report.for_ms > 0 for report in at.door.reports if isinstance(report, StepReserved)] == [True] * 3
+        at.go_on.set()
+        await until(lambda: at.results)
+        assert at.bodies == 1
