@@ -41,19 +41,21 @@ class Door:
         self.dealt: Offsets = {}
         self.left = False
         self.tenant: Tenant | None = None
-        self.first: LogRecord
-        self._given = 0
+        self.given: list[LogRecord] = []
 
     def give(self, command: StepLent | RunStopped) -> None:
         """Append a command."""
-        record = LogRecord(commands_topic("shop", "gpu"), 0, self._given, b"k", encode(command), (), 0)
-        self.first = record if self._given == 0 else self.first
-        self.commands.put_nowait(record)
-        self._given += 1
+        self.given.append(LogRecord(commands_topic("shop", "gpu"), 0, len(self.given), b"k", encode(command), (), 0))
+        self.commands.put_nowait(self.given[-1])
 
     def again(self) -> None:
         """Give the first command once more, at its place: its partition came back."""
-        self.commands.put_nowait(self.first)
+        self.commands.put_nowait(self.given[0])
+
+    def all_again(self) -> None:
+        """Give all commands once more, at their places: none of them was dealt with when it came back."""
+        for record in self.given:
+            self.commands.put_nowait(record)
 
     async def open(self, tenant: Tenant) -> None:
         """Take note of whom to tell."""

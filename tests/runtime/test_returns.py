@@ -3,14 +3,16 @@
 import asyncio
 from collections import defaultdict
 
+import pytest
+
 from stepstream import App, Context, on
 from stepstream.contract.codec import NULL
-from stepstream.contract.commands import Memo, RunResumed
+from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped, StepLent
 from stepstream.contract.inbox import RunClaimed, RunReserved, RunReturned, StepReported, StepReserved, StepsPlanned
 from stepstream.contract.outcomes import Value
-from tests.runtime.desk import Desk, served, started, turns
+from tests.runtime.desk import EVENTS, Desk, served, started, turns
 from tests.runtime.test_drain import until
-from tests.runtime.test_pool import Door, Pool, lent
+from tests.runtime.test_pool import STEP, Door, Pool, lent
 
 
 class Bodies:
@@ -115,3 +117,46 @@ async def test_a_lent_step_that_came_back_stays_reserved_to_its_end() -> None:
         at.go_on.set()
         await until(lambda: at.results)
         assert at.bodies == 1
+
+
+async def test_a_stop_that_is_read_again_stops_nothing_that_began_after_it() -> None:
+    """A run was not to be tried yet, then it was; another run holds the place back from which both are read again."""
+    app, body = App("shop"), Bodies()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.run("work", body, ctx.run_id)
+
+    async with served(app) as desk:
+        await desk.give(started("long"), RunStopped("run", "waiting"), RunResumed("run", 1))
+        (claim,) = desk.said(RunClaimed)
+        await desk.give(RunLoaded("run", "function", 2, EVENTS, 1, claim.claim, 1))
+        await desk.come_back()
+        assert (body.begun, body.stopped) == (["long", "run"], [])
+        await desk.give(RunStopped("run", "cancelled"))
+        assert body.stopped == ["run"]
+
+
+@pytest.mark.parametrize("word", [RunStopped("run", step=STEP), lent("of-one-that-is-gone", attempt=1)])
+async def test_an_old_word_of_a_lent_step_that_is_read_again_does_not_stop_it(word: RunStopped | StepLent) -> None:
+    """It was said before the body began: that the step was not to be run yet, or that somebody else had it."""
+    async with Pool(Door()) as at:
+        for command in (lent(run="long"), word, lent(attempt=1)):
+            at.door.give(command)
+        if isinstance(word, StepLent):
+            await until(lambda: at.claims)
+            at.door.give(lent(at.claims[0], attempt=1))
+        await until(lambda: at.bodies == 2)
+        assert at.door.tenant
+        for _ in range(2):
+            await at.door.tenant.moving()
+            await at.door.tenant.moved((), lost=False)
+        at.door.all_again()
+        await until(at.door.commands.empty)
+        await turns()
+        assert at.bodies == 2
+        at.go_on.set()
+        await until(lambda: len(at.results) == 2)
+        at.door.give(RunStopped("other", step=STEP))
+        await until(lambda: at.door.dealt)
+        assert (at.bodies, list(at.door.dealt.values())) == (2, [len(at.door.given)])

@@ -18,7 +18,8 @@ class LiveRun:
     `attempt` is that of the code between steps; a step that got on begins it anew, here as in the engine. `bodies` are
     at work and `reports` on their way; a run that is `leaving` is handed back when all of these have ended, and one
     that is `reserved` is nobody else's until then. One that is `away` stays so to its end, although its partition comes
-    back: its `commands` are those that were read since, and none is acted on. One that is `at_rest` can do nothing by
+    back: its `commands` are those that were read since, and none is acted on but a stop that was not `heard` before:
+    that is the offset of the newest command. One that is `at_rest` can do nothing by
     itself; if it `lingers` it may, and stays. `queued` waits for its turn to begin; it is `outdated` when more came
     meanwhile.
     """
@@ -35,6 +36,7 @@ class LiveRun:
     leaving: bool = False
     reserved: bool = False
     away: bool = False
+    heard: int = -1
     at_rest: bool = False
     lingers: bool = False
     queued: RunStarted | RunLoaded | None = None

@@ -129,7 +129,8 @@ class _Taken:
     """A step that was lent; with a `claim` it is asked first whether it is still to be run.
 
     `begun` says that it has a slot, `at_work` that its body runs. One that is `reserved` is nobody else's until then;
-    where its partition has gone it is `away`, and stays reserved to its end, although that comes back.
+    where its partition has gone it is `away`, and stays reserved to its end, although that comes back. `heard` is the
+    offset of the newest command for it: those up to there are old when they are read again.
     """
 
     record: LogRecord
@@ -141,6 +142,7 @@ class _Taken:
     at_work: bool = False
     reserved: bool = False
     away: bool = False
+    heard: int = -1
 
     @property
     def asking(self) -> bool:
@@ -237,27 +239,30 @@ class PoolWorker(Intake):
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             self._begin(self._put_aside(record, str(error), "invalid"))
             return
+        if not isinstance(command, StepLent | RunStopped):
+            self._begin(self._put_aside(record, "it is for the workers that hold runs", "not-applicable"))
+            return
+        known = self._steps.get((command.run_id, command.step))
+        if known and record.offset <= known.heard:
+            if record.offset != known.record.offset:
+                self._end(record)
+            return
         match command:
             case StepLent(claim=""):
-                self._take(record, command)
-                return
+                self._take(record, command, known)
             case StepLent():
-                self._hear(record, command)
-                return
+                self._hear(record, command, known)
             case RunStopped():
-                if taken := self._steps.get((command.run_id, command.step)):
-                    self._end(taken.record)
-                    self._drop(taken)
-            case _:
-                self._begin(self._put_aside(record, "it is for the workers that hold runs", "not-applicable"))
-                return
-        self._end(record)
-
-    def _take(self, record: LogRecord, command: StepLent) -> None:
-        known = self._steps.get((command.run_id, command.step))
-        if known and not known.asking and known.command.attempt >= command.attempt:
-            if record.offset != known.record.offset:  # Else its partition came back to us while it is at work.
+                if known:
+                    self._end(known.record)
+                    self._drop(known)
                 self._end(record)
+        if taken := self._steps.get((command.run_id, command.step)):
+            taken.heard = record.offset
+
+    def _take(self, record: LogRecord, command: StepLent, known: _Taken | None) -> None:
+        if known and not known.asking and known.command.attempt >= command.attempt:
+            self._end(record)
             return
         fresh = self._log.is_fresh(record) and not command.partial
         if known and known.asking:
@@ -267,12 +272,11 @@ class PoolWorker(Intake):
             self._drop(known)
         self._serve_or_ask(record, command, fresh=fresh)
 
-    def _hear(self, record: LogRecord, command: StepLent) -> None:
+    def _hear(self, record: LogRecord, command: StepLent, taken: _Taken | None) -> None:
         """The engine has given a step to whoever made a claim, and hears of nobody else any more.
 
         Where that is none of ours, it is the late claim of a worker that is gone, and the step is asked for anew.
         """
-        taken = self._steps.get((command.run_id, command.step))
         if taken is None:
             self._serve_or_ask(record, command, fresh=False)
             return

@@ -135,7 +135,8 @@ class Worker(Intake):
         # Of a backlog each run is asked for at once, and the answers lie behind it: its bytes are not kept meanwhile.
         place = record._replace(key=b"", value=b"", headers=())
         run.commands.append(place)
-        if run.away and not isinstance(command, RunStopped):
+        again, run.heard = record.offset <= run.heard, max(record.offset, run.heard)
+        if run.away and (again or not isinstance(command, RunStopped)):
             return  # Its partition came back to us; the run is asked for anew once what is at work has ended.
         if not self._handle(run, command, fresh=self._log.is_fresh(record)) and place in run.commands:
             run.commands.remove(place)
