@@ -23,6 +23,7 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
 from stepstream.runtime.worker import Worker
+from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
 
 
@@ -31,6 +32,13 @@ async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110 - nobody tells when it does
             await asyncio.sleep(0)
+
+
+async def until_free(bodies: Bodies) -> None:
+    """Return when the threads of functions are free again: one more function runs to its end."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(bodies.threads.run_function(lambda: None), 5)
 
 
 class Door:
@@ -236,8 +244,11 @@ async def test_a_worker_that_fails_while_it_drains_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("threaded", [False, True])
-async def test_a_run_that_would_begin_another_step_is_handed_back(threaded: bool) -> None:
+async def test_a_run_that_would_begin_another_step_is_handed_back(
+    threaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is at work ends and is reported; the rest of the run is another worker's, that reads its command again."""
+    monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
     app, door = App("shop"), Door()
     begun, go_on = asyncio.Queue[str](), {"left": asyncio.Event(), "right": asyncio.Event()}
 
@@ -273,6 +284,7 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(threaded: bool
         (StepReported, f'"{name}"'.encode()) for name in expected
     ]
     assert (door.dealt, begun.empty(), worker.load.in_use) == ({}, True, 0)
+    await until_free(bodies)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     bodies.threads.close()

@@ -16,11 +16,10 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime import intake
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.intake import MOVE_MS
-from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
-from tests.runtime.test_drain import Door, until
+from tests.runtime.test_drain import Door, until, until_free
 
 TOPIC = commands_topic("shop")
 RESERVED, RELEASED = RunReserved("run", 1, MOVE_MS), RunReserved("run", 1)
@@ -186,8 +185,11 @@ def charging(ran: list[str], *, threaded: bool) -> App:
 
 @pytest.mark.parametrize("threaded", [False, True])
 @pytest.mark.parametrize("ends", [False, True])
-async def test_a_body_that_is_held_back_does_not_begin_when_its_run_has_gone(threaded: bool, ends: bool) -> None:
+async def test_a_body_that_is_held_back_does_not_begin_when_its_run_has_gone(
+    threaded: bool, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its partition went to another worker meanwhile, or its worker ended."""
+    monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
     door, ran, bodies = Door(), list[str](), Bodies()
     gate = Gate(door)
     worker = Worker(door, VirtualClock(0), charging(ran, threaded=threaded), bodies=bodies)
@@ -204,29 +206,6 @@ async def test_a_body_that_is_held_back_does_not_begin_when_its_run_has_gone(thr
     assert ran == []
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
-    bodies.threads.close()
-
-
-async def until_free(bodies: Bodies) -> None:
-    """Return when the threads of functions are free again: one more function runs to its end."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-    await asyncio.wait_for(bodies.threads.run_function(lambda: None), 5)
-
-
-async def test_a_lost_report_gives_its_thread_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next worker of the process has the same threads: else each lost report would take one away for ever."""
-    monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
-    door, ran, bodies = Door(), list[str](), Bodies()
-
-    async def broken(_routing_key: str, value: bytes) -> None:
-        raise LogError(f"the broker is away, and {len(value)} bytes are not written")
-
-    door.append = broken  # type: ignore[method-assign]  # There is no broker.
-    with pytest.raises(LogError):
-        await asyncio.wait_for(Worker(door, VirtualClock(0), charging(ran, threaded=True), bodies=bodies).serve(), 5)
-    assert ran == ["charged"]
-    await until_free(bodies)
     bodies.threads.close()
 
 

@@ -41,6 +41,7 @@ class LiveRun:
     lingers: bool = False
     queued: RunStarted | RunLoaded | None = None
     outdated: bool = False
+    stopped: bool = False
     commands: list[LogRecord] = field(default_factory=list)
     _parked: list[asyncio.Future[None]] = field(default_factory=list)
 
@@ -50,13 +51,16 @@ class LiveRun:
         return encode(RunReserved(self.run_id, self.replay.epoch if self.replay else 0, for_ms))
 
     async def park(self) -> None:
-        """Hold a call of the code that is to go no further, until the run is stopped."""
+        """Hold a call of the code that is to go no further, until the run is stopped; then raise RunInterrupted."""
+        if self.stopped:
+            raise RunInterrupted
         parked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._parked.append(parked)
         await parked
 
     def stop(self) -> None:
         """Stop the code where it is, the threads that it has, too."""
+        self.stopped = True
         if self.replay:
             self.replay.abort()
         parked, self._parked = self._parked, []
