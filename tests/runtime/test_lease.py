@@ -1,6 +1,7 @@
 """A worker that was frozen: it begins nothing more until the group has said that it is a member still."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import worker_log
 from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
 from stepstream.runtime.worker import Worker
 from tests.runtime.test_assignment import Group, tell_at_once, until
 
@@ -39,15 +40,21 @@ class Silent(Group):
     def __init__(self) -> None:
         super().__init__()
         self.end.set_result(7)
+        self.told = False
         self.reports: list[bytes] = []
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
         """Return the command, and nothing more for ever."""
-        while self.read_to > 7 or not self.confirmed:  # noqa: ASYNC110 - nobody tells when it is so
+        while self.read_to > 7 or not self.confirmed or not self.told:  # noqa: ASYNC110 - nobody tells when it is so
             await asyncio.sleep(0)
         self.read_to = 8
         return [LogRecord(commands_topic("shop"), 0, 7, b"k", COMMAND, (), 0)]
+
+    async def ends(self, places: Collection[tuple[str, int]]) -> Offsets:
+        """Return the end; what comes from now on is new."""
+        self.told = True
+        return await super().ends(places)
 
     async def send(self, records: list[NewRecord]) -> None:
         """Keep what the worker reports."""

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import INBOX, commands_topic
@@ -22,8 +23,21 @@ _RENEW_S = SESSION_MS / 4_000
 # claims in vain; told at once it would be in the way of the reports that are written in the same moment.
 _TELL_S = 0.25
 _LEAVE_S_MAX = 2.0
+# The leader of a partition that is away is asked again before long, and keeps no other from being known.
+_ANSWER_S_MAX = 2.0
 # An offset that no record reaches.
 _NEVER = 2**63
+
+
+async def _ask_each(ask: Callable[[tuple[str, int]], Awaitable[None]], places: Collection[tuple[str, int]]) -> None:
+    """Ask of each place, of all at once; go on without those for which no answer comes in time."""
+
+    async def ask_one(at: tuple[str, int]) -> None:
+        with suppress(LogError, TimeoutError):
+            async with asyncio.timeout(_ANSWER_S_MAX):
+                await ask(at)
+
+    await asyncio.gather(*map(ask_one, places))
 
 
 class KafkaWorkerLog:
@@ -54,10 +68,11 @@ class KafkaWorkerLog:
         self._tenant: Tenant | None = None
         self._membership = ("", 0)
         self._moving = False
-        self._confirmed_at = self._renewed_at = 0.0
+        self._confirmed_at = self._looked_at = 0.0
         self._confirmed = Bell()
-        self._soon = Bell()
-        self._telling: asyncio.Task[None] | None = None
+        self._confirm_soon = Bell()
+        self._look_soon = Bell()
+        self._keeping: list[asyncio.Task[None]] = []
         self._due = False
         self._left = False
         # By partition: the offset after the last command that was taken, up to where all are dealt with, and from where
@@ -102,8 +117,10 @@ class KafkaWorkerLog:
             await self._assign([partition for _, partition in places])
         else:
             reader.join(self._topic, Membership(self._assign, self._revoke))
-        self._telling = asyncio.ensure_future(self._keep_told(reader))
-        self._telling.add_done_callback(lambda _: self.bell.ring())
+        works = [self._keep_told(reader)] if self._alone else [self._keep_told(reader), self._keep_confirmed(reader)]
+        self._keeping = [asyncio.ensure_future(work) for work in works]
+        for task in self._keeping:
+            task.add_done_callback(lambda _: self.bell.ring())
 
     async def _revoke(self, partitions: list[int]) -> None:
         """All partitions may go, and most come back: what is at work goes on until it is known which are gone."""
@@ -130,11 +147,12 @@ class KafkaWorkerLog:
         logger.info("commands of %s: partitions %s are ours", self._topic, sorted(partitions))
         if self._tenant is not None:
             await self._tenant.moved(kept, lost=lost)
-        # What is held back goes on when the group has confirmed that we are a member.
-        self._renewed_at = 0.0
-        self._soon.ring()
+        # What is held back goes on when the group has confirmed that we are a member. Nothing is waited for here: while
+        # the group waits for us, the client tells it nothing.
+        self._looked_at = 0.0
+        self._confirm_soon.ring()
+        self._look_soon.ring()
         self.bell.ring()
-        await self._learn_what_is_fresh(reader)
 
     def _kept(self, reader: Reader, partitions: Collection[int]) -> tuple[set[int], bool]:
         """Return which partitions were ours all the time, and whether the group had given us up.
@@ -151,22 +169,39 @@ class KafkaWorkerLog:
     async def _learn_what_is_fresh(self, reader: Reader) -> None:
         """Ask where the partitions end now, as far as it is not known; until then each run is claimed."""
         assignments = self.assignments
-        unknown = [at for at in self.places if self._fresh_from[at[1]] == _NEVER]
-        ends = await reader.ends(unknown) if unknown else {}
-        if self.assignments == assignments:
-            self._fresh_from.update({partition: end for (_, partition), end in ends.items()})
+
+        async def learn(at: tuple[str, int]) -> None:
+            ends = await reader.ends([at])
+            if self.assignments == assignments:
+                self._fresh_from[at[1]] = ends[at]
+
+        await _ask_each(learn, [at for at in self.places if self._fresh_from[at[1]] == _NEVER])
+
+    async def _keep_confirmed(self, reader: Reader) -> None:
+        """Have the group confirm now and then that we are a member still, whatever else is waited for."""
+        while True:
+            await self._confirm_soon.wait(_RENEW_S)
+            self._due = True
+            self.bell.ring()
+            asked_at = time.monotonic()
+            # The group may be on the move, or we out of it; until it is known nothing is fresh.
+            with suppress(LogError):
+                if self._fresh_from:
+                    await reader.confirm()
+                    self._confirm(asked_at)
 
     async def _keep_told(self, reader: Reader) -> None:
-        """Tell the group how far all is dealt with, and have it confirm now and then that we are a member still."""
+        """Tell the group how far all is dealt with, and look now and then what is fresh and what is only marks."""
         while True:
-            await self._soon.wait(_TELL_S)
-            try:
+            await self._look_soon.wait(_TELL_S)
+            if looks := time.monotonic() - self._looked_at >= _RENEW_S:
+                self._looked_at = time.monotonic()
+                await self._learn_what_is_fresh(reader)
+            # A group that is on the move is told again afterwards.
+            with suppress(LogError):
                 await self._tell()
-                if not self._alone and time.monotonic() - self._renewed_at >= _RENEW_S:
-                    self._renewed_at = time.monotonic()
-                    await self._renew(reader)
-            except LogError:
-                continue  # The group is on the move, or we are out of it; until it is known nothing is fresh.
+                if looks and (beyond := await self._beyond_marks(reader)):
+                    await self._commit(beyond)
 
     async def _tell(self) -> None:
         """Commit what was dealt with since it was told last."""
@@ -183,29 +218,20 @@ class KafkaWorkerLog:
         if self.assignments == assignments:
             self._told.update({partition: at for (_, partition), at in offsets.items()})
 
-    async def _renew(self, reader: Reader) -> None:
-        """Have the group confirm that we are still a member."""
-        self._due = True
-        self.bell.ring()
-        if not self._fresh_from:
-            return
-        asked_at = time.monotonic()
-        await reader.confirm()
-        self._confirm(asked_at)
-        if beyond := await self._beyond_marks(reader):
-            await self._commit(beyond)
-        if _NEVER in self._fresh_from.values():
-            await self._learn_what_is_fresh(reader)
-
     async def _beyond_marks(self, reader: Reader) -> Offsets:
         """Return where partitions with no open command may go on: beyond what marks the ends of transactions.
 
         Else the lag of the group would never be nothing, and no scaler would take the last worker away.
         """
-        found = [(at, await reader.position(at)) for at in self.places]
+        found: Offsets = {}
+
+        async def ask(at: tuple[str, int]) -> None:
+            found[at] = await reader.position(at)
+
+        await _ask_each(ask, self.places)
         return {
             at: position
-            for at, position in found
+            for at, position in found.items()
             if self._taken.get(at[1]) == self._dealt.get(at[1])
             and not self.feed.waiting(at)
             and position > max(self._dealt.get(at[1], 0), self._told.get(at[1], 0))
@@ -241,8 +267,9 @@ class KafkaWorkerLog:
         while not self._left:
             if not self._moving and (mine := self._take(limit)):
                 return mine
-            if self._telling is not None and self._telling.done():
-                self._telling.result()  # Without it nobody knows that we are a member, and no body begins any more.
+            for task in self._keeping:
+                if task.done():
+                    task.result()  # Without it nobody knows that we are a member, and no body begins any more.
             if self._due:
                 self._due = False
                 return []
@@ -282,10 +309,11 @@ class KafkaWorkerLog:
     async def leave(self) -> None:
         """Leave the group, once it has heard how far all is dealt with, if it answers."""
         self._left = True
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
-            self._telling = None
+        if self._keeping:
+            for task in self._keeping:
+                task.cancel()
+            await asyncio.gather(*self._keeping, return_exceptions=True)
+            self._keeping = []
             try:
                 async with asyncio.timeout(_LEAVE_S_MAX):
                     await self._tell()
