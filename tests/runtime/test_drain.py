@@ -8,8 +8,9 @@ import pytest
 
 from stepstream import App, Context, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunResumed, RunStarted
+from stepstream.contract.commands import RunResumed, RunStarted, StepLent
 from stepstream.contract.events import EventRecord
+from stepstream.contract.ids import step_hash
 from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
@@ -21,6 +22,7 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
 from stepstream.runtime.worker import Worker
 from stepstream.sdk import threads
@@ -214,6 +216,46 @@ async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left
     rest = [StepReported] if steps == 2 else [StepReported, StepsPlanned]
     assert [type(report) for report in door.reports[1:]] == [*rest, RunReserved]
     assert (door.reports[-1], door.dealt) == (RunReserved("run", 1), {})
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+@pytest.mark.parametrize("queue", [False, True])
+async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_before_it_is_left(queue: bool) -> None:
+    """The worker is given its partition once more, and leaves then: a body at work is nobody else's to its end."""
+    app, door = App("shop", queues=["q"]), Door()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body() -> None:
+        begun.set()
+        await go_on.wait()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await (ctx.step.options(queue="q") if queue else ctx.step).run("work", body)
+
+    async def leave() -> None:
+        assert door.tenant
+        await door.tenant.moving()
+        await door.tenant.moved((0,), lost=False)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        door.left = True
+
+    door.leave = leave  # type: ignore[method-assign]  # The group is on the move.
+    if queue:
+        lent = StepLent("run", "function", step_hash("work", 0), "work", (EventRecord("go"),), 1)
+        door.commands = [door.commands[0]._replace(topic=commands_topic("shop", "q"), value=encode(lent))]
+    clock = VirtualClock(0)
+    worker = PoolWorker(door, clock, app, "q") if queue else Worker(door, clock, app)
+    serving = asyncio.ensure_future(worker.serve())
+    await asyncio.wait_for(begun.wait(), 5)
+    draining = asyncio.ensure_future(worker.drain(9_000, 0))
+    await until(lambda: door.left)
+    assert all(report.for_ms > 0 for report in door.reports)
+    assert len(door.reports) == 2
+    go_on.set()
+    await asyncio.wait_for(draining, 5)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 

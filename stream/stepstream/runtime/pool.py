@@ -226,7 +226,7 @@ class PoolWorker(Intake):
                 self._drop(taken)
             elif taken.record.partition not in kept:
                 taken.away = True
-            elif taken.reserved and not taken.away:
+            elif taken.reserved and not (taken.away or self._draining):
                 taken.reserved = False
                 self._begin(self._release(taken.command))
 

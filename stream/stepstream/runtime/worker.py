@@ -117,7 +117,7 @@ class Worker(Intake):
             elif run.partition not in kept:
                 run.away = True
                 run.commands.clear()
-            elif run.reserved and run.replay and not (run.away or run.leaving):
+            elif run.reserved and run.replay and not (run.away or run.leaving or self._draining):
                 run.reserved = False
                 self._report(run, RunReserved(run.run_id, run.replay.epoch))
             self._settle(run)
