@@ -16,6 +16,7 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime import intake
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.intake import MOVE_MS
+from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
@@ -105,6 +106,29 @@ async def test_what_goes_on_elsewhere_is_reserved_for_as_long_as_its_body_takes(
         for _ in range(20):
             await asyncio.sleep(0)
         assert len(seat.door.reports) == count
+
+
+@pytest.mark.parametrize("error", [LogError("the broker is away"), KeyError("a client that does not know its own")])
+async def test_what_could_not_be_reserved_is_reserved_once_more(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may begin it meanwhile, but the partitions are let go of in order, and the next word is for all."""
+    monkeypatch.setattr(intake, "_RENEW_S", 0.0)
+    async with seated() as seat:
+        append, refused = seat.door.append, list[bytes]()
+
+        async def broken(_routing_key: str, value: bytes) -> None:
+            refused.append(value)
+            raise error
+
+        seat.door.append = broken  # type: ignore[method-assign]  # The broker is away for a while.
+        await seat.move()
+        await until(lambda: len(refused) > 2)
+        seat.door.append = append  # type: ignore[method-assign]
+        await until(lambda: RESERVED in seat.door.reports)
+        seat.go_on.set()
+        await until(lambda: seat.worker.load.cached == 0)
+        assert seat.door.reports[-1] == RELEASED
 
 
 async def test_a_partition_that_comes_back_brings_its_run_back_when_the_body_has_ended() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from stepstream.contract.ids import run_routing
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.letters import LetterObserver, Letters
-from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
+from stepstream.runtime.ports import LogRecord, WorkerLog
 from stepstream.runtime.positions import Positions
 
 logger = logging.getLogger(__name__)
@@ -47,11 +47,8 @@ class Intake(ABC):
         self._draining = True
         self._hand_back_waiting()
         if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
-            try:
-                await self._reserve(reserve_ms)
-                await self._commit()
-            except LogError as error:
-                logger.warning("what is at work could not be reserved, and others begin it again: %s", error)
+            await self._reserve(reserve_ms)
+            await self._commit()
             await self._log.leave()
         await self.changed.until(self._rests)
         await self._commit()
@@ -73,10 +70,10 @@ class Intake(ABC):
         await asyncio.get_running_loop().create_future()
 
     async def moving(self) -> None:
-        """Commit, and reserve what is at work: whoever gets its partition is not to begin it once more."""
+        """Reserve what is at work, whose partition another may get that is not to begin it once more; and commit."""
         self._moving = True
-        await self._commit()
         await self._reserve(MOVE_MS)
+        await self._commit()
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
         """Let go of what others get, but for what is at work: that ends here, unless the group had given us up."""
@@ -88,18 +85,21 @@ class Intake(ABC):
             self._renewing = self._renewing or asyncio.ensure_future(self._renew())
 
     async def _reserve(self, for_ms: int, *, anew: bool = True) -> None:
-        """Have the engine give to nobody else what is at work, or with `anew` false what is reserved already."""
+        """Have the engine give to nobody else what is at work, or with `anew` false what is reserved already.
+
+        Where that cannot be written others may begin it again; whoever asks for it goes on all the same.
+        """
         reports = self._reservations(for_ms, anew=anew)
-        await asyncio.gather(*(self._log.append(run_routing(run_id), value) for run_id, value in reports))
+        writes = (self._log.append(run_routing(run_id), value) for run_id, value in reports)
+        for error in await asyncio.gather(*writes, return_exceptions=True):
+            if error is not None:
+                logger.warning("what is at work could not be reserved, and others may begin it again: %s", error)
 
     async def _renew(self) -> None:
         """Reserve once more, now and then, what went to others and is at work still."""
         while self._reservations(MOVE_MS, anew=False):
             await asyncio.sleep(_RENEW_S)
-            try:
-                await self._reserve(MOVE_MS, anew=False)
-            except LogError as error:
-                logger.warning("what is at work could not be reserved: %s", error)
+            await self._reserve(MOVE_MS, anew=False)
         self._renewing = None
 
     def _stop_renewing(self) -> None:

@@ -127,7 +127,8 @@ class KafkaWorkerLog:
         self._moving = True
         if self._tenant is not None and partitions:
             await self._tenant.moving()
-            await self._tell()
+            with suppress(LogError):
+                await self._tell()  # Else whoever gets them asks for what is dealt with, and is told so.
 
     async def _assign(self, partitions: list[int]) -> None:
         reader = self.feed.reader
