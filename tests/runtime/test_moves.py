@@ -131,6 +131,24 @@ async def test_what_could_not_be_reserved_is_reserved_once_more(
         assert seat.door.reports[-1] == RELEASED
 
 
+async def test_a_worker_that_drains_reserves_nothing_for_longer_than_that_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Were it killed meanwhile, the runs that had moved before would stand for longer than those that it leaves."""
+    monkeypatch.setattr(intake, "_RENEW_S", 0.0)
+    async with seated() as seat:
+        await seat.move()
+        draining = asyncio.ensure_future(seat.worker.drain(9_000, 0))
+        await until(lambda: seat.door.left)
+        count = seat.door.reports.index(RunReserved("run", 1, 9_000))
+        await seat.move()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert {report.for_ms for report in seat.door.reports[count:]} == {9_000}
+        seat.go_on.set()
+        await asyncio.wait_for(draining, 5)
+
+
 async def test_a_partition_that_comes_back_brings_its_run_back_when_the_body_has_ended() -> None:
     """Its command is read again: it is not passed over, nor begun beside the body, but asked for behind it."""
     async with seated() as seat:

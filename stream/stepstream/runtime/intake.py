@@ -29,6 +29,8 @@ class Intake(ABC):
         self._positions = Positions()
         self._draining = False
         self._moving = False
+        # A drain reserves all at work for as long as it may take, and once: then its worker is gone.
+        self._reserve_ms = MOVE_MS
         self._renewing: asyncio.Task[None] | None = None
         self.serving = False
         self.changed = Bell()
@@ -45,9 +47,11 @@ class Intake(ABC):
         that is at work.
         """
         self._draining = True
+        self._reserve_ms = reserve_ms or MOVE_MS
+        self._stop_renewing()
         self._hand_back_waiting()
         if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
-            await self._reserve(reserve_ms)
+            await self._reserve()
             await self._commit()
             await self._log.leave()
         await self.changed.until(self._rests)
@@ -72,7 +76,7 @@ class Intake(ABC):
     async def moving(self) -> None:
         """Reserve what is at work, whose partition another may get that is not to begin it once more; and commit."""
         self._moving = True
-        await self._reserve(MOVE_MS)
+        await self._reserve()
         await self._commit()
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
@@ -80,16 +84,16 @@ class Intake(ABC):
         self._moving = False
         self._let_go(kept, lost=lost)
         self._positions.keep(kept)
-        if stays := len(self._reservations(MOVE_MS, anew=False)):
+        if not self._draining and (stays := len(self._reservations(self._reserve_ms, anew=False))):
             logger.info("the partitions of %d runs with steps at work went to others; the steps end here", stays)
             self._renewing = self._renewing or asyncio.ensure_future(self._renew())
 
-    async def _reserve(self, for_ms: int, *, anew: bool = True) -> None:
+    async def _reserve(self, *, anew: bool = True) -> None:
         """Have the engine give to nobody else what is at work, or with `anew` false what is reserved already.
 
         Where that cannot be written others may begin it again; whoever asks for it goes on all the same.
         """
-        reports = self._reservations(for_ms, anew=anew)
+        reports = self._reservations(self._reserve_ms, anew=anew)
         writes = (self._log.append(run_routing(run_id), value) for run_id, value in reports)
         for error in await asyncio.gather(*writes, return_exceptions=True):
             if error is not None:
@@ -97,9 +101,9 @@ class Intake(ABC):
 
     async def _renew(self) -> None:
         """Reserve once more, now and then, what went to others and is at work still."""
-        while self._reservations(MOVE_MS, anew=False):
+        while self._reservations(self._reserve_ms, anew=False):
             await asyncio.sleep(_RENEW_S)
-            await self._reserve(MOVE_MS, anew=False)
+            await self._reserve(anew=False)
         self._renewing = None
 
     def _stop_renewing(self) -> None:
