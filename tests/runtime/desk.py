@@ -19,9 +19,9 @@ PLACE = (commands_topic("shop"), 0)
 EVENTS = (EventRecord("go"),)
 
 
-def started(run_id: str) -> RunStarted:
+def started(run_id: str, function: str = "function") -> RunStarted:
     """Return the first command of a run."""
-    return RunStarted(run_id, "function", 1, EVENTS, 1)
+    return RunStarted(run_id, function, 1, EVENTS, 1)
 
 
 class Desk:

@@ -30,8 +30,7 @@ from stepstream.runtime.slots import Slots
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Asking, Call, Finished
 from stepstream.sdk.errors import RunInterrupted
-from stepstream.sdk.execution import Bodies, start_code
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.execution import Bodies
 from stepstream.sdk.tasks import task_factory
 
 
@@ -188,10 +187,12 @@ class Worker(Intake):
             if command.wake:
                 self._claim_back(run)
             return command.wake
-        self._work(run)
-        if command.memos:
-            run.attempt = 0
-        run.replay.resume(command.memos, command.retries, command.acknowledged)
+        run.news.append(command)
+        if run.active or not self._slots.full:
+            self._work(run)
+        else:
+            self._resting.pop(run.run_id, None)  # Nobody else knows of its news: it is not to be evicted.
+            self._slots.wait(run)
         return True
 
     def _claim(self, run: LiveRun) -> None:
@@ -213,25 +214,12 @@ class Worker(Intake):
         if function is None:
             self._report(run, run_postponed(command, self._app.name, self._clock.now_ms()), then_drop=True)
             return
-        if self._slots.full:
+        if self._slots.crowded:
             run.queued = command
-            self._slots.waiting[run] = None
+            self._slots.wait(run)
             return
         self._work(run)
-        run.function = command.function
-        run.attempt = command.attempt if isinstance(command, RunLoaded) else 0
-        memos, opened = (command.memos, command.open) if isinstance(command, RunLoaded) else ((), ())
-        run.replay = Replay(
-            command.run_id,
-            command.epoch,
-            self,
-            self._limits,
-            memos,
-            opened,
-            now_ms=self._clock.now_ms,
-            threaded=not function.is_async,
-        )
-        start_code(run.replay, function, command.events, run.attempt, self._limits, self._bodies.threads)
+        run.start(self, function, command, self._limits, self._clock, self._bodies.threads)
         while len(self._runs) > self._cached_max and self._resting:
             self._drop(next(iter(self._resting.values())))
 
@@ -239,7 +227,8 @@ class Worker(Intake):
         """Note that a run is at work; return whether it goes on by itself and has no command left in the log."""
         alone, run.at_rest = run.at_rest and not run.commands, False
         self._resting.pop(run.run_id, None)
-        self._slots.note(run, active=True, lingers=False)
+        self._slots.take(run)
+        run.catch_up()
         return alone
 
     def _rest(self, run: LiveRun) -> None:
@@ -248,7 +237,7 @@ class Worker(Intake):
         self.changed.ring()
 
     def _admit(self) -> None:
-        """Begin what waits for its turn."""
+        """Have those begin, or go on, whose turn has come."""
         while run := self._slots.next_turn():
             command, run.queued = run.queued, None
             if run.outdated:
@@ -256,6 +245,8 @@ class Worker(Intake):
                 self._claim(run)
             elif command:
                 self._begin(run, command)
+            else:
+                self._work(run)
         self._room.ring()
 
     def _drop(self, run: LiveRun) -> None:
@@ -263,7 +254,7 @@ class Worker(Intake):
         if self._runs.get(run.run_id) is run:
             del self._runs[run.run_id]
             self._resting.pop(run.run_id, None)
-        self._slots.waiting.pop(run, None)
+        self._slots.forget(run)
         self._slots.note(run, active=run.active, lingers=False)
         run.claim = ""
         run.stop()
@@ -371,7 +362,7 @@ class Worker(Intake):
 
     def _settle(self, run: LiveRun) -> None:
         """When the code rests and all is durable, the run's commands are dealt with."""
-        if run.reports or run.claim or self._runs.get(run.run_id) is not run:
+        if run.reports or run.claim or run.news or self._runs.get(run.run_id) is not run:
             return
         if run.leaving or (run.reserved and run.at_rest):
             if not run.bodies and (self._draining or not self._moving):
