@@ -15,24 +15,27 @@ FRESH = LogRecord(TOPIC, 0, 9, b"k", b"v", (), 0)
 
 
 class Partly(Group):
-    """A cluster in which nobody answers for partition 1, as long as it is asked."""
+    """A cluster in which nobody answers for partition 1 before the test does; it was read up to 8."""
 
     def __init__(self, silent: str) -> None:
         super().__init__()
         self._silent = silent
-        self._never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.asked = False
+        self.at = 8
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def ends(self, places: Collection[tuple[str, int]]) -> Offsets:
         """Return the ends, when all are known."""
         if self._silent == "ends" and (TOPIC, 1) in places:
-            await asyncio.shield(self._never)
+            await asyncio.shield(self.answer)
         return dict.fromkeys(places, 8)
 
     async def position(self, at: tuple[str, int]) -> int:
         """Return how far it was read, when that is known."""
         if self._silent == "position" and at == (TOPIC, 1):
-            await asyncio.shield(self._never)
-        return 8
+            self.asked = True
+            await asyncio.shield(self.answer)
+        return self.at
 
 
 @pytest.mark.parametrize("silent", ["ends", "position"])
@@ -63,4 +66,22 @@ async def test_a_partition_without_a_leader_does_not_keep_the_group_from_being_t
     await log.commit({(TOPIC, 1): 5})
     await until(lambda: {(TOPIC, 1): 5} in group.commits)
     await until(lambda: {(TOPIC, 0): 8} in group.commits)
+    await log.close()
+
+
+async def test_no_position_of_before_an_assignment_is_told_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was asked for while the group moved: commands that are read again from before it are not passed over."""
+    tell_at_once(monkeypatch)
+    group = Partly("position")
+    log, membership = await opened(group)
+    await membership.assigned([0, 1])
+    await until(lambda: group.asked)
+    await membership.revoked([0, 1])
+    group.membership = ("member-1", 3)
+    group.at = 5
+    await membership.assigned([0, 1])
+    confirmed = group.confirmed
+    group.answer.set_result(None)
+    await until(lambda: group.confirmed > confirmed + 5)
+    assert [offset for offsets in group.commits for offset in offsets.values() if offset > 5] == []
     await log.close()

@@ -224,12 +224,15 @@ class KafkaWorkerLog:
 
         Else the lag of the group would never be nothing, and no scaler would take the last worker away.
         """
+        assignments = self.assignments
         found: Offsets = {}
 
         async def ask(at: tuple[str, int]) -> None:
             found[at] = await reader.position(at)
 
         await _ask_each(ask, self.places)
+        if self.assignments != assignments:
+            return {}  # What is read again of these may lie before where they were.
         return {
             at: position
             for at, position in found.items()
