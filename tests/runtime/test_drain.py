@@ -8,12 +8,13 @@ import pytest
 
 from stepstream import App, Context, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunResumed, RunStarted, StepLent
+from stepstream.contract.commands import RunLoaded, RunResumed, RunStarted, StepLent
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import step_hash
 from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
+    RunPostponed,
     RunReserved,
     RunReturned,
     StepReported,
@@ -27,6 +28,8 @@ from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Te
 from stepstream.runtime.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
+
+EVENTS = (EventRecord("go"),)
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -157,6 +160,30 @@ async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_
     written.set()
     await until(lambda: worker.load.in_use == 0 and worker.active == 0)
     assert [type(report) for report in door.reports] == [RunFailed, RunClaimed]
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+@pytest.mark.parametrize("word", [RunLoaded("run", "function", 2, EVENTS, 1, "gone-1"), RunResumed("run", 1)])
+async def test_a_run_that_is_postponed_is_asked_for_when_there_is_word_of_it(word: RunLoaded | RunResumed) -> None:
+    """The late claim of a worker that is gone took it, so that its report is not heard; or that was heard already."""
+    app, door = App("shop"), Door()
+    written = asyncio.Event()
+
+    async def append(_routing_key: str, value: bytes) -> None:
+        door.reports.append(decode_inbox(value))
+        await written.wait()
+
+    door.append = append  # type: ignore[method-assign]  # The broker is slow to answer.
+    worker = Worker(door, VirtualClock(0), app)
+    serving = asyncio.ensure_future(worker.serve())
+    await until(lambda: door.reports)
+    door.commands = [door.taken[0]._replace(offset=1, value=encode(word))]
+    await until(lambda: len(door.reports) == 2)
+    written.set()
+    await until(lambda: not worker.active)
+    assert [type(report) for report in door.reports] == [RunPostponed, RunClaimed]
+    assert (worker.load.cached, door.dealt) == (1, {})
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 

@@ -161,7 +161,7 @@ class Worker(Intake):
                     self._claim(run)
                 elif run.queued:
                     run.outdated |= command.epoch > run.queued.epoch
-                elif not run.claim and run.replay and command.epoch > run.replay.epoch:
+                elif not run.claim and (run.replay is None or command.epoch > run.replay.epoch):
                     self._claim_back(run)
                 return True
             case RunResumed():
@@ -176,14 +176,10 @@ class Worker(Intake):
         if run.queued:
             run.outdated = True
             return True
-        if run.replay is None:
-            if command.wake:
-                self._claim(run)
-            return command.wake
-        if command.epoch != run.replay.epoch:
+        if run.replay and command.epoch != run.replay.epoch:
             return False
-        if run.replay.over or (run.at_rest and not self._live_cache and not run.lingers):
-            # Its code is not to go on: it stays here only until its last report is durable.
+        if run.replay is None or run.replay.over or (run.at_rest and not self._live_cache and not run.lingers):
+            # Its code is not to go on: if it is here, then only until its last report is durable.
             if command.wake:
                 self._claim_back(run)
             return command.wake
