@@ -16,7 +16,7 @@ from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS, workers_name
 from stepstream.host.folder import held_folder
 from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat, index_readings
 from stepstream.host.service import Append, SourceReaders, hosted, make_faust, tell_of_missing
-from stepstream.host.serving import listen, serve_api, stop_on_signals
+from stepstream.host.serving import end_process, listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, read_sources
 from stepstream.host.versions import build_info
 from stepstream.runtime.announcing import Announcer, client_of, instance_of
@@ -186,14 +186,16 @@ class Post:
         )
 
 
-async def _drain(seat: WorkerSeat, settings: Settings) -> None:
-    """Let what is at work come to rest, for as long as the settings say."""
+async def _drain(seat: WorkerSeat, settings: Settings) -> bool:
+    """Let what is at work come to rest, for as long as the settings say; return whether it has."""
     try:
         logger.info("stopping; steps at work have %g s to end", settings.drain_s)
         await seat.drain(settings.drain_s)
-        logger.info("all has come to rest")
     except TimeoutError:
         logger.warning("a step did not end in %g s; another worker begins it again", settings.drain_s)
+        return False
+    logger.info("all has come to rest")
+    return True
 
 
 async def serve_worker(
@@ -239,8 +241,10 @@ async def serve_worker(
                 if post.queue or await announcer.until_announced(stop):
                     ready(shards, port)
                 await stop.wait()
-                await _drain(seat, settings)
+                rested = await _drain(seat, settings)
     finally:
         app.connect(None)
         bodies.threads.close()
         await backbone.close()
+    if not rested:
+        end_process()

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import uvicorn
 
@@ -58,6 +61,13 @@ def stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ask)
     return stop
+
+
+def end_process() -> NoReturn:
+    """End the process, whose log is written: Python itself would wait for each thread that is still in users' code."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 async def serve_api(

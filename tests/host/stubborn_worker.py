@@ -1,0 +1,63 @@
+"""A worker process whose plain body does not end, with nothing of Kafka; test_ending runs it."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
+
+from stepstream import App, Context, on
+from stepstream.host import kafka
+from stepstream.host.settings import settings_from
+from stepstream.runtime.kafka.settings import KafkaSettings
+from tests.runtime.test_drain import Door
+
+app = App("shop")
+
+
+@app.function(on("go"))
+async def function(ctx: Context) -> None:
+    """Run a step that does not end."""
+    await ctx.step.run("work", hang)
+
+
+def hang() -> None:
+    """Say that it is at work, and be so."""
+    sys.stdout.write("at work\n")
+    sys.stdout.flush()
+    threading.Event().wait()
+
+
+@asynccontextmanager
+async def hosted(_: object, **parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run the worker alone."""
+    serving = asyncio.ensure_future(parts["worker"]())
+    yield
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+def main() -> None:
+    """Serve with all that needs a broker replaced."""
+    door: Any = Door()
+    door.assignments, door.confirmed_at, door.member, door.places = 1, 0.0, True, []
+    stand_ins: dict[str, Any] = {
+        "hosted": hosted,
+        "shards_of": AsyncMock(return_value=1),
+        "KafkaBackbone": MagicMock(return_value=AsyncMock()),
+        "KafkaCallers": MagicMock(),
+        "KafkaWorkerLog": MagicMock(return_value=door),
+        "Announcer": MagicMock(return_value=AsyncMock()),
+        "make_faust": MagicMock(),
+    }
+    for name, stand_in in stand_ins.items():
+        setattr(kafka, name, stand_in)
+    settings = settings_from(drain_s=0.2)
+    asyncio.run(kafka.serve_worker(kafka.Post(app), settings, KafkaSettings(), lambda *_: None))
+    sys.stdout.write("ended by itself\n")
+
+
+if __name__ == "__main__":
+    main()
