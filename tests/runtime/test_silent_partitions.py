@@ -8,7 +8,7 @@ import pytest
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka import worker_log
 from stepstream.runtime.ports import LogRecord, Offsets
-from tests.runtime.test_assignment import Group, opened, tell_at_once, until
+from tests.runtime.test_assignment import Group, Guest, opened, tell_at_once, until
 
 TOPIC = commands_topic("shop")
 FRESH = LogRecord(TOPIC, 0, 9, b"k", b"v", (), 0)
@@ -66,6 +66,20 @@ async def test_a_partition_without_a_leader_does_not_keep_the_group_from_being_t
     await log.commit({(TOPIC, 1): 5})
     await until(lambda: {(TOPIC, 1): 5} in group.commits)
     await until(lambda: {(TOPIC, 0): 8} in group.commits)
+    await log.close()
+
+
+async def test_what_cannot_be_written_does_not_keep_the_group_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition of the inbox has no leader as partitions go: the group would give up who waits for it."""
+    monkeypatch.setattr(worker_log, "_REVOKE_S_MAX", 0.01)
+
+    class Busy(Guest):
+        async def moving(self) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    log, membership = await opened(Partly(""), Busy())
+    await membership.assigned([0, 1])
+    await asyncio.wait_for(membership.revoked([0, 1]), 5)
     await log.close()
 
 

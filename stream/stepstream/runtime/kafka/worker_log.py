@@ -23,6 +23,8 @@ _RENEW_S = SESSION_MS / 4_000
 # claims in vain; told at once it would be in the way of the reports that are written in the same moment.
 _TELL_S = 0.25
 _LEAVE_S_MAX = 2.0
+# The group gives up who takes longer than three sessions to let go of partitions.
+_REVOKE_S_MAX = SESSION_MS / 1_000
 # The leader of a partition that is away is asked again before long, and keeps no other from being known.
 _ANSWER_S_MAX = 2.0
 # An offset that no record reaches.
@@ -125,10 +127,16 @@ class KafkaWorkerLog:
     async def _revoke(self, partitions: list[int]) -> None:
         """All partitions may go, and most come back: what is at work goes on until it is known which are gone."""
         self._moving = True
-        if self._tenant is not None and partitions:
-            await self._tenant.moving()
-            with suppress(LogError):
-                await self._tell()  # Else whoever gets them asks for what is dealt with, and is told so.
+        if self._tenant is None or not partitions:
+            return
+        try:
+            async with asyncio.timeout(_REVOKE_S_MAX):
+                await self._tenant.moving()
+                await self._tell()
+        except (LogError, TimeoutError) as error:
+            logger.warning(
+                "the partitions of %s go before all was written, and others may do it again: %r", self._topic, error
+            )
 
     async def _assign(self, partitions: list[int]) -> None:
         reader = self.feed.reader
