@@ -49,7 +49,7 @@ class Meeting:
         small = len(predicate.bindings) < LARGE_BYTES_MIN
         bindings = load_json(predicate.bindings) if small else self._load(bytes(predicate.bindings))
         try:
-            return holds(source, {"async": fields, **(bindings if isinstance(bindings, dict) else {})}, self)
+            return holds(source, {**(bindings if isinstance(bindings, dict) else {}), "async": fields}, self)
         except EvaluationError:
             self._draft.count("match_errors")
             return False
