@@ -33,10 +33,11 @@ from stepstream.engine.keys import (
 from stepstream.engine.rows import OpenStep, Run, Timer, decode_row
 from stepstream.runtime.journal import MemoryStore
 
-_LASTING = {CRON, FUNCTION, KEEPING, KEPT, POSITION, TRIGGER}
+_LASTING = {CRON, FUNCTION, KEEPING, KEPT, POSITION, START, TRIGGER}
+_LASTING_TIMERS = {"cron", "start-memory"}
 # What is forgotten by time.
-_FADING = {NAME, RECENT, START}
-_FADING_TIMERS = {"start-memory", "kept-events", "event-name"}
+_FADING = {NAME, RECENT}
+_FADING_TIMERS = {"kept-events", "event-name"}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 
 
@@ -112,7 +113,8 @@ def fades(stores: Sequence[MemoryStore]) -> bool:
 
 def check_rows(stores: Sequence[MemoryStore], *, faded: bool = False) -> Iterator[str]:
     """Nothing of ended runs is left in the tables; when all is `faded`, not even what is forgotten only by time."""
-    fading, timers = (set[bytes](), {"cron"}) if faded else (_FADING, _FADING_TIMERS | {"cron"})
+    fading = set[bytes]() if faded else _FADING
+    timers = _LASTING_TIMERS if faded else _LASTING_TIMERS | _FADING_TIMERS
     for store in stores:
         for key, value in store.rows.items():
             table = key[:1]

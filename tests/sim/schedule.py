@@ -96,13 +96,11 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
 
 
 async def _fade(world: World, setting: Setting) -> list[str]:
-    """Let a day pass if anything is to be forgotten in it; return what is left after all."""
+    """Let time pass if anything is to be forgotten in it; return what is left after all."""
     stores = [world.embedded.store_of(shard) for shard in range(setting.shards)]
     if not fades(stores):
         return []
-    # What changed nothing is committed within a minute; were it lost only when the day is over, it would start runs.
-    await world.advance("1m")
-    await world.advance("25h")
+    await world.advance("2h")
     stores = [world.embedded.store_of(shard) for shard in range(setting.shards)]
     return list(check_rows(stores, faded=True))
 
