@@ -91,7 +91,8 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
             minutes_of(world.history),
             len(faults.names),
         )
-        outcome.broken += await _fade(world, setting)
+        # What is wrong already may be wrong for ever, and end nothing.
+        outcome.broken += [] if outcome.broken else await _fade(world, setting)
         return outcome
 
 
