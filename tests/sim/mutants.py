@@ -84,7 +84,8 @@ MUTANTS = (
         (
             (
                 '    draft.delete(key)\n    draft.time("timer_late"',
-                '    if timer.kind in ("event-name", "kept-events"):\n        draft.delete(key)\n    draft.time("timer_late"',
+                '    if timer.kind in ("event-name", "kept-events"):\n        draft.delete(key)\n'
+                '    draft.time("timer_late"',
             ),
         ),
     ),

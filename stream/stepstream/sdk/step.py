@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
@@ -24,6 +25,7 @@ from stepstream.sdk.values import dump_value, load_value, return_adapter
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_tokens = itertools.count()
 
 
 class StepCall(Coroutine[Any, Any, T], Generic[T]):
@@ -45,10 +47,12 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         self._value_of = value_of
         self.group = group
         self._code: Coroutine[Any, Any, T] | None = None
-        replay.created(id(self), step_id)
+        # No address: that of a call that nobody keeps is another's before long.
+        self._token = next(_tokens)
+        replay.created(self._token, step_id)
 
     async def _run(self) -> T:
-        call = self._replay.discover(id(self), self._call_of, self._step_id, self.group)
+        call = self._replay.discover(self._token, self._call_of, self._step_id, self.group)
         return self._value_of(call, await self._replay.result(call))
 
     def _started(self) -> Coroutine[Any, Any, T]:
@@ -76,7 +80,7 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         if self._code is not None:
             self._code.close()
         else:
-            self._replay.dismissed(id(self))
+            self._replay.dismissed(self._token)
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self._code is not None:
