@@ -91,8 +91,9 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
             minutes_of(world.history),
             len(faults.names),
         )
-        # What is wrong already may be wrong for ever, and end nothing.
-        outcome.broken += [] if outcome.broken else await _fade(world, setting)
+        # What is wrong already may be so for ever, and end nothing; one fault at each call in turn is for other laws.
+        if not outcome.broken and len(faults.plan) != 1:
+            outcome.broken += await _fade(world, setting)
         return outcome
 
 
