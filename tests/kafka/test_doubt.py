@@ -115,7 +115,7 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     asyncio.run(Cluster(KafkaSettings(fleet.bootstrap, "doubt")).delete([CHANGELOG]))
     fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
     start_anew(engine)
-    until(lambda: engine.said("of a changelog that ends at 0: remove them") > 1)
+    until(lambda: engine.said("of a changelog that ends at 1: remove them") > 1)
     assert not engine.said("serves after")
     assert observed.answers("/ready") == {503}
     engine.kill()
