@@ -59,6 +59,9 @@ class Door:
         self.dealt: Offsets = {}
         self.left = False
         self.tenant: Tenant | None = None
+        # Cleared while the broker is slow to answer.
+        self.written = asyncio.Event()
+        self.written.set()
 
     async def open(self, tenant: Tenant) -> None:
         """Take note of whom to tell."""
@@ -80,8 +83,9 @@ class Door:
         return found
 
     async def append(self, _routing_key: str, value: bytes) -> None:
-        """Take a report."""
+        """Take a report; return when it is written."""
         self.reports.append(decode_inbox(value))
+        await self.written.wait()
 
     async def put_aside(self, _: NewRecord) -> None:
         """Nothing is unreadable."""
@@ -139,13 +143,7 @@ async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> No
 async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_taken() -> None:
     """The engine may have read a report, and wake the run, before its worker hears that it is written."""
     app, door = App("shop"), Door()
-    written = asyncio.Event()
-
-    async def append(_routing_key: str, value: bytes) -> None:
-        door.reports.append(decode_inbox(value))
-        await written.wait()
-
-    door.append = append  # type: ignore[method-assign]  # The broker is slow to answer.
+    door.written.clear()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
@@ -157,7 +155,7 @@ async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_
     resumed = door.taken[0]._replace(offset=1, value=encode(RunResumed("run", 1)))
     door.commands = [resumed]
     await until(lambda: not door.commands)
-    written.set()
+    door.written.set()
     await until(lambda: worker.load.in_use == 0 and worker.active == 0)
     assert [type(report) for report in door.reports] == [RunFailed, RunClaimed]
     serving.cancel()
@@ -168,19 +166,13 @@ async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_
 async def test_a_run_that_is_postponed_is_asked_for_when_there_is_word_of_it(word: RunLoaded | RunResumed) -> None:
     """The late claim of a worker that is gone took it, so that its report is not heard; or that was heard already."""
     app, door = App("shop"), Door()
-    written = asyncio.Event()
-
-    async def append(_routing_key: str, value: bytes) -> None:
-        door.reports.append(decode_inbox(value))
-        await written.wait()
-
-    door.append = append  # type: ignore[method-assign]  # The broker is slow to answer.
+    door.written.clear()
     worker = Worker(door, VirtualClock(0), app)
     serving = asyncio.ensure_future(worker.serve())
     await until(lambda: door.reports)
     door.commands = [door.taken[0]._replace(offset=1, value=encode(word))]
     await until(lambda: len(door.reports) == 2)
-    written.set()
+    door.written.set()
     await until(lambda: not worker.active)
     assert [type(report) for report in door.reports] == [RunPostponed, RunClaimed]
     assert (worker.load.cached, door.dealt) == (1, {})

@@ -2,7 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ async def until(holds: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
+@asynccontextmanager
+async def joined(cluster: Group, group: ShardGroup) -> AsyncIterator[tuple[Membership, "asyncio.Task[None]"]]:
+    """Have an engine join; yield by what the group tells it of shards, and its task."""
+    member = asyncio.ensure_future(group.serve())
+    await until(lambda: cluster.membership)
+    assert cluster.membership is not None
+    try:
+        yield cluster.membership, member
+    finally:
+        member.cancel()
+        await asyncio.gather(member, return_exceptions=True)
+
+
 async def test_shards_that_come_while_the_process_leaves_are_not_served(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -77,18 +91,16 @@ async def test_shards_that_come_while_the_process_leaves_are_not_served(
     cluster = Group()
     group = ShardGroup(cluster, SystemClock(), 2, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
     monkeypatch.setattr(group, "_serve", serve)
-    member = asyncio.ensure_future(group.serve())
-    await until(lambda: cluster.membership)
-    assert cluster.membership is not None
-    await cluster.membership.assigned([0])
-    await until(lambda: serving == {0})
-    member.cancel()
-    await asyncio.sleep(0)
-    cluster.rebalance = asyncio.ensure_future(cluster.membership.assigned([0, 1]))
-    await asyncio.gather(member, return_exceptions=True)
-    for _ in range(5):
+    async with joined(cluster, group) as (membership, member):
+        await membership.assigned([0])
+        await until(lambda: serving == {0})
+        member.cancel()
         await asyncio.sleep(0)
-    assert (cluster.left, serving, group.assigned) == (True, set(), [])
+        cluster.rebalance = asyncio.ensure_future(membership.assigned([0, 1]))
+        await asyncio.gather(member, return_exceptions=True)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (cluster.left, serving, group.assigned) == (True, set(), [])
 
 
 async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
@@ -105,17 +117,13 @@ async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
     monkeypatch.setattr(fleet, "KafkaLog", open_log)
     cluster = Group()
     group = ShardGroup(cluster, SystemClock(), 1, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
-    member = asyncio.ensure_future(group.serve())
-    await until(lambda: cluster.membership)
-    assert cluster.membership is not None
-    await cluster.membership.assigned([0])
-    await until(lambda: len(opened) > 2)
-    cluster.known = False
-    asked, count = cluster.asked, len(opened)
-    await until(lambda: cluster.asked > asked + 2)
-    assert len(opened) <= count + 1
-    member.cancel()
-    await asyncio.gather(member, return_exceptions=True)
+    async with joined(cluster, group) as (membership, _):
+        await membership.assigned([0])
+        await until(lambda: len(opened) > 2)
+        cluster.known = False
+        asked, count = cluster.asked, len(opened)
+        await until(lambda: cluster.asked > asked + 2)
+        assert len(opened) <= count + 1
 
 
 async def test_an_engine_between_two_generations_is_not_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -127,14 +135,10 @@ async def test_an_engine_between_two_generations_is_not_ready(monkeypatch: pytes
     cluster = Group()
     group = ShardGroup(cluster, SystemClock(), 2, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
     monkeypatch.setattr(group, "_serve", serve)
-    member = asyncio.ensure_future(group.serve())
-    await until(lambda: cluster.membership)
-    assert cluster.membership is not None
-    await cluster.membership.assigned([])
-    assert group.unready == ""
-    await cluster.membership.revoked([])
-    assert group.unready == "the group has not given it its shards yet"
-    await cluster.membership.assigned([])
-    assert group.unready == ""
-    member.cancel()
-    await asyncio.gather(member, return_exceptions=True)
+    async with joined(cluster, group) as (membership, _):
+        await membership.assigned([])
+        assert group.unready == ""
+        await membership.revoked([])
+        assert group.unready == "the group has not given it its shards yet"
+        await membership.assigned([])
+        assert group.unready == ""

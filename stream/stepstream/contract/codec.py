@@ -20,6 +20,10 @@ encode = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
 
+class TypedRecord(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """A record that says by its `type` which of those of its topic it is."""
+
+
 def load_json(raw: bytes | Raw, *, own: bool = False) -> Json:
     """Return the JSON value in `raw`; raise InvalidInput for anything else, and for what is nested too deeply.
 

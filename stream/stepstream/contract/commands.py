@@ -2,12 +2,9 @@
 
 import msgspec
 
+from stepstream.contract.codec import TypedRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.outcomes import Outcome
-
-
-class _Command(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
-    pass
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,7 +34,7 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str = ""
 
 
-class RunStarted(_Command, frozen=True, tag="run.started"):
+class RunStarted(TypedRecord, frozen=True, tag="run.started"):
     """Begin a run that no worker has seen."""
 
     run_id: str
@@ -47,7 +44,7 @@ class RunStarted(_Command, frozen=True, tag="run.started"):
     started_at: int
 
 
-class RunLoaded(_Command, frozen=True, tag="run.loaded"):
+class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     """All that is known of a run, for the worker that claimed it by `claim`; `memos` are in the order of their keys."""
 
     run_id: str
@@ -61,7 +58,7 @@ class RunLoaded(_Command, frozen=True, tag="run.loaded"):
     open: tuple[Open, ...] = ()
 
 
-class RunResumed(_Command, frozen=True, tag="run.resumed"):
+class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
     """What is new for a run: results, attempts that are due, an acknowledgement of the waits planned.
 
     Without `wake` a worker that does not hold the run live need not load it: more of the same group must come first.
@@ -75,7 +72,7 @@ class RunResumed(_Command, frozen=True, tag="run.resumed"):
     wake: bool = True
 
 
-class StepLent(_Command, frozen=True, tag="step.lent"):
+class StepLent(TypedRecord, frozen=True, tag="step.lent"):
     """Run the body of one step and nothing else of its run, for the workers of a queue.
 
     The code comes to the step by `memos`. `claim` is that of the worker that asked, empty for the first word of it. A
@@ -94,7 +91,7 @@ class StepLent(_Command, frozen=True, tag="step.lent"):
     partial: bool = False
 
 
-class RunStopped(_Command, frozen=True, tag="run.stopped"):
+class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):
     """There is nothing to do for this run: it ended, was cancelled, or waits for its next attempt.
 
     With `step` that is said only of a step that was lent.

@@ -2,14 +2,10 @@
 
 import msgspec
 
-from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.lookback import LookBackContinued, LookBackEnded
 from stepstream.contract.outcomes import ErrorInfo, Outcome
-
-
-class _Record(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
-    pass
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -19,7 +15,7 @@ class Caller(msgspec.Struct, frozen=True):
     step: str
 
 
-class RunRequested(_Record, frozen=True, tag="run.requested"):
+class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     """Start a run at `start_at` (Unix ms, 0: at once). A `deduplicated` one starts only if none did in the last 24 h.
 
     `quiet` runs, those started by the engine's own events and what they invoke, emit no such events when they end.
@@ -36,14 +32,14 @@ class RunRequested(_Record, frozen=True, tag="run.requested"):
     quiet: bool = False
 
 
-class EventRouted(_Record, frozen=True, tag="event.routed"):
+class EventRouted(TypedRecord, frozen=True, tag="event.routed"):
     """An event on its way to the shard that owns its name; `arrived_at` is the log's time of its arrival (Unix ms)."""
 
     event: EventRecord
     arrived_at: int = 0
 
 
-class EventForwarded(_Record, frozen=True, tag="event.forwarded"):
+class EventForwarded(TypedRecord, frozen=True, tag="event.forwarded"):
     """An event on its way to the shard that owns the waits for `name` with `path` equal to `value`."""
 
     event: EventRecord
@@ -52,7 +48,7 @@ class EventForwarded(_Record, frozen=True, tag="event.forwarded"):
     arrived_at: int = 0
 
 
-class MatchContinued(_Record, frozen=True, tag="match.continued"):
+class MatchContinued(TypedRecord, frozen=True, tag="match.continued"):
     """The next part of the waits for `event` with `path` equal to `value` is due to be held against queued events."""
 
     event: str
@@ -68,7 +64,7 @@ class Predicate(msgspec.Struct, frozen=True, omit_defaults=True):
     bindings: Raw = EMPTY_OBJECT
 
 
-class WaitOpened(_Record, frozen=True, tag="wait.opened"):
+class WaitOpened(TypedRecord, frozen=True, tag="wait.opened"):
     """A run's step waits for an event; travels by the shard of the name to that of the first equality.
 
     With `lookback_from` (Unix ms, 0: not at all) an event kept since then ends it at once, but never `trigger_id`.
@@ -84,7 +80,7 @@ class WaitOpened(_Record, frozen=True, tag="wait.opened"):
     placed: bool = False
 
 
-class WaitClosed(_Record, frozen=True, tag="wait.closed"):
+class WaitClosed(TypedRecord, frozen=True, tag="wait.closed"):
     """A step waits no longer: its time ran out, it was cancelled, or its run ended; it may have been `looking` back."""
 
     run_id: str
@@ -96,7 +92,7 @@ class WaitClosed(_Record, frozen=True, tag="wait.closed"):
     looking: bool = False
 
 
-class EventMatched(_Record, frozen=True, tag="event.matched"):
+class EventMatched(TypedRecord, frozen=True, tag="event.matched"):
     """A wait met its event, which came at `arrived_at` (Unix ms, 0: before the wait)."""
 
     run_id: str
@@ -105,7 +101,7 @@ class EventMatched(_Record, frozen=True, tag="event.matched"):
     arrived_at: int = 0
 
 
-class SignalWaitOpened(_Record, frozen=True, tag="signal.opened"):
+class SignalWaitOpened(TypedRecord, frozen=True, tag="signal.opened"):
     """A run's step waits for a signal; `replace` takes the name over from a waiter that is there already."""
 
     run_id: str
@@ -115,7 +111,7 @@ class SignalWaitOpened(_Record, frozen=True, tag="signal.opened"):
     replace: bool = False
 
 
-class SignalWaitClosed(_Record, frozen=True, tag="signal.closed"):
+class SignalWaitClosed(TypedRecord, frozen=True, tag="signal.closed"):
     """A step waits no longer for a signal."""
 
     run_id: str
@@ -123,7 +119,7 @@ class SignalWaitClosed(_Record, frozen=True, tag="signal.closed"):
     signal: str
 
 
-class SignalSent(_Record, frozen=True, tag="signal.sent"):
+class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
     """Somebody sends a signal; `reply_to` names who wants to know whether anyone waited."""
 
     signal: str
@@ -131,7 +127,7 @@ class SignalSent(_Record, frozen=True, tag="signal.sent"):
     reply_to: str = ""
 
 
-class StepResolved(_Record, frozen=True, tag="step.resolved"):
+class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
     """The result of a step that another shard found: a signal, a refusal, or an invoked run's end."""
 
     run_id: str
@@ -139,14 +135,14 @@ class StepResolved(_Record, frozen=True, tag="step.resolved"):
     outcome: Outcome
 
 
-class CancelRequested(_Record, frozen=True, tag="run.cancel"):
+class CancelRequested(TypedRecord, frozen=True, tag="run.cancel"):
     """Somebody cancels a run; `reply_to` names who wants to know whether it was there."""
 
     run_id: str
     reply_to: str = ""
 
 
-class RunClaimed(_Record, frozen=True, tag="run.claimed"):
+class RunClaimed(TypedRecord, frozen=True, tag="run.claimed"):
     """A worker of `app` without the run in its cache asks for all of it; `claim` is echoed in the answer."""
 
     run_id: str
@@ -154,7 +150,7 @@ class RunClaimed(_Record, frozen=True, tag="run.claimed"):
     app: str
 
 
-class StepClaimed(_Record, frozen=True, tag="step.claimed"):
+class StepClaimed(TypedRecord, frozen=True, tag="step.claimed"):
     """A worker of a queue asks whether a step that was lent is still to be run; `claim` is echoed in the answer."""
 
     run_id: str
@@ -164,7 +160,7 @@ class StepClaimed(_Record, frozen=True, tag="step.claimed"):
     queue: str
 
 
-class RunReserved(_Record, frozen=True, tag="run.reserved"):
+class RunReserved(TypedRecord, frozen=True, tag="run.reserved"):
     """A worker that leaves its group still has steps of a run at work: for `for_ms` no claim of it is answered.
 
     With 0 the worker lets go of the run.
@@ -175,7 +171,7 @@ class RunReserved(_Record, frozen=True, tag="run.reserved"):
     for_ms: int = 0
 
 
-class StepReserved(_Record, frozen=True, tag="step.reserved"):
+class StepReserved(TypedRecord, frozen=True, tag="step.reserved"):
     """A worker of a queue that leaves its group still has a step at work: for `for_ms` no claim of it is answered.
 
     With 0 the worker lets go of it. `attempt`, `queue` and `claim` are as in the report that is to come.
@@ -189,7 +185,7 @@ class StepReserved(_Record, frozen=True, tag="step.reserved"):
     for_ms: int
 
 
-class RunPostponed(_Record, frozen=True, tag="run.postponed"):
+class RunPostponed(TypedRecord, frozen=True, tag="run.postponed"):
     """A worker has not the code of a run's function, as during a roll-out: it is to be tried again in `for_ms`.
 
     That is no attempt of the code. `reason` becomes a warning of the run.
@@ -201,7 +197,7 @@ class RunPostponed(_Record, frozen=True, tag="run.postponed"):
     for_ms: int
 
 
-class StepPostponed(_Record, frozen=True, tag="step.postponed"):
+class StepPostponed(TypedRecord, frozen=True, tag="step.postponed"):
     """The same of a step that was lent; `attempt`, `queue` and `claim` are as in the report that is not to come."""
 
     run_id: str
@@ -213,7 +209,7 @@ class StepPostponed(_Record, frozen=True, tag="step.postponed"):
     for_ms: int
 
 
-class StepReported(_Record, frozen=True, tag="step.reported"):
+class StepReported(TypedRecord, frozen=True, tag="step.reported"):
     """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before.
 
     With `queue` it was lent to the workers of that queue, whoever holds the run: that of the latest `claim` counts.
@@ -231,7 +227,7 @@ class StepReported(_Record, frozen=True, tag="step.reported"):
     claim: str = ""
 
 
-class StepFailed(_Record, frozen=True, tag="step.failed"):
+class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     """An attempt failed, one is due in `retry_ms`; `group` is as in StepPlan, `queue`, `claim` as in StepReported."""
 
     run_id: str
@@ -247,7 +243,7 @@ class StepFailed(_Record, frozen=True, tag="step.failed"):
     claim: str = ""
 
 
-class RunPlan(_Record, frozen=True, tag="run"):
+class RunPlan(TypedRecord, frozen=True, tag="run"):
     """Have the workers of a queue run the body of a step."""
 
     step: str
@@ -256,7 +252,7 @@ class RunPlan(_Record, frozen=True, tag="run"):
     group: str = ""
 
 
-class SleepPlan(_Record, frozen=True, tag="sleep"):
+class SleepPlan(TypedRecord, frozen=True, tag="sleep"):
     """Sleep until `until` (Unix ms)."""
 
     step: str
@@ -265,7 +261,7 @@ class SleepPlan(_Record, frozen=True, tag="sleep"):
     group: str = ""
 
 
-class WaitPlan(_Record, frozen=True, tag="wait"):
+class WaitPlan(TypedRecord, frozen=True, tag="wait"):
     """Wait for an event; `match` is a path, `condition` a CEL expression, at most one of them."""
 
     step: str
@@ -278,7 +274,7 @@ class WaitPlan(_Record, frozen=True, tag="wait"):
     group: str = ""
 
 
-class SignalPlan(_Record, frozen=True, tag="signal"):
+class SignalPlan(TypedRecord, frozen=True, tag="signal"):
     """Wait for a signal."""
 
     step: str
@@ -289,7 +285,7 @@ class SignalPlan(_Record, frozen=True, tag="signal"):
     group: str = ""
 
 
-class SendPlan(_Record, frozen=True, tag="send"):
+class SendPlan(TypedRecord, frozen=True, tag="send"):
     """Send events."""
 
     step: str
@@ -298,7 +294,7 @@ class SendPlan(_Record, frozen=True, tag="send"):
     group: str = ""
 
 
-class InvokePlan(_Record, frozen=True, tag="invoke"):
+class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
     """Run another function and wait for its result."""
 
     step: str
@@ -312,7 +308,7 @@ class InvokePlan(_Record, frozen=True, tag="invoke"):
 StepPlan = RunPlan | SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan
 
 
-class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
+class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):
     """All that the code asked for in one turn. Steps of one `group` wake the run once, when the last has its result.
 
     `cancelled` are steps that lost a race. With `acknowledge` the worker holds its step bodies back until it is told
@@ -330,7 +326,7 @@ class StepsPlanned(_Record, frozen=True, tag="steps.planned"):
     ungrouped: tuple[str, ...] = ()
 
 
-class RunWarned(_Record, frozen=True, tag="run.warned"):
+class RunWarned(TypedRecord, frozen=True, tag="run.warned"):
     """The worker saw that a run's code and its history disagree; the run goes on."""
 
     run_id: str
@@ -338,7 +334,7 @@ class RunWarned(_Record, frozen=True, tag="run.warned"):
     warning: str
 
 
-class RunReturned(_Record, frozen=True, tag="run.returned"):
+class RunReturned(TypedRecord, frozen=True, tag="run.returned"):
     """The function returned `output`."""
 
     run_id: str
@@ -346,7 +342,7 @@ class RunReturned(_Record, frozen=True, tag="run.returned"):
     output: Raw = NULL
 
 
-class RunFailed(_Record, frozen=True, tag="run.failed"):
+class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
     """The code between steps raised; with `retry_ms` (0 or more) it is tried again, else the run has failed."""
 
     run_id: str

@@ -1,13 +1,9 @@
 """The records of `inbox` by which a wait that looks back meets the events that were kept."""
 
-import msgspec
+from stepstream.contract.codec import TypedRecord
 
 
-class _Record(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
-    pass
-
-
-class LookBackContinued(_Record, frozen=True, tag="look-back.continued"):
+class LookBackContinued(TypedRecord, frozen=True, tag="look-back.continued"):
     """The next kept events are due to be held against a wait: those after `number`, of `arrived_at` (ms)."""
 
     event: str
@@ -17,7 +13,7 @@ class LookBackContinued(_Record, frozen=True, tag="look-back.continued"):
     number: int
 
 
-class LookBackEnded(_Record, frozen=True, tag="look-back.ended"):
+class LookBackEnded(TypedRecord, frozen=True, tag="look-back.ended"):
     """No kept event fulfils a wait, which stands with `path` equal to `value`: one that came meanwhile may end it."""
 
     event: str

@@ -78,8 +78,8 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result. `due` is when its timer fires, 0 when it has none any more.
 
     For a `wait`, `event`, `path` and `value` say where it stands in the matcher, and it may be `looking` back; for a
-    `signal`, `event` is its name.
-    With a `queue` it is lent to the workers there, and `claim` is that of the one whose report counts.
+    `signal`, `event` is its name. With a `queue` it is lent to the workers there, and `claim` is that of the one whose
+    report counts.
     """
 
     id: str

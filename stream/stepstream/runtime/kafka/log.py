@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.topics import CHANGELOG, COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY, INBOX, REPLIES
+from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.feed import Feed
@@ -49,7 +49,7 @@ class KafkaLog:
         self._done: Offsets = {}
         self._polled_at = 0.0
         self._resting = False
-        self._there = {CHANGELOG, DEAD_LETTERS, EVENTS, HISTORY, INBOX, REPLIES}
+        self._there = set[str]()
 
     @property
     def changelog_left(self) -> int:
@@ -170,7 +170,7 @@ class KafkaLog:
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Write records and changelog rows; return when every one is acknowledged."""
-        await self._see_to({record.topic for record in records} - self._there)
+        await self._see_to({record.topic for record in records if record.topic.startswith(_COMMANDS)} - self._there)
         changes = [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
         places = await self._opened().send([*records, *changes], self._clock.now_ms())
         if changes:
@@ -182,8 +182,8 @@ class KafkaLog:
         As when the topic of an app was deleted whose functions are known: all others of the shard would stand still.
         """
         there = await self._cluster.topics() if topics else {}
-        gone = sorted(topics - there.keys())
-        if apps := [topic.removeprefix(_COMMANDS) for topic in gone if topic.startswith(_COMMANDS)]:
+        if gone := sorted(topics - there.keys()):
+            apps = [topic.removeprefix(_COMMANDS) for topic in gone]
             remedy = f"`{apply_command(self._cluster.settings, apps, there[INBOX])}`"
             try:
                 made = await apply_topics(self._cluster, apps, 0)
