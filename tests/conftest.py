@@ -8,9 +8,11 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def own_root() -> Iterator[None]:
-    """Put the root logger back as it was: its handlers write to a stream of the test that is closed afterwards."""
+    """Put the loggers back as they were: the handlers of the root write to a stream of the test, closed afterwards."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    loggers = [root, *(logging.getLogger(f"stepstream{name}") for name in ("", ".step", ".code", ".run"))]
+    handlers, levels = root.handlers[:], [logger.level for logger in loggers]
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)

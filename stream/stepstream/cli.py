@@ -23,7 +23,7 @@ from stepstream.host.asking import EngineApi
 from stepstream.host.embedded import serve
 from stepstream.host.live import LoggedView, Terminal
 from stepstream.host.loading import LoadError, load_app
-from stepstream.host.logs import Format, Level, Logs
+from stepstream.host.logs import Format, Level, Logs, leave_attempts_to_a_view
 from stepstream.host.reloading import die_quietly, is_supervised, run_reloading, take_turn
 from stepstream.host.replaying import Progress as ReplayProgress
 from stepstream.host.replaying import Replaying
@@ -164,6 +164,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Feed recorded events through the functions, under a clock that follows the events."""
+    leave_attempts_to_a_view()
     try:
         tell, close = _progress(progress)
         replaying = Replaying(load_app(target), events, data_dir, tell)

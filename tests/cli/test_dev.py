@@ -169,7 +169,9 @@ async def broken_work(ctx: Context) -> None:
     httpx.post(f"{url}/e/dev", json={"name": "word"}).raise_for_status()
     failed = until(again, "attempt 1 failed")
     assert " broken-work " in failed
-    assert re.search(r"ZeroDivisionError: division by zero; the next is due at \d\d:\d\d:\d\d$", failed.rstrip())
+    assert re.search(
+        r"ZeroDivisionError: division by zero \(app\.py:\d+\); the next is due at \d\d:\d\d:\d\d$", failed.rstrip()
+    )
     (tmp_path / "app.py").write_text(app, encoding="utf-8")
     assert "@app.function(on(…))" in until(again, "no function yet")
     again.send_signal(signal.SIGTERM)

@@ -185,6 +185,22 @@ def test_a_bad_path_is_refused(path: str) -> None:
         check_path(path)
 
 
+@pytest.mark.parametrize("path", ["order_id", "order.id", "Data.id"])
+def test_a_path_that_no_event_can_have_is_refused(path: str) -> None:
+    """match="order_id" would match never: the error says what an event has, and what was probably meant."""
+    with pytest.raises(ExpressionError, match=rf"name, data, id, .* is data\.{path.split('.')[0]} meant"):
+        check_path(path)
+
+
+@pytest.mark.parametrize("source", ["event.total > 1", "event.id == async.data.id && async['total'] == 1"])
+def test_a_field_that_no_event_has_is_refused(source: str) -> None:
+    """It would be missing in every event, so that the condition never holds; fields further down are the user's."""
+    with pytest.raises(ExpressionError, match=r"is (event|async)\.data\.total meant") as refused:
+        check(source, frozenset({"event", "async"}))
+    assert source[refused.value.column - 1 :].startswith(("event.total", "async['total']"))
+    check("event.data.total > 1 && has(async.user.name)", frozenset({"event", "async"}))
+
+
 def test_lookup_goes_through_objects_only() -> None:
     """A path that leads nowhere is MISSING, and null is a value."""
     assert lookup(EVENT, "data.map.k") == "v"

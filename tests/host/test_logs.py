@@ -49,9 +49,11 @@ async def lines_of(app: App, form: Format, capsys: pytest.CaptureFixture[str], v
 async def test_json_has_run_function_step_app_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     """What the user's code logs and what the worker says of each step carry the same fields."""
     lines = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys, "v2")]
-    begins, charging, ran, failed = [line for line in lines if "function" in line]
+    begins, charging, ran, failed, ended = [line for line in lines if "function" in line]
     run_id = begins["run_id"]
-    assert all((line["run_id"], line["function"]) == (run_id, "work") for line in (begins, charging, ran, failed))
+    assert all(
+        (line["run_id"], line["function"]) == (run_id, "work") for line in (begins, charging, ran, failed, ended)
+    )
     assert all((line["app"], line["code_version"]) == ("shop", "v2") for line in (begins, charging, ran, failed))
     assert {(line["app"], line["app_version"]) for line in lines} == {("shop", "v2")}
     assert begins["message"] == "begins"
@@ -61,7 +63,35 @@ async def test_json_has_run_function_step_app_and_version(capsys: pytest.Capture
     assert charging["time"].endswith("Z")
     assert (ran["logger"], ran["step"]) == ("stepstream.step", "charge")
     assert ran["message"].startswith("step charge ran in ")
-    assert failed["message"] == "step fail failed for good: ValueError: no money"
+    assert re.fullmatch(
+        r"step fail failed for good: ValueError: no money \(test_logs\.py:\d+\)", str(failed["message"])
+    )
+    assert (failed["level"], ended["level"], ended["logger"]) == ("warning", "error", "stepstream.code")
+    assert str(ended["message"]).startswith("run failed for good: ValueError: no money (test_logs.py:")
+    assert "step" not in ended
+
+
+async def test_code_that_fails_between_steps_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each attempt that failed is a line with its place and when the next is made, also where steps are not logged."""
+    app = App("shop")
+
+    @app.function(on("go"), retries=1, backoff="30s")
+    async def work(ctx: Context) -> None:
+        await ctx.step.run("fine", int)
+        json.loads("[")
+
+    Logs(Format.JSON, Level.WARNING)
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("1h")
+        run = engine.run()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    place = rf"JSONDecodeError: .* \(test_logs\.py:{work.handler.__code__.co_firstlineno + 3}\)"
+    first, last = lines
+    assert re.fullmatch(f"code between steps failed and is tried again in 30 s: {place}", first["message"])
+    assert re.fullmatch(f"run failed for good: {place}", last["message"])
+    assert [(line["level"], line["attempt"]) for line in lines] == [("warning", 0), ("error", 1)]
+    assert {(line["run_id"], line["function"]) for line in lines} == {(run.run_id, "work")}
 
 
 async def test_the_shard_is_a_field(capsys: pytest.CaptureFixture[str]) -> None:

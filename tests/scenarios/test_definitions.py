@@ -29,6 +29,15 @@ def generator(app: App) -> None:
     app.function()(yields)
 
 
+def contextless(app: App) -> None:
+    """Define a function that takes nothing."""
+
+    async def no_context() -> None:
+        """Do nothing."""
+
+    app.function()(no_context)  # type: ignore[arg-type]  # The point.
+
+
 @pytest.mark.parametrize(
     ("define", "words"),
     [
@@ -39,10 +48,12 @@ def generator(app: App) -> None:
         (lambda app: app.function(*[on(f"e{n}") for n in range(11)])(nothing), ["at most 10 triggers"]),
         (twice, ["'same'", "id="]),
         (generator, ["generator"]),
+        (contextless, ["'no-context'", "def no_context(ctx)"]),
         (lambda app: app.function("order.created")(nothing), ['on("event")']),
         (lambda app: app.function(nothing), ["brackets"]),
         (lambda _: on("o", if_="event.data.n >"), ["on('o')", "1:15"]),
         (lambda _: on("o", if_="async.data.n > 1"), ["async"]),
+        (lambda _: on("o", if_="event.n > 1"), ["event.data.n meant"]),
         (lambda _: on("x" * 256), ["255"]),
         (lambda _: cron("0 9 * *"), ["5 fields"]),
         (lambda _: cron("61 9 * * *"), ["'61 9 * * *'"]),
@@ -51,8 +62,8 @@ def generator(app: App) -> None:
     ],
     ids=[
         "retries-21", "retries-negative", "backoff-empty", "backoff-unknown", "11-triggers", "id-twice", "generator",
-        "trigger-text", "no-brackets", "condition-syntax", "condition-name", "event-name", "cron-fields", "cron-range",
-        "cron-zone", "app-name",
+        "no-context", "trigger-text", "no-brackets", "condition-syntax", "condition-name", "condition-field",
+        "event-name", "cron-fields", "cron-range", "cron-zone", "app-name",
     ],
 )  # fmt: skip
 def test_a_wrong_definition_is_refused(define: Callable[[App], object], words: list[str]) -> None:
@@ -89,9 +100,16 @@ WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
         ["match= or if_=, not both"],
     ),
     "match-syntax": (lambda ctx: ctx.step.wait_for_event("s", event="e", timeout=1, match="data..a"), ["data..a"]),
+    "match-field": (
+        lambda ctx: ctx.step.wait_for_event("s", event="e", timeout=1, match="order_id"),
+        ["step 's'", "is data.order_id meant"],
+    ),
+    "send-text": (lambda ctx: ctx.step.send_event("s", "e"), ["an Event is wanted", "not a str"]),  # type: ignore[arg-type]
+    "send-number": (lambda ctx: ctx.step.send_event("s", 5), ["an Event is wanted", "not a int"]),  # type: ignore[arg-type]
     "send-own": (lambda ctx: ctx.step.send_event("s", Event("stream/mine")), ["stream/"]),
     "send-none": (lambda ctx: ctx.step.send_event("s", []), ["'s'", "at least one event"]),
     "run-result": (lambda ctx: ctx.step.run("s", 5), ["callable itself"]),  # type: ignore[call-overload]  # The point.
+    "run-no-id": (lambda ctx: ctx.step.run(int, 5), ["run('int', int, …)"]),  # type: ignore[call-overload]
     "retries-21": (lambda ctx: ctx.step.options(retries=21), ["0 to 20"]),
     "long-id": (lambda ctx: ctx.step.run("x" * 1_025, int), ["1 to 1024 characters"]),
     "no-id": (lambda ctx: ctx.step.run("", int), ["step id ''"]),

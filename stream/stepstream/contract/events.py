@@ -39,6 +39,9 @@ class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     v: str = ""
 
 
+EVENT_FIELDS = EventRecord.__struct_fields__
+
+
 class _StrictEventRecord(EventRecord, frozen=True, forbid_unknown_fields=True):
     """An event without fields that nobody would read."""
 
@@ -90,7 +93,7 @@ def decode_stored_event(value: bytes | Raw) -> EventRecord:
 def _explain(message: str) -> tuple[str, str]:
     reason, _, path = message.partition(" - at `$")
     if unknown := _UNKNOWN.search(reason):
-        return f"an event has no such field, only {', '.join(EventRecord.__struct_fields__)}", unknown[1]
+        return f"an event has no such field, only {', '.join(EVENT_FIELDS)}", unknown[1]
     return reason, path.strip("`.") or "event"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from stepstream.contract.codec import Json
+from stepstream.contract.events import EVENT_FIELDS
 from stepstream.expressions.comprehensions import Code
 from stepstream.expressions.errors import EvaluationError, ExpressionError, error_at
 from stepstream.expressions.evaluation import compile_node
@@ -18,7 +19,7 @@ from stepstream.expressions.limits import (
     PATH_SEGMENTS_MAX,
     PROGRAMS_CACHED_MAX,
 )
-from stepstream.expressions.syntax import Binary, Logical, Node, Variable, children, member_path, walk
+from stepstream.expressions.syntax import Binary, Logical, Node, Select, Variable, children, member_path, walk
 from stepstream.expressions.translation import translate
 
 __all__ = [
@@ -105,9 +106,23 @@ def _check_variables(source: str, node: Node, variables: frozenset[str]) -> None
             raise error_at(source, part.span.start, f"{part.name!r} is unknown here; there is {names}")
 
 
+@functools.lru_cache(PROGRAMS_CACHED_MAX)
 def check(source: str, variables: frozenset[str]) -> None:
-    """Raise ExpressionError, with line, column and reason, unless `source` is an expression on these variables."""
-    _program(source, tuple(sorted(variables)))
+    """Raise ExpressionError, with line, column and reason, unless `source` is an expression on these variables.
+
+    What is no field of an event is refused, too: it would be missing in each, and so never hold.
+    """
+    names = tuple(sorted(variables))
+    _program(source, names)
+    for part in walk(_parsed(source, names)):
+        if isinstance(part, Select) and isinstance(part.operand, Variable) and part.operand.name in (OWN, OTHER):
+            _check_field(source, part.span.start, part.operand.name, part.field)
+
+
+def _check_field(source: str, offset: int, variable: str, field: str) -> None:
+    if field not in EVENT_FIELDS:
+        meant = ".".join(filter(None, (variable, "data", field)))
+        raise error_at(source, offset, f"an event has {', '.join(EVENT_FIELDS)}, and no {field!r}; is {meant} meant?")
 
 
 class Meter(Protocol):
@@ -172,6 +187,7 @@ def check_path(path: str) -> None:
     for segment in segments:
         if not segment or not segment.isprintable() or set(segment) & set("[]()\"' "):
             raise ExpressionError(path, 1, max(path.find(segment), 0) + 1, "a path as data.user_id is wanted")
+    _check_field(path, 0, "", segments[0])
 
 
 def freeze_match(path: str, event: Mapping[str, Json]) -> Frozen:

@@ -22,10 +22,12 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut
+from stepstream.host.logs import leave_attempts_to_a_view
 from stepstream.host.serving import address_of
 from stepstream.host.settings import Settings
 from stepstream.host.showing import counted
 from stepstream.sdk.app import App
+from stepstream.sdk.errors import told
 
 logger = logging.getLogger(__name__)
 _RUNS_KNOWN_MAX = 10_000
@@ -103,8 +105,10 @@ class Terminal(LiveView):
         self._app = app
         self._settings = settings
         own, level = logging.getLogger("stepstream"), logging.getLogger().level
+        if level > logging.DEBUG:
+            leave_attempts_to_a_view()
         if level == logging.INFO:
-            # The view tells of each step already; what users log by ctx.logger it does not.
+            # What users log by ctx.logger the view does not tell.
             own.setLevel(logging.WARNING)
             own.getChild("run").setLevel(level)
 
@@ -170,7 +174,7 @@ def _next_due(at_ms: int) -> str:
 
 
 def _error(error: ErrorInfo) -> str:
-    return f"{_plain(error.name)}: {_plain(error.message)}"
+    return _plain(told(error))
 
 
 def _plain(text: str) -> str:

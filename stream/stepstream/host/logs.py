@@ -111,6 +111,12 @@ class TextLines(_Fields):
         return "\n".join(filter(None, (f"{head} [{tail}]" if tail else head, self.trouble(record))))
 
 
+def leave_attempts_to_a_view() -> None:
+    """Log no attempt of code that succeeds or fails: somebody else tells of them."""
+    for name in ("step", "code"):
+        logging.getLogger(f"stepstream.{name}").setLevel(logging.CRITICAL)
+
+
 class Logs:
     """The log of a process, on its standard error; it may learn later whose code runs in it."""
 

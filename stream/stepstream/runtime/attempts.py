@@ -11,6 +11,7 @@ from stepstream.runtime.letters import LetterObserver
 from stepstream.runtime.live import LiveRun
 from stepstream.runtime.ports import Clock
 from stepstream.sdk.calls import Call
+from stepstream.sdk.errors import told
 from stepstream.sdk.execution import Bodies, StepResult
 
 logger = logging.getLogger("stepstream.step")
@@ -65,8 +66,7 @@ class Attempts:
             failed = "retry" if result.retry_ms is not None else "error"
             outcome = failed if isinstance(result.outcome, Failure) else "value"
             self._observer.attempted(run.function, outcome, seconds)
-        if logger.isEnabledFor(logging.INFO):
-            _tell(run, call, result, seconds)
+        _tell(run, call, result, seconds)
         return result
 
     def name_claim(self) -> str:
@@ -78,10 +78,11 @@ class Attempts:
 
 
 def _tell(run: LiveRun, call: Call, result: StepResult, seconds: float) -> None:
+    if not isinstance(result.outcome, Failure) and not logger.isEnabledFor(logging.INFO):
+        return
     extra = {"run_id": run.run_id, "function": run.function, "step": call.id, "attempt": call.attempt}
     if not isinstance(result.outcome, Failure):
         logger.info("step %s ran in %.1f ms", call.id, seconds * 1_000, extra=extra)
         return
-    error = result.outcome.error
     after = "for good" if result.retry_ms is None else f"and is tried again in {result.retry_ms / 1_000:g} s"
-    logger.info("step %s failed %s: %s: %s", call.id, after, error.name, error.message, extra=extra)
+    logger.warning("step %s failed %s: %s", call.id, after, told(result.outcome.error), extra=extra)

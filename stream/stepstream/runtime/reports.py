@@ -24,11 +24,12 @@ from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPON
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.live import LiveRun
 from stepstream.sdk.calls import Asking, Call, Finished
-from stepstream.sdk.errors import error_info, stack_of
+from stepstream.sdk.errors import error_info, stack_of, told
 from stepstream.sdk.execution import StepResult, failure_delay
 from stepstream.sdk.function import RetryPolicy
 
 logger = logging.getLogger(__name__)
+_code_logger = logging.getLogger("stepstream.code")
 
 
 def step_report(
@@ -55,13 +56,20 @@ def step_report(
     )
 
 
-def end_report(asking: Asking, end: Finished, attempt: int, policy: RetryPolicy | None, now_ms: int) -> WorkerReport:
-    """Return the report of how a run's code ended."""
+def end_report(run: LiveRun, asking: Asking, end: Finished, policy: RetryPolicy | None, now_ms: int) -> WorkerReport:
+    """Return the report of how a run's code ended; an error is a line of the log, too."""
     if end.error is None and end.output is not None:
         return RunReturned(asking.run_id, asking.epoch, end.output)
     error = end.error or RuntimeError("the function ended without a result")
-    retry_ms = failure_delay(error, attempt, policy, now_ms)
-    return RunFailed(asking.run_id, asking.epoch, error_info(error, stack_of(error)), attempt, retry_ms)
+    retry_ms = failure_delay(error, run.attempt, policy, now_ms)
+    info = error_info(error, stack_of(error))
+    extra = {"run_id": run.run_id, "function": run.function, "attempt": run.attempt}
+    if retry_ms < 0:
+        _code_logger.error("run failed for good: %s", told(info), extra=extra)
+    else:
+        words = "code between steps failed and is tried again in %g s: %s"
+        _code_logger.warning(words, retry_ms / 1_000, told(info), extra=extra)
+    return RunFailed(asking.run_id, asking.epoch, info, run.attempt, retry_ms)
 
 
 def run_postponed(command: RunStarted | RunLoaded, app: str, now_ms: int) -> RunPostponed:

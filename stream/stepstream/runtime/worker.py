@@ -379,5 +379,5 @@ class Worker(Intake):
         run = self._runs[asking.run_id]
         function = self._app.get(run.function)
         policy = function.policy if function else None
-        report = end_report(asking, end, run.attempt, policy, self._clock.now_ms())
+        report = end_report(run, asking, end, policy, self._clock.now_ms())
         self._report(run, report, then_drop=True)

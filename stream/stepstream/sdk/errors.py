@@ -1,7 +1,10 @@
 """The errors that functions raise and catch; each says what to do about it."""
 
+import re
+import sysconfig
 import traceback
 from datetime import datetime
+from pathlib import Path
 
 from stepstream.contract.durations import Duration, duration_ms, moment_ms
 from stepstream.contract.errors import InvalidInput, StepstreamError
@@ -78,9 +81,30 @@ class RunInterrupted(BaseException):
     """Suspends a plain `def` function; not an Exception, so that user code does not swallow it."""
 
 
+_FRAME = re.compile(r'^[ |]*File "(.+)", line (\d+)', re.MULTILINE)
+_OURS = str(Path(__file__).parent.parent)
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+
 def stack_of(error: BaseException) -> str:
     """Return the traceback of an error as text."""
     return "".join(traceback.format_exception(error))
+
+
+def place_of(stack: str) -> str:
+    """Return FILE:LINE of the user's own code that is the nearest to where an error was raised; "" when there is none.
+
+    `stack` is text as of stack_of; frames of libraries and of ours say less.
+    """
+    frames = [found for found in _FRAME.findall(stack) if not found[0].startswith((_OURS, *_LIBRARIES, "<"))]
+    return f"{Path(frames[-1][0]).name}:{frames[-1][1]}" if frames else ""
+
+
+def told(error: ErrorInfo) -> str:
+    """Return an error in one line: its name, its message, and where it was raised."""
+    place = place_of(error.stack)
+    message = error.message.partition("\n")[0]
+    return f"{error.name}: {message}{f' ({place})' if place else ''}"
 
 
 def error_info(error: BaseException, stack: str = "") -> ErrorInfo:

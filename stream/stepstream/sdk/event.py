@@ -43,6 +43,8 @@ class Event:
 
 def to_record(event: Event) -> EventRecord:
     """Return an event as it travels; raise InvalidInput with the field at fault."""
+    if not isinstance(event, Event):
+        raise InvalidInput(f'an Event is wanted, as Event("name", {{…}}), not a {type(event).__name__}', "events")
     data = to_json(event.data)
     if not isinstance(data, dict):
         raise InvalidInput(f"a JSON object is wanted, not a {type(data).__name__}", "data")

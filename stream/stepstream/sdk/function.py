@@ -156,6 +156,28 @@ def _check(function: Function[Any]) -> None:
         raise DefinitionError(f'function {function.id!r}: triggers are made by on("event") or cron("* * * * *")')
     if inspect.isgeneratorfunction(function.handler) or inspect.isasyncgenfunction(function.handler):
         raise DefinitionError(f"function {function.id!r}: a generator cannot be a durable function; return a value")
+    if not _takes_a_context(function.handler):
+        name = name_of(function.handler)
+        raise DefinitionError(
+            f"function {function.id!r}: it is called with one argument, its context: write def {name}(ctx)"
+        )
+
+
+def name_of(code: Callable[..., Any]) -> str:
+    """Return the name of a callable, for people."""
+    return str(getattr(code, "__name__", type(code).__name__))
+
+
+def _takes_a_context(handler: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(handler)
+    except ValueError:
+        return True  # It is not written in Python.
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def code_version(handler: Callable[..., Any]) -> str:

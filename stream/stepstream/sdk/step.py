@@ -19,7 +19,7 @@ from stepstream.expressions.predicates import ExpressionError, check, check_path
 from stepstream.sdk.calls import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.event import Event, from_record, to_record
-from stepstream.sdk.function import Backoff, Function, RetryPolicy, retry_policy
+from stepstream.sdk.function import Backoff, Function, RetryPolicy, name_of, retry_policy
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.values import dump_value, load_value, return_adapter
 
@@ -174,6 +174,8 @@ class Step:
         The result is JSON, or a pydantic model or dataclass when `fn` says its return type. Raises StepError when its
         attempts are used up.
         """
+        if callable(id):
+            raise StepUsageError(f"the first argument of run is the step's id: run('{name_of(id)}', {name_of(id)}, …)")
         if not callable(fn):
             raise StepUsageError(
                 f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
@@ -259,7 +261,7 @@ class Step:
 
     def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
         """Send events, all or none, once; returns their ids."""
-        batch = [events] if isinstance(events, Event) else list(events)
+        batch = list(events) if isinstance(events, Sequence) else [events]
         if not batch:
             raise InvalidInput("at least one event is wanted", f"step {id!r}")
         records = tuple(to_record(event) for event in batch)
