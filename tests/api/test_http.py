@@ -1,6 +1,6 @@
 """The HTTP API: what goes in, what comes out, and how bad input is answered."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import pytest
@@ -143,6 +143,34 @@ async def test_an_unknown_status_is_told_the_known_ones(engine: VirtualEngine) -
     assert "scheduled, running, completed, failed, cancelled" in error["message"]
 
 
+async def test_a_parameter_that_is_not_known_is_refused(engine: VirtualEngine) -> None:
+    """A misspelled filter would list all runs: it is told which there are. Probes take any."""
+    async with client_of(engine) as client:
+        error = (await client.get("/v1/runs", params={"stauts": "failed"})).json()["error"]
+        assert error["field"] == "stauts"
+        assert "only before, function, limit, status, tail" in error["message"]
+        wrong = [await client.get(f"/v1/{path}", params={"full": 1}) for path in ("runs/a", "events/a/runs")]
+        assert [answer.status_code for answer in wrong] == [400, 400]
+        assert (await client.get("/health", params={"by": "balancer"})).status_code == 200
+
+
+async def test_a_run_tells_how_many_workers_of_it_are_up(engine: VirtualEngine) -> None:
+    """While it is open: of its app, and of the queues of its open steps; nothing once it has ended."""
+    app = App("posts", queues=["gpu"])
+
+    @app.function(on("hold"))
+    async def hold(ctx: Context) -> None:
+        await ctx.step.wait_for_event("word", event="word", timeout="1h")
+
+    async with VirtualEngine(app) as held, client_of(held) as client:
+        await held.send(Event("hold"))
+        run = held.run()
+        assert (await client.get(f"/v1/runs/{run.run_id}")).json()["workers"] == {"posts": 1}
+        assert await held.engine.workers(["posts", "posts.gpu", "other"]) == {"posts": 1, "posts.gpu": 1, "other": 0}
+        await held.send(Event("word"))
+        assert (await client.get(f"/v1/runs/{run.run_id}")).json()["workers"] == {}
+
+
 async def test_runs_are_listed_by_how_their_ids_end(engine: VirtualEngine) -> None:
     """`tail` finds the run whose id ends so; fewer than six characters are refused."""
     async with client_of(engine) as client:
@@ -204,6 +232,9 @@ class _Away:
     def __init__(self) -> None:
         self._callers = Callers(self._append, 1, DEFAULT_LIMITS)
         self.send, self.signal, self.cancel = self._callers.send, self._callers.signal, self._callers.cancel
+
+    async def workers(self, _names: Sequence[str]) -> dict[str, int]:
+        return {}
 
     async def _append(self, _records: object) -> list[tuple[int, int]]:
         raise LogError("no broker has acknowledged it within 8 s")

@@ -53,7 +53,8 @@ def test_a_run_without_an_open_step_is_with_a_worker() -> None:
     """It is told since when, which is the last that is known of it, whose worker has it, and where to look."""
     told = where()
     assert told.startswith(
-        f"no step is open: its code, or the body of a step, is with a worker of shop since {clock(_BEGAN)}"
+        "no step is open: its code, or a step's body, is with a worker of shop, or waits for one, "
+        f"since {clock(_BEGAN)}"
     )
     assert "is a worker of shop up?" in told
     assert "stepstream_worker_lag_records" in told
@@ -64,9 +65,7 @@ def test_a_run_without_an_open_step_is_with_a_worker() -> None:
 def test_a_step_in_a_queue_has_its_workers_named() -> None:
     """A body that was lent waits for the workers of its queue, or is at work with them."""
     told = where({"id": "render", "kind": "run", "detail": "queue gpu"})
-    assert told.startswith(
-        f"'render' waits for a worker of shop.gpu, or is at work there, since {clock(_STEP['first_at'])}"
-    )
+    assert told.startswith(f"'render' is with a worker of shop.gpu, or waits for one, since {clock(_STEP['first_at'])}")
     assert "is a worker of shop.gpu up?" in told
 
 
@@ -74,7 +73,25 @@ def test_an_attempt_that_is_due_is_with_a_worker() -> None:
     """Until its time the table says when it is due; after it a worker has it."""
     retrying = {"id": "charge", "kind": "run", "status": "retrying", "detail": "", "until": _NOW + 1}
     assert where(retrying) == ""
-    assert "the next attempt of 'charge' is with a worker of shop since" in where(retrying | {"until": _NOW})
+    assert where(retrying | {"until": _NOW}).startswith(
+        "the next attempt of 'charge' is with a worker of shop, or waits for one, since"
+    )
+
+
+def test_a_run_whose_workers_are_not_up_is_with_nobody() -> None:
+    """Where the engine has told how many workers are up, none is a remedy and not a question."""
+    down = where(workers={"shop": 0})
+    assert down == (
+        f"no step is open: its code, or a step's body, waits for a worker of shop since {clock(_BEGAN)}\n"
+        "no worker of shop is up: start one by `stepstream worker FILE`"
+    )
+    lent = {"id": "render", "kind": "run", "detail": "queue gpu"}
+    down = where(lent, workers={"shop": 2, "shop.gpu": 0})
+    assert down.startswith("'render' waits for a worker of shop.gpu since")
+    assert down.endswith("no worker of shop.gpu is up: start one by `stepstream worker FILE --queue gpu`")
+    up = where(workers={"shop": 2})
+    assert "is with a worker of shop, or waits for one," in up
+    assert "workers of shop that are up: 2;" in up
 
 
 def test_what_tells_itself_is_not_told_twice() -> None:

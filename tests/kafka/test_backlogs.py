@@ -53,6 +53,11 @@ class Backlog:
         )
 
 
+def who_is_up(observed: Observed) -> list[dict[str, int]]:
+    """Return of each run how many workers are up with which it may be, as `runs show` tells it."""
+    return [run["workers"] for run in observed.runs(observed.engines[0])]
+
+
 def observe(fleet: Fleet, observed: Observed) -> None:
     """Have runs wait for a worker that is gone, then for one of their queue, and end."""
     for _ in range(2):
@@ -66,8 +71,10 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     asyncio.run(send(fleet.bootstrap))
     until(lambda: backlog.is_told("queues", 0, waits=True))
     assert backlog.is_told("queues.gpu", 0, waits=False)
+    assert who_is_up(observed) == [{"queues": 0}] * RUNS
     fleet.add_worker()
     until(lambda: backlog.is_told("queues", 1, waits=False) and backlog.is_told("queues.gpu", 0, waits=True))
+    until(lambda: {"queues": 1, "queues.gpu": 0} in who_is_up(observed))
     fleet.add_worker("--queue", "gpu")
     until(lambda: backlog.scrape().sum("stepstream_runs_ended_total", status="completed") == RUNS)
     until(lambda: all(backlog.is_told(app, 1, waits=False) for app in ("queues", "queues.gpu")))

@@ -80,6 +80,15 @@ async def test_a_backlog_is_what_is_not_committed_and_still_there() -> None:
     assert found == {"shop": Backlog({0: 0, 1: 3, 2: 6, 3: 2}, 2)}
 
 
+async def test_workers_that_are_up_are_those_of_the_group() -> None:
+    """Whoever looks at a run learns how many there are, or that no broker tells."""
+    brokers = Brokers()
+    assert await asked(brokers).members(["shop"]) == {"shop": 2}
+    brokers.code = 14
+    with pytest.raises(LogError, match="cannot be described"):
+        await asked(brokers).members(["shop"])
+
+
 async def test_a_group_that_is_not_known_now_has_no_figure() -> None:
     """Its offsets would look as if nothing was ever committed; the topics are looked for anew then, and only then."""
     brokers = Brokers()

@@ -51,6 +51,9 @@ class Engine(Protocol):
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; return whether it was there."""
 
+    async def workers(self, names: Sequence[str]) -> dict[str, int]:
+        """Return of each name how many workers of it are up; a name of which it is not known is left out."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keys:
@@ -162,6 +165,13 @@ async def _refuse_strangers(request: Request) -> None:
         raise HTTPException(403, reason)
 
 
+async def _refuse_unknown(request: Request) -> None:
+    """Refuse a parameter that nobody would read: a wrong name of a filter would list all."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    if unknown := sorted(request.query_params.keys() - known):
+        raise InvalidInput(f"there is no such parameter, only {', '.join(sorted(known)) or 'none'}", unknown[0])
+
+
 def _page(index: RunIndex, *, status: str = "", limit: int, **filters: str) -> dict[str, Any]:
     if status and status not in list(RunStatus):
         raise InvalidInput(f"{status!r} is none of {', '.join(RunStatus)}", "status")
@@ -208,7 +218,7 @@ def _add_events(api: FastAPI, engine: Engine, event_key: str, limits: Limits) ->
 
 
 def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Request], Awaitable[None]]) -> None:
-    guarded = [Depends(guard)]
+    guarded = [Depends(guard), Depends(_refuse_unknown)]
 
     @api.post("/v1/signals", openapi_extra=_JSON, dependencies=guarded, summary="Send a signal to the run that waits")
     async def send_signal(request: Request) -> dict[str, bool]:
@@ -232,7 +242,7 @@ def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Re
         run = index.show(run_id)
         if run is None:
             raise HTTPException(404, f"there is no run {run_id!r}")
-        return dataclasses.asdict(run)
+        return {**dataclasses.asdict(run), "workers": await engine.workers(run.workers) if run.workers else {}}
 
     @api.delete("/v1/runs/{run_id}", dependencies=guarded, summary="Cancel a run")
     async def cancel_run(run_id: str) -> dict[str, bool]:

@@ -32,21 +32,23 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.pool import PoolWorker
-from stepstream.runtime.ports import WorkerLog
+from stepstream.runtime.ports import LogError, WorkerLog
 from stepstream.runtime.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.source import Source
 
 logger = logging.getLogger(__name__)
+_WORKERS_S_MAX = 3.0
 
 
 class _EngineDoor:
     """What the HTTP API asks of this process."""
 
-    def __init__(self, gauges: EngineGauges, callers: KafkaCallers) -> None:
+    def __init__(self, gauges: EngineGauges, callers: KafkaCallers, backlogs: Backlogs) -> None:
         self._gauges = gauges
         self._callers = callers
+        self._backlogs = backlogs
 
     @property
     def unready(self) -> str:
@@ -64,6 +66,14 @@ class _EngineDoor:
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run."""
         return await self._callers.cancel(run_id)
+
+    async def workers(self, names: Sequence[str]) -> dict[str, int]:
+        """Return of each name how many workers of it are up; none when no broker tells it soon."""
+        try:
+            async with asyncio.timeout(_WORKERS_S_MAX):
+                return await self._backlogs.members(names)
+        except (LogError, TimeoutError):
+            return {}
 
 
 def _reading(
@@ -114,9 +124,10 @@ async def _serve_shards(
     )
 
     gauges = EngineGauges(group, backbone, shards)
-    backlogs = BacklogGauges(group, Backlogs(cluster, backbone))
+    backlogs = Backlogs(cluster, backbone)
+    backlog_gauges = BacklogGauges(group, backlogs)
     metrics.ask(gauges.read)
-    metrics.ask(backlogs.read)
+    metrics.ask(backlog_gauges.read)
     metrics.ask(functools.partial(index_readings, index))
     metrics.ask(functools.partial(build_info, None, settings))
 
@@ -127,12 +138,11 @@ async def _serve_shards(
     try:
         await tell_of_missing(cluster, sources)
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
-        parts |= {"lags": gauges.measure, "backlogs": backlogs.measure}
+        parts |= {"lags": gauges.measure, "backlogs": backlog_gauges.measure}
         parts |= _reading(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
-            api = make_api(
-                _EngineDoor(gauges, callers), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
-            )
+            door = _EngineDoor(gauges, callers, backlogs)
+            api = make_api(door, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
             await serve(api)
     finally:
         index.close()

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from stepstream.contract.topics import workers_name
+from stepstream.runtime.run_views import queue_of
+
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 _RESULT_CHARACTERS_MAX = 80
-_QUEUE = "queue "
 Json = Mapping[str, Any]
 
 
@@ -85,27 +87,40 @@ def whereabouts(run: Json, now_ms: int) -> list[str]:
         return []
     if run["retry_at"] > now_ms:
         return [f"its code is tried again at {clock(run['retry_at'])}"]
-    app = run["app"]
+    app, workers = run["app"], run.get("workers", {})
     still = [step for step in run["steps"] if step["status"] in ("waiting", "retrying")]
-    told, posts = list[str](), list[str]()
+    told, queues = list[str](), list[str]()
     for step in still:
-        queue = step["detail"].removeprefix(_QUEUE) if step["kind"] == "run" else ""
-        post = f"{app}.{queue}" if queue else app
+        queue = queue_of(step["kind"], step["detail"])
+        place = _with_a_worker(workers_name(app, queue), workers)
         if step["status"] == "waiting" and queue:
-            told.append(
-                f"{step['id']!r} waits for a worker of {post}, or is at work there, since {clock(step['first_at'])}"
-            )
-            posts.append(post)
+            told.append(f"{step['id']!r} {place} since {clock(step['first_at'])}")
+            queues.append(queue)
         elif step["status"] == "retrying" and step["until"] <= now_ms:
-            told.append(f"the next attempt of {step['id']!r} is with a worker of {post} since {clock(step['until'])}")
-            posts.append(post)
+            told.append(f"the next attempt of {step['id']!r} {place} since {clock(step['until'])}")
+            queues.append(queue)
     if not still:
         since = clock(max([run["accepted_at"], run["started_at"], run["retry_at"], *map(_latest, run["steps"])]))
-        told.append(f"no step is open: its code, or the body of a step, is with a worker of {app} since {since}")
-        posts.append(app)
-    for post in dict.fromkeys(posts):
-        told.append(f"if that is long: is a worker of {post} up? Its log and stepstream_worker_lag_records tell")
-    return told
+        told.append(f"no step is open: its code, or a step's body, {_with_a_worker(app, workers)} since {since}")
+        queues.append("")
+    return told + [_workers_up(app, queue, workers) for queue in dict.fromkeys(queues)]
+
+
+def _with_a_worker(name: str, workers: Mapping[str, int]) -> str:
+    waits = f"waits for a worker of {name}"
+    return waits if workers.get(name) == 0 else f"is with a worker of {name}, or waits for one,"
+
+
+def _workers_up(app: str, queue: str, workers: Mapping[str, int]) -> str:
+    name = workers_name(app, queue)
+    match workers.get(name):
+        case None:
+            return f"if that is long: is a worker of {name} up? Its log and stepstream_worker_lag_records tell"
+        case 0:
+            option = f" --queue {queue}" if queue else ""
+            return f"no worker of {name} is up: start one by `stepstream worker FILE{option}`"
+        case up:
+            return f"workers of {name} that are up: {up}; their logs and stepstream_worker_lag_records tell more"
 
 
 def _latest(step: Json) -> int:

@@ -64,6 +64,10 @@ class ListeningDoor:
             self._looking = asyncio.ensure_future(self._look())
         return ids
 
+    async def workers(self, names: Sequence[str]) -> dict[str, int]:
+        """Return of each name how many workers of it are up."""
+        return await self._engine.workers(names)
+
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal."""
         return await self._engine.signal(name, data)

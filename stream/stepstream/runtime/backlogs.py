@@ -40,6 +40,12 @@ class Backlogs:
             self._partitions = {}
             raise
 
+    async def members(self, names: Sequence[str]) -> dict[str, int]:
+        """Return how many workers of each name are in their group; LogError when a broker does not tell."""
+        async with self._cluster.admin() as admin:
+            with doubt("asking for groups"):
+                return {name: await self._members(admin, name) for name in names}
+
     async def _read(self, names: Sequence[str]) -> dict[str, Backlog]:
         if any(commands_topic(name) not in self._partitions for name in names):
             self._partitions = await self._cluster.topics()

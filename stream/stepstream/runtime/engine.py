@@ -220,6 +220,10 @@ class EmbeddedEngine:
         """Return how full the worker of each app is."""
         return {name: worker.load for name, worker in self._workers.items()}
 
+    async def workers(self, names: Sequence[str]) -> dict[str, int]:
+        """Return of each name how many workers of it are up."""
+        return {name: int(name in self._workers) for name in names}
+
     def next_due(self) -> int | None:
         """Return when the next timer is due (Unix ms)."""
         due = [shard.due for shard in self._shards.values() if shard.due is not None]

@@ -7,6 +7,7 @@ from typing import Any
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.topics import workers_name
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
@@ -45,6 +46,11 @@ class StepView:
     error: Json
 
 
+def queue_of(kind: str, detail: str) -> str:
+    """Return the queue in which the body of a step is run; "" when it is that of the app."""
+    return detail.removeprefix("queue ") if kind == "run" else ""
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """A run as lists have it: `status` is a RunStatus; times in Unix ms, 0 where unknown.
@@ -74,6 +80,14 @@ class RunView(RunSummary):
 
     output: Json = None
     steps: tuple[StepView, ...] = field(default=())
+
+    @property
+    def workers(self) -> list[str]:
+        """The names of the workers (workers_name) with which a run is, or one of its open steps; none when it ended."""
+        if self.status != "running":
+            return []
+        queues = (queue_of(step.kind, step.detail) for step in self.steps if step.status in ("waiting", "retrying"))
+        return list(dict.fromkeys(workers_name(self.app, queue) for queue in ("", *queues)))
 
 
 def json_of(text: str | None) -> Json:
