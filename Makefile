@@ -2,11 +2,12 @@ VENV ?= .venv
 PYTHON ?= python3
 N ?= 200
 KILLS ?= 1000
+PORT ?= 9092
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test check fast topics bench bench-kafka sim chaos clean
+.PHONY: help demo demo-kafka test check fast topics bench bench-kafka sim broker chaos clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -58,6 +59,9 @@ bench-kafka: $(READY) ## Measure engines and workers on a broker
 
 sim: $(READY) ## Simulate N=200 schedules of crashes and delays; SEED=7 shows one
 	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N))
+
+broker: $(READY) ## Run a broker for trying things out on PORT=9092, until Ctrl-C
+	$(BIN)/python -m tests.kafka.broker $(PORT)
 
 chaos: $(READY) ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS, BROKERS
 	$(BIN)/python -m tests.kafka.chaos KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from stepstream import __version__
 from stepstream.cluster_cli import LogFormat, LogLevel, engine, topics_cli, worker
-from stepstream.console import EXIT_FAILED, EXIT_USAGE, AsJson, Commands, err, fail, failed_by, out
+from stepstream.console import BY_VARIABLES, EXIT_FAILED, EXIT_USAGE, AsJson, Commands, err, fail, failed_by, out
 from stepstream.contract.codec import dump_json
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.asking import EngineApi
@@ -46,8 +46,9 @@ cli = typer.Typer(
 cli.add_typer(runs_cli, name="runs")
 cli.add_typer(topics_cli, name="topics")
 cli.add_typer(letters_cli, name="dead-letters")
-cli.command(epilog="Example: stepstream engine --kafka broker:9092 --data-dir /var/lib/stepstream")(engine)
-cli.command(epilog="Example: stepstream worker app.py --kafka broker:9092")(worker)
+_ENGINE = f"Example: stepstream engine --kafka broker:9092 --data-dir /var/lib/stepstream\n\n{BY_VARIABLES}"
+cli.command(epilog=_ENGINE)(engine)
+cli.command(epilog=f"Example: stepstream worker app.py --kafka broker:9092\n\n{BY_VARIABLES}")(worker)
 
 
 class ProgressKind(StrEnum):
@@ -76,7 +77,7 @@ def main_options(
     """Durable functions in Python: run them here, send them events, and see what they do."""
 
 
-@cli.command(epilog="Example: stepstream dev app.py")
+@cli.command(epilog=f"Example: stepstream dev app.py\n\n{BY_VARIABLES}")
 def dev(
     target: Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The file with your App.")],
     data_dir: Annotated[Path | None, typer.Option(help="Where state is kept [.stepstream].")] = None,

@@ -15,6 +15,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 out = Console()
 err = Console(stderr=True)
 
+BY_VARIABLES = "Options may be given by variables, too, as STEPSTREAM_DATA_DIR and STEPSTREAM_KAFKA_BOOTSTRAP."
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 

@@ -1,5 +1,6 @@
 """For users' own tests: a whole engine in memory whose time moves only when told to."""
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -144,7 +145,8 @@ class _CrashTest:
 class VirtualEngine:
     """A running engine for tests, as an async context manager: real engine, real steps, virtual time.
 
-    `stubs` take the place of the bodies of steps, by (function id, step id). `crashes` happen once each; one that never
+    `stubs` take the place of the bodies of steps, by (function id, step id); one that no run called, while other bodies
+    of its function ran as they are, is warned of at the end. `crashes` happen once each; one that never
     came fails the test at the end. With `data_dir` it is durable, `shards` spreads it, `live_cache=False` replays every
     function from the top at each turn. `backbone` puts it on something else than memory or disk.
     """
@@ -170,7 +172,10 @@ class VirtualEngine:
         self.crashes = crashes
         self._functions = [function.id for app in apps for function in app]
         self._sent: list[tuple[str, str]] = []
-        _check_stubs(stubs or {}, self._functions)
+        self._stubs = dict(stubs or {})
+        self._ran: set[tuple[str, str]] = set()
+        self._before_step = before_step
+        _check_stubs(self._stubs, self._functions)
         self._stack = AsyncExitStack()
         if data_dir is not None and shards != 1:
             raise ValueError("a durable engine has one shard")
@@ -190,7 +195,7 @@ class VirtualEngine:
             live_cache=live_cache,
             runs_cached_max=runs_cached_max,
             runs_active_max=runs_active_max,
-            bodies=Bodies(dict(stubs or {}), before_step),
+            bodies=Bodies(self._stubs, self._note),
             watch=self.history.append,
             again_s=0.0,
             wrap=_CrashTest(crashes, wrap) if crashes else wrap,
@@ -209,6 +214,20 @@ class VirtualEngine:
         never = [crash for crash in self.crashes if not crash.happened]
         if never and error is None:
             raise AssertionError(f"the test asked for crashes that never came: {never}")
+        if error is None:
+            self._warn_of_stubs()
+
+    def _note(self, function: str, call: Call) -> None:
+        self._ran.add((function, call.id))
+        if self._before_step:
+            self._before_step(function, call)
+
+    def _warn_of_stubs(self) -> None:
+        """Warn of stubs that may be meant for bodies that ran as they are; a path not taken calls no stub, either."""
+        for function, step in self._stubs.keys() - self._ran:
+            if real := sorted(id for name, id in self._ran - self._stubs.keys() if name == function):
+                words = f"no run called the stub of ({function!r}, {step!r}), and these ran as they are: {_names(real)}"
+                warnings.warn(words, stacklevel=3)
 
     @property
     def now_ms(self) -> int:

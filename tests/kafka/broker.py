@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,8 +69,8 @@ class Broker:
 
     It is alone, or the node `number` (from 1) of `controllers`, the ports of the controllers of all.
 
-    `listeners` are those beside the plain one, `more` is added to its properties, and `users` (name to password) may
-    come in by SCRAM-SHA-512.
+    It listens on `port`, or a free one; `listeners` are those beside the plain one, `more` is added to its properties,
+    and `users` (name to password) may come in by SCRAM-SHA-512.
     """
 
     def __init__(
@@ -80,13 +81,14 @@ class Broker:
         users: Mapping[str, str] | None = None,
         number: int = 1,
         controllers: Sequence[int] = (),
+        port: int = 0,
     ) -> None:
         self._folder = folder
         self._number = number
         self._controllers = controllers or [free_port()]
         self._listeners = listeners
         self._more = more or {}
-        self._port, self._controller_port = free_port(), self._controllers[number - 1]
+        self._port, self._controller_port = port or free_port(), self._controllers[number - 1]
         self._classpath = f"{jars()}/*"
         self._process: subprocess.Popen[bytes] | None = None
         self._write_properties()
@@ -158,6 +160,11 @@ class Broker:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
                     return
         raise NoBrokerError(f"the broker did not come up: {(self._folder / 'broker.log').read_text()[-2_000:]}")
+
+    def join(self) -> None:
+        """Return when the broker's process has ended."""
+        if self._process is not None:
+            self._process.wait()
 
     def freeze(self) -> None:
         """Stop the broker without its knowing; connections stay, and nothing is answered."""
@@ -289,3 +296,25 @@ def running_broker() -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder, running(Broker(Path(folder))) as broker:
         yield broker.bootstrap
+
+
+def serve(port: int) -> None:
+    """Run a broker on a port of the loopback until Ctrl-C, for trying things out; nothing is kept."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+        with tempfile.TemporaryDirectory(prefix="stepstream-broker-") as folder, suppress(KeyboardInterrupt):
+            sys.stdout.write("a broker is fetched, if it is not here yet, and started\n")
+            with running(Broker(Path(folder), port=port)) as broker:
+                sys.stdout.write(
+                    f"Kafka {VERSION} listens on {broker.bootstrap}; Ctrl-C ends it, and nothing is kept\n"
+                )
+                sys.stdout.flush()
+                broker.join()
+    except OSError as error:
+        sys.exit(f"port {port} cannot be had ({error.strerror}): choose another by make broker PORT=9093")
+    except NoBrokerError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

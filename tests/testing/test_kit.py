@@ -81,6 +81,19 @@ async def test_a_stub_takes_the_place_of_a_body() -> None:
     assert shop.ran == {"ship": 1}
 
 
+async def test_a_stub_that_no_run_called_is_warned_of() -> None:
+    """A stub of a wrong step lets the real body run: the test is told which did. Where none did, all is well."""
+    order = ("fulfil", "chrage")
+    with pytest.warns(UserWarning, match=r"the stub of \('fulfil', 'chrage'\), and these ran as they are: 'charge'$"):
+        async with VirtualEngine(Shop().app, stubs={order: lambda: "stubbed"}) as engine:
+            await engine.send(Event("order"))
+    stubs = {("fulfil", step): lambda: "stubbed" for step in ("charge", "ship")}
+    async with VirtualEngine(Shop().app, stubs=stubs) as engine:
+        await engine.send(Event("order"))
+    async with VirtualEngine(Shop().app, stubs={order: lambda: "stubbed"}):
+        pass
+
+
 async def test_a_stub_for_no_function_is_refused() -> None:
     """A stub that would never be called is told with the names that there are."""
     with pytest.raises(ValueError, match=r"there is no function 'fulfill', only 'fulfil'"):
