@@ -125,6 +125,16 @@ async def test_text_and_json_have_the_same_fields(capsys: pytest.CaptureFixture[
     assert found == wanted
 
 
+def test_forgotten_connections_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a client of Kafka leaves behind at a healthy start is no error; what else the event loop tells is one."""
+    Logs(Format.TEXT, Level.INFO)
+    for message in ("Unclosed AIOKafkaConnection\nconn: <AIOKafkaConnection>", "Task exception was never retrieved"):
+        logging.getLogger("asyncio").error(message)
+    assert [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "Task exception was never retrieved"
+    ]
+
+
 def test_a_field_is_one_word() -> None:
     """Values with spaces, quotes or the end of a line are in quotes, so that a line is one and its fields are found."""
     odd = {"a": "two words", "b": 'a "quote"', "c": "a\nb", "d": "", "e": [1, 2], "f": "plain", "g": "é"}

@@ -300,6 +300,8 @@ def running_broker() -> Iterator[str]:
 
 def serve(port: int) -> None:
     """Run a broker on a port of the loopback until Ctrl-C, for trying things out; nothing is kept."""
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, signal.default_int_handler)
     try:
         socket.create_server(("127.0.0.1", port)).close()
         with tempfile.TemporaryDirectory(prefix="stepstream-broker-") as folder, suppress(KeyboardInterrupt):

@@ -111,6 +111,11 @@ class TextLines(_Fields):
         return "\n".join(filter(None, (f"{head} [{tail}]" if tail else head, self.trouble(record))))
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line of the event loop is for people: clients of Kafka forget connections that they gave up."""
+    return not record.getMessage().startswith("Unclosed AIOKafkaConnection")
+
+
 def leave_attempts_to_a_view() -> None:
     """Log no attempt of code that succeeds or fails: somebody else tells of them."""
     for name in ("step", "code"):
@@ -126,6 +131,7 @@ class Logs:
         handler.setFormatter(self._lines)
         logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        logging.getLogger("asyncio").addFilter(_is_news)
 
     def know(self, app: str, version: str, versions: Mapping[str, str]) -> None:
         """Add the app and its version to every line, and to those of a function the version of its code."""
