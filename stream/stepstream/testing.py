@@ -174,7 +174,6 @@ class VirtualEngine:
         self._sent: list[tuple[str, str]] = []
         self._stubs = dict(stubs or {})
         self._ran: set[tuple[str, str]] = set()
-        self._before_step = before_step
         _check_stubs(self._stubs, self._functions)
         self._stack = AsyncExitStack()
         if data_dir is not None and shards != 1:
@@ -195,7 +194,7 @@ class VirtualEngine:
             live_cache=live_cache,
             runs_cached_max=runs_cached_max,
             runs_active_max=runs_active_max,
-            bodies=Bodies(self._stubs, self._note),
+            bodies=Bodies(self._stubs, _noting(self._ran, before_step)),
             watch=self.history.append,
             again_s=0.0,
             wrap=_CrashTest(crashes, wrap) if crashes else wrap,
@@ -216,11 +215,6 @@ class VirtualEngine:
             raise AssertionError(f"the test asked for crashes that never came: {never}")
         if error is None:
             self._warn_of_stubs()
-
-    def _note(self, function: str, call: Call) -> None:
-        self._ran.add((function, call.id))
-        if self._before_step:
-            self._before_step(function, call)
 
     def _warn_of_stubs(self) -> None:
         """Warn of stubs that may be meant for bodies that ran as they are; a path not taken calls no stub, either."""
@@ -306,6 +300,17 @@ def _check_stubs(stubs: Iterable[tuple[str, str]], functions: Collection[str]) -
             raise ValueError(
                 f"stubs has ({function!r}, {step!r}), and there is no function {function!r}, only {_names(functions)}"
             )
+
+
+def _noting(ran: set[tuple[str, str]], before_step: Callable[[str, Call], None] | None) -> Callable[[str, Call], None]:
+    """Return what notes which bodies are run; it does not hold the engine, whose files are free when it is gone."""
+
+    def note(function: str, call: Call) -> None:
+        ran.add((function, call.id))
+        if before_step:
+            before_step(function, call)
+
+    return note
 
 
 def _names(names: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ import pytest
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
-from stepstream.contract.topics import commands_topic, workers_name
+from stepstream.contract.names import workers_name
+from stepstream.contract.topics import commands_topic
 from stepstream.host.settings import settings_from
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings

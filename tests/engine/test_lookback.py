@@ -262,6 +262,23 @@ def test_a_wait_that_is_over_looks_back_no_further(predicate: Predicate, shards:
     assert not world.woken
 
 
+def test_a_window_is_of_the_time_when_an_event_came() -> None:
+    """A shard was with an engine whose clock is an hour ahead: no event becomes younger by that, and none is lost."""
+    world = World()
+    ahead, world.now = world.now + HOUR_MS, world.now
+    transitions = (ahead, world.now + 1, world.now + HOUR_MS // 2)
+    for world.now in transitions:
+        world.event(1, 1)
+        world.go_on()
+    world.wait("late", Predicate(), lookback_from=world.now - 60_000)
+    world.go_on()
+    assert world.woken == {"late": "e1"}
+    world.now = transitions[2]
+    world.wait("later", Predicate((("data.big", "n2"),)), lookback_from=1)
+    world.go_on()
+    assert "later" not in world.woken
+
+
 def test_a_clock_that_goes_back_changes_no_order() -> None:
     """The next machine's clock may be behind: events are met as they came."""
     world = World(1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stepstream import App
-from stepstream.contract.topics import workers_name
+from stepstream.contract.names import workers_name
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.layout import wanted_topics

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from stepstream.contract.codec import Raw, encode
 from stepstream.contract.commands import RunLoaded, RunStarted, decode_command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import run_hash, run_id_at, step_hash
-from stepstream.contract.inbox import InboxRecord, RunClaimed, RunRequested, RunReserved, StepReported
-from stepstream.contract.limits import BATCH_BYTES_MAX, MIB
+from stepstream.contract.inbox import EventRouted, InboxRecord, RunClaimed, RunRequested, RunReserved, StepReported
+from stepstream.contract.limits import BATCH_BYTES_MAX, BATCH_MS_MAX, MIB
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import DEAD_LETTERS, INBOX, commands_topic
 from stepstream.engine import transition as engine
@@ -93,6 +94,49 @@ async def test_large_runs_that_are_due_at_once_start_in_bounded_batches() -> Non
     assert sum(commits) > 3 * BATCH_BYTES_MAX
     started = [decode_command(record.value) for record in world.read(COMMANDS)]
     assert [type(command) for command in started] == [RunStarted] * 100
+
+
+class SlowMachine(VirtualClock):
+    """A clock of a machine on which time passes between any two looks at it, each of which is counted."""
+
+    def now_ms(self) -> int:
+        """Return the time, which goes on."""
+        self.advance_to(super().now_ms() + BATCH_MS_MAX // 5)
+        return super().now_ms()
+
+
+async def test_a_batch_has_an_end_by_its_time() -> None:
+    """Inputs that are each within their bounds add up: a shard commits before its process misses a heartbeat."""
+    worlds = World(), World()
+    worlds[1].clock = SlowMachine(1_000)
+    commits = list[int]()
+    for world in worlds:
+        world.put(*(RunRequested(run_of(n), "f", "shop", (EventRecord("go"),)) for n in range(40)))
+        world.put(*(RunRequested(run_of(100 + n), "f", "shop", (EventRecord("go"),), start_at=DUE) for n in range(40)))
+        commits.append(len(await world.serve()))
+        world.clock.advance_to(max(DUE, world.clock.now_ms()))
+        commits.append(len(await world.serve()))
+        assert len(world.read(COMMANDS)) == 80
+    quick, quick_timers, slow, _ = commits
+    assert (quick, quick_timers) == (1, 1)
+    assert slow >= 80 // 5
+
+
+async def test_what_changes_nothing_leaves_others_their_turn() -> None:
+    """A backlog of events that nobody hears is no commit, and still others of the process come to their turn."""
+    world = World()
+    world.clock = SlowMachine(1_000)
+    world.put(*(EventRouted(EventRecord("nobody", ts=1), 1) for _ in range(100)))
+    shard = Shard(Sized(world.journal, world.clock), world.store, world.clock)
+    serving = asyncio.ensure_future(shard.serve())
+    left = list[int]()
+    for _ in range(200):
+        await asyncio.sleep(0)
+        left += [len(shard._rest)] if shard._rest else []
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert len(set(left)) >= 100 // 6
+    assert max(before - after for before, after in pairwise(left)) <= 5
 
 
 async def test_what_was_reserved_is_loaded_in_bounded_batches() -> None:

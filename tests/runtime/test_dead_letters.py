@@ -28,7 +28,15 @@ POISON = [
     (INBOX, b'{"type":"run.claimed"}', "run_id"),
     (INBOX, b'{"type":"run.returned","output":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "recursion"),
     (INBOX, b'{"type":"' + b"x" * 100_000 + b'"}', "Invalid value 'xxx"),
+    (INBOX, b'{"type":"run.claimed","run_id":"x","claim":"c","app":"my shop"}', "letters a to z"),
+    (
+        INBOX,
+        b'{"type":"step.claimed","run_id":"x","step":"s","queue":"' + b"q" * 240 + b'","claim":"c","app":"shop"}',
+        "179",
+    ),
     (FUNCTIONS, b'{"id":5}', "id"),
+    (FUNCTIONS, b'{"id":"f","app":"shop","lookback_ms":18446744073709551616}', "lookback_ms"),
+    (FUNCTIONS, b'{"id":"f","app":"' + b"a" * 240 + b'"}', "179"),
     (FUNCTIONS, b'{"retry":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "recursion"),
     (COMMANDS, b"\xff", "malformed"),
     (COMMANDS, b'{"type":"run.started","run_id":"x"}', "function"),
@@ -111,6 +119,14 @@ def test_what_is_larger_than_any_record_is_cut() -> None:
     kept = dict(letter.headers)
     assert kept["stepstream-cut-from"] == str(5_000 + DEAD_LETTER_BYTES_MAX + 2).encode()
     assert kept["stepstream-from"] == b"events-0-7"
+
+
+def test_a_letter_is_measured_in_bytes() -> None:
+    """A name of a header may come compressed, and have more bytes than characters: such a record is cut, too."""
+    name = "\u20ac" * (DEAD_LETTER_BYTES_MAX // 3 + 1)
+    letter = dead_letter(LogRecord(EVENTS, 0, 7, b"k", b"v", ((name, b""),), 0), "no JSON")
+    assert dict(letter.headers)["stepstream-cut-from"] == str(len(name.encode()) + 2).encode()
+    assert letter.value == b"v"
 
 
 @pytest.mark.parametrize("origin", [b"", b"orders", b"orders-x-1", b"orders-1", b"\xff-1-"])

@@ -1,10 +1,16 @@
 """Names that Kafka allows in topics, told where they are given, and what it refuses, told in its own words."""
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
 from stepstream import App
 from stepstream.cli import cli
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.functions import decode_function
+from stepstream.contract.limits import DAY_MS, NAMESPACE_CHARACTERS_MAX, TOPIC_CHARACTERS_MAX
+from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka.answers import TopicsRefused
 from stepstream.runtime.kafka.layout import apply_command
 from stepstream.runtime.kafka.settings import KafkaSettings
@@ -19,10 +25,30 @@ def test_an_app_has_a_name_that_kafka_allows(name: str) -> None:
 
 
 def test_an_app_and_its_queue_have_room_in_a_name() -> None:
-    """Names are as long as Kafka lets the topic's name be."""
-    App("x" * 236, queues=["gpu"])
-    with pytest.raises(DefinitionError, match="250 characters, and Kafka allows 249"):
-        App("x" * 237, queues=["gpu"])
+    """They are as long as Kafka lets a topic's name be with the longest namespace before it."""
+    longest = f"{'n' * NAMESPACE_CHARACTERS_MAX}.{commands_topic('x' * 175, 'gpu')}"
+    assert len(longest) == TOPIC_CHARACTERS_MAX
+    App("x" * 175, queues=["gpu"])
+    with pytest.raises(DefinitionError, match=r"180 characters; of the 249 that Kafka allows a topic, .* has 179"):
+        App("x" * 176, queues=["gpu"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"app": "x" * 176, "queues": ["gpu"]},
+        {"app": "x" * 180},
+        {"app": "shop", "queues": ["a b"]},
+        {"app": "shop", "lookback_ms": 2**64},
+        {"app": "shop", "lookback_ms": -1},
+        {"app": "shop", "lookback_ms": 367 * DAY_MS},
+    ],
+)
+def test_a_function_that_no_app_can_have_is_put_aside(fields: dict[str, object]) -> None:
+    """Whatever program wrote it to `functions`: its commands could not be sent, or no event be kept, for any app."""
+    with pytest.raises(InvalidInput):
+        decode_function(json.dumps({"id": "f", **fields}).encode())
+    assert decode_function(b'{"id": "f", "app": "shop", "queues": ["gpu"], "lookback_ms": 31622400000}')
 
 
 @pytest.mark.parametrize(
@@ -30,7 +56,7 @@ def test_an_app_and_its_queue_have_room_in_a_name() -> None:
     [
         (["--app", "my shop"], "--app 'my shop': letters a to z"),
         (["--namespace", "a b"], "namespace 'a b': letters a to z"),
-        (["--namespace", "n" * 245], "topics would have names of 258 characters, and Kafka allows 249"),
+        (["--namespace", "n" * 245], "245 characters, and at most 60 leave room for the names of topics"),
         (["--app", "a" * 200, "--namespace", "n" * 50], "has 260 characters, and Kafka allows 249"),
     ],
 )

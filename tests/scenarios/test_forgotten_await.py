@@ -1,5 +1,8 @@
 """A step that is called and never awaited is an error with the remedy."""
 
+import asyncio
+from contextlib import suppress
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
@@ -18,6 +21,37 @@ async def test_a_forgotten_await_is_an_error_that_says_so(engine_of: EngineOf) -
         run = engine.run()
         assert run.status == "failed"
         assert "write `await`" in str(run.error)
+
+
+async def test_what_is_cancelled_before_its_turn_is_not_forgotten(engine_of: EngineOf) -> None:
+    """A task of a step that ends before it began, by a group that fails, by itself, or by a time that is over."""
+    app = App("replay")
+
+    @app.function(on("group"))
+    async def group(ctx: Context) -> str:
+        with suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(ctx.step.run("x", lambda: "never"))
+                raise ValueError("the second order is wrong")
+        return await ctx.step.run("apologize", lambda: "sorry")
+
+    @app.function(on("task"))
+    async def task(ctx: Context) -> str:
+        lost = asyncio.create_task(ctx.step.run("x", lambda: "never"))
+        lost.cancel()
+        await asyncio.gather(lost, return_exceptions=True)
+        return "sorry"
+
+    @app.function(on("timeout"))
+    async def timeout(ctx: Context) -> str:
+        try:
+            return await asyncio.wait_for(ctx.step.run("x", lambda: "sorry"), 0)
+        except TimeoutError:
+            return "sorry"
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("group"), Event("task"), Event("timeout"))
+        assert [(run.status, run.output, run.warnings) for run in engine.runs()] == [("completed", "sorry", ())] * 3
 
 
 async def test_every_forgotten_await_is_named(engine_of: EngineOf) -> None:

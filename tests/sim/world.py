@@ -6,7 +6,8 @@ from typing import Any
 
 from stepstream import App, StepstreamError
 from stepstream.contract.commands import decode_command
-from stepstream.contract.topics import commands_topic, workers_name
+from stepstream.contract.names import workers_name
+from stepstream.contract.topics import commands_topic
 from stepstream.engine.keys import RESERVED
 from stepstream.runtime.embedded import EmbeddedLog
 from stepstream.runtime.journal import MemoryStore

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.names import check_topic_part
+from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.names import check_topic_part, check_workers_name, workers_name
 
 _PART_ENDS = re.compile(r"[/.]")
 
@@ -62,10 +63,17 @@ _decode = msgspec.json.Decoder(FunctionRegistered).decode
 
 
 def decode_function(value: bytes) -> FunctionRegistered:
-    """Decode a record of `functions`; raise InvalidInput where its app or a queue can have no topic of commands."""
+    """Decode a record of `functions`; raise InvalidInput where it is out of the bounds that hold for an app.
+
+    An app or a queue that can have no topic of commands is, and a look-back that is longer than a run may wait.
+    """
     function: FunctionRegistered = _decode(value)
-    for name in (function.app, *function.queues):
-        check_topic_part(name)
+    check_workers_name(function.app)
+    for queue in function.queues:
+        check_topic_part(queue)
+        check_workers_name(workers_name(function.app, queue))
+    if not 0 <= function.lookback_ms <= DEFAULT_LIMITS.wait_ms_max:
+        raise InvalidInput("events are kept for 0 to 366 days", "lookback_ms")
     return function
 
 

@@ -30,8 +30,10 @@ EVENT_ID_CHARACTERS_MAX = 255
 STEP_ID_CHARACTERS_MAX = 1_024
 SIGNAL_NAME_CHARACTERS_MAX = 1_024
 FUNCTION_ID_CHARACTERS_MAX = 255
-# Kafka's own, with the namespace.
+# Kafka's own; a name is that of a namespace, `commands`, and an app with its queue.
 TOPIC_CHARACTERS_MAX = 249
+NAMESPACE_CHARACTERS_MAX = 60
+WORKERS_NAME_CHARACTERS_MAX = TOPIC_CHARACTERS_MAX - NAMESPACE_CHARACTERS_MAX - len(".commands.")
 TRIGGERS_PER_FUNCTION_MAX = 10
 RETRIES_MAX = 20
 RETRY_AFTER_MS_MIN = 1_000
@@ -62,6 +64,8 @@ TIMERS_PER_BATCH_MAX = 500
 RECORDS_PER_BATCH_MAX = 500
 CHANGES_PER_BATCH_MAX = 20_000
 BATCH_BYTES_MAX = 16 * MIB
+# The loop of the process stands meanwhile, and with it the heartbeats of its groups, which have 10 s.
+BATCH_MS_MAX = 250
 # A step of a run with more than this is lent without it, and claimed before it is run.
 LENT_BYTES_MAX = 64 * 1024
 RELEASES_REPLACED_MAX = 20

@@ -3,6 +3,7 @@
 import re
 
 from stepstream.contract.errors import InvalidInput
+from stepstream.contract.limits import TOPIC_CHARACTERS_MAX, WORKERS_NAME_CHARACTERS_MAX
 
 _TOPIC_PART = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -11,3 +12,18 @@ def check_topic_part(name: str) -> None:
     """Raise InvalidInput for what cannot be a part of the name of a topic of Kafka."""
     if not _TOPIC_PART.fullmatch(name):
         raise InvalidInput("letters a to z and A to Z, digits, '.', '_' and '-' are wanted, as Kafka allows no others")
+
+
+def workers_name(app: str, queue: str = "") -> str:
+    """Return the name of the workers that share a topic of commands."""
+    return f"{app}.{queue}" if queue else app
+
+
+def check_workers_name(name: str) -> None:
+    """Raise InvalidInput for the name of an app, or of one with its queue, that can have no topic of commands."""
+    check_topic_part(name)
+    if len(name) > WORKERS_NAME_CHARACTERS_MAX:
+        raise InvalidInput(
+            f"{len(name)} characters; of the {TOPIC_CHARACTERS_MAX} that Kafka allows a topic, an app with its queue "
+            f"has {WORKERS_NAME_CHARACTERS_MAX}"
+        )

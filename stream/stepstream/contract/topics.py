@@ -11,6 +11,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.inbox import Answered, InboxRecord
 from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
+from stepstream.contract.names import workers_name
 
 EVENTS = "events"
 INBOX = "inbox"
@@ -44,11 +45,6 @@ class Topic:
 def commands_topic(app: str, queue: str = "") -> str:
     """Return the name of the topic of commands for the workers of `app`, or for those of one of its queues."""
     return f"{COMMANDS}.{workers_name(app, queue)}"
-
-
-def workers_name(app: str, queue: str = "") -> str:
-    """Return the name of the workers that share a topic of commands."""
-    return f"{app}.{queue}" if queue else app
 
 
 TOPICS = (

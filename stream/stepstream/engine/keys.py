@@ -180,6 +180,11 @@ def recent_place(arrived_at: int, number: int) -> bytes:
     return arrived_at.to_bytes(8, "big") + number.to_bytes(8, "big")
 
 
+def recent_at(key: Key) -> int:
+    """Return the time (Unix ms) by which a kept event is sorted; its own may be earlier, by a clock that was behind."""
+    return int.from_bytes(key.sort[:8], "big")
+
+
 def recent_number(key: Key) -> int:
     """Return the number of a kept event."""
     return int.from_bytes(key.sort[8:], "big")

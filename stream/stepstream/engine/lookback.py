@@ -14,6 +14,7 @@ from stepstream.engine.keys import (
     Key,
     bucket_routing,
     look_back_key,
+    recent_at,
     recent_key,
     recent_number,
     recent_part,
@@ -37,7 +38,7 @@ def keep_event(draft: Draft, event: EventRecord) -> None:
     draft.put(KEPT_KEY, kept)
     # A wait is under way for a while, and a long look-back takes some.
     until = draft.now + max(keeping.by_function.values()) + MINUTE_MS
-    draft.put(recent_key(event.name, kept.arrived_at, kept.count), RecentEvent(event, kept.arrived_at, until))
+    draft.put(recent_key(event.name, kept.arrived_at, kept.count), RecentEvent(event, draft.now, until))
     due = (until // MINUTE_MS + 1) * MINUTE_MS
     if draft.get(Timer, timer_key(due, event.name, KEPT_EVENTS)) is None:
         draft.arm(due, KEPT_EVENTS, event.name, KEPT_EVENTS)
@@ -113,7 +114,8 @@ def _meet(draft: Draft, wait: WaitOpened, due: LookBackContinued, last: int) -> 
         if count == draft.limits.waits_per_match_max or meeting.full:
             return due
         meeting.charge(len(event.data) + len(event.user))
-        if event.id != wait.trigger_id and meeting.fulfils(wait.predicate, event_fields(event)):
+        too_old = recent.arrived_at < wait.lookback_from or event.id == wait.trigger_id
+        if not too_old and meeting.fulfils(wait.predicate, event_fields(event)):
             return event
-        due = replace(due, arrived_at=recent.arrived_at, number=number)
+        due = replace(due, arrived_at=recent_at(key), number=number)
     return None

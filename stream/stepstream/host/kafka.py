@@ -12,7 +12,8 @@ from stepstream.api.http import Keys, make_api
 from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
-from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS, workers_name
+from stepstream.contract.names import workers_name
+from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
 from stepstream.host.folder import held_folder
 from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat, index_readings
 from stepstream.host.service import Append, SourceReaders, hosted, make_faust, tell_of_missing

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from stepstream.contract.limits import MIB
 from stepstream.contract.topics import COMMANDS, TOPICS
-from stepstream.host.dead import Letter, LetterError, letter_at, letter_of, letter_records
+from stepstream.host.dead import Letter, LetterError, letter_at, letter_of, letter_records, survey
 from stepstream.host.mapping import events_of
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.producer import Producer
@@ -80,9 +80,13 @@ async def letters_at(cluster: Cluster, places: Sequence[str], ways: Ways) -> Asy
 async def letters_among(
     cluster: Cluster, places: Collection[str], ways: Ways, tell: Callable[[LetterError], None]
 ) -> AsyncIterator[Way]:
-    """Yield the letters of a great many places, one after the other; tell of those that cannot be sent again."""
+    """Yield the letters of a great many places, one after the other; tell of those that cannot be sent again.
+
+    Those that somebody has sent since the places were looked for are passed over.
+    """
+    waiting = (await survey(cluster)).waiting
     async for record in letter_records(cluster):
-        if f"{record.partition}-{record.offset}" not in places:
+        if (place := f"{record.partition}-{record.offset}") not in places or place not in waiting:
             continue
         try:
             way = ways.back(letter_of(record))

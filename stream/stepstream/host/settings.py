@@ -10,9 +10,8 @@ from pathlib import Path
 
 from stepstream.api.guards import is_loopback
 from stepstream.contract.errors import InvalidInput, StepstreamError
-from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
+from stepstream.contract.limits import NAMESPACE_CHARACTERS_MAX
 from stepstream.contract.names import check_topic_part
-from stepstream.contract.topics import TOPICS
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
@@ -115,10 +114,9 @@ def _check_namespace(namespace: str) -> None:
         check_topic_part(namespace)
     except InvalidInput as error:
         raise SettingsError(f"namespace {namespace!r}: {error}") from None
-    longest = max(len(f"{namespace}.{topic.name}") for topic in TOPICS if "<app>" not in topic.name)
-    if longest > TOPIC_CHARACTERS_MAX:
-        reason = f"topics would have names of {longest} characters, and Kafka allows {TOPIC_CHARACTERS_MAX}"
-        raise SettingsError(f"namespace {namespace!r}: {reason}; choose a shorter one")
+    if (length := len(namespace)) > NAMESPACE_CHARACTERS_MAX:
+        reason = f"{length} characters, and at most {NAMESPACE_CHARACTERS_MAX} leave room for the names of topics"
+        raise SettingsError(f"namespace {namespace!r}: {reason}")
 
 
 def _port(name: str, value: str) -> int:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from stepstream.contract.topics import workers_name
+from stepstream.contract.names import workers_name
 from stepstream.runtime.run_views import queue_of
 
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000

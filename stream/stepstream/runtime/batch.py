@@ -1,5 +1,6 @@
 """What one pass of a shard writes: a batch, made of parts that are put into it whole or not at all."""
 
+import functools
 from dataclasses import dataclass, field
 
 from stepstream.contract.codec import encode
@@ -7,7 +8,8 @@ from stepstream.contract.errors import TooLarge
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER
 from stepstream.contract.history import RunEnded
 from stepstream.contract.limits import BATCH_BYTES_MAX, CHANGES_PER_BATCH_MAX
-from stepstream.contract.topics import CHANGELOG, EVENTS, HISTORY, payload_bytes_max
+from stepstream.contract.names import check_workers_name
+from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, payload_bytes_max
 from stepstream.engine.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.keys import Key
 from stepstream.engine.records import Input
@@ -17,6 +19,7 @@ from stepstream.runtime.letters import dead_letter
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
 
 _LETTERS_TOLD_MAX, _REASON_CHARACTERS_MAX = 3, 300
+_COMMANDS = f"{COMMANDS}."
 _OWN_HEADERS = ((ORIGIN_HEADER, ENGINE_ORIGIN),)
 
 
@@ -64,6 +67,7 @@ class Part:
 
     def _send(self, change: Send) -> None:
         topic, key, value = change.topic, change.key.encode(), encode(change.record)
+        _check_name(topic)
         self.bytes += _checked(topic, len(key) + len(value))
         headers = _OWN_HEADERS if topic == EVENTS else ()
         self.outputs.append(NewRecord(topic, change.partition, key, value, headers))
@@ -79,6 +83,13 @@ class Part:
         return rows
 
 
+@functools.lru_cache(1_000)
+def _check_name(topic: str) -> None:
+    """Raise InvalidInput for a topic that cannot be: a batch that writes to it would fail again and again."""
+    if topic.startswith(_COMMANDS):
+        check_workers_name(topic.removeprefix(_COMMANDS))
+
+
 def _checked(topic: str, payload_bytes: int) -> int:
     """Return the size of what is to be written; a topic that would refuse it would refuse it again and again."""
     most = payload_bytes_max(topic)
@@ -89,10 +100,14 @@ def _checked(topic: str, payload_bytes: int) -> int:
 
 @dataclass(slots=True)
 class Batch:
-    """What one pass of the loop does, before it is done; `rows` is what `overlay` shows, as it is stored."""
+    """What one pass of the loop does, before it is done; `rows` is what `overlay` shows, as it is stored.
+
+    `now` is the time for what it does, `begun_at` when the pass began (Unix ms).
+    """
 
     now: int
     overlay: Layer
+    begun_at: int
     rows: dict[Key, bytes | None] = field(default_factory=dict)
     outputs: list[NewRecord] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
-from stepstream.contract.topics import HISTORY, workers_name
+from stepstream.contract.names import workers_name
+from stepstream.contract.topics import HISTORY
 from stepstream.runtime.attempts import Load, WorkerObserver
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.pool import PoolWorker

@@ -12,7 +12,8 @@ from stepstream.contract.codec import encode
 from stepstream.contract.ids import shard_of
 from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
-from stepstream.contract.topics import INBOX, REPLIES, workers_name
+from stepstream.contract.names import workers_name
+from stepstream.contract.topics import INBOX, REPLIES
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.kafka.backbone import STALE_MS, KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster

@@ -9,7 +9,7 @@ from stepstream.contract.codec import encode
 from stepstream.contract.errors import TooLarge
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS
-from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog
+from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog, headers_bytes
 
 logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
@@ -75,8 +75,8 @@ def dead_letter(record: LogRecord, reason: str, failed: FailedSources | None = N
         *(_told_of_sources(failed, record.timestamp) if failed else ()),
     )
     # What is told of a letter is told by us alone, whatever its record came with.
-    headers = [(name, value) for name, value in record.headers if name not in OWN_HEADERS]
-    size = len(record.key) + len(record.value) + sum(len(name) + len(value or b"") for name, value in headers)
+    headers = tuple((name, value) for name, value in record.headers if name not in OWN_HEADERS)
+    size = len(record.key) + len(record.value) + headers_bytes(headers)
     if size <= DEAD_LETTER_BYTES_MAX:
         return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*headers, *why))
     cut = (CUT_HEADER, str(size).encode())

@@ -9,6 +9,11 @@ from stepstream.runtime.bell import Bell
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
+def headers_bytes(headers: Headers) -> int:
+    """Return how many bytes headers have in the log."""
+    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
+
+
 class LogRecord(NamedTuple):
     """A record as read: `offset` is its place in the partition, `timestamp` the log's time (Unix ms).
 

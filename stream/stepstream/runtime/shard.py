@@ -1,5 +1,6 @@
 """The loop of one shard: the only place where the order of a commit is written down."""
 
+import asyncio
 import logging
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_even
 from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import (
+    BATCH_MS_MAX,
     DEFAULT_LIMITS,
     RECORDS_PER_BATCH_MAX,
     Limits,
@@ -153,7 +155,8 @@ class Shard:
         until = min(filter(None, (self.due, self._idle_until)), default=None)
         records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, until)
         begun = time.perf_counter()
-        batch = Batch(self._clock.now_ms(), Layer(self._view), offsets=self._idle_offsets)
+        now = self._clock.now_ms()
+        batch = Batch(now, Layer(self._view), begun_at=now, offsets=self._idle_offsets)
         if self.due is not None and self.due <= batch.now:
             self._fire(batch)
         self._fold(batch, records)
@@ -161,6 +164,8 @@ class Shard:
         self._count_open(batch)
         committing = time.perf_counter()
         committed = await self._conclude(batch)
+        if self._rest:
+            await asyncio.sleep(0)  # No reading waits; else those who share the process might have no turn.
         if self._observer:
             ended = time.perf_counter()
             commit_s = ended - committing if committed else 0.0
@@ -228,10 +233,15 @@ class Shard:
             for reply in batch.replies:
                 self._answer(reply.to, reply.status)
 
+    def _is_full(self, batch: Batch) -> bool:
+        """Tell whether a batch is to be committed before more is done: each input is bounded, and many add up."""
+        begun = batch.size or batch.taken
+        return batch.full or (begun > 0 and self._clock.now_ms() - batch.begun_at >= BATCH_MS_MAX)
+
     def _fire(self, batch: Batch) -> None:
         """Let time come to the timers that are due until the batch is full; the others are due still."""
         for key, timer in due_timers(self._view, batch.now):
-            if batch.full:
+            if self._is_full(batch):
                 return
             origin = LogRecord(_TIMERS, -1, -1, key.sort, encode_row(timer), (), batch.now)
             if not self._apply(batch, Tick(key), origin):
@@ -241,7 +251,7 @@ class Shard:
         """Apply records until the batch is full; the rest is for the next one."""
         self._rest = []
         for taken, record in enumerate(records):
-            if batch.full:
+            if self._is_full(batch):
                 self._rest = records[taken:]
                 return
             batch.taken += 1

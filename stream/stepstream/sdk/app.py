@@ -8,9 +8,8 @@ from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
-from stepstream.contract.limits import TOPIC_CHARACTERS_MAX
-from stepstream.contract.names import check_topic_part
-from stepstream.contract.topics import commands_topic
+from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.names import check_workers_name, workers_name
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.event import Event, to_record
@@ -48,9 +47,11 @@ class App:
     """
 
     def __init__(self, name: str, *, lookback: Duration = 0, queues: Sequence[str] = ()) -> None:
-        _check_name(name)
+        _check_name(f"App({name!r})", name)
         self.name = name
         self.lookback_ms = duration_ms(lookback)
+        if self.lookback_ms > DEFAULT_LIMITS.wait_ms_max:
+            raise DefinitionError(f"App({name!r}, lookback={lookback!r}): events are kept for at most 366 days")
         self.queues = _checked_queues(name, queues)
         self.sources: list[Source] = []
         self._functions: dict[str, Function[Any]] = {}
@@ -164,20 +165,11 @@ class App:
         return self._sender
 
 
-def _check_name(app: str) -> None:
+def _check_name(place: str, name: str) -> None:
     try:
-        check_topic_part(app)
+        check_workers_name(name)
     except InvalidInput as error:
-        raise DefinitionError(f"App({app!r}): {error}") from None
-    _check_length(f"App({app!r})", commands_topic(app))
-
-
-def _check_length(place: str, topic: str) -> None:
-    if (length := len(topic)) > TOPIC_CHARACTERS_MAX:
-        raise DefinitionError(
-            f"{place}: the topic of its commands would have a name of {length} characters, and Kafka allows "
-            f"{TOPIC_CHARACTERS_MAX}; choose a shorter one"
-        )
+        raise DefinitionError(f"{place}: {error}") from None
 
 
 def _checked_queues(app: str, queues: Sequence[str]) -> tuple[str, ...]:
@@ -187,5 +179,5 @@ def _checked_queues(app: str, queues: Sequence[str]) -> tuple[str, ...]:
         # A dot parts the app from its queue.
         if not queue or not queue.replace("-", "").replace("_", "").isalnum() or not queue.isascii():
             raise DefinitionError(f"{place}: letters a to z and A to Z, digits, '-' and '_' are wanted")
-        _check_length(place, commands_topic(app, queue))
+        _check_name(place, workers_name(app, queue))
     return tuple(dict.fromkeys(given))

@@ -72,7 +72,9 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         return self._started().send(value)
 
     def throw(self, *args: Any) -> Any:
-        """Raise inside, as coroutines do."""
+        """Raise inside, as coroutines do: a task that is cancelled before its turn has not forgotten this."""
+        if self._code is None:
+            self._replay.dismissed(self._token)
         return self._started().throw(*args)
 
     def close(self) -> None:

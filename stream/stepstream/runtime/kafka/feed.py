@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from stepstream.contract.limits import BATCH_BYTES_MAX
 from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka.reader import Reader
-from stepstream.runtime.ports import LogError, LogRecord
+from stepstream.runtime.ports import LogError, LogRecord, headers_bytes
 
 _READ_MS = 1_000
 
 
 def _size(record: LogRecord) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key) + len(record.value) + headers
+    return len(record.key) + len(record.value) + headers_bytes(record.headers)
 
 
 class Feed:
