@@ -59,6 +59,7 @@ class Process:
         self._environment = {**os.environ, **environment, "STEPSTREAM_INSTANCE": name}
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._client = httpx.AsyncClient(timeout=10, trust_env=False)
 
     def start(self) -> None:
         """Start it."""
@@ -83,8 +84,7 @@ class Process:
     async def ask(self, path: str) -> Any:
         """Return what it answers over HTTP, or None when it does not, or not yet."""
         try:
-            async with httpx.AsyncClient(timeout=10) as client:
-                answer = await client.get(f"http://127.0.0.1:{self.port}{path}")
+            answer = await self._client.get(f"http://127.0.0.1:{self.port}{path}")
         except httpx.HTTPError:
             return None
         return answer.json() if answer.is_success else None
