@@ -10,7 +10,7 @@ from tests.sim.random_waits import PREFIX
 from tests.sim.schedule import Outcome, Setting, random_plan, run_schedule
 
 SEEDS = 12
-SEEDS_IN_FULL = 30
+SEEDS_IN_FULL = 20
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"live_cache": False},
