@@ -61,3 +61,16 @@ async def test_one_event_gives_a_list_of_one_id(engine_of: EngineOf) -> None:
     async with engine_of(app) as engine:
         await engine.send(Event("go"))
         assert engine.run().output == ["mine"]
+
+
+async def test_events_may_come_from_a_generator(engine_of: EngineOf) -> None:
+    """Whatever gives events one after the other is as good as a list of them."""
+    app = App("messages")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> object:
+        return await ctx.step.send_event("send", (Event("child", id=f"c{n}") for n in range(2)))  # type: ignore[arg-type]
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        assert engine.run().output == ["c0", "c1"]

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
@@ -263,7 +263,7 @@ class Step:
 
     def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
         """Send events, all or none, once; returns their ids."""
-        batch = list(events) if isinstance(events, Sequence) else [events]
+        batch = list(events) if isinstance(events, Iterable) else [events]
         if not batch:
             raise InvalidInput("at least one event is wanted", f"step {id!r}")
         records = tuple(to_record(event) for event in batch)
