@@ -20,16 +20,16 @@ from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import CHANGELOG, EVENTS, HISTORY, INBOX
-from stepstream.engine.keys import bucket_routing
+from stepstream.engine.state.keys import bucket_routing
 from stepstream.expressions.predicates import index_key
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord, NewRecord
-from stepstream.runtime.rocks import RocksStore
+from stepstream.runtime.storage.rocks import RocksStore
 from stepstream.sdk.event import to_record
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member

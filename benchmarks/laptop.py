@@ -17,12 +17,12 @@ from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.embedded import EmbeddedBackbone
-from stepstream.runtime.engine import EmbeddedEngine
-from stepstream.runtime.index import RunIndex
-from stepstream.runtime.journal import JournalWrite
+from stepstream.runtime.embedded.log import EmbeddedBackbone
+from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.rocks import RocksJournal
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.storage.journal import JournalWrite
+from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.event import to_record
 
 

@@ -21,7 +21,7 @@ from flights_events import write_events
 from rich.console import Console
 from rich.table import Table
 
-Tally = dict[str, int]
+RunStats = dict[str, int]
 
 HERE = Path(__file__).parent
 FLIGHTS = HERE / "data" / "flights-2013-01-01.csv"
@@ -83,31 +83,31 @@ def read_outputs(data: Path, function: str) -> list[Mapping[str, object]]:
     return [run["output"] for run in runs]
 
 
-def count(outcomes: list[Mapping[str, object]]) -> dict[str, Tally]:
+def count(outcomes: list[Mapping[str, object]]) -> dict[str, RunStats]:
     """Count the outcomes of single flights by carrier."""
-    table: dict[str, Tally] = {}
+    table: dict[str, RunStats] = {}
     for outcome in outcomes:
-        tally = table.setdefault(str(outcome["carrier"]), dict.fromkeys(COLUMNS, 0))
-        tally["scheduled"] += 1
-        tally[str(outcome["status"])] += 1
-        tally["late"] += bool(outcome["late"])
-        tally["warned"] += bool(outcome["warned"])
+        stats = table.setdefault(str(outcome["carrier"]), dict.fromkeys(COLUMNS, 0))
+        stats["scheduled"] += 1
+        stats[str(outcome["status"])] += 1
+        stats["late"] += bool(outcome["late"])
+        stats["warned"] += bool(outcome["warned"])
     return dict(sorted(table.items()))
 
 
-def draw(table: Mapping[str, Tally]) -> Table:
+def draw(table: Mapping[str, RunStats]) -> Table:
     """Return the table for the terminal, with a line for all carriers."""
     drawn = Table("carrier", title="Flights from New York, 1 January 2013", show_footer=True)
     drawn.columns[0].footer = "all"
     for column in COLUMNS:
-        total = sum(tally[column] for tally in table.values())
+        total = sum(stats[column] for stats in table.values())
         drawn.add_column(column.replace("_", " "), footer=str(total), justify="right")
-    for carrier, tally in table.items():
-        drawn.add_row(carrier, *(str(tally[column]) for column in COLUMNS))
+    for carrier, stats in table.items():
+        drawn.add_row(carrier, *(str(stats[column]) for column in COLUMNS))
     return drawn
 
 
-def run(folder: Path, console: Console) -> tuple[dict[str, Tally], list[Mapping[str, object]]]:
+def run(folder: Path, console: Console) -> tuple[dict[str, RunStats], list[Mapping[str, object]]]:
     """Replay, kill, replay to the end; return the flights' table and what the day's runs summed up, a single one."""
     events, data = folder / "events.jsonl", folder / "state"
     console.print(f"{write_events(FLIGHTS, events):,} events, made from {FLIGHTS.name}.")

@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaProducer
-from demo import FLIGHTS, STEPSTREAM, Tally, count, draw
+from demo import FLIGHTS, STEPSTREAM, RunStats, count, draw
 from flights_events import write_events
 from rich.console import Console
 
@@ -180,7 +180,7 @@ async def _runs(engine: Process, function: str) -> list[dict[str, Any]]:
     return runs
 
 
-async def fly(folder: Path, bootstrap: str, console: Console) -> tuple[dict[str, Tally], list[Mapping[str, object]]]:
+async def fly(folder: Path, bootstrap: str, console: Console) -> tuple[dict[str, RunStats], list[Mapping[str, object]]]:
     """Run the day; return the flights' table and what the day's runs summed up, a single one."""
     path = folder / "events.jsonl"
     console.print(f"{write_events(FLIGHTS, path):,} events, made from {FLIGHTS.name}.")

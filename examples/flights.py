@@ -24,7 +24,7 @@ from typing import Literal, TypedDict
 from stepstream import App, Context, Event, on
 
 Status = Literal["flown", "never_departed", "diverted"]
-Tally = dict[str, int]
+RunStats = dict[str, int]
 
 LATE_MIN = 60
 TURNAROUND_MS = 45 * 60 * 1_000
@@ -134,7 +134,7 @@ def notify(flight_id: str, reason: str) -> str:
 
 
 @app.function(on("flight/day.opened"))
-async def sum_up_day(ctx: Context) -> dict[str, Tally]:
+async def sum_up_day(ctx: Context) -> dict[str, RunStats]:
     """Return the tally of each carrier, all counted in parallel."""
     carriers: dict[str, list[str]] = ctx.event.data["carriers"]
     tallies = await asyncio.gather(
@@ -147,7 +147,7 @@ async def sum_up_day(ctx: Context) -> dict[str, Tally]:
 
 
 @app.function()
-async def sum_up_carrier(ctx: Context) -> Tally:
+async def sum_up_carrier(ctx: Context) -> RunStats:
     """Wait until all flights of a carrier are closed and count them; started by invoke alone.
 
     The expressions name a place in the list, not a flight, so that the same few serve every carrier of every day.

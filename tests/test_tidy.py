@@ -160,7 +160,7 @@ def test_crowded_dependency_is_found() -> None:
 def test_dead_module_is_found() -> None:
     """A module that only itself imports is found; entry points, empty packages and what others import are not."""
     texts = {
-        "cli": "from stepstream.host import a",
+        "__main__": "from stepstream.host import a",
         "host/__init__": "'Empty.'",
         "host/a": "",
         "host/b": "import stepstream.host.b",

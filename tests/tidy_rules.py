@@ -34,7 +34,7 @@ HOMES: Mapping[str, str | None] = {
 ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
-    "stepstream.cli": "the command",
+    "stepstream.cli.main": "the command",
     "stepstream.contract.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.testing": "users import it",

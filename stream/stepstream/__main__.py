@@ -3,7 +3,7 @@
 import os
 
 try:
-    from stepstream.cli import main
+    from stepstream.cli.main import main
 except KeyboardInterrupt:
     # It takes a second or two to import all this; whoever ends it then is not helped by where it was.
     os._exit(130)

@@ -16,12 +16,12 @@ from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CAC
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.embedded import EmbeddedBackbone
-from stepstream.runtime.engine import EmbeddedEngine
-from stepstream.runtime.index import RunIndex, RunView, StepView
-from stepstream.runtime.journal import MemoryJournal
+from stepstream.runtime.embedded.log import EmbeddedBackbone
+from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.ports import Backbone, Clock, LogError, LogRecord, StoredRow
-from stepstream.runtime.rocks import RocksJournal
+from stepstream.runtime.readmodel.index import RunIndex, RunView, StepView
+from stepstream.runtime.storage.journal import MemoryJournal
+from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Call
 from stepstream.sdk.event import Event, to_record
@@ -269,7 +269,7 @@ class VirtualEngine:
         index = self.index
         listed = index.list(function=name, status=status, limit=1_000_000)
         if name and not listed and name not in self._functions and not index.list(function=name, limit=1):
-            raise LookupError(f"there is no function {name!r}, only {_names(self._functions)}{self._unheard()}")
+            raise LookupError(f"there is no function {name!r}, only {_names(self._functions)}{self._unmatched()}")
         shown = [view for run in reversed(listed) if (view := index.show(run.run_id))]
         return sorted(shown, key=lambda run: (run.accepted_at, run.run_id))
 
@@ -278,10 +278,10 @@ class VirtualEngine:
         runs = self.runs(function)
         if len(runs) != 1:
             found = [(run.function, run.status) for run in runs]
-            raise LookupError(f"{len(runs)} runs, one is wanted: {found}{'' if runs else self._unheard()}")
+            raise LookupError(f"{len(runs)} runs, one is wanted: {found}{'' if runs else self._unmatched()}")
         return runs[0]
 
-    def _unheard(self) -> str:
+    def _unmatched(self) -> str:
         """Return what to say of the events that were sent and neither started a run nor woke one."""
         heard = set[str]()
         for entry in self.history:
@@ -290,8 +290,8 @@ class VirtualEngine:
                     heard.update(event.id for event in events)
                 case StepEnded(kind="wait", outcome=Value(data)):
                     heard.add(decode_stored_event(data).id)
-        unheard = [name for id, name in self._sent if id not in heard]
-        return f"; no function has heard {_names(unheard)}" if unheard else ""
+        unmatched = [name for id, name in self._sent if id not in heard]
+        return f"; no function has heard {_names(unmatched)}" if unmatched else ""
 
 
 def _check_stubs(stubs: Iterable[tuple[str, str]], functions: Collection[str]) -> None:

@@ -11,7 +11,7 @@ from stepstream.api.http import SIGNAL_BYTES_MAX, Keys, make_api
 from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import DEFAULT_LIMITS
-from stepstream.runtime.index import RunIndex
+from stepstream.runtime.readmodel.index import RunIndex
 
 EVENT = {"name": "go"}
 KEYS = Keys("event-key", "api-key")

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stepstream import App, Context, Event, on
-from stepstream.cli import cli
-from stepstream.host.dead import Survey
+from stepstream.cli.main import cli
+from stepstream.host.deadletters.store import Survey
 from stepstream.testing import VirtualEngine
 
 ODD = "odd[/x]"
@@ -40,8 +40,8 @@ async def state(tmp_path: Path) -> Path:
 def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command in this process, in a wide terminal."""
     runner = CliRunner()
-    monkeypatch.setattr("stepstream.cli.out.width", 250)
-    monkeypatch.setattr("stepstream.cli.err.width", 250)
+    monkeypatch.setattr("stepstream.cli.main.out.width", 250)
+    monkeypatch.setattr("stepstream.cli.main.err.width", 250)
     return lambda *arguments: runner.invoke(cli, [str(each) for each in arguments])
 
 
@@ -252,6 +252,6 @@ def test_one_is_no_plural(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, times
     async def survey(*_: object) -> Survey:
         return Survey([letter | {"redriven": times}], 1, {"0-1": None})
 
-    monkeypatch.setattr("stepstream.letters_cli.survey", survey)
+    monkeypatch.setattr("stepstream.cli.dead_letters.survey", survey)
     assert words in invoke("dead-letters", "list").stdout
     assert "Send 1 record again?" in invoke("dead-letters", "redrive", "--all").output

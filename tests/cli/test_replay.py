@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from stepstream.cli import cli
+from stepstream.cli.main import cli
 
 APP = """
 from stepstream import App, Context, on
@@ -25,7 +25,7 @@ NOW_MS = 1_767_225_600_000
 @pytest.fixture
 def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Replay lines through an app that sleeps for three days and a half."""
-    monkeypatch.setattr("stepstream.cli.out.width", 250)
+    monkeypatch.setattr("stepstream.cli.main.out.width", 250)
     (tmp_path / "replayed.py").write_text(APP, encoding="utf-8")
     day = tmp_path / "day.jsonl"
 

@@ -9,8 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from typer.testing import CliRunner, Result
 
-from stepstream.cli import cli
-from stepstream.runtime.index import RunIndex
+from stepstream.cli.main import cli
+from stepstream.runtime.readmodel.index import RunIndex
 
 KAFKA = (("topics", "check"), ("topics", "apply", "--shards", "1"), ("dead-letters", "list"), ("engine",))
 

@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from stepstream.api.http import Keys, make_api
 from stepstream.api.probes import make_probes
-from stepstream.cli import cli
-from stepstream.host.logs import Format, Level
+from stepstream.cli.main import cli
+from stepstream.host.monitoring.logs import Format, Level
 from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, settings_from
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.deploy.chart import container, pods

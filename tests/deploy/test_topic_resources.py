@@ -7,7 +7,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
-from stepstream.cli import cli
+from stepstream.cli.main import cli
 from tests.tidy_rules import ROOT
 
 RESOURCES = ROOT / "deploy" / "topics" / "kafkatopics.yaml"

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 import msgspec
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, load_json
-from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped, StepLent
+from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped, StepDispatched
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.history import (
@@ -27,9 +27,9 @@ from stepstream.contract.inbox import (
     InvokePlan,
     RunClaimed,
     RunFailed,
+    RunLeased,
     RunPlan,
     RunPostponed,
-    RunReserved,
     RunReturned,
     RunWarned,
     SendPlan,
@@ -38,16 +38,16 @@ from stepstream.contract.inbox import (
     SleepPlan,
     StepClaimed,
     StepFailed,
+    StepLeased,
     StepPlan,
     StepPostponed,
     StepReported,
-    StepReserved,
     StepResolved,
     StepsPlanned,
     WaitPlan,
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
-from stepstream.engine.records import EventReceived, Input
+from stepstream.engine.state.records import EventReceived, Input
 
 RunOf = Callable[[str], str]
 
@@ -147,10 +147,10 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
             cancelled, ungrouped = (tuple(filter(None, words.text(name).split(","))) for name in ("cancel", "ungroup"))
             return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge, wake, ungrouped)
         case "reserve":
-            return RunReserved(run_id, epoch, words.number("for"))
+            return RunLeased(run_id, epoch, words.number("for"))
         case "reserve-step":
             attempt, queue, claim = words.number("attempt"), words.text("queue"), words.text("claim")
-            return StepReserved(run_id, words.take(), attempt, queue, claim, words.number("for"))
+            return StepLeased(run_id, words.take(), attempt, queue, claim, words.number("for"))
         case "postpone":
             return RunPostponed(run_id, epoch, "no code", words.number("for"))
         case "postpone-step":
@@ -288,7 +288,7 @@ def _show_command(command: Command) -> str:
             memos = "".join(map(_show_memo, command.memos))
             asleep = "" if command.wake else " asleep"
             return f"resume {command.run_id}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
-        case StepLent():
+        case StepDispatched():
             claim = f" for {command.claim}" if command.claim else ""
             memos = "".join(map(_show_memo, command.memos))
             return f"lend {command.run_id} {command.step}#{command.attempt}{claim}{memos}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from stepstream.engine.lifecycle import RUN_LIFE, STEP_LIFE
+from stepstream.engine.state.lifecycle import RUN_LIFE, STEP_LIFE
 from tests.tidy_rules import ROOT
 
 STATES_FILE = ROOT / "docs" / "states.md"
@@ -12,9 +12,9 @@ S = TypeVar("S", bound=str)
 HEAD = """\
 # States
 
-Rendered from `stream/stepstream/engine/lifecycle.py` by `python -m tests.engine.states`; a test compares. The engine
-checks every move of a run and of a step against these tables, and a test folds all record tables of `tests/engine` and
-finds each move at least once.
+Rendered from `stream/stepstream/engine/state/lifecycle.py` by `python -m tests.engine.states`; a test compares.
+The engine checks every move of a run and of a step against these tables, and a test folds all record tables of
+`tests/engine` and finds each move at least once.
 """
 RUN_TEXT = """\
 A state is read off the run's row: no row is `absent`, a `due` in the future is `scheduled` before anything has happened

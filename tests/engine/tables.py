@@ -13,11 +13,11 @@ from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
-from stepstream.engine.changes import Changes, Delete, Put, Reply, Send
-from stepstream.engine.keys import MEMO, OPEN, RUN, Key
-from stepstream.engine.lifecycle import open_state, run_state
-from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import ROW_TYPES, OpenStep, Run, Timer
+from stepstream.engine.state.changes import Changes, Delete, Put, Reply, Send
+from stepstream.engine.state.keys import MEMO, OPEN, RUN, Key
+from stepstream.engine.state.lifecycle import open_state, run_state
+from stepstream.engine.state.records import EventReceived, Input, Tick
+from stepstream.engine.state.rows import ROW_TYPES, OpenStep, Run, Timer
 from stepstream.engine.transition import due_timers, transition
 from tests.engine.notation import read_record, show_record
 from tests.engine.test_laws import Tables

@@ -9,10 +9,10 @@ from stepstream.contract.history import RunBegan, RunEnded
 from stepstream.contract.inbox import CancelRequested
 from stepstream.contract.limits import DAY_MS, Limits
 from stepstream.contract.topics import INBOX
-from stepstream.engine.changes import Send
-from stepstream.engine.keys import FUNCTION, KEEPING, KEPT, QUEUED, TRIGGER
-from stepstream.engine.records import Input
-from stepstream.engine.rows import Run
+from stepstream.engine.state.changes import Send
+from stepstream.engine.state.keys import FUNCTION, KEEPING, KEPT, QUEUED, TRIGGER
+from stepstream.engine.state.records import Input
+from stepstream.engine.state.rows import Run
 from stepstream.engine.transition import transition
 from tests.engine.tables import Line, World
 

@@ -13,8 +13,8 @@ from stepstream.contract.inbox import (
     CancelRequested,
     RunClaimed,
     RunFailed,
+    RunLeased,
     RunPostponed,
-    RunReserved,
     RunReturned,
     SignalPlan,
     SignalSent,
@@ -26,10 +26,10 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import INBOX
-from stepstream.engine.changes import Changes, Delete, Put, Send
-from stepstream.engine.keys import Key
-from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.rows import Row, decode_row, encode_row, routing_of
+from stepstream.engine.state.changes import Changes, Delete, Put, Send
+from stepstream.engine.state.keys import Key
+from stepstream.engine.state.records import EventReceived, Input, Tick
+from stepstream.engine.state.rows import Row, decode_row, encode_row, routing_of
 from stepstream.engine.transition import due_timers, transition
 
 FUNCTION = FunctionRegistered("f", "app", (EventTrigger("go"),), lookback_ms=400)
@@ -123,7 +123,7 @@ RECORDS: st.SearchStrategy[Input] = st.one_of(
     st.builds(lambda plans, epoch: StepsPlanned(RUN, epoch, tuple(plans)), st.lists(PLANS, max_size=3), EPOCHS),
     st.builds(lambda step: StepsPlanned(RUN, 1, (), (step,)), STEPS),
     st.just(RunClaimed(RUN, "worker-1", "app")),
-    st.builds(lambda epoch, for_ms: RunReserved(RUN, epoch, for_ms), EPOCHS, st.sampled_from([0, 100])),
+    st.builds(lambda epoch, for_ms: RunLeased(RUN, epoch, for_ms), EPOCHS, st.sampled_from([0, 100])),
     st.builds(lambda epoch: RunPostponed(RUN, epoch, "no code", 100), EPOCHS),
     st.builds(lambda epoch: RunReturned(RUN, epoch, Raw(b"1")), EPOCHS),
     st.just(RunFailed(RUN, 1, ERROR, 0, 100)),

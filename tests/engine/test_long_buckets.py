@@ -10,9 +10,9 @@ from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.events import EventRecord
 from stepstream.contract.inbox import EventMatched, EventRouted, InboxRecord, Predicate, WaitClosed, WaitOpened
 from stepstream.contract.limits import MIB, Limits
-from stepstream.engine import meeting
-from stepstream.engine.changes import Send
-from stepstream.engine.rows import EventName, QueuedEvent, Wait
+from stepstream.engine.matching import match_budget as meeting
+from stepstream.engine.state.changes import Send
+from stepstream.engine.state.rows import EventName, QueuedEvent, Wait
 from stepstream.engine.transition import transition
 from stepstream.expressions.predicates import index_key
 from tests.engine.test_laws import Tables

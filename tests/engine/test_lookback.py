@@ -22,12 +22,12 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.limits import HOUR_MS, MIB, Limits
 from stepstream.contract.lookback import LookBackContinued
-from stepstream.engine import meeting
-from stepstream.engine.changes import Put, Send
-from stepstream.engine.keys import LOOK_BACK, RECENT, WAIT, Key, recent_number
-from stepstream.engine.rows import Row, routing_of
+from stepstream.engine.matching import match_budget as meeting
+from stepstream.engine.matching.waits import place
+from stepstream.engine.state.changes import Put, Send
+from stepstream.engine.state.keys import LOOK_BACK, RECENT, WAIT, Key, recent_number
+from stepstream.engine.state.rows import Row, routing_of
 from stepstream.engine.transition import transition
-from stepstream.engine.waits import place
 from tests.engine.test_laws import Tables
 from tests.engine.test_long_buckets import BUCKETS
 

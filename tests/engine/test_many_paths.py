@@ -3,8 +3,8 @@
 import pytest
 
 from stepstream.contract.limits import PATHS_PER_NAME_MAX
-from stepstream.engine.keys import NAME, WAIT, name_key, parse_texts
-from stepstream.engine.rows import EventName, encode_row
+from stepstream.engine.state.keys import NAME, WAIT, name_key, parse_texts
+from stepstream.engine.state.rows import EventName, encode_row
 from tests.engine.tables import SHARDS, Line, World
 
 RUNS = PATHS_PER_NAME_MAX + 8

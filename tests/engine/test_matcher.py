@@ -4,8 +4,8 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepPlanned
 from stepstream.contract.inbox import EventRouted
 from stepstream.contract.limits import Limits
-from stepstream.engine.changes import Send, is_local
-from stepstream.engine.records import EventReceived
+from stepstream.engine.state.changes import Send, is_local
+from stepstream.engine.state.records import EventReceived
 from stepstream.engine.transition import transition
 from tests.engine.notation import read_record
 from tests.engine.tables import Line, World, table

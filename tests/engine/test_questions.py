@@ -10,7 +10,7 @@ from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.inbox import RunRequested, StepsPlanned, WaitPlan
 from stepstream.contract.limits import EXPRESSION_CHARACTERS_PER_RECORD_MAX, PLANS_BYTES_MAX
 from stepstream.contract.outcomes import Failure
-from stepstream.engine.changes import Changes, Send
+from stepstream.engine.state.changes import Changes, Send
 from stepstream.engine.transition import transition
 from stepstream.expressions import predicates
 from stepstream.expressions.limits import EVALUATION_VISITS_MAX

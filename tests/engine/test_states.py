@@ -10,9 +10,9 @@ from stepstream.contract.commands import Memo
 from stepstream.contract.inbox import StepReported
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.outcomes import Value
-from stepstream.engine.draft import Draft
-from stepstream.engine.lifecycle import RUN_LIFE, STEP_LIFE, IllegalMove
-from stepstream.engine.rows import OpenStep, Run
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.lifecycle import RUN_LIFE, STEP_LIFE, IllegalMove
+from stepstream.engine.state.rows import OpenStep, Run
 from tests.engine.states import STATES_FILE, find_moves, render
 from tests.engine.tables import TABLE, Line, Move, World, fold
 from tests.engine.test_laws import Tables

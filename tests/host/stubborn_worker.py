@@ -55,7 +55,7 @@ def main() -> None:
     for name, stand_in in stand_ins.items():
         setattr(kafka, name, stand_in)
     settings = settings_from(drain_s=0.2)
-    asyncio.run(kafka.serve_worker(kafka.Post(app), settings, KafkaSettings(), lambda *_: None))
+    asyncio.run(kafka.serve_worker(kafka.WorkerSpec(app), settings, KafkaSettings(), lambda *_: None))
     sys.stdout.write("ended by itself\n")
 
 

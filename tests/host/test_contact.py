@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from stepstream.host import contact, gauges
+from stepstream.host.monitoring import contact, gauges
 from tests.host.test_probes import Backbone, StandIn, seated
 
 

@@ -7,11 +7,11 @@ from typing import Any, cast
 import pytest
 
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, commands_topic
-from stepstream.host.dead import Letter, LetterError, letter_at, letter_of, survey
-from stepstream.host.redrive import Ways, letters_among, letters_at, redrive
+from stepstream.host.deadletters.redrive import Ways, dead_letters_among, dead_letters_at, redrive
+from stepstream.host.deadletters.store import DeadLetter, DeadLetterError, dead_letter_at, dead_letter_of, survey
+from stepstream.runtime.dead_letters import FailedSources, dead_letter_record
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.letters import FailedSources, dead_letter
 from stepstream.runtime.ports import Headers, LogError, LogRecord, NewRecord
 from stepstream.sdk.source import Source
 
@@ -114,17 +114,19 @@ class Topics:
         return cast(Cluster, self)
 
 
-def kept(record: LogRecord, *names: str) -> Letter:
+def kept(record: LogRecord, *names: str) -> DeadLetter:
     """Return the letter of a record, that of a source with the names of those that failed."""
-    letter = dead_letter(record, "why", FailedSources(GROUP, names) if names else None)
-    return letter_of(LogRecord(DEAD_LETTERS, 0, 3, letter.key, letter.value, letter.headers, 0))
+    letter = dead_letter_record(record, "why", FailedSources(GROUP, names) if names else None)
+    return dead_letter_of(LogRecord(DEAD_LETTERS, 0, 3, letter.key, letter.value, letter.headers, 0))
 
 
 async def send_again(topics: Topics, *places: str, sources: Sequence[Source] = ()) -> list[str]:
     """Redrive some places; return those that were sent."""
     told: list[str] = []
     ways = Ways(topics.counts, {GROUP: sources} if sources else {})
-    await redrive(topics.cluster, letters_at(topics.cluster, places, ways), lambda letter: told.append(letter.place))
+    await redrive(
+        topics.cluster, dead_letters_at(topics.cluster, places, ways), lambda letter: told.append(letter.place)
+    )
     return told
 
 
@@ -134,18 +136,18 @@ async def send_all(topics: Topics, *, sources: Sequence[Source] = ()) -> tuple[l
     refused: list[str] = []
     waiting = (await survey(topics.cluster)).waiting
     ways = Ways(topics.counts, {GROUP: sources} if sources else {})
-    found = letters_among(topics.cluster, waiting, ways, lambda error: refused.append(str(error)))
+    found = dead_letters_among(topics.cluster, waiting, ways, lambda error: refused.append(str(error)))
     await redrive(topics.cluster, found, lambda letter: told.append(letter.place))
     return told, refused
 
 
 async def test_what_a_colleague_sent_meanwhile_is_not_sent_again() -> None:
     """Two operators looked, one after the other sends all: the second sends only what is left, be it nothing."""
-    topics = Topics(*(dead_letter(POISON._replace(offset=offset), "why") for offset in range(4)), first=10)
+    topics = Topics(*(dead_letter_record(POISON._replace(offset=offset), "why") for offset in range(4)), first=10)
     seen = (await survey(topics.cluster)).waiting
     await send_again(topics, "0-11")
     assert (await send_all(topics))[0] == ["0-10", "0-12", "0-13"]
-    late = letters_among(topics.cluster, seen, Ways(topics.counts), print)
+    late = dead_letters_among(topics.cluster, seen, Ways(topics.counts), print)
     assert [letter.place async for letter, _ in late] == []
 
 
@@ -172,14 +174,14 @@ def test_a_letter_is_shown_with_what_was_null() -> None:
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"[1]", b"9" * 5_000, "\u00b2".encode()])
 def test_no_header_breaks_a_list(header: str, value: bytes | None) -> None:
     """A header of a name of ours without a value, or with another than we write, is as none."""
-    letter = letter_of(LogRecord(DEAD_LETTERS, 0, 3, b"", b"", ((header, value),), 0))
+    letter = dead_letter_of(LogRecord(DEAD_LETTERS, 0, 3, b"", b"", ((header, value),), 0))
     assert letter.summary()["topic"] == "?"
     assert (letter.sources, letter.redriven, letter.timestamp) == ((), 0, 0)
 
 
 async def test_letters_are_listed_and_marked_once_they_are_sent() -> None:
     """The latest so many, the oldest first; what was sent again is told, and sent by --all no more."""
-    topics = Topics(*(dead_letter(POISON._replace(offset=offset), "why") for offset in range(4)), first=10)
+    topics = Topics(*(dead_letter_record(POISON._replace(offset=offset), "why") for offset in range(4)), first=10)
     assert await send_again(topics, "0-11") == ["0-11"]
     found = await survey(topics.cluster, limit=3)
     assert [(each["place"], each["offset"], each["sent"]) for each in found.latest] == [
@@ -196,25 +198,25 @@ async def test_letters_are_listed_and_marked_once_they_are_sent() -> None:
 
 async def test_places_that_name_no_letter_are_refused() -> None:
     """Beyond the end, before the beginning, a partition that is not there, a mark, and no place at all."""
-    topics = Topics(dead_letter(POISON, "why"), first=10)
+    topics = Topics(dead_letter_record(POISON, "why"), first=10)
     await send_again(topics, "0-10")
-    assert (await letter_at(topics.cluster, "0-10")).record.value == b"poison"
+    assert (await dead_letter_at(topics.cluster, "0-10")).record.value == b"poison"
     for place in ("0-12", "0-9", "1-0", "0-11", "", "a-b", "0-1-2", "0-" + "9" * 19):
-        with pytest.raises(LetterError, match="there is no dead letter"):
-            await letter_at(topics.cluster, place)
+        with pytest.raises(DeadLetterError, match="there is no dead letter"):
+            await dead_letter_at(topics.cluster, place)
 
 
 async def test_a_cluster_without_the_topic_says_so() -> None:
     """Under a wrong namespace there are not none, but no topic of ours."""
     topics = Topics(topics={})
     topics.settings = KafkaSettings(namespace="nope")
-    with pytest.raises(LetterError, match=r"there is no topic 'nope\.dead-letters'"):
+    with pytest.raises(DeadLetterError, match=r"there is no topic 'nope\.dead-letters'"):
         await survey(topics.cluster)
 
 
 async def test_what_was_cut_short_is_sent_once() -> None:
     """A record and its mark are there together or not at all: the same command goes on, and sends nothing twice."""
-    topics = Topics(dead_letter(POISON, "why"))
+    topics = Topics(dead_letter_record(POISON, "why"))
     topics.broken = True
     with pytest.raises(LogError):
         await send_all(topics)
@@ -227,7 +229,7 @@ async def test_what_was_cut_short_is_sent_once() -> None:
 
 async def test_a_place_that_is_named_twice_is_sent_once() -> None:
     """As once."""
-    topics = Topics(dead_letter(POISON, "why"))
+    topics = Topics(dead_letter_record(POISON, "why"))
     assert await send_again(topics, "0-0", "0-0") == ["0-0"]
     assert [record.topic for record in topics.sent] == [EVENTS, DEAD_LETTERS]
     assert topics.sent[0] == kept(POISON).again()
@@ -250,8 +252,8 @@ async def test_a_place_that_is_named_twice_is_sent_once() -> None:
 )
 async def test_what_has_no_way_back_is_refused(record: LogRecord, reason: str) -> None:
     """A letter whose topic or partition is gone, or that is not whole, is not sent and holds up no other."""
-    topics = Topics(dead_letter(POISON, "why"), dead_letter(record, "why"))
-    with pytest.raises(LetterError, match=reason):
+    topics = Topics(dead_letter_record(POISON, "why"), dead_letter_record(record, "why"))
+    with pytest.raises(DeadLetterError, match=reason):
         await send_again(topics, "0-0", "0-1")
     assert topics.sent == []
     sent, refused = await send_all(topics)
@@ -261,7 +263,7 @@ async def test_what_has_no_way_back_is_refused(record: LogRecord, reason: str) -
 
 async def test_a_source_that_was_mended_maps_its_record_alone() -> None:
     """The event has the identity and the time of the old place; the foreign topic and other sources get nothing."""
-    topics = Topics(dead_letter(ORDER, "why", FailedSources(GROUP, ["shop/broken"])))
+    topics = Topics(dead_letter_record(ORDER, "why", FailedSources(GROUP, ["shop/broken"])))
     sources = [Source("orders", "shop/fine"), Source("orders", "shop/broken"), Source("payments", "shop/broken")]
     assert await send_again(topics, "0-0", sources=sources) == ["0-0"]
     event, mark = topics.sent
@@ -273,7 +275,7 @@ async def test_a_source_that_was_mended_maps_its_record_alone() -> None:
 
 async def test_a_source_that_passes_the_record_over_is_done_with_it() -> None:
     """Nothing is written but that the letter was dealt with."""
-    topics = Topics(dead_letter(ORDER, "why", FailedSources(GROUP, ["shop/broken"])))
+    topics = Topics(dead_letter_record(ORDER, "why", FailedSources(GROUP, ["shop/broken"])))
     assert await send_all(topics, sources=[Source("orders", "shop/broken", if_="value.n > 1")]) == (["0-0"], [])
     assert [record.topic for record in topics.sent] == [DEAD_LETTERS]
 
@@ -295,7 +297,7 @@ def fail(_: Any) -> Any:
 )
 async def test_a_source_that_is_not_mended_is_told(sources: list[Source], reason: str) -> None:
     """Its letter stays in the list as it is, without another one."""
-    topics = Topics(dead_letter(ORDER, "why", FailedSources(GROUP, ["shop/broken"])))
+    topics = Topics(dead_letter_record(ORDER, "why", FailedSources(GROUP, ["shop/broken"])))
     sent, refused = await send_all(topics, sources=sources)
     assert sent == []
     assert [reason in told for told in refused] == [True]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from stepstream import App, Context, Event, on
 from stepstream.host.embedded import running_engine
+from stepstream.host.monitoring.versions import build_info
 from stepstream.host.settings import Settings
-from stepstream.host.versions import build_info
 from stepstream.sdk.event import to_record
 from tests.runtime.exposition import Scrape
 

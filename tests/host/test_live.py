@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from stepstream.cli.live import LiveView
 from stepstream.contract.events import event_record
 from stepstream.contract.history import (
     HistoryEntry,
@@ -15,7 +16,6 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
-from stepstream.host.live import LiveView
 
 ODD = ["page[/x]", "[red]not red[/red]", "C:\\[/red]", "back\\", "[", "plain"]
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from stepstream import App, Context, Event, __version__, on
-from stepstream.host.logs import Format, JsonLines, Level, Logs, TextLines
+from stepstream.host.monitoring.logs import Format, JsonLines, Level, Logs, TextLines
+from stepstream.host.monitoring.versions import app_version, build_info, code_versions
 from stepstream.host.settings import Settings
-from stepstream.host.versions import app_version, build_info, code_versions
 from stepstream.runtime.registrations import release_of
 from stepstream.testing import VirtualEngine
 
@@ -97,7 +97,7 @@ async def test_code_that_fails_between_steps_is_told(capsys: pytest.CaptureFixtu
 async def test_the_shard_is_a_field(capsys: pytest.CaptureFixture[str]) -> None:
     """What a shard logs of itself carries its number."""
     lines = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys)]
-    assert {line["shard"] for line in lines if line["logger"] == "stepstream.runtime.shard"} == {0}
+    assert {line["shard"] for line in lines if line["logger"] == "stepstream.runtime.shard.loop"} == {0}
 
 
 async def test_text_ends_with_the_fields(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from stepstream.api.probes import make_probes
-from stepstream.host import gauges
-from stepstream.host.gauges import WorkerSeat
+from stepstream.host.monitoring import gauges
+from stepstream.host.monitoring.gauges import WorkerSlot
 from stepstream.host.settings import Settings, SettingsError, settings_from
-from stepstream.runtime.attempts import Load
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError
+from stepstream.runtime.worker.attempts import Load
 from tests.runtime.exposition import Scrape
 
 
@@ -60,14 +60,14 @@ class Backbone:
         return dict.fromkeys(places, 10)
 
 
-def seated(stand_in: StandIn, backbone: Backbone | None = None) -> WorkerSeat:
+def seated(stand_in: StandIn, backbone: Backbone | None = None) -> WorkerSlot:
     """Return the seat of a worker."""
-    seat = WorkerSeat("shop", backbone or Backbone())  # type: ignore[arg-type]  # As far as it is used.
+    seat = WorkerSlot("shop", backbone or Backbone())  # type: ignore[arg-type]  # As far as it is used.
     seat.take(stand_in, stand_in)  # type: ignore[arg-type]  # The same.
     return seat
 
 
-async def answers(seat: WorkerSeat, *, key: str = "", header: str = "") -> list[int]:
+async def answers(seat: WorkerSlot, *, key: str = "", header: str = "") -> list[int]:
     """Return the status of /health, /ready and /metrics; what /ready says is what the metrics say."""
     metrics = Metrics("worker")
     metrics.ask(seat.read)
@@ -79,7 +79,7 @@ async def answers(seat: WorkerSeat, *, key: str = "", header: str = "") -> list[
 
 async def test_a_worker_is_ready_with_its_place_in_the_group() -> None:
     """It is not before it polls and the group has given it its partitions, nor while it drains."""
-    begins = WorkerSeat("shop", Backbone())  # type: ignore[arg-type]  # As far as it is used.
+    begins = WorkerSlot("shop", Backbone())  # type: ignore[arg-type]  # As far as it is used.
     lost = StandIn(member=False, confirmed_at=time.monotonic() - 9)
     for seat, reason in (
         (begins, "it begins, and does not read its commands yet"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from stepstream.cli import cli
+from stepstream.cli.main import cli
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, read_sources, settings_from
 from stepstream.runtime.kafka.cluster import Cluster

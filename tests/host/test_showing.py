@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stepstream.host.showing import clock, print_run, whereabouts
+from stepstream.cli.tables import clock, print_run, whereabouts
 
 _STEP: dict[str, Any] = {
     "id": "captured",

@@ -11,7 +11,7 @@ from stepstream import App, Context, Event, on
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.embedded import running_engine
 from stepstream.host.settings import Settings
-from stepstream.host.unheard import ListeningDoor, near_names
+from stepstream.host.unmatched import UnmatchedEventReporter, near_names
 from stepstream.sdk.event import to_record
 
 app = App("shop")
@@ -28,7 +28,7 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: asyncio.Queue[str] = asyncio.Queue()
-        self.door: ListeningDoor | None = None
+        self.door: UnmatchedEventReporter | None = None
         self.until_idle: Callable[[], Awaitable[None]] | None = None
 
     def watch(self, entry: HistoryEntry) -> None:
@@ -54,7 +54,7 @@ async def listening(folder: Path) -> AsyncIterator[Told]:
     """Run the app on disk behind a door that listens."""
     told = Told()
     async with running_engine(app, Settings(data_dir=folder), told.watch) as (engine, backbone, index, _):
-        told.door = ListeningDoor(engine, index, app, backbone.is_still, told.lines.put_nowait)
+        told.door = UnmatchedEventReporter(engine, index, app, backbone.is_still, told.lines.put_nowait)
         told.until_idle = engine.until_idle
         yield told
 

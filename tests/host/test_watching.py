@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepstream.host.watching import GroupWatch
+from stepstream.host.sources.watching import GroupWatch
 
 GROUP = "ns.sources-shop"
 

@@ -141,13 +141,13 @@ class Programs:
         """Start each program and let time pass; half of the waits get their event, and some a signal."""
         await engine.send(*(Event(f"go-{seed}", id=f"start-{seed}") for seed in self.seeds))
         waits = [f"{seed}/{name}" for seed in self.seeds for name in names_of(self._programs[seed], "wait")]
-        bells = [f"{seed}/{name}" for seed in self.seeds for name in names_of(self._programs[seed], "signal")]
+        notifications = [f"{seed}/{name}" for seed in self.seeds for name in names_of(self._programs[seed], "signal")]
         for turn in range(ROUNDS):
             await engine.advance("70s")
             due = [name for at, name in enumerate(waits) if at % ROUNDS == turn or at % 2]
             if due:
                 await engine.send(*(Event("news", {"of": name, "turn": turn}) for name in due))
-            for name in bells[turn % 2 :: 2] if turn in (1, 4) else ():
+            for name in notifications[turn % 2 :: 2] if turn in (1, 4) else ():
                 await engine.signal(name, turn)
         await engine.advance("3h")
 

@@ -15,13 +15,13 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import producer as producers
 from stepstream.runtime.kafka.backbone import STALE_MS
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.standby import Standby
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow
-from stepstream.runtime.rocks import RocksStore
-from stepstream.runtime.standby import Standby
-from stepstream.runtime.tables import open_tables
+from stepstream.runtime.shard.tables import open_tables
+from stepstream.runtime.storage.rocks import RocksStore
 from tests.kafka.broker import Broker, running, running_broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.observed import Observed, until

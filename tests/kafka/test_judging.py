@@ -10,7 +10,7 @@ from stepstream.contract.events import EventRecord, event_record
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
-from stepstream.runtime.letters import dead_letter
+from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.ports import LogRecord
 from tests.kafka.faults import FAULTS
 from tests.kafka.fleet import Fleet, Member
@@ -127,7 +127,7 @@ def test_poison_that_went_astray_is_seen() -> None:
     """A letter that is missing, has other bytes or no business there."""
 
     def letter(value: bytes, offset: int) -> LogRecord:
-        made = dead_letter(LogRecord(EVENTS, 0, offset, b"", value, (), 0), "why")
+        made = dead_letter_record(LogRecord(EVENTS, 0, offset, b"", value, (), 0), "why")
         return LogRecord(DEAD_LETTERS, 0, 0, made.key, made.value, made.headers, 0)
 
     poison = {"events-0-1": digest(b"bad")}
@@ -172,7 +172,7 @@ def test_shards_that_moved_are_counted(tmp_path: Path) -> None:
     told = {"one": [(1, "0, 1"), (3, "0"), (5, "0, 1")], "two": [(2, "1"), (4, "1")], "three": [(6, "")]}
     for name, lines in told.items():
         log = tmp_path / f"{name}.log"
-        words = "2026-01-01T00:00:0{}.000Z INFO stepstream.runtime.fleet: shards [{}] are ours\n"
+        words = "2026-01-01T00:00:0{}.000Z INFO stepstream.runtime.kafka.fleet: shards [{}] are ours\n"
         log.write_text("".join(words.format(*line) for line in lines))
         fleet.engines.append(Member(name, [], {}, log, tmp_path))
     assert fleet.moves() == 2

@@ -18,14 +18,14 @@ from stepstream.contract.events import event_record
 from stepstream.contract.history import RunBegan, RunEnded, RunMoved
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.topics import EVENTS, commands_topic
-from stepstream.runtime import worker as workers
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker import worker as workers
+from stepstream.runtime.worker.worker import Worker
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Runs, until_ended, until_registered

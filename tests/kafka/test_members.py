@@ -14,9 +14,9 @@ from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import reader as readers
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet

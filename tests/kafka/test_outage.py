@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stepstream.host.contact import LOST_S
+from stepstream.host.monitoring.contact import LOST_S
 from tests.kafka.broker import Broker, running
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import Observed, until
@@ -47,7 +47,11 @@ def check_away(observed: Observed) -> None:
     until(lambda: reasons(observed) == {"no broker has answered"})
     members = (*observed.engines, *observed.workers)
     assert all(observed.scrape(member).sum("stepstream_ready") == 0 for member in members)
-    until(lambda: all(member.said("WARNING stepstream.host.contact: no broker has answered") for member in members))
+    until(
+        lambda: all(
+            member.said("WARNING stepstream.host.monitoring.contact: no broker has answered") for member in members
+        )
+    )
 
 
 def check_back(observed: Observed, times: int) -> None:
@@ -59,8 +63,8 @@ def check_back(observed: Observed, times: int) -> None:
     engine = observed.engines[0]
     until(lambda: observed.scrape(engine).sum("stepstream_runs_ended_total", status="completed") >= times)
     for member in (*observed.engines, *observed.workers):
-        assert member.said("WARNING stepstream.host.contact: no broker has answered") == times
-        assert member.said("INFO stepstream.host.contact: a broker answers again") == times
+        assert member.said("WARNING stepstream.host.monitoring.contact: no broker has answered") == times
+        assert member.said("INFO stepstream.host.monitoring.contact: a broker answers again") == times
 
 
 def observe(broker: Broker, fleet: Fleet, observed: Observed) -> None:

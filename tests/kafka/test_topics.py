@@ -15,8 +15,8 @@ import yaml
 
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogError, NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet

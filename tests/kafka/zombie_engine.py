@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from stepstream.cli import main
-from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.cli.main import main
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import Fenced, Offsets
 from tests.kafka.zombie_app import stop_if_told
 

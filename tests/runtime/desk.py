@@ -12,7 +12,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogRecord
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker.worker import Worker
 from tests.runtime.test_drain import Door, until
 
 PLACE = (commands_topic("shop"), 0)

@@ -14,8 +14,8 @@ from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import worker_log
 from stepstream.runtime.kafka.reader import Membership
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener
+from stepstream.runtime.worker.worker import Worker
 
 TOPIC = commands_topic("shop")
 FIRST, END = 7, 10
@@ -280,11 +280,11 @@ class Door:
     """A worker's log: an unreadable command and one of a run that another may have, and a broker that is away."""
 
     def __init__(self) -> None:
-        self.tenant: Tenant | None = None
+        self.tenant: RebalanceListener | None = None
         self.aside = asyncio.Event()
         self.commands = [b"\x00", encode(RunStarted("run", "work", 1, (), 0))]
 
-    async def open(self, tenant: Tenant) -> None:
+    async def open(self, tenant: RebalanceListener) -> None:
         """Take note of who is to hear that partitions go."""
         self.tenant = tenant
 
@@ -304,7 +304,7 @@ class Door:
         """Never come to an end."""
         await asyncio.get_running_loop().create_future()
 
-    async def put_aside(self, _: NewRecord) -> None:
+    async def dead_letter(self, _: NewRecord) -> None:
         """Keep it."""
         self.aside.set()
 

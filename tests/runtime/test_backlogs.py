@@ -9,10 +9,10 @@ import pytest
 
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import shard_of
-from stepstream.runtime import backlogs
-from stepstream.runtime.backlogs import Backlog, Backlogs
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.fleet import ShardGroup
+from stepstream.runtime.kafka import backlogs
+from stepstream.runtime.kafka.backlogs import Backlog, Backlogs
+from stepstream.runtime.kafka.fleet import ShardGroup
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, Offsets
 

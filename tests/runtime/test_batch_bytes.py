@@ -11,20 +11,20 @@ from stepstream.contract.codec import Raw, encode
 from stepstream.contract.commands import RunLoaded, RunStarted, decode_command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import run_hash, run_id_at, step_hash
-from stepstream.contract.inbox import EventRouted, InboxRecord, RunClaimed, RunRequested, RunReserved, StepReported
+from stepstream.contract.inbox import EventRouted, InboxRecord, RunClaimed, RunLeased, RunRequested, StepReported
 from stepstream.contract.limits import BATCH_BYTES_MAX, BATCH_MS_MAX, MIB
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import DEAD_LETTERS, INBOX, commands_topic
 from stepstream.engine import transition as engine
-from stepstream.engine.admission import start_scheduled
-from stepstream.engine.draft import Draft
-from stepstream.engine.keys import TIMER
-from stepstream.host.dead import letter_of
+from stepstream.engine.runs.admission import start_scheduled
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.keys import TIMER
+from stepstream.host.deadletters.store import dead_letter_of
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.embedded import EmbeddedLog
-from stepstream.runtime.journal import JournalWrite, MemoryJournal, MemoryStore
+from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
-from stepstream.runtime.shard import Shard
+from stepstream.runtime.shard.loop import Shard
+from stepstream.runtime.storage.journal import JournalWrite, MemoryJournal, MemoryStore
 
 COMMANDS = commands_topic("shop")
 DUE = 5_000
@@ -66,7 +66,7 @@ class World:
         while still < 3:
             await asyncio.sleep(0)
             due = shard.due is not None and shard.due <= self.clock.now_ms()
-            still = 0 if not shard.serving or log.unread() or not log.bell.waited_for or due else still + 1
+            still = 0 if not shard.serving or log.unread() or not log.notification.waited_for or due else still + 1
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         return log.commits
@@ -147,7 +147,7 @@ async def test_what_was_reserved_is_loaded_in_bounded_batches() -> None:
         world.put(
             RunRequested(run_id, "f", "shop", (EventRecord("go"),)),
             StepReported(run_id, 1, step_hash("a", 0), "a", result),
-            RunReserved(run_id, 1, DUE),
+            RunLeased(run_id, 1, DUE),
             RunClaimed(run_id, "first", "shop"),
             RunClaimed(run_id, "second", "shop"),
         )
@@ -175,7 +175,7 @@ async def test_a_timer_that_cannot_fire_is_put_aside(monkeypatch: pytest.MonkeyP
     world.clock.advance_to(DUE)
     await world.serve()
     assert len(world.read(COMMANDS)) == 2
-    (letter,) = map(letter_of, world.read(DEAD_LETTERS))
+    (letter,) = map(dead_letter_of, world.read(DEAD_LETTERS))
     assert (letter.topic, letter.partition, letter.reason) == ("?", -1, "ValueError: a bug")
     assert run_of(1).encode() in letter.record.value
     assert world.store.scan(TIMER, 0) == []

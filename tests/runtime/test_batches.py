@@ -8,10 +8,10 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
-from stepstream.runtime import batch
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
+from stepstream.runtime.shard import batch
 from stepstream.testing import VirtualEngine
 
 app = App("shop")

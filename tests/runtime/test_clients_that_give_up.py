@@ -8,7 +8,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from stepstream.runtime.kafka.doubt import doubt
+from stepstream.runtime.kafka.errors import translate_kafka_errors
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError
@@ -23,7 +23,7 @@ async def cancelled_by_a_client() -> None:
 
 async def test_what_a_client_cancels_is_in_doubt() -> None:
     """Whoever waits for a client that gives up hears that the outcome is unknown."""
-    with pytest.raises(LogError, match="writing: the client gave it up"), doubt("writing"):
+    with pytest.raises(LogError, match="writing: the client gave it up"), translate_kafka_errors("writing"):
         await cancelled_by_a_client()
 
 
@@ -31,7 +31,7 @@ async def test_who_is_cancelled_while_a_client_works_ends() -> None:
     """A cancellation of ours goes through."""
 
     async def write() -> None:
-        with doubt("writing"):
+        with translate_kafka_errors("writing"):
             await asyncio.get_running_loop().create_future()
 
     writing = asyncio.ensure_future(write())

@@ -7,10 +7,10 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS, INBOX, TOPICS, commands_topic
-from stepstream.host.dead import letter_of
-from stepstream.runtime.journal import JournalWrite
-from stepstream.runtime.letters import dead_letter
+from stepstream.host.deadletters.store import dead_letter_of
+from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.ports import LogRecord, NewRecord
+from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.testing import VirtualEngine
 
 COMMANDS = commands_topic("shop")
@@ -75,7 +75,7 @@ async def test_a_shard_says_what_it_put_aside(caplog: pytest.LogCaptureFixture) 
         engine.journal.write(JournalWrite([NewRecord(EVENTS, 0, b"", value) for value in values]), engine.now_ms)
         await engine.until_idle()
     (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert (line.name, line.__dict__["shard"]) == ("stepstream.runtime.shard", 0)
+    assert (line.name, line.__dict__["shard"]) == ("stepstream.runtime.shard.loop", 0)
     text = line.getMessage()
     assert text.startswith(f"5 put aside in dead-letters: events-0-{first}: ")
     assert f"; events-0-{first + 2}: " in text
@@ -105,7 +105,7 @@ def test_every_record_has_room_among_the_letters() -> None:
     largest = max(topic.message_bytes_max for topic in TOPICS if topic is not letters)
     assert largest <= DEAD_LETTER_BYTES_MAX
     record = LogRecord(EVENTS, 0, 7, b"k", b"v" * (DEAD_LETTER_BYTES_MAX - 10), (("h", b"1"),), 0)
-    letter = dead_letter(record, "x" * 10**6)
+    letter = dead_letter_record(record, "x" * 10**6)
     assert letter.value == record.value
     whole = len(letter.value) + len(letter.key) + sum(len(name) + len(value or b"") for name, value in letter.headers)
     assert whole < letters.message_bytes_max
@@ -114,7 +114,7 @@ def test_every_record_has_room_among_the_letters() -> None:
 def test_what_is_larger_than_any_record_is_cut() -> None:
     """A record that came compressed may be larger than what can be written; its letter says how large it was."""
     record = LogRecord(EVENTS, 0, 7, b"k" * 5_000, b"v" * DEAD_LETTER_BYTES_MAX, (("h", b"1"),), 0)
-    letter = dead_letter(record, "too large")
+    letter = dead_letter_record(record, "too large")
     assert len(letter.value) + len(letter.key) <= DEAD_LETTER_BYTES_MAX
     kept = dict(letter.headers)
     assert kept["stepstream-cut-from"] == str(5_000 + DEAD_LETTER_BYTES_MAX + 2).encode()
@@ -124,7 +124,7 @@ def test_what_is_larger_than_any_record_is_cut() -> None:
 def test_a_letter_is_measured_in_bytes() -> None:
     """A name of a header may come compressed, and have more bytes than characters: such a record is cut, too."""
     name = "\u20ac" * (DEAD_LETTER_BYTES_MAX // 3 + 1)
-    letter = dead_letter(LogRecord(EVENTS, 0, 7, b"k", b"v", ((name, b""),), 0), "no JSON")
+    letter = dead_letter_record(LogRecord(EVENTS, 0, 7, b"k", b"v", ((name, b""),), 0), "no JSON")
     assert dict(letter.headers)["stepstream-cut-from"] == str(len(name.encode()) + 2).encode()
     assert letter.value == b"v"
 
@@ -132,7 +132,7 @@ def test_a_letter_is_measured_in_bytes() -> None:
 @pytest.mark.parametrize("origin", [b"", b"orders", b"orders-x-1", b"orders-1", b"\xff-1-"])
 def test_a_letter_of_somebody_else_is_listed(origin: bytes) -> None:
     """Whoever writes to the topic: a place that cannot be read is none, and breaks no list."""
-    told = letter_of(LogRecord("dead-letters", 0, 3, b"", b"", (("stepstream-from", origin),), 0))
+    told = dead_letter_of(LogRecord("dead-letters", 0, 3, b"", b"", (("stepstream-from", origin),), 0))
     assert (told.topic, told.partition, told.offset) == ("?", -1, -1)
 
 
@@ -148,8 +148,8 @@ def test_a_record_cannot_say_what_is_told_of_its_letter() -> None:
         ("trace", b"t"),
     )
     record = LogRecord(EVENTS, 1, 7, b"k", b"v", (*forged, ("stepstream-redriven", b"often")), 0)
-    letter = dead_letter(record, "why")
-    told = letter_of(LogRecord("dead-letters", 0, 3, letter.key, letter.value, letter.headers, 0))
+    letter = dead_letter_record(record, "why")
+    told = dead_letter_of(LogRecord("dead-letters", 0, 3, letter.key, letter.value, letter.headers, 0))
     assert (told.topic, told.partition, told.offset, told.reason) == (EVENTS, 1, 7, "why")
     assert (told.group, told.sources, told.nulls, told.timestamp) == ("", (), (), 0)
     assert (told.cut_from, told.redriven, told.headers) == (0, 0, (("trace", b"t"),))

@@ -9,7 +9,7 @@ from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import EventRecord, event_record
 from stepstream.contract.inbox import RunFailed
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
 from tests.runtime.test_drain import Door, until
 

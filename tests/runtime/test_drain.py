@@ -8,14 +8,14 @@ import pytest
 
 from stepstream import App, Context, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunLoaded, RunResumed, RunStarted, StepLent
+from stepstream.contract.commands import RunLoaded, RunResumed, RunStarted, StepDispatched
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import step_hash
 from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
+    RunLeased,
     RunPostponed,
-    RunReserved,
     RunReturned,
     StepReported,
     StepsPlanned,
@@ -23,9 +23,9 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.pool import PoolWorker
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener
+from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
 
@@ -58,12 +58,12 @@ class Door:
         self.reports: list[Any] = []
         self.dealt: Offsets = {}
         self.left = False
-        self.tenant: Tenant | None = None
+        self.tenant: RebalanceListener | None = None
         # Cleared while the broker is slow to answer.
         self.written = asyncio.Event()
         self.written.set()
 
-    async def open(self, tenant: Tenant) -> None:
+    async def open(self, tenant: RebalanceListener) -> None:
         """Take note of whom to tell."""
         self.tenant = tenant
 
@@ -87,7 +87,7 @@ class Door:
         self.reports.append(decode_inbox(value))
         await self.written.wait()
 
-    async def put_aside(self, _: NewRecord) -> None:
+    async def dead_letter(self, _: NewRecord) -> None:
         """Nothing is unreadable."""
 
     async def commit(self, offsets: Offsets) -> None:
@@ -228,13 +228,13 @@ async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left
     await asyncio.wait_for(begun.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
     await until(lambda: door.left)
-    assert door.reports == [RunReserved("run", 1, 9_000)]
+    assert door.reports == [RunLeased("run", 1, 9_000)]
     assert not draining.done()
     go_on.set()
     await asyncio.wait_for(draining, 5)
     rest = [StepReported] if steps == 2 else [StepReported, StepsPlanned]
-    assert [type(report) for report in door.reports[1:]] == [*rest, RunReserved]
-    assert (door.reports[-1], door.dealt) == (RunReserved("run", 1), {})
+    assert [type(report) for report in door.reports[1:]] == [*rest, RunLeased]
+    assert (door.reports[-1], door.dealt) == (RunLeased("run", 1), {})
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -263,7 +263,7 @@ async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_befor
 
     door.leave = leave  # type: ignore[method-assign]  # The group is on the move.
     if queue:
-        lent = StepLent("run", "function", step_hash("work", 0), "work", (EventRecord("go"),), 1)
+        lent = StepDispatched("run", "function", step_hash("work", 0), "work", (EventRecord("go"),), 1)
         door.commands = [door.commands[0]._replace(topic=commands_topic("shop", "q"), value=encode(lent))]
     clock = VirtualClock(0)
     worker = PoolWorker(door, clock, app, "q") if queue else Worker(door, clock, app)

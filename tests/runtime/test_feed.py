@@ -3,8 +3,8 @@
 import asyncio
 
 from stepstream.contract.limits import BATCH_BYTES_MAX, MIB
-from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka.feed import Feed
+from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogRecord
 
 
@@ -27,7 +27,7 @@ class Reader:
 
 async def test_what_is_read_ahead_and_what_is_taken_is_bounded_by_bytes() -> None:
     """A record that is larger is taken by itself; of others no more than the bound, in order, and none left out."""
-    feed, reader = Feed(Bell()), Reader()
+    feed, reader = Feed(Notification()), Reader()
     feed.reader = reader  # type: ignore[assignment]  # As far as it is used.
     taken: list[int] = []
     for _ in range(10):

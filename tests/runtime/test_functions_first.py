@@ -6,8 +6,8 @@ from typing import Any
 
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord, Offsets
 
 PLACES = {(FUNCTIONS, 0): 3, (INBOX, 1): 2, (EVENTS, 1): 2}

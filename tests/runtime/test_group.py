@@ -14,16 +14,16 @@ from stepstream.contract.events import event_record
 from stepstream.contract.history import RunEnded, decode_history
 from stepstream.contract.ids import run_hash, shard_of
 from stepstream.contract.topics import EVENTS, HISTORY
-from stepstream.runtime import fleet
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.embedded import EmbeddedBackbone, EmbeddedLog
-from stepstream.runtime.fleet import ShardGroup
-from stepstream.runtime.journal import MemoryJournal, MemoryStore
+from stepstream.runtime.embedded.log import EmbeddedBackbone, EmbeddedLog
+from stepstream.runtime.kafka import fleet
+from stepstream.runtime.kafka.fleet import ShardGroup
 from stepstream.runtime.kafka.reader import Membership
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow, StoreError
 from stepstream.runtime.registrations import registrations
+from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
 from stepstream.runtime.supervision import keep_serving
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker.worker import Worker
 from tests.runtime.test_leaving import Group, until
 
 SHARDS = 2

@@ -23,8 +23,8 @@ from stepstream.contract.history import (
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
-from stepstream.runtime.index import RunIndex, RunView, UnreadableRuns
 from stepstream.runtime.ports import LogRecord, StoreError
+from stepstream.runtime.readmodel.index import RunIndex, RunView, UnreadableRuns
 from stepstream.testing import VirtualEngine
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepstream.runtime.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.rocks import InUseError, RocksJournal
+from stepstream.runtime.storage.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
+from stepstream.runtime.storage.rocks import InUseError, RocksJournal
 
 TOPICS = ("events", "inbox")
 KEYS = st.sampled_from([b"ta", b"tb", b"tc\x00", b"tc\xff", b"u\xff\xff", b"v"])
@@ -67,7 +67,7 @@ def other_process(tmp_path: Path) -> Iterator[Path]:
     """Have another process keep a journal open; return its path."""
     path = tmp_path / "db"
     code = (
-        "import sys, pathlib; from stepstream.runtime.rocks import RocksJournal; "
+        "import sys, pathlib; from stepstream.runtime.storage.rocks import RocksJournal; "
         "journal = RocksJournal(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(path)]

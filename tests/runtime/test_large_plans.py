@@ -9,7 +9,7 @@ from stepstream.contract.limits import MIB
 from stepstream.contract.topics import INBOX, TOPICS
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker.worker import Worker
 from tests.runtime.test_drain import Door, until
 
 INBOX_BYTES_MAX = next(topic.message_bytes_max for topic in TOPICS if topic.name == INBOX)

@@ -16,7 +16,7 @@ from stepstream.runtime.kafka import worker_log
 from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker.worker import Worker
 from tests.runtime.test_assignment import Group, tell_at_once, until
 
 COMMAND = encode(RunStarted("01AAAAAAAAAAAAAAAAAAAAAAAA", "work", 1, (event_record("go", {}),), 0))

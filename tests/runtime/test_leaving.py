@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stepstream.runtime import fleet
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.fleet import ShardGroup
+from stepstream.runtime.kafka import fleet
+from stepstream.runtime.kafka.fleet import ShardGroup
 from stepstream.runtime.kafka.reader import Membership
 from stepstream.runtime.ports import LogError, LogRecord
 from stepstream.runtime.supervision import keep_serving

@@ -6,22 +6,22 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunStarted, StepLent
+from stepstream.contract.commands import RunStarted, StepDispatched
 from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import EVENTS, commands_topic
-from stepstream.runtime.bell import Bell
-from stepstream.runtime.journal import JournalWrite
-from stepstream.runtime.letters import LETTER_KINDS, Letters
+from stepstream.runtime.dead_letters import DEAD_LETTER_KINDS, CommandDeadLetters
 from stepstream.runtime.metrics import Metrics, Part
-from stepstream.runtime.outbox import Outbox
+from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
-from stepstream.runtime.positions import Positions
+from stepstream.runtime.storage.journal import JournalWrite
+from stepstream.runtime.worker.outbox import Outbox
+from stepstream.runtime.worker.positions import Positions
 from stepstream.testing import VirtualEngine
 from tests.runtime.exposition import Scrape
 
 RUNS_TOPIC, STEPS_TOPIC = commands_topic("shop"), commands_topic("shop", "gpu")
 STARTED = encode(RunStarted("run", "function", 1, (EventRecord("go"),), 1))
-LENT = encode(StepLent("run", "function", "1", "work", (EventRecord("go"),), 1))
+LENT = encode(StepDispatched("run", "function", "1", "work", (EventRecord("go"),), 1))
 COMMAND = LogRecord(RUNS_TOPIC, 0, 7, b"k", b"\xff", (), 0)
 
 
@@ -66,8 +66,8 @@ def test_every_process_shows_its_letters(part: Part) -> None:
     """Also a worker, which has none of the engine's metrics."""
     metrics = Metrics(part)
     metrics.reads("orders")
-    assert letters_of(metrics) == dict.fromkeys([("orders", kind) for kind in LETTER_KINDS], 0)
-    metrics.put_aside("orders", "invalid")
+    assert letters_of(metrics) == dict.fromkeys([("orders", kind) for kind in DEAD_LETTER_KINDS], 0)
+    metrics.dead_letter("orders", "invalid")
     assert letters_of(metrics)["orders", "invalid"] == 1
 
 
@@ -77,7 +77,7 @@ class Door:
     def __init__(self) -> None:
         self.up = True
 
-    async def put_aside(self, _: NewRecord) -> None:
+    async def dead_letter(self, _: NewRecord) -> None:
         """Write, or fail."""
         if not self.up:
             raise LogError("no broker answers")
@@ -85,12 +85,12 @@ class Door:
 
 async def test_a_letter_that_could_not_be_written_is_not_counted() -> None:
     """Its command is read again, and counted when its letter is there."""
-    door, metrics, changed, positions = Door(), Metrics("worker"), Bell(), Positions()
-    outbox = Outbox(door, changed, Letters(door, RUNS_TOPIC, metrics))  # type: ignore[arg-type]  # As far as it is used.
+    door, metrics, changed, positions = Door(), Metrics("worker"), Notification(), Positions()
+    outbox = Outbox(door, changed, CommandDeadLetters(door, RUNS_TOPIC, metrics))  # type: ignore[arg-type]  # As far as it is used.
     for up, counted in ((False, 0), (True, 1)):
         door.up = up
         positions.begin(COMMAND.topic, COMMAND.partition, COMMAND.offset)
-        outbox.put_aside(COMMAND, "why", "invalid", positions)
+        outbox.dead_letter(COMMAND, "why", "invalid", positions)
         assert await changed.until(lambda: not outbox, 5)
         assert letters_of(metrics)[RUNS_TOPIC, "invalid"] == counted
 
@@ -98,5 +98,5 @@ async def test_a_letter_that_could_not_be_written_is_not_counted() -> None:
 def test_no_other_way_leads_to_a_letter() -> None:
     """Who makes a letter counts it: these modules do, and the tests here and of the sources show it."""
     root = Path(__file__).parents[2] / "stream" / "stepstream"
-    makers = {path.name for path in root.rglob("*.py") if "dead_letter(" in path.read_text("utf-8")}
-    assert makers == {"batch.py", "letters.py", "service.py"}
+    makers = {path.name for path in root.rglob("*.py") if "dead_letter_record(" in path.read_text("utf-8")}
+    assert makers == {"batch.py", "dead_letters.py", "service.py"}

@@ -9,10 +9,10 @@ import pytest
 from stepstream import App, Context, Event, NonRetriableError, on
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.topics import EVENTS, FUNCTIONS
-from stepstream.runtime.journal import JournalWrite
 from stepstream.runtime.metrics import METRICS, Metrics
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.shard import Taken
+from stepstream.runtime.shard.loop import Taken
+from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.testing import Crash, VirtualEngine
 from tests.runtime.exposition import Scrape
 from tests.tidy_rules import PRODUCT, ROOT
@@ -71,8 +71,8 @@ def test_the_document_lists_what_a_process_exports(process: str) -> None:
 
 def test_whatever_the_engine_counts_has_a_metric() -> None:
     """No name that a transition counts or times is unknown to the metrics: that would end the shard."""
-    engine = "\n".join(path.read_text("utf-8") for path in (ROOT / PRODUCT / "engine").glob("*.py"))
-    shard = (ROOT / PRODUCT / "runtime" / "shard.py").read_text("utf-8")
+    engine = "\n".join(path.read_text("utf-8") for path in (ROOT / PRODUCT / "engine").rglob("*.py"))
+    shard = (ROOT / PRODUCT / "runtime" / "shard" / "loop.py").read_text("utf-8")
     counted = {(name,) for name in re.findall(r'\.count\("(\w+)"', engine)}
     counted |= {(name,) for name in re.findall(r'count = \("(\w+)"', shard)}
     timed = set(re.findall(r'\.time\("(\w+)"', engine))

@@ -11,22 +11,22 @@ from stepstream import App, Context, on
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunStarted, RunStopped
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import RunClaimed, RunReserved, RunReturned, StepReported
+from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepReported
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime import intake
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.intake import MOVE_MS
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker import consumer as intake
+from stepstream.runtime.worker.consumer import MOVE_MS
+from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
 from tests.runtime.test_drain import Door, until, until_free
 
 TOPIC = commands_topic("shop")
-RESERVED, RELEASED = RunReserved("run", 1, MOVE_MS), RunReserved("run", 1)
+RESERVED, RELEASED = RunLeased("run", 1, MOVE_MS), RunLeased("run", 1)
 
 
-class Seat:
+class ConsumerState:
     """A worker with one run, whose first of two bodies is at work until it is let go."""
 
     def __init__(self, door: Door) -> None:
@@ -59,9 +59,9 @@ class Seat:
 
 
 @asynccontextmanager
-async def seated() -> AsyncIterator[Seat]:
+async def seated() -> AsyncIterator[ConsumerState]:
     """Have a worker at a door, with its first body at work."""
-    seat = Seat(Door())
+    seat = ConsumerState(Door())
     serving = asyncio.ensure_future(seat.worker.serve())
     await until(lambda: seat.begun == 1)
     yield seat
@@ -87,7 +87,7 @@ async def test_a_body_of_a_partition_that_goes_ends_here_and_the_rest_of_its_run
         seat.go_on.set()
         await until(lambda: seat.worker.load.cached == 0)
         assert seat.begun == 1
-        assert seat.said() == [RunReserved, StepReported, RunReserved]
+        assert seat.said() == [RunLeased, StepReported, RunLeased]
         assert seat.door.reports[-1] == RELEASED
         assert seat.door.dealt == {}
 
@@ -140,7 +140,7 @@ async def test_a_worker_that_drains_reserves_nothing_for_longer_than_that_may_ta
         await seat.move()
         draining = asyncio.ensure_future(seat.worker.drain(9_000, 0))
         await until(lambda: seat.door.left)
-        count = seat.door.reports.index(RunReserved("run", 1, 9_000))
+        count = seat.door.reports.index(RunLeased("run", 1, 9_000))
         await seat.move()
         for _ in range(50):
             await asyncio.sleep(0)
@@ -158,7 +158,7 @@ async def test_a_partition_that_comes_back_brings_its_run_back_when_the_body_has
         assert seat.begun == 1
         seat.go_on.set()
         await until(lambda: RunClaimed in seat.said())
-        assert seat.said() == [RunReserved, StepReported, RunReserved, RunClaimed]
+        assert seat.said() == [RunLeased, StepReported, RunLeased, RunClaimed]
         assert seat.door.dealt == {}
         stopped = encode(RunStopped("run"))
         seat.door.commands = [seat.door.taken[0]._replace(offset=1, value=stopped)]
@@ -172,7 +172,7 @@ async def test_what_a_worker_had_that_was_given_up_is_stopped() -> None:
         assert seat.worker.load.cached == 0
         seat.go_on.set()
         await until(lambda: not seat.worker.active)
-        assert seat.said() == [RunReserved]
+        assert seat.said() == [RunLeased]
 
 
 async def test_a_run_without_a_body_at_work_goes_at_once() -> None:

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.tables import open_tables
+from stepstream.runtime.shard.tables import open_tables
+from stepstream.runtime.storage.journal import MemoryStore
 
 OURS, OTHER = b"\x00ours", b"\x00other"
 

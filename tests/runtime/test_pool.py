@@ -9,16 +9,16 @@ from msgspec.structs import replace
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunStopped, StepLent, decode_command
+from stepstream.contract.commands import RunStopped, StepDispatched, decode_command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import step_hash
-from stepstream.contract.inbox import StepClaimed, StepReported, StepReserved, decode_inbox
+from stepstream.contract.inbox import StepClaimed, StepLeased, StepReported, decode_inbox
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime import pool
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.intake import MOVE_MS
-from stepstream.runtime.pool import PoolWorker
-from stepstream.runtime.ports import LogRecord, NewRecord, Offsets, Tenant
+from stepstream.runtime.ports import LogRecord, NewRecord, Offsets, RebalanceListener
+from stepstream.runtime.worker import pool
+from stepstream.runtime.worker.consumer import MOVE_MS
+from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.testing import VirtualEngine
 
 STEP = step_hash("work", 0)
@@ -40,10 +40,10 @@ class Door:
         self.reports: list[Any] = []
         self.dealt: Offsets = {}
         self.left = False
-        self.tenant: Tenant | None = None
+        self.tenant: RebalanceListener | None = None
         self.given: list[LogRecord] = []
 
-    def give(self, command: StepLent | RunStopped) -> None:
+    def give(self, command: StepDispatched | RunStopped) -> None:
         """Append a command."""
         self.given.append(LogRecord(commands_topic("shop", "gpu"), 0, len(self.given), b"k", encode(command), (), 0))
         self.commands.put_nowait(self.given[-1])
@@ -57,7 +57,7 @@ class Door:
         for record in self.given:
             self.commands.put_nowait(record)
 
-    async def open(self, tenant: Tenant) -> None:
+    async def open(self, tenant: RebalanceListener) -> None:
         """Take note of whom to tell."""
         self.tenant = tenant
 
@@ -76,7 +76,7 @@ class Door:
         """Take a report."""
         self.reports.append(decode_inbox(value))
 
-    async def put_aside(self, _: NewRecord) -> None:
+    async def dead_letter(self, _: NewRecord) -> None:
         """Nothing is unreadable."""
 
     async def commit(self, offsets: Offsets) -> None:
@@ -132,9 +132,9 @@ class Pool:
         return [report for report in self.door.reports if isinstance(report, StepReported)]
 
 
-def lent(claim: str = "", *, run: str = "run", attempt: int = 0) -> StepLent:
+def lent(claim: str = "", *, run: str = "run", attempt: int = 0) -> StepDispatched:
     """Return the word that a step is to be run."""
-    return StepLent(run, "function", STEP, "work", (EventRecord("go"),), 1, attempt, (), claim)
+    return StepDispatched(run, "function", STEP, "work", (EventRecord("go"),), 1, attempt, (), claim)
 
 
 async def test_a_step_that_is_lent_without_its_results_is_asked_for() -> None:
@@ -223,7 +223,7 @@ async def test_of_a_large_run_steps_are_lent_without_its_results() -> None:
         assert engine.run().output == [100_000] * 3
         records = engine.journal.read(commands_topic("shop", "gpu"), 0, 0, 100)
     words = [decode_command(record.value) for record in records]
-    found = [(word.partial, len(word.memos), bool(word.claim)) for word in words if isinstance(word, StepLent)]
+    found = [(word.partial, len(word.memos), bool(word.claim)) for word in words if isinstance(word, StepDispatched)]
     assert sorted(found) == [(False, 1, True)] * 3 + [(True, 0, False)] * 3
 
 
@@ -234,7 +234,7 @@ async def test_a_step_that_outlasts_a_drain_is_reserved_before_the_group_is_left
         await until(lambda: at.bodies == 1)
         draining = asyncio.ensure_future(at.worker.drain(9_000, 0))
         await until(lambda: at.door.left)
-        assert at.door.reports == [StepReserved("run", STEP, 0, "gpu", "", 9_000)]
+        assert at.door.reports == [StepLeased("run", STEP, 0, "gpu", "", 9_000)]
         assert not draining.done()
         at.go_on.set()
         await asyncio.wait_for(draining, 5)
@@ -249,7 +249,7 @@ async def test_a_step_at_work_goes_on_when_the_partitions_move() -> None:
         assert at.door.tenant
         await at.door.tenant.moving()
         await at.door.tenant.moved([0], lost=False)
-        held = StepReserved("run", STEP, 0, "gpu", "", MOVE_MS)
+        held = StepLeased("run", STEP, 0, "gpu", "", MOVE_MS)
         await until(lambda: at.door.reports == [held, replace(held, for_ms=0)])
         at.go_on.set()
         await until(lambda: at.results)

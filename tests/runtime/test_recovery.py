@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from stepstream.contract.topics import CHANGELOG
-from stepstream.host.gauges import EngineGauges
+from stepstream.host.monitoring.gauges import EngineGauges
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.fleet import ShardGroup, ShardState
-from stepstream.runtime.kafka import log as kafka_log
-from stepstream.runtime.kafka.log import KafkaLog
+from stepstream.runtime.kafka import shard_log as kafka_log
+from stepstream.runtime.kafka.fleet import ShardGroup, ShardState
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogRecord
 from tests.runtime.exposition import Scrape
@@ -55,7 +55,7 @@ async def test_a_recovery_tells_how_far_it_is(
 ) -> None:
     """What is left falls with each read, and is 0 after the last; a long one speaks in the log now and then."""
     monkeypatch.setattr(kafka_log, "_TELL_S", 0.0)
-    caplog.set_level(logging.INFO, "stepstream.runtime.kafka.log")
+    caplog.set_level(logging.INFO, "stepstream.runtime.kafka.shard_log")
     log = KafkaLog(Changelog(), VirtualClock(0), 3)  # type: ignore[arg-type]  # As far as it is used.
     left = [(after, log.changelog_left) async for _, after in log.changelog(0)]
     assert left == [(30, 70), (60, 40), (90, 10), (100, 0)]

@@ -8,8 +8,8 @@ import pytest
 from stepstream import App, Context, on
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.limits import RELEASES_REPLACED_MAX
-from stepstream.runtime import announcing
-from stepstream.runtime.announcing import Announcer, client_of, instance_of
+from stepstream.runtime.kafka import registrar as announcing
+from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
 from stepstream.runtime.registrations import registrations, release_of, replaced_by
 from stepstream.sdk.errors import DefinitionError
@@ -174,7 +174,7 @@ async def until_announced(
     cluster: Cluster, app: App, *, joined: bool = True, seconds: float = 5.0
 ) -> "asyncio.Task[None]":
     """Begin to announce an app; return when it is announced, or another release speaks for it."""
-    announcer = Announcer(cluster, app, cluster.append, lambda: joined)  # type: ignore[arg-type]  # As far as it is used.
+    announcer = FunctionRegistrar(cluster, app, cluster.append, lambda: joined)  # type: ignore[arg-type]  # As far as it is used.
     serving = asyncio.ensure_future(announcer.serve())
     assert await asyncio.wait_for(announcer.until_announced(asyncio.Event()), seconds)
     return serving
@@ -239,7 +239,7 @@ async def test_a_function_of_another_app_that_serves_is_not_taken() -> None:
     topic.announce(OLD)
     cluster = Cluster(topic, [OLD])
     same = shop("b", name="other")
-    announcer = Announcer(cluster, same, cluster.append, lambda: True)  # type: ignore[arg-type]  # As far as it is used.
+    announcer = FunctionRegistrar(cluster, same, cluster.append, lambda: True)  # type: ignore[arg-type]  # As far as it is used.
     with pytest.raises(DefinitionError, match="function 'b' of app 'other' is already a function of app 'shop'"):
         await announcer.check(topic.stored.values())
     cluster.clients.clear()

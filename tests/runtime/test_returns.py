@@ -7,8 +7,8 @@ import pytest
 
 from stepstream import App, Context, on
 from stepstream.contract.codec import NULL
-from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped, StepLent
-from stepstream.contract.inbox import RunClaimed, RunReserved, RunReturned, StepReported, StepReserved, StepsPlanned
+from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped, StepDispatched
+from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepLeased, StepReported, StepsPlanned
 from stepstream.contract.outcomes import Value
 from tests.runtime.desk import EVENTS, Desk, served, started, turns
 from tests.runtime.test_drain import until
@@ -95,7 +95,7 @@ async def test_a_run_that_came_back_stays_reserved_to_its_end() -> None:
 
     async with served(app) as desk:
         await kept_after_it_came_back(desk)
-        assert [report.for_ms > 0 for report in desk.said(RunReserved)] == [True] * 3
+        assert [report.for_ms > 0 for report in desk.said(RunLeased)] == [True] * 3
         body.go_on["work"].set()
         await until(lambda: desk.said(RunClaimed))
         assert len(desk.said(StepReported)) == 1
@@ -113,7 +113,7 @@ async def test_a_lent_step_that_came_back_stays_reserved_to_its_end() -> None:
             at.door.again()
             await until(at.door.commands.empty)
         await turns()
-        assert [report.for_ms > 0 for report in at.door.reports if isinstance(report, StepReserved)] == [True] * 3
+        assert [report.for_ms > 0 for report in at.door.reports if isinstance(report, StepLeased)] == [True] * 3
         at.go_on.set()
         await until(lambda: at.results)
         assert at.bodies == 1
@@ -138,12 +138,14 @@ async def test_a_stop_that_is_read_again_stops_nothing_that_began_after_it() -> 
 
 
 @pytest.mark.parametrize("word", [RunStopped("run", step=STEP), lent("of-one-that-is-gone", attempt=1)])
-async def test_an_old_word_of_a_lent_step_that_is_read_again_does_not_stop_it(word: RunStopped | StepLent) -> None:
+async def test_an_old_word_of_a_lent_step_that_is_read_again_does_not_stop_it(
+    word: RunStopped | StepDispatched,
+) -> None:
     """It was said before the body began: that the step was not to be run yet, or that somebody else had it."""
     async with Pool(Door()) as at:
         for command in (lent(run="long"), word, lent(attempt=1)):
             at.door.give(command)
-        if isinstance(word, StepLent):
+        if isinstance(word, StepDispatched):
             await until(lambda: at.claims)
             at.door.give(lent(at.claims[0], attempt=1))
         await until(lambda: at.bodies == 2)

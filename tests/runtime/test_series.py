@@ -11,10 +11,10 @@ from stepstream.contract.inbox import Caller, RunClaimed, RunRequested, SignalSe
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX, commands_topic
 from stepstream.runtime import metrics as module
-from stepstream.runtime.journal import JournalWrite
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.shard import Taken
+from stepstream.runtime.shard.loop import Taken
+from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.testing import VirtualEngine
 from tests.runtime.exposition import Scrape
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.embedded import EmbeddedLog
-from stepstream.runtime.journal import MemoryJournal, MemoryStore
+from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.ports import LogError, LogRecord
-from stepstream.runtime.rocks import RocksStore
-from stepstream.runtime.shard import Shard
+from stepstream.runtime.shard.loop import Shard
+from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
+from stepstream.runtime.storage.rocks import RocksStore
 
 ROWS = 20_000
 

@@ -12,9 +12,9 @@ from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import origin
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.standby import Standby
 from stepstream.runtime.ports import LogError, LogRecord
-from stepstream.runtime.rocks import RocksStore
-from stepstream.runtime.standby import Standby
+from stepstream.runtime.storage.rocks import RocksStore
 
 STALE_MS = 12 * HOUR_MS
 AT = (CHANGELOG, 0)

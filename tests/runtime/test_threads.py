@@ -7,14 +7,14 @@ import pytest
 
 from stepstream import App, ThreadedContext, on
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunResumed, StepLent
+from stepstream.contract.commands import RunResumed, StepDispatched
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import step_hash
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
 from tests.runtime.desk import served, started, turns
@@ -80,7 +80,7 @@ async def test_a_lent_step_that_went_while_it_was_held_back_gives_its_thread_bac
     def function(ctx: ThreadedContext) -> None:
         ctx.step.options(queue="q").run("charge", lambda: ran.append("charged"))
 
-    lent = StepLent("run", "function", step_hash("charge", 0), "charge", (EventRecord("go"),), 1)
+    lent = StepDispatched("run", "function", step_hash("charge", 0), "charge", (EventRecord("go"),), 1)
     door.commands = [door.commands[0]._replace(topic=commands_topic("shop", "q"), value=encode(lent))]
     worker = PoolWorker(door, VirtualClock(0), app, "q", bodies=bodies)
     serving = asyncio.ensure_future(worker.serve())

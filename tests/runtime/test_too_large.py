@@ -11,11 +11,11 @@ from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.inbox import InboxRecord, Predicate, RunRequested, SignalSent, WaitOpened
 from stepstream.contract.limits import MIB, SIGNAL_NAME_CHARACTERS_MAX
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, HISTORY, INBOX, TOPICS, payload_bytes_max
-from stepstream.engine.keys import NAME, SIGNAL
+from stepstream.engine.state.keys import NAME, SIGNAL
 from stepstream.engine.transition import transition
-from stepstream.runtime import shard
-from stepstream.runtime.journal import JournalWrite
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow
+from stepstream.runtime.shard import loop as shard
+from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.testing import VirtualEngine
 
 

@@ -8,7 +8,7 @@ import yaml
 from stepstream.contract.topics import TOPICS
 from stepstream.runtime.kafka.layout import wanted_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.topic_files import render_commands, render_strimzi
+from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
 
 SETTINGS = KafkaSettings("broker:9092", "eu")
 WANTED = wanted_topics(["My_Shop", "flights"], 6)

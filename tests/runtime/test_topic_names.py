@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stepstream import App
-from stepstream.cli import cli
+from stepstream.cli.main import cli
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import decode_function
 from stepstream.contract.limits import DAY_MS, NAMESPACE_CHARACTERS_MAX, TOPIC_CHARACTERS_MAX

@@ -11,9 +11,9 @@ from stepstream.contract.codec import NULL
 from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped
 from stepstream.contract.inbox import RunClaimed, RunReturned, StepsPlanned
 from stepstream.contract.outcomes import Value
-from stepstream.runtime import worker
-from stepstream.runtime.live import LiveRun
-from stepstream.runtime.slots import Slots
+from stepstream.runtime.worker import worker
+from stepstream.runtime.worker.live_run import LiveRun
+from stepstream.runtime.worker.slots import Slots
 from stepstream.testing import VirtualEngine
 from tests.runtime.desk import EVENTS, PLACE, Desk, served, started, turns
 from tests.runtime.test_drain import until

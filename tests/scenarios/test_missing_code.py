@@ -38,7 +38,7 @@ async def test_a_run_waits_for_its_code(engine_of: EngineOf, caplog: pytest.LogC
         run = engine.run()
         assert run.status == "running"
         assert ["has no function 'added'" in warning for warning in run.warnings] == [True]
-        told = [record for record in caplog.records if record.name == "stepstream.runtime.reports"]
+        told = [record for record in caplog.records if record.name == "stepstream.runtime.worker.reports"]
         assert "this worker of app shop has no function added: the run is postponed for" in told[0].getMessage()
         assert {(line.__dict__["run_id"], line.__dict__["function"]) for line in told} == {(run.run_id, "added")}
         now = engine.now_ms

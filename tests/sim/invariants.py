@@ -15,7 +15,7 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import TimedOut, Value
-from stepstream.engine.keys import (
+from stepstream.engine.state.keys import (
     CRON,
     FUNCTION,
     KEEPING,
@@ -30,8 +30,8 @@ from stepstream.engine.keys import (
     TRIGGER,
     run_part,
 )
-from stepstream.engine.rows import OpenStep, Run, Timer, decode_row
-from stepstream.runtime.journal import MemoryStore
+from stepstream.engine.state.rows import OpenStep, Run, Timer, decode_row
+from stepstream.runtime.storage.journal import MemoryStore
 
 _LASTING = {CRON, FUNCTION, KEEPING, KEPT, POSITION, START, TRIGGER}
 _LASTING_TIMERS = {"cron", "start-memory"}

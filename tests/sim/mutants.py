@@ -36,22 +36,22 @@ _ANSWER = """        if self._answer:
 MUTANTS = (
     Mutant(
         "rows are written before the commit",
-        "runtime/shard.py",
+        "runtime/shard/loop.py",
         ((_BEGIN, "        self._store.write(rows, self._store.open())\n" + _BEGIN),),
     ),
     Mutant(
         "offsets are not kept",
-        "runtime/shard.py",
+        "runtime/shard/loop.py",
         (("for at, offset in batch.offsets.items()]", "for at, offset in ()]"),),
     ),
     Mutant(
         "offsets are kept before the commit",
-        "runtime/shard.py",
+        "runtime/shard/loop.py",
         ((_BEGIN, "        self._store.write(rows[len(batch.rows) :], self._store.open())\n" + _BEGIN),),
     ),
     Mutant(
         "outputs are sent outside of the transaction",
-        "runtime/embedded.py",
+        "runtime/embedded/log.py",
         (
             (
                 "self._staged.records += records\n",
@@ -59,10 +59,10 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("answers come before the commit", "runtime/shard.py", ((_ANSWER, ""), (_BEGIN, _ANSWER + _BEGIN))),
+    Mutant("answers come before the commit", "runtime/shard/loop.py", ((_ANSWER, ""), (_BEGIN, _ANSWER + _BEGIN))),
     Mutant(
         "a report is applied twice",
-        "engine/steps.py",
+        "engine/runs/steps.py",
         (
             (
                 "if run is None or draft.get(Memo, memo_key(report.run_id, report.step)):\n        return\n"
@@ -71,7 +71,9 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("the epoch is ignored", "engine/runs.py", (("if run is None or run.epoch != epoch:", "if run is None:"),)),
+    Mutant(
+        "the epoch is ignored", "engine/runs/runs.py", (("if run is None or run.epoch != epoch:", "if run is None:"),)
+    ),
     Mutant(
         "timers fire early",
         "engine/transition.py",
@@ -91,15 +93,17 @@ MUTANTS = (
     ),
     Mutant(
         "a timer that is not wanted stays",
-        "engine/waits.py",
+        "engine/matching/waits.py",
         (("    draft.disarm(opened.due, run_id, step)\n", ""),),
     ),
     Mutant(
-        "recovery is skipped", "runtime/shard.py", (("self._store.write(rows, after)", "self._store.write([], after)"),)
+        "recovery is skipped",
+        "runtime/shard/loop.py",
+        (("self._store.write(rows, after)", "self._store.write([], after)"),),
     ),
     Mutant(
         "the overlay outlives a crash",
-        "runtime/shard.py",
+        "runtime/shard/loop.py",
         (
             ("_IDLE_MS_MAX = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_IDLE_MS_MAX = "),
             ("Layer(self._view), ", "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view)), "),
@@ -108,12 +112,12 @@ MUTANTS = (
     ),
     Mutant(
         "old commands are begun without a claim",
-        "runtime/worker.py",
+        "runtime/worker/worker.py",
         (("                if fresh:\n", "                if fresh or not known:\n"),),
     ),
     Mutant(
         "a command is done with before its report is durable",
-        "runtime/worker.py",
+        "runtime/worker/worker.py",
         (
             (
                 "        run.commands.append(place)\n",
@@ -123,7 +127,7 @@ MUTANTS = (
     ),
     Mutant(
         "a worker that ends is done with what it hands back",
-        "runtime/worker.py",
+        "runtime/worker/worker.py",
         (("            run.commands.clear()\n        if run.reserved", "            pass\n        if run.reserved"),),
     ),
     Mutant(
@@ -133,34 +137,34 @@ MUTANTS = (
     ),
     Mutant(
         "a run that goes on by itself leaves no command in the log",
-        "runtime/worker.py",
+        "runtime/worker/worker.py",
         (("alone, run.at_rest = run.at_rest and not run.commands, False", "alone, run.at_rest = False, False"),),
     ),
     Mutant(
         "a late claim of a dead worker keeps the run",
-        "runtime/worker.py",
+        "runtime/worker/worker.py",
         (("                    self._claim_back(run)\n", "                    pass\n"),),
     ),
     Mutant(
         "a late claim of a dead worker keeps a run that has no turn yet",
-        "runtime/worker.py",
+        "runtime/worker/worker.py",
         (("                    run.outdated |= command.epoch > run.queued.epoch\n", "                    pass\n"),),
         first=2_400,
     ),
     Mutant(
         "whoever asked for what was reserved is not answered",
-        "engine/reservations.py",
+        "engine/runs/leases.py",
         (("        draft.go_on_later(run_routing(run_id), claim)\n", "        pass\n"),),
         first=600,
     ),
     Mutant(
         "a fenced owner goes on",
-        "runtime/embedded.py",
+        "runtime/embedded/log.py",
         (("if self.journal.producers.get(self._producer) != self._epoch:", "if self._epoch < 0:"),),
     ),
     Mutant(
         "code goes on after its report was lost",
-        "runtime/outbox.py",
+        "runtime/worker/outbox.py",
         (
             ("            if self.failed and self.failed.done():\n", "            if not run_id:\n"),
             (
@@ -171,12 +175,12 @@ MUTANTS = (
     ),
     Mutant(
         "an event overtakes a wait that is committed and hidden",
-        "engine/draft.py",
+        "engine/state/draft.py",
         (("later=self.shards > 1))", "later=False))"),),
     ),
     Mutant(
         "a record is blamed for tables that cannot be read",
-        "runtime/shard.py",
+        "runtime/shard/loop.py",
         (("        except StoreError:\n            raise\n", ""),),
     ),
 )

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from stepstream.contract.topics import INBOX
-from stepstream.runtime.journal import MemoryStore
-from stepstream.runtime.ports import Log, LogRecord, NewRecord, Offsets, StoredRow, Tenant, WorkerLog
+from stepstream.runtime.ports import Log, LogRecord, NewRecord, Offsets, RebalanceListener, StoredRow, WorkerLog
+from stepstream.runtime.storage.journal import MemoryStore
 from tests.sim.faults import Crash, Disk, Fault, Faults, Kind
 
 T = TypeVar("T")
@@ -246,7 +246,7 @@ class FaultyWorkerLog:
             self._faults.detach(functools.partial(_later, fault.passes, call))
         raise Crash(name)
 
-    async def open(self, tenant: Tenant) -> None:
+    async def open(self, tenant: RebalanceListener) -> None:
         """Open, or fail."""
         await self._call("open", functools.partial(self._log.open, tenant))
 
@@ -266,9 +266,9 @@ class FaultyWorkerLog:
         """Append, or fail; after a crash the report may be durable without anybody having heard of it."""
         await self._call("append", lambda: self._log.append(routing_key, value))
 
-    async def put_aside(self, letter: NewRecord) -> None:
+    async def dead_letter(self, letter: NewRecord) -> None:
         """Keep what cannot be read, or fail."""
-        await self._call("put_aside", lambda: self._log.put_aside(letter))
+        await self._call("put_aside", lambda: self._log.dead_letter(letter))
 
     async def commit(self, offsets: Offsets) -> None:
         """Commit, or fail."""

@@ -99,7 +99,7 @@ def conversation() -> Program:
     @app.function(on("go"), backoff="5s")
     async def conversation(ctx: Context) -> list[object]:
         answer = await ctx.step.wait_for_event("answer", event="answer", match="data.id", timeout="1h")
-        bell = await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
+        notification = await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
         nobody = await ctx.step.wait_for_event("nobody", event="nobody", if_="async.data.n > 3", timeout="10m")
         # Their names and their places in the log are on many shards.
         first, second, third, _ = await asyncio.gather(
@@ -113,7 +113,7 @@ def conversation() -> Program:
         end = await ctx.step.run("end", program.body, ctx, "end")
         return [
             answer and answer.data,
-            bell,
+            notification,
             nobody,
             [echo and echo.data for echo in (first, second, third, before)],
             end,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from stepstream.contract.codec import encode
 from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
-from stepstream.runtime.journal import MemoryJournal
+from stepstream.runtime.storage.journal import MemoryJournal
 from tests.sim import loop
 from tests.sim.faults import Disk, Fault, Faults, Kind
 from tests.sim.invariants import check_history, check_rows, check_same, ends_of, fades, minutes_of, results_of

@@ -23,7 +23,7 @@ def test_the_source_as_it_is_passes(tmp_path: Path) -> None:
 
 def test_a_bug_that_no_longer_fits_the_source_is_told() -> None:
     """A text that is gone, or stands twice, is an error and no bug that is never found."""
-    mutant = Mutant("odd", "runtime/shard.py", (("await nothing\n", ""),))
+    mutant = Mutant("odd", "runtime/shard/loop.py", (("await nothing\n", ""),))
     with pytest.raises(PatchError, match="0 times"):
         patch(mutant, "pass\n")
     with pytest.raises(PatchError, match="2 times"):

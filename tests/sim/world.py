@@ -8,10 +8,10 @@ from stepstream import App, StepstreamError
 from stepstream.contract.commands import decode_command
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import commands_topic
-from stepstream.engine.keys import RESERVED
-from stepstream.runtime.embedded import EmbeddedLog
-from stepstream.runtime.journal import MemoryStore
-from stepstream.runtime.shard import Shard
+from stepstream.engine.state.keys import RESERVED
+from stepstream.runtime.embedded.log import EmbeddedLog
+from stepstream.runtime.shard.loop import Shard
+from stepstream.runtime.storage.journal import MemoryStore
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
 from tests.sim.invariants import check_wakes

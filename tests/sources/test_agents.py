@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
-from stepstream.host import service
-from stepstream.host.dead import letter_of
-from stepstream.host.service import Append, SourceAgent
+from stepstream.host.deadletters.store import dead_letter_of
+from stepstream.host.sources import service
+from stepstream.host.sources.service import Append, SourceAgent
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.sdk.source import Source
@@ -71,7 +71,7 @@ def test_a_record_has_one_letter_for_all_sources_that_failed() -> None:
     ]
     fine, worse, letter = records_of(*sources)
     assert [json.loads(each.value)["name"] for each in (fine, worse)] == ["shop/fine", "shop/worse"]
-    told = letter_of(LogRecord(DEAD_LETTERS, 0, 3, letter.key, letter.value, letter.headers, 0))
+    told = dead_letter_of(LogRecord(DEAD_LETTERS, 0, 3, letter.key, letter.value, letter.headers, 0))
     assert (told.group, told.sources, told.timestamp) == ("sources-shop", ("shop/broken", "shop/other"), 1_001)
     assert told.reason.startswith("shop/broken: data: ")
     assert "; shop/other: if_: " in told.reason

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from stepstream.host import service
-from stepstream.host.gauges import SourceGauges
-from stepstream.host.service import SourceReaders, make_faust
+from stepstream.host.monitoring.gauges import SourceGauges
+from stepstream.host.sources import service
+from stepstream.host.sources.service import SourceReaders, make_faust
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.metrics import Metrics

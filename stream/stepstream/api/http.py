@@ -17,8 +17,8 @@ from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DEFAULT_LIMITS, MIB, SIGNAL_NAME_CHARACTERS_MAX, Limits
-from stepstream.runtime.index import TAIL_CHARACTERS, RunIndex, RunStatus, RunSummary
 from stepstream.runtime.metrics import CONTENT_TYPE
+from stepstream.runtime.readmodel.index import TAIL_CHARACTERS, RunIndex, RunStatus, RunSummary
 
 SIGNAL_BYTES_MAX = MIB
 _split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode

@@ -72,7 +72,7 @@ class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
     wake: bool = True
 
 
-class StepLent(TypedRecord, frozen=True, tag="step.lent"):
+class StepDispatched(TypedRecord, frozen=True, tag="step.lent"):
     """Run the body of one step and nothing else of its run, for the workers of a queue.
 
     The code comes to the step by `memos`. `claim` is that of the worker that asked, empty for the first word of it. A
@@ -102,5 +102,5 @@ class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):
     step: str = ""
 
 
-Command = RunStarted | RunLoaded | RunResumed | StepLent | RunStopped
+Command = RunStarted | RunLoaded | RunResumed | StepDispatched | RunStopped
 decode_command = msgspec.json.Decoder(Command).decode

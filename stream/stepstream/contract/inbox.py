@@ -160,7 +160,7 @@ class StepClaimed(TypedRecord, frozen=True, tag="step.claimed"):
     queue: str
 
 
-class RunReserved(TypedRecord, frozen=True, tag="run.reserved"):
+class RunLeased(TypedRecord, frozen=True, tag="run.reserved"):
     """A worker that leaves its group still has steps of a run at work: for `for_ms` no claim of it is answered.
 
     With 0 the worker lets go of the run.
@@ -171,7 +171,7 @@ class RunReserved(TypedRecord, frozen=True, tag="run.reserved"):
     for_ms: int = 0
 
 
-class StepReserved(TypedRecord, frozen=True, tag="step.reserved"):
+class StepLeased(TypedRecord, frozen=True, tag="step.reserved"):
     """A worker of a queue that leaves its group still has a step at work: for `for_ms` no claim of it is answered.
 
     With 0 the worker lets go of it. `attempt`, `queue` and `claim` are as in the report that is to come.
@@ -359,9 +359,7 @@ class Answered(msgspec.Struct, frozen=True):
     status: str
 
 
-WorkerReport = (
-    StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed | RunReserved | RunPostponed
-)
+WorkerReport = StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed | RunLeased | RunPostponed
 InboxRecord = (
     RunRequested
     | EventRouted
@@ -379,8 +377,8 @@ InboxRecord = (
     | CancelRequested
     | RunClaimed
     | StepClaimed
-    | RunReserved
-    | StepReserved
+    | RunLeased
+    | StepLeased
     | RunPostponed
     | StepPostponed
     | StepReported

@@ -11,9 +11,9 @@ from stepstream.contract.inbox import (
     MatchContinued,
     RunClaimed,
     RunFailed,
+    RunLeased,
     RunPostponed,
     RunRequested,
-    RunReserved,
     RunReturned,
     RunWarned,
     SignalSent,
@@ -21,9 +21,9 @@ from stepstream.contract.inbox import (
     SignalWaitOpened,
     StepClaimed,
     StepFailed,
+    StepLeased,
     StepPostponed,
     StepReported,
-    StepReserved,
     StepResolved,
     StepsPlanned,
     WaitClosed,
@@ -32,36 +32,8 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, TIMERS_PER_BATCH_MAX, Limits
 from stepstream.contract.lookback import LookBackContinued, LookBackEnded
-from stepstream.engine.admission import (
-    begin_run,
-    fire_cron,
-    forget_start,
-    receive_event,
-    register_function,
-    start_scheduled,
-)
-from stepstream.engine.changes import Changes
-from stepstream.engine.draft import Draft
-from stepstream.engine.keys import TIMER, Key, timer_due
-from stepstream.engine.lending import claim_step, postpone_step, reserve_step
-from stepstream.engine.lookback import continue_look_back, forget_events
-from stepstream.engine.plans import plan_steps
-from stepstream.engine.records import EventReceived, Input, Tick
-from stepstream.engine.reservations import expire
-from stepstream.engine.rows import Timer
-from stepstream.engine.runs import (
-    cancel_run,
-    claim_run,
-    fail_run,
-    postpone_run,
-    reserve_run,
-    retry_run,
-    return_run,
-    warn_run,
-)
-from stepstream.engine.steps import fail_step, fire_step, report_step, resolve_step, wake_run
-from stepstream.engine.view import View
-from stepstream.engine.waits import (
+from stepstream.engine.matching.lookback import continue_look_back, forget_events
+from stepstream.engine.matching.waits import (
     close_signal,
     close_wait,
     continue_match,
@@ -73,6 +45,34 @@ from stepstream.engine.waits import (
     route_event,
     send_signal,
 )
+from stepstream.engine.runs.admission import (
+    begin_run,
+    fire_cron,
+    forget_start,
+    receive_event,
+    register_function,
+    start_scheduled,
+)
+from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
+from stepstream.engine.runs.leases import expire
+from stepstream.engine.runs.plans import plan_steps
+from stepstream.engine.runs.runs import (
+    cancel_run,
+    claim_run,
+    fail_run,
+    lease_run,
+    postpone_run,
+    retry_run,
+    return_run,
+    warn_run,
+)
+from stepstream.engine.runs.steps import fail_step, fire_step, report_step, resolve_step, wake_run
+from stepstream.engine.state.changes import Changes
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.keys import TIMER, Key, timer_due
+from stepstream.engine.state.records import EventReceived, Input, Tick
+from stepstream.engine.state.rows import Timer
+from stepstream.engine.state.view import View
 
 
 def transition(
@@ -128,7 +128,7 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
 
 
 def _hear_worker(  # noqa: C901 - the same, of what workers say
-    draft: Draft, record: WorkerReport | RunClaimed | StepClaimed | StepReserved | StepPostponed
+    draft: Draft, record: WorkerReport | RunClaimed | StepClaimed | StepLeased | StepPostponed
 ) -> None:
     match record:
         case StepReported():
@@ -147,10 +147,10 @@ def _hear_worker(  # noqa: C901 - the same, of what workers say
             claim_run(draft, record)
         case StepClaimed():
             claim_step(draft, record)
-        case RunReserved():
-            reserve_run(draft, record)
-        case StepReserved():
-            reserve_step(draft, record)
+        case RunLeased():
+            lease_run(draft, record)
+        case StepLeased():
+            lease_step(draft, record)
         case RunPostponed():
             postpone_run(draft, record)
         case StepPostponed():

@@ -9,17 +9,17 @@ from typing import Protocol
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.folder import held_folder
-from stepstream.host.gauges import embedded_readings, index_readings
+from stepstream.host.monitoring.gauges import embedded_readings, index_readings
+from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings
-from stepstream.host.unheard import ListeningDoor
-from stepstream.host.versions import build_info
+from stepstream.host.unmatched import UnmatchedEventReporter
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.embedded import EmbeddedBackbone
-from stepstream.runtime.engine import EmbeddedEngine
-from stepstream.runtime.index import RunIndex, RunSummary, UnreadableRuns
+from stepstream.runtime.embedded.log import EmbeddedBackbone
+from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.metrics import Metrics
-from stepstream.runtime.rocks import RocksJournal
+from stepstream.runtime.readmodel.index import RunIndex, RunSummary, UnreadableRuns
+from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
 
 _OPEN_MAX = 5_000
@@ -58,7 +58,7 @@ async def running_engine(
             journal.close()
 
 
-class Audience(Protocol):
+class DevReporter(Protocol):
     """Who sees what goes on in the process."""
 
     def know(self, run_id: str, function: str, started_at: int) -> None:
@@ -70,14 +70,14 @@ class Audience(Protocol):
     def ready(self, port: int) -> None:
         """Requests are taken on this port."""
 
-    def unheard(self, line: str) -> None:
+    def unmatched(self, line: str) -> None:
         """An event starts no function and wakes no wait."""
 
     def draining(self, bodies: int) -> None:
         """The end was asked for while so many steps are at work."""
 
 
-async def serve(app: App, settings: Settings, audience: Audience) -> None:
+async def serve(app: App, settings: Settings, audience: DevReporter) -> None:
     """Serve until SIGINT or SIGTERM, then drain."""
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
@@ -90,7 +90,7 @@ async def serve(app: App, settings: Settings, audience: Audience) -> None:
             watcher(entry)
 
     async with running_engine(app, settings, watch) as (engine, backbone, index, metrics):
-        door = ListeningDoor(engine, index, app, backbone.is_still, audience.unheard)
+        door = UnmatchedEventReporter(engine, index, app, backbone.is_still, audience.unmatched)
         watchers.append(door.watch)
         telling = asyncio.ensure_future(_tell_draining(stop, engine, audience))
         api = make_api(door, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
@@ -114,7 +114,7 @@ def _open_runs(settings: Settings) -> list[RunSummary]:
     return sorted(found, key=lambda run: run.run_id)
 
 
-async def _tell_draining(stop: asyncio.Event, engine: EmbeddedEngine, audience: Audience) -> None:
+async def _tell_draining(stop: asyncio.Event, engine: EmbeddedEngine, audience: DevReporter) -> None:
     await stop.wait()
     if bodies := sum(load.bodies for load in engine.loads().values()):
         audience.draining(bodies)

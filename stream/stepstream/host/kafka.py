@@ -15,26 +15,26 @@ from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
 from stepstream.host.folder import held_folder
-from stepstream.host.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSeat, index_readings
-from stepstream.host.service import Append, SourceReaders, hosted, make_faust, tell_of_missing
+from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, SourceGauges, WorkerSlot, index_readings
+from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import end_process, listen, serve_api, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError, read_sources
-from stepstream.host.versions import build_info
-from stepstream.runtime.announcing import Announcer, client_of, instance_of
-from stepstream.runtime.backlogs import Backlogs
+from stepstream.host.sources.service import Append, SourceReaders, hosted, make_faust, tell_of_missing
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.fleet import KafkaCallers, ShardGroup
-from stepstream.runtime.index import RunIndex
 from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.backlogs import Backlogs
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup
 from stepstream.runtime.kafka.layout import config_differences, shards_of
 from stepstream.runtime.kafka.origin import origin_of
+from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
-from stepstream.runtime.pool import PoolWorker
 from stepstream.runtime.ports import LogError, WorkerLog
-from stepstream.runtime.worker import Worker
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.source import Source
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 _WORKERS_S_MAX = 3.0
 
 
-class _EngineDoor:
+class _EngineFacade:
     """What the HTTP API asks of this process."""
 
     def __init__(self, gauges: EngineGauges, callers: KafkaCallers, backlogs: Backlogs) -> None:
@@ -142,7 +142,7 @@ async def _serve_shards(
         parts |= {"lags": gauges.measure, "backlogs": backlog_gauges.measure}
         parts |= _reading(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
-            door = _EngineDoor(gauges, callers, backlogs)
+            door = _EngineFacade(gauges, callers, backlogs)
             api = make_api(door, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
             await serve(api)
     finally:
@@ -151,7 +151,7 @@ async def _serve_shards(
 
 
 @asynccontextmanager
-async def _probes(seat: WorkerSeat, metrics: Metrics, settings: Settings) -> AsyncIterator[int | None]:
+async def _probes(seat: WorkerSlot, metrics: Metrics, settings: Settings) -> AsyncIterator[int | None]:
     """Answer probes while the block runs, on the port that is yielded; None when the settings name none."""
     if settings.metrics_port is None:
         yield None
@@ -169,7 +169,7 @@ async def _probes(seat: WorkerSeat, metrics: Metrics, settings: Settings) -> Asy
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class WorkerSpec:
     """What a worker process does: the runs of its app, or the steps of one of its queues, so many at once."""
 
     app: App
@@ -197,7 +197,7 @@ class Post:
         )
 
 
-async def _drain(seat: WorkerSeat, settings: Settings) -> bool:
+async def _drain(seat: WorkerSlot, settings: Settings) -> bool:
     """Let what is at work come to rest, for as long as the settings say; return whether it has."""
     try:
         logger.info("stopping; steps at work have %g s to end", settings.drain_s)
@@ -210,7 +210,7 @@ async def _drain(seat: WorkerSeat, settings: Settings) -> bool:
 
 
 async def serve_worker(
-    post: Post, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
+    post: WorkerSpec, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
 ) -> None:
     """Run the code of an app until SIGINT or SIGTERM, then let what is at work come to rest, for a while.
 
@@ -222,7 +222,7 @@ async def serve_worker(
     backbone = KafkaBackbone(cluster, SystemClock(), shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
-    bodies, metrics, seat = Bodies(), Metrics("worker", "sources"), WorkerSeat(post.name, backbone)
+    bodies, metrics, seat = Bodies(), Metrics("worker", "sources"), WorkerSlot(post.name, backbone)
     metrics.ask(seat.read)
     metrics.ask(functools.partial(build_info, app, settings, post.name))
 
@@ -237,7 +237,7 @@ async def serve_worker(
         await worker.serve()
 
     parts = {"worker": work, "answers": callers.serve, "lags": seat.measure}
-    announcer = Announcer(cluster, app, backbone.append, lambda: not seat.unready)
+    announcer = FunctionRegistrar(cluster, app, backbone.append, lambda: not seat.unready)
     # Those who hold the runs also announce the functions and read the sources, and not each queue once more.
     sources = [] if post.queue else app.sources
     if not post.queue:

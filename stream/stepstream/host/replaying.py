@@ -12,13 +12,13 @@ from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import EVENTS
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.embedded import EmbeddedBackbone
-from stepstream.runtime.engine import EmbeddedEngine
-from stepstream.runtime.index import RunIndex
-from stepstream.runtime.journal import JournalWrite, MemoryJournal
+from stepstream.runtime.embedded.log import EmbeddedBackbone
+from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.rocks import RocksJournal
-from stepstream.runtime.tally import Tally
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.stats import RunStats
+from stepstream.runtime.storage.journal import JournalWrite, MemoryJournal
+from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
 
 _GROUP, _LINES, _NOW, _DIGEST = "replay", ("lines", 0), ("now", 0), ("digest", 0)
@@ -73,14 +73,14 @@ class Replaying:
             self.index = RunIndex(data_dir / "runs.sqlite")
             self._stack.callback(self.index.close)
         self._stack.callback(self.journal.close)
-        self._tally = Tally()
+        self._stats = RunStats()
         self.progress.lines = self._lines_before = self.journal.committed(_GROUP, *_LINES)
         self.clock = VirtualClock(self.journal.committed(_GROUP, *_NOW))
         self.engine = EmbeddedEngine(
-            [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index or self._tally
+            [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index or self._stats
         )
 
-    async def run(self) -> Tally:
+    async def run(self) -> RunStats:
         """Feed all events, let time run on until no run is open, and return the sums."""
         with self._stack:
             batches = self._batches()
@@ -97,16 +97,16 @@ class Replaying:
             finally:
                 await self.engine.stop(drain_s=0)
             self._tell(self.progress)
-            return self.tally()
+            return self.stats()
 
     @property
     def found_nothing(self) -> bool:
         """Tell whether the whole file holds lines, but not one event."""
         return bool(self.progress.bad_count) and not self.progress.events and not self._lines_before
 
-    def tally(self) -> Tally:
+    def stats(self) -> RunStats:
         """Return the sums up to now."""
-        return self.index.tally() if self.index else self._tally
+        return self.index.stats() if self.index else self._stats
 
     async def _feed(self, at: _Moment, events: list[EventRecord]) -> None:
         await self._advance(at.ts)
@@ -126,7 +126,7 @@ class Replaying:
 
     async def _run_on(self) -> None:
         end = self.clock.now_ms() + _RUN_ON_MS_MAX
-        while self.tally().open and (due := self.engine.next_due()) is not None and due < end:
+        while self.stats().open and (due := self.engine.next_due()) is not None and due < end:
             self.clock.advance_to(due)
             await self.engine.until_idle()
             self.progress.now_ms = self.clock.now_ms()

@@ -2,7 +2,7 @@
 
 import time
 
-from stepstream.runtime.bell import Bell
+from stepstream.runtime.notification import Notification
 
 _WAIT_S_MAX = 3_600.0
 
@@ -18,14 +18,14 @@ class SystemClock:
         self._latest = max(self._latest, time.time_ns() // 1_000_000)
         return self._latest
 
-    async def wait(self, bell: Bell, until_ms: int | None) -> None:
+    async def wait(self, notification: Notification, until_ms: int | None) -> None:
         """Return when `bell` rings or the time reaches `until_ms`; waits of over an hour end early."""
         if until_ms is None:
-            await bell.wait()
+            await notification.wait()
             return
         remaining = until_ms - time.time_ns() / 1_000_000
         if remaining > 0:
-            await bell.wait(min(remaining / 1_000, _WAIT_S_MAX))
+            await notification.wait(min(remaining / 1_000, _WAIT_S_MAX))
 
 
 class VirtualClock:
@@ -33,7 +33,7 @@ class VirtualClock:
 
     def __init__(self, now_ms: int = 0) -> None:
         self._now_ms = now_ms
-        self._waiting: list[Bell] = []
+        self._waiting: list[Notification] = []
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
@@ -43,15 +43,15 @@ class VirtualClock:
         """Move on to `now_ms`; an earlier time changes nothing. Whoever waits looks again."""
         if now_ms > self._now_ms:
             self._now_ms = now_ms
-            for bell in self._waiting:
-                bell.ring()
+            for notification in self._waiting:
+                notification.notify()
 
-    async def wait(self, bell: Bell, until_ms: int | None) -> None:
+    async def wait(self, notification: Notification, until_ms: int | None) -> None:
         """Return when `bell` rings or the time reaches `until_ms`."""
         if until_ms is not None and until_ms <= self._now_ms:
             return
-        self._waiting.append(bell)
+        self._waiting.append(notification)
         try:
-            await bell.wait()
+            await notification.wait()
         finally:
-            self._waiting.remove(bell)
+            self._waiting.remove(notification)

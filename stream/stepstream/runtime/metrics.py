@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 
 from stepstream.contract.limits import FUNCTIONS_LABELLED_MAX
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX
-from stepstream.runtime.letters import LETTER_KINDS, LetterKind
-from stepstream.runtime.shard import Taken
+from stepstream.runtime.dead_letters import DEAD_LETTER_KINDS, DeadLetterKind
+from stepstream.runtime.shard.loop import Taken
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LONG_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1_800, 3_600, 21_600, 86_400, 604_800)
@@ -241,10 +241,10 @@ class Metrics:
 
     def reads(self, topic: str) -> None:
         """Records of a topic are read in this process; none of them was put aside so far."""
-        for kind in LETTER_KINDS:
+        for kind in DEAD_LETTER_KINDS:
             self.count("dead_letters", topic, kind, amount=0)
 
-    def put_aside(self, topic: str, kind: LetterKind) -> None:
+    def dead_letter(self, topic: str, kind: DeadLetterKind) -> None:
         """A record of a topic was put aside, which is durable."""
         self.count("dead_letters", topic, kind)
 

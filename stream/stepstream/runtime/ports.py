@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from stepstream.runtime.bell import Bell
+from stepstream.runtime.notification import Notification
 
 # A header may come without a value, which is not an empty one.
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -131,7 +131,7 @@ class Clock(Protocol):
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
 
-    async def wait(self, bell: Bell, until_ms: int | None) -> None:
+    async def wait(self, notification: Notification, until_ms: int | None) -> None:
         """Return when `bell` rings or the time reaches `until_ms` (None: only the bell)."""
 
 
@@ -160,7 +160,7 @@ class Backbone(Protocol):
         """Let go of everything."""
 
 
-class Tenant(Protocol):
+class RebalanceListener(Protocol):
     """Who works on the commands of partitions that come and go."""
 
     async def moving(self) -> None:
@@ -173,7 +173,7 @@ class Tenant(Protocol):
 class WorkerLog(Protocol):
     """A worker's door to the log: commands in, reports out."""
 
-    async def open(self, tenant: Tenant) -> None:
+    async def open(self, tenant: RebalanceListener) -> None:
         """Go to the committed position; commands already in the log are not `fresh` to this worker.
 
         The tenant is told before partitions may go to another worker, and when it is known which have gone.
@@ -191,7 +191,7 @@ class WorkerLog(Protocol):
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
 
-    async def put_aside(self, letter: NewRecord) -> None:
+    async def dead_letter(self, letter: NewRecord) -> None:
         """Keep a command that cannot be read; return when it is durable."""
 
     async def commit(self, offsets: Offsets) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.topics import FUNCTIONS, HISTORY
-from stepstream.runtime.journal import MemoryStore
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.log import KafkaLog
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import Clock, Log, LogError, LogRecord, NewRecord, Offsets, Store, WorkerLog
-from stepstream.runtime.rocks import RocksStore
+from stepstream.runtime.storage.journal import MemoryStore
+from stepstream.runtime.storage.rocks import RocksStore
 
 _READ_MS = 1_000
 _RECORDS_PER_READ = 1_000

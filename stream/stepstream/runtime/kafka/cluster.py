@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
 from stepstream.runtime.kafka.answers import Extent, TopicsRefused, clients_in, configs_in, extents_in, refused_in
-from stepstream.runtime.kafka.doubt import doubt
+from stepstream.runtime.kafka.errors import translate_kafka_errors
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
@@ -63,7 +63,7 @@ class Cluster:
     async def extents(self) -> dict[str, Extent]:
         """Return the topics of the namespace and how large each is."""
         async with self.admin() as admin:
-            with doubt("describing topics"):
+            with translate_kafka_errors("describing topics"):
                 described = await admin.describe_topics()
         return extents_in(described, self.settings)
 
@@ -77,7 +77,7 @@ class Cluster:
             for name, (count, config) in topics.items()
         ]
         async with self.admin() as admin:
-            with doubt("creating topics"):
+            with translate_kafka_errors("creating topics"):
                 answer = await admin.create_topics(new)
         # Nothing is raised for a single topic; what became of each stands in the answer.
         if refused := refused_in(answer.topic_errors, lambda code: for_code(code).message):
@@ -88,14 +88,14 @@ class Cluster:
         names = {self.settings.name(topic): topic for topic in topics}
         asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys)) for name in names]
         async with self.admin() as admin:
-            with doubt("reading the configuration of topics"):
+            with translate_kafka_errors("reading the configuration of topics"):
                 answers = await admin.describe_configs(asked)
         return {names[name]: config for name, config in configs_in(answers).items()}
 
     async def members(self, group: str) -> list[str]:
         """Return what the members of a consumer group call themselves as clients, one for each."""
         async with self.admin() as admin:
-            with doubt("describing a group"):
+            with translate_kafka_errors("describing a group"):
                 answers = await admin.describe_consumer_groups([self.settings.name(group)])
                 for code, name, *_ in (described for answer in answers for described in answer.groups):
                     if code:
@@ -105,14 +105,14 @@ class Cluster:
     async def delete(self, topics: Sequence[str]) -> None:
         """Delete topics with all that is in them."""
         async with self.admin() as admin:
-            with doubt("deleting topics"):
+            with translate_kafka_errors("deleting topics"):
                 await admin.delete_topics([self.settings.name(name) for name in topics])
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         """Lend a client for administration, by a new connection; LogError when no broker answers."""
         client = AIOKafkaAdminClient(**self._options)
-        with doubt("reaching the cluster"):
+        with translate_kafka_errors("reaching the cluster"):
             await client.start()
         try:
             yield client

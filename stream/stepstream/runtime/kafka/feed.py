@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from stepstream.contract.limits import BATCH_BYTES_MAX
-from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, headers_bytes
 
 _READ_MS = 1_000
@@ -23,13 +23,13 @@ class Feed:
     `first` go before the others that are read with them.
     """
 
-    def __init__(self, bell: Bell, first: str = "") -> None:
-        self.bell = bell
+    def __init__(self, notification: Notification, first: str = "") -> None:
+        self.notification = notification
         self._first = first
         self.reader: Reader | None = None
         self._found: deque[LogRecord] = deque()
         self._bytes = 0
-        self._room = Bell()
+        self._room = Notification()
         self._reading: asyncio.Task[None] | None = None
 
     def take(self, limit: int) -> list[LogRecord]:
@@ -38,7 +38,7 @@ class Feed:
             raise LogError("nothing is read yet")
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read(self.reader, limit))
-            self._reading.add_done_callback(lambda _: self.bell.ring())
+            self._reading.add_done_callback(lambda _: self.notification.notify())
         if self._reading.done():
             self._reading.result()
         found: list[LogRecord] = []
@@ -49,7 +49,7 @@ class Feed:
                 break
             found.append(self._found.popleft())
             self._bytes -= _size(found[-1])
-        self._room.ring()
+        self._room.notify()
         return found
 
     async def _read(self, reader: Reader, limit: int) -> None:
@@ -57,7 +57,7 @@ class Feed:
             records = await reader.read(limit, _READ_MS)
             if records:
                 self.put(sorted(records, key=lambda record: record.topic != self._first))
-                self.bell.ring()
+                self.notification.notify()
             while len(self._found) >= limit or self._bytes >= BATCH_BYTES_MAX:
                 await self._room.wait()
 
@@ -71,7 +71,7 @@ class Feed:
         """Drop what was read ahead: the group has moved, and each partition is read again from its committed place."""
         self._found.clear()
         self._bytes = 0
-        self._room.ring()
+        self._room.notify()
 
     @property
     def pending(self) -> bool:

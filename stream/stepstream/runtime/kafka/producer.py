@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer import sender
 
 from stepstream.contract.limits import MIB
-from stepstream.runtime.kafka.doubt import STOP_S_MAX, doubt, stop
+from stepstream.runtime.kafka.errors import STOP_S_MAX, stop, translate_kafka_errors
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
 
@@ -46,7 +46,7 @@ class Producer:
 
     async def start(self) -> None:
         """Connect; a transactional one fences its predecessor and ends that one's open transaction."""
-        with doubt("starting a producer"):
+        with translate_kafka_errors("starting a producer"):
             await self._client.start()
 
     async def partitions(self, topic: str) -> int:
@@ -61,7 +61,7 @@ class Producer:
         `timestamp` is the log's time for them (Unix ms, None: now).
         """
         sent: list[asyncio.Future[object]] = []
-        with doubt("writing"):
+        with translate_kafka_errors("writing"):
             try:
                 # After so long the broker aborts a transaction; other writes have the client's own deadline.
                 async with asyncio.timeout(COMMIT_S_MAX if self._transactional else None):
@@ -93,13 +93,13 @@ class Producer:
 
     async def begin(self) -> None:
         """Open a transaction."""
-        with doubt("opening a transaction"):
+        with translate_kafka_errors("opening a transaction"):
             await self._client.begin_transaction()
             self._open = True
 
     async def commit(self) -> None:
         """Commit; LogError means that the outcome is unknown."""
-        with doubt("committing"):
+        with translate_kafka_errors("committing"):
             # The client's own commit waits without end.
             async with asyncio.timeout(COMMIT_S_MAX):
                 await self._client.commit_transaction()
@@ -108,7 +108,7 @@ class Producer:
     async def close(self) -> None:
         """Abort what is open and disconnect, as far as the cluster lets us; its time-out does the rest."""
         # One that has failed for good asserts that it can be aborted no more.
-        with suppress(LogError, AssertionError), doubt("aborting"):
+        with suppress(LogError, AssertionError), translate_kafka_errors("aborting"):
             async with asyncio.timeout(STOP_S_MAX):
                 if self._open:
                     await self._client.abort_transaction()

@@ -14,7 +14,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.answers import records_in
-from stepstream.runtime.kafka.doubt import doubt, stop
+from stepstream.runtime.kafka.errors import stop, translate_kafka_errors
 from stepstream.runtime.kafka.parsing import Batches
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, Offsets
@@ -86,7 +86,7 @@ class Reader:
 
     async def start(self) -> None:
         """Connect."""
-        with doubt("starting a consumer"):
+        with translate_kafka_errors("starting a consumer"):
             await self._client.start()
 
     def assign(self, places: Sequence[tuple[str, int]]) -> None:
@@ -108,7 +108,7 @@ class Reader:
 
     async def confirm(self) -> None:
         """Have the group say that we are a member still; LogError when it does not."""
-        with doubt("asking whether we are in the group"):
+        with translate_kafka_errors("asking whether we are in the group"):
             async with asyncio.timeout(CONFIRM_S_MAX):
                 if not await self._client._coordinator._do_heartbeat():
                     raise LogError("the group does not say that we are a member of it")
@@ -124,7 +124,7 @@ class Reader:
 
     async def committed(self, places: Sequence[tuple[str, int]]) -> Offsets:
         """Return the committed offsets of the group, 0 where there is none."""
-        with doubt("reading committed offsets"):
+        with translate_kafka_errors("reading committed offsets"):
             return {at: await self._client.committed(self._place(at)) or 0 for at in places}
 
     async def commit(self, offsets: Offsets) -> None:
@@ -132,30 +132,30 @@ class Reader:
         mine = self._client.assignment()
         places = {self._place(at): offset for at, offset in offsets.items() if self._place(at) in mine}
         if places:
-            with doubt("committing positions"):
+            with translate_kafka_errors("committing positions"):
                 await self._client.commit(places)
 
     async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
         """Return the offset after the last committed record of each."""
-        with doubt("asking for ends"):
+        with translate_kafka_errors("asking for ends"):
             found = await self._client.end_offsets([self._place(at) for at in places])
         return {at: found[self._place(at)] for at in places}
 
     async def beginnings(self, places: Sequence[tuple[str, int]]) -> Offsets:
         """Return the offset of the first record that is still there."""
-        with doubt("asking for beginnings"):
+        with translate_kafka_errors("asking for beginnings"):
             found = await self._client.beginning_offsets([self._place(at) for at in places])
         return {at: found[self._place(at)] for at in places}
 
     async def position(self, at: tuple[str, int]) -> int:
         """Return the offset from which the next read goes on; it is beyond what marks the ends of transactions."""
-        with doubt("asking for a position"):
+        with translate_kafka_errors("asking for a position"):
             offset: int = await self._client.position(self._place(at))
         return offset
 
     async def read(self, limit: int, wait_ms: int) -> list[LogRecord]:
         """Return up to `limit` records, waiting for the first no longer than `wait_ms`."""
-        with doubt("reading"):
+        with translate_kafka_errors("reading"):
             found = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
         return records_in(found, self._settings)
 

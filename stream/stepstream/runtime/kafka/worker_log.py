@@ -8,12 +8,12 @@ from contextlib import suppress
 
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import INBOX, commands_topic
-from stepstream.runtime.bell import Bell
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.kafka.feed import Feed
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import SESSION_MS, Membership, Reader
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, Tenant
+from stepstream.runtime.notification import Notification
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener
 
 logger = logging.getLogger(__name__)
 # The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
@@ -62,18 +62,18 @@ class KafkaWorkerLog:
         self._alone = alone
         self._instance = instance
         self._client = client
-        self.bell = Bell()
-        self.feed = Feed(self.bell)
+        self.notification = Notification()
+        self.feed = Feed(self.notification)
         self.parked = False
         self._producer: Producer | None = None
         self._fresh_from: dict[int, int] = {}
-        self._tenant: Tenant | None = None
+        self._tenant: RebalanceListener | None = None
         self._membership = ("", 0)
         self._moving = False
         self._confirmed_at = self._looked_at = 0.0
-        self._confirmed = Bell()
-        self._confirm_soon = Bell()
-        self._look_soon = Bell()
+        self._confirmed = Notification()
+        self._confirm_soon = Notification()
+        self._look_soon = Notification()
         self._keeping: list[asyncio.Task[None]] = []
         self._due = False
         self._left = False
@@ -106,7 +106,7 @@ class KafkaWorkerLog:
         """The partitions that are read."""
         return [(self._topic, partition) for partition in self._fresh_from]
 
-    async def open(self, tenant: Tenant) -> None:
+    async def open(self, tenant: RebalanceListener) -> None:
         """Join the group; commands already in the log when a partition comes are not fresh."""
         self._tenant = tenant
         self._producer = await self._cluster.producer()
@@ -122,7 +122,7 @@ class KafkaWorkerLog:
         works = [self._keep_told(reader)] if self._alone else [self._keep_told(reader), self._keep_confirmed(reader)]
         self._keeping = [asyncio.ensure_future(work) for work in works]
         for task in self._keeping:
-            task.add_done_callback(lambda _: self.bell.ring())
+            task.add_done_callback(lambda _: self.notification.notify())
 
     async def _revoke(self, partitions: list[int]) -> None:
         """All partitions may go, and most come back: what is at work goes on until it is known which are gone."""
@@ -159,9 +159,9 @@ class KafkaWorkerLog:
         # What is held back goes on when the group has confirmed that we are a member. Nothing is waited for here: while
         # the group waits for us, the client tells it nothing.
         self._looked_at = 0.0
-        self._confirm_soon.ring()
-        self._look_soon.ring()
-        self.bell.ring()
+        self._confirm_soon.notify()
+        self._look_soon.notify()
+        self.notification.notify()
 
     def _kept(self, reader: Reader, partitions: Collection[int]) -> tuple[set[int], bool]:
         """Return which partitions were ours all the time, and whether the group had given us up.
@@ -191,7 +191,7 @@ class KafkaWorkerLog:
         while True:
             await self._confirm_soon.wait(_RENEW_S)
             self._due = True
-            self.bell.ring()
+            self.notification.notify()
             asked_at = time.monotonic()
             # The group may be on the move, or we out of it; until it is known nothing is fresh.
             with suppress(LogError):
@@ -251,7 +251,7 @@ class KafkaWorkerLog:
 
     def _confirm(self, at: float) -> None:
         self._confirmed_at = at
-        self._confirmed.ring()
+        self._confirmed.notify()
 
     @property
     def _is_member(self) -> bool:
@@ -287,7 +287,7 @@ class KafkaWorkerLog:
                 return []
             self.parked = True
             try:
-                await self.bell.wait()
+                await self.notification.wait()
             finally:
                 self.parked = False
         return []
@@ -305,7 +305,7 @@ class KafkaWorkerLog:
         """Append a report to the inbox; return when it is durable."""
         await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
 
-    async def put_aside(self, letter: NewRecord) -> None:
+    async def dead_letter(self, letter: NewRecord) -> None:
         """Keep a command that cannot be read; return when it is durable."""
         await self._write(letter)
 
@@ -332,7 +332,7 @@ class KafkaWorkerLog:
             except (LogError, TimeoutError):
                 logger.info("the group of %s is left without a last word: others claim the rest", self._topic)
         await self.feed.close()
-        self._confirmed.ring()
+        self._confirmed.notify()
         logger.info("the group of %s is left", self._topic)
 
     async def close(self) -> None:

@@ -1,0 +1,1 @@
+"""Matching events with waits: the index, look-backs and their bounds."""

@@ -1,0 +1,68 @@
+"""Reading the tables: the protocol of a view, and a layer of changes on top of one."""
+
+from typing import Protocol
+
+from stepstream.engine.state.keys import Key
+from stepstream.engine.state.rows import Row
+
+
+class View(Protocol):
+    """The rows of one shard, as they are before a transition."""
+
+    def get(self, key: Key) -> Row | None:
+        """Return the row under `key`, or None."""
+
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all).
+
+        With `after`, only those whose place in the part is behind that one.
+        """
+
+
+_Part = dict[bytes, Row | None]
+
+
+class Layer:
+    """Changes on top of a view: what was put is seen, what was deleted is not."""
+
+    __slots__ = ("_below", "_parts")
+
+    def __init__(self, below: View) -> None:
+        self._below = below
+        self._parts: dict[tuple[bytes, bytes], _Part] = {}
+
+    def get(self, key: Key) -> Row | None:
+        """Return the row under `key`, or None."""
+        part = self._parts.get(key[:2])
+        if part is not None and key.sort in part:
+            return part[key.sort]
+        return self._below.get(key)
+
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all), those after one."""
+        own = self._parts.get((table, part))
+        if not own:
+            return self._below.scan(table, part, limit, after)
+        deleted = sum(row is None and sort > after for sort, row in own.items())
+        merged: dict[bytes, Row | None] = {
+            key.sort: row for key, row in self._below.scan(table, part, limit + deleted if limit else 0, after)
+        }
+        merged.update({sort: row for sort, row in own.items() if sort > after} if after else own)
+        rows = [(Key(table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
+        return rows[:limit] if limit else rows
+
+    def put(self, key: Key, row: Row | None) -> None:
+        """Put a row, or delete it by None."""
+        part = self._parts.get(key[:2])
+        if part is None:
+            part = self._parts[key[:2]] = {}
+        part[key.sort] = row
+
+    def items(self) -> list[tuple[Key, Row | None]]:
+        """Return all changes, None for what was deleted; the order of parts is that of their first change."""
+        return [(Key(*at, sort), row) for at, part in self._parts.items() for sort, row in part.items()]
+
+    def take(self, above: "Layer") -> None:
+        """Take over the changes of a layer above this one."""
+        for at, part in above._parts.items():
+            self._parts.setdefault(at, {}).update(part)

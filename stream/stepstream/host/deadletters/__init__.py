@@ -1,0 +1,1 @@
+"""Dead letters: finding them in their topic, and sending them again."""

@@ -1,0 +1,1 @@
+"""Sources: foreign topics whose records become events; the only home of Faust."""

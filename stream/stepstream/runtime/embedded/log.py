@@ -1,0 +1,359 @@
+"""The Log, the Store and the worker's log of one process, on top of a journal."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from stepstream.contract.ids import shard_of
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
+from stepstream.runtime.notification import Notification
+from stepstream.runtime.ports import (
+    Clock,
+    Fenced,
+    Log,
+    LogRecord,
+    NewRecord,
+    Offsets,
+    RebalanceListener,
+    Store,
+    StoredRow,
+    StoreError,
+)
+from stepstream.runtime.storage.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
+from stepstream.runtime.storage.rocks import RocksJournal
+
+_CHANGELOG_ROWS_PER_READ = 1_000
+_HISTORY_PER_READ = 1_000
+
+
+class EmbeddedLog:
+    """A shard's transactional log: nothing of a transaction is in the journal before its commit."""
+
+    def __init__(self, journal: Journal, clock: Clock, shard: int) -> None:
+        self.journal = journal
+        self.clock = clock
+        self.notification = Notification()
+        self._shard = shard
+        self._producer = f"shard-{shard}"
+        self._inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
+        self._epoch = 0
+        self._positions: Offsets = {}
+        self._staged = JournalWrite()
+        self._taken: Offsets = {}
+
+    async def open(self) -> None:
+        """Become the shard's only producer."""
+        self._epoch = self.journal.producers.get(self._producer, 0) + 1
+        self.journal.producers[self._producer] = self._epoch
+        for topic, _ in self._inputs:
+            self.journal.notifications.add(topic, self.notification)
+
+    async def origin(self, position: int) -> bytes:  # noqa: ARG002 - the shape of the port
+        """Return nothing: tables and changelog are one journal's."""
+        return b""
+
+    async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
+        """Yield the committed rows from `position` to the end."""
+        while records := self.journal.read(CHANGELOG, self._shard, position, _CHANGELOG_ROWS_PER_READ):
+            position = records[-1].offset + 1
+            yield [(record.key, record.value or None) for record in records], position
+
+    async def seek(self, positions: Offsets) -> None:
+        """Go to these offsets of the inputs; one that is not told is read from its beginning."""
+        self._positions = {at: positions.get(at, 0) for at in self._inputs}
+
+    def lags(self) -> dict[str, int]:
+        """Return how many records of each input are not taken."""
+        return {at[0]: self.journal.end(*at) - position for at, position in self._positions.items()}
+
+    def unread(self) -> bool:
+        """Tell whether an input has records that were not read yet."""
+        return any(self.journal.end(*at) > position for at, position in self._positions.items())
+
+    async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
+        """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
+        while True:
+            found: list[LogRecord] = []
+            for at, position in self._positions.items():
+                records = self.journal.read(*at, position, limit - len(found))
+                if records:
+                    self._positions[at] = records[-1].offset + 1
+                    found += records
+            if found or (until_ms is not None and until_ms <= self.clock.now_ms()):
+                return found
+            await self.clock.wait(self.notification, until_ms)
+
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:  # noqa: ARG002 - the shape of the port.
+        """Return none: a commit is cheap."""
+        return []
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+        self._check_epoch()
+        self._staged = JournalWrite()
+
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
+        """Stage records and changelog rows."""
+        self._check_epoch()
+        self._staged.records += records
+        self._staged.records += [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
+
+    async def commit(self, taken: Offsets) -> int:
+        """Write what is staged; return the changelog position after it."""
+        self._check_epoch()
+        self.journal.write(self._staged, self.clock.now_ms())
+        self._trim(taken)
+        return self.journal.end(CHANGELOG, self._shard)
+
+    def _trim(self, offsets: Offsets) -> None:
+        for (topic, partition), offset in offsets.items():
+            if topic != FUNCTIONS:
+                self.journal.trim(topic, partition, offset)
+
+    def _check_epoch(self) -> None:
+        if self.journal.producers.get(self._producer) != self._epoch:
+            raise Fenced(f"shard {self._shard} has a newer owner")
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self.journal.notifications.remove(self.notification)
+
+
+class Tables(Protocol):
+    """Ordered rows, as a journal with a database keeps them."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`."""
+
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+
+
+class DeferredLog(EmbeddedLog):
+    """The log of a shard whose tables are in the same database: what it commits is written with the rows."""
+
+    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
+        """Stage records; the rows themselves are durable and need no changelog."""
+        await super().send(records, rows[:0])
+
+    async def commit(self, taken: Offsets) -> int:
+        """Leave the write to the store."""
+        self._check_epoch()
+        self._taken = taken
+        return 0
+
+    def write_staged(self, rows: Sequence[StoredRow]) -> None:
+        """Write what is staged together with `rows`."""
+        self._staged.rows = list(rows)
+        self.journal.write(self._staged, self.clock.now_ms())
+        self._trim(self._taken)
+
+
+class EmbeddedStore:
+    """The tables of a shard in the journal's own database: rows, outputs and offsets are one write.
+
+    The log of such a shard only stages its transaction; the write of the store is what commits it.
+    """
+
+    def __init__(self, tables: Tables, log: DeferredLog) -> None:
+        self._tables = tables
+        self._log = log
+
+    def open(self) -> int:
+        """Return 0: there is no changelog to follow."""
+        return 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`."""
+        return self._tables.get(key)
+
+    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys begin with `prefix`, in order."""
+        return self._tables.scan(prefix, limit, after)
+
+    def write(self, rows: Sequence[StoredRow], position: int) -> None:
+        """Write rows and the staged transaction as one."""
+        if position != 0:
+            raise ValueError(f"an embedded store follows no changelog, got position {position}")
+        self._log.write_staged(rows)
+
+    def discard(self) -> None:
+        """Refuse: nothing but these tables has their rows."""
+        raise StoreError("an embedded store follows no changelog, and cannot be made anew from one")
+
+    def close(self) -> None:
+        """Leave the database to the journal."""
+
+
+class EmbeddedBackbone:
+    """The backbone of one process: a journal, on disk with its tables, or in memory with tables of their own."""
+
+    def __init__(self, journal: MemoryJournal | RocksJournal, clock: Clock, shards: int = 1) -> None:
+        self.journal = journal
+        self._clock = clock
+        self._shards = shards
+        self._stores = {shard: MemoryStore() for shard in range(shards)}
+        self._logs: dict[int, EmbeddedLog] = {}
+        self._worker_logs: dict[str, EmbeddedWorkerLog] = {}
+        self._history_bell = Notification()
+        self._history_read: dict[int, int] = {}
+        journal.notifications.add(HISTORY, self._history_bell)
+
+    def shard_ports(self, shard: int) -> tuple[Log, Store]:
+        """Return fresh ports for a shard."""
+        if isinstance(self.journal, RocksJournal):
+            deferred = DeferredLog(self.journal, self._clock, shard)
+            self._logs[shard] = deferred
+            return deferred, EmbeddedStore(self.journal, deferred)
+        self._logs[shard] = EmbeddedLog(self.journal, self._clock, shard)
+        return self._logs[shard], self._stores[shard]
+
+    def worker_log(self, app: str) -> "EmbeddedWorkerLog":
+        """Return a fresh door for the workers of an app."""
+        self._worker_logs[app] = EmbeddedWorkerLog(self.journal, self._clock, app, self._shards)
+        return self._worker_logs[app]
+
+    def store_of(self, shard: int) -> MemoryStore:
+        """Return the tables of a shard that lives in memory."""
+        return self._stores[shard]
+
+    async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append records, all or none."""
+        return self.journal.write(JournalWrite(list(records)), self._clock.now_ms())
+
+    async def functions(self) -> list[bytes]:
+        """Return the records of `functions`, the oldest first."""
+        return [record.value for record in self.journal.read(FUNCTIONS, 0, 0, self.journal.end(FUNCTIONS, 0))]
+
+    async def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
+        """Yield the records of `history`; what was taken is dropped."""
+        self._history_read = {partition: position(partition) for partition in range(self.journal.partitions)}
+        while True:
+            for partition, read in self._history_read.items():
+                while records := self.journal.read(HISTORY, partition, read, _HISTORY_PER_READ):
+                    yield records
+                    read = records[-1].offset + 1
+                    self._history_read[partition] = read
+                    self.journal.trim(HISTORY, partition, read)
+            await self._history_bell.wait()
+
+    def input_lags(self) -> dict[tuple[str, int], int]:
+        """Return how many records of each input of a shard, and of the read model, are not taken."""
+        lags = {(topic, shard): lag for shard, log in self._logs.items() for topic, lag in log.lags().items()}
+        return lags | {(HISTORY, at): self.journal.end(HISTORY, at) - read for at, read in self._history_read.items()}
+
+    def command_lags(self) -> list[tuple[str, int, int]]:
+        """Return app, partition and how many commands there are not taken."""
+        return [(app, at, lag) for app, log in self._worker_logs.items() for at, lag in log.lags().items()]
+
+    async def is_still(self) -> bool:
+        """Tell whether everybody waits and nothing in the journal is unread."""
+        return (
+            not any(log.unread() for log in self._worker_logs.values())
+            and not any(log.unread() or not log.notification.waited_for for log in self._logs.values())
+            and all(self.journal.end(HISTORY, at) == read for at, read in self._history_read.items())
+        )
+
+    async def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()
+
+
+class EmbeddedWorkerLog:
+    """The log of the workers of one app in this process; appends of one turn of the event loop are one write."""
+
+    def __init__(self, journal: Journal, clock: Clock, app: str, shards: int = 1) -> None:
+        self.notification = Notification()
+        self._journal = journal
+        self._clock = clock
+        self._topic = commands_topic(app)
+        self._group = f"worker-{app}"
+        self._shards = shards
+        self._positions: dict[int, int] = {}
+        self._fresh_from: dict[int, int] = {}
+        self._pending: list[NewRecord] = []
+        self._flushed: asyncio.Future[None] | None = None
+        self._left = False
+
+    async def open(self, tenant: RebalanceListener) -> None:  # noqa: ARG002 - no partition goes
+        """Go to the committed position."""
+        for partition in range(self._journal.partitions):
+            self._positions[partition] = self._journal.committed(self._group, self._topic, partition)
+            self._fresh_from[partition] = self._journal.end(self._topic, partition)
+        self._journal.notifications.add(self._topic, self.notification)
+
+    async def hold(self) -> None:
+        """One process: nobody else serves."""
+
+    def is_fresh(self, record: LogRecord) -> bool:
+        """Tell whether a command was appended after this worker came up."""
+        return record.offset >= self._fresh_from[record.partition]
+
+    def lags(self) -> dict[int, int]:
+        """Return how many commands of each partition are not taken."""
+        return {at: self._journal.end(self._topic, at) - position for at, position in self._positions.items()}
+
+    def unread(self) -> bool:
+        """Tell whether there are commands that were not read yet, or reports that are not written."""
+        return bool(self._pending) or any(
+            self._journal.end(self._topic, partition) > position for partition, position in self._positions.items()
+        )
+
+    async def poll(self, limit: int) -> list[LogRecord]:
+        """Return up to `limit` commands; wait for the first."""
+        while True:
+            found: list[LogRecord] = []
+            for partition, position in self._positions.items():
+                if records := self._journal.read(self._topic, partition, position, limit - len(found)):
+                    self._positions[partition] = records[-1].offset + 1
+                    found += records
+            if found or self._left:
+                return found
+            await self.notification.wait()
+
+    async def append(self, routing_key: str, value: bytes) -> None:
+        """Append a report to the inbox; return when it is durable."""
+        await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
+
+    async def dead_letter(self, letter: NewRecord) -> None:
+        """Keep a command that cannot be read; return when it is durable."""
+        await self._write(letter)
+
+    async def _write(self, record: NewRecord) -> None:
+        self._pending.append(record)
+        if self._flushed is None:
+            loop = asyncio.get_running_loop()
+            self._flushed = loop.create_future()
+            loop.call_soon(self._flush)
+        await asyncio.shield(self._flushed)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        flushed, self._flushed = self._flushed, None
+        if flushed is None:
+            return
+        try:
+            self._journal.write(JournalWrite(pending), self._clock.now_ms())
+        except Exception as error:  # noqa: BLE001 - whoever waits for the write gets it
+            flushed.set_exception(error)
+        else:
+            flushed.set_result(None)
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Note that all commands before these offsets are dealt with, and drop them; never less than before."""
+        if self._left:
+            return
+        moved = {at: offset for at, offset in offsets.items() if offset > self._journal.committed(self._group, *at)}
+        self._journal.write(JournalWrite(offsets={self._group: moved}), self._clock.now_ms())
+        for (topic, partition), offset in moved.items():
+            self._journal.trim(topic, partition, offset)
+
+    async def leave(self) -> None:
+        """Read no more."""
+        self._left = True
+        self._positions.clear()
+        self.notification.notify()
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self._journal.notifications.remove(self.notification)

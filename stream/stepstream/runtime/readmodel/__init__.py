@@ -1,0 +1,1 @@
+"""The read model: history folded into what lists and pages show."""

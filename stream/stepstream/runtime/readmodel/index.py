@@ -1,0 +1,395 @@
+"""The read model: history folded into SQLite, for those who ask where a run is and why it waits."""
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, assert_never
+
+import msgspec
+
+from stepstream.contract.codec import EMPTY_OBJECT, NULL
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunAttemptFailed,
+    RunBegan,
+    RunEnded,
+    RunMoved,
+    RunWarned,
+    StepAttemptFailed,
+    StepCancelled,
+    StepEnded,
+    StepPlanned,
+    decode_history,
+)
+from stepstream.contract.limits import HOUR_MS
+from stepstream.contract.outcomes import Failure, TimedOut, Value
+from stepstream.runtime.ports import LogRecord, StoreError
+from stepstream.runtime.readmodel.schema import SCHEMA, VERSION, small_error, text_of
+from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
+from stepstream.runtime.readmodel.views import RUN_COLUMNS, json_of, step_of, summary_of
+from stepstream.runtime.readmodel.views import RunStatus as RunStatus
+from stepstream.runtime.readmodel.views import RunSummary as RunSummary
+from stepstream.runtime.readmodel.views import RunView as RunView
+from stepstream.runtime.readmodel.views import StepView as StepView
+from stepstream.runtime.readmodel.views import UnreadableRuns as UnreadableRuns
+
+logger = logging.getLogger(__name__)
+_FORGET_EVERY_MS = HOUR_MS
+# Those that a call drops are dropped while nothing else goes on.
+_FORGOTTEN_AT_ONCE_MAX = 1_000
+# What `stepstream dev` prints of a run id.
+TAIL_CHARACTERS = 6
+_WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
+
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError)
+
+
+class _NotFolded(Exception):
+    """A record that the tables cannot have."""
+
+    def __init__(self, record: LogRecord) -> None:
+        super().__init__(record)
+        self.record = record
+
+
+class RunIndex:
+    """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing.
+
+    Tables that a disk has spoiled, of another version, or of another `origin` - of other topics - are put aside as
+    `NAME.aside`, and made anew from history; with `keep` they are left as they are, for whoever only looks, and
+    UnreadableRuns is raised. With `kept_ms` runs that ended so long before the latest record are dropped now and then.
+    """
+
+    def __init__(
+        self, path: Path | None = None, *, keep: bool = False, kept_ms: int | None = None, origin: str = ""
+    ) -> None:
+        self._path = path
+        self._origin = origin
+        self._keep = keep
+        self._kept_ms = kept_ms
+        self._forgot_at = 0
+        self._is_anew = False
+        self.passed_over = 0
+        try:
+            self._db = _open(path, origin)
+        except sqlite3.DatabaseError as error:
+            self._dead_letter(error)
+
+    def _dead_letter(self, error: sqlite3.DatabaseError) -> None:
+        if self._path is None or self._keep or isinstance(error, sqlite3.OperationalError):
+            remedy = "give another --data-dir, or put the file aside: an engine reads its runs again from `history`"
+            raise UnreadableRuns(f"the runs in {self._path} cannot be read ({error}); {remedy}") from error
+        logger.error("the read model is put aside as %s.aside and made anew from history: %s", self._path, error)
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{end}").replace(f"{self._path}.aside{end}")
+        self._db = _open(self._path, self._origin)
+        self._is_anew = True
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Begin anew, and raise StoreError, when the tables turn out to be spoiled."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                self._db.close()
+                self._dead_letter(error)
+                raise StoreError("the read model was spoiled; it is made anew from history") from error
+            raise
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that is not folded in yet."""
+        self._is_anew = False
+        query = "SELECT offset FROM positions WHERE topic = ? AND partition = ?"
+        with self._sound():
+            row = self._db.execute(query, (topic, partition)).fetchone()
+        return int(row[0]) if row else 0
+
+    def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+        """Fold records of `history` in, with their positions, as one; return the entries.
+
+        A record that cannot be read is passed over. Raises StoreError when the tables were made anew since the position
+        was asked for: history is to be read from there again.
+        """
+        if self._is_anew:
+            raise StoreError("the read model begins anew, at its first position")
+        with self._sound():
+            entries = self._fold(records)
+            self._forget_now_and_then(records[-1].timestamp)
+        return entries
+
+    def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+        passed_over = set[LogRecord]()
+        while True:
+            try:
+                with self._transaction():
+                    return self._fold_all(records, passed_over)
+            except _NotFolded as error:
+                # What it has done by then is undone with all others, which are folded in once more without it.
+                passed_over.add(error.record)
+                self._pass_over(error.record, error.__cause__)
+
+    def _fold_all(self, records: Sequence[LogRecord], passed_over: set[LogRecord]) -> list[HistoryEntry]:
+        entries: list[HistoryEntry] = []
+        for record in records:
+            if record in passed_over:
+                continue
+            try:
+                entry = decode_history(record.value)
+            except _UNREADABLE as error:
+                passed_over.add(record)
+                self._pass_over(record, error)
+                continue
+            try:
+                self._apply(entry)
+            except _UNREADABLE as error:
+                raise _NotFolded(record) from error
+            entries.append(entry)
+        positions = {(record.topic, record.partition): record.offset + 1 for record in records}
+        self._db.executemany(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
+        )
+        return entries
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            # Spoiled tables may have ended it already.
+            with suppress(sqlite3.DatabaseError):
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _pass_over(self, record: LogRecord, error: BaseException | None) -> None:
+        self.passed_over += 1
+        place = f"{record.topic}-{record.partition}-{record.offset}"
+        logger.error("record %s cannot be read and is passed over by the read model: %s", place, error)
+
+    def _apply(self, entry: HistoryEntry) -> None:
+        if isinstance(entry, RunBegan):
+            self._begin(entry)
+            return
+        moved = self._db.execute(
+            "UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", (entry.seq, entry.run_id, entry.seq)
+        )
+        if not moved.rowcount:
+            return
+        match entry:
+            case StepPlanned():
+                planned = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
+                self._step(entry.run_id, entry.step, entry.id, planned, entry.seq)
+            case StepAttemptFailed():
+                error = text_of(entry.error)
+                failed = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
+                self._step(entry.run_id, entry.step, entry.id, failed, entry.seq)
+            case StepEnded():
+                self._end_step(entry)
+            case StepCancelled():
+                self._db.execute(
+                    "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND step = ?",
+                    (entry.at, entry.run_id, entry.step),
+                )
+            case RunEnded():
+                self._end_run(entry)
+            case _:
+                self._change_run(entry)
+
+    def _change_run(self, entry: RunAttemptFailed | RunMoved | RunWarned) -> None:
+        match entry:
+            case RunAttemptFailed():
+                self._db.execute(
+                    "UPDATE runs SET attempt = ?, retry_at = ?, error = ? WHERE run_id = ?",
+                    (entry.attempt + 1, entry.retry_at, small_error(entry.error), entry.run_id),
+                )
+                error = text_of(entry.error)
+                self._db.execute("UPDATE run_texts SET error = ? WHERE run_id = ?", (error, entry.run_id))
+            case RunMoved():
+                self._db.execute("UPDATE runs SET epoch = ? WHERE run_id = ?", (entry.epoch, entry.run_id))
+            case RunWarned():
+                self._db.execute(
+                    "UPDATE runs SET warnings = json_insert(warnings, '$[#]', ?) WHERE run_id = ?",
+                    (entry.warning, entry.run_id),
+                )
+            case _:
+                assert_never(entry)
+
+    def _begin(self, entry: RunBegan) -> None:
+        status = "scheduled" if entry.start_at > entry.at else "running"
+        small = [msgspec.structs.replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events]
+        times = (entry.at, entry.start_at)
+        self._db.execute(
+            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?)",
+            (entry.run_id, entry.function, entry.app, status, *times, text_of(small), entry.caller, entry.seq),
+        )
+        self._db.execute(
+            "INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, text_of(entry.events))
+        )
+        self._db.executemany(
+            "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
+        )
+
+    def _step(self, run_id: str, step: str, id: str, values: Sequence[Any], place: int) -> None:
+        self._db.execute(
+            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "status = excluded.status, attempts = excluded.attempts, until = excluded.until, error = excluded.error",
+            (run_id, step, id, *values, place),
+        )
+
+    def _end_step(self, entry: StepEnded) -> None:
+        output = error = None
+        match entry.outcome:
+            case Value(data):
+                status, output = "completed", bytes(data).decode()
+            case Failure(info):
+                status, error = "failed", text_of(info)
+            case TimedOut():
+                status = "timed_out"
+            case _:
+                assert_never(entry.outcome)
+        attempts = entry.attempt + 1
+        self._db.execute(
+            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at, "
+            "ended_at = excluded.ended_at, output = excluded.output, error = excluded.error",
+            (
+                entry.run_id,
+                entry.step,
+                entry.id,
+                entry.kind,
+                status,
+                attempts,
+                entry.started_at or entry.at,
+                entry.started_at or entry.at,
+                entry.at,
+                output,
+                error,
+                entry.seq,
+            ),
+        )
+
+    def _end_run(self, entry: RunEnded) -> None:
+        output = bytes(entry.output).decode() if entry.status == "completed" else None
+        self._db.execute(
+            "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, retry_at = 0 WHERE run_id = ?",
+            (entry.status, entry.at, small_error(entry.error), text_of(entry.warnings), entry.run_id),
+        )
+        error = text_of(entry.error) if entry.error else None
+        self._db.execute("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", (error, output, entry.run_id))
+        self._db.execute(
+            "UPDATE steps SET status = 'cancelled', ended_at = ? "
+            "WHERE run_id = ? AND status IN ('waiting', 'retrying')",
+            (entry.at, entry.run_id),
+        )
+
+    def list(
+        self,
+        *,
+        function: str = "",
+        status: str = "",
+        event_id: str = "",
+        tail: str = "",
+        before: str = "",
+        limit: int = 50,
+    ) -> list[RunSummary]:
+        """Return runs, the newest first; `before` is a run id to page by, `tail` the end of one, of 6 or more."""
+        conditions, values = ["1"], list[Any]()
+        for name, value in (("function", function), ("status", status)):
+            if value:
+                conditions.append(f"{name} = ?")
+                values.append(value)
+        if event_id:
+            conditions.append("run_id IN (SELECT run_id FROM run_events WHERE event_id = ?)")
+            values.append(event_id)
+        if tail:
+            conditions.append("substr(run_id, -6) = substr(?, -6) AND substr(run_id, -length(?)) = ?")
+            values += [tail, tail, tail]
+        if before:
+            conditions.append("run_id < ?")
+            values.append(before)
+        where = " AND ".join(conditions)
+        query = f"SELECT {RUN_COLUMNS} FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
+        with self._sound():
+            return [RunSummary(**summary_of(row)) for row in self._db.execute(query, (*values, limit))]
+
+    def show(self, run_id: str) -> RunView | None:
+        """Return one run with its steps in order."""
+        query = f"SELECT {_WHOLE}, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"  # noqa: S608 - only fixed names
+        with self._sound():
+            row = self._db.execute(query, (run_id,)).fetchone()
+            if row is None:
+                return None
+            steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+        return RunView(**summary_of(row), output=json_of(row[-1]), steps=tuple(step_of(step) for step in steps))
+
+    def awaited_events(self) -> set[str]:
+        """Return the names of the events that runs wait for."""
+        names = "SELECT DISTINCT detail FROM steps WHERE kind = 'wait' AND status = 'waiting'"
+        # Behind the name stands what the wait asks for.
+        return {detail.partition(" ")[0] for (detail,) in self._db.execute(names)}
+
+    def counts(self) -> dict[str, int]:
+        """Return how many runs there are by status."""
+        return dict(self._db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+
+    def stats(self) -> RunStats:
+        """Return the sums of all runs."""
+        stats = RunStats(Counter(self.counts()))
+        stats.steps, stats.retries, stats.timeouts = self._db.execute(
+            "SELECT count(*) FILTER (WHERE status IN ('completed', 'failed', 'timed_out')), "
+            "coalesce(sum(attempts - 1) FILTER (WHERE attempts > 1), 0), "
+            "count(*) FILTER (WHERE status = 'timed_out') FROM steps"
+        ).fetchone()
+        totals = "SELECT function, count(*), sum(ended_at - started_at) FROM runs WHERE ended_at > 0 GROUP BY function"
+        stats.functions = {name: FunctionStats(runs, total) for name, runs, total in self._db.execute(totals)}
+        still = "SELECT run_id, started_at FROM runs WHERE ended_at = 0"
+        stats.open = dict(self._db.execute(still).fetchall())
+        return stats
+
+    def forget(self, ended_before: int) -> int:
+        """Drop runs that ended before a time (Unix ms), the first of them, so many at once; return how many."""
+        query = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?"
+        old = self._db.execute(query, (ended_before, _FORGOTTEN_AT_ONCE_MAX)).fetchall()
+        with self._transaction():
+            for table in ("steps", "run_events", "run_texts", "runs"):
+                self._db.executemany(f"DELETE FROM {table} WHERE run_id = ?", old)  # noqa: S608 - only fixed names
+        return len(old)
+
+    def _forget_now_and_then(self, now: int) -> None:
+        if self._kept_ms is None or now < self._forgot_at + _FORGET_EVERY_MS:
+            return
+        # Where more are left it goes on with the next records.
+        if self.forget(now - self._kept_ms) < _FORGOTTEN_AT_ONCE_MAX:
+            self._forgot_at = now
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+def _open(path: Path | None, origin: str) -> sqlite3.Connection:
+    """Open tables of this version and origin; raise DatabaseError for others."""
+    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and version != VERSION:
+            raise sqlite3.DatabaseError(f"its tables are of version {version}, not {VERSION}")
+        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + SCHEMA)
+        if origin:
+            known = [value for (value,) in db.execute("SELECT value FROM origin")]
+            if tables and known != [origin]:
+                raise sqlite3.DatabaseError("its runs are those of other topics: of another namespace, or made anew")
+            if not known:
+                db.execute("INSERT INTO origin VALUES (?)", (origin,))
+    except BaseException:
+        db.close()
+        raise
+    return db

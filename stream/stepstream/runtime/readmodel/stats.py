@@ -1,0 +1,67 @@
+"""The sums of a set of runs: by status, with steps, retries, time-outs and the time each function took."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stepstream.contract.history import (
+    HistoryEntry,
+    RunBegan,
+    RunEnded,
+    StepAttemptFailed,
+    StepEnded,
+    decode_history,
+)
+from stepstream.contract.outcomes import TimedOut
+from stepstream.runtime.ports import LogRecord
+
+
+@dataclass(slots=True)
+class FunctionStats:
+    """The ended runs of a function and the time they took in all (ms)."""
+
+    runs: int = 0
+    total_ms: int = 0
+
+
+@dataclass(slots=True)
+class RunStats:
+    """A read model that keeps only sums; its memory follows the open runs."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+    retries: int = 0
+    timeouts: int = 0
+    functions: dict[str, FunctionStats] = field(default_factory=dict)
+    open: dict[str, int] = field(default_factory=dict)
+    _positions: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that is not folded in yet."""
+        return self._positions.get((topic, partition), 0)
+
+    def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+        """Fold records of `history` in; return the entries."""
+        entries = [decode_history(record.value) for record in records]
+        for entry in entries:
+            self._add(entry)
+        for record in records:
+            self._positions[record.topic, record.partition] = record.offset + 1
+        return entries
+
+    def _add(self, entry: HistoryEntry) -> None:
+        match entry:
+            case RunBegan():
+                self.open[entry.run_id] = entry.start_at
+            case RunEnded():
+                self.statuses[entry.status] += 1
+                stats = self.functions.setdefault(entry.function, FunctionStats())
+                stats.runs += 1
+                stats.total_ms += max(entry.at - self.open.pop(entry.run_id, entry.at), 0)
+            case StepEnded():
+                self.steps += 1
+                self.timeouts += isinstance(entry.outcome, TimedOut)
+            case StepAttemptFailed():
+                self.retries += 1
+            case _:
+                pass

@@ -1,0 +1,1 @@
+"""One shard: the loop that serves it, its batches and its tables."""

@@ -1,0 +1,1 @@
+"""Where logs and tables are kept on a disk or in memory."""
