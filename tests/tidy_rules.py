@@ -12,8 +12,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 PRODUCT = "stream/stepstream/"
 FOLDERS = ("stream", "tests", "examples", "benchmarks", "docs", "topics", "deploy", ".ci")
-SUFFIXES = {".css", ".html", ".js", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
-NAMES_WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "run"}
+SUFFIXES = {".css", ".html", ".js", ".md", ".py", ".sh", ".toml", ".tpl", ".yaml", ".yml"}
+NAMES_WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "NOTES.txt", "run"}
 
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
@@ -103,6 +103,19 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         """Return the form that editors jump to."""
         return f"{self.path}:{self.line}: {self.remedy}"
+
+
+@functools.cache
+def read_sources() -> tuple[Source, ...]:
+    """Return the text files of the repository, without what is generated or made by others."""
+    files = [*ROOT.iterdir(), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")))]
+    return tuple(
+        Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+        for path in files
+        if path.is_file()
+        and (path.suffix in SUFFIXES or path.name in NAMES_WITHOUT_SUFFIX)
+        and ".min." not in path.name
+    )
 
 
 Findings = Iterator[Finding]

@@ -1,0 +1,103 @@
+"""The rules of language: no banned words, and short names of tests; `python -m tests.tidy_language` reports."""
+
+import ast
+import functools
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+
+from tests.tidy_rules import FUNCTIONS, ROOT, Finding, Findings, Rule, Source, read_sources
+
+BANNED = ROOT / "tests" / "banned_words.toml"
+# Files that do not obey a rule yet, a line each: the rule's name and the path.
+EXEMPT = ROOT / "tests" / "tidy_exemptions.txt"
+TEST_NAME_CHARACTERS_MAX = 70
+
+_HEAD = """\
+# Files that do not obey a rule of tests/tidy_language.py yet. Lines are only removed: rewrite a file, then run
+# `python -m tests.tidy_language --shrink`. `python -m tests.tidy_language PATH` prints what is left to do there.
+"""
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_COMMENT = re.compile(r"(?m)^[ \t]*(?:#+|//|[-*>])[ \t]")
+
+
+@functools.cache
+def vocabulary() -> dict[str, list[dict[str, str]]]:
+    """Return the entries of the file of banned words: `banned` and `allowed`."""
+    return tomllib.loads(BANNED.read_text("utf-8"))
+
+
+@functools.cache
+def compile_words(*words: str) -> re.Pattern[str]:
+    """Return what finds any of some entries' words in text that `plain` has prepared; group wN is the Nth of them."""
+    parts = "|".join(f"(?P<w{number}>{each})" for number, each in enumerate(words))
+    return re.compile(f"(?<![a-z])(?:{parts})(?![a-z])".replace(" ", r"\s+"))
+
+
+def plain(text: str) -> str:
+    """Return text line by line in small letters, names split into words, without the marks of comments and lists."""
+    return _HUMP.sub(" ", _COMMENT.sub(" ", text).replace("_", " ")).lower()
+
+
+def find_banned(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield each banned word of a text: its line, the words found, and what to write instead."""
+    banned, allowed = vocabulary()["banned"], vocabulary()["allowed"]
+    text = compile_words(*(entry["words"] for entry in allowed)).sub(
+        lambda found: re.sub(r"\S", "-", found[0]), plain(text)
+    )
+    for found in compile_words(*(entry["words"] for entry in banned)).finditer(text):
+        write = banned[int((found.lastgroup or "w0")[1:])]["write"]
+        yield text.count("\n", 0, found.start()) + 1, " ".join(found[0].split()), write
+
+
+def words_are_plain(source: Source) -> Findings:
+    """No file and no name of a file has a word of tests/banned_words.toml."""
+    if source.path == BANNED.relative_to(ROOT).as_posix():
+        return
+    for _, words, write in find_banned(source.path):
+        yield Finding(source.path, 1, f"rename the file without {words!r}: {write}")
+    for line, words, write in find_banned(source.text):
+        yield Finding(source.path, line, f"instead of {words!r} write: {write}")
+
+
+def names_of_tests_are_short(source: Source) -> Findings:
+    """The name of a test states a behaviour in at most 70 characters."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, FUNCTIONS) and node.name.startswith("test_"):
+            length = len(node.name)
+            if length > TEST_NAME_CHARACTERS_MAX:
+                remedy = f"{node.name} has {length} characters, {TEST_NAME_CHARACTERS_MAX} are allowed"
+                yield Finding(source.path, node.lineno, remedy)
+
+
+RULES: Mapping[Rule, tuple[str, ...]] = {words_are_plain: ("",), names_of_tests_are_short: ("tests/",)}
+
+
+def exemptions() -> set[tuple[str, str]]:
+    """Return the files that do not obey a rule yet, as (name of the rule, path)."""
+    lines = EXEMPT.read_text("utf-8").splitlines() if EXEMPT.exists() else []
+    return {(rule, path) for rule, _, path in (line.partition(" ") for line in lines if not line.startswith("#"))}
+
+
+def main() -> None:
+    """Print what breaks the rules in files whose paths begin as an argument; `--shrink` removes obedient exemptions."""
+    words = sys.argv[1:]
+    shrink, beginnings = "--shrink" in words, tuple(word for word in words if not word.startswith("-")) or ("",)
+    broken: dict[tuple[str, str], int] = {}
+    for rule in RULES:
+        for source in read_sources():
+            if rule is words_are_plain or source.path.endswith(".py"):
+                findings = list(rule(source))
+                broken |= {(rule.__name__, source.path): len(findings)} if findings else {}
+                if not shrink and source.path.startswith(beginnings):
+                    sys.stdout.writelines(f"{finding}\n" for finding in findings)
+    if shrink:
+        left = sorted(exemptions() & broken.keys())
+        EXEMPT.write_text("".join([_HEAD, *(f"{rule} {path}\n" for rule, path in left)]), encoding="utf-8")
+        sys.stdout.write(f"{len(left)} exemptions are left\n")
+
+
+if __name__ == "__main__":
+    main()
