@@ -147,14 +147,26 @@ def test_freezing_pulls_out_equalities_and_prunes_the_rest() -> None:
     "source",
     [
         "async.a == event.data.missing",
-        "async.a == event.data.nothing",
         "event.ts == 6 && async.a == 1",
         "event.no == 1",
     ],
 )
 def test_what_can_never_match_is_known_when_frozen(source: str) -> None:
-    """A missing or null value on the frozen side, or a false conjunct on the event alone, never matches."""
+    """A missing field of the run's own event, or a conjunct on it alone that is false, never matches."""
     assert freeze(source, EVENT).never
+
+
+@pytest.mark.parametrize("null", ["null", "event.data.nothing"])
+@pytest.mark.parametrize("form", ["async.data.x == {}", "{} == async.data.x", "async.data.x == {} || false"])
+@pytest.mark.parametrize(
+    ("data", "expected"), [({"x": None}, True), ({"x": 0}, False), ({"x": "null"}, False), ({}, False)], ids=str
+)
+def test_null_equals_null_in_every_form(null: str, form: str, data: Json, expected: bool) -> None:
+    """A wait compares with null as a trigger does, whether the equality is the whole condition or in a larger expression."""
+    source = form.format(null)
+    candidate: dict[str, Any] = {"data": data}
+    assert _answer(source, {"event": EVENT, "async": candidate}) is expected
+    assert _matches(freeze(source, EVENT), candidate) is expected
 
 
 def test_match_wants_the_same_value_on_both_sides() -> None:
@@ -242,14 +254,8 @@ def _answer(source: str, bindings: dict[str, Any]) -> bool:
         return False
 
 
-def _null_equality(source: str, event: dict[str, Any], candidate: dict[str, Any]) -> bool:
-    """Tell whether the one deviation applies: a null at an async path equals nothing in a conjunct."""
-    return "==" in source and (None in candidate.values() or None in event.values() or "null" in source)
-
-
 @given(_conjuncts(), _DATA, _DATA)
 def test_freezing_changes_no_answer(source: str, event: dict[str, Any], candidate: dict[str, Any]) -> None:
-    """A frozen predicate matches what the whole expression holds for, an error being no match, null aside."""
+    """A frozen predicate matches exactly the events for which the whole expression holds; an error is no match."""
     direct = _answer(source, {"event": event, "async": candidate})
-    frozen = _matches(freeze(source, event), candidate)
-    assert frozen == direct or (direct and _null_equality(source, event, candidate))
+    assert _matches(freeze(source, event), candidate) == direct

@@ -1,5 +1,7 @@
 """`if_` is CEL on `event`, the run's trigger, and `async`, the candidate."""
 
+import pytest
+
 from stepstream import Event
 from tests.scenarios.apps import waiting_app
 from tests.scenarios.conftest import EngineOf
@@ -33,3 +35,14 @@ async def test_a_bad_expression_fails_at_the_call(engine_of: EngineOf) -> None:
     async with engine_of(waiting_app(if_="async.data.x = 1")) as engine:
         await engine.send(Event("start"))
         assert "1:14" in str(engine.run().error)
+
+
+@pytest.mark.parametrize("condition", ["async.data.error == null", "async.data.error == event.data.error"])
+async def test_if_compares_null_as_a_trigger_does(engine_of: EngineOf, condition: str) -> None:
+    """In if_= null equals null and a missing field is an error, so no match; only match= never matches null."""
+    async with engine_of(waiting_app(if_=condition)) as engine:
+        await engine.send(Event("start", {"error": None}))
+        await engine.send(Event("answer", {"error": "lost"}), Event("answer", {}), Event("answer", {"error": 0}))
+        assert engine.run().status == "running"
+        await engine.send(Event("answer", {"error": None}))
+        assert engine.run().output == {"error": None}

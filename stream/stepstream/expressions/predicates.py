@@ -268,7 +268,7 @@ def _equality(node: Node, frame: Frame) -> Equality | bool:
         if any("." in name for name in member[1]):
             return True
         value: Any = _value(other, frame)
-        if value is None or value is MISSING:
+        if value is MISSING:
             return False
         plain = value.__class__ in (str, int, float, bool)
         return Equality(".".join(member[1]), value) if plain and index_key(value) is not None else True
