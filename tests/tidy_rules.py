@@ -21,10 +21,11 @@ FUNCTION_LINES_MAX = 50
 # None: any one module, and no second one. A name: any module of that package.
 HOMES: Mapping[str, str | None] = {
     "aiokafka": "stepstream.runtime.kafka",
-    "celpy": None,
     "fastapi": "stepstream.api",
     "faust": None,
+    "lark": "stepstream.expressions",
     "prometheus_client": None,
+    "pydantic": None,
     "rocksdict": None,
     "sqlite3": None,
     "uvicorn": None,
@@ -37,6 +38,7 @@ ENTRY_POINTS = {
     "stepstream.cli.main": "the command",
     "stepstream.contract.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
+    "stepstream.sdk.models": "sdk/deferred.py loads it by name",
     "stepstream.testing": "users import it",
 }
 
@@ -162,6 +164,23 @@ def imports_stand_at_the_top(source: Source) -> Findings:
                             f"move the import out of {function.name}; if that makes a cycle, cut the modules elsewhere"
                         )
                         yield Finding(source.path, inner.lineno, remedy)
+
+
+# The modules that import others by name, and only to start faster: at the first use of what they import.
+DEFERRED_IMPORTS = {
+    "stream/stepstream/__init__.py",
+    "stream/stepstream/cli/registry.py",
+    "stream/stepstream/sdk/deferred.py",
+}
+
+
+def imports_by_name_are_few(source: Source) -> Findings:
+    """Only the modules of DEFERRED_IMPORTS import other modules of the product by name."""
+    if source.path in DEFERRED_IMPORTS:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and source.dotted(node.func) in {"importlib.import_module", "__import__"}:
+            yield Finding(source.path, node.lineno, "import it at the top of the file, where tools can see it")
 
 
 def types_are_imported_for_real(source: Source) -> Findings:

@@ -1,37 +1,41 @@
 """Durable functions in Python on Kafka; on a laptop they run in one process without a broker."""
 
-from stepstream.contract.errors import StepstreamError
-from stepstream.contract.functions import CronTrigger, EventTrigger
-from stepstream.sdk.app import App
-from stepstream.sdk.context import Context, ThreadedContext
-from stepstream.sdk.errors import (
-    DefinitionError,
-    NonRetriableError,
-    RetryAfterError,
-    StepError,
-    StepLimitError,
-    StepUsageError,
-)
-from stepstream.sdk.event import Event
-from stepstream.sdk.function import Function, cron, on
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "App",
-    "Context",
-    "CronTrigger",
-    "DefinitionError",
-    "Event",
-    "EventTrigger",
-    "Function",
-    "NonRetriableError",
-    "RetryAfterError",
-    "StepError",
-    "StepLimitError",
-    "StepUsageError",
-    "StepstreamError",
-    "ThreadedContext",
-    "cron",
-    "on",
-]
+# Each public name is imported at its first use, so that a command of the shell starts without the SDK. Type checkers
+# and editors read __init__.pyi instead; a test holds the two together.
+_HOMES = {
+    "App": "sdk.app",
+    "Context": "sdk.context",
+    "CronTrigger": "contract.functions",
+    "DefinitionError": "sdk.errors",
+    "Event": "sdk.event",
+    "EventTrigger": "contract.functions",
+    "Function": "sdk.function",
+    "NonRetriableError": "sdk.errors",
+    "RetryAfterError": "sdk.errors",
+    "StepError": "sdk.errors",
+    "StepLimitError": "sdk.errors",
+    "StepUsageError": "sdk.errors",
+    "StepstreamError": "contract.errors",
+    "ThreadedContext": "sdk.context",
+    "cron": "sdk.function",
+    "on": "sdk.function",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name from the module that defines it."""
+    if (home := _HOMES.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module, the public ones included."""
+    return sorted({*globals(), *_HOMES})

@@ -7,9 +7,9 @@ environment for each element of a macro, and takes 1 == 1.0 for an error.
 
 import functools
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
-import celpy
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
@@ -33,9 +33,13 @@ _HINTS = {
 
 @functools.lru_cache(maxsize=1)
 def _parser() -> Lark:
-    # celpy's own parser drops the positions of true and false, and is one object shared by the whole process.
+    # celpy's own parser drops the positions of true and false, and is one object shared by the whole process. The
+    # package is not imported: its evaluator would take longer to load than this parser.
+    celpy = find_spec("celpy")
+    assert celpy is not None
+    assert celpy.origin is not None
     return Lark(
-        Path(celpy.__file__).with_name("cel.lark").read_text(encoding="utf-8"),
+        Path(celpy.origin).with_name("cel.lark").read_text(encoding="utf-8"),
         parser="lalr",
         start="expr",
         g_regex_flags=re.MULTILINE,

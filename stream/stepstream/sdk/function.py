@@ -17,7 +17,8 @@ from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.limits import FUNCTION_ID_CHARACTERS_MAX, RETRIES_MAX, TRIGGERS_PER_FUNCTION_MAX
-from stepstream.expressions.predicates import ExpressionError, check
+from stepstream.expressions.errors import ExpressionError
+from stepstream.sdk.deferred import check
 from stepstream.sdk.errors import DefinitionError
 
 T_co = TypeVar("T_co", covariant=True)

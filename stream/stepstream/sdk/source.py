@@ -14,7 +14,8 @@ from stepstream.contract.durations import moment_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_batch, check_event, check_event_name
 from stepstream.contract.limits import Limits
-from stepstream.expressions.predicates import EvaluationError, ExpressionError, check, evaluate
+from stepstream.expressions.errors import EvaluationError, ExpressionError
+from stepstream.sdk.deferred import check, evaluate
 from stepstream.sdk.errors import DefinitionError
 
 Format = Literal["json", "cloudevents"]

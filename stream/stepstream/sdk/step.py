@@ -15,8 +15,9 @@ from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX, Limits
 from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
-from stepstream.expressions.predicates import ExpressionError, check, check_path
+from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.calls import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call
+from stepstream.sdk.deferred import check, check_path
 from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.event import Event, from_record, to_record
 from stepstream.sdk.function import Backoff, Function, RetryPolicy, name_of, retry_policy

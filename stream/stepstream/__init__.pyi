@@ -1,0 +1,37 @@
+# What type checkers and editors read; __init__.py imports the same names at their first use.
+
+from stepstream.contract.errors import StepstreamError
+from stepstream.contract.functions import CronTrigger, EventTrigger
+from stepstream.sdk.app import App
+from stepstream.sdk.context import Context, ThreadedContext
+from stepstream.sdk.errors import (
+    DefinitionError,
+    NonRetriableError,
+    RetryAfterError,
+    StepError,
+    StepLimitError,
+    StepUsageError,
+)
+from stepstream.sdk.event import Event
+from stepstream.sdk.function import Function, cron, on
+
+__version__: str
+
+__all__ = [
+    "App",
+    "Context",
+    "CronTrigger",
+    "DefinitionError",
+    "Event",
+    "EventTrigger",
+    "Function",
+    "NonRetriableError",
+    "RetryAfterError",
+    "StepError",
+    "StepLimitError",
+    "StepUsageError",
+    "StepstreamError",
+    "ThreadedContext",
+    "cron",
+    "on",
+]

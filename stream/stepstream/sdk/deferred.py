@@ -1,0 +1,54 @@
+"""Imports the expression language and pydantic at first use: together they double the time of `import stepstream`.
+
+Most programs that import the SDK compile no expression while they start, and many declare no type that pydantic must
+convert. The functions here have the signatures of those that they load.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from stepstream.contract.codec import Json
+
+
+class Converter(Protocol):
+    """What converts values of one declared type: a pydantic.TypeAdapter."""
+
+    def validate_json(self, data: bytes, /) -> Any:
+        """Return the value that JSON text stands for, as the declared type."""
+
+
+def _load(module: str) -> Any:
+    # A module that is already imported costs one look-up in sys.modules.
+    return importlib.import_module(f"stepstream.{module}")
+
+
+def check(source: str, variables: frozenset[str]) -> None:
+    """Raise ExpressionError if `source` is not an expression over these variables."""
+    _load("expressions.predicates").check(source, variables)
+
+
+def check_path(path: str) -> None:
+    """Raise ExpressionError if `path` is not a path that match= can compare."""
+    _load("expressions.predicates").check_path(path)
+
+
+def evaluate(source: str, bindings: Mapping[str, Json]) -> Any:
+    """Return the value of an expression; raise EvaluationError where it has none."""
+    return _load("expressions.predicates").evaluate(source, bindings)
+
+
+def converter_of(hint: Any) -> Converter | None:
+    """Return what converts values of a type, or None for a type that pydantic has no schema for."""
+    found: Converter | None = _load("sdk.models").converter_of(hint)
+    return found
+
+
+def dump_typed(value: Any, converter: Converter, what: str) -> Any:
+    """Return `value` as plain JSON values by its declared type; raise NotJson if it does not survive the round trip."""
+    return _load("sdk.models").dump_typed(value, converter, what)
+
+
+def dump_untyped(value: Any) -> Any:
+    """Return a pydantic model or a dataclass as plain JSON values; return anything else as it is."""
+    return _load("sdk.models").dump_untyped(value)

@@ -1,0 +1,44 @@
+"""What a process imports before it does anything: the modules are counted, since seconds depend on the machine."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import stepstream
+
+# Each of these takes longer to import than all of the SDK.
+HEAVY = {"aiokafka", "celpy", "fastapi", "faust", "lark", "prometheus_client", "pydantic", "rocksdict", "uvicorn"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the names of the modules that a new interpreter has imported after running `code`."""
+    listing = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(listing.stdout.split())
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    """Commands of the shell import the package first, also when they need none of it."""
+    assert {name for name in modules_after("import stepstream") if "stepstream" in name} == {"stepstream"}
+
+
+def test_the_public_api_imports_neither_grammar_nor_pydantic() -> None:
+    """A program that defines functions pays for the SDK; what compiles expressions and converts models comes later."""
+    found = modules_after("from stepstream import *\n@App('shop').function(on('order'))\nasync def f(ctx): ...")
+    assert not HEAVY & found
+    assert len(found) < 330
+
+
+def test_each_public_name_is_the_one_that_type_checkers_see() -> None:
+    """The stub imports the same names from the same modules."""
+    package = Path(stepstream.__file__)
+    stub = ast.parse(package.with_suffix(".pyi").read_text("utf-8"))
+    imports = [statement for statement in stub.body if isinstance(statement, ast.ImportFrom)]
+    imported = {alias.name: statement.module for statement in imports for alias in statement.names}
+    assert sorted(imported) == sorted(stepstream.__all__)
+    for name, module in imported.items():
+        assert getattr(stepstream, name) is getattr(importlib.import_module(str(module)), name)
+        assert name in dir(stepstream)
