@@ -8,19 +8,13 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract import limits
+from tests.markdown import table_rows
 from tests.tidy_rules import PRODUCT, ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
 LINK = re.compile(r"\[([^\]\n]+)\]\((?!https?:)([^)#\s]+)[^)]*\)")
 PLACE = re.compile(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)")
-
-
-def table_rows(text: str) -> list[list[str]]:
-    """Return the cells of all rows of all tables in a document, without heads."""
-    lines = text.splitlines()
-    rows = [line for line, following in zip(lines, [*lines[1:], ""], strict=True) if not following.startswith("| ---")]
-    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows if re.match(r"\| (?!---)", row)]
 
 
 @functools.cache

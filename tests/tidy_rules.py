@@ -240,6 +240,13 @@ def no_sleep_in_tests(source: Source) -> Findings:
                 yield Finding(source.path, node.lineno, "await the event itself, or use a clock that the test moves")
 
 
+def no_test_module_is_imported(source: Source) -> Findings:
+    """No module imports a module of tests: what several tests share is in tests/fakes or in a module without tests."""
+    for dotted, statement in source.imports:
+        if found := re.match(r"tests\.(?:\w+\.)*?test_\w+", dotted):
+            yield Finding(source.path, statement.lineno, f"move what {found[0]} shares to a module without tests")
+
+
 def classes_are_named_for_what_they_are(source: Source) -> Findings:
     """No class is called a Manager, Helper, Util, Base or Impl, which say nothing."""
     for node in ast.walk(source.tree):

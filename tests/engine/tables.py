@@ -20,7 +20,7 @@ from stepstream.engine.state.records import EventReceived, Input, Tick
 from stepstream.engine.state.rows import ROW_TYPES, OpenStep, Run, Timer
 from stepstream.engine.transition import due_timers, transition
 from tests.engine.notation import read_record, show_record
-from tests.engine.test_laws import Tables
+from tests.fakes.tables import Tables
 
 SHARDS = (1, 5)
 FORGETTING = {"start-memory", "kept-events", "event-name"}

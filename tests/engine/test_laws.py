@@ -26,42 +26,16 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import INBOX
-from stepstream.engine.state.changes import Changes, Delete, Put, Send
-from stepstream.engine.state.keys import Key
+from stepstream.engine.state.changes import Changes, Put, Send
 from stepstream.engine.state.records import EventReceived, Input, Tick
-from stepstream.engine.state.rows import Row, decode_row, encode_row, routing_of
+from stepstream.engine.state.rows import routing_of
 from stepstream.engine.transition import due_timers, transition
+from tests.fakes.tables import Tables
 
 FUNCTION = FunctionRegistered("f", "app", (EventTrigger("go"),), lookback_ms=400)
 HASH = run_hash("f", "e")
 RUN = run_id_at(5, HASH)
 ERROR = ErrorInfo("ValueError", "no")
-
-
-class Tables:
-    """The rows of one shard, kept as bytes so that every read decodes them."""
-
-    def __init__(self) -> None:
-        self.rows: dict[Key, bytes] = {}
-
-    def get(self, key: Key) -> Row | None:
-        """Return a row."""
-        value = self.rows.get(key)
-        return None if value is None else decode_row(key.table, value)
-
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
-        """Return the rows of a part."""
-        keys = sorted(key for key in self.rows if key[:2] == (table, part) and (not after or key.sort > after))
-        found = [(key, decode_row(table, self.rows[key])) for key in keys]
-        return found[:limit] if limit else found
-
-    def apply(self, changes: Changes) -> None:
-        """Do what a transition asked for."""
-        for change in changes.changes:
-            if isinstance(change, Put):
-                self.rows[change.key] = encode_row(change.row)
-            elif isinstance(change, Delete):
-                self.rows.pop(change.key, None)
 
 
 class World:

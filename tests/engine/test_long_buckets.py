@@ -14,17 +14,8 @@ from stepstream.engine.matching import match_budget as meeting
 from stepstream.engine.state.changes import Send
 from stepstream.engine.state.rows import EventName, QueuedEvent, Wait
 from stepstream.engine.transition import transition
-from stepstream.expressions.predicates import index_key
-from tests.engine.test_laws import Tables
-
-ONE = index_key(1) or ""
-BUCKETS = (
-    Predicate((("data.id", ONE),)),
-    Predicate((("data.id", ONE),), residual="async.data.big > 1"),
-    Predicate(residual="async.data.big > 1"),
-    Predicate(residual="async.data.big >= 2"),
-    Predicate(),
-)
+from tests.engine.predicates import BUCKETS
+from tests.fakes.tables import Tables
 
 
 class Matcher:

@@ -28,8 +28,8 @@ from stepstream.engine.state.changes import Put, Send
 from stepstream.engine.state.keys import LOOK_BACK, RECENT, WAIT, Key, recent_number
 from stepstream.engine.state.rows import Row, routing_of
 from stepstream.engine.transition import transition
-from tests.engine.test_laws import Tables
-from tests.engine.test_long_buckets import BUCKETS
+from tests.engine.predicates import BUCKETS
+from tests.fakes.tables import Tables
 
 NAME = "come"
 KEEPS = FunctionRegistered("f", "app", (EventTrigger("go"),), lookback_ms=HOUR_MS)

@@ -9,7 +9,7 @@ from stepstream.engine.state.records import EventReceived
 from stepstream.engine.transition import transition
 from tests.engine.notation import read_record
 from tests.engine.tables import Line, World, table
-from tests.engine.test_laws import Tables
+from tests.fakes.tables import Tables
 
 
 @table()

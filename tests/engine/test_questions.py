@@ -16,7 +16,7 @@ from stepstream.expressions import predicates
 from stepstream.expressions.limits import EVALUATION_VISITS_MAX
 from stepstream.expressions.syntax import Node
 from stepstream.expressions.translation import translate
-from tests.engine.test_laws import Tables
+from tests.fakes.tables import Tables
 
 RUN = run_id_at(1_000, run_hash("f", "1"))
 

@@ -15,7 +15,7 @@ from stepstream.engine.state.lifecycle import RUN_LIFE, STEP_LIFE, IllegalMove
 from stepstream.engine.state.rows import OpenStep, Run
 from tests.engine.states import STATES_FILE, find_moves, render
 from tests.engine.tables import TABLE, Line, Move, World, fold
-from tests.engine.test_laws import Tables
+from tests.fakes.tables import Tables
 from tests.tidy_rules import ROOT
 
 

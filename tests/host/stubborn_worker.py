@@ -12,7 +12,8 @@ from stepstream import App, Context, on
 from stepstream.host import kafka
 from stepstream.host.settings import settings_from
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.runtime.test_drain import Door
+from tests.fakes.worker_log import FakeWorkerLog
+from tests.runtime.harness import started
 
 app = App("shop")
 
@@ -41,14 +42,14 @@ async def hosted(_: object, **parts: Callable[[], Awaitable[None]]) -> AsyncIter
 
 def main() -> None:
     """Serve with all that needs a broker replaced."""
-    door: Any = Door()
-    door.assignments, door.confirmed_at, door.member, door.places = 1, 0.0, True, []
+    log: Any = FakeWorkerLog(started())
+    log.assignments, log.confirmed_at, log.member, log.places = 1, 0.0, True, []
     stand_ins: dict[str, Any] = {
         "hosted": hosted,
         "shards_of": AsyncMock(return_value=1),
         "KafkaBackbone": MagicMock(return_value=AsyncMock()),
         "KafkaCallers": MagicMock(),
-        "KafkaWorkerLog": MagicMock(return_value=door),
+        "KafkaWorkerLog": MagicMock(return_value=log),
         "Announcer": MagicMock(return_value=AsyncMock()),
         "make_faust": MagicMock(),
     }

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from stepstream.host.monitoring import contact, gauges
-from tests.host.test_probes import Backbone, StandIn, seated
+from tests.host.stand_ins import Backbone, StandIn, seated
 
 
 async def asked(backbone: Backbone) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
@@ -13,58 +12,8 @@ from stepstream.host.monitoring.gauges import WorkerSlot
 from stepstream.host.settings import Settings, SettingsError, settings_from
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
-from stepstream.runtime.ports import LogError
-from stepstream.runtime.worker.attempts import Load
+from tests.host.stand_ins import Backbone, StandIn, seated
 from tests.runtime.exposition import Scrape
-
-
-@dataclass
-class StandIn:
-    """A worker and its log as far as the seat sees them."""
-
-    serving: bool = True
-    member: bool = True
-    assignments: int = 1
-    confirmed_at: float = field(default_factory=time.monotonic)
-    load: Load = field(default_factory=lambda: Load(4, 3, 2, 5))
-    places: tuple[tuple[str, int], ...] = (("commands.shop", 0), ("commands.shop", 1))
-    drained: int = 0
-    ends: int = 10
-
-    async def lag(self, at: tuple[str, int], end: int) -> int:
-        """Return a lag that tells the partition."""
-        return end + at[1]
-
-    async def drain(self, reserve_ms: int) -> None:
-        """Note for how long what is at work would be kept."""
-        self.drained = reserve_ms
-
-
-class Backbone:
-    """A cluster that answers, or does not."""
-
-    def __init__(self) -> None:
-        self.up = True
-        self.asked = asyncio.Event()
-
-    async def ping(self) -> None:
-        """Answer a new connection."""
-        if not self.up:
-            raise LogError("reaching the cluster: no broker answers")
-
-    async def ends(self, places: tuple[tuple[str, int], ...]) -> dict[tuple[str, int], int]:
-        """Return 10 for each place."""
-        self.asked.set()
-        if not self.up:
-            raise LogError("no broker answers")
-        return dict.fromkeys(places, 10)
-
-
-def seated(stand_in: StandIn, backbone: Backbone | None = None) -> WorkerSlot:
-    """Return the seat of a worker."""
-    seat = WorkerSlot("shop", backbone or Backbone())  # type: ignore[arg-type]  # As far as it is used.
-    seat.take(stand_in, stand_in)  # type: ignore[arg-type]  # The same.
-    return seat
 
 
 async def answers(seat: WorkerSlot, *, key: str = "", header: str = "") -> list[int]:

@@ -13,7 +13,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, read_sources, settings_from
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.test_docs import table_rows
+from tests.markdown import table_rows
 from tests.tidy_rules import ROOT
 
 SWITCHES = ("durable", "live_cache", "standby")

@@ -19,19 +19,15 @@ from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.standby import Standby
-from stepstream.runtime.ports import LogError, NewRecord, StoredRow
+from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.shard.tables import open_tables
 from stepstream.runtime.storage.rocks import RocksStore
 from tests.kafka.broker import Broker, running, running_broker
+from tests.kafka.changelogs import rows_of
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-
-
-async def rows_of(log: KafkaLog) -> list[StoredRow]:
-    """Return all committed rows of a shard's changelog."""
-    return [row async for rows, _ in log.changelog(0) for row in rows]
 
 
 async def begun(cluster: Cluster) -> KafkaLog:

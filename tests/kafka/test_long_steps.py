@@ -17,7 +17,7 @@ from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import event_record
 from stepstream.contract.history import RunBegan, RunEnded, RunMoved
 from stepstream.contract.ids import run_hash, run_id_at
-from stepstream.contract.topics import EVENTS, commands_topic
+from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import SESSION_MS
@@ -29,6 +29,7 @@ from stepstream.runtime.worker.worker import Worker
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Runs, until_ended, until_registered
+from tests.kafka.long_runs import APP, feed
 from tests.kafka.observed import WAIT_S_MAX, Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -37,17 +38,6 @@ OTHERS = 20
 # What a flooded worker does at once, has wait for its turn before it polls no more, and gets; and how many commands
 # come by one poll, and are read ahead of it.
 SLOTS, QUEUED, FLOOD, PER_POLL = 2, 8, 500, 64
-APP = Path(__file__).with_name("long_app.py")
-
-
-async def feed(cluster: Cluster, numbers: range) -> None:
-    """Start a run for each number."""
-    producer = await cluster.producer()
-    values = [json.dumps({"name": "long/go", "id": f"long-{n}", "data": {"n": n}}).encode() for n in numbers]
-    await producer.send(
-        [NewRecord(EVENTS, -1, str(n).encode(), value) for n, value in zip(numbers, values, strict=True)]
-    )
-    await producer.close()
 
 
 def ended(runs: Runs) -> set[str]:

@@ -19,10 +19,10 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.broker import running_broker
+from tests.kafka.changelogs import rows_of
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import judge_run, read_all, until_ended, until_registered
 from tests.kafka.observed import WAIT_S_MAX, until
-from tests.kafka.test_doubt import rows_of
 from tests.kafka.zombie_app import STOPS, STOPS_IN
 from tests.kafka.zombie_engine import FENCED
 

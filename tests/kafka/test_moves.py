@@ -12,8 +12,8 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger, until_ended, until_registered
+from tests.kafka.long_runs import APP, feed
 from tests.kafka.observed import until
-from tests.kafka.test_long_steps import APP, feed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SHARDS = 4

@@ -15,7 +15,7 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import Broker, free_port, running
 from tests.kafka.fleet import ROOT, Fleet
-from tests.kafka.test_sources import APP, SHARDS, began, order, until_read
+from tests.kafka.source_records import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 USER, PASSWORD = "stepstream", "open-sesame-42"

@@ -13,7 +13,7 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.broker import Broker, free_port, jars, running
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import until
-from tests.kafka.test_sources import APP, SHARDS, began, order, until_read
+from tests.kafka.source_records import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 NAMESPACE = "rights"

@@ -8,21 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from stepstream.contract.history import RunBegan, decode_history
-from stepstream.contract.topics import DEAD_LETTERS, EVENTS, HISTORY
+from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import Observed, until
+from tests.kafka.source_records import APP, SHARDS, began, order, until_read
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-SHARDS = 2
 ORDERS = 400
-WAIT_S_MAX = 90.0
-APP = Path(__file__).with_name("source_app.py")
 POISON = (b"\xff\xfe", b"[1, 2]", b'{"n":', b'{"m": 1}')
 PARCELS = """
 [[source]]
@@ -40,39 +37,6 @@ app.source("payments", format="cloudevents")
 """
 BINARY = {"ce_specversion": b"1.0", "ce_id": b"1", "ce_source": b"/till", "ce_type": b"shop.paid"}
 STRUCTURED = {"specversion": "1.0", "id": "2", "source": "/till", "type": "shop.paid", "data": {"n": 2}}
-
-
-async def until_read(cluster: Cluster, topic: str, count: int) -> list[LogRecord]:
-    """Return the records of a topic, as soon as there are so many."""
-    reader = await cluster.reader()
-    found: list[LogRecord] = []
-    try:
-        places = [(topic, partition) for partition in range(SHARDS)]
-        reader.assign(places)
-        reader.seek(dict.fromkeys(places, 0))
-        async with asyncio.timeout(WAIT_S_MAX):
-            while len(found) < count:
-                found += await reader.read(1_000, 200)
-    finally:
-        await reader.close()
-    return found
-
-
-async def began(cluster: Cluster, count: int) -> Counter[str]:
-    """Return how often a run began for each event, once so many have."""
-    seen: Counter[str] = Counter()
-    wanted = 0
-    while seen.total() < count:
-        wanted += 1
-        entries = [decode_history(record.value) for record in await until_read(cluster, HISTORY, max(wanted, count))]
-        seen = Counter(entry.events[0].id for entry in entries if isinstance(entry, RunBegan))
-        wanted = max(wanted, len(entries))
-    return seen
-
-
-def order(number: int) -> NewRecord:
-    """Return the record of an order; every partition gets its part."""
-    return NewRecord("orders", number % SHARDS, b"", json.dumps({"n": number}).encode())
 
 
 async def produce_in_transactions(foreign: Cluster) -> None:

@@ -11,7 +11,9 @@ from stepstream.contract.inbox import RunFailed
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
-from tests.runtime.test_drain import Door, until
+from tests.fakes.waiting import until
+from tests.fakes.worker_log import FakeWorkerLog
+from tests.runtime.harness import serving
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -49,18 +51,15 @@ async def test_a_failure_handler_gets_the_deepest_event_there_may_be() -> None:
 
 async def test_an_event_that_cannot_be_read_fails_its_run_alone() -> None:
     """Whatever is wrong with what a command has, the worker serves the others."""
-    app, door = App("shop"), Door()
+    app = App("shop")
 
     @app.function(on("go"))
     async def function(ctx: Context) -> str:
         return "done"
 
     broken = RunStarted("run", "function", 1, (EventRecord("go", Raw(encode(nested(200)))),), 1)
-    door.commands = [door.commands[0]._replace(value=encode(broken))]
-    worker = Worker(door, VirtualClock(0), app)
-    serving = asyncio.ensure_future(worker.serve())
-    await until(lambda: door.dealt or serving.done())
-    assert not serving.done()
-    assert [type(report) for report in door.reports] == [RunFailed]
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    log = FakeWorkerLog(broken)
+    async with serving(Worker(log, VirtualClock(0), app)) as task:
+        await until(lambda: log.committed or task.done())
+        assert not task.done()
+        assert log.kinds == [RunFailed]

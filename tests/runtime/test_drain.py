@@ -1,16 +1,12 @@
-"""A worker at a door by hand: it drains whole, and takes a retry that comes before its own report is known written."""
+"""A worker at a log by hand: it drains whole, and takes a retry that comes before its own report is known written."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from stepstream import App, Context, on
-from stepstream.contract.codec import encode
-from stepstream.contract.commands import RunLoaded, RunResumed, RunStarted, StepDispatched
-from stepstream.contract.events import EventRecord
-from stepstream.contract.ids import step_hash
+from stepstream.contract.commands import RunLoaded, RunResumed
 from stepstream.contract.inbox import (
     RunClaimed,
     RunFailed,
@@ -19,96 +15,22 @@ from stepstream.contract.inbox import (
     RunReturned,
     StepReported,
     StepsPlanned,
-    decode_inbox,
 )
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener
+from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
-
-EVENTS = (EventRecord("go"),)
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Return when something holds."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - nobody tells when it does
-            await asyncio.sleep(0)
-
-
-async def until_free(bodies: Bodies) -> None:
-    """Return when the threads of functions are free again: one more function runs to its end."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-    await asyncio.wait_for(bodies.threads.run_function(lambda: None), 5)
-
-
-class Door:
-    """A worker's log with one command, that returns none now and then, as that on Kafka does."""
-
-    def __init__(self) -> None:
-        command = encode(RunStarted("run", "function", 1, (EventRecord("go"),), 1))
-        self.commands = [LogRecord(commands_topic("shop"), 0, 0, b"k", command, (), 0)]
-        self.taken: list[LogRecord] = []
-        self.polls = 0
-        self.closed = False
-        self.reports: list[Any] = []
-        self.dealt: Offsets = {}
-        self.left = False
-        self.tenant: RebalanceListener | None = None
-        # Cleared while the broker is slow to answer.
-        self.written = asyncio.Event()
-        self.written.set()
-
-    async def open(self, tenant: RebalanceListener) -> None:
-        """Take note of whom to tell."""
-        self.tenant = tenant
-
-    async def hold(self) -> None:
-        """Go on."""
-
-    def is_fresh(self, _: LogRecord) -> bool:
-        """Tell that no other can have begun it."""
-        return True
-
-    async def poll(self, _limit: int) -> list[LogRecord]:
-        """Return the command once."""
-        await asyncio.sleep(0)
-        self.polls += 1
-        found, self.commands = self.commands, []
-        self.taken += found
-        return found
-
-    async def append(self, _routing_key: str, value: bytes) -> None:
-        """Take a report; return when it is written."""
-        self.reports.append(decode_inbox(value))
-        await self.written.wait()
-
-    async def dead_letter(self, _: NewRecord) -> None:
-        """Nothing is unreadable."""
-
-    async def commit(self, offsets: Offsets) -> None:
-        """Take note, as long as it is open."""
-        if not self.closed:
-            self.dealt |= offsets
-
-    async def leave(self) -> None:
-        """Have partitions go to others."""
-        self.left = True
-        if self.tenant:
-            await self.tenant.moved((), lost=False)
-
-    async def close(self) -> None:
-        """Take nothing more."""
-        self.closed = True
+from tests.fakes.waiting import iterate, until
+from tests.fakes.worker_log import FakeWorkerLog
+from tests.runtime.harness import EVENTS, dispatched, started, until_free
 
 
 async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> None:
     """No more commands are taken, but a body at work runs to its end, is reported, and its command is dealt with."""
-    app, door = App("shop"), Door()
+    app, log = App("shop"), FakeWorkerLog(started())
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def body() -> str:
@@ -120,44 +42,43 @@ async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> No
     async def function(ctx: Context) -> str:
         return await ctx.step.run("work", body)
 
-    worker = Worker(door, VirtualClock(0), app)
+    worker = Worker(log, VirtualClock(0), app)
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     draining = asyncio.ensure_future(worker.drain())
     polls = []
     for _ in range(100):
         await asyncio.sleep(0)
-        polls.append(door.polls)
+        polls.append(log.calls.count["poll"])
     assert polls[50] == polls[-1]
-    assert (serving.done(), door.closed) == (False, False)
+    assert (serving.done(), log.closed) == (False, False)
     go_on.set()
     await asyncio.wait_for(draining, 5)
-    assert [type(report) for report in door.reports] == [StepReported, RunReturned]
-    assert door.dealt == {(commands_topic("shop"), 0): 1}
+    assert log.kinds == [StepReported, RunReturned]
+    assert log.committed == {(commands_topic("shop"), 0): 1}
     assert not serving.done()
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
-    assert door.closed
+    assert log.closed
 
 
 async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_taken() -> None:
     """The engine may have read a report, and wake the run, before its worker hears that it is written."""
-    app, door = App("shop"), Door()
-    door.written.clear()
+    app, log = App("shop"), FakeWorkerLog(started())
+    log.calls.block("acknowledge")
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
         raise ValueError("again")
 
-    worker = Worker(door, VirtualClock(0), app)
+    worker = Worker(log, VirtualClock(0), app)
     serving = asyncio.ensure_future(worker.serve())
-    await until(lambda: door.reports)
-    resumed = door.taken[0]._replace(offset=1, value=encode(RunResumed("run", 1)))
-    door.commands = [resumed]
-    await until(lambda: not door.commands)
-    door.written.set()
+    await until(lambda: log.reports)
+    log.give(RunResumed("run", 1))
+    await until(lambda: not log.unread)
+    log.calls.allow("acknowledge")
     await until(lambda: worker.load.in_use == 0 and worker.active == 0)
-    assert [type(report) for report in door.reports] == [RunFailed, RunClaimed]
+    assert log.kinds == [RunFailed, RunClaimed]
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -165,26 +86,25 @@ async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_
 @pytest.mark.parametrize("word", [RunLoaded("run", "function", 2, EVENTS, 1, "gone-1"), RunResumed("run", 1)])
 async def test_a_run_that_is_postponed_is_asked_for_when_there_is_word_of_it(word: RunLoaded | RunResumed) -> None:
     """The late claim of a worker that is gone took it, so that its report is not heard; or that was heard already."""
-    app, door = App("shop"), Door()
-    door.written.clear()
-    worker = Worker(door, VirtualClock(0), app)
+    app, log = App("shop"), FakeWorkerLog(started())
+    log.calls.block("acknowledge")
+    worker = Worker(log, VirtualClock(0), app)
     serving = asyncio.ensure_future(worker.serve())
-    await until(lambda: door.reports)
-    door.commands = [door.taken[0]._replace(offset=1, value=encode(word))]
-    await until(lambda: len(door.reports) == 2)
-    door.written.set()
+    await until(lambda: log.reports)
+    log.give(word)
+    await until(lambda: len(log.reports) == 2)
+    log.calls.allow("acknowledge")
     await until(lambda: not worker.active)
-    assert [type(report) for report in door.reports] == [RunPostponed, RunClaimed]
-    assert (worker.load.cached, door.dealt) == (1, {})
+    assert log.kinds == [RunPostponed, RunClaimed]
+    assert (worker.load.cached, log.committed) == (1, {})
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
     """Its command is not dealt with, or nobody would ever begin it."""
-    app, door = App("shop"), Door()
-    second = encode(RunStarted("second", "function", 1, (EventRecord("go"),), 1))
-    door.commands.append(door.commands[0]._replace(offset=1, value=second))
+    app, log = App("shop"), FakeWorkerLog(started())
+    log.give(started("second"))
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     @app.function(on("go"))
@@ -192,7 +112,7 @@ async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
         begun.set()
         await go_on.wait()
 
-    worker = Worker(door, VirtualClock(0), app, runs_active_max=1)
+    worker = Worker(log, VirtualClock(0), app, runs_active_max=1)
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     await until(lambda: worker.load.queued)
@@ -200,8 +120,8 @@ async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.wait_for(draining, 5)
-    assert [report.run_id for report in door.reports] == ["run"]
-    assert door.dealt == {(commands_topic("shop"), 0): 1}
+    assert [report.run_id for report in log.reports] == ["run"]
+    assert log.committed == {(commands_topic("shop"), 0): 1}
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -209,7 +129,7 @@ async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
 @pytest.mark.parametrize("steps", [1, 2])
 async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left(steps: int) -> None:
     """Others have the commands then, and its run when it is let go: at the next step, or when the code rests."""
-    app, door = App("shop"), Door()
+    app, log = App("shop"), FakeWorkerLog(started())
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def body() -> str:
@@ -223,18 +143,18 @@ async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left
             await ctx.step.run(f"work-{number}", body)
         await ctx.step.sleep("nap", "1h")
 
-    worker = Worker(door, VirtualClock(0), app)
+    worker = Worker(log, VirtualClock(0), app)
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
-    await until(lambda: door.left)
-    assert door.reports == [RunLeased("run", 1, 9_000)]
+    await until(lambda: log.left)
+    assert log.reports == [RunLeased("run", 1, 9_000)]
     assert not draining.done()
     go_on.set()
     await asyncio.wait_for(draining, 5)
     rest = [StepReported] if steps == 2 else [StepReported, StepsPlanned]
-    assert [type(report) for report in door.reports[1:]] == [*rest, RunLeased]
-    assert (door.reports[-1], door.dealt) == (RunLeased("run", 1), {})
+    assert log.kinds[1:] == [*rest, RunLeased]
+    assert (log.reports[-1], log.committed) == (RunLeased("run", 1), {})
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -242,7 +162,8 @@ async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left
 @pytest.mark.parametrize("queue", [False, True])
 async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_before_it_is_left(queue: bool) -> None:
     """The worker is given its partition once more, and leaves then: a body at work is nobody else's to its end."""
-    app, door = App("shop", queues=["q"]), Door()
+    app = App("shop", queues=["q"])
+    log = FakeWorkerLog(dispatched(), topic=commands_topic("shop", "q")) if queue else FakeWorkerLog(started())
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def body() -> None:
@@ -254,25 +175,19 @@ async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_befor
         await (ctx.step.options(queue="q") if queue else ctx.step).run("work", body)
 
     async def leave() -> None:
-        assert door.tenant
-        await door.tenant.moving()
-        await door.tenant.moved((0,), lost=False)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        door.left = True
+        await log.rebalance(0)
+        await iterate(20)
+        log.left = True
 
-    door.leave = leave  # type: ignore[method-assign]  # The group is on the move.
-    if queue:
-        lent = StepDispatched("run", "function", step_hash("work", 0), "work", (EventRecord("go"),), 1)
-        door.commands = [door.commands[0]._replace(topic=commands_topic("shop", "q"), value=encode(lent))]
+    log.leave = leave  # type: ignore[method-assign]  # A rebalance comes before the group is left.
     clock = VirtualClock(0)
-    worker = PoolWorker(door, clock, app, "q") if queue else Worker(door, clock, app)
+    worker = PoolWorker(log, clock, app, "q") if queue else Worker(log, clock, app)
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
-    await until(lambda: door.left)
-    assert all(report.for_ms > 0 for report in door.reports)
-    assert len(door.reports) == 2
+    await until(lambda: log.left)
+    assert all(report.for_ms > 0 for report in log.reports)
+    assert len(log.reports) == 2
     go_on.set()
     await asyncio.wait_for(draining, 5)
     serving.cancel()
@@ -281,11 +196,8 @@ async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_befor
 
 async def test_a_worker_that_fails_while_it_drains_is_not_waited_for() -> None:
     """What it had is others'; the process is to end."""
-    app, door = App("shop"), Door()
+    app, log = App("shop"), FakeWorkerLog(started())
     begun = asyncio.Event()
-
-    async def append(_routing_key: str, value: bytes) -> None:
-        raise LogError(f"the broker is away, and {len(value)} bytes are not written")
 
     async def body() -> None:
         begun.set()
@@ -295,8 +207,8 @@ async def test_a_worker_that_fails_while_it_drains_is_not_waited_for() -> None:
     async def function(ctx: Context) -> None:
         await asyncio.gather(ctx.step.run("work", body), ctx.step.sleep("nap", "1h"))
 
-    door.append = append  # type: ignore[method-assign]  # There is no broker.
-    worker = Worker(door, VirtualClock(0), app)
+    log.calls.fail("append", LogError("the broker is away"))
+    worker = Worker(log, VirtualClock(0), app)
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     await asyncio.wait_for(worker.drain(), 5)
@@ -310,7 +222,7 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(
 ) -> None:
     """What is at work ends and is reported; the rest of the run is another worker's, that reads its command again."""
     monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
-    app, door = App("shop"), Door()
+    app, log = App("shop"), FakeWorkerLog(started())
     begun, go_on = asyncio.Queue[str](), {"left": asyncio.Event(), "right": asyncio.Event()}
 
     async def body(name: str) -> str:
@@ -330,7 +242,7 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(
     app.function(on("go"), id="function")(handler)
 
     bodies = Bodies()
-    worker = Worker(door, VirtualClock(0), app, bodies=bodies)
+    worker = Worker(log, VirtualClock(0), app, bodies=bodies)
     serving = asyncio.ensure_future(worker.serve())
     expected = ["left"] if threaded else ["left", "right"]
     assert [await asyncio.wait_for(begun.get(), 5) for _ in expected] == expected
@@ -339,12 +251,12 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(
         await asyncio.sleep(0)
         assert not draining.done()
         go_on[name].set()
-        await until(lambda: len(door.reports) == expected.index(name) + 1)  # noqa: B023 - awaited at once
+        await until(lambda: len(log.reports) == expected.index(name) + 1)  # noqa: B023 - awaited at once
     await asyncio.wait_for(draining, 5)
-    assert [(type(report), bytes(report.outcome.data)) for report in door.reports] == [
+    assert [(type(report), bytes(report.outcome.data)) for report in log.reports] == [
         (StepReported, f'"{name}"'.encode()) for name in expected
     ]
-    assert (door.dealt, begun.empty(), worker.load.in_use) == ({}, True, 0)
+    assert (log.committed, begun.empty(), worker.load.in_use) == ({}, True, 0)
     await until_free(bodies)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)

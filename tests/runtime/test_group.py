@@ -18,13 +18,13 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone, EmbeddedLog
 from stepstream.runtime.kafka import fleet
 from stepstream.runtime.kafka.fleet import ShardGroup
-from stepstream.runtime.kafka.reader import Membership
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow, StoreError
 from stepstream.runtime.registrations import registrations
 from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
 from stepstream.runtime.supervision import keep_serving
 from stepstream.runtime.worker.worker import Worker
-from tests.runtime.test_leaving import Group, until
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.waiting import until
 
 SHARDS = 2
 EVENT_IDS = [f"go-{number}" for number in range(12)]
@@ -103,8 +103,8 @@ class Process:
         clock, self.journal = SystemClock(), MemoryJournal(SHARDS)
         self.backbone = EmbeddedBackbone(self.journal, clock, SHARDS)
         self.ports = [Ports(EmbeddedLog(self.journal, clock, shard)) for shard in range(SHARDS)]
-        self.cluster = Group()
-        self.shards = ShardGroup(self.cluster, clock, SHARDS, folder)  # type: ignore[arg-type]  # As far as it is used.
+        self.cluster = FakeCluster()
+        self.shards = ShardGroup(self.cluster, clock, SHARDS, folder)
         monkeypatch.setattr(fleet, "KafkaLog", lambda _cluster, _clock, shard: self.ports[shard])
         monkeypatch.setattr(self.shards, "_tables", lambda shard: self.ports[shard].tables())
         self.worker = Worker(self.backbone.worker_log("shop"), clock, app)
@@ -117,12 +117,6 @@ class Process:
     async def __aexit__(self, *_: object) -> None:
         self.serving.cancel()
         await asyncio.gather(self.serving, return_exceptions=True)
-
-    @property
-    def member(self) -> Membership:
-        """Whom the group tells which shards it has."""
-        assert self.cluster.membership is not None
-        return self.cluster.membership
 
     @property
     def up(self) -> list[int]:
@@ -139,7 +133,7 @@ async def test_a_process_is_ready_when_every_shard_serves(tmp_path: Path, monkey
     """One shard that serves does not make a process ready whose other one still reads its changelog."""
     async with Process(tmp_path, monkeypatch) as process:
         process.ports[1].recovers.clear()
-        await process.member.assigned([0, 1])
+        await process.cluster.assign(0, 1)
         await until(lambda: process.ports[1].opened == 2 and process.up == [0])
         assert process.shards.unready
         process.ports[1].recovers.set()
@@ -149,10 +143,10 @@ async def test_a_process_is_ready_when_every_shard_serves(tmp_path: Path, monkey
 async def test_the_group_goes_on_only_when_a_shard_has_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its next owner may be the same process, or one on the same disk: the tables are closed by then, and the log."""
     async with Process(tmp_path, monkeypatch) as process:
-        await process.member.assigned([0, 1])
+        await process.cluster.assign(0, 1)
         await until(lambda: not process.shards.unready)
         process.ports[0].closes.clear()
-        revoked = asyncio.ensure_future(process.member.revoked([0]))
+        revoked = asyncio.ensure_future(process.cluster.revoke(0))
         for _ in range(20):
             await asyncio.sleep(0)
         assert (revoked.done(), process.ports[0].closed) == (False, ["tables"])
@@ -181,7 +175,7 @@ async def test_one_shards_trouble_leaves_the_others_alone(
     async with Process(tmp_path, monkeypatch) as process:
         harm(process.ports[1])
         await process.backbone.append(registrations([app], []))
-        await process.member.assigned([0, 1])
+        await process.cluster.assign(0, 1)
         await until(lambda: process.up == [0])
         events = [encode(event_record("go", {}, id=event_id)) for event_id in EVENT_IDS]
         await process.backbone.append([NewRecord(EVENTS, 0, b"", event) for event in events])

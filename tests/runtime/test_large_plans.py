@@ -10,12 +10,14 @@ from stepstream.contract.topics import INBOX, TOPICS
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.worker import Worker
-from tests.runtime.test_drain import Door, until
+from tests.fakes.waiting import until
+from tests.fakes.worker_log import FakeWorkerLog
+from tests.runtime.harness import serving, started
 
 INBOX_BYTES_MAX = next(topic.message_bytes_max for topic in TOPICS if topic.name == INBOX)
 
 
-class Strict(Door):
+class Strict(FakeWorkerLog):
     """A log that takes no record larger than the inbox does."""
 
     async def append(self, routing_key: str, value: bytes) -> None:
@@ -27,7 +29,7 @@ class Strict(Door):
 
 async def test_a_fan_out_larger_than_a_record_is_written_as_several() -> None:
     """A worker that could not write it would end, begin again, and ask for the same, with all its runs."""
-    app, door = App("shop"), Strict()
+    app, log = App("shop"), Strict(started())
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
@@ -37,14 +39,11 @@ async def test_a_fan_out_larger_than_a_record_is_written_as_several() -> None:
         body = ctx.step.run("body", lambda: None)
         await asyncio.gather(*sends, body, wait)
 
-    worker = Worker(door, VirtualClock(0), app)
-    serving = asyncio.ensure_future(worker.serve())
-    await until(lambda: door.dealt or serving.done())
-    assert not serving.done()
-    assert all(isinstance(report, StepsPlanned) for report in door.reports)
-    plans = [plan for report in door.reports for plan in report.plans]
-    assert [type(plan) for plan in plans] == [WaitPlan] + [SendPlan] * 4
-    assert [report.acknowledge for report in door.reports] == [False] * (len(door.reports) - 1) + [True]
-    assert len(encode(door.reports)) > INBOX_BYTES_MAX
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    async with serving(Worker(log, VirtualClock(0), app)) as task:
+        await until(lambda: log.committed or task.done())
+        assert not task.done()
+        assert all(isinstance(report, StepsPlanned) for report in log.reports)
+        plans = [plan for report in log.reports for plan in report.plans]
+        assert [type(plan) for plan in plans] == [WaitPlan] + [SendPlan] * 4
+        assert [report.acknowledge for report in log.reports] == [False] * (len(log.reports) - 1) + [True]
+        assert len(encode(log.reports)) > INBOX_BYTES_MAX

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,65 +11,19 @@ import pytest
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import fleet
 from stepstream.runtime.kafka.fleet import ShardGroup
-from stepstream.runtime.kafka.reader import Membership
-from stepstream.runtime.ports import LogError, LogRecord
+from stepstream.runtime.ports import LogError
 from stepstream.runtime.supervision import keep_serving
-
-
-class Group:
-    """A cluster and the one reader of it, which leaves only when the rebalance under way has ended."""
-
-    def __init__(self) -> None:
-        self.membership: Membership | None = None
-        self.rebalance: asyncio.Task[None] | None = None
-        self.left = False
-        self.known = True
-        self.asked = 0
-
-    async def confirm(self) -> None:
-        """Say whether the reader is a member."""
-        self.asked += 1
-        if not self.known:
-            raise LogError("the group does not know us")
-
-    async def reader(self, **_: object) -> "Group":
-        """Return the reader."""
-        return self
-
-    def join(self, _topic: str, membership: Membership) -> None:
-        """Take note of who joins."""
-        self.membership = membership
-
-    def pause(self) -> None:
-        """Read nothing."""
-
-    async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
-        """Wait for ever."""
-        await asyncio.get_running_loop().create_future()
-        return []
-
-    async def close(self) -> None:
-        """Leave, as aiokafka does: what its coordinator has begun is ended first."""
-        if self.rebalance is not None:
-            await self.rebalance
-        self.left = True
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Return when something holds."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - nobody tells when it does
-            await asyncio.sleep(0)
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.waiting import until
 
 
 @asynccontextmanager
-async def joined(cluster: Group, group: ShardGroup) -> AsyncIterator[tuple[Membership, "asyncio.Task[None]"]]:
-    """Have an engine join; yield by what the group tells it of shards, and its task."""
+async def joined(cluster: FakeCluster, group: ShardGroup) -> AsyncIterator["asyncio.Task[None]"]:
+    """Have an engine join its group; yield its task."""
     member = asyncio.ensure_future(group.serve())
     await until(lambda: cluster.membership)
-    assert cluster.membership is not None
     try:
-        yield cluster.membership, member
+        yield member
     finally:
         member.cancel()
         await asyncio.gather(member, return_exceptions=True)
@@ -88,19 +42,20 @@ async def test_shards_that_come_while_the_process_leaves_are_not_served(
         finally:
             serving.discard(shard)
 
-    cluster = Group()
-    group = ShardGroup(cluster, SystemClock(), 2, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
+    cluster = FakeCluster()
+    group = ShardGroup(cluster, SystemClock(), 2, tmp_path)
     monkeypatch.setattr(group, "_serve", serve)
-    async with joined(cluster, group) as (membership, member):
-        await membership.assigned([0])
+    async with joined(cluster, group) as member:
+        await cluster.assign(0)
         await until(lambda: serving == {0})
         member.cancel()
         await asyncio.sleep(0)
-        cluster.rebalance = asyncio.ensure_future(membership.assigned([0, 1]))
+        rebalance = asyncio.ensure_future(cluster.assign(0, 1))
         await asyncio.gather(member, return_exceptions=True)
         for _ in range(5):
             await asyncio.sleep(0)
-        assert (cluster.left, serving, group.assigned) == (True, set(), [])
+        assert (rebalance.done(), cluster.readers[0].closed) == (True, True)
+        assert (serving, group.assigned) == (set(), [])
 
 
 async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
@@ -115,14 +70,14 @@ async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
         raise LogError("a newer owner is there")
 
     monkeypatch.setattr(fleet, "KafkaLog", open_log)
-    cluster = Group()
-    group = ShardGroup(cluster, SystemClock(), 1, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
-    async with joined(cluster, group) as (membership, _):
-        await membership.assigned([0])
+    cluster = FakeCluster()
+    group = ShardGroup(cluster, SystemClock(), 1, tmp_path)
+    async with joined(cluster, group):
+        await cluster.assign(0)
         await until(lambda: len(opened) > 2)
-        cluster.known = False
-        asked, count = cluster.asked, len(opened)
-        await until(lambda: cluster.asked > asked + 2)
+        cluster.calls.fail("confirm", LogError("the group does not know this member"))
+        count = len(opened)
+        await cluster.calls.until("confirm", more=3)
         assert len(opened) <= count + 1
 
 
@@ -132,13 +87,13 @@ async def test_an_engine_between_two_generations_is_not_ready(monkeypatch: pytes
     async def serve(_shard: int) -> None:
         await asyncio.get_running_loop().create_future()
 
-    cluster = Group()
-    group = ShardGroup(cluster, SystemClock(), 2, tmp_path)  # type: ignore[arg-type]  # As far as it is used.
+    cluster = FakeCluster()
+    group = ShardGroup(cluster, SystemClock(), 2, tmp_path)
     monkeypatch.setattr(group, "_serve", serve)
-    async with joined(cluster, group) as (membership, _):
-        await membership.assigned([])
+    async with joined(cluster, group):
+        await cluster.assign()
         assert group.unready == ""
-        await membership.revoked([])
+        await cluster.revoke()
         assert group.unready == "the group has not given it its shards yet"
-        await membership.assigned([])
+        await cluster.assign()
         assert group.unready == ""

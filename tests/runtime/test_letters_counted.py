@@ -17,6 +17,7 @@ from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.positions import Positions
 from stepstream.testing import VirtualEngine
+from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.exposition import Scrape
 
 RUNS_TOPIC, STEPS_TOPIC = commands_topic("shop"), commands_topic("shop", "gpu")
@@ -71,28 +72,17 @@ def test_every_process_shows_its_letters(part: Part) -> None:
     assert letters_of(metrics)["orders", "invalid"] == 1
 
 
-class Door:
-    """A worker's log that writes letters, or cannot."""
-
-    def __init__(self) -> None:
-        self.up = True
-
-    async def dead_letter(self, _: NewRecord) -> None:
-        """Write, or fail."""
-        if not self.up:
-            raise LogError("no broker answers")
-
-
 async def test_a_letter_that_could_not_be_written_is_not_counted() -> None:
     """Its command is read again, and counted when its letter is there."""
-    door, metrics, changed, positions = Door(), Metrics("worker"), Notification(), Positions()
-    outbox = Outbox(door, changed, CommandDeadLetters(door, RUNS_TOPIC, metrics))  # type: ignore[arg-type]  # As far as it is used.
-    for up, counted in ((False, 0), (True, 1)):
-        door.up = up
+    log, metrics, changed, positions = FakeWorkerLog(), Metrics("worker"), Notification(), Positions()
+    outbox = Outbox(log, changed, CommandDeadLetters(log, RUNS_TOPIC, metrics))
+    log.calls.fail("dead_letter", LogError("no broker answers"))
+    for counted in (0, 1):
         positions.begin(COMMAND.topic, COMMAND.partition, COMMAND.offset)
         outbox.dead_letter(COMMAND, "why", "invalid", positions)
         assert await changed.until(lambda: not outbox, 5)
         assert letters_of(metrics)[RUNS_TOPIC, "invalid"] == counted
+        log.calls.allow("dead_letter")
 
 
 def test_no_other_way_leads_to_a_letter() -> None:

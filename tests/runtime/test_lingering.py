@@ -2,8 +2,6 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,14 +10,7 @@ from stepstream import App, Context, Event, on
 from stepstream.contract.events import event_record
 from stepstream.sdk import quiet
 from stepstream.testing import Crash, VirtualEngine
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the event loop turn until a condition holds, not for ever."""
-    ends_at = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends_at, "the condition never held"
-        await asyncio.sleep(0)
+from tests.fakes.waiting import until
 
 
 def waiting_app(turn: asyncio.Event) -> App:
@@ -160,5 +151,5 @@ async def test_a_call_that_takes_for_ever_does_not_hold_the_log(monkeypatch: pyt
 
     async with VirtualEngine(app, live_cache=False) as engine:
         await engine.send(Event("go"))
-        await until(lambda: bool(dropped))
+        await until(lambda: dropped)
         assert engine.run().status == "running"

@@ -10,9 +10,8 @@ from stepstream.contract.codec import NULL
 from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped, StepDispatched
 from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepLeased, StepReported, StepsPlanned
 from stepstream.contract.outcomes import Value
-from tests.runtime.desk import EVENTS, Desk, served, started, turns
-from tests.runtime.test_drain import until
-from tests.runtime.test_pool import STEP, Door, Pool, lent
+from tests.fakes.waiting import iterate, until
+from tests.runtime.harness import EVENTS, STEP, PoolHarness, WorkerHarness, dispatched, served, started
 
 
 class Bodies:
@@ -42,15 +41,15 @@ async def test_a_result_that_came_while_a_run_was_away_is_not_lost() -> None:
     async def function(ctx: Context) -> None:
         await asyncio.gather(ctx.step.run("work", body, "work"), ctx.step.sleep("nap", "1h"))
 
-    async with served(app) as desk:
-        await desk.give(started("run"))
-        (nap,) = desk.said(StepsPlanned)[0].plans
-        await desk.come_back()
-        await desk.give(RunResumed("run", 1, (Memo(nap.step, nap.id, "sleep", Value(NULL), 1),)))
-        await desk.move(0)
+    async with served(app) as harness:
+        await harness.give(started("run"))
+        (nap,) = harness.log.reports_of(StepsPlanned)[0].plans
+        await harness.reassign()
+        await harness.give(RunResumed("run", 1, (Memo(nap.step, nap.id, "sleep", Value(NULL), 1),)))
+        await harness.rebalance(0)
         body.go_on["work"].set()
-        await until(lambda: desk.said(RunClaimed))
-        assert (body.begun, desk.said(RunReturned), desk.door.dealt) == (["work"], [], {})
+        await until(lambda: harness.log.reports_of(RunClaimed))
+        assert (body.begun, harness.log.reports_of(RunReturned), harness.log.committed) == (["work"], [], {})
 
 
 async def test_a_run_that_is_to_leave_is_asked_for_anew_although_its_partition_stays() -> None:
@@ -65,24 +64,24 @@ async def test_a_run_that_is_to_leave_is_asked_for_anew_although_its_partition_s
 
         await asyncio.gather(ctx.step.run("left", body, "left"), two())
 
-    async with served(app) as desk:
-        await desk.give(started("run"))
-        await desk.move()
+    async with served(app) as harness:
+        await harness.give(started("run"))
+        await harness.rebalance()
         body.go_on["right"].set()
-        await turns()
-        await desk.move()
-        await desk.read(desk.log)
-        await desk.move(0)
+        await iterate()
+        await harness.rebalance()
+        await harness.redeliver()
+        await harness.rebalance(0)
         body.go_on["left"].set()
-        await until(lambda: desk.said(RunClaimed))
-        assert (sorted(body.begun), desk.door.dealt) == (["left", "right"], {})
+        await until(lambda: harness.log.reports_of(RunClaimed))
+        assert (sorted(body.begun), harness.log.committed) == (["left", "right"], {})
 
 
-async def kept_after_it_came_back(desk: Desk) -> None:
+async def kept_after_it_came_back(harness: WorkerHarness) -> None:
     """Have a partition go and come back, and stay when it is shared out once more."""
-    await desk.give(started("run"))
-    await desk.come_back()
-    await desk.move(0)
+    await harness.give(started("run"))
+    await harness.reassign()
+    await harness.rebalance(0)
 
 
 async def test_a_run_that_came_back_stays_reserved_to_its_end() -> None:
@@ -93,28 +92,26 @@ async def test_a_run_that_came_back_stays_reserved_to_its_end() -> None:
     async def function(ctx: Context) -> None:
         await ctx.step.run("work", body, "work")
 
-    async with served(app) as desk:
-        await kept_after_it_came_back(desk)
-        assert [report.for_ms > 0 for report in desk.said(RunLeased)] == [True] * 3
+    async with served(app) as harness:
+        await kept_after_it_came_back(harness)
+        assert [report.for_ms > 0 for report in harness.log.reports_of(RunLeased)] == [True] * 3
         body.go_on["work"].set()
-        await until(lambda: desk.said(RunClaimed))
-        assert len(desk.said(StepReported)) == 1
+        await until(lambda: harness.log.reports_of(RunClaimed))
+        assert len(harness.log.reports_of(StepReported)) == 1
 
 
 async def test_a_lent_step_that_came_back_stays_reserved_to_its_end() -> None:
     """The same in a queue: its result is what ends the reservation."""
-    async with Pool(Door()) as at:
-        at.door.give(lent())
+    async with PoolHarness() as at:
+        at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
-        assert at.door.tenant
         for kept in ((), (), (0,)):
-            await at.door.tenant.moving()
-            await at.door.tenant.moved(kept, lost=False)
-            at.door.again()
-            await until(at.door.commands.empty)
-        await turns()
-        assert [report.for_ms > 0 for report in at.door.reports if isinstance(report, StepLeased)] == [True] * 3
-        at.go_on.set()
+            await at.log.rebalance(*kept)
+            at.log.redeliver()
+            await until(lambda: not at.log.unread)
+        await iterate()
+        assert [report.for_ms > 0 for report in at.log.reports_of(StepLeased)] == [True] * 3
+        at.finish.set()
         await until(lambda: at.results)
         assert at.bodies == 1
 
@@ -127,38 +124,36 @@ async def test_a_stop_that_is_read_again_stops_nothing_that_began_after_it() -> 
     async def function(ctx: Context) -> None:
         await ctx.step.run("work", body, ctx.run_id)
 
-    async with served(app) as desk:
-        await desk.give(started("long"), RunStopped("run", "waiting"), RunResumed("run", 1))
-        (claim,) = desk.said(RunClaimed)
-        await desk.give(RunLoaded("run", "function", 2, EVENTS, 1, claim.claim, 1))
-        await desk.come_back()
+    async with served(app) as harness:
+        await harness.give(started("long"), RunStopped("run", "waiting"), RunResumed("run", 1))
+        (claim,) = harness.log.reports_of(RunClaimed)
+        await harness.give(RunLoaded("run", "function", 2, EVENTS, 1, claim.claim, 1))
+        await harness.reassign()
         assert (body.begun, body.stopped) == (["long", "run"], [])
-        await desk.give(RunStopped("run", "cancelled"))
+        await harness.give(RunStopped("run", "cancelled"))
         assert body.stopped == ["run"]
 
 
-@pytest.mark.parametrize("word", [RunStopped("run", step=STEP), lent("of-one-that-is-gone", attempt=1)])
+@pytest.mark.parametrize("word", [RunStopped("run", step=STEP), dispatched("of-one-that-is-gone", attempt=1)])
 async def test_an_old_word_of_a_lent_step_that_is_read_again_does_not_stop_it(
     word: RunStopped | StepDispatched,
 ) -> None:
     """It was said before the body began: that the step was not to be run yet, or that somebody else had it."""
-    async with Pool(Door()) as at:
-        for command in (lent(run="long"), word, lent(attempt=1)):
-            at.door.give(command)
+    async with PoolHarness() as at:
+        for command in (dispatched(run="long"), word, dispatched(attempt=1)):
+            at.log.give(command)
         if isinstance(word, StepDispatched):
             await until(lambda: at.claims)
-            at.door.give(lent(at.claims[0], attempt=1))
+            at.log.give(dispatched(at.claims[0], attempt=1))
         await until(lambda: at.bodies == 2)
-        assert at.door.tenant
         for _ in range(2):
-            await at.door.tenant.moving()
-            await at.door.tenant.moved((), lost=False)
-        at.door.all_again()
-        await until(at.door.commands.empty)
-        await turns()
+            await at.log.rebalance()
+        at.log.redeliver()
+        await until(lambda: not at.log.unread)
+        await iterate()
         assert at.bodies == 2
-        at.go_on.set()
+        at.finish.set()
         await until(lambda: len(at.results) == 2)
-        at.door.give(RunStopped("other", step=STEP))
-        await until(lambda: at.door.dealt)
-        assert (at.bodies, list(at.door.dealt.values())) == (2, [len(at.door.given)])
+        at.log.give(RunStopped("other", step=STEP))
+        await until(lambda: at.log.committed)
+        assert (at.bodies, list(at.log.committed.values())) == (2, [len(at.log.commands)])

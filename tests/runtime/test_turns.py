@@ -15,8 +15,8 @@ from stepstream.runtime.worker import worker
 from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.runtime.worker.slots import Slots
 from stepstream.testing import VirtualEngine
-from tests.runtime.desk import EVENTS, PLACE, Desk, served, started, turns
-from tests.runtime.test_drain import until
+from tests.fakes.waiting import iterate, until
+from tests.runtime.harness import EVENTS, PLACE, WorkerHarness, served, started
 
 
 async def test_runs_that_went_do_not_fill_the_room_of_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,12 +34,12 @@ async def test_runs_that_went_do_not_fill_the_room_of_those_that_wait(monkeypatc
     async def function(ctx: Context) -> None:
         await ctx.step.run("work", body)
 
-    async with served(app, runs_active_max=1) as desk:
-        await desk.give(*map(started, ("first", "a", "b", "c", "d")))
+    async with served(app, runs_active_max=1) as harness:
+        await harness.give(*map(started, ("first", "a", "b", "c", "d")))
         for _ in range(2):
-            await desk.come_back()
-            assert desk.worker.load.queued == 4
-        await desk.give(RunStopped("first", "cancelled"))
+            await harness.reassign()
+            assert harness.worker.load.queued == 4
+        await harness.give(RunStopped("first", "cancelled"))
         assert stopped.is_set()
 
 
@@ -51,7 +51,7 @@ async def test_runs_that_are_woken_together_take_their_turns(live_cache: bool) -
 
     async def body() -> None:
         at_work.append(at_work[-1] + 1)
-        await turns()
+        await iterate()
         at_work.append(at_work[-1] - 1)
 
     @app.function(on("go"))
@@ -67,13 +67,13 @@ async def test_runs_that_are_woken_together_take_their_turns(live_cache: bool) -
 
 
 class Waiting:
-    """A desk with one slot: `long` has it, and `run`, which slept, is woken; its code may go on at a turn, too."""
+    """A harness with one slot: `long` has it, and `run`, which slept, is woken; its code may go on at a turn, too."""
 
-    def __init__(self, desk: Desk, go_on: asyncio.Event, turn: asyncio.Event) -> None:
-        self.desk = desk
+    def __init__(self, harness: WorkerHarness, go_on: asyncio.Event, turn: asyncio.Event) -> None:
+        self.harness = harness
         self.go_on = go_on
         self.turn = turn
-        self.naps = {plan.id: plan for planned in desk.said(StepsPlanned) for plan in planned.plans}
+        self.naps = {plan.id: plan for planned in harness.log.reports_of(StepsPlanned) for plan in planned.plans}
 
     def ends(self, nap: str, seen: int) -> RunResumed:
         """Return the word that a sleep is over."""
@@ -105,50 +105,50 @@ async def waiting(*before: str, alone: bool = False, **options: int) -> AsyncIte
         await asyncio.gather(nap("a"), nap("b"), *([given()] if alone else []))
         return order
 
-    async with served(app, runs_active_max=1, **options) as desk:
-        await desk.give(started("run"))
-        await desk.give(started("long", "long"))
-        scene = Waiting(desk, go_on, turn)
-        await desk.give(*map(started, before), scene.ends("b", 1))
-        assert (desk.worker.load.in_use, desk.worker.load.queued) == (1, len(before) + 1)
+    async with served(app, runs_active_max=1, **options) as harness:
+        await harness.give(started("run"))
+        await harness.give(started("long", "long"))
+        scene = Waiting(harness, go_on, turn)
+        await harness.give(*map(started, before), scene.ends("b", 1))
+        assert (harness.worker.load.in_use, harness.worker.load.queued) == (1, len(before) + 1)
         yield scene
 
 
 async def test_what_comes_while_a_woken_run_waits_is_kept_in_its_order() -> None:
     """Its commands are not dealt with before; then it ends by all of them."""
     async with waiting() as scene:
-        await scene.desk.give(scene.ends("a", 2))
-        assert scene.desk.door.dealt == {PLACE: 1}
+        await scene.harness.give(scene.ends("a", 2))
+        assert scene.harness.log.committed == {PLACE: 1}
         scene.go_on.set()
-        await until(lambda: len(scene.desk.said(RunReturned)) == 2)
-        (returned,) = [report for report in scene.desk.said(RunReturned) if report.run_id == "run"]
+        await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 2)
+        (returned,) = [report for report in scene.harness.log.reports_of(RunReturned) if report.run_id == "run"]
         assert bytes(returned.output) == b'["b","a"]'
-        await until(lambda: scene.desk.door.dealt == {PLACE: 4})
+        await until(lambda: scene.harness.log.committed == {PLACE: 4})
 
 
 async def test_a_woken_run_that_waits_is_not_evicted() -> None:
     """A full cache drops runs that rest; the engine has told this one what it will tell nobody again."""
     async with waiting("other", "another", runs_cached_max=2) as scene:
-        await scene.desk.give(scene.ends("a", 2))
+        await scene.harness.give(scene.ends("a", 2))
         scene.go_on.set()
-        await until(lambda: len(scene.desk.said(RunReturned)) == 2)
+        await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 2)
 
 
 async def test_a_run_that_another_took_while_it_waited_is_claimed_back() -> None:
     """The late claim of a worker that is gone was answered: what waits is of an older epoch."""
     async with waiting() as scene:
-        await scene.desk.give(RunLoaded("run", "function", 2, EVENTS, 1, "of-one-that-is-gone"))
-        assert [claim.run_id for claim in scene.desk.said(RunClaimed)] == ["run"]
-        assert (scene.desk.worker.load.queued, scene.desk.door.dealt) == (0, {PLACE: 1})
-        await scene.desk.give(RunStopped("run"), RunStopped("long"))
-        assert scene.desk.door.dealt == {PLACE: 6}
+        await scene.harness.give(RunLoaded("run", "function", 2, EVENTS, 1, "of-one-that-is-gone"))
+        assert [claim.run_id for claim in scene.harness.log.reports_of(RunClaimed)] == ["run"]
+        assert (scene.harness.worker.load.queued, scene.harness.log.committed) == (0, {PLACE: 1})
+        await scene.harness.give(RunStopped("run"), RunStopped("long"))
+        assert scene.harness.log.committed == {PLACE: 6}
 
 
 async def test_a_woken_run_that_ended_waits_no_more() -> None:
     """Somebody cancelled it."""
     async with waiting() as scene:
-        await scene.desk.give(RunStopped("run", "cancelled"))
-        assert (scene.desk.worker.load.queued, scene.desk.worker.load.cached) == (0, 1)
+        await scene.harness.give(RunStopped("run", "cancelled"))
+        assert (scene.harness.worker.load.queued, scene.harness.worker.load.cached) == (0, 1)
 
 
 @pytest.mark.parametrize("ends", [False, True])
@@ -156,31 +156,31 @@ async def test_a_woken_run_that_waits_is_left_to_another_worker(ends: bool) -> N
     """Its partition goes, or its worker ends: the word that woke it is not dealt with, and is read again there."""
     async with waiting() as scene:
         if ends:
-            draining = asyncio.ensure_future(scene.desk.worker.drain())
-            await turns()
+            draining = asyncio.ensure_future(scene.harness.worker.drain())
+            await iterate()
             scene.go_on.set()
             await asyncio.wait_for(draining, 5)
         else:
-            await scene.desk.move()
-        assert (scene.desk.worker.load.queued, scene.desk.door.dealt) == (0, {PLACE: 2 if ends else 1})
+            await scene.harness.rebalance()
+        assert (scene.harness.worker.load.queued, scene.harness.log.committed) == (0, {PLACE: 2 if ends else 1})
 
 
 async def test_a_woken_run_that_stays_goes_on_waiting() -> None:
     """The partitions are shared out anew, and its own is ours still: it goes on where it was when there is a slot."""
     async with waiting() as scene:
-        await scene.desk.move(0)
-        await scene.desk.give(scene.ends("a", 2))
+        await scene.harness.rebalance(0)
+        await scene.harness.give(scene.ends("a", 2))
         scene.go_on.set()
-        await until(lambda: len(scene.desk.said(RunReturned)) == 2)
+        await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 2)
 
 
 async def test_a_woken_run_whose_code_goes_on_by_itself_has_its_news_then() -> None:
     """Somebody gave it what it waited for beside the steps: it is at work now, and waits for no turn."""
     async with waiting(alone=True) as scene:
-        await scene.desk.give(scene.ends("a", 2))
+        await scene.harness.give(scene.ends("a", 2))
         scene.turn.set()
-        await until(lambda: len(scene.desk.said(RunReturned)) == 1)
-        assert scene.desk.worker.load.queued == 0
+        await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 1)
+        assert scene.harness.worker.load.queued == 0
 
 
 def test_runs_that_linger_do_not_keep_a_woken_one_from_going_on() -> None:

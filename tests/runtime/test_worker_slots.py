@@ -8,11 +8,6 @@ from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.testing import VirtualEngine
 
 
-async def until(condition: asyncio.Event) -> None:
-    """Wait for an event, not for ever."""
-    await asyncio.wait_for(condition.wait(), 20)
-
-
 async def test_cancelling_what_hangs_lets_the_others_begin() -> None:
     """With every slot taken by a body that never ends, a new run waits; it begins when the others are cancelled."""
     app = App("slots")
@@ -35,11 +30,11 @@ async def test_cancelling_what_hangs_lets_the_others_begin() -> None:
 
     async with VirtualEngine(app) as engine:
         await engine.engine.send([event_record("hang")] * RUNS_ACTIVE_MAX)
-        await until(full)
+        await asyncio.wait_for(full.wait(), 20)
         await engine.engine.send([event_record("quick")])
         for run_id in began[:-1]:
             assert await engine.engine.cancel(run_id)
-        await until(done)
+        await asyncio.wait_for(done.wait(), 20)
         assert await engine.engine.cancel(began[-1])
         await engine.until_idle()
         assert {run.status for run in engine.runs("hanging")} == {"cancelled"}

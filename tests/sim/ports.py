@@ -266,9 +266,9 @@ class FaultyWorkerLog:
         """Append, or fail; after a crash the report may be durable without anybody having heard of it."""
         await self._call("append", lambda: self._log.append(routing_key, value))
 
-    async def dead_letter(self, letter: NewRecord) -> None:
+    async def dead_letter(self, record: NewRecord) -> None:
         """Keep what cannot be read, or fail."""
-        await self._call("put_aside", lambda: self._log.dead_letter(letter))
+        await self._call("put_aside", lambda: self._log.dead_letter(record))
 
     async def commit(self, offsets: Offsets) -> None:
         """Commit, or fail."""

@@ -1,7 +1,7 @@
 """What a process tells of its sources: records, events and letters that are durable, rebalances and lags."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,16 +16,10 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.sdk.source import Source
+from tests.fakes.waiting import until
 from tests.runtime.exposition import Scrape
 
 ORDERS = (TP("orders", 0), TP("orders", 1))
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Return when something holds."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - nobody tells when it does
-            await asyncio.sleep(0)
 
 
 class Log:

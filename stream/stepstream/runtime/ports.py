@@ -191,7 +191,7 @@ class WorkerLog(Protocol):
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
 
-    async def dead_letter(self, letter: NewRecord) -> None:
+    async def dead_letter(self, record: NewRecord) -> None:
         """Keep a command that cannot be read; return when it is durable."""
 
     async def commit(self, offsets: Offsets) -> None:

@@ -315,9 +315,9 @@ class EmbeddedWorkerLog:
         """Append a report to the inbox; return when it is durable."""
         await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
 
-    async def dead_letter(self, letter: NewRecord) -> None:
+    async def dead_letter(self, record: NewRecord) -> None:
         """Keep a command that cannot be read; return when it is durable."""
-        await self._write(letter)
+        await self._write(record)
 
     async def _write(self, record: NewRecord) -> None:
         self._pending.append(record)

@@ -21,7 +21,7 @@ _LEASE_S = 0.8 * SESSION_MS / 1_000
 _RENEW_S = SESSION_MS / 4_000
 # The group hears this often how far all is dealt with. What it has not heard when a worker is killed, the next one
 # claims in vain; told at once it would be in the way of the reports that are written in the same moment.
-_TELL_S = 0.25
+_COMMIT_S = 0.25
 _LEAVE_S_MAX = 2.0
 # The group gives up who takes longer than three sessions to let go of partitions.
 _REVOKE_S_MAX = SESSION_MS / 1_000
@@ -202,7 +202,7 @@ class KafkaWorkerLog:
     async def _keep_told(self, reader: Reader) -> None:
         """Tell the group how far all is dealt with, and look now and then what is fresh and what is only marks."""
         while True:
-            await self._look_soon.wait(_TELL_S)
+            await self._look_soon.wait(_COMMIT_S)
             if looks := time.monotonic() - self._looked_at >= _RENEW_S:
                 self._looked_at = time.monotonic()
                 await self._learn_what_is_fresh(reader)
@@ -305,9 +305,9 @@ class KafkaWorkerLog:
         """Append a report to the inbox; return when it is durable."""
         await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
 
-    async def dead_letter(self, letter: NewRecord) -> None:
+    async def dead_letter(self, record: NewRecord) -> None:
         """Keep a command that cannot be read; return when it is durable."""
-        await self._write(letter)
+        await self._write(record)
 
     async def _write(self, record: NewRecord) -> None:
         if self._producer is None:
