@@ -16,7 +16,7 @@ from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord
 from stepstream.runtime.worker.worker import Worker
 from tests.fakes.waiting import iterate, until
-from tests.runtime.group import AT, FIRST, TOPIC, WorkerGroup, renew_at_once
+from tests.runtime.kafka.worker_group import AT, FIRST, TOPIC, WorkerGroup, renew_at_once
 
 STARTED = RunStarted("01AAAAAAAAAAAAAAAAAAAAAAAA", "work", 1, (event_record("go", {}),), 0)
 COMMAND = LogRecord(TOPIC, 0, FIRST, b"k", encode(STARTED), (), 0)

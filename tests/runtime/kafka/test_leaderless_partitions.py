@@ -7,7 +7,7 @@ import pytest
 from stepstream.runtime.kafka import worker_log
 from stepstream.runtime.ports import LogRecord
 from tests.fakes.waiting import until
-from tests.runtime.group import AT, TOPIC, Listener, WorkerGroup, renew_at_once
+from tests.runtime.kafka.worker_group import AT, TOPIC, Listener, WorkerGroup, renew_at_once
 
 SILENT = (TOPIC, 1)
 FRESH = LogRecord(TOPIC, 0, 9, b"k", b"v", (), 0)

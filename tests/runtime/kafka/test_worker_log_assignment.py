@@ -8,7 +8,7 @@ from stepstream.runtime.kafka import worker_log
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord
 from tests.fakes.waiting import until
-from tests.runtime.group import AT, Listener, WorkerGroup, renew_at_once
+from tests.runtime.kafka.worker_group import AT, Listener, WorkerGroup, renew_at_once
 
 
 async def taken(log: KafkaWorkerLog, count: int) -> list[LogRecord]:
