@@ -125,7 +125,7 @@ def test_the_events_of_an_end_say_what_and_how() -> None:
         world.play(Line(10, record, ""))
     told = [(event.name.partition(".")[2], load_json(event.data)) for event in world.emitted]
     first, second = ({"function_id": "f", "run_id": world.run_of(name)} for name in ("r1", "r2"))
-    failed = {**second, "status": "failed", "error": {"name": "Oops"}}
+    failed = {**second, "status": "failed", "error": {"name": "Oops", "message": "", "stack": "", "code": ""}}
     assert told == [
         ("finished", {**first, "status": "completed", "result": 5}),
         ("finished", failed),

@@ -1,5 +1,7 @@
 """The on_failure handler runs as its own function with the original event and the error, not on cancellation."""
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
@@ -28,3 +30,23 @@ async def test_on_failure_gets_event_and_error_but_not_on_cancel(engine_of: Engi
         assert first.run_id != second.run_id
     assert len(handled) == 1
     assert handled[0] in [({"n": 1}, "broken"), ({"n": 2}, "broken")]
+
+
+@pytest.mark.parametrize("error", [ValueError(), AssertionError(), TimeoutError()], ids=repr)
+async def test_errors_without_text_have_all_fields_for_the_handler(engine_of: EngineOf, error: Exception) -> None:
+    """Handlers, views and the finished event read each field of an error, also of one that was raised without text."""
+    app = App("failure")
+    seen: list[dict[str, str]] = []
+
+    async def handler(ctx: Context) -> None:
+        seen.append(ctx.event.data["error"])
+
+    @app.function(on("go"), on_failure=handler, retries=0)
+    async def function(ctx: Context) -> None:
+        raise error
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        assert engine.run("function").status == "failed"
+        assert (seen[0]["name"], seen[0]["message"], seen[0]["code"]) == (type(error).__name__, "", "")
+        assert type(error).__name__ in seen[0]["stack"]

@@ -5,8 +5,11 @@ import msgspec
 from stepstream.contract.codec import NULL, Raw
 
 
-class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as it travels: class name, message and stack of the user's exception, or the code of an engine error."""
+class ErrorInfo(msgspec.Struct, frozen=True):
+    """An error as it travels: the class, message and stack of a user's exception, or the code of an engine error.
+
+    All fields are always written, so that handlers and clients need not check whether one exists.
+    """
 
     name: str
     message: str = ""

@@ -182,14 +182,14 @@ def test_lists_read_nothing_that_may_be_large() -> None:
     index.fold(records_of([began, failed, StepEnded("r", 3, 2_000, "s", "s", "run", Value(large))]))
     (run,) = index.list()
     assert run.events == [{"name": "go", "id": "e", "ts": 7}]
-    assert run.error == {"name": "ValueError", "message": "no"}
+    assert run.error == {"name": "ValueError", "message": "no", "stack": "", "code": ""}
     view = index.show("r")
     assert view
     assert isinstance(view.error, dict)
     assert view.error["stack"] == ERROR.stack
     assert "xxx" in str(view.events)
     index.fold(records_of([RunEnded("r", 4, 5_000, "failed", "function", error=ERROR)]))
-    assert index.list()[0].error == {"name": "ValueError", "message": "no"}
+    assert index.list()[0].error == {"name": "ValueError", "message": "no", "stack": "", "code": ""}
     rows = index._db.execute("SELECT sum(length(events) + length(coalesce(error, ''))) FROM runs")
     assert rows.fetchone()[0] < 200
     index.close()
