@@ -11,7 +11,7 @@ from stepstream.contract.ids import step_hash
 from stepstream.contract.inbox import StepPlan, StepsPlanned
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.outcomes import Outcome, Value
-from stepstream.sdk.calls import Asking, Call, Finished
+from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.context import Context, make_context
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import RetryPolicy
@@ -54,7 +54,7 @@ class Run:
         self.cancelled: list[str] = []
         self.ungrouped: list[str] = []
         self.warnings: list[str] = []
-        self.lingered = 0
+        self.detached_count = 0
         self.end: Finished | None = None
         self.gates = {step_id: asyncio.Event() for step_id in hold}
         self._code = code
@@ -100,18 +100,18 @@ class Run:
 
     # The Runner.
 
-    async def execute(self, asking: Asking, call: Call) -> Outcome | None:
+    async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run a body; its report becomes durable when the gate of the step is open."""
         self.bodies.append(call.id)
         assert call.body is not None
         result = call.body()
         outcome = value(await result if asyncio.iscoroutine(result) else result)
-        self.reports.append((call.id, asking.report(call)))
+        self.reports.append((call.id, handle.begin_report(call)))
         if call.id in self.gates:
             await self.gates[call.id].wait()
         return outcome
 
-    def plan(self, asking: Asking, planned: StepsPlanned) -> None:
+    def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Note what is asked of the engine."""
         self.plans += planned.plans
         self.cancelled += planned.cancelled
@@ -119,19 +119,19 @@ class Run:
         if planned.acknowledge:
             asyncio.get_running_loop().call_soon(self.replay.resume, (), (), True)
 
-    def warn(self, asking: Asking, warning: str) -> None:
+    def warn(self, handle: RunHandle, warning: str) -> None:
         """Note a warning."""
         self.warnings.append(warning)
 
-    def suspended(self, asking: Asking) -> None:
+    def suspended(self, handle: RunHandle) -> None:
         """Note that the code rests."""
         self._still.set()
 
-    def lingers(self, asking: Asking) -> None:
-        """Note that the code waits for something that is no step."""
-        self.lingered += 1
+    def detached(self, handle: RunHandle) -> None:
+        """Count how often the code was found to wait on external work."""
+        self.detached_count += 1
 
-    def finished(self, asking: Asking, end: Finished) -> None:
+    def finished(self, handle: RunHandle, end: Finished) -> None:
         """Note how the code ended."""
         self.end = end
         self._still.set()

@@ -46,36 +46,38 @@ class Finished:
     error: BaseException | None = None
 
 
-class Asking(Protocol):
-    """The run that asks, under the epoch in which its worker holds it; `seen` counts the engine's results so far."""
+class RunHandle(Protocol):
+    """A run whose code is running, under one claim (`epoch`); `seen` counts the engine results that it was given."""
 
     run_id: str
     epoch: int
     seen: int
     over: bool
 
-    def report(self, call: Call) -> int:
-        """Return the `seen` of a report that is about to be written, and hold other results back until it is given."""
+    def begin_report(self, call: Call) -> int:
+        """Fix the place of the result of `call` among all results, and return the `seen` of its report.
+
+        The runner calls this before it writes the report. Until the code has this result, it gets none of the engine.
+        """
 
 
 class Runner(Protocol):
     """Who does what the code asks for."""
 
-    async def execute(self, run: "Asking", call: Call) -> Outcome | None:
+    async def execute(self, run: "RunHandle", call: Call) -> Outcome | None:
         """Run a step's body and have its result kept; None when another attempt comes later."""
 
-    def plan(self, run: "Asking", planned: StepsPlanned) -> None:
+    def plan(self, run: "RunHandle", planned: StepsPlanned) -> None:
         """Ask the engine for steps."""
 
-    def warn(self, run: "Asking", warning: str) -> None:
+    def warn(self, run: "RunHandle", warning: str) -> None:
         """Have it recorded that the run's code and its history disagree."""
 
-    def suspended(self, run: "Asking") -> None:
+    def suspended(self, run: "RunHandle") -> None:
         """The code can do nothing more until something comes from the engine, which has a step open that it awaits."""
 
-    def lingers(self, run: "Asking") -> None:
-        """The code waits for something else, that others in this process may give or that takes long; it may be told
-        more than once."""
+    def detached(self, run: "RunHandle") -> None:
+        """The code waits on external work, such as a socket or a lock of another run; may be called repeatedly."""
 
-    def finished(self, run: "Asking", end: Finished) -> None:
+    def finished(self, run: "RunHandle", end: Finished) -> None:
         """The code has ended."""

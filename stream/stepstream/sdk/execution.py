@@ -31,6 +31,11 @@ class StepResult:
     outcome: Outcome
     retry_ms: int | None = None
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether this is the result of the step: no other attempt follows."""
+        return self.retry_ms is None
+
 
 Stub = Callable[..., Any]
 

@@ -198,10 +198,10 @@ class Replay:
         self._made.append((call, outcome))
         await self._wait(call, alone=False)
 
-    def report(self, call: Call) -> int:
-        """Return the `seen` of a report that is about to be written.
+    def begin_report(self, call: Call) -> int:
+        """Fix the place of the result of `call` among all results, and return the `seen` of its report.
 
-        That fixes the place of its result among the others: until the code has it, it gets none from the engine.
+        Until the code has this result, it gets none of the engine.
         """
         self._reporting.add(call)
         return self.seen
@@ -385,7 +385,7 @@ class Replay:
             self._runner.suspended(self)
             return
         if idle or (awaited and over):
-            self._runner.lingers(self)
+            self._runner.detached(self)
         if self._lent or not idle:
             self._loop.call_later(self._patience.next_look_s(), self.touch, False, context=self._outside)
 

@@ -99,11 +99,15 @@ class LiveRun:
         self._parked.append(parked)
         await parked
 
+    def abort(self) -> None:
+        """Stop the code; nothing more of it is reported."""
+        if self.replay:
+            self.replay.abort()
+
     def stop(self) -> None:
         """Stop the code where it is, the threads that it has, too."""
         self.stopped = True
-        if self.replay:
-            self.replay.abort()
+        self.abort()
         parked, self._parked = self._parked, []
         for each in parked:
             if not each.done():

@@ -24,8 +24,8 @@ from stepstream.runtime.worker.consumer import CommandConsumer
 from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.runtime.worker.reports import encode_report, step_postponed, step_report
 from stepstream.sdk.app import App
-from stepstream.sdk.calls import RUN, Asking, Call, Finished
-from stepstream.sdk.execution import Bodies, judge, start_code
+from stepstream.sdk.calls import RUN, Call, Finished, RunHandle
+from stepstream.sdk.execution import Bodies, StepResult, judge, start_code
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.tasks import task_factory
@@ -81,47 +81,51 @@ class DispatchedStep:
         finally:
             self._run.stop()
 
-    async def execute(self, asking: Asking, call: Call) -> Outcome | None:
+    async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body, if it may still begin; the code does not go on from here."""
         await self._means.log.hold()
         if not self._begin():
             await self._run.park()
         started_at = self._means.clock.now_ms()
         result = await self._means.attempts.run(self._run, call)
-        self._report(step_report(asking, call, result, started_at, self._means.queue, self._command.claim))
+        self._report(self._step_report(handle, call, result, started_at))
         if self._run.replay:
             self._run.replay.abort()
         await asyncio.sleep(0)
         return result.outcome
 
+    def _step_report(self, handle: RunHandle, call: Call, result: StepResult, started_at: int) -> WorkerReport:
+        queue, claim = self._means.queue, self._command.claim
+        return step_report(handle, call, result, started_at, seen=handle.seen, queue=queue, claim=claim)
+
     def _report(self, report: WorkerReport) -> None:
         if not self._reported.done():
             self._reported.set_result(report)
 
-    def plan(self, asking: Asking, planned: StepsPlanned) -> None:
+    def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Ask for nothing: the worker that holds the run does."""
 
-    def warn(self, asking: Asking, warning: str) -> None:
+    def warn(self, handle: RunHandle, warning: str) -> None:
         """Leave it to the worker that holds the run."""
 
-    def suspended(self, asking: Asking) -> None:
+    def suspended(self, handle: RunHandle) -> None:
         """The code waits for something else: it is not the code that asked for this step."""
-        self._miss(asking, None)
+        self._miss(handle, None)
 
-    def lingers(self, asking: Asking) -> None:
+    def detached(self, handle: RunHandle) -> None:
         """Let it: what the code waits for may come."""
 
-    def finished(self, asking: Asking, end: Finished) -> None:
+    def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code has ended before it came to the step."""
-        self._miss(asking, end.error)
+        self._miss(handle, end.error)
 
-    def _miss(self, asking: Asking, error: BaseException | None) -> None:
+    def _miss(self, handle: RunHandle, error: BaseException | None) -> None:
         command, function = self._command, self._means.app.get(self._command.function)
         policy = function.policy if function else RetryPolicy()
         call = Call(StepHash(command.step), command.id, RUN, policy=policy, attempt=command.attempt)
         cause = error or LookupError(f"the code of this worker does not come to step {command.id!r}: it has changed")
         now = self._means.clock.now_ms()
-        self._report(step_report(asking, call, judge(cause, call, now), now, self._means.queue, command.claim))
+        self._report(self._step_report(handle, call, judge(cause, call, now), now))
 
 
 @dataclass(slots=True, eq=False)

@@ -23,7 +23,7 @@ from stepstream.contract.inbox import (
 from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPONE_MS_MIN
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.worker.live_run import LiveRun
-from stepstream.sdk.calls import Asking, Call, Finished
+from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.errors import error_info, stack_of, told
 from stepstream.sdk.execution import StepResult, failure_delay
 from stepstream.sdk.function import RetryPolicy
@@ -33,13 +33,23 @@ _code_logger = logging.getLogger("stepstream.code")
 
 
 def step_report(
-    asking: Asking, call: Call, result: StepResult, started_at: int, queue: str = "", claim: str = ""
+    handle: RunHandle,
+    call: Call,
+    result: StepResult,
+    started_at: int,
+    *,
+    seen: int = 0,
+    queue: str = "",
+    claim: str = "",
 ) -> WorkerReport:
-    """Return the report of an attempt: its result, or that another is due; `queue` and `claim` say how it was lent."""
+    """Return the report of an attempt: its result, or that another attempt follows.
+
+    `seen` is that of RunHandle.begin_report; a dispatched step also names its `queue` and `claim`.
+    """
     if result.retry_ms is not None and isinstance(result.outcome, Failure):
         return StepFailed(
-            asking.run_id,
-            asking.epoch,
+            handle.run_id,
+            handle.epoch,
             call.step,
             call.id,
             call.attempt,
@@ -50,16 +60,15 @@ def step_report(
             queue,
             claim,
         )
-    seen = asking.report(call)
     return StepReported(
-        asking.run_id, asking.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at, queue, claim
+        handle.run_id, handle.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at, queue, claim
     )
 
 
-def end_report(run: LiveRun, asking: Asking, end: Finished, policy: RetryPolicy | None, now_ms: int) -> WorkerReport:
+def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPolicy | None, now_ms: int) -> WorkerReport:
     """Return the report of how a run's code ended; an error is a line of the log, too."""
     if end.error is None and end.output is not None:
-        return RunReturned(asking.run_id, asking.epoch, end.output)
+        return RunReturned(handle.run_id, handle.epoch, end.output)
     error = end.error or RuntimeError("the function ended without a result")
     retry_ms = failure_delay(error, run.attempt, policy, now_ms)
     info = error_info(error, stack_of(error))
@@ -69,7 +78,7 @@ def end_report(run: LiveRun, asking: Asking, end: Finished, policy: RetryPolicy 
     else:
         words = "code between steps failed and is tried again in %g s: %s"
         _code_logger.warning(words, retry_ms / 1_000, told(info), extra=extra)
-    return RunFailed(asking.run_id, asking.epoch, info, run.attempt, retry_ms)
+    return RunFailed(handle.run_id, handle.epoch, info, run.attempt, retry_ms)
 
 
 def run_postponed(command: RunStarted | RunLoaded, app: str, now_ms: int) -> RunPostponed:
@@ -117,20 +126,19 @@ def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:
 
 
 def encode_report(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[bytes, bool]:
-    """Return a report as bytes, and whether it is what was meant: one that cannot be written fails its run."""
+    """Return the report as bytes and True, or if it cannot be encoded, the failure of its run and False."""
     try:
         return encode(report), True
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
         if run.replay is None:
             raise
-        logger.exception("a report of run %s cannot be written", run.run_id)
-        run.replay.abort()
-        info = error_info(ValueError(f"what the code asks for cannot be written as JSON: {error}"))
+        logger.exception("cannot encode a report of run %s", run.run_id)
+        info = error_info(ValueError(f"a step of the function cannot be encoded as JSON: {error}"))
         return encode(RunFailed(run.run_id, run.replay.epoch, info, run.attempt)), False
 
 
 def encode_reports(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[list[bytes], bool]:
-    """Return a report as the records that the inbox takes, and whether it is what was meant."""
+    """Return the report as inbox records and True, or if it cannot be encoded, the failure of its run and False."""
     value, meant = encode_report(run, report)
     if meant and isinstance(report, StepsPlanned) and len(value) > PLANS_BYTES_MAX:
         return [encode(part) for part in split_plan(report)], True

@@ -28,7 +28,7 @@ from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.reports import encode_report, encode_reports, end_report, run_postponed, step_report
 from stepstream.runtime.worker.slots import Slots
 from stepstream.sdk.app import App
-from stepstream.sdk.calls import Asking, Call, Finished
+from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.tasks import task_factory
@@ -274,6 +274,8 @@ class Worker(CommandConsumer):
     async def _append_or_end(self, run: LiveRun, report: WorkerReport) -> None:
         """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
         value, meant = encode_report(run, report)
+        if not meant:
+            run.abort()
         run.reports += 1
         try:
             await self._outbox.append(run.run_id, value)
@@ -287,6 +289,8 @@ class Worker(CommandConsumer):
     def _report(self, run: LiveRun, report: WorkerReport | RunClaimed, *, then_drop: bool = False) -> None:
         """Append a report by and by; until it is durable, the commands that led to it are not dealt with."""
         values, meant = encode_reports(run, report)
+        if not meant:
+            run.abort()
         run.reports += 1
         self._outbox.begin(self._append_later(run, values, then_drop or not meant))
 
@@ -307,14 +311,14 @@ class Worker(CommandConsumer):
 
     # What the code asks for: the Runner of its Replay.
 
-    async def execute(self, asking: Asking, call: Call) -> Outcome | None:
+    async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run a step's body and have its result kept; None when another attempt comes later."""
-        run = self._runs[asking.run_id]
+        run = self._runs[handle.run_id]
         if self._work(run):
-            await self._append_or_end(run, StepsPlanned(run.run_id, asking.epoch, wake=True))
+            await self._append_or_end(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
         if not self._draining:
             await self._log.hold()
-        if asking.over or self._runs.get(run.run_id) is not run:
+        if handle.over or self._runs.get(run.run_id) is not run:
             raise RunInterrupted
         if self._draining or run.leased:
             run.leaving = True
@@ -325,35 +329,36 @@ class Worker(CommandConsumer):
             started_at = self._clock.now_ms()
             result = await self._attempts.run(run, call)
             run.attempt = 0
-            await self._append_or_end(run, step_report(asking, call, result, started_at))
+            seen = handle.begin_report(call) if result.is_final else 0
+            await self._append_or_end(run, step_report(handle, call, result, started_at, seen=seen))
         finally:
             run.bodies -= 1
             self._settle(run)
         return None if result.retry_ms is not None else result.outcome
 
-    def plan(self, asking: Asking, planned: StepsPlanned) -> None:
+    def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Ask the engine for steps."""
-        run = self._runs[asking.run_id]
+        run = self._runs[handle.run_id]
         self._report(run, replace(planned, wake=self._work(run)))
 
-    def warn(self, asking: Asking, warning: str) -> None:
+    def warn(self, handle: RunHandle, warning: str) -> None:
         """Have a disagreement of code and history recorded."""
-        run = self._runs[asking.run_id]
-        self._report(run, RunWarned(run.run_id, asking.epoch, warning))
+        run = self._runs[handle.run_id]
+        self._report(run, RunWarned(run.run_id, handle.epoch, warning))
 
-    def suspended(self, asking: Asking) -> None:
+    def suspended(self, handle: RunHandle) -> None:
         """The code can do nothing more until something comes from the engine."""
-        self._stop(asking, lingers=False)
+        self._stop(handle, detached=False)
 
-    def lingers(self, asking: Asking) -> None:
+    def detached(self, handle: RunHandle) -> None:
         """The code waits for something that is no step: it gives its slot up, and its commands are not dealt with."""
-        self._stop(asking, lingers=True)
+        self._stop(handle, detached=True)
 
-    def _stop(self, asking: Asking, *, lingers: bool) -> None:
-        run = self._runs.get(asking.run_id)
-        if run is not None and run.replay is asking:
+    def _stop(self, handle: RunHandle, *, detached: bool) -> None:
+        run = self._runs.get(handle.run_id)
+        if run is not None and run.replay is handle:
             run.at_rest = True
-            self._slots.note(run, active=run.active, lingers=lingers)
+            self._slots.note(run, active=run.active, lingers=detached)
             self._settle(run)
 
     def _settle(self, run: LiveRun) -> None:
@@ -374,10 +379,10 @@ class Worker(CommandConsumer):
             self._resting[run.run_id] = run
         self._rest(run)
 
-    def finished(self, asking: Asking, end: Finished) -> None:
+    def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code has ended."""
-        run = self._runs[asking.run_id]
+        run = self._runs[handle.run_id]
         function = self._app.get(run.function)
         policy = function.policy if function else None
-        report = end_report(run, asking, end, policy, self._clock.now_ms())
+        report = end_report(run, handle, end, policy, self._clock.now_ms())
         self._report(run, report, then_drop=True)
