@@ -162,7 +162,7 @@ def test_what_can_never_match_is_known_when_frozen(source: str) -> None:
     ("data", "expected"), [({"x": None}, True), ({"x": 0}, False), ({"x": "null"}, False), ({}, False)], ids=str
 )
 def test_null_equals_null_in_every_form(null: str, form: str, data: Json, expected: bool) -> None:
-    """A wait compares with null as a trigger does, whether the equality is the whole condition or in a larger expression."""
+    """A wait compares with null as a trigger does, alone or in a larger expression."""
     source = form.format(null)
     candidate: dict[str, Any] = {"data": data}
     assert _answer(source, {"event": EVENT, "async": candidate}) is expected

@@ -1,12 +1,14 @@
 """Code that changed under a running function is a warning that is recorded on the run, never a crash."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Context, Event, StepError, on
 from stepstream.contract.durations import Duration
-from tests.scenarios.conftest import ON_DISK, EngineOf
-
-on_disk = pytest.mark.parametrize("world", ON_DISK, indirect=True)
+from tests.scenarios.conftest import EngineOf, on_disk
 
 
 def shop(*steps: tuple[str, Duration]) -> App:
@@ -81,3 +83,119 @@ async def test_a_function_that_is_gone_is_tried_again_until_its_code_is_back(eng
     async with engine_of(shop(("nap", "1h")), now_ms=now) as engine:
         await engine.advance("1h")
         assert engine.run("function").output == ["nap"]
+
+
+STEPS: dict[str, Callable[[Context], Any]] = {
+    "run": lambda ctx: ctx.step.run("x", str, "ran"),
+    "sleep": lambda ctx: ctx.step.sleep("x", "1m"),
+    "wait": lambda ctx: ctx.step.wait_for_event("x", event="come", timeout="1m"),
+    "signal": lambda ctx: ctx.step.wait_for_signal("x", signal="come", timeout="1m"),
+    "send": lambda ctx: ctx.step.send_event("x", Event("sent")),
+    "invoke": lambda ctx: ctx.step.invoke("x", function="missing"),
+}
+
+
+def one_step(kind: str) -> App:
+    """Make a version of one app: a function whose step `x` is of a kind, and which returns what that gave."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        try:
+            found = await STEPS[kind](ctx)
+        except StepError as error:
+            found = error.code
+        await ctx.step.sleep("nap", "1h")
+        return type(found).__name__ if isinstance(found, Event | list) else str(found)
+
+    return app
+
+
+@on_disk
+@pytest.mark.parametrize(
+    ("before", "after"), [("run", "wait"), ("wait", "run"), ("sleep", "send"), ("invoke", "sleep")]
+)
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "open"])
+async def test_a_step_of_another_kind_runs_as_a_new_step(
+    engine_of: EngineOf, before: str, after: str, kept: bool
+) -> None:
+    """A result, or an open step, of another kind is not used: the step runs as a new one, and the run is warned."""
+    outputs = {"wait": "Event", "run": "ran", "send": "list", "sleep": "None"}
+    async with engine_of(one_step(before)) as engine:
+        await engine.send(Event("go"))
+        if kept:
+            await engine.advance("2m")
+        now = engine.now_ms
+    async with engine_of(one_step(after), now_ms=now) as engine:
+        await engine.send(Event("come"))
+        await engine.advance("2h")
+        run = engine.run("function")
+        assert (run.status, run.output) == ("completed", outputs[after])
+        assert [f"was of kind {before!r} and is of kind {after!r}" in warning for warning in run.warnings] == [True]
+
+
+@on_disk
+async def test_a_failed_attempt_of_another_kind_does_not_block_the_run(engine_of: EngineOf) -> None:
+    """A body between two attempts that has become a wait is not tried again, and the wait ends as any other."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.run("x", int, "no number")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        now = engine.now_ms
+    async with engine_of(one_step("wait"), now_ms=now) as engine:
+        await engine.advance("2h")
+        assert (engine.run("function").status, engine.run("function").output) == ("completed", "None")
+
+
+@dataclass
+class Parcel:
+    """What the earlier code returned."""
+
+    weight: int
+
+
+@dataclass
+class Labelled:
+    """What the code returns now."""
+
+    weight: int
+    label: str
+
+
+@on_disk
+async def test_a_result_that_no_longer_fits_its_type_names_the_step(engine_of: EngineOf) -> None:
+    """A kept result that its changed type refuses is a StepError with the step and what is wrong with the value."""
+
+    def version(parcel: Any) -> App:
+        app = App("shop")
+
+        @app.function(on("go"))
+        async def function(ctx: Context) -> object:
+            try:
+                await ctx.step.run("pack", parcel)
+                await ctx.step.sleep("nap", "1h")
+            except StepError as error:
+                return [error.step_id, error.code, error.message]
+            return "packed"
+
+        return app
+
+    def pack() -> Parcel:
+        return Parcel(3)
+
+    def pack_and_label() -> Labelled:
+        return Labelled(3, "fragile")
+
+    async with engine_of(version(pack)) as engine:
+        await engine.send(Event("go"))
+        now = engine.now_ms
+    async with engine_of(version(pack_and_label), now_ms=now) as engine:
+        await engine.advance("1h")
+        output = str(engine.run().output)
+        assert output.startswith("['pack', 'result-type'")
+        assert "label" in output
+        assert "give the step another id" in output

@@ -18,7 +18,7 @@ from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.step import Step
 from stepstream.sdk.tasks import task_factory
-from stepstream.sdk.values import dump_value
+from stepstream.sdk.values import PLAIN_JSON, dump_value
 
 RUN_ID = "01HN4Q5V80ZZZZZZZZZZZZZZZZ"
 NOW_MS = 1_767_225_600_000
@@ -27,7 +27,7 @@ Code = Callable[[Context], Awaitable[Any]]
 
 def value(given: Any) -> Value:
     """Return a JSON value as the outcome of a step."""
-    return Value(dump_value(given, None, "value"))
+    return Value(dump_value(given, PLAIN_JSON, "value"))
 
 
 def memo(step_id: str, given: Any, *, seen: int = 0, own: int = 0, kind: str = "run", use: int = 0) -> Memo:

@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from stepstream import NonRetriableError
 from stepstream.contract.errors import NotJson
-from stepstream.sdk.values import dump_value, load_value, return_adapter
+from stepstream.sdk.values import PLAIN_JSON, dump_value, load_value, return_type
 
 
 class Aliased(BaseModel):
@@ -102,8 +102,8 @@ def returning(hint: Any) -> Callable[[], Any]:
 @pytest.mark.parametrize(("hint", "value"), VALUES, ids=str)
 def test_a_typed_value_comes_back(hint: Any, value: Any) -> None:
     """What was declared is what comes back, by value and by type."""
-    adapter = return_adapter(returning(hint))
-    back = load_value(dump_value(value, adapter, "value"), adapter)
+    declared = return_type(returning(hint))
+    back = load_value(dump_value(value, declared, "value"), declared)
     assert back == value
     assert type(back) is type(value)
 
@@ -127,18 +127,20 @@ class Guarded(BaseModel):
 )
 def test_what_could_not_come_back_is_refused(hint: Any, value: Any) -> None:
     """A value that cannot be read back is an error of the step, not one of the run that finds it later."""
-    adapter = return_adapter(returning(hint))
-    if adapter is None:
-        assert load_value(dump_value(value, adapter, "value"), adapter) == value
+    declared = return_type(returning(hint))
+    if declared is PLAIN_JSON:
+        assert load_value(dump_value(value, declared, "value"), declared) == value
         return
     with pytest.raises(NotJson, match="value"):
-        dump_value(value, adapter, "value")
+        dump_value(value, declared, "value")
 
 
 @pytest.mark.parametrize("hint", ["dt.Missing", "the user", "1/0"])
-def test_a_hint_that_says_nothing_is_passed_over(hint: str) -> None:
-    """An annotation that is any text is no error."""
-    assert return_adapter(returning(hint)) is None
+def test_plain_json_needs_no_usable_annotation(hint: str) -> None:
+    """An annotation that cannot be resolved is no error as long as the results are plain JSON."""
+    declared = return_type(returning(hint))
+    assert "return annotation" in declared.unusable
+    assert load_value(dump_value({"a": [1]}, declared, "value"), declared) == {"a": [1]}
 
 
 def test_nothing_is_kept_of_a_body() -> None:
@@ -153,7 +155,7 @@ def test_nothing_is_kept_of_a_body() -> None:
     def body(held: Any = large) -> Parcel:
         raise NonRetriableError(str(held))
 
-    return_adapter(body)
+    return_type(body)
     del body, large
     gc.collect()
     assert gone() is None

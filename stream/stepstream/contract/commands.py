@@ -25,13 +25,14 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
 class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result yet: planned, or between attempts. `ready` says that its attempt is due.
 
-    With a `group` its result alone wakes nobody.
+    With a `group` its result alone does not wake the run. `kind` is that of the plan that opened it.
     """
 
     step: str
     attempt: int = 0
     ready: bool = False
     group: str = ""
+    kind: str = "run"
 
 
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):

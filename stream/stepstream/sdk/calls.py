@@ -11,6 +11,7 @@ from stepstream.contract.inbox import StepPlan, StepsPlanned
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.quiet import StepFuture
+from stepstream.sdk.values import PLAIN_JSON, ReturnType
 
 RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = "run", "sleep", "wait", "signal", "send", "invoke"
 
@@ -23,7 +24,7 @@ class Call:
     id: str
     kind: str
     body: Callable[[], Any] | None = None
-    adapter: Any = None
+    returns: ReturnType = PLAIN_JSON
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     plan: Callable[["Call"], StepPlan] | None = None
     attempt: int = 0

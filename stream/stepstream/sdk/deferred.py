@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from stepstream.contract.codec import Json
+from stepstream.contract.codec import Json, Raw
 
 
 class Converter(Protocol):
@@ -38,9 +38,9 @@ def evaluate(source: str, bindings: Mapping[str, Json]) -> Any:
     return _load("expressions.predicates").evaluate(source, bindings)
 
 
-def converter_of(hint: Any) -> Converter | None:
-    """Return what converts values of a type, or None for a type that pydantic has no schema for."""
-    found: Converter | None = _load("sdk.models").converter_of(hint)
+def converter_of(hint: Any) -> Converter:
+    """Return what converts values of a type; raise what pydantic raises for a type that it has no schema for."""
+    found: Converter = _load("sdk.models").converter_of(hint)
     return found
 
 
@@ -49,6 +49,17 @@ def dump_typed(value: Any, converter: Converter, what: str) -> Any:
     return _load("sdk.models").dump_typed(value, converter, what)
 
 
+def load_typed(raw: Raw, converter: Converter) -> Any:
+    """Return the value in `raw` as its declared type; raise InvalidInput if it does not fit."""
+    return _load("sdk.models").load_typed(raw, converter)
+
+
 def dump_untyped(value: Any) -> Any:
     """Return a pydantic model or a dataclass as plain JSON values; return anything else as it is."""
     return _load("sdk.models").dump_untyped(value)
+
+
+def is_model(value: Any) -> bool:
+    """Return whether a value is a pydantic model or a dataclass."""
+    found: bool = _load("sdk.models").is_model(value)
+    return found

@@ -58,7 +58,7 @@ class Bodies:
             timeout_s = call.policy.timeout_ms / 1_000 or None
             async with asyncio.timeout(timeout_s):
                 value = await _call(body, self.threads) if body else None
-            raw = dump_value(value, call.adapter, f"result of step {call.id!r}")
+            raw = dump_value(value, call.returns, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the user's code raises is its result

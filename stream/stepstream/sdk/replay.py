@@ -82,8 +82,6 @@ class Replay:
         self._quiet_passes = 0
         self._patience = Patience()
 
-    # The code's side.
-
     def start(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
         """Run the code; its end is told to the runner."""
         context = contextvars.copy_context()
@@ -149,11 +147,19 @@ class Replay:
             raise RunInterrupted
         if self.over:
             raise StepUsageError(f"step {step_id!r} comes after the end of its run; await all steps in the function")
-        call = call_of(self._identities.give(step_id))
+        call, changed = self._identities.name(call_of, step_id, self._memos, self._opened)
+        if changed:
+            self._disown(changed.step)
+            self._warn(changed.warning)
         opened = self._opened.get(call.step)
         call.group = opened.group if opened else group
         self._calls[call.step] = call
         return call
+
+    def _disown(self, step: str) -> None:
+        """Give the code no result of a step, neither one that is here nor one that comes later."""
+        self._unwanted.add(step)
+        self._order = deque(memo for memo in self._order if memo.step not in self._unwanted)
 
     async def result(self, call: Call) -> Outcome:
         """Return the result of a step: a kept one in its turn, or a new one."""
@@ -236,11 +242,8 @@ class Replay:
                 calls.remove(call)
         if call.planned or call.step in self._opened:
             self._cancelled.append(call.step)
-        self._unwanted.add(call.step)
-        self._order = deque(memo for memo in self._order if memo.step not in self._unwanted)
+        self._disown(call.step)
         self.touch()
-
-    # The engine's side.
 
     def resume(self, memos: Sequence[Memo], retries: Sequence[Open], acknowledged: bool) -> None:
         """Take in what is new: results, attempts that are due, the word that the waits stand."""
@@ -259,10 +262,7 @@ class Replay:
     def abort(self) -> None:
         """Stop the code where it is; nothing more is told to the runner."""
         self.over = True
-        if self._threaded:
-            self._interrupt()
-        else:
-            self._cancel_tasks(None)
+        self._interrupt() if self._threaded else self._cancel_tasks(None)
 
     def _cancel_tasks(self, but: "asyncio.Task[Any] | None") -> None:
         for task in self._tasks - {but}:
@@ -272,8 +272,6 @@ class Replay:
         for call in list(self._calls.values()):
             if call.waiting and not call.waiting.done():
                 call.waiting.set_exception(RunInterrupted())
-
-    # Settling.
 
     def touch(self, fresh: bool = True) -> None:
         """Look again soon whether all is still."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
-from stepstream.contract.codec import EMPTY_OBJECT
+from stepstream.contract.codec import EMPTY_OBJECT, Raw, dump_json
 from stepstream.contract.durations import Duration, Moment, duration_ms, moment_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import INVOKED, EventRecord, check_batch, check_event_name, decode_stored_event
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX, Limits
-from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.calls import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.deferred import check, check_path
@@ -22,7 +22,7 @@ from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.event import Event, from_record, to_record
 from stepstream.sdk.function import Backoff, Function, RetryPolicy, name_of, retry_policy
 from stepstream.sdk.replay import Replay
-from stepstream.sdk.values import dump_value, load_value, return_adapter
+from stepstream.sdk.values import PLAIN_JSON, load_value, return_type, to_json
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -104,11 +104,22 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
 def _plain_value(call: Call, outcome: Outcome) -> Any:
     match outcome:
         case Value(data):
-            return load_value(data, call.adapter)
+            return _loaded(call, data)
         case Failure(error):
             raise StepError(call.id, error)
         case TimedOut():
             return None
+
+
+def _loaded(call: Call, data: Raw) -> Any:
+    try:
+        return load_value(data, call.returns)
+    except InvalidInput as error:
+        message = (
+            f"the kept result does not fit the type that the step declares now: {error}; "
+            "let the type accept earlier results, or give the step another id"
+        )
+        raise StepError(call.id, ErrorInfo("ResultTypeError", message, "", "result-type")) from None
 
 
 def _event_value(call: Call, outcome: Outcome) -> Event | None:
@@ -183,12 +194,12 @@ class Step:
             raise StepUsageError(
                 f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
             )
-        adapter, policy, queue = return_adapter(fn), self._policy, self._queue
+        returns, policy, queue = return_type(fn), self._policy, self._queue
         body = functools.partial(fn, *args, **kwargs)
 
         def call_of(step: StepHash) -> Call:
             plan = (lambda call: RunPlan(step, id, queue, call.group)) if queue else None
-            return Call(step, id, RUN, body=body, adapter=adapter, policy=policy, plan=plan)
+            return Call(step, id, RUN, body=body, returns=returns, policy=policy, plan=plan)
 
         return StepCall(self._replay, id, call_of, _plain_value)
 
@@ -289,12 +300,12 @@ class Step:
         the other run goes on.
         """
         timeout_ms = self._bounded(id, timeout)
-        payload = EMPTY_OBJECT if data is None else dump_value(data, None, f"data of step {id!r}")
+        payload = EMPTY_OBJECT if data is None else dump_json(to_json(data), f"data of step {id!r}")
         if not bytes(payload).startswith(b"{"):
             raise InvalidInput(f"data= is an object, not a {type(data).__name__}", f"step {id!r}")
         check_batch([EventRecord(INVOKED, payload)], self._limits)
         name = function if isinstance(function, str) else function.id
-        adapter = None if isinstance(function, str) else return_adapter(function.handler)
+        returns = PLAIN_JSON if isinstance(function, str) else return_type(function.handler)
         return StepCall(
             self._replay,
             id,
@@ -302,7 +313,7 @@ class Step:
                 step,
                 id,
                 INVOKE,
-                adapter=adapter,
+                returns=returns,
                 plan=lambda call: InvokePlan(step, id, name, timeout_ms, payload, call.group),
             ),
             _plain_value,

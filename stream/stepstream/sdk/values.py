@@ -1,21 +1,92 @@
-"""Values of users to JSON and back, by the types that their callables declare."""
+"""Users' values as JSON and back, by the types that their callables declare to return."""
 
 import functools
+import inspect
+import types
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from stepstream.contract.codec import Json, Raw, dump_json, load_json
-from stepstream.sdk.deferred import Converter, converter_of, dump_typed, dump_untyped
+from stepstream.contract.errors import NotJson
+from stepstream.sdk.deferred import Converter, converter_of, dump_typed, dump_untyped, is_model, load_typed
 from stepstream.sdk.errors import NonRetriableError
 
 _PLAIN = {dict, list, str, int, float, bool, type(None), Any, object, None}
-# Most values are of these types and need no conversion.
+# The types that JSON gives back, and tuples, which come back as lists.
 _JSON_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
+_REMEDY = (
+    "declare the type as the return type of a function (not a lambda) and import it at run time (not only under "
+    "TYPE_CHECKING), or return plain JSON values"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnType:
+    """The declared return type of a callable.
+
+    `converter` converts its values. It is None for plain JSON, and for a declared type that cannot be used; `unusable`
+    then says why, and only plain JSON values are accepted in its place.
+    """
+
+    converter: Converter | None = None
+    unusable: str = ""
+
+
+PLAIN_JSON = ReturnType()
+
+
+def return_type(function: Callable[..., Any]) -> ReturnType:
+    """Return the type of the results of `function`: of its annotation, or the class itself if it is a class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        hint = _return_hint(function)
+        return PLAIN_JSON if _is_plain(hint) else ReturnType(converter_of(hint))
+    except NameError as error:
+        return ReturnType(None, f"its return annotation cannot be resolved at run time ({error})")
+    except Exception as error:  # noqa: BLE001 - an annotation may hold any expression
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return ReturnType(None, f"its return annotation cannot be used ({reason})")
+
+
+def _return_hint(function: Callable[..., Any]) -> Any:
+    """Return the declared type with its names resolved, None when nothing is declared; raise what resolving raises."""
+    if isinstance(function, type) or isinstance(typing.get_origin(function), type):
+        return function
+    target: Any = function if inspect.isroutine(function) else type(function).__call__
+    # Most bodies are lambdas and builtins, which declare nothing. Nothing of a function is cached: it may hold much.
+    annotations = getattr(target, "__annotations__", {})
+    if "return" not in annotations:
+        return None
+    code = inspect.unwrap(target)
+    # Only this annotation is resolved: those of parameters may name what is imported for type checkers alone.
+    only_return = types.SimpleNamespace(__annotations__={"return": annotations["return"]})
+    names = getattr(code, "__globals__", {}), _closure(code)
+    hint = typing.get_type_hints(only_return, *names, include_extras=True)["return"]
+    if typing.get_origin(hint) in (Awaitable, Coroutine):
+        hint = typing.get_args(hint)[-1]
+    if hint is typing.Self:
+        owner = getattr(function, "__self__", None)
+        return owner if isinstance(owner, type) else type(owner)
+    return hint
+
+
+def _closure(code: Any) -> dict[str, Any]:
+    """Return the variables of enclosing functions that `code` uses, among which a local class may be."""
+    found: dict[str, Any] = {}
+    names = getattr(getattr(code, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, getattr(code, "__closure__", None) or (), strict=False):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue  # The variable has no value yet.
+    return found
 
 
 def _is_plain(hint: Any) -> bool:
-    if isinstance(hint, typing.TypeVar) or hint in _PLAIN or isinstance(hint, str):
+    if isinstance(hint, typing.TypeVar) or hint in _PLAIN:
         return True
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is dict and parts[0] not in (str, Any):
@@ -23,46 +94,60 @@ def _is_plain(hint: Any) -> bool:
     return origin in (dict, list) and all(_is_plain(part) for part in parts)
 
 
-def _return_hint(function: Callable[..., Any]) -> Any:
-    target = function if hasattr(function, "__annotations__") else type(function).__call__
-    # Most bodies are lambdas and builtins without a word on types; nothing is kept of a function, which may hold much.
-    if "return" not in getattr(target, "__annotations__", {}):
-        return None
-    try:
-        return typing.get_type_hints(target).get("return")
-    except Exception:  # noqa: BLE001 - it may be any text
-        return None  # An annotation that cannot be resolved says nothing.
-
-
-def return_adapter(function: Callable[..., Any]) -> Converter | None:
-    """Return what converts the results of `function`, or None when they are plain JSON."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    hint = _return_hint(function)
-    return None if _is_plain(hint) else converter_of(hint)
-
-
 def to_json(value: Any) -> Any:
-    """Return a pydantic model or a dataclass as plain values; anything else as it is."""
+    """Return a pydantic model or a dataclass as plain values; anything else unchanged."""
     return value if type(value) in _JSON_TYPES else dump_untyped(value)
 
 
-def dump_value(value: Any, adapter: Converter | None, what: str) -> Raw:
-    """Return `value` as JSON by its declared type; raise NotJson with path and type of what is none."""
-    return dump_json(to_json(value) if adapter is None else dump_typed(value, adapter, what), what)
+def dump_value(value: Any, declared: ReturnType, what: str) -> Raw:
+    """Return a result as JSON from which `load_value` makes an equal value; raise NotJson when there is none."""
+    if declared.converter is not None:
+        return dump_json(dump_typed(value, declared.converter, what), what)
+    if declared.unusable and not _is_exact(value):
+        raise NotJson(f"the {what} is a {type_name(value)}, and {declared.unusable}; {_REMEDY}")
+    if type(value) not in _JSON_TYPES and is_model(value):
+        raise NotJson(f"the {what} is a {type_name(value)}, and its callable declares no such type; {_REMEDY}")
+    return dump_json(value, what)
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type, with its module unless it is built in."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_exact(value: Any) -> bool:
+    """Return whether a value has parts of the JSON types alone."""
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if type(part) not in _JSON_TYPES:
+            return False
+        if isinstance(part, dict | list | tuple):
+            pending.extend(part.values() if isinstance(part, dict) else part)
+    return True
 
 
 def dump_output(value: Any, handler: Callable[..., Any], bytes_max: int) -> Raw:
-    """Return what a function returned, as JSON by its declared type; raise NonRetriableError when it is too large."""
-    output = dump_value(value, return_adapter(handler), "output of the function")
+    """Return the output of a function as JSON; raise NotJson, or NonRetriableError when it is too large.
+
+    A handler need not declare that it returns a model or a dataclass: an output is read as JSON, and `invoke` returns
+    it as the type that the handler declares.
+    """
+    declared = return_type(handler)
+    given = to_json(value) if declared is PLAIN_JSON else value
+    output = dump_value(given, declared, "output of the function")
     if (size := len(bytes(output))) > bytes_max:
-        raise NonRetriableError(f"the output of the function has {size:,} bytes, at most {bytes_max:,} are kept")
+        raise NonRetriableError(
+            f"the output of the function has {size:,} bytes, at most {bytes_max:,} are allowed; "
+            "store it elsewhere and return a reference"
+        )
     return output
 
 
-def load_value(raw: Raw, adapter: Converter | None) -> Any:
-    """Return the value in `raw`, as the declared type when there is one."""
-    if adapter is not None:
-        return adapter.validate_json(bytes(raw))
+def load_value(raw: Raw, declared: ReturnType) -> Any:
+    """Return the value in `raw` as its declared type; raise InvalidInput when it does not fit."""
+    if declared.converter is not None:
+        return load_typed(raw, declared.converter)
     plain: Json = load_json(raw)
     return plain

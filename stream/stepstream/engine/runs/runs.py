@@ -57,7 +57,13 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
     draft.tell(RunMoved(run.run_id, run.history_seq, draft.now, run.epoch))
     part = run_part(run.run_id)
     opened = tuple(
-        Open(key.sort.decode(), step.attempt, step.kind == "run" and not step.due and not step.queue, step.group)
+        Open(
+            key.sort.decode(),
+            step.attempt,
+            ready=step.kind == "run" and not step.due and not step.queue,
+            group=step.group,
+            kind=step.kind,
+        )
         for key, step in draft.scan(OpenStep, OPEN, part)
     )
     events = draft.get(RunEvents, run_events_key(run.run_id))
