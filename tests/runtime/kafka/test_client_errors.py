@@ -1,34 +1,33 @@
-"""What a client of Kafka makes of its own troubles: doubt, and no end of ours."""
+"""How errors and cancellations inside a Kafka client reach its callers, and how a client that cannot stop is closed."""
 
 import asyncio
+from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import GroupLoadInProgressError
-from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
+from stepstream.contract.limits import DAY_MS
+from stepstream.runtime.kafka import reader
 from stepstream.runtime.kafka.errors import translate_kafka_errors
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError
 
 
-async def cancelled_by_a_client() -> None:
-    """Wait for something that a client drops."""
+async def cancelled_by_client() -> None:
+    """Wait for a future that a client cancels."""
     waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     waited.cancel()
     await waited
 
 
-async def test_what_a_client_cancels_is_in_doubt() -> None:
-    """Whoever waits for a client that gives up hears that the outcome is unknown."""
-    with pytest.raises(LogError, match="writing: the client gave it up"), translate_kafka_errors("writing"):
-        await cancelled_by_a_client()
+async def test_cancellation_by_a_client_is_an_unknown_outcome() -> None:
+    """A caller whose client cancels its call gets an error: the write may have succeeded."""
+    with pytest.raises(LogError, match="writing: cancelled by the Kafka client"), translate_kafka_errors("writing"):
+        await cancelled_by_client()
 
 
-async def test_who_is_cancelled_while_a_client_works_ends() -> None:
-    """A cancellation of ours goes through."""
+async def test_cancellation_of_the_caller_is_not_translated() -> None:
+    """A task that is cancelled while a client works for it ends as cancelled."""
 
     async def write() -> None:
         with translate_kafka_errors("writing"):
@@ -42,42 +41,38 @@ async def test_who_is_cancelled_while_a_client_works_ends() -> None:
 
 
 class Stubborn:
-    """A client of aiokafka that fails to stop as a consumer does whose fetcher waits to fetch again."""
+    """A client that fails to stop, as a consumer of aiokafka does whose fetcher waits to retry."""
 
     def __init__(self) -> None:
         self.closed = False
         self._client = self
 
     async def stop(self) -> None:
-        """Cancel a part, and be struck by it."""
-        await cancelled_by_a_client()
+        """Cancel a task of its own and fail with it."""
+        await cancelled_by_client()
 
     async def close(self) -> None:
-        """Go off the wire."""
+        """Close the connections."""
         self.closed = True
 
 
-async def test_a_reader_that_cannot_stop_is_closed() -> None:
-    """Its end is that of nobody else, and no connection of it is left."""
-    reader, client = Reader(KafkaSettings(), {"bootstrap_servers": "127.0.0.1:1"}, "", "", True, False), Stubborn()
-    await reader.close()
-    reader._client = client
-    await reader.close()
+async def test_reader_that_cannot_stop_is_disconnected() -> None:
+    """Closing it succeeds and leaves no connection open."""
+    stopped, client = Reader(KafkaSettings(), {"bootstrap_servers": "127.0.0.1:1"}, "", "", True, False), Stubborn()
+    await stopped.close()
+    stopped._client = client
+    await stopped.close()
     assert client.closed
 
 
-class Unloaded:
-    """A connection to a coordinator that has not loaded its groups, or leaves: error 14 for the whole answer."""
+def test_consumer_that_does_not_poll_stays_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is full does not poll for as long as its steps take; only missed heartbeats end its session.
 
-    async def send(self, _node: int, _request: object, **_options: object) -> OffsetFetchResponse_v3:
-        """Answer as Kafka does, without a word of any partition."""
-        return OffsetFetchResponse_v3(0, [], 14)
-
-
-async def test_a_coordinator_that_cannot_tell_has_not_committed_nothing() -> None:
-    """What is committed is not known then; taken for nothing, everything would be read and done once more."""
-    coordinator = object.__new__(GroupCoordinator)
-    coordinator._client, coordinator.group_id, coordinator.coordinator_id = Unloaded(), "shard-0", 1
-    coordinator.coordinator_dead = lambda: None
-    with pytest.raises(GroupLoadInProgressError):
-        await coordinator._do_fetch_commit_offsets([TopicPartition("inbox", 0)])
+    Waiting for the poll interval would take days, so the test reads the option. tests/kafka/test_long_steps.py has a
+    worker that is full for longer than a session.
+    """
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(reader, "AIOKafkaConsumer", lambda **options: given.update(options))
+    Reader(KafkaSettings("nowhere:1", "test"), {}, "worker-shop", "", True, False)
+    assert given["max_poll_interval_ms"] >= 7 * DAY_MS
+    assert given["session_timeout_ms"] <= 10_000

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import faust
 from faust.exceptions import ConsumerNotStarted
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from mode import Service
 
 from stepstream.contract.errors import StepstreamError
@@ -28,6 +28,7 @@ from stepstream.runtime.dead_letters import (
 )
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.errors import translate_kafka_errors
+from stepstream.runtime.kafka.patches import patch_faust
 from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
@@ -44,20 +45,7 @@ _AGAIN_S = 0.5
 _SOURCES_AGAIN_S = 10.0
 
 
-_make_consumer = AIOKafkaConsumerThread._create_worker_consumer
-
-
-def _make_committed(thread: AIOKafkaConsumerThread, transport: Any) -> Any:
-    """Make the consumer of a Faust app, which reads only what is committed.
-
-    Without Faust's own transactions it would read all, and a record that its producer took back would be an event.
-    """
-    consumer = _make_consumer(thread, transport)
-    consumer._isolation_level = "read_committed"
-    return consumer
-
-
-AIOKafkaConsumerThread._create_worker_consumer = _make_committed  # type: ignore[method-assign,assignment]  # It has no setting for it.
+patch_faust(faust.App, Consumer, AIOKafkaConsumerThread)
 
 
 class Part(Service):
@@ -87,19 +75,12 @@ class Part(Service):
             await asyncio.gather(self._serving, return_exceptions=True)
 
 
-class _Host(faust.App):
-    """A Faust app without tables, which makes no folders for them: a worker may have no disk."""
-
-    def _create_directories(self) -> None:
-        """Make none."""
-
-
 def make_faust(cluster: Cluster, name: str) -> faust.App:
     """Return a Faust app without a port, tables or topics of its own; `name` is its consumer group."""
     settings = cluster.settings
     logging.getLogger("faust").setLevel(logging.WARNING)
     logging.getLogger("mode").setLevel(logging.WARNING)
-    return _Host(
+    return faust.App(
         settings.name(name),
         broker=[f"aiokafka://{place.strip()}" for place in settings.bootstrap.split(",")],
         broker_credentials=_credentials(settings),

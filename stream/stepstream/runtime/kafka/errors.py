@@ -24,7 +24,7 @@ def translate_kafka_errors(what: str) -> Iterator[None]:
         # A client that ends cancels what it has in its hands; only what cancels the task is ours.
         if (task := asyncio.current_task()) is None or task.cancelling():
             raise
-        raise LogError(f"{what}: the client gave it up") from error
+        raise LogError(f"{what}: cancelled by the Kafka client") from error
     except ProducerFenced as error:
         raise Fenced(f"{what}: a newer owner is there, or the transaction took too long") from error
     except KafkaConnectionError as error:

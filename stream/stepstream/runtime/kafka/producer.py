@@ -6,19 +6,16 @@ from contextlib import suppress
 from zlib import crc32
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.producer import sender
 
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.errors import STOP_S_MAX, stop, translate_kafka_errors
+from stepstream.runtime.kafka.patches import connections_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
 
 REQUEST_BYTES_MAX = 50 * MIB
 TRANSACTION_MS_MAX = 10_000
 COMMIT_S_MAX = 10.0
-# How long the client sleeps when a transaction begins before the marks of the last one are written, which is nearly
-# always the case; its own 20 ms would be the most of a transaction's time (median 35 ms with it, see the benchmark).
-sender.BACKOFF_OVERRIDE = 0.001
 # The broker refuses records of the next transaction in the same moment, with NOT_ENOUGH_REPLICAS.
 _TRANSACTION_BACKOFF_MS = 4
 
@@ -112,4 +109,4 @@ class Producer:
             async with asyncio.timeout(STOP_S_MAX):
                 if self._open:
                     await self._client.abort_transaction()
-        await stop(self._client, self._client.client)
+        await stop(self._client, connections_of(self._client))

@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.consumer import fetcher
-from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import for_code
-from aiokafka.protocol.commit import OffsetFetchRequest
 
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.answers import records_in
 from stepstream.runtime.kafka.errors import stop, translate_kafka_errors
-from stepstream.runtime.kafka.parsing import Batches
+from stepstream.runtime.kafka.patches import connections_of, heartbeat, membership_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, Offsets
 
@@ -23,25 +19,6 @@ CONFIRM_S_MAX = 5.0
 SESSION_MS = 10_000
 _FETCH_WAIT_MS = 500
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
-
-
-_send_to_coordinator = GroupCoordinator._send_req
-
-
-async def _send_and_look(coordinator: Any, request: Any) -> Any:
-    """Send, and raise the error of the whole answer, which aiokafka overlooks when it asks for committed offsets.
-
-    Such an answer has no offsets: to aiokafka that is a group that never committed, and all would be read once more.
-    """
-    answer = await _send_to_coordinator(coordinator, request)
-    if isinstance(request, OffsetFetchRequest) and (code := getattr(answer, "error_code", 0)):
-        coordinator.coordinator_dead()
-        raise for_code(code)(f"the coordinator of group {coordinator.group_id} cannot tell what is committed")
-    return answer
-
-
-GroupCoordinator._send_req = _send_and_look
-fetcher.MemoryRecords = Batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +80,13 @@ class Reader:
     @property
     def membership(self) -> tuple[str, int]:
         """By which name, and in which of its generations, the group knows us; each time it moves is one."""
-        coordinator = self._client._coordinator
-        return coordinator.member_id, coordinator.generation
+        return membership_of(self._client)
 
     async def confirm(self) -> None:
         """Have the group say that we are a member still; LogError when it does not."""
         with translate_kafka_errors("asking whether we are in the group"):
             async with asyncio.timeout(CONFIRM_S_MAX):
-                if not await self._client._coordinator._do_heartbeat():
+                if not await heartbeat(self._client):
                     raise LogError("the group does not say that we are a member of it")
 
     def seek(self, positions: Offsets) -> None:
@@ -161,4 +137,4 @@ class Reader:
 
     async def close(self) -> None:
         """Disconnect, and leave the group."""
-        await stop(self._client, self._client._client)
+        await stop(self._client, connections_of(self._client))

@@ -1,0 +1,167 @@
+"""All patches of aiokafka and Faust, and all reads of their private attributes.
+
+Importing this module patches aiokafka. The module that imports Faust passes its classes to `patch_faust`, since nothing
+below the hosts may import Faust. Before anything is replaced, `require` compares what is installed with what the patch
+was written for, and raises ImportError when they differ. pyproject.toml bounds both libraries to versions that were
+read.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import for_code
+from aiokafka.producer import sender
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.record import default_records, memory_records
+
+from stepstream.runtime.kafka.parsing import Batches
+
+# The versions whose source the patches were written for.
+READ = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3"}
+_TRANSACTION_BACKOFF_S = 0.001
+
+
+def require(library: str, owner: Any, name: str, *parameters: str, uses: Collection[str] = ()) -> None:
+    """Raise ImportError unless `owner.name` is a function of these parameters whose code uses these names."""
+    code = getattr(getattr(owner, name, None), "__code__", None)
+    if code is None or code.co_varnames[: len(parameters)] != parameters or not set(uses) <= {*code.co_names}:
+        raise _changed(library, f"{owner.__name__}.{name}")
+
+
+def _changed(library: str, name: str) -> ImportError:
+    return ImportError(
+        f"{name} of {library} {version(library)} is not what stepstream patches: install the version that the patch "
+        f"was written for, {library}=={READ[library]}"
+    )
+
+
+def _check_aiokafka() -> None:
+    library = "aiokafka"
+    require(library, sender.AddPartitionsToTxnHandler, "handle_response", "self", "resp", uses=["BACKOFF_OVERRIDE"])
+    if getattr(sender, "BACKOFF_OVERRIDE", None) != 0.02:
+        raise _changed(library, "producer.sender.BACKOFF_OVERRIDE")
+    require(library, GroupCoordinator, "_send_req", "self", "request", uses=["coordinator_id", "send"])
+    require(library, GroupCoordinator, "_do_heartbeat", "self", uses=["generation", "member_id"])
+    require(library, GroupCoordinator, "check_errors", "self", uses=["_coordination_task"])
+    require(library, AIOKafkaConsumer, "__init__", "self", uses=["_client", "_coordinator", "_isolation_level"])
+    if getattr(fetcher, "MemoryRecords", None) is not memory_records.MemoryRecords:
+        raise _changed(library, "consumer.fetcher.MemoryRecords")
+    require(library, memory_records._MemoryRecordsPy, "next_batch", "self", uses=["_next_slice", "_cache_next"])
+    batch = default_records._DefaultRecordBatchPy
+    require(library, batch, "_read_msg", "self", uses=["_buffer", "decode"])
+    require(library, batch, "_maybe_uncompress", "self", uses=["_buffer", "_pos", "_decompressed"])
+
+
+def _raising(send: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Return a `GroupCoordinator._send_req` that raises the error code of an answer as a whole.
+
+    aiokafka ignores that code when it fetches committed offsets, so a coordinator that is still loading looks like a
+    group that has committed nothing, and the group reads everything again.
+    """
+
+    async def send_req(coordinator: Any, request: Any) -> Any:
+        answer = await send(coordinator, request)
+        if isinstance(request, OffsetFetchRequest) and (code := getattr(answer, "error_code", 0)):
+            coordinator.coordinator_dead()
+            raise for_code(code)(f"the coordinator of group {coordinator.group_id} cannot return committed offsets")
+        return answer
+
+    return send_req
+
+
+def _patch_aiokafka() -> None:
+    _check_aiokafka()
+    # A transaction that begins before the markers of the last one are written is refused, and retried after this time.
+    # That is the common case; with aiokafka's 20 ms the wait is most of a transaction (median 35 ms, see benchmarks).
+    sender.BACKOFF_OVERRIDE = _TRANSACTION_BACKOFF_S
+    GroupCoordinator._send_req = _raising(GroupCoordinator._send_req)
+    # Header names that are not UTF-8 make aiokafka refuse their batch, each time that it is read.
+    fetcher.MemoryRecords = Batches
+
+
+_patch_aiokafka()
+
+
+def membership_of(consumer: Any) -> tuple[str, int]:
+    """Return the name by which the group knows a consumer of aiokafka, and the generation of the group."""
+    return consumer._coordinator.member_id, consumer._coordinator.generation
+
+
+async def heartbeat(consumer: Any) -> bool:
+    """Send a heartbeat to the group at once; return whether the group confirmed the membership."""
+    confirmed: bool = await consumer._coordinator._do_heartbeat()
+    return confirmed
+
+
+def connections_of(client: Any) -> Any:
+    """Return the connections of a consumer or producer of aiokafka, which can be closed when the client cannot stop."""
+    return getattr(client, "_client", None) or client.client
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """The state of a consumer in its group: an error that nothing has read yet, whether it joined, its partitions."""
+
+    error: Exception | None
+    joined: bool
+    partitions: int
+
+
+class ConsumerEndedError(Exception):
+    """The consumer has stopped reading for good."""
+
+
+async def read_consumer_state(consumer: Any) -> ConsumerState:
+    """Return the state of the consumer of a Faust app; raise ConsumerEndedError when it has stopped.
+
+    Reading the error clears it: until then aiokafka waits, and Faust never reads it. Without this, a group that may not
+    be read would stay silent, also after the right was granted.
+    """
+    thread = consumer._thread
+
+    async def read() -> ConsumerState:
+        # In the thread of the client, to which its futures belong.
+        client = thread._consumer
+        if client is None or client._coordinator is None:
+            return ConsumerState(None, joined=False, partitions=0)
+        coordinator = client._coordinator
+        ended = coordinator._coordination_task.done()
+        error = None
+        try:
+            coordinator.check_errors()
+        except Exception as found:  # noqa: BLE001 - it is reported, and the client continues
+            error = found
+        if ended:
+            raise ConsumerEndedError(str(error or "it has stopped")) from error
+        return ConsumerState(error, joined=coordinator.generation > 0, partitions=len(client.assignment()))
+
+    state: ConsumerState = await thread.call_thread(read)
+    return state
+
+
+def patch_faust(app: Any, consumer: Any, consumer_thread: Any) -> None:
+    """Patch Faust, given its classes App, Consumer and AIOKafkaConsumerThread.
+
+    Its consumers read only what is committed: without Faust's own transactions, they would read records of aborted
+    transactions. Its apps create no directories: stepstream has no Faust tables, and a worker may have no disk.
+    """
+    library = "faust-streaming"
+    require(library, consumer_thread, "_create_worker_consumer", "self", "transport", uses=["AIOKafkaConsumer"])
+    require(library, consumer_thread, "call_thread", "self", "fun")
+    require(library, consumer_thread, "on_start", "self", uses=["_consumer", "_create_consumer"])
+    require(library, consumer, "__init__", "self", uses=["_thread"])
+    require(library, app, "_create_directories", "self", uses=["datadir", "tabledir"])
+    make = consumer_thread._create_worker_consumer
+
+    def make_committed(thread: Any, transport: Any) -> Any:
+        client = make(thread, transport)
+        client._isolation_level = "read_committed"
+        return client
+
+    consumer_thread._create_worker_consumer = make_committed
+    app._create_directories = lambda _: None

@@ -1,0 +1,110 @@
+"""The patches of aiokafka and Faust took hold, and refuse a library that is not the one that they were written for."""
+
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import ConcurrentTransactions, GroupLoadInProgressError
+from aiokafka.producer.sender import AddPartitionsToTxnHandler
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
+from faust.transport.drivers.aiokafka import Consumer
+from packaging.requirements import Requirement
+
+from stepstream.host.sources.service import make_faust
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.parsing import Batches
+from stepstream.runtime.kafka.patches import READ, patch_faust, require
+from stepstream.runtime.kafka.settings import KafkaSettings
+from tests.tidy_rules import ROOT
+
+
+def test_transaction_that_begins_too_early_is_retried_at_once() -> None:
+    """Until the markers of the last transaction are written, the next one is refused; aiokafka would wait 20 ms."""
+    manager = SimpleNamespace(txn_partitions=set())
+    sender = SimpleNamespace(_txn_manager=manager, _retry_backoff=0.1)
+    handler = AddPartitionsToTxnHandler(sender, [TopicPartition("topic", 0)])
+    early = SimpleNamespace(errors=[("topic", [(0, ConcurrentTransactions.errno)])])
+    assert handler.handle_response(early) <= 0.001
+
+
+class LoadingCoordinator:
+    """A connection to a coordinator that has not loaded its groups: error 14 for the answer as a whole."""
+
+    async def send(self, _node: int, _request: object, **_options: object) -> OffsetFetchResponse_v3:
+        """Answer as Kafka does, without any partition."""
+        return OffsetFetchResponse_v3(0, [], 14)
+
+
+async def test_loading_coordinator_does_not_look_like_no_commits() -> None:
+    """A group that took it for "nothing is committed" would read and process everything again."""
+    coordinator = object.__new__(GroupCoordinator)
+    coordinator._client, coordinator.group_id, coordinator.coordinator_id = LoadingCoordinator(), "shard-0", 1
+    coordinator.coordinator_dead = lambda: None
+    with pytest.raises(GroupLoadInProgressError):
+        await coordinator._do_fetch_commit_offsets([TopicPartition("inbox", 0)])
+
+
+def test_consumers_parse_batches_leniently() -> None:
+    """test_parsing.py shows what is read that way."""
+    assert vars(fetcher)["MemoryRecords"] is Batches
+
+
+async def test_faust_reads_only_committed_records() -> None:
+    """Without the patch, records of aborted transactions would become events."""
+    app = make_faust(Cluster(KafkaSettings("localhost:9")), "sources")
+    consumer: Any = app._new_consumer()
+    client = consumer._thread._create_worker_consumer(app.transport)
+    consumer._thread.thread_loop.close()
+    client._closed = True  # It was never started.
+    assert client._isolation_level == "read_committed"
+
+
+def test_faust_creates_no_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may have no disk."""
+    monkeypatch.chdir(tmp_path)
+    make_faust(Cluster(KafkaSettings("localhost:9")), "sources")._create_directories()
+    assert not list(tmp_path.iterdir())
+
+
+def changed(self: object, records: object) -> None:
+    """Stand for a function of another version."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters", "uses"),
+    [
+        (SimpleNamespace(__name__="Client"), "send", ("self",), []),
+        (SimpleNamespace(__name__="Client", send=changed), "send", ("self", "request"), []),
+        (SimpleNamespace(__name__="Client", send=changed), "send", ("self", "records"), ["coordinator_id"]),
+        (SimpleNamespace(__name__="Client", send=5), "send", (), []),
+    ],
+    ids=["missing", "parameters", "code", "no-function"],
+)
+def test_library_that_changed_is_refused(owner: Any, name: str, parameters: tuple[str, ...], uses: list[str]) -> None:
+    """The error names the attribute, the installed version and the one to install."""
+    message = r"Client\.send of aiokafka 0\.\S+ is not what stepstream patches: install .* aiokafka==0\.14\.0"
+    with pytest.raises(ImportError, match=message):
+        require("aiokafka", owner, name, *parameters, uses=uses)
+
+
+def test_changed_faust_is_refused() -> None:
+    """Its patch checks before it replaces anything."""
+    with pytest.raises(ImportError, match="_create_worker_consumer of faust-streaming"):
+        patch_faust(faust.App, Consumer, type("Thread", (), {}))
+
+
+def test_dependencies_are_bounded_to_the_versions_that_were_read() -> None:
+    """pyproject.toml admits the version that was read, and no minor version after it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    bounds = {found.name: found.specifier for found in map(Requirement, project["dependencies"]) if found.name in READ}
+    assert bounds.keys() == READ.keys()
+    for library, read in READ.items():
+        major, minor, _ = map(int, read.split("."))
+        assert read in bounds[library]
+        assert f"{major}.{minor + 1}.0" not in bounds[library]
