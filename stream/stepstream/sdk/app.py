@@ -15,6 +15,7 @@ from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, retry_policy
 from stepstream.sdk.source import Format, Mapped, Source
+from stepstream.sdk.values import annotation_of
 
 T = TypeVar("T")
 AsyncHandler = Callable[[Context], Coroutine[Any, Any, T]]
@@ -73,7 +74,7 @@ class App:
         id: str = "",
         retries: int = RETRIES_DEFAULT,
         backoff: Backoff | None = None,
-        on_failure: Callable[[Context], Any] | None = None,
+        on_failure: AsyncHandler[Any] | PlainHandler[Any] | None = None,
     ) -> _Decorator:
         """Make a durable function that starts by any of `triggers`; without one it can only be invoked.
 
@@ -110,6 +111,7 @@ class App:
             )
             for each in (function, handler_of_failure):
                 if each is not None:
+                    _check_context(each)
                     self._add(each)
             return function
 
@@ -163,6 +165,30 @@ class App:
                 "send over HTTP: POST /e/{key}"
             )
         return self._sender
+
+
+def _check_context(function: Function[Any]) -> None:
+    """Raise DefinitionError for a handler that declares the other kind of context than it is called with."""
+    declared = _declared_context(function.handler)
+    if function.is_async and declared is ThreadedContext:
+        raise DefinitionError(
+            f"function {function.id!r} is async and declares a ThreadedContext, whose steps block: "
+            "declare ctx: Context and await the steps, or write def instead of async def"
+        )
+    if not function.is_async and declared is Context:
+        raise DefinitionError(
+            f"function {function.id!r} is not async and declares a Context, whose steps must be awaited: "
+            "declare ctx: ThreadedContext, or write async def"
+        )
+
+
+def _declared_context(handler: Callable[..., Any]) -> Any:
+    """Return the resolved annotation of the first parameter, None when there is none or it cannot be resolved."""
+    try:
+        first = next(iter(inspect.signature(handler).parameters), "")
+        return annotation_of(handler, first)
+    except Exception:  # noqa: BLE001 - an annotation may hold any expression
+        return None
 
 
 def _check_name(place: str, name: str) -> None:

@@ -126,4 +126,4 @@ def is_final(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(is_final(part) for part in error.exceptions)
     # What is given wrongly to a step is as wrong the next time.
-    return isinstance(error, StepError | NonRetriableError | InvalidInput)
+    return isinstance(error, StepError | NonRetriableError | InvalidInput | DefinitionError)

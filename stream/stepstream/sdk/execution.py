@@ -120,7 +120,7 @@ def start_code(
     step = Step(replay, function.policy, limits, function.lookback_ms, function.queues)
     if function.is_async:
         context = make_context(replay, step, function.id, given, attempt)
-        replay.start(lambda: handler(context), handler)
+        replay.start(lambda: function.call_async(context), handler)
     else:
         threaded = make_threaded_context(replay, step, function.id, given, attempt)
         replay.start(lambda: threads.run_function(handler, threaded), handler)

@@ -1,10 +1,11 @@
 """Functions and their triggers, as users define them and as the engine is told."""
 
+import functools
 import hashlib
 import inspect
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -127,13 +128,23 @@ class Function(Generic[T_co]):
         self.on_failure = on_failure
         self.lookback_ms = lookback_ms
         self.queues = tuple(queues)
-        self.is_async = inspect.iscoroutinefunction(handler)
+        self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
         _check(self)
 
     def __repr__(self) -> str:
         return f"<Function {self.id!r} of app {self.app!r}>"
+
+    def call_async(self, context: Any) -> Awaitable[Any]:
+        """Call an async handler; raise DefinitionError if a decorator runs it and returns no awaitable."""
+        found = self.handler(context)
+        if not inspect.isawaitable(found):
+            raise DefinitionError(
+                f"function {self.id!r}: the handler is async, and a decorator of it returned a {type(found).__name__}; "
+                "return what the decorated function returns, or make the decorator's wrapper async"
+            )
+        return found
 
     def registration(self) -> FunctionRegistered:
         """Return what the engine must know."""
@@ -164,6 +175,20 @@ def _check(function: Function[Any]) -> None:
         )
 
 
+def _is_async(handler: Any) -> bool:
+    """Return whether calling `handler` gives a coroutine: also an object, a partial, or behind a plain decorator."""
+    while not inspect.iscoroutinefunction(handler):
+        if isinstance(handler, functools.partial):
+            handler = handler.func
+        elif hasattr(handler, "__wrapped__"):
+            handler = handler.__wrapped__
+        elif not inspect.isroutine(handler) and not isinstance(handler, type):
+            handler = type(handler).__call__
+        else:
+            return False
+    return True
+
+
 def name_of(code: Callable[..., Any]) -> str:
     """Return the name of a callable, for people."""
     return str(getattr(code, "__name__", type(code).__name__))
@@ -183,7 +208,10 @@ def _takes_a_context(handler: Callable[..., Any]) -> bool:
 
 def code_version(handler: Callable[..., Any]) -> str:
     """Return a digest of the code of `handler` and the constants in it."""
-    code = getattr(inspect.unwrap(handler), "__code__", None)
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    target = handler if inspect.isroutine(handler) else type(handler).__call__
+    code = getattr(inspect.unwrap(target), "__code__", None)
     if code is None:
         return ""
     digest = hashlib.sha256()

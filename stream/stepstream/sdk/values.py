@@ -11,7 +11,7 @@ from typing import Any
 from stepstream.contract.codec import Json, Raw, dump_json, load_json
 from stepstream.contract.errors import NotJson
 from stepstream.sdk.deferred import Converter, converter_of, dump_typed, dump_untyped, is_model, load_typed
-from stepstream.sdk.errors import NonRetriableError
+from stepstream.sdk.errors import DefinitionError, NonRetriableError
 
 _PLAIN = {dict, list, str, int, float, bool, type(None), Any, object, None}
 # The types that JSON gives back, and tuples, which come back as lists.
@@ -55,22 +55,30 @@ def _return_hint(function: Callable[..., Any]) -> Any:
     """Return the declared type with its names resolved, None when nothing is declared; raise what resolving raises."""
     if isinstance(function, type) or isinstance(typing.get_origin(function), type):
         return function
-    target: Any = function if inspect.isroutine(function) else type(function).__call__
-    # Most bodies are lambdas and builtins, which declare nothing. Nothing of a function is cached: it may hold much.
-    annotations = getattr(target, "__annotations__", {})
-    if "return" not in annotations:
-        return None
-    code = inspect.unwrap(target)
-    # Only this annotation is resolved: those of parameters may name what is imported for type checkers alone.
-    only_return = types.SimpleNamespace(__annotations__={"return": annotations["return"]})
-    names = getattr(code, "__globals__", {}), _closure(code)
-    hint = typing.get_type_hints(only_return, *names, include_extras=True)["return"]
+    hint = annotation_of(function, "return")
     if typing.get_origin(hint) in (Awaitable, Coroutine):
         hint = typing.get_args(hint)[-1]
     if hint is typing.Self:
         owner = getattr(function, "__self__", None)
         return owner if isinstance(owner, type) else type(owner)
     return hint
+
+
+def annotation_of(function: Callable[..., Any], name: str) -> Any:
+    """Return the annotation of a parameter, or of "return", with its names resolved, None when there is none.
+
+    Raises what resolving raises, as NameError for a type that is imported for type checkers alone.
+    """
+    target: Any = function if inspect.isroutine(function) else type(function).__call__
+    # Most bodies are lambdas and builtins, which declare nothing. Nothing of a function is cached: it may hold much.
+    annotations = getattr(target, "__annotations__", {})
+    if name not in annotations:
+        return None
+    code = inspect.unwrap(target)
+    # Only one is resolved, so that another that cannot be does not matter.
+    alone = types.SimpleNamespace(__annotations__={name: annotations[name]})
+    names = getattr(code, "__globals__", {}), _closure(code)
+    return typing.get_type_hints(alone, *names, include_extras=True)[name]
 
 
 def _closure(code: Any) -> dict[str, Any]:
@@ -134,6 +142,12 @@ def dump_output(value: Any, handler: Callable[..., Any], bytes_max: int) -> Raw:
     A handler need not declare that it returns a model or a dataclass: an output is read as JSON, and `invoke` returns
     it as the type that the handler declares.
     """
+    if inspect.iscoroutine(value):
+        value.close()
+        raise DefinitionError(
+            "the function returned a coroutine: a decorator hides that its handler is async; "
+            "use functools.wraps in the decorator"
+        )
     declared = return_type(handler)
     given = to_json(value) if declared is PLAIN_JSON else value
     output = dump_value(given, declared, "output of the function")
