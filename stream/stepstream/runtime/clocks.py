@@ -1,35 +1,75 @@
-"""The clocks: the machine's, and one that goes only when it is told to."""
+"""Clocks: the machine's, which never goes back within a process, and one that a test moves."""
 
+import logging
 import time
+from collections.abc import Callable
 
 from stepstream.runtime.notification import Notification
 
+logger = logging.getLogger(__name__)
 _WAIT_S_MAX = 3_600.0
+_NS_PER_MS = 1_000_000
+# Steps of the wall clock below this are ordinary corrections and are not worth a line in the log.
+_JUMP_MS_MIN = 1_000
+
+
+def _elapsed_ns() -> int:
+    """Return nanoseconds of a clock that nobody sets; where the system offers it, one that counts a suspend too."""
+    return time.clock_gettime_ns(_ELAPSED_CLOCK) if _ELAPSED_CLOCK is not None else time.monotonic_ns()
+
+
+_ELAPSED_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class SystemClock:
-    """The machine's clock, kept from going backwards within a process."""
+    """The machine's wall clock, kept from going back within a process.
 
-    def __init__(self) -> None:
-        self._latest = 0
+    When the wall clock steps back, time continues at the pace of a clock that nobody sets, until the wall clock has
+    caught up: a sleep of an hour still takes an hour. A jump of a second or more, in either direction, is logged once
+    with its size. `wall_ns` and `elapsed_ns` are the two sources, in nanoseconds.
+    """
+
+    def __init__(self, wall_ns: Callable[[], int] = time.time_ns, elapsed_ns: Callable[[], int] = _elapsed_ns) -> None:
+        self._wall_ns = wall_ns
+        self._elapsed_ns = elapsed_ns
+        self._latest_ns = wall_ns()
+        self._latest_elapsed_ns = elapsed_ns()
+        self._ahead_ms = 0
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
-        self._latest = max(self._latest, time.time_ns() // 1_000_000)
-        return self._latest
+        wall_ns, elapsed_ns = self._wall_ns(), self._elapsed_ns()
+        expected_ns = self._latest_ns + max(elapsed_ns - self._latest_elapsed_ns, 0)
+        self._latest_ns = max(wall_ns, expected_ns)
+        self._latest_elapsed_ns = elapsed_ns
+        self._report_jump((expected_ns - wall_ns) // _NS_PER_MS)
+        return self._latest_ns // _NS_PER_MS
+
+    def _report_jump(self, ahead_ms: int) -> None:
+        """Log a step of the wall clock; `ahead_ms` is how far the time that was expected is ahead of it."""
+        if ahead_ms - self._ahead_ms >= _JUMP_MS_MIN:
+            logger.warning(
+                "the system clock stepped back by %.1f s; time continues without it until it has caught up",
+                (ahead_ms - self._ahead_ms) / 1_000,
+            )
+        elif self._ahead_ms - ahead_ms >= _JUMP_MS_MIN:
+            step_s = (self._ahead_ms - ahead_ms) / 1_000
+            logger.warning("the system clock jumped ahead by %.1f s; timers due in that time fire now", step_s)
+        # While the wall clock is right, `ahead_ms` is noise of the two readings.
+        self._ahead_ms = max(ahead_ms, 0)
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
-        """Return when `bell` rings or the time reaches `until_ms`; waits of over an hour end early."""
+        """Return when `notification` comes or the time reaches `until_ms`; a wait of over an hour ends early."""
         if until_ms is None:
             await notification.wait()
             return
-        remaining = until_ms - time.time_ns() / 1_000_000
-        if remaining > 0:
-            await notification.wait(min(remaining / 1_000, _WAIT_S_MAX))
+        remaining_s = (until_ms - self.now_ms()) / 1_000
+        if remaining_s > 0:
+            await notification.wait(min(remaining_s, _WAIT_S_MAX))
 
 
 class VirtualClock:
-    """A clock that stands still until it is advanced."""
+    """A clock that stands still until a test advances it."""
 
     def __init__(self, now_ms: int = 0) -> None:
         self._now_ms = now_ms
@@ -40,14 +80,14 @@ class VirtualClock:
         return self._now_ms
 
     def advance_to(self, now_ms: int) -> None:
-        """Move on to `now_ms`; an earlier time changes nothing. Whoever waits looks again."""
+        """Move on to `now_ms`; an earlier time changes nothing. Every waiter checks its time again."""
         if now_ms > self._now_ms:
             self._now_ms = now_ms
             for notification in self._waiting:
                 notification.notify()
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
-        """Return when `bell` rings or the time reaches `until_ms`."""
+        """Return when `notification` comes or the time reaches `until_ms`."""
         if until_ms is not None and until_ms <= self._now_ms:
             return
         self._waiting.append(notification)
