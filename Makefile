@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test check fast topics bench bench-kafka sim broker chaos clean
+.PHONY: help demo demo-kafka test check fast topics bench bench-kafka sim broker chaos docs clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -65,6 +65,14 @@ broker: $(READY) ## Run a broker for trying things out on PORT=9092, until Ctrl-
 
 chaos: $(READY) ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS, BROKERS
 	$(BIN)/python -m tests.kafka.chaos KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
+
+# The environment of the documents is the same one, with a few packages more.
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs ## Build the documents as a site in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## Remove what was made here, the environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

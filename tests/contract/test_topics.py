@@ -42,10 +42,10 @@ def test_golden_records_are_those_of_this_release() -> None:
 
 @pytest.mark.parametrize(("topic", "days", "words"), [(HISTORY, 90, "90 days"), (INBOX, 7, "seven days")])
 def test_operators_are_told_for_how_long_topics_keep(topic: str, days: int, words: str) -> None:
-    """What docs/operations.md says of what is gone after a while is what the topics are made with."""
+    """What docs/kafka.md says of what is gone after a while is what the topics are made with."""
     (found,) = [each for each in TOPICS if each.name == topic]
     assert found.retention_ms == days * DAY_MS
-    paragraphs = (ROOT / "docs" / "operations.md").read_text("utf-8").split("\n\n")
+    paragraphs = (ROOT / "docs" / "kafka.md").read_text("utf-8").split("\n\n")
     assert [each for each in paragraphs if f"`{topic}`" in each and words in each]
 
 

@@ -91,7 +91,7 @@ SHARDS = {
         Case(None, {f'{_INPUT}"events"}}': "50000x30"}),
     ],
     # Three are told as 3.3 in ten minutes, since samples do not reach to both ends of the range.
-    "StepstreamShardRecoversAgainAndAgain": [
+    "StepstreamShardRecoversRepeatedly": [
         Case(10, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 13x20"}),
         Case(None, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 12x20"}),
         Case(None, {f'stepstream_shard_recoveries_total{{shard="{shard}"}}': "10x9 12x20" for shard in "01"}),
@@ -149,7 +149,7 @@ RUNS = {
         Case(5, {"stepstream_dead_letters_total": "_x5 1x20"}),
         Case(None, {"stepstream_dead_letters_total": "0x40"}),
     ],
-    "StepstreamReadModelPassesOver": _any("stepstream_history_passed_over_total"),
+    "StepstreamReadModelSkipsRecords": _any("stepstream_history_skipped_total"),
     "StepstreamExpressionErrors": _any("stepstream_expression_errors_total"),
 }
 
@@ -202,7 +202,7 @@ PROCESSES = {
         Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "40-1x30"}),
         Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "0x30"}),
     ],
-    "StepstreamCommandsWaitForNobody": [
+    "StepstreamCommandsWithoutWorkers": [
         Case(2, {_COMMANDS: "1x30", 'stepstream_workers{app="shop"}': "0x30"}),
         Case(None, {_COMMANDS: "1x30", 'stepstream_workers{app="shop"}': "1x30"}),
         Case(None, {_COMMANDS: "0x30", 'stepstream_workers{app="shop"}': "0x30"}),

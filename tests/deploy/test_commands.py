@@ -2,54 +2,25 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from stepstream.api.http import Keys, make_api
 from stepstream.api.probes import make_probes
-from stepstream.cli.main import cli
 from stepstream.host.monitoring.logs import Format, Level
-from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, settings_from
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.host.settings import SettingsError, kafka_settings_from, settings_from
+from tests.cli.parsing import SETTINGS, UsageError, parse
 from tests.deploy.chart import container, pods
 from tests.deploy.compose import OURS, compose, environment_of
 from tests.deploy.image import instructions
 from tests.tidy_rules import ROOT
 
-# Some settings are options of the commands alone.
-OPTIONS = {
-    str(option.envvar)
-    for each in getattr(typer.main.get_command(cli), "commands", {}).values()
-    for option in each.params
-    if getattr(option, "envvar", None)
-}
-KNOWN = (
-    OPTIONS
-    | {f"STEPSTREAM_{field.name.upper()}" for field in fields(Settings)}
-    | {f"STEPSTREAM_KAFKA_{field.name.upper()}" for field in fields(KafkaSettings)}
-)
 SETTING = re.compile(r"STEPSTREAM_[A-Z_]+")
 CHARTS = ("plain", "full")
-# Newer versions of typer carry a click of their own.
-UsageError: Any = typer.BadParameter.__base__
-
-
-def parse(arguments: Sequence[str]) -> str:
-    """Parse a command line as `stepstream` would, without running it; return the name of the command."""
-    command: Any = typer.main.get_command(cli)
-    context, rest, path = None, list(arguments), []
-    while hasattr(command, "commands"):
-        context = command.context_class(command, parent=context, info_name="stepstream")
-        name, command, rest = command.resolve_command(context, rest)
-        path.append(name)
-    command.make_context(" ".join(path), rest, parent=context)
-    return " ".join(path)
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -85,7 +56,7 @@ def test_every_setting_is_one_that_the_code_reads() -> None:
     files = [ROOT / "docker-compose.yml", *(path for path in (ROOT / "deploy").rglob("*") if path.is_file())]
     found = {name for path in files for name in SETTING.findall(path.read_text("utf-8"))}
     assert len(found) >= 15
-    assert not found - KNOWN
+    assert not found - SETTINGS
 
 
 def test_an_engine_in_a_container_is_open_only_with_keys() -> None:

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 # What curl says of what it sends.
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 SERVICES = compose()["services"]
-EVENTS = re.findall(r"curl localhost:8288(/e/\S+) -d '(.*)'", (ROOT / "deploy" / "README.md").read_text("utf-8"))
+EVENTS = re.findall(r"curl localhost:8288(/e/\S+) -d '(.*)'", (ROOT / "docs" / "deploy.md").read_text("utf-8"))
 
 
 class ComposedBroker(Broker):
@@ -124,7 +124,7 @@ def waits_for(composed: Composed, event: str) -> bool:
 
 
 def test_a_flight_is_followed_as_the_document_says(composed: Composed) -> None:
-    """Broker, topics, engine and worker come up as composed; the events of deploy/README.md end a flight."""
+    """Broker, topics, engine and worker come up as composed; the events of docs/deploy.md end a flight."""
     made = composed.run("topics")
     assert made.returncode == 0, made.stderr
     assert composed.run("topics").stdout == "nothing is missing\n"

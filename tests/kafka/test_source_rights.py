@@ -43,7 +43,7 @@ public class Grant {
     }
 }
 """
-# What deploy/README.md lists for engines and workers.
+# What docs/kafka.md lists for engines and workers.
 OWN = (
     f"TOPIC:{NAMESPACE}.*:READ,WRITE,DESCRIBE,CREATE,DESCRIBE_CONFIGS",
     f"GROUP:{NAMESPACE}.engine:READ",

@@ -101,7 +101,7 @@ def engine(
         bool | None, typer.Option("--standby", help="Keep warm copies of the shards that other engines own.")
     ] = None,
     sources: Annotated[
-        Path | None, typer.Option(help="A TOML file of topics whose records become events; docs/operations.md.")
+        Path | None, typer.Option(help="A TOML file of topics whose records become events; docs/kafka.md.")
     ] = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,

@@ -58,7 +58,7 @@ METRICS = (
     Metric("engine", "histogram", "batch_duration_seconds", ("shard",), "Time for a batch", _SHORT_S),
     Metric("engine", "histogram", "commit_duration_seconds", ("shard",), "Time to commit a batch", _SHORT_S),
     Metric("engine", "gauge", "input_lag_records", ("shard", "topic"), "Records not committed as taken"),
-    Metric("engine", "counter", "history_passed_over", (), "Records of history that the read model cannot read"),
+    Metric("engine", "counter", "history_skipped", (), "Records of history that the read model cannot read"),
     Metric("engine", "gauge", "shard_serving", ("shard",), "1 when the shard serves, 0 while it recovers"),
     Metric("engine", "counter", "shard_recoveries", ("shard",), "Times the shard came up in this process"),
     Metric("engine", "gauge", "recovery_read_rows", ("shard",), "Changelog rows read in the latest recovery"),

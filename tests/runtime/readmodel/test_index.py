@@ -143,19 +143,19 @@ def test_a_batch_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=range(5),
 )
-def test_an_entry_that_cannot_be_read_is_passed_over(poison: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_entry_that_cannot_be_read_is_skipped(poison: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """The rest of its batch is folded, the position moves on, and the log says where it is."""
     index = RunIndex()
     first, last = records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")])
     entries = index.fold([first, LogRecord(HISTORY, 0, 1, b"", poison, (), 0), last._replace(offset=2)])
     assert [type(entry) for entry in entries] == [RunBegan, RunEnded]
     assert [run.status for run in index.list()] == ["completed"]
-    assert (index.position(HISTORY, 0), index.passed_over) == (3, 1)
+    assert (index.position(HISTORY, 0), index.skipped) == (3, 1)
     assert "record history-0-1 cannot be read" in caplog.text
     index.close()
 
 
-def test_an_entry_that_is_passed_over_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_is_skipped_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it had done is undone, and what came with it is folded in, each once."""
     index, begin = RunIndex(), RunIndex._begin
 
@@ -169,7 +169,7 @@ def test_an_entry_that_is_passed_over_leaves_nothing(monkeypatch: pytest.MonkeyP
     entries = index.fold(records_of([half, BEGAN, half, RunEnded("r", 2, 5_000, "completed", "function")]))
     assert [entry.run_id for entry in entries] == ["r", "r"]
     assert [(run.run_id, run.status) for run in index.list()] == [("r", "completed")]
-    assert (index.position(HISTORY, 0), index.passed_over) == (4, 2)
+    assert (index.position(HISTORY, 0), index.skipped) == (4, 2)
     index.close()
 
 

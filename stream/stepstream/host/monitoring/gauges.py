@@ -203,7 +203,7 @@ def _load(app: str, load: Load) -> Iterator[Reading]:
 
 def index_readings(index: RunIndex) -> Iterator[Reading]:
     """Return what the read model tells now."""
-    yield Reading("history_passed_over", (), index.passed_over)
+    yield Reading("history_skipped", (), index.skipped)
 
 
 class WorkerSlot(_Lags):

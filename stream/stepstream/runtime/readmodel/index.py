@@ -73,7 +73,7 @@ class RunIndex:
         self._kept_ms = kept_ms
         self._forgot_at = 0
         self._is_anew = False
-        self.passed_over = 0
+        self.skipped = 0
         try:
             self._db = _open(path, origin)
         except sqlite3.DatabaseError as error:
@@ -124,25 +124,25 @@ class RunIndex:
         return entries
 
     def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
-        passed_over = set[LogRecord]()
+        skipped = set[LogRecord]()
         while True:
             try:
                 with self._transaction():
-                    return self._fold_all(records, passed_over)
+                    return self._fold_all(records, skipped)
             except _NotFolded as error:
                 # What it has done by then is undone with all others, which are folded in once more without it.
-                passed_over.add(error.record)
+                skipped.add(error.record)
                 self._pass_over(error.record, error.__cause__)
 
-    def _fold_all(self, records: Sequence[LogRecord], passed_over: set[LogRecord]) -> list[HistoryEntry]:
+    def _fold_all(self, records: Sequence[LogRecord], skipped: set[LogRecord]) -> list[HistoryEntry]:
         entries: list[HistoryEntry] = []
         for record in records:
-            if record in passed_over:
+            if record in skipped:
                 continue
             try:
                 entry = decode_history(record.value)
             except _UNREADABLE as error:
-                passed_over.add(record)
+                skipped.add(record)
                 self._pass_over(record, error)
                 continue
             try:
@@ -169,7 +169,7 @@ class RunIndex:
         self._db.execute("COMMIT")
 
     def _pass_over(self, record: LogRecord, error: BaseException | None) -> None:
-        self.passed_over += 1
+        self.skipped += 1
         place = f"{record.topic}-{record.partition}-{record.offset}"
         logger.error("record %s cannot be read and is passed over by the read model: %s", place, error)
 

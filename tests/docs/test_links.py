@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract import limits
+from tests.docs.pages import DOCS, PAGES
 from tests.markdown import table_rows
 from tests.tidy_rules import PRODUCT, ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+GUARANTEES = (DOCS / "guarantees.md").read_text("utf-8")
 LINK = re.compile(r"\[([^\]\n]+)\]\((?!https?:)([^)#\s]+)[^)]*\)")
 PLACE = re.compile(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)")
 
@@ -24,12 +24,12 @@ def functions_of(path: Path) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     """Every link within the repository leads to a file, and one named after a test to a file that has it."""
     for name, target in LINK.findall(document.read_text("utf-8")):
         path = (document.parent / target).resolve()
-        assert path.exists(), f"{target} is not there"
+        assert path.exists(), f"{target} does not exist"
         assert not name.startswith("test_") or name in functions_of(path), f"{target} has no {name}"
 
 
@@ -39,9 +39,9 @@ def places_in(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
 def test_links_to_a_heading_find_it(document: Path) -> None:
-    """A link to a place in a document, be it the same one, names a heading that is there."""
+    """A link to a place in a document, names an existing heading."""
     for target, place in PLACE.findall(document.read_text("utf-8")):
         path = (document.parent / target).resolve() if target else document
         assert place in places_in(path), f"{path.name} has no heading for #{place}"
@@ -66,8 +66,30 @@ def test_the_limits_are_those_of_the_code() -> None:
 def test_the_words_of_the_glossary_are_in_the_code() -> None:
     """What the glossary names in its last column is found in the code as that very word."""
     sources = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / PRODUCT).rglob("*.py")))
-    rows = table_rows((ROOT / "docs" / "glossary.md").read_text("utf-8"))
+    rows = table_rows((DOCS / "glossary.md").read_text("utf-8"))
     assert len(rows) > 40
     words = [word for row in rows for word in re.findall(r"`(\w+)`", row[-1])]
     assert not [word for word in words if not re.search(rf"\b{word}\b", sources)]
     assert len({row[0] for row in rows}) == len(rows), "a word has two lines"
+
+
+def test_runbook_has_every_alert() -> None:
+    """Each alert leads to a section of docs/runbook.md, and the runbook names no other."""
+    alerts = set(re.findall(r"alert: (\w+)", (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8")))
+    rows = [row for row in table_rows((DOCS / "runbook.md").read_text("utf-8")) if "Stepstream" in row[0]]
+    assert {name for row in rows for name in re.findall(r"`(Stepstream\w+)`", row[0])} == alerts
+
+
+def test_runbook_quotes_messages_of_the_code() -> None:
+    """Each message in the tables of docs/runbook.md is in the code, else update the runbook; `…` may be anything."""
+    # Texts that wrap over two literals are one; what is filled in may be anything.
+    sources = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / PRODUCT).rglob("*.py")))
+    sources = re.sub(r'"\s*\n?\s*f?"', "", sources)
+    tables = (DOCS / "runbook.md").read_text("utf-8").split("| log line |")[1:]
+    tables += (DOCS / "runbook.md").read_text("utf-8").split("| reason or log line |")[1:]
+    quoted = [row[0] for table in tables for row in table_rows(table.partition("\n\n")[0])]
+    messages = [message for cell in quoted for message in re.findall(r"`([^`]+)`", cell)]
+    assert len(messages) >= 6
+    for message in messages:
+        parts = map(re.escape, message.split("…"))
+        assert re.search(r"[^\n]{1,60}?".join(parts), sources), f"no code logs {message!r}"

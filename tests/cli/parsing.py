@@ -1,0 +1,38 @@
+"""Parses command lines as `stepstream` would, without running them; knows every setting that the code reads."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import typer
+
+from stepstream.cli.main import cli
+from stepstream.host.settings import Settings
+from stepstream.runtime.kafka.settings import KafkaSettings
+
+# Newer versions of typer carry a click of their own.
+UsageError: Any = typer.BadParameter.__base__
+# Some settings are options of the commands alone.
+OPTIONS = {
+    str(option.envvar)
+    for each in getattr(typer.main.get_command(cli), "commands", {}).values()
+    for option in each.params
+    if getattr(option, "envvar", None)
+}
+SETTINGS = (
+    OPTIONS
+    | {f"STEPSTREAM_{field.name.upper()}" for field in fields(Settings)}
+    | {f"STEPSTREAM_KAFKA_{field.name.upper()}" for field in fields(KafkaSettings)}
+)
+
+
+def parse(arguments: Sequence[str]) -> str:
+    """Parse a command line and return the name of its command; raise UsageError for one that would be refused."""
+    command: Any = typer.main.get_command(cli)
+    context, rest, path = None, list(arguments), []
+    while hasattr(command, "commands"):
+        context = command.context_class(command, parent=context, info_name="stepstream")
+        name, command, rest = command.resolve_command(context, rest)
+        path.append(name)
+    command.make_context(" ".join(path), rest, parent=context)
+    return " ".join(path)
