@@ -1,4 +1,4 @@
-"""Draws docs/states.md from the life cycles: `python -m tests.engine.states` writes it anew."""
+"""Renders docs/states.md from the life cycles: `python -m tests.engine.states` writes it."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -12,19 +12,21 @@ S = TypeVar("S", bound=str)
 HEAD = """\
 # States
 
-Rendered from `stream/stepstream/engine/state/lifecycle.py` by `python -m tests.engine.states`; a test compares.
-The engine checks every move of a run and of a step against these tables, and a test folds all record tables of
-`tests/engine` and finds each move at least once.
+The life cycles of runs and steps in the engine, rendered from `stream/stepstream/engine/state/lifecycle.py` by
+`python -m tests.engine.states`; a test compares. The engine checks every move against these tables, and a test folds all
+record tables of `tests/engine` and finds each move at least once.
 """
 RUN_TEXT = """\
-A state is read off the run's row: no row is `absent`, a `due` in the future is `scheduled` before anything has happened
-and `backing-off` afterwards, all else is `active`. Each move to `absent` from another state is the one end of the run.
-`Tick` is time itself. A move out of `active` or `backing-off` by a step's record to `absent` means that a limit broke.
+The state of a run follows from its row. Without a row it is `absent`. With a `due` time in the future it is `scheduled`
+before anything has happened, and `backing-off` afterwards. Otherwise it is `active`.
+
+Every move to `absent` from another state is the one end of the run. `Tick` is time itself. A move from `active` or
+`backing-off` to `absent` by a record of a step means that the run broke a limit.
 """
 STEP_TEXT = """\
-A step is `planned` while it sleeps or waits for an event, a signal or another run; a body that failed is `backing-off`
-until its next attempt is due, and then `ready`; `kept` has its result, which never changes. The end of the run removes
-all its steps, in whatever state they are.
+A step is `planned` while it sleeps, or waits for an event, a signal or another run. A body that failed is `backing-off`
+until its next attempt is due, and then `ready`. `kept` has its result, which never changes. The end of the run removes all
+of its steps, in whatever state they are.
 """
 
 

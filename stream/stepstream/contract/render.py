@@ -18,30 +18,45 @@ from stepstream.contract.topics import TOPICS, Topic
 RELEASE = "0.1"
 
 _INTRODUCTION = """\
-# The wire contract
+# Wire contract
 
-What stepstream's processes write to Kafka and read from it, rendered from the code by `make topics`; a test compares.
-Values are JSON in UTF-8. Names of topics take the prefix of the namespace. A reader leaves out fields that it does
-not know; a field that is absent has the default that its schema says. A record that cannot be read goes to
-`dead-letters` with its bytes, and the headers `stepstream-reason` and `stepstream-from` (topic-partition-offset, or
-`timers` for the row of a timer that could not fire); one
-that came compressed and is larger than any topic takes is cut to 48 MiB, and `stepstream-cut-from` says how many
-bytes it had. `stepstream-null` says which of key and value was null instead of empty. A letter of sources has
-`stepstream-foreign`, the consumer group that read the record, `stepstream-sources`, a JSON list with the names of
-those that failed, and `stepstream-time`, the record's own time. A record of `dead-letters` with the header
-`stepstream-sent` is a mark: the letter of that place was sent again.
+What the processes of stepstream write to Kafka and read from it. This folder is rendered from the code by
+`make topics`; a test compares.
 
-- `asyncapi.yaml`: the same for tools (AsyncAPI 3.0)
-- `schemas/<Record>.json`: JSON Schema (2020-12) of each record
-- `golden/<release>/<Record>.json`: records as that release wrote them; every later one must read them
+| file | content |
+| --- | --- |
+| `asyncapi.yaml` | the same for tools (AsyncAPI 3.0) |
+| `schemas/<Record>.json` | JSON Schema (2020-12) of each record |
+| `golden/<release>/<Record>.json` | records as that release wrote them; every later release must read them |
 
-The least that starts a function, from any language, is a record in `events`:
+## Start a function from any language
+
+Produce a record like this to the topic `events`:
 
     {"name": "shop/order.created", "data": {"order_id": "o-1"}}
 
-With an `id` of its own an event starts each function once in 24 hours; without, its place in the log is its identity.
-Names under `stream/` are the engine's own, which its records tell by a header; the schema of the event is that of all
-others. What no schema can say: an event has at most 512 KiB, `data` and `user` have at most 100 levels, `ts` no point.
+- With an `id` of its own an event starts each function once in 24 hours. Without one, its position in the log is its
+  identity.
+- Names that start with `stream/` belong to the engine, which marks its records by a header.
+- Three bounds are in no schema: an event has at most 512 KiB, `data` and `user` have at most 100 levels, and `ts` is an
+  integer.
+
+## Rules for all records
+
+- Values are JSON in UTF-8. Topic names take the prefix of the namespace.
+- Readers ignore fields that they do not know. An absent field has the default that its schema names.
+- A record that cannot be read goes to `dead-letters` with its bytes and these headers:
+
+| header | meaning |
+| --- | --- |
+| `stepstream-reason` | why it could not be read or applied |
+| `stepstream-from` | topic-partition-offset, or `timers` for the row of a timer that could not fire |
+| `stepstream-null` | which of key and value was null instead of empty |
+| `stepstream-cut-from` | the size of a value that was cut to 48 MiB; a compressed record can exceed every limit |
+| `stepstream-foreign` | for records of sources: the consumer group that read the record |
+| `stepstream-sources` | for records of sources: a JSON list with the names of the sources that failed |
+| `stepstream-time` | for records of sources: the time of the record |
+| `stepstream-sent` | marks a redrive: the dead letter at that position was sent again |
 
 ## Topics
 """
@@ -73,7 +88,7 @@ def _yaml(value: object) -> str:
 def _readme() -> str:
     lines = ["| topic | carries | key | who writes | who reads | partitions | cleanup | kept |", "|---" * 8 + "|"]
     for topic in TOPICS:
-        partitions = "one a shard" if topic.sharded else "1"
+        partitions = "one per shard" if topic.sharded else "1"
         cells = (f"`{topic.name}`", topic.carries, topic.key, topic.writers, topic.readers, partitions)
         lines.append("| " + " | ".join((*cells, _cleanup(topic), _kept(topic))) + " |")
     parts = [_INTRODUCTION, "\n".join(lines)]
@@ -100,7 +115,7 @@ def _cleanup(topic: Topic) -> str:
 
 def _kept(topic: Topic) -> str:
     if topic.retention_ms < 0:
-        return "for ever"
+        return "forever"
     days, hours = topic.retention_ms // DAY_MS, topic.retention_ms // HOUR_MS
     return f"{days} days" if days else f"{hours} h"
 
@@ -165,7 +180,7 @@ def _message(record: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the files, and remove what is not rendered any more; the golden records of other releases stay."""
+    """Write the files and remove those that are no longer rendered; the golden records of other releases stay."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "topics")
     files = render()
     for path in [*folder.glob("schemas/*.json"), *folder.glob(f"golden/{RELEASE}/*.json")]:

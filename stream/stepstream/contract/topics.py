@@ -25,9 +25,9 @@ REPLIES = "replies"
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the contract; `sharded` ones have one partition a shard, `retention_ms` of -1 keeps for ever.
+    """A topic of the contract; `sharded` ones have one partition per shard, `retention_ms` of -1 means forever.
 
-    `records` are the types of its values; a topic without has bytes that are no part of the contract.
+    `records` are the types of its values; a topic without any carries bytes that are not part of the contract.
     """
 
     name: str
@@ -58,7 +58,7 @@ TOPICS = (
     ),
     Topic(
         INBOX,
-        "a worker's report, a caller's request, or what a shard tells another",
+        "a worker's report, a caller's request, or a record of another shard",
         "routing key; the partition is crc32(key) modulo shards",
         "shards, workers",
         "shards",
@@ -68,11 +68,11 @@ TOPICS = (
     ),
     Topic(
         f"{COMMANDS}.<app>",
-        "what a worker shall do for a run; `commands.<app>.<queue>`: for a step, where the app has queues",
+        "what a worker must do for a run; `commands.<app>.<queue>`: for a step, if the app has queues",
         "run id",
         "shards",
         "workers of the app, or of the queue",
-        # A run that a worker loads afresh, with all its memos.
+        # A run that a worker loads, with all its memos.
         message_bytes_max=48 * MIB,
         records=get_args(Command),
     ),
@@ -96,7 +96,7 @@ TOPICS = (
     ),
     Topic(
         FUNCTIONS,
-        "a function and what starts it",
+        "a function and its triggers",
         "function id",
         "workers on start",
         "every shard",
@@ -108,34 +108,34 @@ TOPICS = (
     Topic(
         REPLIES,
         "the answer to a signal or a cancellation",
-        "the name under which it was asked",
+        "the name that the request gave for its answer",
         "shards",
-        "the process that asked",
+        "the process that sent the request",
         sharded=False,
         retention_ms=HOUR_MS,
         records=(Answered,),
     ),
     Topic(
         DEAD_LETTERS,
-        "a record that could not be read, with its original bytes; headers say why and where from",
+        "a record that could not be read, with its original bytes; headers say why and where it came from",
         "original key",
         "shards, workers, sources",
-        "people",
+        "operators",
         retention_ms=90 * DAY_MS,
-        # Any record of the others, and why it is here.
+        # Any record of the other topics, and the reason.
         message_bytes_max=DEAD_LETTER_BYTES_MAX + MIB,
     ),
 )
 
-# What a record has beside its key and its value: the head of a batch, lengths, times, and headers of our own.
+# The bytes of a record besides key and value: the head of a batch, lengths, times, and headers of ours.
 _RECORD_BYTES_MORE = 1_024
 _PAYLOAD_BYTES_MAX = {topic.name.partition(".")[0]: topic.message_bytes_max - _RECORD_BYTES_MORE for topic in TOPICS}
 
 
 def payload_bytes_max(name: str) -> int:
-    """Return how many bytes key and value of a record may have, for the topic of a name to take it."""
+    """Return how many bytes key and value of a record may have together in a topic of this name."""
     return _PAYLOAD_BYTES_MAX[name.partition(".")[0]]
 
 
-# For so long, and no longer, is it known what became of a run.
+# What happened to a run is known for this long, and no longer.
 HISTORY_KEPT_MS = next(topic.retention_ms for topic in TOPICS if topic.name == HISTORY)
