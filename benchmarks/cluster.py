@@ -15,12 +15,12 @@ from benchmarks.functions import Figure
 from stepstream import Event
 from stepstream.contract.codec import encode
 from stepstream.contract.history import RunEnded, StepPlanned, decode_history
-from stepstream.contract.ids import shard_of
-from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
+from stepstream.contract.ids import Bucket, StepRef, shard_of
+from stepstream.contract.inbox import StepReported
 from stepstream.contract.limits import DAY_MS
+from stepstream.contract.matching import Predicate, WaitPlaced
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import CHANGELOG, EVENTS, HISTORY, INBOX
-from stepstream.engine.state.keys import bucket_routing
 from stepstream.expressions.predicates import index_key
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.cluster import Cluster
@@ -214,8 +214,10 @@ async def _matched(watched: Watched, others: int, samples: int = 2_000) -> float
         records = []
         for number in range(start, min(start + 5_000, others)):
             value = index_key(f"other-{others}-{number}") or ""
-            wait = WaitOpened(f"{number:026d}", "0" * 40, "bench/go", Predicate((("data.key", value),)), far)
-            home = shard_of(bucket_routing("bench/go", "data.key", value), watched.shards)
+            bucket = Bucket("bench/go", "data.key", value)
+            predicate = Predicate(((bucket.path, bucket.value),))
+            wait = WaitPlaced(StepRef(f"{number:026d}", "0" * 40), bucket, predicate, far)
+            home = shard_of(bucket.routing_key, watched.shards)
             records.append(NewRecord(INBOX, home, b"bench/go", encode(wait)))
         await watched.producer.send(records)
     already = watched.ended

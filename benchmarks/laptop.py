@@ -13,7 +13,9 @@ from benchmarks.functions import Figure, app
 from stepstream import Event
 from stepstream.contract.codec import encode
 from stepstream.contract.history import HistoryEntry, RunEnded
-from stepstream.contract.inbox import Predicate, StepReported, WaitOpened
+from stepstream.contract.ids import Bucket, StepRef
+from stepstream.contract.inbox import StepReported
+from stepstream.contract.matching import Predicate, WaitOpened
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import SystemClock
@@ -115,15 +117,19 @@ async def long_run() -> list[Figure]:
     ]
 
 
+def _other_wait(number: int, expires_at: int) -> WaitOpened:
+    bucket = Bucket("bench/go", "data.key", f"sother-{number}")
+    return WaitOpened(
+        StepRef(f"{number:026d}", "0" * 40), bucket, Predicate(((bucket.path, bucket.value),)), expires_at
+    )
+
+
 async def matched(open_waits: int, samples: int = 2_000) -> float:
     """Return how many waiting runs a second are resumed while `open_waits` others stand."""
     async with bench() as made:
         far = made.clock.now_ms() + 86_400_000
         for start in range(0, open_waits, 5_000):
-            waits = [
-                WaitOpened(f"{number:026d}", "0" * 40, "bench/go", Predicate((("data.key", f"sother-{number}"),)), far)
-                for number in range(start, min(start + 5_000, open_waits))
-            ]
+            waits = [_other_wait(number, far) for number in range(start, min(start + 5_000, open_waits))]
             records = [NewRecord(INBOX, 0, b"bench/go", encode(wait)) for wait in waits]
             made.journal.write(JournalWrite(records), made.clock.now_ms())
             await made.engine.until_idle()

@@ -12,6 +12,7 @@ from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.events import decode_stored_event
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
 from stepstream.contract.inbox import StepFailed, StepReported, StepsPlanned, decode_inbox
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
@@ -288,7 +289,7 @@ class VirtualEngine:
             match entry:
                 case RunBegan(events=events):
                     heard.update(event.id for event in events)
-                case StepEnded(kind="wait", outcome=Value(data)):
+                case StepEnded(kind=StepKind.WAIT, outcome=Value(data)):
                     heard.add(decode_stored_event(data).id)
         unmatched = [name for id, name in self._sent if id not in heard]
         return f"; no function has heard {_names(unmatched)}" if unmatched else ""

@@ -15,15 +15,14 @@ from stepstream.contract.history import (
     RunBegan,
     RunEnded,
     RunMoved,
+    RunWarned,
     StepAttemptFailed,
     StepCancelled,
     StepEnded,
     StepPlanned,
 )
-from stepstream.contract.history import RunWarned as RunWarnedEntry
 from stepstream.contract.inbox import (
     CancelRequested,
-    EventMatched,
     InvokePlan,
     RunClaimed,
     RunFailed,
@@ -31,7 +30,6 @@ from stepstream.contract.inbox import (
     RunPlan,
     RunPostponed,
     RunReturned,
-    RunWarned,
     SendPlan,
     SignalPlan,
     SignalSent,
@@ -45,7 +43,9 @@ from stepstream.contract.inbox import (
     StepResolved,
     StepsPlanned,
     WaitPlan,
+    WarningReported,
 )
+from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.state.records import EventReceived, Input
 
@@ -162,7 +162,7 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
             return RunFailed(run_id, epoch, ErrorInfo("Oops"), words.number("attempt"), words.number("retry", -1))
         case _:
             assert verb == "warn", f"{verb!r} is no record"
-            return RunWarned(run_id, epoch, words.take())
+            return WarningReported(run_id, epoch, words.take())
 
 
 def _data(words: Words, default: Raw = EMPTY_OBJECT) -> Raw:
@@ -265,7 +265,7 @@ def _show_entry(entry: HistoryEntry) -> str:
             return f"attempt {entry.attempt} failed, next {entry.retry_at}"
         case RunMoved():
             return f"moved to epoch {entry.epoch}"
-        case RunWarnedEntry():
+        case RunWarned():
             return f"warned {entry.warning}"
         case RunEnded():
             outcome = Failure(entry.error) if entry.error else Value(entry.output)

@@ -14,20 +14,20 @@ from stepstream.contract.inbox import SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
 from stepstream.engine.state.changes import Changes, Delete, Put, Reply, Send
-from stepstream.engine.state.keys import MEMO, OPEN, RUN, Key
-from stepstream.engine.state.lifecycle import open_state, run_state
+from stepstream.engine.state.lifecycle import state_of_run, state_of_step
 from stepstream.engine.state.records import EventReceived, Input, Tick
-from stepstream.engine.state.rows import ROW_TYPES, OpenStep, Run, Timer
+from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
+from stepstream.engine.state.tables import MEMOS, RUNS, STEPS, TABLES
 from stepstream.engine.transition import due_timers, transition
 from tests.engine.notation import read_record, show_record
 from tests.fakes.tables import Tables
 
 SHARDS = (1, 5)
-FORGETTING = {"start-memory", "kept-events", "event-name"}
+EXPIRY_TIMERS = {TimerKind.START_EXPIRY, TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
 # The attribute of a test under which its table and limits are found.
 TABLE = "record_table"
 Move = tuple[str, str, str, str]
-_TABLE_NAMES = {row_type.__name__: table for table, row_type in ROW_TYPES.items()}
+_PREFIXES = {table.row_type.__name__: prefix for prefix, table in TABLES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +154,14 @@ class World:
         tables = self.tables[at]
         states: dict[tuple[str, bytes, bytes], str] = {}
         for change in changes.changes:
-            if isinstance(change, Put | Delete) and change.key.table == RUN:
+            if isinstance(change, Put | Delete) and change.key.table == RUNS.prefix:
                 run = tables.get(change.key)
-                states["run", change.key.part, b""] = run_state(run if isinstance(run, Run) else None)
-            elif isinstance(change, Put | Delete) and change.key.table in (OPEN, MEMO):
+                states["run", change.key.part, b""] = state_of_run(run if isinstance(run, Run) else None)
+            elif isinstance(change, Put | Delete) and change.key.table in (STEPS.prefix, MEMOS.prefix):
                 _, part, sort = change.key
-                opened = tables.get(Key(OPEN, part, sort))
-                state = open_state(opened if isinstance(opened, OpenStep) else None)
-                states["step", part, sort] = "kept" if tables.get(Key(MEMO, part, sort)) else state
+                opened = tables.get(STEPS.key(part, sort))
+                state = state_of_step(opened if isinstance(opened, OpenStep) else None)
+                states["step", part, sort] = "kept" if tables.get(MEMOS.key(part, sort)) else state
         return states
 
     def _note_moves(
@@ -183,10 +183,8 @@ class World:
 
     def count_rows(self, name: str) -> int:
         """Return how many rows of a type there are in all shards; timers by which something is forgotten are none."""
-        rows = [
-            (key, tables.get(key)) for tables in self.tables for key in tables.rows if key.table == _TABLE_NAMES[name]
-        ]
-        return sum(not (isinstance(row, Timer) and row.kind in FORGETTING) for _, row in rows)
+        rows = [(key, tables.get(key)) for tables in self.tables for key in tables.rows if key.table == _PREFIXES[name]]
+        return sum(not (isinstance(row, Timer) and row.kind in EXPIRY_TIMERS) for _, row in rows)
 
 
 def fold(lines: list[Line], shards: int, limits: Limits) -> World:

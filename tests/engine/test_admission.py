@@ -171,7 +171,7 @@ def test_registering_sets_triggers_anew() -> None:
     14 | event stop                 | -
     15 | report r2 a =1             | kept a=1
     16 | function g retired         | -
-    16 | rows TriggerRow            | 0
+    16 | rows Triggers              | 0
     """
 
 
@@ -206,7 +206,7 @@ def test_the_clock_is_that_of_a_zone_and_ends_with_its_function() -> None:
     46800000 | tick                                               | began r3 f; start r3
     46800001 | function f retired                                 | -
     46800001 | rows Timer                                         | 0
-    46800001 | rows CronRow                                       | 0
+    46800001 | rows Crons                                         | 0
     """
 
 

@@ -10,15 +10,15 @@ from stepstream.contract.inbox import CancelRequested
 from stepstream.contract.limits import DAY_MS, Limits
 from stepstream.contract.topics import INBOX
 from stepstream.engine.state.changes import Send
-from stepstream.engine.state.keys import FUNCTION, KEEPING, KEPT, QUEUED, TRIGGER
 from stepstream.engine.state.records import Input
 from stepstream.engine.state.rows import Run
+from stepstream.engine.state.tables import KEPT_HEAD, LOOKBACK_WINDOWS, QUEUED_COUNT, REGISTRATIONS, TRIGGERS
 from stepstream.engine.transition import transition
 from tests.engine.tables import Line, World
 
 # With three, the shards of the runs, of the name and of the buckets differ.
 SHARDS = 3
-LASTING = {FUNCTION, TRIGGER, KEEPING, KEPT, QUEUED}
+LASTING = {table.prefix for table in (REGISTRATIONS, TRIGGERS, LOOKBACK_WINDOWS, KEPT_HEAD, QUEUED_COUNT)}
 STEPS = ("a", "b", "c")
 PLANS = (
     "wait:STEP:come:40:data.id",

@@ -28,7 +28,7 @@ from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import INBOX
 from stepstream.engine.state.changes import Changes, Put, Send
 from stepstream.engine.state.records import EventReceived, Input, Tick
-from stepstream.engine.state.rows import routing_of
+from stepstream.engine.state.tables import TABLES
 from stepstream.engine.transition import due_timers, transition
 from tests.fakes.tables import Tables
 
@@ -65,7 +65,7 @@ class World:
     def check_homes(self, changes: Changes, shard: int) -> None:
         """Changes touch only keys of the shard."""
         for change in changes.changes:
-            routing = routing_of(change.key, change.row) if isinstance(change, Put) else None
+            routing = TABLES[change.key.table].routing_of(change.key, change.row) if isinstance(change, Put) else None
             assert routing is None or shard_of(routing, self.shards) == shard, change
 
 

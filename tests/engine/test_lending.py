@@ -76,7 +76,7 @@ def test_what_is_not_wanted_is_called_back() -> None:
     10 | function f on=go queues=gpu       | -
     10 | event go e1                       | began r1 f; start r1
     11 | plan r1 run:a:gpu run:b:gpu       | planned a until 0; lend r1 a#0; planned b until 0; lend r1 b#0
-    12 | plan r1 cancel=a                  | stop r1 a cancelled; dropped a
+    12 | plan r1 cancel=a                  | dropped a; stop r1 a cancelled
     13 | report r1 a =1 queue=gpu          | -
     14 | cancel r1                         | stop r1 b cancelled;
      |                                   | cancelled r1 !run-cancelled; stop r1 cancelled;

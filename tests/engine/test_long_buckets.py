@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import EventMatched, EventRouted, InboxRecord, Predicate, WaitClosed, WaitOpened
+from stepstream.contract.inbox import InboxRecord
 from stepstream.contract.limits import MIB, Limits
+from stepstream.contract.matching import EventMatched, EventRouted, Predicate
 from stepstream.engine.matching import match_budget as meeting
 from stepstream.engine.state.changes import Send
 from stepstream.engine.state.rows import EventName, QueuedEvent, Wait
 from stepstream.engine.transition import transition
-from tests.engine.predicates import BUCKETS
+from tests.engine.predicates import BUCKETS, wait_closed, wait_opened
 from tests.fakes.tables import Tables
 
 
@@ -74,7 +75,7 @@ def play_within(script: list[tuple[str, int, object]], matcher: Matcher) -> Matc
         if what == "wait" and number not in opened:
             opened.add(number)
             assert isinstance(more, Predicate)
-            matcher.take(WaitOpened(f"run{number:02}", "s", "come", more, 1_000))
+            matcher.take(wait_opened(f"run{number:02}", more))
         elif what == "event":
             data = Raw(f'{{"id":{number},"big":{more}}}'.encode())
             matcher.take(EventRouted(EventRecord("come", data, f"e{place}", 5)))
@@ -106,7 +107,7 @@ def test_one_record_wakes_a_bounded_number_of_waits() -> None:
     """2,000 equal waits are woken by one event, at most 500 of them by one record."""
     matcher = Matcher(Limits().waits_per_match_max)
     for number in range(2_000):
-        matcher.take(WaitOpened(f"run{number:04}", "s", "come", BUCKETS[0], 1_000))
+        matcher.take(wait_opened(f"run{number:04}", BUCKETS[0]))
     matcher.take(EventRouted(EventRecord("come", Raw(b'{"id":1}'), "e", 5)))
     assert len(matcher.woken) == 500
     matcher.go_on(-1)
@@ -118,7 +119,7 @@ def test_a_large_event_wakes_fewer_at_once() -> None:
     """Each run that wakes gets the event: of one of half a megabyte there are 31 in a record's time, not 500."""
     matcher = Matcher(Limits().waits_per_match_max)
     for number in range(100):
-        matcher.take(WaitOpened(f"run{number:04}", "s", "come", BUCKETS[0], 1_000))
+        matcher.take(wait_opened(f"run{number:04}", BUCKETS[0]))
     text = b"x" * (512 * 1024)
     matcher.take(EventRouted(EventRecord("come", Raw(b'{"id":1,"text":"' + text + b'"}'), "e", 5)))
     matcher.go_on(-1)
@@ -130,9 +131,9 @@ def test_a_wait_that_is_closed_meanwhile_is_not_woken() -> None:
     """A wait that its run gives up before its turn comes stays asleep; those behind it are still met."""
     matcher = Matcher(1)
     for name in ("run1", "run2", "run3"):
-        matcher.take(WaitOpened(name, "s", "come", BUCKETS[4], 1_000))
+        matcher.take(wait_opened(name, BUCKETS[4]))
     matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
-    matcher.take(WaitClosed("run2", "s", "come"))
+    matcher.take(wait_closed("run2", BUCKETS[4]))
     matcher.go_on(-1)
     assert set(matcher.woken) == {"run1", "run3"}
 
@@ -146,7 +147,7 @@ def test_waits_with_long_expressions_are_met_bit_by_bit() -> None:
         matcher = Matcher(Limits().waits_per_match_max)
         for number in range(40):
             residual = f'"{"x" * 3_980}" != "{number % count:02}"'
-            matcher.take(WaitOpened(f"run{number:02}", "s", "come", Predicate(residual=residual), 1_000))
+            matcher.take(wait_opened(f"run{number:02}", Predicate(residual=residual)))
         matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
         matcher.go_on(-1)
         assert (len(matcher.woken), matcher.most) == (40, most)
@@ -157,7 +158,7 @@ def heavy(count: int, different: int, residual: str = 'event.data.text != ""') -
     matcher = Matcher(Limits().waits_per_match_max)
     for number in range(count):
         bindings = Raw(f'{{"event":{{"data":{{"text":"{"x" * MIB}{number % different}"}}}}}}'.encode())
-        matcher.take(WaitOpened(f"run{number:02}", "s", "come", Predicate((), residual, bindings), 1_000))
+        matcher.take(wait_opened(f"run{number:02}", Predicate((), residual, bindings)))
     matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
     matcher.go_on(-1)
     return matcher
@@ -181,9 +182,9 @@ def test_waits_whose_expressions_take_much_work_are_met_bit_by_bit() -> None:
     """What an expression takes is charged when it is known, so that one more than the bound allows is met."""
     matcher = Matcher(Limits().waits_per_match_max)
     residual = f"[{','.join('1' * 100)}].all(x, x == 1)"
-    with mock.patch.object(meeting, "MET_VISITS_PER_RECORD_MAX", 1_000):
+    with mock.patch.object(meeting, "MATCHED_VISITS_PER_RECORD_MAX", 1_000):
         for number in range(20):
-            matcher.take(WaitOpened(f"run{number:02}", "s", "come", Predicate((), residual), 1_000))
+            matcher.take(wait_opened(f"run{number:02}", Predicate((), residual)))
         matcher.take(EventRouted(EventRecord("come", Raw(b"{}"), "e", 5)))
         matcher.go_on(-1)
     assert len(matcher.woken) == 20

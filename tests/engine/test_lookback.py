@@ -1,6 +1,7 @@
 """A wait that looks back meets very many kept events bit by bit, and nobody can tell: the order of the log decides."""
 
 from collections import deque
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -11,27 +12,18 @@ from stepstream.contract.codec import Raw, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.ids import run_routing, shard_of
-from stepstream.contract.inbox import (
-    EventMatched,
-    EventRouted,
-    InboxRecord,
-    Predicate,
-    WaitClosed,
-    WaitOpened,
-    decode_inbox,
-)
+from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import HOUR_MS, MIB, Limits
-from stepstream.contract.lookback import LookBackContinued
+from stepstream.contract.matching import EventMatched, EventRouted, LookBackContinued, Predicate, WaitOpened
 from stepstream.engine.matching import match_budget as meeting
-from stepstream.engine.matching.waits import place
 from stepstream.engine.state.changes import Put, Send
-from stepstream.engine.state.keys import LOOK_BACK, RECENT, WAIT, Key, recent_number
-from stepstream.engine.state.rows import Row, routing_of
+from stepstream.engine.state.keys import Key
+from stepstream.engine.state.rows import Row
+from stepstream.engine.state.tables import KEPT_EVENTS, LOOK_BACKS, TABLES, WAITS, kept_number
 from stepstream.engine.transition import transition
-from tests.engine.predicates import BUCKETS
+from tests.engine.predicates import BUCKETS, EVENT, wait_closed, wait_opened
 from tests.fakes.tables import Tables
 
-NAME = "come"
 KEEPS = FunctionRegistered("f", "app", (EventTrigger("go"),), lookback_ms=HOUR_MS)
 
 
@@ -42,10 +34,10 @@ class CountingTables(Tables):
         super().__init__()
         self.read = 0
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
         """Return the rows of a part."""
         found = super().scan(table, part, limit, after)
-        self.read += len(found) * (table == RECENT)
+        self.read += len(found) * (table == KEPT_EVENTS.prefix)
         return found
 
 
@@ -71,22 +63,22 @@ class World:
 
     def send(self, record: InboxRecord, shard: int = -1) -> None:
         """Append a record to the log of a shard, by default the one that owns the name."""
-        self.logs[shard_of(NAME, self.shards) if shard < 0 else shard].append(encode(record))
+        self.logs[shard_of(EVENT, self.shards) if shard < 0 else shard].append(encode(record))
 
     def event(self, number: int, big: int, *, text: str = "") -> None:
         """Have an event come, and be kept; the first has the id e1."""
         self.events += 1
         data = Raw(f'{{"id":{number},"big":{big},"text":"{text}"}}'.encode())
-        self.send(EventRouted(EventRecord(NAME, data, f"e{self.events}", self.now)))
+        self.send(EventRouted(EventRecord(EVENT, data, f"e{self.events}", self.now)))
 
     def wait(self, run_id: str, predicate: Predicate, *, lookback_from: int = 1, trigger: str = "") -> None:
         """Have a run wait."""
-        self.waits[run_id] = WaitOpened(run_id, "s", NAME, predicate, 10**9, lookback_from, trigger)
+        self.waits[run_id] = wait_opened(run_id, predicate, 10**9, lookback_from, trigger)
         self.send(self.waits[run_id])
 
     def close(self, run_id: str) -> None:
         """Have a run wait no longer."""
-        self.send(WaitClosed(run_id, "s", NAME, *place(self.waits[run_id].predicate), looking=True))
+        self.send(wait_closed(run_id, self.waits[run_id].predicate, looking_back=True))
 
     def go_on(self, passes: int = -1) -> None:
         """Let each shard take so many records of its log, or all that there are and come."""
@@ -106,7 +98,7 @@ class World:
             changes = transition(tables, queue.popleft(), self.now, shard=shard, shards=self.shards, limits=self.limits)
             self.most = max(self.most, tables.read)
             for put in changes.changes:
-                home = routing_of(put.key, put.row) if isinstance(put, Put) else None
+                home = TABLES[put.key.table].routing_of(put.key, put.row) if isinstance(put, Put) else None
                 assert home is None or shard_of(home, self.shards) == shard
             tables.apply(changes)
             for change in changes.changes:
@@ -129,10 +121,10 @@ class World:
         return sum(key.table == table for tables in self.tables for key in tables.rows)
 
 
-WAITS = st.tuples(st.just("wait"), st.integers(0, 9), st.sampled_from(BUCKETS))
+WAITING = st.tuples(st.just("wait"), st.integers(0, 9), st.sampled_from(BUCKETS))
 EVENTS = st.tuples(st.just("event"), st.integers(1, 2), st.integers(1, 2))
 PASSES = st.tuples(st.just("pass"), st.integers(1, 3), st.none())
-SCRIPTS = st.lists(st.one_of(WAITS, EVENTS, EVENTS, EVENTS, PASSES), max_size=40)
+SCRIPTS = st.lists(st.one_of(WAITING, EVENTS, EVENTS, EVENTS, PASSES), max_size=40)
 
 
 def play(script: list[tuple[str, int, object]], world: World) -> World:
@@ -161,7 +153,7 @@ def test_looking_back_bit_by_bit_is_looking_back_at_once(
     """
     whole, cut = play(script, World(1_000)), play(script, World(at_once, shards, doubled=doubled))
     assert whole.woken == cut.woken
-    assert (cut.left(LOOK_BACK), cut.left(WAIT)) == (0, whole.left(WAIT))
+    assert (cut.left(LOOK_BACKS.prefix), cut.left(WAITS.prefix)) == (0, whole.left(WAITS.prefix))
 
 
 def kept(count: int, at_once: int = 500) -> World:
@@ -215,7 +207,7 @@ def test_the_work_of_expressions_is_bounded() -> None:
     """An expression that takes thousands of visits meets fewer events in one go."""
     world = kept(100)
     costly = Predicate(residual=f"[{','.join('1' * 100)}].exists(x, async.data.big > x)")
-    with mock.patch.object(meeting, "MET_VISITS_PER_RECORD_MAX", 1_000):
+    with mock.patch.object(meeting, "MATCHED_VISITS_PER_RECORD_MAX", 1_000):
         world.wait("r", costly)
         world.go_on(10)
         assert not world.woken
@@ -240,7 +232,7 @@ def test_an_event_that_comes_meanwhile_waits_for_the_kept_ones(shards: int) -> N
         assert not world.woken
         world.go_on()
         assert world.woken == {"r": woken}
-        assert (world.left(LOOK_BACK), world.left(WAIT)) == (0, 0)
+        assert (world.left(LOOK_BACKS.prefix), world.left(WAITS.prefix)) == (0, 0)
 
 
 @pytest.mark.parametrize("predicate", BUCKETS[:4])
@@ -254,10 +246,10 @@ def test_a_wait_that_is_over_looks_back_no_further(predicate: Predicate, shards:
     world.go_on()
     world.wait("r", predicate)
     world.go_on(3)
-    assert world.left(LOOK_BACK) == 1
+    assert world.left(LOOK_BACKS.prefix) == 1
     world.close("r")
     world.go_on(3)
-    assert (world.left(LOOK_BACK), world.left(WAIT)) == (0, 0)
+    assert (world.left(LOOK_BACKS.prefix), world.left(WAITS.prefix)) == (0, 0)
     world.go_on()
     assert not world.woken
 
@@ -286,7 +278,7 @@ def test_a_clock_that_goes_back_changes_no_order() -> None:
         world.now = now
         world.event(1, 2)
         world.go_on()
-    numbers = [recent_number(key) for key in sorted(world.tables[0].rows) if key.table == RECENT]
+    numbers = [kept_number(key) for key in sorted(world.tables[0].rows) if key.table == KEPT_EVENTS.prefix]
     assert numbers == [1, 2, 3]
     world.wait("r", BUCKETS[4])
     world.go_on()

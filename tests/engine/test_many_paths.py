@@ -3,8 +3,9 @@
 import pytest
 
 from stepstream.contract.limits import PATHS_PER_NAME_MAX
-from stepstream.engine.state.keys import NAME, WAIT, name_key, parse_texts
-from stepstream.engine.state.rows import EventName, encode_row
+from stepstream.engine.state.keys import parse_texts
+from stepstream.engine.state.rows import EventName
+from stepstream.engine.state.tables import EVENT_NAMES, WAITS, encode_row, event_name_key
 from tests.engine.tables import SHARDS, Line, World
 
 RUNS = PATHS_PER_NAME_MAX + 8
@@ -22,13 +23,13 @@ def opened(shards: int, stem: str = "k") -> World:
 
 def paths(world: World) -> list[str]:
     """Return the paths that are kept of the name."""
-    rows = [tables.get(key) for tables in world.tables for key in tables.rows if key.table == NAME]
+    rows = [tables.get(key) for tables in world.tables for key in tables.rows if key.table == EVENT_NAMES.prefix]
     return [path for row in rows if isinstance(row, EventName) for path in row.paths]
 
 
 def scanned(world: World) -> int:
     """Return how many waits stand in the scan bucket."""
-    keys = [key for tables in world.tables for key in tables.rows if key.table == WAIT]
+    keys = [key for tables in world.tables for key in tables.rows if key.table == WAITS.prefix]
     return sum(parse_texts(key.part)[1] == "" for key in keys)
 
 
@@ -73,7 +74,7 @@ def test_a_name_that_has_more_paths_already_keeps_them() -> None:
     """Tables of before this bound: the waits that stand by these paths are still found, and new ones join them."""
     world = World(1)
     world.play(Line(10, "function f on=go", ""))
-    world.tables[0].rows[name_key("come")] = encode_row(EventName({f"data.k{at}": 500 for at in range(100)}))
+    world.tables[0].rows[event_name_key("come")] = encode_row(EventName({f"data.k{at}": 500 for at in range(100)}))
     world.play(Line(10, "event go", ""))
     world.play(Line(11, "plan r1 wait:a:come:500:?async.data.k99==1", ""))
     assert (len(paths(world)), scanned(world)) == (100, 0)

@@ -2,8 +2,8 @@
 
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepPlanned
-from stepstream.contract.inbox import EventRouted
 from stepstream.contract.limits import Limits
+from stepstream.contract.matching import EventRouted
 from stepstream.engine.state.changes import Send, is_local
 from stepstream.engine.state.records import EventReceived
 from stepstream.engine.transition import transition
@@ -182,13 +182,13 @@ def test_kept_events_go_when_their_time_is_over() -> None:
     21     | event order.2                   | -
     60001  | event order.1                   | -
     60001  | function f on=go lookback=0     | -
-    60001  | rows RecentEvent                | 3
+    60001  | rows KeptEvent                  | 3
     179999 | tick                            | -
-    179999 | rows RecentEvent                | 3
+    179999 | rows KeptEvent                  | 3
     180000 | tick                            | -
-    180000 | rows RecentEvent                | 1
+    180000 | rows KeptEvent                  | 1
     240000 | tick                            | -
-    240000 | rows RecentEvent                | 0
+    240000 | rows KeptEvent                  | 0
     240000 | rows Timer                      | 0
     """
 
@@ -201,11 +201,11 @@ def test_kept_events_go_a_few_at_once() -> None:
     20     | event come & event come & event come & event come     | -
     20     | event come                                            | -
     180000 | tick                                                  | -
-    180000 | rows RecentEvent                                      | 3
+    180000 | rows KeptEvent                                        | 3
     180000 | tick                                                  | -
-    180000 | rows RecentEvent                                      | 1
+    180000 | rows KeptEvent                                        | 1
     180000 | tick                                                  | -
-    180000 | rows RecentEvent                                      | 0
+    180000 | rows KeptEvent                                        | 0
     """
 
 
@@ -240,12 +240,12 @@ def test_events_are_kept_while_a_function_may_look_back() -> None:
     20 | event come                          | -
     30 | function g lookback=0               | -
     60 | event come                          | -
-    60 | rows RecentEvent                    | 2
+    60 | rows KeptEvent                      | 2
     61 | event go                            | began r1 f; start r1
     62 | plan r1 wait:a:come:500 lookback=60 | planned a until 562; kept a=come:p3; resume r1 a=come:p3
     62 | function f retired                  | -
     63 | event come                          | -
-    63 | rows RecentEvent                    | 3
+    63 | rows KeptEvent                      | 3
     """
 
 

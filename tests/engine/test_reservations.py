@@ -87,7 +87,7 @@ def test_whoever_asked_for_a_step_that_lost_its_race_hears_of_it() -> None:
     11  | plan r1 run:a:gpu                         | planned a until 0; lend r1 a#0
     12  | reserve-step r1 a for=100 queue=gpu       | -
     13  | claim-step r1 a c1 queue=gpu              | -
-    14  | plan r1 cancel=a                          | stop r1 a cancelled; dropped a; stop r1 a ended
+    14  | plan r1 cancel=a                          | dropped a; stop r1 a cancelled; stop r1 a ended
     14  | rows Timer                                | 0
     """
 

@@ -7,7 +7,9 @@ import pytest
 
 from stepstream.contract.codec import Raw
 from stepstream.contract.commands import Memo
+from stepstream.contract.history import RunEnded
 from stepstream.contract.inbox import StepReported
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.outcomes import Value
 from stepstream.engine.state.draft import Draft
@@ -44,7 +46,7 @@ def test_a_report_of_a_run_that_has_not_started_is_refused() -> None:
     world.play(Line(10, "function f on=go", ""))
     world.play(Line(10, "event go ts=100", ""))
     report = StepReported(world.run_of("r1"), 1, "a", "a", Value(Raw(b"1")))
-    with pytest.raises(IllegalMove, match="StepReported may not take a run from scheduled"):
+    with pytest.raises(IllegalMove, match="StepReported may not move a run from scheduled"):
         world.take([report], 11)
 
 
@@ -54,15 +56,17 @@ def draft_for(record: str) -> Draft:
 
 
 RUN = Run("r", "f", "app", 1, history_seq=2)
-SLEEP, BODY = OpenStep("a", "sleep", 20), OpenStep("a", "run", 20, 1)
+SLEEP, BODY = OpenStep("a", StepKind.SLEEP, 20), OpenStep("a", StepKind.RUN, 20, 1)
 WRITES: dict[str, Callable[[], None]] = {
-    "StepReported may not take a run from absent to active": lambda: draft_for("StepReported").put_run(RUN),
-    "RunReturned may not take a run from absent to absent": lambda: draft_for("RunReturned").delete_run("r"),
-    "Tick may not take a step from absent to planned": lambda: draft_for("Tick").put_step("r", "a", None, SLEEP),
-    "Tick may not take a step from planned to backing-off": lambda: draft_for("Tick").put_step("r", "a", SLEEP, BODY),
-    "Tick may not take a step from planned to absent": lambda: draft_for("Tick").drop_step("r", "a", SLEEP),
-    "EventMatched may not take a step from backing-off to kept": lambda: draft_for("EventMatched").keep_memo(
-        "r", Memo("a", "a", "wait", Value()), BODY
+    "StepReported may not move a run from absent to active": lambda: draft_for("StepReported").put_run(RUN),
+    "RunReturned may not move a run from absent to absent": lambda: draft_for("RunReturned").record_end(
+        RUN, RunEnded, RunStatus.COMPLETED, "f"
+    ),
+    "Tick may not move a step from absent to planned": lambda: draft_for("Tick").put_step("r", "a", None, SLEEP),
+    "Tick may not move a step from planned to backing-off": lambda: draft_for("Tick").put_step("r", "a", SLEEP, BODY),
+    "Tick may not move a step from planned to absent": lambda: draft_for("Tick").cancel_step("r", "a", SLEEP),
+    "EventMatched may not move a step from backing-off to kept": lambda: draft_for("EventMatched").keep_memo(
+        "r", Memo("a", "a", StepKind.WAIT, Value()), BODY
     ),
 }
 

@@ -1,22 +1,25 @@
 """The tables of one shard in memory, as the engine reads and changes them."""
 
+from typing import Any
+
 from stepstream.engine.state.changes import Changes, Delete, Put
 from stepstream.engine.state.keys import Key
-from stepstream.engine.state.rows import Row, decode_row, encode_row
+from stepstream.engine.state.rows import Row
+from stepstream.engine.state.tables import decode_row, encode_row
 
 
 class Tables:
     """The rows of one shard, encoded, so that every read decodes them."""
 
     def __init__(self) -> None:
-        self.rows: dict[Key, bytes] = {}
+        self.rows: dict[Key[Any], bytes] = {}
 
-    def get(self, key: Key) -> Row | None:
+    def get(self, key: Key[Any]) -> Row | None:
         """Return a row."""
         value = self.rows.get(key)
         return None if value is None else decode_row(key.table, value)
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
         """Return the rows of a part."""
         keys = sorted(key for key in self.rows if key[:2] == (table, part) and (not after or key.sort > after))
         found = [(key, decode_row(table, self.rows[key])) for key in keys]

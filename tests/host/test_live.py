@@ -15,6 +15,7 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 
 ODD = ["page[/x]", "[red]not red[/red]", "C:\\[/red]", "back\\", "[", "plain"]
@@ -26,11 +27,11 @@ def test_names_and_messages_are_no_markup(text: str) -> None:
     error = ErrorInfo("ValueError", text)
     entries: list[HistoryEntry] = [
         RunBegan("r", 1, 0, text, "app", 0, (event_record(text),)),
-        StepPlanned("r", 2, 0, "s", text, "wait", text, 5),
+        StepPlanned("r", 2, 0, "s", text, StepKind.WAIT, text, 5),
         StepAttemptFailed("r", 3, 0, "s", text, 0, error, 5),
-        StepEnded("r", 4, 0, "s", text, "run", Failure(error)),
-        StepEnded("r", 5, 0, "s", text, "run", Value()),
-        RunEnded("r", 6, 0, "failed", text, error=error),
+        StepEnded("r", 4, 0, "s", text, StepKind.RUN, Failure(error)),
+        StepEnded("r", 5, 0, "s", text, StepKind.RUN, Value()),
+        RunEnded("r", 6, 0, RunStatus.FAILED, text, error=error),
     ]
     out = io.StringIO()
     view = LiveView(Console(file=out, width=300))

@@ -20,8 +20,8 @@ from stepstream.contract.history import (
     decode_history,
 )
 from stepstream.contract.topics import CHANGELOG, COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY
-from stepstream.engine.state.keys import position_key
 from stepstream.engine.state.rows import Position
+from stepstream.engine.state.tables import position_key
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.ports import LogError, LogRecord

@@ -8,6 +8,7 @@ import pytest
 from stepstream.contract.codec import Raw, encode
 from stepstream.contract.events import EventRecord, event_record
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.runtime.dead_letters import dead_letter_record
@@ -35,12 +36,12 @@ def sound() -> Runs:
     return {
         "A": [
             RunBegan("A", 1, 10, "work", "chaos", 10, (go,)),
-            StepEnded("A", 2, 20, "s1", "first", "run", Value(Raw(b'"first"'))),
-            RunEnded("A", 3, 30, "completed", "work", Raw(OUTPUT)),
+            StepEnded("A", 2, 20, "s1", "first", StepKind.RUN, Value(Raw(b'"first"'))),
+            RunEnded("A", 3, 30, RunStatus.COMPLETED, "work", Raw(OUTPUT)),
         ],
         "B": [
             RunBegan("B", 1, 15, "answer", "chaos", 15, (call,)),
-            RunEnded("B", 2, 25, "completed", "answer", Raw(b'"told"')),
+            RunEnded("B", 2, 25, RunStatus.COMPLETED, "answer", Raw(b'"told"')),
         ],
     }
 
@@ -57,7 +58,7 @@ def lose_a_run(runs: Runs) -> None:
 
 def answer_by_another(runs: Runs) -> None:
     """Have the run woken by an event of another run."""
-    runs["A"][-1] = RunEnded("A", 3, 30, "completed", "work", Raw(OUTPUT.replace(b'"B"', b'"C"')))
+    runs["A"][-1] = RunEnded("A", 3, 30, RunStatus.COMPLETED, "work", Raw(OUTPUT.replace(b'"B"', b'"C"')))
 
 
 def leave_a_gap(runs: Runs) -> None:

@@ -9,6 +9,7 @@ from stepstream import App, Context, on
 from stepstream.contract.codec import NULL
 from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped, StepDispatched
 from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepLeased, StepReported, StepsPlanned
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from tests.fakes.waiting import iterate, until
 from tests.runtime.harness import EVENTS, STEP, PoolHarness, WorkerHarness, dispatched, served, started
@@ -45,7 +46,7 @@ async def test_a_result_that_came_while_a_run_was_away_is_not_lost() -> None:
         await harness.give(started("run"))
         (nap,) = harness.log.reports_of(StepsPlanned)[0].plans
         await harness.reassign()
-        await harness.give(RunResumed("run", 1, (Memo(nap.step, nap.id, "sleep", Value(NULL), 1),)))
+        await harness.give(RunResumed("run", 1, (Memo(nap.step, nap.id, StepKind.SLEEP, Value(NULL), 1),)))
         await harness.rebalance(0)
         body.go_on["work"].set()
         await until(lambda: harness.log.reports_of(RunClaimed))

@@ -7,7 +7,8 @@ import pytest
 from stepstream import App, Context, Event, NonRetriableError, on
 from stepstream.contract.codec import dump_json, encode
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import Caller, RunClaimed, RunRequested, SignalSent, StepReported
+from stepstream.contract.ids import StepRef
+from stepstream.contract.inbox import RunClaimed, RunRequested, SignalSent, StepReported
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX, commands_topic
 from stepstream.runtime import metrics as module
@@ -72,7 +73,7 @@ def records(number: int) -> list[NewRecord]:
     function, run, event = odd("function", number), odd("run", number), odd("event", number)
     inbox = [
         RunRequested(run, function, "shop", (EventRecord(event),)),
-        RunRequested(f"{run} late", function, "shop", (EventRecord(event),), caller=Caller(run, "step")),
+        RunRequested(f"{run} late", function, "shop", (EventRecord(event),), caller=StepRef(run, "step")),
         StepReported(run, 0, odd("hash", number), odd("step", number), Value(dump_json(1, "value"))),
         StepReported(
             run, 0, odd("hash", number), odd("step", number), Value(dump_json(1, "value")), queue=odd("queue", number)

@@ -10,6 +10,7 @@ from stepstream import App, Context, Event, on
 from stepstream.contract.codec import NULL
 from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped
 from stepstream.contract.inbox import RunClaimed, RunReturned, StepsPlanned
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from stepstream.runtime.worker import worker
 from stepstream.runtime.worker.live_run import LiveRun
@@ -78,7 +79,7 @@ class Waiting:
     def ends(self, nap: str, seen: int) -> RunResumed:
         """Return the word that a sleep is over."""
         plan = self.naps[nap]
-        return RunResumed("run", 1, (Memo(plan.step, plan.id, "sleep", Value(NULL), seen),))
+        return RunResumed("run", 1, (Memo(plan.step, plan.id, StepKind.SLEEP, Value(NULL), seen),))
 
 
 @asynccontextmanager

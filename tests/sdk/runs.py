@@ -9,6 +9,7 @@ from stepstream.contract.commands import Memo, Open
 from stepstream.contract.events import event_record
 from stepstream.contract.ids import step_hash
 from stepstream.contract.inbox import StepPlan, StepsPlanned
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.outcomes import Outcome, Value
 from stepstream.sdk.calls import Call, Finished, RunHandle
@@ -30,10 +31,10 @@ def value(given: Any) -> Value:
     return Value(dump_value(given, PLAIN_JSON, "value"))
 
 
-def memo(step_id: str, given: Any, *, seen: int = 0, own: int = 0, kind: str = "run", use: int = 0) -> Memo:
+def memo(step_id: str, given: Any, *, seen: int = 0, own: int = 0, kind: str = StepKind.RUN, use: int = 0) -> Memo:
     """Return the kept result of a step."""
     outcome = given if isinstance(given, Outcome) else value(given)
-    return Memo(step_hash(step_id, use), step_id, kind, outcome, seen, own)
+    return Memo(step_hash(step_id, use), step_id, StepKind(kind), outcome, seen, own)
 
 
 class Run:

@@ -15,29 +15,30 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import TimedOut, Value
-from stepstream.engine.state.keys import (
-    CRON,
-    FUNCTION,
-    KEEPING,
-    KEPT,
-    NAME,
-    OPEN,
-    POSITION,
-    RECENT,
-    RUN,
-    START,
-    TIMER,
-    TRIGGER,
+from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
+from stepstream.engine.state.tables import (
+    CRONS,
+    EVENT_NAMES,
+    KEPT_EVENTS,
+    KEPT_HEAD,
+    LOOKBACK_WINDOWS,
+    POSITIONS,
+    REGISTRATIONS,
+    RUNS,
+    STARTS,
+    STEPS,
+    TIMERS,
+    TRIGGERS,
+    decode_row,
     run_part,
 )
-from stepstream.engine.state.rows import OpenStep, Run, Timer, decode_row
 from stepstream.runtime.storage.journal import MemoryStore
 
-_LASTING = {CRON, FUNCTION, KEEPING, KEPT, POSITION, START, TRIGGER}
-_LASTING_TIMERS = {"cron", "start-memory"}
-# What is forgotten by time.
-_FADING = {NAME, RECENT}
-_FADING_TIMERS = {"kept-events", "event-name"}
+_LASTING = {table.prefix for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, STARTS, TRIGGERS)}
+_LASTING_TIMERS = {TimerKind.CRON, TimerKind.START_EXPIRY}
+# Rows that expire.
+_FADING = {EVENT_NAMES.prefix, KEPT_EVENTS.prefix}
+_FADING_TIMERS = {TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 
 
@@ -121,7 +122,7 @@ def check_rows(stores: Sequence[MemoryStore], *, faded: bool = False) -> Iterato
             if table in _LASTING | fading:
                 continue
             row = decode_row(table, value)
-            if table != TIMER or not isinstance(row, Timer) or row.kind not in timers:
+            if table != TIMERS.prefix or not isinstance(row, Timer) or row.kind not in timers:
                 yield f"a row is left in table {table.decode()!r}: {encode(row).decode()}"
 
 
@@ -131,10 +132,13 @@ def check_wakes(stores: Sequence[MemoryStore], asked: Set[str]) -> Iterator[str]
     To be looked at when all is still: whatever a worker has in its memory may be gone the next moment.
     """
     for store in stores:
-        for _, value in store.scan(RUN, len(store.rows)):
-            run = decode_row(RUN, value)
+        for _, value in store.scan(RUNS.prefix, len(store.rows)):
+            run = decode_row(RUNS.prefix, value)
             assert isinstance(run, Run)
-            steps = [decode_row(OPEN, row) for _, row in store.scan(OPEN + run_part(run.run_id), len(store.rows))]
+            steps = [
+                decode_row(STEPS.prefix, row)
+                for _, row in store.scan(STEPS.prefix + run_part(run.run_id), len(store.rows))
+            ]
             timed = run.due or any(isinstance(step, OpenStep) and step.due for step in steps)
             if not timed and run.run_id not in asked:
                 yield f"{run.run_id} of {run.function}: nothing will ever wake it"

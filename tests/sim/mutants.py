@@ -65,8 +65,7 @@ MUTANTS = (
         "engine/runs/steps.py",
         (
             (
-                "if run is None or draft.get(Memo, memo_key(report.run_id, report.step)):\n        return\n"
-                "    run = replace(run, own",
+                "if run is None or draft.memo(report.run_id, report.step):\n        return\n    run = replace(run, own",
                 "if run is None:\n        return\n    run = replace(run, own",
             ),
         ),
@@ -77,24 +76,23 @@ MUTANTS = (
     Mutant(
         "timers fire early",
         "engine/transition.py",
-        (("timer_due(key) <= now and", "timer_due(key) <= now + 3_600_000 and"),),
+        (("if timer_due(key) <= now]", "if timer_due(key) <= now + 3_600_000]"),),
     ),
     Mutant(
         "a timer that fired stays",
         "engine/transition.py",
-        # One that arms itself anew each time it fires would fire within one pass for ever.
+        # A timer that sets itself again whenever it fires would fire without end within one pass.
         (
             (
                 '    draft.delete(key)\n    draft.time("timer_late"',
-                '    if timer.kind in ("event-name", "kept-events"):\n        draft.delete(key)\n'
-                '    draft.time("timer_late"',
+                '    if timer.kind.endswith("-expiry"):\n        draft.delete(key)\n    draft.time("timer_late"',
             ),
         ),
     ),
     Mutant(
         "a timer that is not wanted stays",
         "engine/matching/waits.py",
-        (("    draft.disarm(opened.due, run_id, step)\n", ""),),
+        (("    draft.disarm(opened.due, Timer(TimerKind.STEP, run_id, step))\n", ""),),
     ),
     Mutant(
         "recovery is skipped",
@@ -154,7 +152,7 @@ MUTANTS = (
     Mutant(
         "whoever asked for what was reserved is not answered",
         "engine/runs/leases.py",
-        (("        draft.go_on_later(run_routing(run_id), claim)\n", "        pass\n"),),
+        (("        draft.continue_later(run_routing(run_id), claim)\n", "        pass\n"),),
         first=600,
     ),
     Mutant(

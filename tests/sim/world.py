@@ -8,7 +8,7 @@ from stepstream import App, StepstreamError
 from stepstream.contract.commands import decode_command
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import commands_topic
-from stepstream.engine.state.keys import RESERVED
+from stepstream.engine.state.tables import LEASES
 from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.shard.loop import Shard
 from stepstream.runtime.storage.journal import MemoryStore
@@ -76,7 +76,7 @@ class World(VirtualEngine):
     async def until_idle(self) -> None:
         """Return when all is still and nothing is reserved for a worker that is gone: that ends by itself, later."""
         await self._until_still()
-        while any(self.embedded.store_of(shard).scan(RESERVED, 1) for shard in range(self._shards)):
+        while any(self.embedded.store_of(shard).scan(LEASES.prefix, 1) for shard in range(self._shards)):
             self.clock.advance_to(self.now_ms + _RESERVE_MS)
             await self._until_still()
 

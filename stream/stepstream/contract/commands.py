@@ -1,29 +1,30 @@
-"""The records of `commands.<app>`: what the engine asks of workers, keyed by run id."""
+"""The records of `commands.<app>`: what the engine requests of workers, keyed by run id."""
 
 import msgspec
 
 from stepstream.contract.codec import TypedRecord
 from stepstream.contract.events import EventRecord
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Outcome
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The kept result of a step. Code sees results in the order of (`seen`, `own`).
+    """The result of a step. Code sees results in the order of (`seen`, `own`).
 
-    `seen` counts the results that came from the engine up to this one; `own` is 0 for such a result, and counts from 1
-    the results that the worker made itself after it.
+    `seen` counts the results that the engine gave, up to this one; `own` is 0 for such a result and counts from 1 those
+    that the worker made itself after it.
     """
 
     step: str
     id: str
-    kind: str
+    kind: StepKind
     outcome: Outcome
     seen: int = 0
     own: int = 0
 
 
 class Open(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A step without a result yet: planned, or between attempts. `ready` says that its attempt is due.
+    """A step without a result: planned, or between attempts. `ready` means that its next attempt is due.
 
     With a `group` its result alone does not wake the run. `kind` is that of the plan that opened it.
     """
@@ -32,11 +33,11 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     ready: bool = False
     group: str = ""
-    kind: str = "run"
+    kind: StepKind = StepKind.RUN
 
 
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):
-    """Begin a run that no worker has seen."""
+    """Start a run that no worker has seen."""
 
     run_id: str
     function: str
@@ -60,9 +61,9 @@ class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
 
 
 class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
-    """What is new for a run: results, attempts that are due, an acknowledgement of the waits planned.
+    """News for a run: results, attempts that are due, confirmation that its waits are registered.
 
-    Without `wake` a worker that does not hold the run live need not load it: more of the same group must come first.
+    Without `wake` a worker that does not hold the run live need not load it: more results of the group are to come.
     """
 
     run_id: str
@@ -73,11 +74,11 @@ class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
     wake: bool = True
 
 
-class StepDispatched(TypedRecord, frozen=True, tag="step.lent"):
-    """Run the body of one step and nothing else of its run, for the workers of a queue.
+class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
+    """Run the body of one step, and nothing else of its run; for the workers of a queue.
 
-    The code comes to the step by `memos`. `claim` is that of the worker that asked, empty for the first word of it. A
-    `partial` one has neither events nor memos: whoever comes upon it asks for them by a claim.
+    The code replays up to the step by `memos`. `claim` is that of the worker this command answers, empty in the first
+    command of an attempt. A `partial` command has neither events nor memos: the worker requests them by a claim.
     """
 
     run_id: str
@@ -93,9 +94,9 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.lent"):
 
 
 class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):
-    """There is nothing to do for this run: it ended, was cancelled, or waits for its next attempt.
+    """Stop a run: it ended, was cancelled, or waits for its next attempt.
 
-    With `step` that is said only of a step that was lent.
+    With a `step` only that dispatched step is to be stopped.
     """
 
     run_id: str

@@ -1,9 +1,10 @@
-"""The records of `history`: a run's life as others see it, numbered without gaps from 1."""
+"""The records of `history`: what happened to a run, numbered from 1 without gaps."""
 
 import msgspec
 
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.events import EventRecord
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 
 
@@ -14,7 +15,7 @@ class _Entry(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
 
 
 class RunBegan(_Entry, frozen=True, tag="run.began"):
-    """A run was accepted; it starts at `start_at`."""
+    """A run was accepted; it starts at `start_at`. `caller` is the run that invoked it."""
 
     function: str
     app: str
@@ -24,11 +25,11 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
 
 
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
-    """A step waits for time, an event, a signal or another run; `detail` says for what, `until` for how long."""
+    """A step waits for time, an event, a signal, a queue or another run; `detail` names it, `until` ends the wait."""
 
     step: str
     id: str
-    kind: str
+    kind: StepKind
     detail: str = ""
     until: int = 0
 
@@ -48,14 +49,14 @@ class StepEnded(_Entry, frozen=True, tag="step.ended"):
 
     step: str
     id: str
-    kind: str
+    kind: StepKind
     outcome: Outcome
     attempt: int = 0
     started_at: int = 0
 
 
 class StepCancelled(_Entry, frozen=True, tag="step.cancelled"):
-    """A planned step is not wanted any more."""
+    """A planned step was cancelled by the code."""
 
     step: str
     id: str
@@ -70,21 +71,21 @@ class RunAttemptFailed(_Entry, frozen=True, tag="run.attempt_failed"):
 
 
 class RunMoved(_Entry, frozen=True, tag="run.moved"):
-    """A worker loaded the run afresh."""
+    """A worker claimed the run and loaded it under a new epoch."""
 
     epoch: int
 
 
 class RunWarned(_Entry, frozen=True, tag="run.warned"):
-    """The run's code and its history disagree: the code has changed under it."""
+    """The run's code and its history disagree: the code was changed while the run was open."""
 
     warning: str
 
 
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
-    """The run is over: `completed`, `failed` or `cancelled`; `warnings` are all that it got on its way."""
+    """The run ended: completed, failed or cancelled; `warnings` are all that were recorded for it."""
 
-    status: str
+    status: RunStatus
     function: str
     output: Raw = NULL
     error: ErrorInfo | None = None

@@ -1,9 +1,11 @@
-"""Identities that are derived and never drawn, so that the same input gives the same bytes."""
+"""Identities: derived from their causes and never drawn, so that the same input gives the same bytes."""
 
 import hashlib
 import re
 from typing import NewType
 from zlib import crc32
+
+import msgspec
 
 from stepstream.contract.limits import TIMESTAMP_MS_MAX
 
@@ -16,14 +18,38 @@ _HASH_CHARACTERS = 16
 _SENT_EVENT_ID = re.compile(rf"[{_CROCKFORD}]{{{_TIME_CHARACTERS + _HASH_CHARACTERS}}}:[0-9a-f]{{16}}:\d+")
 
 
+class StepRef(msgspec.Struct, frozen=True):
+    """A step of a run."""
+
+    run_id: str
+    step: str
+
+
+class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The waits for one event name whose first equality is `path` == `value`, and the kept events that satisfy it.
+
+    `value` is an index key. Without a path it is the scan bucket of the name: each event of the name is checked there.
+    """
+
+    event: str
+    path: str = ""
+    value: str = ""
+
+    @property
+    def routing_key(self) -> str:
+        """The key whose shard owns the bucket; the scan bucket belongs to the shard of the event name."""
+        return f"{self.event}\x00{self.path}\x00{self.value}" if self.path else self.event
+
+
 def _base32(number: int, characters: int) -> str:
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(5 * (characters - 1), -1, -5))
 
 
 def run_hash(function_id: str, cause: str) -> str:
-    """Return the 16 characters (80 bits) that name the pair of a function and what started it.
+    """Return the 16 characters (80 bits) that identify the pair of a function and the cause of its start.
 
-    They are the tail of the run id and the routing key of the run, so a second start by the same cause meets the first.
+    They are the tail of the run id and the routing key of the run, so a second start by the same cause reaches the
+    shard of the first.
     """
     digest = hashlib.sha256(f"{len(function_id)}:{function_id}{cause}".encode()).digest()
     return _base32(int.from_bytes(digest[:10], "big"), _HASH_CHARACTERS)
@@ -41,7 +67,7 @@ def run_routing(run_id: str) -> str:
 
 
 def is_run_id(text: str) -> bool:
-    """Tell whether `text` has the form of a run id."""
+    """Return whether `text` has the form of a run id."""
     return len(text) == _TIME_CHARACTERS + _HASH_CHARACTERS and not set(text) - set(_CROCKFORD)
 
 
@@ -52,12 +78,12 @@ def step_hash(step_id: str, use: int) -> StepHash:
 
 
 def sent_event_id(run_id: str, step: str, index: int) -> str:
-    """Return the id of an event that a step sends and its user gave none: the same whenever the step is taken."""
+    """Return the id of an event that a step sends without an id of its own: the same on every attempt."""
     return f"{run_id}:{step[:16]}:{index}"
 
 
 def is_sent_event_id(text: str) -> bool:
-    """Tell whether `text` has the form that sent_event_id gives."""
+    """Return whether `text` has the form that sent_event_id gives."""
     return _SENT_EVENT_ID.fullmatch(text) is not None
 
 

@@ -1,24 +1,19 @@
-"""The records of `inbox`: what workers report, what callers ask, and what shards tell each other."""
+"""The records of `inbox`: reports of workers, requests of callers, and messages between shards."""
 
 import msgspec
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
-from stepstream.contract.lookback import LookBackContinued, LookBackEnded
+from stepstream.contract.ids import StepRef
+from stepstream.contract.matching import MatchingRecord
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """The step of a run that waits for an answer."""
-
-    run_id: str
-    step: str
-
-
 class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
-    """Start a run at `start_at` (Unix ms, 0: at once). A `deduplicated` one starts only if none did in the last 24 h.
+    """Start a run at `start_at` (Unix ms, 0: now). A `deduplicated` one starts only if none did in the last 24 h.
 
-    `quiet` runs, those started by the engine's own events and what they invoke, emit no such events when they end.
+    `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
+    engine's own events started it, or a run that they started invoked it.
     """
 
     run_id: str
@@ -28,122 +23,35 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     start_at: int = 0
     deduplicated: bool = False
     on_failure: str = ""
-    caller: Caller | None = None
-    quiet: bool = False
-
-
-class EventRouted(TypedRecord, frozen=True, tag="event.routed"):
-    """An event on its way to the shard that owns its name; `arrived_at` is the log's time of its arrival (Unix ms)."""
-
-    event: EventRecord
-    arrived_at: int = 0
-
-
-class EventForwarded(TypedRecord, frozen=True, tag="event.forwarded"):
-    """An event on its way to the shard that owns the waits for `name` with `path` equal to `value`."""
-
-    event: EventRecord
-    path: str
-    value: str
-    arrived_at: int = 0
-
-
-class MatchContinued(TypedRecord, frozen=True, tag="match.continued"):
-    """The next part of the waits for `event` with `path` equal to `value` is due to be held against queued events."""
-
-    event: str
-    path: str
-    value: str
-
-
-class Predicate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an event must fulfil: all equalities of (path, index key), and the residual CEL under its bindings."""
-
-    equalities: tuple[tuple[str, str], ...] = ()
-    residual: str = ""
-    bindings: Raw = EMPTY_OBJECT
-
-
-class WaitOpened(TypedRecord, frozen=True, tag="wait.opened"):
-    """A run's step waits for an event; travels by the shard of the name to that of the first equality.
-
-    With `lookback_from` (Unix ms, 0: not at all) an event kept since then ends it at once, but never `trigger_id`.
-    """
-
-    run_id: str
-    step: str
-    event: str
-    predicate: Predicate
-    expires_at: int
-    lookback_from: int = 0
-    trigger_id: str = ""
-    placed: bool = False
-
-
-class WaitClosed(TypedRecord, frozen=True, tag="wait.closed"):
-    """A step waits no longer: its time ran out, it was cancelled, or its run ended; it may have been `looking` back."""
-
-    run_id: str
-    step: str
-    event: str
-    path: str = ""
-    value: str = ""
-    placed: bool = False
-    looking: bool = False
-
-
-class EventMatched(TypedRecord, frozen=True, tag="event.matched"):
-    """A wait met its event, which came at `arrived_at` (Unix ms, 0: before the wait)."""
-
-    run_id: str
-    step: str
-    event: EventRecord
-    arrived_at: int = 0
-
-
-class SignalWaitOpened(TypedRecord, frozen=True, tag="signal.opened"):
-    """A run's step waits for a signal; `replace` takes the name over from a waiter that is there already."""
-
-    run_id: str
-    step: str
-    signal: str
-    expires_at: int
-    replace: bool = False
-
-
-class SignalWaitClosed(TypedRecord, frozen=True, tag="signal.closed"):
-    """A step waits no longer for a signal."""
-
-    run_id: str
-    step: str
-    signal: str
+    caller: StepRef | None = None
+    suppress_end_events: bool = False
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
-    """Somebody sends a signal; `reply_to` names who wants to know whether anyone waited."""
+    """A caller sends a signal; the process named `reply_to` expects an answer: whether a run waited for it."""
 
     signal: str
     data: Raw = NULL
     reply_to: str = ""
 
 
+class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
+    """A caller cancels a run; the process named `reply_to` expects an answer: whether the run was open."""
+
+    run_id: str
+    reply_to: str = ""
+
+
 class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
-    """The result of a step that another shard found: a signal, a refusal, or an invoked run's end."""
+    """The result of a step that another shard found: a signal, a refusal, or the end of an invoked run."""
 
     run_id: str
     step: str
     outcome: Outcome
 
 
-class CancelRequested(TypedRecord, frozen=True, tag="run.cancel"):
-    """Somebody cancels a run; `reply_to` names who wants to know whether it was there."""
-
-    run_id: str
-    reply_to: str = ""
-
-
 class RunClaimed(TypedRecord, frozen=True, tag="run.claimed"):
-    """A worker of `app` without the run in its cache asks for all of it; `claim` is echoed in the answer."""
+    """A worker of `app` that does not have the run in its cache requests all of it; the answer repeats `claim`."""
 
     run_id: str
     claim: str
@@ -151,7 +59,7 @@ class RunClaimed(TypedRecord, frozen=True, tag="run.claimed"):
 
 
 class StepClaimed(TypedRecord, frozen=True, tag="step.claimed"):
-    """A worker of a queue asks whether a step that was lent is still to be run; `claim` is echoed in the answer."""
+    """A worker of a queue asks whether a dispatched step is still to be run; the answer repeats `claim`."""
 
     run_id: str
     step: str
@@ -160,10 +68,10 @@ class StepClaimed(TypedRecord, frozen=True, tag="step.claimed"):
     queue: str
 
 
-class RunLeased(TypedRecord, frozen=True, tag="run.reserved"):
-    """A worker that leaves its group still has steps of a run at work: for `for_ms` no claim of it is answered.
+class RunLeased(TypedRecord, frozen=True, tag="run.leased"):
+    """A worker that leaves its group still runs steps of a run: for `for_ms` no claim of the run is answered.
 
-    With 0 the worker lets go of the run.
+    0 ends the lease.
     """
 
     run_id: str
@@ -171,10 +79,10 @@ class RunLeased(TypedRecord, frozen=True, tag="run.reserved"):
     for_ms: int = 0
 
 
-class StepLeased(TypedRecord, frozen=True, tag="step.reserved"):
-    """A worker of a queue that leaves its group still has a step at work: for `for_ms` no claim of it is answered.
+class StepLeased(TypedRecord, frozen=True, tag="step.leased"):
+    """A worker of a queue that leaves its group still runs a step: for `for_ms` no claim of the step is answered.
 
-    With 0 the worker lets go of it. `attempt`, `queue` and `claim` are as in the report that is to come.
+    0 ends the lease. `attempt`, `queue` and `claim` are those of the report that will follow.
     """
 
     run_id: str
@@ -186,9 +94,9 @@ class StepLeased(TypedRecord, frozen=True, tag="step.reserved"):
 
 
 class RunPostponed(TypedRecord, frozen=True, tag="run.postponed"):
-    """A worker has not the code of a run's function, as during a roll-out: it is to be tried again in `for_ms`.
+    """A worker has no code for a run's function, as during a roll-out: try again in `for_ms`.
 
-    That is no attempt of the code. `reason` becomes a warning of the run.
+    This is not an attempt. `reason` becomes a warning of the run.
     """
 
     run_id: str
@@ -198,7 +106,10 @@ class RunPostponed(TypedRecord, frozen=True, tag="run.postponed"):
 
 
 class StepPostponed(TypedRecord, frozen=True, tag="step.postponed"):
-    """The same of a step that was lent; `attempt`, `queue` and `claim` are as in the report that is not to come."""
+    """A worker of a queue has no code for a dispatched step: dispatch it again in `for_ms`; this is not an attempt.
+
+    `attempt`, `queue` and `claim` identify the dispatch. `reason` becomes a warning of the run.
+    """
 
     run_id: str
     step: str
@@ -210,9 +121,10 @@ class StepPostponed(TypedRecord, frozen=True, tag="step.postponed"):
 
 
 class StepReported(TypedRecord, frozen=True, tag="step.reported"):
-    """A worker ran a step's body to its end. `seen` counts the engine's results that the code had got before.
+    """A worker ran the body of a step to its end. `seen` counts the engine's results that the code had received before.
 
-    With `queue` it was lent to the workers of that queue, whoever holds the run: that of the latest `claim` counts.
+    With a `queue` the step was dispatched to it; whichever worker holds the run, the report of the latest `claim`
+    counts.
     """
 
     run_id: str
@@ -228,7 +140,10 @@ class StepReported(TypedRecord, frozen=True, tag="step.reported"):
 
 
 class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
-    """An attempt failed, one is due in `retry_ms`; `group` is as in StepPlan, `queue`, `claim` as in StepReported."""
+    """An attempt of a step failed, the next is due in `retry_ms`.
+
+    `group` is that of the plans, `queue` and `claim` are those of StepReported.
+    """
 
     run_id: str
     epoch: int
@@ -244,7 +159,7 @@ class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
 
 
 class RunPlan(TypedRecord, frozen=True, tag="run"):
-    """Have the workers of a queue run the body of a step."""
+    """Dispatch the body of a step to the workers of a queue."""
 
     step: str
     id: str
@@ -262,7 +177,7 @@ class SleepPlan(TypedRecord, frozen=True, tag="sleep"):
 
 
 class WaitPlan(TypedRecord, frozen=True, tag="wait"):
-    """Wait for an event; `match` is a path, `condition` a CEL expression, at most one of them."""
+    """Wait for an event; `match` is a path, `condition` a CEL expression, at most one of them is given."""
 
     step: str
     id: str
@@ -309,12 +224,12 @@ StepPlan = RunPlan | SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan
 
 
 class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):
-    """All that the code asked for in one turn. Steps of one `group` wake the run once, when the last has its result.
+    """All steps that the code requested in one activation. Those of one `group` wake the run once, by the last result.
 
-    `cancelled` are steps that lost a race. With `acknowledge` the worker holds its step bodies back until it is told
-    that the waits stand. With `wake` it wants a `RunResumed` in any case: code that rested goes on by itself, and as
-    long as it does, the log is to have a command for it. `ungrouped` are steps planned before as members of a group,
-    for which the code waits by themselves now.
+    `cancelled` are steps that lost a race. With `acknowledge` the worker holds step bodies back until the engine
+    confirms that the waits are registered. With `wake` it needs a `RunResumed` in any case: code that was parked
+    continues by itself, and while it does, a command in the log must be able to restart it. `ungrouped` are steps that
+    were planned as members of a group and that the code now awaits one by one.
     """
 
     run_id: str
@@ -326,8 +241,8 @@ class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):
     ungrouped: tuple[str, ...] = ()
 
 
-class RunWarned(TypedRecord, frozen=True, tag="run.warned"):
-    """The worker saw that a run's code and its history disagree; the run goes on."""
+class WarningReported(TypedRecord, frozen=True, tag="run.warning_reported"):
+    """The worker found that a run's code and its history disagree; the run continues."""
 
     run_id: str
     epoch: int
@@ -343,7 +258,7 @@ class RunReturned(TypedRecord, frozen=True, tag="run.returned"):
 
 
 class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
-    """The code between steps raised; with `retry_ms` (0 or more) it is tried again, else the run has failed."""
+    """The code between steps raised; it is retried in `retry_ms`, or with -1 the run has failed."""
 
     run_id: str
     epoch: int
@@ -353,40 +268,18 @@ class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The answer to whoever asked under the name `to`; it is sent after the commit, once, and may be lost."""
+    """The answer to the request that named `to`; it is sent once, after the commit, and may be lost."""
 
     to: str
     status: str
 
 
-WorkerReport = StepReported | StepFailed | StepsPlanned | RunWarned | RunReturned | RunFailed | RunLeased | RunPostponed
-InboxRecord = (
-    RunRequested
-    | EventRouted
-    | EventForwarded
-    | MatchContinued
-    | LookBackContinued
-    | LookBackEnded
-    | WaitOpened
-    | WaitClosed
-    | EventMatched
-    | SignalWaitOpened
-    | SignalWaitClosed
-    | SignalSent
-    | StepResolved
-    | CancelRequested
-    | RunClaimed
-    | StepClaimed
-    | RunLeased
-    | StepLeased
-    | RunPostponed
-    | StepPostponed
-    | StepReported
-    | StepFailed
-    | StepsPlanned
-    | RunWarned
-    | RunReturned
-    | RunFailed
+WorkerReport = (
+    StepReported | StepFailed | StepsPlanned | WarningReported | RunReturned | RunFailed | RunLeased | RunPostponed
 )
+QueueReport = StepLeased | StepPostponed
+Claim = RunClaimed | StepClaimed
+CallerRequest = SignalSent | CancelRequested
+InboxRecord = RunRequested | StepResolved | MatchingRecord | WorkerReport | QueueReport | Claim | CallerRequest
 decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

@@ -48,8 +48,8 @@ PATHS_PER_NAME_MAX = 32
 # Of the different expressions of a plan, or of the waits that an event meets in one go: about a second's work.
 EXPRESSION_CHARACTERS_PER_RECORD_MAX = 64 * 1024
 # Of what an event or a wait meets in one go: a batch for all of it would hold all shards of a process up.
-MET_BYTES_PER_RECORD_MAX = 4 * MIB
-MET_VISITS_PER_RECORD_MAX = 500_000
+MATCHED_BYTES_PER_RECORD_MAX = 4 * MIB
+MATCHED_VISITS_PER_RECORD_MAX = 500_000
 # Before a run is tried again whose worker has not its code.
 POSTPONE_MS_MIN = 10_000
 POSTPONE_MS_MAX = 10 * MINUTE_MS
@@ -67,7 +67,7 @@ BATCH_BYTES_MAX = 16 * MIB
 # The loop of the process stands meanwhile, and with it the heartbeats of its groups, which have 10 s.
 BATCH_MS_MAX = 250
 # A step of a run with more than this is lent without it, and claimed before it is run.
-LENT_BYTES_MAX = 64 * 1024
+DISPATCHED_BYTES_MAX = 64 * 1024
 RELEASES_REPLACED_MAX = 20
 RUNS_ACTIVE_MAX = 256
 RUNS_CACHED_MAX = 10_000

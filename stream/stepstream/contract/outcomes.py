@@ -1,4 +1,4 @@
-"""The one envelope for the result of a step of any kind: a value, an error or a timeout."""
+"""The result of a step of any kind: a value, an error or a timeout."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from stepstream.contract.codec import NULL, Raw
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
-    """An error as it travels: the class, message and stack of a user's exception, or the code of an engine error.
+    """An error on the wire: the class, message and stack of a user's exception, or the code of an engine error.
 
     All fields are always written, so that handlers and clients need not check whether one exists.
     """
@@ -18,19 +18,19 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
 
 class Value(msgspec.Struct, frozen=True, tag="value", tag_field="type"):
-    """The step gave a JSON value."""
+    """The step returned a JSON value."""
 
     data: Raw = NULL
 
 
 class Failure(msgspec.Struct, frozen=True, tag="error", tag_field="type"):
-    """The step ended in an error that the function may catch."""
+    """The step ended with an error that the function may catch."""
 
     error: ErrorInfo
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag="timeout", tag_field="type"):
-    """The step's time ran out before anything came."""
+    """The step timed out."""
 
 
 Outcome = Value | Failure | TimedOut

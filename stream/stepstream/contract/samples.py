@@ -1,4 +1,4 @@
-"""One full and one bare example of each record, made from its type: what a release leaves behind as golden records."""
+"""One full and one bare example of each record, built from its type; a release keeps them as golden records."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from msgspec import Raw, Struct, inspect
 
 
 def samples(record: type[Struct]) -> list[Struct]:
-    """Return a record with every field set, and one with only those that must be (if that is another one)."""
+    """Return a record with every field set and, if it differs, one with only the required fields."""
     info = inspect.type_info(record)
     if not isinstance(info, inspect.StructType):
-        raise TypeError(f"{record} is no record")
+        raise TypeError(f"{record} is not a record")
     full, bare = _build(info, bare=False), _build(info, bare=True)
     return [full] if full == bare else [full, bare]
 
@@ -18,6 +18,9 @@ def _build(info: inspect.StructType, *, bare: bool) -> Struct:
     made = {f.name: _value(f.type, f.name) for f in info.fields if f.required or not bare}
     built: Struct = info.cls(**made)
     return built
+
+
+_PLAIN: dict[type[inspect.Type], Any] = {inspect.BoolType: True, inspect.RawType: Raw(b'{"of":"the user"}')}
 
 
 def _value(kind: inspect.Type, name: str) -> Any:
@@ -32,12 +35,10 @@ def _value(kind: inspect.Type, name: str) -> Any:
             return tuple(_value(item, name) for item in items)
         case inspect.UnionType(types=kinds):
             return _value(next(item for item in kinds if not isinstance(item, inspect.NoneType)), name)
-        case inspect.BoolType():
-            return True
+        case inspect.EnumType(cls=enum):
+            return next(iter(enum))
         case inspect.IntType():
             return 1_357_016_400_000 if name in {"at", "ts", "until"} or name.endswith("_at") else 2
-        case inspect.RawType():
-            return Raw(b'{"of":"the user"}')
         case inspect.StrType():
             return "01HN4Q5V80ZZZZZZZZZZZZZZZZ" if name == "run_id" else f"a {name.replace('_', ' ')}"
-    raise TypeError(f"no example is known for {kind}")
+    return _PLAIN[type(kind)]

@@ -1,4 +1,4 @@
-"""JSON Schema of the wire records, read off their types."""
+"""JSON Schema of the wire records, derived from their types."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,15 @@ _PLAIN: dict[type[inspect.Type], Schema] = {
     inspect.IntType: {"type": "integer"},
     inspect.BoolType: {"type": "boolean"},
     inspect.NoneType: {"type": "null"},
-    # A value of the user: any JSON.
+    # A value of the user may be any JSON.
     inspect.RawType: {},
 }
 
 
 def record_schema(record: type[Struct], bounds: Mapping[str, Mapping[str, Any]] | None = None) -> Schema:
-    """Return the schema of `record` as a document of its own: what it holds is under `$defs`.
+    """Return the schema of `record` as one document; the types of its fields are under `$defs`.
 
-    `bounds` are what its fields must keep to besides their types.
+    `bounds` are constraints of its fields beyond their types.
     """
     defs: Schema = {}
     _struct(_info(record), defs)
@@ -36,7 +36,7 @@ def record_schema(record: type[Struct], bounds: Mapping[str, Mapping[str, Any]] 
 def _info(record: type[Struct]) -> inspect.StructType:
     info = inspect.type_info(record)
     if not isinstance(info, inspect.StructType):
-        raise TypeError(f"{record} is no record")
+        raise TypeError(f"{record} is not a record")
     return info
 
 
@@ -51,6 +51,8 @@ def _schema(kind: inspect.Type, defs: Schema) -> Schema:
             return {"type": "array", "prefixItems": found, "items": False, "minItems": len(found)}
         case inspect.UnionType(types=kinds):
             return {"anyOf": [_schema(item, defs) for item in kinds]}
+        case inspect.EnumType(cls=enum):
+            return {"enum": [member.value for member in enum]}
     return dict(_PLAIN[type(kind)])
 
 

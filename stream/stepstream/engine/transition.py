@@ -1,24 +1,19 @@
-"""The engine's one door: a view of the tables and a record in, changes out."""
+"""The single entry point of the engine: a view of the tables and a record in, changes out."""
 
 from typing import assert_never
 
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
     CancelRequested,
-    EventForwarded,
-    EventMatched,
-    EventRouted,
-    MatchContinued,
+    Claim,
+    QueueReport,
     RunClaimed,
     RunFailed,
     RunLeased,
     RunPostponed,
     RunRequested,
     RunReturned,
-    RunWarned,
     SignalSent,
-    SignalWaitClosed,
-    SignalWaitOpened,
     StepClaimed,
     StepFailed,
     StepLeased,
@@ -26,68 +21,81 @@ from stepstream.contract.inbox import (
     StepReported,
     StepResolved,
     StepsPlanned,
-    WaitClosed,
-    WaitOpened,
+    WarningReported,
     WorkerReport,
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, TIMERS_PER_BATCH_MAX, Limits
-from stepstream.contract.lookback import LookBackContinued, LookBackEnded
+from stepstream.contract.matching import (
+    EventForwarded,
+    EventMatched,
+    EventRouted,
+    LookBackContinued,
+    LookBackEnded,
+    MatchContinued,
+    SignalWaitClosed,
+    SignalWaitOpened,
+    WaitClosed,
+    WaitOpened,
+    WaitPlaced,
+    WaitRemoved,
+)
 from stepstream.engine.matching.lookback import continue_look_back, forget_events
+from stepstream.engine.matching.signals import close_signal, open_signal, send_signal
 from stepstream.engine.matching.waits import (
-    close_signal,
     close_wait,
     continue_match,
     end_look_back,
     forget_paths,
     match_event,
-    open_signal,
     open_wait,
+    place_wait,
+    remove_wait,
     route_event,
-    send_signal,
 )
-from stepstream.engine.runs.admission import (
-    begin_run,
-    fire_cron,
-    forget_start,
-    receive_event,
-    register_function,
-    start_scheduled,
-)
+from stepstream.engine.runs.admission import begin_run, fire_cron, forget_start, receive_event, register_function
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
-from stepstream.engine.runs.leases import expire
+from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.plans import plan_steps
 from stepstream.engine.runs.runs import (
     cancel_run,
     claim_run,
+    end_outgrown_run,
     fail_run,
+    fire_run,
     lease_run,
     postpone_run,
-    retry_run,
     return_run,
     warn_run,
 )
-from stepstream.engine.runs.steps import fail_step, fire_step, report_step, resolve_step, wake_run
+from stepstream.engine.runs.steps import fail_step, fire_step, receive_match, report_step, resolve_step
 from stepstream.engine.state.changes import Changes
-from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.keys import TIMER, Key, timer_due
+from stepstream.engine.state.draft import Draft, LimitExceeded
+from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import EventReceived, Input, Tick
-from stepstream.engine.state.rows import Timer
-from stepstream.engine.state.view import View
+from stepstream.engine.state.rows import Timer, TimerKind
+from stepstream.engine.state.tables import TIMERS, timer_due
+from stepstream.engine.state.view import View, scan_table
+
+# Few timers are due at a time, and those that are not need not be decoded.
+_TIMERS_READ_MIN = 16
 
 
 def transition(
     view: View, record: Input, now: int, *, shard: int = 0, shards: int = 1, limits: Limits = DEFAULT_LIMITS
 ) -> Changes:
-    """Return what `record` changes in the tables that `view` shows, at the batch's time `now` (Unix ms).
+    """Return what `record` changes in the tables of `view`, at the batch's time `now` (Unix ms).
 
-    Pure: no I/O, no clock, no randomness; the same arguments give the same bytes. `shard` of `shards` is the place.
+    Pure: no I/O, no clock, no randomness; the same arguments give the same bytes. `shard` of `shards` owns the tables.
     """
     draft = Draft(view, now, shard, shards, limits, type(record).__name__)
-    _apply(draft, record)
+    try:
+        _apply(draft, record)
+    except LimitExceeded as exceeded:
+        end_outgrown_run(draft, exceeded)
     return draft.result()
 
 
-def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a record: the table of the engine
+def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one line for each record
     match record:
         case EventReceived():
             receive_event(draft, record)
@@ -105,10 +113,14 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
             end_look_back(draft, record)
         case WaitOpened():
             open_wait(draft, record)
+        case WaitPlaced():
+            place_wait(draft, record)
         case WaitClosed():
             close_wait(draft, record)
+        case WaitRemoved():
+            remove_wait(draft, record)
         case EventMatched():
-            wake_run(draft, record)
+            receive_match(draft, record)
         case StepResolved():
             resolve_step(draft, record.run_id, record.step, record.outcome)
         case SignalWaitOpened():
@@ -124,12 +136,10 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - one line a reco
         case Tick():
             _fire_timer(draft, record.timer)
         case _:
-            _hear_worker(draft, record)
+            _apply_of_worker(draft, record)
 
 
-def _hear_worker(  # noqa: C901 - the same, of what workers say
-    draft: Draft, record: WorkerReport | RunClaimed | StepClaimed | StepLeased | StepPostponed
-) -> None:
+def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim) -> None:  # noqa: C901 - a table too
     match record:
         case StepReported():
             report_step(draft, record)
@@ -137,7 +147,7 @@ def _hear_worker(  # noqa: C901 - the same, of what workers say
             plan_steps(draft, record)
         case RunReturned():
             return_run(draft, record)
-        case RunWarned():
+        case WarningReported():
             warn_run(draft, record)
         case StepFailed():
             fail_step(draft, record)
@@ -159,10 +169,10 @@ def _hear_worker(  # noqa: C901 - the same, of what workers say
             assert_never(record)
 
 
-def _fire_timer(draft: Draft, key: Key) -> None:
-    timer = draft.get(Timer, key)
+def _fire_timer(draft: Draft, key: Key[Timer]) -> None:
+    timer = draft.get(key)
     if timer is None:
-        return  # An earlier timer of this batch took it away.
+        return  # An earlier record of this batch removed it.
     draft.delete(key)
     draft.time("timer_late", timer.kind, timer_due(key))
     _fire(draft, timer)
@@ -170,33 +180,38 @@ def _fire_timer(draft: Draft, key: Key) -> None:
 
 def _fire(draft: Draft, timer: Timer) -> None:
     match timer.kind:
-        case "step":
+        case TimerKind.STEP:
             fire_step(draft, timer.owner, timer.name)
-        case "start":
-            start_scheduled(draft, timer.owner)
-        case "run-retry":
-            retry_run(draft, timer.owner)
-        case "reserved":
-            expire(draft, timer.owner, timer.name)
-        case "cron":
-            fire_cron(draft, timer.owner, timer.name)
-        case "start-memory":
+        case TimerKind.RUN:
+            fire_run(draft, timer.owner)
+        case TimerKind.LEASE:
+            release(draft, timer.owner, timer.name)
+        case TimerKind.START_EXPIRY:
             forget_start(draft, timer.owner)
-        case "kept-events":
+        case TimerKind.CRON:
+            fire_cron(draft, timer.owner, int(timer.name))
+        case TimerKind.KEPT_EVENTS_EXPIRY:
             forget_events(draft, timer.owner)
-        case "event-name":
+        case TimerKind.EVENT_NAME_EXPIRY:
             forget_paths(draft, timer.owner)
         case _:
-            raise AssertionError(timer)
+            assert_never(timer.kind)
 
 
-def due_timers(view: View, now: int) -> list[tuple[Key, Timer]]:
-    """Return the timers that are due at `now` (Unix ms), in the order of their times, no more than a batch fires."""
-    found = view.scan(TIMER, b"", TIMERS_PER_BATCH_MAX)
-    return [(key, timer) for key, timer in found if timer_due(key) <= now and isinstance(timer, Timer)]
+def due_timers(view: View, now: int) -> list[tuple[Key[Timer], Timer]]:
+    """Return the timers that are due at `now` (Unix ms), earliest first, at most as many as a batch may fire."""
+    due: list[tuple[Key[Timer], Timer]] = []
+    after, count = b"", _TIMERS_READ_MIN
+    while len(due) < TIMERS_PER_BATCH_MAX:
+        found = scan_table(view, TIMERS, limit=count, after=after)
+        due += [(key, timer) for key, timer in found if timer_due(key) <= now]
+        if len(found) < count or timer_due(found[-1][0]) > now:
+            break
+        after, count = found[-1][0].sort, min(2 * count, TIMERS_PER_BATCH_MAX - len(due))
+    return due
 
 
 def next_due(view: View) -> int | None:
     """Return when the earliest timer is due (Unix ms), or None when there is none."""
-    first = view.scan(TIMER, b"", 1)
+    first = scan_table(view, TIMERS, limit=1)
     return timer_due(first[0][0]) if first else None

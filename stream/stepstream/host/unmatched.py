@@ -10,6 +10,7 @@ from typing import Any
 from stepstream.contract.events import EventRecord, decode_stored_event, event_fields
 from stepstream.contract.functions import EventTrigger, trigger_names
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from stepstream.expressions.predicates import EvaluationError, holds
 from stepstream.runtime.embedded.process import EmbeddedEngine
@@ -82,7 +83,7 @@ class UnmatchedEventReporter:
             case RunBegan(events=events):
                 for event in events:
                     self._pending.pop(event.id, None)
-            case StepEnded(kind="wait", outcome=Value(data)) if self._pending:
+            case StepEnded(kind=StepKind.WAIT, outcome=Value(data)) if self._pending:
                 self._pending.pop(decode_stored_event(data).id, None)
 
     async def _look(self) -> None:

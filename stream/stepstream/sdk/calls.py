@@ -8,12 +8,13 @@ from typing import Any, Protocol
 from stepstream.contract.codec import Raw
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepPlan, StepsPlanned
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.quiet import StepFuture
 from stepstream.sdk.values import PLAIN_JSON, ReturnType
 
-RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = "run", "sleep", "wait", "signal", "send", "invoke"
+RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = StepKind
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +23,7 @@ class Call:
 
     step: StepHash
     id: str
-    kind: str
+    kind: StepKind
     body: Callable[[], Any] | None = None
     returns: ReturnType = PLAIN_JSON
     policy: RetryPolicy = field(default_factory=RetryPolicy)

@@ -42,7 +42,7 @@ class Identities:
         if kept is None or kept.kind == call.kind:
             return call, None
         warning = (
-            f"step {step_id!r} was of kind {kept.kind!r} and is of kind {call.kind!r} now: the code has changed, "
+            f"step {step_id!r} was of kind '{kept.kind}' and is of kind '{call.kind}' now: the code has changed, "
             "so it runs as a new step, and what is kept under its id is not used"
         )
         renamed = call_of(self._claim(f"{step_id} ({call.kind})", self._uses[step_id] - 1))

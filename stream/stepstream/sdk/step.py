@@ -13,6 +13,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import INVOKED, EventRecord, check_batch, check_event_name, decode_stored_event
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX, Limits
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.expressions.errors import ExpressionError
@@ -319,7 +320,7 @@ class Step:
             _plain_value,
         )
 
-    def _planned(self, id: str, kind: str, plan: Callable[[Call], Any]) -> StepCall[Any]:
+    def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any]) -> StepCall[Any]:
         return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), _plain_value)
 
     def _bounded(self, id: str, duration: Duration) -> int:

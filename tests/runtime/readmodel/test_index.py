@@ -20,6 +20,7 @@ from stepstream.contract.history import (
     StepAttemptFailed,
     StepEnded,
 )
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
@@ -106,7 +107,7 @@ def test_attempts_count_on_and_end_with_the_run() -> None:
     assert view
     (step,) = view.steps
     assert (step.status, step.attempts, step.until) == ("retrying", 2, 9_001)
-    index.fold(records_of([RunEnded("r", 4, 5_000, "cancelled", "function")]))
+    index.fold(records_of([RunEnded("r", 4, 5_000, RunStatus.CANCELLED, "function")]))
     view = index.show("r")
     assert view
     (step,) = view.steps
@@ -117,7 +118,7 @@ def test_attempts_count_on_and_end_with_the_run() -> None:
 def test_a_batch_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails half-way leaves neither rows nor a position behind, and the same batch can be folded again."""
     index = RunIndex()
-    records = records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")])
+    records = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
 
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
@@ -139,14 +140,14 @@ def test_a_batch_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         b"\xff\xfe",
         b'{"type":"run.paused","run_id":"r","seq":2,"at":1}',
         b"[" * 100_000,
-        encode(RunEnded("r", 2**63, 1, "failed", "function")),
+        encode(RunEnded("r", 2**63, 1, RunStatus.FAILED, "function")),
     ],
     ids=range(5),
 )
 def test_an_entry_that_cannot_be_read_is_skipped(poison: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """The rest of its batch is folded, the position moves on, and the log says where it is."""
     index = RunIndex()
-    first, last = records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")])
+    first, last = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
     entries = index.fold([first, LogRecord(HISTORY, 0, 1, b"", poison, (), 0), last._replace(offset=2)])
     assert [type(entry) for entry in entries] == [RunBegan, RunEnded]
     assert [run.status for run in index.list()] == ["completed"]
@@ -166,7 +167,7 @@ def test_an_entry_that_is_skipped_leaves_nothing(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(RunIndex, "_begin", begin_half)
     half = replace(BEGAN, run_id="half")
-    entries = index.fold(records_of([half, BEGAN, half, RunEnded("r", 2, 5_000, "completed", "function")]))
+    entries = index.fold(records_of([half, BEGAN, half, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")]))
     assert [entry.run_id for entry in entries] == ["r", "r"]
     assert [(run.run_id, run.status) for run in index.list()] == [("r", "completed")]
     assert (index.position(HISTORY, 0), index.skipped) == (4, 2)
@@ -179,7 +180,7 @@ def test_lists_read_nothing_that_may_be_large() -> None:
     large = Raw(b'{"text":"' + b"x" * 400_000 + b'"}')
     began = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", large, "e", 7, user=large),))
     failed = RunAttemptFailed("r", 2, 1_000, 0, ERROR, 9_000)
-    index.fold(records_of([began, failed, StepEnded("r", 3, 2_000, "s", "s", "run", Value(large))]))
+    index.fold(records_of([began, failed, StepEnded("r", 3, 2_000, "s", "s", StepKind.RUN, Value(large))]))
     (run,) = index.list()
     assert run.events == [{"name": "go", "id": "e", "ts": 7}]
     assert run.error == {"name": "ValueError", "message": "no", "stack": "", "code": ""}
@@ -188,7 +189,7 @@ def test_lists_read_nothing_that_may_be_large() -> None:
     assert isinstance(view.error, dict)
     assert view.error["stack"] == ERROR.stack
     assert "xxx" in str(view.events)
-    index.fold(records_of([RunEnded("r", 4, 5_000, "failed", "function", error=ERROR)]))
+    index.fold(records_of([RunEnded("r", 4, 5_000, RunStatus.FAILED, "function", error=ERROR)]))
     assert index.list()[0].error == {"name": "ValueError", "message": "no", "stack": "", "code": ""}
     rows = index._db.execute("SELECT sum(length(events) + length(coalesce(error, ''))) FROM runs")
     assert rows.fetchone()[0] < 200
@@ -238,7 +239,7 @@ def test_tables_that_cannot_be_used_are_made_anew(
 def test_tables_of_other_topics_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of another namespace on the same folder: its runs are not ours, and its positions would hide ours."""
     path = tmp_path / "runs.sqlite"
-    theirs, ours = RunEnded("theirs", 1, 5, "completed", "f"), BEGAN
+    theirs, ours = RunEnded("theirs", 1, 5, RunStatus.COMPLETED, "f"), BEGAN
     for origin, entry, known in (("a", theirs, 0), ("a", theirs, 1), ("b", ours, 0), ("b", ours, 1)):
         index = RunIndex(path, origin=origin)
         assert index.position(HISTORY, 0) == known
@@ -253,7 +254,7 @@ def test_tables_of_other_topics_are_made_anew(tmp_path: Path, caplog: pytest.Log
 def test_tables_that_turn_out_to_be_spoiled_are_made_anew(tmp_path: Path) -> None:
     """Whoever reads history meanwhile is told to begin at the first position, and nothing is left out."""
     path = tmp_path / "runs.sqlite"
-    records = records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")])
+    records = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
     index = RunIndex(path)
     index.fold(records[:1])
     index._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -275,9 +276,9 @@ def test_runs_are_forgotten_when_history_has_forgotten_them() -> None:
     index = RunIndex(kept_ms=HISTORY_KEPT_MS)
 
     def ended(run: str, at: int) -> None:
-        step = StepEnded(run, 2, at, "s", "s", "run", Value())
+        step = StepEnded(run, 2, at, "s", "s", StepKind.RUN, Value())
         began = RunBegan(run, 1, at, "function", "shop", at, (EventRecord("go", id=f"e-{run}"),))
-        index.fold(records_of([began, step, RunEnded(run, 3, at, "completed", "function")]))
+        index.fold(records_of([began, step, RunEnded(run, 3, at, RunStatus.COMPLETED, "function")]))
 
     ended("old", DAY_MS)
     index.fold(records_of([RunBegan("open", 1, DAY_MS, "function", "shop", DAY_MS, ())]))
@@ -294,7 +295,7 @@ def test_runs_are_forgotten_when_history_has_forgotten_them() -> None:
 def test_without_a_time_nothing_is_forgotten() -> None:
     """On the laptop history is kept for ever, and so are the runs."""
     index = RunIndex()
-    index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, "completed", "function")]))
+    index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")]))
     index.fold(records_of([RunBegan("s", 1, 9 * HISTORY_KEPT_MS, "function", "shop", 1, ())]))
     assert [run.run_id for run in index.list()] == ["s", "r"]
     index.close()

@@ -11,14 +11,15 @@ from stepstream.contract.codec import Raw, encode
 from stepstream.contract.commands import RunLoaded, RunStarted, decode_command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import run_hash, run_id_at, step_hash
-from stepstream.contract.inbox import EventRouted, InboxRecord, RunClaimed, RunLeased, RunRequested, StepReported
+from stepstream.contract.inbox import InboxRecord, RunClaimed, RunLeased, RunRequested, StepReported
 from stepstream.contract.limits import BATCH_BYTES_MAX, BATCH_MS_MAX, MIB
+from stepstream.contract.matching import EventRouted
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import DEAD_LETTERS, INBOX, commands_topic
 from stepstream.engine import transition as engine
-from stepstream.engine.runs.admission import start_scheduled
+from stepstream.engine.runs.runs import fire_run
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.keys import TIMER
+from stepstream.engine.state.tables import TIMERS
 from stepstream.host.deadletters.store import dead_letter_of
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedLog
@@ -169,13 +170,13 @@ async def test_a_timer_that_cannot_fire_is_put_aside(monkeypatch: pytest.MonkeyP
     def failing(draft: Draft, run_id: str) -> Any:
         if run_id == run_of(1):
             raise ValueError("a bug")
-        return start_scheduled(draft, run_id)
+        return fire_run(draft, run_id)
 
-    monkeypatch.setattr(engine, "start_scheduled", failing)
+    monkeypatch.setattr(engine, "fire_run", failing)
     world.clock.advance_to(DUE)
     await world.serve()
     assert len(world.read(COMMANDS)) == 2
     (letter,) = map(dead_letter_of, world.read(DEAD_LETTERS))
     assert (letter.topic, letter.partition, letter.reason) == ("?", -1, "ValueError: a bug")
     assert run_of(1).encode() in letter.record.value
-    assert world.store.scan(TIMER, 0) == []
+    assert world.store.scan(TIMERS.prefix, 0) == []

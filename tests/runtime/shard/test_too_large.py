@@ -8,10 +8,12 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import Raw, encode
 from stepstream.contract.errors import InvalidInput, TooLarge
-from stepstream.contract.inbox import InboxRecord, Predicate, RunRequested, SignalSent, WaitOpened
+from stepstream.contract.ids import Bucket, StepRef
+from stepstream.contract.inbox import InboxRecord, RunRequested, SignalSent
 from stepstream.contract.limits import MIB, SIGNAL_NAME_CHARACTERS_MAX
+from stepstream.contract.matching import Predicate, WaitOpened
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, HISTORY, INBOX, TOPICS, payload_bytes_max
-from stepstream.engine.state.keys import NAME, SIGNAL
+from stepstream.engine.state.tables import EVENT_NAMES, SIGNALS
 from stepstream.engine.transition import transition
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow
 from stepstream.runtime.shard import loop as shard
@@ -83,7 +85,7 @@ async def test_a_signal_has_a_name_that_a_run_can_wait_for(name: str) -> None:
 LARGE = "x" * 10 * MIB
 RECORDS = [
     (SignalSent("answer", Raw(f'"{LARGE}"'.encode())), HISTORY),
-    (WaitOpened("01", "s", "come", Predicate(residual=LARGE), 2**48), CHANGELOG),
+    (WaitOpened(StepRef("01", "s"), Bucket("come"), Predicate(residual=LARGE), 2**48), CHANGELOG),
 ]
 
 
@@ -100,7 +102,7 @@ async def test_what_would_write_too_large_a_record_is_put_aside(record: InboxRec
         assert letter.value == large
         assert f"and {topic} takes 8,387,584" in (dict(letter.headers)["stepstream-reason"] or b"").decode()
         tables = engine.embedded.store_of(0)
-        assert (len(tables.scan(SIGNAL, 0)), tables.scan(NAME, 0)) == (1, [])
+        assert (len(tables.scan(SIGNALS.prefix, 0)), tables.scan(EVENT_NAMES.prefix, 0)) == (1, [])
         assert await engine.signal("answer", "late")
         assert engine.run("function").output == 4
 

@@ -1,10 +1,10 @@
-"""What the waits of one turn ask of events: each question is frozen once, and the work for all has a bound."""
+"""Compiles what the waits of one activation ask of events: each expression once, and all of them within a budget."""
 
 from stepstream.contract.codec import Json, dump_json
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import EventRecord, event_fields
-from stepstream.contract.inbox import Predicate
 from stepstream.contract.limits import EXPRESSION_CHARACTERS_PER_RECORD_MAX, PLANS_BYTES_MAX
+from stepstream.contract.matching import Predicate
 from stepstream.expressions.predicates import Frozen, freeze, freeze_match, index_key
 
 # So many visits of the syntax tree take about as long as one character takes to be parsed.
@@ -12,42 +12,42 @@ _VISITS_PER_CHARACTER = 100
 
 
 class ExpressionBudgetExceeded(StepstreamError):
-    """The waits of one turn ask for more work, or take along more of the run's own event, than one record may cost."""
+    """The waits of one activation need more work, or capture more of the trigger event, than one record may."""
 
     code = "expression-limit"
 
 
 class WaitCompiler:
-    """What the code of one run asks in one turn, held against the run's own event, its trigger."""
+    """Compiles the waits of one activation of a run against its trigger event."""
 
     def __init__(self, trigger: EventRecord) -> None:
         self.trigger = trigger
         self._fields: dict[str, Json] = {}
         self._charged: set[str] = set()
-        self._known: dict[tuple[str, str], Predicate | None] = {}
+        self._compiled: dict[tuple[str, str], Predicate | None] = {}
         self._characters_left = EXPRESSION_CHARACTERS_PER_RECORD_MAX
         self._bytes_left = PLANS_BYTES_MAX
 
     def predicate(self, match: str, condition: str) -> Predicate | None:
-        """Freeze what a wait asks for; None when no event can ever fulfil it.
+        """Return the predicate of a wait, with the values of the trigger event; None when no event can satisfy it.
 
         Raises ExpressionBudgetExceeded and ExpressionError.
         """
-        asked = (match, condition)
-        if asked not in self._known:
+        source = (match, condition)
+        if source not in self._compiled:
             self._charge(condition)
-            self._known[asked] = self._frozen(match, condition)
-        predicate = self._known[asked]
+            self._compiled[source] = self._compile(match, condition)
+        predicate = self._compiled[source]
         size = len(bytes(predicate.bindings)) if predicate else 0
         if size > self._bytes_left:
             raise ExpressionBudgetExceeded(
-                "the waits of one turn take along more than 16 MiB of the run's own event; ask for less of it in if_=, "
-                "or wait in several turns"
+                "the if_= of these waits captures more than 16 MiB of the trigger event; reference fewer of its "
+                "fields, or await the waits one after the other"
             )
         self._bytes_left -= size
         return predicate
 
-    def _frozen(self, match: str, condition: str) -> Predicate | None:
+    def _compile(self, match: str, condition: str) -> Predicate | None:
         if not match and not condition:
             return Predicate()
         self._fields = self._fields or event_fields(self.trigger)
@@ -63,9 +63,9 @@ class WaitCompiler:
             return
         if len(condition) > self._characters_left:
             raise ExpressionBudgetExceeded(
-                "the different expressions by which the waits of one turn ask have more than "
-                f"{EXPRESSION_CHARACTERS_PER_RECORD_MAX:,} characters; write event.data.x into if_= instead of its "
-                "value, so that they are the same, or wait in several turns"
+                f"the distinct if_= of these waits have more than {EXPRESSION_CHARACTERS_PER_RECORD_MAX:,} characters; "
+                "write event.data.x into if_= instead of its value, so that they are equal, or await the waits one "
+                "after the other"
             )
         self._characters_left -= len(condition)
         self._charged.add(condition)

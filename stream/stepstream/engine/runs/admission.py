@@ -12,28 +12,45 @@ from stepstream.contract.events import CRON, OWN_PREFIX, EventRecord, event_fiel
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import RunBegan
 from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
-from stepstream.contract.inbox import EventRouted, RunRequested
+from stepstream.contract.inbox import RunRequested
+from stepstream.contract.kinds import RunStatus
+from stepstream.contract.matching import EventRouted
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.keys import KEEPING_KEY, cron_key, function_key, run_events_key, start_key, trigger_key
 from stepstream.engine.state.records import EventReceived
-from stepstream.engine.state.rows import CronRow, RetentionRow, Run, RunEvents, Start, TriggerRow
+from stepstream.engine.state.rows import (
+    Crons,
+    LookbackWindows,
+    Run,
+    RunEvents,
+    Start,
+    Timer,
+    TimerKind,
+    Triggers,
+)
+from stepstream.engine.state.tables import (
+    LOOKBACK_WINDOWS_KEY,
+    crons_key,
+    function_key,
+    run_events_key,
+    start_key,
+    triggers_key,
+)
 from stepstream.expressions.predicates import EvaluationError, holds
 
 
 def register_function(draft: Draft, function: FunctionRegistered) -> None:
-    """Keep what a worker said of a function, and bring its triggers up to date."""
-    key = function_key(function.id)
-    known = draft.get(FunctionRegistered, key)
+    """Keep the registration of a function and update its triggers."""
+    known = draft.function(function.id)
     if known == function:
         return
-    draft.put(key, function)
-    # Whoever watches sees the first of something only beside a zero.
+    draft.put(function_key(function.id), function)
+    # Prometheus cannot rate() the first sample of a counter, so each begins with 0.
     draft.count("runs_started", function.id, amount=0)
-    draft.count("runs_ended", function.id, "failed", amount=0)
+    draft.count("runs_ended", function.id, RunStatus.FAILED, amount=0)
     draft.count("run_warnings", function.id, amount=0)
     for name in _event_names(known) | _event_names(function):
         _set_triggers(draft, name, function)
-    _set_keeping(draft, function)
+    _set_lookback_window(draft, function)
     _set_crons(draft, function)
 
 
@@ -44,8 +61,8 @@ def _event_names(function: FunctionRegistered | None) -> set[str]:
 
 
 def _set_triggers(draft: Draft, name: str, function: FunctionRegistered) -> None:
-    key = trigger_key(name)
-    row = draft.get(TriggerRow, key)
+    key = triggers_key(name)
+    row = draft.get(key)
     others = [pair for pair in row.functions if pair[0] != function.id] if row else []
     own = [
         (function.id, trigger.condition)
@@ -53,37 +70,37 @@ def _set_triggers(draft: Draft, name: str, function: FunctionRegistered) -> None
         if isinstance(trigger, EventTrigger) and trigger.event == name and not function.retired
     ]
     if others or own:
-        draft.put(key, TriggerRow(tuple(sorted(others + own))))
+        draft.put(key, Triggers(tuple(sorted(others + own))))
     else:
         draft.delete(key)
 
 
-def _set_keeping(draft: Draft, function: FunctionRegistered) -> None:
-    row = draft.get(RetentionRow, KEEPING_KEY)
+def _set_lookback_window(draft: Draft, function: FunctionRegistered) -> None:
+    row = draft.get(LOOKBACK_WINDOWS_KEY)
     known = row.by_function if row else {}
-    wanted = {name: length for name, length in known.items() if name != function.id}
+    windows = {name: window for name, window in known.items() if name != function.id}
     if function.lookback_ms and not function.retired:
-        wanted[function.id] = function.lookback_ms
-    if wanted != known:
-        draft.put(KEEPING_KEY, RetentionRow(wanted))
+        windows[function.id] = function.lookback_ms
+    if windows != known:
+        draft.put(LOOKBACK_WINDOWS_KEY, LookbackWindows(windows))
 
 
 def receive_event(draft: Draft, received: EventReceived) -> None:
-    """Start what the event triggers, and send it on to those who may wait for it."""
+    """Start the functions that the event triggers, and send it to the shard of its name, where waits are matched."""
     derived = received.own and (received.event.name.startswith(OWN_PREFIX) or is_sent_event_id(received.event.id))
     explicit = bool(received.event.id) and not derived
     event = replace(
         received.event, id=received.event.id or received.position, ts=received.event.ts or received.arrived_at
     )
     for function_id in _triggered(draft, event):
-        if function := draft.get(FunctionRegistered, function_key(function_id)):
+        if function := draft.function(function_id):
             request_run(draft, function, event, deduplicated=explicit)
     draft.route_in_order(event.name, EventRouted(event, received.arrived_at))
 
 
 def _triggered(draft: Draft, event: EventRecord) -> list[str]:
     functions: list[str] = []
-    rows = [row for name in trigger_names(event.name) if (row := draft.get(TriggerRow, trigger_key(name)))]
+    rows = [row for name in trigger_names(event.name) if (row := draft.get(triggers_key(name)))]
     pairs = [pair for row in rows for pair in row.functions]
     fields = event_fields(event) if any(condition for _, condition in pairs) else {}
     for function_id, condition in pairs:
@@ -101,9 +118,9 @@ def _condition_holds(draft: Draft, condition: str, fields: dict[str, Json]) -> b
 
 
 def request_run(draft: Draft, function: FunctionRegistered, event: EventRecord, *, deduplicated: bool = False) -> None:
-    """Ask the shard that owns the run to start it; an event of the future starts it then."""
+    """Request the shard that owns the run to start it; an event of the future starts it at the time of the event."""
     hash_part = run_hash(function.id, event.id)
-    # An event older than the memory of starts may have had a run that is forgotten; this one needs an id of its own.
+    # The deduplication of an event older than its window may be forgotten: its run then gets an id of its own.
     remembered = event.ts + draft.limits.start_dedup_ms > draft.now
     request = RunRequested(
         run_id_at(event.ts if remembered else draft.now, hash_part),
@@ -113,13 +130,13 @@ def request_run(draft: Draft, function: FunctionRegistered, event: EventRecord, 
         start_at=event.ts if event.ts > draft.now else 0,
         deduplicated=deduplicated,
         on_failure=function.on_failure,
-        quiet=event.name.startswith(OWN_PREFIX) and event.name != CRON,
+        suppress_end_events=event.name.startswith(OWN_PREFIX) and event.name != CRON,
     )
     draft.route(hash_part, request)
 
 
 def begin_run(draft: Draft, request: RunRequested) -> None:
-    """Create the run, unless its cause has started one already."""
+    """Create a run, unless its cause has started one already."""
     if draft.run(request.run_id) is not None or (request.deduplicated and _started_before(draft, request)):
         draft.count("duplicate_starts")
         return
@@ -129,19 +146,17 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         request.app,
         started_at=max(request.start_at, draft.now),
         due=request.start_at if request.start_at > draft.now else 0,
-        history_seq=1,
         on_failure=request.on_failure,
         caller=request.caller,
-        quiet=request.quiet,
+        suppress_end_events=request.suppress_end_events,
     )
-    draft.put_run(run)
+    caller = request.caller.run_id if request.caller else ""
+    draft.record(run, RunBegan, run.function, run.app, run.started_at, request.events, caller)
     draft.put(run_events_key(run.run_id), RunEvents(request.events))
     draft.count("open_runs", run.function)
     draft.count("runs_started", run.function)
-    caller = request.caller.run_id if request.caller else ""
-    draft.tell(RunBegan(run.run_id, 1, draft.now, run.function, run.app, run.started_at, request.events, caller))
     if run.due:
-        draft.arm(run.due, "start", run.run_id)
+        draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
     else:
         draft.command(run.app, RunStarted(run.run_id, run.function, run.epoch, request.events, run.started_at))
 
@@ -149,65 +164,59 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
 def _started_before(draft: Draft, request: RunRequested) -> bool:
     hash_part = run_routing(request.run_id)
     key = start_key(hash_part)
-    known = draft.get(Start, key)
+    timer = Timer(TimerKind.START_EXPIRY, hash_part)
+    known = draft.get(key)
     if known is not None and known.until > draft.now:
         return True
     if known is not None:
-        draft.disarm(known.until, hash_part)
+        draft.disarm(known.until, timer)
     until = max(request.start_at, draft.now) + draft.limits.start_dedup_ms
     draft.put(key, Start(request.run_id, until))
-    draft.arm(until, "start-memory", hash_part)
+    draft.arm(until, timer)
     return False
 
 
 def forget_start(draft: Draft, hash_part: str) -> None:
-    """Forget that a function was started by an event: its time is over."""
+    """Forget the start of a function by an event: the window of its deduplication is over."""
     draft.delete(start_key(hash_part))
 
 
-def start_scheduled(draft: Draft, run_id: str) -> None:
-    """Start a run whose event lay in the future."""
-    run = draft.run(run_id)
-    events = draft.get(RunEvents, run_events_key(run_id))
-    if run is None or events is None:
-        return
-    draft.put_run(replace(run, due=0))
-    draft.command(run.app, RunStarted(run_id, run.function, run.epoch, events.events, run.started_at))
-
-
 def _set_crons(draft: Draft, function: FunctionRegistered) -> None:
-    key = cron_key(function.id)
-    known = draft.get(CronRow, key)
+    key = crons_key(function.id)
+    known = draft.get(key)
     triggers = () if function.retired else tuple(t for t in function.triggers if isinstance(t, CronTrigger))
     if (known.triggers if known else ()) == triggers or not draft.owns(function.id):
         return
     for index, due in enumerate(known.due if known else ()):
-        draft.disarm(due, function.id, str(index))
+        draft.disarm(due, _cron_timer(function.id, index))
     if not triggers:
         draft.delete(key)
         return
     due_times = tuple(next_due(trigger, draft.now) for trigger in triggers)
-    draft.put(key, CronRow(triggers, due_times))
+    draft.put(key, Crons(triggers, due_times))
     for index, due in enumerate(due_times):
-        draft.arm(due, "cron", function.id, str(index))
+        draft.arm(due, _cron_timer(function.id, index))
+
+
+def _cron_timer(function_id: str, index: int) -> Timer:
+    return Timer(TimerKind.CRON, function_id, str(index))
 
 
 def next_due(trigger: CronTrigger, after: int) -> int:
-    """Return the first time (Unix ms) after `after` at which the expression fires in its zone."""
+    """Return the first time (Unix ms) after `after` at which the expression fires in its time zone."""
     start = datetime.fromtimestamp(after / 1_000, ZoneInfo(trigger.timezone))
     return round(next(CronSim(trigger.expression, start)).timestamp() * 1_000)
 
 
-def fire_cron(draft: Draft, function_id: str, index: str) -> None:
-    """Start a function by its clock and set the clock anew; firings missed while nobody served fold into one."""
-    row = draft.get(CronRow, cron_key(function_id))
-    function = draft.get(FunctionRegistered, function_key(function_id))
-    if row is None or function is None:
+def fire_cron(draft: Draft, function_id: str, index: int) -> None:
+    """Start a function by its cron trigger and set the next time; firings missed while no engine ran fold into one."""
+    crons, function = draft.get(crons_key(function_id)), draft.function(function_id)
+    if crons is None or function is None:
         return
-    at = int(index)
-    due, trigger = row.due[at], row.triggers[at]
+    due, trigger = crons.due[index], crons.triggers[index]
     following = next_due(trigger, max(due, draft.now))
-    draft.put(cron_key(function_id), replace(row, due=(*row.due[:at], following, *row.due[at + 1 :])))
-    draft.arm(following, "cron", function_id, index)
+    due_times = (*crons.due[:index], following, *crons.due[index + 1 :])
+    draft.put(crons_key(function_id), replace(crons, due=due_times))
+    draft.arm(following, _cron_timer(function_id, index))
     data = dump_json({"cron": trigger.expression, "timezone": trigger.timezone})
     request_run(draft, function, EventRecord(CRON, data, id=f"{function_id}:{index}:{due}", ts=due))

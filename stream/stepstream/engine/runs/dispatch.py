@@ -1,40 +1,38 @@
-"""Steps whose bodies run in the workers of a queue: lent, claimed, and called back."""
+"""Steps whose bodies run in the workers of a queue: dispatched, claimed and recalled."""
 
 from msgspec.structs import replace
 
 from stepstream.contract.commands import Memo, RunStopped, StepDispatched
-from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import StepClaimed, StepFailed, StepLeased, StepPostponed, StepReported
-from stepstream.contract.limits import LENT_BYTES_MAX
-from stepstream.engine.runs.leases import defer, release, reserve
-from stepstream.engine.runs.warnings import warned
+from stepstream.contract.limits import DISPATCHED_BYTES_MAX
+from stepstream.engine.runs.leases import defer_claim, grant, release
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.keys import MEMO, function_key, open_key, run_events_key, run_part
-from stepstream.engine.state.rows import OpenStep, Run, RunEvents
+from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
+from stepstream.engine.state.tables import MEMOS, run_part
 
 
 def memos_of(draft: Draft, run_id: str) -> tuple[Memo, ...]:
     """Return the results of a run's steps in the order in which its code sees them."""
-    memos = (memo for _, memo in draft.scan(Memo, MEMO, run_part(run_id)))
+    memos = (memo for _, memo in draft.scan(MEMOS, run_part(run_id)))
     return tuple(sorted(memos, key=lambda memo: (memo.seen, memo.own)))
 
 
-def has_queue(draft: Draft, function: str, queue: str) -> bool:
-    """Tell whether the app of a function has a queue: its workers would not have come up without the topic."""
-    known = draft.get(FunctionRegistered, function_key(function))
-    return known is not None and queue in known.queues
+def has_queue(draft: Draft, function_id: str, queue: str) -> bool:
+    """Return whether the app of a function has a queue; if so, its topic exists, or no worker would have started."""
+    function = draft.function(function_id)
+    return function is not None and queue in function.queues
 
 
 def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
-    """Have the workers of a step's queue run its next attempt.
+    """Dispatch the next attempt of a step to the workers of its queue.
 
-    Of a large run the first word has neither events nor results: it may lend a thousand steps at once.
+    The first command for a step of a large run has neither events nor results, since a thousand steps may be dispatched
+    at once.
     """
-    known = draft.get(RunEvents, run_events_key(run.run_id))
-    events = known.events if known else ()
+    events = draft.events(run.run_id)
     size = run.memo_bytes + sum(len(event.data) for event in events)
-    partial = not opened.claim and size > LENT_BYTES_MAX
-    lent = StepDispatched(
+    partial = not opened.claim and size > DISPATCHED_BYTES_MAX
+    command = StepDispatched(
         run.run_id,
         run.function,
         step,
@@ -46,25 +44,25 @@ def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
         opened.claim,
         partial,
     )
-    draft.command(run.app, lent, opened.queue)
+    draft.command(run.app, command, opened.queue)
 
 
 def dispatched_step(draft: Draft, report: StepReported | StepFailed | StepLeased | StepPostponed) -> OpenStep | None:
-    """Return the step of a report from a queue, or None when nobody waits for that report any more.
+    """Return the step of a report from a queue, or None when the report is stale.
 
-    A worker that claimed the step has taken it from the one before, whose body may go on for a while: were its report
-    kept, the other would run a body whose result is there.
+    A worker that claims a step takes it from the worker before, whose body may continue for a while. That worker's
+    report must not count: the new one would then run a body that already has a result.
     """
-    opened = draft.get(OpenStep, open_key(report.run_id, report.step))
-    lent = (report.queue, report.claim, report.attempt)
-    return opened if opened and (opened.queue, opened.claim, opened.attempt) == lent else None
+    opened = draft.step(report.run_id, report.step)
+    reported = (report.queue, report.claim, report.attempt)
+    return opened if opened and (opened.queue, opened.claim, opened.attempt) == reported else None
 
 
 def claim_step(draft: Draft, claim: StepClaimed) -> None:
-    """Tell a worker that came upon a step lent before whether it is still to be run."""
+    """Dispatch a step again to the worker that claims it, or stop that worker if the step is not to be run."""
     run = draft.run(claim.run_id)
-    opened = draft.get(OpenStep, open_key(claim.run_id, claim.step))
-    if defer(draft, claim):
+    opened = draft.step(claim.run_id, claim.step)
+    if defer_claim(draft, claim):
         return
     if run is None or opened is None or opened.queue != claim.queue or opened.due:
         draft.command(claim.app, RunStopped(claim.run_id, step=claim.step), claim.queue)
@@ -75,33 +73,32 @@ def claim_step(draft: Draft, claim: StepClaimed) -> None:
 
 
 def lease_step(draft: Draft, report: StepLeased) -> None:
-    """Leave a step to its worker for a while, or give it to whoever has asked meanwhile."""
+    """Leave a step to its worker for a while, or answer the claims of others."""
     if dispatched_step(draft, report) is None:
         return
     if report.for_ms:
-        reserve(draft, report.run_id, report.step, report.for_ms)
+        grant(draft, report.run_id, report.step, report.for_ms)
     else:
         release(draft, report.run_id, report.step)
 
 
 def postpone_step(draft: Draft, report: StepPostponed) -> None:
-    """Lend a step again later, whose code the worker has not; that is no attempt.
+    """Dispatch a step again later, because the worker has no code for it; this is not an attempt.
 
-    The claim stays: a worker before this one may have the step at work, and must not be heard.
+    The claim stays: an earlier worker may still run the step, and its report must not count.
     """
     run, opened = draft.run(report.run_id), dispatched_step(draft, report)
     if run is None or opened is None or opened.due:
         return
     due = max(draft.now + report.for_ms, 1)
-    if (after := warned(draft, run, report.reason)) is not run:
-        draft.put_run(after)
+    draft.warn(run, report.reason)
     draft.put_step(report.run_id, report.step, opened, replace(opened, due=due))
     release(draft, report.run_id, report.step)
-    draft.arm(due, "step", report.run_id, report.step)
+    draft.arm(due, Timer(TimerKind.STEP, report.run_id, report.step))
 
 
 def recall(draft: Draft, run: Run, step: str, opened: OpenStep, reason: str) -> None:
-    """Stop the body of a step that is not wanted any more."""
+    """Stop the body of a dispatched step that is no longer needed."""
     if opened.queue and not opened.due:
         draft.command(run.app, RunStopped(run.run_id, reason, step), opened.queue)
         release(draft, run.run_id, step)

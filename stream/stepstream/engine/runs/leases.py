@@ -1,55 +1,49 @@
-"""Reservations: a run, or a step that was lent, that a worker still has at work although it has left its group."""
+"""Leases: a worker that left its group keeps the runs and dispatched steps that it still executes."""
 
 from stepstream.contract.ids import run_routing
-from stepstream.contract.inbox import RunClaimed, StepClaimed
+from stepstream.contract.inbox import Claim, StepClaimed
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.keys import RESERVED, lease_key, run_part
-from stepstream.engine.state.rows import Lease
-
-_TIMER = "reserved:"
+from stepstream.engine.state.rows import Lease, Timer, TimerKind
+from stepstream.engine.state.tables import LEASES, lease_key, run_part, step_of
 
 
-def reserve(draft: Draft, run_id: str, step: str, for_ms: int) -> None:
-    """Answer no claim of a step, or of the whole run without one, until it is released or the time is over."""
+def grant(draft: Draft, run_id: str, step: str, for_ms: int) -> None:
+    """Lease a step, or the whole run when no step is given: its claims are not answered until the lease ends."""
     key = lease_key(run_id, step)
-    before = draft.get(Lease, key)
+    before = draft.get(key)
+    timer = Timer(TimerKind.LEASE, run_id, step)
     if before:
-        draft.disarm(before.until, run_id, _TIMER + step)
+        draft.disarm(before.until, timer)
     until = max(draft.now + for_ms, 1)
     draft.put(key, Lease(until, before.claims if before else ()))
-    draft.arm(until, "reserved", run_id, _TIMER + step)
+    draft.arm(until, timer)
 
 
-def defer(draft: Draft, claim: RunClaimed | StepClaimed) -> bool:
-    """Keep a claim for later if what it asks for is reserved; return whether it is."""
+def defer_claim(draft: Draft, claim: Claim) -> bool:
+    """Keep a claim for later if its run or step is leased; return whether it is."""
     key = lease_key(claim.run_id, claim.step if isinstance(claim, StepClaimed) else "")
-    row = draft.get(Lease, key)
-    if row is not None and claim not in row.claims:
-        draft.put(key, Lease(row.until, (*row.claims, claim)))
-    return row is not None
+    lease = draft.get(key)
+    if lease is not None and claim not in lease.claims:
+        draft.put(key, Lease(lease.until, (*lease.claims, claim)))
+    return lease is not None
 
 
 def release(draft: Draft, run_id: str, step: str = "") -> None:
-    """Answer the claims that came meanwhile, each by what holds then.
+    """End a lease, if there is one, and answer the claims that arrived meanwhile, each by the state at that time.
 
-    They go by the log: each answer may be as large as its run, and there may be many.
+    They go through the log, because each answer may be as large as its run.
     """
     key = lease_key(run_id, step)
-    row = draft.get(Lease, key)
-    if row is None:
+    lease = draft.get(key)
+    if lease is None:
         return
     draft.delete(key)
-    draft.disarm(row.until, run_id, _TIMER + step)
-    for claim in row.claims:
-        draft.go_on_later(run_routing(run_id), claim)
+    draft.disarm(lease.until, Timer(TimerKind.LEASE, run_id, step))
+    for claim in lease.claims:
+        draft.continue_later(run_routing(run_id), claim)
 
 
 def release_all(draft: Draft, run_id: str) -> None:
-    """Answer all claims of a run and of its steps: it has ended."""
-    for key, _ in draft.scan(Lease, RESERVED, run_part(run_id)):
-        release(draft, run_id, key.sort.decode())
-
-
-def expire(draft: Draft, run_id: str, name: str) -> None:
-    """Release what a timer of this name was armed for: its worker has not come to an end."""
-    release(draft, run_id, name.removeprefix(_TIMER))
+    """End the leases of a run and of its steps: the run has ended."""
+    for key, _ in draft.scan(LEASES, run_part(run_id)):
+        release(draft, run_id, step_of(key))

@@ -1,7 +1,7 @@
-"""What a transition may ask for: four changes, returned as data and never done here."""
+"""What a transition returns: four kinds of changes, as data, and what it measured."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,20 +13,21 @@ from stepstream.engine.state.rows import Row
 class Put(NamedTuple):
     """Write a row of this shard."""
 
-    key: Key
+    key: Key[Any]
     row: Row
 
 
 class Delete(NamedTuple):
-    """Remove a row of this shard."""
+    """Delete a row of this shard."""
 
-    key: Key
+    key: Key[Any]
 
 
 class Send(NamedTuple):
-    """Append a record to a topic; `partition` is chosen by the log, from `key`, when it is -1.
+    """Append a record to a topic; with a `partition` of -1 the log chooses one by `key`.
 
-    What is for `later` comes back by the log in a batch of its own, even when it stays in the shard.
+    A record that stays in the shard is applied in the same batch, unless it is for `later`: then it goes through the
+    log.
     """
 
     topic: str
@@ -46,12 +47,12 @@ class Reply(NamedTuple):
 Change = Put | Delete | Send | Reply
 
 
-# A name and its labels.
+# The name of a counter and its labels.
 Count = tuple[str, ...]
 
 
 class Sample(NamedTuple):
-    """A length of time worth watching; `label` says of what, within `name`."""
+    """A measured duration; `label` is the value of the label of the metric `name`."""
 
     name: str
     label: str
@@ -59,7 +60,7 @@ class Sample(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """The outcome of one transition: changes in order, how often what happened, and how long what took."""
+    """The result of one transition: changes in order, what was counted, and what was measured."""
 
     changes: tuple[Change, ...]
     counts: Mapping[Count, int]
@@ -67,5 +68,5 @@ class Changes(NamedTuple):
 
 
 def is_local(change: Send, shard: int) -> bool:
-    """Tell whether a record stays in the shard at work, to be taken in the same batch."""
+    """Return whether a record stays in this shard and is to be applied in the same batch."""
     return change.topic == INBOX and change.partition == shard and not change.later

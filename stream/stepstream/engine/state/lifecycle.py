@@ -1,15 +1,16 @@
-"""The life cycles of runs and steps: which record may take each from one state to which others."""
+"""The life cycles of runs and steps: which record may move each from one state to which others."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.kinds import StepKind
 from stepstream.engine.state.rows import OpenStep, Run
 
 RunState = Literal["absent", "scheduled", "active", "backing-off"]
 StepState = Literal["absent", "planned", "backing-off", "ready", "kept"]
 
-# State, record, states after it. A run that ended is absent again; no row of it is left.
+# State, record, next states. A run that ended is absent: none of its rows is left.
 RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     "absent": {
         "RunRequested": ("scheduled", "active"),
@@ -20,7 +21,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     },
     "active": {
         "RunClaimed": ("active",),
-        "RunWarned": ("active",),
+        "WarningReported": ("active",),
         "StepReported": ("active", "absent"),
         "StepFailed": ("active", "absent"),
         "StepsPlanned": ("active", "absent"),
@@ -34,7 +35,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "CancelRequested": ("absent",),
     },
     "backing-off": {
-        "RunWarned": ("backing-off",),
+        "WarningReported": ("backing-off",),
         "StepReported": ("backing-off", "absent"),
         "StepFailed": ("backing-off", "absent"),
         "StepsPlanned": ("backing-off", "absent"),
@@ -47,7 +48,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     },
 }
 
-# The same for a step while its run lives; the end of the run removes all its steps, in whatever state they are.
+# The same for a step of an open run; the end of the run removes its steps in any state.
 STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     "absent": {
         "StepReported": ("kept",),
@@ -80,13 +81,13 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
 
 
 class IllegalMove(StepstreamError):
-    """A record took a run or a step where its life cycle has no way: a bug of the engine or of a worker."""
+    """A record would move a run or a step against its life cycle: a bug of the engine or of a worker."""
 
     code = "illegal-move"
 
 
-def run_state(run: Run | None) -> RunState:
-    """Return the state of a run by its row; one whose history has only its beginning has not started."""
+def state_of_run(run: Run | None) -> RunState:
+    """Return the state of a run by its row; a run whose history has only its beginning has not started."""
     if run is None:
         return "absent"
     if not run.due:
@@ -94,24 +95,24 @@ def run_state(run: Run | None) -> RunState:
     return "scheduled" if run.history_seq == 1 else "backing-off"
 
 
-def open_state(opened: OpenStep | None) -> StepState:
+def state_of_step(step: OpenStep | None) -> StepState:
     """Return the state of a step without a result by its row."""
-    if opened is None:
+    if step is None:
         return "absent"
-    if opened.kind != "run":
+    if step.kind != StepKind.RUN:
         return "planned"
-    return "backing-off" if opened.due else "ready"
+    return "backing-off" if step.due else "ready"
 
 
-def check_run(before: Run | None, record: str, after: Run | None) -> None:
-    """Raise IllegalMove unless `record` may take a run from `before` to `after`."""
-    was, becomes = run_state(before), run_state(after)
-    if becomes not in RUN_LIFE[was].get(record, ()):
-        raise IllegalMove(f"{record} may not take a run from {was} to {becomes}")
+def check_run(before: Run | None, record_type: str, after: Run | None) -> None:
+    """Raise IllegalMove unless a record of this type may move a run from `before` to `after`."""
+    was, becomes = state_of_run(before), state_of_run(after)
+    if becomes not in RUN_LIFE[was].get(record_type, ()):
+        raise IllegalMove(f"{record_type} may not move a run from {was} to {becomes}")
 
 
-def check_step(before: OpenStep | None, record: str, becomes: StepState) -> None:
-    """Raise IllegalMove unless `record` may take a step without a result from `before` to the state `becomes`."""
-    was = open_state(before)
-    if becomes not in STEP_LIFE[was].get(record, ()):
-        raise IllegalMove(f"{record} may not take a step from {was} to {becomes}")
+def check_step(before: OpenStep | None, record_type: str, becomes: StepState) -> None:
+    """Raise IllegalMove unless a record of this type may move a step from `before` to the state `becomes`."""
+    was = state_of_step(before)
+    if becomes not in STEP_LIFE[was].get(record_type, ()):
+        raise IllegalMove(f"{record_type} may not move a step from {was} to {becomes}")

@@ -1,4 +1,4 @@
-"""What the engine takes in beside the records of the inbox: events at their arrival, and time."""
+"""The inputs of the engine: records of the inbox, events as they arrive, registrations, and time."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,15 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import InboxRecord
 from stepstream.engine.state.keys import Key
+from stepstream.engine.state.rows import Timer
 
 
 @dataclass(frozen=True, slots=True)
 class EventReceived:
-    """An event read from its topic; `position` is its identity when it brings none, `arrived_at` the log's time (ms).
+    """An event read from its topic, which took it at `arrived_at` (Unix ms).
 
-    `own` marks an event of the engine itself, whose derived id cannot come twice, or one that a step sent.
+    `position` is the identity of an event without an id. `own` marks an event that the engine or a step sent: a derived
+    id cannot occur twice.
     """
 
     event: EventRecord
@@ -23,9 +25,9 @@ class EventReceived:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has reached that of a timer: what it was armed for happens, unless something took it away meanwhile."""
+    """A timer is due: it fires, unless another record of the batch has removed it."""
 
-    timer: Key
+    timer: Key[Timer]
 
 
 Input = InboxRecord | EventReceived | FunctionRegistered | Tick

@@ -1,52 +1,25 @@
-"""The tables of a shard: the rows, and who owns them."""
+"""The rows of a shard's tables."""
 
-from collections.abc import Callable
-from typing import Any
+from enum import StrEnum
 
 import msgspec
 
-from stepstream.contract.codec import encode
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
-from stepstream.contract.ids import run_routing
-from stepstream.contract.inbox import Caller, EventMatched, Predicate, RunClaimed, StepClaimed, WaitOpened
-from stepstream.engine.state.keys import (
-    CRON,
-    FUNCTION,
-    GROUP,
-    KEEPING,
-    KEPT,
-    LOOK_BACK,
-    MEMO,
-    NAME,
-    OPEN,
-    OPEN_COUNT,
-    POSITION,
-    QUEUE,
-    QUEUED,
-    RECENT,
-    RESERVED,
-    RUN,
-    RUN_EVENTS,
-    SIGNAL,
-    START,
-    TIMER,
-    TRIGGER,
-    WAIT,
-    Key,
-    bucket_routing,
-    parse_texts,
-)
+from stepstream.contract.ids import Bucket, StepRef
+from stepstream.contract.inbox import Claim
+from stepstream.contract.kinds import StepKind
+from stepstream.contract.matching import EventMatched, Predicate, WaitOpened
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run that has not ended.
 
-    `seen` counts results given by the engine and `own` those made by workers, which orders the memos. `attempt` counts
-    failures of the code between steps since the last result; `due` is when it is tried again, or starts (0: now).
-    `claim` is the latest that was answered, so that a repeat of it changes nothing. `warnings` say where its code and
-    its history disagreed.
+    `seen` counts the results that the engine gave and `own` those that workers made, which orders the memos. `attempt`
+    counts failures of the code between steps since the last result; `due` is when the code is retried or the run
+    starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
+    where the code and the history disagreed.
     """
 
     run_id: str
@@ -63,8 +36,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     own: int = 0
     history_seq: int = 0
     on_failure: str = ""
-    caller: Caller | None = None
-    quiet: bool = False
+    caller: StepRef | None = None
+    suppress_end_events: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -75,31 +48,32 @@ class RunEvents(msgspec.Struct, frozen=True):
 
 
 class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A step without a result. `due` is when its timer fires, 0 when it has none any more.
+    """A step without a result. `due` is when its timer fires (Unix ms, 0: it has none).
 
-    For a `wait`, `event`, `path` and `value` say where it stands in the matcher, and it may be `looking` back; for a
-    `signal`, `event` is its name. With a `queue` it is lent to the workers there, and `claim` is that of the one whose
-    report counts.
+    A wait has the `bucket` in which it is registered, and may be `looking_back`. A step with a `queue` is dispatched to
+    the workers of that queue, and the report of `claim` is the one that counts.
     """
 
     id: str
-    kind: str
+    kind: StepKind
     due: int = 0
     attempt: int = 0
     group: str = ""
-    event: str = ""
-    path: str = ""
-    value: str = ""
+    bucket: Bucket | None = None
+    signal: str = ""
     queue: str = ""
     claim: str = ""
-    looking: bool = False
+    looking_back: bool = False
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a worker that left its group has at work; `claims` are answered when it is done, or at `until` (Unix ms)."""
+    """A run or step that a worker still executes after it left its group.
+
+    `claims` are answered when the lease ends, at the latest at `until` (Unix ms).
+    """
 
     until: int
-    claims: tuple[RunClaimed | StepClaimed, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -108,116 +82,129 @@ class Group(msgspec.Struct, frozen=True):
     open_count: int
 
 
-class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something due; its key says when. `owner` is a run id, a run hash, a function id or an event name."""
+class TimerKind(StrEnum):
+    """What happens when a timer fires."""
 
-    kind: str
+    STEP = "step"
+    RUN = "run"
+    LEASE = "lease"
+    START_EXPIRY = "start-expiry"
+    CRON = "cron"
+    KEPT_EVENTS_EXPIRY = "kept-events-expiry"
+    EVENT_NAME_EXPIRY = "event-name-expiry"
+
+
+class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A timer; its key has the time. `owner` is a run id, a run hash, a function id or an event name, by the kind.
+
+    `name` distinguishes the timers of an owner: a step of the run, or the number of a cron trigger.
+    """
+
+    kind: TimerKind
     owner: str
     name: str = ""
 
 
 class EventName(msgspec.Struct, frozen=True):
-    """The paths by which runs wait for an event name, each with the time until which it is in use ("" is the scan)."""
+    """The paths by which runs wait for an event name, each with the time until which it is used ("": scan bucket)."""
 
     paths: dict[str, int]
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row of the matcher: wake the step of the run by an event that fulfils the rest of the predicate.
+    """A wait in its bucket: an event that satisfies the predicate ends the step.
 
-    `behind` is how many events the shard had queued before: those came earlier, and cannot end this wait. While it is
-    `looking` back, the first event that fulfils it is only `met`: a kept one comes before it.
+    `behind` is how many events the shard had queued when the wait was placed: they came earlier and cannot end it.
+    While the wait is `looking_back`, the first event that satisfies it is only noted as `met`: a kept event has
+    precedence.
     """
 
-    run_id: str
-    step: str
+    waiter: StepRef
     predicate: Predicate
     expires_at: int
     behind: int = 0
-    looking: bool = False
+    looking_back: bool = False
     met: EventMatched | None = None
 
 
 class QueuedEvent(msgspec.Struct, frozen=True):
-    """An event that meets too many waits for one transition; `after` is the run and the step met last."""
+    """An event with more waits to check than one transition may; those up to `after` are done."""
 
     event: EventRecord
-    after: tuple[str, str] | None = None
+    after: StepRef | None = None
     arrived_at: int = 0
 
 
-class Queued(msgspec.Struct, frozen=True):
+class QueuedCount(msgspec.Struct, frozen=True):
     """How many events this shard has ever queued."""
 
     count: int
 
 
 class SignalWaiter(msgspec.Struct, frozen=True):
-    """The one waiter for a signal name."""
+    """The only step that waits for a signal."""
 
-    run_id: str
-    step: str
+    waiter: StepRef
     expires_at: int
 
 
 class Start(msgspec.Struct, frozen=True):
-    """A start by an event with a chosen id; until `until` a second one starts nothing."""
+    """The start of a function by an event with an id of its own; no other starts it again before `until` (Unix ms)."""
 
     run_id: str
     until: int
 
 
-class TriggerRow(msgspec.Struct, frozen=True):
+class Triggers(msgspec.Struct, frozen=True):
     """The functions that an event name starts: pairs of function id and condition."""
 
     functions: tuple[tuple[str, str], ...]
 
 
-class CronRow(msgspec.Struct, frozen=True, omit_defaults=True):
+class Crons(msgspec.Struct, frozen=True, omit_defaults=True):
     """The cron triggers of a function and when each is due next."""
 
     triggers: tuple[CronTrigger, ...]
     due: tuple[int, ...]
 
 
-class RetentionRow(msgspec.Struct, frozen=True):
-    """For how long (ms) each function wants events kept, so that its waits may look back."""
+class LookbackWindows(msgspec.Struct, frozen=True):
+    """How far back (ms) the waits of each function may look; events are kept for the longest of these times."""
 
     by_function: dict[str, int]
 
 
-class RecentEvent(msgspec.Struct, frozen=True):
-    """An event kept for waits that look back, with the time of its arrival and of its end."""
+class KeptEvent(msgspec.Struct, frozen=True):
+    """An event kept for waits that look back: when it arrived, and when it is deleted."""
 
     event: EventRecord
     arrived_at: int
     until: int
 
 
-class EventRetention(msgspec.Struct, frozen=True):
-    """How many events this shard has ever kept, and the time that the last of them has, which never goes back."""
+class KeptHead(msgspec.Struct, frozen=True):
+    """How many events this shard has ever kept, and the arrival time of the last one, which never decreases."""
 
     count: int
     arrived_at: int
 
 
 class LookBack(msgspec.Struct, frozen=True):
-    """A wait that is held against the kept events up to the one numbered `last`, and where it stands meanwhile."""
+    """A look-back in progress: its wait, the bucket in which that is placed, and the last kept event to evaluate."""
 
     wait: WaitOpened
-    path: str
-    value: str
+    bucket: Bucket
     last: int
 
 
 class OpenCount(msgspec.Struct, frozen=True):
-    """How many runs of a function, or steps of a kind, are open; the shard keeps it for those who watch it."""
+    """How many runs of a function, or steps of a kind, are open; the shard's loop maintains it for the metrics."""
 
     count: int
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Up to which offset, not included, an input of the shard is in its tables; the shard's loop keeps it."""
+    """The offset up to which, exclusive, an input of the shard is in its tables; the shard's loop maintains it."""
 
     offset: int
 
@@ -228,76 +215,21 @@ Row = (
     | Memo
     | OpenStep
     | Group
+    | Lease
     | Timer
     | EventName
     | Wait
     | QueuedEvent
-    | Queued
+    | QueuedCount
     | SignalWaiter
     | Start
     | FunctionRegistered
-    | TriggerRow
-    | CronRow
-    | RetentionRow
-    | RecentEvent
-    | EventRetention
+    | Triggers
+    | Crons
+    | LookbackWindows
+    | KeptEvent
+    | KeptHead
     | LookBack
     | OpenCount
     | Position
-    | Lease
 )
-
-
-ROW_TYPES: dict[bytes, Any] = {
-    RUN: Run,
-    RUN_EVENTS: RunEvents,
-    MEMO: Memo,
-    OPEN: OpenStep,
-    GROUP: Group,
-    TIMER: Timer,
-    NAME: EventName,
-    WAIT: Wait,
-    QUEUE: QueuedEvent,
-    QUEUED: Queued,
-    SIGNAL: SignalWaiter,
-    START: Start,
-    FUNCTION: FunctionRegistered,
-    TRIGGER: TriggerRow,
-    CRON: CronRow,
-    RECENT: RecentEvent,
-    KEPT: EventRetention,
-    LOOK_BACK: LookBack,
-    OPEN_COUNT: OpenCount,
-    POSITION: Position,
-    KEEPING: RetentionRow,
-    RESERVED: Lease,
-}
-_DECODERS: dict[bytes, Callable[[bytes], Row]] = {
-    table: msgspec.json.Decoder(row_type).decode for table, row_type in ROW_TYPES.items()
-}
-_RUN_TIMERS = {"step", "start", "run-retry", "reserved"}
-_RUN_TABLES = {RUN, RUN_EVENTS, MEMO, OPEN, GROUP, RESERVED}
-
-
-def decode_row(table: bytes, value: bytes) -> Row:
-    """Return the row of `table` that `encode_row` wrote as `value`."""
-    return _DECODERS[table](value)
-
-
-encode_row = encode
-
-
-def routing_of(key: Key, row: Row) -> str | None:
-    """Return the routing key whose shard owns the row, or None for a table that every shard keeps whole."""
-    texts = parse_texts(key.part)
-    match key.table, row:
-        case (t, _) if t in _RUN_TABLES:
-            return run_routing(texts[0])
-        case b"t", Timer():
-            return run_routing(row.owner) if row.kind in _RUN_TIMERS else row.owner
-        case ((b"w" | b"q"), _):
-            return bucket_routing(*texts)
-        case ((b"n" | b"s" | b"d" | b"c" | b"l" | b"b"), _):
-            return texts[0]
-        case _:
-            return None

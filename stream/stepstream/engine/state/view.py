@@ -1,29 +1,38 @@
 """Reading the tables: the protocol of a view, and a layer of changes on top of one."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.rows import Row
+from stepstream.engine.state.tables import R, Table
 
 
 class View(Protocol):
     """The rows of one shard, as they are before a transition."""
 
-    def get(self, key: Key) -> Row | None:
+    def get(self, key: Key[Any]) -> Row | None:
         """Return the row under `key`, or None."""
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
         """Return the rows of a part in the order of their keys, at most `limit` of them (0: all).
 
-        With `after`, only those whose place in the part is behind that one.
+        With `after`, only rows whose place in the part is greater.
         """
+
+
+def scan_table(
+    view: View, table: Table[R], part: bytes = b"", limit: int = 0, after: bytes = b""
+) -> list[tuple[Key[R], R]]:
+    """Return the rows of a part of a table, as View.scan does."""
+    found: list[tuple[Key[R], Any]] = list(view.scan(table.prefix, part, limit, after))
+    return found
 
 
 _Part = dict[bytes, Row | None]
 
 
 class Layer:
-    """Changes on top of a view: what was put is seen, what was deleted is not."""
+    """Changes on top of a view: rows that were put are seen, rows that were deleted are not."""
 
     __slots__ = ("_below", "_parts")
 
@@ -31,15 +40,15 @@ class Layer:
         self._below = below
         self._parts: dict[tuple[bytes, bytes], _Part] = {}
 
-    def get(self, key: Key) -> Row | None:
+    def get(self, key: Key[Any]) -> Any:
         """Return the row under `key`, or None."""
         part = self._parts.get(key[:2])
         if part is not None and key.sort in part:
             return part[key.sort]
         return self._below.get(key)
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
-        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all), those after one."""
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Any]]:
+        """Return the rows of a part in the order of their keys, as View does."""
         own = self._parts.get((table, part))
         if not own:
             return self._below.scan(table, part, limit, after)
@@ -48,21 +57,21 @@ class Layer:
             key.sort: row for key, row in self._below.scan(table, part, limit + deleted if limit else 0, after)
         }
         merged.update({sort: row for sort, row in own.items() if sort > after} if after else own)
-        rows = [(Key(table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
+        rows = [(Key[Any](table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
         return rows[:limit] if limit else rows
 
-    def put(self, key: Key, row: Row | None) -> None:
+    def put(self, key: Key[Any], row: Row | None) -> None:
         """Put a row, or delete it by None."""
         part = self._parts.get(key[:2])
         if part is None:
             part = self._parts[key[:2]] = {}
         part[key.sort] = row
 
-    def items(self) -> list[tuple[Key, Row | None]]:
-        """Return all changes, None for what was deleted; the order of parts is that of their first change."""
+    def items(self) -> list[tuple[Key[Any], Row | None]]:
+        """Return all changes, None for a deleted row; parts are in the order of their first change."""
         return [(Key(*at, sort), row) for at, part in self._parts.items() for sort, row in part.items()]
 
     def take(self, above: "Layer") -> None:
-        """Take over the changes of a layer above this one."""
+        """Adopt the changes of a layer above this one."""
         for at, part in above._parts.items():
             self._parts.setdefault(at, {}).update(part)

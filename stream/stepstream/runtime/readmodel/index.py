@@ -24,13 +24,13 @@ from stepstream.contract.history import (
     StepPlanned,
     decode_history,
 )
+from stepstream.contract.kinds import RunStatus as RunStatus
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.outcomes import Failure, TimedOut, Value
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel.schema import SCHEMA, VERSION, small_error, text_of
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.views import RUN_COLUMNS, json_of, step_of, summary_of
-from stepstream.runtime.readmodel.views import RunStatus as RunStatus
 from stepstream.runtime.readmodel.views import RunSummary as RunSummary
 from stepstream.runtime.readmodel.views import RunView as RunView
 from stepstream.runtime.readmodel.views import StepView as StepView
@@ -222,7 +222,7 @@ class RunIndex:
                 assert_never(entry)
 
     def _begin(self, entry: RunBegan) -> None:
-        status = "scheduled" if entry.start_at > entry.at else "running"
+        status = RunStatus.SCHEDULED if entry.start_at > entry.at else RunStatus.RUNNING
         small = [msgspec.structs.replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events]
         times = (entry.at, entry.start_at)
         self._db.execute(
@@ -276,7 +276,7 @@ class RunIndex:
         )
 
     def _end_run(self, entry: RunEnded) -> None:
-        output = bytes(entry.output).decode() if entry.status == "completed" else None
+        output = bytes(entry.output).decode() if entry.status == RunStatus.COMPLETED else None
         self._db.execute(
             "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, retry_at = 0 WHERE run_id = ?",
             (entry.status, entry.at, small_error(entry.error), text_of(entry.warnings), entry.run_id),

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.names import workers_name
 
 RUN_COLUMNS = (
@@ -20,12 +20,6 @@ class UnreadableRuns(StepstreamError):
     """The file of the runs is damaged, or is none."""
 
     code = "unreadable-runs"
-
-
-class RunStatus(StrEnum):
-    """What a run may be."""
-
-    SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = "scheduled", "running", "completed", "failed", "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,7 @@ class StepView:
 
 def queue_of(kind: str, detail: str) -> str:
     """Return the queue in which the body of a step is run; "" when it is that of the app."""
-    return detail.removeprefix("queue ") if kind == "run" else ""
+    return detail.removeprefix("queue ") if kind == StepKind.RUN else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +78,7 @@ class RunView(RunSummary):
     @property
     def workers(self) -> list[str]:
         """The names of the workers (workers_name) with which a run is, or one of its open steps; none when it ended."""
-        if self.status != "running":
+        if self.status != RunStatus.RUNNING:
             return []
         queues = (queue_of(step.kind, step.detail) for step in self.steps if step.status in ("waiting", "retrying"))
         return list(dict.fromkeys(workers_name(self.app, queue) for queue in ("", *queues)))

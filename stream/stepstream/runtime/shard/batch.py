@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 from stepstream.contract.codec import encode
 from stepstream.contract.errors import TooLarge
@@ -13,7 +14,8 @@ from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, pay
 from stepstream.engine.state.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import Input
-from stepstream.engine.state.rows import Row, encode_row
+from stepstream.engine.state.rows import Row
+from stepstream.engine.state.tables import encode_row
 from stepstream.engine.state.view import Layer, View
 from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
@@ -74,7 +76,7 @@ class Part:
         # Of history, it is the ends of runs that others wait for.
         self.awaited |= topic != HISTORY or isinstance(change.record, RunEnded)
 
-    def rows(self) -> dict[Key, bytes | None]:
+    def rows(self) -> dict[Key[Any], bytes | None]:
         """Return the rows as they are stored; raise TooLarge for one that the changelog does not take."""
         rows = {key: None if row is None else encode_row(row) for key, row in self.layer.items()}
         sizes = [len(key.part) + len(key.sort) + len(value or b"") for key, value in rows.items()]
@@ -108,7 +110,7 @@ class Batch:
     now: int
     overlay: Layer
     begun_at: int
-    rows: dict[Key, bytes | None] = field(default_factory=dict)
+    rows: dict[Key[Any], bytes | None] = field(default_factory=dict)
     outputs: list[NewRecord] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     counts: dict[Count, int] = field(default_factory=dict)
@@ -143,7 +145,7 @@ class Batch:
         self.bytes += part.bytes
         self.awaited |= part.awaited
 
-    def put(self, key: Key, row: Row | None) -> None:
+    def put(self, key: Key[Any], row: Row | None) -> None:
         """Put a row into it, or delete it by None."""
         self.overlay.put(key, row)
         self.rows[key] = None if row is None else encode_row(row)

@@ -21,18 +21,19 @@ from stepstream.contract.limits import (
 )
 from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.engine.state.changes import Count, Sample
-from stepstream.engine.state.keys import (
-    FUNCTION,
-    OPEN_COUNT,
-    POSITION,
+from stepstream.engine.state.records import EventReceived, Input, Tick
+from stepstream.engine.state.rows import OpenCount, Position
+from stepstream.engine.state.tables import (
+    OPEN_COUNTS,
+    POSITIONS,
+    REGISTRATIONS,
+    encode_row,
     open_count_key,
     open_count_of,
     position_key,
     position_of,
 )
-from stepstream.engine.state.records import EventReceived, Input, Tick
-from stepstream.engine.state.rows import OpenCount, Position, encode_row
-from stepstream.engine.state.view import Layer
+from stepstream.engine.state.view import Layer, scan_table
 from stepstream.engine.transition import due_timers, next_due, transition
 from stepstream.runtime.dead_letters import kind_of
 from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError
@@ -120,10 +121,8 @@ class Shard:
             async for rows, after in self._log.changelog(position):
                 self._store.write(rows, after)
                 self.rows_read += len(rows)
-            counted = self._view.scan(OPEN_COUNT, b"")
-            self._open = {open_count_of(key): row.count for key, row in counted if isinstance(row, OpenCount)}
-            places = self._view.scan(POSITION, b"")
-            await self._log.seek({position_of(key): row.offset for key, row in places if isinstance(row, Position)})
+            self._open = {open_count_of(key): row.count for key, row in scan_table(self._view, OPEN_COUNTS)}
+            await self._log.seek({position_of(key): row.offset for key, row in scan_table(self._view, POSITIONS)})
             self.serving = True
             if self._observer:
                 self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
@@ -148,7 +147,7 @@ class Shard:
 
     def functions(self) -> list[FunctionRegistered]:
         """Return all functions that the shard knows, also those that are retired; only while it serves."""
-        return [row for _, row in self._view.scan(FUNCTION, b"") if isinstance(row, FunctionRegistered)]
+        return [row for _, row in scan_table(self._view, REGISTRATIONS)]
 
     async def _pass(self) -> None:
         self.due = next_due(self._view)

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from stepstream.engine.state.keys import Key
-from stepstream.engine.state.rows import Row, decode_row
+from stepstream.engine.state.rows import Row
+from stepstream.engine.state.tables import decode_row
 from stepstream.runtime.ports import Store, StoreError
 
 logger = logging.getLogger(__name__)
@@ -18,7 +20,7 @@ class StoreView:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def get(self, key: Key) -> Row | None:
+    def get(self, key: Key[Any]) -> Row | None:
         """Return the row under `key`, or None."""
         try:
             value = self._store.get(key.encode())
@@ -26,7 +28,7 @@ class StoreView:
             raise StoreError("the tables cannot be read") from error
         return None if value is None else decode_row(key.table, value)
 
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key, Row]]:
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
         """Return the rows of a part in the order of their keys, at most `limit` of them (0: all), those after one."""
         prefix = table + part
         cut = len(prefix)

@@ -15,7 +15,7 @@ from stepstream.contract.commands import (
     StepDispatched,
     decode_command,
 )
-from stepstream.contract.inbox import RunClaimed, RunLeased, RunWarned, StepsPlanned, WorkerReport
+from stepstream.contract.inbox import RunClaimed, RunLeased, StepsPlanned, WarningReported, WorkerReport
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.topics import commands_topic
@@ -344,7 +344,7 @@ class Worker(CommandConsumer):
     def warn(self, handle: RunHandle, warning: str) -> None:
         """Have a disagreement of code and history recorded."""
         run = self._runs[handle.run_id]
-        self._report(run, RunWarned(run.run_id, handle.epoch, warning))
+        self._report(run, WarningReported(run.run_id, handle.epoch, warning))
 
     def suspended(self, handle: RunHandle) -> None:
         """The code can do nothing more until something comes from the engine."""
