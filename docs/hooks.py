@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import mermaidx
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +23,7 @@ PAGES = {
 SOURCE = "source"
 LINK = re.compile(r"(?P<before>\]\()(?P<target>(?!https?:|mailto:|#)[^)#\s]+)(?P<place>#[^)\s]*)?(?P<after>\))")
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -42,10 +45,20 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links of a page in docs/ to files outside of it at their copies in the site."""
+    """Check the diagrams of a page, and point its links to files outside of docs/ at their copies in the site."""
+    _check_diagrams(markdown, page.file.src_uri)
     if page.file.generated_by:
         return markdown
     return _rewritten(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+
+
+def _check_diagrams(markdown: str, site_path: str) -> None:
+    """Draw each diagram of a page: one that Mermaid cannot parse fails the build, and not the reader's browser."""
+    for diagram in DIAGRAM.findall(markdown):
+        try:
+            mermaidx.render(diagram).svg()
+        except RuntimeError as error:
+            raise PluginError(f"{site_path}: {error}") from error
 
 
 def _resolved(target: str, repository_path: str) -> str:

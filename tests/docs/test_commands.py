@@ -51,6 +51,7 @@ def serving(shop: Path) -> Iterator[Terminal]:
         yield opened
 
 
+@pytest.mark.slow
 def test_quickstart_shows_what_happens(shop: Path) -> None:
     """The commands of the quickstart, in their order, print what the page prints; the kill loses nothing."""
     with terminal(shop) as opened:
@@ -78,6 +79,7 @@ def test_quickstart_shows_what_happens(shop: Path) -> None:
         assert not missing, "\n".join([*missing, "is not in", *shown])
 
 
+@pytest.mark.slow
 def test_replay_commands_of_testing_page(tmp_path: Path) -> None:
     """The recorded events go through the functions, in memory and durably, and the runs can be listed."""
     write_files(DOCS / "testing.md", tmp_path)
@@ -122,6 +124,7 @@ def request(serving: Terminal, example: str, names: dict[str, str]) -> httpx.Res
     return httpx.request(method, serving.url + address.removeprefix("localhost:8288"), content=data)
 
 
+@pytest.mark.slow
 async def test_fastapi_page_sends_finds_and_waits(serving: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """The web service of docs/fastapi.md starts an order, finds its run, approves it and returns its result."""
     write_files(DOCS / "fastapi.md", serving.folder)

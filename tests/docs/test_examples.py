@@ -32,6 +32,7 @@ def test_pages_have_examples() -> None:
     assert {"README.md", "quickstart.md", "concepts.md", "functions.md", "testing.md", "fastapi.md"} <= named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
 def test_code_of_page_runs(page: Path, tmp_path: Path) -> None:
     """Each Python file of a page can be imported."""
@@ -41,6 +42,7 @@ def test_code_of_page_runs(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_TESTS, ids=lambda page: page.name)
 def test_tests_of_page_pass(page: Path, tmp_path: Path) -> None:
     """The tests that a page shows pass, with the settings that it shows."""
