@@ -13,7 +13,7 @@ HEAD = """\
 # States
 
 The life cycles of runs and steps in the engine, rendered from `stream/stepstream/engine/state/lifecycle.py` by
-`python -m tests.engine.states`; a test compares. The engine checks every move against these tables, and a test folds all
+`python -m tests.engine.states`; a test compares. The engine checks every move against these tables. A test folds all
 record tables of `tests/engine` and finds each move at least once.
 """
 RUN_TEXT = """\
@@ -25,8 +25,8 @@ Every move to `absent` from another state is the one end of the run. `Tick` is t
 """
 STEP_TEXT = """\
 A step is `planned` while it sleeps, or waits for an event, a signal or another run. A body that failed is `backing-off`
-until its next attempt is due, and then `ready`. `kept` has its result, which never changes. The end of the run removes all
-of its steps, in whatever state they are.
+until its next attempt is due, and then `ready`. `kept` has its result, which never changes. The end of the run removes
+all of its steps, in any state.
 """
 
 

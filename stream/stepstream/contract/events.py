@@ -1,9 +1,10 @@
-"""The event: what flows in from outside, starts functions and wakes waiting runs."""
+"""The event: it starts functions and ends the waits of runs."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import astuple
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw, dump_json, encode, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
@@ -26,9 +27,9 @@ ENGINE_ORIGIN = b"engine"
 
 
 class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An event on the wire; `data` is a JSON object, `ts` Unix milliseconds (0: the time of its arrival).
+    """An event on the wire; `data` is a JSON object, `ts` is in Unix milliseconds (0: the time of its arrival).
 
-    An empty `id` means that the position in the log is the identity; a chosen one starts each function once in 24 h.
+    Without an `id` the position in the log is its identity; with one it starts each function once in 24 h.
     """
 
     name: str
@@ -43,11 +44,11 @@ EVENT_FIELDS = EventRecord.__struct_fields__
 
 
 class _StrictEventRecord(EventRecord, frozen=True, forbid_unknown_fields=True):
-    """An event without fields that nobody would read."""
+    """An event in which an unknown field is an error."""
 
 
 _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
-# The bounds of what others send, as JSON Schema in what all validators have; check_event is the same in code.
+# The bounds of an event of other producers in the subset of JSON Schema that all validators have, as in check_event.
 EVENT_BOUNDS: Mapping[str, Mapping[str, Json]] = {
     "name": {
         "minLength": 1,
@@ -70,15 +71,13 @@ def decode_event(
 ) -> EventRecord:
     """Return the event in `value`; raise InvalidInput or TooLarge with the field at fault.
 
-    `own` admits the names under `stream/`, which only the engine may use. `strict` refuses fields that an event has
-    not: a caller who waits for the answer learns of a wrong name; records of other producers may have more than ours.
+    `own` allows names under `stream/`, which only the engine may use. `strict` refuses unknown fields, so that a caller
+    learns of a misspelled name; records of other producers may have more fields than ours.
     """
     if not own and len(value) > limits.event_bytes_max:
         raise TooLarge(f"the event has {len(value):,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
     try:
-        if strict:
-            _STRICT_EVENT.decode(value)
-        event = _EVENT.decode(value)
+        event = EventRecord(*astuple(_STRICT_EVENT.decode(value))) if strict else _EVENT.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(*_explain(str(error))) from None
     check_event(event, own=own)
@@ -86,14 +85,14 @@ def decode_event(
 
 
 def decode_stored_event(value: bytes | Raw) -> EventRecord:
-    """Return an event that stepstream itself has written."""
+    """Return an event that stepstream itself wrote."""
     return _EVENT.decode(value)
 
 
 def _explain(message: str) -> tuple[str, str]:
     reason, _, path = message.partition(" - at `$")
     if unknown := _UNKNOWN.search(reason):
-        return f"an event has no such field, only {', '.join(EVENT_FIELDS)}", unknown[1]
+        return f"an event does not have this field, only {', '.join(EVENT_FIELDS)}", unknown[1]
     return reason, path.strip("`.") or "event"
 
 
@@ -103,30 +102,33 @@ def check_event(event: EventRecord, *, own: bool = False) -> None:
     if len(event.id) > EVENT_ID_CHARACTERS_MAX or _CONTROL.search(event.id):
         raise InvalidInput(f"at most {EVENT_ID_CHARACTERS_MAX} characters, no control characters", "id")
     if not 0 <= event.ts <= TIMESTAMP_MS_MAX:
-        raise InvalidInput("Unix milliseconds are wanted, from 1970 on", "ts")
+        raise InvalidInput("use Unix milliseconds, from 1970 on", "ts")
     if not isinstance(load_json(event.data, own=own), dict):
-        raise InvalidInput("a JSON object is wanted", "data")
+        raise InvalidInput("use a JSON object", "data")
     load_json(event.user)
 
 
 def check_batch(events: Sequence[EventRecord], limits: Limits) -> None:
     """Raise TooLarge when there are too many events for one request, or one of them is too large."""
+    encode_batch(events, limits)
+
+
+def encode_batch(events: Sequence[EventRecord], limits: Limits) -> list[bytes]:
+    """Return the events of one request as they are written to the log; raise TooLarge as check_batch does."""
     if len(events) > limits.events_per_request_max:
         raise TooLarge(f"{len(events):,} events, at most {limits.events_per_request_max:,} are sent at once", "events")
-    total = 0
-    for event in events:
-        size = len(encode(event))
-        total += size
-        if size > limits.event_bytes_max:
-            raise TooLarge(f"the event has {size:,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
-    if total > limits.request_bytes_max:
+    values = [encode(event) for event in events]
+    if (largest := max(map(len, values), default=0)) > limits.event_bytes_max:
+        raise TooLarge(f"the event has {largest:,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
+    if (total := sum(map(len, values))) > limits.request_bytes_max:
         raise TooLarge(f"{total:,} bytes, at most {limits.request_bytes_max:,} are sent at once", "events")
+    return values
 
 
 def check_event_name(name: str, *, own: bool = False) -> None:
-    """Raise InvalidInput when `name` is no legal event name."""
+    """Raise InvalidInput when `name` is not a valid event name."""
     if not name or len(name) > EVENT_NAME_CHARACTERS_MAX or _CONTROL.search(name):
-        raise InvalidInput(f"1 to {EVENT_NAME_CHARACTERS_MAX} characters are wanted, no control characters", "name")
+        raise InvalidInput(f"use 1 to {EVENT_NAME_CHARACTERS_MAX} characters, no control characters", "name")
     if not own and name.startswith(OWN_PREFIX):
         raise InvalidInput(f"names under {OWN_PREFIX!r} are the engine's own; choose another", "name")
 
@@ -146,5 +148,5 @@ def event_fields(event: EventRecord) -> dict[str, Json]:
 def event_record(
     name: str, data: Mapping[str, object] | None = None, id: str = "", ts: int = 0, user: object = None, v: str = ""
 ) -> EventRecord:
-    """Build an event from Python values; raise InvalidInput for what does not fit."""
+    """Build an event from Python values; raise InvalidInput for values that do not fit."""
     return EventRecord(name, dump_json(dict(data or {}), "event's data"), id, ts, dump_json(user, "event's user"), v)

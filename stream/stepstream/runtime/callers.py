@@ -6,7 +6,7 @@ from typing import Any
 
 from stepstream.contract.codec import Raw, dump_json, encode
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
-from stepstream.contract.events import EventRecord, check_batch
+from stepstream.contract.events import EventRecord, encode_batch
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import SIGNAL_NAME_CHARACTERS_MAX, Limits
@@ -47,8 +47,8 @@ class Callers:
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events; return their ids once they are durable. UnavailableError when that is not known."""
-        check_batch(events, self._limits)
-        records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
+        values = encode_batch(events, self._limits)
+        records = [NewRecord(EVENTS, -1, event.id.encode(), value) for event, value in zip(events, values, strict=True)]
         try:
             places = await self._append(records)
         except LogError as error:

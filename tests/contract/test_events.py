@@ -1,0 +1,37 @@
+"""The events of a request are decoded once and encoded once, and the log gets what was validated."""
+
+from unittest import mock
+
+import pytest
+
+from stepstream.api.http import parse_events
+from stepstream.contract import events
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import EventRecord, decode_event, encode_batch
+from stepstream.contract.limits import DEFAULT_LIMITS
+
+
+def test_a_request_is_decoded_once() -> None:
+    """Strict decoding gives the event itself, so that no second decoder sees its bytes."""
+    plain = mock.Mock(wraps=events._EVENT)
+    with mock.patch.object(events, "_EVENT", plain):
+        (found,) = parse_events(b'{"name": "go", "data": {"n": 1}, "ts": 5}', DEFAULT_LIMITS)
+    assert type(found) is EventRecord
+    assert (found.name, bytes(found.data), found.ts) == ("go", b'{"n": 1}', 5)
+    plain.decode.assert_not_called()
+
+
+def test_the_log_gets_what_was_validated() -> None:
+    """The data of an event is stored byte for byte, and nothing else of the request is."""
+    body = b'[{ "name": "go", "id": "e1", "data": { "n" : 1.0, "t": "\\u00e9" } }]'
+    (stored,) = encode_batch(parse_events(body, DEFAULT_LIMITS), DEFAULT_LIMITS)
+    assert stored == b'{"name":"go","data":{ "n" : 1.0, "t": "\\u00e9" },"id":"e1"}'
+    assert decode_event(stored) == parse_events(body, DEFAULT_LIMITS)[0]
+
+
+def test_an_unknown_field_is_refused_only_in_a_request() -> None:
+    """A caller learns of a misspelled field; a record of another producer may have more fields than ours."""
+    value = b'{"name": "go", "dta": {}}'
+    with pytest.raises(InvalidInput, match="dta: an event does not have this field"):
+        parse_events(value, DEFAULT_LIMITS)
+    assert decode_event(value) == EventRecord("go")
