@@ -20,7 +20,7 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
-from stepstream.runtime.embedded.process import EmbeddedEngine
+from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.storage.journal import JournalWrite
@@ -38,9 +38,8 @@ class Bench:
         self.journal = RocksJournal(folder / "db")
         self.clock = SystemClock()
         self.index = RunIndex(folder / "runs.sqlite")
-        self.engine = EmbeddedEngine(
-            [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index, watch=self._watch
-        )
+        backbone = EmbeddedBackbone(self.journal, self.clock)
+        self.engine = EmbeddedEngine([app], backbone, self.clock, self.index, EngineOptions(watch=self._watch))
 
     def _watch(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunEnded):

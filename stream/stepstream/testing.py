@@ -18,7 +18,7 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
-from stepstream.runtime.embedded.process import EmbeddedEngine
+from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import Backbone, Clock, LogError, LogRecord, StoredRow
 from stepstream.runtime.readmodel.index import RunIndex, RunView, StepView
 from stepstream.runtime.storage.journal import MemoryJournal
@@ -190,15 +190,17 @@ class VirtualEngine:
             self._backbone,
             self.clock,
             index,
-            shards=shards,
-            limits=limits,
-            live_cache=live_cache,
-            runs_cached_max=runs_cached_max,
-            runs_active_max=runs_active_max,
-            bodies=Bodies(self._stubs, _noting(self._ran, before_step)),
-            watch=self.history.append,
-            again_s=0.0,
-            wrap=_CrashTest(crashes, wrap) if crashes else wrap,
+            EngineOptions(
+                shards=shards,
+                limits=limits,
+                live_cache=live_cache,
+                runs_cached_max=runs_cached_max,
+                runs_active_max=runs_active_max,
+                bodies=Bodies(self._stubs, _noting(self._ran, before_step)),
+                watch=self.history.append,
+                wrap=_CrashTest(crashes, wrap) if crashes else wrap,
+                restart_s=0.0,
+            ),
         )
 
     async def __aenter__(self) -> "VirtualEngine":

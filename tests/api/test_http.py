@@ -258,7 +258,7 @@ async def test_what_the_log_does_not_confirm_is_503(
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "unavailable"
     assert "no broker has acknowledged it within 8 s; " in answer.json()["error"]["message"]
-    assert "may have been taken all the same" in answer.json()["error"]["message"]
+    assert "may have been written all the same" in answer.json()["error"]["message"]
 
 
 async def test_who_is_not_ready_says_why(engine: VirtualEngine) -> None:
@@ -269,7 +269,7 @@ async def test_who_is_not_ready_says_why(engine: VirtualEngine) -> None:
     assert answer.status_code == 503
     assert answer.json() == {"status": "not ready", "reason": "no broker has answered for 12 s"}
     engine.engine._shards.clear()
-    assert engine.engine.unready == "shard 0 does not serve yet"
+    assert engine.engine.unready == "shard 0 is recovering"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ class FakeWorkerLog:
     """A `WorkerLog` with one partition, number 0, of `topic`.
 
     Commands before the offset `fresh_from` may have been started by another worker. Like the log on Kafka, a poll
-    returns no records when there are none to read. `calls` has poll, hold, append, acknowledge, dead_letter and
+    returns no records when there are none to read. `calls` has poll, until_member, append, acknowledge, dead_letter and
     commit: a report whose acknowledgement is blocked is in `reports` already.
     """
 
@@ -72,9 +72,9 @@ class FakeWorkerLog:
         """Return whether a command was appended after this worker opened its log."""
         return record.offset >= self.fresh_from
 
-    async def hold(self) -> None:
+    async def until_member(self) -> None:
         """Return at once, unless blocked."""
-        await self.calls.made("hold")
+        await self.calls.made("until_member")
 
     async def poll(self, limit: int) -> list[LogRecord]:
         """Return unread commands, at most `limit`."""

@@ -54,7 +54,7 @@ async def listening(folder: Path) -> AsyncIterator[Told]:
     """Run the app on disk behind a door that listens."""
     told = Told()
     async with running_engine(app, Settings(data_dir=folder), told.watch) as (engine, backbone, index, _):
-        told.door = UnmatchedEventReporter(engine, index, app, backbone.is_still, told.lines.put_nowait)
+        told.door = UnmatchedEventReporter(engine, index, app, backbone.is_idle, told.lines.put_nowait)
         told.until_idle = engine.until_idle
         yield told
 

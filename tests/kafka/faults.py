@@ -27,7 +27,7 @@ STOP_S_MAX = 5.0
 _EFFECTS_PER_FAULT_MAX = 30
 _EVENTS_TO_STOP_IN = 8
 # What a process says when it does its part: an engine of its shards, a worker when it has registered.
-UP = {"engine": "are ours", "worker": "stepstream worker"}
+UP = {"engine": "assigned", "worker": "stepstream worker"}
 
 
 async def until(holds: Callable[[], bool], seconds: float) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 ROOT = Path(__file__).parents[2]
-_ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] are ours", re.MULTILINE)
+_ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] assigned", re.MULTILINE)
 
 
 @dataclass(slots=True)

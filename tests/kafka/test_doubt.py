@@ -112,7 +112,7 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
     start_anew(engine)
     until(lambda: engine.said("of a changelog that ends at 1: remove them") > 1)
-    assert not engine.said("serves after")
+    assert not engine.said("recovered")
     assert observed.answers("/ready") == {503}
     engine.kill()
     engine.wipe()

@@ -154,7 +154,7 @@ async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     await asyncio.to_thread(until, lambda: bool(holder.said("steps at work have 60 s to end")))
     await feed(cluster, range(1, OTHERS))
     assert ended(await until_ended(cluster, OTHERS - 1)) == {f"long-{n}" for n in range(1, OTHERS)}
-    assert (holder.said("the group of commands.long is left"), holder.ended) == (1, False)
+    assert (holder.said("left the group of commands.long"), holder.ended) == (1, False)
     await asyncio.to_thread(gate.write_text, "go on")
     runs = await until_ended(cluster, OTHERS)
     (entries,) = [each for each in runs.values() if isinstance(each[0], RunBegan) and each[0].events[0].id == "long-0"]

@@ -129,7 +129,7 @@ async def outlive_a_process_of_each_kind(fleet: Fleet, folder: Path) -> None:
     engine.thaw()
     worker.thaw()
     # Both know by now that others have their work: the group has told them so.
-    await asyncio.to_thread(until, lambda: worker.said("partitions [") > 1 and engine.said("are ours") > 1)
+    await asyncio.to_thread(until, lambda: worker.said("partitions [") > 1 and engine.said("assigned") > 1)
     await go(cluster, range(RUNS + 1, 2 * RUNS))
     runs = await until_ended(cluster, 2 * RUNS)
     assert [line for run_id, entries in runs.items() for line in judge_run(run_id, entries)] == []

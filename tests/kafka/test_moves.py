@@ -22,7 +22,7 @@ JOINING = 3
 
 async def until_moved(worker: Member, times: int) -> None:
     """Return when a worker was given partitions so often."""
-    await asyncio.to_thread(until, lambda: worker.said("are ours") >= times)
+    await asyncio.to_thread(until, lambda: worker.said("assigned") >= times)
 
 
 async def come_and_go(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
@@ -33,7 +33,7 @@ async def come_and_go(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     await feed(cluster, range(1))
     begun = gate.with_suffix(".begun")
     await asyncio.to_thread(until, begun.exists)
-    moves = first.said("are ours")
+    moves = first.said("assigned")
     for number in range(1, JOINING + 1):
         joined = fleet.add_worker(LONG_GATE=str(gate), STEPSTREAM_INSTANCE="")
         await until_moved(joined, 1)

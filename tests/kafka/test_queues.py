@@ -105,7 +105,7 @@ async def retire_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster, gate: P
     assert step == "there"
     assert leaving.process
     leaving.process.terminate()
-    await asyncio.to_thread(until, lambda: bool(leaving.said("the group of commands.queues.gpu is left")))
+    await asyncio.to_thread(until, lambda: bool(leaving.said("left the group of commands.queues.gpu")))
     await send(cluster, 1)
     await ends_of(cluster, 2)
     assert not leaving.ended

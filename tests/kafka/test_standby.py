@@ -33,8 +33,8 @@ async def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
 
 def recoveries(member: Member) -> dict[int, int]:
     """Return how many rows of its changelog each shard read when it last came up, from what the process logged."""
-    told = re.findall(r"shard (\d+) serves after [\d.]+ s and (\d+) rows", member.log.read_text())
-    return {int(shard): int(rows) for shard, rows in told}
+    told = re.findall(r"shard (\d+) recovered ([\d,]+) rows", member.log.read_text())
+    return {int(shard): int(rows.replace(",", "")) for shard, rows in told}
 
 
 def observe(fleet: Fleet, observed: Observed) -> None:

@@ -69,7 +69,7 @@ def test_another_configuration_is_told_and_left_alone(bootstrap: str, tmp_path: 
     assert "topic 'odd.changelog': cleanup.policy is delete instead of compact" in made.stderr
     with Fleet(bootstrap, "odd", tmp_path) as fleet:
         engine = fleet.add_engine()
-        until(lambda: "shard 2 serves" in engine.log.read_text())
+        until(lambda: "shard 2 recovered" in engine.log.read_text())
     assert "topic 'odd.changelog': cleanup.policy is delete instead of compact; `stepstream topics check`" in (
         engine.log.read_text()
     )

@@ -1,8 +1,12 @@
 """Metrics as Prometheus reads them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from stepstream.runtime.metrics import Metrics
+from stepstream.testing import VirtualEngine
 
 
 class Scrape:
@@ -31,3 +35,8 @@ class Scrape:
     def sum(self, name: str, **labels: str) -> float:
         """Return the sum of the samples of that name with these labels."""
         return sum(value for _, value in self.values(name, **labels))
+
+
+def observe(engine: VirtualEngine, metrics: Metrics) -> None:
+    """Have an engine that was not started report to metrics."""
+    engine.engine._options = replace(engine.engine._options, observer=metrics, worker_observer=metrics)

@@ -10,7 +10,7 @@ from stepstream.contract.commands import RunStarted, StepDispatched
 from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import EVENTS, commands_topic
 from stepstream.runtime.dead_letters import DEAD_LETTER_KINDS, CommandDeadLetters
-from stepstream.runtime.metrics import Metrics, Part
+from stepstream.runtime.metrics import Component, Metrics
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.storage.journal import JournalWrite
@@ -18,7 +18,7 @@ from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.positions import Positions
 from stepstream.testing import VirtualEngine
 from tests.fakes.worker_log import FakeWorkerLog
-from tests.runtime.exposition import Scrape
+from tests.runtime.exposition import Scrape, observe
 
 RUNS_TOPIC, STEPS_TOPIC = commands_topic("shop"), commands_topic("shop", "gpu")
 STARTED = encode(RunStarted("run", "function", 1, (EventRecord("go"),), 1))
@@ -51,7 +51,7 @@ async def test_a_record_put_aside_counts_once(topic: str, value: bytes, reason: 
         return "fine"
 
     engine = VirtualEngine(app)
-    engine.engine._observer = engine.engine._worker_observer = metrics
+    observe(engine, metrics)
     async with engine:
         before = letters_of(metrics)
         assert {EVENTS, RUNS_TOPIC, STEPS_TOPIC} < {topic for topic, _ in before}
@@ -63,7 +63,7 @@ async def test_a_record_put_aside_counts_once(topic: str, value: bytes, reason: 
 
 
 @pytest.mark.parametrize("part", ["engine", "worker"])
-def test_every_process_shows_its_letters(part: Part) -> None:
+def test_every_process_shows_its_letters(part: Component) -> None:
     """Also a worker, which has none of the engine's metrics."""
     metrics = Metrics(part)
     metrics.reads("orders")

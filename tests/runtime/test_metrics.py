@@ -11,10 +11,10 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.runtime.metrics import METRICS, Metrics
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.shard.loop import Taken
+from stepstream.runtime.shard.loop import BatchStats
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.testing import Crash, VirtualEngine
-from tests.runtime.exposition import Scrape
+from tests.runtime.exposition import Scrape, observe
 from tests.tidy_rules import PRODUCT, ROOT
 
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text("utf-8")
@@ -32,7 +32,7 @@ class Measured(VirtualEngine):
     def __init__(self, *apps: App, **options: Any) -> None:
         super().__init__(*apps, **options)
         self.metrics = Metrics("engine", "worker")
-        self.engine._observer = self.engine._worker_observer = self.metrics
+        observe(self, self.metrics)
 
     async def __aenter__(self) -> "Measured":
         await super().__aenter__()
@@ -81,7 +81,7 @@ def test_whatever_the_engine_counts_has_a_metric() -> None:
     metrics = Metrics("engine")
     labelled = {(*name, "label"): 1 for name in counted}
     samples = [(name, "label", 1) for name in timed]
-    metrics.committed(0, Taken(1, labelled, samples, 0.1, 0.1))  # type: ignore[arg-type]  # Plain tuples will do.
+    metrics.committed(0, BatchStats(1, labelled, samples, 0.1, 0.1))  # type: ignore[arg-type]  # Plain tuples will do.
 
 
 def shop() -> App:
@@ -207,7 +207,7 @@ def test_histograms_are_as_prometheus_reads_them() -> None:
     """Each bucket has all below it, a value on a bound is within it, and the last is the count."""
     metrics = Metrics("engine")
     for records in (1, 2, 3, 500, 501):
-        metrics.committed(7, Taken(records, {}, (), 0.0, 0.0))
+        metrics.committed(7, BatchStats(records, {}, (), 0.0, 0.0))
     found = Scrape(metrics.text().decode()).values("stepstream_batch_records_bucket", shard="7")
     buckets = {labels["le"]: value for labels, value in found}
     assert buckets == {"1": 1, "2": 2, "5": 3, "10": 3, "20": 3, "50": 3, "100": 3, "200": 3, "500": 4, "+Inf": 5}

@@ -146,16 +146,16 @@ async def test_a_body_that_is_held_back_does_not_begin_when_its_run_has_gone(
     """Its partition went to another worker meanwhile, or its worker ended."""
     monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
     log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies()
-    log.calls.block("hold")
+    log.calls.block("until_member")
     worker = Worker(log, VirtualClock(0), charging(ran, threaded=threaded), bodies=bodies)
     async with serving(worker) as task:
-        await log.calls.until("hold")
+        await log.calls.until("until_member")
         if ends:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         else:
             await log.rebalance()
-        log.calls.allow("hold")
+        log.calls.allow("until_member")
         await until_free(bodies)
         assert ran == []
     bodies.threads.close()

@@ -166,17 +166,17 @@ async def test_a_step_of_a_worker_that_was_given_up_is_stopped() -> None:
 async def test_a_lent_step_that_is_held_back_does_not_begin_when_it_went_or_its_worker_ends(drains: bool) -> None:
     """A frozen worker was given up; another ran the step; then the frozen one hears of it, or is to end."""
     async with PoolHarness() as at:
-        at.log.calls.block("hold")
+        at.log.calls.block("until_member")
         at.finish.set()
         at.log.give(dispatched())
-        await at.log.calls.until("hold")
+        await at.log.calls.until("until_member")
         if drains:
             draining = asyncio.ensure_future(at.worker.drain(9_000, 0))
             await asyncio.sleep(0)
-            at.log.calls.allow("hold")
+            at.log.calls.allow("until_member")
             await asyncio.wait_for(draining, 5)
         else:
             await at.log.rebalance()
-            at.log.calls.allow("hold")
+            at.log.calls.allow("until_member")
             await until(lambda: at.worker.active == 0)
         assert (at.bodies, at.log.reports, at.log.committed) == (0, [], {})

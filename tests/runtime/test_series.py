@@ -14,10 +14,10 @@ from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX, commands_topic
 from stepstream.runtime import metrics as module
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.shard.loop import Taken
+from stepstream.runtime.shard.loop import BatchStats
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.testing import VirtualEngine
-from tests.runtime.exposition import Scrape
+from tests.runtime.exposition import Scrape, observe
 
 FUNCTIONS_MAX = 8
 
@@ -29,7 +29,7 @@ class Counting(Metrics):
         super().__init__("engine", "worker")
         self.batches: list[int] = []
 
-    def committed(self, shard: int, taken: Taken) -> None:
+    def committed(self, shard: int, taken: BatchStats) -> None:
         """Take note of a batch."""
         self.batches.append(taken.records)
         super().committed(shard, taken)
@@ -94,7 +94,7 @@ async def test_series_do_not_grow_with_what_comes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "FUNCTIONS_LABELLED_MAX", FUNCTIONS_MAX)
     metrics = Counting()
     engine = VirtualEngine(shop())
-    engine.engine._observer = engine.engine._worker_observer = metrics
+    observe(engine, metrics)
     seen: list[set[tuple[str, ...]]] = []
     async with engine:
         for numbers in (range(2 * FUNCTIONS_MAX), range(100, 100 + 8 * FUNCTIONS_MAX)):
@@ -117,7 +117,7 @@ async def test_what_a_batch_holds_is_counted_at_once() -> None:
     """Whoever watches is called for batches, of hundreds of records where so many wait, and misses none."""
     metrics = Counting()
     engine = VirtualEngine(shop())
-    engine.engine._observer = metrics
+    observe(engine, metrics)
     async with engine:
         metrics.batches.clear()
         waiting = [NewRecord(EVENTS, 0, b"", encode(EventRecord(odd("event", number)))) for number in range(1_000)]

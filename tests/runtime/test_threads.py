@@ -69,12 +69,12 @@ async def test_a_lent_step_that_went_while_it_was_held_back_gives_its_thread_bac
         ctx.step.options(queue="q").run("charge", lambda: ran.append("charged"))
 
     log = FakeWorkerLog(dispatched(step="charge"), topic=commands_topic("shop", "q"))
-    log.calls.block("hold")
+    log.calls.block("until_member")
     async with serving(PoolWorker(log, VirtualClock(0), app, "q", bodies=bodies)):
-        await log.calls.until("hold")
+        await log.calls.until("until_member")
         await log.rebalance()
         await iterate()
-        log.calls.allow("hold")
+        log.calls.allow("until_member")
         await until_free(bodies)
         assert ran == []
     bodies.threads.close()

@@ -145,5 +145,5 @@ async def test_two_apps_that_share_a_name_or_a_function_are_refused(engine_of: E
     other.function(id="work")(nothing)
     with pytest.raises(DefinitionError, match="two apps are named 'one'"):
         await engine_of(one, same).engine.start()
-    with pytest.raises(DefinitionError, match="apps 'one' and 'other' both define a function 'work'"):
+    with pytest.raises(DefinitionError, match="apps 'one' and 'other' both define the function 'work'"):
         await engine_of(one, other).engine.start()

@@ -103,7 +103,7 @@ MUTANTS = (
         "the overlay outlives a crash",
         "runtime/shard/loop.py",
         (
-            ("_IDLE_MS_MAX = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_IDLE_MS_MAX = "),
+            ("_UNCHANGED_MS_MAX = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_UNCHANGED_MS_MAX = "),
             ("Layer(self._view), ", "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view)), "),
             (_ANSWER, "        _KEPT.clear()\n" + _ANSWER),
         ),

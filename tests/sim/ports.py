@@ -246,13 +246,13 @@ class FaultyWorkerLog:
             self._faults.detach(functools.partial(_later, fault.passes, call))
         raise Crash(name)
 
-    async def open(self, tenant: RebalanceListener) -> None:
+    async def open(self, listener: RebalanceListener) -> None:
         """Open, or fail."""
-        await self._call("open", functools.partial(self._log.open, tenant))
+        await self._call("open", functools.partial(self._log.open, listener))
 
-    async def hold(self) -> None:
+    async def until_member(self) -> None:
         """Nothing to wait for: a zombie of the simulation is one between its calls."""
-        await self._log.hold()
+        await self._log.until_member()
 
     def is_fresh(self, record: LogRecord) -> bool:
         """Tell whether no other worker can have begun this command."""

@@ -10,7 +10,7 @@ from stepstream.contract.names import workers_name
 from stepstream.contract.topics import commands_topic
 from stepstream.engine.state.tables import LEASES
 from stepstream.runtime.embedded.log import EmbeddedLog
-from stepstream.runtime.shard.loop import Shard
+from stepstream.runtime.shard.loop import Shard, ShardOptions
 from stepstream.runtime.storage.journal import MemoryStore
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
@@ -44,7 +44,7 @@ class World(VirtualEngine):
     async def _serve_rival(self, shard: int) -> None:
         """Serve a shard on another machine, with a disk of its own."""
         log = FaultyLog(EmbeddedLog(self.journal, self.clock, shard), self._faults.spared(), shard)
-        await Shard(log, MemoryStore(), self.clock, shard=shard, shards=self._shards).serve()
+        await Shard(log, MemoryStore(), self.clock, ShardOptions(shard, self._shards)).serve()
 
     async def _retire(self, worker: str, passes: int) -> None:
         """Have a worker drain, for so many passes at most, and end; the next begins then, or when this one leaves."""

@@ -16,7 +16,7 @@ from stepstream.host.settings import Settings
 from stepstream.host.unmatched import UnmatchedEventReporter
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
-from stepstream.runtime.embedded.process import EmbeddedEngine
+from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.readmodel.index import RunIndex, RunSummary, UnreadableRuns
 from stepstream.runtime.storage.rocks import RocksJournal
@@ -36,16 +36,8 @@ async def running_engine(
         clock = SystemClock()
         index = RunIndex(settings.data_dir / "runs.sqlite")
         backbone = EmbeddedBackbone(journal, clock)
-        engine = EmbeddedEngine(
-            [app],
-            backbone,
-            clock,
-            index,
-            live_cache=settings.live_cache,
-            observer=metrics,
-            worker_observer=metrics,
-            watch=watch,
-        )
+        options = EngineOptions(live_cache=settings.live_cache, observer=metrics, worker_observer=metrics, watch=watch)
+        engine = EmbeddedEngine([app], backbone, clock, index, options)
         metrics.ask(functools.partial(embedded_readings, engine, backbone))
         metrics.ask(functools.partial(index_readings, index))
         metrics.ask(functools.partial(build_info, app, settings))
@@ -90,7 +82,7 @@ async def serve(app: App, settings: Settings, audience: DevReporter) -> None:
             watcher(entry)
 
     async with running_engine(app, settings, watch) as (engine, backbone, index, metrics):
-        door = UnmatchedEventReporter(engine, index, app, backbone.is_still, audience.unmatched)
+        door = UnmatchedEventReporter(engine, index, app, backbone.is_idle, audience.unmatched)
         watchers.append(door.watch)
         telling = asyncio.ensure_future(_tell_draining(stop, engine, audience))
         api = make_api(door, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))

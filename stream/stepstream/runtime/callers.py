@@ -1,4 +1,4 @@
-"""Those who ask from outside: they send events, signal and cancel, and some wait for an answer."""
+"""Requests from outside: events, signals and cancellations, some of which are answered."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,19 +17,22 @@ REPLY_S_MAX = 10.0
 
 
 class UnavailableError(StepstreamError):
-    """The log did not say that it took what a caller sent: it may have taken it, and it may not."""
+    """The log did not confirm a request, which may have been written all the same."""
 
     code = "unavailable"
 
 
 class AnswerLostError(StepstreamError):
-    """A request is durable and will be carried out, but its answer was lost with a shard's restart."""
+    """A request is durable and will be processed, but its answer was lost when a shard restarted."""
 
     code = "answer-lost"
 
 
 class Callers:
-    """Appends what callers ask for, and gives each the answer that comes under the name that went with it."""
+    """Appends the requests of callers, and passes each answer to the caller by its address.
+
+    `name` identifies this process in the addresses: answers are sent to all processes.
+    """
 
     def __init__(
         self,
@@ -46,35 +49,35 @@ class Callers:
         self._replies: dict[str, asyncio.Future[str]] = {}
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
-        """Send events; return their ids once they are durable. UnavailableError when that is not known."""
+        """Send events; return their ids once they are durable. Raise UnavailableError if that is unknown."""
         values = encode_batch(events, self._limits)
         records = [NewRecord(EVENTS, -1, event.id.encode(), value) for event, value in zip(events, values, strict=True)]
         try:
-            places = await self._append(records)
+            written = await self._append(records)
         except LogError as error:
-            remedy = "send them again, with an id each: one that was taken then starts nothing twice"
-            raise UnavailableError(f"{error}; the events may have been taken all the same: {remedy}") from error
+            remedy = "send them again with the same ids: an event that was written then starts nothing twice"
+            raise UnavailableError(f"{error}; the events may have been written all the same: {remedy}") from error
         return [
             event.id or f"{EVENTS}-{partition}-{offset}"
-            for event, (partition, offset) in zip(events, places, strict=True)
+            for event, (partition, offset) in zip(events, written, strict=True)
         ]
 
     async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal; return whether a run waited for it. UnavailableError when it is not known to be durable.
+        """Send a signal; return whether a run waited for it.
 
-        Its data become the result of a step, and may be as large as one: else TooLarge is raised. InvalidInput is for a
-        name that no run can wait for.
+        Raise UnavailableError if it is unknown whether it is durable, TooLarge for data larger than the result of a
+        step, which they become, and InvalidInput for a name that no run can wait for.
         """
         if not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX:
-            raise InvalidInput(f"1 to {SIGNAL_NAME_CHARACTERS_MAX} characters are wanted", "signal")
+            raise InvalidInput(f"a signal's name has 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters", "signal")
         raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
         size, most = len(bytes(raw)), self._limits.step_output_bytes_max
         if size > most:
-            raise TooLarge(f"the signal's data have {size:,} bytes, at most {most:,} are allowed", "data")
+            raise TooLarge(f"the signal's data have {size:,} bytes; at most {most:,} are allowed", "data")
         return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
 
     async def cancel(self, run_id: str) -> bool:
-        """Cancel a run; return whether it was there and had not ended."""
+        """Cancel a run; return whether it existed and had not ended."""
         return await self._ask(run_routing(run_id), lambda to: CancelRequested(run_id, to)) == "cancelled"
 
     async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
@@ -89,17 +92,16 @@ class Callers:
                 await self._append([record])
                 return await reply
         except LogError as error:
-            words = "the request may have been taken all the same, and is carried out then"
-            raise UnavailableError(f"{error}; {words}") from error
+            raise UnavailableError(f"{error}; the request may have been written all the same") from error
         except TimeoutError:
             raise AnswerLostError(
-                f"no answer within {REPLY_S_MAX:g} s; the request is not lost: it is carried out when its shard serves"
+                f"no answer within {REPLY_S_MAX:g} s; the request is durable and is processed once its shard serves"
             ) from None
         finally:
             self._replies.pop(to, None)
 
     def answer(self, to: str, status: str) -> bool:
-        """Give an answer to whoever waits for it here; return False when nobody does."""
+        """Pass an answer to the caller that waits for it; return False if there is none in this process."""
         reply = self._replies.get(to)
         if reply is None or reply.done():
             return False
@@ -107,7 +109,9 @@ class Callers:
         return True
 
     def lose(self) -> None:
-        """Tell all who wait that a shard began again, and their answers may be lost with it."""
+        """Fail all waiting callers: a shard restarted, and their answers may be lost."""
         for reply in self._replies.values():
             if not reply.done():
-                reply.set_exception(AnswerLostError("the shard began again; the request itself is not lost"))
+                reply.set_exception(
+                    AnswerLostError("a shard restarted before it answered; the request is durable and is processed")
+                )

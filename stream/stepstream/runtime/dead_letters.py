@@ -1,4 +1,4 @@
-"""Dead letters: a record that nobody can read is kept with its bytes, why, and where it came from."""
+"""Dead letters: a record that cannot be processed is kept with its bytes, the reason and its origin."""
 
 import logging
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog, headers_by
 logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
 REASON_HEADER, FROM_HEADER = "stepstream-reason", "stepstream-from"
-# Of a source's record: the consumer group that read it, the names of the sources that failed, and its own time.
+# For the record of a source: the consumer group that read it, the sources that failed, and its own timestamp.
 FOREIGN_HEADER, SOURCES_HEADER, TIME_HEADER = "stepstream-foreign", "stepstream-sources", "stepstream-time"
-# What of key and value was null; an empty one was not.
+# Which of key and value was null, as opposed to empty; and how many bytes the record had before it was cut.
 NULL_HEADER, CUT_HEADER = "stepstream-null", "stepstream-cut-from"
-# On a mark, which is no letter: the place of the letter, in the same partition, whose record was sent again.
+# On a marker, which is not a dead letter: the offset in the same partition of the dead letter that was redriven.
 SENT_HEADER = "stepstream-sent"
 OWN_HEADERS = frozenset(
     {
@@ -32,59 +32,59 @@ OWN_HEADERS = frozenset(
         SENT_HEADER,
     }
 )
-# Why a record is put aside, for those who count: it cannot be read, or it can and cannot be dealt with.
+# Why a record is a dead letter, as the metrics count it: invalid ones cannot be decoded, those that are not applicable
+# can be decoded but not processed.
 DeadLetterKind = Literal["invalid", "too-large", "not-applicable"]
 DEAD_LETTER_KINDS: tuple[DeadLetterKind, ...] = get_args(DeadLetterKind)
 
 
 class DeadLetterObserver(Protocol):
-    """Who counts dead letters."""
+    """Counts dead letters."""
 
     def reads(self, topic: str) -> None:
-        """Records of a topic are read in this process; none of them was put aside so far."""
+        """This process reads a topic, of which it has no dead letter yet."""
 
     def dead_letter(self, topic: str, kind: DeadLetterKind) -> None:
-        """A record of a topic was put aside, which is durable."""
+        """A dead letter of a topic is durable."""
 
 
 def kind_of(error: Exception) -> DeadLetterKind:
-    """Return why a record is put aside whose reading raised an error."""
+    """Return the kind of dead letter for a record whose decoding raised an error."""
     return "too-large" if isinstance(error, TooLarge) else "invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class FailedSources:
-    """The sources, by name, that could make no event of a record, and the consumer group by which it was read."""
+    """The names of the sources that could not turn a record into an event, and the consumer group that read it."""
 
     group: str
     names: Sequence[str]
 
 
 def dead_letter_record(record: LogRecord, reason: str, failed: FailedSources | None = None) -> NewRecord:
-    """Return the letter for a record; that of a source says which ones `failed`, its topic is in no namespace.
+    """Return the dead letter for a record; `failed` is set for the record of a source, whose topic has no namespace.
 
-    What was no record of a topic has a negative offset: nobody can send it again. A record may come compressed and be
-    larger than any that can be written; such a one is cut, and its letter says how many bytes it had.
+    A record with a negative offset is not from a topic and cannot be redriven. A record that is larger than any that
+    can be written, which compression allows, is cut; the dead letter has its original size.
     """
-    place = f"{record.topic}-{record.partition}-{record.offset}"
-    origin = place if record.offset >= 0 else record.topic
-    why = (
+    origin = f"{record.topic}-{record.partition}-{record.offset}" if record.offset >= 0 else record.topic
+    own = (
         (REASON_HEADER, reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
         (FROM_HEADER, origin.encode()),
         *(((NULL_HEADER, ",".join(record.nulls).encode()),) if record.nulls else ()),
-        *(_told_of_sources(failed, record.timestamp) if failed else ()),
+        *(_source_headers(failed, record.timestamp) if failed else ()),
     )
-    # What is told of a letter is told by us alone, whatever its record came with.
+    # A record that was a dead letter before may come with these headers.
     headers = tuple((name, value) for name, value in record.headers if name not in OWN_HEADERS)
     size = len(record.key) + len(record.value) + headers_bytes(headers)
     if size <= DEAD_LETTER_BYTES_MAX:
-        return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*headers, *why))
+        return NewRecord(DEAD_LETTERS, -1, record.key, record.value, (*headers, *own))
     cut = (CUT_HEADER, str(size).encode())
     value = record.value[: DEAD_LETTER_BYTES_MAX - _KEY_BYTES_MAX]
-    return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*why, cut))
+    return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*own, cut))
 
 
-def _told_of_sources(failed: FailedSources, timestamp: int) -> tuple[tuple[str, bytes], ...]:
+def _source_headers(failed: FailedSources, timestamp: int) -> tuple[tuple[str, bytes], ...]:
     return (
         (FOREIGN_HEADER, failed.group.encode()),
         (SOURCES_HEADER, encode(list(failed.names))),
@@ -93,7 +93,7 @@ def _told_of_sources(failed: FailedSources, timestamp: int) -> tuple[tuple[str, 
 
 
 class CommandDeadLetters:
-    """Puts aside the commands of a topic that one worker cannot read, and tells whoever counts them."""
+    """Turns the commands of a topic that a worker cannot process into dead letters, and counts them."""
 
     def __init__(self, log: WorkerLog, topic: str, observer: DeadLetterObserver | None) -> None:
         self._log = log
@@ -102,8 +102,10 @@ class CommandDeadLetters:
             observer.reads(topic)
 
     async def dead_letter(self, command: LogRecord, reason: str, kind: DeadLetterKind) -> None:
-        """Keep a command; return when it is durable, and counted."""
-        logger.error("command %s-%d-%d is put aside: %s", command.topic, command.partition, command.offset, reason)
+        """Write the dead letter of a command; return when it is durable and counted."""
+        logger.error(
+            "command %s-%d-%d moved to dead-letters: %s", command.topic, command.partition, command.offset, reason
+        )
         await self._log.dead_letter(dead_letter_record(command, reason))
         if self._observer:
             self._observer.dead_letter(command.topic, kind)

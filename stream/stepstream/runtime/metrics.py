@@ -1,4 +1,4 @@
-"""What operators see: Prometheus metrics, counted once a batch and never once a record."""
+"""Prometheus metrics. They are updated once per batch, never once per record."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from stepstream.contract.limits import FUNCTIONS_LABELLED_MAX
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.dead_letters import DEAD_LETTER_KINDS, DeadLetterKind
-from stepstream.runtime.shard.loop import Taken
+from stepstream.runtime.shard.loop import BatchStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LONG_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1_800, 3_600, 21_600, 86_400, 604_800)
@@ -21,15 +21,15 @@ _STEP_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1_800, 3_6
 _SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
-Part = Literal["engine", "worker", "sources", "process"]
+Component = Literal["engine", "worker", "sources", "process"]
 Kind = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric as docs/metrics.md has it; `name` is without the ending `_total` of counters."""
+    """A metric as in docs/metrics.md; `name` lacks the suffix `_total` of counters."""
 
-    part: Part
+    component: Component
     kind: Kind
     name: str
     labels: tuple[str, ...]
@@ -84,7 +84,7 @@ METRICS = (
     Metric("process", "gauge", "build_info", ("version", "app", "app_version"), "Always 1; what runs here"),
 )
 _BY_NAME = {metric.name: metric for metric in METRICS}
-# What the engine counts under another name, with the label that this adds.
+# Counts of the engine with another name in the metrics, and the label that is added.
 _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "match_errors": ("expression_errors", ("match",)),
     "condition_errors": ("expression_errors", ("trigger",)),
@@ -98,12 +98,12 @@ _SAMPLES = {
     "match": "match_latency_seconds",
     "timer_late": "timer_late_seconds",
 }
-# These last until the batch is committed, and their samples end where it begins.
+# These end with the commit of the batch, and their samples end where the batch starts.
 _UNTIL_COMMIT = {"step", "match"}
 
 
 class Reading(NamedTuple):
-    """The value of a gauge now, or of a counter that somebody else keeps."""
+    """The current value of a gauge, or of a counter that is kept elsewhere."""
 
     name: str
     labels: tuple[str, ...]
@@ -111,7 +111,7 @@ class Reading(NamedTuple):
 
 
 class _Histogram:
-    """How many values are in each bucket; not for threads, and five times as fast as one that is."""
+    """The counts of a histogram. It is not thread-safe, and five times as fast as prometheus_client's, which is."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -125,7 +125,7 @@ class _Histogram:
         self._sum += value
 
     def read(self) -> tuple[list[tuple[str, float]], float]:
-        """Return the buckets as Prometheus has them, each with all below it, and the sum of all values."""
+        """Return cumulative buckets, as Prometheus has them, and the sum of all values."""
         below, buckets = 0, list[tuple[str, float]]()
         for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
             below += count
@@ -145,10 +145,10 @@ class _Exported(Collector):
 
 
 class Metrics:
-    """The metrics of a process with these parts: it observes shards and workers, and asks its sources for the rest."""
+    """The metrics of a process with these components; it observes shards, workers and dead letters."""
 
-    def __init__(self, *parts: Part) -> None:
-        self._wanted = [metric for metric in METRICS if metric.part in {*parts, "process"}]
+    def __init__(self, *components: Component) -> None:
+        self._exported = [metric for metric in METRICS if metric.component in {*components, "process"}]
         self._counters: dict[str, dict[tuple[str, ...], float]] = {
             metric.name: defaultdict(float) for metric in METRICS if metric.kind == "counter"
         }
@@ -162,7 +162,7 @@ class Metrics:
         self._registry.register(_Exported(self._collect))
 
     def ask(self, source: Callable[[], Iterable[Reading]]) -> None:
-        """Ask `source` whenever the metrics are read."""
+        """Call `source` for more readings whenever the metrics are read."""
         self._sources.append(source)
 
     def count(self, name: str, *labels: str, amount: float = 1) -> None:
@@ -170,7 +170,7 @@ class Metrics:
         self._counters[name][self._bounded(name, labels)] += amount
 
     def _bounded(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the labels as they are, unless so many functions have series that this one is counted with others."""
+        """Return the labels; a function beyond the maximum with series of their own is counted as `(other)`."""
         if name not in _BY_FUNCTION or labels[0] in self._functions:
             return labels
         if len(self._functions) < FUNCTIONS_LABELLED_MAX:
@@ -186,47 +186,47 @@ class Metrics:
             histogram = known[labels] = _Histogram(_BY_NAME[name].buckets)
         histogram.observe(value)
 
-    # The observer of shards.
+    # Observer of shards.
 
     def recovered(self, shard: int, open_counts: Mapping[tuple[str, str], int], functions: Sequence[str]) -> None:
-        """The shard serves; so many runs and steps are open in its tables."""
+        """The shard serves, with these counts of open runs and steps."""
         self._open[shard] = {(name, label): amount for (name, label), amount in open_counts.items()}
         for function in functions:
-            # Prometheus sees no increase in a counter that comes up with 1, here and in `reads`.
+            # Prometheus cannot compute the increase of a counter whose first sample is 1: start at 0, also in `reads`.
             self.count("runs_started", function, amount=0)
             self.count("runs_ended", function, "failed", amount=0)
             self.count("run_warnings", function, amount=0)
-        for place in ("match", "trigger"):
-            self.count("expression_errors", place, amount=0)
+        for kind in ("match", "trigger"):
+            self.count("expression_errors", kind, amount=0)
         for topic in (EVENTS, INBOX, FUNCTIONS):
             self.reads(topic)
         self.count("shard_recoveries", str(shard))
 
-    def committed(self, shard: int, taken: Taken) -> None:
+    def committed(self, shard: int, batch: BatchStats) -> None:
         """A batch was committed, or changed nothing."""
         label = (str(shard),)
-        self._counters["records"][label] += taken.records
-        if taken.records:
-            self.observe("batch_records", label, taken.records)
-        self.observe("batch_duration_seconds", label, taken.seconds)
-        if taken.commit_seconds:
-            self.observe("commit_duration_seconds", label, taken.commit_seconds)
+        self._counters["records"][label] += batch.records
+        if batch.records:
+            self.observe("batch_records", label, batch.records)
+        self.observe("batch_duration_seconds", label, batch.seconds)
+        if batch.commit_seconds:
+            self.observe("commit_duration_seconds", label, batch.commit_seconds)
         opened = self._open.setdefault(shard, {})
-        for count, amount in taken.counts.items():
+        for count, amount in batch.counts.items():
             if count[0] in _OPEN:
                 opened[count] = max(opened.get(count, 0) + amount, 0)
             else:
                 name, more = _COUNTS.get(count[0], (count[0], ()))
                 self.count(name, *count[1:], *more, amount=amount)
-        for name, what, value_ms in taken.samples:
-            seconds = value_ms / 1_000 + (taken.seconds if name in _UNTIL_COMMIT else 0)
+        for name, what, value_ms in batch.samples:
+            seconds = value_ms / 1_000 + (batch.seconds if name in _UNTIL_COMMIT else 0)
             self.observe(_SAMPLES[name], (what,) if what else (), seconds)
 
     def left(self, shard: int) -> None:
-        """The shard does not serve any more: what is open in it is another's."""
+        """The shard no longer serves here; its next owner counts its open runs."""
         self._open.pop(shard, None)
 
-    # The observer of workers.
+    # Observer of workers.
 
     def attempted(self, function: str, outcome: str, seconds: float) -> None:
         """A body of a step ended."""
@@ -234,21 +234,19 @@ class Metrics:
         self.observe("worker_step_duration_seconds", (function,), seconds)
 
     def loading(self, app: str) -> None:
-        """A worker asks for a run with all its memos."""
+        """A worker requests a run with all its memos."""
         self.count("worker_loads", app)
 
-    # The observer of letters: those of shards are counted with their batch.
+    # Observer of dead letters; those of shards are counted with their batch.
 
     def reads(self, topic: str) -> None:
-        """Records of a topic are read in this process; none of them was put aside so far."""
+        """This process reads a topic, of which it has no dead letter yet."""
         for kind in DEAD_LETTER_KINDS:
             self.count("dead_letters", topic, kind, amount=0)
 
     def dead_letter(self, topic: str, kind: DeadLetterKind) -> None:
-        """A record of a topic was put aside, which is durable."""
+        """A dead letter of a topic is durable."""
         self.count("dead_letters", topic, kind)
-
-    # What is read.
 
     def _opened(self) -> Iterator[Reading]:
         sums: dict[tuple[str, ...], int] = defaultdict(int)
@@ -264,7 +262,7 @@ class Metrics:
         for source in (self._opened, *self._sources):
             for reading in source():
                 read[reading.name][reading.labels] = reading.value
-        for metric in self._wanted:
+        for metric in self._exported:
             name, labels = f"stepstream_{metric.name}", metric.labels
             match metric.kind:
                 case "counter":

@@ -1,4 +1,4 @@
-"""A bell: waiters sleep until somebody rings; a ring with nobody waiting is remembered."""
+"""A condition that tasks of one event loop wait for; a notification without a waiter is kept for the next one."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 
 class Notification:
-    """Wakes whoever waits. One event loop; a ring is kept until the next wait consumes it."""
+    """Wakes the tasks that wait for it. The next wait consumes a notification that came while no task waited."""
 
-    __slots__ = ("_rung", "_waiters")
+    __slots__ = ("_notified", "_waiters")
 
     def __init__(self) -> None:
-        self._rung = False
+        self._notified = False
         self._waiters: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
-        """Wake all who wait, or the next who will."""
+        """Wake all waiting tasks, or the next one to wait if there are none."""
         if not self._waiters:
-            self._rung = True
+            self._notified = True
             return
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -26,13 +26,13 @@ class Notification:
 
     @property
     def waited_for(self) -> bool:
-        """Tell whether somebody sleeps."""
+        """Whether a task waits."""
         return bool(self._waiters)
 
     async def wait(self, timeout_s: float | None = None) -> None:
-        """Return when the bell rings, or when `timeout_s` seconds are over."""
-        if self._rung:
-            self._rung = False
+        """Return when notified, or after `timeout_s` seconds."""
+        if self._notified:
+            self._notified = False
             return
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
@@ -47,7 +47,7 @@ class Notification:
                 self._waiters.remove(waiter)
 
     async def until(self, holds: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Return whether something holds, once it does or `timeout_s` seconds are over; each ring asks anew."""
+        """Check a condition now and after each notification; return whether it held within `timeout_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not holds():

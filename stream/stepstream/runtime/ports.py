@@ -1,23 +1,29 @@
-"""The three doors through which the shard loop meets the world: Log, Store and Clock; and the worker's own."""
+"""The ports of the runtime: a shard's Log, Store and Clock, a worker's WorkerLog, and the Backbone that makes them."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from stepstream.runtime.notification import Notification
 
-# A header may come without a value, which is not an empty one.
+# The value of a header may be null, which is not the same as empty.
 Headers = tuple[tuple[str, bytes | None], ...]
+# A topic and the number of one of its partitions.
+TopicPartition = tuple[str, int]
+# The offset of the next record to read, by partition.
+Offsets = dict[TopicPartition, int]
+# The key and the value of a row; a row without a value is deleted.
+StoredRow = tuple[bytes, bytes | None]
 
 
 def headers_bytes(headers: Headers) -> int:
-    """Return how many bytes headers have in the log."""
+    """Return the size of headers in the log."""
     return sum(len(name.encode()) + len(value or b"") for name, value in headers)
 
 
 class LogRecord(NamedTuple):
-    """A record as read: `offset` is its place in the partition, `timestamp` the log's time (Unix ms).
+    """A record as read from the log; `timestamp` is the time that the log has for it (Unix ms).
 
-    A key or a value that is null in the log is empty here; `nulls` names those.
+    A key or value that is null in the log is empty here, and `nulls` contains "key" or "value".
     """
 
     topic: str
@@ -31,9 +37,9 @@ class LogRecord(NamedTuple):
 
 
 class NewRecord(NamedTuple):
-    """A record to append; a `partition` of -1 lets the log choose by the key.
+    """A record to append; with the partition -1, the log chooses one by the key.
 
-    `nulls` names what of key and value is null in the log when it is empty here: without more it is the value.
+    An empty key or value is written as null if `nulls` contains "key" or "value".
     """
 
     topic: str
@@ -44,67 +50,63 @@ class NewRecord(NamedTuple):
     nulls: tuple[str, ...] = ("value",)
 
 
-StoredRow = tuple[bytes, bytes | None]
-Offsets = dict[tuple[str, int], int]
-
-
 class LogError(Exception):
-    """The log's answer is bad or unknown: the shard drops its overlay, closes, and begins again at step 1."""
+    """The log failed, or the outcome of a call is unknown: the caller drops its state and restarts with fresh ports."""
 
 
 class Fenced(LogError):
-    """Another owner of the shard has come up; this one must stop."""
+    """A newer owner of the shard has fenced this one, which must stop."""
 
 
 class StoreError(Exception):
-    """The tables cannot be read: the shard begins again, and no record is to blame."""
+    """The tables cannot be read. The shard restarts; no record is the cause."""
 
 
 class Log(Protocol):
-    """A shard's transactional door to the log."""
+    """The transactional log of one shard: its inputs, its outputs and the changelog of its tables."""
 
     async def open(self) -> None:
-        """Start the producer of the shard; this fences an older owner and ends its open transaction."""
+        """Start the shard's producer, which fences an older owner and aborts its open transaction."""
 
     async def origin(self, position: int) -> bytes:
-        """Return the key of the row by which the changelog is known from all others; empty when there is none.
+        """Return the key of the row that identifies the changelog, or b"" if there is none.
 
-        Raise LogError when it ends before `position`.
+        Raise LogError if the changelog ends before `position`.
         """
 
     def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
-        """Yield the committed rows from `position` to the end, in batches with the position after each."""
+        """Yield the committed rows from `position` to the end, in batches, each with the position after it."""
 
     async def seek(self, positions: Offsets) -> None:
-        """Go to these offsets of the inputs; one that is not told is read from its beginning."""
+        """Read the inputs from these offsets; one without an offset is read from its beginning."""
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
+        """Return up to `limit` new records of the inputs; wait for the first, but not beyond `until_ms`."""
 
     async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Return what comes while a batch may be held back, counted from the last poll; none when that is over.
+        """Return records that arrive while a batch may be delayed; none when that time is over.
 
-        For how long depends on what a commit costs, but never beyond `until_ms`.
+        The time counts from the last poll. It depends on the cost of a commit, and never exceeds `until_ms`.
         """
 
     async def begin(self) -> None:
         """Open a transaction."""
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
-        """Write records and changelog rows; return when every one is acknowledged, else raise LogError."""
+        """Write records and changelog rows; return when all are acknowledged, or raise LogError."""
 
-    async def commit(self, taken: Offsets) -> int:
-        """Commit; return the changelog position after it. LogError means that the outcome is unknown.
+    async def commit(self, offsets: Offsets) -> int:
+        """Commit; return the changelog position after the transaction. After a LogError the outcome is unknown.
 
-        `taken` are the positions that the rows of the transaction have: what lies before them is read no more.
+        `offsets` are those of the inputs in the rows of the transaction. Records before them are not read again.
         """
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class Store(Protocol):
-    """The tables of one shard on disk, rows and changelog position moving together."""
+    """The tables of one shard; rows and changelog position are written atomically."""
 
     def open(self) -> int:
         """Open the tables; return the changelog position that they reflect."""
@@ -113,92 +115,95 @@ class Store(Protocol):
         """Return the value under `key`."""
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+        """Return the pairs whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
-        """Write rows (None: delete) and position as one."""
+        """Write rows and the changelog position atomically."""
 
     def discard(self) -> None:
-        """Throw the tables away; they are open, empty and at position 0 then."""
+        """Delete all rows; the tables stay open, at position 0."""
 
     def close(self) -> None:
         """Close the tables."""
 
 
 class Clock(Protocol):
-    """What time it is, and waiting for it."""
+    """The current time, and waiting for a time."""
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
-        """Return when `bell` rings or the time reaches `until_ms` (None: only the bell)."""
+        """Return when `notification` is notified or the time reaches `until_ms` (None: only when notified)."""
 
 
 class Backbone(Protocol):
-    """What carries the parts of stepstream that are in one process: ports for each, and the log's plain ends."""
+    """What connects the shards, workers and callers of a process: their ports, and access to whole topics."""
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
-        """Return fresh ports for a shard; an owner that had others is fenced when the log is opened."""
+        """Return new ports for a shard; opening the log fences the owner of earlier ones."""
 
     def worker_log(self, workers: str) -> "WorkerLog":
-        """Return a fresh door for the workers of an app, or of one of its queues, by their name (workers_name)."""
+        """Return a new log for the workers of an app or of one of its queues, named as by `workers_name`."""
 
     async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
-        """Append records, all or none where the log can; return (partition, offset) of each once they are durable."""
+        """Append records; return (partition, offset) of each once all are durable.
+
+        A log that can write them atomically does.
+        """
 
     async def functions(self) -> list[bytes]:
-        """Return the records of `functions`, the oldest first."""
+        """Return the records of `functions`, oldest first."""
 
     def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
-        """Yield the records of `history`, each partition from its position on, for ever."""
+        """Yield the records of `history` without end, each partition from its position."""
 
-    async def is_still(self) -> bool:
-        """Tell whether everybody waits and nothing in the log is unread."""
+    async def is_idle(self) -> bool:
+        """Return whether all shards and workers wait and every record has been read."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class RebalanceListener(Protocol):
-    """Who works on the commands of partitions that come and go."""
+    """A worker whose partitions are revoked and assigned."""
 
     async def moving(self) -> None:
-        """The partitions are shared out anew: nobody is to begin what is at work here."""
+        """A rebalance begins: any partition may go to another worker, which must not start what is running here."""
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
-        """Of the partitions that were ours these still are. With `lost` the group had given us up meanwhile."""
+        """A rebalance has ended: of the partitions before, `kept` remain assigned.
+
+        `lost` means that the group had expired the membership, so that other workers may have started everything.
+        """
 
 
 class WorkerLog(Protocol):
-    """A worker's door to the log: commands in, reports out."""
+    """The log of one worker: commands in, reports out."""
 
-    async def open(self, tenant: RebalanceListener) -> None:
-        """Go to the committed position; commands already in the log are not `fresh` to this worker.
-
-        The tenant is told before partitions may go to another worker, and when it is known which have gone.
-        """
+    async def open(self, listener: RebalanceListener) -> None:
+        """Read commands from the committed offsets, and report rebalances to `listener`."""
 
     def is_fresh(self, record: LogRecord) -> bool:
-        """Tell whether a command was appended after this worker came up, so that no other can have begun it."""
+        """Return whether a command was appended after this worker opened its log: no other can have started it."""
 
-    async def hold(self) -> None:
-        """Return when it is known that nobody else has been given this worker's commands; asked before each body."""
+    async def until_member(self) -> None:
+        """Return when it is certain that this worker still owns its partitions; awaited before each body starts."""
 
     async def poll(self, limit: int) -> list[LogRecord]:
-        """Return up to `limit` commands; wait for the first, or return none now and then."""
+        """Return up to `limit` commands; wait for the first, but return none from time to time."""
 
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
 
     async def dead_letter(self, record: NewRecord) -> None:
-        """Keep a command that cannot be read; return when it is durable."""
+        """Append a dead letter; return when it is durable."""
 
     async def commit(self, offsets: Offsets) -> None:
-        """Note that all commands before these offsets are dealt with."""
+        """Note that every command before these offsets is processed."""
 
     async def leave(self) -> None:
-        """Let others read the commands; reports are taken as before."""
+        """Leave all commands to other workers; reports are still written."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""

@@ -1,4 +1,4 @@
-"""Parts of a process that begin again when they fail."""
+"""Restarts the components of a process when they fail."""
 
 import asyncio
 import logging
@@ -7,28 +7,28 @@ from collections.abc import Awaitable, Callable
 from stepstream.runtime.ports import LogError
 
 logger = logging.getLogger(__name__)
-AGAIN_S = 0.5
+RESTART_S = 0.5
 
 
-async def keep_serving(name: str, serve: Callable[[], Awaitable[None]], again_s: float = AGAIN_S) -> None:
-    """Serve until cancelled: what fails begins again after `again_s` seconds."""
+async def keep_serving(name: str, serve: Callable[[], Awaitable[None]], restart_s: float = RESTART_S) -> None:
+    """Call `serve` until cancelled; after a failure, again in `restart_s` seconds."""
     while not _cancelled():
         try:
             await serve()
         except asyncio.CancelledError:
-            # A client of Kafka cancels what it has in its hands when a broker goes; nobody has cancelled us then.
+            # A Kafka client cancels its own futures when a broker goes away; then this task itself is not cancelled.
             if _cancelled():
                 raise
-            logger.exception("the %s was given up by a client and begins again", name)
-            await asyncio.sleep(again_s)
+            logger.exception("%s was cancelled by its Kafka client; restarting in %g s", name, restart_s)
+            await asyncio.sleep(restart_s)
         except LogError as error:
-            # It is Kafka's, and comes again for as long as that lasts: where it was raised says no more than its words.
-            logger.error("the %s failed and begins again: %s", name, error)
-            await asyncio.sleep(again_s)
+            # The cluster is the cause, and the error repeats as long as that lasts: a traceback would add nothing.
+            logger.error("%s failed; restarting in %g s: %s", name, restart_s, error)
+            await asyncio.sleep(restart_s)
         except Exception:
-            # A group of tasks that fails just when it is cancelled ends in its failure alone.
-            logger.exception("the %s failed and begins again", name)
-            await asyncio.sleep(again_s)
+            # A task group that fails while it is cancelled raises its failure instead of CancelledError.
+            logger.exception("%s failed; restarting in %g s", name, restart_s)
+            await asyncio.sleep(restart_s)
 
 
 def _cancelled() -> bool:

@@ -171,7 +171,7 @@ async def test_one_shards_trouble_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Break
 ) -> None:
     """A shard that fails begins again and again; the other ends its runs meanwhile, and the process is not ready."""
-    monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, again_s=0.0))
+    monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, restart_s=0.0))
     async with Process(tmp_path, monkeypatch) as process:
         harm(process.ports[1])
         await process.backbone.append(registrations([app], []))

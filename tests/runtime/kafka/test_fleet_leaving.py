@@ -62,7 +62,7 @@ async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It would fence the shard's owner, which would come back and be fenced again, for as long as that lasts."""
-    monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, again_s=0.0))
+    monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, restart_s=0.0))
     opened: list[int] = []
 
     def open_log(_cluster: object, _clock: object, shard: int) -> None:

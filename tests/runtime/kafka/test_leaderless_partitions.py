@@ -32,7 +32,7 @@ async def test_a_partition_without_a_leader_keeps_no_other_waiting(
     log = await group.open()
     await asyncio.wait_for(group.assign(0, 1), 5)
     await group.calls.until("confirm", more=5)
-    await asyncio.wait_for(log.hold(), 5)
+    await asyncio.wait_for(log.until_member(), 5)
     await until(lambda: log.is_fresh(FRESH))
     assert log.is_fresh(FRESH._replace(partition=1)) == (silent != "ends")
     await log.close()

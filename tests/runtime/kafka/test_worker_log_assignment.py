@@ -61,7 +61,7 @@ async def test_partitions_that_come_back_are_read_on_and_not_again() -> None:
     await group.revoke(0, 1)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(taken(log, 1), 0.05)
-    held = asyncio.ensure_future(log.hold())
+    held = asyncio.ensure_future(log.until_member())
     await asyncio.sleep(0)
     assert not held.done()
     assert not log.is_fresh(records[1])

@@ -77,7 +77,7 @@ async def test_a_shard_says_what_it_put_aside(caplog: pytest.LogCaptureFixture) 
     (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert (line.name, line.__dict__["shard"]) == ("stepstream.runtime.shard.loop", 0)
     text = line.getMessage()
-    assert text.startswith(f"5 put aside in dead-letters: events-0-{first}: ")
+    assert text.startswith(f"shard 0 moved 5 records to dead-letters: events-0-{first}: ")
     assert f"; events-0-{first + 2}: " in text
     assert f"events-0-{first + 3}" not in text
     assert text.endswith("; and 2 more")

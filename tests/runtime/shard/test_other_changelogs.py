@@ -41,7 +41,7 @@ async def test_tables_have_the_first_row_of_their_changelog(
     caplog.set_level(logging.WARNING)
     assert await open_tables(store, origin_at) == (position if kept else 0)
     assert dict(store.rows) == (rows if kept else {})
-    assert ("not those of this changelog" in caplog.text) == (not kept)
+    assert ("belong to another changelog" in caplog.text) == (not kept)
 
 
 async def test_tables_that_are_ahead_are_left_alone() -> None:

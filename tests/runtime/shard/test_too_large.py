@@ -65,7 +65,7 @@ async def test_a_signal_is_as_large_as_a_result_at_most() -> None:
     app = waiting_app()
     async with VirtualEngine(app, wrap=wrap) as engine:
         await engine.send(Event("go"))
-        with pytest.raises(TooLarge, match=r"data: the signal's data have 4,194,307 bytes, at most 4,194,304"):
+        with pytest.raises(TooLarge, match=r"data: the signal's data have 4,194,307 bytes; at most 4,194,304"):
             await app.signal("answer", "x" * (4 * MIB + 1))
         assert await app.signal("answer", "x" * (4 * MIB - 2))
         await engine.until_idle()
@@ -100,7 +100,7 @@ async def test_what_would_write_too_large_a_record_is_put_aside(record: InboxRec
         assert engine.run("other").output == "fine"
         (letter,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
         assert letter.value == large
-        assert f"and {topic} takes 8,387,584" in (dict(letter.headers)["stepstream-reason"] or b"").decode()
+        assert f"and {topic} accepts 8,387,584" in (dict(letter.headers)["stepstream-reason"] or b"").decode()
         tables = engine.embedded.store_of(0)
         assert (len(tables.scan(SIGNALS.prefix, 0)), tables.scan(EVENT_NAMES.prefix, 0)) == (1, [])
         assert await engine.signal("answer", "late")

@@ -1,4 +1,4 @@
-"""The Log, the Store and the worker's log of one process, on top of a journal."""
+"""The ports of one process, on top of a journal: Log, Store, WorkerLog and Backbone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,7 +27,7 @@ _HISTORY_PER_READ = 1_000
 
 
 class EmbeddedLog:
-    """A shard's transactional log: nothing of a transaction is in the journal before its commit."""
+    """The log of a shard. A transaction is staged in memory and written to the journal by its commit."""
 
     def __init__(self, journal: Journal, clock: Clock, shard: int) -> None:
         self.journal = journal
@@ -39,7 +39,7 @@ class EmbeddedLog:
         self._epoch = 0
         self._positions: Offsets = {}
         self._staged = JournalWrite()
-        self._taken: Offsets = {}
+        self._offsets: Offsets = {}
 
     async def open(self) -> None:
         """Become the shard's only producer."""
@@ -48,8 +48,8 @@ class EmbeddedLog:
         for topic, _ in self._inputs:
             self.journal.notifications.add(topic, self.notification)
 
-    async def origin(self, position: int) -> bytes:  # noqa: ARG002 - the shape of the port
-        """Return nothing: tables and changelog are one journal's."""
+    async def origin(self, position: int) -> bytes:  # noqa: ARG002 - the signature of the port
+        """Return b"": tables and changelog are in the same journal."""
         return b""
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
@@ -59,19 +59,19 @@ class EmbeddedLog:
             yield [(record.key, record.value or None) for record in records], position
 
     async def seek(self, positions: Offsets) -> None:
-        """Go to these offsets of the inputs; one that is not told is read from its beginning."""
+        """Read the inputs from these offsets; one without an offset is read from its beginning."""
         self._positions = {at: positions.get(at, 0) for at in self._inputs}
 
     def lags(self) -> dict[str, int]:
-        """Return how many records of each input are not taken."""
+        """Return how many records of each input were not read, by topic."""
         return {at[0]: self.journal.end(*at) - position for at, position in self._positions.items()}
 
     def unread(self) -> bool:
-        """Tell whether an input has records that were not read yet."""
+        """Return whether an input has records that were not read."""
         return any(self.journal.end(*at) > position for at, position in self._positions.items())
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
+        """Return up to `limit` new records of the inputs, wait for the first, but not beyond `until_ms`."""
         while True:
             found: list[LogRecord] = []
             for at, position in self._positions.items():
@@ -83,8 +83,8 @@ class EmbeddedLog:
                 return found
             await self.clock.wait(self.notification, until_ms)
 
-    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:  # noqa: ARG002 - the shape of the port.
-        """Return none: a commit is cheap."""
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:  # noqa: ARG002 - the signature of the port
+        """Return none: a commit is cheap, so batches are not delayed."""
         return []
 
     async def begin(self) -> None:
@@ -98,11 +98,11 @@ class EmbeddedLog:
         self._staged.records += records
         self._staged.records += [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
 
-    async def commit(self, taken: Offsets) -> int:
-        """Write what is staged; return the changelog position after it."""
+    async def commit(self, offsets: Offsets) -> int:
+        """Write the staged transaction; return the changelog position after it."""
         self._check_epoch()
         self.journal.write(self._staged, self.clock.now_ms())
-        self._trim(taken)
+        self._trim(offsets)
         return self.journal.end(CHANGELOG, self._shard)
 
     def _trim(self, offsets: Offsets) -> None:
@@ -115,44 +115,44 @@ class EmbeddedLog:
             raise Fenced(f"shard {self._shard} has a newer owner")
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening for new records."""
         self.journal.notifications.remove(self.notification)
 
 
 class Tables(Protocol):
-    """Ordered rows, as a journal with a database keeps them."""
+    """The rows of tables in a journal's database, ordered by key."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under `key`."""
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+        """Return the pairs whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
 
 
 class DeferredLog(EmbeddedLog):
-    """The log of a shard whose tables are in the same database: what it commits is written with the rows."""
+    """The log of a shard whose tables are in the journal's database: the store writes its transaction with the rows."""
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
-        """Stage records; the rows themselves are durable and need no changelog."""
+        """Stage records; the rows are durable themselves and need no changelog."""
         await super().send(records, rows[:0])
 
-    async def commit(self, taken: Offsets) -> int:
-        """Leave the write to the store."""
+    async def commit(self, offsets: Offsets) -> int:
+        """Keep the offsets until the store writes the transaction."""
         self._check_epoch()
-        self._taken = taken
+        self._offsets = offsets
         return 0
 
     def write_staged(self, rows: Sequence[StoredRow]) -> None:
-        """Write what is staged together with `rows`."""
+        """Write the staged transaction together with `rows`, atomically."""
         self._staged.rows = list(rows)
         self.journal.write(self._staged, self.clock.now_ms())
-        self._trim(self._taken)
+        self._trim(self._offsets)
 
 
 class EmbeddedStore:
-    """The tables of a shard in the journal's own database: rows, outputs and offsets are one write.
+    """The tables of a shard in the journal's database.
 
-    The log of such a shard only stages its transaction; the write of the store is what commits it.
+    The log only stages a transaction. The write of the store commits it: rows, outputs and offsets in one atomic write.
     """
 
     def __init__(self, tables: Tables, log: DeferredLog) -> None:
@@ -160,7 +160,7 @@ class EmbeddedStore:
         self._log = log
 
     def open(self) -> int:
-        """Return 0: there is no changelog to follow."""
+        """Return 0: there is no changelog."""
         return 0
 
     def get(self, key: bytes) -> bytes | None:
@@ -168,25 +168,25 @@ class EmbeddedStore:
         return self._tables.get(key)
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order."""
+        """Return the pairs whose keys start with `prefix` and follow `after`, in order."""
         return self._tables.scan(prefix, limit, after)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
-        """Write rows and the staged transaction as one."""
+        """Write rows and the staged transaction atomically."""
         if position != 0:
-            raise ValueError(f"an embedded store follows no changelog, got position {position}")
+            raise ValueError(f"an embedded store has no changelog, but was given the changelog position {position}")
         self._log.write_staged(rows)
 
     def discard(self) -> None:
-        """Refuse: nothing but these tables has their rows."""
-        raise StoreError("an embedded store follows no changelog, and cannot be made anew from one")
+        """Raise StoreError: these tables are the only copy of their rows."""
+        raise StoreError("an embedded store has no changelog from which it could be rebuilt")
 
     def close(self) -> None:
-        """Leave the database to the journal."""
+        """Do nothing: the journal closes the database."""
 
 
 class EmbeddedBackbone:
-    """The backbone of one process: a journal, on disk with its tables, or in memory with tables of their own."""
+    """The backbone of one process: a journal on disk that has the tables too, or a journal and tables in memory."""
 
     def __init__(self, journal: MemoryJournal | RocksJournal, clock: Clock, shards: int = 1) -> None:
         self.journal = journal
@@ -195,12 +195,12 @@ class EmbeddedBackbone:
         self._stores = {shard: MemoryStore() for shard in range(shards)}
         self._logs: dict[int, EmbeddedLog] = {}
         self._worker_logs: dict[str, EmbeddedWorkerLog] = {}
-        self._history_bell = Notification()
+        self._history_changed = Notification()
         self._history_read: dict[int, int] = {}
-        journal.notifications.add(HISTORY, self._history_bell)
+        journal.notifications.add(HISTORY, self._history_changed)
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
-        """Return fresh ports for a shard."""
+        """Return new ports for a shard."""
         if isinstance(self.journal, RocksJournal):
             deferred = DeferredLog(self.journal, self._clock, shard)
             self._logs[shard] = deferred
@@ -209,24 +209,24 @@ class EmbeddedBackbone:
         return self._logs[shard], self._stores[shard]
 
     def worker_log(self, app: str) -> "EmbeddedWorkerLog":
-        """Return a fresh door for the workers of an app."""
+        """Return a new log for the workers of an app or queue."""
         self._worker_logs[app] = EmbeddedWorkerLog(self.journal, self._clock, app, self._shards)
         return self._worker_logs[app]
 
     def store_of(self, shard: int) -> MemoryStore:
-        """Return the tables of a shard that lives in memory."""
+        """Return the tables of a shard whose journal is in memory."""
         return self._stores[shard]
 
     async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
-        """Append records, all or none."""
+        """Append records atomically."""
         return self.journal.write(JournalWrite(list(records)), self._clock.now_ms())
 
     async def functions(self) -> list[bytes]:
-        """Return the records of `functions`, the oldest first."""
+        """Return the records of `functions`, oldest first."""
         return [record.value for record in self.journal.read(FUNCTIONS, 0, 0, self.journal.end(FUNCTIONS, 0))]
 
     async def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
-        """Yield the records of `history`; what was taken is dropped."""
+        """Yield the records of `history`, and drop those that were processed."""
         self._history_read = {partition: position(partition) for partition in range(self.journal.partitions)}
         while True:
             for partition, read in self._history_read.items():
@@ -235,19 +235,19 @@ class EmbeddedBackbone:
                     read = records[-1].offset + 1
                     self._history_read[partition] = read
                     self.journal.trim(HISTORY, partition, read)
-            await self._history_bell.wait()
+            await self._history_changed.wait()
 
     def input_lags(self) -> dict[tuple[str, int], int]:
-        """Return how many records of each input of a shard, and of the read model, are not taken."""
+        """Return the lag of each input of the shards and of the read model, in records."""
         lags = {(topic, shard): lag for shard, log in self._logs.items() for topic, lag in log.lags().items()}
         return lags | {(HISTORY, at): self.journal.end(HISTORY, at) - read for at, read in self._history_read.items()}
 
     def command_lags(self) -> list[tuple[str, int, int]]:
-        """Return app, partition and how many commands there are not taken."""
+        """Return app, partition and lag in commands of each worker's partitions."""
         return [(app, at, lag) for app, log in self._worker_logs.items() for at, lag in log.lags().items()]
 
-    async def is_still(self) -> bool:
-        """Tell whether everybody waits and nothing in the journal is unread."""
+    async def is_idle(self) -> bool:
+        """Return whether all shards and workers wait and every record was read."""
         return (
             not any(log.unread() for log in self._worker_logs.values())
             and not any(log.unread() or not log.notification.waited_for for log in self._logs.values())
@@ -260,7 +260,7 @@ class EmbeddedBackbone:
 
 
 class EmbeddedWorkerLog:
-    """The log of the workers of one app in this process; appends of one turn of the event loop are one write."""
+    """The log of the worker of one app or queue; the appends of one event loop iteration are one write."""
 
     def __init__(self, journal: Journal, clock: Clock, app: str, shards: int = 1) -> None:
         self.notification = Notification()
@@ -275,26 +275,26 @@ class EmbeddedWorkerLog:
         self._flushed: asyncio.Future[None] | None = None
         self._left = False
 
-    async def open(self, tenant: RebalanceListener) -> None:  # noqa: ARG002 - no partition goes
-        """Go to the committed position."""
+    async def open(self, listener: RebalanceListener) -> None:  # noqa: ARG002 - there are no rebalances
+        """Read commands from the committed offsets."""
         for partition in range(self._journal.partitions):
             self._positions[partition] = self._journal.committed(self._group, self._topic, partition)
             self._fresh_from[partition] = self._journal.end(self._topic, partition)
         self._journal.notifications.add(self._topic, self.notification)
 
-    async def hold(self) -> None:
-        """One process: nobody else serves."""
+    async def until_member(self) -> None:
+        """Return at once: there is no other worker."""
 
     def is_fresh(self, record: LogRecord) -> bool:
-        """Tell whether a command was appended after this worker came up."""
+        """Return whether a command was appended after this log was opened."""
         return record.offset >= self._fresh_from[record.partition]
 
     def lags(self) -> dict[int, int]:
-        """Return how many commands of each partition are not taken."""
+        """Return how many commands of each partition were not read."""
         return {at: self._journal.end(self._topic, at) - position for at, position in self._positions.items()}
 
     def unread(self) -> bool:
-        """Tell whether there are commands that were not read yet, or reports that are not written."""
+        """Return whether there are commands that were not read, or reports that are not written yet."""
         return bool(self._pending) or any(
             self._journal.end(self._topic, partition) > position for partition, position in self._positions.items()
         )
@@ -316,7 +316,7 @@ class EmbeddedWorkerLog:
         await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
 
     async def dead_letter(self, record: NewRecord) -> None:
-        """Keep a command that cannot be read; return when it is durable."""
+        """Append a dead letter; return when it is durable."""
         await self._write(record)
 
     async def _write(self, record: NewRecord) -> None:
@@ -334,13 +334,13 @@ class EmbeddedWorkerLog:
             return
         try:
             self._journal.write(JournalWrite(pending), self._clock.now_ms())
-        except Exception as error:  # noqa: BLE001 - whoever waits for the write gets it
+        except Exception as error:  # noqa: BLE001 - the callers that await the write raise it
             flushed.set_exception(error)
         else:
             flushed.set_result(None)
 
     async def commit(self, offsets: Offsets) -> None:
-        """Note that all commands before these offsets are dealt with, and drop them; never less than before."""
+        """Commit offsets that are higher than before, and drop the commands before them."""
         if self._left:
             return
         moved = {at: offset for at, offset in offsets.items() if offset > self._journal.committed(self._group, *at)}
@@ -349,11 +349,11 @@ class EmbeddedWorkerLog:
             self._journal.trim(topic, partition, offset)
 
     async def leave(self) -> None:
-        """Read no more."""
+        """Stop reading commands."""
         self._left = True
         self._positions.clear()
         self.notification.notify()
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening for new records."""
         self._journal.notifications.remove(self.notification)

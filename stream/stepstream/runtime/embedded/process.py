@@ -1,9 +1,10 @@
-"""All parts in one process: shards, workers and the read model over one journal, each begun again when it fails."""
+"""All components in one process: shards, workers and the read model, each restarted when it fails."""
 
 import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stepstream.contract.events import EventRecord
@@ -14,8 +15,8 @@ from stepstream.contract.topics import HISTORY
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
-from stepstream.runtime.shard.loop import Observer, Shard
-from stepstream.runtime.supervision import AGAIN_S, keep_serving
+from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
+from stepstream.runtime.supervision import RESTART_S, keep_serving
 from stepstream.runtime.worker.attempts import Load, WorkerObserver
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
@@ -24,28 +25,41 @@ from stepstream.sdk.execution import Bodies
 
 logger = logging.getLogger(__name__)
 DRAIN_S_MAX = 10.0
-Wrap = Callable[[str, Any], Any]
 
 
 class ReadModel(Protocol):
-    """What history is folded into, with the position up to which it is."""
+    """What folds history, and knows up to which position it has."""
 
     def position(self, topic: str, partition: int) -> int:
-        """Return the offset of the first record that is not folded in yet."""
+        """Return the offset of the first record that is not folded yet."""
 
     def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
-        """Fold records of `history` in, with their positions, as one; return the entries."""
+        """Fold records of `history` and store the position after them, atomically; return their entries."""
 
 
-def _as_it_is(_name: str, port: Any) -> Any:
-    return port
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an EmbeddedEngine runs; `watch` receives each history entry.
+
+    `wrap` receives each port by its name ("log-0", "store-0", "worker-shop") and returns the one to use: tests inject
+    faults with it. `restart_s` is the time after which a component that failed is restarted.
+    """
+
+    shards: int = 1
+    limits: Limits = DEFAULT_LIMITS
+    live_cache: bool = True
+    runs_cached_max: int = RUNS_CACHED_MAX
+    runs_active_max: int = RUNS_ACTIVE_MAX
+    bodies: Bodies = field(default_factory=Bodies)
+    observer: Observer | None = None
+    worker_observer: WorkerObserver | None = None
+    watch: Callable[[HistoryEntry], None] | None = None
+    wrap: Callable[[str, Any], Any] | None = None
+    restart_s: float = RESTART_S
 
 
 class EmbeddedEngine:
-    """The whole of stepstream for one process. Everything that must last is in the journal.
-
-    `wrap` is given each port by name as it is made, `watch` each history entry; tests and the terminal use them.
-    """
+    """All of stepstream in one process. Everything durable is in the backbone."""
 
     def __init__(
         self,
@@ -53,45 +67,22 @@ class EmbeddedEngine:
         backbone: Backbone,
         clock: Clock,
         index: ReadModel,
-        *,
-        shards: int = 1,
-        limits: Limits = DEFAULT_LIMITS,
-        live_cache: bool = True,
-        runs_cached_max: int = RUNS_CACHED_MAX,
-        runs_active_max: int = RUNS_ACTIVE_MAX,
-        bodies: Bodies | None = None,
-        observer: Observer | None = None,
-        worker_observer: WorkerObserver | None = None,
-        watch: Callable[[HistoryEntry], None] | None = None,
-        wrap: Wrap | None = None,
-        again_s: float = AGAIN_S,
+        options: EngineOptions | None = None,
     ) -> None:
         self.apps = apps
         self._backbone = backbone
         self.clock = clock
         self.index = index
-        self._shard_count = shards
-        self._limits = limits
-        self._live_cache = live_cache
-        self._cached_max = runs_cached_max
-        self._active_max = runs_active_max
-        self._bodies = bodies or Bodies()
-        self._observer = observer
-        self._worker_observer = worker_observer
-        self._watch = watch or (lambda _entry: None)
-        self._wrap = wrap or _as_it_is
-        self._again_s = again_s
+        self._options = options or EngineOptions()
         self._shards: dict[int, Shard] = {}
         self._workers: dict[str, Worker | PoolWorker] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._callers = Callers(backbone.append, shards, limits)
-
-    # Life.
+        self._callers = Callers(backbone.append, self._options.shards, self._options.limits)
 
     async def start(self) -> None:
-        """Register the functions and bring every part up."""
+        """Register the functions and start every component."""
         await self._register()
-        for shard in range(self._shard_count):
+        for shard in range(self._options.shards):
             self._supervise(f"shard {shard}", functools.partial(self._serve_shard, shard))
         for app in self.apps:
             app.connect(self)
@@ -107,38 +98,37 @@ class EmbeddedEngine:
             await self._backbone.append(changed)
 
     def _supervise(self, name: str, serve: Callable[[], Any]) -> None:
-        self._tasks.append(asyncio.create_task(keep_serving(name, serve, self._again_s), name=name))
+        serving = keep_serving(name, serve, self._options.restart_s)
+        self._tasks.append(asyncio.create_task(serving, name=name))
 
     async def stop(self, *, drain_s: float = DRAIN_S_MAX) -> None:
-        """Let the code at work come to rest, for at most `drain_s` seconds, then end every part."""
+        """Let running code end, for at most `drain_s` seconds, and stop every component."""
         try:
             async with asyncio.timeout(drain_s):
                 await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
         except TimeoutError:
             if drain_s:
-                busy = sum(worker.active for worker in self._workers.values())
-                logger.warning("%d runs did not come to rest in %g s; they go on after the next start", busy, drain_s)
+                active = sum(worker.active for worker in self._workers.values())
+                logger.warning("%d runs still run code after %g s; they resume at the next start", active, drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         for app in self.apps:
             app.connect(None)
-        self._bodies.threads.close()
+        self._options.bodies.threads.close()
 
-    # The parts.
+    def _wrap(self, name: str, port: Any) -> Any:
+        return self._options.wrap(name, port) if self._options.wrap else port
 
     async def _serve_shard(self, shard: int) -> None:
+        options = self._options
         log, store = self._backbone.shard_ports(shard)
         served = Shard(
             self._wrap(f"log-{shard}", log),
             self._wrap(f"store-{shard}", store),
             self.clock,
-            shard=shard,
-            shards=self._shard_count,
-            limits=self._limits,
-            answer=self._callers.answer,
-            observer=self._observer,
+            ShardOptions(shard, options.shards, options.limits, self._callers.answer, options.observer),
         )
         self._shards[shard] = served
         try:
@@ -147,22 +137,24 @@ class EmbeddedEngine:
             self._callers.lose()
 
     async def _serve_worker(self, app: App) -> None:
-        wrapped: WorkerLog = self._wrap(f"worker-{app.name}", self._backbone.worker_log(app.name))
+        options = self._options
+        log: WorkerLog = self._wrap(f"worker-{app.name}", self._backbone.worker_log(app.name))
         worker = Worker(
-            wrapped,
+            log,
             self.clock,
             app,
-            bodies=self._bodies,
-            limits=self._limits,
-            live_cache=self._live_cache,
-            runs_cached_max=self._cached_max,
-            runs_active_max=self._active_max,
-            observer=self._worker_observer,
+            bodies=options.bodies,
+            limits=options.limits,
+            live_cache=options.live_cache,
+            runs_cached_max=options.runs_cached_max,
+            runs_active_max=options.runs_active_max,
+            observer=options.worker_observer,
         )
         self._workers[app.name] = worker
         await worker.serve()
 
     async def _serve_pool(self, app: App, queue: str) -> None:
+        options = self._options
         name = workers_name(app.name, queue)
         log: WorkerLog = self._wrap(f"worker-{name}", self._backbone.worker_log(name))
         worker = PoolWorker(
@@ -170,10 +162,10 @@ class EmbeddedEngine:
             self.clock,
             app,
             queue,
-            bodies=self._bodies,
-            limits=self._limits,
-            active_max=self._active_max,
-            observer=self._worker_observer,
+            bodies=options.bodies,
+            limits=options.limits,
+            active_max=options.runs_active_max,
+            observer=options.worker_observer,
         )
         self._workers[name] = worker
         await worker.serve()
@@ -182,11 +174,10 @@ class EmbeddedEngine:
         async for records in self._backbone.history(functools.partial(self.index.position, HISTORY)):
             for entry in self.index.fold(records):
                 try:
-                    self._watch(entry)
+                    if self._options.watch:
+                        self._options.watch(entry)
                 except Exception:
-                    logger.exception("whoever watches failed on an entry of history; the read model goes on")
-
-    # Callers.
+                    logger.exception("the callback that watches history failed; the read model continues")
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events, all or none; return their ids once they are durable."""
@@ -197,36 +188,34 @@ class EmbeddedEngine:
         return await self._callers.signal(name, data)
 
     async def cancel(self, run_id: str) -> bool:
-        """Cancel a run; return whether it was there and had not ended."""
+        """Cancel a run; return whether it existed and had not ended."""
         return await self._callers.cancel(run_id)
-
-    # Stillness.
 
     @property
     def serving(self) -> bool:
-        """Tell whether every shard serves."""
-        return len(self._shards) == self._shard_count and all(shard.serving for shard in self._shards.values())
+        """Whether every shard serves."""
+        return len(self._shards) == self._options.shards and all(shard.serving for shard in self._shards.values())
 
     @property
     def unready(self) -> str:
-        """Why not every shard serves; empty when they do."""
+        """Which shards do not serve; empty if all do."""
         serving = self.shards_serving()
-        return "; ".join(f"shard {at} does not serve yet" for at in range(self._shard_count) if not serving.get(at))
+        return "; ".join(f"shard {at} is recovering" for at in range(self._options.shards) if not serving.get(at))
 
     def shards_serving(self) -> dict[int, bool]:
-        """Return of each shard that has begun whether it serves."""
+        """Return whether each shard serves, of those that were started."""
         return {number: shard.serving for number, shard in self._shards.items()}
 
     def loads(self) -> dict[str, Load]:
-        """Return how full the worker of each app is."""
+        """Return the load of each worker, by the name of its app or queue."""
         return {name: worker.load for name, worker in self._workers.items()}
 
     async def workers(self, names: Sequence[str]) -> dict[str, int]:
-        """Return of each name how many workers of it are up."""
+        """Return how many workers run, by name."""
         return {name: int(name in self._workers) for name in names}
 
     def next_due(self) -> int | None:
-        """Return when the next timer is due (Unix ms)."""
+        """Return the time at which the next timer is due (Unix ms)."""
         due = [shard.due for shard in self._shards.values() if shard.due is not None]
         return min(due, default=None)
 
@@ -240,12 +229,13 @@ class EmbeddedEngine:
         )
 
     async def is_idle(self) -> bool:
-        """Tell whether nothing happens until an event comes or time passes."""
-        return self._may_be_idle() and await self._backbone.is_still()
+        """Return whether nothing happens until an event arrives or time passes."""
+        return self._may_be_idle() and await self._backbone.is_idle()
 
     async def until_idle(self) -> None:
-        """Return when nothing happens until an event comes or time passes."""
-        still = 0
-        while still < 3:
+        """Return once nothing happens until an event arrives or time passes."""
+        # Several checks in a row: a task that was just woken may not have run yet.
+        idle = 0
+        while idle < 3:
             await asyncio.sleep(0)
-            still = still + 1 if await self.is_idle() else 0
+            idle = idle + 1 if await self.is_idle() else 0

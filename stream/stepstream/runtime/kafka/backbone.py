@@ -157,7 +157,7 @@ class KafkaBackbone:
         """Return how many records of a partition of `history` that ends at `end` are not read."""
         return max(end - await self._history.position(at), 0) if self._history else 0
 
-    async def is_still(self) -> bool:
+    async def is_idle(self) -> bool:
         """Tell whether everybody waits and nothing in the topics is unread."""
         if not self._all_wait():
             return False

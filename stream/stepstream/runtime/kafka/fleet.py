@@ -21,7 +21,7 @@ from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.standby import Standby
 from stepstream.runtime.ports import Clock, LogError, NewRecord
-from stepstream.runtime.shard.loop import Observer, Shard
+from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.rocks import RocksStore
 from stepstream.runtime.supervision import keep_serving
 
@@ -202,16 +202,8 @@ class ShardGroup:
         # Who was given up and does not hear of it would fence the shard's owner again and again.
         await self._reader.confirm()
         log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
-        served = self._served[shard] = Shard(
-            log,
-            self._tables(shard),
-            self._clock,
-            shard=shard,
-            shards=self._shards,
-            limits=self._limits,
-            answer=self._answer,
-            observer=self._observer,
-        )
+        options = ShardOptions(shard, self._shards, self._limits, self._answer, self._observer)
+        served = self._served[shard] = Shard(log, self._tables(shard), self._clock, options)
         try:
             await served.serve()
         except Exception as error:

@@ -67,7 +67,7 @@ class KafkaWorkerLog:
         self.parked = False
         self._producer: Producer | None = None
         self._fresh_from: dict[int, int] = {}
-        self._tenant: RebalanceListener | None = None
+        self._listener: RebalanceListener | None = None
         self._membership = ("", 0)
         self._moving = False
         self._confirmed_at = self._looked_at = 0.0
@@ -106,9 +106,9 @@ class KafkaWorkerLog:
         """The partitions that are read."""
         return [(self._topic, partition) for partition in self._fresh_from]
 
-    async def open(self, tenant: RebalanceListener) -> None:
+    async def open(self, listener: RebalanceListener) -> None:
         """Join the group; commands already in the log when a partition comes are not fresh."""
-        self._tenant = tenant
+        self._listener = listener
         self._producer = await self._cluster.producer()
         reader = await self._cluster.reader(group=self._group, instance=self._instance, client=self._client)
         self.feed.reader = reader
@@ -127,11 +127,11 @@ class KafkaWorkerLog:
     async def _revoke(self, partitions: list[int]) -> None:
         """All partitions may go, and most come back: what is at work goes on until it is known which are gone."""
         self._moving = True
-        if self._tenant is None or not partitions:
+        if self._listener is None or not partitions:
             return
         try:
             async with asyncio.timeout(_REVOKE_S_MAX):
-                await self._tenant.moving()
+                await self._listener.moving()
                 await self._tell()
         except (LogError, TimeoutError) as error:
             logger.warning(
@@ -154,8 +154,8 @@ class KafkaWorkerLog:
         self.assignments += 1
         self._moving = False
         logger.info("commands of %s: partitions %s are ours", self._topic, sorted(partitions))
-        if self._tenant is not None:
-            await self._tenant.moved(kept, lost=lost)
+        if self._listener is not None:
+            await self._listener.moved(kept, lost=lost)
         # What is held back goes on when the group has confirmed that we are a member. Nothing is waited for here: while
         # the group waits for us, the client tells it nothing.
         self._looked_at = 0.0
@@ -257,7 +257,7 @@ class KafkaWorkerLog:
     def _is_member(self) -> bool:
         return self._alone or time.monotonic() - self._confirmed_at < _LEASE_S
 
-    async def hold(self) -> None:
+    async def until_member(self) -> None:
         """Return when the broker has confirmed of late that we are a member.
 
         A process that was frozen may have been given up without knowing. When it thaws it must not run what

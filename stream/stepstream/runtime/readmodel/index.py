@@ -1,4 +1,4 @@
-"""The read model: history folded into SQLite, for those who ask where a run is and why it waits."""
+"""The read model: history folded into SQLite, which answers where a run is and what it waits for."""
 
 import logging
 import sqlite3
@@ -37,19 +37,17 @@ from stepstream.runtime.readmodel.views import StepView as StepView
 from stepstream.runtime.readmodel.views import UnreadableRuns as UnreadableRuns
 
 logger = logging.getLogger(__name__)
-_FORGET_EVERY_MS = HOUR_MS
-# Those that a call drops are dropped while nothing else goes on.
-_FORGOTTEN_AT_ONCE_MAX = 1_000
-# What `stepstream dev` prints of a run id.
+_DROP_EVERY_MS = HOUR_MS
+# Dropping runs blocks the event loop, so each call drops a bounded number.
+_RUNS_DROPPED_MAX = 1_000
+# How many characters of a run id `stepstream dev` prints.
 TAIL_CHARACTERS = 6
 _WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
-
-
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError)
 
 
 class _NotFolded(Exception):
-    """A record that the tables cannot have."""
+    """A record that the tables cannot store."""
 
     def __init__(self, record: LogRecord) -> None:
         super().__init__(record)
@@ -57,11 +55,11 @@ class _NotFolded(Exception):
 
 
 class RunIndex:
-    """Runs and their steps by run, function, status and event; a repeat of an entry changes nothing.
+    """Runs and their steps, indexed by run, function, status and event. Folding an entry again changes nothing.
 
-    Tables that a disk has spoiled, of another version, or of another `origin` - of other topics - are put aside as
-    `NAME.aside`, and made anew from history; with `keep` they are left as they are, for whoever only looks, and
-    UnreadableRuns is raised. With `kept_ms` runs that ended so long before the latest record are dropped now and then.
+    Tables that are corrupt, of another version, or of another `origin` (other topics) are renamed to `NAME.aside` and
+    rebuilt from history. With `keep`, for readers, they stay and UnreadableRuns is raised. With `kept_ms`, runs that
+    ended that long before the latest record are dropped.
     """
 
     def __init__(
@@ -71,56 +69,56 @@ class RunIndex:
         self._origin = origin
         self._keep = keep
         self._kept_ms = kept_ms
-        self._forgot_at = 0
-        self._is_anew = False
+        self._dropped_at = 0
+        self._rebuilding = False
         self.skipped = 0
         try:
             self._db = _open(path, origin)
         except sqlite3.DatabaseError as error:
-            self._dead_letter(error)
+            self._set_aside(error)
 
-    def _dead_letter(self, error: sqlite3.DatabaseError) -> None:
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         if self._path is None or self._keep or isinstance(error, sqlite3.OperationalError):
-            remedy = "give another --data-dir, or put the file aside: an engine reads its runs again from `history`"
+            remedy = "use another --data-dir, or rename the file: an engine then reads its runs again from `history`"
             raise UnreadableRuns(f"the runs in {self._path} cannot be read ({error}); {remedy}") from error
-        logger.error("the read model is put aside as %s.aside and made anew from history: %s", self._path, error)
+        logger.error("read model renamed to %s.aside; it is rebuilt from history: %s", self._path, error)
         for end in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{end}").replace(f"{self._path}.aside{end}")
         self._db = _open(self._path, self._origin)
-        self._is_anew = True
+        self._rebuilding = True
 
     @contextmanager
-    def _sound(self) -> Iterator[None]:
-        """Begin anew, and raise StoreError, when the tables turn out to be spoiled."""
+    def _checked(self) -> Iterator[None]:
+        """Replace the tables and raise StoreError if they turn out to be corrupt."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
                 self._db.close()
-                self._dead_letter(error)
-                raise StoreError("the read model was spoiled; it is made anew from history") from error
+                self._set_aside(error)
+                raise StoreError("the read model was corrupt; it is rebuilt from history") from error
             raise
 
     def position(self, topic: str, partition: int) -> int:
-        """Return the offset of the first record that is not folded in yet."""
-        self._is_anew = False
+        """Return the offset of the first record that is not folded yet."""
+        self._rebuilding = False
         query = "SELECT offset FROM positions WHERE topic = ? AND partition = ?"
-        with self._sound():
+        with self._checked():
             row = self._db.execute(query, (topic, partition)).fetchone()
         return int(row[0]) if row else 0
 
     def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
-        """Fold records of `history` in, with their positions, as one; return the entries.
+        """Fold records of `history` and store the position after them, atomically; return their entries.
 
-        A record that cannot be read is passed over. Raises StoreError when the tables were made anew since the position
-        was asked for: history is to be read from there again.
+        A record that cannot be decoded is skipped. Raise StoreError if the tables were replaced since `position` was
+        called: history must be read again from there.
         """
-        if self._is_anew:
-            raise StoreError("the read model begins anew, at its first position")
-        with self._sound():
+        if self._rebuilding:
+            raise StoreError("the read model was replaced, and must be read from its first position")
+        with self._checked():
             entries = self._fold(records)
-            self._forget_now_and_then(records[-1].timestamp)
+            self._drop_old(records[-1].timestamp)
         return entries
 
     def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
@@ -130,9 +128,9 @@ class RunIndex:
                 with self._transaction():
                     return self._fold_all(records, skipped)
             except _NotFolded as error:
-                # What it has done by then is undone with all others, which are folded in once more without it.
+                # The transaction is rolled back; the other records are folded again without this one.
                 skipped.add(error.record)
-                self._pass_over(error.record, error.__cause__)
+                self._skip(error.record, error.__cause__)
 
     def _fold_all(self, records: Sequence[LogRecord], skipped: set[LogRecord]) -> list[HistoryEntry]:
         entries: list[HistoryEntry] = []
@@ -143,7 +141,7 @@ class RunIndex:
                 entry = decode_history(record.value)
             except _UNREADABLE as error:
                 skipped.add(record)
-                self._pass_over(record, error)
+                self._skip(record, error)
                 continue
             try:
                 self._apply(entry)
@@ -162,16 +160,16 @@ class RunIndex:
         try:
             yield
         except BaseException:
-            # Spoiled tables may have ended it already.
+            # SQLite may have rolled back already, if the tables are corrupt.
             with suppress(sqlite3.DatabaseError):
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
-    def _pass_over(self, record: LogRecord, error: BaseException | None) -> None:
+    def _skip(self, record: LogRecord, error: BaseException | None) -> None:
         self.skipped += 1
-        place = f"{record.topic}-{record.partition}-{record.offset}"
-        logger.error("record %s cannot be read and is passed over by the read model: %s", place, error)
+        origin = f"{record.topic}-{record.partition}-{record.offset}"
+        logger.error("read model skipped record %s, which cannot be decoded: %s", origin, error)
 
     def _apply(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunBegan):
@@ -236,11 +234,11 @@ class RunIndex:
             "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
         )
 
-    def _step(self, run_id: str, step: str, id: str, values: Sequence[Any], place: int) -> None:
+    def _step(self, run_id: str, step: str, id: str, values: Sequence[Any], seq: int) -> None:
         self._db.execute(
             "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "status = excluded.status, attempts = excluded.attempts, until = excluded.until, error = excluded.error",
-            (run_id, step, id, *values, place),
+            (run_id, step, id, *values, seq),
         )
 
     def _end_step(self, entry: StepEnded) -> None:
@@ -299,7 +297,7 @@ class RunIndex:
         before: str = "",
         limit: int = 50,
     ) -> list[RunSummary]:
-        """Return runs, the newest first; `before` is a run id to page by, `tail` the end of one, of 6 or more."""
+        """Return runs, newest first: those before the run id `before`, and whose id ends with `tail` (6 or more)."""
         conditions, values = ["1"], list[Any]()
         for name, value in (("function", function), ("status", status)):
             if value:
@@ -316,23 +314,23 @@ class RunIndex:
             values.append(before)
         where = " AND ".join(conditions)
         query = f"SELECT {RUN_COLUMNS} FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
-        with self._sound():
+        with self._checked():
             return [RunSummary(**summary_of(row)) for row in self._db.execute(query, (*values, limit))]
 
     def show(self, run_id: str) -> RunView | None:
         """Return one run with its steps in order."""
         query = f"SELECT {_WHOLE}, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"  # noqa: S608 - only fixed names
-        with self._sound():
+        with self._checked():
             row = self._db.execute(query, (run_id,)).fetchone()
             if row is None:
                 return None
-            steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+            steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,)).fetchall()
         return RunView(**summary_of(row), output=json_of(row[-1]), steps=tuple(step_of(step) for step in steps))
 
     def awaited_events(self) -> set[str]:
         """Return the names of the events that runs wait for."""
         names = "SELECT DISTINCT detail FROM steps WHERE kind = 'wait' AND status = 'waiting'"
-        # Behind the name stands what the wait asks for.
+        # The condition of the wait follows the name.
         return {detail.partition(" ")[0] for (detail,) in self._db.execute(names)}
 
     def counts(self) -> dict[str, int]:
@@ -354,20 +352,20 @@ class RunIndex:
         return stats
 
     def forget(self, ended_before: int) -> int:
-        """Drop runs that ended before a time (Unix ms), the first of them, so many at once; return how many."""
+        """Drop the first runs that ended before a time (Unix ms), a bounded number; return how many."""
         query = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?"
-        old = self._db.execute(query, (ended_before, _FORGOTTEN_AT_ONCE_MAX)).fetchall()
+        old = self._db.execute(query, (ended_before, _RUNS_DROPPED_MAX)).fetchall()
         with self._transaction():
             for table in ("steps", "run_events", "run_texts", "runs"):
                 self._db.executemany(f"DELETE FROM {table} WHERE run_id = ?", old)  # noqa: S608 - only fixed names
         return len(old)
 
-    def _forget_now_and_then(self, now: int) -> None:
-        if self._kept_ms is None or now < self._forgot_at + _FORGET_EVERY_MS:
+    def _drop_old(self, now: int) -> None:
+        if self._kept_ms is None or now < self._dropped_at + _DROP_EVERY_MS:
             return
-        # Where more are left it goes on with the next records.
-        if self.forget(now - self._kept_ms) < _FORGOTTEN_AT_ONCE_MAX:
-            self._forgot_at = now
+        # If more are left, the next call continues.
+        if self.forget(now - self._kept_ms) < _RUNS_DROPPED_MAX:
+            self._dropped_at = now
 
     def close(self) -> None:
         """Close the database."""
@@ -386,7 +384,9 @@ def _open(path: Path | None, origin: str) -> sqlite3.Connection:
         if origin:
             known = [value for (value,) in db.execute("SELECT value FROM origin")]
             if tables and known != [origin]:
-                raise sqlite3.DatabaseError("its runs are those of other topics: of another namespace, or made anew")
+                raise sqlite3.DatabaseError(
+                    "its runs are from other topics: of another namespace, or deleted and recreated"
+                )
             if not known:
                 db.execute("INSERT INTO origin VALUES (?)", (origin,))
     except BaseException:

@@ -1,4 +1,4 @@
-"""The tables of the read model, and what is text in them."""
+"""The SQL tables of the read model, and their JSON columns."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from stepstream.contract.codec import encode
 from stepstream.contract.outcomes import ErrorInfo
 
-# Another one is made with each change of the tables below: those of another version are made anew from history.
-VERSION = 1
-# What lists need not have, and what may be large, is apart: lists never read it.
+# Increase it with each change of the tables below: tables of another version are rebuilt from history.
+VERSION = 2
+# Large values that lists do not show are in run_texts, which lists never read.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, erro
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS steps (
     run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
-    ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, place INTEGER, PRIMARY KEY (run_id, step)
+    ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, seq INTEGER, PRIMARY KEY (run_id, step)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
@@ -39,5 +39,5 @@ def text_of(value: Any) -> str:
 
 
 def small_error(error: ErrorInfo | None) -> str | None:
-    """Return an error as lists have it, without its stack."""
+    """Return an error as in lists, without its stack."""
     return text_of(replace(error, stack="")) if error else None

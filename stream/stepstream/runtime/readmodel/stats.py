@@ -1,4 +1,4 @@
-"""The sums of a set of runs: by status, with steps, retries, time-outs and the time each function took."""
+"""Statistics of runs: counts by status, steps, retries and timeouts, and the time of each function."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from stepstream.runtime.ports import LogRecord
 
 @dataclass(slots=True)
 class FunctionStats:
-    """The ended runs of a function and the time they took in all (ms)."""
+    """The ended runs of a function, and the sum of their durations (ms)."""
 
     runs: int = 0
     total_ms: int = 0
@@ -26,7 +26,7 @@ class FunctionStats:
 
 @dataclass(slots=True)
 class RunStats:
-    """A read model that keeps only sums; its memory follows the open runs."""
+    """A read model that has only statistics; its memory is proportional to the open runs."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     steps: int = 0
@@ -37,11 +37,11 @@ class RunStats:
     _positions: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def position(self, topic: str, partition: int) -> int:
-        """Return the offset of the first record that is not folded in yet."""
+        """Return the offset of the first record that is not folded yet."""
         return self._positions.get((topic, partition), 0)
 
     def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
-        """Fold records of `history` in; return the entries."""
+        """Fold records of `history`; return their entries."""
         entries = [decode_history(record.value) for record in records]
         for entry in entries:
             self._add(entry)

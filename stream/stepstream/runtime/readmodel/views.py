@@ -1,12 +1,12 @@
-"""Runs and steps as the read model shows them, made from its rows."""
+"""Runs and steps as the read model returns them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.names import workers_name
 
 RUN_COLUMNS = (
@@ -17,7 +17,7 @@ _NAMES = RUN_COLUMNS.split(", ")
 
 
 class UnreadableRuns(StepstreamError):
-    """The file of the runs is damaged, or is none."""
+    """The file of the read model is corrupt, or is not a read model."""
 
     code = "unreadable-runs"
 
@@ -41,15 +41,15 @@ class StepView:
 
 
 def queue_of(kind: str, detail: str) -> str:
-    """Return the queue in which the body of a step is run; "" when it is that of the app."""
+    """Return the queue of a step's body, or "" if the app's own workers run it."""
     return detail.removeprefix("queue ") if kind == StepKind.RUN else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as lists have it: `status` is a RunStatus; times in Unix ms, 0 where unknown.
+    """A run as in lists: `status` is a RunStatus; times in Unix ms, 0 if unknown.
 
-    Lists leave out what may be large: the data of `events`, the stack of `error`, and what only RunView has.
+    Large values are missing: the data of `events`, the stack of `error`, and the fields that only RunView has.
     """
 
     run_id: str
@@ -70,14 +70,14 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunView(RunSummary):
-    """All of a run."""
+    """A run with its output and its steps."""
 
     output: Json = None
     steps: tuple[StepView, ...] = field(default=())
 
     @property
     def workers(self) -> list[str]:
-        """The names of the workers (workers_name) with which a run is, or one of its open steps; none when it ended."""
+        """The names (workers_name) of the workers that have the run or one of its open steps; none if it ended."""
         if self.status != RunStatus.RUNNING:
             return []
         queues = (queue_of(step.kind, step.detail) for step in self.steps if step.status in ("waiting", "retrying"))
@@ -85,7 +85,7 @@ class RunView(RunSummary):
 
 
 def json_of(text: str | None) -> Json:
-    """Return what a column of JSON holds, None for an empty one."""
+    """Return the value of a JSON column, None if it is empty."""
     return None if text is None else load_json(text.encode(), own=True)
 
 

@@ -1,4 +1,4 @@
-"""What one pass of a shard writes: a batch, made of parts that are put into it whole or not at all."""
+"""What one pass of a shard writes: a batch, made of the effects of single inputs."""
 
 import functools
 from dataclasses import dataclass, field
@@ -20,18 +20,19 @@ from stepstream.engine.state.view import Layer, View
 from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
 
-_LETTERS_TOLD_MAX, _REASON_CHARACTERS_MAX = 3, 300
+_REASONS_LOGGED_MAX, _REASON_CHARACTERS_MAX = 3, 300
 _COMMANDS = f"{COMMANDS}."
 _OWN_HEADERS = ((ORIGIN_HEADER, ENGINE_ORIGIN),)
 
 
-class Part:
-    """What one input asks for, and all that follows from it in its shard, on top of what `below` shows.
+class Effects:
+    """The changes that one input makes in its shard, directly and by records to itself, as a layer over `below`.
 
-    It changes nothing until a batch takes it: what cannot be applied to its end, or be written, leaves no trace.
+    A batch takes them as a whole or not at all: an input that cannot be applied, or whose changes cannot be written,
+    changes nothing.
     """
 
-    __slots__ = ("awaited", "bytes", "counts", "layer", "outputs", "replies", "samples", "shard", "size")
+    __slots__ = ("bytes", "counts", "layer", "outputs", "replies", "samples", "shard", "size", "urgent")
 
     def __init__(self, below: View, shard: int) -> None:
         self.layer = Layer(below)
@@ -42,10 +43,10 @@ class Part:
         self.samples: list[Sample] = []
         self.size = 0
         self.bytes = 0
-        self.awaited = False
+        self.urgent = False
 
-    def take(self, changes: Changes) -> list[Input]:
-        """Put changes into the part; return the records that stay in this shard."""
+    def add(self, changes: Changes) -> list[Input]:
+        """Add the changes of one transition; return its records to this shard, which are inputs of the same effects."""
         local: list[Input] = []
         for count, amount in changes.counts.items():
             self.counts[count] = self.counts.get(count, 0) + amount
@@ -59,7 +60,7 @@ class Part:
                     self.layer.put(key, None)
                 case Reply():
                     self.replies.append(change)
-                    self.awaited = True
+                    self.urgent = True
                 case Send():
                     if is_local(change, self.shard):
                         local.append(change.record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
@@ -73,11 +74,11 @@ class Part:
         self.bytes += _checked(topic, len(key) + len(value))
         headers = _OWN_HEADERS if topic == EVENTS else ()
         self.outputs.append(NewRecord(topic, change.partition, key, value, headers))
-        # Of history, it is the ends of runs that others wait for.
-        self.awaited |= topic != HISTORY or isinstance(change.record, RunEnded)
+        # Of the entries of history, clients wait only for the ends of runs.
+        self.urgent |= topic != HISTORY or isinstance(change.record, RunEnded)
 
     def rows(self) -> dict[Key[Any], bytes | None]:
-        """Return the rows as they are stored; raise TooLarge for one that the changelog does not take."""
+        """Return the rows, encoded; raise TooLarge for one that the changelog does not accept."""
         rows = {key: None if row is None else encode_row(row) for key, row in self.layer.items()}
         sizes = [len(key.part) + len(key.sort) + len(value or b"") for key, value in rows.items()]
         self.bytes += sum(sizes)
@@ -87,29 +88,30 @@ class Part:
 
 @functools.lru_cache(1_000)
 def _check_name(topic: str) -> None:
-    """Raise InvalidInput for a topic that cannot be: a batch that writes to it would fail again and again."""
+    """Raise InvalidInput for a name that no topic can have: a batch that wrote to it would fail at every attempt."""
     if topic.startswith(_COMMANDS):
         check_workers_name(topic.removeprefix(_COMMANDS))
 
 
 def _checked(topic: str, payload_bytes: int) -> int:
-    """Return the size of what is to be written; a topic that would refuse it would refuse it again and again."""
+    """Return the size of a record; raise TooLarge for one that its topic would refuse at every attempt."""
     most = payload_bytes_max(topic)
     if payload_bytes > most:
-        raise TooLarge(f"what comes of it has {payload_bytes:,} bytes, and {topic} takes {most:,}")
+        raise TooLarge(f"its result has {payload_bytes:,} bytes, and {topic} accepts {most:,}")
     return payload_bytes
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one pass of the loop does, before it is done; `rows` is what `overlay` shows, as it is stored.
+    """What one pass of the loop commits; `rows` is the content of `overlay`, encoded.
 
-    `now` is the time for what it does, `begun_at` when the pass began (Unix ms).
+    `now` is the time that its inputs see, `started_at` the time at which the pass started (Unix ms). `inputs` counts
+    the records that it contains, and an `urgent` batch is one that a client or worker waits for.
     """
 
     now: int
     overlay: Layer
-    begun_at: int
+    started_at: int
     rows: dict[Key[Any], bytes | None] = field(default_factory=dict)
     outputs: list[NewRecord] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
@@ -117,51 +119,53 @@ class Batch:
     samples: list[Sample] = field(default_factory=list)
     size: int = 0
     bytes: int = 0
-    taken: int = 0
-    awaited: bool = False
+    inputs: int = 0
+    urgent: bool = False
     offsets: Offsets = field(default_factory=dict)
-    letters: list[str] = field(default_factory=list)
+    dead_letters: list[str] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
-        """Tell whether nothing more is to be put into it."""
+        """Whether the batch has reached a bound."""
         return self.size >= CHANGES_PER_BATCH_MAX or self.bytes >= BATCH_BYTES_MAX
 
     @property
     def can_wait(self) -> bool:
-        """Tell whether there is something to commit, but nobody for whom it has to be soon."""
-        return self.size > 0 and not self.full and not self.awaited
+        """Whether there is something to commit that nothing waits for."""
+        return self.size > 0 and not self.full and not self.urgent
 
-    def add(self, part: Part) -> None:
-        """Put a part into it; raise TooLarge, and put in nothing, when its rows cannot be written."""
-        self.rows.update(part.rows())
-        self.overlay.take(part.layer)
-        self.outputs += part.outputs
-        self.replies += part.replies
-        for count, amount in part.counts.items():
+    def add(self, effects: Effects) -> None:
+        """Add the effects of an input; raise TooLarge, and add nothing, if its rows cannot be written."""
+        self.rows.update(effects.rows())
+        self.overlay.take(effects.layer)
+        self.outputs += effects.outputs
+        self.replies += effects.replies
+        for count, amount in effects.counts.items():
             self.count(count, amount)
-        self.samples += part.samples
-        self.size += part.size
-        self.bytes += part.bytes
-        self.awaited |= part.awaited
+        self.samples += effects.samples
+        self.size += effects.size
+        self.bytes += effects.bytes
+        self.urgent |= effects.urgent
 
     def put(self, key: Key[Any], row: Row | None) -> None:
-        """Put a row into it, or delete it by None."""
+        """Put a row, or delete it (None)."""
         self.overlay.put(key, row)
         self.rows[key] = None if row is None else encode_row(row)
 
     def count(self, count: Count, amount: int = 1) -> None:
-        """Count something worth watching."""
+        """Add to a count that the metrics have."""
         self.counts[count] = self.counts.get(count, 0) + amount
 
     def dead_letter(self, record: LogRecord, reason: str, kind: str) -> None:
-        """Keep a record that cannot be applied, with its bytes and the reason."""
+        """Add the dead letter of an input that cannot be applied."""
         self.outputs.append(dead_letter_record(record, reason))
-        self.letters.append(f"{record.topic}-{record.partition}-{record.offset}: {reason[:_REASON_CHARACTERS_MAX]}")
+        self.dead_letters.append(
+            f"{record.topic}-{record.partition}-{record.offset}: {reason[:_REASON_CHARACTERS_MAX]}"
+        )
         self.count(("dead_letters", record.topic, kind))
 
     @property
-    def count_dead_letters(self) -> str:
-        """The first places and reasons of what was put aside, and how many more there are; empty when nothing was."""
-        more = len(self.letters) - _LETTERS_TOLD_MAX
-        return "; ".join([*self.letters[:_LETTERS_TOLD_MAX], *([f"and {more} more"] if more > 0 else [])])
+    def reasons(self) -> str:
+        """The origins and reasons of the first dead letters, and how many more there are; empty if there are none."""
+        more = len(self.dead_letters) - _REASONS_LOGGED_MAX
+        return "; ".join([*self.dead_letters[:_REASONS_LOGGED_MAX], *([f"and {more} more"] if more > 0 else [])])

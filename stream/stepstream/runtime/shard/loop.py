@@ -1,10 +1,11 @@
-"""The loop of one shard: the only place where the order of a commit is written down."""
+"""The loop of one shard; it is the only place that defines the order of a commit."""
 
 import asyncio
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -13,12 +14,7 @@ from stepstream.contract.errors import StepstreamError, TooLarge
 from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
-from stepstream.contract.limits import (
-    BATCH_MS_MAX,
-    DEFAULT_LIMITS,
-    RECORDS_PER_BATCH_MAX,
-    Limits,
-)
+from stepstream.contract.limits import BATCH_MS_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
 from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.engine.state.changes import Count, Sample
 from stepstream.engine.state.records import EventReceived, Input, Tick
@@ -37,18 +33,18 @@ from stepstream.engine.state.view import Layer, scan_table
 from stepstream.engine.transition import due_timers, next_due, transition
 from stepstream.runtime.dead_letters import kind_of
 from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError
-from stepstream.runtime.shard.batch import Batch, Part
+from stepstream.runtime.shard.batch import Batch, Effects
 from stepstream.runtime.shard.tables import StoreView, open_tables
 
 logger = logging.getLogger(__name__)
-# After so long the places of records that changed nothing are committed, for those who watch how far the reading is.
-_IDLE_MS_MAX = 1_000
-# Where the letter of a timer says that it came from: no topic has it.
+# The offsets of inputs that changed nothing are committed after this time, so that the lag of the shard is current.
+_UNCHANGED_MS_MAX = 1_000
+# The origin of a timer's dead letter, which is no topic.
 _TIMERS = "timers"
 
 
-class Taken(NamedTuple):
-    """A batch: it took `seconds`, of which the commit took `commit_seconds`, 0 where there was nothing to commit."""
+class BatchStats(NamedTuple):
+    """A batch of `records` inputs that took `seconds`, of which its commit took `commit_seconds` (0: no commit)."""
 
     records: int
     counts: Mapping[Count, int]
@@ -58,66 +54,68 @@ class Taken(NamedTuple):
 
 
 class Observer(Protocol):
-    """Who watches a shard; called once a committed batch."""
+    """Observes a shard; called at most once per batch."""
 
     def recovered(self, shard: int, open_counts: Mapping[tuple[str, str], int], functions: Sequence[str]) -> None:
-        """The shard serves; so many runs and steps are open in its tables, and it knows these functions."""
+        """The shard serves. Its tables have these counts of open runs and steps, and these functions."""
 
-    def committed(self, shard: int, taken: Taken) -> None:
+    def committed(self, shard: int, batch: BatchStats) -> None:
         """A batch was committed, or changed nothing."""
 
     def left(self, shard: int) -> None:
-        """The shard does not serve any more."""
+        """The shard no longer serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOptions:
+    """Which shard of how many, and what it reports: answers by their address and status, batches to an observer."""
+
+    shard: int = 0
+    shards: int = 1
+    limits: Limits = DEFAULT_LIMITS
+    answer: Callable[[str, str], object] | None = None
+    observer: Observer | None = None
 
 
 class Shard:
-    """One shard served by one owner: fence, recover, then fold the log, batch by batch."""
+    """One shard with one owner: it fences the previous owner, recovers, and then folds its inputs batch by batch."""
 
-    def __init__(
-        self,
-        log: Log,
-        store: Store,
-        clock: Clock,
-        *,
-        shard: int = 0,
-        shards: int = 1,
-        limits: Limits = DEFAULT_LIMITS,
-        answer: Callable[[str, str], object] | None = None,
-        observer: Observer | None = None,
-    ) -> None:
+    def __init__(self, log: Log, store: Store, clock: Clock, options: ShardOptions | None = None) -> None:
+        options = options or ShardOptions()
         self._log = log
         self._store = store
         self._clock = clock
-        self._shard = shard
-        self._shards = shards
-        self._limits = limits
-        self._answer = answer
-        self._observer = observer
+        self._shard = options.shard
+        self._shards = options.shards
+        self._limits = options.limits
+        self._answer = options.answer
+        self._observer = options.observer
         self._view = StoreView(store)
+        # Inputs that were read and did not fit into the last batch.
         self._rest: list[LogRecord] = []
-        self._idle_records = 0
-        self._idle_offsets: Offsets = {}
-        self._idle_until = 0
+        # Inputs since the last commit that changed nothing: how many, their offsets, and when these are committed.
+        self._unchanged_inputs = 0
+        self._unchanged_offsets: Offsets = {}
+        self._unchanged_until = 0
         self._open: dict[tuple[str, str], int] = {}
+        self._extra = {"shard": options.shard}
         self.serving = False
         self.due: int | None = None
         self.rows_read = 0
 
     async def serve(self) -> None:
-        """Serve until cancelled or until the log is in doubt; then the caller begins again with fresh ports.
+        """Serve until cancelled, or until the log fails; then the caller restarts the shard with new ports.
 
-        1. Open the log: this fences an older owner and ends its open transaction.
-        2. Open the tables and read their changelog position; those of another changelog are thrown away.
-        3. Recover: write the changelog from that position to its end.
-        4. Seek the inputs to the offsets that the tables have, and only then read.
+        1. Open the log: this fences an older owner and aborts its open transaction.
+        2. Open the tables and read their changelog position; tables of another changelog are deleted.
+        3. Recover: apply the changelog to the tables, from that position to its end.
+        4. Seek the inputs to the offsets in the tables; only then read them.
         """
         try:
-            begun = time.monotonic()
+            started = time.monotonic()
             await self._log.open()
             position = await open_tables(self._store, self._log.origin)
-            logger.info(
-                "shard %d recovers from changelog position %d", self._shard, position, extra={"shard": self._shard}
-            )
+            logger.info("shard %d recovers from changelog position %d", self._shard, position, extra=self._extra)
             async for rows, after in self._log.changelog(position):
                 self._store.write(rows, after)
                 self.rows_read += len(rows)
@@ -126,14 +124,8 @@ class Shard:
             self.serving = True
             if self._observer:
                 self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
-            took = time.monotonic() - begun
-            logger.info(
-                "shard %d serves after %.2f s and %d rows of its changelog",
-                self._shard,
-                took,
-                self.rows_read,
-                extra={"shard": self._shard},
-            )
+            recovered = f"{self.rows_read:,} rows in {time.monotonic() - started:.1f} s"
+            logger.info("shard %d recovered %s", self._shard, recovered, extra=self._extra)
             while True:
                 await self._pass()
         finally:
@@ -146,81 +138,84 @@ class Shard:
                 await self._log.close()
 
     def functions(self) -> list[FunctionRegistered]:
-        """Return all functions that the shard knows, also those that are retired; only while it serves."""
+        """Return all functions in the tables, retired ones included; call it only while the shard serves."""
         return [row for _, row in scan_table(self._view, REGISTRATIONS)]
 
     async def _pass(self) -> None:
         self.due = next_due(self._view)
-        until = min(filter(None, (self.due, self._idle_until)), default=None)
+        until = min(filter(None, (self.due, self._unchanged_until)), default=None)
         records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, until)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         now = self._clock.now_ms()
-        batch = Batch(now, Layer(self._view), begun_at=now, offsets=self._idle_offsets)
+        batch = Batch(now, Layer(self._view), started_at=now, offsets=self._unchanged_offsets)
         if self.due is not None and self.due <= batch.now:
             self._fire(batch)
         self._fold(batch, records)
-        begun += await self._hold(batch)
+        started += await self._delay(batch)
         self._count_open(batch)
         committing = time.perf_counter()
         committed = await self._conclude(batch)
         if self._rest:
-            await asyncio.sleep(0)  # No reading waits; else those who share the process might have no turn.
+            await asyncio.sleep(0)  # A pass that reads nothing awaits nothing; other tasks of the process must run too.
         if self._observer:
             ended = time.perf_counter()
             commit_s = ended - committing if committed else 0.0
-            taken = Taken(batch.taken, batch.counts, batch.samples, ended - begun, commit_s)
-            self._observer.committed(self._shard, taken)
+            stats = BatchStats(batch.inputs, batch.counts, batch.samples, ended - started, commit_s)
+            self._observer.committed(self._shard, stats)
 
-    async def _hold(self, batch: Batch) -> float:
-        """Hold a batch back for a moment if nobody waits for it, and fold what comes; return for how many seconds.
+    async def _delay(self, batch: Batch) -> float:
+        """Delay a batch that nothing waits for, and fold what arrives meanwhile; return the delay in seconds.
 
-        Else the first report of a short run would begin a commit that the end of the run has to wait for. What is due
-        meanwhile, also by this batch itself, is not held up.
+        Otherwise the first report of a short run would start a commit that the end of the run has to wait for. The
+        delay never exceeds the time at which a timer is due, also one of this batch.
         """
-        held = 0.0
+        delayed = 0.0
         while batch.can_wait and not self._rest:
             since = time.perf_counter()
             records = await self._log.more(RECORDS_PER_BATCH_MAX, next_due(batch.overlay))
-            held += time.perf_counter() - since
+            delayed += time.perf_counter() - since
             if not records:
                 break
             batch.now = self._clock.now_ms()
             self._fold(batch, records)
-        return held
+        return delayed
 
     def _count_open(self, batch: Batch) -> None:
-        """Keep what is open with the tables, so that it is known after a move without a look at every row."""
+        """Write the counts of open runs and steps to the tables, so that the next owner need not scan every row."""
         for count, amount in batch.counts.items():
             if amount and count[0].startswith("open_"):
-                # Nothing counted the runs of tables that are older than this row.
+                # Tables that are older than this row have runs that were never counted.
                 name, label = count
                 now = self._open[name, label] = max(self._open.get((name, label), 0) + amount, 0)
                 batch.put(open_count_key(name, label), OpenCount(now) if now else None)
 
     async def _conclude(self, batch: Batch) -> bool:
-        """Commit a batch; one that changes nothing waits for the next: were it read again, it would change nothing.
+        """Commit a batch; return whether it was committed.
 
-        Return whether it was committed.
+        One that changes nothing is left to the next commit: reading its inputs again would change nothing either.
         """
-        self._idle_records += batch.taken
-        late = self._idle_records >= RECORDS_PER_BATCH_MAX or 0 < self._idle_until <= batch.now
+        self._unchanged_inputs += batch.inputs
+        late = self._unchanged_inputs >= RECORDS_PER_BATCH_MAX or 0 < self._unchanged_until <= batch.now
         if batch.rows or batch.outputs or batch.replies or late:
             await self._commit(batch)
-            if told := batch.count_dead_letters:
-                extra = {"shard": self._shard}
-                logger.warning("%d put aside in dead-letters: %s", len(batch.letters), told, extra=extra)
-            self._idle_records, self._idle_offsets, self._idle_until = 0, {}, 0
+            if batch.dead_letters:
+                moved = "shard %d moved %d records to dead-letters: %s"
+                logger.warning(moved, self._shard, len(batch.dead_letters), batch.reasons, extra=self._extra)
+            self._unchanged_inputs, self._unchanged_offsets, self._unchanged_until = 0, {}, 0
             return True
-        if batch.taken:
-            self._idle_offsets = batch.offsets
-            self._idle_until = self._idle_until or batch.now + _IDLE_MS_MAX
+        if batch.inputs:
+            self._unchanged_offsets = batch.offsets
+            self._unchanged_until = self._unchanged_until or batch.now + _UNCHANGED_MS_MAX
         return False
 
     async def _commit(self, batch: Batch) -> None:
-        """Make a batch durable, then known.
+        """Make a batch durable, then visible.
 
-        1. Begin. 2. Send outputs and changelog rows, those of the inputs' offsets among them, and await every
-        acknowledgement. 3. Commit. 4. Write rows and changelog position as one. 5. Only then answer those who wait.
+        1. Begin a transaction.
+        2. Send the outputs and the changelog rows, which include the input offsets, and await every acknowledgement.
+        3. Commit the transaction.
+        4. Write the rows and the changelog position to the tables, atomically.
+        5. Only then answer the callers.
         """
         rows = [(key.encode(), value) for key, value in batch.rows.items()]
         rows += [(position_key(*at).encode(), encode_row(Position(offset))) for at, offset in batch.offsets.items()]
@@ -233,12 +228,12 @@ class Shard:
                 self._answer(reply.to, reply.status)
 
     def _is_full(self, batch: Batch) -> bool:
-        """Tell whether a batch is to be committed before more is done: each input is bounded, and many add up."""
-        begun = batch.size or batch.taken
-        return batch.full or (begun > 0 and self._clock.now_ms() - batch.begun_at >= BATCH_MS_MAX)
+        """Return whether a batch must be committed first: each input is bounded, but many of them add up."""
+        started = batch.size or batch.inputs
+        return batch.full or (started > 0 and self._clock.now_ms() - batch.started_at >= BATCH_MS_MAX)
 
     def _fire(self, batch: Batch) -> None:
-        """Let time come to the timers that are due until the batch is full; the others are due still."""
+        """Fire the timers that are due until the batch is full; the rest stay due."""
         for key, timer in due_timers(self._view, batch.now):
             if self._is_full(batch):
                 return
@@ -247,13 +242,13 @@ class Shard:
                 batch.put(key, None)
 
     def _fold(self, batch: Batch, records: list[LogRecord]) -> None:
-        """Apply records until the batch is full; the rest is for the next one."""
+        """Apply records until the batch is full; the rest go into the next one."""
         self._rest = []
-        for taken, record in enumerate(records):
+        for index, record in enumerate(records):
             if self._is_full(batch):
-                self._rest = records[taken:]
+                self._rest = records[index:]
                 return
-            batch.taken += 1
+            batch.inputs += 1
             batch.bytes += len(record.value)
             batch.offsets[record.topic, record.partition] = record.offset + 1
             try:
@@ -264,29 +259,23 @@ class Shard:
                 self._apply(batch, value, record)
 
     def _apply(self, batch: Batch, value: Input, origin: LogRecord) -> bool:
-        """Apply an input and all that follows from it in this shard; what cannot be done is put aside, all undone.
+        """Apply an input with all the records that it sends to this shard; return whether that succeeded.
 
-        Return whether it was done.
+        An input that fails changes nothing and becomes a dead letter.
         """
-        part = Part(batch.overlay, self._shard)
+        effects = Effects(batch.overlay, self._shard)
         queue: deque[Input] = deque([value])
+        at, of, limits = self._shard, self._shards, self._limits
         try:
             while queue:
-                changes = transition(
-                    part.layer,
-                    queue.popleft(),
-                    batch.now,
-                    shard=self._shard,
-                    shards=self._shards,
-                    limits=self._limits,
-                )
-                queue.extend(part.take(changes))
-            batch.add(part)
+                changes = transition(effects.layer, queue.popleft(), batch.now, shard=at, shards=of, limits=limits)
+                queue.extend(effects.add(changes))
+            batch.add(effects)
         except StoreError:
             raise
         except Exception as error:
-            extra = {"shard": self._shard}
-            logger.exception("a record of %s could not be applied and is put aside", origin.topic, extra=extra)
+            failed = "shard %d cannot apply a record of %s, and moves it to dead-letters"
+            logger.exception(failed, self._shard, origin.topic, extra=self._extra)
             kind = "too-large" if isinstance(error, TooLarge) else "not-applicable"
             batch.dead_letter(origin, f"{type(error).__name__}: {error}", kind)
             return False

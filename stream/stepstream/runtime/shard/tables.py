@@ -1,4 +1,4 @@
-"""A shard's tables: opened as those of its changelog, and the engine's view of them, rows decoded from the store."""
+"""A shard's tables: checked against their changelog when they are opened, and decoded for the engine."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ class StoreView:
         self._store = store
 
     def get(self, key: Key[Any]) -> Row | None:
-        """Return the row under `key`, or None."""
+        """Return the row under `key`."""
         try:
             value = self._store.get(key.encode())
         except Exception as error:
@@ -29,7 +29,7 @@ class StoreView:
         return None if value is None else decode_row(key.table, value)
 
     def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
-        """Return the rows of a part in the order of their keys, at most `limit` of them (0: all), those after one."""
+        """Return the rows of a part that follow `after`, in the order of their keys, at most `limit` (0: all)."""
         prefix = table + part
         cut = len(prefix)
         try:
@@ -40,19 +40,19 @@ class StoreView:
 
 
 async def open_tables(store: Store, origin: Callable[[int], Awaitable[bytes]]) -> int:
-    """Open the tables of a shard; return the position from which its changelog is to be read.
+    """Open the tables of a shard; return the changelog position from which to recover.
 
-    `origin` returns the key of the changelog's first row, which is in no other, or nothing where that is not known, and
-    raises LogError when the changelog ends before a position. Tables without that row are those of another changelog:
-    of another cluster or namespace, or of topics that were made anew. They would be mixed with it, and are thrown away.
+    `origin` returns the key of the first row of the changelog, which is unique to it, or b"" if that is unknown; it
+    raises LogError if the changelog ends before a position. Tables without that row belong to another changelog: to
+    another cluster or namespace, or to topics that were deleted and created again. They are deleted.
     """
     position = store.open()
     key = await origin(position)
     if not position or not key or store.get(key) is not None:
         return position
     logger.warning(
-        "the tables at position %d are not those of this changelog (of another cluster or namespace, or of topics "
-        "that were deleted?): they are thrown away, and the changelog is read from its beginning",
+        "tables at position %d belong to another changelog (of another cluster or namespace, or of topics that were "
+        "deleted): they are deleted, and the changelog is read from its beginning",
         position,
     )
     store.discard()

@@ -1,4 +1,4 @@
-"""The journal of an embedded runtime: topics, offsets and rows of one process, and its twin in memory."""
+"""The journal of an embedded engine: the topics, group offsets and tables of one process; and its version in memory."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ COMPACTION_RECORDS = 10_000
 
 @dataclass(slots=True)
 class JournalWrite:
-    """What is written as one: records to append, offsets of a group, rows of tables."""
+    """An atomic write: records to append, offsets by group, rows of tables."""
 
     records: list[NewRecord] = field(default_factory=list)
     offsets: dict[str, Offsets] = field(default_factory=dict)
@@ -26,56 +26,56 @@ class JournalWrite:
 
 
 class Journal(Protocol):
-    """A small log with groups; appended records are visible when `write` returns."""
+    """A log with consumer groups, for one process; appended records are visible when `write` returns."""
 
     notifications: "Notifications"
     partitions: int
     producers: dict[str, int]
 
     def write(self, write: JournalWrite, timestamp: int) -> list[tuple[int, int]]:
-        """Write all or nothing; return (partition, offset) of each record. `timestamp` is the log's time (Unix ms)."""
+        """Write atomically at the time `timestamp` (Unix ms); return (partition, offset) of each record."""
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[LogRecord]:
         """Return up to `limit` records from `offset` on."""
 
     def end(self, topic: str, partition: int) -> int:
-        """Return the offset that the next record of the partition gets."""
+        """Return the offset of the next record of a partition."""
 
     def committed(self, group: str, topic: str, partition: int) -> int:
-        """Return the committed offset of a group, 0 when it has none."""
+        """Return the committed offset of a group, or 0."""
 
     def trim(self, topic: str, partition: int, before: int) -> None:
-        """Drop the records before an offset: nobody reads them any more."""
+        """Drop the records before an offset, which are not read again."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 def choose_partition(record: NewRecord, partitions: int) -> int:
-    """Return the partition of a record: its own, or one chosen by the key."""
+    """Return the partition of a record: the one it has, or one chosen by its key."""
     if record.partition >= 0:
         return record.partition
     return crc32(record.key) % partitions if partitions > 1 else 0
 
 
 class Notifications:
-    """The bells of a journal, any number a topic."""
+    """The notifications to send when a topic of the journal has new records."""
 
     def __init__(self) -> None:
         self._notifications: dict[str, list[Notification]] = {}
 
     def add(self, topic: str, notification: Notification) -> None:
-        """Have `bell` ring for `topic`."""
+        """Notify when `topic` has new records."""
         self._notifications.setdefault(topic, []).append(notification)
 
     def remove(self, notification: Notification) -> None:
-        """Have `bell` ring no more."""
+        """Stop notifying."""
         for notifications in self._notifications.values():
             if notification in notifications:
                 notifications.remove(notification)
 
     def notify(self, topics: Iterable[str]) -> None:
-        """Ring for each of `topics`."""
+        """Notify all that wait for one of `topics`."""
         for topic in topics:
             for notification in self._notifications.get(topic, ()):
                 notification.notify()
@@ -87,14 +87,14 @@ class _Partition:
     records: list[LogRecord] = field(default_factory=list)
     kept: int = 0
 
-    def place(self, offset: int) -> int:
-        """Return the place in the list of the first record at or after an offset."""
+    def index(self, offset: int) -> int:
+        """Return the index of the first record at or after an offset."""
         return bisect_left(self.records, offset, key=attrgetter("offset"))
 
     def compact(self) -> None:
-        """Keep of each key only the latest record, once those that are not have become the most.
+        """Keep only the latest record of each key, once most records are not.
 
-        Deletions stay for a while, as Kafka keeps them, for tables that are a little behind.
+        Deletions are kept for a while, as Kafka does, for tables that are slightly behind.
         """
         if len(self.records) < 2 * self.kept + COMPACTION_RECORDS:
             return
@@ -105,7 +105,7 @@ class _Partition:
 
 
 class MemoryJournal:
-    """The journal of tests and simulations: it lives as long as the object, and outlives its users' crashes."""
+    """The journal of tests and simulations. It lives as long as the object, so it survives simulated crashes."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.partitions = partitions
@@ -115,15 +115,15 @@ class MemoryJournal:
         self.producers: dict[str, int] = {}
 
     def write(self, write: JournalWrite, timestamp: int) -> list[tuple[int, int]]:
-        """Write all or nothing; return (partition, offset) of each record."""
-        places: list[tuple[int, int]] = []
+        """Write atomically; return (partition, offset) of each record."""
+        written: list[tuple[int, int]] = []
         for record in write.records:
             partition = choose_partition(record, self.partitions)
             at = self._partition(record.topic, partition)
             at.records.append(
                 LogRecord(record.topic, partition, at.end, record.key, record.value, record.headers, timestamp)
             )
-            places.append((partition, at.end))
+            written.append((partition, at.end))
             at.end += 1
             if record.topic == CHANGELOG:
                 at.compact()
@@ -131,7 +131,7 @@ class MemoryJournal:
             for (topic, partition), offset in offsets.items():
                 self._offsets[group, topic, partition] = offset
         self.notifications.notify({record.topic for record in write.records})
-        return places
+        return written
 
     def _partition(self, topic: str, partition: int) -> _Partition:
         return self._topics.setdefault((topic, partition), _Partition())
@@ -141,29 +141,29 @@ class MemoryJournal:
         at = self._topics.get((topic, partition))
         if at is None:
             return []
-        start = at.place(offset)
+        start = at.index(offset)
         return at.records[start : start + limit]
 
     def end(self, topic: str, partition: int) -> int:
-        """Return the offset that the next record of the partition gets."""
+        """Return the offset of the next record of a partition."""
         at = self._topics.get((topic, partition))
         return at.end if at else 0
 
     def committed(self, group: str, topic: str, partition: int) -> int:
-        """Return the committed offset of a group, 0 when it has none."""
+        """Return the committed offset of a group, or 0."""
         return self._offsets.get((group, topic, partition), 0)
 
     def trim(self, topic: str, partition: int, before: int) -> None:
-        """Drop the records before an offset: nobody reads them any more."""
+        """Drop the records before an offset, which are not read again."""
         at = self._partition(topic, partition)
-        del at.records[: at.place(before)]
+        del at.records[: at.index(before)]
 
     def close(self) -> None:
-        """Do nothing: memory goes with its last user."""
+        """Do nothing."""
 
 
 class MemoryStore:
-    """Tables in memory, ordered by key."""
+    """The tables of a shard in memory, ordered by key."""
 
     def __init__(self) -> None:
         self.rows: SortedDict[bytes, bytes] = SortedDict()
@@ -178,7 +178,7 @@ class MemoryStore:
         return self.rows.get(key)
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order, those after a key."""
+        """Return the pairs whose keys start with `prefix` and follow `after`, in order."""
         found: list[tuple[bytes, bytes]] = []
         for key in self.rows.irange(minimum=after or prefix, inclusive=(not after, True)):
             if not key.startswith(prefix) or (limit and len(found) == limit):
@@ -187,7 +187,7 @@ class MemoryStore:
         return found
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
-        """Write rows (None: delete) and position as one."""
+        """Write rows and the changelog position."""
         for key, value in rows:
             if value is None:
                 self.rows.pop(key, None)
@@ -196,9 +196,9 @@ class MemoryStore:
         self.position = position
 
     def discard(self) -> None:
-        """Throw the tables away."""
+        """Delete all rows."""
         self.rows.clear()
         self.position = 0
 
     def close(self) -> None:
-        """Do nothing: memory goes with its last user."""
+        """Do nothing."""

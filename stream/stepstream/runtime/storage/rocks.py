@@ -1,4 +1,4 @@
-"""What is kept in RocksDB: the journal of one process with its tables, and the tables of a shard of their own."""
+"""RocksDB storage: the journal of one process with its tables, and the tables of a single shard."""
 
 import logging
 import shutil
@@ -15,7 +15,7 @@ from stepstream.runtime.storage.journal import JournalWrite, Notifications, choo
 logger = logging.getLogger(__name__)
 _LOG, _OFFSET, _END, _ROW, _MARK = b"l", b"o", b"e", b"r", b"m"
 _TRIM_RECORDS = 1_000
-# Tables that are eaten from the front: a scan starts at the first row, not at the deleted ones before it.
+# Tables whose rows are deleted from the front: a scan starts at the first live row, not at the deleted ones before it.
 _QUEUES = frozenset((_ROW + b"t",))
 Headers = tuple[tuple[str, bytes], ...]
 _pack = msgspec.msgpack.Encoder().encode
@@ -23,43 +23,43 @@ _unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, Headers]).decode
 _unpack_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
-def _is_spoiled(error: Exception) -> bool:
-    """Tell whether a database is broken, or some of its files are gone; what else a disk refuses may pass."""
+def _is_corruption(error: Exception) -> bool:
+    """Return whether a database is corrupt or files are missing; other I/O errors may be temporary."""
     text = str(error)
     return text.startswith("Corruption") or (text.startswith("IO error") and "No such file" in text)
 
 
 def _remove(path: Path) -> None:
-    """Take a database away, first from its place, so that a removal that is cut short leaves nothing to be opened."""
-    gone = _gone(path)
-    shutil.rmtree(gone, ignore_errors=True)
+    """Delete a database; rename it first, so that an interrupted deletion leaves nothing that could be opened."""
+    removed = _removed(path)
+    shutil.rmtree(removed, ignore_errors=True)
     if path.exists():
-        path.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        path.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
 
-def _gone(path: Path) -> Path:
+def _removed(path: Path) -> Path:
     return path.with_name(f"{path.name}.removed")
 
 
 class InUseError(StepstreamError):
-    """Another process has the data directory open."""
+    """Another process uses the data directory."""
 
     code = "data-in-use"
 
 
-def _place(topic: str, partition: int) -> bytes:
+def _partition_key(topic: str, partition: int) -> bytes:
     return topic.encode() + b"\x00" + partition.to_bytes(4, "big")
 
 
 def _after(prefix: bytes) -> bytes:
-    """Return the first key that no longer begins with `prefix`."""
+    """Return the first key after all that start with `prefix`."""
     kept = prefix.rstrip(b"\xff")
     return kept[:-1] + bytes([kept[-1] + 1])
 
 
 class _Database:
-    """A RocksDB of ours: bounded scans, and rows that go with a batch."""
+    """A RocksDB database with bounded scans."""
 
     def __init__(self, path: Path, *, durable: bool = False) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -70,24 +70,24 @@ class _Database:
         try:
             self._db = Rdict(str(path), options)
         except Exception as error:
-            # That of a bad block has the word, too.
-            if _is_spoiled(error) or "lock" not in str(error).lower():
+            # The error of a corrupt block contains the word "block".
+            if _is_corruption(error) or "lock" not in str(error).lower():
                 raise
             raise InUseError(
-                f"{path} is in use by another process; stop that one, or give another --data-dir"
+                f"{path} is in use by another process; stop that process, or use another --data-dir"
             ) from None
         self._write_options = WriteOptions()
         self._write_options.sync = durable
         self._fronts: dict[bytes, bytes] = {}
 
     def read(self, key: bytes) -> bytes | None:
-        """Return what is under a key of the database."""
+        """Return the value under a key of the database."""
         value = self._db.get(key)
         return None if value is None else bytes(value)
 
     def range(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield what begins with `prefix`, from `start` on."""
-        # Without the bound a seek at the end of a range wades through the deleted rows behind it.
+        """Yield the pairs whose keys start with `prefix`, from `start` on."""
+        # Without the bound, a seek at the end of a range reads through all deleted rows after it.
         options = ReadOptions()
         options.set_iterate_upper_bound(_after(prefix))
         rows = self._db.iter(options)
@@ -95,10 +95,10 @@ class _Database:
         while rows.valid():
             yield rows.key(), rows.value()
             rows.next()
-        rows.status()  # One that cannot read on looks like one at its end.
+        rows.status()  # Raises if the iterator failed, which otherwise looks like the end.
 
     def put_rows(self, batch: WriteBatch, rows: Sequence[StoredRow]) -> None:
-        """Add rows of tables to a batch (None: delete)."""
+        """Add rows to a batch (None: delete)."""
         for row_key, value in rows:
             key = _ROW + row_key
             if value is None:
@@ -109,15 +109,15 @@ class _Database:
                 self._fronts[key[:2]] = key
 
     def write(self, batch: WriteBatch) -> None:
-        """Write a batch as one."""
+        """Write a batch atomically."""
         self._db.write(batch, self._write_options)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return a row of the tables."""
+        """Return the value of a row."""
         return self.read(_ROW + key)
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+        """Return the rows whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
         start = _ROW + prefix
         found: list[tuple[bytes, bytes]] = []
         for key, value in self.range(start, _ROW + after + b"\x00" if after else self._fronts.get(start, start)):
@@ -134,10 +134,10 @@ class _Database:
 
 
 class RocksStore:
-    """The tables of one shard, with the position of the changelog that they reflect.
+    """The tables of one shard, with the changelog position that they reflect.
 
-    Tables that were left for longer than `stale_ms` are thrown away when they are opened: by then the changelog may
-    have forgotten a deletion that they never saw. So are those that a disk has spoiled: the changelog has all of them.
+    Tables that were not written for longer than `stale_ms` are deleted when they are opened: by then the changelog may
+    have dropped a deletion that they have not seen. Corrupt tables are deleted too; the changelog has all their rows.
     """
 
     def __init__(self, path: Path, now_ms: Callable[[], int], stale_ms: int) -> None:
@@ -145,18 +145,18 @@ class RocksStore:
         self._now_ms = now_ms
         self._stale_ms = stale_ms
         self._db: _Database | None = None
-        self._spoiled = False
+        self._corrupt = False
 
     def open(self) -> int:
         """Open the tables; return the changelog position that they reflect."""
-        shutil.rmtree(_gone(self._path), ignore_errors=True)
+        shutil.rmtree(_removed(self._path), ignore_errors=True)
         try:
             return self._open()
         except Exception as error:
-            if not _is_spoiled(error):
+            if not _is_corruption(error):
                 raise
-            logger.exception("the tables in %s are spoiled, and are made anew from the changelog", self._path)
-            self._spoiled = True
+            logger.exception("tables in %s are corrupt; they are deleted and rebuilt from the changelog", self._path)
+            self._corrupt = True
             self.close()
             return self._open()
 
@@ -187,7 +187,7 @@ class RocksStore:
             raise
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+        """Return the pairs whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
         try:
             return self._opened().scan(prefix, limit, after)
         except Exception as error:
@@ -195,10 +195,10 @@ class RocksStore:
             raise
 
     def _note(self, error: Exception) -> None:
-        self._spoiled = self._spoiled or _is_spoiled(error)
+        self._corrupt = self._corrupt or _is_corruption(error)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
-        """Write rows (None: delete) and position as one."""
+        """Write rows (None: delete) and the changelog position atomically."""
         database = self._opened()
         batch = WriteBatch(raw_mode=True)
         database.put_rows(batch, rows)
@@ -206,38 +206,38 @@ class RocksStore:
         try:
             database.write(batch)
         except Exception as error:
-            # What it meets while it puts files together, in its own time, is told to whoever writes next.
+            # Corruption that RocksDB finds during a background compaction is raised by the next write.
             self._note(error)
             raise
 
     def discard(self) -> None:
-        """Throw the tables away, and begin with empty ones."""
-        self._spoiled = True
+        """Delete the tables and open empty ones."""
+        self._corrupt = True
         self.close()
         self._open()
 
     def close(self) -> None:
-        """Close the tables and let go of their lock; spoiled ones are thrown away."""
+        """Close the tables and release their lock; delete them if they are corrupt."""
         database, self._db = self._db, None
         try:
             if database is not None:
                 database.close()
         except Exception as error:
             self._note(error)
-            if not self._spoiled:
+            if not self._corrupt:
                 raise
-            logger.exception("the tables in %s are spoiled, and are made anew from the changelog", self._path)
+            logger.exception("tables in %s are corrupt; they are deleted and rebuilt from the changelog", self._path)
         finally:
-            del database  # Their lock goes with it, also where they could not be closed.
-            if self._spoiled:
+            del database  # Releases the lock, also if closing failed.
+            if self._corrupt:
                 _remove(self._path)
-                self._spoiled = False
+                self._corrupt = False
 
 
 class RocksJournal:
-    """A journal that survives the death of its process at any moment; `durable` also a power cut, at a price.
+    """A journal that survives a crash of its process at any moment, and with `durable` also a power failure.
 
-    A write is in the operating system's hands when it returns; `durable` waits for the disk as well.
+    A write has reached the operating system when it returns; with `durable` it waits for the disk, which is slower.
     """
 
     def __init__(self, path: Path, partitions: int = 1, *, durable: bool = False) -> None:
@@ -250,23 +250,23 @@ class RocksJournal:
         self._committed: dict[tuple[str, str, int], int] = {}
 
     def write(self, write: JournalWrite, timestamp: int) -> list[tuple[int, int]]:
-        """Write all or nothing; return (partition, offset) of each record."""
+        """Write atomically; return (partition, offset) of each record."""
         batch = WriteBatch(raw_mode=True)
-        places: list[tuple[int, int]] = []
+        written: list[tuple[int, int]] = []
         ends: dict[tuple[str, int], int] = {}
         for record in write.records:
             partition = choose_partition(record, self.partitions)
             at = (record.topic, partition)
             offset = ends[at] if at in ends else self.end(*at)
             ends[at] = offset + 1
-            key = _LOG + _place(*at) + offset.to_bytes(8, "big")
+            key = _LOG + _partition_key(*at) + offset.to_bytes(8, "big")
             batch.put(key, _pack((timestamp, record.key, record.value, record.headers)))
-            places.append((partition, offset))
+            written.append((partition, offset))
         for at, end in ends.items():
-            batch.put(_END + _place(*at), end.to_bytes(8, "big"))
+            batch.put(_END + _partition_key(*at), end.to_bytes(8, "big"))
         for group, offsets in write.offsets.items():
             for at, offset in offsets.items():
-                batch.put(_OFFSET + group.encode() + b"\x00" + _place(*at), offset.to_bytes(8, "big"))
+                batch.put(_OFFSET + group.encode() + b"\x00" + _partition_key(*at), offset.to_bytes(8, "big"))
         self._db.put_rows(batch, write.rows)
         self._db.write(batch)
         self._ends.update(ends)
@@ -274,14 +274,14 @@ class RocksJournal:
             for (topic, partition), offset in offsets.items():
                 self._committed[group, topic, partition] = offset
         self.notifications.notify({topic for topic, _ in ends})
-        return places
+        return written
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[LogRecord]:
         """Return up to `limit` records from `offset` on."""
         end = self.end(topic, partition)
         if offset >= end or limit <= 0:
             return []
-        prefix = _LOG + _place(topic, partition)
+        prefix = _LOG + _partition_key(topic, partition)
         cut = len(prefix)
         found: list[LogRecord] = []
         for key, value in self._db.range(prefix, prefix + offset.to_bytes(8, "big")):
@@ -293,39 +293,39 @@ class RocksJournal:
         return found
 
     def end(self, topic: str, partition: int) -> int:
-        """Return the offset that the next record of the partition gets."""
+        """Return the offset of the next record of a partition."""
         at = (topic, partition)
         if at not in self._ends:
-            value = self._db.read(_END + _place(topic, partition))
+            value = self._db.read(_END + _partition_key(topic, partition))
             self._ends[at] = int.from_bytes(value, "big") if value else 0
         return self._ends[at]
 
     def committed(self, group: str, topic: str, partition: int) -> int:
-        """Return the committed offset of a group, 0 when it has none."""
+        """Return the committed offset of a group, or 0."""
         at = (group, topic, partition)
         if at not in self._committed:
-            value = self._db.read(_OFFSET + group.encode() + b"\x00" + _place(topic, partition))
+            value = self._db.read(_OFFSET + group.encode() + b"\x00" + _partition_key(topic, partition))
             self._committed[at] = int.from_bytes(value, "big") if value else 0
         return self._committed[at]
 
     def trim(self, topic: str, partition: int, before: int) -> None:
-        """Drop the records before an offset, some at a time: nobody reads them any more."""
+        """Drop the records before an offset, in batches; they are not read again."""
         at = (topic, partition)
         first = self._trimmed.get(at, 0)
         if before - first < _TRIM_RECORDS:
             return
-        prefix = _LOG + _place(topic, partition)
+        prefix = _LOG + _partition_key(topic, partition)
         batch = WriteBatch(raw_mode=True)
         batch.delete_range(prefix + first.to_bytes(8, "big"), prefix + before.to_bytes(8, "big"))
         self._db.write(batch)
         self._trimmed[at] = before
 
     def get(self, key: bytes) -> bytes | None:
-        """Return a row of the tables."""
+        """Return the value of a row."""
         return self._db.get(key)
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the rows whose keys begin with `prefix`, in order, at most `limit` (0: all), those after a key."""
+        """Return the rows whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
         return self._db.scan(prefix, limit, after)
 
     def close(self) -> None:

@@ -83,7 +83,7 @@ class DispatchedStep:
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body, if it may still begin; the code does not go on from here."""
-        await self._means.log.hold()
+        await self._means.log.until_member()
         if not self._begin():
             await self._run.park()
         started_at = self._means.clock.now_ms()

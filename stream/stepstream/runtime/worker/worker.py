@@ -317,7 +317,7 @@ class Worker(CommandConsumer):
         if self._work(run):
             await self._append_or_end(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
         if not self._draining:
-            await self._log.hold()
+            await self._log.until_member()
         if handle.over or self._runs.get(run.run_id) is not run:
             raise RunInterrupted
         if self._draining or run.leased:
