@@ -1,4 +1,4 @@
-"""Clocks: the machine's, which never goes back within a process, and one that a test moves."""
+"""The clocks: the wall clock, which never goes back within a process, and a virtual one that tests advance."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ _JUMP_MS_MIN = 1_000
 
 
 def _elapsed_ns() -> int:
-    """Return nanoseconds of a clock that nobody sets; where the system offers it, one that counts a suspend too."""
+    """Return the time of a clock that is never set; if the system has one, it also counts while suspended."""
     return time.clock_gettime_ns(_ELAPSED_CLOCK) if _ELAPSED_CLOCK is not None else time.monotonic_ns()
 
 
@@ -22,10 +22,10 @@ _ELAPSED_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class SystemClock:
-    """The machine's wall clock, kept from going back within a process.
+    """The wall clock, except that it never goes back within a process.
 
-    When the wall clock steps back, time continues at the pace of a clock that nobody sets, until the wall clock has
-    caught up: a sleep of an hour still takes an hour. A jump of a second or more, in either direction, is logged once
+    When the wall clock steps back, time continues at the pace of a clock that is never set, until the wall clock has
+    caught up: a sleep of an hour still takes an hour. A step of a second or more, in either direction, is logged once
     with its size. `wall_ns` and `elapsed_ns` are the two sources, in nanoseconds.
     """
 
@@ -46,7 +46,7 @@ class SystemClock:
         return self._latest_ns // _NS_PER_MS
 
     def _report_jump(self, ahead_ms: int) -> None:
-        """Log a step of the wall clock; `ahead_ms` is how far the time that was expected is ahead of it."""
+        """Log a step of the wall clock; `ahead_ms` is how far the expected time is ahead of it."""
         if ahead_ms - self._ahead_ms >= _JUMP_MS_MIN:
             logger.warning(
                 "the system clock stepped back by %.1f s; time continues without it until it has caught up",
@@ -55,11 +55,11 @@ class SystemClock:
         elif self._ahead_ms - ahead_ms >= _JUMP_MS_MIN:
             step_s = (self._ahead_ms - ahead_ms) / 1_000
             logger.warning("the system clock jumped ahead by %.1f s; timers due in that time fire now", step_s)
-        # While the wall clock is right, `ahead_ms` is noise of the two readings.
+        # While the wall clock is right, `ahead_ms` is the noise of reading two clocks.
         self._ahead_ms = max(ahead_ms, 0)
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
-        """Return when `notification` comes or the time reaches `until_ms`; a wait of over an hour ends early."""
+        """Return when notified or when the time reaches `until_ms`; a wait of more than an hour returns early."""
         if until_ms is None:
             await notification.wait()
             return
@@ -69,7 +69,7 @@ class SystemClock:
 
 
 class VirtualClock:
-    """A clock that stands still until a test advances it."""
+    """A clock whose time changes only when it is advanced."""
 
     def __init__(self, now_ms: int = 0) -> None:
         self._now_ms = now_ms
@@ -80,14 +80,14 @@ class VirtualClock:
         return self._now_ms
 
     def advance_to(self, now_ms: int) -> None:
-        """Move on to `now_ms`; an earlier time changes nothing. Every waiter checks its time again."""
+        """Set the time to `now_ms`, unless it is later already, and wake all waiting tasks."""
         if now_ms > self._now_ms:
             self._now_ms = now_ms
             for notification in self._waiting:
                 notification.notify()
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
-        """Return when `notification` comes or the time reaches `until_ms`."""
+        """Return when notified or when the time reaches `until_ms`."""
         if until_ms is not None and until_ms <= self._now_ms:
             return
         self._waiting.append(notification)

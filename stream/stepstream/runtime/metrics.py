@@ -1,4 +1,4 @@
-"""Prometheus metrics. They are updated once per batch, never once per record."""
+"""Prometheus metrics, updated once per batch and never once per record."""
 
 from bisect import bisect_left
 from collections import defaultdict
