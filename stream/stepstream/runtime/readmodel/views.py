@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.names import workers_name
 
 RUN_COLUMNS = (
