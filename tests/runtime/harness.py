@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from stepstream import App, Context, on
+from stepstream import App, Context, ThreadedContext, on
 from stepstream.contract.commands import Command, RunStarted, StepDispatched
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import step_hash
@@ -172,7 +172,7 @@ def charging(ran: list[str], *, threaded: bool) -> App:
     """Return an app with one function of one step that notes when it runs; `threaded` makes it a plain function."""
     app = App("shop")
 
-    def plain(ctx: Context) -> None:
+    def plain(ctx: ThreadedContext) -> None:
         ctx.step.run("charge", lambda: ran.append("charged"))
 
     async def coroutine(ctx: Context) -> None:

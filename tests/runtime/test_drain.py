@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Context, on
+from stepstream import App, Context, ThreadedContext, on
 from stepstream.contract.commands import RunLoaded, RunResumed
 from stepstream.contract.inbox import (
     RunClaimed,
@@ -230,7 +230,7 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(
         await go_on[name].wait()
         return name
 
-    def one_after_the_other(ctx: Context) -> None:
+    def one_after_the_other(ctx: ThreadedContext) -> None:
         ctx.step.run("left", body, "left")
         ctx.step.run("right", body, "right")
 

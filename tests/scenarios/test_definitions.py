@@ -38,63 +38,76 @@ def contextless(app: App) -> None:
     app.function()(no_context)  # type: ignore[arg-type]  # The point.
 
 
-@pytest.mark.parametrize(
-    ("define", "words"),
-    [
-        (lambda app: app.function(retries=21)(nothing), ["retries=21", "0 to 20"]),
-        (lambda app: app.function(retries=-1)(nothing), ["retries=-1", "0 to 20"]),
-        (lambda app: app.function(backoff=[])(nothing), ["at least one duration"]),
-        (lambda app: app.function(backoff="often")(nothing), ["'often'", "30s"]),
-        (lambda app: app.function(*[on(f"e{n}") for n in range(11)])(nothing), ["at most 10 triggers"]),
-        (twice, ["'same'", "id="]),
-        (generator, ["generator"]),
-        (contextless, ["'no-context'", "def no_context(ctx)"]),
-        (lambda app: app.function("order.created")(nothing), ['on("event")']),
-        (lambda app: app.function(nothing), ["brackets"]),
-        (lambda _: on("o", if_="event.data.n >"), ["on('o')", "1:15"]),
-        (lambda _: on("o", if_="async.data.n > 1"), ["async"]),
-        (lambda _: on("o", if_="event.n > 1"), ["event.data.n meant"]),
-        (lambda _: on("x" * 256), ["255"]),
-        (lambda _: cron("0 9 * *"), ["5 fields"]),
-        (lambda _: cron("61 9 * * *"), ["'61 9 * * *'"]),
-        (lambda _: cron("0 9 * * *", tz="Mars/Olympus"), ["Mars/Olympus", "Europe/Berlin"]),
-        (lambda _: App("no spaces"), ["letters"]),
-    ],
-    ids=[
-        "retries-21", "retries-negative", "backoff-empty", "backoff-unknown", "11-triggers", "id-twice", "generator",
-        "no-context", "trigger-text", "no-brackets", "condition-syntax", "condition-name", "condition-field",
-        "event-name", "cron-fields", "cron-range", "cron-zone", "app-name",
-    ],
-)  # fmt: skip
-def test_a_wrong_definition_is_refused(define: Callable[[App], object], words: list[str]) -> None:
-    """At most 20 retries and 10 triggers, one function an id; expressions fail with position and reason."""
+WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
+    "retries-21": (lambda app: app.function(retries=21)(nothing), ["retries=21", "0 to 20"]),
+    "retries-negative": (lambda app: app.function(retries=-1)(nothing), ["retries=-1", "0 to 20"]),
+    "backoff-empty": (lambda app: app.function(backoff=[])(nothing), ["at least one duration"]),
+    "backoff-unknown": (lambda app: app.function(backoff="often")(nothing), ["'often'", "30s"]),
+    "11-triggers": (lambda app: app.function(*[on(f"e{n}") for n in range(11)])(nothing), ["at most 10 triggers"]),
+    "id-twice": (twice, ["'same'", "id="]),
+    "id-surrogate": (lambda app: app.function(id="\ud800")(nothing), ["printable characters"]),
+    "generator": (generator, ["generator"]),
+    "no-context": (contextless, ["'no-context'", "def no_context(ctx)"]),
+    "trigger-text": (lambda app: app.function("order.created")(nothing), ['on("event")']),  # type: ignore[arg-type]
+    "no-parentheses": (lambda app: app.function(nothing), ["parentheses"]),  # type: ignore[arg-type]
+    "condition-syntax": (lambda _: on("o", if_="event.data.n >"), ["on('o')", "1:15"]),
+    "condition-name": (lambda _: on("o", if_="async.data.n > 1"), ["async"]),
+    "condition-field": (lambda _: on("o", if_="event.n > 1"), ["event.data.n meant"]),
+    "event-name": (lambda _: on("x" * 256), ["255"]),
+    "event-surrogate": (lambda _: on("x\udfff"), ["1 to 255 characters"]),
+    "cron-fields": (lambda _: cron("0 9 * *"), ["5 fields"]),
+    "cron-range": (lambda _: cron("61 9 * * *"), ["'61 9 * * *'"]),
+    "cron-zone": (lambda _: cron("0 9 * * *", tz="Mars/Olympus"), ["Mars/Olympus", "Europe/Berlin"]),
+    "app-name": (lambda _: App("no spaces"), ["letters"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DEFINITIONS)
+def test_a_wrong_definition_is_refused(name: str) -> None:
+    """A definition out of bounds raises DefinitionError with the value and the remedy; expressions have a position."""
+    define, words = WRONG_DEFINITIONS[name]
     with pytest.raises(DefinitionError) as refused:
         define(App("definitions"))
     assert all(word in str(refused.value) for word in words), str(refused.value)
 
 
-def test_the_most_that_is_allowed_is_fine() -> None:
+def test_the_maximum_is_allowed() -> None:
     """20 retries and 10 triggers are allowed."""
     app = App("definitions")
     app.function(*[on(f"e{n}") for n in range(10)], retries=20)(nothing)
     assert len(app) == 1
 
 
-async def test_sending_without_an_engine_says_what_to_do() -> None:
-    """An app that is connected to nothing says how to run it."""
+def test_an_app_without_functions_is_true() -> None:
+    """`if app:` asks whether there is an app, not whether it has functions."""
+    assert len(App("definitions")) == 0
+    assert App("definitions")
+
+
+async def test_sending_without_an_engine_is_refused() -> None:
+    """An app that is not connected to an engine says how to run it."""
     with pytest.raises(StepstreamError, match="stepstream dev"):
         await App("definitions").send(Event("go"))
 
 
 WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
     "sleep-367d": (lambda ctx: ctx.step.sleep("s", "367d"), ["'s'", "366 days"]),
-    "sleep-until-2100": (lambda ctx: ctx.step.sleep_until("s", "2100-01-01"), ["'s'", "366 days"]),
-    "sleep-until-soon": (lambda ctx: ctx.step.sleep_until("s", "soon"), ["'soon'", "ISO 8601"]),
-    "sleep-fortnight": (lambda ctx: ctx.step.sleep("s", "1 fortnight"), ["fortnight", "no duration", "2h45m"]),
-    "sleep-true": (lambda ctx: ctx.step.sleep("s", True), ["True", "no duration"]),
+    "sleep-fortnight": (lambda ctx: ctx.step.sleep("s", "1 fortnight"), ["fortnight", "not a duration", "2h45m"]),
+    "sleep-true": (lambda ctx: ctx.step.sleep("s", True), ["True is not a duration"]),
+    "sleep-none": (lambda ctx: ctx.step.sleep("s", None), ["None is not a duration; write"]),  # type: ignore[arg-type]
+    "until-2100": (lambda ctx: ctx.step.sleep_until("s", "2100-01-01"), ["'s'", "366 days"]),
+    "until-soon": (lambda ctx: ctx.step.sleep_until("s", "soon"), ["'soon'", "ISO 8601"]),
+    "until-none": (lambda ctx: ctx.step.sleep_until("s", None), ["None is not a point in time"]),  # type: ignore[arg-type]
+    "until-seconds": (lambda ctx: ctx.step.sleep_until("s", 1_767_225_600), ["1970-01-21", "Unix seconds by 1,000"]),
     "wait-367d": (lambda ctx: ctx.step.wait_for_event("s", event="e", timeout="367d"), ["366 days"]),
     "signal-367d": (lambda ctx: ctx.step.wait_for_signal("s", signal="g", timeout="367d"), ["366 days"]),
+    "signal-surrogate": (lambda ctx: ctx.step.wait_for_signal("s", signal="\ud800", timeout=1), ["signal: use text"]),
     "invoke-367d": (lambda ctx: ctx.step.invoke("s", function="f", timeout="367d"), ["366 days"]),
+    "invoke-plain": (
+        lambda ctx: ctx.step.invoke("s", function=nothing),  # type: ignore[call-overload]  # The point.
+        ["step 's'", "@app.function", "not nothing", "step.run"],
+    ),
+    "invoke-surrogate": (lambda ctx: ctx.step.invoke("s", function="\ud800"), ["function: a text with a lone"]),
     "match-and-if": (
         lambda ctx: ctx.step.wait_for_event("s", event="e", timeout=1, match="data.a", if_="true"),
         ["match= or if_=, not both"],
@@ -104,21 +117,27 @@ WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
         lambda ctx: ctx.step.wait_for_event("s", event="e", timeout=1, match="order_id"),
         ["step 's'", "is data.order_id meant"],
     ),
-    "send-text": (lambda ctx: ctx.step.send_event("s", "e"), ["an Event is wanted", "not a str"]),  # type: ignore[arg-type]
-    "send-number": (lambda ctx: ctx.step.send_event("s", 5), ["an Event is wanted", "not a int"]),  # type: ignore[arg-type]
+    "send-text": (lambda ctx: ctx.step.send_event("s", "e"), ['events: use Event("name"', "type str"]),  # type: ignore[arg-type]
+    "send-number": (lambda ctx: ctx.step.send_event("s", 5), ['events: use Event("name"', "type int"]),  # type: ignore[arg-type]
+    "send-dict": (lambda ctx: ctx.step.send_event("s", {"name": "e"}), ["step 's': events", "type dict"]),  # type: ignore[arg-type]
+    "send-dicts": (lambda ctx: ctx.step.send_event("s", [Event("e"), {"name": "e"}]), ["events[1]", "type dict"]),  # type: ignore[list-item]
     "send-own": (lambda ctx: ctx.step.send_event("s", Event("stream/mine")), ["stream/"]),
     "send-none": (lambda ctx: ctx.step.send_event("s", []), ["'s'", "at least one event"]),
+    "send-surrogate": (lambda ctx: ctx.step.send_event("s", Event("e", id="\ud800")), ["id: use at most 255"]),
+    "event-number": (lambda ctx: ctx.step.send_event("s", Event(5)), ["name: use text", "type int"]),  # type: ignore[arg-type]
+    "event-bytes": (lambda ctx: ctx.step.send_event("s", Event("e", {"x": b""})), ["$.x: ", "a value of type bytes"]),
     "run-result": (lambda ctx: ctx.step.run("s", 5), ["callable itself"]),  # type: ignore[call-overload]  # The point.
     "run-no-id": (lambda ctx: ctx.step.run(int, 5), ["run('int', int, …)"]),  # type: ignore[call-overload]
     "retries-21": (lambda ctx: ctx.step.options(retries=21), ["0 to 20"]),
     "long-id": (lambda ctx: ctx.step.run("x" * 1_025, int), ["1 to 1024 characters"]),
     "no-id": (lambda ctx: ctx.step.run("", int), ["step id ''"]),
+    "surrogate-id": (lambda ctx: ctx.step.run("\ud800", int), ["step id '\\ud800'", "lone surrogate"]),
 }
 
 
 @pytest.mark.parametrize("name", WRONG_CALLS)
-async def test_a_wrong_call_is_refused_where_it_stands(engine_of: EngineOf, name: str) -> None:
-    """What cannot be is refused at the call, visible to the code that hit it, and leaves no step behind."""
+async def test_a_wrong_call_is_refused_at_the_call(engine_of: EngineOf, name: str) -> None:
+    """A call that cannot work raises in the code that made it, with the remedy, and leaves no step behind."""
     app = App("definitions")
     call, words = WRONG_CALLS[name]
 

@@ -48,7 +48,7 @@ async def test_too_large_an_output_of_a_function_fails_its_run(engine_of: Engine
     assert entries == [1]
 
 
-@pytest.mark.parametrize(("data", "word"), [({"text": "x" * 200}, "at most 100"), ([1], "is an object")])
+@pytest.mark.parametrize(("data", "word"), [({"text": "x" * 200}, "at most 100"), ([1], "is a JSON object")])
 async def test_what_is_given_to_invoke_is_bounded(engine_of: EngineOf, data: object, word: str) -> None:
     """The data of invoke is that of an event: an object of a bounded size, refused at the call."""
     app = App("limits")

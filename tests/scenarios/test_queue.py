@@ -85,7 +85,7 @@ async def test_attempts_and_errors_of_a_queue(engine_of: EngineOf) -> None:
     async with engine_of(app) as engine:
         await engine.send(Event("go"))
         await engine.advance("1h")
-        assert engine.run().output == [3, "ValueError", "TimeoutError"]
+        assert engine.run().output == [3, "ValueError", "StepTimeoutError"]
     assert attempts == {"flaky": 3, "broken": 2, "slow": 1}
 
 
@@ -211,4 +211,4 @@ async def test_a_queue_that_the_app_does_not_have(engine_of: EngineOf) -> None:
         error = str(engine.run().error)
         assert "StepUsageError" in error
         assert "queues=['gpq']" in error
-        assert "the app has 'gpu'" in error
+        assert "the queues of the app are 'gpu'" in error

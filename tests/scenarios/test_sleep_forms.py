@@ -30,7 +30,7 @@ async def test_sleeps_have_forms_and_bounds(engine_of: EngineOf) -> None:
         await engine.advance("90m")
         output = engine.run().output
         assert isinstance(output, list)
-        assert ["366 days" in str(output[0]), "no duration" in str(output[1]), len(output)] == [True, True, 3]
+        assert ["366 days" in str(output[0]), "not a duration" in str(output[1]), len(output)] == [True, True, 3]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_an_error_without_words_is_put_aside() -> None:
     """An exception whose text cannot be had does not end the agent, which would come upon it for ever."""
     (letter,) = records_of(Source("orders", "shop/order", data=broken))
     assert (letter.topic, letter.value) == (DEAD_LETTERS, b'{"n":1}')
-    assert dict(letter.headers)["stepstream-reason"] == b"(no text: SilentError in its __str__)"
+    assert dict(letter.headers)["stepstream-reason"] == b"(no message: its __str__ raised SilentError)"
 
 
 def test_an_id_that_cannot_be_written_is_put_aside() -> None:

@@ -16,7 +16,8 @@ from stepstream.api.probes import show_ready
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
-from stepstream.contract.limits import DEFAULT_LIMITS, MIB, SIGNAL_NAME_CHARACTERS_MAX, Limits
+from stepstream.contract.limits import DEFAULT_LIMITS, MIB, Limits
+from stepstream.contract.names import check_signal_name
 from stepstream.runtime.metrics import CONTENT_TYPE
 from stepstream.runtime.readmodel.index import TAIL_CHARACTERS, RunIndex, RunStatus, RunSummary
 
@@ -104,10 +105,7 @@ def parse_signal(body: bytes) -> tuple[str, Raw]:
         raise InvalidInput("a JSON object is wanted", "body")
     if unknown := sorted(value.keys() - {"signal", "data"}):
         raise InvalidInput("a signal has no such field, only signal, data", unknown[0])
-    name = value.get("signal")
-    if not isinstance(name, str) or not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX:
-        raise InvalidInput(f"text of 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters is wanted", "signal")
-    return name, dump_json(value.get("data"))
+    return check_signal_name(value.get("signal")), dump_json(value.get("data"))
 
 
 def _error(status: int, code: str, message: str, field: str = "") -> JSONResponse:

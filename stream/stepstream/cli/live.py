@@ -27,7 +27,7 @@ from stepstream.host.monitoring.logs import leave_attempts_to_a_view
 from stepstream.host.serving import address_of
 from stepstream.host.settings import Settings
 from stepstream.sdk.app import App
-from stepstream.sdk.errors import told
+from stepstream.sdk.errors import format_error
 
 logger = logging.getLogger(__name__)
 _RUNS_KNOWN_MAX = 10_000
@@ -174,7 +174,7 @@ def _next_due(at_ms: int) -> str:
 
 
 def _error(error: ErrorInfo) -> str:
-    return _plain(told(error))
+    return _plain(format_error(error))
 
 
 def _plain(text: str) -> str:

@@ -32,11 +32,11 @@ def load_json(raw: bytes | Raw, *, own: bool = False) -> Json:
     try:
         result: Json = _decode_json(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"no JSON: {error}") from None
+        raise InvalidInput(f"not valid JSON: {error}") from None
     text = bytes(raw)
     levels = _DEPTH_MAX + _OWN_LEVELS * own
     if text.count(b"[") + text.count(b"{") > levels and _is_deep(result, levels):
-        raise InvalidInput(f"it is nested deeper than {levels} levels")
+        raise InvalidInput(f"nested deeper than {levels} levels")
     return result
 
 
@@ -51,48 +51,55 @@ def _is_deep(value: Json, levels: int) -> bool:
 
 
 def dump_json(value: object, what: str = "value") -> Raw:
-    """Return `value` as compact JSON; raise NotJson with the path and the type of the first part that is none."""
+    """Return `value` as compact JSON; raise NotJson with the path and the type of the first part that is not JSON."""
     try:
         raw = Raw(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
-        # Keys that are no text would be turned into text; a value that reads back as it was has none.
+        # json.dumps turns keys of other types into text; the comparison finds them without a walk in the common case.
         fault = None if load_json(raw) == value else _first_fault(value, "$", 0)
     except InvalidInput:
-        fault = _first_fault(value, "$", 0) or ("$", f"it is nested deeper than {_DEPTH_MAX} levels")
+        fault = _first_fault(value, "$", 0) or ("$", f"nested deeper than {_DEPTH_MAX} levels")
     except (TypeError, ValueError, RecursionError):
-        fault = _first_fault(value, "$", 0) or ("$", "it cannot be encoded")
+        fault = _first_fault(value, "$", 0) or ("$", "cannot be encoded")
     if fault:
         path, reason = fault
-        raise NotJson(f"the {what} is no JSON: {reason}", path)
+        raise NotJson(f"the {what} is not JSON: {reason}", path)
     return raw
 
 
 def _first_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:
     if depth > _DEPTH_MAX:
-        return path, f"it is nested deeper than {_DEPTH_MAX} levels"
+        return path, f"nested deeper than {_DEPTH_MAX} levels"
     match value:
         case None | bool() | int():
             return None
         case str():
-            return None if value.isascii() or _encodes(value) else (path, "a text with a lone surrogate")
+            return (path, "a text with a lone surrogate") if has_lone_surrogate(value) else None
         case float():
-            return None if math.isfinite(value) else (path, f"{value} has no form in JSON")
+            return None if math.isfinite(value) else (path, f"JSON has no {value}")
         case list() | tuple():
             faults = (_first_fault(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))
         case dict():
-            if odd := next((key for key in value if not isinstance(key, str)), None):
-                return path, f"the key {odd!r} is of type {type(odd).__name__}, keys are text"
+            for key in value:
+                if not isinstance(key, str):
+                    return path, f"the key {key!r} is of type {type(key).__name__}; use text for keys"
+                if has_lone_surrogate(key):
+                    return path, f"the key {key!r} has a lone surrogate"
             faults = (_first_fault(item, f"{path}.{key}", depth + 1) for key, item in value.items())
         case _:
-            return path, (
-                f"a {type(value).__module__}.{type(value).__qualname__} is found there; return plain JSON values, "
-                "or say the return type of the step when it is a pydantic model or a dataclass"
-            )
+            return path, f"a value of type {type_name(value)}; convert it to plain JSON values"
     return next((fault for fault in faults if fault), None)
 
 
-def _encodes(text: str) -> bool:
+def type_name(value: object) -> str:
+    """Return the name of a value's type, with its module unless it is built in."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Return whether `text` has half of a surrogate pair, which has no form in UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return True
+    return False

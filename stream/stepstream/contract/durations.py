@@ -1,4 +1,4 @@
-"""Durations and points in time as users write them, turned into whole milliseconds."""
+"""Durations and points in time as users write them, as whole milliseconds."""
 
 import math
 import re
@@ -8,6 +8,7 @@ from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.limits import TIMESTAMP_MS_MAX
 
 _FORMS = '"30s", "2h45m", "7d", a timedelta or a number of seconds'
+_MOMENTS = "a datetime, ISO 8601 text or Unix milliseconds as an int"
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _TEXT_CHARACTERS_MAX = 64
@@ -21,13 +22,14 @@ def duration_ms(value: Duration) -> int:
         case timedelta():
             result = value / timedelta(milliseconds=1)
         case bool():
-            raise InvalidDuration(f"{value!r} is no duration; write {_FORMS}")
+            raise InvalidDuration(f"{value!r} is not a duration; write {_FORMS}")
         case int() | float():
             result = value * 1_000.0 if math.isfinite(value) else -1.0
         case str():
             result = _parse(value)
         case _:
-            raise InvalidDuration(f"{value!r} of type {type(value).__name__} is no duration; write {_FORMS}")
+            found = f"{value!r}"[:_TEXT_CHARACTERS_MAX]
+            raise InvalidDuration(f"{found} is not a duration; write {_FORMS}")
     if not 0 <= result <= TIMESTAMP_MS_MAX:
         raise InvalidDuration(f"{value!r} is out of range; a duration is finite and not negative")
     return round(result)
@@ -37,15 +39,15 @@ def _parse(text: str) -> float:
     compact = text.replace(" ", "")
     parts = _PART.findall(compact) if len(compact) <= _TEXT_CHARACTERS_MAX else []
     if not parts or "".join(number + unit for number, unit in parts) != compact:
-        raise InvalidDuration(f"{text[:80]!r} is no duration; write {_FORMS} (units: {', '.join(_UNITS_MS)})")
+        raise InvalidDuration(f"{text[:80]!r} is not a duration; write {_FORMS} (units: {', '.join(_UNITS_MS)})")
     return sum(float(number) * _UNITS_MS[unit] for number, unit in parts)
 
 
 def moment_ms(value: Moment) -> int:
-    """Return a point in time as Unix milliseconds; a datetime or ISO text without a zone is taken as UTC."""
+    """Return a point in time as Unix milliseconds; a datetime or ISO text without a time zone is in UTC."""
     match value:
         case bool():
-            raise InvalidInput(f"{value!r} is no point in time")
+            raise InvalidInput(f"{value!r} is not a point in time; write {_MOMENTS}")
         case int():
             result = value
         case datetime():
@@ -54,11 +56,12 @@ def moment_ms(value: Moment) -> int:
             try:
                 result = _datetime_ms(datetime.fromisoformat(value))
             except ValueError:
-                raise InvalidInput(f"{value[:80]!r} is no ISO 8601 date and time, as 2026-01-31T12:00:00Z") from None
+                raise InvalidInput(f"{value[:80]!r} is not ISO 8601 text; write it as 2026-01-31T12:00:00Z") from None
         case _:
-            raise InvalidInput(f"{value!r} is no point in time; give a datetime, ISO text or Unix milliseconds")
+            found = f"{value!r}"[:_TEXT_CHARACTERS_MAX]
+            raise InvalidInput(f"{found} is not a point in time; write {_MOMENTS}")
     if not 0 <= result <= TIMESTAMP_MS_MAX:
-        raise InvalidInput(f"{value!r} is out of range; give a time from 1970 on, in milliseconds")
+        raise InvalidInput(f"{value!r} is out of range; write a time from 1970 on, in milliseconds")
     return result
 
 

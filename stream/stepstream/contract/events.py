@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import astuple
 
-from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw, dump_json, encode, load_json
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw, dump_json, encode, has_lone_surrogate, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.limits import (
     DEFAULT_LIMITS,
@@ -99,8 +99,10 @@ def _explain(message: str) -> tuple[str, str]:
 def check_event(event: EventRecord, *, own: bool = False) -> None:
     """Raise InvalidInput when a field of `event` is out of bounds."""
     check_event_name(event.name, own=own)
-    if len(event.id) > EVENT_ID_CHARACTERS_MAX or _CONTROL.search(event.id):
-        raise InvalidInput(f"at most {EVENT_ID_CHARACTERS_MAX} characters, no control characters", "id")
+    if len(event.id) > EVENT_ID_CHARACTERS_MAX or _CONTROL.search(event.id) or has_lone_surrogate(event.id):
+        raise InvalidInput(f"use at most {EVENT_ID_CHARACTERS_MAX} characters, no control characters", "id")
+    if has_lone_surrogate(event.v):
+        raise InvalidInput("a text with a lone surrogate", "v")
     if not 0 <= event.ts <= TIMESTAMP_MS_MAX:
         raise InvalidInput("use Unix milliseconds, from 1970 on", "ts")
     if not isinstance(load_json(event.data, own=own), dict):
@@ -127,7 +129,7 @@ def encode_batch(events: Sequence[EventRecord], limits: Limits) -> list[bytes]:
 
 def check_event_name(name: str, *, own: bool = False) -> None:
     """Raise InvalidInput when `name` is not a valid event name."""
-    if not name or len(name) > EVENT_NAME_CHARACTERS_MAX or _CONTROL.search(name):
+    if not name or len(name) > EVENT_NAME_CHARACTERS_MAX or _CONTROL.search(name) or has_lone_surrogate(name):
         raise InvalidInput(f"use 1 to {EVENT_NAME_CHARACTERS_MAX} characters, no control characters", "name")
     if not own and name.startswith(OWN_PREFIX):
         raise InvalidInput(f"names under {OWN_PREFIX!r} are the engine's own; choose another", "name")

@@ -1,9 +1,10 @@
-"""What may be a part of the name of a topic."""
+"""The names that are checked in several places: parts of topic names, and signals."""
 
 import re
 
+from stepstream.contract.codec import has_lone_surrogate
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import TOPIC_CHARACTERS_MAX, WORKERS_NAME_CHARACTERS_MAX
+from stepstream.contract.limits import SIGNAL_NAME_CHARACTERS_MAX, TOPIC_CHARACTERS_MAX, WORKERS_NAME_CHARACTERS_MAX
 
 _TOPIC_PART = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -12,6 +13,13 @@ def check_topic_part(name: str) -> None:
     """Raise InvalidInput for what cannot be a part of the name of a topic of Kafka."""
     if not _TOPIC_PART.fullmatch(name):
         raise InvalidInput("letters a to z and A to Z, digits, '.', '_' and '-' are wanted, as Kafka allows no others")
+
+
+def check_signal_name(name: object) -> str:
+    """Return the name of a signal; raise InvalidInput unless it is text of 1 to 1,024 characters, valid in UTF-8."""
+    if not isinstance(name, str) or not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX or has_lone_surrogate(name):
+        raise InvalidInput(f"use text of 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters", "signal")
+    return name
 
 
 def workers_name(app: str, queue: str = "") -> str:

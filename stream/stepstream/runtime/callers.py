@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
+from stepstream.contract.errors import StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, encode_batch
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
-from stepstream.contract.limits import SIGNAL_NAME_CHARACTERS_MAX, Limits
+from stepstream.contract.limits import Limits
+from stepstream.contract.names import check_signal_name
 from stepstream.contract.topics import EVENTS, INBOX
 from stepstream.runtime.ports import LogError, NewRecord
 
@@ -68,8 +69,7 @@ class Callers:
         Raise UnavailableError if it is unknown whether it is durable, TooLarge for data larger than the result of a
         step, which they become, and InvalidInput for a name that no run can wait for.
         """
-        if not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX:
-            raise InvalidInput(f"a signal's name has 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters", "signal")
+        check_signal_name(name)
         raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
         size, most = len(bytes(raw)), self._limits.step_output_bytes_max
         if size > most:

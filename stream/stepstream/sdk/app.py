@@ -1,5 +1,6 @@
-"""The app: a set of functions, and the way to send events and signals to them."""
+"""The app: a set of functions, and the way to send events and signals from outside of them."""
 
+import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, overload
@@ -13,9 +14,9 @@ from stepstream.contract.names import check_workers_name, workers_name
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.event import Event, to_record
-from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, retry_policy
+from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, RetryPolicy, retry_policy
 from stepstream.sdk.source import Format, Mapped, Source
-from stepstream.sdk.values import annotation_of
+from stepstream.sdk.values import annotation_of, to_json
 
 T = TypeVar("T")
 AsyncHandler = Callable[[Context], Coroutine[Any, Any, T]]
@@ -24,13 +25,13 @@ _FAILURE_SUFFIX = "-on-failure"
 
 
 class Sender(Protocol):
-    """What carries events and signals to the engine."""
+    """A connection that carries events and signals to the engine."""
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events, all or none; return their ids once they are durable."""
 
     async def signal(self, name: str, data: Any) -> bool:
-        """Send a signal; return whether a run waited for it."""
+        """Send a signal; return whether a run was waiting for it."""
 
 
 class _Decorator(Protocol):
@@ -41,10 +42,25 @@ class _Decorator(Protocol):
 
 
 class App:
-    """A named set of durable functions; a worker serves one app.
+    """A named set of durable functions. A worker serves one app.
 
-    `lookback` is how long the engine keeps events, so that `wait_for_event(lookback=)` may see earlier ones. `queues`
-    are the names that `step.options(queue=)` may have, each with workers of its own: `stepstream worker --queue NAME`.
+    Args:
+        name: Letters, digits, `.`, `_` and `-`; it is a part of the name of a topic.
+        lookback: How long the engine keeps events for `wait_for_event(lookback=)`, at most 366 days. 0 keeps none.
+        queues: The names that `step.options(queue=)` accepts, each served by workers of its own:
+            `stepstream worker FILE --queue NAME`.
+
+    Iterating yields the functions, `len` counts them, and `get` finds one. Raises `DefinitionError`.
+
+    Example:
+        ```python
+        app = App("shop", lookback="1h", queues=["gpu"])
+
+
+        @app.function(on("shop/order.created"))
+        async def fulfil(ctx: Context) -> str:
+            return await ctx.step.run("charge", charge, ctx.event.data)
+        ```
     """
 
     def __init__(self, name: str, *, lookback: Duration = 0, queues: Sequence[str] = ()) -> None:
@@ -64,8 +80,11 @@ class App:
     def __len__(self) -> int:
         return len(self._functions)
 
+    def __bool__(self) -> bool:
+        return True  # An app without functions is an app, too.
+
     def get(self, function_id: str) -> Function[Any] | None:
-        """Return a function by its id."""
+        """Return a function by its id, None if the app has none of that id."""
         return self._functions.get(function_id)
 
     def function(
@@ -76,54 +95,56 @@ class App:
         backoff: Backoff | None = None,
         on_failure: AsyncHandler[Any] | PlainHandler[Any] | None = None,
     ) -> _Decorator:
-        """Make a durable function that starts by any of `triggers`; without one it can only be invoked.
+        """Make the decorated handler a durable function of this app.
 
-        `id` is the name with dashes when it is not given. `retries` (0 to 20) and `backoff` hold for each step and for
-        the code between steps. `on_failure` is called with the event `stream/function.failed`, whose data has the
-        original `event` and the `error`, as a run of its own.
+        Args:
+            triggers: Up to ten of `on(…)` and `cron(…)`, any of which starts the function. A function without triggers
+                starts only by `step.invoke`.
+            id: The id of the function: runs keep it, so it must stay the same when the handler is renamed. By default
+                the name of the handler with dashes for underscores.
+            retries: How many attempts follow the first one, 0 to 20: of each step and, separately, of the code between
+                steps.
+            backoff: The delay before each of them: one duration, a list whose last one repeats, or a function of the
+                attempt (from 0). By default 15 s, 30 s, 1 m, 2 m, 5 m … up to 2 h, plus up to 30 s of jitter.
+            on_failure: A handler that runs as a function of its own, with the id `ID-on-failure`, if a run fails; not
+                if it is cancelled. Its event is `stream/function.failed`, whose data has the original `event` and the
+                `error` with `name`, `message`, `code` and `stack`.
+
+        The handler takes one argument: an `async def` a `Context`, a plain `def` a `ThreadedContext`. Raises
+        `DefinitionError`.
         """
 
-        def decorate(handler: Any) -> Any:
-            if not callable(handler):
-                raise DefinitionError("write @app.function(…) above a function, with brackets")
-            function_id = id or getattr(handler, "__name__", "").replace("_", "-")
-            policy = retry_policy(retries, backoff)
-            handler_of_failure: Function[Any] | None = None
-            if on_failure is not None:
-                handler_of_failure = Function(
-                    self.name,
-                    on_failure,
-                    (),
-                    id=function_id + _FAILURE_SUFFIX,
-                    policy=policy,
-                    lookback_ms=self.lookback_ms,
-                    queues=self.queues,
-                )
-            function: Function[Any] = Function(
-                self.name,
-                handler,
-                triggers,
-                id=function_id,
-                policy=policy,
-                on_failure=handler_of_failure,
-                lookback_ms=self.lookback_ms,
-                queues=self.queues,
-            )
-            for each in (function, handler_of_failure):
-                if each is not None:
-                    _check_context(each)
-                    self._add(each)
-            return function
-
         if len(triggers) == 1 and inspect.isfunction(triggers[0]):
-            raise DefinitionError("write @app.function() with brackets")
-        return decorate
+            raise DefinitionError("write @app.function() with parentheses")
+        return lambda handler: self._define(handler, triggers, id, retry_policy(retries, backoff), on_failure)
+
+    def _define(
+        self,
+        handler: Any,
+        triggers: Sequence[Trigger],
+        id: str,
+        policy: RetryPolicy,
+        on_failure: AsyncHandler[Any] | PlainHandler[Any] | None,
+    ) -> Function[Any]:
+        if not callable(handler):
+            raise DefinitionError("write @app.function(…) above a function, with parentheses")
+        function_id = id or getattr(handler, "__name__", "").replace("_", "-")
+        make = functools.partial(Function, self.name, policy=policy, lookback_ms=self.lookback_ms, queues=self.queues)
+        failure: Function[Any] | None = None
+        if on_failure is not None:
+            failure = make(on_failure, (), id=function_id + _FAILURE_SUFFIX)
+        function: Function[Any] = make(handler, triggers, id=function_id, on_failure=failure)
+        for each in (function, failure):
+            if each is not None:
+                _check_context(each)
+                self._add(each)
+        return function
 
     def _add(self, function: Function[Any]) -> None:
         known = self._functions.get(function.id)
         if known is not None:
             raise DefinitionError(
-                f"function id {function.id!r} stands twice in app {self.name!r}: give one of them another by id="
+                f"app {self.name!r} has two functions with the id {function.id!r}: give one of them another by id="
             )
         self._functions[function.id] = function
 
@@ -138,31 +159,41 @@ class App:
         if_: Mapped = "",
         format: Format = "json",
     ) -> Source:
-        """Have the app's workers turn the records of an existing topic into events; see Source for what each means."""
+        """Have the app's workers turn the records of an existing topic into events; see `Source` for the arguments.
+
+        Example:
+            ```python
+            app.source("orders", name="shop/order.created", id="value.number", if_="value.total > 0")
+            ```
+        """
         source = Source(topic, name, id, data, ts, if_, format)
         self.sources.append(source)
         return source
 
     def connect(self, sender: Sender | None) -> None:
-        """Have events and signals go by `sender`; a runtime calls this."""
+        """Send events and signals over `sender` from now on; a runtime calls this."""
         self._sender = sender
 
     async def send(self, *events: Event) -> list[str]:
-        """Send events from outside of functions, all or none; return their ids.
+        """Send events from outside of functions, all or none; return their ids once they are durable.
 
-        In a function use ctx.step.send_event, which sends once however often the code runs.
+        It works in a process that runs the app's functions: `stepstream dev`, `stepstream worker`, or a test with
+        `VirtualEngine`. Others send over HTTP: `POST /e/{key}`. In a function use `ctx.step.send_event`, which sends
+        exactly once however often the code runs. Raises `InvalidInput`, with the field, and `TooLarge`.
         """
-        return await self._connected().send([to_record(event) for event in events])
+        return await self._connected().send(
+            [to_record(event, f"events[{index}]") for index, event in enumerate(events)]
+        )
 
     async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal; return whether a run waited for it."""
-        return await self._connected().signal(name, data)
+        """Send a signal with any JSON value, model or dataclass; return whether a run was waiting for it."""
+        return await self._connected().signal(name, to_json(data))
 
     def _connected(self) -> Sender:
         if self._sender is None:
             raise DefinitionError(
-                f"app {self.name!r} is connected to no engine: run it by `stepstream dev`, or, from another process, "
-                "send over HTTP: POST /e/{key}"
+                f"app {self.name!r} is not connected to an engine: run it by `stepstream dev` or "
+                "`stepstream worker`, or, from another process, send over HTTP: POST /e/{key}"
             )
         return self._sender
 
@@ -202,8 +233,8 @@ def _checked_queues(app: str, queues: Sequence[str]) -> tuple[str, ...]:
     given = [queues] if isinstance(queues, str) else list(queues)
     for queue in given:
         place = f"App({app!r}, queues=…): {queue!r}"
-        # A dot parts the app from its queue.
+        # A dot separates the app from its queue in the names of workers.
         if not queue or not queue.replace("-", "").replace("_", "").isalnum() or not queue.isascii():
-            raise DefinitionError(f"{place}: letters a to z and A to Z, digits, '-' and '_' are wanted")
+            raise DefinitionError(f"{place}: use letters a to z and A to Z, digits, '-' and '_'")
         _check_name(place, workers_name(app, queue))
     return tuple(dict.fromkeys(given))

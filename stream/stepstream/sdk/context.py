@@ -1,4 +1,4 @@
-"""What a function gets as its first argument."""
+"""The context: the argument that a handler is called with."""
 
 import asyncio
 import logging
@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from stepstream.sdk.event import Event
 from stepstream.sdk.replay import Replay, current_body
-from stepstream.sdk.step import Step, StepCall
+from stepstream.sdk.step import Step
+from stepstream.sdk.step_call import StepCall
 from stepstream.sdk.threaded import ThreadedStep
 
 T = TypeVar("T")
@@ -15,31 +16,39 @@ S = TypeVar("S", bound=Step | ThreadedStep)
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that knows its run, and is silent while kept results are replayed."""
+    """A logger that adds the run id, the function and the step, and is silent while a replay uses kept results."""
 
     def __init__(self, logger: logging.Logger, replay: Replay, function: str) -> None:
         super().__init__(logger, {"run_id": replay.run_id, "function": function})
         self._replay = replay
 
     def isEnabledFor(self, level: int) -> bool:
-        """Tell whether `level` is logged now."""
+        """Return whether `level` is logged now."""
         return not self._replay.replaying and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add the run, and the step whose body speaks, to the message."""
+        """Add the run, and the step whose body logs, to the message."""
         step = {"step": body} if (body := current_body.get()) else {}
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **step, **(self.extra or {})}
         return f"[{self._replay.run_id}] {msg}", kwargs
 
 
 class Group:
-    """`ctx.group`: steps side by side."""
+    """`ctx.group`: steps in parallel."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
 
     async def parallel(self, *steps: Awaitable[T]) -> list[T]:
-        """Run all; return their results in order. The first error is raised once it comes, and cancels the others."""
+        """Run the steps in parallel and return their results in the order of the arguments.
+
+        The first error is raised at once and cancels the others; `asyncio.gather` lets them continue.
+
+        Example:
+            ```python
+            sizes = await ctx.group.parallel(*(ctx.step.run(f"size {page}", size, page) for page in pages))
+            ```
+        """
         group = self._replay.groups.new()
         for step in steps:
             if isinstance(step, StepCall):
@@ -51,9 +60,20 @@ class Group:
             _cancel(tasks)
 
     async def race(self, *steps: Awaitable[T]) -> T:
-        """Return the result of the first to settle, or raise its error; the others are cancelled."""
+        """Return the result of the first step to end, or raise its error, and cancel the others.
+
+        Raises `ValueError` without steps.
+
+        Example:
+            ```python
+            won = await ctx.group.race(
+                ctx.step.wait_for_event("accepted", event="offer.accepted", match="data.offer", timeout="7d"),
+                ctx.step.sleep("deadline", "2d"),
+            )
+            ```
+        """
         if not steps:
-            raise ValueError("race() wants at least one step")
+            raise ValueError("race() needs at least one step")
         tasks = [asyncio.ensure_future(step) for step in steps]
         settled: list[asyncio.Future[T]] = []
         for task in tasks:
@@ -71,6 +91,14 @@ def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
 
 
 class _Context(Generic[S]):
+    step: S
+    group: Group
+    events: list[Event]
+    event: Event
+    run_id: str
+    attempt: int
+    logger: RunLogger
+
     def __init__(
         self, step: S, replay: Replay, function: str, events: Sequence[Event], attempt: int, group: Group
     ) -> None:
@@ -84,11 +112,21 @@ class _Context(Generic[S]):
 
 
 class Context(_Context[Step]):
-    """What an `async def` function gets: its event (the first of `events`), run id, attempt from 0, steps, logger."""
+    """The argument of an `async def` handler.
+
+    Attributes:
+        event: The event that started the run; it never changes.
+        events: All events that started the run; `event` is the first.
+        step: The durable steps, see `Step`.
+        group: Steps in parallel, see `Group`.
+        run_id: The id of the run, a ULID.
+        attempt: How often the code between steps has failed since the last result, from 0.
+        logger: Logs with the run id and the step, and not again what a replay repeats.
+    """
 
 
 class ThreadedContext(_Context[ThreadedStep]):
-    """What a plain `def` function gets: the same, with steps that block."""
+    """The argument of a plain `def` handler: that of `Context`, with steps that block until they have their result."""
 
 
 def make_context(replay: Replay, step: Step, function: str, events: Sequence[Event], attempt: int) -> Context:

@@ -1,10 +1,11 @@
-"""The errors that functions raise and catch; each says what to do about it."""
+"""The errors that functions raise and catch; each message says what to do about it."""
 
 import re
 import sysconfig
 import traceback
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from stepstream.contract.durations import Duration, duration_ms, moment_ms
 from stepstream.contract.errors import InvalidInput, StepstreamError
@@ -18,11 +19,42 @@ from stepstream.contract.outcomes import ErrorInfo
 
 
 class StepError(StepstreamError):
-    """A step has no attempts left; the function may catch this and go on.
+    """A step has failed for good: it has no attempts left, or another attempt cannot help.
 
-    `name`, `message` and `stack` are those of the last error, `code` is set for errors that the engine found itself:
-    `output-too-large`, `not-json`, `invoke-timeout`, `function-not-found`, `invoked-run-failed`, `run-cancelled`,
-    `signal-conflict`, `signal-replaced`, `invalid-expression`, `expression-limit`.
+    The function may catch it and continue; uncaught, it fails the run without a retry. A replay raises it again at the
+    same step.
+
+    Attributes:
+        step_id: The id of the step.
+        name: The class name of the last error, as `ValueError`.
+        message: Its message.
+        stack: Its traceback as text; empty if the engine found the error.
+        code: `step-error` for an error that the step's own code raised, the `code` of that error if it is a
+            `StepstreamError`, or one of the codes below.
+
+    | code | the step |
+    | --- | --- |
+    | `step-timeout` | took longer than `options(timeout=)` in its last attempt |
+    | `not-json` | returned a value that does not come back from JSON as it was |
+    | `output-too-large` | returned more than 4 MiB |
+    | `result-type` | has a kept result that does not fit the type that its callable declares now |
+    | `queue-not-found` | names a queue that the registered app does not have |
+    | `invoke-timeout` | invoked a run that did not end within `timeout=`; that run continues |
+    | `function-not-found` | invoked a function that is not registered |
+    | `invoked-run-failed` | invoked a run that failed |
+    | `run-cancelled` | invoked a run that was cancelled |
+    | `signal-conflict` | waits for a signal that another run waits for |
+    | `signal-replaced` | waited for a signal until another run took its place |
+    | `invalid-expression` | has a `match=` or `if_=` that cannot be evaluated against the run's own event |
+    | `expression-limit` | has a `match=` or `if_=` that captures too much of the run's own event |
+
+    Example:
+        ```python
+        try:
+            receipt = await ctx.step.run("charge", charge, order)
+        except StepError as error:
+            await ctx.step.run("apologize", apologize, error.message)
+        ```
     """
 
     def __init__(self, step_id: str, error: ErrorInfo) -> None:
@@ -34,23 +66,54 @@ class StepError(StepstreamError):
         self.code = error.code or "step-error"
         self.info = error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickles and copies the error."""
+        return StepError, (self.step_id, self.info)
+
 
 class NonRetriableError(StepstreamError):
-    """Raise it in a step or a function to end its attempts at once."""
+    """Raise it in a step or in a function if another attempt cannot help: it ends the attempts at once.
+
+    Example:
+        ```python
+        async def charge(order: dict) -> str:
+            if order["total"] <= 0:
+                raise NonRetriableError(f"order {order['id']} has no total")
+        ```
+    """
 
     code = "non-retriable"
 
 
 class RetryAfterError(StepstreamError):
-    """Raise it to say when the next attempt is made: a datetime, a timedelta or text as "30s" (1 s to 24 h)."""
+    """Raise it in a step or in a function to set the time of the next attempt, instead of the back-off.
+
+    Args:
+        message: What went wrong.
+        after: A duration (`"30s"`, a `timedelta`, a number of seconds) or a `datetime`; one without a time zone is in
+            UTC. The delay is raised to 1 s and cut to 24 h.
+
+    The attempt counts: after the last one there is no further attempt. Raises `InvalidDuration` for a duration that
+    cannot be read.
+
+    Example:
+        ```python
+        if response.status_code == 429:
+            raise RetryAfterError("rate limited", response.headers["Retry-After"] + "s")
+        ```
+    """
 
     code = "retry-after"
 
     def __init__(self, message: str, after: datetime | Duration) -> None:
         super().__init__(message)
         if not isinstance(after, datetime):
-            duration_ms(after)  # A wrong one is told where it stands.
+            duration_ms(after)  # An invalid one is refused here, in the code that made it.
         self.after = after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickles and copies the error."""
+        return RetryAfterError, (str(self), self.after)
 
     def delay_ms(self, now_ms: int) -> int:
         """Return how long to wait from `now_ms` (Unix ms, the engine's clock), in milliseconds, within the bounds."""
@@ -60,7 +123,7 @@ class RetryAfterError(StepstreamError):
 
 
 class DefinitionError(StepstreamError, ValueError):
-    """A function or a trigger is defined wrongly."""
+    """An app, a function, a trigger or a source is defined in a way that cannot work; raised where it is defined."""
 
     code = "definition"
 
@@ -71,14 +134,64 @@ class StepUsageError(NonRetriableError):
     code = "step-usage"
 
 
+class StepTimeoutError(StepstreamError, TimeoutError):
+    """An attempt of a step took longer than `options(timeout=)`; the next one follows as after any other error."""
+
+    code = "step-timeout"
+
+    def __init__(self, timeout_ms: int) -> None:
+        super().__init__(
+            f"the attempt took longer than its limit of {timeout_ms / 1_000:g} s; "
+            "raise timeout= of step.options, or split the step"
+        )
+        self.timeout_ms = timeout_ms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickles and copies the error."""
+        return StepTimeoutError, (self.timeout_ms,)
+
+
 class StepLimitError(NonRetriableError):
-    """The run has as many steps as it may have; it fails, also when this error is caught."""
+    """The run has reached its limit of steps (1,000); the run fails, even if the function catches this error."""
 
     code = "step-limit"
 
 
+_INTERRUPTED = (
+    "the run is suspended here and continues later from its first line, with the results of its steps; this is not an "
+    "error: catch Exception or StepError, not BaseException"
+)
+
+
 class RunInterrupted(BaseException):
-    """Suspends a plain `def` function; not an Exception, so that user code does not swallow it."""
+    """Unwinds a plain `def` function where it waits for a step. It is not an error, and must not be caught.
+
+    The thread is needed elsewhere while the run waits. The run continues later, maybe in another process: the function
+    runs again from its first line, and steps that are done return their results. It derives from `BaseException`, so
+    `except Exception` does not catch it. Code in a `finally` or a `with` runs at each suspension, not only at the end.
+
+    Don't:
+        ```python
+        try:
+            ctx.step.sleep("cool-off", "1h")
+        except:  # also catches RunInterrupted
+            ctx.step.run("alert", alert)
+        finally:
+            release(ctx.event.data["item"])  # runs while the order still waits
+        ```
+
+    Do:
+        ```python
+        try:
+            ctx.step.sleep("cool-off", "1h")
+        except Exception:
+            ctx.step.run("alert", alert)
+        ctx.step.run("release", release, ctx.event.data["item"])
+        ```
+    """
+
+    def __init__(self, message: str = _INTERRUPTED) -> None:
+        super().__init__(message)
 
 
 _FRAME = re.compile(r'^[ |]*File "(.+)", line (\d+)', re.MULTILINE)
@@ -92,38 +205,38 @@ def stack_of(error: BaseException) -> str:
 
 
 def place_of(stack: str) -> str:
-    """Return FILE:LINE of the user's own code that is the nearest to where an error was raised; "" when there is none.
+    """Return FILE:LINE of the innermost frame that is neither in a library nor in stepstream, "" if there is none.
 
-    `stack` is text as of stack_of; frames of libraries and of ours say less.
+    `stack` is text as stack_of returns it.
     """
     frames = [found for found in _FRAME.findall(stack) if not found[0].startswith((_OURS, *_LIBRARIES, "<"))]
     return f"{Path(frames[-1][0]).name}:{frames[-1][1]}" if frames else ""
 
 
-def told(error: ErrorInfo) -> str:
-    """Return an error in one line: its name, its message, and where it was raised."""
+def format_error(error: ErrorInfo) -> str:
+    """Return an error in one line: its name, the first line of its message, and where it was raised."""
     place = place_of(error.stack)
     message = error.message.partition("\n")[0]
     return f"{error.name}: {message}{f' ({place})' if place else ''}"
 
 
 def error_info(error: BaseException, stack: str = "") -> ErrorInfo:
-    """Return an exception as it travels, cut to the limits."""
+    """Return an exception as a record, cut to the limits of a message and a stack."""
     if isinstance(error, StepError):
         return error.info
     code = str(error.code) if isinstance(error, StepstreamError) else ""
     try:
         text = str(error)
-    except Exception as broken:  # noqa: BLE001 - the text is the user's own code
-        text = f"(no text: {type(broken).__name__} in its __str__)"
+    except Exception as broken:  # noqa: BLE001 - __str__ is the user's code
+        text = f"(no message: its __str__ raised {type(broken).__name__})"
     message = text[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
     cut = stack[-ERROR_STACK_CHARACTERS_MAX:].encode(errors="replace").decode()
     return ErrorInfo(type(error).__name__, message, cut, code)
 
 
 def is_final(error: BaseException) -> bool:
-    """Tell whether another attempt is pointless; a group is final when every error in it is."""
+    """Return whether another attempt cannot help; for a group, whether that holds for each of its errors."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_final(part) for part in error.exceptions)
-    # What is given wrongly to a step is as wrong the next time.
+    # The same code gives the same wrong input again.
     return isinstance(error, StepError | NonRetriableError | InvalidInput | DefinitionError)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stepstream.contract.codec import load_json
+from stepstream.contract.codec import load_json, type_name
 from stepstream.contract.durations import moment_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_event, event_record
@@ -13,10 +13,25 @@ from stepstream.sdk.values import to_json
 
 @dataclass(frozen=True, slots=True, init=False)
 class Event:
-    """Something that happened. `data` is a JSON object (or a pydantic model or dataclass that becomes one).
+    """Something that happened: it starts functions and wakes runs that wait for it.
 
-    `id`, when given, makes the event start each function at most once in 24 h. `ts` is when it happened, in Unix
-    milliseconds (a datetime is taken, too); a time in the future starts functions then. `user` is free, `v` a version.
+    Args:
+        name: 1 to 255 characters, as `shop/order.created`; names that begin with `stream/` are the engine's own.
+        data: A JSON object; a pydantic model or a dataclass is converted to one. None stands for `{}`.
+        id: Makes the event start each function at most once in 24 hours, however often it is sent. Up to 255
+            characters.
+        ts: When it happened: Unix milliseconds, or a `datetime`; one without a time zone is in UTC. 0 is the time at
+            which it arrives. A time in the future starts functions only then; runs that wait are woken at once.
+        user: Any JSON value, for example who caused the event.
+        v: A version of the data's format, for your own use.
+
+    The encoded event has at most 512 KiB. Raises `InvalidInput`, which names the field, for a wrong type here, and for
+    everything else when the event is sent.
+
+    Example:
+        ```python
+        Event("shop/order.created", {"id": 7, "total": 12.5}, id="order-7")
+        ```
     """
 
     name: str
@@ -29,6 +44,9 @@ class Event:
     def __init__(
         self, name: str, data: Any = None, id: str = "", ts: int | datetime = 0, user: Any = None, v: str = ""
     ) -> None:
+        for field, text in (("name", name), ("id", id), ("v", v)):
+            if not isinstance(text, str):
+                raise InvalidInput(f"use text, not a value of type {type_name(text)}", field)
         values = {
             "name": name,
             "data": {} if data is None else data,
@@ -40,19 +58,23 @@ class Event:
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
+    def __hash__(self) -> int:
+        """Return a hash of the fields that are hashable: equal events have equal ones."""
+        return hash((self.name, self.id, self.ts, self.v))
 
-def to_record(event: Event) -> EventRecord:
-    """Return an event as it travels; raise InvalidInput with the field at fault."""
+
+def to_record(event: Event, field: str = "event") -> EventRecord:
+    """Return an event as a record; raise InvalidInput with the field at fault. `field` is where the caller has it."""
     if not isinstance(event, Event):
-        raise InvalidInput(f'an Event is wanted, as Event("name", {{…}}), not a {type(event).__name__}', "events")
+        raise InvalidInput(f'use Event("name", {{…}}), not a value of type {type_name(event)}', field)
     data = to_json(event.data)
     if not isinstance(data, dict):
-        raise InvalidInput(f"a JSON object is wanted, not a {type(data).__name__}", "data")
+        raise InvalidInput(f"use a JSON object, not a value of type {type_name(data)}", "data")
     record = event_record(event.name, data, event.id, event.ts, to_json(event.user), event.v)
     check_event(record)
     return record
 
 
 def from_record(record: EventRecord) -> Event:
-    """Return an event as functions get it."""
+    """Return a record as functions get it."""
     return Event(record.name, load_json(record.data, own=True), record.id, record.ts, load_json(record.user), record.v)

@@ -13,11 +13,12 @@ from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.sdk.calls import Call
 from stepstream.sdk.context import make_context, make_threaded_context
-from stepstream.sdk.errors import RetryAfterError, StepUsageError, error_info, is_final, stack_of
+from stepstream.sdk.errors import RetryAfterError, StepTimeoutError, StepUsageError, error_info, is_final, stack_of
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
 from stepstream.sdk.replay import Replay, current_body
-from stepstream.sdk.step import Step, StepCall
+from stepstream.sdk.step import Step
+from stepstream.sdk.step_call import StepCall
 from stepstream.sdk.threads import Threads
 from stepstream.sdk.values import dump_value
 
@@ -55,9 +56,7 @@ class Bodies:
         body = self.stubs.get((function, call.id)) or call.body
         token = current_body.set(call.id)
         try:
-            timeout_s = call.policy.timeout_ms / 1_000 or None
-            async with asyncio.timeout(timeout_s):
-                value = await _call(body, self.threads) if body else None
+            value = await self._value(body, call.policy.timeout_ms) if body else None
             raw = dump_value(value, call.returns, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
@@ -69,6 +68,16 @@ class Bodies:
             message = f"the result has {len(bytes(raw)):,} bytes, at most {limits.step_output_bytes_max:,} are kept"
             return StepResult(Failure(ErrorInfo("OutputTooLarge", message, "", "output-too-large")))
         return StepResult(Value(raw))
+
+    async def _value(self, body: Callable[[], Any], timeout_ms: int) -> Any:
+        limit = asyncio.timeout(timeout_ms / 1_000 or None)
+        try:
+            async with limit:
+                return await _call(body, self.threads)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # It is the body's own.
+            raise StepTimeoutError(timeout_ms) from error
 
 
 async def _call(body: Callable[[], Any], threads: Threads) -> Any:

@@ -1,4 +1,4 @@
-"""Functions and their triggers, as users define them and as the engine is told."""
+"""Functions and their triggers, as users define them and as they are registered with the engine."""
 
 import functools
 import hashlib
@@ -32,14 +32,21 @@ _JITTER_MS_MAX = 30_000
 
 
 def on(event: str, *, if_: str = "") -> EventTrigger:
-    """Start a function on events named `event` for which the CEL expression `if_` on `event` holds.
+    """Start a function for each event of a name.
 
-    `app/*` and `app/user.*` stand for all names that begin with what is before the star.
+    Args:
+        event: The name, 1 to 255 characters. `app/*` and `app/user.*` match every name that begins with the part
+            before the `*`.
+        if_: A CEL expression on `event`, as `event.data.total > 0`. An event for which it is not true, or is an error
+            (a missing field), does not start the function.
+
+    An event that matches several triggers of a function starts it once. Raises `DefinitionError` with the line, the
+    column and the reason for an expression that cannot be evaluated.
     """
     try:
         check_event_name(event, own=True)
         if "*" in event and not _NAME_OR_WILDCARD.fullmatch(event):
-            raise InvalidInput("a '*' stands only at the end, behind '/' or '.', as app/* or app/user.*")
+            raise InvalidInput("use '*' only at the end, after '/' or '.', as in app/* or app/user.*")
         if if_:
             check(if_, frozenset({"event"}))
     except (InvalidInput, ExpressionError) as error:
@@ -48,14 +55,23 @@ def on(event: str, *, if_: str = "") -> EventTrigger:
 
 
 def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
-    """Start a function by the clock: 5 cron fields, in an IANA time zone."""
+    """Start a function at the times of a cron expression.
+
+    Args:
+        expression: Five fields: minute, hour, day of the month, month, day of the week.
+        tz: An IANA time zone, as `Europe/Berlin`.
+
+    Raises `DefinitionError`, also for an expression that never fires.
+    """
     try:
         zone = ZoneInfo(tz)
     except (KeyError, ValueError, OSError):
-        raise DefinitionError(f"cron(…, tz={tz!r}): there is no such time zone; use a name as Europe/Berlin") from None
+        raise DefinitionError(
+            f"cron(…, tz={tz!r}): unknown time zone; use an IANA name such as Europe/Berlin"
+        ) from None
     try:
         if len(expression.split()) != 5:
-            raise DefinitionError(f"cron({expression!r}): 5 fields are wanted: minute hour day month weekday")
+            raise DefinitionError(f"cron({expression!r}): use 5 fields: minute hour day month weekday")
         next(CronSim(expression, datetime(2000, 1, 1, tzinfo=zone)))
     except (CronSimError, StopIteration) as error:
         raise DefinitionError(f"cron({expression!r}): {error or 'it never fires'}") from None
@@ -64,18 +80,18 @@ def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a step or the code between steps is tried again (`retries`), and after how long."""
+    """The retries of a step or of the code between steps, the back-off, and the time limit of an attempt (0: none)."""
 
     retries: int = RETRIES_DEFAULT
     backoff: Backoff | None = None
     timeout_ms: int = 0
 
     def delay_ms(self, attempt: int) -> int:
-        """Return how long to wait after the failure of `attempt` (from 0), in milliseconds."""
+        """Return the delay after the failure of `attempt` (from 0), in milliseconds."""
         match self.backoff:
             case None:
                 base = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)] * 1_000
-                return base + random.randint(0, _JITTER_MS_MAX)  # noqa: S311 - jitter is no secret
+                return base + random.randint(0, _JITTER_MS_MAX)  # noqa: S311 - jitter is not a secret
             case str():
                 return duration_ms(self.backoff)
             case Sequence():
@@ -89,9 +105,9 @@ class RetryPolicy:
 def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None = None) -> RetryPolicy:
     """Return a policy; raise DefinitionError for numbers out of bounds."""
     if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= RETRIES_MAX:
-        raise DefinitionError(f"retries={retries!r}: a whole number from 0 to {RETRIES_MAX} is wanted")
+        raise DefinitionError(f"retries={retries!r}: use a whole number from 0 to {RETRIES_MAX}")
     if isinstance(backoff, Sequence) and not backoff:
-        raise DefinitionError("backoff=: at least one duration is wanted")
+        raise DefinitionError("backoff=: give at least one duration")
     try:
         policy = RetryPolicy(retries, backoff, duration_ms(timeout) if timeout is not None else 0)
     except InvalidDuration as error:
@@ -106,7 +122,10 @@ def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None
 
 
 class Function(Generic[T_co]):
-    """A durable function: the user's callable, its id, triggers and retries. Made by `@app.function`."""
+    """A durable function: a handler with its id, triggers and retries. Made by `@app.function`.
+
+    Pass it to `step.invoke(function=)`. The type parameter is what the handler returns.
+    """
 
     def __init__(
         self,
@@ -147,7 +166,7 @@ class Function(Generic[T_co]):
         return found
 
     def registration(self) -> FunctionRegistered:
-        """Return what the engine must know."""
+        """Return the record that registers the function with the engine."""
         return FunctionRegistered(
             self.id,
             self.app,
@@ -161,17 +180,19 @@ class Function(Generic[T_co]):
 
 def _check(function: Function[Any]) -> None:
     if not 0 < len(function.id) <= FUNCTION_ID_CHARACTERS_MAX or not function.id.isprintable():
-        raise DefinitionError(f"function id {function.id!r}: 1 to {FUNCTION_ID_CHARACTERS_MAX} characters are wanted")
+        raise DefinitionError(
+            f"function id {function.id!r}: id= is 1 to {FUNCTION_ID_CHARACTERS_MAX} printable characters"
+        )
     if len(function.triggers) > TRIGGERS_PER_FUNCTION_MAX:
         raise DefinitionError(f"function {function.id!r}: at most {TRIGGERS_PER_FUNCTION_MAX} triggers are allowed")
     if not all(isinstance(trigger, EventTrigger | CronTrigger) for trigger in function.triggers):
-        raise DefinitionError(f'function {function.id!r}: triggers are made by on("event") or cron("* * * * *")')
+        raise DefinitionError(f'function {function.id!r}: make triggers by on("event") or cron("* * * * *")')
     if inspect.isgeneratorfunction(function.handler) or inspect.isasyncgenfunction(function.handler):
-        raise DefinitionError(f"function {function.id!r}: a generator cannot be a durable function; return a value")
+        raise DefinitionError(f"function {function.id!r}: a generator cannot be a handler; return a value")
     if not _takes_a_context(function.handler):
         name = name_of(function.handler)
         raise DefinitionError(
-            f"function {function.id!r}: it is called with one argument, its context: write def {name}(ctx)"
+            f"function {function.id!r}: the handler is called with one argument, its context: write def {name}(ctx)"
         )
 
 
@@ -190,7 +211,7 @@ def _is_async(handler: Any) -> bool:
 
 
 def name_of(code: Callable[..., Any]) -> str:
-    """Return the name of a callable, for people."""
+    """Return the name of a callable for messages."""
     return str(getattr(code, "__name__", type(code).__name__))
 
 
@@ -198,7 +219,7 @@ def _takes_a_context(handler: Callable[..., Any]) -> bool:
     try:
         signature = inspect.signature(handler)
     except ValueError:
-        return True  # It is not written in Python.
+        return True  # A callable that is not written in Python may have no signature.
     try:
         signature.bind(None)
     except TypeError:
@@ -207,7 +228,7 @@ def _takes_a_context(handler: Callable[..., Any]) -> bool:
 
 
 def code_version(handler: Callable[..., Any]) -> str:
-    """Return a digest of the code of `handler` and the constants in it."""
+    """Return a digest of the code of `handler` and its constants, "" if it is not written in Python."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     target = handler if inspect.isroutine(handler) else type(handler).__call__

@@ -1,4 +1,4 @@
-"""Sources: how the records of any topic become events."""
+"""Sources: how the records of other topics become events."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from cloudevents.core.bindings.common import get_event_factory_for_version
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
 from cloudevents.core.formats.json import JSONFormat
 
-from stepstream.contract.codec import Json, dump_json, load_json
+from stepstream.contract.codec import Json, dump_json, load_json, type_name
 from stepstream.contract.durations import moment_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_batch, check_event, check_event_name
@@ -26,9 +26,16 @@ _TOPIC_CHARACTERS_MAX = 249
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record of a source as mappings see it: `value` is decoded, `timestamp` Unix milliseconds.
+    """A record of a source, as mappings that are callables get it.
 
-    Of a CloudEvent, `value` has its attributes and `data`. Headers are texts, the last of each name.
+    Attributes:
+        topic: The topic.
+        partition: The partition.
+        offset: The offset in the partition.
+        key: The key as text; bytes that are not UTF-8 are replaced.
+        headers: The headers as text, the last of each name.
+        timestamp: The record's own time in Unix milliseconds.
+        value: The decoded JSON value; for a CloudEvent an object with its attributes and its `data`.
     """
 
     topic: str
@@ -45,12 +52,24 @@ Mapped = str | Callable[[SourceRecord], Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A topic whose records become events named `name`; `id`, `data`, `ts` and `if_` are CEL expressions or callables.
+    """A topic whose records become events. Made by `app.source(…)`.
 
-    Expressions know `value`, `key`, `headers`, `topic`, `partition`, `offset` and `timestamp`. Without `id` the place
-    of the record is the identity of its event, or a CloudEvent's source and id; without `data` the value is its data;
-    records for which `if_` is false are passed over. An `id` is text that is not empty or an integer, `if_` is true or
-    false: a record for which they are anything else is refused. Raises DefinitionError.
+    Each mapping is a CEL expression on `value`, `key`, `headers`, `topic`, `partition`, `offset` and `timestamp`, or a
+    callable that takes a `SourceRecord`. A record that cannot be decoded, or whose mapping fails or gives a value of
+    the wrong type, goes to the topic `dead-letters` with the reason.
+
+    Args:
+        topic: The name of the topic, as it is in the cluster, without the namespace.
+        name: The name of the events. A CloudEvent may leave it out: its `type` is the name then.
+        id: The identity of the event: text that is not empty, or an integer. By default `TOPIC-PARTITION-OFFSET`, so
+            that a record that is read twice starts a function once; for a CloudEvent its source and id.
+        data: The data of the event, an object. By default the value; for a CloudEvent its data.
+        ts: The time of the event: Unix milliseconds or ISO 8601 text. By default that of the record, or of the
+            CloudEvent.
+        if_: True or false; a record for which it is false is skipped.
+        format: `"json"`, or `"cloudevents"` in structured or binary mode.
+
+    Raises `DefinitionError`.
     """
 
     topic: str
@@ -64,11 +83,11 @@ class Source:
     def __post_init__(self) -> None:
         at = f"source of topic {self.topic!r}"
         if not 0 < len(self.topic) <= _TOPIC_CHARACTERS_MAX:
-            raise DefinitionError(f"{at}: a topic's name is wanted")
+            raise DefinitionError(f"{at}: use a topic name of 1 to {_TOPIC_CHARACTERS_MAX} characters")
         if self.format not in FORMATS:
-            raise DefinitionError(f"{at}: format {self.format!r} is none of {', '.join(FORMATS)}")
+            raise DefinitionError(f"{at}: format {self.format!r} is not one of {', '.join(FORMATS)}")
         if not self.name and self.format == "json":
-            raise DefinitionError(f'{at}: name= says what its events are called, as name="shop/order.created"')
+            raise DefinitionError(f'{at}: give its events a name, as name="shop/order.created"')
         try:
             if self.name:
                 check_event_name(self.name)
@@ -89,7 +108,7 @@ class Source:
         timestamp: int,
         limits: Limits,
     ) -> EventRecord | None:
-        """Return the event of a record, None for one that is passed over; raise InvalidInput, or TooLarge."""
+        """Return the event of a record, None for one that `if_` skips; raise InvalidInput or TooLarge."""
         decoded, defaults = _decode(self, value, headers)
         texts = {name: content.decode(errors="replace") for name, content in headers.items()}
         record = SourceRecord(self.topic, partition, offset, key.decode(errors="replace"), texts, timestamp, decoded)
@@ -97,7 +116,7 @@ class Source:
             return None
         data = self._mapped("data", self.data, record) if self.data else defaults.data
         if not isinstance(data, Mapping):
-            raise InvalidInput(f"the value is a {type(data).__name__}, an object is wanted; map it by data=", "data")
+            raise InvalidInput(f"the value is a {type_name(data)}; map it to an object by data=", "data")
         place = f"{self.topic}-{partition}-{offset}"
         event = EventRecord(
             self.name or defaults.name,
@@ -116,30 +135,30 @@ class Source:
             return evaluate(by, {name: getattr(record, name) for name in VARIABLES})
         except EvaluationError as error:
             raise InvalidInput(str(error), field) from None
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises, the record is put aside for it
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             raise InvalidInput(f"{type(error).__name__}: {error}", field) from None
 
 
 def _identity(value: Any) -> str:
-    """Return an id as text; what is no id would be the same one for all records that have none."""
+    """Return an id as text; null would be the same id for every record that has none."""
     match value:
         case str() if value:
             return value
         case int() if not isinstance(value, bool):
             return str(value)
-    found = "empty text" if value == "" else f"of type {type(value).__name__}"
-    raise InvalidInput(f"the result is {found}, text that is not empty or an integer is wanted", "id")
+    found = "empty text" if value == "" else f"of type {type_name(value)}"
+    raise InvalidInput(f"the result is {found}; it must be text that is not empty, or an integer", "id")
 
 
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInput(f"the result is of type {type(value).__name__}, true or false is wanted", "if_")
+        raise InvalidInput(f"the result is of type {type_name(value)}; it must be true or false", "if_")
     return value
 
 
 @dataclass(frozen=True, slots=True)
 class _Defaults:
-    """What an event has where nothing is mapped."""
+    """The fields of an event for which there is no mapping."""
 
     data: Any
     name: str = ""
@@ -154,25 +173,25 @@ def _decode(source: Source, value: bytes, headers: Mapping[str, bytes]) -> tuple
     given: set[str] = set()
 
     def make(attributes: dict[str, Any], data: Any) -> BaseCloudEvent:
-        # The library makes up an id and a time where there are none: a record would be another event at each reading.
+        # The library generates an id and a time that are missing: the record would be another event at each reading.
         given.update(attributes)
         if "id" not in given:
-            raise InvalidInput("no CloudEvent: the attribute id is missing", "value")
+            raise InvalidInput("not a CloudEvent: the attribute id is missing", "value")
         return get_event_factory_for_version(str(attributes.get("specversion", "")))(attributes, data)
 
     try:
         event = from_kafka(KafkaMessage(headers=dict(headers), key=None, value=value), JSONFormat(), make)
         attributes = {name: item for name, item in event.get_attributes().items() if name in given}
         time = event.get_time() if "time" in given else None
-        told: Json = load_json(dump_json({**_texts(attributes), "data": event.get_data()}, "the CloudEvent"))
+        decoded = load_json(dump_json({**_texts(attributes), "data": event.get_data()}, "the CloudEvent"))
         identity = f"{event.get_source()}#{event.get_id()}"
-        return told, _Defaults(
+        return decoded, _Defaults(
             event.get_data(), event.get_type(), identity, int(time.timestamp() * 1_000) if time else 0
         )
     except InvalidInput:
         raise
-    except Exception as error:  # noqa: BLE001 - the library raises errors of many kinds for what is no CloudEvent
-        raise InvalidInput(f"no CloudEvent: {type(error).__name__}: {error}", "value") from None
+    except Exception as error:  # noqa: BLE001 - the library raises errors of many kinds
+        raise InvalidInput(f"not a CloudEvent: {type(error).__name__}: {error}", "value") from None
 
 
 def _texts(attributes: Mapping[str, Any]) -> dict[str, Any]:

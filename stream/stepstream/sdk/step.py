@@ -1,140 +1,45 @@
 """The steps as functions call them."""
 
 import functools
-import inspect
-import itertools
-from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
-from datetime import timedelta
-from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from stepstream.contract.codec import EMPTY_OBJECT, Raw, dump_json
+from stepstream.contract.codec import EMPTY_OBJECT, dump_json, has_lone_surrogate, type_name
 from stepstream.contract.durations import Duration, Moment, duration_ms, moment_ms
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.events import INVOKED, EventRecord, check_batch, check_event_name, decode_stored_event
+from stepstream.contract.events import INVOKED, EventRecord, check_batch, check_event_name
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.kinds import StepKind
-from stepstream.contract.limits import INVOKE_TIMEOUT_MS, SIGNAL_NAME_CHARACTERS_MAX, Limits
-from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.contract.limits import INVOKE_TIMEOUT_MS, Limits
+from stepstream.contract.names import check_signal_name
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.calls import INVOKE, RUN, SEND, SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.deferred import check, check_path
-from stepstream.sdk.errors import StepError, StepUsageError
-from stepstream.sdk.event import Event, from_record, to_record
+from stepstream.sdk.errors import StepUsageError
+from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, RetryPolicy, name_of, retry_policy
 from stepstream.sdk.replay import Replay
-from stepstream.sdk.values import PLAIN_JSON, load_value, return_type, to_json
+from stepstream.sdk.step_call import StepCall, event_value, plain_value
+from stepstream.sdk.values import PLAIN_JSON, return_type, to_json
 
 T = TypeVar("T")
 P = ParamSpec("P")
-_tokens = itertools.count()
 
-
-class StepCall(Coroutine[Any, Any, T], Generic[T]):
-    """A step that was called: await it, or hand it to gather, a TaskGroup or ctx.group."""
-
-    is_step = True
-
-    def __init__(
-        self,
-        replay: Replay,
-        step_id: str,
-        call_of: Callable[[StepHash], Call],
-        value_of: Callable[[Call, Outcome], T],
-        group: str = "",
-    ) -> None:
-        self._replay = replay
-        self._step_id = step_id
-        self._call_of = call_of
-        self._value_of = value_of
-        self.group = group
-        self._code: Coroutine[Any, Any, T] | None = None
-        # No address: that of a call that nobody keeps is another's before long.
-        self._token = next(_tokens)
-        replay.created(self._token, step_id)
-
-    async def _run(self) -> T:
-        call = self._replay.discover(self._token, self._call_of, self._step_id, self.group)
-        return self._value_of(call, await self._replay.result(call))
-
-    def _started(self) -> Coroutine[Any, Any, T]:
-        if self._code is None:
-            self._code = self._run()
-        elif inspect.getcoroutinestate(self._code) == inspect.CORO_CLOSED:
-            self._refuse_again()
-        return self._code
-
-    def _refuse_again(self) -> NoReturn:
-        raise StepUsageError(
-            f"step {self._step_id!r} is awaited twice; keep its result in a variable, or call the step once more"
-        )
-
-    def send(self, value: Any) -> Any:
-        """Go on, as coroutines do."""
-        return self._started().send(value)
-
-    def throw(self, *args: Any) -> Any:
-        """Raise inside, as coroutines do: a task that is cancelled before its turn has not forgotten this."""
-        if self._code is None:
-            self._replay.dismissed(self._token)
-        return self._started().throw(*args)
-
-    def close(self) -> None:
-        """End it, as coroutines do; one that was not begun will not be missed."""
-        if self._code is not None:
-            self._code.close()
-        else:
-            self._replay.dismissed(self._token)
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        if self._code is not None:
-            self._refuse_again()
-        return self._started().__await__()
-
-    @property
-    def cr_await(self) -> Any:
-        """What this waits for, as of coroutines."""
-        return self._code
-
-    @property
-    def cr_code(self) -> Any:
-        """The code behind this, as of coroutines."""
-        return StepCall._run.__code__
-
-
-def _plain_value(call: Call, outcome: Outcome) -> Any:
-    match outcome:
-        case Value(data):
-            return _loaded(call, data)
-        case Failure(error):
-            raise StepError(call.id, error)
-        case TimedOut():
-            return None
-
-
-def _loaded(call: Call, data: Raw) -> Any:
-    try:
-        return load_value(data, call.returns)
-    except InvalidInput as error:
-        message = (
-            f"the kept result does not fit the type that the step declares now: {error}; "
-            "let the type accept earlier results, or give the step another id"
-        )
-        raise StepError(call.id, ErrorInfo("ResultTypeError", message, "", "result-type")) from None
-
-
-def _event_value(call: Call, outcome: Outcome) -> Event | None:
-    if isinstance(outcome, Value):
-        return from_record(decode_stored_event(outcome.data))
-    _plain_value(call, outcome)
-    return None
+# A smaller number is a time before March 1973 in Unix milliseconds, and one before the year 5139 in Unix seconds.
+_UNIX_MS_PLAUSIBLE_MIN = 100_000_000_000
 
 
 class Step:
-    """`ctx.step`: each method is one durable step; the first argument is its id, stable across deployments.
+    """`ctx.step`: each method is one durable step. Its result is kept, so that a replay returns it again.
 
-    Every method returns an awaitable; all raise StepUsageError for ids out of bounds and steps inside steps, and
-    StepLimitError for one step too many.
+    The first argument of every method is the step's id, text of 1 to 1,024 characters that stays the same across
+    deployments. An id that is used again in the same run is another step: the second use, the third, and so on.
+
+    Every method returns an awaitable; nothing happens before it is awaited. A method raises, where it is called,
+    `InvalidInput` for an argument that is out of bounds, and `StepUsageError` for a use that cannot work, such as a
+    step inside the body of another. `StepLimitError` ends a run with more than 1,000 steps.
     """
 
     def __init__(
@@ -161,14 +66,29 @@ class Step:
         timeout: Duration | None = None,
         queue: str | None = None,
     ) -> "Step":
-        """Return the same steps under another policy: retries 0 to 20, back-off, seconds an attempt may take.
+        """Return the same steps with other options for `run`; what is not given stays as it is.
 
-        With `queue`, one of App(queues=), the bodies of `run` are left to the workers of that queue; "" leaves them
-        to those of the app.
+        Args:
+            retries: How many attempts follow the first one, 0 to 20.
+            backoff: The delay before each of them: one duration, a list whose last one repeats, or a function of the
+                attempt (from 0).
+            timeout: How long one attempt may take. An async body is cancelled; a plain one runs on in its thread, and
+                its result is ignored. The last attempt fails with the code `step-timeout`.
+            queue: A name of `App(queues=)`: workers of that queue run the body. `""` returns it to those of the app.
+
+        Raises `DefinitionError` for numbers out of bounds, `StepUsageError` for a queue that the app does not have.
+
+        Example:
+            ```python
+            patient = ctx.step.options(retries=10, backoff="30s", timeout="5s")
+            receipt = await patient.run("charge", charge, order)
+            ```
         """
         if queue and queue not in self._queues:
             known = ", ".join(map(repr, self._queues)) or "none"
-            raise StepUsageError(f"options(queue={queue!r}): the app has {known}; write App(…, queues=[{queue!r}])")
+            raise StepUsageError(
+                f"options(queue={queue!r}): the queues of the app are {known}; write App(…, queues=[{queue!r}])"
+            )
         policy = retry_policy(
             self._policy.retries if retries is None else retries,
             self._policy.backoff if backoff is None else backoff,
@@ -184,10 +104,21 @@ class Step:
     @overload
     def run(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StepCall[T]: ...
     def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> StepCall[Any]:
-        """Run `fn(*args, **kwargs)` once and keep its result; a plain `def` runs in a thread.
+        """Run `fn(*args, **kwargs)` until it succeeds once, and keep its result.
 
-        The result is JSON, or a pydantic model or dataclass when `fn` says its return type. Raises StepError when its
-        attempts are used up.
+        The body runs at least once: again, if its process dies before the result is durable. Its kept result is used
+        exactly once. A plain `def` runs in a thread, an `async def` in the event loop.
+
+        The result is plain JSON, or of the return type that `fn` declares: a pydantic model, a dataclass, or any other
+        type that pydantic can convert. It is at most 4 MiB. Changes that the body makes to its arguments are lost in a
+        replay: return what the code needs.
+
+        Raises `StepError` when the attempts are used up, or at once for an error that another attempt cannot help.
+
+        Example:
+            ```python
+            receipt = await ctx.step.run("charge", charge, order, currency="EUR")
+            ```
         """
         if callable(id):
             raise StepUsageError(f"the first argument of run is the step's id: run('{name_of(id)}', {name_of(id)}, …)")
@@ -202,18 +133,29 @@ class Step:
             plan = (lambda call: RunPlan(step, id, queue, call.group)) if queue else None
             return Call(step, id, RUN, body=body, returns=returns, policy=policy, plan=plan)
 
-        return StepCall(self._replay, id, call_of, _plain_value)
+        return StepCall(self._replay, id, call_of, plain_value)
 
     def sleep(self, id: str, duration: Duration) -> StepCall[None]:
-        """Sleep for "24h", "2h45m", a timedelta or a number of seconds, at most 366 days; holds no resources."""
+        """Sleep for a duration: `"24h"`, `"2h45m"`, a `timedelta` or a number of seconds, at most 366 days.
+
+        A sleeping run needs no thread and no worker. The time counts from when the sleep is first reached.
+        """
         length_ms = self._bounded(id, duration)
         now = self._replay.now_ms
         return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, now() + length_ms, call.group))
 
     def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
-        """Sleep until a datetime, ISO text or Unix milliseconds; a time in the past goes on at once."""
-        until = moment_ms(moment)
-        if until - self._replay.now_ms() > self._limits.wait_ms_max:
+        """Sleep until a point in time, at most 366 days away; one in the past continues at once.
+
+        `moment` is a `datetime`, ISO 8601 text, or Unix milliseconds as an `int`. A datetime or text without a time
+        zone is in UTC, not in the local time of the worker. An `int` that can only be Unix seconds is refused.
+        """
+        until, now_ms = moment_ms(moment), self._replay.now_ms()
+        if isinstance(moment, int) and 0 < moment < _UNIX_MS_PLAUSIBLE_MIN <= now_ms:
+            day = datetime.fromtimestamp(moment / 1_000, UTC).date()
+            remedy = "multiply Unix seconds by 1,000, or give a datetime"
+            raise InvalidInput(f"{moment} is {day} in Unix milliseconds; {remedy}", f"step {id!r}")
+        if until - now_ms > self._limits.wait_ms_max:
             raise InvalidInput(
                 f"{moment!r} is more than {self._limits.wait_ms_max // 86_400_000} days away", f"step {id!r}"
             )
@@ -229,16 +171,30 @@ class Step:
         if_: str = "",
         lookback: Duration = 0,
     ) -> StepCall[Event | None]:
-        """Wait for an event that comes after this; returns None when `timeout` is over first.
+        """Wait for the first event that matches and comes after this call; return None if `timeout` passes first.
 
-        `match="data.user_id"` wants the same value at that path in the run's own event and in the other; `if_` is a CEL
-        expression on `event` (the run's own) and `async` (the other). At most one of the two. `lookback` also sees
-        events that came so long before, as far back as App(lookback=) keeps them.
+        Args:
+            event: The name of the event.
+            timeout: At most 366 days.
+            match: A path, as `"data.order_id"`, that must have the same value in the run's own event and in the other.
+                A path that is missing or null in either never matches.
+            if_: A CEL expression instead, on `event` (the run's own) and `async` (the other). It is evaluated as in
+                `on(…, if_=)`: null equals null, and a field that is missing is an error, so that the event does not
+                match. At most one of `match` and `if_`; without both every event of the name matches.
+            lookback: Also consider events that came so long before, at most what `App(lookback=)` keeps.
+
+        The run's own event never matches. One event wakes every run that it matches. Raises `StepError` with the code
+        `invalid-expression` or `expression-limit` if the condition cannot be evaluated against the run's own event.
+
+        Example:
+            ```python
+            paid = await ctx.step.wait_for_event("paid", event="order.paid", match="data.order_id", timeout="7d")
+            ```
         """
         timeout_ms = self._bounded(id, timeout)
         check_event_name(event, own=True)
         if event.endswith(("/*", ".*")):
-            raise InvalidInput(f"{event!r}: a wait is for one name; '*' is for the triggers of a function", "event")
+            raise InvalidInput(f"{event!r}: a wait is for one name; wildcards are for triggers", "event")
         _check_predicate(id, match, if_)
         lookback_ms = duration_ms(lookback)
         if lookback_ms > self._lookback_ms_max:
@@ -253,20 +209,29 @@ class Step:
                 WAIT,
                 plan=lambda call: WaitPlan(step, id, event, timeout_ms, match, if_, lookback_ms, call.group),
             ),
-            _event_value,
+            event_value,
         )
 
     def wait_for_signal(
         self, id: str, *, signal: str, timeout: Duration, on_conflict: Literal["fail", "replace"] = "fail"
     ) -> StepCall[Any]:
-        """Wait for a signal by its name; returns its data, or None when `timeout` is over first.
+        """Wait for a signal by its name; return its data, or None if `timeout` passes first.
 
-        One run waits for a name at a time: `on_conflict` says whether this one fails or takes over. Raises StepError
-        with the code `signal-conflict` or `signal-replaced`.
+        Args:
+            signal: The name, text of 1 to 1,024 characters. One run at a time waits for a name.
+            timeout: At most 366 days.
+            on_conflict: If another run waits for the name, `"fail"` raises `StepError` with the code
+                `signal-conflict` here, and `"replace"` raises one with `signal-replaced` there.
+
+        A signal for which no run waits is not kept.
+
+        Example:
+            ```python
+            answer = await ctx.step.wait_for_signal("approval", signal=f"approved/{order_id}", timeout="14d")
+            ```
         """
         timeout_ms = self._bounded(id, timeout)
-        if not 0 < len(signal) <= SIGNAL_NAME_CHARACTERS_MAX:
-            raise InvalidInput(f"1 to {SIGNAL_NAME_CHARACTERS_MAX} characters are wanted", "signal")
+        check_signal_name(signal)
         if on_conflict not in ("fail", "replace"):
             raise InvalidInput(f'{on_conflict!r} is neither "fail" nor "replace"', "on_conflict")
         replace = on_conflict == "replace"
@@ -275,11 +240,24 @@ class Step:
         )
 
     def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
-        """Send events, all or none, once; returns their ids."""
-        batch = list(events) if isinstance(events, Iterable) else [events]
+        """Send one event or several, all or none, exactly once; return their ids.
+
+        At most 5,000 events of 512 KiB each. An event without an id gets one that is the same in every replay.
+
+        Example:
+            ```python
+            await ctx.step.send_event("notify", [Event("invoice.due", {"customer": name}) for name in customers])
+            ```
+        """
+        given: Any = events
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+        batch = list(given) if several else [given]
         if not batch:
-            raise InvalidInput("at least one event is wanted", f"step {id!r}")
-        records = tuple(to_record(event) for event in batch)
+            raise InvalidInput("give at least one event", f"step {id!r}")
+        records = tuple(
+            to_record(event, f"step {id!r}: events[{index}]" if several else f"step {id!r}: events")
+            for index, event in enumerate(batch)
+        )
         check_batch(records, self._limits)
         return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group))
 
@@ -295,18 +273,29 @@ class Step:
         data: Any = None,
         timeout: Duration = timedelta(milliseconds=INVOKE_TIMEOUT_MS),
     ) -> StepCall[Any]:
-        """Run another function with `data` as its event's data and return its result.
+        """Start a run of another function, wait for its end, and return its output.
 
-        Raises StepError: `invoked-run-failed`, `run-cancelled`, `function-not-found`, or `invoke-timeout`, after which
-        the other run goes on.
+        Args:
+            function: The function, or its id if it belongs to another app. Its output has the type that the function
+                declares; with an id it is plain JSON.
+            data: The data of the run's event: a JSON object, a pydantic model or a dataclass.
+            timeout: At most 366 days, 365 by default.
+
+        Raises `StepError` with the code `invoked-run-failed`, `run-cancelled`, `function-not-found`, or
+        `invoke-timeout`, after which the other run continues. The failure of the other run is not retried here.
+
+        Example:
+            ```python
+            tax = await ctx.step.invoke("tax", function=compute_tax, data={"net": net}, timeout="1h")
+            ```
         """
         timeout_ms = self._bounded(id, timeout)
         payload = EMPTY_OBJECT if data is None else dump_json(to_json(data), f"data of step {id!r}")
         if not bytes(payload).startswith(b"{"):
-            raise InvalidInput(f"data= is an object, not a {type(data).__name__}", f"step {id!r}")
+            raise InvalidInput(f"data= is a JSON object, not a value of type {type_name(data)}", f"step {id!r}")
         check_batch([EventRecord(INVOKED, payload)], self._limits)
-        name = function if isinstance(function, str) else function.id
-        returns = PLAIN_JSON if isinstance(function, str) else return_type(function.handler)
+        name = _function_id(id, function)
+        returns = return_type(function.handler) if isinstance(function, Function) else PLAIN_JSON
         return StepCall(
             self._replay,
             id,
@@ -317,11 +306,11 @@ class Step:
                 returns=returns,
                 plan=lambda call: InvokePlan(step, id, name, timeout_ms, payload, call.group),
             ),
-            _plain_value,
+            plain_value,
         )
 
     def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any]) -> StepCall[Any]:
-        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), _plain_value)
+        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), plain_value)
 
     def _bounded(self, id: str, duration: Duration) -> int:
         length_ms = duration_ms(duration)
@@ -329,6 +318,20 @@ class Step:
             days = self._limits.wait_ms_max // 86_400_000
             raise InvalidInput(f"{duration!r} is longer than {days} days, the most a run may wait", f"step {id!r}")
         return length_ms
+
+
+def _function_id(id: str, function: object) -> str:
+    if isinstance(function, Function):
+        return function.id
+    if isinstance(function, str):
+        if has_lone_surrogate(function):
+            raise InvalidInput("a text with a lone surrogate", "function")
+        return function
+    found = name_of(function) if callable(function) else repr(function)
+    raise StepUsageError(
+        f"step {id!r}: function= is a function made by @app.function, or the id of one, not {found}; "
+        "decorate it, or call it by step.run"
+    )
 
 
 def _check_predicate(id: str, match: str, if_: str) -> None:

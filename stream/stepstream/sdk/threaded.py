@@ -7,7 +7,8 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from stepstream.contract.durations import Duration, Moment
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
-from stepstream.sdk.step import Step, StepCall
+from stepstream.sdk.step import Step
+from stepstream.sdk.step_call import StepCall
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from stepstream.contract.codec import Json, Raw, dump_json, load_json
+from stepstream.contract.codec import Json, Raw, dump_json, load_json, type_name
 from stepstream.contract.errors import NotJson
 from stepstream.sdk.deferred import Converter, converter_of, dump_typed, dump_untyped, is_model, load_typed
 from stepstream.sdk.errors import DefinitionError, NonRetriableError
 
 _PLAIN = {dict, list, str, int, float, bool, type(None), Any, object, None}
-# The types that JSON gives back, and tuples, which come back as lists.
+# The types that JSON text is read as, and tuples, which come back as lists.
 _JSON_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
-_REMEDY = (
-    "declare the type as the return type of a function (not a lambda) and import it at run time (not only under "
-    "TYPE_CHECKING), or return plain JSON values"
+_DECLARE = (
+    "declare its type as the return type of a function (not a lambda) and import it at run time (not only under "
+    "TYPE_CHECKING)"
 )
 
 
@@ -112,16 +112,18 @@ def dump_value(value: Any, declared: ReturnType, what: str) -> Raw:
     if declared.converter is not None:
         return dump_json(dump_typed(value, declared.converter, what), what)
     if declared.unusable and not _is_exact(value):
-        raise NotJson(f"the {what} is a {type_name(value)}, and {declared.unusable}; {_REMEDY}")
+        raise NotJson(
+            f"the {what} is a {type_name(value)}, and {declared.unusable}; {_DECLARE}, or return plain JSON values"
+        )
     if type(value) not in _JSON_TYPES and is_model(value):
-        raise NotJson(f"the {what} is a {type_name(value)}, and its callable declares no such type; {_REMEDY}")
-    return dump_json(value, what)
-
-
-def type_name(value: object) -> str:
-    """Return the name of a value's type, with its module unless it is built in."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        raise NotJson(
+            f"the {what} is a {type_name(value)}, and its callable declares no such type; "
+            f"{_DECLARE}, or return plain JSON values"
+        )
+    try:
+        return dump_json(value, what)
+    except NotJson as error:
+        raise NotJson(f"{error.reason}, or {_DECLARE}", error.field) from None
 
 
 def _is_exact(value: Any) -> bool:

@@ -11,7 +11,7 @@ from stepstream.runtime.dead_letters import DeadLetterObserver
 from stepstream.runtime.ports import Clock
 from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.sdk.calls import Call
-from stepstream.sdk.errors import told
+from stepstream.sdk.errors import format_error
 from stepstream.sdk.execution import Bodies, StepResult
 
 logger = logging.getLogger("stepstream.step")
@@ -85,4 +85,4 @@ def _tell(run: LiveRun, call: Call, result: StepResult, seconds: float) -> None:
         logger.info("step %s ran in %.1f ms", call.id, seconds * 1_000, extra=extra)
         return
     after = "for good" if result.retry_ms is None else f"and is tried again in {result.retry_ms / 1_000:g} s"
-    logger.warning("step %s failed %s: %s", call.id, after, told(result.outcome.error), extra=extra)
+    logger.warning("step %s failed %s: %s", call.id, after, format_error(result.outcome.error), extra=extra)

@@ -24,7 +24,7 @@ from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPON
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.sdk.calls import Call, Finished, RunHandle
-from stepstream.sdk.errors import error_info, stack_of, told
+from stepstream.sdk.errors import error_info, format_error, stack_of
 from stepstream.sdk.execution import StepResult, failure_delay
 from stepstream.sdk.function import RetryPolicy
 
@@ -74,10 +74,10 @@ def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPoli
     info = error_info(error, stack_of(error))
     extra = {"run_id": run.run_id, "function": run.function, "attempt": run.attempt}
     if retry_ms < 0:
-        _code_logger.error("run failed for good: %s", told(info), extra=extra)
+        _code_logger.error("run failed for good: %s", format_error(info), extra=extra)
     else:
         words = "code between steps failed and is tried again in %g s: %s"
-        _code_logger.warning(words, retry_ms / 1_000, told(info), extra=extra)
+        _code_logger.warning(words, retry_ms / 1_000, format_error(info), extra=extra)
     return RunFailed(handle.run_id, handle.epoch, info, run.attempt, retry_ms)
 
 

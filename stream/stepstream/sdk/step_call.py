@@ -1,0 +1,128 @@
+"""A step that was called: what the code awaits, and how its outcome becomes a value."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, NoReturn, TypeVar
+
+from stepstream.contract.codec import Raw
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import decode_stored_event
+from stepstream.contract.ids import StepHash
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.sdk.calls import Call
+from stepstream.sdk.errors import StepError, StepUsageError
+from stepstream.sdk.event import Event, from_record
+from stepstream.sdk.replay import Replay
+from stepstream.sdk.values import load_value
+
+T = TypeVar("T")
+_tokens = itertools.count()
+
+
+class StepCall(Coroutine[Any, Any, T], Generic[T]):
+    """A step that was called: await it once, or pass it to `asyncio.gather`, a `TaskGroup` or `ctx.group`.
+
+    It gets its identity, and starts, when it is first awaited.
+    """
+
+    is_step = True
+
+    def __init__(
+        self,
+        replay: Replay,
+        step_id: str,
+        call_of: Callable[[StepHash], Call],
+        value_of: Callable[[Call, Outcome], T],
+        group: str = "",
+    ) -> None:
+        self._replay = replay
+        self._step_id = step_id
+        self._call_of = call_of
+        self._value_of = value_of
+        self.group = group
+        self._code: Coroutine[Any, Any, T] | None = None
+        # Not id(self): the address of a call that was dropped is reused.
+        self._token = next(_tokens)
+        replay.created(self._token, step_id)
+
+    async def _run(self) -> T:
+        call = self._replay.discover(self._token, self._call_of, self._step_id, self.group)
+        return self._value_of(call, await self._replay.result(call))
+
+    def _started(self) -> Coroutine[Any, Any, T]:
+        if self._code is None:
+            self._code = self._run()
+        elif inspect.getcoroutinestate(self._code) == inspect.CORO_CLOSED:
+            self._refuse_again()
+        return self._code
+
+    def _refuse_again(self) -> NoReturn:
+        raise StepUsageError(
+            f"step {self._step_id!r} is awaited twice; keep its result in a variable, or call the step again"
+        )
+
+    def send(self, value: Any) -> Any:
+        """Resume the step, as a coroutine."""
+        return self._started().send(value)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise inside the step, as a coroutine.
+
+        A task that is cancelled before it starts throws here: its step was not forgotten.
+        """
+        if self._code is None:
+            self._replay.dismissed(self._token)
+        return self._started().throw(*args)
+
+    def close(self) -> None:
+        """Close the step, as a coroutine; one that has not started does not count as forgotten."""
+        if self._code is not None:
+            self._code.close()
+        else:
+            self._replay.dismissed(self._token)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if self._code is not None:
+            self._refuse_again()
+        return self._started().__await__()
+
+    @property
+    def cr_await(self) -> Any:
+        """What the step awaits, as of a coroutine."""
+        return self._code
+
+    @property
+    def cr_code(self) -> Any:
+        """The code of the step, as of a coroutine."""
+        return StepCall._run.__code__
+
+
+def plain_value(call: Call, outcome: Outcome) -> Any:
+    """Return the value of a step, None for one that timed out; raise StepError for one that failed."""
+    match outcome:
+        case Value(data):
+            return _loaded(call, data)
+        case Failure(error):
+            raise StepError(call.id, error)
+        case TimedOut():
+            return None
+
+
+def event_value(call: Call, outcome: Outcome) -> Event | None:
+    """Return the event that a step waited for, None if it timed out; raise StepError if it failed."""
+    if isinstance(outcome, Value):
+        return from_record(decode_stored_event(outcome.data))
+    plain_value(call, outcome)
+    return None
+
+
+def _loaded(call: Call, data: Raw) -> Any:
+    try:
+        return load_value(data, call.returns)
+    except InvalidInput as error:
+        message = (
+            f"the kept result does not fit the type that the step declares now: {error}; "
+            "let the type accept earlier results, or give the step another id"
+        )
+        raise StepError(call.id, ErrorInfo("ResultTypeError", message, "", "result-type")) from None
