@@ -1,4 +1,4 @@
-"""The house rules as tests: held against the tree, and each fed bad snippets to prove that it finds them."""
+"""The house rules as tests: applied to the tree, and each proven on snippets that break it."""
 
 import importlib
 import re
@@ -36,7 +36,7 @@ from tests.tidy_rules import (
 )
 
 PURE = tuple(PRODUCT + folder for folder in ("contract/", "engine/", "expressions/"))
-# Each rule and the beginnings of the paths that it holds for; all but those of ANY_TEXT are for Python alone.
+# Each rule and the prefixes of the paths to which it applies; only those in ANY_TEXT apply to more than Python.
 RULES: Mapping[Rule, tuple[str, ...]] = {
     files_are_short: ("",),
     functions_are_short: ("",),
@@ -98,19 +98,19 @@ SNIPPETS: Sequence[tuple[Rule, str, list[int]]] = (
 
 
 def read_modules(*beginnings: str) -> list[Source]:
-    """Return the Python files whose paths have one of these beginnings; there must be some."""
+    """Return the Python files whose paths have one of these prefixes; there must be some."""
     found = [source for source in read_sources() if source.path.startswith(beginnings) and source.path.endswith(".py")]
-    assert found, f"no Python file begins with {beginnings}: the rule would hold for nothing"
+    assert found, f"no Python file has a prefix of {beginnings}: the rule would check nothing"
     return found
 
 
 def report(rule: Callable[..., Findings], findings: Sequence[Finding]) -> str:
-    """Return the rule and the places that break it, one a line."""
+    """Return the rule and the places that break it, one per line."""
     return "\n".join([f"{len(findings)} x {rule.__doc__}", *map(str, findings)])
 
 
 def test_sources_are_found() -> None:
-    """The rules are held against the real tree: files that must be there are found, of every kind."""
+    """The rules are applied to the real tree: files of every kind are found."""
     paths = {source.path for source in read_sources()}
     assert {"Makefile", "pyproject.toml", ".ci/run", "tests/test_tidy.py", "examples/demo.py"} <= paths
     assert f"{PRODUCT}__init__.py" in paths
@@ -119,7 +119,7 @@ def test_sources_are_found() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_sources_obey(rule: Rule) -> None:
-    """Every file keeps to each rule; the rule's docstring states it."""
+    """Every file obeys each rule; the rule's docstring states it."""
     sources = read_sources() if rule in ANY_TEXT else read_modules(*RULES[rule])
     exempt = {path for name, path in tidy_language.exemptions() if name == rule.__name__}
     findings = [finding for source in sources if source.path not in exempt for finding in rule(source)]
@@ -156,13 +156,13 @@ def test_allowed_word_passes(entry: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("rule", [find_crowded_dependencies, find_dead_modules], ids=lambda rule: rule.__name__)
 def test_product_obeys(rule: Callable[[Sequence[Source]], Findings]) -> None:
-    """The modules of the product, seen together, keep to each rule; the rule's docstring states it."""
+    """The modules of the product together obey each rule; the rule's docstring states it."""
     findings = list(rule(read_modules(PRODUCT)))
     assert not findings, report(rule, findings)
 
 
 def test_crowded_dependency_is_found() -> None:
-    """A dependency with two homes is found in both, and one with a package of its own only outside of it."""
+    """A dependency that two modules import is found in both; one with a package of its own only outside of it."""
     texts = {
         "api/a": "import fastapi",
         "host/b": "import fastapi\nimport faust",
@@ -177,7 +177,7 @@ def test_crowded_dependency_is_found() -> None:
 
 
 def test_dead_module_is_found() -> None:
-    """A module that only itself imports is found; entry points, empty packages and what others import are not."""
+    """A module that only itself imports is found; entry points, empty packages and imported modules are not."""
     texts = {
         "__main__": "from stepstream.host import a",
         "host/__init__": "'Empty.'",
@@ -190,7 +190,7 @@ def test_dead_module_is_found() -> None:
 
 def test_public_names_are_documented() -> None:
     """Each public class and function of the package has a docstring of its own."""
-    # Imported here and not above, so that the other rules still speak when the package cannot be imported.
+    # Imported here and not above, so that the other rules still run if the package cannot be imported.
     package = importlib.import_module("stepstream")
     public = {name: getattr(package, name) for name in package.__all__}
     assert public
@@ -212,7 +212,7 @@ def test_missing_docstring_is_found() -> None:
 
 
 def test_every_scenario_is_in_the_table_of_rules() -> None:
-    """tests/scenarios/README.md names each scenario file, and no file that is not there."""
+    """tests/scenarios/README.md names each scenario file and no other."""
     folder = ROOT / "tests/scenarios"
     named = set(re.findall(r"test_\w+\.py", (folder / "README.md").read_text("utf-8")))
     assert named == {path.name for path in folder.glob("test_*.py")}

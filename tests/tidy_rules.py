@@ -1,4 +1,4 @@
-"""The house rules: each is a function that finds what breaks it."""
+"""The house rules: each is a function that yields the places that break it."""
 
 import ast
 import functools
@@ -18,7 +18,7 @@ NAMES_WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "NOTES.txt", "run"}
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
 
-# None: any one module, and no second one. A name: any module of that package.
+# The one package that may import a dependency; None: any single module may.
 HOMES: Mapping[str, str | None] = {
     "aiokafka": "stepstream.runtime.kafka",
     "fastapi": "stepstream.api",
@@ -31,7 +31,7 @@ HOMES: Mapping[str, str | None] = {
     "uvicorn": None,
 }
 
-# Modules that something other than an import brings in.
+# Modules that something other than an import uses.
 ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
@@ -57,7 +57,7 @@ class Source:
 
     @property
     def module(self) -> str:
-        """The dotted name under which a file of the product is imported; a package's is that of its folder."""
+        """The dotted name by which a file of the product is imported; that of a package is its folder."""
         return self.path.removeprefix("stream/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
     @functools.cached_property
@@ -74,7 +74,7 @@ class Source:
 
     @functools.cached_property
     def bound(self) -> dict[str, str]:
-        """What each imported name stands for: `from time import sleep as nap` gives {"nap": "time.sleep"}."""
+        """The full name behind each imported name: `from time import sleep as nap` gives {"nap": "time.sleep"}."""
         names: dict[str, str] = {}
         for dotted, node in self.imports:
             for alias in node.names:
@@ -96,7 +96,7 @@ class Source:
 
 
 class Finding(NamedTuple):
-    """A place that breaks a rule, and what to do about it."""
+    """A place that breaks a rule, and the remedy."""
 
     path: str
     line: int
@@ -109,7 +109,7 @@ class Finding(NamedTuple):
 
 @functools.cache
 def read_sources() -> tuple[Source, ...]:
-    """Return the text files of the repository, without what is generated or made by others."""
+    """Return the text files of the repository, without generated and vendored ones."""
     files = [*ROOT.iterdir(), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")))]
     return tuple(
         Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
@@ -139,7 +139,7 @@ def functions_are_short(source: Source) -> Findings:
         if isinstance(node, FUNCTIONS):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES_MAX:
-                remedy = f"{node.name} has {lines} lines, {FUNCTION_LINES_MAX} are allowed; name a part of it"
+                remedy = f"{node.name} has {lines} lines, {FUNCTION_LINES_MAX} are allowed; extract a part of it"
                 yield Finding(source.path, node.lineno, remedy)
 
 
@@ -148,21 +148,19 @@ def modules_say_what_they_are_for(source: Source) -> Findings:
     docstring = ast.get_docstring(source.tree)
     first = docstring.splitlines()[0] if docstring else ""
     if not first:
-        yield Finding(source.path, 1, "begin with a docstring that says in one sentence what the module is for")
+        yield Finding(source.path, 1, "start with a docstring that states in one sentence what the module is for")
     elif not first.endswith(".") or re.search(r"[.!?]\s+[A-Z]", first):
         yield Finding(source.path, 1, "make the first line of the docstring one sentence that ends with a full stop")
 
 
 def imports_stand_at_the_top(source: Source) -> Findings:
-    """No import is inside a function, where it would hide a knot between modules."""
+    """No import is inside a function, where it would hide a cycle between modules."""
     for function in ast.walk(source.tree):
         if isinstance(function, FUNCTIONS):
             for node in function.body:
                 for inner in ast.walk(node):
                     if isinstance(inner, ast.Import | ast.ImportFrom):
-                        remedy = (
-                            f"move the import out of {function.name}; if that makes a cycle, cut the modules elsewhere"
-                        )
+                        remedy = f"move the import out of {function.name}; if that creates a cycle, split the modules"
                         yield Finding(source.path, inner.lineno, remedy)
 
 
@@ -184,41 +182,41 @@ def imports_by_name_are_few(source: Source) -> Findings:
 
 
 def types_are_imported_for_real(source: Source) -> Findings:
-    """There is no TYPE_CHECKING, behind which a cycle of imports would hide."""
+    """There is no TYPE_CHECKING block, which would hide an import cycle."""
     for node in ast.walk(source.tree):
         match node:
             case ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
                 yield Finding(
-                    source.path, node.lineno, "import it for real; if that makes a cycle, cut the modules elsewhere"
+                    source.path,
+                    node.lineno,
+                    "import it unconditionally; if that creates a cycle, split the modules differently",
                 )
 
 
 def data_is_not_run(source: Source) -> Findings:
-    """Neither eval nor exec nor pickle nor its like: what comes from outside is never run."""
+    """No eval, exec, pickle or similar: input from outside is never executed."""
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Name) and source.dotted(node) in {"eval", "exec", "builtins.eval", "builtins.exec"}:
-            yield Finding(source.path, node.lineno, f"do without {node.id}; expressions has an evaluator with bounds")
+            yield Finding(source.path, node.lineno, f"remove {node.id}; expressions/ has a bounded evaluator")
     for dotted, statement in source.imports:
         if dotted.partition(".")[0] in {"cloudpickle", "dill", "marshal", "pickle", "shelve"}:
-            yield Finding(source.path, statement.lineno, "write it as JSON: contract/codec.py has the one codec")
+            yield Finding(source.path, statement.lineno, "write JSON instead: contract/codec.py has the codec")
 
 
 def errors_are_not_swallowed(source: Source) -> Findings:
-    """No bare except, and no Exception that is caught and dropped."""
+    """No bare except, and no Exception that is caught and ignored."""
     broad = {"BaseException", "Exception"}
     for node in ast.walk(source.tree):
         match node:
             case ast.ExceptHandler(None):
-                yield Finding(source.path, node.lineno, "name the errors that are meant")
+                yield Finding(source.path, node.lineno, "name the expected errors")
             case ast.ExceptHandler(ast.expr() as kind, _, body):
                 kinds = kind.elts if isinstance(kind, ast.Tuple) else [kind]
                 if broad & {source.dotted(each) for each in kinds} and all(map(_does_nothing, body)):
-                    yield Finding(
-                        source.path, node.lineno, "name the errors that are meant, or do something about them"
-                    )
+                    yield Finding(source.path, node.lineno, "name the expected errors, or handle them")
             case ast.Call(function, arguments) if source.dotted(function) == "contextlib.suppress":
                 if broad & {source.dotted(each) for each in arguments}:
-                    yield Finding(source.path, node.lineno, "name the errors that may be dropped")
+                    yield Finding(source.path, node.lineno, "name the errors that may be ignored")
 
 
 def _does_nothing(statement: ast.stmt) -> bool:
@@ -229,7 +227,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 
 def no_sleep_in_tests(source: Source) -> Findings:
-    """A test never sleeps for a time: it waits for what it wants to see, or moves a clock."""
+    """A test never sleeps: it waits for the event that it expects, or moves a clock."""
     for node in ast.walk(source.tree):
         if not isinstance(node, ast.Call):
             continue
@@ -248,18 +246,18 @@ def no_test_module_is_imported(source: Source) -> Findings:
 
 
 def classes_are_named_for_what_they_are(source: Source) -> Findings:
-    """No class is called a Manager, Helper, Util, Base or Impl, which say nothing."""
+    """No class is named Manager, Helper, Util, Base or Impl: these words carry no meaning."""
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ClassDef) and (found := re.search("(Manager|Helper|Util|Base|Impl)s?$", node.name)):
-            remedy = f"name {node.name} for what it is or holds; {found[0]} says nothing"
+            remedy = f"name {node.name} after what it is or holds; {found[0]} carries no meaning"
             yield Finding(source.path, node.lineno, remedy)
 
 
 def time_and_chance_come_in_records(source: Source) -> Findings:
-    """The engine and what is below it read no clock, draw nothing and wait for nothing: all they know is in records."""
+    """The engine and the layers below it read no clock, use no randomness and never wait: all input is in records."""
     for dotted, statement in source.imports:
         if dotted.partition(".")[0] in {"asyncio", "os", "random", "secrets", "threading", "time", "uuid"}:
-            remedy = f"do without {dotted}; time comes in a Tick, identities are derived from the record"
+            remedy = f"remove {dotted}; time arrives in a Tick, ids are derived from the record"
             yield Finding(source.path, statement.lineno, remedy)
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Attribute) and re.fullmatch(
@@ -269,15 +267,15 @@ def time_and_chance_come_in_records(source: Source) -> Findings:
 
 
 def nothing_is_left_for_later(source: Source) -> Findings:
-    """No file holds a mark for work left undone."""
+    """No file contains a mark for unfinished work."""
     for number, line in enumerate(source.text.splitlines(), 1):
         # The brackets keep the pattern from finding itself.
         if found := re.search(r"\b(TOD[O]|FIXM[E]|XX[X])\b", line):
-            yield Finding(source.path, number, f"do it now, or open an issue and take {found[0]} away")
+            yield Finding(source.path, number, f"do it now, or open an issue and remove {found[0]}")
 
 
 def find_crowded_dependencies(sources: Sequence[Source]) -> Findings:
-    """Each heavy dependency is imported in one module alone, or in the one package named in HOMES."""
+    """Each heavy dependency is imported in a single module, or only in the package that HOMES names."""
     for dependency, package in HOMES.items():
         users = [
             (source, statement)
@@ -288,21 +286,21 @@ def find_crowded_dependencies(sources: Sequence[Source]) -> Findings:
         modules = sorted({source.module for source, _ in users})
         for source, statement in users:
             if package is None and len(modules) > 1:
-                remedy = f"{dependency} is imported by {' and '.join(modules)}; let one of them own it"
+                remedy = f"{dependency} is imported by {' and '.join(modules)}; import it in one of them only"
                 yield Finding(source.path, statement.lineno, remedy)
             elif package is not None and not f"{source.module}.".startswith(f"{package}."):
                 yield Finding(source.path, statement.lineno, f"import {dependency} in {package} only")
 
 
 def find_dead_modules(sources: Sequence[Source]) -> Findings:
-    """Each module of the product is imported by another one of it, or is an entry point."""
+    """Each module of the product is imported by another one, or is an entry point."""
     for source in sources:
         is_empty_package = source.path.endswith("__init__.py") and len(source.tree.body) < 2
         if source.module in ENTRY_POINTS or is_empty_package:
             continue
         imported = {dotted for other in sources if other is not source for dotted, _ in other.imports}
         if not any(f"{dotted}.".startswith(f"{source.module}.") for dotted in imported):
-            yield Finding(source.path, 1, "nothing imports it: wire it, delete it, or add it to ENTRY_POINTS")
+            yield Finding(source.path, 1, "nothing imports it: use it, delete it, or add it to ENTRY_POINTS")
 
 
 def find_undocumented(public: Mapping[str, object]) -> Findings:

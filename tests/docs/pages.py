@@ -7,8 +7,9 @@ from pathlib import Path
 from tests.tidy_rules import ROOT
 
 DOCS = ROOT / "docs"
+README = ROOT / "README.md"
 PAGES = [
-    ROOT / "README.md",
+    README,
     ROOT / "CHANGELOG.md",
     ROOT / "deploy" / "README.md",
     ROOT / "topics" / "README.md",

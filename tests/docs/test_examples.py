@@ -11,7 +11,7 @@ from stepstream.host.loading import load_app
 from stepstream.testing import VirtualEngine
 from tests.docs.concepts_page import CONCEPTS
 from tests.docs.functions_page import FUNCTIONS
-from tests.docs.pages import DOCS, PAGES, files, write_files
+from tests.docs.pages import DOCS, PAGES, QUICKSTART, README, files, write_files
 from tests.docs.scenarios import Scenario, Scenarios
 
 GUIDES = (CONCEPTS, FUNCTIONS)
@@ -30,6 +30,11 @@ def test_pages_have_examples() -> None:
     """The pages that teach are found, so that the tests below hold for something."""
     named = {page.name for page in WITH_CODE}
     assert {"README.md", "quickstart.md", "concepts.md", "functions.md", "testing.md", "fastapi.md"} <= named
+
+
+def test_readme_has_the_function_of_the_quickstart() -> None:
+    """The first function that a reader sees is the one that the quickstart runs."""
+    assert files(README)["shop.py"] == files(QUICKSTART)["shop.py"]
 
 
 @pytest.mark.slow
