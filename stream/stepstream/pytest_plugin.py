@@ -1,4 +1,4 @@
-"""A pytest plugin: the fixture `stepstream_engine` makes engines with virtual time."""
+"""The pytest plugin: the fixture `stepstream_engine` is the class `VirtualEngine`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The test kit: crashes where a user asks for them, stubs, virtual days, and the fixture."""
+"""The test kit: crashes, stubs, virtual time, finding runs, and the fixture."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -36,10 +36,10 @@ class Shop:
 
 @pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize(("part", "when"), PLACES)
-async def test_a_function_survives_a_crash_where_the_test_asks(
+async def test_a_run_survives_a_crash_at_a_step(
     part: Literal["worker", "engine"], when: Literal["before", "after"], durable: bool, tmp_path: Path
 ) -> None:
-    """A body runs twice only when its worker died before the report was durable; the run ends as if nothing was."""
+    """A body runs twice only if its worker died before the report was durable; the output is the same."""
     shop, crash = Shop(), Crash(part, when, "charge")
     async with VirtualEngine(shop.app, crashes=[crash], data_dir=tmp_path if durable else None) as engine:
         await engine.send(Event("order"))
@@ -64,14 +64,14 @@ async def test_a_waiting_step_survives_a_crash(
     assert shop.ran == {"charge": 1, "ship": 1}
 
 
-async def test_a_crash_that_never_comes_fails_the_test() -> None:
-    """A test that asks for a crash at a step that its function has not cannot pass by mistake."""
-    with pytest.raises(AssertionError, match="never came"):
+async def test_a_crash_that_never_happens_fails_the_test() -> None:
+    """A test that asks for a crash at a step that its function does not have cannot pass by mistake."""
+    with pytest.raises(AssertionError, match="never happened"):
         async with VirtualEngine(Shop().app, crashes=[Crash("worker", "before", "no-such-step")]) as engine:
             await engine.send(Event("order"))
 
 
-async def test_a_stub_takes_the_place_of_a_body() -> None:
+async def test_a_stub_replaces_a_body() -> None:
     """A stub by (function id, step id) is called instead of the user's body."""
     shop = Shop()
     async with VirtualEngine(shop.app, stubs={("fulfil", "charge"): lambda: "stubbed"}) as engine:
@@ -81,10 +81,12 @@ async def test_a_stub_takes_the_place_of_a_body() -> None:
     assert shop.ran == {"ship": 1}
 
 
-async def test_a_stub_that_no_run_called_is_warned_of() -> None:
-    """A stub of a wrong step lets the real body run: the test is told which did. Where none did, all is well."""
+async def test_a_stub_that_no_run_called_is_a_warning() -> None:
+    """A stub of a wrong step lets the real body run, which the warning names; without such a body there is none."""
     order = ("fulfil", "chrage")
-    with pytest.warns(UserWarning, match=r"the stub of \('fulfil', 'chrage'\), and these ran as they are: 'charge'$"):
+    with pytest.warns(
+        UserWarning, match=r"the stub of \('fulfil', 'chrage'\); these bodies ran without one: 'charge'$"
+    ):
         async with VirtualEngine(Shop().app, stubs={order: lambda: "stubbed"}) as engine:
             await engine.send(Event("order"))
     stubs = {("fulfil", step): lambda: "stubbed" for step in ("charge", "ship")}
@@ -94,29 +96,45 @@ async def test_a_stub_that_no_run_called_is_warned_of() -> None:
         pass
 
 
-async def test_a_stub_for_no_function_is_refused() -> None:
-    """A stub that would never be called is told with the names that there are."""
+async def test_a_stub_of_an_unknown_function_is_refused() -> None:
+    """A stub of an unknown function would never be called; the error lists the functions."""
     with pytest.raises(ValueError, match=r"there is no function 'fulfill', only 'fulfil'"):
         VirtualEngine(Shop().app, stubs={("fulfill", "charge"): lambda: "stubbed"})
 
 
-async def test_a_wrong_name_is_told_the_right_ones() -> None:
-    """A function that is not there, and an event that nobody has heard, are named where a test looks for its run."""
+async def test_a_run_that_is_not_found_says_why() -> None:
+    """The error lists the functions for an unknown one, and the events that no function received."""
     async with VirtualEngine(Shop().app) as engine:
         await engine.send(Event("odrer"), Event("odrer"))
         for look in (engine.run, engine.runs):
-            with pytest.raises(LookupError, match=r"no function 'fulfill', only 'fulfil'; no .* heard 'odrer'$"):
+            with pytest.raises(LookupError, match=r"no function 'fulfill', only 'fulfil'; no .* received 'odrer'$"):
                 look("fulfill")
-        with pytest.raises(LookupError, match=r"0 runs, one is wanted: \[\]; no function has heard 'odrer'"):
+        with pytest.raises(LookupError, match=r"0 runs instead of one: \[\]; no function received 'odrer'"):
             engine.run("fulfil")
         assert engine.runs("fulfil") == []
         await engine.send(Event("order"), Event("order"))
-        with pytest.raises(LookupError, match=r"2 runs, .*'running'\)\]$"):
+        with pytest.raises(LookupError, match=r"2 runs instead of one: .*'running'\)\]$"):
             engine.run()
 
 
-async def test_a_thousand_days_pass() -> None:
-    """A daily function runs on each of a thousand virtual days, at its own hour."""
+@pytest.mark.parametrize("shards", [1, 5])
+async def test_runs_are_in_the_order_of_their_events(shards: int) -> None:
+    """Runs that were accepted in the same millisecond are listed as their events were sent, not by run id."""
+    app = App("numbers")
+
+    @app.function(on("number"))
+    async def number(ctx: Context) -> int:
+        return int(ctx.event.data["n"])
+
+    async with VirtualEngine(app, shards=shards) as engine:
+        await engine.send(*(Event("number", {"n": n}) for n in range(20)))
+        await engine.send(*(Event("number", {"n": n}) for n in range(20, 40)))
+        assert len({run.accepted_at for run in engine.runs()}) == 1
+        assert [run.output for run in engine.runs()] == list(range(40))
+
+
+async def test_a_thousand_virtual_days_pass() -> None:
+    """A daily function runs on each of a thousand days, at its own hour."""
     app = App("calendar")
 
     @app.function(cron("0 6 * * *", tz="UTC"))
@@ -131,10 +149,10 @@ async def test_a_thousand_days_pass() -> None:
     assert all(str(output).endswith("T06:00:00+00:00") for output in outputs)
 
 
-async def test_the_fixture_makes_engines(
+async def test_the_fixture_is_the_class(
     stepstream_engine: Callable[..., AbstractAsyncContextManager[VirtualEngine]],
 ) -> None:
-    """The plugin's fixture is there without an import, and makes a running engine."""
+    """The fixture of the plugin needs no import, and makes running engines."""
     shop = Shop()
     async with stepstream_engine(shop.app) as engine:
         await engine.send(Event("order"))

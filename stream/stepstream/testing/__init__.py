@@ -1,0 +1,7 @@
+"""Tests of your functions: the real engine in memory, with a clock that only the test moves."""
+
+from stepstream.runtime.readmodel.views import RunView, StepView
+from stepstream.testing.crashes import Crash
+from stepstream.testing.virtual_engine import START_MS, VirtualEngine
+
+__all__ = ["START_MS", "Crash", "RunView", "StepView", "VirtualEngine"]

@@ -1,0 +1,243 @@
+"""A whole engine in memory, with a clock that only the test moves."""
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from stepstream.contract.durations import Duration, duration_ms
+from stepstream.contract.events import decode_stored_event
+from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
+from stepstream.contract.kinds import StepKind
+from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
+from stepstream.contract.outcomes import Value
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.embedded.log import EmbeddedBackbone
+from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
+from stepstream.runtime.ports import Backbone, Clock
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.storage.journal import MemoryJournal
+from stepstream.runtime.storage.rocks import RocksJournal
+from stepstream.sdk.app import App
+from stepstream.sdk.calls import Call
+from stepstream.sdk.event import Event, to_record
+from stepstream.sdk.execution import Bodies
+from stepstream.sdk.function import Function
+from stepstream.sdk.values import to_json
+from stepstream.testing.crashes import Crash, CrashTest
+
+START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+
+
+class VirtualEngine:
+    """A running engine for tests, as an async context manager: real engine, real steps, virtual time.
+
+    Args:
+        apps: The apps whose functions it runs.
+        stubs: Callables without arguments that replace the bodies of steps, by (function id, step id). A function id
+            that no app has is a `ValueError`. A stub that no run called, although other bodies of its function ran, is
+            a `UserWarning` at the end.
+        crashes: Crashes that happen once each; one that never happens is an `AssertionError` at the end.
+        shards: How many shards share the state, as on Kafka.
+        live_cache: False replays every function from its first line after every step.
+        runs_cached_max: How many waiting runs the worker keeps in memory.
+        runs_active_max: How many runs the worker runs code of at a time.
+        limits: The limits of events, steps and runs.
+        data_dir: A folder that makes the state durable: a second engine on it continues. With one shard only.
+        now_ms: The virtual time at the start, in Unix milliseconds; by default 2026-01-01T00:00:00Z.
+        wrap: Receives each port by its name and returns the one to use, to inject faults.
+        before_step: Is called with the function id and the call before each body runs.
+        backbone: Makes the log and the tables, in place of those in memory or on disk.
+
+    `history` lists every history entry, oldest first.
+
+    Example:
+        ```python
+        async with VirtualEngine(app) as engine:
+            await engine.send(Event("shop/order.created", {"order_id": 1}))
+            await engine.advance("7d")
+            assert engine.run("fulfil-order").status == "completed"
+        ```
+    """
+
+    def __init__(
+        self,
+        *apps: App,
+        stubs: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
+        crashes: Sequence[Crash] = (),
+        shards: int = 1,
+        live_cache: bool = True,
+        runs_cached_max: int = RUNS_CACHED_MAX,
+        runs_active_max: int = RUNS_ACTIVE_MAX,
+        limits: Limits = DEFAULT_LIMITS,
+        data_dir: Path | None = None,
+        now_ms: int = START_MS,
+        wrap: Callable[[str, Any], Any] | None = None,
+        before_step: Callable[[str, Call], None] | None = None,
+        backbone: Callable[[Clock], Backbone] | None = None,
+    ) -> None:
+        self.clock = VirtualClock(now_ms)
+        self.history: list[HistoryEntry] = []
+        self.crashes = crashes
+        self._functions = [function.id for app in apps for function in app]
+        self._sent: list[tuple[str, str]] = []
+        self._stubs = dict(stubs or {})
+        self._ran: set[tuple[str, str]] = set()
+        _check_stubs(self._stubs, self._functions)
+        self._stack = AsyncExitStack()
+        if data_dir is not None and shards != 1:
+            raise ValueError("a durable engine has one shard")
+        self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
+        self.embedded = EmbeddedBackbone(self.journal, self.clock, shards)
+        self._backbone = backbone(self.clock) if backbone else self.embedded
+        self.index = index = RunIndex(data_dir / "runs.sqlite" if data_dir else None)
+        self._stack.push_async_callback(self._backbone.close)
+        self._stack.callback(index.close)
+        self.engine = EmbeddedEngine(
+            apps,
+            self._backbone,
+            self.clock,
+            index,
+            EngineOptions(
+                shards=shards,
+                limits=limits,
+                live_cache=live_cache,
+                runs_cached_max=runs_cached_max,
+                runs_active_max=runs_active_max,
+                bodies=Bodies(self._stubs, _noting(self._ran, before_step)),
+                watch=self.history.append,
+                wrap=CrashTest(crashes, wrap) if crashes else wrap,
+                restart_s=0.0,
+            ),
+        )
+
+    async def __aenter__(self) -> "VirtualEngine":
+        await self.engine.start()
+        await self.engine.until_idle()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.engine.stop(drain_s=0)
+        await self._stack.aclose()
+        never = [crash for crash in self.crashes if not crash.happened]
+        if never and error is None:
+            raise AssertionError(f"the test asked for crashes that never happened: {never}")
+        if error is None:
+            self._warn_of_stubs()
+
+    def _warn_of_stubs(self) -> None:
+        """Warn of stubs that were probably meant for bodies that ran; a path that no run took is no reason to warn."""
+        for function, step in self._stubs.keys() - self._ran:
+            if real := sorted(id for name, id in self._ran - self._stubs.keys() if name == function):
+                words = (
+                    f"no run called the stub of ({function!r}, {step!r}); these bodies ran without one: {_names(real)}"
+                )
+                warnings.warn(words, stacklevel=3)
+
+    @property
+    def now_ms(self) -> int:
+        """The virtual time in Unix milliseconds."""
+        return self.clock.now_ms()
+
+    async def send(self, *events: Event) -> list[str]:
+        """Send events, all or none, and return their ids once everything that they cause now has happened."""
+        ids = await self.engine.send([to_record(event, f"events[{index}]") for index, event in enumerate(events)])
+        self._sent += zip(ids, (event.name for event in events), strict=True)
+        await self.until_idle()
+        return ids
+
+    async def signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal and let everything happen that it causes; return whether a run was waiting for it."""
+        delivered = await self.engine.signal(name, to_json(data))
+        await self.until_idle()
+        return delivered
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run; return whether it existed and had not ended."""
+        cancelled = await self.engine.cancel(run_id)
+        await self.until_idle()
+        return cancelled
+
+    async def until_idle(self) -> None:
+        """Return when nothing more happens until an event arrives or time passes."""
+        await self.engine.until_idle()
+
+    async def advance(self, duration: Duration) -> None:
+        """Move the clock by a duration, as `"7d"`; every timer on the way fires at its own time."""
+        await self.advance_to(self.clock.now_ms() + duration_ms(duration))
+
+    async def advance_to(self, now_ms: int) -> None:
+        """Move the clock to `now_ms` (Unix ms); every timer on the way fires at its own time."""
+        while (due := self.engine.next_due()) is not None and due <= now_ms:
+            self.clock.advance_to(due)
+            await self.until_idle()
+        self.clock.advance_to(now_ms)
+        await self.until_idle()
+
+    def runs(self, function: Function[Any] | str = "", *, status: str = "") -> Sequence[RunView]:
+        """Return the runs with their steps, of one function and one status if given, oldest first.
+
+        Runs that were accepted in the same millisecond are in the order in which their events were sent. Raises
+        `LookupError` for a function that no app has.
+        """
+        name = function.id if isinstance(function, Function) else function
+        index = self.index
+        listed = index.list(function=name, status=status, limit=1_000_000)
+        if name and not listed and name not in self._functions and not index.list(function=name, limit=1):
+            raise LookupError(f"there is no function {name!r}, only {_names(self._functions)}{self._unmatched()}")
+        sent = {id: position for position, (id, _) in reversed([*enumerate(self._sent)])}
+        caused = [(entry.run_id, entry.events[0].id) for entry in self.history if isinstance(entry, RunBegan)]
+        order = {run_id: (sent.get(id, len(sent)), began) for began, (run_id, id) in enumerate(caused)}
+        shown = [view for run in reversed(listed) if (view := index.show(run.run_id))]
+        return sorted(shown, key=lambda run: (run.accepted_at, order.get(run.run_id, (0, 0)), run.run_id))
+
+    def run(self, function: Function[Any] | str = "") -> RunView:
+        """Return the only run, of a function if given; raise `LookupError` if there is not exactly one.
+
+        The error lists the runs, or the events that no function received.
+        """
+        runs = self.runs(function)
+        if len(runs) != 1:
+            found = [(run.function, run.status) for run in runs]
+            raise LookupError(f"{len(runs)} runs instead of one: {found}{'' if runs else self._unmatched()}")
+        return runs[0]
+
+    def _unmatched(self) -> str:
+        """Return the end of a message: the events that were sent and neither started a run nor woke one."""
+        matched = set[str]()
+        for entry in self.history:
+            match entry:
+                case RunBegan(events=events):
+                    matched.update(event.id for event in events)
+                case StepEnded(kind=StepKind.WAIT, outcome=Value(data)):
+                    matched.add(decode_stored_event(data).id)
+        unmatched = [name for id, name in self._sent if id not in matched]
+        return f"; no function received {_names(unmatched)}" if unmatched else ""
+
+
+def _check_stubs(stubs: Iterable[tuple[str, str]], functions: Collection[str]) -> None:
+    for function, step in stubs:
+        if function not in functions:
+            raise ValueError(
+                f"stubs= has ({function!r}, {step!r}), but there is no function {function!r}, only {_names(functions)}"
+            )
+
+
+def _noting(ran: set[tuple[str, str]], before_step: Callable[[str, Call], None] | None) -> Callable[[str, Call], None]:
+    """Return a callback that notes which bodies run; it has no reference to the engine, which may be collected."""
+
+    def note(function: str, call: Call) -> None:
+        ran.add((function, call.id))
+        if before_step:
+            before_step(function, call)
+
+    return note
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, dict.fromkeys(names))) or "none"
