@@ -134,9 +134,9 @@ def test_services_set_no_variables(name: str) -> None:
 @pytest.mark.parametrize(
     ("scaling", "reason"),
     [
-        ({"min": 5, "max": 2}, "workers.a.scaling.min is 5, more than the most, 2"),
-        ({"min": 9}, "workers.a.scaling.min is 9, more than the most, 8"),
-        ({"max": 9}, "workers.a.scaling.max is 9, and no more than shards, 8"),
+        ({"min": 5, "max": 2}, "workers.a.scaling.min is 5, more than scaling.max, 2"),
+        ({"min": 9}, "workers.a.scaling.min is 9, more than scaling.max, 8"),
+        ({"max": 9}, "workers.a.scaling.max is 9, but only as many workers as shards, 8"),
         ({"min": 0, "max": 0}, "max"),
     ],
 )

@@ -132,7 +132,7 @@ checksum/secrets: {{ include (print .Template.BasePath "/secrets.yaml") . | sha2
 {{/* What all pods have in common. */}}
 {{- define "stepstream.pod" -}}
 automountServiceAccountToken: false
-# A service that is called like the release would set variables that look like settings.
+# A service with the name of the release would set variables that look like settings.
 enableServiceLinks: false
 {{- with .Values.serviceAccount.name }}
 serviceAccountName: {{ . | quote }}
@@ -156,7 +156,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{- define "stepstream.saslData" -}}
-{{- $wanted := "SASL wants kafka.sasl.existingSecret, or both kafka.sasl.username and kafka.sasl.password" -}}
-username: {{ required $wanted .Values.kafka.sasl.username | quote }}
-password: {{ required $wanted .Values.kafka.sasl.password | quote }}
+{{- $remedy := "SASL needs kafka.sasl.existingSecret, or both kafka.sasl.username and kafka.sasl.password" -}}
+username: {{ required $remedy .Values.kafka.sasl.username | quote }}
+password: {{ required $remedy .Values.kafka.sasl.password | quote }}
 {{- end }}
