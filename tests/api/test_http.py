@@ -237,7 +237,7 @@ class _Away:
         return {}
 
     async def _append(self, _records: object) -> list[tuple[int, int]]:
-        raise LogError("no broker has acknowledged it within 8 s")
+        raise LogError("no broker acknowledged the records within 8 s")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ async def test_what_the_log_does_not_confirm_is_503(
         answer = await client.request(method, path, json=json)
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "unavailable"
-    assert "no broker has acknowledged it within 8 s; " in answer.json()["error"]["message"]
+    assert "no broker acknowledged the records within 8 s; " in answer.json()["error"]["message"]
     assert "may have been written all the same" in answer.json()["error"]["message"]
 
 

@@ -33,7 +33,7 @@ def assert_told(done: Result, reason: str, code: int = 2) -> None:
 @pytest.mark.parametrize(
     ("env", "reason"),
     [
-        ({"STEPSTREAM_KAFKA_BOOTSTRAP": "host:notaport"}, "HOST:PORT is wanted"),
+        ({"STEPSTREAM_KAFKA_BOOTSTRAP": "host:notaport"}, "expected HOST:PORT"),
         ({"STEPSTREAM_KAFKA_SECURITY_PROTOCOL": "tls"}, "one of PLAINTEXT, SSL"),
         ({"STEPSTREAM_KAFKA_SASL_MECHANISM": "FOO"}, "one of PLAIN, SCRAM-SHA-256"),
         (
@@ -91,7 +91,7 @@ def test_runs_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     damaged[len(damaged) // 16 :] = b"\xff" * (len(damaged) - len(damaged) // 16)
     path.write_bytes(damaged)
     for command in (("list",), ("show", "a")):
-        assert_told(invoke("runs", *command, "--data-dir", tmp_path), "give another --data-dir")
+        assert_told(invoke("runs", *command, "--data-dir", tmp_path), "use another --data-dir")
 
 
 @pytest.mark.parametrize(

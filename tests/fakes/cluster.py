@@ -191,7 +191,7 @@ class FakeProducer(Producer):
         self.transactional_id = transactional_id
         self.closed = False
 
-    async def partitions(self, topic: str) -> int:
+    async def partition_count(self, topic: str) -> int:
         """Return how many partitions of a topic have records, at least 1."""
         return max((at[1] + 1 for at in self._cluster.records if at[0] == topic), default=1)
 

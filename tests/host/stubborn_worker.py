@@ -43,7 +43,7 @@ async def hosted(_: object, **parts: Callable[[], Awaitable[None]]) -> AsyncIter
 def main() -> None:
     """Serve with all that needs a broker replaced."""
     log: Any = FakeWorkerLog(started())
-    log.assignments, log.confirmed_at, log.member, log.places = 1, 0.0, True, []
+    log.assignments, log.confirmed_at, log.member, log.partitions = 1, 0.0, True, []
     stand_ins: dict[str, Any] = {
         "hosted": hosted,
         "shards_of": AsyncMock(return_value=1),

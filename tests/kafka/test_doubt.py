@@ -111,7 +111,7 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     asyncio.run(Cluster(KafkaSettings(fleet.bootstrap, "doubt")).delete([CHANGELOG]))
     fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
     start_anew(engine)
-    until(lambda: engine.said("of a changelog that ends at 1: remove them") > 1)
+    until(lambda: engine.said("of a changelog that ends at 1: remove the tables") > 1)
     assert not engine.said("recovered")
     assert observed.answers("/ready") == {503}
     engine.kill()
@@ -209,7 +209,7 @@ async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
     events = [NewRecord(EVENTS, 0, b"", b"%d" % number) for number in range(110)]
     await producer.send(events[:100])
     log = KafkaLog(cluster, SystemClock(), 0)
-    with pytest.raises(LogError, match=r"lost.events-0 ends at 100, .* up to 103 were taken: .* append 3 records"):
+    with pytest.raises(LogError, match=r"lost.events-0 ends at 100, .* up to 103 were processed: .* append 3 records"):
         await log.seek({at: 103})
     await log.close()
     await producer.send(events[100:103])
@@ -222,7 +222,7 @@ async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
         await admin.delete_records({TopicPartition("lost.events", 0): RecordsToDelete(before_offset=50)})
     log = KafkaLog(cluster, SystemClock(), 0)
     await log.seek({at: 20})
-    assert "lost.events-0 begins at 50: 30 offsets before that were not taken" in caplog.text
+    assert "lost.events-0 begins at 50: 30 offsets before that were not processed" in caplog.text
     assert (await log.poll(500, None))[0].offset == 50
     await log.close()
     # One that is overtaken while it reads fails, and does not begin anew; what comes next is as above.

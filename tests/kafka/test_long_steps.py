@@ -84,7 +84,7 @@ class Flooded:
         """It is the member that it was, and most of the flood is still where it was."""
         assert (self.log.assignments, self.log.member, self.ran) == (1, True, [])
         assert SLOTS + QUEUED <= self.worker.load.cached < SLOTS + QUEUED + PER_POLL
-        assert 0 < sum(map(self.log.feed.waiting, self.log.places)) < 2 * PER_POLL
+        assert 0 < sum(map(self.log.feed.waiting, self.log.partitions)) < 2 * PER_POLL
 
     async def run_off(self) -> None:
         """Let all of it run, each command once."""

@@ -24,7 +24,7 @@ SHARDS = 4
 EVENTS_SENT = 12
 WAIT_S_MAX = 60.0
 QUIET = "was replaced by"
-SPEAKS = "functions are new or changed"
+SPEAKS = "new or changed functions"
 
 
 class Observed:

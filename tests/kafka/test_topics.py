@@ -109,7 +109,7 @@ def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Pat
         engine = fleet.add_engine()
         assert engine.process
         assert engine.process.wait(WAIT_S_MAX) == 2
-    assert "there is no topic 'empty.inbox'; run `stepstream topics apply" in engine.log.read_text()
+    assert "topic 'empty.inbox' is missing; run `stepstream topics apply" in engine.log.read_text()
 
 
 async def write_a_command(bootstrap: str, topic: str) -> None:
@@ -128,12 +128,10 @@ def test_a_topic_of_commands_that_is_gone_is_made_anew(bootstrap: str, caplog: p
     """A shard that has commands for it would stand still, with all other apps; it is made as apply makes it."""
     assert topics(bootstrap, "gone", "apply", *SHARDS).returncode == 0
     asyncio.run(write_a_command(bootstrap, "commands.taken-down"))
-    assert "topics commands.taken-down were not there, and are made as by `stepstream topics apply" in caplog.text
+    assert "topics commands.taken-down were missing and were created, as by `stepstream topics apply" in caplog.text
     checked = topics(bootstrap, "gone", "check", "--app", "shop", "--app", "taken-down")
     assert (checked.returncode, checked.stderr) == (0, "")
-    with pytest.raises(
-        LogError, match=r"there is no topic commands\.no name, and it cannot be made: .*--app 'no name'"
-    ):
+    with pytest.raises(LogError, match=r"topic commands\.no name is missing and cannot be created: .*--app 'no name'"):
         asyncio.run(write_a_command(bootstrap, "commands.no name"))
 
 

@@ -8,7 +8,7 @@ from stepstream import App
 from stepstream.contract.names import workers_name
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import wanted_topics
+from stepstream.runtime.kafka.layout import expected_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.testing import VirtualEngine
 
@@ -24,7 +24,7 @@ def topics_for(apps: tuple[App, ...], shards: int) -> dict[str, tuple[int, dict[
     """Return the topics of the contract for some apps, but without retention: virtual time may be long ago, or far."""
     keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62)}
     posts = [workers_name(app.name, queue) for app in apps for queue in ("", *app.queues)]
-    return {name: (want.partitions, want.config | keep) for name, want in wanted_topics(posts, shards).items()}
+    return {name: (want.partitions, want.config | keep) for name, want in expected_topics(posts, shards).items()}
 
 
 class KafkaWorld(VirtualEngine):

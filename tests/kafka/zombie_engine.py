@@ -12,10 +12,10 @@ FENCED = "the commit of one who stopped was refused"
 _commit = KafkaLog.commit
 
 
-async def _stop_and_commit(self: KafkaLog, taken: Offsets) -> int:
+async def _stop_and_commit(self: KafkaLog, offsets: Offsets) -> int:
     if not stop_if_told():
-        return await _commit(self, taken)
-    committing = asyncio.ensure_future(_commit(self, taken))
+        return await _commit(self, offsets)
+    committing = asyncio.ensure_future(_commit(self, offsets))
     committing.add_done_callback(_tell)
     # The group may take the shard away in the same moment; the client goes on with the commit also then.
     return await asyncio.shield(committing)

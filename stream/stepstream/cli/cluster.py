@@ -25,7 +25,7 @@ from stepstream.host.monitoring.versions import app_version, code_versions
 from stepstream.host.serving import address_of
 from stepstream.host.settings import kafka_settings_from, settings_from
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import Survey, apply_command, apply_topics, full_names, survey, wanted_topics
+from stepstream.runtime.kafka.layout import Survey, apply_command, apply_topics, expected_topics, full_names, survey
 from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
 from stepstream.runtime.ports import LogError
 
@@ -198,14 +198,14 @@ def check(apps: Apps = None, replicas: Replicas = None, kafka: Bootstrap = None,
 
 def _tell_differences(cluster: Cluster, found: Survey) -> None:
     """Say what differs, and the command for each topic that would change it."""
-    for line in [*found.moved, *found.thin, *map(str, found.configs)]:
+    for line in [*found.repartitioned, *found.underreplicated, *map(str, found.configs)]:
         _tell("differs", line)
     mendable = [each for each in found.configs if each.actual]
     for topic in dict.fromkeys(each.topic for each in mendable):
         words = ["kafka-configs.sh", "--bootstrap-server", cluster.settings.bootstrap, "--alter", "--topic", topic]
-        wanted = ",".join(f"{each.key}={each.wanted}" for each in mendable if each.topic == topic)
+        wanted = ",".join(f"{each.key}={each.expected}" for each in mendable if each.topic == topic)
         _tell_command(shlex.join([*words, "--add-config", wanted]))
-    if found.thin:
+    if found.underreplicated:
         _tell_command("kafka-reassign-partitions.sh adds replicas to a topic that is there")
 
 
@@ -230,7 +230,7 @@ def render(
     """Print what creates the topics, for those who keep them elsewhere; asks no broker."""
     with errors_told():
         settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
-        topics = wanted_topics(apps or [], shards)
+        topics = expected_topics(apps or [], shards)
         full_names(settings, topics)
     match form:
         case Form.KAFKA:

@@ -24,7 +24,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.backlogs import Backlogs
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup
+from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup, ShardGroupOptions
 from stepstream.runtime.kafka.layout import config_differences, shards_of
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
@@ -113,9 +113,7 @@ async def _serve_shards(
     callers = KafkaCallers(cluster, backbone, shards)
     origin = (await origin_of(cluster, 0)).hex()
     index = RunIndex(settings.data_dir / "runs.sqlite", kept_ms=HISTORY_KEPT_MS, origin=origin)
-    group = ShardGroup(
-        cluster,
-        clock,
+    options = ShardGroupOptions(
         shards,
         settings.data_dir,
         answer=callers.pass_on,
@@ -123,6 +121,7 @@ async def _serve_shards(
         instance=settings.instance,
         standby=settings.standby,
     )
+    group = ShardGroup(cluster, clock, options)
 
     gauges = EngineGauges(group, backbone, shards)
     backlogs = Backlogs(cluster, backbone)
@@ -249,7 +248,7 @@ async def serve_worker(
             await tell_of_missing(cluster, sources)
             parts |= _reading(cluster, f"sources-{app.name}", sources, backbone.append, metrics)
             async with hosted(make_faust(cluster, f"sources-{app.name}"), **parts):
-                if post.queue or await announcer.until_announced(stop):
+                if post.queue or await announcer.until_registered(stop):
                     ready(shards, port)
                 await stop.wait()
                 rested = await _drain(seat, settings)

@@ -12,7 +12,7 @@ from stepstream.contract.ids import shard_of
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import backlogs
 from stepstream.runtime.kafka.backlogs import Backlog, Backlogs
-from stepstream.runtime.kafka.fleet import ShardGroup
+from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, Offsets
 
@@ -97,7 +97,7 @@ async def test_a_group_that_is_not_known_now_has_no_figure() -> None:
         assert await backlog.read(["shop"])
     assert brokers.looked == 1
     brokers.code = 14
-    with pytest.raises(LogError, match=r"group ns.worker-shop cannot be described \(error 14"):
+    with pytest.raises(LogError, match=r"group ns.worker-shop cannot be described \(Kafka error 14"):
         await backlog.read(["shop"])
     brokers.code = 0
     assert await backlog.read(["shop"])
@@ -117,7 +117,7 @@ def test_each_topic_is_watched_by_one_engine(tmp_path: Any) -> None:
     names = {"shop", "shop.gpu", "shop.cpu", "zoo"}
     found: dict[int, list[str]] = {}
     for shard in range(4):
-        group = ShardGroup(None, VirtualClock(0), 4, tmp_path)  # type: ignore[arg-type]  # It is not served.
+        group = ShardGroup(None, VirtualClock(0), ShardGroupOptions(4, tmp_path))  # type: ignore[arg-type]  # It is not served.
         served: Any = SimpleNamespace(serving=True, rows_read=0, functions=lambda: known)
         group._tasks[shard] = group._served[shard] = served
         group._logs[shard] = SimpleNamespace(changelog_left=0)  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone, EmbeddedLog
 from stepstream.runtime.kafka import fleet
-from stepstream.runtime.kafka.fleet import ShardGroup
+from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow, StoreError
 from stepstream.runtime.registrations import registrations
 from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
@@ -104,7 +104,7 @@ class Process:
         self.backbone = EmbeddedBackbone(self.journal, clock, SHARDS)
         self.ports = [Ports(EmbeddedLog(self.journal, clock, shard)) for shard in range(SHARDS)]
         self.cluster = FakeCluster()
-        self.shards = ShardGroup(self.cluster, clock, SHARDS, folder)
+        self.shards = ShardGroup(self.cluster, clock, ShardGroupOptions(SHARDS, folder))
         monkeypatch.setattr(fleet, "KafkaLog", lambda _cluster, _clock, shard: self.ports[shard])
         monkeypatch.setattr(self.shards, "_tables", lambda shard: self.ports[shard].tables())
         self.worker = Worker(self.backbone.worker_log("shop"), clock, app)

@@ -10,7 +10,7 @@ import pytest
 
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import fleet
-from stepstream.runtime.kafka.fleet import ShardGroup
+from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.supervision import keep_serving
 from tests.fakes.cluster import FakeCluster
@@ -43,7 +43,7 @@ async def test_shards_that_come_while_the_process_leaves_are_not_served(
             serving.discard(shard)
 
     cluster = FakeCluster()
-    group = ShardGroup(cluster, SystemClock(), 2, tmp_path)
+    group = ShardGroup(cluster, SystemClock(), ShardGroupOptions(2, tmp_path))
     monkeypatch.setattr(group, "_serve", serve)
     async with joined(cluster, group) as member:
         await cluster.assign(0)
@@ -71,7 +71,7 @@ async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
 
     monkeypatch.setattr(fleet, "KafkaLog", open_log)
     cluster = FakeCluster()
-    group = ShardGroup(cluster, SystemClock(), 1, tmp_path)
+    group = ShardGroup(cluster, SystemClock(), ShardGroupOptions(1, tmp_path))
     async with joined(cluster, group):
         await cluster.assign(0)
         await until(lambda: len(opened) > 2)
@@ -88,12 +88,12 @@ async def test_an_engine_between_two_generations_is_not_ready(monkeypatch: pytes
         await asyncio.get_running_loop().create_future()
 
     cluster = FakeCluster()
-    group = ShardGroup(cluster, SystemClock(), 2, tmp_path)
+    group = ShardGroup(cluster, SystemClock(), ShardGroupOptions(2, tmp_path))
     monkeypatch.setattr(group, "_serve", serve)
     async with joined(cluster, group):
         await cluster.assign()
         assert group.unready == ""
         await cluster.revoke()
-        assert group.unready == "the group has not given it its shards yet"
+        assert group.unready == "the group has not assigned shards yet"
         await cluster.assign()
         assert group.unready == ""

@@ -11,7 +11,7 @@ from stepstream.contract.topics import CHANGELOG
 from stepstream.host.monitoring.gauges import EngineGauges
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import shard_log as kafka_log
-from stepstream.runtime.kafka.fleet import ShardGroup, ShardState
+from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions, ShardState
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogRecord
@@ -54,20 +54,20 @@ async def test_a_recovery_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is left falls with each read, and is 0 after the last; a long one speaks in the log now and then."""
-    monkeypatch.setattr(kafka_log, "_TELL_S", 0.0)
+    monkeypatch.setattr(kafka_log, "_PROGRESS_S", 0.0)
     caplog.set_level(logging.INFO, "stepstream.runtime.kafka.shard_log")
     log = KafkaLog(Changelog(), VirtualClock(0), 3)  # type: ignore[arg-type]  # As far as it is used.
     left = [(after, log.changelog_left) async for _, after in log.changelog(0)]
     assert left == [(30, 70), (60, 40), (90, 10), (100, 0)]
     assert log.changelog_left == 0
     told = [(record.__dict__["shard"], record.getMessage()) for record in caplog.records]
-    assert (3, "shard 3 has read its changelog to 60 of 100") in told
+    assert (3, "shard 3 has read its changelog up to 60 of 100") in told
 
 
 def test_an_engine_says_why_it_is_not_ready(tmp_path: Path) -> None:
     """It waits for the group, or for shards: how much of their changelog is left, and how they failed last."""
-    group = ShardGroup(None, VirtualClock(0), 8, tmp_path)  # type: ignore[arg-type]  # It is not served.
-    assert group.unready == "the group has not given it its shards yet"
+    group = ShardGroup(None, VirtualClock(0), ShardGroupOptions(8, tmp_path))  # type: ignore[arg-type]  # It is not served.
+    assert group.unready == "the group has not assigned shards yet"
     group._joined = True
     assert group.unready == ""
     served = [
@@ -79,11 +79,13 @@ def test_an_engine_says_why_it_is_not_ready(tmp_path: Path) -> None:
         group._tasks[shard] = group._served[shard] = stand_in  # type: ignore[assignment]
         group._logs[shard] = SimpleNamespace(changelog_left=left)  # type: ignore[assignment]
     group._failed = {3: "long ago", 5: "starting a producer: no broker answers"}
-    told = "shard 2 recovers, 1,234 rows left; shard 5 comes up (it failed: starting a producer: no broker answers)"
+    told = (
+        "shard 2 recovers, 1,234 rows left; shard 5 is starting (last failure: starting a producer: no broker answers)"
+    )
     assert group.unready == told
     # One that was given a moment ago has not begun.
     group._tasks |= dict.fromkeys((6, 7), group._tasks[2])
-    assert group.unready == f"{told}; shard 6 comes up; and 1 more"
+    assert group.unready == f"{told}; shard 6 is starting; and 1 more"
 
 
 def test_the_figures_tell_it() -> None:

@@ -176,7 +176,7 @@ async def until_announced(
     """Begin to announce an app; return when it is announced, or another release speaks for it."""
     announcer = FunctionRegistrar(cluster, app, cluster.append, lambda: joined)  # type: ignore[arg-type]  # As far as it is used.
     serving = asyncio.ensure_future(announcer.serve())
-    assert await asyncio.wait_for(announcer.until_announced(asyncio.Event()), seconds)
+    assert await asyncio.wait_for(announcer.until_registered(asyncio.Event()), seconds)
     return serving
 
 
@@ -188,7 +188,7 @@ async def end(serving: "asyncio.Task[None]") -> None:
 
 async def test_a_replaced_release_keeps_quiet_while_its_successor_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """When no member of the group is of the newer one any more, it speaks, without being begun again."""
-    monkeypatch.setattr(announcing, "_LOOK_S", 0.0)
+    monkeypatch.setattr(announcing, "_CHECK_S", 0.0)
     topic = Topic()
     topic.announce(OLD)
     topic.announce(NEW)

@@ -7,7 +7,7 @@ import pytest
 
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import shards_of, survey, wanted_topics
+from stepstream.runtime.kafka.layout import expected_topics, shards_of, survey
 from stepstream.runtime.kafka.settings import KafkaSettings
 
 
@@ -17,7 +17,7 @@ class Described:
     settings = KafkaSettings(namespace="n")
 
     def __init__(self, replicas: int, in_sync: str, thin: str = "") -> None:
-        self._wanted = wanted_topics(["shop"], 4)
+        self._wanted = expected_topics(["shop"], 4)
         self._replicas = {name: 1 if name == thin else replicas for name in self._wanted}
         self._in_sync = in_sync
         self.asked = False
@@ -49,8 +49,8 @@ async def test_a_write_waits_for_two_replicas_of_three(replicas: int, in_sync: s
 async def test_fewer_replicas_than_the_inbox_are_told() -> None:
     """Without a number the topics should have as many replicas as the inbox."""
     found = await survey(cast("Cluster", Described(3, "2", thin="events")), ["shop"])
-    assert found.thin == ["topic 'n.events': each partition has 1 replica instead of 3"]
-    assert not found.missing + found.moved
+    assert found.underreplicated == ["topic 'n.events': each partition has 1 replica instead of 3"]
+    assert not found.missing + found.repartitioned
     assert not found.configs
 
 

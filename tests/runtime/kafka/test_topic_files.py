@@ -6,12 +6,12 @@ import shlex
 import yaml
 
 from stepstream.contract.topics import TOPICS
-from stepstream.runtime.kafka.layout import wanted_topics
+from stepstream.runtime.kafka.layout import expected_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
 
 SETTINGS = KafkaSettings("broker:9092", "eu")
-WANTED = wanted_topics(["My_Shop", "flights"], 6)
+WANTED = expected_topics(["My_Shop", "flights"], 6)
 
 
 def test_there_is_a_command_for_each_topic() -> None:
@@ -46,7 +46,7 @@ def test_a_resource_has_a_name_that_kubernetes_allows() -> None:
 def test_no_two_topics_have_one_resource() -> None:
     """Topics whose names differ in what Kubernetes does not allow have resources of their own, also the longest."""
     apps = ["My_Shop", "my-shop", "my_shop", "MY-SHOP", "my.shop", "my-shop.", "my-shop-", "A" * 238, "a" * 237 + "A"]
-    resources = list(yaml.safe_load_all(render_strimzi(SETTINGS, wanted_topics(apps, 1), 3, "main")))
+    resources = list(yaml.safe_load_all(render_strimzi(SETTINGS, expected_topics(apps, 1), 3, "main")))
     names = [resource["metadata"]["name"] for resource in resources]
     assert len(set(names)) == len(names) == len(TOPICS) - 1 + len(apps)
     # As the schema of Kubernetes has it (RFC 1123).

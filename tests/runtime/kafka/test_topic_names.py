@@ -72,9 +72,9 @@ def test_refusals_are_grouped_by_their_reason() -> None:
     policy = ("POLICY_VIOLATION", "Topics of n. need 3 replicas.")
     told = str(TopicsRefused({"n.events": policy, "n.inbox": policy, "n.x": ("TOPIC_AUTHORIZATION_FAILED", None)}))
     assert told.splitlines() == [
-        "Kafka does not make 'n.events', 'n.inbox': POLICY_VIOLATION: Topics of n. need 3 replicas; "
-        "`stepstream topics render` prints what is wanted, for those who keep the cluster",
-        "Kafka does not make 'n.x': TOPIC_AUTHORIZATION_FAILED; its user needs the right Create on these topics",
+        "Kafka refused to create 'n.events', 'n.inbox': POLICY_VIOLATION: Topics of n. need 3 replicas; "
+        "`stepstream topics render` prints the topics, for the administrators of the cluster",
+        "Kafka refused to create 'n.x': TOPIC_AUTHORIZATION_FAILED; the user needs the permission Create",
     ]
 
 

@@ -262,12 +262,12 @@ class WorkerSlot(_Lags):
                 await self._held[0].drain(int(seconds * 1_000))
 
     async def _read(self) -> list[Reading]:
-        if self.unready or self._held is None or not self._held[1].places:
+        if self.unready or self._held is None or not self._held[1].partitions:
             # Somebody is to answer all the same.
             await self._backbone.ends([(FUNCTIONS, 0)])
             return []
         log = self._held[1]
-        ends = await self._backbone.ends(log.places)
+        ends = await self._backbone.ends(log.partitions)
         return [
             Reading("worker_lag_records", (self._app, str(at[1])), await log.lag(at, end)) for at, end in ends.items()
         ]

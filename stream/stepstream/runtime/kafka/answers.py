@@ -1,4 +1,4 @@
-"""What Kafka answers, as stepstream has it: sizes, configurations, members, refusals, records."""
+"""Converts Kafka's answers: extents and configurations of topics, members of groups, refusals, records."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -10,19 +10,19 @@ from stepstream.runtime.ports import LogRecord
 _NO_ERROR, _TOPIC_ALREADY_EXISTS = 0, 36
 
 _REMEDIES = {
-    "INVALID_REPLICATION_FACTOR": "give another --replicas, at most as many as there are brokers",
-    "POLICY_VIOLATION": "`stepstream topics render` prints what is wanted, for those who keep the cluster",
-    "TOPIC_AUTHORIZATION_FAILED": "its user needs the right Create on these topics",
-    "CLUSTER_AUTHORIZATION_FAILED": "its user needs the right Create on these topics, or on the cluster",
+    "INVALID_REPLICATION_FACTOR": "use another --replicas, at most the number of brokers",
+    "POLICY_VIOLATION": "`stepstream topics render` prints the topics, for the administrators of the cluster",
+    "TOPIC_AUTHORIZATION_FAILED": "the user needs the permission Create",
+    "CLUSTER_AUTHORIZATION_FAILED": "the user needs the permission Create on topics or the cluster",
     "INVALID_TOPIC_EXCEPTION": "choose another --namespace, or another name for the app",
-    "REQUEST_TIMED_OUT": "run it again; topics that are there stay as they are",
+    "REQUEST_TIMED_OUT": "run it again; topics that exist are left unchanged",
 }
 
 
 class TopicsRefused(StepstreamError):
-    """Kafka has not made some topics; the message has its words, and what to do.
+    """Kafka refused to create topics; the message has its reasons, and what to do.
 
-    `refused` has of each topic the name of the error and, where Kafka has one, its message.
+    `refused` has the name of the error by topic, and Kafka's message if there is one.
     """
 
     code = "topics-refused"
@@ -33,22 +33,22 @@ class TopicsRefused(StepstreamError):
             by_reason.setdefault(reason, []).append(topic)
         parts = []
         for (name, *words), topics in by_reason.items():
-            told = ": ".join(filter(None, [name, *words])).rstrip(".")
-            remedy = _REMEDIES.get(name or "", "mend that and run it again; topics that are there stay as they are")
-            parts.append(f"Kafka does not make {', '.join(map(repr, topics))}: {told}; {remedy}")
+            reason_text = ": ".join(filter(None, [name, *words])).rstrip(".")
+            remedy = _REMEDIES.get(name or "", "fix that and run it again; topics that exist are left unchanged")
+            parts.append(f"Kafka refused to create {', '.join(map(repr, topics))}: {reason_text}; {remedy}")
         super().__init__("\n".join(parts))
         self.refused = refused
 
 
 class Extent(NamedTuple):
-    """How large a topic is; `replicas` are those of its partition that has the fewest."""
+    """The size of a topic; `replicas` is the smallest number of replicas of any partition."""
 
     partitions: int
     replicas: int
 
 
 def extents_in(described: Iterable[Mapping[str, Any]], settings: KafkaSettings) -> dict[str, Extent]:
-    """Return the topics of the namespace, by their plain names, and how large each is."""
+    """Return the extents of the topics of the namespace, by their names without it."""
     prefix = settings.name("")
     return {
         settings.plain(topic["topic"]): Extent(
@@ -60,7 +60,7 @@ def extents_in(described: Iterable[Mapping[str, Any]], settings: KafkaSettings) 
 
 
 def refused_in(errors: Iterable[Any], name_of: Callable[[int], str]) -> dict[str, tuple[str | None, ...]]:
-    """Return the topics that were not made though they are not there, each with the error's name and message."""
+    """Return the name and message of the error by topic, for topics that neither exist nor were created."""
     return {
         topic: (name_of(code), *words)
         for topic, code, *words in errors
@@ -69,13 +69,13 @@ def refused_in(errors: Iterable[Any], name_of: Callable[[int], str]) -> dict[str
 
 
 def configs_in(answers: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """Return the configuration of each topic that may be read."""
-    places = [place for answer in answers for place in answer.resources]
-    return {name: {key: value for key, value, *_ in entries} for _, _, _, name, entries in places}
+    """Return the configuration of each topic for which it may be read."""
+    resources = [resource for answer in answers for resource in answer.resources]
+    return {name: {key: value for key, value, *_ in entries} for _, _, _, name, entries in resources}
 
 
 def clients_in(answers: Iterable[Any]) -> list[str]:
-    """Return what the members of the groups call themselves as clients, one for each."""
+    """Return the client ids of the members of all groups."""
     groups = [described for answer in answers for described in answer.groups]
     return [client for *_, members in (described[:6] for described in groups) for _, client, *_ in members]
 
@@ -85,7 +85,7 @@ def _nulls_of(record: Any) -> tuple[str, ...]:
 
 
 def records_in(found: Mapping[Any, Iterable[Any]], settings: KafkaSettings) -> list[LogRecord]:
-    """Return the records that a consumer has fetched, with the plain names of their topics."""
+    """Return the records that a consumer has fetched, with topic names without the namespace."""
     return [
         LogRecord(
             settings.plain(record.topic),

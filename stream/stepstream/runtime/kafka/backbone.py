@@ -1,4 +1,4 @@
-"""The backbone on Kafka: the parts of one process, each with its own clients of one cluster."""
+"""The backbone on Kafka: the ports of one process, each with its own clients of one cluster."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -11,18 +11,28 @@ from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
-from stepstream.runtime.ports import Clock, Log, LogError, LogRecord, NewRecord, Offsets, Store, WorkerLog
+from stepstream.runtime.ports import (
+    Clock,
+    Log,
+    LogError,
+    LogRecord,
+    NewRecord,
+    Offsets,
+    Store,
+    TopicPartition,
+    WorkerLog,
+)
 from stepstream.runtime.storage.journal import MemoryStore
 from stepstream.runtime.storage.rocks import RocksStore
 
 _READ_MS = 1_000
 _RECORDS_PER_READ = 1_000
-# Half of the time for which a compacted topic keeps a deletion (Kafka's delete.retention.ms, 24 h by default).
+# Half of the time for which a compacted topic retains a deletion (Kafka's delete.retention.ms, 24 h by default).
 STALE_MS = 12 * HOUR_MS
 
 
 class KafkaBackbone:
-    """Ports on a cluster. `alone` says that no other process serves: no group is joined, all partitions are ours."""
+    """Ports on a cluster. With `alone`, no other process serves: workers join no group, and read all partitions."""
 
     def __init__(
         self, cluster: Cluster, clock: Clock, shards: int, data_dir: Path | None = None, *, alone: bool = False
@@ -38,27 +48,27 @@ class KafkaBackbone:
         self._lock = asyncio.Lock()
         self._producer: Producer | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._observer: Reader | None = None
+        self._end_reader: Reader | None = None
         self._history: Reader | None = None
         self._history_waits = False
-        self._asking: Reader | None = None
+        self._query_reader: Reader | None = None
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
-        """Return fresh ports for a shard."""
+        """Return new ports for a shard."""
         log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
         if self._data_dir is None:
             return log, self._memory[shard]
         return log, RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
 
-    def worker_log(self, app: str) -> WorkerLog:
-        """Return a fresh door for the workers of an app."""
-        log = self._worker_logs[app] = KafkaWorkerLog(self._cluster, app, self._shards, alone=self._alone)
+    def worker_log(self, workers: str) -> WorkerLog:
+        """Return a new log for the workers of an app or queue."""
+        log = self._worker_logs[workers] = KafkaWorkerLog(self._cluster, workers, self._shards, alone=self._alone)
         return log
 
     async def append(self, records: Sequence[NewRecord], within_s: float | None = None) -> list[tuple[int, int]]:
         """Append records; return (partition, offset) of each once all are durable.
 
-        LogError when that is not known, at the latest after `within_s` (None: when the client gives up).
+        Raise LogError if that is unknown, at the latest after `within_s` (None: at the deadline of the client).
         """
         producer: Producer | None = None
         try:
@@ -66,13 +76,13 @@ class KafkaBackbone:
                 producer = await self._appender()
                 return await producer.send(records, self._clock.now_ms())
         except (LogError, TimeoutError) as error:
-            # What follows a refused batch is out of sequence to the broker, for ever: the next append has another.
+            # After a refused batch, the broker refuses all that follow as out of sequence: use a new producer.
             if producer is not None and self._producer is producer:
                 self._producer = None
                 self._close_later(producer)
             if isinstance(error, LogError):
                 raise
-            raise LogError(f"no broker has acknowledged it within {within_s:g} s") from None
+            raise LogError(f"no broker acknowledged the records within {within_s:g} s") from None
 
     async def _appender(self) -> Producer:
         async with self._lock:
@@ -86,7 +96,7 @@ class KafkaBackbone:
         closing.add_done_callback(self._closing.discard)
 
     async def functions(self) -> list[bytes]:
-        """Return the records of `functions`, the oldest first."""
+        """Return the records of `functions`, oldest first."""
         at = (FUNCTIONS, 0)
         reader = await self._cluster.reader()
         try:
@@ -101,11 +111,11 @@ class KafkaBackbone:
             await reader.close()
 
     async def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
-        """Yield the records of `history`, each partition from its position on."""
+        """Yield the records of `history`, each partition from its position."""
         self._history = reader = await self._cluster.reader()
-        places = [(HISTORY, partition) for partition in range(self._shards)]
-        reader.assign(places)
-        reader.seek({at: position(at[1]) for at in places})
+        partitions = [(HISTORY, partition) for partition in range(self._shards)]
+        reader.assign(partitions)
+        reader.seek({at: position(at[1]) for at in partitions})
         try:
             while True:
                 self._history_waits = True
@@ -121,63 +131,64 @@ class KafkaBackbone:
             await reader.close()
 
     async def ping(self) -> None:
-        """Return when any broker has answered a new connection; raise LogError when none does."""
+        """Return when any broker has answered on a new connection; raise LogError if none does."""
         async with self._cluster.admin():
             pass
 
-    async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return the offset after the last committed record of each place."""
-        return await self._ask(lambda reader: reader.ends(places))
+    async def ends(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Return the offset after the last committed record of each partition."""
+        return await self._query(lambda reader: reader.ends(partitions))
 
-    async def beginnings(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return the offset of the first record of each place that is still there."""
-        return await self._ask(lambda reader: reader.beginnings(places))
+    async def beginnings(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Return the offset of the first retained record of each partition."""
+        return await self._query(lambda reader: reader.beginnings(partitions))
 
-    async def _ask(self, question: Callable[[Reader], Awaitable[Offsets]]) -> Offsets:
-        """Ask the brokers.
+    async def _query(self, query: Callable[[Reader], Awaitable[Offsets]]) -> Offsets:
+        """Query the brokers.
 
-        After a failure the next asks by a new connection: an old one may wait for minutes on a way that is gone.
+        After a failure, the next query uses a new connection: on the old one, it might wait for minutes for a route
+        that no longer exists.
         """
-        if self._asking is None:
-            made = await self._cluster.reader()
-            if self._asking is None:
-                self._asking = made
+        if self._query_reader is None:
+            new = await self._cluster.reader()
+            if self._query_reader is None:
+                self._query_reader = new
             else:
-                self._close_later(made)
-        asking = self._asking
+                self._close_later(new)
+        reader = self._query_reader
         try:
-            return await question(asking)
+            return await query(reader)
         except (LogError, asyncio.CancelledError):
-            if self._asking is asking:
-                self._asking = None
-                self._close_later(asking)
+            if self._query_reader is reader:
+                self._query_reader = None
+                self._close_later(reader)
             raise
 
-    async def history_lag(self, at: tuple[str, int], end: int) -> int:
-        """Return how many records of a partition of `history` that ends at `end` are not read."""
+    async def history_lag(self, at: TopicPartition, end: int) -> int:
+        """Return how many records of a partition of `history` that ends at `end` were not read."""
         return max(end - await self._history.position(at), 0) if self._history else 0
 
     async def is_idle(self) -> bool:
-        """Tell whether everybody waits and nothing in the topics is unread."""
+        """Return whether all shards and workers wait and every record was read."""
         if not self._all_wait():
             return False
         readers = [(log.feed.reader, list(log.inputs)) for log in self._logs.values()]
-        readers += [(log.feed.reader, log.places) for log in self._worker_logs.values()]
+        readers += [(log.feed.reader, log.partitions) for log in self._worker_logs.values()]
         readers.append((self._history, [(HISTORY, partition) for partition in range(self._shards)]))
         async with self._lock:
-            if self._observer is None:
-                # A commit returns before its marks are in every partition: the end must be that of what is open, too.
-                self._observer = await self._cluster.reader(committed=False)
-        ends = await self._observer.ends([at for _, places in readers for at in places])
-        for reader, places in readers:
-            for at in places:
+            if self._end_reader is None:
+                # A commit returns before its markers are in every partition, so the end must include open transactions.
+                self._end_reader = await self._cluster.reader(committed=False)
+        ends = await self._end_reader.ends([at for _, partitions in readers for at in partitions])
+        for reader, partitions in readers:
+            for at in partitions:
                 if reader is None or await reader.position(at) < ends[at]:
                     return False
         return self._all_wait()
 
     def _all_wait(self) -> bool:
         return (
-            all(log.at_rest for log in self._logs.values())
+            all(log.idle for log in self._logs.values())
             and all(log.parked and not log.feed.pending for log in self._worker_logs.values())
             and self._history_waits
         )
@@ -185,6 +196,6 @@ class KafkaBackbone:
     async def close(self) -> None:
         """Disconnect."""
         await asyncio.gather(*self._closing, return_exceptions=True)
-        for client in (self._producer, self._observer, self._asking):
+        for client in (self._producer, self._end_reader, self._query_reader):
             if client is not None:
                 await client.close()

@@ -1,4 +1,4 @@
-"""What waits in the topics of commands, whether workers are up or not: the brokers know it of their groups."""
+"""The backlogs of commands, read from the consumer groups of the workers, also while no worker runs."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,14 +9,14 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.errors import translate_kafka_errors
 from stepstream.runtime.ports import LogError, Offsets
 
-# An engine asks for so many topics of commands at most, the first by name.
+# An engine reads the backlogs of at most this many topics, the first by name.
 TOPICS_MAX = 100
 
 
 class Backlog(NamedTuple):
-    """Of one topic of commands: by partition, the offsets that its group has not committed; how many are in the group.
+    """The backlog of one topic of commands: uncommitted offsets by partition, and the number of group members.
 
-    An offset is a command or the mark of a transaction's end, so there are at least as many as commands.
+    An offset is a command or a transaction marker, so a lag is at least the number of commands.
     """
 
     lags: dict[int, int]
@@ -24,39 +24,40 @@ class Backlog(NamedTuple):
 
 
 class Backlogs:
-    """Asks for the backlogs of workers by their names (workers_name)."""
+    """Reads the backlogs of workers, by their names (workers_name)."""
 
     def __init__(self, cluster: Cluster, backbone: KafkaBackbone) -> None:
         self._cluster = cluster
         self._backbone = backbone
-        self._partitions: dict[str, int] = {}
+        self._partition_counts: dict[str, int] = {}
 
     async def read(self, names: Sequence[str]) -> dict[str, Backlog]:
-        """Return the backlog of each topic that is there; LogError when a broker does not tell."""
+        """Return the backlog of each topic that exists; raise LogError if a broker does not answer."""
         try:
             return await self._read(sorted(names)[:TOPICS_MAX])
         except BaseException:
-            # A topic may be gone, and to ask for its end is to wait.
-            self._partitions = {}
+            # A topic may have been deleted, and a query for its end would wait.
+            self._partition_counts = {}
             raise
 
     async def members(self, names: Sequence[str]) -> dict[str, int]:
-        """Return how many workers of each name are in their group; LogError when a broker does not tell."""
+        """Return how many workers are in their group, by name; raise LogError if a broker does not answer."""
         async with self._cluster.admin() as admin:
-            with translate_kafka_errors("asking for groups"):
+            with translate_kafka_errors("describing groups"):
                 return {name: await self._members(admin, name) for name in names}
 
     async def _read(self, names: Sequence[str]) -> dict[str, Backlog]:
-        if any(commands_topic(name) not in self._partitions for name in names):
-            self._partitions = await self._cluster.topics()
-        known = [name for name in names if commands_topic(name) in self._partitions]
+        if any(commands_topic(name) not in self._partition_counts for name in names):
+            self._partition_counts = await self._cluster.topics()
+        known = [name for name in names if commands_topic(name) in self._partition_counts]
         if not known:
             return {}
         committed, members = Offsets(), dict[str, int]()
         async with self._cluster.admin() as admin:
-            with translate_kafka_errors("asking for groups"):
+            with translate_kafka_errors("describing groups"):
                 for name in known:
-                    # Whoever knows a group's members has loaded its offsets; that it has not, the client overlooks.
+                    # The client ignores the error of a coordinator that has not loaded the offsets yet. One that
+                    # knows the members of the group has loaded them.
                     members[name] = await self._members(admin, name)
                     committed |= await self._committed(admin, name)
         waiting = await self._waiting(known, committed)
@@ -66,14 +67,14 @@ class Backlogs:
         }
 
     def _range(self, name: str) -> range:
-        return range(self._partitions[commands_topic(name)])
+        return range(self._partition_counts[commands_topic(name)])
 
     async def _members(self, admin: Any, name: str) -> int:
-        # The client misreads an answer about more than one.
+        # The client misreads an answer with more than one group.
         (answer,) = await admin.describe_consumer_groups([self._group(name)])
         ((code, _group, _state, _kind, _protocol, members, *_),) = answer.groups
         if code:
-            raise LogError(f"group {self._group(name)} cannot be described (error {code} of Kafka)")
+            raise LogError(f"group {self._group(name)} cannot be described (Kafka error {code})")
         return len(members)
 
     def _group(self, name: str) -> str:
@@ -82,12 +83,12 @@ class Backlogs:
     async def _committed(self, admin: Any, name: str) -> Offsets:
         plain = self._cluster.settings.plain
         found = await admin.list_consumer_group_offsets(self._group(name))
-        return {(plain(at.topic), at.partition): place.offset for at, place in found.items()}
+        return {(plain(at.topic), at.partition): committed.offset for at, committed in found.items()}
 
     async def _waiting(self, names: Sequence[str], committed: Offsets) -> Offsets:
-        """Return of each partition how many offsets are not committed and still there."""
-        places = [(commands_topic(name), at) for name in names for at in self._range(name)]
-        ends = await self._backbone.ends(places)
-        behind = [at for at in places if committed.get(at, 0) < ends[at]]
+        """Return how many retained offsets are not committed, by partition."""
+        partitions = [(commands_topic(name), at) for name in names for at in self._range(name)]
+        ends = await self._backbone.ends(partitions)
+        behind = [at for at in partitions if committed.get(at, 0) < ends[at]]
         beginnings = await self._backbone.beginnings(behind)
-        return {at: max(ends[at] - max(committed.get(at, 0), beginnings.get(at, 0)), 0) for at in places}
+        return {at: max(ends[at] - max(committed.get(at, 0), beginnings.get(at, 0)), 0) for at in partitions}

@@ -1,4 +1,4 @@
-"""A cluster of Kafka: who reads and writes there, and its topics and groups."""
+"""A Kafka cluster: its clients, topics and consumer groups."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,18 +19,18 @@ _RETRY_BACKOFF_MS = 20
 
 
 class Cluster:
-    """A Kafka cluster, as settings describe it."""
+    """The Kafka cluster of some settings."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
         self._options = settings.client_options() | {"retry_backoff_ms": _RETRY_BACKOFF_MS}
 
     def without_namespace(self) -> "Cluster":
-        """Return the same cluster as others see it, who know nothing of the namespace."""
+        """Return the same cluster with full topic names, as other applications use it."""
         return Cluster(replace(self.settings, namespace=""))
 
     async def producer(self, transactional_id: str = "") -> Producer:
-        """Return a producer that is connected."""
+        """Return a connected producer."""
         producer = Producer(self.settings, self._options, transactional_id)
         try:
             await producer.start()
@@ -42,10 +42,10 @@ class Cluster:
     async def reader(
         self, *, group: str = "", instance: str = "", committed: bool = True, known: bool = False, client: str = CLIENT
     ) -> Reader:
-        """Return a consumer that is connected and reads nothing yet; `committed` hides what is in open transactions.
+        """Return a connected consumer without partitions; `committed` hides records of open transactions.
 
-        One that reads from `known` places fails where there is nothing, instead of beginning anew. `client` is what the
-        brokers call it, as in what they tell of a group.
+        With `known`, a read from an offset that does not exist fails, instead of continuing at the beginning. `client`
+        is the client id, which brokers return in the description of a group.
         """
         options = self._options | {"client_id": client}
         reader = Reader(self.settings, options, group, instance, committed, known)
@@ -57,20 +57,20 @@ class Cluster:
         return reader
 
     async def topics(self) -> dict[str, int]:
-        """Return the topics of the namespace and how many partitions each has."""
+        """Return the number of partitions of each topic of the namespace."""
         return {name: extent.partitions for name, extent in (await self.extents()).items()}
 
     async def extents(self) -> dict[str, Extent]:
-        """Return the topics of the namespace and how large each is."""
+        """Return the extent of each topic of the namespace."""
         async with self.admin() as admin:
             with translate_kafka_errors("describing topics"):
                 described = await admin.describe_topics()
         return extents_in(described, self.settings)
 
     async def create(self, topics: Mapping[str, tuple[int, Mapping[str, str]]], replicas: int) -> None:
-        """Create topics, name to (partitions, configuration); those that are there stay as they are.
+        """Create topics, name to (partitions, configuration); topics that exist are left unchanged.
 
-        Raise TopicsRefused when Kafka does not make one of them; the others are made.
+        Raise TopicsRefused if Kafka refuses any; the others are created.
         """
         new = [
             NewTopic(self.settings.name(name), count, replicas, topic_configs=dict(config))
@@ -79,21 +79,21 @@ class Cluster:
         async with self.admin() as admin:
             with translate_kafka_errors("creating topics"):
                 answer = await admin.create_topics(new)
-        # Nothing is raised for a single topic; what became of each stands in the answer.
+        # The client raises no error for a single topic; the answer has one for each.
         if refused := refused_in(answer.topic_errors, lambda code: for_code(code).message):
             raise TopicsRefused(refused)
 
     async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return the values of some keys of the configuration, by topic; what may not be read is absent."""
+        """Return the values of some configuration keys by topic; those that may not be read are missing."""
         names = {self.settings.name(topic): topic for topic in topics}
-        asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys)) for name in names]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys)) for name in names]
         async with self.admin() as admin:
             with translate_kafka_errors("reading the configuration of topics"):
-                answers = await admin.describe_configs(asked)
+                answers = await admin.describe_configs(resources)
         return {names[name]: config for name, config in configs_in(answers).items()}
 
     async def members(self, group: str) -> list[str]:
-        """Return what the members of a consumer group call themselves as clients, one for each."""
+        """Return the client ids of the members of a consumer group."""
         async with self.admin() as admin:
             with translate_kafka_errors("describing a group"):
                 answers = await admin.describe_consumer_groups([self.settings.name(group)])
@@ -103,14 +103,14 @@ class Cluster:
         return clients_in(answers)
 
     async def delete(self, topics: Sequence[str]) -> None:
-        """Delete topics with all that is in them."""
+        """Delete topics with all their records."""
         async with self.admin() as admin:
             with translate_kafka_errors("deleting topics"):
                 await admin.delete_topics([self.settings.name(name) for name in topics])
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        """Lend a client for administration, by a new connection; LogError when no broker answers."""
+        """Provide an administration client on a new connection; raise LogError if no broker answers."""
         client = AIOKafkaAdminClient(**self._options)
         with translate_kafka_errors("reaching the cluster"):
             await client.start()

@@ -1,4 +1,4 @@
-"""What a client of Kafka raises, in the words of the ports; and how clients end that cannot."""
+"""Translates the errors of Kafka clients to those of the ports, and stops clients that fail to stop."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,19 +14,20 @@ STOP_S_MAX = 5.0
 
 @contextmanager
 def translate_kafka_errors(what: str) -> Iterator[None]:
-    """Turn what a client raises into LogError: the outcome is unknown; Fenced when our transactions are ended.
+    """Raise LogError for an error of a client, whose outcome is unknown; Fenced if the producer was fenced.
 
-    The broker says the same of a newer owner as of a transaction that took longer than it may.
+    `what` is what was tried, as in "writing". Brokers use the same error for a producer that was fenced and for a
+    transaction that exceeded its timeout.
     """
     try:
         yield
     except asyncio.CancelledError as error:
-        # A client that ends cancels what it has in its hands; only what cancels the task is ours.
+        # A client that stops cancels its own futures. Only a cancellation of this task passes through.
         if (task := asyncio.current_task()) is None or task.cancelling():
             raise
         raise LogError(f"{what}: cancelled by the Kafka client") from error
     except ProducerFenced as error:
-        raise Fenced(f"{what}: a newer owner is there, or the transaction took too long") from error
+        raise Fenced(f"{what}: fenced by a newer owner, or the transaction timed out") from error
     except KafkaConnectionError as error:
         raise LogError(f"{what}: no broker answers") from error
     except (KafkaError, TimeoutError, OSError) as error:
@@ -34,7 +35,7 @@ def translate_kafka_errors(what: str) -> Iterator[None]:
 
 
 async def stop(client: Any, connections: Any) -> None:
-    """Stop a client; one that cannot, as when it waits to fetch again, at least goes off the wire."""
+    """Stop a client; close the connections of one that fails to stop, as when it waits to retry a fetch."""
     try:
         with translate_kafka_errors("closing"):
             async with asyncio.timeout(STOP_S_MAX):

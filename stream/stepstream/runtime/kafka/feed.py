@@ -1,4 +1,4 @@
-"""Reading ahead of whoever takes the records."""
+"""Reads records ahead of the consumer that takes them."""
 
 import asyncio
 from collections import deque
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from stepstream.contract.limits import BATCH_BYTES_MAX
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import LogError, LogRecord, headers_bytes
+from stepstream.runtime.ports import LogError, LogRecord, TopicPartition, headers_bytes
 
 _READ_MS = 1_000
 
@@ -17,10 +17,10 @@ def _size(record: LogRecord) -> int:
 
 
 class Feed:
-    """Reads ahead up to a batch, so that what comes while a batch is at work is taken together by the next one.
+    """Reads ahead up to one batch, so that records that arrive during a batch are taken together by the next one.
 
-    A batch is bounded by its records and by their bytes, but for one record that is larger. Records of the topic
-    `first` go before the others that are read with them.
+    A batch is bounded by its records and by their bytes, except that it may contain one larger record. Records of the
+    topic `first` precede the others that are read with them.
     """
 
     def __init__(self, notification: Notification, first: str = "") -> None:
@@ -33,9 +33,9 @@ class Feed:
         self._reading: asyncio.Task[None] | None = None
 
     def take(self, limit: int) -> list[LogRecord]:
-        """Return what was read; the bell rings when there is more."""
+        """Return up to `limit` records that were read; `notification` is notified when there are more."""
         if self.reader is None:
-            raise LogError("nothing is read yet")
+            raise LogError("the log is not open")
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read(self.reader, limit))
             self._reading.add_done_callback(lambda _: self.notification.notify())
@@ -62,28 +62,28 @@ class Feed:
                 await self._room.wait()
 
     def put(self, records: Iterable[LogRecord]) -> None:
-        """Have records taken after those that were read before."""
+        """Append records to those that were read."""
         for record in records:
             self._found.append(record)
             self._bytes += _size(record)
 
     def forget(self) -> None:
-        """Drop what was read ahead: the group has moved, and each partition is read again from its committed place."""
+        """Drop the records that were read ahead: a rebalance resets each partition to its committed offset."""
         self._found.clear()
         self._bytes = 0
         self._room.notify()
 
     @property
     def pending(self) -> bool:
-        """Tell whether records were read that nobody has taken."""
+        """Whether there are records that were read and not taken."""
         return bool(self._found)
 
-    def waiting(self, at: tuple[str, int]) -> int:
-        """Return how many records of a place were read that nobody has taken."""
+    def waiting(self, at: TopicPartition) -> int:
+        """Return how many records of a partition were read and not taken."""
         return sum((record.topic, record.partition) == at for record in self._found)
 
     async def close(self) -> None:
-        """Read no more."""
+        """Stop reading and close the reader."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)

@@ -1,10 +1,11 @@
-"""A process among others on Kafka: it serves the shards that the group gives it, and lets go of those it takes."""
+"""The shards of one process: those that the group of engines assigns to it, and warm copies of the others."""
 
 import asyncio
 import functools
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,22 +21,20 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.standby import Standby
-from stepstream.runtime.ports import Clock, LogError, NewRecord
+from stepstream.runtime.ports import Clock, LogError, NewRecord, TopicPartition
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.rocks import RocksStore
 from stepstream.runtime.supervision import keep_serving
 
 logger = logging.getLogger(__name__)
 _IDLE_READ_MS = 1_000
-# Less than callers.REPLY_S_MAX, so that whoever asks hears what is wrong.
+# Less than callers.REPLY_S_MAX, so that the caller receives the error instead of a timeout.
 _APPEND_S_MAX = 8.0
-
-
-_TOLD_MAX = 3
+_REASONS_MAX = 3
 
 
 class ShardState(NamedTuple):
-    """How a shard of this process is: while it recovers, some offsets of its changelog are left."""
+    """The state of a shard of this process; `offsets_left` of its changelog remain while it recovers."""
 
     shard: int
     serving: bool
@@ -44,41 +43,37 @@ class ShardState(NamedTuple):
 
     @property
     def unready(self) -> str:
-        """Why it does not serve; empty when it does."""
+        """Why it does not serve; empty if it does."""
         if self.serving:
             return ""
-        left = f"recovers, {self.offsets_left:,} rows left" if self.offsets_left else "comes up"
-        return f"shard {self.shard} {left}"
+        state = f"recovers, {self.offsets_left:,} rows left" if self.offsets_left else "is starting"
+        return f"shard {self.shard} {state}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardGroupOptions:
+    """How a process serves shards of a cluster that has `shards` of them; its tables are in `data_dir`.
+
+    `instance` is the static member id in the group, "" for none. With `standby` the process keeps warm copies of the
+    tables of all shards that it does not serve. `answer` and `observer` are those of ShardOptions.
+    """
+
+    shards: int
+    data_dir: Path
+    limits: Limits = DEFAULT_LIMITS
+    answer: Callable[[str, str], object] | None = None
+    observer: Observer | None = None
+    instance: str = ""
+    standby: bool = False
 
 
 class ShardGroup:
-    """The shards of one process, each served by itself: the trouble of one is nothing to another.
+    """A member of the group of engines. It serves each assigned shard separately: failures are isolated per shard."""
 
-    With `standby` it also keeps warm copies of the tables of all others.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        clock: Clock,
-        shards: int,
-        data_dir: Path,
-        *,
-        limits: Limits = DEFAULT_LIMITS,
-        answer: Callable[[str, str], object] | None = None,
-        observer: Observer | None = None,
-        instance: str = "",
-        standby: bool = False,
-    ) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, options: ShardGroupOptions) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._shards = shards
-        self._data_dir = data_dir
-        self._limits = limits
-        self._answer = answer
-        self._observer = observer
-        self._instance = instance
-        self._standby = standby
+        self._options = options
         self._copies: dict[int, Standby] = {}
         self._copying: dict[int, asyncio.Task[None]] = {}
         self._served: dict[int, Shard] = {}
@@ -91,66 +86,68 @@ class ShardGroup:
 
     @property
     def assigned(self) -> list[int]:
-        """The shards that are ours now."""
+        """The shards that are assigned to this process."""
         return sorted(self._tasks)
 
     @property
     def unready(self) -> str:
-        """Why we are not ready; empty when we are in the group and every shard of ours serves."""
+        """Why the process is not ready; empty if it is in the group and serves every assigned shard."""
         if not self._joined:
-            return "the group has not given it its shards yet"
+            return "the group has not assigned shards yet"
         states = {state.shard: state for state in self.states()}
-        waits = [states.get(shard, ShardState(shard, False, 0, 0)).unready for shard in self.assigned]
-        told = [f"{words}{self._trouble(shard)}" for shard, words in zip(self.assigned, waits, strict=True) if words]
-        more = f"; and {len(told) - _TOLD_MAX} more" if len(told) > _TOLD_MAX else ""
-        return "; ".join(told[:_TOLD_MAX]) + more
+        unready = [states.get(shard, ShardState(shard, False, 0, 0)).unready for shard in self.assigned]
+        reasons = [
+            f"{state}{self._failure(shard)}" for shard, state in zip(self.assigned, unready, strict=True) if state
+        ]
+        more = f"; and {len(reasons) - _REASONS_MAX} more" if len(reasons) > _REASONS_MAX else ""
+        return "; ".join(reasons[:_REASONS_MAX]) + more
 
-    def _trouble(self, shard: int) -> str:
+    def _failure(self, shard: int) -> str:
         error = self._failed.get(shard)
-        return f" (it failed: {error})" if error else ""
+        return f" (last failure: {error})" if error else ""
 
     def states(self) -> list[ShardState]:
-        """Return how each shard of ours is, as far as it has begun."""
+        """Return the state of each assigned shard that was started."""
         served = {shard: self._served[shard] for shard in self.assigned if shard in self._served}
         return [ShardState(at, it.serving, it.rows_read, self._logs[at].changelog_left) for at, it in served.items()]
 
     def copies(self) -> dict[int, int]:
-        """Return up to where of its changelog each warm copy is, by shard."""
+        """Return the changelog position of each warm copy, by shard."""
         found = {shard: self._copies[shard].position for shard in self._copying if shard in self._copies}
         return {shard: position for shard, position in found.items() if position is not None}
 
-    def inputs(self) -> dict[tuple[str, int], list[int]]:
+    def inputs(self) -> dict[TopicPartition, list[int]]:
         """Return the inputs that are read, each with the shards that read it."""
-        found: dict[tuple[str, int], list[int]] = {}
+        found: dict[TopicPartition, list[int]] = {}
         for state in self.states():
             for at in self._logs[state.shard].inputs if state.serving else ():
                 found.setdefault(at, []).append(state.shard)
         return found
 
     def workers(self) -> list[str]:
-        """Return the names of workers whose topics of commands are ours to watch: each is some shard's, by its name."""
+        """Return the names of the workers whose backlogs this process exports: their hash is one of its shards."""
         found = set[str]()
         for shard in (state.shard for state in self.states() if state.serving):
             for function in self._served[shard].functions():
                 names = (workers_name(function.app, queue) for queue in ("", *function.queues))
-                found |= {name for name in names if shard_of(name, self._shards) == shard}
+                found |= {name for name in names if shard_of(name, self._options.shards) == shard}
         return sorted(found)
 
-    async def lag(self, shard: int, at: tuple[str, int], end: int) -> int:
-        """Return how many records of an input that ends at `end` a shard has not committed as taken."""
+    async def lag(self, shard: int, at: TopicPartition, end: int) -> int:
+        """Return how many records of an input that ends at `end` a shard has not processed and committed."""
         return await self._logs[shard].lag(at, end)
 
     async def serve(self) -> None:
         """Be a member of the group until cancelled."""
-        reader = self._reader = await self._cluster.reader(group="engine", instance=self._instance)
+        reader = self._reader = await self._cluster.reader(group="engine", instance=self._options.instance)
         try:
             reader.join(INBOX, Membership(functools.partial(self._assign, reader), self._revoke))
             while True:
-                # The membership only says which shards are ours; each shard reads for itself.
+                # The membership only assigns the shards; each shard has a reader of its own.
                 reader.pause()
                 await reader.read(1, _IDLE_READ_MS)
         finally:
-            # From here on nothing is begun, though a rebalance may be under way: nobody would end it.
+            # A rebalance in progress must start no shard from here on: nothing would stop it.
             self._joined, self._reader = False, None
             await self._revoke(self.assigned)
             await self._end(self._copying, list(self._copying))
@@ -159,7 +156,7 @@ class ShardGroup:
     async def _assign(self, reader: Reader, shards: list[int]) -> None:
         reader.pause()
         self.assignments += 1
-        logger.info("shards %s are ours", shards)
+        logger.info("shards %s assigned", shards)
         await self._end(self._copying, shards)
         if self._reader is not reader:
             return
@@ -168,14 +165,18 @@ class ShardGroup:
                 serving = keep_serving(f"shard {shard}", functools.partial(self._serve, shard))
                 self._tasks[shard] = asyncio.ensure_future(serving)
         self._joined = True
-        for shard in set(range(self._shards)) - self._tasks.keys() - self._copying.keys() if self._standby else ():
-            following = keep_serving(f"copy of shard {shard}", functools.partial(self._follow, shard))
+        for shard in self._uncopied():
+            following = keep_serving(f"warm copy of shard {shard}", functools.partial(self._follow, shard))
             self._copying[shard] = asyncio.ensure_future(following)
 
-    async def _revoke(self, shards: list[int]) -> None:
-        """Abort, close the tables and let go of their lock, before anybody else is given the shards.
+    def _uncopied(self) -> set[int]:
+        shards = range(self._options.shards) if self._options.standby else ()
+        return set(shards) - self._tasks.keys() - self._copying.keys()
 
-        At each change of the group all shards go, and come back when every member has let go of its own.
+    async def _revoke(self, shards: list[int]) -> None:
+        """Abort transactions, close the tables and release their locks before the shards are assigned to others.
+
+        Each rebalance revokes all shards, and assigns them when every member has released its own.
         """
         self._joined = False
         await self._end(self._tasks, shards)
@@ -184,13 +185,13 @@ class ShardGroup:
             self._failed.pop(shard, None)
 
     async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Sequence[int]) -> None:
-        going = [tasks.pop(shard) for shard in shards if shard in tasks]
-        for task in going:
+        ending = [tasks.pop(shard) for shard in shards if shard in tasks]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*going, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
 
     def _tables(self, shard: int) -> RocksStore:
-        return RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
+        return RocksStore(self._options.data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
 
     async def _follow(self, shard: int) -> None:
         copy = self._copies[shard] = Standby(self._cluster, self._tables(shard), self._clock, shard, STALE_MS)
@@ -198,11 +199,12 @@ class ShardGroup:
 
     async def _serve(self, shard: int) -> None:
         if self._reader is None:
-            raise LogError("the group of engines is left")
-        # Who was given up and does not hear of it would fence the shard's owner again and again.
+            raise LogError("this process has left the group of engines")
+        # A process that missed a rebalance would fence the current owner of the shard, over and over.
         await self._reader.confirm()
         log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
-        options = ShardOptions(shard, self._shards, self._limits, self._answer, self._observer)
+        own = self._options
+        options = ShardOptions(shard, own.shards, own.limits, own.answer, own.observer)
         served = self._served[shard] = Shard(log, self._tables(shard), self._clock, options)
         try:
             await served.serve()
@@ -212,7 +214,7 @@ class ShardGroup:
 
 
 class KafkaCallers(Callers):
-    """Callers whose answers come by the topic `replies`, from whichever process has the shard."""
+    """Callers whose answers arrive by the topic `replies`, from the process that serves the shard."""
 
     def __init__(self, cluster: Cluster, backbone: KafkaBackbone, shards: int, limits: Limits = DEFAULT_LIMITS) -> None:
         append = functools.partial(backbone.append, within_s=_APPEND_S_MAX)
@@ -222,7 +224,7 @@ class KafkaCallers(Callers):
         self._sending: set[asyncio.Task[list[tuple[int, int]]]] = set()
 
     def pass_on(self, to: str, status: str) -> None:
-        """Give an answer to a caller of this process, or send it to the one where the caller is."""
+        """Answer a caller of this process, or send the answer to the process where the caller is."""
         if not self.answer(to, status):
             record = NewRecord(REPLIES, 0, to.encode(), encode(Answered(to, status)))
             task = asyncio.ensure_future(self._backbone.append([record]))
@@ -232,10 +234,10 @@ class KafkaCallers(Callers):
     def _sent(self, task: "asyncio.Task[list[tuple[int, int]]]") -> None:
         self._sending.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.warning("an answer could not be sent: %s", error)
+            logger.warning("answer to a caller could not be sent: %s", error)
 
     async def serve(self) -> None:
-        """Hear the answers from now on, until cancelled."""
+        """Receive answers from now on, until cancelled."""
         at = (REPLIES, 0)
         reader = await self._cluster.reader()
         try:

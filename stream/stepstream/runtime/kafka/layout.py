@@ -1,4 +1,4 @@
-"""The topics of a cluster against those of the contract: what is missing, what differs, what cannot be changed."""
+"""Compares the topics of a cluster with those of the contract, and creates those that are missing."""
 
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -13,43 +13,43 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 
 SHARDS_SUGGESTED = 8
-_MOVED_REMEDY = "another number of partitions would move keys; choose another --namespace, or make the topic anew"
-# What the broker may be told otherwise by hand, at the cost of records that are lost or refused.
+_PARTITIONS_REMEDY = "another number of partitions would move keys; choose another --namespace, or recreate the topic"
+# Keys whose value decides whether records are lost or refused.
 _COMPARED = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "delete.retention.ms")
-# A write is acknowledged by two replicas, so that the loss of any one broker loses nothing and stops nothing.
+# Two replicas acknowledge each write, so that the loss of any one broker loses no record and stops no writer.
 _REPLICAS_FOR_A_QUORUM = 3
 _IN_SYNC = "min.insync.replicas"
 
 
 class LayoutError(StepstreamError):
-    """The cluster's topics are not those of the contract."""
+    """The topics of the cluster do not match the contract."""
 
     code = "layout"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A topic as it should be."""
+class TopicSpec:
+    """A topic of the contract, with its partitions and configuration."""
 
     partitions: int
     config: dict[str, str]
 
     def config_on(self, replicas: int) -> dict[str, str]:
-        """Return the configuration with which it is created on so many replicas."""
+        """Return the configuration with which it is created on this many replicas."""
         return self.config | ({_IN_SYNC: "2"} if replicas >= _REPLICAS_FOR_A_QUORUM else {})
 
 
-def wanted_topics(apps: Sequence[str], shards: int) -> dict[str, Wanted]:
-    """Return the topics for some apps (or APP.QUEUE), by name without the namespace; raise LayoutError for no name."""
+def expected_topics(apps: Sequence[str], shards: int) -> dict[str, TopicSpec]:
+    """Return the topics for apps (or APP.QUEUE), by name without the namespace; raise LayoutError for a bad name."""
     for app in apps:
         try:
             check_topic_part(app)
         except InvalidInput as error:
             raise LayoutError(f"--app {app!r}: {error}") from None
-    found: dict[str, Wanted] = {}
+    found: dict[str, TopicSpec] = {}
     for topic in TOPICS:
         for name in [commands_topic(app) for app in apps] if "<app>" in topic.name else [topic.name]:
-            found[name] = Wanted(shards if topic.sharded else 1, _config(topic))
+            found[name] = TopicSpec(shards if topic.sharded else 1, _config(topic))
     return found
 
 
@@ -57,84 +57,84 @@ def _config(topic: Topic) -> dict[str, str]:
     config = {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": str(topic.retention_ms),
-        # A cluster may have another default, by which records would go before they are read.
+        # The default of a cluster may delete records before they are read.
         "retention.bytes": "-1",
         "max.message.bytes": str(topic.message_bytes_max),
     }
     if topic.compacted:
-        # Tables that are older than half of it are thrown away when they come up (kafka.backbone.STALE_MS).
+        # Tables that are older than half of this are discarded when they are opened (kafka.backbone.STALE_MS).
         config["delete.retention.ms"] = str(DAY_MS)
     return config
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigDifference:
-    """A key of a topic's configuration that is not as the contract has it; `actual` is empty when it cannot be read."""
+    """A configuration key of a topic that differs from the contract; `actual` is empty if it cannot be read."""
 
     topic: str
     key: str
     actual: str
-    wanted: str
+    expected: str
 
     def __str__(self) -> str:
-        actual = self.actual or "not to be read (it takes the right DescribeConfigs)"
-        return f"topic {self.topic!r}: {self.key} is {actual} instead of {self.wanted}"
+        actual = self.actual or "unreadable (the permission DescribeConfigs is missing)"
+        return f"topic {self.topic!r}: {self.key} is {actual} instead of {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The topics of a cluster against those of the contract, all that differs at once.
+    """All differences between the topics of a cluster and those of the contract.
 
-    `shards` is 0 where there is no inbox, `replicas` what the topics should have. `missing` and `created` are names
-    without the namespace; `moved` are sentences on other numbers of partitions, `thin` on too few replicas.
+    `shards` is 0 if there is no inbox; `replicas` is the expected number. `missing` are names without the namespace,
+    `repartitioned` sentences about wrong numbers of partitions, `underreplicated` about too few replicas.
     """
 
     shards: int
     replicas: int
     missing: list[str]
-    moved: list[str]
-    thin: list[str]
+    repartitioned: list[str]
+    underreplicated: list[str]
     configs: list[ConfigDifference]
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.moved or self.thin or self.configs)
+        return bool(self.missing or self.repartitioned or self.underreplicated or self.configs)
 
 
 async def survey(
     cluster: Cluster, apps: Sequence[str], shards: int = 0, replicas: int = 0, *, configs: bool = True
 ) -> Survey:
-    """Compare the topics for some apps; without `replicas` they should have as many as the inbox.
+    """Compare the topics for some apps; the default for `replicas` is the number that the inbox has.
 
-    `shards` are those that there should be where there is no inbox. Without `configs` nobody is asked for these.
+    `shards` is the expected number if there is no inbox. Without `configs`, configurations are not read.
     """
     extents = await cluster.extents()
     inbox = extents.get(INBOX, Extent(0, 0))
     shards, replicas = inbox.partitions or shards, replicas or inbox.replicas
-    wanted = wanted_topics(apps, shards)
-    name = full_names(cluster.settings, wanted)
-    there = {topic: (want, extents[topic]) for topic, want in wanted.items() if topic in extents}
-    asked = there if configs else {}
-    actual = await cluster.configs(list(asked), (*_COMPARED, _IN_SYNC)) if asked else {}
+    expected = expected_topics(apps, shards)
+    name = full_names(cluster.settings, expected)
+    existing = {topic: (spec, extents[topic]) for topic, spec in expected.items() if topic in extents}
+    compared = existing if configs else {}
+    actual = await cluster.configs(list(compared), (*_COMPARED, _IN_SYNC)) if compared else {}
     return Survey(
         inbox.partitions,
         replicas,
-        [topic for topic in wanted if topic not in extents],
+        [topic for topic in expected if topic not in extents],
         [
-            f"topic {name[topic]!r} has {extent.partitions} partitions instead of {want.partitions}"
-            for topic, (want, extent) in there.items()
-            # Without an inbox nobody knows how many there should be.
-            if extent.partitions != want.partitions and want.partitions
+            f"topic {name[topic]!r} has {extent.partitions} partitions instead of {spec.partitions}"
+            for topic, (spec, extent) in existing.items()
+            # Without an inbox, the expected number is unknown.
+            if extent.partitions != spec.partitions and spec.partitions
         ],
         [
             f"topic {name[topic]!r}: each partition has {_replicas(extent.replicas)} instead of {replicas}"
-            for topic, (_, extent) in there.items()
+            for topic, (_, extent) in existing.items()
             if extent.replicas < replicas
         ],
         [
             ConfigDifference(name[topic], key, have, value)
-            for topic, (want, extent) in asked.items()
-            for key, value in want.config_on(extent.replicas).items()
-            if not _serves(key, have := actual.get(topic, {}).get(key, ""), value, extent.replicas)
+            for topic, (spec, extent) in compared.items()
+            for key, value in spec.config_on(extent.replicas).items()
+            if not _suffices(key, have := actual.get(topic, {}).get(key, ""), value, extent.replicas)
         ],
     )
 
@@ -143,28 +143,28 @@ def _replicas(number: int) -> str:
     return "1 replica" if number == 1 else f"{number} replicas"
 
 
-def _serves(key: str, actual: str, wanted: str, replicas: int) -> bool:
-    """Tell whether a value is as good as the one that is wanted."""
+def _suffices(key: str, actual: str, expected: str, replicas: int) -> bool:
+    """Return whether a value is as good as the expected one."""
     if key == _IN_SYNC and actual.isdigit():
-        # More are safer, as long as one broker may be away.
-        return int(wanted) <= int(actual) < replicas
-    return actual == wanted
+        # More are safer, as long as one broker may be unavailable.
+        return int(expected) <= int(actual) < replicas
+    return actual == expected
 
 
 def full_names(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
-    """Return the names with the namespace; raise LayoutError for one that Kafka does not allow."""
+    """Return the names with the namespace; raise LayoutError for a name that Kafka does not allow."""
     names = {topic: settings.name(topic) for topic in topics}
     for name in names.values():
         if len(name) > TOPIC_CHARACTERS_MAX:
             raise LayoutError(
                 f"topic {name!r} has {len(name)} characters, and Kafka allows {TOPIC_CHARACTERS_MAX}: choose a shorter "
-                "--namespace, or a shorter name of the app or its queue"
+                "--namespace, or a shorter name for the app or its queue"
             )
     return names
 
 
 def apply_command(settings: KafkaSettings, apps: Sequence[str], shards: int, replicas: int = 0) -> str:
-    """Return the command that makes the topics, as far as it is known what they should be."""
+    """Return the command that creates the topics."""
     words = ["stepstream", "topics", "apply", "--kafka", settings.bootstrap]
     if settings.namespace:
         words += ["--namespace", settings.namespace]
@@ -177,19 +177,19 @@ def apply_command(settings: KafkaSettings, apps: Sequence[str], shards: int, rep
 
 
 async def config_differences(cluster: Cluster, apps: Sequence[str], shards: int) -> list[ConfigDifference]:
-    """Return what differs in the configuration of the topics that are there."""
+    """Return the differences in the configuration of the topics that exist."""
     return (await survey(cluster, apps, shards)).configs
 
 
 async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
-    """Return the number of shards; raise LayoutError with the remedy when the topics are not as they must be."""
+    """Return the number of shards; raise LayoutError, with the remedy, if the topics do not match the contract."""
     found = await survey(cluster, apps, configs=False)
     remedy = f"run `{apply_command(cluster.settings, apps, found.shards, found.replicas)}`"
     if not found.shards:
-        there_is = f"there is no topic {cluster.settings.name(INBOX)!r}"
-        raise LayoutError(f"{there_is}; {remedy}, with the number of shards that there shall be for ever")
-    if found.moved:
-        raise LayoutError(f"{'; '.join(found.moved)}: {_MOVED_REMEDY}")
+        missing = f"topic {cluster.settings.name(INBOX)!r} is missing"
+        raise LayoutError(f"{missing}; {remedy}, with the number of shards, which cannot be changed later")
+    if found.repartitioned:
+        raise LayoutError(f"{'; '.join(found.repartitioned)}: {_PARTITIONS_REMEDY}")
     if found.missing:
         problems = [f"topic {cluster.settings.name(topic)!r} is missing" for topic in found.missing]
         raise LayoutError(f"{'; '.join(problems)}; {remedy}")
@@ -201,25 +201,27 @@ async def apply_topics(
     apps: Sequence[str],
     shards: int,
     replicas: int = 0,
-    tell: Callable[[Survey], None] = lambda _: None,
+    report: Callable[[Survey], None] = lambda _: None,
 ) -> list[str]:
-    """Create what is missing and return its names; refuse a number of shards that would move keys.
+    """Create missing topics and return their names; refuse a number of shards that would move keys.
 
-    `tell` is given all that differs before anything is made. Raise TopicsRefused for what Kafka does not make.
+    `report` receives all differences before anything is created. Raise TopicsRefused for topics that Kafka refuses.
     """
     found = await survey(cluster, apps, shards, replicas)
-    tell(found)
+    report(found)
     if found.shards and shards not in (0, found.shards):
         raise LayoutError(
             f"the topics have {found.shards} shards, not {shards}: another number would move every key to another "
             "shard; keep it, or choose another --namespace"
         )
     if not found.shards and shards <= 0:
-        raise LayoutError("there are no topics yet: say how many shards there shall be for ever, as --shards 8")
-    if found.moved:
-        raise LayoutError(f"{'; '.join(found.moved)}: {_MOVED_REMEDY}")
-    wanted, copies = wanted_topics(apps, found.shards or shards), found.replicas or 1
-    missing = {topic: (wanted[topic].partitions, wanted[topic].config_on(copies)) for topic in found.missing}
+        raise LayoutError(
+            "there are no topics yet: choose the number of shards, which cannot be changed later, as in --shards 8"
+        )
+    if found.repartitioned:
+        raise LayoutError(f"{'; '.join(found.repartitioned)}: {_PARTITIONS_REMEDY}")
+    expected, copies = expected_topics(apps, found.shards or shards), found.replicas or 1
+    missing = {topic: (expected[topic].partitions, expected[topic].config_on(copies)) for topic in found.missing}
     if missing:
         await cluster.create(missing, copies)
     return sorted(missing)

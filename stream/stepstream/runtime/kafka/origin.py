@@ -1,4 +1,4 @@
-"""By what the changelog of a shard is known: its first row, whose key is in no other changelog."""
+"""The origin of a shard's changelog: its first row, whose random key identifies it."""
 
 import uuid
 
@@ -7,22 +7,24 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.ports import LogError, NewRecord
 
-# No table of the engine's begins so. Every row has a key of its own: compaction leaves the first for ever, also where
-# two processes have written one.
+# No table of the engine has this prefix. Each origin has a different key, so compaction never removes the first one,
+# also if two processes have written one.
 _ORIGIN = b"\x00origin"
 _READ_MS = 200
 
 
 async def origin_of(cluster: Cluster, shard: int, position: int = 0) -> bytes:
-    """Return the key of the first row of a shard's changelog, which is written where there is none yet.
+    """Return the key of the origin of a shard's changelog; write one to an empty changelog.
 
-    It is empty for a changelog that does not begin with such a row. Raise LogError when it ends before `position`.
+    Return b"" for a changelog that starts with another row. Raise LogError if it ends before `position`.
     """
     reader = await cluster.reader(known=True)
     try:
         first, end = await _first(reader, shard)
         if position > end:
-            raise LogError(f"the tables are at {position} of a changelog that ends at {end}: remove them")
+            raise LogError(
+                f"the tables are at position {position} of a changelog that ends at {end}: remove the tables"
+            )
         if not first:
             await _write(cluster, shard)
             first, _ = await _first(reader, shard)
@@ -32,7 +34,7 @@ async def origin_of(cluster: Cluster, shard: int, position: int = 0) -> bytes:
 
 
 async def _first(reader: Reader, shard: int) -> tuple[bytes, int]:
-    """Return the key of the first committed row that is there, empty when none is, and where the changelog ends."""
+    """Return the key of the first committed row, or b"" if there is none, and the end of the changelog."""
     at = (CHANGELOG, shard)
     reader.assign([at])
     reader.seek(await reader.beginnings([at]))

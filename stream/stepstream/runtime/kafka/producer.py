@@ -1,4 +1,4 @@
-"""What writes to Kafka: in transactions for a shard, else once each."""
+"""The producer: transactional for a shard, otherwise idempotent."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from stepstream.runtime.ports import LogError, NewRecord
 REQUEST_BYTES_MAX = 50 * MIB
 TRANSACTION_MS_MAX = 10_000
 COMMIT_S_MAX = 10.0
-# The broker refuses records of the next transaction in the same moment, with NOT_ENOUGH_REPLICAS.
+# A transaction that begins before the markers of the last one are written is also refused with NOT_ENOUGH_REPLICAS.
 _TRANSACTION_BACKOFF_MS = 4
 
 
 class Producer:
-    """A producer: transactional for a shard, else idempotent."""
+    """A producer: transactional if it has a transactional id, otherwise idempotent."""
 
     def __init__(self, settings: KafkaSettings, options: Mapping[str, object], transactional_id: str = "") -> None:
         self._settings = settings
@@ -39,28 +39,28 @@ class Producer:
         )
         self._partitions: dict[str, int] = {}
         self._open = False
-        self._turn = 0
+        self._round_robin = 0
 
     async def start(self) -> None:
-        """Connect; a transactional one fences its predecessor and ends that one's open transaction."""
+        """Connect; a transactional producer fences its predecessor, whose open transaction is aborted."""
         with translate_kafka_errors("starting a producer"):
             await self._client.start()
 
-    async def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has."""
+    async def partition_count(self, topic: str) -> int:
+        """Return the number of partitions of a topic."""
         if topic not in self._partitions:
             self._partitions[topic] = len(await self._client.partitions_for(self._settings.name(topic)))
         return self._partitions[topic]
 
     async def send(self, records: Sequence[NewRecord], timestamp: int | None = None) -> list[tuple[int, int]]:
-        """Write records; return (partition, offset) of each once every one is acknowledged.
+        """Write records; return (partition, offset) of each once all are acknowledged.
 
-        `timestamp` is the log's time for them (Unix ms, None: now).
+        `timestamp` is their time in the log (Unix ms, None: now).
         """
         sent: list[asyncio.Future[object]] = []
         with translate_kafka_errors("writing"):
             try:
-                # After so long the broker aborts a transaction; other writes have the client's own deadline.
+                # The broker aborts a transaction after this time. Other writes have the deadline of the client.
                 async with asyncio.timeout(COMMIT_S_MAX if self._transactional else None):
                     for record in records:
                         sent.append(await self._send(record, timestamp))
@@ -68,16 +68,16 @@ class Producer:
             finally:
                 for future in sent:
                     if future.done() and not future.cancelled():
-                        future.exception()  # One error is enough; the others need not be reported as unread.
+                        future.exception()  # One error is raised; asyncio must not log the others as never retrieved.
                     future.cancel()
 
     async def _send(self, record: NewRecord, timestamp: int | None) -> "asyncio.Future[object]":
         partition = record.partition
         if partition < 0:
-            count = await self.partitions(record.topic)
-            # What has no key may go anywhere: it goes round.
-            self._turn += not record.key
-            partition = (crc32(record.key) if record.key else self._turn) % count
+            count = await self.partition_count(record.topic)
+            # Records without a key are distributed round-robin.
+            self._round_robin += not record.key
+            partition = (crc32(record.key) if record.key else self._round_robin) % count
         future: asyncio.Future[object] = await self._client.send(
             self._settings.name(record.topic),
             record.value or (None if "value" in record.nulls else b""),
@@ -95,16 +95,16 @@ class Producer:
             self._open = True
 
     async def commit(self) -> None:
-        """Commit; LogError means that the outcome is unknown."""
+        """Commit; after a LogError the outcome is unknown."""
         with translate_kafka_errors("committing"):
-            # The client's own commit waits without end.
+            # The commit of the client has no deadline.
             async with asyncio.timeout(COMMIT_S_MAX):
                 await self._client.commit_transaction()
             self._open = False
 
     async def close(self) -> None:
-        """Abort what is open and disconnect, as far as the cluster lets us; its time-out does the rest."""
-        # One that has failed for good asserts that it can be aborted no more.
+        """Abort an open transaction and disconnect; if the cluster does not answer, the transaction times out."""
+        # A client that has failed permanently raises AssertionError instead of aborting.
         with suppress(LogError, AssertionError), translate_kafka_errors("aborting"):
             async with asyncio.timeout(STOP_S_MAX):
                 if self._open:

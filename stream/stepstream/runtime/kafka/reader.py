@@ -1,11 +1,12 @@
-"""What reads from Kafka: chosen partitions, or those that a consumer group gives."""
+"""The consumer: of chosen partitions, or of those that a consumer group assigns."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+import aiokafka
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from stepstream.contract.limits import MIB
@@ -13,7 +14,7 @@ from stepstream.runtime.kafka.answers import records_in
 from stepstream.runtime.kafka.errors import stop, translate_kafka_errors
 from stepstream.runtime.kafka.patches import connections_of, heartbeat, membership_of
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.ports import LogError, LogRecord, Offsets
+from stepstream.runtime.ports import LogError, LogRecord, Offsets, TopicPartition
 
 CONFIRM_S_MAX = 5.0
 SESSION_MS = 10_000
@@ -23,22 +24,22 @@ _POLL_INTERVAL_MS_MAX = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
-    """What a member of a consumer group does when partitions come and go; both end before the group goes on."""
+    """The callbacks of a group member for assigned and revoked partitions; the rebalance waits for both."""
 
     assigned: Callable[[list[int]], Awaitable[None]]
     revoked: Callable[[list[int]], Awaitable[None]]
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Hand on what goes, in order."""
+    async def on_partitions_revoked(self, revoked: Collection[aiokafka.TopicPartition]) -> None:
+        """Pass on the revoked partitions, sorted."""
         await self.revoked(sorted(tp.partition for tp in revoked))
 
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Hand on what comes, in order."""
+    async def on_partitions_assigned(self, assigned: Collection[aiokafka.TopicPartition]) -> None:
+        """Pass on the assigned partitions, sorted."""
         await self.assigned(sorted(tp.partition for tp in assigned))
 
 
 class Reader:
-    """A consumer: of chosen partitions, or, with a membership, of those that its group gives it."""
+    """A consumer of chosen partitions (`assign`), or of those that its group assigns (`join`)."""
 
     def __init__(
         self, settings: KafkaSettings, options: dict[str, Any], group: str, instance: str, committed: bool, known: bool
@@ -53,7 +54,7 @@ class Reader:
             isolation_level="read_committed" if committed else "read_uncommitted",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=4 * MIB,
-            # Liveness is told by heartbeats; a worker that is full does not poll, and is alive.
+            # Only heartbeats decide about liveness: a worker that is full does not poll and is alive.
             max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
             session_timeout_ms=SESSION_MS,
             rebalance_timeout_ms=3 * SESSION_MS,
@@ -66,71 +67,71 @@ class Reader:
         with translate_kafka_errors("starting a consumer"):
             await self._client.start()
 
-    def assign(self, places: Sequence[tuple[str, int]]) -> None:
-        """Read these (topic, partition)."""
-        self._client.assign([self._place(at) for at in places])
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Read these partitions."""
+        self._client.assign([self._named(at) for at in partitions])
 
     def join(self, topic: str, membership: Membership) -> None:
-        """Read the partitions of a topic that the group gives."""
+        """Join the group, and read the partitions of a topic that it assigns."""
         self._client.subscribe([self._settings.name(topic)], listener=membership)
 
-    def _place(self, at: tuple[str, int]) -> TopicPartition:
-        return TopicPartition(self._settings.name(at[0]), at[1])
+    def _named(self, at: TopicPartition) -> aiokafka.TopicPartition:
+        return aiokafka.TopicPartition(self._settings.name(at[0]), at[1])
 
     @property
     def membership(self) -> tuple[str, int]:
-        """By which name, and in which of its generations, the group knows us; each time it moves is one."""
+        """The member id and the generation of the group; each rebalance starts a generation."""
         return membership_of(self._client)
 
     async def confirm(self) -> None:
-        """Have the group say that we are a member still; LogError when it does not."""
-        with translate_kafka_errors("asking whether we are in the group"):
+        """Confirm with the group that this consumer is a member; raise LogError if it is not, or no broker answers."""
+        with translate_kafka_errors("confirming the group membership"):
             async with asyncio.timeout(CONFIRM_S_MAX):
                 if not await heartbeat(self._client):
-                    raise LogError("the group does not say that we are a member of it")
+                    raise LogError("the group did not confirm the membership")
 
     def seek(self, positions: Offsets) -> None:
-        """Go on from these offsets."""
+        """Read from these offsets."""
         for at, offset in positions.items():
-            self._client.seek(self._place(at), offset)
+            self._client.seek(self._named(at), offset)
 
     def pause(self) -> None:
-        """Read nothing of what is assigned now."""
+        """Stop reading the partitions that are assigned now."""
         self._client.pause(*self._client.assignment())
 
-    async def committed(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return the committed offsets of the group, 0 where there is none."""
+    async def committed(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Return the committed offsets of the group, 0 for a partition without one."""
         with translate_kafka_errors("reading committed offsets"):
-            return {at: await self._client.committed(self._place(at)) or 0 for at in places}
+            return {at: await self._client.committed(self._named(at)) or 0 for at in partitions}
 
     async def commit(self, offsets: Offsets) -> None:
-        """Commit offsets of partitions that are still ours; the broker refuses a member that it has given up."""
-        mine = self._client.assignment()
-        places = {self._place(at): offset for at, offset in offsets.items() if self._place(at) in mine}
-        if places:
-            with translate_kafka_errors("committing positions"):
-                await self._client.commit(places)
+        """Commit offsets of partitions that are still assigned; the broker refuses a member whose session expired."""
+        assigned = self._client.assignment()
+        named = {self._named(at): offset for at, offset in offsets.items()}
+        if kept := {at: offset for at, offset in named.items() if at in assigned}:
+            with translate_kafka_errors("committing offsets"):
+                await self._client.commit(kept)
 
-    async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return the offset after the last committed record of each."""
-        with translate_kafka_errors("asking for ends"):
-            found = await self._client.end_offsets([self._place(at) for at in places])
-        return {at: found[self._place(at)] for at in places}
+    async def ends(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Return the offset after the last committed record of each partition."""
+        with translate_kafka_errors("reading end offsets"):
+            found = await self._client.end_offsets([self._named(at) for at in partitions])
+        return {at: found[self._named(at)] for at in partitions}
 
-    async def beginnings(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return the offset of the first record that is still there."""
-        with translate_kafka_errors("asking for beginnings"):
-            found = await self._client.beginning_offsets([self._place(at) for at in places])
-        return {at: found[self._place(at)] for at in places}
+    async def beginnings(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Return the offset of the first retained record of each partition."""
+        with translate_kafka_errors("reading beginning offsets"):
+            found = await self._client.beginning_offsets([self._named(at) for at in partitions])
+        return {at: found[self._named(at)] for at in partitions}
 
-    async def position(self, at: tuple[str, int]) -> int:
-        """Return the offset from which the next read goes on; it is beyond what marks the ends of transactions."""
-        with translate_kafka_errors("asking for a position"):
-            offset: int = await self._client.position(self._place(at))
+    async def position(self, at: TopicPartition) -> int:
+        """Return the offset from which the next read continues, which is after any transaction markers."""
+        with translate_kafka_errors("reading a position"):
+            offset: int = await self._client.position(self._named(at))
         return offset
 
     async def read(self, limit: int, wait_ms: int) -> list[LogRecord]:
-        """Return up to `limit` records, waiting for the first no longer than `wait_ms`."""
+        """Return up to `limit` records, wait at most `wait_ms` for the first."""
         with translate_kafka_errors("reading"):
             found = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
         return records_in(found, self._settings)

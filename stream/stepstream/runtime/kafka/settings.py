@@ -1,4 +1,4 @@
-"""How to reach a Kafka cluster, as settings have it."""
+"""The settings for a connection to a Kafka cluster."""
 
 import re
 import ssl
@@ -14,7 +14,7 @@ _PORT_MAX = 65_535
 
 
 class KafkaSettingsError(StepstreamError):
-    """A setting of Kafka is wrong; the message has its name in the environment, and what is wanted."""
+    """A Kafka setting is wrong; the message has the name of its variable, and what is expected."""
 
     code = "settings"
 
@@ -24,9 +24,9 @@ class KafkaSettingsError(StepstreamError):
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """How to reach a cluster; `namespace` goes before the name of every topic, group and transactional id.
+    """A cluster and its security; `namespace` prefixes the name of every topic, group and transactional id.
 
-    Protocol and mechanism may be in small letters. Raises KafkaSettingsError.
+    Protocol and mechanism may be in lower case. Raises KafkaSettingsError.
     """
 
     bootstrap: str = "127.0.0.1:9092"
@@ -41,12 +41,12 @@ class KafkaSettings:
 
     def __post_init__(self) -> None:
         if not all(map(_is_broker, self.bootstrap.split(","))):
-            reason = "HOST:PORT is wanted, several with commas (--kafka is the same)"
+            reason = "expected HOST:PORT, several separated by commas (--kafka is the same)"
             raise KafkaSettingsError("bootstrap", self.bootstrap, reason)
         for name, choices in (("security_protocol", PROTOCOLS), ("sasl_mechanism", MECHANISMS)):
             value = str(getattr(self, name))
             if value.upper() not in choices:
-                raise KafkaSettingsError(name, value, f"one of {', '.join(choices)} is wanted")
+                raise KafkaSettingsError(name, value, f"expected one of {', '.join(choices)}")
             object.__setattr__(self, name, value.upper())
 
     def name(self, plain: str) -> str:
@@ -58,7 +58,7 @@ class KafkaSettings:
         return name.removeprefix(f"{self.namespace}.") if self.namespace else name
 
     def client_options(self) -> dict[str, Any]:
-        """Return what every client of the cluster must be told; raise KafkaSettingsError when a file cannot be read."""
+        """Return the options of every client of the cluster; raise KafkaSettingsError if a file cannot be read."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap,
             "security_protocol": self.security_protocol,
@@ -66,7 +66,7 @@ class KafkaSettings:
         if self.security_protocol.startswith("SASL"):
             for name in ("sasl_username", "sasl_password"):
                 if not getattr(self, name):
-                    raise KafkaSettingsError(name, "", f"{self.security_protocol} wants it")
+                    raise KafkaSettingsError(name, "", f"{self.security_protocol} requires it")
             options |= {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_plain_username": self.sasl_username,

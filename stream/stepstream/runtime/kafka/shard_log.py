@@ -1,4 +1,4 @@
-"""The Log of a shard on Kafka: transactions and positions."""
+"""The log of a shard on Kafka: transactions and positions."""
 
 import logging
 import time
@@ -15,26 +15,26 @@ from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
 
 logger = logging.getLogger(__name__)
-_TELL_S = 5.0
+_PROGRESS_S = 5.0
 _ROWS_PER_READ = 5_000
 _RECOVERY_WAIT_MS = 200
-# A transaction takes some 10 ms, and the steps of a short run less: in this time they are taken by one.
-_HELD_S = 0.01
+# A transaction takes about 10 ms, and the steps of a short run take less: with this delay they share one.
+_DELAY_S = 0.01
 _COMMANDS = f"{COMMANDS}."
 
 
 def _loss(name: str, end: int, position: int) -> str:
-    """Return what it means that an input ends before the place up to which it was taken, and what to do."""
+    """Return the error for an input that ends before the offset up to which it was processed."""
     return (
-        f"{name} ends at {end}, and its records up to {position} were taken: a broker lost what it had confirmed (a "
-        "power cut, or an unclean election of a leader). Restore its data; or, to go on without it, append "
-        f"{position - end} records of any content to this partition: they take the places of what was taken, and are "
-        "not read"
+        f"{name} ends at {end}, but its records up to {position} were processed: a broker lost records that it had "
+        "acknowledged (a power failure, or an unclean leader election). Restore the data of the broker. To continue "
+        f"without it, append {position - end} records of any content to this partition: they take the offsets of the "
+        "lost records and are not read"
     )
 
 
 class KafkaLog:
-    """A shard's transactional log. The transactional id is the shard's, so a newer owner fences an older one."""
+    """The transactional log of a shard. Its transactional id is the shard's, so a newer owner fences an older one."""
 
     def __init__(self, cluster: Cluster, clock: Clock, shard: int) -> None:
         self._cluster = cluster
@@ -46,14 +46,14 @@ class KafkaLog:
         self._producer: Producer | None = None
         self._position = 0
         self._end = 0
-        self._done: Offsets = {}
+        self._committed: Offsets = {}
         self._polled_at = 0.0
-        self._resting = False
-        self._there = set[str]()
+        self._waiting = False
+        self._existing = set[str]()
 
     @property
     def changelog_left(self) -> int:
-        """How many offsets of the changelog are still to read, while the shard recovers."""
+        """How many offsets of the changelog remain to be read while the shard recovers."""
         return max(self._end - self._position, 0)
 
     async def open(self) -> None:
@@ -61,7 +61,7 @@ class KafkaLog:
         self._producer = await self._cluster.producer(f"shard-{self._shard}")
 
     async def origin(self, position: int) -> bytes:
-        """Return the key of the changelog's first row; raise LogError when it ends before `position`."""
+        """Return the key of the changelog's origin; raise LogError if it ends before `position`."""
         return await origin_of(self._cluster, self._shard, position)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
@@ -73,14 +73,14 @@ class KafkaLog:
             reader.assign([at])
             end = self._end = (await reader.ends([at]))[at]
             reader.seek({at: position})
-            told_at = time.monotonic()
+            logged_at = time.monotonic()
             while self._position < end:
-                if time.monotonic() - told_at > _TELL_S:
-                    told_at = time.monotonic()
-                    progress = "shard %d has read its changelog to %d of %d"
+                if time.monotonic() - logged_at > _PROGRESS_S:
+                    logged_at = time.monotonic()
+                    progress = "shard %d has read its changelog up to %d of %d"
                     logger.info(progress, self._shard, self._position, end, extra={"shard": self._shard})
                 records = await reader.read(_ROWS_PER_READ, _RECOVERY_WAIT_MS)
-                # The position also passes what marks the ends of transactions, which is no record.
+                # The position also moves past transaction markers, which are not records.
                 self._position = max(await reader.position(at), self._position)
                 if records:
                     yield [(record.key, record.value or None) for record in records], self._position
@@ -89,68 +89,68 @@ class KafkaLog:
             await reader.close()
 
     async def seek(self, positions: Offsets) -> None:
-        """Go to these offsets of the inputs; one that is not told is read from its beginning.
+        """Read the inputs from these offsets; one without an offset is read from its beginning.
 
-        Raise LogError for one that ends before.
+        Raise LogError for an input that ends before its offset.
         """
         reader = self.feed.reader = await self._cluster.reader(known=True)
         ends = await reader.ends(self.inputs)
-        self._done = self._within(positions, await reader.beginnings(self.inputs), ends)
-        # A function is known before any event that was sent after it, however long this shard was away.
+        self._committed = self._within(positions, await reader.beginnings(self.inputs), ends)
+        # A shard that was away for long must know each function before it reads the events that were sent after it.
         registered = (FUNCTIONS, 0)
         reader.assign([registered])
-        reader.seek({registered: self._done[registered]})
+        reader.seek({registered: self._committed[registered]})
         end = ends[registered]
         while await reader.position(registered) < end:
             self.feed.put(await reader.read(_ROWS_PER_READ, _RECOVERY_WAIT_MS))
         reader.assign(self.inputs)
-        reader.seek(self._done | {registered: max(end, self._done[registered])})
-        places = ", ".join(f"{topic} {offset}" for (topic, _), offset in self._done.items())
-        logger.info("shard %d goes on from %s", self._shard, places, extra={"shard": self._shard})
+        reader.seek(self._committed | {registered: max(end, self._committed[registered])})
+        offsets = ", ".join(f"{topic} {offset}" for (topic, _), offset in self._committed.items())
+        logger.info("shard %d continues from %s", self._shard, offsets, extra={"shard": self._shard})
 
     def _within(self, positions: Offsets, begins: Offsets, ends: Offsets) -> Offsets:
-        """Return from where each input is read: its position, or its beginning if that is later."""
+        """Return the offset from which to read each input: its position, or its beginning if that is later."""
         for at in positions.keys() & ends.keys():
             name, position = f"{self._cluster.settings.name(at[0])}-{at[1]}", positions[at]
             if position > ends[at]:
                 raise LogError(_loss(name, ends[at], position))
             if position < begins[at]:
-                lost = "%s begins at %d: %d offsets before that were not taken, and are lost to its retention"
+                lost = "%s begins at %d: %d offsets before that were not processed, and are lost to its retention"
                 logger.warning(lost, name, begins[at], begins[at] - position, extra={"shard": self._shard})
         return {at: max(positions.get(at, 0), begins[at]) for at in self.inputs}
 
     async def lag(self, at: tuple[str, int], end: int) -> int:
-        """Return how many records of an input that ends at `end` are not committed as taken."""
+        """Return how many records of an input that ends at `end` were not processed and committed."""
         if self.feed.reader is None:
             return 0
-        # What marks the ends of transactions is no record: only the reader knows that nothing else is left.
-        done = await self.feed.reader.position(at) if self.at_rest else self._done.get(at, 0)
-        return max(end - done, 0)
+        # Only the position of the reader is after transaction markers.
+        processed = await self.feed.reader.position(at) if self.idle else self._committed.get(at, 0)
+        return max(end - processed, 0)
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Return up to `limit` new records of the inputs, waiting for the first no longer than `until_ms`."""
+        """Return up to `limit` new records of the inputs, wait for the first, but not beyond `until_ms`."""
         while True:
             self._polled_at = time.monotonic()
             if records := self.feed.take(limit):
                 return records
             if until_ms is not None and until_ms <= self._clock.now_ms():
                 return []
-            self._resting = True
+            self._waiting = True
             try:
                 await self._clock.wait(self.notification, until_ms)
             finally:
-                self._resting = False
+                self._waiting = False
 
     @property
-    def at_rest(self) -> bool:
-        """Tell whether all that was read is dealt with and nothing new is there."""
-        return self._resting and self.notification.waited_for and not self.feed.pending
+    def idle(self) -> bool:
+        """Whether all records that were read are processed, and no new ones arrived."""
+        return self._waiting and self.notification.waited_for and not self.feed.pending
 
     async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Return what comes within the time that a batch may be held back; none when that is over, or time has come."""
+        """Return records that arrive while a batch may be delayed; none once that time or `until_ms` is over."""
         while True:
-            # Looked at first: where records come all the time, the batch would never be committed.
-            left = self._polled_at + _HELD_S - time.monotonic()
+            # Checked first: if records arrive continuously, the batch would otherwise never be committed.
+            left = self._polled_at + _DELAY_S - time.monotonic()
             if until_ms is not None:
                 left = min(left, (until_ms - self._clock.now_ms()) / 1_000)
             if left <= 0:
@@ -170,38 +170,41 @@ class KafkaLog:
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Write records and changelog rows; return when every one is acknowledged."""
-        await self._see_to({record.topic for record in records if record.topic.startswith(_COMMANDS)} - self._there)
+        await self._create_missing(
+            {record.topic for record in records if record.topic.startswith(_COMMANDS)} - self._existing
+        )
         changes = [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
         places = await self._opened().send([*records, *changes], self._clock.now_ms())
         if changes:
             self._position = max(offset for _, offset in places[len(records) :]) + 1
 
-    async def _see_to(self, topics: set[str]) -> None:
-        """Make topics of commands that are not there: a batch that writes to one would fail, again and again.
+    async def _create_missing(self, topics: set[str]) -> None:
+        """Create topics of commands that do not exist: a batch that writes to one would fail at every attempt.
 
-        As when the topic of an app was deleted whose functions are known: all others of the shard would stand still.
+        A topic is missing if it was deleted while its app's functions are registered. Without this, one deleted topic
+        would stop the shard for all apps.
         """
-        there = await self._cluster.topics() if topics else {}
-        if gone := sorted(topics - there.keys()):
-            apps = [topic.removeprefix(_COMMANDS) for topic in gone]
-            remedy = f"`{apply_command(self._cluster.settings, apps, there[INBOX])}`"
+        existing = await self._cluster.topics() if topics else {}
+        if missing := sorted(topics - existing.keys()):
+            apps = [topic.removeprefix(_COMMANDS) for topic in missing]
+            remedy = f"`{apply_command(self._cluster.settings, apps, existing[INBOX])}`"
             try:
-                made = await apply_topics(self._cluster, apps, 0)
+                created = await apply_topics(self._cluster, apps, 0)
             except StepstreamError as error:
                 raise LogError(
-                    f"there is no topic {', '.join(gone)}, and it cannot be made: {error}; {remedy}"
+                    f"topic {', '.join(missing)} is missing and cannot be created: {error}; run {remedy}"
                 ) from error
-            logger.warning("topics %s were not there, and are made as by %s", ", ".join(made), remedy)
-        self._there |= topics
+            logger.warning("topics %s were missing and were created, as by %s", ", ".join(created), remedy)
+        self._existing |= topics
 
-    async def commit(self, taken: Offsets) -> int:
+    async def commit(self, offsets: Offsets) -> int:
         """Commit; return the changelog position after it."""
         await self._opened().commit()
-        self._done.update(taken)
+        self._committed.update(offsets)
         return self._position
 
     async def close(self) -> None:
-        """Abort what is open and let go."""
+        """Abort an open transaction and release all resources."""
         await self.feed.close()
         if self._producer is not None:
             producer, self._producer = self._producer, None

@@ -1,4 +1,4 @@
-"""A warm copy of a shard's tables in a process that does not own it: it follows the changelog."""
+"""A warm copy of the tables of a shard that another process owns; it follows the changelog."""
 
 import functools
 
@@ -12,15 +12,16 @@ from stepstream.runtime.shard.tables import open_tables
 
 _ROWS_PER_READ = 5_000
 _READ_MS = 1_000
-# The tables say when they were last known to be right; a copy of a quiet shard must not look like one that was left.
+# The tables have the time at which they were last current. Without a refresh, the copy of a shard without writes would
+# look abandoned.
 _REFRESH_MS = 600_000
 
 
 class Standby:
-    """Keeps the tables of one shard as its changelog has them, so that taking it over reads only what is left.
+    """Applies the changelog of one shard to its tables, so that a takeover reads only the rest.
 
-    A copy that has not been at the end of the changelog for longer than `stale_ms` begins anew: by then deletions that
-    it has not seen may be forgotten.
+    A copy that was not at the end of the changelog for longer than `stale_ms` is discarded: by then the changelog may
+    have dropped deletions that it has not seen.
     """
 
     def __init__(self, cluster: Cluster, store: Store, clock: Clock, shard: int, stale_ms: int) -> None:
@@ -30,42 +31,44 @@ class Standby:
         self._shard = shard
         self._stale_ms = stale_ms
         self._at = (CHANGELOG, shard)
-        # When the copy last had all that there was; and an end that it is to reach, with when that was the end.
-        self._known_at = 0
+        # When the copy was last current; and an end offset to reach, with the time at which it was the end.
+        self._current_at = 0
         self._goal: tuple[int, int] | None = None
         self.position: int | None = None
 
     async def serve(self) -> None:
-        """Follow the changelog until cancelled; then the tables are closed, and their lock is free."""
+        """Follow the changelog until cancelled; then close the tables and release their lock."""
         try:
             reader = await self._cluster.reader(known=True)
             try:
                 position = await open_tables(self._store, functools.partial(origin_of, self._cluster, self._shard))
                 reader.assign([self._at])
                 reader.seek({self._at: position})
-                self._known_at, self._goal = self._clock.now_ms(), None
+                self._current_at, self._goal = self._clock.now_ms(), None
                 while True:
                     self.position = position
                     records = await reader.read(_ROWS_PER_READ, _READ_MS)
                     position = max(await reader.position(self._at), position)
-                    await self._take(reader, records, position)
+                    await self._apply(reader, records, position)
             finally:
                 await reader.close()
         finally:
             self.position = None
             self._store.close()
 
-    async def _take(self, reader: Reader, records: list[LogRecord], position: int) -> None:
+    async def _apply(self, reader: Reader, records: list[LogRecord], position: int) -> None:
         now = self._clock.now_ms()
-        if records and now - self._known_at > self._stale_ms:
+        if records and now - self._current_at > self._stale_ms:
             self._store.discard()
-            hours = (now - self._known_at) / HOUR_MS
-            raise LogError(f"the copy was not at the end of its changelog for {hours:.0f} hours, and begins anew")
-        if now - self._known_at > _REFRESH_MS and self._goal is None:
-            # Whoever is cut off from the brokers reads nothing, too: only they say that there is nothing.
+            hours = (now - self._current_at) / HOUR_MS
+            raise LogError(
+                f"the warm copy of shard {self._shard} was {hours:.0f} hours behind its changelog, and was discarded"
+            )
+        if now - self._current_at > _REFRESH_MS and self._goal is None:
+            # A process without a connection reads no records either; only a broker knows that there are none.
             self._goal = (await reader.ends([self._at]))[self._at], now
-        is_known = self._goal is not None and position >= self._goal[0]
-        if self._goal is not None and is_known:
-            self._known_at, self._goal = self._goal[1], None
-        if records or is_known:
+        is_current = self._goal is not None and position >= self._goal[0]
+        if self._goal is not None and is_current:
+            self._current_at, self._goal = self._goal[1], None
+        if records or is_current:
             self._store.write([(record.key, record.value or None) for record in records], position)

@@ -1,4 +1,4 @@
-"""The log of workers on Kafka: commands by a consumer group, reports, and who may go on."""
+"""The log of a worker on Kafka: commands from a consumer group, reports, and the lease on the group membership."""
 
 import asyncio
 import logging
@@ -13,42 +13,43 @@ from stepstream.runtime.kafka.feed import Feed
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import SESSION_MS, Membership, Reader
 from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener, TopicPartition
 
 logger = logging.getLogger(__name__)
-# The broker gives a member up after SESSION_MS without a word; a part of it is kept for clocks and answers.
+# A session expires SESSION_MS after the last confirmation. The lease is shorter, to allow for clocks and for the time
+# that an answer takes.
 _LEASE_S = 0.8 * SESSION_MS / 1_000
 _RENEW_S = SESSION_MS / 4_000
-# The group hears this often how far all is dealt with. What it has not heard when a worker is killed, the next one
-# claims in vain; told at once it would be in the way of the reports that are written in the same moment.
+# How often offsets are committed. The successor of a killed worker claims commands after the last commit without need;
+# more frequent commits would compete with the reports that are written at the same time.
 _COMMIT_S = 0.25
 _LEAVE_S_MAX = 2.0
-# The group gives up who takes longer than three sessions to let go of partitions.
+# The group expires a member that takes longer than three sessions to release its partitions.
 _REVOKE_S_MAX = SESSION_MS / 1_000
-# The leader of a partition that is away is asked again before long, and keeps no other from being known.
+# A partition without a leader is asked again later, so that it does not delay the answers for others.
 _ANSWER_S_MAX = 2.0
 # An offset that no record reaches.
 _NEVER = 2**63
 
 
-async def _ask_each(ask: Callable[[tuple[str, int]], Awaitable[None]], places: Collection[tuple[str, int]]) -> None:
-    """Ask of each place, of all at once; go on without those for which no answer comes in time."""
+async def _ask_each(ask: Callable[[TopicPartition], Awaitable[None]], partitions: Collection[TopicPartition]) -> None:
+    """Ask for all partitions at once, and continue without those for which no answer comes in time."""
 
-    async def ask_one(at: tuple[str, int]) -> None:
+    async def ask_one(at: TopicPartition) -> None:
         with suppress(LogError, TimeoutError):
             async with asyncio.timeout(_ANSWER_S_MAX):
                 await ask(at)
 
-    await asyncio.gather(*map(ask_one, places))
+    await asyncio.gather(*map(ask_one, partitions))
 
 
 class KafkaWorkerLog:
-    """The log of a worker of one app: a member of the app's group, or, `alone`, the reader of all partitions."""
+    """The log of a worker of an app or queue: a member of its group, or with `alone` the reader of all partitions."""
 
     def __init__(
         self,
         cluster: Cluster,
-        app: str,
+        workers: str,
         shards: int,
         *,
         alone: bool = False,
@@ -56,8 +57,8 @@ class KafkaWorkerLog:
         client: str = CLIENT,
     ) -> None:
         self._cluster = cluster
-        self._topic = commands_topic(app)
-        self._group = f"worker-{app}"
+        self._topic = commands_topic(workers)
+        self._group = f"worker-{workers}"
         self._shards = shards
         self._alone = alone
         self._instance = instance
@@ -69,73 +70,78 @@ class KafkaWorkerLog:
         self._fresh_from: dict[int, int] = {}
         self._listener: RebalanceListener | None = None
         self._membership = ("", 0)
-        self._moving = False
-        self._confirmed_at = self._looked_at = 0.0
+        self._rebalancing = False
+        self._confirmed_at = self._checked_at = 0.0
         self._confirmed = Notification()
         self._confirm_soon = Notification()
-        self._look_soon = Notification()
-        self._keeping: list[asyncio.Task[None]] = []
-        self._due = False
+        self._check_soon = Notification()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._return_none = False
         self._left = False
-        # By partition: the offset after the last command that was taken, up to where all are dealt with, and from where
-        # the group has been told to go on.
-        self._taken: dict[int, int] = {}
-        self._dealt: dict[int, int] = {}
-        self._told: dict[int, int] = {}
+        # By partition: the offset after the last command that was returned by a poll, the offset before which all
+        # commands are processed, and the offset that the group has committed.
+        self._polled: dict[int, int] = {}
+        self._processed: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
         self.assignments = 0
 
     @property
     def confirmed_at(self) -> float:
-        """When the broker last confirmed, by a clock that only goes up (s), that we are a member or have no part."""
+        """When the group last confirmed the membership (monotonic s); now, if there are no partitions to lose."""
         idle = self.assignments and not self._fresh_from
         return time.monotonic() if self._alone or idle else self._confirmed_at
 
     @property
     def member(self) -> bool:
-        """Tell whether the group has given us our partitions, be it none, and we are a member still."""
+        """Whether the group has assigned partitions, possibly none, and the membership is confirmed."""
         return bool(self.assignments) and (self._is_member or not self._fresh_from)
 
-    async def lag(self, at: tuple[str, int], end: int) -> int:
-        """Return how many commands of a partition that ends at `end` are not taken."""
+    async def lag(self, at: TopicPartition, end: int) -> int:
+        """Return how many commands of a partition that ends at `end` were not polled."""
         if self.feed.reader is None:
             return 0
         return max(end - await self.feed.reader.position(at), 0) + self.feed.waiting(at)
 
     @property
-    def places(self) -> list[tuple[str, int]]:
-        """The partitions that are read."""
+    def partitions(self) -> list[TopicPartition]:
+        """The assigned partitions."""
         return [(self._topic, partition) for partition in self._fresh_from]
 
     async def open(self, listener: RebalanceListener) -> None:
-        """Join the group; commands already in the log when a partition comes are not fresh."""
+        """Join the group. Commands that are in a partition when it is assigned are not fresh."""
         self._listener = listener
         self._producer = await self._cluster.producer()
         reader = await self._cluster.reader(group=self._group, instance=self._instance, client=self._client)
         self.feed.reader = reader
         if self._alone:
-            places = [(self._topic, at) for at in range(await self._producer.partitions(self._topic))]
-            reader.assign(places)
-            reader.seek(await reader.committed(places))
-            await self._assign([partition for _, partition in places])
+            count = await self._producer.partition_count(self._topic)
+            partitions = [(self._topic, partition) for partition in range(count)]
+            reader.assign(partitions)
+            reader.seek(await reader.committed(partitions))
+            await self._assign(list(range(count)))
         else:
             reader.join(self._topic, Membership(self._assign, self._revoke))
-        works = [self._keep_told(reader)] if self._alone else [self._keep_told(reader), self._keep_confirmed(reader)]
-        self._keeping = [asyncio.ensure_future(work) for work in works]
-        for task in self._keeping:
+        self._tasks = [asyncio.ensure_future(self._keep_committed(reader))]
+        if not self._alone:
+            self._tasks.append(asyncio.ensure_future(self._keep_confirmed(reader)))
+        for task in self._tasks:
             task.add_done_callback(lambda _: self.notification.notify())
 
     async def _revoke(self, partitions: list[int]) -> None:
-        """All partitions may go, and most come back: what is at work goes on until it is known which are gone."""
-        self._moving = True
+        """Report that any partition may go; most are assigned again, so running code continues until that is known."""
+        self._rebalancing = True
         if self._listener is None or not partitions:
             return
         try:
             async with asyncio.timeout(_REVOKE_S_MAX):
                 await self._listener.moving()
-                await self._tell()
+                await self._commit_processed()
         except (LogError, TimeoutError) as error:
             logger.warning(
-                "the partitions of %s go before all was written, and others may do it again: %r", self._topic, error
+                "partitions of %s were revoked before their leases and offsets were written; other workers may repeat "
+                "steps that are running: %r",
+                self._topic,
+                error,
             )
 
     async def _assign(self, partitions: list[int]) -> None:
@@ -145,145 +151,141 @@ class KafkaWorkerLog:
         kept, lost = self._kept(reader, partitions)
         if not self._alone:
             self.feed.forget()
-        # From here on they are read, and what is read is not read again: it is ours before anything is waited for.
+        # Commands are read from now on, and not read again, so they count as assigned before anything is awaited.
         self._fresh_from = {at: self._fresh_from[at] if at in kept else _NEVER for at in partitions}
-        for offsets in (self._taken, self._dealt, self._told):
+        for offsets in (self._polled, self._processed, self._committed):
             for partition in offsets.keys() - kept:
                 del offsets[partition]
-        reader.seek({(self._topic, partition): at for partition, at in self._taken.items()})
+        reader.seek({(self._topic, partition): at for partition, at in self._polled.items()})
         self.assignments += 1
-        self._moving = False
-        logger.info("commands of %s: partitions %s are ours", self._topic, sorted(partitions))
+        self._rebalancing = False
+        logger.info("partitions %s of %s assigned", sorted(partitions), self._topic)
         if self._listener is not None:
             await self._listener.moved(kept, lost=lost)
-        # What is held back goes on when the group has confirmed that we are a member. Nothing is waited for here: while
-        # the group waits for us, the client tells it nothing.
-        self._looked_at = 0.0
+        # Code that waits for the membership continues once it is confirmed. Nothing is awaited here: the client cannot
+        # answer the group while this callback runs.
+        self._checked_at = 0.0
         self._confirm_soon.notify()
-        self._look_soon.notify()
+        self._check_soon.notify()
         self.notification.notify()
 
     def _kept(self, reader: Reader, partitions: Collection[int]) -> tuple[set[int], bool]:
-        """Return which partitions were ours all the time, and whether the group had given us up.
+        """Return the partitions that were assigned all the time, and whether the membership had expired.
 
-        Others may have had them in a generation between the last one that we were given partitions in and this one; who
-        was given up has another name.
+        If a generation is missing between the last assignment and this one, another member may have had a partition in
+        it. A member that had expired returns with a new member id.
         """
         if self._alone:
             return set(), False
-        (name, generation), self._membership = self._membership, reader.membership
-        next_one = self._membership == (name, generation + 1)
-        return (self._fresh_from.keys() & partitions if next_one else set()), self._membership[0] != name
+        (member, generation), self._membership = self._membership, reader.membership
+        is_next = self._membership == (member, generation + 1)
+        return (self._fresh_from.keys() & partitions if is_next else set()), self._membership[0] != member
 
     async def _learn_what_is_fresh(self, reader: Reader) -> None:
-        """Ask where the partitions end now, as far as it is not known; until then each run is claimed."""
+        """Read the end offsets that are not known yet; until then the worker claims each run of the partition."""
         assignments = self.assignments
 
-        async def learn(at: tuple[str, int]) -> None:
+        async def learn(at: TopicPartition) -> None:
             ends = await reader.ends([at])
             if self.assignments == assignments:
                 self._fresh_from[at[1]] = ends[at]
 
-        await _ask_each(learn, [at for at in self.places if self._fresh_from[at[1]] == _NEVER])
+        await _ask_each(learn, [at for at in self.partitions if self._fresh_from[at[1]] == _NEVER])
 
     async def _keep_confirmed(self, reader: Reader) -> None:
-        """Have the group confirm now and then that we are a member still, whatever else is waited for."""
+        """Confirm the membership periodically; other calls that wait do not delay it."""
         while True:
             await self._confirm_soon.wait(_RENEW_S)
-            self._due = True
+            self._return_none = True
             self.notification.notify()
             asked_at = time.monotonic()
-            # The group may be on the move, or we out of it; until it is known nothing is fresh.
+            # During a rebalance, or if the membership has expired, this fails, and nothing is fresh.
             with suppress(LogError):
                 if self._fresh_from:
                     await reader.confirm()
-                    self._confirm(asked_at)
+                    self._confirmed_at = asked_at
+                    self._confirmed.notify()
 
-    async def _keep_told(self, reader: Reader) -> None:
-        """Tell the group how far all is dealt with, and look now and then what is fresh and what is only marks."""
+    async def _keep_committed(self, reader: Reader) -> None:
+        """Commit offsets periodically; check less often which commands are fresh, and skip transaction markers."""
         while True:
-            await self._look_soon.wait(_COMMIT_S)
-            if looks := time.monotonic() - self._looked_at >= _RENEW_S:
-                self._looked_at = time.monotonic()
+            await self._check_soon.wait(_COMMIT_S)
+            if checks := time.monotonic() - self._checked_at >= _RENEW_S:
+                self._checked_at = time.monotonic()
                 await self._learn_what_is_fresh(reader)
-            # A group that is on the move is told again afterwards.
+            # A group that rebalances refuses commits; they are repeated afterwards.
             with suppress(LogError):
-                await self._tell()
-                if looks and (beyond := await self._beyond_marks(reader)):
+                await self._commit_processed()
+                if checks and (beyond := await self._beyond_markers(reader)):
                     await self._commit(beyond)
 
-    async def _tell(self) -> None:
-        """Commit what was dealt with since it was told last."""
-        news = {partition: at for partition, at in self._dealt.items() if at > self._told.get(partition, 0)}
+    async def _commit_processed(self) -> None:
+        """Commit the offsets of what was processed since the last commit."""
+        news = {partition: at for partition, at in self._processed.items() if at > self._committed.get(partition, 0)}
         if news:
             await self._commit({(self._topic, partition): at for partition, at in news.items()})
 
     async def _commit(self, offsets: Offsets) -> None:
-        """Commit offsets; the group refuses those of a member that it has given up."""
         if self.feed.reader is None:
             return
         assignments = self.assignments
         await self.feed.reader.commit(offsets)
         if self.assignments == assignments:
-            self._told.update({partition: at for (_, partition), at in offsets.items()})
+            self._committed.update({partition: at for (_, partition), at in offsets.items()})
 
-    async def _beyond_marks(self, reader: Reader) -> Offsets:
-        """Return where partitions with no open command may go on: beyond what marks the ends of transactions.
+    async def _beyond_markers(self, reader: Reader) -> Offsets:
+        """Return the offsets after the transaction markers at the end of partitions without unprocessed commands.
 
-        Else the lag of the group would never be nothing, and no scaler would take the last worker away.
+        Otherwise the lag of the group would never be 0, and an autoscaler would never remove the last worker.
         """
         assignments = self.assignments
         found: Offsets = {}
 
-        async def ask(at: tuple[str, int]) -> None:
+        async def ask(at: TopicPartition) -> None:
             found[at] = await reader.position(at)
 
-        await _ask_each(ask, self.places)
+        await _ask_each(ask, self.partitions)
         if self.assignments != assignments:
-            return {}  # What is read again of these may lie before where they were.
+            return {}  # After a rebalance, a partition may be read again from before its position.
         return {
             at: position
             for at, position in found.items()
-            if self._taken.get(at[1]) == self._dealt.get(at[1])
+            if self._polled.get(at[1]) == self._processed.get(at[1])
             and not self.feed.waiting(at)
-            and position > max(self._dealt.get(at[1], 0), self._told.get(at[1], 0))
+            and position > max(self._processed.get(at[1], 0), self._committed.get(at[1], 0))
         }
-
-    def _confirm(self, at: float) -> None:
-        self._confirmed_at = at
-        self._confirmed.notify()
 
     @property
     def _is_member(self) -> bool:
         return self._alone or time.monotonic() - self._confirmed_at < _LEASE_S
 
     async def until_member(self) -> None:
-        """Return when the broker has confirmed of late that we are a member.
+        """Return when the group has confirmed the membership recently.
 
-        A process that was frozen may have been given up without knowing. When it thaws it must not run what
-        others have ended; once it knows, the code of what went to them is stopped by its tenant.
+        The membership of a process that was frozen may have expired without its knowledge. When the process thaws, it
+        must not run what other workers have ended. After the rebalance, the listener stops the code that it has lost.
         """
-        while (self._moving or not self._is_member) and not self._left:
+        while (self._rebalancing or not self._is_member) and not self._left:
             await self._confirmed.wait()
 
     def is_fresh(self, record: LogRecord) -> bool:
-        """Tell whether no other worker can have begun a command: it came after us, and we are still a member.
+        """Return whether a command came after its partition was assigned, and the worker is certainly a member.
 
-        Where that is not known, a claim is right in any case.
+        If either is unknown the answer is no: a claim is always correct.
         """
-        sure = self._is_member and not self._moving
+        sure = self._is_member and not self._rebalancing
         return sure and record.offset >= self._fresh_from.get(record.partition, record.offset + 1)
 
     async def poll(self, limit: int) -> list[LogRecord]:
-        """Return up to `limit` commands; wait for the first, or now and then for none, so that what ended is noted."""
+        """Return up to `limit` commands; wait for the first, but return none periodically, so that offsets advance."""
         while not self._left:
-            if not self._moving and (mine := self._take(limit)):
-                return mine
-            for task in self._keeping:
+            if not self._rebalancing and (commands := self._take(limit)):
+                return commands
+            for task in self._tasks:
                 if task.done():
-                    task.result()  # Without it nobody knows that we are a member, and no body begins any more.
-            if self._due:
-                self._due = False
+                    task.result()  # Without this task the membership is never confirmed, and no code starts.
+            if self._return_none:
+                self._return_none = False
                 return []
             self.parked = True
             try:
@@ -293,20 +295,20 @@ class KafkaWorkerLog:
         return []
 
     def _take(self, limit: int) -> list[LogRecord]:
-        """Return what was read and is ours; what comes while the group is on the move is read again afterwards."""
-        mine: list[LogRecord] = []
+        """Return commands of assigned partitions; what is read during a rebalance is read again afterwards."""
+        found: list[LogRecord] = []
         for record in self.feed.take(limit):
-            if record.partition in self._fresh_from and record.offset >= self._taken.get(record.partition, 0):
-                self._taken[record.partition] = record.offset + 1
-                mine.append(record)
-        return mine
+            if record.partition in self._fresh_from and record.offset >= self._polled.get(record.partition, 0):
+                self._polled[record.partition] = record.offset + 1
+                found.append(record)
+        return found
 
     async def append(self, routing_key: str, value: bytes) -> None:
         """Append a report to the inbox; return when it is durable."""
         await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
 
     async def dead_letter(self, record: NewRecord) -> None:
-        """Keep a command that cannot be read; return when it is durable."""
+        """Append a dead letter; return when it is durable."""
         await self._write(record)
 
     async def _write(self, record: NewRecord) -> None:
@@ -315,28 +317,28 @@ class KafkaWorkerLog:
         await self._producer.send([record])
 
     async def commit(self, offsets: Offsets) -> None:
-        """Note that all commands before these offsets are dealt with; the group hears of it within a moment."""
-        self._dealt.update({partition: offset for (_, partition), offset in offsets.items()})
+        """Note that every command before these offsets is processed; the group commits them within a moment."""
+        self._processed.update({partition: offset for (_, partition), offset in offsets.items()})
 
     async def leave(self) -> None:
-        """Leave the group, once it has heard how far all is dealt with, if it answers."""
+        """Leave the group after a last commit, if the group answers in time."""
         self._left = True
-        if self._keeping:
-            for task in self._keeping:
+        if self._tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*self._keeping, return_exceptions=True)
-            self._keeping = []
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks = []
             try:
                 async with asyncio.timeout(_LEAVE_S_MAX):
-                    await self._tell()
+                    await self._commit_processed()
             except (LogError, TimeoutError):
-                logger.info("the group of %s is left without a last word: others claim the rest", self._topic)
+                logger.info("last commit to the group of %s failed; other workers claim the rest", self._topic)
         await self.feed.close()
         self._confirmed.notify()
-        logger.info("the group of %s is left", self._topic)
+        logger.info("left the group of %s", self._topic)
 
     async def close(self) -> None:
-        """Leave the group and let go."""
+        """Leave the group and release all resources."""
         await self.leave()
         if self._producer is not None:
             producer, self._producer = self._producer, None
