@@ -22,6 +22,7 @@ from tests.tidy_rules import (
     files_are_short,
     find_crowded_dependencies,
     find_dead_modules,
+    find_namesakes,
     find_undocumented,
     functions_are_short,
     imports_by_name_are_few,
@@ -154,7 +155,9 @@ def test_allowed_word_passes(entry: Mapping[str, str]) -> None:
     assert banned.search(tidy_language.plain(entry["fine"]))
 
 
-@pytest.mark.parametrize("rule", [find_crowded_dependencies, find_dead_modules], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize(
+    "rule", [find_crowded_dependencies, find_dead_modules, find_namesakes], ids=lambda rule: rule.__name__
+)
 def test_product_obeys(rule: Callable[[Sequence[Source]], Findings]) -> None:
     """The modules of the product together obey each rule; the rule's docstring states it."""
     findings = list(rule(read_modules(PRODUCT)))
@@ -186,6 +189,13 @@ def test_dead_module_is_found() -> None:
     }
     sources = [Source(f"{PRODUCT}{path}.py", text) for path, text in texts.items()]
     assert [finding.path for finding in find_dead_modules(sources)] == [f"{PRODUCT}host/b.py"]
+
+
+def test_namesake_is_found() -> None:
+    """Two modules of one name are found in one layer, and not in two; a module may be named like its package."""
+    paths = ("runtime/kafka/settings", "runtime/worker/settings", "runtime/worker/worker", "runtime/worker/__init__")
+    sources = [Source(f"{PRODUCT}{path}.py", "") for path in (*paths, "host/settings", "testing/__init__", "__init__")]
+    assert [finding.path for finding in find_namesakes(sources)] == [f"{PRODUCT}runtime/worker/settings.py"]
 
 
 def test_public_names_are_documented() -> None:

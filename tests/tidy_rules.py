@@ -303,6 +303,18 @@ def find_dead_modules(sources: Sequence[Source]) -> Findings:
             yield Finding(source.path, 1, "nothing imports it: use it, delete it, or add it to ENTRY_POINTS")
 
 
+def find_namesakes(sources: Sequence[Source]) -> Findings:
+    """No two modules of one layer, such as runtime or engine, have the same name; a package may have it too."""
+    first: dict[tuple[str, str], Source] = {}
+    for source in sources:
+        layer, *inner = source.path.removeprefix(PRODUCT).removesuffix(".py").split("/")
+        if not inner or (name := inner[-1]) == "__init__":
+            continue
+        other = first.setdefault((layer, name), source)
+        if other is not source:
+            yield Finding(source.path, 1, f"{other.path} has this name in the same layer; rename one for what it has")
+
+
 def find_undocumented(public: Mapping[str, object]) -> Findings:
     """Each public class and function has a docstring of its own."""
     for name, thing in public.items():
