@@ -1,4 +1,4 @@
-"""Expressions: what they mean, how they are frozen, and that none can hold up a shard."""
+"""Expressions: their results, how they are frozen, and that none can block a shard."""
 
 from typing import Any
 
@@ -76,8 +76,8 @@ def test_expressions_mean_what_cel_says(source: str, expected: bool) -> None:
     "source",
     ["event.data.missing > 0", "event.data.text > 1", "event.data.total", "event.data.list[9] == 1", "1 / 0 == 1"],
 )
-def test_an_evaluation_without_an_answer_is_an_error(source: str) -> None:
-    """A missing field, types that do not fit, and a result that is no bool raise EvaluationError."""
+def test_an_evaluation_without_a_result_is_an_error(source: str) -> None:
+    """A missing field, types that do not fit, and a result that is not a bool raise EvaluationError."""
     with pytest.raises(EvaluationError):
         holds(source, {"event": EVENT})
 
@@ -93,7 +93,7 @@ def test_an_evaluation_without_an_answer_is_an_error(source: str) -> None:
         ('event.data.x.matches("(")', 1, 14, "pattern"),
     ],
 )
-def test_a_bad_expression_says_where_and_why(source: str, line: int, column: int, word: str) -> None:
+def test_an_invalid_expression_has_a_position_and_a_reason(source: str, line: int, column: int, word: str) -> None:
     """An ExpressionError has line, column and a reason with the remedy."""
     with pytest.raises(ExpressionError) as caught:
         check(source, frozenset({"event"}))
@@ -127,14 +127,14 @@ def test_an_expression_beyond_the_bounds_is_refused(source: str) -> None:
         "event.l.map(a, event.t + event.t + event.t).size() == 1",
     ],
 )
-def test_an_evaluation_over_its_budget_ends(source: str) -> None:
+def test_an_evaluation_over_its_budget_is_an_error(source: str) -> None:
     """No expression takes more than its budget of work, whatever the event."""
     event: dict[str, Json] = {"l": list(range(5_000)), "t": "a" * 50_000}
     with pytest.raises(EvaluationError):
         holds(source, {"event": event})
 
 
-def test_freezing_pulls_out_equalities_and_prunes_the_rest() -> None:
+def test_freezing_extracts_equalities_and_prunes_bindings() -> None:
     """Equality conjuncts on `async` become index entries; the residual keeps only what it needs of the event."""
     source = "async.data.t == event.data.text && async.data.d >= 60 && async.ts < event.data.total && event.ts == 5"
     frozen = freeze(source, EVENT)
@@ -151,7 +151,7 @@ def test_freezing_pulls_out_equalities_and_prunes_the_rest() -> None:
         "event.no == 1",
     ],
 )
-def test_what_can_never_match_is_known_when_frozen(source: str) -> None:
+def test_freezing_finds_conditions_that_never_hold(source: str) -> None:
     """A missing field of the run's own event, or a conjunct on it alone that is false, never matches."""
     assert freeze(source, EVENT).never
 
@@ -169,8 +169,8 @@ def test_null_equals_null_in_every_form(null: str, form: str, data: Json, expect
     assert _matches(freeze(source, EVENT), candidate) is expected
 
 
-def test_match_wants_the_same_value_on_both_sides() -> None:
-    """match= is an equality; a path missing or null on the run's own side never matches."""
+def test_match_compares_one_path_of_both_events() -> None:
+    """match= is an equality; a path that is missing or null in the run's own event never matches."""
     assert freeze_match("data.text", EVENT).equalities == (Equality("data.text", "abc"),)
     assert freeze_match("data.nothing", EVENT).never
     assert freeze_match("data.missing", EVENT).never
@@ -191,22 +191,22 @@ def test_index_keys_follow_equality() -> None:
 
 
 @pytest.mark.parametrize("path", ["", ".", "a..b", "a.", "a b", "a[0]", "x" * 300, ".".join("a" * 40)])
-def test_a_bad_path_is_refused(path: str) -> None:
-    """match= wants a dotted path within bounds."""
+def test_an_invalid_path_is_refused(path: str) -> None:
+    """match= takes a dotted path within bounds."""
     with pytest.raises(ExpressionError):
         check_path(path)
 
 
 @pytest.mark.parametrize("path", ["order_id", "order.id", "Data.id"])
 def test_a_path_that_no_event_can_have_is_refused(path: str) -> None:
-    """match="order_id" would match never: the error says what an event has, and what was probably meant."""
+    """match="order_id" would never match: the error lists the fields of an event, and what was probably meant."""
     with pytest.raises(ExpressionError, match=rf"name, data, id, .* is data\.{path.split('.')[0]} meant"):
         check_path(path)
 
 
 @pytest.mark.parametrize("source", ["event.total > 1", "event.id == async.data.id && async['total'] == 1"])
 def test_a_field_that_no_event_has_is_refused(source: str) -> None:
-    """It would be missing in every event, so that the condition never holds; fields further down are the user's."""
+    """The condition would never hold; the fields below `data` and `user` are the user's own."""
     with pytest.raises(ExpressionError, match=r"is (event|async)\.data\.total meant") as refused:
         check(source, frozenset({"event", "async"}))
     assert source[refused.value.column - 1 :].startswith(("event.total", "async['total']"))
@@ -214,7 +214,7 @@ def test_a_field_that_no_event_has_is_refused(source: str) -> None:
 
 
 def test_lookup_goes_through_objects_only() -> None:
-    """A path that leads nowhere is MISSING, and null is a value."""
+    """A path that leads nowhere is MISSING; null is a value."""
     assert lookup(EVENT, "data.map.k") == "v"
     assert lookup(EVENT, "data.nothing") is None
     assert lookup(EVENT, "data.text.length") is MISSING
@@ -255,7 +255,7 @@ def _answer(source: str, bindings: dict[str, Any]) -> bool:
 
 
 @given(_conjuncts(), _DATA, _DATA)
-def test_freezing_changes_no_answer(source: str, event: dict[str, Any], candidate: dict[str, Any]) -> None:
+def test_freezing_changes_no_result(source: str, event: dict[str, Any], candidate: dict[str, Any]) -> None:
     """A frozen predicate matches exactly the events for which the whole expression holds; an error is no match."""
     direct = _answer(source, {"event": event, "async": candidate})
     assert _matches(freeze(source, event), candidate) == direct

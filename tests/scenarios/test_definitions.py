@@ -101,13 +101,16 @@ WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
     "until-seconds": (lambda ctx: ctx.step.sleep_until("s", 1_767_225_600), ["1970-01-21", "Unix seconds by 1,000"]),
     "wait-367d": (lambda ctx: ctx.step.wait_for_event("s", event="e", timeout="367d"), ["366 days"]),
     "signal-367d": (lambda ctx: ctx.step.wait_for_signal("s", signal="g", timeout="367d"), ["366 days"]),
-    "signal-surrogate": (lambda ctx: ctx.step.wait_for_signal("s", signal="\ud800", timeout=1), ["signal: use text"]),
+    "signal-surrogate": (
+        lambda ctx: ctx.step.wait_for_signal("s", signal="\ud800", timeout=1),
+        ["signal: use a string"],
+    ),
     "invoke-367d": (lambda ctx: ctx.step.invoke("s", function="f", timeout="367d"), ["366 days"]),
     "invoke-plain": (
         lambda ctx: ctx.step.invoke("s", function=nothing),  # type: ignore[call-overload]  # The point.
         ["step 's'", "@app.function", "not nothing", "step.run"],
     ),
-    "invoke-surrogate": (lambda ctx: ctx.step.invoke("s", function="\ud800"), ["function: a text with a lone"]),
+    "invoke-surrogate": (lambda ctx: ctx.step.invoke("s", function="\ud800"), ["function: a string with a lone"]),
     "match-and-if": (
         lambda ctx: ctx.step.wait_for_event("s", event="e", timeout=1, match="data.a", if_="true"),
         ["match= or if_=, not both"],
@@ -124,7 +127,7 @@ WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
     "send-own": (lambda ctx: ctx.step.send_event("s", Event("stream/mine")), ["stream/"]),
     "send-none": (lambda ctx: ctx.step.send_event("s", []), ["'s'", "at least one event"]),
     "send-surrogate": (lambda ctx: ctx.step.send_event("s", Event("e", id="\ud800")), ["id: use at most 255"]),
-    "event-number": (lambda ctx: ctx.step.send_event("s", Event(5)), ["name: use text", "type int"]),  # type: ignore[arg-type]
+    "event-number": (lambda ctx: ctx.step.send_event("s", Event(5)), ["name: use a string", "type int"]),  # type: ignore[arg-type]
     "event-bytes": (lambda ctx: ctx.step.send_event("s", Event("e", {"x": b""})), ["$.x: ", "a value of type bytes"]),
     "run-result": (lambda ctx: ctx.step.run("s", 5), ["callable itself"]),  # type: ignore[call-overload]  # The point.
     "run-no-id": (lambda ctx: ctx.step.run(int, 5), ["run('int', int, …)"]),  # type: ignore[call-overload]

@@ -22,7 +22,7 @@ def test_equal_events_have_equal_hashes() -> None:
 )
 def test_a_field_of_a_wrong_type_is_refused(fields: dict[str, Any]) -> None:
     """Name, id and version are text; anything else is refused where the event is made, with the field."""
-    with pytest.raises(InvalidInput, match="use text, not a value of type") as refused:
+    with pytest.raises(InvalidInput, match="use a string, not a value of type") as refused:
         Event(**fields)
     assert refused.value.field in fields
 

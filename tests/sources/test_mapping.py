@@ -118,7 +118,7 @@ def test_a_wrong_mapping_is_refused_at_the_record() -> None:
 @pytest.mark.parametrize("by", ["value.id", lambda record: record.value["id"]])
 def test_a_result_that_cannot_be_an_id_is_refused(value: Any, by: Any) -> None:
     """Null would be one id for all records without one, so that only the first of a day would start a run."""
-    with pytest.raises(InvalidInput, match=r"id: the result is .* must be text that is not empty, or an integer"):
+    with pytest.raises(InvalidInput, match=r"id: the result is .* must be a non-empty string or an integer"):
         event_of(Source("orders", "shop/order", id=by), {"id": value})
 
 

@@ -73,7 +73,7 @@ def _first_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:
         case None | bool() | int():
             return None
         case str():
-            return (path, "a text with a lone surrogate") if has_lone_surrogate(value) else None
+            return (path, "a string with a lone surrogate") if has_lone_surrogate(value) else None
         case float():
             return None if math.isfinite(value) else (path, f"JSON has no {value}")
         case list() | tuple():
@@ -81,7 +81,7 @@ def _first_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:
         case dict():
             for key in value:
                 if not isinstance(key, str):
-                    return path, f"the key {key!r} is of type {type(key).__name__}; use text for keys"
+                    return path, f"the key {key!r} is of type {type(key).__name__}; use string keys"
                 if has_lone_surrogate(key):
                     return path, f"the key {key!r} has a lone surrogate"
             faults = (_first_fault(item, f"{path}.{key}", depth + 1) for key, item in value.items())

@@ -8,7 +8,7 @@ from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.limits import TIMESTAMP_MS_MAX
 
 _FORMS = '"30s", "2h45m", "7d", a timedelta or a number of seconds'
-_MOMENTS = "a datetime, ISO 8601 text or Unix milliseconds as an int"
+_MOMENTS = "a datetime, an ISO 8601 string or Unix milliseconds as an int"
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _TEXT_CHARACTERS_MAX = 64
@@ -44,7 +44,7 @@ def _parse(text: str) -> float:
 
 
 def moment_ms(value: Moment) -> int:
-    """Return a point in time as Unix milliseconds; a datetime or ISO text without a time zone is in UTC."""
+    """Return a point in time as Unix milliseconds; a datetime or ISO 8601 string without a time zone is in UTC."""
     match value:
         case bool():
             raise InvalidInput(f"{value!r} is not a point in time; write {_MOMENTS}")
@@ -56,7 +56,9 @@ def moment_ms(value: Moment) -> int:
             try:
                 result = _datetime_ms(datetime.fromisoformat(value))
             except ValueError:
-                raise InvalidInput(f"{value[:80]!r} is not ISO 8601 text; write it as 2026-01-31T12:00:00Z") from None
+                raise InvalidInput(
+                    f"{value[:80]!r} is not an ISO 8601 date and time; write it as 2026-01-31T12:00:00Z"
+                ) from None
         case _:
             found = f"{value!r}"[:_TEXT_CHARACTERS_MAX]
             raise InvalidInput(f"{found} is not a point in time; write {_MOMENTS}")

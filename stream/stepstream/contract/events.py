@@ -102,7 +102,7 @@ def check_event(event: EventRecord, *, own: bool = False) -> None:
     if len(event.id) > EVENT_ID_CHARACTERS_MAX or _CONTROL.search(event.id) or has_lone_surrogate(event.id):
         raise InvalidInput(f"use at most {EVENT_ID_CHARACTERS_MAX} characters, no control characters", "id")
     if has_lone_surrogate(event.v):
-        raise InvalidInput("a text with a lone surrogate", "v")
+        raise InvalidInput("a string with a lone surrogate", "v")
     if not 0 <= event.ts <= TIMESTAMP_MS_MAX:
         raise InvalidInput("use Unix milliseconds, from 1970 on", "ts")
     if not isinstance(load_json(event.data, own=own), dict):

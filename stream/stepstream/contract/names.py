@@ -16,9 +16,9 @@ def check_topic_part(name: str) -> None:
 
 
 def check_signal_name(name: object) -> str:
-    """Return the name of a signal; raise InvalidInput unless it is text of 1 to 1,024 characters, valid in UTF-8."""
+    """Return the name of a signal; raise InvalidInput unless it is a string of 1 to 1,024 characters in UTF-8."""
     if not isinstance(name, str) or not 0 < len(name) <= SIGNAL_NAME_CHARACTERS_MAX or has_lone_surrogate(name):
-        raise InvalidInput(f"use text of 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters", "signal")
+        raise InvalidInput(f"use a string of 1 to {SIGNAL_NAME_CHARACTERS_MAX} characters", "signal")
     return name
 
 

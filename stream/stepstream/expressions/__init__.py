@@ -1,1 +1,1 @@
-"""The expressions of triggers and waits: CEL, bounded in size and in work."""
+"""The expressions of triggers, waits and sources: CEL, with bounds on size and on work."""

@@ -1,7 +1,7 @@
-"""The arithmetic of CEL: 64-bit integers that overflow into an error, doubles, and joining of texts and lists.
+"""The arithmetic of CEL: 64-bit integers with an error on overflow, doubles, and concatenation of strings and lists.
 
-An int and a double may be mixed, and give a double. CEL itself refuses that, but JSON has one kind of number: a price
-that is 10 today and 10.5 tomorrow must not turn a condition into an error.
+An int and a double may be mixed and give a double. The CEL specification refuses that, but JSON has one kind of number:
+a price that is 10 today and 10.5 tomorrow must not turn a condition into an error.
 """
 
 import math
@@ -21,17 +21,17 @@ _JOINED = frozenset((str, bytes, list))
 
 
 def to_int(value: int) -> int:
-    """Return `value` as an int; a Fault outside of 64 bits."""
+    """Return `value` as an int; raise Fault outside of 64 bits."""
     if INT_MIN <= value <= INT_MAX:
         return int(value)
-    raise Fault("the result overflows an int of 64 bits")
+    raise Fault("the result overflows a 64-bit int")
 
 
 def to_uint(value: int) -> Uint:
-    """Return `value` as a Uint; a Fault outside of 64 bits."""
+    """Return `value` as a Uint; raise Fault outside of 64 bits."""
     if 0 <= value <= UINT_MAX:
         return Uint(value)
-    raise Fault("the result overflows an unsigned int of 64 bits")
+    raise Fault("the result overflows a 64-bit uint")
 
 
 def _whole(symbol: str, left: int, right: int) -> int:
@@ -44,7 +44,7 @@ def _whole(symbol: str, left: int, right: int) -> int:
             return left * right
     if right == 0:
         raise Fault(f"{symbol} by zero")
-    # CEL rounds towards zero and gives the remainder the sign of the dividend; Python does neither.
+    # CEL rounds toward zero and gives the remainder the sign of the dividend; Python does neither.
     quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
     return quotient if symbol == "/" else left - quotient * right
 
@@ -84,7 +84,7 @@ def _temporal(symbol: str, left: Value, right: Value) -> Value:
 
 
 def calculate(frame: Frame, symbol: str, left: Value, right: Value) -> Value:
-    """Return `left symbol right` for + - * / %; a Fault for types that do not fit, overflow or a zero divisor."""
+    """Return `left symbol right` for + - * / %; raise Fault for types that do not fit, overflow or a zero divisor."""
     kind, other = left.__class__, right.__class__
     try:
         if kind is int and other is int:

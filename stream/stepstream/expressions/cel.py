@@ -1,8 +1,8 @@
-"""The parser: cel-python's grammar of CEL, read by lark, with errors that say where and what to do.
+"""The parser: the CEL grammar of cel-python, parsed by lark, with errors that have a position and a remedy.
 
-Only the grammar of cel-python is used, not its evaluator. That one repeats texts on `"a" * 1000000000`, formats on
-`"%1000000000s" % x`, reads the clock for timestamp("now"), backtracks without end in duration(), copies its whole
-environment for each element of a macro, and takes 1 == 1.0 for an error.
+Only the grammar of cel-python is used, not its evaluator, which multiplies strings for `"a" * 1000000000`, formats for
+`"%1000000000s" % x`, reads the clock for timestamp("now"), can backtrack exponentially in duration(), copies its whole
+environment for each element of a macro, and raises an error for 1 == 1.0.
 """
 
 import functools
@@ -14,7 +14,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from stepstream.expressions.errors import ExpressionError, error_at
-from stepstream.expressions.lexis import scan_texts
+from stepstream.expressions.lexis import scan_strings
 from stepstream.expressions.limits import SOURCE_CHARACTERS_MAX
 
 _HINTS = {
@@ -33,7 +33,7 @@ _HINTS = {
 
 @functools.lru_cache(maxsize=1)
 def _parser() -> Lark:
-    # celpy's own parser drops the positions of true and false, and is one object shared by the whole process. The
+    # The parser of celpy drops the positions of true and false, and is one object for the whole process. The
     # package is not imported: its evaluator would take longer to load than this parser.
     celpy = find_spec("celpy")
     assert celpy is not None
@@ -55,16 +55,16 @@ def _bool_or_name(token: Token) -> Token:
 
 
 def parse_tree(source: str) -> "tuple[Tree[Token], dict[int, int]]":
-    """Return lark's tree of `source`, and where its text literals start and end; raise ExpressionError."""
+    """Return the tree of `source` by lark, and where its string literals start and end; raise ExpressionError."""
     if len(source) > SOURCE_CHARACTERS_MAX:
         reason = f"the expression has {len(source):,} characters, at most {SOURCE_CHARACTERS_MAX:,} are allowed"
         raise ExpressionError(source[:SOURCE_CHARACTERS_MAX], 1, 1, reason)
     for position, character in enumerate(source if not source.isascii() else ""):
         if "\ud800" <= character <= "\udfff":
-            raise error_at(source, position, "a lone surrogate is no character")
-    texts = scan_texts(source)
+            raise error_at(source, position, "a lone surrogate is not a character")
+    strings = scan_strings(source)
     try:
-        return _parser().parse(source), texts
+        return _parser().parse(source), strings
     except UnexpectedInput as error:
         raise _explain(source, error) from None
 
@@ -80,7 +80,7 @@ def _explain(source: str, error: UnexpectedInput) -> ExpressionError:
         case UnexpectedCharacters(char=str() as found, pos_in_stream=int() as offset):
             pass
         case _:
-            return ExpressionError(source, 1, 1, "this is no expression")
+            return ExpressionError(source, 1, 1, "this is not an expression")
     before = re.search(r"[_a-zA-Z]*\Z", source[:offset].rstrip())
     hint = _HINTS.get(found) or _HINTS.get(before[0] if before else "")
     return error_at(source, offset, f"{found!r} is not expected here" + (f"; {hint}" if hint else ""))

@@ -1,4 +1,4 @@
-"""The code of each kind of node: a Python closure over the code of its parts."""
+"""The closures that expressions compile to: one kind for each kind of node, over the closures of its parts."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,7 @@ def index(operand: Code, position: Code) -> Code:
         if isinstance(container, list) and whole:
             if 0 <= int(at) < len(container):
                 return container[int(at)]
-            raise Fault(f"the index {at} is outside of a list of {len(container)}")
+            raise Fault(f"the index {at} is out of range for a list of {len(container)}")
         raise no_overload("[]", container, at)
 
     return run
@@ -112,7 +112,7 @@ def binary(symbol: str, left: Code, right: Code) -> Code:
 
 
 def logical(parts: Sequence[Code], *, decisive: bool) -> Code:
-    """Return the code of `||` (decided by true) or `&&` (by false); an error is held back until all had their say."""
+    """Return the code of `||` (decided by true) or `&&` (by false); an error counts only if no part decides."""
     fixed = tuple(parts)
 
     def run(frame: Frame) -> bool:
@@ -154,7 +154,7 @@ def list_display(parts: Sequence[Code]) -> Code:
 
 
 def map_display(parts: Sequence[Code]) -> Code:
-    """Return the code of `{"a": b}`; keys are texts."""
+    """Return the code of `{"a": b}`; keys are strings."""
 
     def run(frame: Frame) -> dict[str, Value]:
         built: dict[str, Value] = {}
@@ -162,8 +162,10 @@ def map_display(parts: Sequence[Code]) -> Code:
             key = key_code(frame)
             if not isinstance(key, str):
                 raise no_overload("a map key", key)
-            if key in built or len(built) >= BUILT_ITEMS_MAX:
+            if key in built:
                 raise Fault(f"the map has the key {key!r} twice")
+            if len(built) >= BUILT_ITEMS_MAX:
+                raise Fault(f"the map has more than {BUILT_ITEMS_MAX:,} keys")
             built[key] = value_code(frame)
         return built
 

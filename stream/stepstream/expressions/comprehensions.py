@@ -14,14 +14,14 @@ Code: TypeAlias = Callable[[Frame], Value]
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What a macro runs over: the code of the container, the slot of its element, and the visits of one turn."""
+    """The loop of a macro: the code of the container, the slot of the element, and the visits of one iteration."""
 
     elements: Code
     slot: int
     visits: int
 
-    def turns(self, frame: Frame, macro: str) -> Iterator[Value]:
-        """Bind each element in turn, and charge for it before it is looked at."""
+    def iterate(self, frame: Frame, macro: str) -> Iterator[Value]:
+        """Bind each element to its slot, and charge for it before its body runs."""
         container = self.elements(frame)
         if not isinstance(container, list | Mapping):
             raise no_overload(f"{macro}()", container)
@@ -40,11 +40,11 @@ def _test(value: Value, macro: str) -> bool:
 
 
 def _any(loop: Loop, body: Code, macro: str, *, decisive: bool) -> Code:
-    """Return the code of exists (decisive is True) or all (False): an error counts only when nothing decides."""
+    """Return the code of exists (decisive is True) or all (False): an error counts only if no element decides."""
 
     def run(frame: Frame) -> bool:
         fault: Fault | None = None
-        for _ in loop.turns(frame, macro):
+        for _ in loop.iterate(frame, macro):
             try:
                 if _test(body(frame), macro) is decisive:
                     return decisive
@@ -58,11 +58,11 @@ def _any(loop: Loop, body: Code, macro: str, *, decisive: bool) -> Code:
 
 
 def _exists_one(loop: Loop, body: Code) -> Code:
-    return lambda frame: sum(_test(body(frame), "exists_one") for _ in loop.turns(frame, "exists_one")) == 1
+    return lambda frame: sum(_test(body(frame), "exists_one") for _ in loop.iterate(frame, "exists_one")) == 1
 
 
 def _filter(loop: Loop, body: Code) -> Code:
-    return lambda frame: [item for item in loop.turns(frame, "filter") if _test(body(frame), "filter")]
+    return lambda frame: [item for item in loop.iterate(frame, "filter") if _test(body(frame), "filter")]
 
 
 def _map(loop: Loop, *parts: Code) -> Code:
@@ -70,11 +70,11 @@ def _map(loop: Loop, *parts: Code) -> Code:
 
     def run(frame: Frame) -> list[Value]:
         built: list[Value] = []
-        for _ in loop.turns(frame, "map"):
+        for _ in loop.iterate(frame, "map"):
             if condition is None or _test(condition(frame), "map"):
                 built.append(body(frame))
                 if len(built) > BUILT_ITEMS_MAX:
-                    raise Fault(f"map() makes more than {BUILT_ITEMS_MAX:,} items")
+                    raise Fault(f"map() builds more than {BUILT_ITEMS_MAX:,} items")
         return built
 
     return run

@@ -1,11 +1,11 @@
-"""The errors of expressions: one for text that is no good expression, one for an evaluation that gave no answer."""
+"""The errors of expressions: one for an invalid expression, one for an evaluation that has no result."""
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.expressions.limits import EXCERPT_CHARACTERS_MAX
 
 
 class ExpressionError(StepstreamError, ValueError):
-    """The expression itself is bad; `line` and `column` count from 1, `str()` shows the place under a caret."""
+    """The expression is invalid; `line` and `column` count from 1, and `str()` marks the position with a caret."""
 
     code = "invalid-expression"
 
@@ -25,20 +25,20 @@ class ExpressionError(StepstreamError, ValueError):
 
 
 def error_at(source: str, offset: int, reason: str) -> ExpressionError:
-    """Return the error for the character of `source` at `offset`, counted from 0."""
+    """Return the error for the character of `source` at `offset` (from 0)."""
     before = source[:offset]
     return ExpressionError(source, before.count("\n") + 1, offset - before.rfind("\n"), reason)
 
 
 class EvaluationError(StepstreamError, ValueError):
-    """An evaluation gave no answer: a missing field, types that do not fit, too much work, or a result no bool."""
+    """An evaluation has no result: a missing field, types that do not fit, too much work, or not a bool."""
 
     code = "evaluation-failed"
 
 
 class Fault(EvaluationError):
-    """A failure that CEL lets `&&` and `||` absorb when the other side decides."""
+    """A failure that `&&` and `||` absorb if the other side decides."""
 
 
 class OverBudget(EvaluationError):
-    """The evaluation took more work than is allowed; nothing absorbs it."""
+    """The evaluation exceeded its budget of work; nothing absorbs that."""

@@ -1,7 +1,7 @@
-"""The evaluator: a syntax tree becomes nested Python closures, built once and called for every event.
+"""The compiler: a syntax tree becomes nested Python closures, built once and called for every event.
 
-JSON is used as it is, so nothing is converted, and a member path is a few look-ups. An error is a Fault in flight;
-`&&` and `||` hold it back until the other operands have had their say, whatever their order.
+JSON values are used without conversion, so a member path is a few look-ups. An error is a Fault that is raised; `&&`
+and `||` catch it until they know whether another operand decides, whatever the order.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ Slots: TypeAlias = Mapping[str, int]
 
 
 def compile_node(node: Node, slots: Slots) -> Code:  # noqa: C901 - one line a kind of node
-    """Return the code of `node`; `slots` says where each variable is in a frame, elements come after them."""
+    """Return the code of `node`; `slots` has the slot of each variable in a frame, and elements follow them."""
     member = member_path(node)
     if member is not None:
         return closures.path(slots[member[0]], member[1], member[0])

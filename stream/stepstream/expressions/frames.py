@@ -1,16 +1,16 @@
-"""The frame of one evaluation: the values of its variables and the work it may still do."""
+"""The frame of one evaluation: the values of its variables and the rest of its budget of work."""
 
 from typing import Any, TypeAlias
 
 from stepstream.expressions.errors import OverBudget
 from stepstream.expressions.limits import EVALUATION_VISITS_MAX
 
-# A CEL value: None, bool, int, Uint, float, str, bytes, list, a mapping with text keys, datetime, timedelta, CelType.
+# A CEL value: None, bool, int, Uint, float, str, bytes, list, a mapping with string keys, datetime, timedelta, CelType.
 Value: TypeAlias = Any
 
 
 class Frame:
-    """Variables by slot, and a budget that only falls."""
+    """The variables by slot, and the budget that is left."""
 
     __slots__ = ("variables", "visits_left")
 
@@ -19,7 +19,7 @@ class Frame:
         self.visits_left = EVALUATION_VISITS_MAX
 
     def charge(self, visits: int) -> None:
-        """Take `visits` from the budget; raise OverBudget when nothing is left."""
+        """Take `visits` from the budget; raise OverBudget if it is exceeded."""
         self.visits_left -= visits
         if self.visits_left < 0:
             raise OverBudget(

@@ -1,4 +1,4 @@
-"""The functions and methods that expressions may call, each with its shapes and its cost."""
+"""The functions and methods of expressions, each with the types that it takes and its cost."""
 
 import functools
 import math
@@ -29,7 +29,7 @@ from stepstream.expressions.times import (
     to_timestamp,
     unix_seconds,
 )
-from stepstream.expressions.values import Uint, charge_text, no_overload, type_of
+from stepstream.expressions.values import Uint, charge_string, no_overload, type_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMERAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:inf|Inf|Infinity)|NaN|nan")
@@ -41,7 +41,7 @@ _BOOLS = {
 
 
 class Regex(Protocol):
-    """What is used of a compiled RE2 pattern; `programsize` counts its instructions."""
+    """A compiled RE2 pattern; `programsize` counts its instructions."""
 
     @property
     def programsize(self) -> int: ...
@@ -51,7 +51,7 @@ class Regex(Protocol):
 
 @functools.lru_cache(REGEXES_CACHED_MAX)
 def regex(pattern: str) -> Regex:
-    """Compile with RE2, whose time grows with pattern times text at most; raise ValueError for a bad pattern."""
+    """Compile with RE2, whose time is linear in pattern times string; raise ValueError for an invalid pattern."""
     if len(pattern) > REGEX_CHARACTERS_MAX:
         raise ValueError(f"the pattern has {len(pattern)} characters, at most {REGEX_CHARACTERS_MAX} are allowed")
     options = re2.Options()
@@ -62,7 +62,7 @@ def regex(pattern: str) -> Regex:
     except re2.error as error:
         reason = error.args[0] if error.args else error
         raise ValueError(
-            f"bad pattern: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}"
+            f"invalid pattern: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}"
         ) from None
 
 
@@ -78,7 +78,7 @@ def _matches(frame: Frame, text: Value, pattern: Value) -> bool:
 
 
 def _size(frame: Frame, value: Value) -> int:
-    # The size of null is 0, as in cel-python: an absent list and an empty one are the same to most conditions.
+    # The size of null is 0, as in cel-python: most conditions treat a missing list as an empty one.
     if value is None:
         return 0
     if isinstance(value, str | bytes | list | Mapping):
@@ -86,11 +86,11 @@ def _size(frame: Frame, value: Value) -> int:
     raise no_overload("size", value)
 
 
-def _text_test(name: str, test: Callable[[str, str], bool]) -> Callable[..., bool]:
+def _string_test(name: str, test: Callable[[str, str], bool]) -> Callable[..., bool]:
     def run(frame: Frame, text: Value, part: Value) -> bool:
         if text.__class__ is not str or part.__class__ is not str:
             raise no_overload(name, text, part)
-        charge_text(frame, len(text))
+        charge_string(frame, len(text))
         return test(text, part)
 
     return run
@@ -108,7 +108,7 @@ def _int(frame: Frame, value: Value) -> int:
             return to_int(int(value))
         case datetime():
             return unix_seconds(value)
-    raise no_overload("int()", value) if not isinstance(value, str | float) else Fault("int() got no whole number")
+    raise no_overload("int()", value) if not isinstance(value, str | float) else Fault("int() takes a whole number")
 
 
 def _uint(frame: Frame, value: Value) -> Uint:
@@ -126,7 +126,7 @@ def _double(frame: Frame, value: Value) -> float:
                 raise Fault("the number is too large for a double") from None
         case str() if len(value) <= NUMERAL_CHARACTERS_MAX and _NUMERAL.fullmatch(value):
             return float(value)
-    raise no_overload("double()", value) if not isinstance(value, str) else Fault("double() got no number")
+    raise no_overload("double()", value) if not isinstance(value, str) else Fault("double() takes a number")
 
 
 def _string(frame: Frame, value: Value) -> str:
@@ -144,16 +144,16 @@ def _string(frame: Frame, value: Value) -> str:
         case timedelta():
             return duration_text(value)
         case bytes():
-            charge_text(frame, len(value))
+            charge_string(frame, len(value))
             try:
                 return value.decode()
             except UnicodeDecodeError:
-                raise Fault("string() got bytes that are no UTF-8") from None
+                raise Fault("string() takes bytes in UTF-8") from None
     raise no_overload("string()", value)
 
 
 def _double_text(value: float) -> str:
-    # A whole double has no ".0", as in cel-go, so that string(event.data.id) is the same for 7 and for 7.0.
+    # A whole double has no ".0", as in cel-go: string(event.data.id) is the same for 7 and for 7.0.
     if value.is_integer() and abs(value) < 1e21:
         return f"{'-' if math.copysign(1.0, value) < 0 and value == 0 else ''}{int(value)}"
     return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(text := repr(value), text)
@@ -172,17 +172,17 @@ def _bytes(frame: Frame, value: Value) -> bytes:
         case bytes():
             return value
         case str():
-            charge_text(frame, len(value))
+            charge_string(frame, len(value))
             try:
                 return value.encode()
             except UnicodeEncodeError:
-                raise Fault("bytes() got a text with a lone surrogate") from None
+                raise Fault("bytes() takes a string without lone surrogates") from None
     raise no_overload("bytes()", value)
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`run(frame, *arguments)`, and how many arguments it takes as f(x) and as x.f(), the receiver counted in."""
+    """`run(frame, *arguments)`, and how many arguments it takes as f(x) and as x.f(), including the receiver."""
 
     run: Callable[..., Value]
     as_function: frozenset[int] = frozenset()
@@ -196,9 +196,9 @@ def _accessor(name: str) -> Function:
 _ONE, _TWO = frozenset((1,)), frozenset((2,))
 FUNCTIONS: Mapping[str, Function] = {
     "size": Function(_size, _ONE, _ONE),
-    "contains": Function(_text_test("contains", str.__contains__), as_method=_TWO),
-    "startsWith": Function(_text_test("startsWith", str.startswith), as_method=_TWO),
-    "endsWith": Function(_text_test("endsWith", str.endswith), as_method=_TWO),
+    "contains": Function(_string_test("contains", str.__contains__), as_method=_TWO),
+    "startsWith": Function(_string_test("startsWith", str.startswith), as_method=_TWO),
+    "endsWith": Function(_string_test("endsWith", str.endswith), as_method=_TWO),
     "matches": Function(_matches, _TWO, _TWO),
     "int": Function(_int, _ONE),
     "uint": Function(_uint, _ONE),

@@ -1,4 +1,4 @@
-"""The bounds of an expression, each with its unit in its name, so that no expression can hold up a shard."""
+"""The bounds of an expression, with their units: no expression can block a shard."""
 
 SOURCE_CHARACTERS_MAX = 4_096
 SOURCE_TOKENS_MAX = 2_048
@@ -7,7 +7,7 @@ NESTING_LEVELS_MAX = 32
 COMPREHENSION_LEVELS_MAX = 2
 EXCERPT_CHARACTERS_MAX = 100
 
-# One visit is one node of the syntax tree evaluated in a comprehension, or other work that takes about as long.
+# A visit is one node of the syntax tree evaluated in a comprehension, or other work that takes about as long.
 EVALUATION_VISITS_MAX = 50_000
 BUILT_ITEMS_MAX = 65_536
 TEXT_CHARACTERS_PER_VISIT = 256

@@ -1,4 +1,4 @@
-"""What triggers and waits ask of an event: checked once, frozen against the run's own event, held against others."""
+"""The conditions of triggers and waits: checked once, frozen with the run's own event, evaluated against others."""
 
 import functools
 import math
@@ -21,6 +21,7 @@ from stepstream.expressions.limits import (
 )
 from stepstream.expressions.syntax import Binary, Logical, Node, Select, Variable, children, member_path, walk
 from stepstream.expressions.translation import translate
+from stepstream.expressions.values import type_name
 
 __all__ = [
     "MISSING",
@@ -43,7 +44,7 @@ Scalar = str | int | float | bool
 
 
 class Missing:
-    """Stands for a value that is not there."""
+    """The type of MISSING, the value of a path that leads nowhere."""
 
 
 MISSING: Final = Missing()
@@ -59,9 +60,10 @@ class Equality:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A predicate with the run's own event put in: all equalities hold, and `residual` under `bindings`, or `never`.
+    """A condition in which the run's own event is substituted.
 
-    `visits` is what the evaluation of its own parts took.
+    It holds if all `equalities` hold and the `residual`, if any, is true under `bindings`; never, if `never` is set.
+    `visits` is the work that evaluating its own parts took.
     """
 
     equalities: tuple[Equality, ...] = ()
@@ -89,12 +91,12 @@ def _parsed(source: str, names: tuple[str, ...]) -> Node:
 
 @functools.lru_cache(PROGRAMS_CACHED_MAX)
 def _parsed_or_not(source: str, names: tuple[str, ...]) -> Node | ExpressionError:
-    """Return the syntax tree of an expression, or what is wrong with it, which takes as long to find."""
+    """Return the syntax tree of an expression, or its error: both are cached, since both take as long to find."""
     try:
         node = translate(source)
         _check_variables(source, node, frozenset(names))
     except ExpressionError as error:
-        error.__context__ = None  # It has the whole state of the parser.
+        error.__context__ = None  # It holds the whole state of the parser.
         return error.with_traceback(None)
     return node
 
@@ -103,14 +105,14 @@ def _check_variables(source: str, node: Node, variables: frozenset[str]) -> None
     for part in walk(node):
         if isinstance(part, Variable) and part.name not in variables:
             names = " and ".join(sorted(variables))
-            raise error_at(source, part.span.start, f"{part.name!r} is unknown here; there is {names}")
+            raise error_at(source, part.span.start, f"{part.name!r} is unknown here; use {names}")
 
 
 @functools.lru_cache(PROGRAMS_CACHED_MAX)
 def check(source: str, variables: frozenset[str]) -> None:
     """Raise ExpressionError, with line, column and reason, unless `source` is an expression on these variables.
 
-    What is no field of an event is refused, too: it would be missing in each, and so never hold.
+    A field that no event has is refused as well: the condition would never hold.
     """
     names = tuple(sorted(variables))
     _program(source, names)
@@ -122,39 +124,42 @@ def check(source: str, variables: frozenset[str]) -> None:
 def _check_field(source: str, offset: int, variable: str, field: str) -> None:
     if field not in EVENT_FIELDS:
         meant = ".".join(filter(None, (variable, "data", field)))
-        raise error_at(source, offset, f"an event has {', '.join(EVENT_FIELDS)}, and no {field!r}; is {meant} meant?")
+        raise error_at(source, offset, f"an event has no {field!r}, only {', '.join(EVENT_FIELDS)}; is {meant} meant?")
 
 
 class Meter(Protocol):
-    """Whoever adds up the work of evaluations, in visits."""
+    """A counter that sums the work of evaluations, in visits."""
 
     visits: int
 
 
 def evaluate(source: str, bindings: Mapping[str, Json], meter: Meter | None = None) -> Value:
-    """Return the value of an expression; raise EvaluationError when it has none, or costs too much."""
+    """Return the value of an expression; raise EvaluationError if it has none or exceeds its budget."""
     frame = Frame(list(bindings.values()))
     try:
         return _program(source, tuple(bindings))(frame)
     except ExpressionError as error:
         raise EvaluationError(str(error)) from None
     except RecursionError:
-        raise EvaluationError("the values are nested too deeply") from None
+        raise EvaluationError("the values are nested too deeply; compare inner fields") from None
     finally:
         if meter is not None:
             meter.visits += EVALUATION_VISITS_MAX - frame.visits_left
 
 
 def holds(source: str, bindings: Mapping[str, Json], meter: Meter | None = None) -> bool:
-    """Evaluate an expression to true or false; raise EvaluationError when it gives neither, or costs too much."""
+    """Evaluate an expression to true or false; raise EvaluationError if it is neither or exceeds its budget.
+
+    Null equals null, a missing field is an error, and so is anything but a bool: the same for triggers and waits.
+    """
     result = evaluate(source, bindings, meter)
     if result is True or result is False:
         return bool(result)
-    raise EvaluationError(f"the result is {type(result).__name__}, true or false is wanted")
+    raise EvaluationError(f"the result is of type {type_name(result)}; it must be true or false")
 
 
 def lookup(root: Json, path: str) -> Json | Missing:
-    """Return the value at a dotted path through objects, MISSING when there is none."""
+    """Return the value at a dotted path through objects, MISSING if there is none."""
     value = root
     for segment in path.split("."):
         if not isinstance(value, dict) or segment not in value:
@@ -164,7 +169,7 @@ def lookup(root: Json, path: str) -> Json | Missing:
 
 
 def index_key(value: Json | Missing) -> str | None:
-    """Return the text under which a scalar is indexed, None when it cannot be; equal values in CEL share one."""
+    """Return the index key of a scalar, None if it cannot be indexed; values that are equal in CEL share one."""
     match value:
         case bool():
             key = "t" if value else "f"
@@ -180,18 +185,20 @@ def index_key(value: Json | Missing) -> str | None:
 
 
 def check_path(path: str) -> None:
-    """Raise ExpressionError unless `path` is a path for match=, as data.user_id."""
+    """Raise ExpressionError unless `path` is a valid path for match=, as data.user_id."""
     segments = path.split(".")
     if not path or len(path) > PATH_CHARACTERS_MAX or len(segments) > PATH_SEGMENTS_MAX:
-        raise ExpressionError(path[:PATH_CHARACTERS_MAX], 1, 1, "a path as data.user_id is wanted")
+        raise ExpressionError(path[:PATH_CHARACTERS_MAX], 1, 1, "this is not a path; write it as data.user_id")
     for segment in segments:
         if not segment or not segment.isprintable() or set(segment) & set("[]()\"' "):
-            raise ExpressionError(path, 1, max(path.find(segment), 0) + 1, "a path as data.user_id is wanted")
+            raise ExpressionError(
+                path, 1, max(path.find(segment), 0) + 1, "this is not a path; write it as data.user_id"
+            )
     _check_field(path, 0, "", segments[0])
 
 
 def freeze_match(path: str, event: Mapping[str, Json]) -> Frozen:
-    """Freeze match=`path`: the same value at `path` in both events; missing or null on either side never matches."""
+    """Freeze match=`path`: both events have the same value there; a path that is missing or null never matches."""
     value = lookup(dict(event), path)
     if isinstance(value, str | int | float | bool) and index_key(value) is not None:
         return Frozen((Equality(path, value),), None, {})
@@ -213,9 +220,11 @@ def _nested(segments: list[str], value: Json) -> dict[str, Json]:
 
 
 def freeze(source: str, event: Mapping[str, Json]) -> Frozen:
-    """Split an expression on `event` and `async`, and put the run's own event in.
+    """Substitute the run's own event in an expression on `event` and `async`; raise ExpressionError.
 
-    Raises ExpressionError for a bad expression.
+    Conjuncts on `event` alone are evaluated now. An equality of an `async` path and a scalar can be indexed; the others
+    are the residual. The result matches exactly the events for which the expression holds, also for null: only match=
+    has a rule of its own for it.
     """
     node = _parsed(source, (OTHER, OWN))
     frame = Frame([event])
@@ -258,7 +267,7 @@ def _value(node: Node, frame: Frame) -> Value:
 
 
 def _equality(node: Node, frame: Frame) -> Equality | bool:
-    """Return the equality that `node` is; False when it can never hold, True when it is no such equality."""
+    """Return `node` as an equality that can be indexed; False if it can never hold, True if it is anything else."""
     if not isinstance(node, Binary) or node.operator != "==":
         return True
     for side, other in ((node.left, node.right), (node.right, node.left)):
@@ -276,7 +285,7 @@ def _equality(node: Node, frame: Frame) -> Equality | bool:
 
 
 def _bindings(nodes: list[Node], event: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the parts of the run's own event that `nodes` refer to, and no more."""
+    """Return only the parts of the run's own event that `nodes` refer to."""
     pruned: dict[str, Json] = {}
     pending = list(nodes)
     while pending:

@@ -1,4 +1,4 @@
-"""The syntax tree of an expression, with variables resolved, macros expanded and redundant parentheses gone."""
+"""The syntax tree of an expression, with variables resolved, macros expanded and parentheses removed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -181,7 +181,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def member_path(node: Node) -> tuple[str, tuple[str, ...]] | None:
-    """Return the variable and the fields of `variable.field.field`, or None when `node` is not exactly that."""
+    """Return the variable and the fields of `variable.field.field`, None if `node` is anything else."""
     fields: list[str] = []
     while isinstance(node, Select):
         fields.append(node.field)

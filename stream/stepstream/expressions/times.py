@@ -1,7 +1,7 @@
-"""Timestamps and durations of CEL, read strictly and without a clock.
+"""Timestamps and durations of CEL, parsed strictly and without a clock.
 
-Only UTC and fixed offsets such as "+02:00" are known as time zones: the rules of a named zone differ from machine to
-machine, and an expression must give the same answer on all of them.
+Only UTC and fixed offsets such as "+02:00" are time zones: the rules of a named zone differ from machine to machine, and
+an expression must have the same result on all of them.
 """
 
 import re
@@ -32,7 +32,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_timestamp(value: Value) -> datetime:
-    """Return an RFC 3339 text, or Unix seconds, as a timestamp; below a microsecond is cut off."""
+    """Return an RFC 3339 string, or Unix seconds, as a timestamp, truncated to microseconds."""
     if isinstance(value, datetime):
         return value
     try:
@@ -40,16 +40,16 @@ def to_timestamp(value: Value) -> datetime:
             return _EPOCH + timedelta(seconds=value)
         found = _TIMESTAMP.fullmatch(value) if value.__class__ is str else None
         if found is None:
-            raise Fault('timestamp() takes a text like "2030-01-31T09:00:00Z", or Unix seconds as an int')
+            raise Fault('timestamp() takes a string like "2030-01-31T09:00:00Z", or Unix seconds as an int')
         date, clock, fraction, sign, hours, minutes = found.groups()
         moment = datetime.fromisoformat(f"{date}T{clock}.{(fraction or '').ljust(6, '0')[:6]}+00:00")
         return moment - _offset(sign, hours, minutes) if sign else moment
     except (ValueError, OverflowError) as error:
-        raise Fault(f"timestamp() got no date: {error}") from None
+        raise Fault(f"timestamp(): {error}") from None
 
 
 def to_duration(value: Value) -> timedelta:
-    """Return a text like "1h30m", "-1.5s" or "250ms" as a duration; below a microsecond is cut off."""
+    """Return a string like "1h30m", "-1.5s" or "250ms" as a duration, truncated to microseconds."""
     if isinstance(value, timedelta):
         return value
     text = value if value.__class__ is str and len(value) <= NUMERAL_CHARACTERS_MAX else ""
@@ -58,12 +58,12 @@ def to_duration(value: Value) -> timedelta:
         total += Fraction(found[1]) * _MICROSECONDS[found[2]]
         position = found.end()
     if position < len(text) or not text[-1:].isalpha():
-        raise Fault('duration() takes a text like "1h30m", with the units h, m, s, ms, us and ns')
+        raise Fault('duration() takes a string like "1h30m", with the units h, m, s, ms, us and ns')
     return checked_duration(int(total), text.startswith("-"))
 
 
 def checked_duration(microseconds: int, negative: bool) -> timedelta:
-    """Return the duration; a Fault beyond the 10,000 years that CEL allows."""
+    """Return the duration; raise Fault beyond the 10,000 years that CEL allows."""
     if microseconds > _DURATION_MAX // _MICROSECOND:
         raise Fault("the duration is out of range")
     return timedelta(microseconds=-microseconds if negative else microseconds)
@@ -79,7 +79,7 @@ def _in_zone(moment: datetime, zone: Value) -> datetime:
         return moment
     found = _ZONE.fullmatch(zone) if zone.__class__ is str else None
     if found is None:
-        raise Fault('a time zone is "UTC" or an offset such as "+02:00"; named zones are not known here')
+        raise Fault('a time zone is "UTC" or an offset such as "+02:00"; named zones are not supported')
     try:
         return moment + _offset(found[1], found[2], found[3])
     except OverflowError:
@@ -108,7 +108,7 @@ ACCESSORS = tuple(_OF_TIMESTAMP)
 
 
 def access(name: str, value: Value, zone: Value = "UTC") -> int:
-    """Return one field of a timestamp in `zone`, or a whole duration in one unit, rounded towards zero."""
+    """Return one field of a timestamp in `zone`, or a duration in one unit, rounded toward zero."""
     if isinstance(value, datetime):
         return _OF_TIMESTAMP[name](_in_zone(value, zone))
     if isinstance(value, timedelta) and name in _OF_DURATION and zone == "UTC":
@@ -127,7 +127,7 @@ def _fraction_text(microseconds: int) -> str:
 
 
 def timestamp_text(moment: datetime) -> str:
-    """Return the RFC 3339 text of a timestamp, in UTC."""
+    """Return a timestamp as an RFC 3339 string, in UTC."""
     return f"{moment.replace(tzinfo=None, microsecond=0).isoformat()}{_fraction_text(moment.microsecond)}Z"
 
 

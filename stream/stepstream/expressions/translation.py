@@ -1,4 +1,4 @@
-"""From lark's tree of an expression to its syntax tree: limits checked, macros expanded, every name known."""
+"""The translation of the parser's tree to the syntax tree: it checks limits and names, and expands macros."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias
@@ -9,7 +9,7 @@ from stepstream.expressions.arithmetic import INT_MAX, INT_MIN, UINT_MAX
 from stepstream.expressions.cel import parse_tree
 from stepstream.expressions.errors import error_at
 from stepstream.expressions.functions import FUNCTIONS, regex
-from stepstream.expressions.lexis import decode_text
+from stepstream.expressions.lexis import decode_string
 from stepstream.expressions.limits import (
     COMPREHENSION_LEVELS_MAX,
     NESTING_LEVELS_MAX,
@@ -59,17 +59,17 @@ _OPERATORS = {
 
 
 def translate(source: str) -> Node:
-    """Return the syntax tree of `source`; raise ExpressionError with the place and the reason."""
-    tree, texts = parse_tree(source)
-    return _Translation(source, texts).node(tree, 0, {})
+    """Return the syntax tree of `source`; raise ExpressionError with the position and the reason."""
+    tree, strings = parse_tree(source)
+    return _Translation(source, strings).node(tree, 0, {})
 
 
 class _Translation:
-    """One pass over the tree; it recurses at most NESTING_LEVELS_MAX times, since node() counts the levels."""
+    """One walk over the tree; it recurses at most NESTING_LEVELS_MAX times, since node() counts the levels."""
 
-    def __init__(self, source: str, texts: Mapping[int, int]) -> None:
+    def __init__(self, source: str, strings: Mapping[int, int]) -> None:
         self.source = source
-        self.texts = texts
+        self.strings = strings
         self.nodes = 0
         self.regexes = 0
         self.rules: dict[str, Callable[[Branch, int, Scope], Node]] = {
@@ -95,7 +95,7 @@ class _Translation:
         raise error_at(self.source, start or 0, reason)
 
     def node(self, tree: Branch, level: int, scope: Scope) -> Node:
-        """Translate any part; chains of rules with one child, and parentheses, leave no node."""
+        """Translate any part; chains of rules with one child, and parentheses, become no node."""
         while len(tree.children) == 1 and isinstance(tree.children[0], Tree) and tree.data not in self.rules_of_one:
             level += tree.data == "paren_expr"
             tree = tree.children[0]
@@ -115,7 +115,7 @@ class _Translation:
         return Conditional(span(tree), condition, chosen, otherwise)
 
     def logical(self, tree: Branch, level: int, scope: Scope) -> Node:
-        # The grammar nests a && b && c to the left; unrolled here, so that a long row is not a deep one.
+        # The grammar nests a && b && c to the left; flattened here, so that a long chain is not a deep tree.
         rule, parts, rest = tree.data, list[Branch](), tree
         while rest.data == rule and len(rest.children) == 2:
             rest, last = branches(rest)
@@ -155,8 +155,8 @@ class _Translation:
         if function is None or not function.as_method:
             self.refuse(name, f"there is no method {str(name)!r}" + known("methods", "as_method"))
         if len(arguments) + 1 not in function.as_method:
-            wanted = " or ".join(str(count - 1) for count in sorted(function.as_method))
-            self.refuse(name, f"{name}() takes {wanted} arguments here, {len(arguments)} are given")
+            expected = " or ".join(str(count - 1) for count in sorted(function.as_method))
+            self.refuse(name, f"{name}() takes {expected} arguments here, {len(arguments)} are given")
         receiver = self.node(as_branch(tree.children[0]), level, scope)
         return self.call(name, (receiver, *(self.node(part, level, scope) for part in arguments)), tree)
 
@@ -175,8 +175,8 @@ class _Translation:
             remedy = f"; write it as a method, x.{name}(...)" if is_method else known("functions", "as_function")
             self.refuse(name, f"there is no function {str(name)!r}{remedy}")
         if len(arguments) not in function.as_function:
-            wanted = " or ".join(str(count) for count in sorted(function.as_function))
-            self.refuse(name, f"{name}() takes {wanted} arguments, {len(arguments)} are given")
+            expected = " or ".join(str(count) for count in sorted(function.as_function))
+            self.refuse(name, f"{name}() takes {expected} arguments, {len(arguments)} are given")
         return self.call(name, tuple(self.node(part, level, scope) for part in arguments), tree)
 
     def call(self, name: Token, arguments: tuple[Node, ...], tree: Branch) -> Node:
@@ -188,7 +188,7 @@ class _Translation:
                     name, f"the expression has more than {REGEXES_PER_EXPRESSION_MAX} patterns; join them with |"
                 )
             if not isinstance(pattern, Literal) or not isinstance(pattern.value, str):
-                self.refuse(name, "the pattern of matches() must be a text written in the expression")
+                self.refuse(name, "the pattern of matches() must be a string literal")
             try:
                 regex(pattern.value)
             except ValueError as error:
@@ -198,9 +198,9 @@ class _Translation:
     def comprehension(self, tree: Branch, name: Token, level: int, scope: Scope) -> Node:
         arguments = arguments_of(tree)
         if len(arguments) not in _MACROS[name]:
-            wanted = " or ".join(map(str, _MACROS[name]))
+            expected = " or ".join(map(str, _MACROS[name]))
             self.refuse(
-                name, f"{name}() takes {wanted} arguments, {len(arguments)} are given, as in x.{name}(e, e > 0)"
+                name, f"{name}() takes {expected} arguments, {len(arguments)} are given, as in x.{name}(e, e > 0)"
             )
         variable = bare_name(arguments[0])
         if variable is None:
@@ -248,13 +248,13 @@ class _Translation:
             case "UINT_LIT":
                 whole = whole_number(text[:-1])
                 return Uint(whole) if 0 <= whole <= UINT_MAX else self.refuse(token, "the number does not fit 64 bits")
-        if self.texts.get(start) != end:
-            self.refuse(token, "this text cannot be told from what surrounds it; put spaces around it")
-        return decode_text(self.source, start, end)
+        if self.strings.get(start) != end:
+            self.refuse(token, "this string is ambiguous; put spaces around it")
+        return decode_string(self.source, start, end)
 
 
 def span(tree: Branch) -> Span:
-    """Return where a part stands in the source, its parentheses included."""
+    """Return where a part is in the source, including its parentheses."""
     return Span(tree.meta.start_pos, tree.meta.end_pos)
 
 
@@ -269,7 +269,7 @@ def as_token(child: Branch | Token) -> Token:
 
 
 def branches(tree: Branch) -> list[Branch]:
-    """Return the children of a part that has no tokens among them."""
+    """Return the children of a part, none of which is a token."""
     return [as_branch(child) for child in tree.children]
 
 
@@ -280,7 +280,7 @@ def arguments_of(tree: Branch) -> list[Branch]:
 
 
 def bare_name(tree: Branch) -> str | None:
-    """Return the name when a part is a lone name, else None."""
+    """Return the name if a part is nothing but a name, else None."""
     while len(tree.children) == 1 and isinstance(tree.children[0], Tree) and tree.data != "paren_expr":
         tree = tree.children[0]
     return str(tree.children[0]) if tree.data == "ident" else None
@@ -292,6 +292,6 @@ def whole_number(text: str) -> int:
 
 
 def known(what: str, shape: str) -> str:
-    """Return the end of an error message that lists what there is."""
+    """Return the end of an error message, which lists the known functions or methods."""
     names = sorted(name for name, function in FUNCTIONS.items() if getattr(function, shape))
     return f"; the {what} are {', '.join(names)}"

@@ -1,7 +1,7 @@
 """The values of CEL: their types, when two of them are equal, and which of them have an order.
 
-JSON is taken as it is: text, true, false, null, lists and objects are their own CEL values, a number without a fraction
-or exponent is an int, any other a double. Rules: https://github.com/google/cel-spec/blob/master/doc/langdef.md#equality
+JSON needs no conversion: strings, true, false, null, lists and objects are CEL values, a number without a fraction or
+exponent is an int, any other a double. Rules: https://github.com/google/cel-spec/blob/master/doc/langdef.md#equality
 """
 
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ from stepstream.expressions.limits import TEXT_CHARACTERS_FREE, TEXT_CHARACTERS_
 
 
 class Uint(int):
-    """An unsigned integer, which only the literal `5u` and the function uint() make."""
+    """An unsigned integer, which only a literal such as `5u` and the function uint() make."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CelType:
-    """What type(x) returns, and what the names int, string and so on stand for."""
+    """A type as a value: what type(x) returns, and what the names int, string and so on mean."""
 
     name: str
 
@@ -64,18 +64,18 @@ def no_overload(operation: str, *operands: Value) -> Fault:
     return Fault(f"{operation} does not take {' and '.join(type_name(operand) for operand in operands)}")
 
 
-def charge_text(frame: Frame, length: int) -> None:
-    """Charge for work that grows with the length of a text."""
+def charge_string(frame: Frame, length: int) -> None:
+    """Charge for work that grows with the length of a string."""
     if length > TEXT_CHARACTERS_FREE:
         frame.charge(length // TEXT_CHARACTERS_PER_VISIT)
 
 
 def equal(frame: Frame, left: Value, right: Value) -> bool:
-    """Compare as CEL does: numbers by value whatever their types, unlike types are never equal, no pair is an error."""
+    """Compare as CEL does: numbers by value whatever their types; unlike types are never equal; null equals null."""
     kind, other = left.__class__, right.__class__
     if kind is other and kind in _SCALARS:
         if kind in _TEXTS:
-            charge_text(frame, len(left))
+            charge_string(frame, len(left))
         return bool(left == right)
     if kind in NUMBERS and other in NUMBERS:
         return bool(left == right)
@@ -87,7 +87,7 @@ def _is_container(value: Value) -> bool:
 
 
 def _equal_containers(frame: Frame, left: Value, right: Value) -> bool:
-    # A stack of its own, because JSON may be nested deeper than Python can recurse.
+    # An explicit stack: JSON may be nested deeper than Python can recurse.
     pending = [(left, right)]
     while pending:
         one, two = pending.pop()
@@ -119,11 +119,11 @@ def contains_element(frame: Frame, element: Value, container: Value) -> bool:
 
 
 def compare(frame: Frame, symbol: str, test: Callable[[Value, Value], bool], left: Value, right: Value) -> bool:
-    """Return `test(left, right)` for two numbers, or two values of one ordered type; anything else is a Fault."""
+    """Return `test(left, right)` for two numbers or two values of one ordered type; raise Fault for others."""
     kind, other = left.__class__, right.__class__
     if kind is other and kind in _ORDERED:
         if kind in _TEXTS:
-            charge_text(frame, min(len(left), len(right)))
+            charge_string(frame, min(len(left), len(right)))
         return test(left, right)
     if kind in NUMBERS and other in NUMBERS:
         return test(left, right)

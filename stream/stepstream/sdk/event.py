@@ -46,7 +46,7 @@ class Event:
     ) -> None:
         for field, text in (("name", name), ("id", id), ("v", v)):
             if not isinstance(text, str):
-                raise InvalidInput(f"use text, not a value of type {type_name(text)}", field)
+                raise InvalidInput(f"use a string, not a value of type {type_name(text)}", field)
         values = {
             "name": name,
             "data": {} if data is None else data,

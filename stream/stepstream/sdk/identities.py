@@ -51,7 +51,7 @@ class Identities:
     def _give(self, step_id: str) -> StepHash:
         if not isinstance(step_id, str) or not 0 < len(step_id) <= STEP_ID_CHARACTERS_MAX or not _encodes(step_id):
             raise StepUsageError(
-                f"step id {step_id!r} is not valid: use text of 1 to {STEP_ID_CHARACTERS_MAX} characters "
+                f"step id {step_id!r} is not valid: use a string of 1 to {STEP_ID_CHARACTERS_MAX} characters "
                 "without lone surrogates"
             )
         use = self._uses.get(step_id, 0)

@@ -32,8 +32,8 @@ class SourceRecord:
         topic: The topic.
         partition: The partition.
         offset: The offset in the partition.
-        key: The key as text; bytes that are not UTF-8 are replaced.
-        headers: The headers as text, the last of each name.
+        key: The key as a string; bytes that are not UTF-8 are replaced.
+        headers: The headers as strings, the last of each name.
         timestamp: The record's own time in Unix milliseconds.
         value: The decoded JSON value; for a CloudEvent an object with its attributes and its `data`.
     """
@@ -61,10 +61,10 @@ class Source:
     Args:
         topic: The name of the topic, as it is in the cluster, without the namespace.
         name: The name of the events. A CloudEvent may leave it out: its `type` is the name then.
-        id: The identity of the event: text that is not empty, or an integer. By default `TOPIC-PARTITION-OFFSET`, so
+        id: The identity of the event: a non-empty string or an integer. By default `TOPIC-PARTITION-OFFSET`, so
             that a record that is read twice starts a function once; for a CloudEvent its source and id.
         data: The data of the event, an object. By default the value; for a CloudEvent its data.
-        ts: The time of the event: Unix milliseconds or ISO 8601 text. By default that of the record, or of the
+        ts: The time of the event: Unix milliseconds or an ISO 8601 string. By default that of the record, or of the
             CloudEvent.
         if_: True or false; a record for which it is false is skipped.
         format: `"json"`, or `"cloudevents"` in structured or binary mode.
@@ -140,14 +140,14 @@ class Source:
 
 
 def _identity(value: Any) -> str:
-    """Return an id as text; null would be the same id for every record that has none."""
+    """Return an id as a string; null would be the same id for every record that has none."""
     match value:
         case str() if value:
             return value
         case int() if not isinstance(value, bool):
             return str(value)
-    found = "empty text" if value == "" else f"of type {type_name(value)}"
-    raise InvalidInput(f"the result is {found}; it must be text that is not empty, or an integer", "id")
+    found = "an empty string" if value == "" else f"of type {type_name(value)}"
+    raise InvalidInput(f"the result is {found}; it must be a non-empty string or an integer", "id")
 
 
 def _truth(value: Any) -> bool:

@@ -34,7 +34,7 @@ _UNIX_MS_PLAUSIBLE_MIN = 100_000_000_000
 class Step:
     """`ctx.step`: each method is one durable step. Its result is kept, so that a replay returns it again.
 
-    The first argument of every method is the step's id, text of 1 to 1,024 characters that stays the same across
+    The first argument of every method is the step's id, a string of 1 to 1,024 characters that stays the same across
     deployments. An id that is used again in the same run is another step: the second use, the third, and so on.
 
     Every method returns an awaitable; nothing happens before it is awaited. A method raises, where it is called,
@@ -147,7 +147,7 @@ class Step:
     def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
         """Sleep until a point in time, at most 366 days away; one in the past continues at once.
 
-        `moment` is a `datetime`, ISO 8601 text, or Unix milliseconds as an `int`. A datetime or text without a time
+        `moment` is a `datetime`, an ISO 8601 string, or Unix milliseconds as an `int`. A datetime or string without a time
         zone is in UTC, not in the local time of the worker. An `int` that can only be Unix seconds is refused.
         """
         until, now_ms = moment_ms(moment), self._replay.now_ms()
@@ -218,7 +218,7 @@ class Step:
         """Wait for a signal by its name; return its data, or None if `timeout` passes first.
 
         Args:
-            signal: The name, text of 1 to 1,024 characters. One run at a time waits for a name.
+            signal: The name, a string of 1 to 1,024 characters. One run at a time waits for a name.
             timeout: At most 366 days.
             on_conflict: If another run waits for the name, `"fail"` raises `StepError` with the code
                 `signal-conflict` here, and `"replace"` raises one with `signal-replaced` there.
@@ -325,7 +325,7 @@ def _function_id(id: str, function: object) -> str:
         return function.id
     if isinstance(function, str):
         if has_lone_surrogate(function):
-            raise InvalidInput("a text with a lone surrogate", "function")
+            raise InvalidInput("a string with a lone surrogate", "function")
         return function
     found = name_of(function) if callable(function) else repr(function)
     raise StepUsageError(
