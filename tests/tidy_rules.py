@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from stepstream.cli.registry import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PRODUCT = "stream/stepstream/"
 FOLDERS = ("stream", "tests", "examples", "benchmarks", "docs", "topics", "deploy", ".ci")
@@ -39,6 +41,8 @@ ENTRY_POINTS = {
     "stepstream.contract.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.sdk.models": "sdk/deferred.py loads it by name",
+    "stepstream.cli.stored_runs": "cli/runs.py loads it by name",
+    **{f"stepstream.cli.{each.module}": "cli/registry.py loads it by name" for each in COMMANDS.values()},
     "stepstream.testing": "users import it",
 }
 

@@ -1,4 +1,4 @@
-"""Who is let in by the HTTP API: with keys those who know them, without keys the programs of this machine."""
+"""Which requests the HTTP API accepts: with keys those that carry them, without keys those of this machine."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -12,6 +12,7 @@ from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.runtime.readmodel.index import RunIndex
+from tests.fakes.facades import facade_of
 
 EVENT = {"name": "go"}
 KEYS = Keys("event-key", "api-key")
@@ -20,8 +21,8 @@ GUARDED = ("/v1/runs", "/v1/runs/a", "/v1/events/a/runs", "/metrics", "/openapi.
 OPEN = ("/health", "/ready")
 
 
-class Deaf:
-    """An engine that takes all, and has nothing."""
+class EmptyEngine:
+    """An engine that accepts all events and has no runs."""
 
     unready = ""
 
@@ -34,27 +35,31 @@ class Deaf:
         return [event.id for event in events]
 
     async def signal(self, name: str, data: Any = None) -> bool:
-        """Have nobody who waits for a signal."""
+        """Report that no run waits for the signal."""
         return not name and not data
 
     async def cancel(self, run_id: str) -> bool:
-        """Have no run."""
+        """Report that there is no such run."""
         return not run_id
 
     async def workers(self, names: Sequence[str]) -> dict[str, int]:
-        """Know of no worker."""
+        """Report that no worker is running."""
         return dict.fromkeys(names, 0)
 
 
-def client_of(keys: Keys, engine: Deaf | None = None, url: str = "http://stepstream.example") -> httpx.AsyncClient:
-    """Return a client of the API that calls it by some name."""
-    api = make_api(engine or Deaf(), RunIndex(), lambda: b"", keys=keys)
+def client_of(
+    keys: Keys, engine: EmptyEngine | None = None, url: str = "http://stepstream.example"
+) -> httpx.AsyncClient:
+    """Return a client that reaches the API under some host name."""
+    api = make_api(facade_of(engine or EmptyEngine()), RunIndex(), lambda: b"", keys=keys)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url=url)
 
 
-@pytest.mark.parametrize("header", ["", "Bearer ", "Bearer api-ke", "Bearer api-keys", "Bearer event-key", "api", "é"])
-async def test_all_but_events_and_probes_want_the_api_key(header: str) -> None:
-    """Without the whole of the API key each of them is 401, with it none is; probes ask nobody."""
+@pytest.mark.parametrize(
+    "header", ["", "Bearer ", "Bearer api-ke", "Bearer api-keys", "Bearer event-key", "api-key", "Basic api-key", "é"]
+)
+async def test_all_but_events_and_probes_need_the_api_key(header: str) -> None:
+    """Without the complete API key each of them is 401, with it none is; probes need no key."""
     async with client_of(KEYS) as client:
         given = {b"Authorization": header.encode()}
         assert [(await client.get(path, headers=given)).status_code for path in GUARDED] == [401] * len(GUARDED)
@@ -64,10 +69,17 @@ async def test_all_but_events_and_probes_want_the_api_key(header: str) -> None:
         assert [(await client.get(path)).status_code for path in OPEN] == [200, 200]
 
 
+@pytest.mark.parametrize("header", ["Bearer api-key", "bearer api-key", "BEARER  api-key", " Bearer api-key "])
+async def test_the_name_of_the_scheme_ignores_case(header: str) -> None:
+    """RFC 9110 compares the name of an authentication scheme without regard to case."""
+    async with client_of(KEYS) as client:
+        assert (await client.get("/v1/runs", headers={"Authorization": header})).status_code == 200
+
+
 @pytest.mark.parametrize("key", ["event-ke", "event-keys", "e", "Event-key", "api-key", "%20", "é"])
-async def test_events_want_the_whole_event_key(key: str) -> None:
-    """Part of the key, more than it, and another one are 401, and nothing is taken in."""
-    engine = Deaf()
+async def test_events_need_the_complete_event_key(key: str) -> None:
+    """A part of the key, more than the key, and another key are 401, and no event is accepted."""
+    engine = EmptyEngine()
     async with client_of(KEYS, engine) as client:
         assert (await client.post(f"/e/{key}", json=EVENT)).status_code == 401
         assert not engine.sent
@@ -76,8 +88,8 @@ async def test_events_want_the_whole_event_key(key: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "Bearer api-ke", "Bearer api-keys"])
-async def test_a_worker_wants_the_same_key(header: str) -> None:
-    """The metrics of a worker are guarded as those of an engine."""
+async def test_a_worker_needs_the_same_key(header: str) -> None:
+    """The metrics of a worker are guarded like those of an engine."""
     api = make_probes(lambda: True, lambda: "", lambda: b"", api_key="api-key")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://w") as client:
         assert (await client.get("/metrics", headers={"Authorization": header})).status_code == 401
@@ -86,8 +98,8 @@ async def test_a_worker_wants_the_same_key(header: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8288", "127.0.0.1:8288", "127.9.9.9", "[::1]:8288", "[::1]"])
 @pytest.mark.parametrize("origin", ["", "http://localhost:3000", "http://127.0.0.1", "http://[::1]:8288"])
-async def test_without_keys_programs_of_this_machine_are_let_in(host: str, origin: str) -> None:
-    """What calls the process by a name of the loopback may do all, and so may pages that come from there."""
+async def test_without_keys_this_machine_may_do_everything(host: str, origin: str) -> None:
+    """Requests to a name of the loopback are accepted, also from pages that were loaded from there."""
     async with client_of(Keys()) as client:
         headers = {"Host": host} | ({"Origin": origin} if origin else {})
         assert (await client.post("/e/dev", json=EVENT, headers=headers)).status_code == 200
@@ -112,9 +124,9 @@ FOREIGN = [
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=lambda headers: "-".join(next(iter(headers.items()))))
 @pytest.mark.parametrize("keys", [Keys(), Keys(event="event-key"), Keys(api="api-key")], ids=["none", "event", "api"])
-async def test_without_both_keys_the_pages_of_others_are_refused(keys: Keys, headers: dict[str, str]) -> None:
-    """A request of another site's page, or by a name that was bound to the loopback, is 403 with the remedy."""
-    engine = Deaf()
+async def test_without_both_keys_foreign_pages_are_refused(keys: Keys, headers: dict[str, str]) -> None:
+    """A request of another site's page, or to a name that was rebound to the loopback, is 403 with the remedy."""
+    engine = EmptyEngine()
     async with client_of(keys, engine, "http://localhost") as client:
         text = {"Content-Type": "text/plain", **headers}
         sent = await client.post("/e/event-key", content=b'{"name": "go"}', headers=text)
@@ -126,8 +138,8 @@ async def test_without_both_keys_the_pages_of_others_are_refused(keys: Keys, hea
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=lambda headers: "-".join(next(iter(headers.items()))))
-async def test_with_both_keys_any_name_will_do(headers: dict[str, str]) -> None:
-    """Whoever knows the keys is let in, by whatever name and from whatever page."""
+async def test_with_both_keys_any_host_name_is_accepted(headers: dict[str, str]) -> None:
+    """Clients that know the keys may use any host name, from any page."""
     async with client_of(KEYS) as client:
         assert (await client.post("/e/event-key", json=EVENT, headers=headers)).status_code == 200
         assert (await client.get("/v1/runs", headers={**BEARER, **headers})).status_code == 200
@@ -135,11 +147,11 @@ async def test_with_both_keys_any_name_will_do(headers: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("event_id", ["/orders/svc#1", "a/b", "a/runs", "https://shop/7?x=1", "a%2Fb", "é"])
 async def test_the_runs_of_an_event_are_found_by_any_id(event_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An id with slashes, as that of each CloudEvent, is asked for in the path like any other."""
-    asked: list[object] = []
+    """An id with slashes, such as that of a CloudEvent, is requested in the path like any other."""
+    requested: list[object] = []
 
     def note(_index: RunIndex, **filters: object) -> list[object]:
-        asked.append(filters["event_id"])
+        requested.append(filters["event_id"])
         return []
 
     monkeypatch.setattr(RunIndex, "list", note)
@@ -147,15 +159,15 @@ async def test_the_runs_of_an_event_are_found_by_any_id(event_id: str, monkeypat
         path = f"/v1/events/{quote(event_id, safe='')}/runs"
         assert (await client.get(path, headers=BEARER)).json() == {"runs": []}
         assert "/v1/events/{event_id}/runs" in (await client.get("/openapi.json", headers=BEARER)).json()["paths"]
-    assert asked == [event_id]
+    assert requested == [event_id]
 
 
 @pytest.mark.parametrize(
     ("path", "bytes_max"), [("/e/event-key", DEFAULT_LIMITS.request_bytes_max), ("/v1/signals", SIGNAL_BYTES_MAX)]
 )
 @pytest.mark.parametrize("says", [True, False])
-async def test_a_body_is_read_no_further_than_its_limit(path: str, bytes_max: int, says: bool) -> None:
-    """A body that says that it is too large is not read at all, one that does not say is left at the limit."""
+async def test_a_body_is_read_up_to_its_limit(path: str, bytes_max: int, says: bool) -> None:
+    """A body that declares to be too large is not read at all; one that declares nothing is read up to the limit."""
     read = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -164,7 +176,7 @@ async def test_a_body_is_read_no_further_than_its_limit(path: str, bytes_max: in
             read += 2**16
             yield b" " * 2**16
         yield b" "
-        raise AssertionError("it was read on")
+        raise AssertionError("it was read beyond the limit")
 
     async with client_of(KEYS) as client:
         length = {"Content-Length": str(bytes_max + 1)} if says else {}

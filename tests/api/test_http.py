@@ -1,4 +1,4 @@
-"""The HTTP API: what goes in, what comes out, and how bad input is answered."""
+"""The HTTP API: events and signals in, runs out, and the answers to bad input."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -12,19 +12,20 @@ from stepstream.runtime.callers import Callers
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError
 from stepstream.testing import VirtualEngine
+from tests.fakes.facades import facade_of
 
 app = App("api")
 
 
 @app.function(on("both"))
 async def beside(ctx: Context) -> None:
-    """Start by the same event as another."""
+    """Start on the same event as another function."""
 
 
 @app.function(on("go"), on("both"))
 async def work(ctx: Context) -> object:
     """Wait for a signal."""
-    return await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
+    return await ctx.step.wait_for_signal("approval", signal="approval", timeout="1h")
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ async def engine() -> AsyncIterator[VirtualEngine]:
 
 def client_of(engine: VirtualEngine, keys: Keys | None = None) -> httpx.AsyncClient:
     """Return a client of the API over an engine."""
-    api = make_api(engine.engine, engine.index, Metrics("engine").text, keys=keys)
+    api = make_api(facade_of(engine.engine), engine.index, Metrics("engine").text, keys=keys)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost")
 
 
@@ -51,12 +52,12 @@ async def test_events_runs_and_signals(engine: VirtualEngine) -> None:
         (run,) = (await client.get(f"/v1/events/{first}/runs")).json()["runs"]
         shown = (await client.get(f"/v1/runs/{run['run_id']}")).json()
         assert (shown["status"], shown["steps"][0]["status"]) == ("running", "waiting")
-        assert (await client.post("/v1/signals", json={"signal": "bell", "data": 1})).json() == {"delivered": True}
+        assert (await client.post("/v1/signals", json={"signal": "approval", "data": 1})).json() == {"delivered": True}
         await engine.until_idle()
         listed = (await client.get("/v1/runs", params={"status": "completed"})).json()["runs"]
         (ended,) = listed
         assert (await client.get(f"/v1/runs/{ended['run_id']}")).json()["output"] == 1
-        assert (await client.post("/v1/signals", json={"signal": "bell"})).status_code == 404
+        assert (await client.post("/v1/signals", json={"signal": "approval"})).status_code == 404
 
 
 async def test_cancel(engine: VirtualEngine) -> None:
@@ -78,7 +79,10 @@ async def test_cancel(engine: VirtualEngine) -> None:
         (b'{"nam": "x"}', 400, "nam"),
         (b'{"name": "x", "dat": {}}', 400, "dat"),
         (b'[{"name": "x"}, {"name": "x", "dat": {}}]', 400, "[1].dat"),
-        (b'{"data": {}}', 400, "event"),
+        (b'{"data": {}}', 400, "name"),
+        (b'[{"name": "x"}, {"data": {}}]', 400, "[1].name"),
+        (b'{"name": "x", "data": {"a": 1e999}}', 400, "data"),
+        (b'{"name": "x", "user": 1e999}', 400, "user"),
         (b'{"name": "stream/x"}', 400, "name"),
         (b'{"name": "x", "data": []}', 400, "data"),
         (b'{"name": "x", "ts": -1}', 400, "ts"),
@@ -89,10 +93,10 @@ async def test_cancel(engine: VirtualEngine) -> None:
         (b'{"name": "x", "data": {"t": "' + b"x" * 600_000 + b'"}}', 413, "event"),
         (b"[" + b" " * (17 * 1024 * 1024) + b"]", 413, "body"),
     ],
-    ids=range(14),
+    ids=range(17),
 )
 async def test_bad_events_name_the_field(engine: VirtualEngine, body: bytes, status: int, field: str) -> None:
-    """Bad input is answered with 400 or 413, the field and the reason, and nothing is taken in."""
+    """Bad input is answered with 400 or 413, the field and the reason, and no event is accepted."""
     async with client_of(engine) as client:
         answer = await client.post("/e/dev", content=body)
         assert answer.status_code == status, answer.text
@@ -102,15 +106,15 @@ async def test_bad_events_name_the_field(engine: VirtualEngine, body: bytes, sta
     assert not engine.runs()
 
 
-async def test_a_field_that_a_signal_has_not_is_refused(engine: VirtualEngine) -> None:
-    """A wrong name in a signal gets 400 with that name, and the signal is not sent without its data."""
+async def test_an_unknown_field_of_a_signal_is_refused(engine: VirtualEngine) -> None:
+    """A misspelled field is answered with 400 and its name; the signal is not sent without its data."""
     async with client_of(engine) as client:
-        answer = await client.post("/v1/signals", json={"signal": "bell", "dta": 1})
+        answer = await client.post("/v1/signals", json={"signal": "approval", "dta": 1})
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "dta")
 
 
 async def test_lists_are_small_and_paged(engine: VirtualEngine) -> None:
-    """Lists leave out outputs and the events' data, and end at `limit`; `before` goes on where a page ended."""
+    """Lists leave out outputs and the data of events, and end at `limit`; `before` continues after a page."""
     big = {"big": "x" * 10_000}
     async with client_of(engine) as client:
         ids = (await client.post("/e/dev", json=[{"name": "go", "data": big, "user": big}] * 5)).json()["ids"]
@@ -135,27 +139,42 @@ async def test_lists_are_small_and_paged(engine: VirtualEngine) -> None:
         assert (await client.get(f"/v1/runs/{first}")).json()["events"][0]["data"] == big
 
 
-async def test_an_unknown_status_is_told_the_known_ones(engine: VirtualEngine) -> None:
-    """A status that no run can have is a mistake and no empty list."""
+async def test_an_unknown_status_is_refused_with_the_known_ones(engine: VirtualEngine) -> None:
+    """A status that no run can have is an error, not an empty list."""
     async with client_of(engine) as client:
         error = (await client.get("/v1/runs", params={"status": "done"})).json()["error"]
     assert error["field"] == "status"
     assert "scheduled, running, completed, failed, cancelled" in error["message"]
 
 
-async def test_a_parameter_that_is_not_known_is_refused(engine: VirtualEngine) -> None:
-    """A misspelled filter would list all runs: it is told which there are. Probes take any."""
+async def test_an_unknown_parameter_is_refused(engine: VirtualEngine) -> None:
+    """A misspelled filter would list all runs; the error lists the known ones. Probes accept any parameter."""
     async with client_of(engine) as client:
         error = (await client.get("/v1/runs", params={"stauts": "failed"})).json()["error"]
         assert error["field"] == "stauts"
-        assert "only before, function, limit, status, tail" in error["message"]
+        assert "this route takes before, function, limit, status, tail" in error["message"]
         wrong = [await client.get(f"/v1/{path}", params={"full": 1}) for path in ("runs/a", "events/a/runs")]
         assert [answer.status_code for answer in wrong] == [400, 400]
         assert (await client.get("/health", params={"by": "balancer"})).status_code == 200
 
 
-async def test_a_run_tells_how_many_workers_of_it_are_up(engine: VirtualEngine) -> None:
-    """While it is open: of its app, and of the queues of its open steps; nothing once it has ended."""
+@pytest.mark.parametrize("path", ["/v1/runs", "/v1/events/e/runs"])
+async def test_pages_continue_after_run_ids_only(engine: VirtualEngine, path: str) -> None:
+    """Any other text in `before` would be compared with run ids, and list an arbitrary part of the runs."""
+    async with client_of(engine) as client:
+        answer = await client.get(path, params={"before": "nope"})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "before")
+
+
+async def test_no_route_redirects(engine: VirtualEngine) -> None:
+    """A redirect to the path without a slash would repeat the event key in the clear."""
+    async with client_of(engine) as client:
+        assert (await client.post("/e/dev/", json={"name": "go"})).status_code == 404
+        assert (await client.get("/v1/runs/")).status_code == 404
+
+
+async def test_an_open_run_shows_the_number_of_its_workers(engine: VirtualEngine) -> None:
+    """It counts the workers of its app and of the queues of its open steps; an ended run shows none."""
     app = App("posts", queues=["gpu"])
 
     @app.function(on("hold"))
@@ -171,8 +190,8 @@ async def test_a_run_tells_how_many_workers_of_it_are_up(engine: VirtualEngine) 
         assert (await client.get(f"/v1/runs/{run.run_id}")).json()["workers"] == {}
 
 
-async def test_runs_are_listed_by_how_their_ids_end(engine: VirtualEngine) -> None:
-    """`tail` finds the run whose id ends so; fewer than six characters are refused."""
+async def test_runs_are_found_by_the_end_of_their_ids(engine: VirtualEngine) -> None:
+    """`tail` finds the run whose id ends with it; fewer than six characters are refused."""
     async with client_of(engine) as client:
         await engine.send(Event("go"), Event("go"))
         run_id = engine.runs()[0].run_id
@@ -180,17 +199,17 @@ async def test_runs_are_listed_by_how_their_ids_end(engine: VirtualEngine) -> No
             assert [run["run_id"] for run in await runs_like(client, tail)] == [run_id]
         assert not await runs_like(client, f"U{run_id[-6:]}")
         refused = (await client.get("/v1/runs", params={"tail": run_id[-5:]})).json()["error"]
-    assert (refused["field"], "at least 6 characters" in refused["message"]) == ("tail", True)
+    assert (refused["field"], "give at least 6 characters" in refused["message"]) == ("tail", True)
 
 
 async def runs_like(client: httpx.AsyncClient, tail: str) -> list[dict[str, object]]:
-    """Return the runs whose ids end so."""
+    """Return the runs whose ids end with a text."""
     found: list[dict[str, object]] = (await client.get("/v1/runs", params={"tail": tail})).json()["runs"]
     return found
 
 
 async def test_a_stream_without_a_length_is_cut(engine: VirtualEngine) -> None:
-    """A body that does not say its size is read no further than the limit."""
+    """A body that does not declare its size is read up to the limit."""
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -205,7 +224,7 @@ async def test_a_stream_without_a_length_is_cut(engine: VirtualEngine) -> None:
 
 
 async def test_operations_are_described(engine: VirtualEngine) -> None:
-    """Health, metrics and the OpenAPI description of every path."""
+    """There are health, metrics, and an OpenAPI description of every route."""
     async with client_of(engine) as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
         assert (await client.get("/ready")).json() == {"status": "ok"}
@@ -225,7 +244,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
 
 
 class _Away:
-    """An engine whose log does not say that it took anything."""
+    """An engine whose log acknowledges nothing."""
 
     unready = "no broker has answered for 12 s"
 
@@ -244,15 +263,15 @@ class _Away:
     ("method", "path", "json"),
     [
         ("POST", "/e/dev", {"name": "go"}),
-        ("POST", "/v1/signals", {"signal": "bell"}),
+        ("POST", "/v1/signals", {"signal": "approval"}),
         ("DELETE", "/v1/runs/01M8B04JSN1YWH07FVN5Q68FNZ", None),
     ],
 )
-async def test_what_the_log_does_not_confirm_is_503(
+async def test_what_the_log_does_not_acknowledge_is_503(
     engine: VirtualEngine, method: str, path: str, json: dict[str, str] | None
 ) -> None:
-    """Who sends, signals or cancels hears what is wrong, and that it may have been taken; it is no failure of ours."""
-    api = make_api(_Away(), engine.index, bytes)
+    """The answer says what is wrong and that the request may have been accepted; it is not an internal error."""
+    api = make_api(facade_of(_Away()), engine.index, bytes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
         answer = await client.request(method, path, json=json)
     assert answer.status_code == 503
@@ -261,9 +280,9 @@ async def test_what_the_log_does_not_confirm_is_503(
     assert "may have been written all the same" in answer.json()["error"]["message"]
 
 
-async def test_who_is_not_ready_says_why(engine: VirtualEngine) -> None:
-    """The answer of /ready has the reason beside the status; in one process it is the shards that do not serve yet."""
-    api = make_api(_Away(), engine.index, bytes)
+async def test_ready_says_why_the_process_is_not(engine: VirtualEngine) -> None:
+    """The answer of /ready has the reason; in a single process it is a shard that does not serve yet."""
+    api = make_api(facade_of(_Away()), engine.index, bytes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
         answer = await client.get("/ready")
     assert answer.status_code == 503
@@ -285,12 +304,12 @@ async def test_who_is_not_ready_says_why(engine: VirtualEngine) -> None:
     ],
 )
 async def test_all_errors_have_one_shape(engine: VirtualEngine, method: str, path: str, status: int, code: str) -> None:
-    """Unknown routes, wrong methods and our own failures are answered as every other error: code, message, field."""
+    """Unknown routes, wrong methods and internal errors are answered as all others: code, message, field."""
 
     def broken() -> bytes:
-        raise ValueError("a secret of the inside")
+        raise ValueError("an internal secret")
 
-    api = make_api(engine.engine, engine.index, broken, keys=Keys(api="token"))
+    api = make_api(facade_of(engine.engine), engine.index, broken, keys=Keys(api="token"))
     transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
     key = {} if status == 401 else {"Authorization": "Bearer token"}
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=key) as client:
@@ -309,8 +328,8 @@ NOT_UTF8 = b'{"name":"go","data":{"a":"\xff"}}'
 
 @pytest.mark.parametrize("event", [DEEP, NOT_UTF8], ids=["deep", "utf-8"])
 @pytest.mark.parametrize("batch", [False, True])
-async def test_what_could_not_be_shown_again_is_refused(engine: VirtualEngine, event: bytes, batch: bool) -> None:
-    """Nesting beyond 100 levels and bytes that are no UTF-8 get 400, alone or in a batch, and lists go on working."""
+async def test_data_that_could_not_be_read_back_is_refused(engine: VirtualEngine, event: bytes, batch: bool) -> None:
+    """Nesting beyond 100 levels and invalid UTF-8 get 400, alone or in a batch, and lists continue to work."""
     async with client_of(engine) as client:
         body = b"[" + event + b"]" if batch else event
         answer = await client.post("/e/dev", content=body)

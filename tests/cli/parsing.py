@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from stepstream.cli.main import cli
+from stepstream.cli.main import cli, load_command
+from stepstream.cli.registry import COMMANDS
 from stepstream.host.settings import Settings
 from stepstream.runtime.kafka.settings import KafkaSettings
 
@@ -14,10 +15,7 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 UsageError: Any = typer.BadParameter.__base__
 # Some settings are options of the commands alone.
 OPTIONS = {
-    str(option.envvar)
-    for each in getattr(typer.main.get_command(cli), "commands", {}).values()
-    for option in each.params
-    if getattr(option, "envvar", None)
+    str(option.envvar) for name in COMMANDS for option in load_command(name).params if getattr(option, "envvar", None)
 }
 SETTINGS = (
     OPTIONS
@@ -29,10 +27,12 @@ SETTINGS = (
 def parse(arguments: Sequence[str]) -> str:
     """Parse a command line and return the name of its command; raise UsageError for one that would be refused."""
     command: Any = typer.main.get_command(cli)
-    context, rest, path = None, list(arguments), []
+    context, rest = None, list(arguments)
+    path: list[str] = []
     while hasattr(command, "commands"):
         context = command.context_class(command, parent=context, info_name="stepstream")
-        name, command, rest = command.resolve_command(context, rest)
+        name, _, rest = command.resolve_command(context, rest)
+        command = load_command(name) if not path else command.commands[name]
         path.append(name)
     command.make_context(" ".join(path), rest, parent=context)
     return " ".join(path)

@@ -37,7 +37,7 @@ async def work(ctx: Context) -> list:
 
 
 class Serving:
-    """One folder with an app, its state and its log of effects; the process can be killed and begun again."""
+    """One folder with an app, its state and its log of effects; the process can be killed and restarted."""
 
     def __init__(self, folder: Path, file: str = "kill_app.py") -> None:
         self.folder = folder

@@ -1,17 +1,17 @@
-"""What the commands print and refuse, over an API in this process."""
+"""What the commands print and refuse, with an API in this process."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
 from stepstream import App, Context, Event, on
 from stepstream.cli.main import cli
-from stepstream.host.deadletters.store import Survey
+from stepstream.host.deadletters.topic import Survey
 from stepstream.testing import VirtualEngine
 
 ODD = "odd[/x]"
@@ -19,7 +19,7 @@ ODD = "odd[/x]"
 
 @pytest.fixture
 async def state(tmp_path: Path) -> Path:
-    """A folder with the state of one run that failed at its step, one that completed, and their odd names."""
+    """A folder with the state of a run whose step failed and of a run that completed; both have odd names."""
     app = App("shop")
 
     def broken() -> None:
@@ -37,11 +37,9 @@ async def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a command in this process, in a wide terminal."""
+def invoke() -> Callable[..., Result]:
+    """Run a command in this process, its output in a pipe."""
     runner = CliRunner()
-    monkeypatch.setattr("stepstream.cli.main.out.width", 250)
-    monkeypatch.setattr("stepstream.cli.main.err.width", 250)
     return lambda *arguments: runner.invoke(cli, [str(each) for each in arguments])
 
 
@@ -55,8 +53,8 @@ Invoke = Callable[..., Result]
         (("replay", "app.py", "--events", "day.jsonl", "--progress", "nonsense"), "'bar', 'json', 'none'"),
     ],
 )
-def test_a_choice_that_is_none_is_told_the_choices(invoke: Invoke, arguments: tuple[str, ...], choices: str) -> None:
-    """A status or a kind of progress that is not known is a usage error with the list of those that are."""
+def test_an_unknown_choice_lists_the_choices(invoke: Invoke, arguments: tuple[str, ...], choices: str) -> None:
+    """An unknown status or kind of progress is a usage error with the list of the known ones."""
     done = invoke(*arguments)
     assert done.exit_code == 2
     assert choices in " ".join(done.output.replace("│", " ").split())
@@ -70,23 +68,49 @@ def runs_of(invoke: Invoke, state: Path, *options: str) -> list[dict[str, Any]]:
     return listed
 
 
-def test_an_error_is_shown_in_lines(invoke: Invoke, state: Path) -> None:
-    """`runs show` prints a failed step's type, message and stack on lines of their own, letter by letter."""
+def test_show_prints_the_event_and_one_traceback(invoke: Invoke, state: Path) -> None:
+    """`runs show` prints the event with its data; an error of a step that failed the run has one traceback.
+
+    The traceback has the user's frames only, and brackets are printed as they are.
+    """
     (failed,) = runs_of(invoke, state, "--status", "failed")
     lines = [line.rstrip() for line in invoke("runs", "show", failed["run_id"], "--data-dir", state).stdout.split("\n")]
+    assert any(line.startswith("  event: go  id bad  at 20") and line.endswith('  {"fail": true}') for line in lines)
+    assert f"  error: ValueError: no such order {ODD}" in lines
     assert f"step 'charge' failed: ValueError: no such order {ODD}" in lines
     assert "second line" in lines
-    assert "    Traceback (most recent call last):" in lines
-    assert any(line.startswith("      File") and line.endswith("in broken") for line in lines)
-    assert "{" not in "".join(lines).replace('f"no such order {ODD}', "")
+    assert lines.count("    Traceback (most recent call last):") == 1
+    frames = [line for line in lines if line.startswith("      File")]
+    assert frames[-1].endswith("in broken")
+    assert not [frame for frame in frames if "stepstream/sdk" in frame]
 
 
-def test_outputs_are_listed_only_when_asked_for(invoke: Invoke, state: Path) -> None:
-    """`runs list --json` is small; with --outputs each run comes whole."""
+def test_a_pipe_neither_wraps_nor_cuts(invoke: Invoke, tmp_path: Path) -> None:
+    """Ids and JSON are complete, and a run is one line, however long its names and results are."""
+
+    async def run() -> str:
+        app = App("shop")
+
+        @app.function(on("go"), id="f" * 200)
+        async def function(ctx: Context) -> None:
+            await ctx.step.run("long-result", lambda: "x" * 300)
+
+        async with VirtualEngine(app, data_dir=tmp_path) as engine:
+            await engine.send(Event("go"))
+            return engine.run().run_id
+
+    run_id = asyncio.run(run())
+    listed = invoke("runs", "list", "--data-dir", tmp_path).stdout.splitlines()
+    assert any(run_id in line and "f" * 200 in line for line in listed)
+    assert '"' + "x" * 300 + '"' in invoke("runs", "show", run_id, "--data-dir", tmp_path).stdout
+
+
+def test_outputs_are_listed_only_on_request(invoke: Invoke, state: Path) -> None:
+    """`runs list --json` is small; with --outputs each run has all details."""
     (listed,) = runs_of(invoke, state, "--status", "completed")
     assert "output" not in listed
-    (whole,) = runs_of(invoke, state, "--status", "completed", "--outputs")
-    assert whole["output"] == [ODD]
+    (full,) = runs_of(invoke, state, "--status", "completed", "--outputs")
+    assert full["output"] == [ODD]
     assert invoke("runs", "list", "--data-dir", state).stdout.count(ODD) == 2
     shown = invoke("runs", "show", listed["run_id"], "--data-dir", state)
     assert f'output: ["{ODD}"]' in shown.stdout
@@ -95,58 +119,69 @@ def test_outputs_are_listed_only_when_asked_for(invoke: Invoke, state: Path) -> 
 
 
 class Answers:
-    """What httpx.request is replaced by; it keeps what was asked for."""
+    """Replaces the exchange with the server, and records the requests."""
 
-    def __init__(self, answer: httpx.Response | Exception) -> None:
+    def __init__(self, status: int, answer: object) -> None:
+        self.status = status
         self.answer = answer
         self.urls: list[str] = []
         self.keys: list[str] = []
 
-    def __call__(self, method: str, url: str, *, headers: dict[str, str], **options: object) -> httpx.Response:
-        """Answer, or raise."""
-        request = httpx.Request(method, url, json=options.get("json"), headers=headers)
-        self.urls.append(str(request.url))
-        self.keys.append(request.headers.get("authorization", ""))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+    def __call__(self, _method: str, url: str, headers: Mapping[str, str], _data: bytes | None) -> tuple[int, bytes]:
+        """Record the request, and answer."""
+        self.urls.append(url)
+        self.keys.append(headers.get("Authorization", ""))
+        return self.status, self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
 
 
-def test_an_address_may_lack_its_scheme(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--url host:port` is http, and the parts of a path are any text."""
-    answers = Answers(httpx.Response(200, json={"ids": ["1"]}))
-    monkeypatch.setattr(httpx, "request", answers)
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, object], Answers]:
+    """Let the engine give one answer to every request."""
+
+    def answering(status: int, answer: object) -> Answers:
+        answers = Answers(status, answer)
+        monkeypatch.setattr("stepstream.cli.client._exchange", answers)
+        return answers
+
+    return answering
+
+
+Answering = Callable[[int, object], Answers]
+
+
+def test_an_address_may_omit_its_scheme(invoke: Invoke, answering: Answering) -> None:
+    """`--url host:port` means http, and the segments of a path may be any text."""
+    answers = answering(200, {"ids": ["1"]})
     assert invoke("send", "go", "--url", "127.0.0.1:8288", "--key", "a/b?").output == "1\n"
     assert answers.urls == ["http://127.0.0.1:8288/e/a%2Fb%3F"]
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "ftp://x", "http://x:port", ""])
-def test_an_address_that_is_none_is_a_usage_error(invoke: Invoke, url: str) -> None:
-    """An address that cannot be one is said to be, without a traceback."""
+def test_an_invalid_address_is_a_usage_error(invoke: Invoke, url: str) -> None:
+    """The error names the option and its variable, without a traceback."""
     done = invoke("send", "go", "--url", url)
     assert done.exit_code == 2, done.output
-    assert "give it as http://HOST:PORT" in done.stderr
+    assert "give --url or STEPSTREAM_URL as http://HOST:PORT" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("status", "answer"),
     [
-        httpx.Response(200, text="<html>"),
-        httpx.Response(404, text="nothing"),
-        httpx.Response(500, json={"detail": "no"}),
-        httpx.Response(500, json=["no"]),
-        httpx.Response(200, json={"detail": "yes"}),
+        (200, b"<html>"),
+        (307, b""),
+        (404, b"nothing"),
+        (500, {"detail": "no"}),
+        (500, ["no"]),
+        (200, {"detail": "yes"}),
+        (200, 5),
     ],
-    ids=range(5),
 )
-def test_another_server_is_told_from_ours(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, answer: httpx.Response
-) -> None:
-    """Something else that listens at the address is said to be no stepstream; the exit code is 3."""
-    monkeypatch.setattr(httpx, "request", Answers(answer))
+def test_another_server_is_recognized(invoke: Invoke, answering: Answering, status: int, answer: object) -> None:
+    """The error says that the server is not stepstream; the exit code is 3."""
+    answering(status, answer)
     done = invoke("send", "go")
     assert done.exit_code == 3, done.output
-    assert "is no stepstream" in done.stderr
+    assert "is not stepstream; check --url or STEPSTREAM_URL" in done.stderr
 
 
 COMMANDS = [
@@ -159,12 +194,15 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("arguments", "answer"), COMMANDS, ids=range(5))
-def test_the_api_key_goes_along_and_is_never_printed(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], answer: dict[str, object]
+def test_the_api_key_is_sent_and_never_printed(
+    invoke: Invoke,
+    answering: Answering,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    answer: dict[str, object],
 ) -> None:
-    """Each command but `send` sends the key of its environment or of --api-key; `send` has the event key."""
-    answers = Answers(httpx.Response(200, json=answer))
-    monkeypatch.setattr(httpx, "request", answers)
+    """Each command but `send` sends the key of the environment or of --api-key; `send` sends the event key."""
+    answers = answering(200, answer)
     monkeypatch.setenv("STEPSTREAM_API_KEY", "secret-1")
     monkeypatch.setenv("STEPSTREAM_EVENT_KEY", "secret-2")
     is_send = arguments[0] == "send"
@@ -172,7 +210,7 @@ def test_the_api_key_goes_along_and_is_never_printed(
     assert done.exit_code == 0, done.output
     assert answers.keys == ["" if is_send else "Bearer secret-1"]
     assert answers.urls[0].endswith("/e/secret-2") == is_send
-    answers.answer = httpx.Response(401, json={"error": {"message": "no"}})
+    answering(401, {"error": {"message": "no"}})
     refused = invoke(*arguments)
     assert refused.exit_code == 1
     assert ("STEPSTREAM_EVENT_KEY" if is_send else "--api-key or STEPSTREAM_API_KEY") in refused.stderr
@@ -180,44 +218,16 @@ def test_the_api_key_goes_along_and_is_never_printed(
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "with space", "schlüssel"])
-def test_a_key_that_no_header_can_have_is_refused_unprinted(invoke: Invoke, key: str) -> None:
-    """A key with a line end is a usage error, and is not shown."""
+def test_a_key_that_no_header_can_carry_is_not_printed(invoke: Invoke, key: str) -> None:
+    """It is a usage error that does not show the key."""
     done = invoke("runs", "list", "--api-key", key)
     assert done.exit_code == 2
     assert "ASCII" in done.stderr
     assert key not in done.output
 
 
-@pytest.mark.parametrize(
-    ("error", "words", "unsure"),
-    [
-        (httpx.ConnectError("refused"), "(refused); start `stepstream dev FILE`", False),
-        (httpx.ConnectTimeout("timed out"), "nobody took the connection", False),
-        (httpx.ReadTimeout("timed out"), "(timed out after 30 s), though something listens there", True),
-        (httpx.RemoteProtocolError("gone"), "the connection broke", True),
-    ],
-)
-def test_silence_is_told_from_nobody(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str, unsure: bool
-) -> None:
-    """A time-out does not ask to start what is there; of what may have been taken it is said how to repeat it."""
-    monkeypatch.setattr(httpx, "request", Answers(error))
-    for arguments, taken in (
-        (("send", "go"), "The event may be taken; with an --id a repeat would do no harm"),
-        (("send", "go", "--id", "7"), "its --id starts each function once, so repeat it"),
-        (("signal", "go"), "The signal may be delivered"),
-        (("runs", "cancel", "0" * 26), "The run may be cancelled"),
-        (("runs", "list"), ""),
-    ):
-        done = invoke(*arguments)
-        assert done.exit_code == 3
-        assert words in done.stderr
-        assert ("start `stepstream dev" in done.stderr) == isinstance(error, httpx.ConnectError)
-        assert not taken or (taken in done.stderr) == unsure
-
-
 def test_a_run_is_found_by_the_end_of_its_id(invoke: Invoke, state: Path) -> None:
-    """What `dev` prints of a run is enough to show it; too little, or what no run has, finds none."""
+    """The end that `dev` prints is enough; too few characters, or an end that no run has, find nothing."""
     (failed,) = runs_of(invoke, state, "--status", "failed")
     for text in (failed["run_id"][-6:], failed["run_id"][-9:].lower()):
         shown = invoke("runs", "show", text, "--data-dir", state, "--json")
@@ -226,32 +236,72 @@ def test_a_run_is_found_by_the_end_of_its_id(invoke: Invoke, state: Path) -> Non
         assert "there is no run" in invoke("runs", "show", text, "--data-dir", state).stderr
 
 
-def test_a_tail_of_two_runs_is_told(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where more than one run ends so, more of the id is asked for."""
-    answers = Answers(httpx.Response(200, json={"runs": [{"run_id": "1"}, {"run_id": "2"}]}))
-    monkeypatch.setattr(httpx, "request", answers)
+def test_an_ambiguous_end_of_an_id_is_refused(invoke: Invoke, answering: Answering) -> None:
+    """If several runs end with the text, the error asks for more of the id."""
+    answers = answering(200, {"runs": [{"run_id": "1"}, {"run_id": "2"}]})
     done = invoke("runs", "cancel", "abcdef")
-    assert (done.exit_code, "more than one run ends with 'abcdef'" in done.stderr) == (2, True)
+    assert (done.exit_code, "several runs end with 'abcdef'" in done.stderr) == (2, True)
     assert len(answers.urls) == 1
 
 
-def test_a_function_without_runs_has_its_neighbours_named(invoke: Invoke, state: Path) -> None:
-    """A name that no run has is told with those that are near; one that has runs of another status is not."""
-    told = invoke("runs", "list", "--function", "odd/x", "--data-dir", state)
-    assert told.exit_code == 0
-    assert f"no run of a function 'odd/x'; did you mean '{ODD}'?" in told.stderr
+def test_an_unknown_function_suggests_similar_names(invoke: Invoke, state: Path) -> None:
+    """A name without runs gets a hint; a name that has runs of another status does not."""
+    unknown = invoke("runs", "list", "--function", "odd/x", "--data-dir", state)
+    assert unknown.exit_code == 0
+    assert f"no run of a function 'odd/x'; did you mean '{ODD}'?" in unknown.stderr
     assert "there are runs of" in invoke("runs", "list", "--function", "zebra", "--data-dir", state).stderr
     assert not invoke("runs", "list", "--function", ODD, "--status", "running", "--data-dir", state).stderr
 
 
-@pytest.mark.parametrize(("times", "words"), [(1, "sent again 1 time before"), (2, "sent again 2 times before")])
-def test_one_is_no_plural(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, times: int, words: str) -> None:
-    """What was sent again once is told so, in the list of dead letters and where it is asked whether to send it."""
-    letter = {"topic": "t", "partition": 0, "offset": 1, "place": "0-1", "at": "", "bytes": 1, "reason": "r", "sent": 0}
+DEAD_LETTER = {"topic": "t", "partition": 0, "offset": 1, "place": "0-1", "at": "", "bytes": 1, "reason": "r"}
+
+
+@pytest.mark.parametrize(("times", "words"), [(1, "redriven 1 time before"), (2, "redriven 2 times before")])
+def test_counts_are_singular_for_one(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, times: int, words: str) -> None:
+    """In the list of dead letters, and in the question before they are redriven."""
 
     async def survey(*_: object) -> Survey:
-        return Survey([letter | {"redriven": times}], 1, {"0-1": None})
+        return Survey([{**DEAD_LETTER, "sent": False, "redriven": times}], 1, {"0-1": None})
 
     monkeypatch.setattr("stepstream.cli.dead_letters.survey", survey)
     assert words in invoke("dead-letters", "list").stdout
-    assert "Send 1 record again?" in invoke("dead-letters", "redrive", "--all").output
+    assert "Redrive 1 record?" in invoke("dead-letters", "redrive", "--all").output
+
+
+ATTACK = "a\x1b[2Jb\x9bc\r\nd\u2028e\u202ef"
+
+
+def test_no_value_controls_the_terminal(
+    invoke: Invoke, answering: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Control characters from events, errors, ids and servers are escaped in every line that a command prints."""
+
+    async def run() -> str:
+        app = App("shop")
+
+        @app.function(on("go"), id="f", retries=0)
+        async def function(ctx: Context) -> None:
+            await ctx.step.run("charge", fail)
+
+        def fail() -> None:
+            raise ValueError(ATTACK)
+
+        async with VirtualEngine(app, data_dir=tmp_path) as engine:
+            await engine.send(Event("go", {"text": ATTACK}))
+            return engine.run().run_id
+
+    async def survey(*_: object) -> Survey:
+        return Survey([{**DEAD_LETTER, "reason": ATTACK, "sent": False, "redriven": 0}], 1, {"0-1": None})
+
+    run_id = asyncio.run(run())
+    monkeypatch.setattr("stepstream.cli.dead_letters.survey", survey)
+    answering(400, {"error": {"message": ATTACK}})
+    for done in (
+        invoke("runs", "list", "--data-dir", tmp_path),
+        invoke("runs", "show", run_id, "--data-dir", tmp_path),
+        invoke("runs", "show", run_id, "--data-dir", tmp_path, "--json"),
+        invoke("runs", "list", "--data-dir", tmp_path, "--function", ATTACK),
+        invoke("dead-letters", "list"),
+        invoke("send", "go"),
+    ):
+        assert done.output.replace("\n", "").isprintable(), done.output

@@ -1,4 +1,4 @@
-"""`stepstream dev` begins again when the file changes, and the commands answer as scripts need it."""
+"""`stepstream dev` restarts when the file changes, and the commands print what scripts need."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_commands_answer_scripts(tmp_path: Path) -> None:
     shown = stepstream("runs", "show", str(run["run_id"]), *at, cwd=tmp_path)
     assert "completed" in shown.stdout
     assert stepstream("runs", "cancel", str(run["run_id"]), *at, cwd=tmp_path).returncode == 1
-    assert stepstream("signal", "nobody", *at, cwd=tmp_path).returncode == 1
+    assert stepstream("signal", "unknown", *at, cwd=tmp_path).returncode == 1
     assert stepstream("send", "go", "--data", "{", *at, cwd=tmp_path).returncode == 2
     assert serving.stop(signal.SIGTERM) == 0
     refused = stepstream("runs", "list", *at, cwd=tmp_path)
@@ -89,8 +89,8 @@ def port_of(process: "subprocess.Popen[str]") -> str:
     raise AssertionError("it does not serve")
 
 
-def test_killing_the_command_lets_it_start_again(tmp_path: Path) -> None:
-    """kill -9 of the command that the README gives ends what it started, so that port and state are free again."""
+def test_a_killed_command_can_be_started_again(tmp_path: Path) -> None:
+    """kill -9 of the command that the README gives also ends its child, so that port and state are free."""
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
     first = dev(tmp_path, "--port", "0")
     port = port_of(first)
@@ -100,14 +100,14 @@ def test_killing_the_command_lets_it_start_again(tmp_path: Path) -> None:
     assert port_of(again) == port
     taken = dev(tmp_path, "--port", port)
     taken.communicate(timeout=20)
-    assert taken.returncode == 2, "a port that is taken ends the command"
+    assert taken.returncode == 2, "a port in use ends the command"
     again.send_signal(signal.SIGTERM)
     again.communicate(timeout=20)
     assert again.returncode == 0
 
 
-def test_mistakes_of_a_file_are_told_without_our_frames(tmp_path: Path) -> None:
-    """A file that cannot be loaded, or a folder that cannot be one, is told in a few lines with the remedy."""
+def test_errors_of_a_file_are_shown_without_our_frames(tmp_path: Path) -> None:
+    """A file that cannot be loaded, or a path that cannot be a folder, is reported in a few lines with the remedy."""
     (tmp_path / "bad.py").write_text("import nothing_of_this_name\n", encoding="utf-8")
     refused = stepstream("dev", "bad.py", cwd=tmp_path)
     assert refused.returncode == 2
@@ -121,7 +121,7 @@ def test_mistakes_of_a_file_are_told_without_our_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("imports", [1, 2], ids=["command", "child"])
 def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path, imports: int) -> None:
-    """Ctrl-C while the command, or the child that is to serve, imports ends both without a word."""
+    """Ctrl-C while the command or its child imports modules ends both without output."""
     (tmp_path / "app.py").write_text('from stepstream import App; app = App("a")', encoding="utf-8")
     command = [sys.executable, "-m", "stepstream", "dev", "app.py", "--port", "0"]
     process = subprocess.Popen(
@@ -145,10 +145,10 @@ def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path, imports: 
     assert "Traceback" not in rest
 
 
-def test_an_app_without_functions_and_runs_from_before_are_told(tmp_path: Path) -> None:
-    """What cannot start anything is said to be so; after a restart a run from before has its function's name.
+def test_dev_reports_empty_apps_and_failed_attempts(tmp_path: Path) -> None:
+    """An app without functions is reported; a run that an earlier process started is shown with its function.
 
-    An attempt that failed says when the next is due.
+    A failed attempt says when the next one is due.
     """
     app = 'from stepstream import App, Context, on\napp = App("a")\n'
     code = """
@@ -179,9 +179,9 @@ async def broken_work(ctx: Context) -> None:
 
 
 def until(process: "subprocess.Popen[str]", words: str) -> str:
-    """Return the next line of its output that has these words."""
+    """Return the next line of output that contains these words."""
     assert process.stdout is not None
     for line in process.stdout:
         if words in line:
             return line
-    raise AssertionError(f"it never said {words!r}")
+    raise AssertionError(f"it ended without printing {words!r}")

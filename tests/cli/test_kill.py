@@ -1,4 +1,4 @@
-"""`stepstream dev` is killed again and again under load: nothing is lost, nothing comes twice."""
+"""`stepstream dev` is killed repeatedly under load: no run is lost, and none runs twice."""
 
 import signal
 from collections import Counter
@@ -14,7 +14,7 @@ EVENTS = 40
 
 @pytest.mark.slow
 def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
-    """Every accepted event has one run, every run its end, and a step runs again only if its process was killed."""
+    """Every accepted event has one run, every run ends, and a step runs again only if its process was killed."""
     serving = Serving(tmp_path)
     sent = 0
     interrupted = 0
@@ -22,8 +22,8 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
         serving.start()
         assert len(serving.send(sent, EVENTS)) == EVENTS
         sent += EVENTS
-        wanted = len(serving.effects.read_text().splitlines()) + number % 7 * EVENTS // 2
-        while len(serving.effects.read_text().splitlines()) < wanted:
+        expected = len(serving.effects.read_text().splitlines()) + number % 7 * EVENTS // 2
+        while len(serving.effects.read_text().splitlines()) < expected:
             pass
         interrupted += any(run["status"] == "running" for run in serving.runs())
         assert serving.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -31,7 +31,7 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
     runs = serving.until_completed()
     outputs = serving.outputs(runs)
     assert serving.stop(signal.SIGTERM) == 0
-    assert interrupted > KILLS // 2, "the kills met no work"
+    assert interrupted > KILLS // 2, "the kills hit no running step"
     assert sorted(int(output[3]) for output in outputs) == list(range(sent))
     effects = Counter(serving.effects.read_text().splitlines())
     assert set(effects) == {f"{run['run_id']} {step}" for run in runs for step in "abc"}

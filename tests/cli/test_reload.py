@@ -1,4 +1,4 @@
-"""`stepstream dev` under a developer's hands: saves in quick succession, files that are broken, Ctrl-C."""
+"""`stepstream dev` as a developer uses it: saves in quick succession, broken files, Ctrl-C."""
 
 import json
 import os
@@ -21,8 +21,8 @@ app = App("VERSION")
 
 
 def hang(run_id: str) -> None:
-    Path("begun").touch()
-    while not Path("go-on").exists():
+    Path("started").touch()
+    while not Path("finish").exists():
         time.sleep(0.01)
 
 
@@ -52,7 +52,7 @@ class Developing:
         )
 
     def write(self, version: str, *, broken: bool = False) -> None:
-        """Save the file, as an editor does that keeps its time and size."""
+        """Save the file with the same time and, for names of equal length, the same size."""
         text = APP.replace("VERSION", version).replace("import time", "imp ort time" if broken else "import time")
         (self.folder / "new").write_text(text, encoding="utf-8")
         os.utime(self.folder / "new", (1_700_000_000, 1_700_000_000))
@@ -64,32 +64,32 @@ class Developing:
         for line in self.process.stdout:
             if words in line:
                 return line.strip()
-        raise AssertionError(f"it ended, and never said {words!r}")
+        raise AssertionError(f"it ended without printing {words!r}")
 
     def url(self) -> str:
-        """Return where it serves now."""
+        """Return the address where it serves now."""
         return self.until("send events to").split()[3].removesuffix("/e/dev,")
 
     def press_ctrl_c(self) -> None:
-        """Send SIGINT to all that a terminal would send it to."""
+        """Send SIGINT to the whole process group, as a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
 
 @pytest.fixture
 def developing(tmp_path: Path) -> Iterator[Developing]:
-    """A developer at work; the command is killed at the end, or when it hangs for a minute."""
+    """A running `stepstream dev`, killed at the end or when it hangs for a minute."""
     developing = Developing(tmp_path)
     watchdog = threading.Timer(60, developing.process.kill)
     watchdog.start()
     yield developing
     watchdog.cancel()
-    (tmp_path / "go-on").touch()
+    (tmp_path / "finish").touch()
     developing.process.kill()
     developing.process.communicate(timeout=20)
 
 
-def test_a_save_of_the_same_time_and_size_is_loaded(developing: Developing) -> None:
-    """Python takes a compiled file for good when time and size are the same; a reload does not."""
+def test_a_save_with_the_same_time_and_size_is_loaded(developing: Developing) -> None:
+    """Python trusts bytecode whose source has the same time and size; a reload does not."""
     assert developing.until("serves") == f"stepstream {version()} serves first (1 function)"
     for name in ("other", "third", "again"):
         developing.url()
@@ -98,29 +98,29 @@ def test_a_save_of_the_same_time_and_size_is_loaded(developing: Developing) -> N
 
 
 def version() -> str:
-    """Return the version that is said at the start."""
+    """Return the version that is printed at the start."""
     return subprocess.run(
         [sys.executable, "-m", "stepstream", "--version"], capture_output=True, text=True, check=True
     ).stdout.split()[1]
 
 
-def test_a_broken_file_leaves_the_code_from_before_running(developing: Developing) -> None:
-    """A file that cannot be loaded is told with its line; what serves goes on, until the file is whole again."""
+def test_a_broken_file_leaves_the_previous_code_running(developing: Developing) -> None:
+    """The error is printed with its line, and the previous code serves until the file can be loaded."""
     url = developing.url()
     developing.write("other", broken=True)
     assert developing.until("cannot be loaded")
     assert developing.until("imp ort")
-    assert developing.until("the code from before goes on")
+    assert developing.until("the previous code keeps running")
     assert httpx.get(f"{url}/ready").is_success
     developing.write("third")
     assert "serves third" in developing.until("serves")
 
 
-def test_ctrl_c_tells_what_it_waits_for_and_a_second_one_does_not_wait(developing: Developing) -> None:
-    """Ctrl-C in a terminal tells of the step at work, and waits for it; the second Ctrl-C ends the command at once."""
+def test_ctrl_c_waits_for_running_steps_and_a_second_one_does_not(developing: Developing) -> None:
+    """The first Ctrl-C prints how many steps it waits for; the second one ends the command at once."""
     url = developing.url()
     httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
-    while not (developing.folder / "begun").exists():
+    while not (developing.folder / "started").exists():
         pass
     developing.press_ctrl_c()
     assert developing.until("waiting") == "waiting for 1 step; Ctrl-C again to stop now"
@@ -130,23 +130,23 @@ def test_ctrl_c_tells_what_it_waits_for_and_a_second_one_does_not_wait(developin
     assert developing.process.returncode == 130
 
 
-def test_ctrl_c_lets_the_step_at_work_end(developing: Developing) -> None:
-    """After one Ctrl-C the step ends and is kept; the command ends with 0."""
+def test_ctrl_c_keeps_the_result_of_a_running_step(developing: Developing) -> None:
+    """After one Ctrl-C the step finishes and its result is stored; the exit code is 0."""
     url = developing.url()
     httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
-    while not (developing.folder / "begun").exists():
+    while not (developing.folder / "started").exists():
         pass
     developing.press_ctrl_c()
     developing.until("waiting")
-    (developing.folder / "go-on").touch()
+    (developing.folder / "finish").touch()
     assert "hang" in developing.until("done")
     developing.process.communicate(timeout=20)
     assert developing.process.returncode == 0
 
 
-def test_what_functions_log_is_shown(developing: Developing) -> None:
-    """The log is for people by default: what a function logs is there, what the engine does is not."""
-    (developing.folder / "go-on").touch()
+def test_lines_that_functions_log_are_shown(developing: Developing) -> None:
+    """The default output is for people: it has what a function logs, and not what the engine logs."""
+    (developing.folder / "finish").touch()
     httpx.post(f"{developing.url()}/e/dev", json={"name": "go"}).raise_for_status()
     shown = []
     while "completed" not in (line := developing.until("")):
@@ -156,8 +156,8 @@ def test_what_functions_log_is_shown(developing: Developing) -> None:
 
 
 def test_the_log_may_be_json(tmp_path: Path) -> None:
-    """With --log-format json all that `dev` tells is one object a line; each step has its own."""
-    (tmp_path / "go-on").touch()
+    """With --log-format json everything that `dev` prints is one object a line, one of them for each step."""
+    (tmp_path / "finish").touch()
     developing = Developing(tmp_path, "--log-format", "json")
     try:
         served = json.loads(developing.until(" serves first at "))

@@ -1,4 +1,4 @@
-"""What `stepstream replay` says of files that hold no events, or not only events."""
+"""What `stepstream replay` reports about files without events, and lines that are not events."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,9 +23,8 @@ NOW_MS = 1_767_225_600_000
 
 
 @pytest.fixture
-def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def replay(tmp_path: Path) -> Callable[..., Result]:
     """Replay lines through an app that sleeps for three days and a half."""
-    monkeypatch.setattr("stepstream.cli.main.out.width", 250)
     (tmp_path / "replayed.py").write_text(APP, encoding="utf-8")
     day = tmp_path / "day.jsonl"
 
@@ -38,30 +37,30 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     return run
 
 
-def test_seconds_are_told_from_milliseconds(replay: Callable[..., Result]) -> None:
-    """A `ts` in seconds is refused with its line and the number that is meant; the other lines are replayed."""
+def test_a_time_in_seconds_is_recognized(replay: Callable[..., Result]) -> None:
+    """It is refused with its line and the number in milliseconds; the other lines are replayed."""
     done = replay({"name": "go", "ts": NOW_MS}, {"name": "go", "ts": NOW_MS // 1_000})
-    assert f"line 2: ts: {NOW_MS // 1_000} seems to be in seconds; give milliseconds, {NOW_MS}" in done.stderr
+    assert f"line 2: ts: {NOW_MS // 1_000} looks like seconds; give milliseconds: {NOW_MS}" in done.stderr
     assert (done.exit_code, "1 completed" in done.stdout) == (0, True)
 
 
-def test_long_times_are_told_in_days(replay: Callable[..., Result]) -> None:
-    """The mean time of a function of three days and a half is read as such."""
+def test_long_times_are_shown_in_days(replay: Callable[..., Result]) -> None:
+    """The mean time of a function that takes three and a half days is shown as such."""
     assert "3d 12h" in replay({"name": "go", "ts": NOW_MS}).stdout
 
 
 def test_a_file_without_any_event_fails(replay: Callable[..., Result]) -> None:
-    """When no line holds an event the command says so and exits with 1; the first ten lines are told."""
+    """If no line is an event the command says so and exits with 1; it lists the first ten lines."""
     done = replay(*({"nome": "go"} for _ in range(12)))
     assert done.exit_code == 1
     assert "line 1: " in done.stderr
     assert "line 10: " in done.stderr
-    assert "passed over 2 more lines" in done.stderr
-    assert "holds no event" in done.stderr
+    assert "skipped 2 more lines" in done.stderr
+    assert "contains no event" in done.stderr
 
 
-def test_another_file_is_not_taken_for_the_first(replay: Callable[..., Result], tmp_path: Path) -> None:
-    """A directory goes on with the file that it has read, which may have grown, and refuses any other."""
+def test_a_folder_refuses_another_file_of_events(replay: Callable[..., Result], tmp_path: Path) -> None:
+    """A replay resumes with the file that its folder has read, which may have grown, and with no other."""
     durable = ("--data-dir", str(tmp_path / "state"))
     first, second, third = ({"name": "go", "ts": NOW_MS + number, "data": {"n": number}} for number in range(3))
     assert "2 completed" in replay(first, second, options=durable).stdout
@@ -69,6 +68,6 @@ def test_another_file_is_not_taken_for_the_first(replay: Callable[..., Result], 
     for other in ([third], [first, third, third], [first, second, third | {"data": {}}, third]):
         refused = replay(*other, options=durable)
         assert refused.exit_code == 2, refused.output
-        assert "give another --data-dir" in refused.stderr
-        assert "state has 3 lines" in refused.stderr
+        assert "or another --data-dir" in refused.stderr
+        assert "state has replayed 3 lines" in refused.stderr
     assert "3 completed" in replay(first, second, third, options=durable).stdout

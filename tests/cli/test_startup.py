@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import stepstream
+from stepstream.cli.main import load_command
+from stepstream.cli.registry import COMMANDS
 
 # Each of these takes longer to import than all of the SDK.
 HEAVY = {"aiokafka", "celpy", "fastapi", "faust", "lark", "prometheus_client", "pydantic", "rocksdict", "uvicorn"}
@@ -30,6 +34,26 @@ def test_the_public_api_imports_neither_grammar_nor_pydantic() -> None:
     found = modules_after("from stepstream import *\n@App('shop').function(on('order'))\nasync def f(ctx): ...")
     assert not HEAVY & found
     assert len(found) < 330
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["send", "--help"], ["runs", "--help"]], ids=" ".join)
+def test_commands_import_what_they_use(arguments: list[str]) -> None:
+    """The commands that talk to an engine over HTTP load neither the SDK nor a runtime; --version loads no parser."""
+    run = f"sys.argv[1:] = {arguments}\nfrom stepstream.cli.registry import main\ntry: main()\nexcept SystemExit: pass"
+    found = modules_after(run)
+    assert not {
+        name for name in found if name.startswith(("stepstream.sdk", "stepstream.engine", "stepstream.runtime.kafka"))
+    }
+    # typer converts options by pydantic.
+    assert not (HEAVY - {"pydantic"} | {"asyncio", "httpx", "uvloop"}) & found
+    assert not {"typer", "rich"} & found or arguments != ["--version"]
+
+
+def test_each_command_names_its_module_and_help() -> None:
+    """`stepstream --help` shows the first sentence of each command without loading its module."""
+    for name, command in COMMANDS.items():
+        first, _, _ = str(load_command(name).help).partition("\n\n")
+        assert command.help == " ".join(first.split()), name
 
 
 def test_each_public_name_is_the_one_that_type_checkers_see() -> None:

@@ -74,7 +74,7 @@ def test_an_engine_in_a_container_is_open_only_with_keys() -> None:
 def test_a_drain_takes_seconds(seconds: str) -> None:
     """None is a number too; what is no time is told with the name of the setting."""
     assert settings_from({"STEPSTREAM_DRAIN_S": "0"}).drain_s == 0
-    with pytest.raises(SettingsError, match=f"drain_s '{seconds}': a number of seconds, 0 or more"):
+    with pytest.raises(SettingsError, match=f"drain_s '{seconds}': expected a number of seconds, 0 or more"):
         settings_from({"STEPSTREAM_DRAIN_S": seconds})
 
 

@@ -1,17 +1,20 @@
-"""A worker and a cluster as far as the metrics and probes of a worker process read them."""
+"""A worker and a cluster as far as the probes and gauges of a worker process read them."""
 
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from stepstream.host.monitoring.gauges import WorkerSlot
+from stepstream.host.broker_contact import BrokerContact
+from stepstream.host.monitoring.gauges import WorkerGauges
+from stepstream.host.worker_slot import WorkerSlot
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.attempts import Load
 
 
 @dataclass
 class StandIn:
-    """A worker and its log as far as a worker slot reads them."""
+    """A worker and its log in one object."""
 
     serving: bool = True
     member: bool = True
@@ -50,9 +53,22 @@ class Backbone:
             raise LogError("no broker answers")
         return dict.fromkeys(places, 10)
 
+    async def answered(self) -> None:
+        """Return when the cluster was asked once more and its answer was processed."""
+        for _ in range(2):
+            self.asked.clear()
+            await asyncio.wait_for(self.asked.wait(), 10)
 
-def seated(stand_in: StandIn, backbone: Backbone | None = None) -> WorkerSlot:
-    """Return the slot of a worker."""
-    slot = WorkerSlot("shop", backbone or Backbone())  # type: ignore[arg-type]  # As far as it is used.
-    slot.take(stand_in, stand_in)  # type: ignore[arg-type]  # The same.
+
+def slot_of(worker: Any = None) -> WorkerSlot:
+    """Return the slot of a worker, or an empty slot."""
+    slot = WorkerSlot("shop", BrokerContact())
+    if worker is not None:
+        slot.take(worker, worker)
     return slot
+
+
+def gauges_of(slot: WorkerSlot, backbone: Any = None) -> WorkerGauges:
+    """Return the gauges of a worker's process."""
+    given: Any = backbone or Backbone()
+    return WorkerGauges(slot, given)

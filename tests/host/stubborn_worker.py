@@ -1,4 +1,4 @@
-"""A worker process whose plain body does not end, with nothing of Kafka; test_ending runs it."""
+"""A worker process, without Kafka, whose plain body never ends; test_ending runs it."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
 from stepstream import App, Context, on
-from stepstream.host import kafka
+from stepstream.host import kafka_worker
 from stepstream.host.settings import settings_from
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.fakes.worker_log import FakeWorkerLog
@@ -25,15 +25,15 @@ async def function(ctx: Context) -> None:
 
 
 def hang() -> None:
-    """Say that it is at work, and be so."""
-    sys.stdout.write("at work\n")
+    """Report the start, and never return."""
+    sys.stdout.write("running\n")
     sys.stdout.flush()
     threading.Event().wait()
 
 
 @asynccontextmanager
 async def hosted(_: object, **parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Run the worker alone."""
+    """Run only the worker."""
     serving = asyncio.ensure_future(parts["worker"]())
     yield
     serving.cancel()
@@ -41,7 +41,7 @@ async def hosted(_: object, **parts: Callable[[], Awaitable[None]]) -> AsyncIter
 
 
 def main() -> None:
-    """Serve with all that needs a broker replaced."""
+    """Serve with everything that needs a broker replaced."""
     log: Any = FakeWorkerLog(started())
     log.assignments, log.confirmed_at, log.member, log.partitions = 1, 0.0, True, []
     stand_ins: dict[str, Any] = {
@@ -50,13 +50,14 @@ def main() -> None:
         "KafkaBackbone": MagicMock(return_value=AsyncMock()),
         "KafkaCallers": MagicMock(),
         "KafkaWorkerLog": MagicMock(return_value=log),
-        "Announcer": MagicMock(return_value=AsyncMock()),
+        "FunctionRegistrar": MagicMock(return_value=AsyncMock()),
         "make_faust": MagicMock(),
     }
     for name, stand_in in stand_ins.items():
-        setattr(kafka, name, stand_in)
+        setattr(kafka_worker, name, stand_in)
     settings = settings_from(drain_s=0.2)
-    asyncio.run(kafka.serve_worker(kafka.WorkerSpec(app), settings, KafkaSettings(), lambda *_: None))
+    spec = kafka_worker.WorkerSpec(app)
+    asyncio.run(kafka_worker.serve_worker(spec, settings, KafkaSettings(), lambda *_: None))
     sys.stdout.write("ended by itself\n")
 
 

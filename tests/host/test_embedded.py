@@ -1,4 +1,4 @@
-"""What `stepstream dev` tells of itself: the engine's gauges and the worker's, in one process."""
+"""What `stepstream dev` exports: the gauges of the engine and of the worker, in one process."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.runtime.exposition import Scrape
 
 
 async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
-    """Once nothing is left to do it is ready, nothing lags, no slot is in use, and the run is counted once."""
+    """An idle process is ready, nothing lags, no slot is in use, and the run is counted once."""
     app = App("shop")
 
     @app.function(on("go"))
@@ -30,7 +30,7 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
         assert scrape.sum("stepstream_ready") == 1
         assert scrape.values("stepstream_shard_serving") == [({"shard": "0"}, 1)]
         lags = {labels["topic"]: value for labels, value in scrape.values("stepstream_input_lag_records", shard="0")}
-        # The event of the run's end starts nothing; the place of such a one is committed within a second.
+        # The event about the run's end starts nothing; the position of such an event is committed within a second.
         assert lags.pop("events") <= 1
         assert lags == {"inbox": 0, "functions": 0, "history": 0}
         assert scrape.values("stepstream_worker_lag_records") == [({"app": "shop", "partition": "0"}, 0)]
@@ -43,7 +43,7 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
 
 
 def test_workers_of_a_queue_have_a_name_of_their_own() -> None:
-    """They may have another image than those of the app, so that their version is not another of the app's."""
+    """They may run another image than the workers of the app, so that theirs is not a second version of the app."""
     app, settings = App("shop", queues=["gpu"]), Settings(version="v3")
     (reading,) = build_info(app, settings, "shop.gpu")
     assert reading.labels[1:] == ("shop.gpu", "v3")

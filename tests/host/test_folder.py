@@ -1,67 +1,78 @@
-"""The folder of the state is that of one process at a time."""
+"""The state folder belongs to one process at a time."""
 
 import errno
 import fcntl
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stepstream.host.folder import held_folder
+from stepstream.host.folder import locked_folder
 from stepstream.host.settings import SettingsError
 
-HOLD = """
+LOCK = """
 import sys
 from pathlib import Path
-from stepstream.host.folder import held_folder
+from stepstream.host.folder import locked_folder
 
-with held_folder(Path(sys.argv[1])):
-    print("held", flush=True)
+with locked_folder(Path(sys.argv[1])):
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
 
 def test_a_folder_in_use_is_refused_until_its_process_is_gone(tmp_path: Path) -> None:
-    """A second engine on it would take shards whose tables it cannot open; a process that is killed lets go of it."""
+    """A second engine would take shards whose tables it cannot open; a killed process releases the folder."""
     folder = tmp_path / "state"
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LOCK, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert holder.stdout
-        assert holder.stdout.readline() == "held\n"
+        assert holder.stdout.readline() == "locked\n"
         with (
             pytest.raises(SettingsError, match=r"is in use by another process; .* --data-dir of its own"),
-            held_folder(folder),
+            locked_folder(folder),
         ):
             pass
     finally:
         holder.kill()
         holder.communicate()
-    with held_folder(folder):
+    with locked_folder(folder):
         pass
 
 
-def test_what_cannot_be_a_folder_is_told(tmp_path: Path) -> None:
-    """With the option that names another."""
+def test_a_path_that_cannot_be_a_folder_is_refused(tmp_path: Path) -> None:
+    """The error names the option for another folder."""
     (tmp_path / "file").touch()
     with (
-        pytest.raises(SettingsError, match=r"cannot be a folder for state .* --data-dir"),
-        held_folder(tmp_path / "file"),
+        pytest.raises(SettingsError, match=r"cannot hold state .* --data-dir"),
+        locked_folder(tmp_path / "file"),
     ):
         pass
 
 
-def test_a_disk_that_takes_no_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some network disks do."""
+def test_a_disk_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network disks have none."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (
-        pytest.raises(SettingsError, match=r"cannot be locked \(No locks available\); give a --data-dir on a disk"),
-        held_folder(tmp_path),
+        pytest.raises(SettingsError, match=r"cannot be locked \(No locks available\); .* on a local disk"),
+        locked_folder(tmp_path),
     ):
         pass
+
+
+def test_only_the_own_user_may_read_state(tmp_path: Path) -> None:
+    """A folder that the process creates is closed to other users; one that exists keeps its rights."""
+    created, existing = tmp_path / "created" / "state", tmp_path / "existing"
+    existing.mkdir(mode=0o750)
+    for folder in (created, existing):
+        with locked_folder(folder):
+            pass
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (created, existing)] == [0o700, 0o750]

@@ -1,4 +1,4 @@
-"""Where a process listens: addresses of both families, names, and what it says when it cannot."""
+"""Where a process listens: addresses of both families, names, and the error if it cannot."""
 
 import socket
 
@@ -9,7 +9,7 @@ from stepstream.host.settings import SettingsError
 
 
 def has_ipv6() -> bool:
-    """Tell whether this machine has a loopback of IPv6."""
+    """Return whether this machine has an IPv6 loopback."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -31,20 +31,20 @@ IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
     ],
 )
 def test_addresses_of_both_families_are_bound(host: str, reached: list[str]) -> None:
-    """The family is that of the address; `::` takes callers of either."""
+    """The family is that of the address; `::` accepts clients of both."""
     with listen(host, 0) as listener:
         for address in reached:
             socket.create_connection((address, listener.getsockname()[1]), timeout=5).close()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_an_address_of_others_is_told(host: str) -> None:
-    """What is no address of this machine is a wrong setting."""
+def test_an_address_of_another_machine_is_refused(host: str) -> None:
+    """It is a wrong setting, and the error names the option."""
     with pytest.raises(SettingsError, match=f"port 1 on {host} cannot be bound .*; give another by --metrics-port"):
         listen(host, 1, "--metrics-port")
 
 
 def test_a_url_has_brackets_around_ipv6() -> None:
-    """What is printed can be clicked."""
+    """A terminal can open what is printed."""
     assert address_of("::1", 8288) == "http://[::1]:8288"
     assert address_of("127.0.0.1", 8288) == "http://127.0.0.1:8288"

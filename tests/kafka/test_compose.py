@@ -127,7 +127,7 @@ def test_a_flight_is_followed_as_the_document_says(composed: Composed) -> None:
     """Broker, topics, engine and worker come up as composed; the events of docs/deploy.md end a flight."""
     made = composed.run("topics")
     assert made.returncode == 0, made.stderr
-    assert composed.run("topics").stdout == "nothing is missing\n"
+    assert composed.run("topics").stdout == "no topic is missing\n"
     for service in ("engine", "worker"):
         composed.start(service)
         assert composed.status(service, "/health") == 200

@@ -151,7 +151,7 @@ async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     (holder,) = [worker for worker in fleet.workers if worker.process and str(worker.process.pid) in begun.read_text()]
     assert holder.process
     holder.process.terminate()
-    await asyncio.to_thread(until, lambda: bool(holder.said("steps at work have 60 s to end")))
+    await asyncio.to_thread(until, lambda: bool(holder.said("running steps have 60 s to finish")))
     await feed(cluster, range(1, OTHERS))
     assert ended(await until_ended(cluster, OTHERS - 1)) == {f"long-{n}" for n in range(1, OTHERS)}
     assert (holder.said("left the group of commands.long"), holder.ended) == (1, False)
@@ -159,7 +159,7 @@ async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     runs = await until_ended(cluster, OTHERS)
     (entries,) = [each for each in runs.values() if isinstance(each[0], RunBegan) and each[0].events[0].id == "long-0"]
     assert await asyncio.to_thread(holder.process.wait, WAIT_S_MAX) == 0
-    assert holder.said("all has come to rest")
+    assert holder.said("all running steps have finished")
     end = entries[-1]
     assert isinstance(end, RunEnded)
     held, after = json.loads(bytes(end.output))

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stepstream.host.monitoring.contact import LOST_S
+from stepstream.host.broker_contact import LOST_S
 from tests.kafka.broker import Broker, running
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import Observed, until
@@ -48,9 +48,7 @@ def check_away(observed: Observed) -> None:
     members = (*observed.engines, *observed.workers)
     assert all(observed.scrape(member).sum("stepstream_ready") == 0 for member in members)
     until(
-        lambda: all(
-            member.said("WARNING stepstream.host.monitoring.contact: no broker has answered") for member in members
-        )
+        lambda: all(member.said("WARNING stepstream.host.broker_contact: no broker has answered") for member in members)
     )
 
 
@@ -63,8 +61,8 @@ def check_back(observed: Observed, times: int) -> None:
     engine = observed.engines[0]
     until(lambda: observed.scrape(engine).sum("stepstream_runs_ended_total", status="completed") >= times)
     for member in (*observed.engines, *observed.workers):
-        assert member.said("WARNING stepstream.host.monitoring.contact: no broker has answered") == times
-        assert member.said("INFO stepstream.host.monitoring.contact: a broker answers again") == times
+        assert member.said("WARNING stepstream.host.broker_contact: no broker has answered") == times
+        assert member.said("INFO stepstream.host.broker_contact: a broker answers again") == times
 
 
 def observe(broker: Broker, fleet: Fleet, observed: Observed) -> None:

@@ -135,11 +135,11 @@ async def send_again(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     assert "n" in chosen["reason"]
     before = len(await until_read(foreign, "orders", ORDERS + 1 + len(POISON)))
     told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", "orders")
-    assert "0 sent again" in told
+    assert "0 redriven" in told
     mended = fleet.folder / "mended.py"
     mended.write_text(MENDED)
     command = ("dead-letters", "redrive", "--all", "--yes", "--topic", "orders", "--code", str(mended))
-    assert "1 sent again" in await asyncio.to_thread(fleet.command, *command)
+    assert "1 redriven" in await asyncio.to_thread(fleet.command, *command)
     assert (await began(cluster, ORDERS + 4))[f"orders-0-{chosen['offset']}"] == 1
     assert len(await until_read(foreign, "orders", before)) == before
     # Beside it there is the mark that it was sent.
@@ -159,7 +159,7 @@ async def send_own(fleet: Fleet, cluster: Cluster, kept: int) -> None:
     await producer.send([*poison, NewRecord(DEAD_LETTERS, 0, b"", b"no letter of ours")])
     await until_read(cluster, DEAD_LETTERS, kept + len(poison) + 1)
     told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", EVENTS)
-    assert f"{len(poison)} sent again" in told
+    assert f"{len(poison)} redriven" in told
     # Each comes back as a new letter, which was not sent again yet; beside the old ones are their marks.
     await until_read(cluster, DEAD_LETTERS, kept + 3 * len(poison) + 1)
     found: list[LogRecord] = []

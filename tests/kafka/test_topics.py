@@ -51,7 +51,7 @@ def test_what_apply_creates_is_as_it_should_be(bootstrap: str) -> None:
     assert made.stdout.count("created") == 8
     assert "commands.shop" in made.stdout
     again = topics(bootstrap, "plain", "apply")
-    assert (again.returncode, again.stdout, again.stderr) == (0, "nothing is missing\n", "")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "no topic is missing\n", "")
     checked = topics(bootstrap, "plain", "check", "--app", "shop")
     assert (checked.returncode, checked.stdout) == (0, "the topics are as they should be, with 3 shards\n")
 
@@ -86,7 +86,7 @@ def test_a_missing_topic_and_another_number_of_shards_are_refused(bootstrap: str
     create(bootstrap, "few", {"inbox": (3, {})})
     checked = topics(bootstrap, "few", "check")
     assert checked.returncode == 2
-    assert "'few.events' is missing" in checked.stderr
+    assert "'few.events' does not exist" in checked.stderr
     assert f"stepstream topics apply --kafka {bootstrap} --namespace few --shards 3" in checked.stderr
     applied = topics(bootstrap, "few", "apply", "--shards", "4")
     assert applied.returncode == 2
@@ -100,7 +100,7 @@ def test_another_number_of_partitions_of_any_topic_is_refused(bootstrap: str) ->
     assert applied.returncode == 2
     assert "topic 'uneven.commands.shop' has 2 partitions instead of 3" in applied.stderr
     checked = topics(bootstrap, "uneven", "check")
-    assert "topic 'uneven.events' is missing" in checked.stderr
+    assert "topic 'uneven.events' does not exist" in checked.stderr
 
 
 def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_all_that_differs_is_told_at_once(bootstrap: str) -> None:
         assert "topic 'all.inbox': each partition has 1 replica instead of 2" in told.stderr
         assert "kafka-configs.sh" in told.stderr
     assert "keys" in told.stderr, "nothing was made"
-    assert "topic 'all.events' is missing" in topics(bootstrap, "all", "check").stderr
+    assert "topic 'all.events' does not exist" in topics(bootstrap, "all", "check").stderr
 
 
 def test_what_kafka_does_not_make_is_told_in_its_words(bootstrap: str) -> None:
@@ -159,7 +159,7 @@ def test_what_kafka_does_not_make_is_told_in_its_words(bootstrap: str) -> None:
     assert "only 1 broker(s) are registered" in applied.stderr
     assert "another --replicas" in applied.stderr
     checked = topics(bootstrap, "thrice", "check")
-    assert "'thrice.events' is missing" in checked.stderr
+    assert "'thrice.events' does not exist" in checked.stderr
 
 
 def test_a_worker_without_its_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
-from stepstream.host.deadletters.store import dead_letter_of
+from stepstream.host.deadletters.dead_letter import dead_letter_of
 from stepstream.host.sources import service
 from stepstream.host.sources.service import Append, SourceAgent
 from stepstream.runtime.metrics import Metrics
@@ -106,7 +106,7 @@ def agent_of(append: Append) -> SourceAgent:
 
 async def test_a_record_is_acknowledged_once_it_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails is tried again, and the record is not dealt with before one has succeeded."""
-    monkeypatch.setattr(service, "_AGAIN_S", 0)
+    monkeypatch.setattr(service, "_RETRY_S", 0)
     stream = Stream()
     written: list[NewRecord] = []
 

@@ -111,7 +111,7 @@ class Read:
 
 async def test_what_is_durable_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record counts when it is read; its event or its letter when it is written, once, however often that failed."""
-    monkeypatch.setattr(service, "_AGAIN_S", 0)
+    monkeypatch.setattr(service, "_RETRY_S", 0)
     async with Read() as at:
         assert at.sum("dead_letters_total", topic="orders") == at.sum("source_records_total", topic="orders") == 0
         at.log.refusals = 2
@@ -134,7 +134,7 @@ async def test_the_lag_is_what_is_not_durable() -> None:
         assert await at.lags(3, 0) == [3, 0]
         for offset in range(2):
             at.stream.give(0, offset, b'{"n": 1}')
-        await until(lambda: at.readers.agents["orders"].at_work[0] == 2)
+        await until(lambda: at.readers.agents["orders"].in_flight[0] == 2)
         at.positions[ORDERS[0]] = 3  # What is read ahead by the client is dealt with by nobody.
         assert await at.lags(3, 0) == [3, 0]
         at.log.let.set()

@@ -2,8 +2,8 @@
 
 import dataclasses
 import http
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
@@ -11,11 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 
-from stepstream.api.guards import NO_KEY, knows_key, same_key, stranger
-from stepstream.api.probes import show_ready
+from stepstream.api.facade import EngineFacade
+from stepstream.api.guards import NO_KEY, foreign_reason, knows_key, same_key
+from stepstream.api.probes import ready_response
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
+from stepstream.contract.ids import is_run_id
 from stepstream.contract.limits import DEFAULT_LIMITS, MIB, Limits
 from stepstream.contract.names import check_signal_name
 from stepstream.runtime.metrics import CONTENT_TYPE
@@ -31,41 +33,21 @@ _EVENTS = {
         "content": {"application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}},
     }
 }
-_LISTS = "the newest first, without outputs and the events' data"
-_BEFORE = Query("", description="the run id of the last run of the page before")
+_LISTS = "the newest first, without outputs and the data of events"
+_BEFORE = Query("", description="the last run id of the previous page")
 _LIMIT = Query(50, ge=1, le=1_000)
-
-
-class Engine(Protocol):
-    """What the API asks of an engine."""
-
-    @property
-    def unready(self) -> str:
-        """Why the process is not ready; empty when it is."""
-
-    async def send(self, events: Sequence[EventRecord]) -> list[str]:
-        """Send events, all or none; return their ids once they are durable."""
-
-    async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal; return whether a run waited for it."""
-
-    async def cancel(self, run_id: str) -> bool:
-        """Cancel a run; return whether it was there."""
-
-    async def workers(self, names: Sequence[str]) -> dict[str, int]:
-        """Return of each name how many workers of it are up; a name of which it is not known is left out."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keys:
-    """The secrets that callers must know; while one is empty, whom it would keep out is whoever is on this machine."""
+    """The secrets that clients must send; while one is empty, only programs on this machine may send requests."""
 
     event: str = ""
     api: str = ""
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """Return the body; raise TooLarge before more than `bytes_max` of it are held."""
+    """Return the body; raise TooLarge before more than `bytes_max` bytes of it are held."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > bytes_max:
         raise TooLarge(f"the body has {int(declared):,} bytes, at most {bytes_max:,} are allowed", "body")
@@ -80,7 +62,7 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
 
 
 def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
-    """Return the events of a request, all valid; raise InvalidInput that names the event and the field."""
+    """Return the events of a request if all are valid; else raise InvalidInput that names the event and the field."""
     if not body.lstrip().startswith(b"["):
         return [decode_event(body, limits, strict=True)]
     try:
@@ -88,7 +70,7 @@ def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidInput(str(error), "body") from None
     if not 0 < len(parts) <= limits.events_per_request_max:
-        raise InvalidInput(f"1 to {limits.events_per_request_max:,} events are wanted, got {len(parts):,}", "body")
+        raise InvalidInput(f"expected 1 to {limits.events_per_request_max:,} events, got {len(parts):,}", "body")
     events: list[EventRecord] = []
     for index, part in enumerate(parts):
         try:
@@ -102,9 +84,9 @@ def parse_signal(body: bytes) -> tuple[str, Raw]:
     """Return the name and the data of a signal."""
     value = load_json(body)
     if not isinstance(value, dict):
-        raise InvalidInput("a JSON object is wanted", "body")
+        raise InvalidInput("expected a JSON object", "body")
     if unknown := sorted(value.keys() - {"signal", "data"}):
-        raise InvalidInput("a signal has no such field, only signal, data", unknown[0])
+        raise InvalidInput("a signal has no such field, only signal and data", unknown[0])
     return check_signal_name(value.get("signal")), dump_json(value.get("data"))
 
 
@@ -130,8 +112,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
     phrase = http.HTTPStatus(error.status_code).phrase
     message = str(error.detail)
     if message == phrase:
-        # Those of the router say no more than their number.
-        message = f"{request.method} {request.url.path}: {phrase.lower()}; /openapi.json describes what there is"
+        # The messages of the router only repeat the status.
+        message = f"{request.method} {request.url.path}: {phrase.lower()}; see /openapi.json for all routes"
     code = "unavailable" if error.status_code == http.HTTPStatus.SERVICE_UNAVAILABLE else phrase.lower()
     answer = _error(error.status_code, code.replace(" ", "-"), message)
     answer.headers.update(error.headers or {})
@@ -139,8 +121,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_bug(_request: Request, _error_of_ours: Exception) -> Response:
-    # The server logs it.
-    return _error(500, "internal", "the engine failed at this request; its log says why")
+    # The server logs the error.
+    return _error(500, "internal", "the engine failed to process this request; see its log")
 
 
 async def _on_validation(_request: Request, error: Exception) -> Response:
@@ -158,29 +140,31 @@ def _guard(key: str) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
-async def _refuse_strangers(request: Request) -> None:
-    if reason := stranger(request.headers):
+async def _refuse_foreign(request: Request) -> None:
+    if reason := foreign_reason(request.headers):
         raise HTTPException(403, reason)
 
 
 async def _refuse_unknown(request: Request) -> None:
-    """Refuse a parameter that nobody would read: a wrong name of a filter would list all."""
+    """Refuse an unknown parameter: a misspelled filter would otherwise list all runs."""
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     if unknown := sorted(request.query_params.keys() - known):
-        raise InvalidInput(f"there is no such parameter, only {', '.join(sorted(known)) or 'none'}", unknown[0])
+        raise InvalidInput(f"unknown parameter; this route takes {', '.join(sorted(known)) or 'none'}", unknown[0])
 
 
 def _page(index: RunIndex, *, status: str = "", limit: int, **filters: str) -> dict[str, Any]:
     if status and status not in list(RunStatus):
-        raise InvalidInput(f"{status!r} is none of {', '.join(RunStatus)}", "status")
+        raise InvalidInput(f"{status!r} is not one of {', '.join(RunStatus)}", "status")
     if 0 < len(filters.get("tail", "")) < TAIL_CHARACTERS:
-        raise InvalidInput(f"at least {TAIL_CHARACTERS} characters of a run id are wanted", "tail")
+        raise InvalidInput(f"give at least {TAIL_CHARACTERS} characters of the run id", "tail")
+    if (before := filters.get("before", "")) and not is_run_id(before):
+        raise InvalidInput(f"{before!r} is not a run id", "before")
     runs: list[RunSummary] = index.list(status=status, limit=limit, **filters)
     return {"runs": [dataclasses.asdict(run) for run in runs]}
 
 
 def make_api(
-    engine: Engine,
+    engine: EngineFacade,
     index: RunIndex,
     metrics: Callable[[], bytes],
     *,
@@ -189,9 +173,16 @@ def make_api(
 ) -> FastAPI:
     """Return the API over an engine and its read model."""
     keys = keys or Keys()
-    # What one key leaves open is for programs of this machine only.
-    everywhere = [] if keys.event and keys.api else [Depends(_refuse_strangers)]
-    api = FastAPI(title="stepstream", version="1", openapi_url=None, dependencies=everywhere)
+    # Whatever a missing key leaves open is for programs on this machine only.
+    everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
+    api = FastAPI(
+        title="stepstream",
+        version="1",
+        openapi_url=None,
+        dependencies=everywhere,
+        # A redirect would repeat the event key, which is in the path, in the clear.
+        redirect_slashes=False,
+    )
     api.add_exception_handler(StepstreamError, _on_own)
     for kind, handler in (
         (InvalidInput, _on_invalid),
@@ -206,7 +197,7 @@ def make_api(
     return api
 
 
-def _add_events(api: FastAPI, engine: Engine, event_key: str, limits: Limits) -> None:
+def _add_events(api: FastAPI, engine: EngineFacade, event_key: str, limits: Limits) -> None:
     @api.post("/e/{key}", openapi_extra=_EVENTS, summary="Send one event or an array of events")
     async def send_events(key: str, request: Request) -> dict[str, Any]:
         if not same_key(key, event_key):
@@ -215,21 +206,21 @@ def _add_events(api: FastAPI, engine: Engine, event_key: str, limits: Limits) ->
         return {"ids": await engine.send(events), "status": 200}
 
 
-def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Request], Awaitable[None]]) -> None:
+def _add_runs(api: FastAPI, engine: EngineFacade, index: RunIndex, guard: Callable[[Request], Awaitable[None]]) -> None:
     guarded = [Depends(guard), Depends(_refuse_unknown)]
 
     @api.post("/v1/signals", openapi_extra=_JSON, dependencies=guarded, summary="Send a signal to the run that waits")
     async def send_signal(request: Request) -> dict[str, bool]:
         name, data = parse_signal(await read_body(request, SIGNAL_BYTES_MAX))
         if not await engine.signal(name, data):
-            raise HTTPException(404, f"no run waits for the signal {name!r}; it is not kept")
+            raise HTTPException(404, f"no run waits for the signal {name!r}; signals are not stored")
         return {"delivered": True}
 
     @api.get("/v1/runs", dependencies=guarded, summary=f"List runs, {_LISTS}")
     async def list_runs(
         function: str = "",
         status: str = Query("", description=f"one of {', '.join(RunStatus)}"),
-        tail: str = Query("", description="how the run id ends, 6 characters or more"),
+        tail: str = Query("", description="the last 6 characters or more of the run id"),
         before: str = _BEFORE,
         limit: int = _LIMIT,
     ) -> dict[str, Any]:
@@ -256,7 +247,7 @@ def _add_runs(api: FastAPI, engine: Engine, index: RunIndex, guard: Callable[[Re
 
 
 def _add_operations(
-    api: FastAPI, engine: Engine, metrics: Callable[[], bytes], guard: Callable[[Request], Awaitable[None]]
+    api: FastAPI, engine: EngineFacade, metrics: Callable[[], bytes], guard: Callable[[Request], Awaitable[None]]
 ) -> None:
     @api.get("/metrics", dependencies=[Depends(guard)], summary="Prometheus metrics")
     async def show_metrics() -> Response:
@@ -272,4 +263,4 @@ def _add_operations(
 
     @api.get("/ready", summary="200 when every shard of the process serves, else 503 and the reason")
     async def ready() -> Response:
-        return show_ready(engine.unready)
+        return ready_response(engine.unready())

@@ -1,4 +1,4 @@
-"""Running a command as a child, and another in its place when a Python file changes."""
+"""Runs a command as a child process, and replaces the child when a Python file changes."""
 
 import contextlib
 import importlib.util
@@ -15,71 +15,71 @@ import watchfiles
 EXIT_USAGE = 2
 _EXIT_INTERRUPTED = 130
 _LIFELINE = "STEPSTREAM_LIFELINE"
-_LOADED, _GO = b"l", b"g"
+_LOADED, _START = b"l", b"s"
 
 
 class Child:
-    """A process that loads the user's file, tells so, and waits for its turn to take port and state.
+    """A process that loads the user's file, reports that, and waits until it may take over port and state.
 
-    It ends when this process does, also when that is killed: the pipe to its standard input is the lifeline.
+    It ends when this process ends, even by a kill: the pipe to its standard input is its lifeline.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._told, tell = os.pipe()
+        self._reports, report = os.pipe()
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            pass_fds=(tell,),
-            env={**os.environ, _LIFELINE: str(tell)},
-            # Ctrl-C in a terminal reaches the whole group; a child hears it once, from its parent.
+            pass_fds=(report,),
+            env={**os.environ, _LIFELINE: str(report)},
+            # Ctrl-C in a terminal reaches the whole process group; the child gets it once, from its parent.
             process_group=0,
         )
-        os.close(tell)
+        os.close(report)
         self._loaded = False
 
     def is_loaded(self) -> bool:
-        """Wait until the file is loaded; return False when the child has ended over it."""
-        self._loaded = os.read(self._told, 1) == _LOADED
-        os.close(self._told)
+        """Wait until the file is loaded; return False if the child ended instead."""
+        self._loaded = os.read(self._reports, 1) == _LOADED
+        os.close(self._reports)
         return self._loaded
 
-    def go(self) -> None:
-        """Let it serve."""
+    def start(self) -> None:
+        """Let the child serve."""
         pipe = self.process.stdin
         with contextlib.suppress(BrokenPipeError):
             if pipe is not None:
-                pipe.write(_GO)
+                pipe.write(_START)
                 pipe.flush()
 
     def signal(self, number: int) -> None:
-        """Send a signal, if it lives; one that still imports has nothing to drain, and ends without a traceback."""
+        """Send a signal if the child runs; while it still imports there is nothing to drain, and SIGTERM ends it."""
         if self.process.poll() is None:
             self.process.send_signal(number if self._loaded else signal.SIGTERM)
 
     def exit_code(self) -> int:
-        """Wait for its end; return its code, as a shell has it."""
+        """Wait for the end of the child; return its exit code as a shell would."""
         code = self.process.wait()
         return code if code >= 0 else 128 - code
 
 
 class _Supervision:
-    """One command: the child that serves, the one that is to take its place, and the signals for both."""
+    """One command: the child that serves, the one that is about to replace it, and the signals for both."""
 
-    def __init__(self, command: Sequence[str], tell: Callable[[str], None]) -> None:
+    def __init__(self, command: Sequence[str], report: Callable[[str], None]) -> None:
         self._command = command
-        self._tell = tell
+        self._report = report
         self.stop = threading.Event()
         self._children: list[Child] = []
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._pass_on)
+            signal.signal(number, self._forward)
 
-    def _pass_on(self, number: int, _frame: object) -> None:
+    def _forward(self, number: int, _frame: object) -> None:
         self.stop.set()
         for child in self._children:
             child.signal(number)
 
     def load(self) -> Child | None:
-        """Begin a child that has loaded the file; None when it cannot be loaded."""
+        """Start a child and return it once it has loaded the file; None if the file cannot be loaded."""
         child = Child(self._command)
         self._children.append(child)
         if child.is_loaded():
@@ -89,41 +89,41 @@ class _Supervision:
         return None
 
     def serve(self, child: Child) -> None:
-        """Let a child serve, in place of the one before it, which drains first."""
+        """Let a child serve in place of the previous one, which drains first."""
         for older in self._children[:-1]:
             older.signal(signal.SIGTERM)
             older.exit_code()
             self._children.remove(older)
-        child.go()
-        threading.Thread(target=self._stop_when_refused, args=(child,), daemon=True).start()
+        child.start()
+        threading.Thread(target=self._stop_on_usage_error, args=(child,), daemon=True).start()
 
-    def _stop_when_refused(self, child: Child) -> None:
-        """End the command when its options cannot work, as a port that is taken: no change of a file mends that."""
+    def _stop_on_usage_error(self, child: Child) -> None:
+        """End the command if its options cannot work, such as a port in use: no change of a file would fix that."""
         if child.exit_code() == EXIT_USAGE:
             self.stop.set()
 
     def reload(self) -> None:
-        """Take up the changed code; where it cannot be loaded, that from before goes on."""
+        """Replace the child by one with the changed code; if that cannot be loaded, the previous one keeps running."""
         child = self.load()
         if child is not None:
             self.serve(child)
         elif not self.stop.is_set():
-            lives = any(each.process.poll() is None for each in self._children)
-            self._tell("the code from before goes on" if lives else "nothing runs until a file changes")
+            running = any(each.process.poll() is None for each in self._children)
+            self._report("the previous code keeps running" if running else "nothing runs until a file changes")
 
     def end(self) -> int:
-        """Wait for the last child; return its exit code."""
+        """Wait for the children; return the exit code of the last one."""
         codes = [child.exit_code() for child in self._children]
         return codes[-1] if codes else _EXIT_INTERRUPTED if self.stop.is_set() else 1
 
 
-def run_reloading(command: Sequence[str], folder: Path, tell: Callable[[str], None]) -> int:
-    """Run `command` until SIGINT or SIGTERM; return its last exit code. Each stop lets the child drain.
+def run_reloading(command: Sequence[str], folder: Path, report: Callable[[str], None]) -> int:
+    """Run `command` until SIGINT or SIGTERM, restart it when a Python file in `folder` changes, return its exit code.
 
-    The command must call `take_turn` when it has loaded the files; those of `folder` are watched. One that cannot be
-    loaded is told by the child itself; `tell` is told what goes on then.
+    The command must call `wait_for_start` once it has loaded the files, and it reports itself if it cannot load them;
+    `report` gets what happens then. Each stop lets the child drain.
     """
-    supervision = _Supervision(command, tell)
+    supervision = _Supervision(command, report)
     changes: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
     threading.Thread(target=_watch, args=(folder, supervision.stop, changes), daemon=True).start()
     supervision.reload()
@@ -134,7 +134,7 @@ def run_reloading(command: Sequence[str], folder: Path, tell: Callable[[str], No
 
 
 def _watch(folder: Path, stop: threading.Event, changes: "queue.SimpleQueue[list[str]]") -> None:
-    """Put the paths of every change, and nothing at the end; one watch, so that none is missed during a reload."""
+    """Put the paths of each change, and an empty list at the end; a single watch misses no change during a reload."""
     try:
         for found in watchfiles.watch(folder, watch_filter=watchfiles.PythonFilter(), stop_event=stop):
             changes.put([path for _, path in found])
@@ -143,36 +143,36 @@ def _watch(folder: Path, stop: threading.Event, changes: "queue.SimpleQueue[list
 
 
 def _forget_compiled(paths: Sequence[str]) -> None:
-    """Drop what Python compiled of changed files: it takes a save of the same second and size for the one before."""
+    """Delete the bytecode of changed files, which Python would use for a file saved with the same size and second."""
     for path in paths:
         Path(importlib.util.cache_from_source(path)).unlink(missing_ok=True)
 
 
 def is_supervised() -> bool:
-    """Tell whether this process is a child of run_reloading."""
+    """Return whether this process is a child of run_reloading."""
     return bool(os.environ.get(_LIFELINE))
 
 
-def die_quietly() -> None:
-    """In a child of run_reloading: let Ctrl-C while the file is loaded end it without a traceback."""
+def end_quietly() -> None:
+    """In a child of run_reloading: let Ctrl-C end the process without a traceback while the file is loaded."""
     if is_supervised():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def take_turn() -> None:
-    """In a child of run_reloading: tell that the files are loaded, wait for the turn, and end with the parent."""
+def wait_for_start() -> None:
+    """In a child of run_reloading: report that the files are loaded, wait for the parent's word, and end with it."""
     if not is_supervised():
         return
-    told = int(os.environ[_LIFELINE])
-    os.write(told, _LOADED)
-    os.close(told)
-    if os.read(0, 1) != _GO:
+    report = int(os.environ[_LIFELINE])
+    os.write(report, _LOADED)
+    os.close(report)
+    if os.read(0, 1) != _START:
         os._exit(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    # The pipe reads as ended when its other side is no more; sys.stdin has a lock that must not be held at the end.
+    # The pipe reads as ended when its other end is closed. sys.stdin has a lock that must not be held at exit.
     while os.read(0, 1):
         pass
     os._exit(1)

@@ -1,123 +1,120 @@
-"""The commands that look at runs: `stepstream runs list`, `show` and `cancel`."""
+"""The commands `stepstream runs list`, `show` and `cancel`."""
 
 import difflib
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
-from rich.text import Text
 
-from stepstream.cli.client import EngineApi, NoAnswer, NoUsableUrl, Refused
-from stepstream.cli.console import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, AsJson, err, fail, out
+from stepstream.cli.client import EngineClient, request
+from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
+from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
+from stepstream.cli.registry import load
 from stepstream.cli.tables import print_run, print_runs
 from stepstream.contract.ids import is_run_id
-from stepstream.runtime.readmodel.index import RunIndex, RunStatus
+from stepstream.contract.kinds import RunStatus
 
-runs_cli = typer.Typer(no_args_is_help=True, help="Look at runs, or cancel one.")
+cli = commands("List, show and cancel runs.")
 
-Url = Annotated[str, typer.Option(envvar="STEPSTREAM_URL", help="Where the engine's HTTP API is.")]
-ApiKey = Annotated[
-    str, typer.Option(envvar="STEPSTREAM_API_KEY", help="The API key, where the engine has one.", show_default=False)
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Read the runs of this folder instead of asking an engine (default: ask the engine at --url)."),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Read the runs of this directory, without a running engine.")]
-RunIdOrTail = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or how it ends, as `dev` prints it.")]
-URL_DEFAULT = "http://127.0.0.1:8288"
-_LOOKED_THROUGH = 1_000
+RunIdOrTail = Annotated[
+    str, typer.Argument(metavar="RUN_ID", help="The id of a run, or its last 6 characters or more, as `dev` prints it.")
+]
+_PAGE = 1_000
 
 
-def ask(api: EngineApi, method: str, *path: str, want: str, unsure: str = "", **options: Any) -> Any:
-    """Return what an engine answers; what goes wrong ends the command with a line and a code."""
-    try:
-        return api.ask(method, *path, want=want, unsure=unsure, **options)
-    except NoUsableUrl as error:
-        raise fail(str(error), EXIT_USAGE) from None
-    except NoAnswer as error:
-        raise fail(str(error), EXIT_UNREACHABLE) from None
-    except Refused as error:
-        raise fail(str(error), EXIT_FAILED) from None
-
-
-class _Reading:
-    """Runs, from an engine or from a directory."""
-
-    def __init__(self, data_dir: Path | None, api: EngineApi) -> None:
-        self._api = api
-        self._index = _open_index(data_dir) if data_dir else None
+class Runs(Protocol):
+    """Where runs are read."""
 
     def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
-        """Return runs, the newest first; a limit of 0 is as many as there may be."""
-        if self._index:
-            return [asdict(run) for run in self._index.list(limit=limit or -1, **filters)]
-        query = {**filters, "limit": min(limit or 1_000, 1_000)}
-        found: list[dict[str, Any]] = ask(self._api, "GET", "v1", "runs", want="runs", params=query)["runs"]
+        """Return runs, the newest first; a limit of 0 returns as many as possible."""
+
+    def show(self, run_id: str) -> dict[str, Any] | None:
+        """Return a run with its steps; None if there is none."""
+
+
+class _EngineRuns:
+    """The runs of an engine."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+
+    def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
+        query = {**filters, "limit": min(limit or _PAGE, _PAGE)}
+        found: list[dict[str, Any]] = request(self._client, "GET", "v1", "runs", expect="runs", query=query)["runs"]
         return found
 
-    def show(self, run_id: str) -> dict[str, Any]:
-        """Return a run with its steps."""
-        if self._index is None:
-            run: dict[str, Any] = ask(self._api, "GET", "v1", "runs", run_id, want="run_id")
-            return run
-        view = self._index.show(run_id)
-        if view is None:
-            raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
-        return asdict(view)
-
-    def id_of(self, text: str) -> str:
-        """Return the id of the run that is meant: a whole id, or how one ends."""
-        if is_run_id(text):
-            return text
-        found = [run["run_id"] for run in self.list(2, tail=text.upper())]
-        if len(found) > 1:
-            raise fail(f"more than one run ends with {text!r}; give more of its id", EXIT_USAGE)
-        return found[0] if found else text
+    def show(self, run_id: str) -> dict[str, Any] | None:
+        run: dict[str, Any] = request(self._client, "GET", "v1", "runs", run_id, expect="run_id")
+        return run
 
 
-def _open_index(data_dir: Path) -> RunIndex:
-    path = data_dir / "runs.sqlite"
-    if not path.is_file():
-        raise fail(f"{data_dir} has no runs; give the --data-dir of `stepstream dev` or `replay`", EXIT_USAGE)
-    # Whoever serves it may make it anew.
-    return RunIndex(path, keep=True)
+def _runs_at(data_dir: Path | None, client: EngineClient) -> Runs:
+    if data_dir is None:
+        return _EngineRuns(client)
+    stored: Runs = load("stored_runs").StoredRuns(data_dir)
+    return stored
 
 
-@runs_cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")
+def _show(runs: Runs, run_id: str) -> dict[str, Any]:
+    if (run := runs.show(run_id)) is None:
+        raise fail(f"there is no run {run_id!r}", EXIT_FAILED)
+    return run
+
+
+def _find_id(runs: Runs, text: str) -> str:
+    """Return the id of a run that is given by its id, or by the end of its id."""
+    if is_run_id(text):
+        return text
+    found = [run["run_id"] for run in runs.list(2, tail=text.upper())]
+    if len(found) > 1:
+        raise fail(f"several runs end with {text!r}; give more of the id", EXIT_USAGE)
+    return str(found[0]) if found else text
+
+
+@cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")
 def list_runs(
-    function: Annotated[str, typer.Option(help="Only of this function.")] = "",
-    status: Annotated[RunStatus | None, typer.Option(help="Only of this status.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many; with --data-dir 0 lists all.", min=0)] = 50,
-    outputs: Annotated[bool, typer.Option("--outputs", help="With --json: all of each run, asked one by one.")] = False,
+    function: Annotated[str, typer.Option(help="Only runs of this function (default: all).")] = "",
+    status: Annotated[RunStatus | None, typer.Option(help="Only runs with this status (default: all).")] = None,
+    limit: Annotated[
+        int, typer.Option(help="Most runs to list; 0 lists all with --data-dir, and 1,000 of an engine.", min=0)
+    ] = 50,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="With --json: all details of each run, which takes a request per run.")
+    ] = False,
     data_dir: DataDir = None,
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
     """List runs, the newest first."""
-    reading = _Reading(data_dir, EngineApi(url, api_key))
-    found = reading.list(limit, function=function, status=status.value if status else "")
+    runs = _runs_at(data_dir, EngineClient(url, api_key))
+    found = runs.list(limit, function=function, status=status.value if status else "")
     if function and not found:
-        _tell_of_near_functions(function, reading.list)
+        _suggest_functions(function, runs.list)
     if not as_json:
         print_runs(out, found)
     elif outputs:
-        typer.echo(json.dumps([reading.show(run["run_id"]) for run in found]))
+        out.json([_show(runs, run["run_id"]) for run in found])
     else:
-        typer.echo(json.dumps(found))
+        out.json(found)
 
 
-def _tell_of_near_functions(function: str, list_: Callable[[int], list[dict[str, Any]]]) -> None:
-    """Where no run of a function is listed and others are: say which names there are, the near ones first."""
-    names = sorted({run["function"] for run in list_(_LOOKED_THROUGH)})
+def _suggest_functions(function: str, list_: Callable[[int], list[dict[str, Any]]]) -> None:
+    """If no run of a function is listed but others are, print which names there are, the similar ones first."""
+    names = sorted({run["function"] for run in list_(_PAGE)})
     if function in names or not names:
         return
     near = difflib.get_close_matches(function, names, 3)
-    told = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are runs of {', '.join(names[:5])}"
-    err.print(Text.assemble(("no run", "yellow"), f" of a function {function!r}; {told}"), soft_wrap=True)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are runs of {', '.join(names[:5])}"
+    err.line(("no run", "yellow"), f" of a function {function!r}; {hint}")
 
 
-@runs_cli.command("show", epilog="Example: stepstream runs show 01KDVDNA00ZP0GFMQQFK8ZDFSF, or FK8ZDFSF alone")
+@cli.command("show", epilog="Example: stepstream runs show 01KDVDNA00ZP0GFMQQFK8ZDFSF, or FK8ZDFSF alone")
 def show_run(
     run_id: RunIdOrTail,
     data_dir: DataDir = None,
@@ -125,20 +122,23 @@ def show_run(
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show a run with its steps, and what it waits for."""
-    reading = _Reading(data_dir, EngineApi(url, api_key))
-    run = reading.show(reading.id_of(run_id))
+    """Show a run: its event, its steps, what it waits for, and its error."""
+    runs = _runs_at(data_dir, EngineClient(url, api_key))
+    run = _show(runs, _find_id(runs, run_id))
     if as_json:
-        typer.echo(json.dumps(run))
+        out.json(run)
     else:
         print_run(out, run)
 
 
-@runs_cli.command("cancel", epilog="Example: stepstream runs cancel 01KDVDNA00ZP0GFMQQFK8ZDFSF")
+@cli.command("cancel", epilog="Example: stepstream runs cancel 01KDVDNA00ZP0GFMQQFK8ZDFSF")
 def cancel_run(run_id: RunIdOrTail, url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False) -> None:
     """Cancel a run."""
-    api = EngineApi(url, api_key)
-    unsure = "The run may be cancelled; the same command tells, and does no harm"
-    chosen = _Reading(None, api).id_of(run_id)
-    answer = ask(api, "DELETE", "v1", "runs", chosen, want="cancelled", unsure=unsure)
-    typer.echo(json.dumps(answer) if as_json else "cancelled")
+    client = EngineClient(url, api_key)
+    unsure = "The run may have been cancelled; it is safe to repeat the command, which then says so"
+    chosen = _find_id(_EngineRuns(client), run_id)
+    answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure)
+    if as_json:
+        out.json(answer)
+    else:
+        out.text("cancelled")

@@ -1,24 +1,27 @@
-"""Runs and steps as tables and lines, for people at a terminal."""
+"""Runs and steps as tables and lines, for people at a terminal and in pipes."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
+from rich.table import Column
 
+from stepstream.cli.console import Screen
 from stepstream.contract.names import workers_name
 from stepstream.runtime.readmodel.views import queue_of
 
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
+# On a terminal; in a pipe nothing is cut.
 _RESULT_CHARACTERS_MAX = 80
+_DATA_CHARACTERS_MAX = 1_000
+_OWN_REFERENCE = re.compile(r"\bevent((?:\.[A-Za-z_]\w*)+)")
 Json = Mapping[str, Any]
 
 
 def clock(at_ms: int) -> str:
-    """Return a point in time in local time, or nothing for 0."""
+    """Return a point in time as local time, or nothing for 0."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1_000)) if at_ms else ""
 
 
@@ -42,107 +45,147 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def print_runs(console: Console, runs: Sequence[Json]) -> None:
+def print_runs(screen: Screen, runs: Sequence[Json]) -> None:
     """Print runs as a table."""
-    table = Table(Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took")
-    for run in runs:
-        took = duration_text(run["ended_at"] - run["started_at"]) if run["ended_at"] else ""
-        cells = (run["run_id"], run["function"], run["status"], clock(run["started_at"]), took)
-        table.add_row(*map(_plain, cells))
-    console.print(table)
+    rows = [
+        (
+            run["run_id"],
+            run["function"],
+            run["status"],
+            clock(run["started_at"]),
+            duration_text(run["ended_at"] - run["started_at"]) if run["ended_at"] else "",
+        )
+        for run in runs
+    ]
+    screen.table((Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took"), rows)
 
 
-def print_run(console: Console, run: Json, now_ms: int | None = None) -> None:
-    """Print a run with its steps, where it is, and each error with its stack on lines of its own."""
-    head = Text.assemble((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
-    console.print(head, soft_wrap=True)
+def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
+    """Print a run with its events, its steps, where it is, and each error with its traceback, once."""
+    screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
+    for event in run["events"]:
+        _print_event(screen, event)
     if run["status"] == "completed":
-        _print(console, f"  output: {json.dumps(run['output'])}")
+        screen.line(f"  output: {_json(run['output'])}")
     for warning in run["warnings"]:
-        _print(console, f"  warning: {warning}")
+        screen.line(f"  warning: {warning}")
+    failed = [step for step in run["steps"] if step["error"]]
     if run["error"]:
-        _print_error(console, "  error", run["error"])
+        # An error that a step raised and the function did not catch is shown with its traceback below.
+        is_of_step = any(step["error"] == run["error"] for step in failed)
+        _print_error(screen, "  error", run["error"], with_stack=not is_of_step)
     for line in whereabouts(run, round(time.time() * 1_000) if now_ms is None else now_ms):
-        _print(console, f"  {line}", style="yellow")
+        screen.line((f"  {line}", "yellow"))
     if not run["steps"]:
         return
-    # What a run waits for and until when is why one looks: a narrow terminal breaks it over lines and hides nothing.
+    # What a run waits for is the reason to look at it: a narrow terminal wraps it and hides nothing.
     names = ("step", "kind", "status", "attempts", "waits for", "until", "result")
-    table = Table(*(Column(name, overflow="fold") for name in names))
-    for step in run["steps"]:
-        until = clock(step["until"]) if step["status"] in ("waiting", "retrying") else ""
-        cells = (step["id"], step["kind"], step["status"], step["attempts"] or "", step["detail"], until, _result(step))
-        table.add_row(*map(_plain, cells))
-    console.print(table)
-    for step in run["steps"]:
-        if step["error"]:
-            _print_error(console, f"step {step['id']!r} {step['status']}", step["error"])
+    rows = [
+        (
+            step["id"],
+            step["kind"],
+            step["status"],
+            step["attempts"] or "",
+            _waits_for(step, run),
+            clock(step["until"]) if step["status"] in ("waiting", "retrying") else "",
+            _result(step, cut=screen.is_terminal),
+        )
+        for step in run["steps"]
+    ]
+    screen.table([Column(name, overflow="fold") for name in names], rows)
+    for step in failed:
+        _print_error(screen, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def _print_event(screen: Screen, event: Json) -> None:
+    data = _json(event.get("data", {}))
+    if screen.is_terminal and len(data) > _DATA_CHARACTERS_MAX:
+        data = f"{data[:_DATA_CHARACTERS_MAX]}… ({len(data):,} characters; --json prints all)"
+    screen.line(f"  event: {event['name']}  id {event['id']}  at {clock(event['ts'])}  {data}")
+
+
+def _waits_for(step: Json, run: Json) -> str:
+    """Return what a step waits for; for an event, with the values of the run's own event that it must match."""
+    detail = str(step["detail"])
+    event, _, condition = detail.partition(" ")
+    if step["kind"] != "wait" or not condition or not run["events"]:
+        return detail
+    own = run["events"][0]
+    if not condition.startswith(("async.", "event.")) and " " not in condition:
+        return f"{event} with {condition} = {_json(_lookup(own, condition))}"
+    paths = dict.fromkeys(found[1:] for found in _OWN_REFERENCE.findall(condition))
+    values = ", ".join(f"event.{path} = {_json(_lookup(own, path))}" for path in paths)
+    return f"{event} if {condition}" + (f" ({values})" if values else "")
+
+
+def _lookup(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def whereabouts(run: Json, now_ms: int) -> list[str]:
-    """Return where a run is that has not ended, as far as its steps alone do not tell, and where to look."""
+    """Return where an open run is, as far as its steps do not show it, and what to look at."""
     if run["status"] == "scheduled":
-        return [f"it starts at {clock(run['started_at'])}"]
+        return [f"starts at {clock(run['started_at'])}"]
     if run["status"] != "running":
         return []
     if run["retry_at"] > now_ms:
-        return [f"its code is tried again at {clock(run['retry_at'])}"]
+        return [f"its code is retried at {clock(run['retry_at'])}"]
     app, workers = run["app"], run.get("workers", {})
     still = [step for step in run["steps"] if step["status"] in ("waiting", "retrying")]
-    told, queues = list[str](), list[str]()
+    lines, queues = list[str](), list[str]()
     for step in still:
         queue = queue_of(step["kind"], step["detail"])
         place = _with_a_worker(workers_name(app, queue), workers)
         if step["status"] == "waiting" and queue:
-            told.append(f"{step['id']!r} {place} since {clock(step['first_at'])}")
+            lines.append(f"{step['id']!r} {place} since {clock(step['first_at'])}")
             queues.append(queue)
         elif step["status"] == "retrying" and step["until"] <= now_ms:
-            told.append(f"the next attempt of {step['id']!r} {place} since {clock(step['until'])}")
+            lines.append(f"the next attempt of {step['id']!r} {place} since {clock(step['until'])}")
             queues.append(queue)
     if not still:
         since = clock(max([run["accepted_at"], run["started_at"], run["retry_at"], *map(_latest, run["steps"])]))
-        told.append(f"no step is open: its code, or a step's body, {_with_a_worker(app, workers)} since {since}")
+        lines.append(f"no step is open: its code, or the body of a step, {_with_a_worker(app, workers)} since {since}")
         queues.append("")
-    return told + [_workers_up(app, queue, workers) for queue in dict.fromkeys(queues)]
+    return lines + [_running_workers(app, queue, workers) for queue in dict.fromkeys(queues)]
 
 
 def _with_a_worker(name: str, workers: Mapping[str, int]) -> str:
     waits = f"waits for a worker of {name}"
-    return waits if workers.get(name) == 0 else f"is with a worker of {name}, or waits for one,"
+    return waits if workers.get(name) == 0 else f"runs in a worker of {name}, or waits for one,"
 
 
-def _workers_up(app: str, queue: str, workers: Mapping[str, int]) -> str:
+def _running_workers(app: str, queue: str, workers: Mapping[str, int]) -> str:
     name = workers_name(app, queue)
     match workers.get(name):
         case None:
-            return f"if that is long: is a worker of {name} up? Its log and stepstream_worker_lag_records tell"
+            return f"if that is long, check that a worker of {name} runs, its log, and stepstream_worker_lag_records"
         case 0:
             option = f" --queue {queue}" if queue else ""
-            return f"no worker of {name} is up: start one by `stepstream worker FILE{option}`"
-        case up:
-            return f"workers of {name} that are up: {up}; their logs and stepstream_worker_lag_records tell more"
+            return f"no worker of {name} is running: start one by `stepstream worker FILE{option}`"
+        case count:
+            return f"running workers of {name}: {count}; see their logs and stepstream_worker_lag_records"
 
 
 def _latest(step: Json) -> int:
     return max(int(step["first_at"]), int(step["ended_at"]))
 
 
-def _result(step: Json) -> str:
+def _result(step: Json, *, cut: bool) -> str:
     if step["error"]:
-        return f"{step['error']['name']}: {step['error']['message']}".partition("\n")[0][:_RESULT_CHARACTERS_MAX]
-    return json.dumps(step["output"])[:_RESULT_CHARACTERS_MAX] if step["status"] == "completed" else ""
+        result = f"{step['error']['name']}: {step['error']['message']}".partition("\n")[0]
+    else:
+        result = _json(step["output"]) if step["status"] == "completed" else ""
+    return result[:_RESULT_CHARACTERS_MAX] if cut else result
 
 
-def _print_error(console: Console, what: str, error: Json) -> None:
-    _print(console, f"{what}: {error['name']}: {error['message']}", style="red")
-    for line in error.get("stack", "").rstrip().splitlines():
-        _print(console, f"    {line}")
+def _print_error(screen: Screen, what: str, error: Json, *, with_stack: bool = True) -> None:
+    screen.line((f"{what}: {error['name']}: {error['message']}", "red"), keep_lines=True)
+    if with_stack:
+        for line in error["stack"].rstrip().splitlines():
+            screen.line(f"    {line}")
 
 
-def _print(console: Console, line: str, style: str = "") -> None:
-    # Texts of users are no markup of ours.
-    console.print(Text(line, style), soft_wrap=True)
-
-
-def _plain(cell: object) -> Text:
-    return Text(str(cell))
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

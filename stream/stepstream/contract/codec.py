@@ -24,7 +24,7 @@ class TypedRecord(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=T
     """A record that says by its `type` which of those of its topic it is."""
 
 
-def load_json(raw: bytes | Raw, *, own: bool = False) -> Json:
+def load_json(raw: bytes | Raw, *, own: bool = False, field: str = "") -> Json:
     """Return the JSON value in `raw`; raise InvalidInput for anything else, and for what is nested too deeply.
 
     What is the engine's `own` may be some levels deeper than what comes from outside: that is in it.
@@ -32,11 +32,11 @@ def load_json(raw: bytes | Raw, *, own: bool = False) -> Json:
     try:
         result: Json = _decode_json(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"not valid JSON: {error}") from None
+        raise InvalidInput(f"not valid JSON: {error}", field) from None
     text = bytes(raw)
     levels = _DEPTH_MAX + _OWN_LEVELS * own
     if text.count(b"[") + text.count(b"{") > levels and _is_deep(result, levels):
-        raise InvalidInput(f"nested deeper than {levels} levels")
+        raise InvalidInput(f"nested deeper than {levels} levels", field)
     return result
 
 

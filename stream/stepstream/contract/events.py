@@ -63,6 +63,7 @@ EVENT_BOUNDS: Mapping[str, Mapping[str, Json]] = {
 _EVENT = msgspec.json.Decoder(EventRecord)
 _STRICT_EVENT = msgspec.json.Decoder(_StrictEventRecord)
 _UNKNOWN = re.compile(r"unknown field `(.*)`$")
+_MISSING = re.compile(r"missing required field `(.*)`$")
 _CONTROL = re.compile(_CONTROL_CHARACTERS)
 
 
@@ -93,6 +94,8 @@ def _explain(message: str) -> tuple[str, str]:
     reason, _, path = message.partition(" - at `$")
     if unknown := _UNKNOWN.search(reason):
         return f"an event does not have this field, only {', '.join(EVENT_FIELDS)}", unknown[1]
+    if missing := _MISSING.search(reason):
+        return "an event needs this field", missing[1]
     return reason, path.strip("`.") or "event"
 
 
@@ -105,9 +108,9 @@ def check_event(event: EventRecord, *, own: bool = False) -> None:
         raise InvalidInput("a string with a lone surrogate", "v")
     if not 0 <= event.ts <= TIMESTAMP_MS_MAX:
         raise InvalidInput("use Unix milliseconds, from 1970 on", "ts")
-    if not isinstance(load_json(event.data, own=own), dict):
+    if not isinstance(load_json(event.data, own=own, field="data"), dict):
         raise InvalidInput("use a JSON object", "data")
-    load_json(event.user)
+    load_json(event.user, field="user")
 
 
 def check_batch(events: Sequence[EventRecord], limits: Limits) -> None:

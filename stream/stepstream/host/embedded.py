@@ -4,11 +4,12 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
-from stepstream.host.folder import held_folder
+from stepstream.host.folder import locked_folder
 from stepstream.host.monitoring.gauges import embedded_readings, index_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import listen, serve_api, stop_on_signals
@@ -25,12 +26,21 @@ from stepstream.sdk.app import App
 _OPEN_MAX = 5_000
 
 
+class RunningEngine(NamedTuple):
+    """The parts of a process that runs."""
+
+    engine: EmbeddedEngine
+    backbone: EmbeddedBackbone
+    runs: RunIndex
+    metrics: Metrics
+
+
 @asynccontextmanager
 async def running_engine(
     app: App, settings: Settings, watch: Callable[[HistoryEntry], None]
-) -> AsyncIterator[tuple[EmbeddedEngine, EmbeddedBackbone, RunIndex, Metrics]]:
-    """Bring up journal, engine, worker and read model; on the way out the code at work comes to rest first."""
-    with held_folder(settings.data_dir):
+) -> AsyncIterator[RunningEngine]:
+    """Start journal, engine, worker and read model; on exit, running code reaches its next step before they stop."""
+    with locked_folder(settings.data_dir):
         metrics = Metrics("engine", "worker")
         journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
         clock = SystemClock()
@@ -43,7 +53,7 @@ async def running_engine(
         metrics.ask(functools.partial(build_info, app, settings))
         await engine.start()
         try:
-            yield engine, backbone, index, metrics
+            yield RunningEngine(engine, backbone, index, metrics)
         finally:
             await engine.stop()
             index.close()
@@ -51,54 +61,55 @@ async def running_engine(
 
 
 class DevReporter(Protocol):
-    """Who sees what goes on in the process."""
+    """Shows the developer what happens in the process."""
 
     def know(self, run_id: str, function: str, started_at: int) -> None:
-        """A run is open from before (Unix ms)."""
+        """Note a run that an earlier process left open (Unix ms)."""
 
     def show(self, entry: HistoryEntry) -> None:
-        """See an entry of history."""
+        """Show an entry of history."""
 
     def ready(self, port: int) -> None:
-        """Requests are taken on this port."""
+        """Report that requests are accepted on this port."""
 
     def unmatched(self, line: str) -> None:
-        """An event starts no function and wakes no wait."""
+        """Report an event that starts no function and resumes no wait."""
 
     def draining(self, bodies: int) -> None:
-        """The end was asked for while so many steps are at work."""
+        """Report that the process stops once the bodies of this many steps end."""
 
 
-async def serve(app: App, settings: Settings, audience: DevReporter) -> None:
+async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
     """Serve until SIGINT or SIGTERM, then drain."""
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
-    watchers = [audience.show]
+    watchers = [reporter.show]
     for run in _open_runs(settings):
-        audience.know(run.run_id, run.function, run.started_at)
+        reporter.know(run.run_id, run.function, run.started_at)
 
     def watch(entry: HistoryEntry) -> None:
         for watcher in watchers:
             watcher(entry)
 
     async with running_engine(app, settings, watch) as (engine, backbone, index, metrics):
-        door = UnmatchedEventReporter(engine, index, app, backbone.is_idle, audience.unmatched)
-        watchers.append(door.watch)
-        telling = asyncio.ensure_future(_tell_draining(stop, engine, audience))
-        api = make_api(door, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
-        await serve_api(api, listener, stop, audience.ready)
-        telling.cancel()
+        events = UnmatchedEventReporter(engine.send, index, app, backbone.is_idle, reporter.unmatched)
+        watchers.append(events.watch)
+        reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
+        facade = EngineFacade(events.send, engine.signal, engine.cancel, engine.workers, lambda: engine.unready)
+        api = make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
+        await serve_api(api, listener, stop, reporter.ready)
+        reporting.cancel()
 
 
 def _open_runs(settings: Settings) -> list[RunSummary]:
-    """Return the runs that a process before this one left open, the oldest first."""
+    """Return the runs that earlier processes left open, the oldest first."""
     path = settings.data_dir / "runs.sqlite"
     if not path.is_file():
         return []
     try:
         index = RunIndex(path, keep=True)
     except UnreadableRuns:
-        return []  # Another process may have it; whoever gets the folder says what is wrong with it.
+        return []  # Another process may hold the file; taking the folder's lock reports what is wrong.
     try:
         found = [run for status in ("scheduled", "running") for run in index.list(status=status, limit=_OPEN_MAX)]
     finally:
@@ -106,7 +117,7 @@ def _open_runs(settings: Settings) -> list[RunSummary]:
     return sorted(found, key=lambda run: run.run_id)
 
 
-async def _tell_draining(stop: asyncio.Event, engine: EmbeddedEngine, audience: DevReporter) -> None:
+async def _report_draining(stop: asyncio.Event, engine: EmbeddedEngine, reporter: DevReporter) -> None:
     await stop.wait()
     if bodies := sum(load.bodies for load in engine.loads().values()):
-        audience.draining(bodies)
+        reporter.draining(bodies)

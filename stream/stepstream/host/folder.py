@@ -1,4 +1,4 @@
-"""The folder of a process' state, which is that of one process."""
+"""The state folder of a process, which only one process may use at a time."""
 
 import fcntl
 from collections.abc import Iterator
@@ -8,28 +8,31 @@ from pathlib import Path
 from stepstream.host.settings import SettingsError
 
 _LOCK = "LOCK"
+# Only the process's own user may read state: it holds the data of events and results of steps.
+_MODE = 0o700
 
 
 @contextmanager
-def held_folder(data_dir: Path) -> Iterator[None]:
-    """Make the folder of the state, and have it for ourselves while the block runs; else raise SettingsError.
+def locked_folder(data_dir: Path) -> Iterator[None]:
+    """Create the state folder and hold its lock while the block runs; raise SettingsError if that is not possible.
 
-    The lock goes with the process, however it ends. Two engines on one folder would share the shards out among them,
-    and neither could open what the other has.
+    The lock ends with the process, however the process ends. Two engines in one folder would share the shards between
+    them, and neither could open the tables of the other.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        if not data_dir.is_dir():
+            data_dir.mkdir(mode=_MODE, parents=True, exist_ok=True)
         lock = (data_dir / _LOCK).open("ab")
     except OSError as error:
-        reason = f"{data_dir} cannot be a folder for state ({error.strerror}); give another by --data-dir"
+        reason = f"{data_dir} cannot hold state ({error.strerror}); give another folder by --data-dir"
         raise SettingsError(reason) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            reason = f"{data_dir} is in use by another process; stop that one, or give this one a --data-dir of its own"
+            reason = f"{data_dir} is in use by another process; stop it, or give this process a --data-dir of its own"
             raise SettingsError(reason) from None
         except OSError as error:
-            reason = f"{data_dir} cannot be locked ({error.strerror}); give a --data-dir on a disk of this machine"
+            reason = f"{data_dir} cannot be locked ({error.strerror}); give a --data-dir on a local disk"
             raise SettingsError(reason) from None
         yield

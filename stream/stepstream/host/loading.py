@@ -1,4 +1,4 @@
-"""Finding the user's app in a file."""
+"""Loads the user's app from a file."""
 
 import importlib.util
 import sys
@@ -10,13 +10,13 @@ from stepstream.sdk.app import App
 
 
 class LoadError(StepstreamError):
-    """The file holds no app that can be run."""
+    """The file does not define an app that can run."""
 
     code = "load"
 
 
 def load_app(target: str) -> App:
-    """Return the app of `FILE` or `FILE:name`; raise LoadError with the remedy when there is none or a choice."""
+    """Return the app of `FILE` or `FILE:NAME`; raise LoadError with the remedy if there is none, or several."""
     file, _, name = target.partition(":")
     path = Path(file).resolve()
     if not path.is_file():
@@ -25,7 +25,7 @@ def load_app(target: str) -> App:
     apps = {key: value for key, value in vars(module).items() if isinstance(value, App)}
     if name:
         if name not in apps:
-            raise LoadError(f"{file} has no App named {name!r}; it has {', '.join(apps) or 'none'}")
+            raise LoadError(f"{file} has no App named {name!r}; its apps: {', '.join(apps) or 'none'}")
         return apps[name]
     if len(set(map(id, apps.values()))) != 1:
         choice = (
@@ -38,7 +38,7 @@ def load_app(target: str) -> App:
 def _import(path: Path) -> object:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise LoadError(f"{path} is no Python file")
+        raise LoadError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     sys.path.insert(0, str(path.parent))
@@ -50,7 +50,7 @@ def _import(path: Path) -> object:
 
 
 def _own_frames(error: Exception, path: Path) -> str:
-    """Return a traceback that begins in the user's file."""
+    """Return a traceback that starts in the user's file."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [number for number, frame in enumerate(frames) if frame.filename == str(path)]
     shown = frames[own[0] :] if own else []

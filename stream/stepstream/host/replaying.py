@@ -1,4 +1,4 @@
-"""Replay: recorded events go through the functions under a clock that follows the events."""
+"""Replays recorded events through the functions, under a clock that follows the events."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import EVENTS
+from stepstream.host.folder import locked_folder
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine
@@ -22,10 +23,10 @@ from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
 
 _GROUP, _LINES, _NOW, _DIGEST = "replay", ("lines", 0), ("now", 0), ("digest", 0)
-_RUN_ON_MS_MAX = 400 * DAY_MS
+_FINISH_MS_MAX = 400 * DAY_MS
 BATCH_EVENTS_MAX = 5_000
 _DIGEST_BYTES = 6
-# In milliseconds this is 1973, in seconds the year 5138.
+# As milliseconds this is the year 1973, as seconds the year 5138.
 _TS_MIN = 100_000_000_000
 
 
@@ -37,9 +38,9 @@ class ReplayError(StepstreamError):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a replay is; `bad_lines` are the first lines that hold no event, with the reason.
+    """How far a replay is; `bad_lines` has the first lines that are not events, with the reason.
 
-    `events` and `bad_count` are those that were read by this process.
+    `events` and `bad_count` count what this process has read.
     """
 
     lines: int = 0
@@ -58,17 +59,18 @@ class _Moment:
 
 
 class Replaying:
-    """One replay. With a data directory it is durable: killed and begun again, it goes on where it was."""
+    """One replay. With a data directory it is durable: after a kill, the next start resumes where the last one was."""
 
-    def __init__(self, app: App, events: Path, data_dir: Path | None, tell: Callable[[Progress], None]) -> None:
+    def __init__(self, app: App, events: Path, data_dir: Path | None, report: Callable[[Progress], None]) -> None:
         self._events = events
         self._data_dir = data_dir
-        self._tell = tell
+        self._report = report
         self._stack = ExitStack()
         self.progress = Progress(lines_total=_count_lines(events))
         self.journal: RocksJournal | MemoryJournal = MemoryJournal()
         self.index: RunIndex | None = None
         if data_dir is not None:
+            self._stack.enter_context(locked_folder(data_dir))
             self.journal = RocksJournal(data_dir / "db")
             self.index = RunIndex(data_dir / "runs.sqlite")
             self._stack.callback(self.index.close)
@@ -81,7 +83,7 @@ class Replaying:
         )
 
     async def run(self) -> RunStats:
-        """Feed all events, let time run on until no run is open, and return the sums."""
+        """Feed all events, advance time until no run is open, and return the statistics."""
         with self._stack:
             batches = self._batches()
             first = next(batches, None)
@@ -93,19 +95,19 @@ class Replaying:
                 while first:
                     await self._feed(*first)
                     first = next(batches, None)
-                await self._run_on()
+                await self._finish()
             finally:
                 await self.engine.stop(drain_s=0)
-            self._tell(self.progress)
+            self._report(self.progress)
             return self.stats()
 
     @property
     def found_nothing(self) -> bool:
-        """Tell whether the whole file holds lines, but not one event."""
+        """Whether the file has lines, but not one of them is an event."""
         return bool(self.progress.bad_count) and not self.progress.events and not self._lines_before
 
     def stats(self) -> RunStats:
-        """Return the sums up to now."""
+        """Return the statistics so far."""
         return self.index.stats() if self.index else self._stats
 
     async def _feed(self, at: _Moment, events: list[EventRecord]) -> None:
@@ -116,24 +118,24 @@ class Replaying:
         self.journal.write(JournalWrite(records, {_GROUP: offsets}), self.clock.now_ms())
         await self.engine.until_idle()
         self.progress.lines, self.progress.now_ms = at.lines_after, self.clock.now_ms()
-        self._tell(self.progress)
+        self._report(self.progress)
 
     async def _advance(self, before_ms: int) -> None:
-        """Fire every timer that is due before a time, each at its own."""
+        """Fire every timer that is due before a time, each at its own time."""
         while (due := self.engine.next_due()) is not None and due < before_ms:
             self.clock.advance_to(due)
             await self.engine.until_idle()
 
-    async def _run_on(self) -> None:
-        end = self.clock.now_ms() + _RUN_ON_MS_MAX
+    async def _finish(self) -> None:
+        end = self.clock.now_ms() + _FINISH_MS_MAX
         while self.stats().open and (due := self.engine.next_due()) is not None and due < end:
             self.clock.advance_to(due)
             await self.engine.until_idle()
             self.progress.now_ms = self.clock.now_ms()
-            self._tell(self.progress)
+            self._report(self.progress)
 
     def _batches(self) -> Iterator[tuple[_Moment, list[EventRecord]]]:
-        """Yield the events of each point in time that were not fed yet."""
+        """Yield the events that were not fed yet, those of one time together."""
         batch: list[EventRecord] = []
         moment = _Moment(0, 0, 0)
         for number, line, digest in self._lines_to_read():
@@ -144,7 +146,9 @@ class Replaying:
                 yield moment, batch
                 batch = []
             if event.ts < moment.ts:
-                raise ReplayError(f"line {number}: ts {event.ts} is before that of the line above; sort by ts")
+                raise ReplayError(
+                    f"line {number}: ts {event.ts} is earlier than that of the line above; sort the lines by ts"
+                )
             moment = _Moment(event.ts, number, digest)
             batch.append(event)
         if batch:
@@ -153,14 +157,14 @@ class Replaying:
     def _lines_to_read(self) -> Iterator[tuple[int, bytes, int]]:
         """Yield each line that was not fed yet, with its number and a digest of all lines up to it.
 
-        Raise ReplayError where those that were fed are not those of the file.
+        Raise ReplayError if the lines that were fed are not those of the file.
         """
         before, known = self._lines_before, self.journal.committed(_GROUP, *_DIGEST)
         sums = hashlib.sha256()
         number = digest = 0
         with self._events.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                # Lines may be added, also to a last one that had no end.
+                # Lines may have been appended since, after a last line without a line feed too.
                 sums.update(line.rstrip(b"\r\n") + b"\n")
                 digest = int.from_bytes(sums.digest()[:_DIGEST_BYTES])
                 if number > before:
@@ -172,8 +176,8 @@ class Replaying:
 
     def _another_file(self) -> ReplayError:
         return ReplayError(
-            f"{self._events} is not the file of which {self._data_dir} has {self._lines_before:,} lines, or these were "
-            "changed: go on with that file, or give another --data-dir"
+            f"{self._data_dir} has replayed {self._lines_before:,} lines that are not those of {self._events}: "
+            "give the original file, or another --data-dir"
         )
 
     def _decode(self, number: int, line: bytes) -> EventRecord | None:
@@ -182,9 +186,9 @@ class Replaying:
         try:
             event = decode_event(line)
             if not event.ts:
-                raise InvalidInput("a recorded event needs the time when it happened", "ts")
+                raise InvalidInput("a recorded event needs the time at which it happened", "ts")
             if event.ts < _TS_MIN:
-                raise InvalidInput(f"{event.ts} seems to be in seconds; give milliseconds, {event.ts * 1_000}", "ts")
+                raise InvalidInput(f"{event.ts} looks like seconds; give milliseconds: {event.ts * 1_000}", "ts")
         except InvalidInput as error:
             self.progress.bad_count += 1
             if len(self.progress.bad_lines) < 10:
@@ -196,6 +200,6 @@ class Replaying:
 
 def _count_lines(path: Path) -> int:
     if not path.is_file():
-        raise ReplayError(f"there is no file {str(path)!r}; give JSON lines of events, ordered by ts")
+        raise ReplayError(f"there is no file {str(path)!r}; give a file with one event as JSON per line, ordered by ts")
     with path.open("rb") as lines:
         return sum(1 for _ in lines)

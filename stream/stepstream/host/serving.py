@@ -1,4 +1,4 @@
-"""An HTTP server that is one part of a process: it listens, and leaves the signals to its host."""
+"""The HTTP server of a process, whose host handles the signals, and how the process ends."""
 
 import asyncio
 import contextlib
@@ -19,18 +19,18 @@ GRACE_S = 5
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to its host."""
+    """A server that leaves signals to the process."""
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]  # The type of the parent's is not exported.
-        """Capture none."""
+        """Capture no signal."""
         yield
 
 
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
-    """Take the port; raise SettingsError when it cannot be had."""
+    """Bind a port; raise SettingsError if that fails, naming the option for another one."""
     try:
-        # `::` is every address, those of IPv4 too.
+        # `::` stands for every address, of IPv4 too.
         both = host == "::" and socket.has_dualstack_ipv6()
         return socket.create_server((host, port), family=_family(host, port), dualstack_ipv6=both)
     except OSError as error:
@@ -39,32 +39,32 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
 
 
 def _family(host: str, port: int) -> socket.AddressFamily:
-    """Return the family of an address; a name that has both is bound by IPv4."""
+    """Return the family of an address; a name with addresses of both is bound by IPv4."""
     return min(found[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def address_of(host: str, port: int) -> str:
-    """Return where a process is reached, as a URL."""
+    """Return the URL of an address."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGINT and SIGTERM set; the second of them ends the process where it is."""
+    """Return an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
     stop = asyncio.Event()
 
-    def ask() -> None:
+    def interrupt() -> None:
         if stop.is_set():
-            # Everything that counts is durable; a body that hangs must not keep the process.
+            # All state is durable, and a body that hangs must not keep the process.
             os._exit(EXIT_INTERRUPTED)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ask)
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
     return stop
 
 
 def end_process() -> NoReturn:
-    """End the process, whose log is written: Python itself would wait for each thread that is still in users' code."""
+    """End the process without waiting for threads that still run users' code, as a normal exit would."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
@@ -76,10 +76,10 @@ async def serve_api(
     stop: asyncio.Event,
     ready: Callable[[int], None],
 ) -> None:
-    """Serve until `stop` is set; `ready` is told the port once requests are taken."""
+    """Serve until `stop` is set; `ready` is given the port once requests are accepted."""
     config = uvicorn.Config(
         api,
-        # Its lines go to the handlers of the process, in the one format.
+        # Its lines go through the handlers of the process, in their format.
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -1,4 +1,4 @@
-"""The settings of a process: from options, else from STEPSTREAM_… in the environment, else the defaults."""
+"""The settings of a process: options first, then STEPSTREAM_… of the environment, then the defaults."""
 
 import math
 import os
@@ -18,10 +18,10 @@ from stepstream.sdk.source import Source
 
 DRAIN_S = 25.0
 _PORT_MAX = 65_535
-_KEY_REMEDY = "take letters, digits and . _ ~ - + =, as `openssl rand -hex 32` prints them"
-# What goes as it is behind `Bearer ` (RFC 6750).
-_NO_KEY = re.compile(r"[^A-Za-z0-9._~+/=-]")
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_KEY_REMEDY = "use ASCII letters, digits and . _ ~ - + =, for example the output of `openssl rand -hex 32`"
+# All other characters are not allowed in a bearer token (RFC 6750).
+_NOT_IN_KEY = re.compile(r"[^A-Za-z0-9._~+/=-]")
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 class SettingsError(StepstreamError):
@@ -32,15 +32,18 @@ class SettingsError(StepstreamError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`event_key` guards POST /e/{key}, `api_key` the rest; both may be empty only on the loopback.
+    """What options and the environment may set; raises SettingsError for a combination that cannot work.
 
-    With `durable` the laptop's runtime waits for the disk; without `live_cache` a run is replayed at each turn.
-
-    `instance` is a name that a process keeps over its restarts (a pod's), so that its shards wait for it. A worker
-    answers probes on `metrics_host` and `metrics_port`, if it has one (0: a free one). `version` is that of the users'
-    code, as their image has it. A worker that is asked to end lets steps at work end for `drain_s` seconds. With
-    `standby` an engine keeps copies of the tables of shards that others own;
-    `sources` is a file of topics whose records it turns into events.
+    event_key     the secret in POST /e/{key}; may be empty only if `host` is a loopback address
+    api_key       the bearer token of all other routes; the same holds
+    durable       `dev` waits for the disk at every commit
+    live_cache    keep the coroutine of a run between activations; without it, each activation replays the run
+    instance      a name that survives restarts of the process (a pod's), so that its shards are kept for it
+    metrics_port  where a worker answers probes and serves metrics, at `metrics_host`; None for no port, 0 for any
+    version       the version of the user's code, set by their image
+    standby       an engine keeps warm copies of the shards that other engines own
+    sources       a TOML file of topics whose records an engine turns into events
+    drain_s       for how many seconds running steps may finish after SIGTERM
     """
 
     data_dir: Path = Path(".stepstream")
@@ -60,19 +63,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key"):
-            if found := _NO_KEY.search(getattr(self, name)):
-                raise SettingsError(f"{name} has a {found[0]!r}, and no caller can send it; {_KEY_REMEDY}")
+            if found := _NOT_IN_KEY.search(getattr(self, name)):
+                raise SettingsError(f"{name} contains {found[0]!r}, which no client can send; {_KEY_REMEDY}")
         if "/" in self.event_key or self.event_key in (".", ".."):
-            raise SettingsError(f"event_key is part of the path of a URL, where it can have no '/'; {_KEY_REMEDY}")
+            raise SettingsError(f"event_key is a part of a URL's path and must not contain '/'; {_KEY_REMEDY}")
         if not is_loopback(self.host) and not (self.event_key and self.api_key):
             raise SettingsError(
-                f"host {self.host!r} is open to others: set STEPSTREAM_EVENT_KEY and STEPSTREAM_API_KEY, "
-                "or bind to 127.0.0.1"
+                f"host {self.host!r} can be reached from other machines: set STEPSTREAM_EVENT_KEY and "
+                "STEPSTREAM_API_KEY, or bind to 127.0.0.1"
             )
 
 
 def read_sources(path: Path) -> list[Source]:
-    """Return the sources of a TOML file, a table `[[source]]` each; raise SettingsError with the place at fault."""
+    """Return the sources of a TOML file, one table `[[source]]` each; raise SettingsError that says where it is bad."""
     try:
         tables = tomllib.loads(path.read_text("utf-8")).get("source", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -82,22 +85,22 @@ def read_sources(path: Path) -> list[Source]:
     for number, table in enumerate(tables if isinstance(tables, list) else [tables], 1):
         try:
             if not isinstance(table, dict):
-                raise DefinitionError(f"a table [[source]] is wanted, and {table!r} is none")
+                raise DefinitionError(f"{table!r} is not a table; write [[source]]")
             if unknown := table.keys() - known:
-                raise DefinitionError(f"there is no {unknown.pop()!r}, only {', '.join(sorted(known))}")
+                raise DefinitionError(f"unknown field {unknown.pop()!r}; the fields are {', '.join(sorted(known))}")
             if wrong := [name for name, value in table.items() if not isinstance(value, str)]:
-                raise DefinitionError(f"{wrong[0]} is a text")
+                raise DefinitionError(f"{wrong[0]} must be a string")
             given = {"if_" if name == "if" else name: value for name, value in table.items()}
             found.append(Source(**{"topic": "", **given}))
         except DefinitionError as error:
             raise SettingsError(f"sources {path}, source {number}: {error}") from None
     if not found:
-        raise SettingsError(f"sources {path}: there is no table [[source]] in it")
+        raise SettingsError(f"sources {path}: the file has no table [[source]]")
     return found
 
 
 def kafka_settings_from(environment: Mapping[str, str] | None = None, **options: object) -> KafkaSettings:
-    """Return how to reach Kafka, from options, else from STEPSTREAM_KAFKA_… in the environment."""
+    """Return how to reach Kafka: options first, then STEPSTREAM_KAFKA_… of the environment."""
     env = os.environ if environment is None else environment
     given = {name: str(value) for name, value in options.items() if value is not None}
     found = {
@@ -115,13 +118,13 @@ def _check_namespace(namespace: str) -> None:
     except InvalidInput as error:
         raise SettingsError(f"namespace {namespace!r}: {error}") from None
     if (length := len(namespace)) > NAMESPACE_CHARACTERS_MAX:
-        reason = f"{length} characters, and at most {NAMESPACE_CHARACTERS_MAX} leave room for the names of topics"
-        raise SettingsError(f"namespace {namespace!r}: {reason}")
+        reason = f"has {length} characters, at most {NAMESPACE_CHARACTERS_MAX} leave room for the names of topics"
+        raise SettingsError(f"namespace {namespace!r} {reason}")
 
 
 def _port(name: str, value: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", value) or int(value) > _PORT_MAX:
-        raise SettingsError(f"{name} {value!r}: a number from 0 to {_PORT_MAX} is wanted")
+        raise SettingsError(f"{name} {value!r}: expected a number from 0 to {_PORT_MAX}")
     return int(value)
 
 
@@ -131,23 +134,23 @@ def _seconds(name: str, value: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < math.inf:
-        raise SettingsError(f"{name} {value!r}: a number of seconds, 0 or more, is wanted")
+        raise SettingsError(f"{name} {value!r}: expected a number of seconds, 0 or more")
     return seconds
 
 
 def _switch(name: str, value: str) -> bool:
-    if (found := _WORDS.get(value.lower())) is None:
-        raise SettingsError(f"{name} {value!r}: one of {', '.join(_WORDS)} is wanted")
+    if (found := _SWITCH.get(value.lower())) is None:
+        raise SettingsError(f"{name} {value!r}: expected one of {', '.join(_SWITCH)}")
     return found
 
 
 def settings_from(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
-    """Return the settings; an option that is None and a variable that is empty count as not given."""
+    """Return the settings; an option of None and an empty variable count as not given."""
     env = os.environ if environment is None else environment
     given = {name: value for name, value in options.items() if value is not None}
 
     def read(name: str, default: str) -> str:
-        # A key that was read from a file ends with the end of its line.
+        # A key that was read from a file ends with a line feed.
         return str(given.get(name, env.get(f"STEPSTREAM_{name.upper()}", "").rstrip("\r\n") or default))
 
     metrics_port = read("metrics_port", "")

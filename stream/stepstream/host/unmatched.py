@@ -1,4 +1,4 @@
-"""Events from outside that start no function and wake no wait, told to whoever develops."""
+"""Reports events from outside that start no function and resume no wait to the developer who sent them."""
 
 import asyncio
 import difflib
@@ -13,72 +13,55 @@ from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from stepstream.expressions.predicates import EvaluationError, holds
-from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.sdk.app import App
 
 _PENDING_MAX = 10_000
 _NAMES_MAX = 5
-_LOOK_S = 0.02
-_LOOKS_MAX = 500
+_POLL_S = 0.02
+_POLLS_MAX = 500
 _CODES_MAX = 1_000
 _TOO_EARLY = (
-    "no run waits for that name now, and an event wakes only those who wait when it comes; send it again then, or let "
-    "the wait see earlier ones: App(lookback=…) and lookback=…"
+    "no run waits for that name now, and an event resumes only waits that are open when it arrives; send it again "
+    "later, or let the wait look back: App(lookback=…) and lookback=…"
 )
+Send = Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
 
 
 class UnmatchedEventReporter:
-    """The engine as the HTTP API knows it, which tells in a line of each event that nobody has heard.
+    """Sends events, and reports in one line each event that matched nothing.
 
-    `watch` must be given every entry of history before `is_still` says that all of them were.
+    `watch` must have been given every history entry by the time `is_idle` returns True.
     """
 
     def __init__(
         self,
-        engine: EmbeddedEngine,
+        send: Send,
         index: RunIndex,
         app: App,
-        is_still: Callable[[], Awaitable[bool]],
-        tell: Callable[[str], None],
+        is_idle: Callable[[], Awaitable[bool]],
+        report: Callable[[str], None],
     ) -> None:
-        self._engine = engine
+        self._send = send
         self._index = index
         self._app = app
-        self._is_still = is_still
-        self._tell = tell
+        self._is_idle = is_idle
+        self._report = report
         self._pending: dict[str, EventRecord] = {}
-        self._looking: asyncio.Task[None] | None = None
-
-    @property
-    def unready(self) -> str:
-        """Why the engine is not ready; empty when it is."""
-        return self._engine.unready
+        self._checking: asyncio.Task[None] | None = None
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
-        """Send events, and see what becomes of them."""
-        ids = await self._engine.send(events)
+        """Send events, and check in the background what they matched."""
+        ids = await self._send(events)
         for id, event in zip(ids, events, strict=True):
             if len(self._pending) < _PENDING_MAX:
                 self._pending[id] = event
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look())
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.ensure_future(self._check())
         return ids
 
-    async def workers(self, names: Sequence[str]) -> dict[str, int]:
-        """Return of each name how many workers of it are up."""
-        return await self._engine.workers(names)
-
-    async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal."""
-        return await self._engine.signal(name, data)
-
-    async def cancel(self, run_id: str) -> bool:
-        """Cancel a run."""
-        return await self._engine.cancel(run_id)
-
     def watch(self, entry: HistoryEntry) -> None:
-        """Take note of an event that was heard."""
+        """Note the events that an entry of history shows as matched."""
         match entry:
             case RunBegan(events=events):
                 for event in events:
@@ -86,21 +69,21 @@ class UnmatchedEventReporter:
             case StepEnded(kind=StepKind.WAIT, outcome=Value(data)) if self._pending:
                 self._pending.pop(decode_stored_event(data).id, None)
 
-    async def _look(self) -> None:
-        """Tell of the events that are left when nothing is on its way; where that never is, tell nothing."""
-        for _ in range(_LOOKS_MAX):
-            await asyncio.sleep(_LOOK_S)
-            if await self._is_still():
+    async def _check(self) -> None:
+        """Report the events that are still pending when the engine is idle; an engine that never is, reports none."""
+        for _ in range(_POLLS_MAX):
+            await asyncio.sleep(_POLL_S)
+            if await self._is_idle():
                 break
         else:
             self._pending.clear()
         unmatched, self._pending = self._pending, {}
-        waited = self._index.awaited_events() if unmatched else set()
-        lines = Counter(self._reason(id, event, waited) for id, event in unmatched.items())
+        awaited = self._index.awaited_events() if unmatched else set()
+        lines = Counter(self._reason(id, event, awaited) for id, event in unmatched.items())
         for line, times in lines.items():
-            self._tell(line if times == 1 else f"{line} ({times:,} times)")
+            self._report(line if times == 1 else f"{line} ({times:,} times)")
 
-    def _reason(self, id: str, event: EventRecord, waited: set[str]) -> str:
+    def _reason(self, id: str, event: EventRecord, awaited: set[str]) -> str:
         triggers = [
             (function.id, trigger)
             for function in self._app
@@ -110,29 +93,29 @@ class UnmatchedEventReporter:
         own = set(trigger_names(event.name))
         conditions = [(name, trigger.condition) for name, trigger in triggers if trigger.event in own]
         if conditions and event.id and self._index.list(event_id=id, limit=1):
-            reason = f"the id {id!r} came before; each starts a function once in 24 h"
+            reason = f"an event with the id {id!r} arrived before; each id starts a function once in 24 h"
         elif conditions:
             reason = "; ".join(f"{name}: {_unmet(condition, event)}" for name, condition in conditions)
-        elif event.name in waited:
-            reason = "runs wait for that name, but their match= or if_= does not hold, or it came before they did"
+        elif event.name in awaited:
+            reason = "runs wait for that name, but their match= or if_= is false, or the event came before the wait"
         elif any(mentions(function.handler, event.name) for function in self._app):
             reason = _TOO_EARLY
         else:
-            reason = near_names(event.name, {trigger.event for _, trigger in triggers} | waited)
-        return f"event {event.name!r} starts no function and wakes no wait: {reason}"
+            reason = near_names(event.name, {trigger.event for _, trigger in triggers} | awaited)
+        return f"event {event.name!r} starts no function and resumes no wait: {reason}"
 
 
 def _unmet(condition: str, event: EventRecord) -> str:
-    """Return why a trigger's condition let an event go: it is not so, or the event has not what it asks for."""
+    """Return why a trigger's condition refused an event: it is false, or it cannot be evaluated on this event."""
     try:
         holds(condition, {"event": event_fields(event)})
     except EvaluationError as error:
-        return f"the condition {condition} cannot be told of this event: {error}"
-    return f"the condition {condition} does not hold"
+        return f"the condition {condition} fails on this event: {error}"
+    return f"the condition {condition} is false"
 
 
 def mentions(handler: Callable[..., Any], text: str) -> bool:
-    """Tell whether a text stands in the code of a function, in what it calls in its module, or in a constant there."""
+    """Return whether the code of a function, or a function of its module that it calls, has a text as a constant."""
     module, pending, seen = getattr(handler, "__module__", ""), [inspect.unwrap(handler)], set[int]()
     while pending and len(seen) < _CODES_MAX:
         function = pending.pop()
@@ -154,7 +137,7 @@ def mentions(handler: Callable[..., Any], text: str) -> bool:
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """Return what to say of a name that nobody listens to: those that are near, or else those that there are."""
+    """Return what to say about a name that nothing listens to: the similar names, else the names that exist."""
     names = sorted(known)
     if near := difflib.get_close_matches(name, names, _NAMES_MAX):
         return f"nothing listens to that name; did you mean {' or '.join(map(repr, near))}?"

@@ -200,8 +200,19 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "
 
 
 def stack_of(error: BaseException) -> str:
-    """Return the traceback of an error as text."""
-    return "".join(traceback.format_exception(error))
+    """Return the traceback of an error as text, without the frames of stepstream itself."""
+    report = traceback.TracebackException.from_exception(error)
+    _leave_out_own_frames(report)
+    return "".join(report.format())
+
+
+def _leave_out_own_frames(report: traceback.TracebackException) -> None:
+    # An error that only our frames raised keeps them.
+    if users := [frame for frame in report.stack if not frame.filename.startswith(_OURS)]:
+        report.stack[:] = users
+    for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
+        if other is not None:
+            _leave_out_own_frames(other)
 
 
 def place_of(stack: str) -> str:

@@ -20,7 +20,7 @@ from stepstream.engine import transition as engine
 from stepstream.engine.runs.runs import fire_run
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.tables import TIMERS
-from stepstream.host.deadletters.store import dead_letter_of
+from stepstream.host.deadletters.dead_letter import dead_letter_of
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow

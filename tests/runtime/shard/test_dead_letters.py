@@ -7,7 +7,7 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS, FUNCTIONS, INBOX, TOPICS, commands_topic
-from stepstream.host.deadletters.store import dead_letter_of
+from stepstream.host.deadletters.dead_letter import dead_letter_of
 from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.runtime.storage.journal import JournalWrite

@@ -1,1 +1,1 @@
-"""Dead letters: finding them in their topic, and sending them again."""
+"""Dead letters: what one holds, how the topic is read, and how they are redriven."""

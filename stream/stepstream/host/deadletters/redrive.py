@@ -1,19 +1,14 @@
-"""Dead letters on their way back: what is sent again for each, and why one cannot be."""
+"""Redrives dead letters: plans what to send for each, and sends it in transactions."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from stepstream.contract.limits import MIB
 from stepstream.contract.topics import COMMANDS, TOPICS
-from stepstream.host.deadletters.store import (
-    DeadLetter,
-    DeadLetterError,
-    dead_letter_at,
-    dead_letter_of,
-    dead_letter_records,
-    survey,
-)
+from stepstream.host.deadletters.dead_letter import DeadLetter, DeadLetterError, dead_letter_of
+from stepstream.host.deadletters.topic import dead_letter_at, dead_letter_records, survey
 from stepstream.host.sources.mapping import events_of
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.producer import Producer
@@ -21,114 +16,115 @@ from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source
 
-_TOGETHER_MAX = 100
-Way = tuple[DeadLetter, list[NewRecord]]
+_DEAD_LETTERS_PER_TRANSACTION = 100
+
+
+class Redrive(NamedTuple):
+    """A dead letter and the records that are sent for it."""
+
+    dead_letter: DeadLetter
+    records: list[NewRecord]
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """What there is to send letters again by: topics with their partitions, and sources by their consumer group."""
+class RedrivePlanner:
+    """Knows where records can go: our topics with their partitions, and sources by their consumer group."""
 
     topics: Mapping[str, int]
     sources: Mapping[str, Sequence[Source]] = field(default_factory=dict)
 
-    def back(self, letter: DeadLetter) -> Way:
-        """Return a letter with what is to be sent for it; raise DeadLetterError for one that cannot be sent again.
+    def plan(self, dead_letter: DeadLetter) -> Redrive:
+        """Return what to send for a dead letter; raise DeadLetterError if it cannot be redriven.
 
-        A record of our own topics goes to the partition where it was. One that sources of a foreign topic failed at is
-        nothing to others who read there: it is mapped again by these alone, under its old place, and its events are
-        sent.
+        A record of our own topics returns to its partition. A record of a foreign topic is not written there again,
+        where others read: the sources that failed map it once more, at its old position, and their events are sent.
         """
-        letter.check()
-        return letter, self._mapped(letter) if letter.group else [self._again(letter)]
+        dead_letter.check()
+        records = self._mapped(dead_letter) if dead_letter.group else [self._returned(dead_letter)]
+        return Redrive(dead_letter, records)
 
-    def _again(self, letter: DeadLetter) -> NewRecord:
-        if not letter.topic.startswith(f"{COMMANDS}.") and letter.topic not in {each.name for each in TOPICS}:
-            raise DeadLetterError(f"letter {letter.place}: its topic {letter.topic!r} is none of ours")
-        if letter.partition >= self.topics.get(letter.topic, 0):
-            where = f"partition {letter.partition} of topic {letter.topic!r}"
-            raise DeadLetterError(f"letter {letter.place}: {where}, where it was, is not there any more")
-        if set(letter.nulls) == {"key", "value"}:
-            raise DeadLetterError(
-                f"letter {letter.place}: its record has neither key nor value; our client cannot write that"
-            )
-        return letter.again()
+    def _returned(self, dead_letter: DeadLetter) -> NewRecord:
+        name, topic = f"dead letter {dead_letter.place}", dead_letter.topic
+        if not topic.startswith(f"{COMMANDS}.") and topic not in {each.name for each in TOPICS}:
+            raise DeadLetterError(f"{name}: its topic {topic!r} is not one of stepstream's")
+        if dead_letter.partition >= self.topics.get(topic, 0):
+            raise DeadLetterError(f"{name}: partition {dead_letter.partition} of topic {topic!r} no longer exists")
+        if set(dead_letter.nulls) == {"key", "value"}:
+            raise DeadLetterError(f"{name}: its record has neither key nor value, which the Kafka client cannot write")
+        return dead_letter.redriven_record()
 
-    def _mapped(self, letter: DeadLetter) -> list[NewRecord]:
-        if letter.group not in self.sources:
+    def _mapped(self, dead_letter: DeadLetter) -> list[NewRecord]:
+        name, topic = f"dead letter {dead_letter.place}", dead_letter.topic
+        if dead_letter.group not in self.sources:
             raise DeadLetterError(
-                f"letter {letter.place} is of sources of the group {letter.group!r}: "
+                f"{name} belongs to sources of the group {dead_letter.group!r}: "
                 "give their app by --code FILE, or the engines' file by --sources FILE, with the same --namespace"
             )
-        there = [source for source in self.sources[letter.group] if source.topic == letter.topic]
-        if gone := set(letter.sources) - {source.name for source in there}:
-            name = min(gone)
-            raise DeadLetterError(
-                f"letter {letter.place}: there is no source {name!r} of topic {letter.topic!r} any more"
-            )
+        known = [source for source in self.sources[dead_letter.group] if source.topic == topic]
+        if gone := set(dead_letter.sources) - {source.name for source in known}:
+            raise DeadLetterError(f"{name}: topic {topic!r} no longer has a source {min(gone)!r}")
         found: list[NewRecord] = []
-        for source in there:
-            if source.name in letter.sources:
+        for source in known:
+            if source.name in dead_letter.sources:
                 try:
-                    found += events_of(source, letter.original())
+                    found += events_of(source, dead_letter.original())
                 except Exception as error:
                     why = error_info(error).message
-                    raise DeadLetterError(
-                        f"letter {letter.place}: source {source.name!r} fails again: {why}"
-                    ) from error
+                    raise DeadLetterError(f"{name}: source {source.name!r} fails again: {why}") from error
         return found
 
 
-async def dead_letters_at(cluster: Cluster, places: Sequence[str], ways: Ways) -> AsyncIterator[Way]:
-    """Yield the dead letters at these places, each once; raise DeadLetterError first if one cannot be sent."""
+async def plan_some(cluster: Cluster, places: Sequence[str], planner: RedrivePlanner) -> AsyncIterator[Redrive]:
+    """Yield the dead letters at these places, each once; raise DeadLetterError first if one cannot be redriven."""
     chosen = dict.fromkeys(places)
     for place in chosen:
-        ways.back(await dead_letter_at(cluster, place))
+        planner.plan(await dead_letter_at(cluster, place))
     for place in chosen:
-        yield ways.back(await dead_letter_at(cluster, place))
+        yield planner.plan(await dead_letter_at(cluster, place))
 
 
-async def dead_letters_among(
-    cluster: Cluster, places: Collection[str], ways: Ways, tell: Callable[[DeadLetterError], None]
-) -> AsyncIterator[Way]:
-    """Yield the letters of a great many places, one after the other; tell of those that cannot be sent again.
+async def plan_many(
+    cluster: Cluster, places: Collection[str], planner: RedrivePlanner, refuse: Callable[[DeadLetterError], None]
+) -> AsyncIterator[Redrive]:
+    """Yield the dead letters at any number of places, in one pass; `refuse` gets those that cannot be redriven.
 
-    Those that somebody has sent since the places were looked for are passed over.
+    Those that another process has redriven since the places were listed are skipped.
     """
     waiting = (await survey(cluster)).waiting
     async for record in dead_letter_records(cluster):
         if (place := f"{record.partition}-{record.offset}") not in places or place not in waiting:
             continue
         try:
-            way = ways.back(dead_letter_of(record))
+            planned = planner.plan(dead_letter_of(record))
         except DeadLetterError as error:
-            tell(error)
+            refuse(error)
         else:
-            yield way
+            yield planned
 
 
-async def redrive(cluster: Cluster, ways: AsyncIterable[Way], tell: Callable[[DeadLetter], None]) -> None:
-    """Send what is to be sent for letters, some in a transaction, with the marks that they were sent; tell of each.
+async def redrive(cluster: Cluster, planned: AsyncIterable[Redrive], sent: Callable[[DeadLetter], None]) -> None:
+    """Send the planned records and the marks that they were redriven in transactions; `sent` gets each dead letter.
 
-    Whoever begins after us ends our transaction: no letter is sent by both.
+    A process that redrives later fences this one by the transactional id, so that no dead letter is redriven by both.
     """
     async with _producer(cluster) as producer:
-        some: list[Way] = []
-        async for way in ways:
-            some.append(way)
-            if len(some) >= _TOGETHER_MAX or sum(len(each.value) for _, records in some for each in records) > MIB:
-                await _send(producer, some, tell)
-                some = []
-        if some:
-            await _send(producer, some, tell)
+        batch: list[Redrive] = []
+        async for each in planned:
+            batch.append(each)
+            size = sum(len(record.value) for _, records in batch for record in records)
+            if len(batch) >= _DEAD_LETTERS_PER_TRANSACTION or size > MIB:
+                await _send(producer, batch, sent)
+                batch = []
+        if batch:
+            await _send(producer, batch, sent)
 
 
-async def _send(producer: Producer, ways: Sequence[Way], tell: Callable[[DeadLetter], None]) -> None:
+async def _send(producer: Producer, batch: Sequence[Redrive], sent: Callable[[DeadLetter], None]) -> None:
     await producer.begin()
-    await producer.send([record for letter, records in ways for record in (*records, letter.mark())])
+    await producer.send([record for each in batch for record in (*each.records, each.dead_letter.mark())])
     await producer.commit()
-    for letter, _ in ways:
-        tell(letter)
+    for each in batch:
+        sent(each.dead_letter)
 
 
 @asynccontextmanager

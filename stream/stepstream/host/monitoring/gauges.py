@@ -1,13 +1,13 @@
-"""What processes tell of themselves when their metrics are read: readiness, shards, lags, how full workers are."""
+"""The gauges that processes export when their metrics are read: readiness, shards, lags, and how full workers are."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
-from stepstream.host.monitoring.contact import Contact
+from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.sources.service import SourceReaders
+from stepstream.host.worker_slot import WorkerSlot
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.kafka.backbone import KafkaBackbone
@@ -15,45 +15,40 @@ from stepstream.runtime.kafka.backlogs import Backlog, Backlogs
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.fleet import ShardGroup
 from stepstream.runtime.kafka.reader import Reader
-from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.worker.attempts import Load
-from stepstream.runtime.worker.pool import PoolWorker
-from stepstream.runtime.worker.worker import Worker
 
-# A worker that the group has given up for so long does not come back by itself.
-LOST_S_MAX = 300.0
 MEASURE_S = 3.0
 AGAIN_S = 1.0
-# Together they are less than contact.LOST_S: brokers of which one does not answer are not taken for none.
+# Together they are shorter than broker_contact.LOST_S: one silent broker must not look like a lost cluster.
 PING_S_MAX = 3.0
 ANSWER_S_MAX = 3.5
-# It takes three requests for each topic of commands, and Prometheus does not look more often.
+# Measuring takes three requests for each topic of commands, and Prometheus does not scrape more often.
 BACKLOG_S = 10.0
 BACKLOG_S_MAX = 10.0
 
 
 class _Lags:
-    """Asks the brokers now and then whether they are there and where topics end: whoever is stuck hears nothing.
+    """Asks the brokers periodically where topics end, which also shows whether brokers answer at all.
 
-    `ping` asks any of them for a word; without it, it is somebody else who tells whether they are there.
+    When they do not, `ping` asks any broker for an answer; without `ping` another part of the process watches contact.
     """
 
-    def __init__(self, ping: Callable[[], Awaitable[None]] | None = None) -> None:
-        self._ask = ping
-        self._contact = Contact()
+    def __init__(self, ping: Callable[[], Awaitable[None]] | None = None, contact: BrokerContact | None = None) -> None:
+        self._ask_any = ping
+        self._contact = contact or BrokerContact()
         self.readings: list[Reading] = []
 
     async def measure(self) -> None:
-        """Measure for ever."""
+        """Measure until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(ANSWER_S_MAX):
                     self.readings = await self._read()
             except (LogError, TimeoutError):
-                # What is not known is left out; an old figure would look like a good one.
+                # An unknown figure is left out, because an old one would look like a good one.
                 self.readings = []
                 await self._ping()
                 await asyncio.sleep(AGAIN_S)
@@ -62,12 +57,12 @@ class _Lags:
                 await asyncio.sleep(MEASURE_S)
 
     async def _ping(self) -> None:
-        """Find out whether it is all brokers that do not answer, or only those that had to be asked."""
-        if self._ask is None:
+        """Find out whether no broker answers, or only the one that had to be asked."""
+        if self._ask_any is None:
             return
         try:
             async with asyncio.timeout(PING_S_MAX):
-                await self._ask()
+                await self._ask_any()
         except (LogError, TimeoutError) as error:
             self._contact.missed(error)
         else:
@@ -89,7 +84,7 @@ class EngineGauges(_Lags):
 
     @property
     def unready(self) -> str:
-        """Why the engine is not ready; empty when brokers answer, it is in the group and each shard of it serves."""
+        """Why the engine is not ready; empty when brokers answer, it is in its group and each of its shards serves."""
         return self._contact.unready or self._group.unready
 
     async def _read(self) -> list[Reading]:
@@ -110,7 +105,7 @@ class EngineGauges(_Lags):
         return found
 
     def read(self) -> Iterator[Reading]:
-        """Return the gauges now."""
+        """Return the current gauges."""
         yield Reading("ready", (), not self.unready)
         yield Reading("rebalances", ("engine",), self._group.assignments)
         serving = set[str]()
@@ -125,7 +120,7 @@ class EngineGauges(_Lags):
 
 
 class SourceGauges(_Lags):
-    """The gauges of the sources that a process reads, whose topics are in no namespace."""
+    """The gauges of the sources that a process reads; their topics are outside any namespace."""
 
     def __init__(self, readers: SourceReaders, cluster: Cluster) -> None:
         super().__init__()
@@ -134,7 +129,7 @@ class SourceGauges(_Lags):
         self._measuring: Reader | None = None
 
     async def measure(self) -> None:
-        """Measure for ever."""
+        """Measure until cancelled."""
         try:
             await super().measure()
         finally:
@@ -153,20 +148,20 @@ class SourceGauges(_Lags):
         ]
 
     def read(self) -> Iterator[Reading]:
-        """Return the gauges now; there are none in a process that reads no source."""
+        """Return the current gauges; a process that reads no source has none."""
         sensor, agents = self._readers.sensor, self._readers.agents
         if agents:
             yield Reading("rebalances", ("sources",), sensor.assignments)
-        given = Counter(topic for topic, _ in self._readers.places())
+        assigned = Counter(topic for topic, _ in self._readers.places())
         for topic, agent in agents.items():
-            yield Reading("source_partitions", (topic,), given[topic])
+            yield Reading("source_partitions", (topic,), assigned[topic])
             yield Reading("source_records", (topic,), sensor.records[topic])
             yield Reading("source_events", (topic,), agent.written)
         yield from self.readings
 
 
 class BacklogGauges:
-    """What waits for workers that may not be there: of each topic of commands one engine tells it."""
+    """The commands that wait for workers, which may all be down: one engine reports those of each topic."""
 
     def __init__(self, group: ShardGroup, backlogs: Backlogs) -> None:
         self._group = group
@@ -174,7 +169,7 @@ class BacklogGauges:
         self._readings: list[Reading] = []
 
     async def measure(self) -> None:
-        """Measure for ever."""
+        """Measure until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(BACKLOG_S_MAX):
@@ -190,8 +185,37 @@ class BacklogGauges:
                 yield Reading("commands_lag_records", (app, str(partition)), lag)
 
     def read(self) -> Iterator[Reading]:
-        """Return the gauges as they were measured last."""
+        """Return the gauges as last measured."""
         yield from self._readings
+
+
+class WorkerGauges(_Lags):
+    """The gauges of `stepstream worker`."""
+
+    def __init__(self, slot: WorkerSlot, backbone: KafkaBackbone) -> None:
+        super().__init__(backbone.ping, slot.contact)
+        self._slot = slot
+        self._backbone = backbone
+
+    async def _read(self) -> list[Reading]:
+        log = self._slot.log
+        if self._slot.unready or log is None or not log.partitions:
+            # There is nothing to measure, but the answer still shows that a broker is reachable.
+            await self._backbone.ends([(FUNCTIONS, 0)])
+            return []
+        ends = await self._backbone.ends(log.partitions)
+        return [
+            Reading("worker_lag_records", (self._slot.name, str(at[1])), await log.lag(at, end))
+            for at, end in ends.items()
+        ]
+
+    def read(self) -> Iterator[Reading]:
+        """Return the current gauges."""
+        yield Reading("ready", (), not self._slot.unready)
+        if (load := self._slot.load) is not None:
+            yield Reading("rebalances", ("worker",), self._slot.assignments)
+            yield from _load(self._slot.name, load)
+        yield from self.readings
 
 
 def _load(app: str, load: Load) -> Iterator[Reading]:
@@ -202,92 +226,17 @@ def _load(app: str, load: Load) -> Iterator[Reading]:
 
 
 def index_readings(index: RunIndex) -> Iterator[Reading]:
-    """Return what the read model tells now."""
+    """Return the current gauges of the read model."""
     yield Reading("history_skipped", (), index.skipped)
 
 
-class WorkerSlot(_Lags):
-    """The place of a worker in its process: the worker changes when it begins again, its gauges and probes do not."""
-
-    def __init__(self, app: str, backbone: KafkaBackbone) -> None:
-        super().__init__(backbone.ping)
-        self._backbone = backbone
-        self._app = app
-        self._held: tuple[Worker | PoolWorker, KafkaWorkerLog] | None = None
-        self._assignments = 0
-        self._confirmed_at = time.monotonic()
-        self._draining = False
-
-    def take(self, worker: Worker | PoolWorker, log: KafkaWorkerLog) -> None:
-        """Put a worker and its log in the place of those before."""
-        if self._held is not None:
-            self._assignments += self._held[1].assignments
-            self._confirmed_at = self._last_confirmed()
-        self._held = worker, log
-
-    def _last_confirmed(self) -> float:
-        return max(self._confirmed_at, self._held[1].confirmed_at) if self._held else self._confirmed_at
-
-    @property
-    def draining(self) -> bool:
-        """Tell whether the process ends, so that a worker which fails does not begin again."""
-        return self._draining
-
-    @property
-    def unready(self) -> str:
-        """Why the worker is not ready; empty when it polls and the group has given it its partitions, be it none."""
-        if self._draining:
-            return "it drains: it takes nothing more, and what is at work ends"
-        return self._contact.unready or self._unready()
-
-    def _unready(self) -> str:
-        if self._held is None or not self._held[0].serving:
-            return "it begins, and does not read its commands yet"
-        log = self._held[1]
-        if not log.assignments:
-            return "the group has not given it its partitions yet"
-        silent_s = time.monotonic() - log.confirmed_at
-        return "" if log.member else f"the group has not confirmed for {silent_s:.0f} s that it is a member"
-
-    @property
-    def alive(self) -> bool:
-        """Tell whether the group has known the worker of late."""
-        return self._draining or time.monotonic() - self._last_confirmed() < LOST_S_MAX
-
-    async def drain(self, seconds: float) -> None:
-        """Let the bodies at work end, for so many seconds; the worker is alive, and no longer ready."""
-        self._draining = True
-        if self._held is not None:
-            async with asyncio.timeout(seconds):
-                await self._held[0].drain(int(seconds * 1_000))
-
-    async def _read(self) -> list[Reading]:
-        if self.unready or self._held is None or not self._held[1].partitions:
-            # Somebody is to answer all the same.
-            await self._backbone.ends([(FUNCTIONS, 0)])
-            return []
-        log = self._held[1]
-        ends = await self._backbone.ends(log.partitions)
-        return [
-            Reading("worker_lag_records", (self._app, str(at[1])), await log.lag(at, end)) for at, end in ends.items()
-        ]
-
-    def read(self) -> Iterator[Reading]:
-        """Return the gauges now."""
-        yield Reading("ready", (), not self.unready)
-        if self._held is not None:
-            yield Reading("rebalances", ("worker",), self._assignments + self._held[1].assignments)
-            yield from _load(self._app, self._held[0].load)
-        yield from self.readings
-
-
 def embedded_readings(engine: EmbeddedEngine, backbone: EmbeddedBackbone) -> Iterator[Reading]:
-    """Return the gauges of `stepstream dev` now."""
+    """Return the current gauges of `stepstream dev`."""
     yield Reading("ready", (), not engine.unready)
     for shard, serving in engine.shards_serving().items():
         label = (str(shard),)
         yield Reading("shard_serving", label, serving)
-        # Its tables are those of the journal: there is no changelog to read.
+        # The tables are read from the journal: there is no changelog to recover from.
         yield Reading("recovery_read_rows", label, 0)
         yield Reading("recovery_left_rows", label, 0)
     for (topic, shard), lag in backbone.input_lags().items():

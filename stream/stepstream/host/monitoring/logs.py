@@ -1,4 +1,4 @@
-"""The lines that processes log: as text for people, or as JSON with a field for each thing worth a search."""
+"""The log of a process: lines of text for people, or JSON with a field for everything worth a search."""
 
 import json
 import logging
@@ -10,16 +10,18 @@ from typing import Any
 
 import msgspec
 
+from stepstream.host.printable import printable
+
 
 class Format(StrEnum):
-    """How a line looks."""
+    """How a line is written."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class Level(StrEnum):
-    """The least that is logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -27,21 +29,21 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-# In this order they stand at the end of a line of text, before those of users.
+# Fields end a line of text in this order, before those of users.
 FIELDS = ("run_id", "function", "step", "attempt", "shard", "app", "app_version", "code_version")
-_NO_WORD = re.compile(r"""[\s"\]]""")
+_NEEDS_QUOTES = re.compile(r"""[\s"\]]""")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _OF_RECORDS = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 
 
 class _Fields(logging.Formatter):
-    """Finds the fields of a record: its own, the app of the process with its version, and that of the function."""
+    """Collects the fields of a record: its own, the app of the process with its version, and that of the function."""
 
     def __init__(self) -> None:
         super().__init__()
         self.app = self.app_version = ""
         self.versions: Mapping[str, str] = {}
-        # Most lines are of the same second as the one before.
+        # Most lines fall into the same second as the line before.
         self._second = -1
         self._prefix = ""
 
@@ -55,7 +57,7 @@ class _Fields(logging.Formatter):
         return found
 
     def plain(self, record: logging.LogRecord) -> str:
-        """Return the message without the run id that ctx.logger puts before it, which is a field."""
+        """Return the message without the run id that ctx.logger prepends, since the id is a field."""
         return record.getMessage().removeprefix(f"[{getattr(record, 'run_id', '')}] ")
 
     def moment(self, record: logging.LogRecord) -> str:
@@ -64,14 +66,14 @@ class _Fields(logging.Formatter):
             self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._prefix}.{int((record.created - second) * 1_000):03}Z"
 
-    def trouble(self, record: logging.LogRecord) -> str:
+    def traceback(self, record: logging.LogRecord) -> str:
         error = self.formatException(record.exc_info) if record.exc_info else ""
         stack = self.formatStack(record.stack_info) if record.stack_info else ""
         return "\n".join(filter(None, (error, stack)))
 
 
 class JsonLines(_Fields):
-    """One JSON object a line: time, level, logger, message, error where there is one, and the fields."""
+    """One JSON object a line: time, level, logger, message, error if there is one, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -81,26 +83,26 @@ class JsonLines(_Fields):
             "logger": record.name,
             "message": self.plain(record),
         }
-        if trouble := self.trouble(record):
-            line["error"] = trouble
-        # The names above are taken: what a user calls the same is kept beside them.
+        if traceback := self.traceback(record):
+            line["error"] = traceback
+        # A user's field with one of the names above is kept under another name.
         line |= {f"{name}_" if name in line else name: value for name, value in self.fields(record).items()}
         try:
-            return _encode(line).decode()
+            return printable(_encode(line).decode())
         except (TypeError, ValueError, RecursionError):
-            # What users log may be no JSON, or no text; the line is worth more than its form.
+            # A user may log a value that is not JSON, or text that is not UTF-8; the line is worth more than its form.
             plain = {name: f"{value}".encode(errors="backslashreplace").decode() for name, value in line.items()}
-            return _encode(plain).decode()
+            return printable(_encode(plain).decode())
 
 
 def _word(value: object) -> str:
-    """Return a value as one word, in quotes where it is none by itself."""
+    """Return a value as one word, quoted where necessary."""
     text = str(value)
-    return text if text and not _NO_WORD.search(text) else json.dumps(text, ensure_ascii=False)
+    return text if text and not _NEEDS_QUOTES.search(text) else json.dumps(text, ensure_ascii=False)
 
 
 class TextLines(_Fields):
-    """Time, level, logger and message, then the fields."""
+    """Time, level, logger and message, then the fields; tracebacks are indented, so that no text can forge a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the lines of a traceback."""
@@ -108,22 +110,23 @@ class TextLines(_Fields):
         names = [*(name for name in FIELDS if name in fields), *(name for name in fields if name not in FIELDS)]
         tail = " ".join(f"{name}={_word(fields[name])}" for name in names)
         head = f"{self.moment(record)} {record.levelname} {record.name}: {self.plain(record)}"
-        return "\n".join(filter(None, (f"{head} [{tail}]" if tail else head, self.trouble(record))))
+        lines = printable(self.traceback(record), keep_lines=True).splitlines()
+        return "\n  ".join([printable(f"{head} [{tail}]" if tail else head), *lines])
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a line of the event loop is for people: clients of Kafka forget connections that they gave up."""
+    """Return whether a line of the event loop is worth reading: Kafka clients leave connections unclosed by design."""
     return not record.getMessage().startswith("Unclosed AIOKafkaConnection")
 
 
-def leave_attempts_to_a_view() -> None:
-    """Log no attempt of code that succeeds or fails: somebody else tells of them."""
+def silence_attempts() -> None:
+    """Do not log each attempt of steps and code, where a view shows them."""
     for name in ("step", "code"):
         logging.getLogger(f"stepstream.{name}").setLevel(logging.CRITICAL)
 
 
 class Logs:
-    """The log of a process, on its standard error; it may learn later whose code runs in it."""
+    """The log of a process, on its standard error; `know` adds whose code the process runs once that is loaded."""
 
     def __init__(self, form: Format, level: Level) -> None:
         self._lines = JsonLines() if form is Format.JSON else TextLines()
@@ -134,6 +137,6 @@ class Logs:
         logging.getLogger("asyncio").addFilter(_is_news)
 
     def know(self, app: str, version: str, versions: Mapping[str, str]) -> None:
-        """Add the app and its version to every line, and to those of a function the version of its code."""
+        """Add the app and its version to every line, and the version of its code to those of a function."""
         self._lines.app, self._lines.app_version = app, version
         self._lines.versions = dict(versions)

@@ -1,4 +1,4 @@
-"""Which version of what runs in this process."""
+"""Which versions run in this process."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,11 @@ def code_versions(app: App, settings: Settings) -> dict[str, str]:
 
 
 def app_version(app: App, settings: Settings) -> str:
-    """Return the version of an app: that of the settings, else its release, as the engine and the brokers know it."""
+    """Return the version of an app: that of the settings, else its release as the engine and the brokers know it."""
     return settings.version or release_of(app)
 
 
 def build_info(app: App | None, settings: Settings, workers: str = "") -> Iterator[Reading]:
-    """Return what runs here, as labels of a gauge; `workers` is the name of those that share the work with this one."""
+    """Return the versions as labels of a gauge; `workers` is the name that a worker shares with its group."""
     name, version = (workers or app.name, app_version(app, settings)) if app is not None else ("", "")
     yield Reading("build_info", (__version__, name, version), 1)

@@ -1,4 +1,4 @@
-"""The events that a source makes of a record, as they are appended to the log."""
+"""Maps a record of a source to the events that are appended to the log."""
 
 from stepstream.contract.codec import encode
 from stepstream.contract.limits import DEFAULT_LIMITS
@@ -8,7 +8,7 @@ from stepstream.sdk.source import Source
 
 
 def events_of(source: Source, record: LogRecord) -> list[NewRecord]:
-    """Return the event of a record, none when the source passes it over; raise what its mapping raises."""
+    """Return the event of a record, or none if the source skips the record; raise what its mapping raises."""
     event = source.event_of(
         record.value,
         {name: content or b"" for name, content in record.headers},

@@ -1,7 +1,7 @@
-"""Faust as the host of a process: it supervises what serves, and its agents turn the records of topics into events.
+"""Faust hosts the process: it supervises the parts that serve, and its agents turn records of topics into events.
 
-Workflow state is nowhere in it: what its agents do may be done twice and is the same. It opens no port, keeps no table
-and makes no topic.
+No workflow state lives in Faust: whatever its agents repeat has the same result. It opens no port, keeps no table and
+creates no topic.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from mode import Service
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.sources.mapping import events_of
-from stepstream.host.sources.watching import GroupWatch, not_read
+from stepstream.host.sources.watching import GroupWatch, describe_failure
 from stepstream.runtime.dead_letters import (
     DeadLetterKind,
     DeadLetterObserver,
@@ -37,19 +37,19 @@ from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source
 
 logger = logging.getLogger(__name__)
-# How often Faust looks for topics that were made meanwhile.
-_LOOK_MS = 10_000
+# How often Faust looks for topics that were created since.
+_REFRESH_MS = 10_000
 Append = Callable[[Sequence[NewRecord]], Awaitable[Any]]
 _IN_FLIGHT_MAX = 1_000
-_AGAIN_S = 0.5
-_SOURCES_AGAIN_S = 10.0
+_RETRY_S = 0.5
+_SOURCES_RETRY_S = 10.0
 
 
 patch_faust(faust.App, Consumer, AIOKafkaConsumerThread)
 
 
 class Part(Service):
-    """A part of the process that Faust starts and stops; what fails begins again after a moment."""
+    """A part of the process that Faust starts and stops; a part that fails is restarted after a moment."""
 
     logger = logging.getLogger("mode.part")
 
@@ -61,15 +61,15 @@ class Part(Service):
 
     @property
     def label(self) -> str:
-        """What the part is called in the log."""
+        """The name of the part in the log."""
         return self._name
 
     async def on_start(self) -> None:
-        """Begin to serve; it goes on until the part is stopped."""
+        """Start serving, until the part is stopped."""
         self._serving = asyncio.ensure_future(keep_serving(self._name, self._serve))
 
     async def on_stop(self) -> None:
-        """Stop serving, and return when that is done."""
+        """Stop serving, and wait until that is done."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -88,7 +88,7 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
         broker_heartbeat_interval=SESSION_MS / 5_000,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
-        consumer_metadata_max_age_ms=_LOOK_MS,
+        consumer_metadata_max_age_ms=_REFRESH_MS,
         store="memory://",
         web_enabled=False,
         topic_disable_leader=True,
@@ -96,15 +96,15 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
     )
 
 
-async def tell_of_missing(cluster: Cluster, sources: Sequence[Source]) -> None:
-    """Warn of topics that sources are to read and that are not there."""
-    there = await cluster.without_namespace().topics() if sources else {}
-    for topic in sorted({source.topic for source in sources} - there.keys()):
+async def warn_of_missing(cluster: Cluster, sources: Sequence[Source]) -> None:
+    """Log a warning for each topic of a source that does not exist."""
+    existing = await cluster.without_namespace().topics() if sources else {}
+    for topic in sorted({source.topic for source in sources} - existing.keys()):
         words = (
-            "topic %s, which a source reads, is not there, or the right DESCRIBE on it is missing; "
-            "once it is found it is read within %d seconds"
+            "topic %s of a source does not exist, or the right DESCRIBE on it is missing; "
+            "it is read within %d seconds of its creation"
         )
-        logger.warning(words, topic, _LOOK_MS // 1_000)
+        logger.warning(words, topic, _REFRESH_MS // 1_000)
 
 
 def _credentials(settings: KafkaSettings) -> Any:
@@ -120,18 +120,18 @@ def _credentials(settings: KafkaSettings) -> Any:
 
 
 class Writing(NamedTuple):
-    """What is to be written for a record of a source, and of which kinds the letters among it are."""
+    """What is written for a record of a source, and the kinds of the dead letters among it."""
 
     records: list[NewRecord]
-    letters: list[DeadLetterKind]
+    dead_letters: list[DeadLetterKind]
 
 
 class SourceAgent:
-    """Turns the records of one topic into events, by all sources that read it; each record is dealt with once durable.
+    """Turns the records of one topic into events, by all sources of that topic.
 
-    Faust's own take() says that a record is dealt with when the code that has it is stopped in its middle, so records
-    are acknowledged one by one, here. `written` counts the events that are durable, `at_work` has the records whose
-    events are not, by partition.
+    A record is acknowledged once its events are durable, here and one by one: Faust's own take() acknowledges a whole
+    batch also when the code that processes it is stopped half-way. `written` counts durable events, `in_flight` counts
+    the records by partition whose events are not durable yet.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class SourceAgent:
         self.topic = topic
         self._group = group
         self.written = 0
-        self.at_work: Counter[int] = Counter()
+        self.in_flight: Counter[int] = Counter()
         self._sources = sources
         self._append = append
         self._observer = observer
@@ -149,7 +149,7 @@ class SourceAgent:
         observer.reads(topic)
 
     async def read(self, stream: Any) -> None:
-        """Take the events of a Faust stream, for ever; many are on their way to the log at once."""
+        """Read a Faust stream until cancelled, with many records on their way to the log at once."""
         try:
             async for event in stream.noack().events():
                 await self._room.acquire()
@@ -166,28 +166,28 @@ class SourceAgent:
 
     async def _write(self, event: Any, writing: Writing) -> None:
         partition = event.message.partition
-        self.at_work[partition] += 1
+        self.in_flight[partition] += 1
         try:
-            await self._append_in_the_end(writing.records)
+            await self._append_with_retries(writing.records)
             event.ack()
         finally:
-            self.at_work[partition] -= 1
-        self.written += len(writing.records) - len(writing.letters)
-        for kind in writing.letters:
+            self.in_flight[partition] -= 1
+        self.written += len(writing.records) - len(writing.dead_letters)
+        for kind in writing.dead_letters:
             self._observer.dead_letter(self.topic, kind)
 
-    async def _append_in_the_end(self, records: Sequence[NewRecord]) -> None:
+    async def _append_with_retries(self, records: Sequence[NewRecord]) -> None:
         while records:
             try:
                 await self._append(records)
             except LogError as error:
-                logger.warning("events of topic %s cannot be written, and are tried again: %s", self.topic, error)
-                await asyncio.sleep(_AGAIN_S)
+                logger.warning("events of topic %s cannot be written yet and are retried: %s", self.topic, error)
+                await asyncio.sleep(_RETRY_S)
             else:
                 return
 
     def writing_of(self, message: Any) -> Writing:
-        """Return what is to be written for a message: an event for each source, and a letter that says which failed."""
+        """Return what to write for a message: the event of each source, and a dead letter naming those that failed."""
         nulls = tuple(name for name in ("key", "value") if getattr(message, name) is None)
         headers, timestamp = tuple(message.headers or ()), round(message.timestamp * 1_000)
         place = (self.topic, message.partition, message.offset)
@@ -197,23 +197,23 @@ class SourceAgent:
         for source in self._sources:
             try:
                 found.records.extend(events_of(source, record))
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, it is put aside and others go on
+            except Exception as error:  # noqa: BLE001 - any error makes a dead letter, and other records continue
                 failed[source.name] = error
         if failed:
             why = {name: error_info(error).message for name, error in failed.items()}
             reason = "; ".join(f"{name}: {each}" if len(self._sources) > 1 else each for name, each in why.items())
-            logger.warning("a record of topic %s is put aside: %s", self.topic, reason)
+            logger.warning("a record of topic %s becomes a dead letter: %s", self.topic, reason)
             found.records.append(dead_letter_record(record, reason, FailedSources(self._group, tuple(failed))))
             first = next(iter(failed.values()))
-            found.letters.append(kind_of(first) if isinstance(first, StepstreamError) else "not-applicable")
+            found.dead_letters.append(kind_of(first) if isinstance(first, StepstreamError) else "not-applicable")
         return found
 
 
 class SourceSensor(faust.Sensor):
-    """Sees what Faust hands to the agents, and how often the group shares the partitions out.
+    """Observes which records Faust passes to the agents, and how often the group assigns partitions.
 
-    `taken` has the offset after the last record of each partition that an agent was handed. What is counted goes on
-    where the sensor `before` has ended.
+    `taken` has, by partition, the offset after the last record that an agent received. The counts continue those of the
+    sensor `before`.
     """
 
     logger = logging.getLogger("mode.sensor")
@@ -225,20 +225,20 @@ class SourceSensor(faust.Sensor):
         self.assignments: int = before.assignments if before else 0
 
     def on_stream_event_in(self, tp: Any, offset: int, _stream: Any, _event: Any) -> None:
-        """A record is handed to an agent."""
+        """Count a record that an agent receives."""
         self.records[tp.topic] += 1
         self.taken[tp] = offset + 1
 
     def on_rebalance_return(self, _app: Any, _state: Any) -> None:
-        """The group has given this process its partitions."""
+        """Count an assignment of partitions to this process."""
         self.assignments += 1
 
 
 class SourceReaders:
-    """The sources of a process: an agent for each topic, and how far they are.
+    """The sources of a process: an agent for each topic, and their positions.
 
-    They are in a Faust app of their own, which is made anew when it fails: what is wrong with a topic of others is
-    nothing to the shards or runs of the process.
+    They run in a Faust app of their own, which is recreated when it fails, so that a failure of a foreign topic does
+    not affect the shards or runs of the process.
     """
 
     def __init__(
@@ -261,48 +261,48 @@ class SourceReaders:
         return host
 
     async def serve(self) -> None:
-        """Read the sources, for ever; without any there is nothing to do."""
+        """Read the sources until cancelled."""
         if self.agents:
-            await keep_serving("reading of the sources", self._read, _SOURCES_AGAIN_S)
+            await keep_serving("reading of the sources", self._read, _SOURCES_RETRY_S)
         await asyncio.get_running_loop().create_future()
 
     async def _read(self) -> None:
-        """Read until Faust ends by itself, and raise LogError with the reason."""
+        """Read until Faust ends by itself, then raise LogError with the reason."""
         host, group = self._host, self._host.conf.id
         await host.add_runtime_dependency(Part("watch of the sources", GroupWatch(host, group, self.agents).serve))
         try:
             await host.start()
             await host.wait_until_stopped()
-            raise LogError(not_read(self.agents, group, host.crash_reason)) from host.crash_reason
+            raise LogError(describe_failure(self.agents, group, host.crash_reason)) from host.crash_reason
         finally:
             await host.stop()
             self.sensor = SourceSensor(self.sensor)
             self._host = self._equipped(self._make())
 
     def places(self) -> list[tuple[str, int]]:
-        """Return the (topic, partition) that the group has given this process."""
+        """Return the (topic, partition) pairs that the group has assigned to this process."""
         try:
-            given = self._host.consumer.assignment() if self.agents else ()
+            assigned = self._host.consumer.assignment() if self.agents else ()
         except ConsumerNotStarted:
-            given = ()
-        return sorted(at for at in given if at[0] in self.agents)
+            assigned = ()
+        return sorted(at for at in assigned if at[0] in self.agents)
 
     async def lag(self, at: tuple[str, int], end: int) -> int:
-        """Return how many records of a partition that ends at `end` are not dealt with; raise LogError."""
+        """Return how many records of a partition that ends at `end` are not acknowledged; raise LogError."""
         topic, partition = at
-        at_work, taken = self.agents[topic].at_work[partition], self.sensor.taken.get(at)
-        if taken is not None and (at_work or taken >= end):
-            return max(end - taken, 0) + at_work
-        # Nothing was read since it was given to us, or what is left is no record but marks the end of a transaction.
-        with translate_kafka_errors("asking how far a source is read"):
+        in_flight, taken = self.agents[topic].in_flight[partition], self.sensor.taken.get(at)
+        if taken is not None and (in_flight or taken >= end):
+            return max(end - taken, 0) + in_flight
+        # Nothing was read since the assignment, or only the markers of transactions are left, which are not records.
+        with translate_kafka_errors("reading the position of a source"):
             position = await self._host.consumer.position(at)  # type: ignore[arg-type]  # Faust's TP is such a pair.
         return max(end - (position or 0), 0)
 
 
 @asynccontextmanager
 async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Have Faust run parts while the block runs, the reading of sources among them; its own crash ends the block."""
-    # Without agents it has nothing to consume, and is a supervisor alone.
+    """Have Faust run the parts while the block runs; a crash of Faust itself ends the block with LogError."""
+    # Without agents there is nothing to consume: this app only supervises.
     host.producer_only = True
     for name, serve in parts.items():
         await host.add_runtime_dependency(Part(name.replace("_", " "), serve))
@@ -312,7 +312,7 @@ async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> Asy
         yield
     except asyncio.CancelledError:
         if ended:
-            raise LogError(f"Faust has ended: {ended[0]}") from ended[0]
+            raise LogError(f"Faust ended: {ended[0]}") from ended[0]
         raise
     finally:
         watching.cancel()
@@ -321,12 +321,12 @@ async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> Asy
 
 
 async def _watch(host: faust.App, ended: list[BaseException], block: "asyncio.Task[Any] | None") -> None:
-    """Start Faust; when it fails or ends by itself, stop what runs under it."""
+    """Run Faust; if it fails or ends by itself, cancel the block."""
     try:
         await host.start()
         await host.wait_until_stopped()
-        ended.append(host.crash_reason or RuntimeError("it was stopped"))
-    except Exception as error:  # noqa: BLE001 - it is raised where the block runs
+        ended.append(host.crash_reason or RuntimeError("it stopped by itself"))
+    except Exception as error:  # noqa: BLE001 - the block raises it
         ended.append(error)
     if block is not None:
         block.cancel()

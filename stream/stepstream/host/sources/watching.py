@@ -8,48 +8,49 @@ from typing import Any
 from stepstream.runtime.kafka.patches import ConsumerEndedError, ConsumerState, read_consumer_state
 
 logger = logging.getLogger(__name__)
-LOOK_S = 10.0
+WATCH_S = 10.0
 _RIGHTS = {
     "GroupAuthorizationFailedError": "the right READ on this consumer group is missing",
     "TopicAuthorizationFailedError": "the right READ on a topic is missing",
 }
 
 
-def not_read(topics: Collection[str], group: str, error: BaseException | None) -> str:
-    """Say why sources are not read, with the right that is missing where that is known."""
-    why = "it has no coordinator, or is not joined yet"
+def describe_failure(topics: Collection[str], group: str, error: BaseException | None) -> str:
+    """Return why sources are not read, with the missing right where that is the cause."""
+    why = "the group has no coordinator, or the consumer has not joined it yet"
     if error is not None:
         name = type(error).__name__
-        why = _RIGHTS.get(name, "it failed") + f" ({name}: {error})"
+        why = _RIGHTS.get(name, "the consumer failed") + f" ({name}: {error})"
     return f"sources of {', '.join(sorted(topics))} are not read, group {group}: {why}"
 
 
 class GroupWatch:
-    """Tells when the consumer of a group is kept from reading, each time it looks, and once when it reads again."""
+    """Reports at each interval what keeps the consumer of a group from reading, and once when it reads again."""
 
-    def __init__(self, host: Any, group: str, topics: Collection[str], look_s: float = LOOK_S) -> None:
+    def __init__(self, host: Any, group: str, topics: Collection[str], interval_s: float = WATCH_S) -> None:
         self._host = host
         self._group = group
         self._topics = topics
-        self._look_s = look_s
-        self._kept = False
+        self._interval_s = interval_s
+        self._failed = False
 
     async def serve(self) -> None:
-        """Look again and again, for ever; a client that has ended ends the host."""
+        """Watch until cancelled; crash the host when the client has ended."""
         while True:
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(self._interval_s)
             try:
-                self.tell(await read_consumer_state(self._host.consumer))
+                self.report(await read_consumer_state(self._host.consumer))
             except ConsumerEndedError as error:
                 await self._host.crash(error)
                 return
 
-    def tell(self, seat: ConsumerState) -> None:
-        """Say what is wrong with a seat, or that it is right again."""
-        if seat.error is None and seat.joined:
-            if self._kept:
-                logger.info("group %s is joined, and has %d partitions", self._group, seat.partitions)
-            self._kept = False
+    def report(self, state: ConsumerState) -> None:
+        """Log what is wrong with a consumer, or that it works again."""
+        if state.error is None and state.joined:
+            if self._failed:
+                logger.info("group %s is joined with %d partitions", self._group, state.partitions)
+            self._failed = False
             return
-        self._kept = True
-        logger.error("%s; it is tried again every %g s", not_read(self._topics, self._group, seat.error), self._look_s)
+        self._failed = True
+        reason = describe_failure(self._topics, self._group, state.error)
+        logger.error("%s; the next try is in %g s", reason, self._interval_s)

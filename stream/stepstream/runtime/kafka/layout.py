@@ -165,10 +165,20 @@ def full_names(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]
 
 def apply_command(settings: KafkaSettings, apps: Sequence[str], shards: int, replicas: int = 0) -> str:
     """Return the command that creates the topics."""
-    words = ["stepstream", "topics", "apply", "--kafka", settings.bootstrap]
+    return _topics_command("apply", settings, apps, shards or SHARDS_SUGGESTED, replicas)
+
+
+def check_command(settings: KafkaSettings, apps: Sequence[str] = ()) -> str:
+    """Return the command that compares the topics with what they should be."""
+    return _topics_command("check", settings, apps)
+
+
+def _topics_command(verb: str, settings: KafkaSettings, apps: Sequence[str], shards: int = 0, replicas: int = 0) -> str:
+    words = ["stepstream", "topics", verb, "--kafka", settings.bootstrap]
     if settings.namespace:
         words += ["--namespace", settings.namespace]
-    words += ["--shards", str(shards or SHARDS_SUGGESTED)]
+    if shards:
+        words += ["--shards", str(shards)]
     for app in apps:
         words += ["--app", app]
     if replicas > 1:

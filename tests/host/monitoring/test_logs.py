@@ -1,4 +1,4 @@
-"""Lines of the log: one JSON object each with fields to search by, or text with the same fields at its end."""
+"""Lines of the log: a JSON object with fields to search by, or text that ends with the same fields."""
 
 import json
 import logging
@@ -15,8 +15,8 @@ from stepstream.runtime.registrations import release_of
 from stepstream.testing import VirtualEngine
 
 
-def talking() -> App:
-    """Return an app whose function speaks, outside of a step and in one."""
+def logging_app() -> App:
+    """Return an app whose function logs outside of steps and inside one."""
     app = App("shop")
 
     @app.function(on("go"), retries=0)
@@ -24,7 +24,7 @@ def talking() -> App:
         def charge() -> None:
             ctx.logger.info("charging %d", 5, extra={"order": 7, "time": "noon"})
 
-        ctx.logger.info("begins")
+        ctx.logger.info("starting")
         await ctx.step.run("charge", charge)
 
         def fail() -> None:
@@ -47,17 +47,17 @@ async def lines_of(app: App, form: Format, capsys: pytest.CaptureFixture[str], v
 
 
 async def test_json_has_run_function_step_app_and_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the user's code logs and what the worker says of each step carry the same fields."""
-    lines = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys, "v2")]
-    begins, charging, ran, failed, ended = [line for line in lines if "function" in line]
-    run_id = begins["run_id"]
+    """The lines of the user's code and those of the worker about its steps have the same fields."""
+    lines = [json.loads(line) for line in await lines_of(logging_app(), Format.JSON, capsys, "v2")]
+    starting, charging, ran, failed, ended = [line for line in lines if "function" in line]
+    run_id = starting["run_id"]
     assert all(
-        (line["run_id"], line["function"]) == (run_id, "work") for line in (begins, charging, ran, failed, ended)
+        (line["run_id"], line["function"]) == (run_id, "work") for line in (starting, charging, ran, failed, ended)
     )
-    assert all((line["app"], line["code_version"]) == ("shop", "v2") for line in (begins, charging, ran, failed))
+    assert all((line["app"], line["code_version"]) == ("shop", "v2") for line in (starting, charging, ran, failed))
     assert {(line["app"], line["app_version"]) for line in lines} == {("shop", "v2")}
-    assert begins["message"] == "begins"
-    assert "step" not in begins
+    assert starting["message"] == "starting"
+    assert "step" not in starting
     assert (charging["message"], charging["step"], charging["order"]) == ("charging 5", "charge", 7)
     assert charging["time_"] == "noon"
     assert charging["time"].endswith("Z")
@@ -71,8 +71,8 @@ async def test_json_has_run_function_step_app_and_version(capsys: pytest.Capture
     assert "step" not in ended
 
 
-async def test_code_that_fails_between_steps_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each attempt that failed is a line with its place and when the next is made, also where steps are not logged."""
+async def test_code_that_fails_between_steps_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each failed attempt is a line with its place and the time of the next, even if steps are not logged."""
     app = App("shop")
 
     @app.function(on("go"), retries=1, backoff="30s")
@@ -95,14 +95,14 @@ async def test_code_that_fails_between_steps_is_told(capsys: pytest.CaptureFixtu
 
 
 async def test_the_shard_is_a_field(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a shard logs of itself carries its number."""
-    lines = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys)]
+    """The lines of a shard carry its number."""
+    lines = [json.loads(line) for line in await lines_of(logging_app(), Format.JSON, capsys)]
     assert {line["shard"] for line in lines if line["logger"] == "stepstream.runtime.shard.loop"} == {0}
 
 
 async def test_text_ends_with_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line of text has the message, and the fields at its end; `app_version` is what the metrics have, too."""
-    app = talking()
+    """A line of text has the message, then the fields; `app_version` is the one of the metrics."""
+    app = logging_app()
     version, whole = code_versions(app, Settings())["work"], app_version(app, Settings())
     assert [labels for _, labels, _ in build_info(app, Settings())] == [(__version__, "shop", whole)]
     lines = await lines_of(app, Format.TEXT, capsys)
@@ -115,18 +115,18 @@ async def test_text_ends_with_the_fields(capsys: pytest.CaptureFixture[str]) -> 
 
 
 async def test_text_and_json_have_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever has a field in one form has it in the other; JSON has a name of its own for what is taken."""
-    text = await lines_of(talking(), Format.TEXT, capsys)
-    as_json = [json.loads(line) for line in await lines_of(talking(), Format.JSON, capsys)]
+    """Both forms have the same fields; JSON renames a field whose name it uses itself."""
+    text = await lines_of(logging_app(), Format.TEXT, capsys)
+    as_json = [json.loads(line) for line in await lines_of(logging_app(), Format.JSON, capsys)]
     found = [set(re.findall(r"(\w+)=", line.rpartition(" [")[2])) for line in text]
-    wanted = [
+    expected = [
         {name.rstrip("_") for name in line if name not in ("time", "level", "logger", "message")} for line in as_json
     ]
-    assert found == wanted
+    assert found == expected
 
 
-def test_forgotten_connections_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a client of Kafka leaves behind at a healthy start is no error; what else the event loop tells is one."""
+def test_unclosed_connections_of_kafka_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """A Kafka client leaves some at every healthy start; other errors of the event loop are logged."""
     Logs(Format.TEXT, Level.INFO)
     for message in ("Unclosed AIOKafkaConnection\nconn: <AIOKafkaConnection>", "Task exception was never retrieved"):
         logging.getLogger("asyncio").error(message)
@@ -136,7 +136,7 @@ def test_forgotten_connections_are_no_news(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_field_is_one_word() -> None:
-    """Values with spaces, quotes or the end of a line are in quotes, so that a line is one and its fields are found."""
+    """Values with spaces, quotes or line feeds are quoted, so that a record is one line with fields to find."""
     odd = {"a": "two words", "b": 'a "quote"', "c": "a\nb", "d": "", "e": [1, 2], "f": "plain", "g": "é"}
     text = TextLines().format(logging.makeLogRecord({"msg": "odd", **odd}))
     tail = r'[a="two words" b="a \"quote\"" c="a\nb" d="" e="[1, 2]" f=plain g=é]'
@@ -145,7 +145,7 @@ def test_a_field_is_one_word() -> None:
 
 @pytest.mark.parametrize("lines", [JsonLines(), TextLines()])
 def test_an_error_keeps_its_traceback(lines: logging.Formatter) -> None:
-    """The traceback of an exception is with its line; in JSON it is one line still."""
+    """The traceback of an exception follows its line, indented; in JSON it is part of the one line."""
     try:
         raise KeyError("gone")
     except KeyError:
@@ -156,10 +156,12 @@ def test_an_error_keeps_its_traceback(lines: logging.Formatter) -> None:
     if isinstance(lines, JsonLines):
         assert "\n" not in text
         assert json.loads(text)["error"].startswith("Traceback")
+    else:
+        assert all(line.startswith("  ") for line in text.splitlines()[1:])
 
 
-def test_whatever_users_log_is_one_line_of_json() -> None:
-    """Objects, keys that are no text, half a character and line breaks are shown in some way, on one line."""
+def test_any_value_becomes_one_line_of_json() -> None:
+    """Objects, keys that are not text, lone surrogates and line feeds are shown in some way, on one line."""
     lines = JsonLines()
     odd = {"thing": object(), "pairs": {(1, 2): 3}, "half": "\ud800", "broken": "a\nb"}
     for extra in (odd, {"thing": object(), "broken": "a\nb"}):
@@ -170,8 +172,8 @@ def test_whatever_users_log_is_one_line_of_json() -> None:
         assert "object object" in json.loads(text)["thing"]
 
 
-def test_versions_tell_code_apart() -> None:
-    """Without a version in the settings, another body gives another version, and the same code the same."""
+def test_versions_distinguish_code() -> None:
+    """Without a version in the settings, changed code has another version, and the same code the same one."""
 
     def app_with(total: int) -> App:
         app = App("shop")
@@ -197,3 +199,23 @@ def test_versions_tell_code_apart() -> None:
     assert code_versions(first, Settings())["work"] == code_versions(changed, Settings())["work"]
     assert code_versions(first, Settings())["other"] != code_versions(changed, Settings())["other"]
     assert set(code_versions(changed, Settings(version="v7")).values()) == {app_version(first, Settings(version="v7"))}
+
+
+ATTACK = "a\x1b[2Jb\x9bc\r\nd\u2028e\u202ef\x7fg\U000e0041h"
+
+
+@pytest.mark.parametrize("lines", [JsonLines(), TextLines()])
+def test_no_text_can_forge_a_line_or_control_the_terminal(lines: logging.Formatter) -> None:
+    """Messages, fields and errors with control characters stay one line each, with the characters escaped."""
+    try:
+        raise ValueError(f"{ATTACK}\n2026-01-01T00:00:00.000Z ERROR forged: line")
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, "f.py", 1, "sent %s", (ATTACK,), sys.exc_info())
+    record.__dict__["order"] = ATTACK
+    text = lines.format(record)
+    assert text.replace("\n", "").isprintable()
+    assert not any(line.startswith("2026-01-01") for line in text.splitlines())
+    if isinstance(lines, JsonLines):
+        assert (json.loads(text)["message"], json.loads(text)["order"]) == (f"sent {ATTACK}", ATTACK)
+    else:
+        assert r"sent a\u001b[2Jb\u009bc\r\nd\u2028e\u202ef\u007fg\udb40\udc41h" in text.splitlines()[0]

@@ -1,14 +1,11 @@
-"""Runs and steps as they happen, a line each, for a terminal or a log."""
+"""What `stepstream dev` reports while it runs: a line per step for a terminal, or lines of the log."""
 
 import logging
 import time
 from collections import OrderedDict
 
-from rich.console import Console
-from rich.markup import escape
-from rich.text import Text
-
 from stepstream import __version__
+from stepstream.cli.console import Part, Screen
 from stepstream.cli.tables import counted
 from stepstream.contract.history import (
     HistoryEntry,
@@ -23,7 +20,7 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut
-from stepstream.host.monitoring.logs import leave_attempts_to_a_view
+from stepstream.host.monitoring.logs import silence_attempts
 from stepstream.host.serving import address_of
 from stepstream.host.settings import Settings
 from stepstream.sdk.app import App
@@ -31,136 +28,135 @@ from stepstream.sdk.errors import format_error
 
 logger = logging.getLogger(__name__)
 _RUNS_KNOWN_MAX = 10_000
+_TEXT_CHARACTERS_MAX = 200
 _SOON_MS = 12 * HOUR_MS
 NO_FUNCTION = "the app has no function yet, so nothing can start: write @app.function(on(…)) above one"
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
 
-class LiveView:
-    """Prints history for people; it remembers the functions and starts of the latest runs."""
+class HistoryPrinter:
+    """Prints history for people; it remembers the function and the start of recent runs."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
         self._runs: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
     def know(self, run_id: str, function: str, started_at: int) -> None:
-        """Remember a run, the latest of all."""
+        """Remember a run as the most recent one."""
         self._runs[run_id] = (function, started_at)
         while len(self._runs) > _RUNS_KNOWN_MAX:
             self._runs.popitem(last=False)
 
     def show(self, entry: HistoryEntry) -> None:
-        """Print an entry, if it says something to a reader."""
+        """Print an entry of history, unless it says nothing to a reader."""
         if isinstance(entry, RunBegan):
             self.know(entry.run_id, entry.function, entry.start_at)
         function, _ = self._runs.get(entry.run_id, ("", 0))
-        text = self._text(entry)
-        if text:
-            who = f"[dim]{_time(entry.at)} {entry.run_id[-6:]}[/dim] [cyan]{_plain(function)}[/cyan]"
-            self._console.print(f"{who} {text}", highlight=False, soft_wrap=True)
+        if parts := self._parts(entry):
+            prefix = f"{_time(entry.at)} {entry.run_id[-6:]}"
+            self._screen.line((prefix, "dim"), " ", (_short(function), "cyan"), " ", *parts)
 
-    def _text(self, entry: HistoryEntry) -> str:
+    def _parts(self, entry: HistoryEntry) -> list[Part]:
         match entry:
             case StepPlanned():
-                what = f"{entry.kind} {_plain(entry.detail)}".strip()
-                return f"  {_plain(entry.id)} [yellow]waits[/yellow] ({what})"
+                what = f"{entry.kind} {_short(entry.detail)}".strip()
+                return [f"  {_short(entry.id)} ", ("waits", "yellow"), f" ({what})"]
             case StepAttemptFailed():
-                reason = f"{_error(entry.error)}; {_next_due(entry.retry_at)}"
-                return f"  {_plain(entry.id)} [red]attempt {entry.attempt + 1} failed[/red]: {reason}"
+                failed = (f"attempt {entry.attempt + 1} failed", "red")
+                return [f"  {_short(entry.id)} ", failed, f": {_error(entry.error)}; {_next_due(entry.retry_at)}"]
             case StepEnded(outcome=Failure(error)):
-                return f"  {_plain(entry.id)} [red]failed[/red]: {_error(error)}"
+                return [f"  {_short(entry.id)} ", ("failed", "red"), f": {_error(error)}"]
             case StepEnded(outcome=TimedOut()):
-                return f"  {_plain(entry.id)} [yellow]timed out[/yellow]"
+                return [f"  {_short(entry.id)} ", ("timed out", "yellow")]
             case StepEnded():
                 took = f" {entry.at - entry.started_at:,} ms" if entry.started_at else ""
-                return f"  {_plain(entry.id)} [green]done[/green]{took}"
+                return [f"  {_short(entry.id)} ", ("done", "green"), took]
             case StepCancelled():
-                return f"  {_plain(entry.id)} cancelled"
+                return [f"  {_short(entry.id)} cancelled"]
             case _:
-                return self._text_of_run(entry)
+                return self._parts_of_run(entry)
 
-    def _text_of_run(self, entry: HistoryEntry) -> str:
+    def _parts_of_run(self, entry: HistoryEntry) -> list[Part]:
         match entry:
             case RunBegan():
-                return f"started by {_plain(entry.events[0].name)}"
+                return [f"started by {_short(entry.events[0].name)}"]
             case RunAttemptFailed():
-                due = _next_due(entry.retry_at)
-                return f"[red]attempt {entry.attempt + 1} failed[/red]: {_error(entry.error)}; {due}"
+                failed = (f"attempt {entry.attempt + 1} failed", "red")
+                return [failed, f": {_error(entry.error)}; {_next_due(entry.retry_at)}"]
             case RunWarned():
-                return f"[yellow]{_plain(entry.warning)}[/yellow]"
+                return [(_short(entry.warning), "yellow")]
             case RunEnded():
                 _, started = self._runs.pop(entry.run_id, ("", entry.at))
                 reason = f": {_error(entry.error)}" if entry.error else ""
-                colour = _COLOURS[entry.status]
-                return f"[{colour}]{entry.status}[/{colour}] in {entry.at - started:,} ms{reason}"
+                return [(entry.status, _COLOURS[entry.status]), f" in {entry.at - started:,} ms{reason}"]
             case _:
-                return ""
+                return []
 
 
-class Terminal(LiveView):
-    """What `stepstream dev` tells people."""
+class TerminalReporter(HistoryPrinter):
+    """Reports to a person at a terminal."""
 
-    def __init__(self, console: Console, app: App, settings: Settings) -> None:
-        super().__init__(console)
+    def __init__(self, screen: Screen, app: App, settings: Settings) -> None:
+        super().__init__(screen)
         self._app = app
         self._settings = settings
         own, level = logging.getLogger("stepstream"), logging.getLogger().level
         if level > logging.DEBUG:
-            leave_attempts_to_a_view()
+            silence_attempts()
         if level == logging.INFO:
-            # What users log by ctx.logger the view does not tell.
+            # The printed history replaces our own log lines, but not what users log by ctx.logger.
             own.setLevel(logging.WARNING)
             own.getChild("run").setLevel(level)
 
     def ready(self, port: int) -> None:
-        """Say what came up, and where."""
-        app, state = _plain(self._app.name), _plain(str(self._settings.data_dir))
+        """Print what serves, and where."""
         functions = counted(len(self._app), "function")
-        self._console.print(f"[bold]stepstream[/bold] {__version__} serves [cyan]{app}[/cyan] ({functions})")
-        address = _plain(address_of(self._settings.host, port))
-        self._console.print(f"  send events to {address}/e/dev, state is in {state}")
+        self._screen.line(
+            ("stepstream", "bold"), f" {__version__} serves ", (self._app.name, "cyan"), f" ({functions})"
+        )
+        address = address_of(self._settings.host, port)
+        self._screen.line(f"  send events to {address}/e/dev, state is in {self._settings.data_dir}")
         if not len(self._app):
-            self._console.print(Text(f"  {NO_FUNCTION}", "yellow"), soft_wrap=True)
+            self._screen.line((f"  {NO_FUNCTION}", "yellow"))
 
     def unmatched(self, line: str) -> None:
-        """Say that nobody has heard an event."""
-        self._console.print(Text(line, "yellow"), soft_wrap=True)
+        """Print that an event matched nothing."""
+        self._screen.line((line, "yellow"))
 
     def draining(self, bodies: int) -> None:
-        """Say what the end waits for."""
-        text = f"waiting for {counted(bodies, 'step')}; Ctrl-C again to stop now"
-        self._console.print(text, highlight=False, soft_wrap=True)
+        """Print what the process waits for before it stops."""
+        self._screen.line(f"waiting for {counted(bodies, 'step')}; Ctrl-C again to stop now")
 
 
-class LoggedView:
-    """The same as lines of the log, where machines read it; each step logs its own."""
+class LogReporter:
+    """Reports to the log, for machines; the attempts of steps are logged where they run."""
 
-    def __init__(self, _console: Console, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings) -> None:
         self._app = app
         self._settings = settings
 
     def know(self, _run_id: str, _function: str, _started_at: int) -> None:
-        """Leave a run that was open before to its own entries."""
+        """Ignore a run that was open before; its entries name its function."""
 
     def show(self, entry: HistoryEntry) -> None:
-        """Log how runs end."""
+        """Log how a run ends."""
         if isinstance(entry, RunEnded):
             extra = {"run_id": entry.run_id, "function": entry.function}
             logger.info("run %s", entry.status, extra=extra)
 
     def ready(self, port: int) -> None:
-        """Log what came up, and where."""
+        """Log what serves, and where."""
         address = address_of(self._settings.host, port)
         logger.info("stepstream %s serves %s at %s", __version__, self._app.name, address)
         if not len(self._app):
             logger.warning(NO_FUNCTION)
 
     def unmatched(self, line: str) -> None:
-        """Log that nobody has heard an event."""
+        """Log that an event matched nothing."""
         logger.warning("%s", line)
 
     def draining(self, bodies: int) -> None:
-        """Log what the end waits for."""
+        """Log what the process waits for before it stops."""
         logger.info("waiting for %s", counted(bodies, "step"))
 
 
@@ -174,9 +170,9 @@ def _next_due(at_ms: int) -> str:
 
 
 def _error(error: ErrorInfo) -> str:
-    return _plain(format_error(error))
+    return _short(format_error(error))
 
 
-def _plain(text: str) -> str:
-    """Return the first line of a text of users, which is no markup of ours."""
-    return escape(text.partition("\n")[0][:200])
+def _short(text: str) -> str:
+    """Return the first line of a text, cut to a length that fits a terminal."""
+    return text.partition("\n")[0][:_TEXT_CHARACTERS_MAX]

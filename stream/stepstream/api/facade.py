@@ -1,0 +1,30 @@
+"""What the HTTP API asks of the engine in its process."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stepstream.contract.events import EventRecord
+
+
+class SendSignal(Protocol):
+    """Sends a signal."""
+
+    async def __call__(self, name: str, data: Any = None) -> bool:
+        """Return whether a run waited for the signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacade:
+    """The calls of the API.
+
+    `send` sends events, all or none, and returns their ids once they are durable. `cancel` cancels a run and returns
+    whether it was open. `workers` returns how many workers of each name are running; names whose number is unknown are
+    left out. `unready` says why the process is not ready, and is empty when it is.
+    """
+
+    send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
+    signal: SendSignal
+    cancel: Callable[[str], Awaitable[bool]]
+    workers: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
+    unready: Callable[[], str]

@@ -1,0 +1,52 @@
+"""The command `stepstream dev`."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepstream.cli.console import BY_VARIABLES, EXIT_FAILED, EXIT_USAGE, commands, fail, out
+from stepstream.cli.options import Host, LogFormat, LogLevel, Port, StateDir, Target
+from stepstream.cli.reloading import end_quietly, is_supervised, run_reloading, wait_for_start
+from stepstream.cli.reporters import LogReporter, TerminalReporter
+from stepstream.contract.errors import StepstreamError
+from stepstream.host.embedded import serve
+from stepstream.host.loading import LoadError, load_app
+from stepstream.host.monitoring.logs import Format, Level, Logs
+from stepstream.host.monitoring.versions import app_version, code_versions
+from stepstream.host.settings import settings_from
+
+cli = commands()
+
+
+@cli.command(epilog=f"Example: stepstream dev app.py\n\n{BY_VARIABLES}")
+def dev(
+    target: Target,
+    data_dir: StateDir = None,
+    host: Host = None,
+    port: Port = None,
+    reload: Annotated[bool, typer.Option(help="Restart when a Python file in the folder of FILE changes.")] = True,
+    log_format: LogFormat = Format.TEXT,
+    log_level: LogLevel = Level.INFO,
+) -> None:
+    """Run engine, worker and HTTP API in one process; Ctrl-C stops it once running steps have finished."""
+    end_quietly()
+    try:
+        settings = settings_from(data_dir=data_dir, host=host, port=port)
+        app = load_app(target)
+    except LoadError as error:
+        # A supervised child is started again once the file changes, which fixes the file but no option.
+        raise fail(str(error), EXIT_FAILED if is_supervised() else EXIT_USAGE) from None
+    except StepstreamError as error:
+        raise fail(str(error), EXIT_USAGE) from None
+    if reload:
+        command = [sys.executable, "-m", "stepstream", *sys.argv[1:], "--no-reload"]
+        folder = Path(target.partition(":")[0]).resolve().parent
+        raise typer.Exit(run_reloading(command, folder, lambda text: out.line((text, "yellow"))))
+    logs = Logs(log_format, log_level)
+    wait_for_start()
+    logs.know(app.name, app_version(app, settings), code_versions(app, settings))
+    reporter = TerminalReporter(out, app, settings) if log_format is Format.TEXT else LogReporter(app, settings)
+    asyncio.run(serve(app, settings, reporter))

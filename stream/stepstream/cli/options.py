@@ -1,0 +1,48 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepstream.host.monitoring.logs import Format, Level
+
+Target = Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The Python file with your App, and its name there.")]
+
+# Processes.
+StateDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for state (default: .stepstream).")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one (default: 8288).")]
+LogFormat = Annotated[
+    Format, typer.Option(envvar="STEPSTREAM_LOG_FORMAT", help="How to log: text for people, or one JSON object a line.")
+]
+LogLevel = Annotated[
+    Level,
+    typer.Option(envvar="STEPSTREAM_LOG_LEVEL", help="Lowest level to log; each attempt of a step is logged as info."),
+]
+
+# Kafka.
+Bootstrap = Annotated[
+    str | None,
+    typer.Option(
+        "--kafka",
+        help="Kafka brokers to connect to first, as HOST:PORT, separated by commas (default: 127.0.0.1:9092). "
+        "Variable: STEPSTREAM_KAFKA_BOOTSTRAP.",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        help="Prefix of the names of all topics and groups (default: none). Variable: STEPSTREAM_KAFKA_NAMESPACE."
+    ),
+]
+
+# The HTTP API.
+URL_DEFAULT = "http://127.0.0.1:8288"
+Url = Annotated[str, typer.Option(envvar="STEPSTREAM_URL", help="Address of the engine's HTTP API.")]
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        envvar="STEPSTREAM_API_KEY", help="The engine's API key (default: none, as for `dev`).", show_default=False
+    ),
+]

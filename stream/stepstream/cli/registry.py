@@ -1,0 +1,50 @@
+"""The commands by name, with the module that each command imports when it runs."""
+
+import importlib
+import os
+import sys
+from typing import Any, NamedTuple
+
+from stepstream import __version__
+
+EXIT_INTERRUPTED = 130
+
+
+class Command(NamedTuple):
+    """The module of `stepstream.cli` that defines a command, and the line about it in `stepstream --help`."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "dev": Command(
+        "dev", "Run engine, worker and HTTP API in one process; Ctrl-C stops it once running steps have finished."
+    ),
+    "send": Command("messages", "Send one event, and print its id."),
+    "signal": Command("messages", "Send a signal to the run that waits for it; exit with 1 if no run does."),
+    "runs": Command("runs", "List, show and cancel runs."),
+    "replay": Command(
+        "replay", "Replay recorded events through your functions, on a virtual clock that follows the events."
+    ),
+    "engine": Command("cluster", "Serve shards and the HTTP API on Kafka; any number of engines share the shards."),
+    "worker": Command("cluster", "Run the code of an app on Kafka; any number of workers share its runs."),
+    "topics": Command("topics", "Create and check the topics of a cluster."),
+    "dead-letters": Command("dead_letters", "List, show and redrive records that could not be processed."),
+}
+
+
+def load(module: str) -> Any:
+    """Import a module of `stepstream.cli`; Ctrl-C during the import ends the process without a traceback."""
+    try:
+        return importlib.import_module(f"stepstream.cli.{module}")
+    except KeyboardInterrupt:
+        os._exit(EXIT_INTERRUPTED)
+
+
+def main() -> None:
+    """Run the command line; its version is printed without importing anything that parses options."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"stepstream {__version__}\n")
+    else:
+        load("main").main()

@@ -1,0 +1,134 @@
+"""The commands `stepstream topics apply`, `check` and `render`."""
+
+import functools
+import shlex
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from stepstream.cli.console import EXIT_USAGE, commands, err, out
+from stepstream.cli.kafka import cluster_of, run
+from stepstream.cli.options import Bootstrap, Namespace
+from stepstream.host.settings import kafka_settings_from
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.layout import Survey, apply_command, apply_topics, expected_topics, full_names, survey
+from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
+
+cli = commands("Create and check the topics of a cluster.")
+
+Apps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--app", help="An app whose workers need a topic, or APP.QUEUE for a queue; may be repeated (default: none)."
+    ),
+]
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        help="Replicas of each partition; with 3 or more, a write waits for two of them "
+        "(default: as many as the existing topics have, else 1).",
+        min=1,
+    ),
+]
+
+
+class Form(StrEnum):
+    """What `stepstream topics render` prints."""
+
+    KAFKA = "kafka"
+    STRIMZI = "strimzi"
+
+
+@cli.command(epilog="Example: stepstream topics apply --shards 8 --app shop")
+def apply(
+    shards: Annotated[
+        int,
+        typer.Option(
+            help="Number of shards, which can never be changed; needed only when there are no topics yet.", min=0
+        ),
+    ] = 0,
+    apps: Apps = None,
+    replicas: Replicas = None,
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Create the topics that are missing; existing topics are compared, and never changed."""
+    cluster = cluster_of(kafka, namespace)
+    show = functools.partial(_show_differences, cluster)
+    created = run(apply_topics(cluster, apps or [], shards, replicas or 0, show))
+    for name in created:
+        out.line(("created", "green"), f" {name}")
+    if not created:
+        out.line("no topic is missing")
+
+
+@cli.command(epilog="Example: stepstream topics check --app shop")
+def check(
+    shards: Annotated[
+        int, typer.Option(help="Number of shards that the topics should have (default: as many as they have).", min=0)
+    ] = 0,
+    apps: Apps = None,
+    replicas: Replicas = None,
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Compare the topics with what stepstream needs; exit with 2 if they differ."""
+    cluster = cluster_of(kafka, namespace)
+    found: Survey = run(survey(cluster, apps or [], shards, replicas or 0))
+    other_shards = found.shards and shards not in (0, found.shards)
+    if other_shards:
+        _show("differs", f"the topics have {found.shards} shards, not {shards}; this number can never be changed")
+    for topic in found.missing:
+        _show("missing", f"topic {cluster.settings.name(topic)!r} does not exist")
+    _show_differences(cluster, found)
+    if found.missing:
+        _show_command(apply_command(cluster.settings, apps or [], found.shards or shards, found.replicas))
+    if found or other_shards:
+        raise typer.Exit(EXIT_USAGE)
+    out.line(f"the topics are as they should be, with {found.shards} shards")
+
+
+def _show_differences(cluster: Cluster, found: Survey) -> None:
+    """Print what differs, and for each topic the command that would change it."""
+    for line in [*found.repartitioned, *found.underreplicated, *map(str, found.configs)]:
+        _show("differs", line)
+    changeable = [each for each in found.configs if each.actual]
+    for topic in dict.fromkeys(each.topic for each in changeable):
+        words = ["kafka-configs.sh", "--bootstrap-server", cluster.settings.bootstrap, "--alter", "--topic", topic]
+        configs = ",".join(f"{each.key}={each.expected}" for each in changeable if each.topic == topic)
+        _show_command(shlex.join([*words, "--add-config", configs]))
+    if found.underreplicated:
+        _show_command("kafka-reassign-partitions.sh adds replicas to an existing topic")
+
+
+def _show(what: str, line: str) -> None:
+    err.line((what, "yellow"), f" {line}")
+
+
+def _show_command(command: str) -> None:
+    err.line(f"  {command}")
+
+
+@cli.command(epilog="Example: stepstream topics render --shards 8 --app shop --format strimzi")
+def render(
+    shards: Annotated[int, typer.Option(help="Number of shards, which can never be changed.", min=1)],
+    apps: Apps = None,
+    replicas: Replicas = None,
+    form: Annotated[
+        Form, typer.Option("--format", help="Shell commands for Kafka's tools, or KafkaTopic resources for Strimzi.")
+    ] = Form.KAFKA,
+    strimzi_cluster: Annotated[str, typer.Option(help="Name of the Kafka resource, with --format strimzi.")] = "kafka",
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Print what creates the topics, for clusters whose topics are managed elsewhere; no broker is contacted."""
+    settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+    topics = expected_topics(apps or [], shards)
+    full_names(settings, topics)
+    match form:
+        case Form.KAFKA:
+            text = render_commands(settings, topics, replicas or 1)
+        case Form.STRIMZI:
+            text = render_strimzi(settings, topics, replicas or 1, strimzi_cluster)
+    out.text(text.rstrip("\n"))

@@ -1,0 +1,43 @@
+"""Whether any broker answers this process: reported to its probes, and logged when contact is lost and regained."""
+
+import logging
+import time
+
+from stepstream.runtime.kafka.reader import SESSION_MS
+
+logger = logging.getLogger(__name__)
+# After this long a consumer group expires a member and assigns its partitions to others.
+LOST_S = SESSION_MS / 1_000
+
+
+class BrokerContact:
+    """When a broker answered last, by a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._answered_at = time.monotonic()
+        self._lost = False
+
+    @property
+    def silent_s(self) -> float:
+        """For how many seconds no broker has answered."""
+        return time.monotonic() - self._answered_at
+
+    @property
+    def unready(self) -> str:
+        """Why the process is not ready; empty while brokers answer."""
+        silent_s = self.silent_s
+        return f"no broker has answered for {silent_s:.0f} s" if silent_s >= LOST_S else ""
+
+    def answered(self) -> None:
+        """Note that a broker answered."""
+        silent_s, self._answered_at = self.silent_s, time.monotonic()
+        if self._lost:
+            self._lost = False
+            logger.info("a broker answers again after %.0f s", silent_s)
+
+    def missed(self, error: Exception) -> None:
+        """Note that a request got no answer from any broker."""
+        if not self._lost and (reason := self.unready):
+            self._lost = True
+            cause = str(error) or type(error).__name__
+            logger.warning("%s (%s); the process resumes by itself once a broker answers", reason, cause)

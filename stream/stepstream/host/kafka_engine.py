@@ -1,0 +1,102 @@
+"""The process of `stepstream engine`: shards, read model and HTTP API on Kafka."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from stepstream.api.facade import EngineFacade
+from stepstream.api.http import Keys, make_api
+from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
+from stepstream.host.folder import locked_folder
+from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, index_readings
+from stepstream.host.monitoring.versions import build_info
+from stepstream.host.serving import listen, serve_api, stop_on_signals
+from stepstream.host.settings import Settings, read_sources
+from stepstream.host.source_parts import source_parts
+from stepstream.host.sources.service import hosted, make_faust, warn_of_missing
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.backlogs import Backlogs
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup, ShardGroupOptions
+from stepstream.runtime.kafka.layout import check_command, config_differences, shards_of
+from stepstream.runtime.kafka.origin import origin_of
+from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.ports import LogError
+from stepstream.runtime.readmodel.index import RunIndex
+
+logger = logging.getLogger(__name__)
+_WORKERS_S_MAX = 3.0
+
+
+async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str, int]:
+    """Return how many workers of each name are running; empty when no broker answers soon."""
+    try:
+        async with asyncio.timeout(_WORKERS_S_MAX):
+            return await backlogs.members(names)
+    except (LogError, TimeoutError):
+        return {}
+
+
+async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
+    """Serve shards and the HTTP API until SIGINT or SIGTERM; `ready` is given the port and the number of shards."""
+    listener = listen(settings.host, settings.port)
+    stop = stop_on_signals()
+    cluster = Cluster(kafka)
+    shards = await shards_of(cluster)
+    for difference in await config_differences(cluster, [], shards):
+        logger.warning("%s; `%s` prints the command that changes it", difference, check_command(kafka))
+    with locked_folder(settings.data_dir):
+
+        async def serve(api: Any) -> None:
+            await serve_api(api, listener, stop, lambda port: ready(port, shards))
+
+        await _serve_shards(settings, cluster, shards, serve)
+
+
+async def _serve_shards(
+    settings: Settings, cluster: Cluster, shards: int, serve: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Have Faust run all parts of an engine while its API is served."""
+    clock, metrics = SystemClock(), Metrics("engine", "sources")
+    sources = read_sources(settings.sources) if settings.sources else []
+    backbone = KafkaBackbone(cluster, clock, shards)
+    callers = KafkaCallers(cluster, backbone, shards)
+    origin = (await origin_of(cluster, 0)).hex()
+    index = RunIndex(settings.data_dir / "runs.sqlite", kept_ms=HISTORY_KEPT_MS, origin=origin)
+    options = ShardGroupOptions(
+        shards,
+        settings.data_dir,
+        answer=callers.pass_on,
+        observer=metrics,
+        instance=settings.instance,
+        standby=settings.standby,
+    )
+    group = ShardGroup(cluster, clock, options)
+
+    gauges = EngineGauges(group, backbone, shards)
+    backlogs = Backlogs(cluster, backbone)
+    backlog_gauges = BacklogGauges(group, backlogs)
+    for read in (gauges.read, backlog_gauges.read, functools.partial(index_readings, index)):
+        metrics.ask(read)
+    metrics.ask(functools.partial(build_info, None, settings))
+
+    async def project() -> None:
+        async for records in backbone.history(functools.partial(index.position, HISTORY)):
+            index.fold(records)
+
+    try:
+        await warn_of_missing(cluster, sources)
+        parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
+        parts |= {"lags": gauges.measure, "backlogs": backlog_gauges.measure}
+        parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
+        async with hosted(make_faust(cluster, "sources"), **parts):
+            workers = functools.partial(_running_workers, backlogs)
+            facade = EngineFacade(callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready)
+            await serve(make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key)))
+    finally:
+        index.close()
+        await backbone.close()

@@ -1,0 +1,147 @@
+"""The process of `stepstream worker`: the code of an app on Kafka."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from stepstream.api.probes import make_probes
+from stepstream.contract.limits import RUNS_ACTIVE_MAX
+from stepstream.contract.names import workers_name
+from stepstream.host.broker_contact import BrokerContact
+from stepstream.host.monitoring.gauges import WorkerGauges
+from stepstream.host.monitoring.versions import build_info
+from stepstream.host.serving import end_process, listen, serve_api, stop_on_signals
+from stepstream.host.settings import Settings, SettingsError
+from stepstream.host.source_parts import source_parts
+from stepstream.host.sources.service import hosted, make_faust, warn_of_missing
+from stepstream.host.worker_slot import WorkerSlot
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.fleet import KafkaCallers
+from stepstream.runtime.kafka.layout import shards_of
+from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
+from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.ports import WorkerLog
+from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.worker import Worker
+from stepstream.sdk.app import App
+from stepstream.sdk.execution import Bodies
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What a worker process runs: the runs of an app, or the steps of one of its queues; `concurrency` at once."""
+
+    app: App
+    queue: str = ""
+    concurrency: int = RUNS_ACTIVE_MAX
+
+    def __post_init__(self) -> None:
+        if self.queue and self.queue not in self.app.queues:
+            known = ", ".join(self.app.queues) or "none"
+            raise SettingsError(f"app {self.app.name!r} has no queue {self.queue!r} (its queues: {known})")
+
+    @property
+    def name(self) -> str:
+        """The name that all workers of the same app and queue share."""
+        return workers_name(self.app.name, self.queue)
+
+    def make(self, log: WorkerLog, bodies: Bodies, settings: Settings, metrics: Metrics) -> Worker | PoolWorker:
+        """Return a worker that does this."""
+        clock, most = SystemClock(), self.concurrency
+        if self.queue:
+            return PoolWorker(log, clock, self.app, self.queue, bodies=bodies, active_max=most, observer=metrics)
+        live_cache = settings.live_cache
+        return Worker(
+            log, clock, self.app, bodies=bodies, live_cache=live_cache, runs_active_max=most, observer=metrics
+        )
+
+
+@asynccontextmanager
+async def _probes(slot: WorkerSlot, metrics: Metrics, settings: Settings) -> AsyncIterator[int | None]:
+    """Answer probes while the block runs, on the port that is yielded; None when the settings have no port."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    listener = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
+    api = make_probes(lambda: slot.alive, lambda: slot.unready, metrics.text, api_key=settings.api_key)
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+    serving = asyncio.ensure_future(serve_api(api, listener, over, port.set_result))
+    try:
+        yield await port
+    finally:
+        over.set()
+        await serving
+
+
+async def _drain(slot: WorkerSlot, settings: Settings) -> bool:
+    """Let running steps finish for as long as the settings allow; return whether all of them did."""
+    try:
+        logger.info("stopping; running steps have %g s to finish", settings.drain_s)
+        await slot.drain(settings.drain_s)
+    except TimeoutError:
+        logger.warning("a step did not finish in %g s; another worker runs it again", settings.drain_s)
+        return False
+    logger.info("all running steps have finished")
+    return True
+
+
+async def serve_worker(
+    spec: WorkerSpec, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
+) -> None:
+    """Run the code of an app until SIGINT or SIGTERM, then let running steps finish for a limited time.
+
+    `ready` is given the number of shards and the port of the probes, if there is one.
+    """
+    app, stop, cluster = spec.app, stop_on_signals(), Cluster(kafka)
+    # The topic of a queue must exist before the engine learns of functions that name the queue.
+    shards = await shards_of(cluster, [app.name, *(workers_name(app.name, queue) for queue in app.queues)])
+    backbone = KafkaBackbone(cluster, SystemClock(), shards)
+    callers = KafkaCallers(cluster, backbone, shards)
+    app.connect(callers)
+    bodies, metrics, slot = Bodies(), Metrics("worker", "sources"), WorkerSlot(spec.name, BrokerContact())
+    gauges = WorkerGauges(slot, backbone)
+    metrics.ask(gauges.read)
+    metrics.ask(functools.partial(build_info, app, settings, spec.name))
+
+    async def work() -> None:
+        if slot.draining:
+            await asyncio.get_running_loop().create_future()
+        instance = instance_of(app, settings.instance)
+        log = KafkaWorkerLog(cluster, spec.name, shards, instance=instance, client=client_of(app))
+        slot.take(worker := spec.make(log, bodies, settings, metrics), log)
+        await worker.serve()
+
+    parts = {"worker": work, "answers": callers.serve, "lags": gauges.measure}
+    registrar = FunctionRegistrar(cluster, app, backbone.append, lambda: not slot.unready)
+    # Only the workers of runs register functions and read sources; those of queues would do it once more each.
+    sources = [] if spec.queue else app.sources
+    if not spec.queue:
+        parts["functions"] = registrar.serve
+    drained = True
+    try:
+        async with _probes(slot, metrics, settings) as port:
+            # Functions that are wrong are reported before any part starts.
+            await registrar.check(await backbone.functions())
+            await warn_of_missing(cluster, sources)
+            parts |= source_parts(cluster, f"sources-{app.name}", sources, backbone.append, metrics)
+            async with hosted(make_faust(cluster, f"sources-{app.name}"), **parts):
+                if spec.queue or await registrar.until_registered(stop):
+                    ready(shards, port)
+                await stop.wait()
+                drained = await _drain(slot, settings)
+    finally:
+        app.connect(None)
+        bodies.threads.close()
+        await backbone.close()
+    if not drained:
+        end_process()
