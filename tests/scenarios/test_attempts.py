@@ -1,4 +1,4 @@
-"""4 retries by default, so 5 attempts; out of them, the function sees StepError and may go on."""
+"""4 retries by default, so 5 attempts; then the function sees a StepError, which it may catch."""
 
 from stepstream import App, Event
 from tests.scenarios.apps import failing
@@ -6,7 +6,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_a_step_has_five_attempts_by_default(engine_of: EngineOf) -> None:
-    """4 retries by default; out of attempts the function sees StepError with name and message and may go on."""
+    """After 4 retries the function sees a StepError with name and message, and may continue."""
     app = App("failure")
     attempts = failing(app, ValueError("no"))
     async with engine_of(app) as engine:
@@ -22,8 +22,8 @@ async def test_a_step_has_five_attempts_by_default(engine_of: EngineOf) -> None:
         assert run.steps[0].attempts == 5
 
 
-async def test_backoff_can_be_chosen(engine_of: EngineOf) -> None:
-    """retries= and backoff= hold for every step of a function; step.options for one."""
+async def test_retries_and_backoff_are_settable(engine_of: EngineOf) -> None:
+    """retries= and backoff= hold for every step of a function; step.options changes them for some."""
     app = App("failure")
     attempts = failing(app, ValueError("no"), retries=2, backoff=["1s", "10s"])
     async with engine_of(app) as engine:

@@ -1,4 +1,4 @@
-"""When a failed attempt is made again: the default back-off, one that was chosen, and RetryAfterError."""
+"""When a failed attempt is repeated: the default back-off, a chosen one, and RetryAfterError."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ def failing_app(engines: list[VirtualEngine], attempts: list[int], error: Except
 
 
 @pytest.mark.parametrize("between", [False, True], ids=["step", "code"])
-async def test_the_default_times(engine_of: EngineOf, between: bool) -> None:
+async def test_default_backoff_doubles_and_has_jitter(engine_of: EngineOf, between: bool) -> None:
     """15s, 30s, 1m, 2m, 5m, 10m, 20m, 40m, 1h, plus 0 to 30 s of jitter, for steps and the code between steps."""
     engines: list[VirtualEngine] = []
     attempts: list[int] = []
@@ -61,7 +61,7 @@ async def test_the_default_times(engine_of: EngineOf, between: bool) -> None:
 async def test_retry_after_is_clamped(
     engine_of: EngineOf, between: bool, after: str | timedelta, seconds: float
 ) -> None:
-    """RetryAfterError sets the next time, clamped to 1 s to 24 h, and uses up an attempt."""
+    """The delay of RetryAfterError is raised to 1 s and cut to 24 h, and the attempt counts."""
     engines: list[VirtualEngine] = []
     attempts: list[int] = []
     async with engine_of(failing_app(engines, attempts, RetryAfterError("later", after), between=between)) as engine:
@@ -69,8 +69,8 @@ async def test_retry_after_is_clamped(
         assert await times_of_attempts(engine, attempts) == [seconds] * 9
 
 
-async def test_retry_after_a_moment_goes_by_the_clock_of_the_engine(engine_of: EngineOf) -> None:
-    """RetryAfterError(datetime) makes the next attempt at that moment of the engine's clock, virtual or not."""
+async def test_retry_after_a_datetime_uses_the_engine_clock(engine_of: EngineOf) -> None:
+    """RetryAfterError(datetime) schedules the next attempt by the engine's clock, virtual or not."""
     app = App("backoff")
     moment = datetime(2026, 1, 1, 6, 30, tzinfo=UTC)
     attempts: list[int] = []
@@ -99,7 +99,7 @@ async def test_retry_after_a_moment_goes_by_the_clock_of_the_engine(engine_of: E
     ],
     ids=["text", "seconds", "list", "callable"],
 )
-async def test_a_step_may_have_a_policy_of_its_own(engine_of: EngineOf, backoff: Backoff, delays: list[float]) -> None:
+async def test_step_options_override_the_function(engine_of: EngineOf, backoff: Backoff, delays: list[float]) -> None:
     """step.options(retries=, backoff=) holds for one step, whatever holds for the function."""
     app = App("backoff")
     attempts: list[int] = []
@@ -117,8 +117,8 @@ async def test_a_step_may_have_a_policy_of_its_own(engine_of: EngineOf, backoff:
         assert engine.run().status == "failed"
 
 
-async def test_the_code_and_each_step_count_their_own_attempts(engine_of: EngineOf) -> None:
-    """Attempts are counted for each step and, separately, for the code between steps; progress resets the latter."""
+async def test_code_and_steps_count_attempts_separately(engine_of: EngineOf) -> None:
+    """Attempts are counted for each step and, separately, for the code between steps; a result resets the latter."""
     app = App("backoff")
     failures = {"code-1": 2, "one": 2, "code-2": 2, "two": 2}
 
@@ -147,7 +147,7 @@ async def test_the_code_and_each_step_count_their_own_attempts(engine_of: Engine
         assert [step.attempts for step in run.steps] == [3, 3]
 
 
-async def test_a_non_retriable_error_between_steps_ends_the_run_at_once(engine_of: EngineOf) -> None:
+async def test_non_retriable_error_between_steps_ends_the_run(engine_of: EngineOf) -> None:
     """NonRetriableError in the code between steps leaves no further attempt."""
     engines: list[VirtualEngine] = []
     attempts: list[int] = []

@@ -1,4 +1,4 @@
-"""A bare await on something that is no step works between steps."""
+"""An await on something that is not a step works between steps."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_a_bare_await_between_steps_works(engine_of: EngineOf) -> None:
-    """An await on something that is no step suspends nothing and loses nothing."""
+    """An await on something that is not a step neither suspends the run nor loses a result."""
     app = App("replay")
 
     @app.function(on("go"))
@@ -27,8 +27,8 @@ async def test_a_bare_await_between_steps_works(engine_of: EngineOf) -> None:
         assert engine.run().output == [7, None]
 
 
-async def test_a_lock_and_a_queue_between_tasks(engine_of: EngineOf) -> None:
-    """Tasks of a run may wait for each other by asyncio's own means, live and replayed."""
+async def test_tasks_of_a_run_may_share_a_lock_and_a_queue(engine_of: EngineOf) -> None:
+    """Tasks of a run may synchronize by asyncio's primitives, live and replayed."""
     app = App("replay")
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""Branches of several steps side by side go on by themselves."""
+"""Parallel branches of several steps continue independently of each other."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_branches_go_on_by_themselves(engine_of: EngineOf) -> None:
-    """A branch of several steps does not wait for the slowest of the others."""
+async def test_a_branch_does_not_wait_for_the_slowest(engine_of: EngineOf) -> None:
+    """A branch of several steps continues while the other branches wait."""
     app = App("parallel")
     done: list[str] = []
 
@@ -29,8 +29,8 @@ async def test_branches_go_on_by_themselves(engine_of: EngineOf) -> None:
     assert done == ["quick", "slow"]
 
 
-async def test_a_task_wakes_who_comes_to_wait_for_it_alone(engine_of: EngineOf) -> None:
-    """Steps that are begun together, of which one is waited for by itself later: its result does not wait for all."""
+async def test_a_step_of_a_fan_out_may_be_awaited_alone(engine_of: EngineOf) -> None:
+    """A step that was started with others and is awaited alone later wakes the run without the others."""
     app = App("parallel")
     done: list[str] = []
 
@@ -52,8 +52,8 @@ async def test_a_task_wakes_who_comes_to_wait_for_it_alone(engine_of: EngineOf) 
         assert engine.run().output == "done"
 
 
-async def test_a_task_group_ends_although_its_last_task_is_cancelled(engine_of: EngineOf) -> None:
-    """The result of the other had come before, when it let no code go on."""
+async def test_a_task_group_ends_after_a_cancelled_task(engine_of: EngineOf) -> None:
+    """The result of the other task came before, when the group did not wake the run."""
     app = App("parallel")
 
     @app.function(on("go"))

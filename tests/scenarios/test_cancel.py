@@ -1,4 +1,4 @@
-"""Cancelling one run: it ends at once, in whatever state it is, and leaves nothing behind."""
+"""Cancelling a run ends it at once, in whatever state it is, and leaves nothing behind."""
 
 import asyncio
 
@@ -7,8 +7,8 @@ from stepstream.contract.events import event_record
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_run_that_has_not_begun(engine_of: EngineOf) -> None:
-    """A run that is scheduled for later is cancelled and never begins."""
+async def test_a_scheduled_run_is_cancelled_before_it_starts(engine_of: EngineOf) -> None:
+    """A run that is scheduled for later is cancelled and never starts."""
     app = App("cancel")
     entries: list[int] = []
 
@@ -24,8 +24,8 @@ async def test_a_run_that_has_not_begun(engine_of: EngineOf) -> None:
     assert entries == []
 
 
-async def test_a_run_whose_body_is_at_work(engine_of: EngineOf) -> None:
-    """A body in flight is stopped with its run; its result is wanted no more."""
+async def test_cancelling_stops_a_running_body(engine_of: EngineOf) -> None:
+    """A body in flight is stopped with its run, and its result is discarded."""
     app = App("cancel")
     began, done = asyncio.Event(), asyncio.Event()
     after: list[str] = []
@@ -54,8 +54,8 @@ async def test_a_run_whose_body_is_at_work(engine_of: EngineOf) -> None:
     assert after == []
 
 
-async def test_a_run_that_waits_for_an_attempt(engine_of: EngineOf) -> None:
-    """A run between two attempts of a step is cancelled, and the attempt never comes."""
+async def test_cancelling_drops_the_next_attempt(engine_of: EngineOf) -> None:
+    """A run between two attempts of a step is cancelled, and the next attempt never starts."""
     app = App("cancel")
     attempts: list[int] = []
 
@@ -76,7 +76,7 @@ async def test_a_run_that_waits_for_an_attempt(engine_of: EngineOf) -> None:
 
 
 async def test_an_ended_run_cannot_be_cancelled(engine_of: EngineOf) -> None:
-    """Cancelling a run that ended, or that never was, says that it was not there."""
+    """Cancelling a run that has ended, or never existed, returns False."""
     app = App("cancel")
 
     @app.function(on("go"))

@@ -1,8 +1,4 @@
-"""A run can be cancelled at any point of its life, and its on_failure is not called.
-
-Rule: "`on_failure` handler with the original event and the error, run as its own function. Cancellation does not call
-it."
-"""
+"""A run can be cancelled at any point of its life; its on_failure handler is not called."""
 
 import asyncio
 import threading
@@ -16,7 +12,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def listed(engine: VirtualEngine) -> RunView:
-    """Return the only run as soon as the read model has it; its code is at work, so that nothing is idle."""
+    """Return the only run as soon as the read model has it; its code is running, so the engine is not idle."""
     async with asyncio.timeout(20):
         while not engine.runs():
             await asyncio.to_thread(int)
@@ -24,7 +20,7 @@ async def listed(engine: VirtualEngine) -> RunView:
 
 
 async def test_a_scheduled_run_never_starts(engine_of: EngineOf) -> None:
-    """A run whose event lies in the future is cancelled before its first line; it does not start at its time."""
+    """A run whose event lies in the future is cancelled before its first line, and does not start at its time."""
     app = App("cancel")
     entries: list[str] = []
 
@@ -48,8 +44,8 @@ async def test_a_scheduled_run_never_starts(engine_of: EngineOf) -> None:
 
 
 @pytest.mark.parametrize("kind", ["async", "plain"])
-async def test_a_run_with_a_body_at_work(engine_of: EngineOf, kind: str) -> None:
-    """The run ends at once; what its step is about is stopped or its result dropped, and nothing comes after it."""
+async def test_a_running_body_is_stopped_or_its_result_dropped(engine_of: EngineOf, kind: str) -> None:
+    """The run ends at once; its body is stopped or its result dropped, and no further step starts."""
     app = App("cancel")
     begun, may_end, thread_may_end = asyncio.Event(), asyncio.Event(), threading.Event()
     done: list[str] = []
@@ -87,8 +83,8 @@ async def test_a_run_with_a_body_at_work(engine_of: EngineOf, kind: str) -> None
     assert done == []
 
 
-async def test_a_run_between_two_attempts(engine_of: EngineOf) -> None:
-    """A run that waits for the next attempt of a step, or of the code between steps, makes none any more."""
+async def test_no_attempt_follows_a_cancellation(engine_of: EngineOf) -> None:
+    """A run that waits for the next attempt of a step, or of the code between steps, makes no further attempt."""
     app = App("cancel")
     attempts: list[str] = []
 
@@ -114,8 +110,8 @@ async def test_a_run_between_two_attempts(engine_of: EngineOf) -> None:
     assert sorted(attempts) == ["code", "step"]
 
 
-async def test_nothing_that_is_waited_for_wakes_it(engine_of: EngineOf) -> None:
-    """After the end neither the event, the signal, the callee nor the time that the run waited for does anything."""
+async def test_nothing_wakes_a_cancelled_run(engine_of: EngineOf) -> None:
+    """After the end neither the event, the signal, the callee nor the time that the run waited for has an effect."""
     app = App("cancel")
     done: list[str] = []
 
@@ -131,7 +127,7 @@ async def test_nothing_that_is_waited_for_wakes_it(engine_of: EngineOf) -> None:
             ctx.step.invoke("call", function=callee),
             ctx.step.sleep("nap", "2h"),
         )
-        done.append("went on")
+        done.append("code after the race")
 
     async with engine_of(app) as engine:
         await engine.send(Event("go"))
@@ -147,8 +143,8 @@ async def test_nothing_that_is_waited_for_wakes_it(engine_of: EngineOf) -> None:
 
 
 @pytest.mark.parametrize("body", ["async", "plain"])
-async def test_a_plain_function_with_a_body_at_work(engine_of: EngineOf, body: str) -> None:
-    """The thread of a plain function does not go on after the step in which its run was cancelled."""
+async def test_a_cancelled_thread_ends_at_its_step(engine_of: EngineOf, body: str) -> None:
+    """The thread of a plain function does not continue after the step in which its run was cancelled."""
     app = App("cancel")
     begun, left, may_end, thread_may_end = asyncio.Event(), asyncio.Event(), asyncio.Event(), threading.Event()
     done: list[str] = []
@@ -169,7 +165,7 @@ async def test_a_plain_function_with_a_body_at_work(engine_of: EngineOf, body: s
                 ctx.step.run("work", work)
             else:
                 ctx.step.run("work", work_in_thread)
-        except Exception as error:  # noqa: BLE001 - what ends the run must not come this way
+        except Exception as error:  # noqa: BLE001 - no error may reach the code
             done.append(type(error).__name__)
         finally:
             loop.call_soon_threadsafe(left.set)
@@ -187,20 +183,20 @@ async def test_a_plain_function_with_a_body_at_work(engine_of: EngineOf, body: s
     assert done == []
 
 
-async def test_a_plain_function_between_two_steps(engine_of: EngineOf) -> None:
-    """A thread that is in code of its own when its run is cancelled ends at its next step, which does not begin."""
+async def test_a_cancelled_thread_ends_at_its_next_step(engine_of: EngineOf) -> None:
+    """A thread in its own code when its run is cancelled ends at its next step, which does not start."""
     app = App("cancel")
-    begun, left, may_go_on = asyncio.Event(), asyncio.Event(), threading.Event()
+    begun, left, may_continue = asyncio.Event(), asyncio.Event(), threading.Event()
     done: list[str] = []
     loop = asyncio.get_running_loop()
 
     @app.function(on("go"))
     def function(ctx: ThreadedContext) -> None:
         loop.call_soon_threadsafe(begun.set)
-        may_go_on.wait(30)
+        may_continue.wait(30)
         try:
             ctx.step.run("work", done.append, "body")
-        except Exception as error:  # noqa: BLE001 - what ends the run must not come this way
+        except Exception as error:  # noqa: BLE001 - no error may reach the code
             done.append(type(error).__name__)
         finally:
             loop.call_soon_threadsafe(left.set)
@@ -210,7 +206,7 @@ async def test_a_plain_function_between_two_steps(engine_of: EngineOf) -> None:
         await engine.engine.send([to_record(Event("go"))])
         await begun.wait()
         assert await engine.cancel((await listed(engine)).run_id)
-        may_go_on.set()
+        may_continue.set()
         await left.wait()
         await engine.advance("1d")
         assert (engine.run().status, engine.run().steps) == ("cancelled", ())

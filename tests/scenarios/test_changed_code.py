@@ -25,8 +25,8 @@ def shop(*steps: tuple[str, Duration]) -> App:
 
 
 @on_disk
-async def test_a_result_that_nobody_asks_for_is_a_warning(engine_of: EngineOf) -> None:
-    """A memo nobody asks for any more is a warning; the run goes on with the new code."""
+async def test_a_result_that_the_code_no_longer_uses_is_a_warning(engine_of: EngineOf) -> None:
+    """A memo that the new code does not request is a warning; the run continues with the new code."""
     async with engine_of(shop(("old", 0), ("nap", "1h"))) as engine:
         await engine.send(Event("go"))
         now = engine.now_ms
@@ -39,7 +39,7 @@ async def test_a_result_that_nobody_asks_for_is_a_warning(engine_of: EngineOf) -
 
 @on_disk
 async def test_a_new_step_before_old_ones_is_a_warning(engine_of: EngineOf) -> None:
-    """A new step before old ones runs late and is a warning, once; what was done stays done."""
+    """A new step before steps that are done runs late and is a warning, once; the others keep their results."""
     async with engine_of(shop(("a", 0), ("b", 0), ("nap", "1h"))) as engine:
         await engine.send(Event("go"))
         now = engine.now_ms
@@ -52,8 +52,8 @@ async def test_a_new_step_before_old_ones_is_a_warning(engine_of: EngineOf) -> N
 
 
 @on_disk
-async def test_the_same_code_started_again_warns_of_nothing(engine_of: EngineOf) -> None:
-    """An engine that was stopped in a fan-out or a nap goes on where it was, without a warning."""
+async def test_unchanged_code_has_no_warnings_after_a_restart(engine_of: EngineOf) -> None:
+    """An engine that was stopped during a step continues there, without a warning."""
     steps: tuple[tuple[str, Duration], ...] = (("a", 0), ("nap", "1h"), ("b", 0))
     async with engine_of(shop(*steps)) as engine:
         await engine.send(Event("go"))
@@ -64,8 +64,8 @@ async def test_the_same_code_started_again_warns_of_nothing(engine_of: EngineOf)
 
 
 @on_disk
-async def test_a_function_that_is_gone_is_tried_again_until_its_code_is_back(engine_of: EngineOf) -> None:
-    """A run whose function the deployed code lacks does not crash the worker; its code can come back."""
+async def test_a_run_of_a_removed_function_waits_for_its_code(engine_of: EngineOf) -> None:
+    """A run whose function the deployed code lacks does not crash the worker, and continues once the code is back."""
     other = App("shop")
 
     @other.function(on("other"))
@@ -136,7 +136,7 @@ async def test_a_step_of_another_kind_runs_as_a_new_step(
 
 @on_disk
 async def test_a_failed_attempt_of_another_kind_does_not_block_the_run(engine_of: EngineOf) -> None:
-    """A body between two attempts that has become a wait is not tried again, and the wait ends as any other."""
+    """A body between two attempts that has become a wait is not attempted again, and the wait ends as any other."""
     app = App("shop")
 
     @app.function(on("go"))

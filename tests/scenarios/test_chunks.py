@@ -4,7 +4,7 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_run_of_many_parallel_steps(engine_of: EngineOf) -> None:
+async def test_chunks_of_parallel_steps_are_collected_in_order(engine_of: EngineOf) -> None:
     """Chunks of work fan out and are collected in order."""
     app = App("parallel")
 

@@ -4,8 +4,8 @@ from stepstream import App, Context, Event, NonRetriableError, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_code_between_steps_has_attempts_of_its_own(engine_of: EngineOf) -> None:
-    """The code between steps is tried again by itself; steps that are done stay done."""
+async def test_code_between_steps_is_retried_without_its_steps(engine_of: EngineOf) -> None:
+    """The code between steps is retried; steps that are done keep their results."""
     app = App("failure")
     bodies: list[int] = []
     entries: list[int] = []
@@ -26,7 +26,7 @@ async def test_code_between_steps_has_attempts_of_its_own(engine_of: EngineOf) -
     assert entries == [0, 1, 2]
 
 
-async def test_errors_of_the_code_reach_the_run(engine_of: EngineOf) -> None:
+async def test_an_error_between_steps_fails_the_run(engine_of: EngineOf) -> None:
     """An error in the function's own code ends the run with its name and message."""
     app = App("replay")
 

@@ -1,4 +1,4 @@
-"""cron, 5 fields, with a time zone."""
+"""Cron triggers have 5 fields and a time zone."""
 
 from datetime import UTC, datetime
 
@@ -9,8 +9,8 @@ from tests.scenarios.conftest import EngineOf
 
 
 @pytest.mark.parametrize(("zone", "hours"), [("UTC", [9, 33]), ("America/New_York", [14, 38])])
-async def test_cron_starts_by_the_clock_of_its_zone(engine_of: EngineOf, zone: str, hours: list[int]) -> None:
-    """cron, 5 fields, with a time zone; each firing is one run."""
+async def test_cron_fires_in_its_time_zone(engine_of: EngineOf, zone: str, hours: list[int]) -> None:
+    """Each firing at a local time is one run."""
     app = App("starting")
 
     @app.function(cron("0 9 * * *", tz=zone))
@@ -33,8 +33,10 @@ async def test_cron_starts_by_the_clock_of_its_zone(engine_of: EngineOf, zone: s
     ],
     ids=["spring", "autumn"],
 )
-async def test_cron_keeps_to_the_clock_on_the_wall(engine_of: EngineOf, start: datetime, hours: list[int]) -> None:
-    """Across a change of the clocks the function runs at 9:00 local time, once a day."""
+async def test_cron_keeps_local_time_across_a_clock_change(
+    engine_of: EngineOf, start: datetime, hours: list[int]
+) -> None:
+    """Across a change of daylight saving time the function runs at 9:00 local time, once a day."""
     app = App("starting")
     start_ms = int(start.timestamp() * 1_000)
 
@@ -47,8 +49,8 @@ async def test_cron_keeps_to_the_clock_on_the_wall(engine_of: EngineOf, start: d
         assert [run.output for run in engine.runs()] == hours
 
 
-async def test_cron_and_event_start_one_function(engine_of: EngineOf) -> None:
-    """A function may start by the clock and by events."""
+async def test_a_function_may_have_a_cron_and_an_event_trigger(engine_of: EngineOf) -> None:
+    """Both triggers start the function."""
     app = App("starting")
 
     @app.function(cron("*/30 * * * *"), on("now"))

@@ -1,4 +1,4 @@
-"""What is defined or called wrongly is refused at once, by an error that says what to do instead."""
+"""A wrong definition or call is refused at once, by an error that says what to do instead."""
 
 import asyncio
 from collections.abc import Callable
@@ -58,7 +58,7 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "cron-fields": (lambda _: cron("0 9 * *"), ["5 fields"]),
     "cron-range": (lambda _: cron("61 9 * * *"), ["'61 9 * * *'"]),
     "cron-zone": (lambda _: cron("0 9 * * *", tz="Mars/Olympus"), ["Mars/Olympus", "Europe/Berlin"]),
-    "app-name": (lambda _: App("no spaces"), ["letters"]),
+    "app-name": (lambda _: App("no spaces"), ["a to z"]),
 }
 
 
@@ -160,8 +160,8 @@ async def test_a_wrong_call_is_refused_at_the_call(engine_of: EngineOf, name: st
         assert run.steps == ()
 
 
-async def test_two_apps_that_share_a_name_or_a_function_are_refused(engine_of: EngineOf) -> None:
-    """One engine tells apps and functions apart by their names: the error says which stands twice."""
+async def test_apps_that_share_a_name_or_a_function_are_refused(engine_of: EngineOf) -> None:
+    """One engine identifies apps and functions by their names: the error has the one that is used twice."""
     one, same, other = App("one"), App("one"), App("other")
     one.function(id="work")(nothing)
     other.function(id="work")(nothing)

@@ -1,13 +1,13 @@
-"""Every ended run tells so by an event, without recursion."""
+"""Every run that ends emits events about its end, with ids derived from the run id."""
 
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_every_end_is_told_once_and_without_recursion(engine_of: EngineOf) -> None:
+async def test_every_end_is_an_event_once_without_recursion(engine_of: EngineOf) -> None:
     """Ended runs emit stream/function.finished, failed ones failed too; runs started by these emit none."""
     app = App("failure")
-    heard: list[str] = []
+    received: list[str] = []
 
     @app.function(on("good"))
     async def good(ctx: Context) -> int:
@@ -19,19 +19,19 @@ async def test_every_end_is_told_once_and_without_recursion(engine_of: EngineOf)
 
     @app.function(on("stream/function.finished"), on("stream/function.failed"))
     async def listener(ctx: Context) -> None:
-        heard.append(f"{ctx.event.name}:{ctx.event.data['function_id']}")
+        received.append(f"{ctx.event.name}:{ctx.event.data['function_id']}")
 
     async with engine_of(app) as engine:
         await engine.send(Event("good"), Event("bad"))
-    assert sorted(heard) == [
+    assert sorted(received) == [
         "stream/function.failed:bad",
         "stream/function.finished:bad",
         "stream/function.finished:good",
     ]
 
 
-async def test_ids_are_derived_from_the_run(engine_of: EngineOf) -> None:
-    """finished, failed and cancelled have ids derived from the run id, so that repeats fold."""
+async def test_ids_of_end_events_are_derived_from_the_run(engine_of: EngineOf) -> None:
+    """finished, failed and cancelled have ids derived from the run id, so that repeats are deduplicated."""
     app = App("failure")
 
     @app.function(on("good"))
@@ -57,7 +57,9 @@ async def test_ids_are_derived_from_the_run(engine_of: EngineOf) -> None:
         await engine.send(Event("good"), Event("bad"), Event("long"))
         await engine.cancel(engine.run("long").run_id)
         runs = {run.function: run.run_id for run in engine.runs() if run.function != "listener"}
-        heard = {str(run.output["id"]): run.output for run in engine.runs("listener") if isinstance(run.output, dict)}
+        received = {
+            str(run.output["id"]): run.output for run in engine.runs("listener") if isinstance(run.output, dict)
+        }
         expected = {
             f"{runs['good']}:finished": "completed",
             f"{runs['bad']}:finished": "failed",
@@ -65,8 +67,8 @@ async def test_ids_are_derived_from_the_run(engine_of: EngineOf) -> None:
             f"{runs['long']}:finished": "cancelled",
             f"{runs['long']}:cancelled": "cancelled",
         }
-        assert {id: heard[id]["status"] for id in heard} == expected
-        assert all(id == f"{told['run']}:{str(told['name']).rpartition('.')[2]}" for id, told in heard.items())
+        assert {id: received[id]["status"] for id in received} == expected
+        assert all(id == f"{data['run']}:{str(data['name']).rpartition('.')[2]}" for id, data in received.items())
 
 
 async def test_an_end_can_wake_a_waiting_run(engine_of: EngineOf) -> None:

@@ -1,7 +1,4 @@
-"""A run that was started by the end of another tells nothing of its own.
-
-Rule: "Runs started by these do not emit them again (no recursion)."
-"""
+"""A run that was started by the end of another run emits no end events."""
 
 import pytest
 
@@ -10,10 +7,10 @@ from tests.scenarios.conftest import EngineOf
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
-async def test_ends_do_not_start_ends(engine_of: EngineOf, end: str) -> None:
-    """A function that is started by every end runs once for one run, however it ends itself."""
+async def test_a_listener_of_ends_emits_no_end_events(engine_of: EngineOf, end: str) -> None:
+    """A function that every end starts runs once for one run, however it ends itself."""
     app = App("ends")
-    heard: list[str] = []
+    received: list[str] = []
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
@@ -21,7 +18,7 @@ async def test_ends_do_not_start_ends(engine_of: EngineOf, end: str) -> None:
 
     @app.function(*[on(f"stream/function.{name}") for name in ("finished", "failed", "cancelled")], retries=0)
     async def listener(ctx: Context) -> None:
-        heard.append(str(ctx.event.data["function_id"]))
+        received.append(str(ctx.event.data["function_id"]))
         if end == "failed":
             raise ValueError("no")
         await ctx.step.sleep("nap", "1h")
@@ -32,13 +29,13 @@ async def test_ends_do_not_start_ends(engine_of: EngineOf, end: str) -> None:
             assert await engine.cancel(engine.run("listener").run_id)
         await engine.advance("2h")
         assert engine.run("listener").status == end
-    assert set(heard) == {"function"}
+    assert set(received) == {"function"}
 
 
-async def test_the_handler_of_a_failure_tells_nothing(engine_of: EngineOf) -> None:
-    """on_failure runs as a function of its own, whose end, even as a failure, is not told."""
+async def test_an_on_failure_handler_emits_no_end_events(engine_of: EngineOf) -> None:
+    """on_failure runs as a function of its own, whose end, even as a failure, emits no event."""
     app = App("ends")
-    heard: list[str] = []
+    received: list[str] = []
 
     async def handler(ctx: Context) -> None:
         raise ValueError("worse")
@@ -49,16 +46,16 @@ async def test_the_handler_of_a_failure_tells_nothing(engine_of: EngineOf) -> No
 
     @app.function(on("stream/function.finished"), on("stream/function.failed"))
     async def listener(ctx: Context) -> None:
-        heard.append(f"{ctx.event.name} of {ctx.event.data['function_id']}")
+        received.append(f"{ctx.event.name} of {ctx.event.data['function_id']}")
 
     async with engine_of(app) as engine:
         await engine.send(Event("go"))
         assert engine.run("function-on-failure").status == "failed"
-    assert sorted(heard) == ["stream/function.failed of function", "stream/function.finished of function"]
+    assert sorted(received) == ["stream/function.failed of function", "stream/function.finished of function"]
 
 
-async def test_what_a_listener_invokes_tells_nothing(engine_of: EngineOf) -> None:
-    """A listener that invokes another function does not hear of that one's end, and so does not go on for ever."""
+async def test_a_function_that_a_listener_invokes_emits_none(engine_of: EngineOf) -> None:
+    """A listener that invokes another function does not receive the end of that one, so it does not loop."""
     app = App("ends")
 
     @app.function(on("go"))

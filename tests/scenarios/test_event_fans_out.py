@@ -1,12 +1,12 @@
-"""One event wakes every run that matches, and starts every function it triggers."""
+"""One event wakes every run that matches, and starts every function that it triggers."""
 
 from stepstream import Context, Event, on
 from tests.scenarios.apps import waiting_app
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_one_event_wakes_all_and_starts_functions_too(engine_of: EngineOf) -> None:
-    """One event wakes every run that matches, and starts every function it triggers."""
+async def test_one_event_wakes_runs_and_starts_functions(engine_of: EngineOf) -> None:
+    """One event wakes every run that matches, and starts every function that it triggers."""
     app = waiting_app()
 
     @app.function(on("answer"))
@@ -20,8 +20,8 @@ async def test_one_event_wakes_all_and_starts_functions_too(engine_of: EngineOf)
         assert engine.run("started").output == "started"
 
 
-async def test_many_runs_wake_by_one_event(engine_of: EngineOf) -> None:
-    """One event wakes each of many runs that wait for the same value, once; they are more than one batch takes."""
+async def test_one_event_wakes_more_runs_than_one_batch(engine_of: EngineOf) -> None:
+    """Each of many runs that wait for the same value wakes once; there are more of them than one batch handles."""
     async with engine_of(waiting_app(match="data.id")) as engine:
         await engine.send(*[Event("start", {"id": "same"}) for _ in range(600)])
         await engine.send(Event("answer", {"id": "same"}))

@@ -1,12 +1,12 @@
-"""An event with an id starts each function at most once in 24 h; without, its log position is its identity."""
+"""An event with an id starts each function at most once in 24 h; without one its log position is its identity."""
 
 from stepstream import App, Context, Event, on
 from tests.scenarios.apps import counting_app
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_an_explicit_id_starts_a_function_once_a_day(engine_of: EngineOf) -> None:
-    """An event with an id starts each function at most once in 24 h, also after the run has ended."""
+async def test_an_event_id_starts_a_function_once_in_24_hours(engine_of: EngineOf) -> None:
+    """The second event of an id starts nothing, also after the run has ended."""
     async with engine_of(counting_app()) as engine:
         for _ in range(2):
             await engine.send(Event("go", id="order-1"))
@@ -18,7 +18,7 @@ async def test_an_explicit_id_starts_a_function_once_a_day(engine_of: EngineOf) 
         assert len(engine.runs()) == 2
 
 
-async def test_without_an_id_every_event_counts(engine_of: EngineOf) -> None:
+async def test_events_without_an_id_each_start_a_run(engine_of: EngineOf) -> None:
     """Without an id the position in the log is the identity."""
     async with engine_of(counting_app()) as engine:
         ids = await engine.send(Event("go"), Event("go"))
@@ -26,8 +26,8 @@ async def test_without_an_id_every_event_counts(engine_of: EngineOf) -> None:
         assert len(engine.runs()) == 2
 
 
-async def test_a_duplicate_still_wakes(engine_of: EngineOf) -> None:
-    """A duplicate starts nothing, but a run that waits for it wakes."""
+async def test_a_duplicate_wakes_waiting_runs(engine_of: EngineOf) -> None:
+    """A duplicate starts nothing, but wakes a run that waits for it."""
     app = counting_app()
 
     @app.function(on("watch"))
@@ -43,7 +43,7 @@ async def test_a_duplicate_still_wakes(engine_of: EngineOf) -> None:
 
 
 async def test_one_id_starts_each_of_two_functions_once(engine_of: EngineOf) -> None:
-    """An event with an explicit id starts each function at most once: two functions of one event both start."""
+    """An event id counts for each function: two functions of one event both start."""
     app = counting_app()
 
     @app.function(on("go"))
@@ -57,8 +57,8 @@ async def test_one_id_starts_each_of_two_functions_once(engine_of: EngineOf) -> 
         assert engine.run("other").output == "other"
 
 
-async def test_one_id_under_two_names(engine_of: EngineOf) -> None:
-    """The id is the identity, whatever the name: a second event of the same id starts no function anew."""
+async def test_an_id_deduplicates_events_of_any_name(engine_of: EngineOf) -> None:
+    """The id is the identity, whatever the name: a second event of the same id does not start the function again."""
     app = App("starting")
 
     @app.function(on("a"), on("b"))
@@ -71,8 +71,8 @@ async def test_one_id_under_two_names(engine_of: EngineOf) -> None:
         assert engine.run().output == "a"
 
 
-async def test_an_id_counts_while_its_run_goes_on(engine_of: EngineOf) -> None:
-    """A run that lives longer than 24 h is not doubled by its event."""
+async def test_an_id_counts_while_its_run_is_open(engine_of: EngineOf) -> None:
+    """A run that is open for longer than 24 h is not started twice by its event."""
     app = App("starting")
 
     @app.function(on("go"))

@@ -10,8 +10,8 @@ from tests.scenarios.conftest import EngineOf
 KIB_512 = 512 * 1024
 
 
-async def test_a_large_event_is_refused_and_a_smaller_one_is_not(engine_of: EngineOf) -> None:
-    """512 KiB for one event by default: app.send says so at once, and sends nothing of the batch."""
+async def test_an_event_over_the_limit_is_refused(engine_of: EngineOf) -> None:
+    """512 KiB for one event by default: app.send raises at once, and sends nothing of the batch."""
     app = counting_app()
     async with engine_of(app) as engine:
         with pytest.raises(StepstreamError, match="524,288"):
@@ -33,7 +33,7 @@ async def test_too_many_events_in_one_request_are_refused(engine_of: EngineOf) -
 
 
 async def test_a_large_event_of_a_step_is_a_catchable_error(engine_of: EngineOf) -> None:
-    """step.send_event refuses an event that is too large; the function sees it and can go on."""
+    """step.send_event refuses an event that is too large; the function may catch the error and continue."""
     app = App("limits")
 
     @app.function(on("go"), retries=0)
@@ -50,7 +50,7 @@ async def test_a_large_event_of_a_step_is_a_catchable_error(engine_of: EngineOf)
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "", "stream/mine", "a\nb"], ids=["long", "empty", "own", "control"])
-async def test_a_name_that_cannot_be_is_refused(engine_of: EngineOf, name: str) -> None:
+async def test_an_invalid_event_name_is_refused(engine_of: EngineOf, name: str) -> None:
     """Event names have up to 255 characters; names under `stream/` are the engine's own."""
     app = counting_app()
     async with engine_of(app) as engine:
@@ -60,8 +60,8 @@ async def test_a_name_that_cannot_be_is_refused(engine_of: EngineOf, name: str) 
         assert engine.runs() == []
 
 
-async def test_a_name_of_255_characters_is_fine(engine_of: EngineOf) -> None:
-    """Event names may have 255 characters."""
+async def test_a_name_of_255_characters_is_accepted(engine_of: EngineOf) -> None:
+    """The limit itself is allowed."""
     app = App("limits")
 
     @app.function(on("x" * 255))
@@ -73,8 +73,8 @@ async def test_a_name_of_255_characters_is_fine(engine_of: EngineOf) -> None:
         assert engine.run().output == 255
 
 
-async def test_events_that_are_too_much_together_are_refused(engine_of: EngineOf) -> None:
-    """What is sent at once has a bound in all, so that it fits into one record of the log."""
+async def test_a_batch_over_the_total_limit_is_refused(engine_of: EngineOf) -> None:
+    """The events of one request have a limit in all, so that they fit into one record of the log."""
     app = counting_app()
     async with engine_of(app, limits=Limits(request_bytes_max=1_000)) as engine:
         with pytest.raises(StepstreamError, match="at most 1,000 are sent at once"):

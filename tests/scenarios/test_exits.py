@@ -1,4 +1,4 @@
-"""SystemExit and KeyboardInterrupt in users' code fail their step or run, and never the process."""
+"""SystemExit and KeyboardInterrupt in user code fail their step or run, and never the process."""
 
 import asyncio
 
@@ -10,8 +10,8 @@ from stepstream.testing import VirtualEngine
 
 @pytest.mark.parametrize("live_cache", [True, False])
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-async def test_an_exit_ends_no_process(error: type[BaseException], live_cache: bool) -> None:
-    """Raised in a body it is the step's error, in a task or the code itself the run's; other runs go on."""
+async def test_an_exit_does_not_end_the_process(error: type[BaseException], live_cache: bool) -> None:
+    """Raised in a body it is the step's error, in a task or the code itself the run's; other runs continue."""
     app = App("exits")
 
     async def leave() -> None:
@@ -51,7 +51,7 @@ async def test_an_exit_ends_no_process(error: type[BaseException], live_cache: b
 
 
 async def test_a_step_that_is_awaited_twice_fails_the_run_at_once() -> None:
-    """The second await of one step is a mistake of the code, with its remedy, and not tried again."""
+    """The second await of one step is a mistake of the code: it has a remedy, and is not retried."""
     app = App("twice")
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""After a fan-out the function is re-entered once, when the last of the set is done."""
+"""After a fan-out the function is re-entered once, when the last of its steps is done."""
 
 import asyncio
 from itertools import product
@@ -39,26 +39,26 @@ async def entries_after_naps(engine_of: EngineOf, how: str) -> int:
     return len(entries)
 
 
-async def test_after_a_fan_out_the_function_is_entered_once(engine_of: EngineOf, world: World) -> None:
-    """After a fan-out the function is re-entered once, when the last of the set is done."""
+async def test_a_gather_re_enters_the_function_once(engine_of: EngineOf, world: World) -> None:
+    """After a fan-out the function is re-entered once, when the last of its steps is done."""
     expected = 1 if world.live_cache else 2
     assert await entries_after_naps(engine_of, "gather") == expected
 
 
-async def test_a_group_is_entered_once(engine_of: EngineOf, world: World) -> None:
-    """So it is with ctx.group.parallel."""
+async def test_a_parallel_group_re_enters_the_function_once(engine_of: EngineOf, world: World) -> None:
+    """The same holds for ctx.group.parallel."""
     assert await entries_after_naps(engine_of, "group") == (1 if world.live_cache else 2)
 
 
-async def test_a_task_group_is_entered_once(engine_of: EngineOf, world: World) -> None:
-    """So it is with a TaskGroup."""
+async def test_a_task_group_re_enters_the_function_once(engine_of: EngineOf, world: World) -> None:
+    """The same holds for a TaskGroup."""
     assert await entries_after_naps(engine_of, "tasks") == (1 if world.live_cache else 2)
 
 
 @pytest.mark.parametrize("step", ["a", "b", "nap"])
 @pytest.mark.parametrize(("part", "when"), list(product(("worker", "engine"), ("before", "after"))))
-async def test_a_crash_in_the_middle_of_a_fan_out(engine_of: EngineOf, part: Any, when: Any, step: str) -> None:
-    """The pending set is saved with the plan: a crash at any of its steps neither wedges nor doubles the run."""
+async def test_a_crash_during_a_fan_out_loses_no_step(engine_of: EngineOf, part: Any, when: Any, step: str) -> None:
+    """The pending steps are stored with the plan: a crash at any of them neither blocks nor doubles the run."""
     app = App("parallel")
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""First save wins; a repeat of the same save is a success; a different one keeps the first."""
+"""The first result of a step is kept; the same result again is a success, and a different one is ignored."""
 
 from typing import Any
 
@@ -35,8 +35,8 @@ class Repeating:
 
 
 @pytest.mark.parametrize("second", [None, "other"], ids=["repeat", "different"])
-async def test_the_first_save_of_a_step_is_kept(engine_of: EngineOf, second: str | None) -> None:
-    """A second save of a step is no error and changes nothing, whatever is in it."""
+async def test_the_first_result_of_a_step_is_kept(engine_of: EngineOf, second: str | None) -> None:
+    """A second result of a step is not an error and changes nothing, whatever it is."""
     app = App("saves")
 
     @app.function(on("go"))

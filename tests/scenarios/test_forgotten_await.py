@@ -7,7 +7,7 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_forgotten_await_is_an_error_that_says_so(engine_of: EngineOf) -> None:
+async def test_a_forgotten_await_fails_the_run(engine_of: EngineOf) -> None:
     """A step that is called and not awaited fails the run with the remedy."""
     app = App("replay")
 
@@ -23,8 +23,8 @@ async def test_a_forgotten_await_is_an_error_that_says_so(engine_of: EngineOf) -
         assert "write `await`" in str(run.error)
 
 
-async def test_what_is_cancelled_before_its_turn_is_not_forgotten(engine_of: EngineOf) -> None:
-    """A task of a step that ends before it began, by a group that fails, by itself, or by a time that is over."""
+async def test_a_task_cancelled_before_it_starts_is_not_forgotten(engine_of: EngineOf) -> None:
+    """A task of a step may end before it starts: by a group that fails, by itself, or by a timeout."""
     app = App("replay")
 
     @app.function(on("group"))
@@ -55,7 +55,7 @@ async def test_what_is_cancelled_before_its_turn_is_not_forgotten(engine_of: Eng
 
 
 async def test_every_forgotten_await_is_named(engine_of: EngineOf) -> None:
-    """Also of calls that nobody keeps, before and between steps that are awaited."""
+    """Also calls to which the code has no reference, before and between steps that are awaited."""
     app = App("replay")
 
     @app.function(on("go"))

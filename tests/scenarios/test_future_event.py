@@ -1,12 +1,12 @@
-"""An event with a future `ts` starts its runs then; it wakes waiters at once."""
+"""An event with a future `ts` starts its runs then, and wakes waiting runs at once."""
 
 from stepstream import Context, Event, on
 from tests.scenarios.apps import counting_app
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_an_event_of_the_future_starts_then(engine_of: EngineOf) -> None:
-    """An event with a future ts starts its runs then; it wakes waiters at once."""
+async def test_an_event_with_a_future_time_starts_its_run_then(engine_of: EngineOf) -> None:
+    """Runs that wait for the event are woken at once."""
     app = counting_app()
 
     @app.function(on("watch"))

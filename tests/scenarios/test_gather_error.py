@@ -1,4 +1,4 @@
-"""An error among parallel steps reaches the function as asyncio would bring it."""
+"""An error among parallel steps reaches the function as asyncio delivers it."""
 
 import asyncio
 
@@ -26,8 +26,8 @@ async def test_an_error_in_a_gather_is_raised_at_once(engine_of: EngineOf) -> No
         assert engine.run().output == "broken"
 
 
-async def test_errors_of_a_task_group_come_as_a_group(engine_of: EngineOf) -> None:
-    """A TaskGroup raises its errors together and cancels what still waits, as asyncio says."""
+async def test_a_task_group_raises_its_errors_as_a_group(engine_of: EngineOf) -> None:
+    """A TaskGroup cancels the other tasks and raises an ExceptionGroup, as in asyncio."""
     app = App("parallel")
 
     def broken(name: str) -> None:
@@ -56,8 +56,8 @@ async def test_errors_of_a_task_group_come_as_a_group(engine_of: EngineOf) -> No
         }
 
 
-async def test_errors_can_be_collected(engine_of: EngineOf) -> None:
-    """gather(return_exceptions=True) gives results and errors in order."""
+async def test_gather_may_return_errors(engine_of: EngineOf) -> None:
+    """gather(return_exceptions=True) returns results and errors in order."""
     app = App("parallel")
 
     def broken() -> None:

@@ -1,4 +1,4 @@
-"""User code that misbehaves fails its own run, by a clear error, and harms neither the worker nor other runs."""
+"""User code that misbehaves fails its own run, with a clear error, and harms neither the worker nor other runs."""
 
 import sys
 import threading
@@ -12,14 +12,14 @@ from tests.scenarios.conftest import EngineOf
 
 
 class Unprintable(Exception):
-    """An error that has no text."""
+    """An error whose message raises."""
 
     def __str__(self) -> str:
         raise ValueError("no text")
 
 
 class OddCode(NonRetriableError):
-    """An error whose code is no text."""
+    """An error whose code is not a string."""
 
     code = 402  # type: ignore[assignment]  # The point.
 
@@ -30,7 +30,7 @@ def leave() -> None:
 
 
 def exhaust() -> None:
-    """Raise what a future refuses."""
+    """Raise an error that a future does not accept."""
     next(iter(()))
 
 
@@ -54,8 +54,8 @@ BODIES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("place", ["step", "async-step", "function", "plain-function"])
-async def test_what_a_body_or_function_raises_fails_its_run(engine_of: EngineOf, name: str, place: str) -> None:
-    """Whatever is raised, the run ends as failed or the step as a StepError, and another run goes its way."""
+async def test_an_unusual_error_fails_its_own_run_only(engine_of: EngineOf, name: str, place: str) -> None:
+    """Whatever is raised, the run fails or the step is a StepError, and another run completes."""
     app = App("hostile")
     body = BODIES[name]
 
@@ -91,7 +91,7 @@ async def test_what_a_body_or_function_raises_fails_its_run(engine_of: EngineOf,
 
 
 async def test_a_backoff_that_raises_does_not_hang_the_run(engine_of: EngineOf) -> None:
-    """A back-off of the user's that fails is replaced by the default."""
+    """A back-off of the user that fails is replaced by the default."""
     app = App("hostile")
 
     @app.function(on("go"), retries=1, backoff=lambda attempt: attempt / 0)
@@ -105,8 +105,8 @@ async def test_a_backoff_that_raises_does_not_hang_the_run(engine_of: EngineOf) 
 
 
 @pytest.mark.parametrize("where", ["signal", "event", "function"])
-async def test_text_that_cannot_be_written_fails_its_run_alone(engine_of: EngineOf, where: str) -> None:
-    """A lone surrogate in a name fails the run that has it; the worker and the bodies of other runs go on."""
+async def test_a_lone_surrogate_fails_its_own_run_only(engine_of: EngineOf, where: str) -> None:
+    """A lone surrogate in an error or a log line fails the run that has it; other runs continue."""
     app = App("hostile")
     ran: list[str] = []
 
@@ -129,8 +129,8 @@ async def test_text_that_cannot_be_written_fails_its_run_alone(engine_of: Engine
     assert ran == ["body"]
 
 
-async def test_plain_functions_do_not_wait_for_each_others_threads(engine_of: EngineOf) -> None:
-    """Many plain functions with plain bodies at once all come to their ends."""
+async def test_plain_functions_do_not_exhaust_each_others_threads(engine_of: EngineOf) -> None:
+    """Many plain functions with plain bodies complete at the same time."""
     app = App("hostile")
     all_at_once = threading.Barrier(40, timeout=20)
 

@@ -1,12 +1,12 @@
-"""The matched functions start independently; the failure of one is nothing to another."""
+"""The functions that one event starts are independent: one that fails does not affect the others."""
 
 from stepstream import Context, Event, on
 from tests.scenarios.apps import counting_app
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_one_failing_function_is_nothing_to_another(engine_of: EngineOf) -> None:
-    """The matched functions start independently."""
+async def test_a_failing_function_does_not_affect_another(engine_of: EngineOf) -> None:
+    """One event starts two functions; one fails and the other completes."""
     app = counting_app()
 
     @app.function(on("go"), retries=0)

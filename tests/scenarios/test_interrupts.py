@@ -1,11 +1,11 @@
-"""Interrupts derive from BaseException, so `except Exception` in user code does not eat them."""
+"""Interrupts derive from BaseException, so `except Exception` in user code does not catch them."""
 
 from stepstream import App, Context, Event, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_plain_function_is_not_hurt_by_except_exception(engine_of: EngineOf) -> None:
-    """What suspends a plain function is no Exception, so `except Exception` in user code does not eat it."""
+async def test_except_exception_does_not_catch_an_interrupt(engine_of: EngineOf) -> None:
+    """What suspends a plain function is not an Exception."""
     app = App("replay")
 
     @app.function(on("go"))
@@ -22,7 +22,7 @@ async def test_a_plain_function_is_not_hurt_by_except_exception(engine_of: Engin
         assert engine.run().output == "slept"
 
 
-async def test_async_code_is_not_hurt_by_except_exception(engine_of: EngineOf) -> None:
+async def test_except_exception_sees_only_step_errors_in_async_code(engine_of: EngineOf) -> None:
     """`except Exception` around steps of an async function sees StepErrors and no interrupt, also when replayed."""
     app = App("replay")
     eaten: list[str] = []

@@ -1,4 +1,4 @@
-"""The caller of `invoke` is always answered: result, failure, unknown function, time-out, cancellation."""
+"""The caller of `invoke` always gets an answer: a result, a failure, a time-out or a cancellation."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_invoke_returns_the_result_or_its_error(engine_of: EngineOf) -> None:
-    """The callee's failure is a catchable StepError; unknown functions and cancelled ones answer too."""
+    """The callee's failure is a catchable StepError; an unknown function is one, too."""
     app = App("messages")
     attempts: list[int] = []
 
@@ -29,7 +29,7 @@ async def test_invoke_returns_the_result_or_its_error(engine_of: EngineOf) -> No
     @app.function(on("go"))
     async def function(ctx: Context) -> list[object]:
         found: list[object] = [await ctx.step.invoke("double", function=double, data={"n": 21})]
-        for step, name in (("broken", "broken"), ("unknown", "nobody"), ("slow", "endless")):
+        for step, name in (("broken", "broken"), ("unknown", "missing"), ("slow", "endless")):
             try:
                 found.append(await ctx.step.invoke(step, function=name, timeout="1h"))
             except StepError as error:
@@ -42,7 +42,7 @@ async def test_invoke_returns_the_result_or_its_error(engine_of: EngineOf) -> No
         assert engine.run("function").output == [
             42,
             "invoked-run-failed: no",
-            "function-not-found: no function 'nobody' is registered",
+            "function-not-found: no function 'missing' is registered",
             "invoke-timeout: the invoked function did not end in time",
         ]
         assert engine.run("endless").status == "running"
@@ -50,7 +50,7 @@ async def test_invoke_returns_the_result_or_its_error(engine_of: EngineOf) -> No
 
 
 async def test_a_cancelled_callee_answers(engine_of: EngineOf) -> None:
-    """The caller of a cancelled run is answered with a typed error."""
+    """The caller of a run that is cancelled gets a StepError."""
     app = App("messages")
 
     @app.function()
@@ -79,7 +79,7 @@ class Price(pydantic.BaseModel):
 
 
 async def test_the_result_has_the_type_of_the_function(engine_of: EngineOf) -> None:
-    """invoke(id, function=) → its typed result: a model that the function returns comes back as one."""
+    """A model that the function declares comes back as one."""
     app = App("messages")
 
     @app.function()
@@ -99,7 +99,7 @@ async def test_the_result_has_the_type_of_the_function(engine_of: EngineOf) -> N
 
 
 async def test_the_callee_retries_and_the_caller_does_not(engine_of: EngineOf) -> None:
-    """The callee's failure is a catchable StepError and is not retried by the caller; its own attempts are its own."""
+    """The callee has its own attempts; its failure is a catchable StepError that the caller does not retry."""
     app = App("messages")
     attempts: list[int] = []
 
@@ -125,8 +125,8 @@ async def test_the_callee_retries_and_the_caller_does_not(engine_of: EngineOf) -
     assert attempts == [0, 1, 2]
 
 
-async def test_the_default_timeout_is_a_year(engine_of: EngineOf) -> None:
-    """Default timeout one year; on timeout a typed error, and the callee goes on."""
+async def test_the_default_timeout_of_invoke_is_a_year(engine_of: EngineOf) -> None:
+    """On timeout the caller gets a StepError, and the callee continues."""
     app = App("messages")
 
     @app.function()
@@ -151,8 +151,8 @@ async def test_the_default_timeout_is_a_year(engine_of: EngineOf) -> None:
         assert engine.run("endless").output == "at last"
 
 
-async def test_a_caller_that_is_cancelled_leaves_the_callee(engine_of: EngineOf) -> None:
-    """The callee of a run that was cancelled goes on, and its answer harms nobody."""
+async def test_a_callee_outlives_a_cancelled_caller(engine_of: EngineOf) -> None:
+    """The callee of a run that was cancelled continues, and its answer has no effect."""
     app = App("messages")
 
     @app.function()

@@ -1,7 +1,4 @@
-"""A run that its limit of steps ended leaves nothing behind.
-
-Rule: "Exactly 1,000 and then returning is fine; the 1,001st fails the run without retry."
-"""
+"""A run that is ended by its limit of steps leaves nothing behind."""
 
 from collections.abc import Awaitable, Callable
 
@@ -43,8 +40,8 @@ def version(steps: list[str], last: str = "") -> App:
 
 @on_disk
 @pytest.mark.parametrize("last", LAST)
-async def test_the_step_that_is_one_too_many_has_no_effect(engine_of: EngineOf, last: str) -> None:
-    """Steps that the code does not ask for any more count too; the one too many is not begun at all."""
+async def test_the_step_over_the_limit_has_no_effect(engine_of: EngineOf, last: str) -> None:
+    """Steps that the code no longer requests count too; the one over the limit does not start."""
     async with engine_of(version(["a", "b", "nap"]), limits=LIMITS) as engine:
         await engine.send(Event("go"))
         now = engine.now_ms
@@ -54,7 +51,7 @@ async def test_the_step_that_is_one_too_many_has_no_effect(engine_of: EngineOf, 
         assert run.status == "failed"
         assert "step-limit" in str(run.error)
         assert engine.runs("child") == []
-        assert not await engine.signal("approve", "to nobody")
+        assert not await engine.signal("approve", "no run waits")
         await engine.send(Event("wait"))
         assert await engine.signal("approve", "yes")
         assert engine.run("waiter").output == "yes"

@@ -1,4 +1,4 @@
-"""Memos are resolved in the order in which steps completed, so races replay the same way."""
+"""Memos are resolved in the order in which steps completed, so races have the same winner in a replay."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_races_replay_the_way_they_went(engine_of: EngineOf) -> None:
-    """Memos are resolved in the order in which steps completed, so the same branch wins again."""
+async def test_a_race_has_the_same_winner_in_a_replay(engine_of: EngineOf) -> None:
+    """Memos are resolved in the order in which steps completed."""
     app = App("replay")
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""A run that comes to a worker without its code, as during a roll-out, waits for the code and loses no attempt."""
+"""A run whose worker lacks its code, as during a roll-out, waits for the code and loses no attempt."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.scenarios.conftest import EngineOf, on_disk
 
 
 def shop(*, newer: bool) -> App:
-    """Make one of two versions of an app: the newer one has a function more, and a queue for a step of it."""
+    """Make one of two versions of an app: the newer one has one more function, with a step in a queue."""
     app = App("shop", queues=["slow"])
 
     @app.function(on("old"))
@@ -26,9 +26,9 @@ def shop(*, newer: bool) -> App:
 
 @on_disk
 async def test_a_run_waits_for_its_code(engine_of: EngineOf, caplog: pytest.LogCaptureFixture) -> None:
-    """Its nap ends where nobody has its code: a warning says so, for a day if need be, and then it goes on.
+    """If no worker has the code of a run, a warning says so, and the run continues when the code is back.
 
-    The worker that has not the code says so in its log, each time that it gets the run.
+    The worker that lacks the code logs it each time that it gets the run.
     """
     async with engine_of(shop(newer=True)) as engine:
         await engine.send(Event("go"))
@@ -38,9 +38,9 @@ async def test_a_run_waits_for_its_code(engine_of: EngineOf, caplog: pytest.LogC
         run = engine.run()
         assert run.status == "running"
         assert ["has no function 'added'" in warning for warning in run.warnings] == [True]
-        told = [record for record in caplog.records if record.name == "stepstream.runtime.worker.reports"]
-        assert "this worker of app shop has no function added: the run is postponed for" in told[0].getMessage()
-        assert {(line.__dict__["run_id"], line.__dict__["function"]) for line in told} == {(run.run_id, "added")}
+        logged = [record for record in caplog.records if record.name == "stepstream.runtime.worker.reports"]
+        assert "this worker of app shop has no function added: the run is postponed for" in logged[0].getMessage()
+        assert {(line.__dict__["run_id"], line.__dict__["function"]) for line in logged} == {(run.run_id, "added")}
         now = engine.now_ms
     async with engine_of(shop(newer=True), now_ms=now) as engine:
         await engine.advance("10m")

@@ -5,8 +5,8 @@ from tests.scenarios.apps import failing
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_what_is_given_wrongly_to_a_step_is_not_tried_again(engine_of: EngineOf) -> None:
-    """A duration that is none is as wrong the next time: the run fails at once."""
+async def test_invalid_input_of_a_step_is_not_retried(engine_of: EngineOf) -> None:
+    """An invalid duration is as invalid the next time: the run fails at once."""
     app = App("failure")
 
     @app.function(on("go"))
@@ -20,7 +20,7 @@ async def test_what_is_given_wrongly_to_a_step_is_not_tried_again(engine_of: Eng
 
 
 async def test_a_non_retriable_error_ends_the_attempts(engine_of: EngineOf) -> None:
-    """NonRetriableError ends a step's attempts at once."""
+    """The body does not run again."""
     app = App("failure")
     attempts = failing(app, NonRetriableError("no"))
     async with engine_of(app) as engine:

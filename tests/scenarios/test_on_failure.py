@@ -1,4 +1,4 @@
-"""The on_failure handler runs as its own function with the original event and the error, not on cancellation."""
+"""The on_failure handler runs as a function of its own with the original event and the error."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_on_failure_gets_event_and_error_but_not_on_cancel(engine_of: EngineOf) -> None:
-    """The handler runs as its own function with the original event and the error; a cancelled run has none."""
+async def test_on_failure_gets_the_event_and_the_error(engine_of: EngineOf) -> None:
+    """The handler runs as a function of its own; it is not called for a cancelled run."""
     app = App("failure")
     handled: list[object] = []
 
@@ -33,8 +33,8 @@ async def test_on_failure_gets_event_and_error_but_not_on_cancel(engine_of: Engi
 
 
 @pytest.mark.parametrize("error", [ValueError(), AssertionError(), TimeoutError()], ids=repr)
-async def test_errors_without_text_have_all_fields_for_the_handler(engine_of: EngineOf, error: Exception) -> None:
-    """Handlers, views and the finished event read each field of an error, also of one that was raised without text."""
+async def test_an_error_without_a_message_has_all_fields(engine_of: EngineOf, error: Exception) -> None:
+    """Handlers, views and the finished event read every field of an error, also of one without a message."""
     app = App("failure")
     seen: list[dict[str, str]] = []
 

@@ -1,4 +1,4 @@
-"""Code that waits, between steps or beside them, for something that is no step and that others give."""
+"""Code may wait for something that is not a step, between steps or beside them."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_code_that_waits_for_its_turn_goes_on_when_it_comes(engine_of: EngineOf) -> None:
-    """Between two steps a run waits for what another run gives: no step is open then, and it goes on all the same."""
+async def test_code_may_wait_for_another_run_between_steps(engine_of: EngineOf) -> None:
+    """No step is open while a run waits for what another run provides; it continues all the same."""
     app = App("replay")
     turn = asyncio.Event()
 
@@ -28,8 +28,8 @@ async def test_code_that_waits_for_its_turn_goes_on_when_it_comes(engine_of: Eng
         assert engine.run(function).output == ["a", "b", "c"]
 
 
-async def test_runs_share_a_limit_of_their_process(engine_of: EngineOf) -> None:
-    """A semaphore of the process, held across a step: each run has its turn, one after the other."""
+async def test_runs_may_share_a_semaphore_of_the_process(engine_of: EngineOf) -> None:
+    """A semaphore that is held across a step admits one run after the other."""
     app = App("replay")
     limit = asyncio.Semaphore(1)
 

@@ -1,4 +1,4 @@
-"""4 MiB for one step's output: a catchable error, and the body does not run again because of it."""
+"""4 MiB for one step's output: a catchable error, after which the body does not run again."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from stepstream.contract.limits import Limits
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_too_large_an_output_can_be_caught_and_is_not_tried_again(engine_of: EngineOf) -> None:
-    """A step's output over its limit is a catchable error; the body does not run again because of it."""
+async def test_an_output_over_the_limit_is_not_retried(engine_of: EngineOf) -> None:
+    """It is a catchable error, and the body does not run again."""
     app = App("limits")
     bodies: list[int] = []
 
@@ -30,8 +30,8 @@ async def test_too_large_an_output_can_be_caught_and_is_not_tried_again(engine_o
     assert bodies == [1]
 
 
-async def test_too_large_an_output_of_a_function_fails_its_run(engine_of: EngineOf) -> None:
-    """What a function returns has the same bound; beyond it the run fails without retry."""
+async def test_an_output_of_a_function_over_the_limit_fails_it(engine_of: EngineOf) -> None:
+    """The output of a function has the same limit; beyond it the run fails without retry."""
     app = App("limits")
     entries: list[int] = []
 
@@ -49,7 +49,7 @@ async def test_too_large_an_output_of_a_function_fails_its_run(engine_of: Engine
 
 
 @pytest.mark.parametrize(("data", "word"), [({"text": "x" * 200}, "at most 100"), ([1], "is a JSON object")])
-async def test_what_is_given_to_invoke_is_bounded(engine_of: EngineOf, data: object, word: str) -> None:
+async def test_data_of_invoke_is_bounded(engine_of: EngineOf, data: object, word: str) -> None:
     """The data of invoke is that of an event: an object of a bounded size, refused at the call."""
     app = App("limits")
 

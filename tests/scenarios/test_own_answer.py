@@ -1,4 +1,4 @@
-"""All waits of one turn are registered before any other effect of that turn."""
+"""All waits of one activation are registered before its other effects."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_run_cannot_miss_its_own_answer(engine_of: EngineOf) -> None:
-    """All waits of a turn are registered before its other effects, also before step bodies that send."""
+async def test_a_run_cannot_miss_the_answer_to_its_own_event(engine_of: EngineOf) -> None:
+    """Waits are registered before other effects, also before the bodies of steps that send."""
     app = App("waits")
 
     @app.function(on("start"))

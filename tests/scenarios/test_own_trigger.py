@@ -1,10 +1,10 @@
-"""The run's own trigger never wakes it."""
+"""A run's own trigger event never wakes it."""
 
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_the_own_trigger_never_wakes(engine_of: EngineOf) -> None:
+async def test_the_own_trigger_never_wakes_the_run(engine_of: EngineOf) -> None:
     """The event that started a run does not end its wait for that name."""
     app = App("waits")
 

@@ -1,4 +1,4 @@
-"""Parallel: each planned step has its own retries."""
+"""Each parallel step has its own retries."""
 
 import asyncio
 from collections import Counter
@@ -30,7 +30,7 @@ async def test_each_parallel_step_has_its_own_attempts(engine_of: EngineOf) -> N
 
 
 async def test_each_step_of_a_group_has_its_own_attempts(engine_of: EngineOf) -> None:
-    """ctx.group.parallel: each planned step has its own retries; the group ends when the last is done."""
+    """The steps of ctx.group.parallel retry separately; the group ends when the last of them is done."""
     app = App("parallel")
     attempts: Counter[str] = Counter()
 

@@ -1,7 +1,4 @@
-"""A fan-out goes on after its worker was lost, or the whole engine.
-
-Rule: "The pending set is saved with the plan, or the run wedges."
-"""
+"""A fan-out continues after its worker, or the whole engine, was lost."""
 
 import asyncio
 
@@ -42,8 +39,8 @@ OUTPUT = [None, None, None, {"n": 1}, "flaky", "last"]
 
 @on_disk
 @pytest.mark.parametrize("stops", [["0s"], ["1h"], ["95m"], ["1h", "1h", "90m"]], ids="-".join)
-async def test_a_fan_out_goes_on_in_a_new_engine(engine_of: EngineOf, stops: list[str]) -> None:
-    """The engine is stopped in mid fan-out, also thrice: what is done stays done, and the last of the set ends it."""
+async def test_a_fan_out_continues_after_restarts(engine_of: EngineOf, stops: list[str]) -> None:
+    """The engine is stopped during a fan-out, up to three times: steps that are done keep their results."""
     entries: list[int] = []
     bodies: list[str] = []
     now = None
@@ -63,8 +60,8 @@ async def test_a_fan_out_goes_on_in_a_new_engine(engine_of: EngineOf, stops: lis
     assert len(bodies) == 3
 
 
-async def test_a_fan_out_goes_on_after_the_worker_forgot_the_run(engine_of: EngineOf) -> None:
-    """A worker whose cache holds one run drops the others in mid fan-out, and enters each again when it must."""
+async def test_a_fan_out_continues_after_eviction(engine_of: EngineOf) -> None:
+    """A worker that caches one run drops the others during a fan-out, and re-enters each when it must."""
     entries: list[int] = []
     bodies: list[str] = []
     async with engine_of(fanning_app(entries, bodies), runs_cached_max=1) as engine:
@@ -81,8 +78,8 @@ async def test_a_fan_out_goes_on_after_the_worker_forgot_the_run(engine_of: Engi
 
 @on_disk
 @pytest.mark.parametrize("how", ["gather", "group", "tasks"])
-async def test_a_new_engine_enters_the_function_once(engine_of: EngineOf, how: str) -> None:
-    """Stopped in mid fan-out, the function is entered again when the last of the set is done, and not before."""
+async def test_a_fan_out_enters_once_after_a_restart(engine_of: EngineOf, how: str) -> None:
+    """Stopped during a fan-out, the function is re-entered when the last step is done, and not before."""
     entries: list[int] = []
     app = App("parallel")
 

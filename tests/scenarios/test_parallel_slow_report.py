@@ -1,7 +1,4 @@
-"""A run whose plan is slow to become durable does not wedge when the worker dies meanwhile.
-
-Rule: "The pending set is saved with the plan, or the run wedges."
-"""
+"""A run whose plan is slow to become durable does not get stuck when the worker dies meanwhile."""
 
 import asyncio
 from typing import Any
@@ -19,7 +16,7 @@ decode = msgspec.json.Decoder(InboxRecord).decode
 
 
 class Slow:
-    """The log of a worker to which the first plan of a given step is slow to come, and then is lost with the worker."""
+    """A worker's log in which the first plan of a step is delayed, and then lost with the worker."""
 
     def __init__(self, log: WorkerLog, lost: list[str], release: asyncio.Event) -> None:
         self._log = log
@@ -30,7 +27,7 @@ class Slow:
         return getattr(self._log, name)
 
     async def append(self, routing_key: str, value: bytes) -> None:
-        """Append a report, unless it is the one to lose."""
+        """Append a report, unless it is the one that is lost."""
         report = decode(value)
         if isinstance(report, StepsPlanned) and not self._lost and {plan.id for plan in report.plans} >= {"slow"}:
             self._lost.append(report.run_id)
@@ -40,8 +37,8 @@ class Slow:
 
 
 @pytest.mark.parametrize("steps", [["slow"], ["slow", "slower"]], ids="-".join)
-async def test_a_plan_that_is_lost_is_made_again(engine_of: EngineOf, steps: list[str]) -> None:
-    """While a plan is on its way other runs get on; when it is lost, its run is entered again and plans anew."""
+async def test_a_lost_plan_is_made_again(engine_of: EngineOf, steps: list[str]) -> None:
+    """Other runs progress while a plan is being written; if it is lost, its run is re-entered and plans again."""
     app = App("slow")
     release = asyncio.Event()
     lost: list[str] = []

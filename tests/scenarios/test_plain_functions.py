@@ -1,4 +1,4 @@
-"""Plain `def` functions work too, in threads, with every step."""
+"""Plain `def` functions run in threads, with every step."""
 
 import threading
 
@@ -6,7 +6,7 @@ from stepstream import App, Context, Event, StepError, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_every_step_in_a_plain_function(engine_of: EngineOf) -> None:
+async def test_a_plain_function_has_every_step(engine_of: EngineOf) -> None:
     """A plain function calls each kind of step without await, and suspends and resumes as an async one does."""
     app = App("plain")
 
@@ -36,7 +36,7 @@ async def test_every_step_in_a_plain_function(engine_of: EngineOf) -> None:
 
 
 async def test_a_plain_function_runs_in_a_thread(engine_of: EngineOf) -> None:
-    """Neither a plain function nor a plain body runs in the event loop's thread."""
+    """Neither a plain function nor a plain body runs in the thread of the event loop."""
     app = App("plain")
     loops = threading.get_ident()
 
@@ -49,8 +49,8 @@ async def test_a_plain_function_runs_in_a_thread(engine_of: EngineOf) -> None:
         assert engine.run().output == [True, True]
 
 
-async def test_errors_and_attempts_in_a_plain_function(engine_of: EngineOf) -> None:
-    """A step out of attempts raises StepError in a plain function, which may catch it and go on."""
+async def test_a_plain_function_may_catch_step_errors(engine_of: EngineOf) -> None:
+    """A step out of attempts raises StepError, after which a plain function may continue."""
     app = App("plain")
     attempts: list[int] = []
 
@@ -72,7 +72,7 @@ async def test_errors_and_attempts_in_a_plain_function(engine_of: EngineOf) -> N
         assert engine.run().output == "ValueError after 3"
 
 
-async def test_an_async_function_has_plain_bodies(engine_of: EngineOf) -> None:
+async def test_an_async_function_may_have_plain_bodies(engine_of: EngineOf) -> None:
     """An async function may have plain and async bodies."""
     app = App("plain")
 

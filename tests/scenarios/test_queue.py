@@ -1,7 +1,4 @@
-"""A step of a queue is run by the workers of that queue, and is to its function as any other step.
-
-Rule: "step.options(queue=)": the body runs where that queue is served; memo, attempts and errors are the same.
-"""
+"""A step of a queue runs on the workers of that queue; its memo, attempts and errors are those of any step."""
 
 import asyncio
 from collections import Counter
@@ -17,8 +14,8 @@ from stepstream.testing import Crash
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_step_of_a_queue_is_one_of_its_function(engine_of: EngineOf) -> None:
-    """It gets what came before it, its result comes after, each body runs once, and history names the queue."""
+async def test_a_step_of_a_queue_runs_in_order_and_once(engine_of: EngineOf) -> None:
+    """It gets earlier results, later steps get its result, each body runs once, and history has the queue."""
     app = App("shop", queues=["gpu"])
     bodies: list[str] = []
 
@@ -49,8 +46,8 @@ async def test_a_step_of_a_queue_is_one_of_its_function(engine_of: EngineOf) -> 
     assert bodies == ["first", "there", "last"]
 
 
-async def test_attempts_and_errors_of_a_queue(engine_of: EngineOf) -> None:
-    """A failed attempt is tried again after its back-off; the last error is raised in the function."""
+async def test_a_step_of_a_queue_is_retried(engine_of: EngineOf) -> None:
+    """A failed attempt is repeated after its back-off; the last error is raised in the function."""
     app = App("shop", queues=["gpu"])
     attempts: Counter[str] = Counter()
 
@@ -89,8 +86,8 @@ async def test_attempts_and_errors_of_a_queue(engine_of: EngineOf) -> None:
     assert attempts == {"flaky": 3, "broken": 2, "slow": 1}
 
 
-async def test_steps_of_queues_side_by_side(engine_of: EngineOf) -> None:
-    """gather and race work over queues: all results in order; who loses a race is stopped where it runs."""
+async def test_gather_and_race_work_across_queues(engine_of: EngineOf) -> None:
+    """All results come in order; the loser of a race is stopped where it runs."""
     app = App("shop", queues=["gpu", "cpu"])
     begun = asyncio.Event()
     stopped: list[str] = []
@@ -116,7 +113,7 @@ async def test_steps_of_queues_side_by_side(engine_of: EngineOf) -> None:
     assert stopped == ["forever"]
 
 
-async def test_a_plain_function_lends_steps(engine_of: EngineOf) -> None:
+async def test_a_plain_function_dispatches_steps(engine_of: EngineOf) -> None:
     """The code of a plain function is replayed up to the step and stopped there."""
     app = App("shop", queues=["gpu"])
     after: list[int] = []
@@ -135,7 +132,7 @@ async def test_a_plain_function_lends_steps(engine_of: EngineOf) -> None:
 
 
 class DyingLog:
-    """The log of the queue's worker, which dies once, before or after its first report of a step is durable."""
+    """The log of the queue's worker, which crashes once, before or after its first report of a step is durable."""
 
     def __init__(self, port: Any, when: str, died: list[str]) -> None:
         self._port = port
@@ -146,7 +143,7 @@ class DyingLog:
         return getattr(self._port, name)
 
     async def append(self, routing_key: str, value: bytes) -> None:
-        """Append, or die."""
+        """Append, or crash."""
         is_report = isinstance(decode_inbox(value), StepReported)
         if is_report and self._when == "after":
             await self._port.append(routing_key, value)
@@ -158,8 +155,8 @@ class DyingLog:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_worker_of_a_queue_dies(engine_of: EngineOf, when: str) -> None:
-    """A body whose report was durable does not run again; else it does, and one result is kept."""
+async def test_a_crash_of_a_queue_worker_keeps_one_result(engine_of: EngineOf, when: str) -> None:
+    """A body whose report was durable does not run again; any other does, and one result is kept."""
     app = App("shop", queues=["gpu"])
     bodies: list[str] = []
     died: list[str] = []
@@ -182,8 +179,10 @@ async def test_a_worker_of_a_queue_dies(engine_of: EngineOf, when: str) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_the_engine_dies_as_it_lends(engine_of: EngineOf, when: Literal["before", "after"]) -> None:
-    """The step is lent once, whether the commit that lends it was known or not."""
+async def test_a_crash_of_the_engine_dispatches_a_step_once(
+    engine_of: EngineOf, when: Literal["before", "after"]
+) -> None:
+    """The step is dispatched once, whether the commit of its dispatch was known or not."""
     app = App("shop", queues=["gpu"])
     bodies: list[str] = []
 
@@ -198,8 +197,8 @@ async def test_the_engine_dies_as_it_lends(engine_of: EngineOf, when: Literal["b
     assert bodies == ["there"]
 
 
-async def test_a_queue_that_the_app_does_not_have(engine_of: EngineOf) -> None:
-    """options(queue=) refuses a name that stands not in App(queues=), and says so."""
+async def test_a_queue_that_the_app_lacks_is_refused(engine_of: EngineOf) -> None:
+    """options(queue=) refuses a name that is not in App(queues=), with the names that are."""
     app = App("shop", queues=["gpu"])
 
     @app.function(on("go"))

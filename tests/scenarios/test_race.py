@@ -1,11 +1,11 @@
-"""`race` settles with the first and cancels the losers."""
+"""`race` ends with the first step and cancels the others."""
 
 from stepstream import App, Context, Event, NonRetriableError, StepError, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_race_settles_with_the_first_and_cancels_the_others(engine_of: EngineOf) -> None:
-    """race settles with the first; the losers are cancelled and leave nothing behind."""
+async def test_a_race_ends_with_the_first_and_cancels_the_others(engine_of: EngineOf) -> None:
+    """The losers are cancelled and leave nothing behind."""
     app = App("parallel")
 
     @app.function(on("go"))
@@ -31,8 +31,8 @@ async def test_a_race_settles_with_the_first_and_cancels_the_others(engine_of: E
         }
 
 
-async def test_an_error_can_win(engine_of: EngineOf) -> None:
-    """race settles with the first, also when that is an error."""
+async def test_an_error_can_win_a_race(engine_of: EngineOf) -> None:
+    """A race ends with the first step, also if that fails."""
     app = App("parallel")
 
     def broken() -> None:
@@ -53,8 +53,8 @@ async def test_an_error_can_win(engine_of: EngineOf) -> None:
         assert {step.id: step.status for step in run.steps} == {"bad": "failed", "nap": "cancelled"}
 
 
-async def test_a_failed_attempt_does_not_win(engine_of: EngineOf) -> None:
-    """A step between two attempts has not settled: the other may win, and the attempts end."""
+async def test_a_failed_attempt_does_not_win_a_race(engine_of: EngineOf) -> None:
+    """A step between two attempts has not ended: the other may win, and the attempts stop."""
     app = App("parallel")
     attempts: list[int] = []
 

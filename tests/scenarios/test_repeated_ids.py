@@ -9,8 +9,8 @@ def same(number: int) -> int:
     return number
 
 
-async def test_an_id_may_be_used_again(engine_of: EngineOf) -> None:
-    """The 2nd use of an id in a run is another step, in the order of discovery."""
+async def test_the_second_use_of_an_id_is_another_step(engine_of: EngineOf) -> None:
+    """The uses of an id are numbered in the order of discovery."""
     app = App("replay")
 
     @app.function(on("go"))
@@ -30,7 +30,7 @@ async def test_an_id_may_be_used_again(engine_of: EngineOf) -> None:
 
 
 async def test_an_id_that_collides_with_a_second_use_is_refused(engine_of: EngineOf) -> None:
-    """A literal `a:1` beside two `a` collides: the run fails with an error that names both."""
+    """A literal `a:1` beside two `a` collides: the run fails with an error that has both."""
     app = App("replay")
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""`send_event(id, event | [events])` gives ids; events, memo and state change commit as one."""
+"""`send_event` returns ids; the events, the memo and the state change commit together."""
 
 from itertools import product
 
@@ -7,8 +7,8 @@ from stepstream.testing import Crash
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_send_event_sends_once_and_gives_ids(engine_of: EngineOf) -> None:
-    """send_event(id, events) → ids; the events start functions, once, whatever is replayed."""
+async def test_send_event_sends_once_and_returns_ids(engine_of: EngineOf) -> None:
+    """The events start functions once, however often the code is replayed."""
     app = App("messages")
 
     @app.function(on("go"))
@@ -30,8 +30,8 @@ async def test_send_event_sends_once_and_gives_ids(engine_of: EngineOf) -> None:
         assert sorted(str(run.output) for run in engine.runs("child")) == sorted(map(str, ids))
 
 
-async def test_sent_events_are_there_when_the_step_is(engine_of: EngineOf) -> None:
-    """The events, the memo and the state change commit in one transaction: a crash around it doubles and loses none."""
+async def test_sent_events_commit_with_their_step(engine_of: EngineOf) -> None:
+    """The events, the memo and the state change commit together: a crash duplicates and loses none."""
     app = App("messages")
 
     @app.function(on("go"))
@@ -50,8 +50,8 @@ async def test_sent_events_are_there_when_the_step_is(engine_of: EngineOf) -> No
             assert len(engine.runs("child")) - earlier == 3
 
 
-async def test_one_event_gives_a_list_of_one_id(engine_of: EngineOf) -> None:
-    """send_event(id, event) → a list with its id."""
+async def test_sending_one_event_returns_a_list_of_one_id(engine_of: EngineOf) -> None:
+    """send_event(id, event) returns a list, too."""
     app = App("messages")
 
     @app.function(on("go"))
@@ -64,7 +64,7 @@ async def test_one_event_gives_a_list_of_one_id(engine_of: EngineOf) -> None:
 
 
 async def test_events_may_come_from_a_generator(engine_of: EngineOf) -> None:
-    """Whatever gives events one after the other is as good as a list of them."""
+    """Any iterable of events is accepted."""
     app = App("messages")
 
     @app.function(on("go"))

@@ -1,13 +1,10 @@
-"""An id that the user gave to an event counts, whoever sends it.
-
-Rule: "An event with an explicit `id` starts each function at most once in 24 h, also after the run has ended"
-"""
+"""An id that the user gave to an event deduplicates it, whether a step or a client sends it."""
 
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_an_event_with_an_id_that_a_step_sends_starts_once(engine_of: EngineOf) -> None:
+async def test_an_id_deduplicates_events_of_steps_and_clients(engine_of: EngineOf) -> None:
     """Two runs that send an event of one id start its function once, and so does the same event from outside."""
     app = App("sending")
 

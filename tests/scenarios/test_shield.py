@@ -1,4 +1,4 @@
-"""A task that is shielded, or in a group of another library, waits for its steps like any other."""
+"""A shielded task, or one in a task group of another library, waits for its steps like any other."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_a_shielded_step_suspends_the_run(engine_of: EngineOf) -> None:
-    """asyncio.shield around a step is no bare await: the run rests until the step has its result."""
+    """asyncio.shield around a step is not an external wait: the run is suspended until the step has its result."""
     app = App("replay")
 
     @app.function(on("go"))
@@ -25,8 +25,8 @@ async def test_a_shielded_step_suspends_the_run(engine_of: EngineOf) -> None:
         assert engine.run().output == 7
 
 
-async def test_a_task_group_of_anyio(engine_of: EngineOf) -> None:
-    """Steps in a task group of anyio run side by side, and the run rests while they wait."""
+async def test_a_task_group_of_anyio_suspends_the_run(engine_of: EngineOf) -> None:
+    """Steps in a task group of anyio run in parallel, and the run is suspended while they wait."""
     app = App("replay")
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""One live waiter for a signal name: on_conflict says whether the newcomer fails or takes over."""
+"""One run at a time waits for a signal name: on_conflict decides whether the second fails or replaces it."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from tests.scenarios.conftest import EngineOf
 
 
 @pytest.mark.parametrize(("on_conflict", "code"), [("fail", "signal-conflict"), ("replace", "signal-replaced")])
-async def test_a_second_waiter_fails_or_replaces(engine_of: EngineOf, on_conflict: str, code: str) -> None:
-    """fail: the newcomer fails. replace: the newcomer takes over and the old one gets a catchable error at once."""
+async def test_a_second_waiter_fails_or_replaces_the_first(engine_of: EngineOf, on_conflict: str, code: str) -> None:
+    """fail: the second run fails. replace: it takes over, and the first gets a catchable error at once."""
     async with engine_of(signal_app(on_conflict)) as engine:
         (first,) = await engine.send(Event("go"))
         await engine.send(Event("go"))
@@ -22,8 +22,8 @@ async def test_a_second_waiter_fails_or_replaces(engine_of: EngineOf, on_conflic
         assert shown.output == ("yes" if on_conflict == "fail" else code)
 
 
-async def test_the_conflict_of_the_newcomer_is_not_tried_again(engine_of: EngineOf) -> None:
-    """`fail`: the newcomer fails, no retry; uncaught, its run fails at once."""
+async def test_a_signal_conflict_is_not_retried(engine_of: EngineOf) -> None:
+    """A conflict that is not caught fails the run at once."""
     app = App("messages")
 
     @app.function(on("go"))

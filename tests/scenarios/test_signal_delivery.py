@@ -1,12 +1,12 @@
-"""A signal wakes the one run that waits for it, with its data; one that nobody waits for is not kept."""
+"""A signal wakes the one run that waits for it, with its data; without such a run it is not kept."""
 
 from stepstream import Event
 from tests.scenarios.apps import signal_app
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_signal_brings_data_and_is_not_kept(engine_of: EngineOf) -> None:
-    """A signal that nobody waits for answers "not found" and is not kept."""
+async def test_a_signal_delivers_data_and_is_not_kept(engine_of: EngineOf) -> None:
+    """A signal for which no run waits returns False and is not kept."""
     async with engine_of(signal_app("fail")) as engine:
         assert not await engine.signal("approve", 1)
         await engine.send(Event("go"))
@@ -16,7 +16,7 @@ async def test_a_signal_brings_data_and_is_not_kept(engine_of: EngineOf) -> None
         assert engine.run().output == {"by": "ann"}
 
 
-async def test_a_signal_that_never_comes_gives_none(engine_of: EngineOf) -> None:
+async def test_a_signal_that_never_comes_returns_none(engine_of: EngineOf) -> None:
     """On timeout the result is None, and the name is free again."""
     async with engine_of(signal_app("fail")) as engine:
         await engine.send(Event("go"))
@@ -25,8 +25,8 @@ async def test_a_signal_that_never_comes_gives_none(engine_of: EngineOf) -> None
         assert not await engine.signal("approve")
 
 
-async def test_the_name_is_free_after_a_cancel(engine_of: EngineOf) -> None:
-    """One live waiter for a name: a cancelled run lives no more, and another may wait."""
+async def test_a_cancelled_run_frees_its_signal(engine_of: EngineOf) -> None:
+    """Another run may wait for the name of a run that was cancelled."""
     async with engine_of(signal_app("fail")) as engine:
         await engine.send(Event("go"))
         first = engine.run()

@@ -1,4 +1,4 @@
-"""sleep and sleep_until take durations and moments; a past one goes on at once, more than 366 days are refused."""
+"""sleep takes durations and sleep_until points in time; one in the past continues at once."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +9,8 @@ from stepstream.testing import START_MS
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_sleeps_have_forms_and_bounds(engine_of: EngineOf) -> None:
-    """A past date goes on at once; a sleep of over 366 days is refused at the call, an unknown form too."""
+async def test_durations_have_forms_and_bounds(engine_of: EngineOf) -> None:
+    """A date in the past continues at once; over 366 days, and an unknown form, are refused at the call."""
     app = App("limits")
 
     @app.function(on("go"))
@@ -39,7 +39,7 @@ async def test_sleeps_have_forms_and_bounds(engine_of: EngineOf) -> None:
     ids=str,
 )
 async def test_a_sleep_ends_at_its_time(engine_of: EngineOf, duration: str | timedelta | float, seconds: float) -> None:
-    """sleep(id, "24h" | "2h45m" | "7d" | timedelta): neither earlier nor later."""
+    """A sleep of any form of duration ends neither earlier nor later."""
     app = App("sleeps")
 
     @app.function(on("go"))
@@ -57,8 +57,8 @@ async def test_a_sleep_ends_at_its_time(engine_of: EngineOf, duration: str | tim
 
 @pytest.mark.parametrize("form", ["datetime", "iso", "ms"])
 @pytest.mark.parametrize("ahead_s", [-3_600, 0, 3_600], ids=["past", "now", "future"])
-async def test_sleep_until_a_moment(engine_of: EngineOf, form: str, ahead_s: int) -> None:
-    """sleep_until(id, datetime | ISO string): a past date continues at once."""
+async def test_sleep_until_takes_points_in_time(engine_of: EngineOf, form: str, ahead_s: int) -> None:
+    """A datetime, an ISO 8601 string and Unix milliseconds mean the same time; one in the past continues at once."""
     app = App("sleeps")
     moment = datetime.fromtimestamp(START_MS / 1_000 + ahead_s, UTC)
     forms: dict[str, str | int | datetime] = {

@@ -1,4 +1,4 @@
-"""1,000 steps a run, every kind counts; the one after fails the run without retry."""
+"""1,000 steps in a run, of every kind; the next one fails the run without retry."""
 
 import pytest
 
@@ -26,10 +26,8 @@ def stepping_app(steps: int) -> App:
 
 
 @pytest.mark.parametrize(("steps", "status"), [(5, "completed"), (6, "failed")])
-async def test_the_last_allowed_step_is_fine_and_the_next_fails_the_run(
-    engine_of: EngineOf, steps: int, status: str
-) -> None:
-    """Exactly the limit and then returning is fine; one more fails the run without retry, caught or not."""
+async def test_one_step_over_the_limit_fails_the_run(engine_of: EngineOf, steps: int, status: str) -> None:
+    """Exactly the limit is allowed; one more fails the run without retry, caught or not."""
     async with engine_of(stepping_app(steps), limits=Limits(steps_per_run_max=5)) as engine:
         await engine.send(Event("go"))
         run = engine.run()
@@ -38,8 +36,8 @@ async def test_the_last_allowed_step_is_fine_and_the_next_fails_the_run(
 
 
 @pytest.mark.parametrize(("steps", "status"), [(1_000, "completed"), (1_001, "failed")])
-async def test_the_default_is_a_thousand(engine_of: EngineOf, steps: int, status: str) -> None:
-    """1,000 steps a run: exactly 1,000 and then returning is fine; the 1,001st fails the run without retry."""
+async def test_the_default_limit_is_a_thousand_steps(engine_of: EngineOf, steps: int, status: str) -> None:
+    """The 1,001st step fails the run without retry."""
     app = App("limits")
     entries: list[int] = []
 
@@ -59,8 +57,8 @@ async def test_the_default_is_a_thousand(engine_of: EngineOf, steps: int, status
     assert len(entries) == 1
 
 
-async def test_every_kind_counts(engine_of: EngineOf) -> None:
-    """Every kind of step counts: one of each fills a limit of six, and any other is one too many."""
+async def test_every_kind_of_step_counts(engine_of: EngineOf) -> None:
+    """One step of each kind reaches a limit of six, and any other is one too many."""
     app = App("limits")
 
     @app.function()

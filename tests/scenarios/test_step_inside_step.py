@@ -1,11 +1,11 @@
-"""A step inside a step's body is an error that says so."""
+"""A step inside a step's body is an error with the remedy."""
 
 from stepstream import App, Context, Event, StepError, on
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_step_inside_a_step_is_an_error_that_says_so(engine_of: EngineOf) -> None:
-    """A step inside a step's body fails the outer one at once, async or not."""
+async def test_a_step_inside_a_step_fails_the_outer_one(engine_of: EngineOf) -> None:
+    """The error names both steps, whether the body is async or not."""
     app = App("replay")
 
     @app.function(on("go"))

@@ -1,10 +1,10 @@
-"""A function re-runs from its first line; a step with a memo returns it."""
+"""A function is replayed from its first line; a step with a memo returns it."""
 
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf, World
 
 
-async def test_a_step_runs_once_however_often_the_code_does(engine_of: EngineOf, world: World) -> None:
+async def test_a_step_runs_once_however_often_the_code_runs(engine_of: EngineOf, world: World) -> None:
     """A step with a memo returns it; code outside steps may run any number of times."""
     app = App("replay")
     entries: list[str] = []

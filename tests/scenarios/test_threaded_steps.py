@@ -1,7 +1,4 @@
-"""A plain `def` function has all steps, and they block its thread.
-
-Rule: "Plain `def` functions and steps work too, in threads."
-"""
+"""A plain `def` function has all steps, and they block its thread."""
 
 import threading
 from typing import Any
@@ -49,8 +46,8 @@ def app_of_every_step(threads: set[int], bodies: list[str]) -> App:
     return app
 
 
-async def test_every_step_works_in_a_thread(engine_of: EngineOf) -> None:
-    """Each step gives its result once, however often the code is entered, which is never in the loop's thread."""
+async def test_steps_of_a_plain_function_return_once(engine_of: EngineOf) -> None:
+    """Each step returns its result once, however often the code is entered, and never in the thread of the loop."""
     threads: set[int] = set()
     bodies: list[str] = []
     async with engine_of(app_of_every_step(threads, bodies)) as engine:
@@ -68,8 +65,8 @@ async def test_every_step_works_in_a_thread(engine_of: EngineOf) -> None:
     assert threading.get_ident() not in threads
 
 
-async def test_a_plain_function_fails_and_is_tried_again_as_any(engine_of: EngineOf) -> None:
-    """The code of a plain function between steps has its attempts, and its result is JSON or a run's error."""
+async def test_the_code_of_a_plain_function_is_retried(engine_of: EngineOf) -> None:
+    """The code between its steps has attempts, and its result is JSON or the error of the run."""
     app = App("threads")
     attempts: list[int] = []
 

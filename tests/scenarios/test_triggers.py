@@ -7,7 +7,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_several_matching_triggers_start_once(engine_of: EngineOf) -> None:
-    """Several matching triggers of one function on one event start it once; a condition that fails does not."""
+    """A trigger whose condition is an error does not match."""
     app = App("starting")
 
     @app.function(on("go", if_="event.data.n > 1"), on("go", if_="event.data.n > 2"), on("other"))
@@ -19,8 +19,8 @@ async def test_several_matching_triggers_start_once(engine_of: EngineOf) -> None
         assert sorted(str(run.output) for run in engine.runs()) == ["2", "3"]
 
 
-async def test_a_wildcard_stands_for_all_names_below(engine_of: EngineOf) -> None:
-    """`app/*` and `app/user.*` start by every name that goes on behind the star's place, and once by each event."""
+async def test_a_wildcard_matches_all_names_below_it(engine_of: EngineOf) -> None:
+    """`app/*` and `app/user.*` match every name that begins with the part before the star, once for each event."""
     app = App("starting")
 
     @app.function(on("app/*"), on("app/user.created", if_="event.data.n > 0"))
@@ -39,14 +39,14 @@ async def test_a_wildcard_stands_for_all_names_below(engine_of: EngineOf) -> Non
 
 
 @pytest.mark.parametrize("name", ["*", "a*", "*/a", "a/*/b", "a/**"])
-def test_a_star_elsewhere_is_refused(name: str) -> None:
-    """A star that would stand for nothing is refused where it is written."""
+def test_a_star_in_another_place_is_refused(name: str) -> None:
+    """A star that would match nothing is refused at the definition."""
     with pytest.raises(DefinitionError, match="only at the end"):
         on(name)
 
 
-async def test_a_wait_is_for_one_name(engine_of: EngineOf) -> None:
-    """A wildcard in a wait would never come; it fails the run with the reason."""
+async def test_a_wildcard_in_a_wait_is_refused(engine_of: EngineOf) -> None:
+    """A wait is for one name; the run fails with the reason."""
     app = App("starting")
 
     @app.function(on("go"))

@@ -1,11 +1,11 @@
-"""Uncaught, a step's error fails the run without a retry of the body."""
+"""A step's error that is not caught fails the run without a retry."""
 
 from stepstream import App, Context, Event, NonRetriableError, on
 from tests.scenarios.conftest import EngineOf
 
 
 async def test_an_uncaught_step_error_fails_the_run_at_once(engine_of: EngineOf) -> None:
-    """Uncaught, a step's error fails the run without a retry of the body."""
+    """The error of a step that is out of attempts is not retried as an error of the code."""
     app = App("failure")
     entries: list[int] = []
 

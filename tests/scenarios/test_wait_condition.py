@@ -1,4 +1,4 @@
-"""`if_` is CEL on `event`, the run's trigger, and `async`, the candidate."""
+"""`if_` is CEL on `event`, the run's own event, and `async`, the candidate."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_an_expression_sees_both_events(engine_of: EngineOf) -> None:
-    """if_ is CEL on `event`, the run's own, and `async`, the other; an error in it is no match."""
+    """`event` is the run's own, `async` the other; an error in the expression is not a match."""
     condition = "async.data.id == event.data.id && async.data.amount >= event.data.least"
     async with engine_of(waiting_app(if_=condition)) as engine:
         await engine.send(Event("start", {"id": "x", "least": 10}))
@@ -22,16 +22,16 @@ async def test_an_expression_sees_both_events(engine_of: EngineOf) -> None:
         assert engine.run().output == {"id": "x", "amount": 10}
 
 
-async def test_an_expression_without_equality_works(engine_of: EngineOf) -> None:
-    """A wait that no equality can index stands in the name's scan bucket."""
+async def test_an_expression_without_an_equality_is_scanned(engine_of: EngineOf) -> None:
+    """A wait that no equality can index is compared with every event of its name."""
     async with engine_of(waiting_app(if_="async.data.n > event.data.n")) as engine:
         await engine.send(Event("start", {"n": 5}))
         await engine.send(Event("answer", {"n": 5}), Event("answer", {"n": 6}))
         assert engine.run().output == {"n": 6}
 
 
-async def test_a_bad_expression_fails_at_the_call(engine_of: EngineOf) -> None:
-    """A predicate that does not compile fails with the position and the reason."""
+async def test_an_invalid_expression_fails_at_the_call(engine_of: EngineOf) -> None:
+    """The error has the position and the reason."""
     async with engine_of(waiting_app(if_="async.data.x = 1")) as engine:
         await engine.send(Event("start"))
         assert "1:14" in str(engine.run().error)

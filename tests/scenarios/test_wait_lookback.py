@@ -5,7 +5,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_lookback_sees_earlier_events(engine_of: EngineOf) -> None:
-    """With lookback= an event within the window ends the wait at once, but never the run's own trigger."""
+    """An event within the window ends the wait at once, but never the run's own trigger."""
     app = App("waits", lookback="1h")
 
     @app.function(on("start"))
@@ -22,8 +22,8 @@ async def test_lookback_sees_earlier_events(engine_of: EngineOf) -> None:
         assert engine.runs()[0].output == {"id": 1, "n": 2}
 
 
-async def test_a_wait_finds_its_event_among_very_many(engine_of: EngineOf) -> None:
-    """It meets kept events bit by bit: the last of them is found, and where none is right the next that comes."""
+async def test_lookback_finds_one_event_among_very_many(engine_of: EngineOf) -> None:
+    """Kept events are checked in bounded batches: the last one is found, and if none matches, the next that comes."""
     app = App("waits", lookback="1h")
 
     @app.function(on("start"))

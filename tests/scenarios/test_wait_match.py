@@ -1,4 +1,4 @@
-"""`match="data.id"` means that both events have the same value there; a missing one never matches."""
+"""`match=` means that both events have the same value at a path; a missing one never matches."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.scenarios.apps import waiting_app
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_match_wants_the_same_value(engine_of: EngineOf) -> None:
+async def test_match_requires_the_same_value(engine_of: EngineOf) -> None:
     """match="data.id" means that both events have the same value there."""
     async with engine_of(waiting_app(match="data.id")) as engine:
         await engine.send(Event("start", {"id": 1}), Event("start", {"id": 2}))
@@ -35,14 +35,14 @@ async def test_a_missing_value_never_matches(engine_of: EngineOf, own: dict[str,
     ids=str,
 )
 async def test_values_match_by_type_and_value(engine_of: EngineOf, own: object, other: object, matches: bool) -> None:
-    """match= means `event.data.id == async.data.id`: a number is not its text, 1 and 1.0 are one number in JSON."""
+    """A number does not equal its string; 1 and 1.0 are one number in JSON."""
     async with engine_of(waiting_app(match="data.id")) as engine:
         await engine.send(Event("start", {"id": own}))
         await engine.send(Event("answer", {"id": other}))
         assert (engine.run().status == "completed") == matches
 
 
-async def test_a_nested_path(engine_of: EngineOf) -> None:
+async def test_match_takes_a_nested_path(engine_of: EngineOf) -> None:
     """A path leads through objects, and to the event's own fields."""
     async with engine_of(waiting_app(match="user.id")) as engine:
         await engine.send(Event("start", user={"id": "u-1"}))

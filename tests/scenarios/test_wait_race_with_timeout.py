@@ -1,8 +1,4 @@
-"""An event and the timeout at the same instant: exactly one of them wins.
-
-Rule: "Event and timeout race for one memo: exactly one wins, by one state transition. A wait past its expiry rejects a
-late event."
-"""
+"""If an event and the timeout come at the same instant, exactly one of them wins."""
 
 import pytest
 
@@ -15,8 +11,8 @@ from tests.scenarios.conftest import EngineOf
 
 @pytest.mark.parametrize("match", ["", "data.id"])
 @pytest.mark.parametrize("lead_ms", [-1, 0, 1])
-async def test_exactly_one_wins(engine_of: EngineOf, match: str, lead_ms: int) -> None:
-    """Whatever came first in time wins, at the very instant the timeout; the other leaves no trace in the run."""
+async def test_event_and_timeout_have_exactly_one_winner(engine_of: EngineOf, match: str, lead_ms: int) -> None:
+    """Whichever came first wins, at the same instant the timeout; the other leaves no trace in the run."""
     app = App("race")
     seen: list[bool] = []
 
@@ -30,7 +26,7 @@ async def test_exactly_one_wins(engine_of: EngineOf, match: str, lead_ms: int) -
     async with engine_of(app) as engine:
         await engine.send(Event("start", {"id": 1}))
         due = engine.now_ms + 3_600_000
-        # The clock goes on without word to anybody, so that event and timer are found in one batch.
+        # The clock moves without a notification, so that one batch finds both the event and the timer.
         engine.clock.advance_to(due - lead_ms)
         await engine.engine.send([to_record(Event("answer", {"id": 1}))])
         await engine.until_idle()
@@ -44,8 +40,8 @@ async def test_exactly_one_wins(engine_of: EngineOf, match: str, lead_ms: int) -
         assert len(ends) == 1
 
 
-async def test_a_late_event_is_for_others(engine_of: EngineOf) -> None:
-    """The event that came too late for one wait ends another that still stands."""
+async def test_a_late_event_ends_other_waits(engine_of: EngineOf) -> None:
+    """An event that comes too late for one wait ends another that is still open."""
     app = App("race")
 
     @app.function(on("start"))
@@ -60,8 +56,8 @@ async def test_a_late_event_is_for_others(engine_of: EngineOf) -> None:
         assert sorted(str(run.output) for run in engine.runs()) == ["False", "True"]
 
 
-async def test_it_holds_when_more_waits_end_than_a_batch_takes(engine_of: EngineOf) -> None:
-    """At the instant when more waits end than the engine ends in one batch, an event wakes none of those left."""
+async def test_no_wait_of_a_large_batch_has_two_winners(engine_of: EngineOf) -> None:
+    """More waits expire at one instant than one batch handles: an event at that instant wakes none of the rest."""
     app = App("race")
     runs = TIMERS_PER_BATCH_MAX + 50
 

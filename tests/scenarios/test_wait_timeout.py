@@ -1,12 +1,12 @@
-"""Event and timeout race for one memo: exactly one wins, and a wait past its expiry rejects a late event."""
+"""A wait ends with its event or its timeout; an event after the expiry is not accepted."""
 
 from stepstream import App, Context, Event, on
 from tests.scenarios.apps import waiting_app
 from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_late_event_is_rejected(engine_of: EngineOf) -> None:
-    """A wait past its expiry gives None, and an event that comes then changes nothing."""
+async def test_an_event_after_the_expiry_is_rejected(engine_of: EngineOf) -> None:
+    """An expired wait returns None, and an event that comes later changes nothing."""
     async with engine_of(waiting_app()) as engine:
         await engine.send(Event("start"))
         await engine.advance("1d")
@@ -26,8 +26,8 @@ async def test_an_event_before_the_expiry_wins(engine_of: EngineOf) -> None:
         assert [step.status for step in engine.run().steps] == ["completed"]
 
 
-async def test_event_and_timeout_at_one_instant(engine_of: EngineOf) -> None:
-    """Event and timeout race for one memo in one batch: the expiry has passed, so the timeout wins, alone."""
+async def test_the_timeout_wins_at_the_same_instant(engine_of: EngineOf) -> None:
+    """Event and timeout in one batch: the expiry has passed, so the timeout wins, alone."""
     async with engine_of(waiting_app()) as engine:
         await engine.send(Event("start"))
         engine.clock.advance_to(engine.now_ms + 86_400_000)
@@ -37,8 +37,8 @@ async def test_event_and_timeout_at_one_instant(engine_of: EngineOf) -> None:
         assert len(ended) == 1
 
 
-async def test_a_wait_of_no_time_is_over_at_once(engine_of: EngineOf) -> None:
-    """timeout=0 gives None without waiting."""
+async def test_a_timeout_of_zero_returns_none_at_once(engine_of: EngineOf) -> None:
+    """timeout=0 returns None without waiting."""
     app = App("waits")
 
     @app.function(on("start"))

@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     r"""|[_a-zA-Z][_a-zA-Z0-9]*|[0-9.]+|&&|\|\||[<>=!]=|(?P<open>[(\[{])|(?P<close>[)\]}])|.""",
     re.DOTALL,
 )
-# What follows an opening quote, with the closing quote. The alternatives exclude one another, and `*+` does not backtrack.
+# What follows an opening quote, with the closing quote. Alternatives are disjoint; `*+` does not backtrack.
 _REST = {
     '"': re.compile(r'(?:[^"\\\n\r]|\\[^\n\r])*+"'),
     "'": re.compile(r"(?:[^'\\\n\r]|\\[^\n\r])*+'"),

@@ -1,7 +1,7 @@
 """Timestamps and durations of CEL, parsed strictly and without a clock.
 
-Only UTC and fixed offsets such as "+02:00" are time zones: the rules of a named zone differ from machine to machine, and
-an expression must have the same result on all of them.
+Only UTC and fixed offsets such as "+02:00" are time zones: the rules of a named zone differ between machines, and an
+expression must have the same result on all of them.
 """
 
 import re

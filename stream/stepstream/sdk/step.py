@@ -147,8 +147,8 @@ class Step:
     def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
         """Sleep until a point in time, at most 366 days away; one in the past continues at once.
 
-        `moment` is a `datetime`, an ISO 8601 string, or Unix milliseconds as an `int`. A datetime or string without a time
-        zone is in UTC, not in the local time of the worker. An `int` that can only be Unix seconds is refused.
+        `moment` is a `datetime`, an ISO 8601 string, or Unix milliseconds as an `int`. Without a time zone it is in
+        UTC, not in the local time of the worker. An `int` that can only be Unix seconds is refused.
         """
         until, now_ms = moment_ms(moment), self._replay.now_ms()
         if isinstance(moment, int) and 0 < moment < _UNIX_MS_PLAUSIBLE_MIN <= now_ms:
