@@ -15,15 +15,15 @@ from stepstream.contract.outcomes import Value
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import RUN_LIFE, STEP_LIFE, IllegalMove
 from stepstream.engine.state.rows import OpenStep, Run
-from tests.engine.states import STATES_FILE, find_moves, render
 from tests.engine.tables import TABLE, Line, Move, World, fold
 from tests.fakes.tables import Tables
+from tests.states import STATES_FILE, find_moves, render
 from tests.tidy_rules import ROOT
 
 
 def test_the_document_is_what_the_code_says() -> None:
     """docs/states.md is drawn from the tables that the engine checks."""
-    assert STATES_FILE.read_text("utf-8") == render(), "run `python -m tests.engine.states` and commit what it writes"
+    assert STATES_FILE.read_text("utf-8") == render(), "run `python -m tests.states` and commit what it writes"
 
 
 def test_every_move_is_shown_and_no_other_is_made() -> None:

@@ -9,7 +9,7 @@ from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.monitoring.gauges import WorkerGauges
 from stepstream.host.worker_slot import WorkerSlot
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.worker.attempts import Load
+from stepstream.runtime.worker.observer import Load
 
 
 @dataclass

@@ -13,7 +13,7 @@ from stepstream.host import kafka_worker
 from stepstream.host.settings import settings_from
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.fakes.worker_log import FakeWorkerLog
-from tests.runtime.harness import started
+from tests.runtime.worker.harness import started
 
 app = App("shop")
 

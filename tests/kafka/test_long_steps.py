@@ -18,13 +18,12 @@ from stepstream.contract.events import event_record
 from stepstream.contract.history import RunBegan, RunEnded, RunMoved
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.worker import worker as workers
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
 from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
@@ -68,7 +67,7 @@ class Flooded:
             await ctx.step.run("hold", self.hold, ctx.event.data["n"])
 
         self.log = KafkaWorkerLog(cluster, "flood", SHARDS)
-        self.worker = Worker(self.log, SystemClock(), app, runs_active_max=SLOTS)
+        self.worker = Worker(self.log, app, WorkerOptions(runs_active_max=SLOTS, runs_queued_max=QUEUED))
 
     async def hold(self, number: int) -> None:
         """Hold the slot until the flood is to run off."""
@@ -170,14 +169,11 @@ async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
 
 
 @pytest.mark.parametrize("scene", [observe, retire])
-def test_a_long_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: Callable[[Fleet, Cluster, Path], Coroutine[Any, Any, None]]
-) -> None:
+def test_a_long_step(tmp_path: Path, scene: Callable[[Fleet, Cluster, Path], Coroutine[Any, Any, None]]) -> None:
     """It holds up no other run and moves none; and a worker that is asked to end lets it end first, here, once.
 
     A worker whose slots are all held for so long takes no more than it has room for, and stays a member.
     """
-    monkeypatch.setattr(workers, "RUNS_QUEUED_MAX", QUEUED)
     os.mkfifo(tmp_path / "gate")
     with running_broker() as bootstrap, Fleet(bootstrap, "long", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long", "--app", "flood")

@@ -109,45 +109,58 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "old commands are begun without a claim",
-        "runtime/worker/worker.py",
-        (("                if fresh:\n", "                if fresh or not known:\n"),),
-    ),
-    Mutant(
-        "a command is done with before its report is durable",
+        "an old command starts a run without a claim",
         "runtime/worker/worker.py",
         (
             (
-                "        run.commands.append(place)\n",
-                "        run.commands.append(place)\n        self._finish_commands(run)\n",
+                "return self._given(run, command, Event.FRESH) if fresh else",
+                "return self._given(run, command, Event.FRESH) or",
             ),
         ),
     ),
     Mutant(
-        "a worker that ends is done with what it hands back",
+        "a command is acknowledged before its report is durable",
         "runtime/worker/worker.py",
-        (("            run.commands.clear()\n        if run.reserved", "            pass\n        if run.reserved"),),
+        (("        run.add_command(record)\n", "        run.add_command(record)\n        self._acknowledge(run)\n"),),
+    ),
+    Mutant(
+        "a draining worker acknowledges commands that it leaves to others",
+        "runtime/worker/lifecycle.py",
+        (("_ABANDON = _to(Phase.STOPPED, Effect.FORGET,", "_ABANDON = _to(Phase.STOPPED, Effect.ACKNOWLEDGE,"),),
+    ),
+    Mutant(
+        "a parked run that continues by itself leaves no command in the log",
+        "runtime/worker/lifecycle.py",
+        ((", Effect.TAKE_SLOT, Effect.ASK_WAKE)", ", Effect.TAKE_SLOT)"),),
+    ),
+    Mutant(
+        "a run is not claimed again after a late claim of a dead worker",
+        "runtime/worker/worker.py",
+        (
+            (
+                "                return Event.TAKEN\n",
+                "                return Event.STALE if run.epoch else Event.TAKEN\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a queued run is not claimed again after a late claim of a dead worker",
+        "runtime/worker/lifecycle.py",
+        (("        Event.TAKEN: _to(Phase.OUTDATED),\n", "        Event.TAKEN: _to(Phase.QUEUED),\n"),),
+        first=2_400,
+    ),
+    Mutant(
+        "code continues after a report was lost",
+        "runtime/worker/outbox.py",
+        (
+            ("            if self.failed and self.failed.done():\n", "            if not run_id:\n"),
+            ('            raise LogError(f"cannot write a report of run {run_id}") from error\n', ""),
+        ),
     ),
     Mutant(
         "a run rests although it waits for no step",
         "sdk/replay.py",
         (("if missed or (awaited and (idle or spent)):", "if missed or idle or (awaited and spent):"),),
-    ),
-    Mutant(
-        "a run that goes on by itself leaves no command in the log",
-        "runtime/worker/worker.py",
-        (("alone, run.at_rest = run.at_rest and not run.commands, False", "alone, run.at_rest = False, False"),),
-    ),
-    Mutant(
-        "a late claim of a dead worker keeps the run",
-        "runtime/worker/worker.py",
-        (("                    self._claim_back(run)\n", "                    pass\n"),),
-    ),
-    Mutant(
-        "a late claim of a dead worker keeps a run that has no turn yet",
-        "runtime/worker/worker.py",
-        (("                    run.outdated |= command.epoch > run.queued.epoch\n", "                    pass\n"),),
-        first=2_400,
     ),
     Mutant(
         "whoever asked for what was reserved is not answered",
@@ -159,17 +172,6 @@ MUTANTS = (
         "a fenced owner goes on",
         "runtime/embedded/log.py",
         (("if self.journal.producers.get(self._producer) != self._epoch:", "if self._epoch < 0:"),),
-    ),
-    Mutant(
-        "code goes on after its report was lost",
-        "runtime/worker/outbox.py",
-        (
-            ("            if self.failed and self.failed.done():\n", "            if not run_id:\n"),
-            (
-                '            raise LogError(f"a report of run {run_id} could not be written") from error\n',
-                "",
-            ),
-        ),
     ),
     Mutant(
         "an event overtakes a wait that is committed and hidden",

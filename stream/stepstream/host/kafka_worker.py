@@ -28,6 +28,7 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import WorkerLog
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
@@ -56,13 +57,9 @@ class WorkerSpec:
 
     def make(self, log: WorkerLog, bodies: Bodies, settings: Settings, metrics: Metrics) -> Worker | PoolWorker:
         """Return a worker that does this."""
-        clock, most = SystemClock(), self.concurrency
-        if self.queue:
-            return PoolWorker(log, clock, self.app, self.queue, bodies=bodies, active_max=most, observer=metrics)
-        live_cache = settings.live_cache
-        return Worker(
-            log, clock, self.app, bodies=bodies, live_cache=live_cache, runs_active_max=most, observer=metrics
-        )
+        live_cache, most = settings.live_cache, self.concurrency
+        options = WorkerOptions(bodies=bodies, observer=metrics, live_cache=live_cache, runs_active_max=most)
+        return PoolWorker(log, self.app, self.queue, options) if self.queue else Worker(log, self.app, options)
 
 
 @asynccontextmanager

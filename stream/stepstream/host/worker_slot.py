@@ -5,7 +5,7 @@ import time
 
 from stepstream.host.broker_contact import BrokerContact
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
-from stepstream.runtime.worker.attempts import Load
+from stepstream.runtime.worker.observer import Load
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 

@@ -64,10 +64,10 @@ async def test_json_has_run_function_step_app_and_version(capsys: pytest.Capture
     assert (ran["logger"], ran["step"]) == ("stepstream.step", "charge")
     assert ran["message"].startswith("step charge ran in ")
     assert re.fullmatch(
-        r"step fail failed for good: ValueError: no money \(test_logs\.py:\d+\)", str(failed["message"])
+        r"step fail failed permanently: ValueError: no money \(test_logs\.py:\d+\)", str(failed["message"])
     )
     assert (failed["level"], ended["level"], ended["logger"]) == ("warning", "error", "stepstream.code")
-    assert str(ended["message"]).startswith("run failed for good: ValueError: no money (test_logs.py:")
+    assert str(ended["message"]).startswith("run failed permanently: ValueError: no money (test_logs.py:")
     assert "step" not in ended
 
 
@@ -88,8 +88,8 @@ async def test_code_that_fails_between_steps_is_logged(capsys: pytest.CaptureFix
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     place = rf"JSONDecodeError: .* \(test_logs\.py:{work.handler.__code__.co_firstlineno + 3}\)"
     first, last = lines
-    assert re.fullmatch(f"code between steps failed and is tried again in 30 s: {place}", first["message"])
-    assert re.fullmatch(f"run failed for good: {place}", last["message"])
+    assert re.fullmatch(f"code between steps failed, retrying in 30 s: {place}", first["message"])
+    assert re.fullmatch(f"run failed permanently: {place}", last["message"])
     assert [(line["level"], line["attempt"]) for line in lines] == [("warning", 0), ("error", 1)]
     assert {(line["run_id"], line["function"]) for line in lines} == {(run.run_id, "work")}
 

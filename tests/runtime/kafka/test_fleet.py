@@ -22,6 +22,7 @@ from stepstream.runtime.ports import LogError, NewRecord, StoredRow, StoreError
 from stepstream.runtime.registrations import registrations
 from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
 from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.waiting import until
@@ -107,7 +108,7 @@ class Process:
         self.shards = ShardGroup(self.cluster, clock, ShardGroupOptions(SHARDS, folder))
         monkeypatch.setattr(fleet, "KafkaLog", lambda _cluster, _clock, shard: self.ports[shard])
         monkeypatch.setattr(self.shards, "_tables", lambda shard: self.ports[shard].tables())
-        self.worker = Worker(self.backbone.worker_log("shop"), clock, app)
+        self.worker = Worker(self.backbone.worker_log("shop"), app, WorkerOptions(clock))
         self.serving = asyncio.gather(self.shards.serve(), self.worker.serve())
 
     async def __aenter__(self) -> "Process":

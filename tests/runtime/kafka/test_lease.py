@@ -14,6 +14,7 @@ from stepstream.runtime.kafka import worker_log
 from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
 from tests.fakes.waiting import iterate, until
 from tests.runtime.kafka.worker_group import AT, FIRST, TOPIC, WorkerGroup, renew_at_once
@@ -58,7 +59,7 @@ class Scene:
             await ctx.step.run("second", body, "second")
 
         self.log = KafkaWorkerLog(self.group, "shop", 1)
-        self.worker = Worker(self.log, VirtualClock(0), self.app)
+        self.worker = Worker(self.log, self.app, WorkerOptions(VirtualClock(0)))
 
     async def freeze(self) -> asyncio.Task[None]:
         """Have the first step run and the process thaw, while the group confirms nothing; return who serves."""

@@ -18,7 +18,7 @@ from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
-from stepstream.runtime.worker.attempts import Load
+from stepstream.runtime.worker.observer import Load
 
 MEASURE_S = 3.0
 AGAIN_S = 1.0

@@ -17,7 +17,8 @@ from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.supervision import RESTART_S, keep_serving
-from stepstream.runtime.worker.attempts import Load, WorkerObserver
+from stepstream.runtime.worker.observer import Load, WorkerObserver
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
@@ -137,38 +138,28 @@ class EmbeddedEngine:
             self._callers.lose()
 
     async def _serve_worker(self, app: App) -> None:
-        options = self._options
         log: WorkerLog = self._wrap(f"worker-{app.name}", self._backbone.worker_log(app.name))
-        worker = Worker(
-            log,
-            self.clock,
-            app,
-            bodies=options.bodies,
-            limits=options.limits,
-            live_cache=options.live_cache,
-            runs_cached_max=options.runs_cached_max,
-            runs_active_max=options.runs_active_max,
-            observer=options.worker_observer,
-        )
-        self._workers[app.name] = worker
+        self._workers[app.name] = worker = Worker(log, app, self._worker_options)
         await worker.serve()
 
     async def _serve_pool(self, app: App, queue: str) -> None:
-        options = self._options
         name = workers_name(app.name, queue)
         log: WorkerLog = self._wrap(f"worker-{name}", self._backbone.worker_log(name))
-        worker = PoolWorker(
-            log,
-            self.clock,
-            app,
-            queue,
-            bodies=options.bodies,
-            limits=options.limits,
-            active_max=options.runs_active_max,
-            observer=options.worker_observer,
-        )
-        self._workers[name] = worker
+        self._workers[name] = worker = PoolWorker(log, app, queue, self._worker_options)
         await worker.serve()
+
+    @property
+    def _worker_options(self) -> WorkerOptions:
+        options = self._options
+        return WorkerOptions(
+            self.clock,
+            options.bodies,
+            options.limits,
+            options.worker_observer,
+            options.live_cache,
+            options.runs_active_max,
+            options.runs_cached_max,
+        )
 
     async def _serve_index(self) -> None:
         async for records in self._backbone.history(functools.partial(self.index.position, HISTORY)):

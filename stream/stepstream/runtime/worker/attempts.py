@@ -1,88 +1,53 @@
-"""What a worker does that others watch: the attempts of steps' bodies, and claims of runs."""
+"""Runs the bodies of steps, one attempt at a time, and logs how each ended."""
 
 import logging
 import time
-import uuid
-from typing import NamedTuple, Protocol
 
-from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Failure
-from stepstream.runtime.dead_letters import DeadLetterObserver
-from stepstream.runtime.ports import Clock
-from stepstream.runtime.worker.live_run import LiveRun
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.sdk.calls import Call
 from stepstream.sdk.errors import format_error
-from stepstream.sdk.execution import Bodies, StepResult
+from stepstream.sdk.execution import StepResult
 
 logger = logging.getLogger("stepstream.step")
 
 
-class Load(NamedTuple):
-    """How full a worker is: slots for runs with code at work, those in use, runs that wait for one, runs held.
-
-    `bodies` are the steps that run now.
-    """
-
-    slots: int
-    in_use: int
-    queued: int
-    cached: int
-    bodies: int = 0
-
-
-class WorkerObserver(DeadLetterObserver, Protocol):
-    """Who watches a worker."""
-
-    def attempted(self, function: str, outcome: str, seconds: float) -> None:
-        """A body of a step ended in a value or an error, or in an error after which it is tried again (retry)."""
-
-    def loading(self, app: str) -> None:
-        """A run is asked for with all its memos."""
-
-
 class Attempts:
-    """Runs the bodies of steps and names the claims of one worker; tells the log, and whoever watches."""
+    """The attempts of step bodies in one worker."""
 
-    def __init__(self, bodies: Bodies, app: str, limits: Limits, clock: Clock, observer: WorkerObserver | None) -> None:
-        self._bodies = bodies
-        self._app = app
-        self._worker = uuid.uuid4().hex[:12]
-        self._claims = 0
-        self._limits = limits
-        self._clock = clock
-        self._observer = observer
-        self.at_work = 0
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self.running = 0
 
-    async def run(self, run: LiveRun, call: Call) -> StepResult:
-        """Run one attempt of a body and judge its end."""
-        begun = time.perf_counter()
-        self.at_work += 1
+    async def run(self, function: str, run_id: str, call: Call) -> StepResult:
+        """Run one attempt of a body and return how it ended."""
+        started = time.perf_counter()
+        self.running += 1
         try:
-            result = await self._bodies.run(run.function, call, self._limits, self._clock.now_ms)
+            options = self._options
+            result = await options.bodies.run(function, call, options.limits, options.clock.now_ms)
         finally:
-            self.at_work -= 1
-        seconds = time.perf_counter() - begun
-        if self._observer:
-            failed = "retry" if result.retry_ms is not None else "error"
-            outcome = failed if isinstance(result.outcome, Failure) else "value"
-            self._observer.attempted(run.function, outcome, seconds)
-        _tell(run, call, result, seconds)
+            self.running -= 1
+        seconds = time.perf_counter() - started
+        if self._options.observer:
+            self._options.observer.attempted(function, _outcome(result), seconds)
+        _log(function, run_id, call, result, seconds)
         return result
 
-    def name_claim(self) -> str:
-        """Return a name for a claim, by which a run is asked for with all its memos."""
-        self._claims += 1
-        if self._observer:
-            self._observer.loading(self._app)
-        return f"{self._worker}-{self._claims}"
+
+def _outcome(result: StepResult) -> str:
+    if not isinstance(result.outcome, Failure):
+        return "value"
+    return "error" if result.is_final else "retry"
 
 
-def _tell(run: LiveRun, call: Call, result: StepResult, seconds: float) -> None:
-    if not isinstance(result.outcome, Failure) and not logger.isEnabledFor(logging.INFO):
+def _log(function: str, run_id: str, call: Call, result: StepResult, seconds: float) -> None:
+    failed = isinstance(result.outcome, Failure)
+    if not failed and not logger.isEnabledFor(logging.INFO):
         return
-    extra = {"run_id": run.run_id, "function": run.function, "step": call.id, "attempt": call.attempt}
+    extra = {"run_id": run_id, "function": function, "step": call.id, "attempt": call.attempt}
     if not isinstance(result.outcome, Failure):
         logger.info("step %s ran in %.1f ms", call.id, seconds * 1_000, extra=extra)
         return
-    after = "for good" if result.retry_ms is None else f"and is tried again in {result.retry_ms / 1_000:g} s"
-    logger.warning("step %s failed %s: %s", call.id, after, format_error(result.outcome.error), extra=extra)
+    after = " permanently" if result.retry_ms is None else f", retrying in {result.retry_ms / 1_000:g} s"
+    logger.warning("step %s failed%s: %s", call.id, after, format_error(result.outcome.error), extra=extra)

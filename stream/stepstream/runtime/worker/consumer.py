@@ -1,140 +1,319 @@
-"""What the workers of runs and of steps share: they take commands, note which are dealt with, and drain."""
+"""What the workers of runs and of queues share: they read commands, follow the life cycle, rebalance and drain."""
 
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import Generic, TypeVar
 
+import msgspec
+
+from stepstream.contract.commands import Command, decode_command
 from stepstream.contract.ids import run_routing
-from stepstream.runtime.dead_letters import CommandDeadLetters, DeadLetterObserver
+from stepstream.runtime.dead_letters import CommandDeadLetters
 from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import LogRecord, WorkerLog
+from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
+from stepstream.runtime.worker.attempts import Attempts
+from stepstream.runtime.worker.live_run import Live
+from stepstream.runtime.worker.options import WorkerOptions
+from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.positions import Positions
+from stepstream.runtime.worker.slots import Slots
+from stepstream.runtime.worker.states import Effect, Event
+from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
+L = TypeVar("L", bound=Live)
 _COMMANDS_PER_POLL_MAX = 64
-# How long a worker that ends keeps the commands to itself: most bodies end meanwhile, and moving a run costs a replay.
+# A draining worker stays in its group for so long: most bodies end in that time, and moving a run costs a replay.
 LEAVE_AFTER_S = 2.0
-# What is at work when its partition goes to another worker is ours until it ends, renewed for as long as we live.
-MOVE_MS = 60_000
-_RENEW_S = 20.0
 
 
-class CommandConsumer(ABC):
-    """The reading side of a worker of a topic of commands; `changed` rings when something of it has ended."""
+class CommandConsumer(ABC, Generic[L]):
+    """Reads the commands of a topic for runs or steps, and performs the effects of their life cycles.
 
-    def __init__(self, log: WorkerLog, topic: str, observer: DeadLetterObserver | None) -> None:
+    `changed` is notified when a slot or a report has been released.
+    """
+
+    def __init__(self, log: WorkerLog, topic: str, options: WorkerOptions) -> None:
         self._log = log
-        self._dead_letters = CommandDeadLetters(log, topic, observer)
+        self._options = options
+        self._lives: dict[Hashable, L] = {}
+        self._slots = Slots[L](options.runs_active_max, options.runs_active_max + options.runs_cached_max)
+        self._attempts = Attempts(options)
         self._positions = Positions()
+        self.changed = Notification()
+        self._outbox = Outbox(log, self.changed, CommandDeadLetters(log, topic, options.observer))
         self._draining = False
-        self._moving = False
-        # A drain reserves all at work for as long as it may take, and once: then its worker is gone.
-        self._reserve_ms = MOVE_MS
+        self._lease_ms = options.lease_ms
         self._renewing: asyncio.Task[None] | None = None
         self.serving = False
-        self.changed = Notification()
+        self._effects: dict[Effect, Callable[[L], None]] = {
+            Effect.CLAIM: self._claim,
+            Effect.RECLAIM: self._reclaim,
+            Effect.POSTPONE: self._postpone,
+            Effect.REPORT_END: self._report_end,
+            Effect.RELEASE_LEASE: self._release_lease,
+            Effect.QUEUE_START: self._queue_start,
+            Effect.TAKE_SLOT: self._slots.take,
+            Effect.START_CODE: self._start,
+            Effect.STOP_CODE: self._stop,
+            Effect.ACKNOWLEDGE: self._acknowledge,
+            Effect.FORGET: self._forget,
+            Effect.DROP: self._drop,
+            # The method that applied the event does these.
+            Effect.CONFIRM: _by_caller,
+            Effect.START_BODY: _by_caller,
+            Effect.ASK_WAKE: _by_caller,
+        }
 
     @property
-    @abstractmethod
     def active(self) -> int:
-        """How much is at work, waits for a slot, or is on its way to the log."""
+        """How many runs have a slot, wait for one, or have a report on its way to the log."""
+        return len(self._slots.active) + len(self._slots.waiting) + len(self._outbox)
 
-    async def drain(self, reserve_ms: int = 0, leave_after_s: float = LEAVE_AFTER_S) -> None:
-        """Take no more commands, let the bodies at work end, and commit; what would begin one is handed back.
+    async def serve(self) -> None:
+        """Serve until cancelled; raise the error of a report that cannot be written, after which another must serve."""
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(task_factory)
+        failed = self._outbox.failed = loop.create_future()
+        polling = asyncio.ensure_future(self._poll())
+        try:
+            await asyncio.wait({polling, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
+            await polling
+        finally:
+            self.serving = False
+            self.changed.notify()
+            polling.cancel()
+            failed.cancel()
+            for live in self._lives.values():
+                # Nothing follows from it: the worker does nothing more.
+                live.life.on(Event.LOST)
+                live.stop()
+            if self._renewing is not None:
+                self._renewing.cancel()
+            self._outbox.cancel()
+            await self._log.close()
 
-        With `reserve_ms` others get the commands if that takes longer than `leave_after_s`, and for so long nothing
-        that is at work.
-        """
-        self._draining = True
-        self._reserve_ms = reserve_ms or MOVE_MS
-        self._stop_renewing()
-        self._hand_back_waiting()
-        if reserve_ms and not await self.changed.until(self._rests, leave_after_s):
-            await self._reserve()
-            await self._commit()
-            await self._log.leave()
-        await self.changed.until(self._rests)
-        await self._commit()
-
-    def _rests(self) -> bool:
-        return not self.active or not self.serving
+    # Commands.
 
     async def _poll(self) -> None:
         await self._log.open(self)
         self.serving = True
         while not self._draining:
-            await self._until_room()
+            await self.changed.until(lambda: len(self._slots.waiting) < self._options.runs_queued_max)
             records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
             for record in () if self._draining else records:
                 self._positions.begin(record.topic, record.partition, record.offset)
-                self._dispatch(record)
+                self._read(record)
             await self._commit()
-        # Whoever has it drained ends it, when all has come to rest; were it to end here, another would begin.
+        # The caller of drain() ends the worker: a worker that returned would be restarted.
         await asyncio.get_running_loop().create_future()
 
-    async def moving(self) -> None:
-        """Reserve what is at work, whose partition another may get that is not to begin it once more; and commit."""
-        self._moving = True
-        await self._reserve()
-        await self._commit()
+    def _read(self, record: LogRecord) -> None:
+        try:
+            command = decode_command(record.value)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            self._outbox.dead_letter(record, str(error), "invalid", self._positions)
+            return
+        if refusal := self._refuse(command):
+            self._outbox.dead_letter(record, refusal, "not-applicable", self._positions)
+            return
+        self._process(record, command)
 
-    async def moved(self, kept: Collection[int], *, lost: bool) -> None:
-        """Let go of what others get, but for what is at work: that ends here, unless the group had given us up."""
-        self._moving = False
-        self._let_go(kept, lost=lost)
-        self._positions.keep(kept)
-        if not self._draining and (stays := len(self._leases(self._reserve_ms, anew=False))):
-            logger.info("the partitions of %d runs with steps at work went to others; the steps end here", stays)
-            self._renewing = self._renewing or asyncio.ensure_future(self._renew())
-
-    async def _reserve(self, *, anew: bool = True) -> None:
-        """Have the engine give to nobody else what is at work, or with `anew` false what is reserved already.
-
-        Where that cannot be written others may begin it again; whoever asks for it goes on all the same.
-        """
-        reports = self._leases(self._reserve_ms, anew=anew)
-        writes = (self._log.append(run_routing(run_id), value) for run_id, value in reports)
-        for error in await asyncio.gather(*writes, return_exceptions=True):
-            if error is not None:
-                logger.warning("what is at work could not be reserved, and others may begin it again: %s", error)
-
-    async def _renew(self) -> None:
-        """Reserve once more, now and then, what went to others and is at work still."""
-        while self._leases(self._reserve_ms, anew=False):
-            await asyncio.sleep(_RENEW_S)
-            await self._reserve(anew=False)
-        self._renewing = None
-
-    def _stop_renewing(self) -> None:
-        if self._renewing is not None:
-            self._renewing.cancel()
+    def _end(self, record: LogRecord) -> None:
+        """Acknowledge a command."""
+        self._positions.end(record.topic, record.partition, record.offset)
 
     async def _commit(self) -> None:
-        """Note what is dealt with."""
+        """Commit the acknowledged commands."""
         if offsets := self._positions.advance():
             await self._log.commit(offsets)
 
-    def _end(self, record: LogRecord) -> None:
-        """Note a command as dealt with."""
-        self._positions.end(record.topic, record.partition, record.offset)
+    # The life cycle.
+
+    def _on(self, live: L, event: Event) -> tuple[Effect, ...]:
+        """Apply an event and perform what follows from it; return its effects."""
+        effects = live.life.on(event)
+        self._perform(live, effects)
+        self._settle(live)
+        return effects
+
+    def _settle(self, live: L) -> None:
+        self._perform(live, live.life.settle())
+
+    def _perform(self, live: L, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            self._effects[effect](live)
+
+    def _reclaim(self, live: L) -> None:
+        self._drop(live)
+        again = self._again(live)
+        again.commands, again.last_offset = live.commands, live.last_offset
+        self._lives[again.key] = again
+        self._on(again, Event.DELIVERED)
+
+    def _queue_start(self, live: L) -> None:
+        self._slots.queue(live, resumes=False)
+        self._admit()
+
+    def _admit(self) -> None:
+        """Give free slots to the runs that wait for one."""
+        while live := self._slots.next():
+            self._on(live, Event.SLOT)
+        self.changed.notify()
+
+    def _stop(self, live: L) -> None:
+        live.stop()
+
+    def _acknowledge(self, live: L) -> None:
+        for record in live.commands:
+            self._end(record)
+        live.commands.clear()
+
+    def _forget(self, live: L) -> None:
+        live.commands.clear()
+
+    def _drop(self, live: L) -> None:
+        if self._lives.get(live.key) is live:
+            del self._lives[live.key]
+        live.stop()
+        self._slots.withdraw(live)
+        self._slots.release(live)
+        self._admit()
+
+    # Reports.
+
+    def _report(self, live: L, *values: bytes) -> None:
+        """Append a report in the background; until it is durable, the commands that led to it are not acknowledged."""
+        live.life.reports += 1
+        self._outbox.start(self._append(live, values))
+
+    async def _append(self, live: L, values: Iterable[bytes]) -> None:
+        try:
+            for value in values:
+                await self._outbox.append(live.run_id, value)
+        except LogError:
+            return  # It never becomes durable. The outbox has the error, and serve() raises it.
+        live.life.reports -= 1
+        self._settle(live)
+
+    def _end_code(self, live: L, report: bytes) -> None:
+        """Report how the code ended, unless the run was dropped or the end is reported already."""
+        live.last_report = report
+        self._on(live, Event.ENDED)
+
+    def _report_end(self, live: L) -> None:
+        self._report(live, live.last_report)
+
+    def _release_lease(self, live: L) -> None:
+        self._report(live, live.lease(0))
+
+    # Bodies.
+
+    async def _until_allowed(self, live: L) -> None:
+        """Return when a body may start, which is counted from then on; raise RunInterrupted once the code is stopped.
+
+        A body that may not start blocks the code until it is stopped.
+        """
+        effects = self._on(live, Event.BODY_REQUESTED)
+        if Effect.CONFIRM in effects:
+            await self._log.until_member()
+            effects = self._on(live, Event.CONFIRMED)
+        if Effect.START_BODY not in effects:
+            await live.halt()
+
+    def _end_body(self, live: L) -> None:
+        live.life.bodies -= 1
+        self._settle(live)
+
+    # Partitions.
+
+    async def moving(self) -> None:
+        """Lease what has running bodies, as its partition may be revoked; and commit."""
+        await self._lease(Event.LEASE)
+        await self._commit()
+
+    async def moved(self, kept: Collection[int], *, lost: bool) -> None:
+        """Drop what other workers have now, except what has running bodies; with `lost` drop that as well."""
+        for live in list(self._lives.values()):
+            gone = Event.LOST if lost else Event.REVOKED
+            self._on(live, Event.KEPT if live.partition in kept else gone)
+        self._positions.keep(kept)
+        if stay := len(self._leases(Event.RENEW)):
+            logger.info("partitions of %d runs were revoked while step bodies are running; the bodies end here", stay)
+            self._renewing = self._renewing or asyncio.ensure_future(self._renew())
+
+    def _leases(self, event: Event) -> list[tuple[str, bytes]]:
+        """Return what to lease because of an event, as run id and report."""
+        return [(live.run_id, live.lease(self._lease_ms)) for live in self._lives.values() if live.life.lease(event)]
+
+    async def _lease(self, event: Event) -> None:
+        """Report leases; where that fails other workers may start the bodies again, and this worker proceeds."""
+        writes = (self._log.append(run_routing(run_id), value) for run_id, value in self._leases(event))
+        for error in await asyncio.gather(*writes, return_exceptions=True):
+            if error is not None:
+                logger.warning("cannot write a lease; another worker may run a step again: %s", error)
+
+    async def _renew(self) -> None:
+        while self._leases(Event.RENEW):
+            await asyncio.sleep(self._options.lease_renew_s)
+            await self._lease(Event.RENEW)
+        self._renewing = None
+
+    # The end.
+
+    async def drain(self, lease_ms: int = 0, leave_after_s: float = LEAVE_AFTER_S) -> None:
+        """Read no more commands, let running bodies end, and commit; a run that would start one leaves the worker.
+
+        With `lease_ms` the worker leaves its group if that takes longer than `leave_after_s`. Other workers get the
+        commands then, but for so long none of the runs with running bodies.
+        """
+        self._draining = True
+        self._lease_ms = lease_ms or self._options.lease_ms
+        self._begin_drain()
+        if lease_ms and not await self.changed.until(self._idle, leave_after_s):
+            await self._lease(Event.LEASE)
+            await self._commit()
+            await self._log.leave()
+        await self.changed.until(self._idle)
+        await self._commit()
+
+    def _begin_drain(self) -> None:
+        for live in list(self._lives.values()):
+            self._on(live, Event.DRAIN)
+        for live in list(self._slots.waiting):
+            self._on(live, Event.DISPLACED)
+
+    def _idle(self) -> bool:
+        return not self.active or not self.serving
 
     @abstractmethod
-    async def _until_room(self) -> None:
-        """Return when so little waits for a slot that more commands may be taken."""
+    def _refuse(self, command: Command) -> str:
+        """Return why this worker cannot process a command; empty if it can."""
 
     @abstractmethod
-    def _dispatch(self, record: LogRecord) -> None:
-        """Act on a command."""
+    def _process(self, record: LogRecord, command: Command) -> None:
+        """Process a command."""
 
     @abstractmethod
-    def _let_go(self, kept: Collection[int], *, lost: bool) -> None:
-        """Drop all that came from other partitions than these, and what is reserved only if it is `lost`."""
+    def _again(self, live: L) -> L:
+        """Return a run in its first phase, to be claimed again."""
 
     @abstractmethod
-    def _hand_back_waiting(self) -> None:
-        """Leave what waits for a slot to whoever reads its commands again."""
+    def _claim(self, live: L) -> None:
+        """Claim a run."""
 
     @abstractmethod
-    def _leases(self, for_ms: int, *, anew: bool) -> Sequence[tuple[str, bytes]]:
-        """Return what reserves all that is at work, as run id and report; not `anew` only what is reserved already."""
+    def _postpone(self, live: L) -> None:
+        """Report that this worker does not have the function of a run."""
+
+    @abstractmethod
+    def _start(self, live: L) -> None:
+        """Start the code of a run."""
+
+
+def _by_caller(_live: Live) -> None:
+    """Do nothing."""

@@ -1,6 +1,7 @@
-"""What a worker writes: reports in the background, and the first failure, after which nothing more is written."""
+"""What a worker writes to its log; after the first failure it writes nothing more."""
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any
 
@@ -12,13 +13,18 @@ from stepstream.runtime.worker.positions import Positions
 
 
 class Outbox:
-    """The writing side of one worker; `changed` rings when a write in the background has ended."""
+    """The writing side of one worker; `changed` is notified when a background write has ended.
 
-    def __init__(self, log: WorkerLog, changed: Notification, letters: CommandDeadLetters) -> None:
+    `failed` is a future that gets the first error.
+    """
+
+    def __init__(self, log: WorkerLog, changed: Notification, dead_letters: CommandDeadLetters) -> None:
         self._log = log
-        self._dead_letters = letters
+        self._dead_letters = dead_letters
         self._changed = changed
         self._tasks: set[asyncio.Task[None]] = set()
+        # A write that is started by the code of a run is not part of it, and must not be cancelled with it.
+        self._context = contextvars.copy_context()
         self.failed: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
@@ -28,19 +34,19 @@ class Outbox:
         """Append a report; raise LogError when it, or one before it, could not be written."""
         try:
             if self.failed and self.failed.done():
-                raise LogError("this worker has lost a report and ends")
+                raise LogError("this worker lost a report before, and stops")
             await self._log.append(run_routing(run_id), value)
         except Exception as error:
             self._fail(error)
-            raise LogError(f"a report of run {run_id} could not be written") from error
+            raise LogError(f"cannot write a report of run {run_id}") from error
 
     def _fail(self, error: Exception) -> None:
         if self.failed and not self.failed.done():
             self.failed.set_exception(error)
 
-    def begin(self, code: Coroutine[Any, Any, None]) -> None:
-        """Do something in the background."""
-        task = asyncio.ensure_future(code)
+    def start(self, write: Coroutine[Any, Any, None]) -> None:
+        """Write in the background."""
+        task = asyncio.get_running_loop().create_task(write, context=self._context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -49,18 +55,18 @@ class Outbox:
         self._changed.notify()
 
     def cancel(self) -> None:
-        """Stop what is done in the background."""
+        """Cancel the background writes."""
         for task in self._tasks:
             task.cancel()
 
     def dead_letter(self, record: LogRecord, reason: str, kind: DeadLetterKind, positions: Positions) -> None:
-        """Keep a command that cannot be read; once that is durable it is dealt with."""
-        self.begin(self._dead_letter(record, reason, kind, positions))
+        """Write a dead letter for a command, and acknowledge the command once that is durable."""
+        self.start(self._dead_letter(record, reason, kind, positions))
 
     async def _dead_letter(self, record: LogRecord, reason: str, kind: DeadLetterKind, positions: Positions) -> None:
         try:
             await self._dead_letters.dead_letter(record, reason, kind)
-        except Exception as error:  # noqa: BLE001 - it ends the worker, and the command is read again
+        except Exception as error:  # noqa: BLE001 - the worker stops because of it, and the command is read again
             self._fail(error)
         else:
             positions.end(record.topic, record.partition, record.offset)

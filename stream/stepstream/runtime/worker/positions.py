@@ -1,4 +1,4 @@
-"""Positions of records that are finished out of order: what may be committed is what lies before the first open one."""
+"""Tracks commands that are acknowledged out of order: a worker commits the offset of the first that is not."""
 
 from collections import OrderedDict
 from collections.abc import Collection
@@ -8,42 +8,42 @@ from stepstream.runtime.ports import Offsets
 
 
 @dataclass(slots=True)
-class _Place:
-    """What is open of a partition, in the order of the log, and the offset after the last record that was begun."""
+class _Partition:
+    """The commands of a partition that are not acknowledged, in log order, and the offset after the last one read."""
 
     end: int = 0
     open: OrderedDict[int, None] = field(default_factory=OrderedDict)
 
 
 class Positions:
-    """Tracks, per partition, which records are begun and have not ended: others take no memory."""
+    """The commands, by partition, that were read and not acknowledged; others take no memory."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, int], _Place] = {}
+        self._partitions: dict[tuple[str, int], _Partition] = {}
         self._changed: set[tuple[str, int]] = set()
 
     def begin(self, topic: str, partition: int, offset: int) -> None:
-        """Note a record as begun; offsets of a partition come in order."""
-        place = self._places.setdefault((topic, partition), _Place())
-        place.open[offset] = None
-        place.end = offset + 1
+        """Add a command that was read; the offsets of a partition are added in order."""
+        found = self._partitions.setdefault((topic, partition), _Partition())
+        found.open[offset] = None
+        found.end = offset + 1
 
     def end(self, topic: str, partition: int, offset: int) -> None:
-        """Note a record as ended; one that is not begun is passed over."""
+        """Acknowledge a command; one that was not added is ignored."""
         at = (topic, partition)
-        if at in self._places and offset in self._places[at].open:
-            if offset == next(iter(self._places[at].open)):
+        if at in self._partitions and offset in self._partitions[at].open:
+            if offset == next(iter(self._partitions[at].open)):
                 self._changed.add(at)
-            del self._places[at].open[offset]
+            del self._partitions[at].open[offset]
 
     def keep(self, partitions: Collection[int]) -> None:
-        """Forget all partitions but these: somebody else reads them from now on."""
-        for at in [at for at in self._places if at[1] not in partitions]:
-            del self._places[at]
+        """Remove all partitions but these: other workers read them."""
+        for at in [at for at in self._partitions if at[1] not in partitions]:
+            del self._partitions[at]
             self._changed.discard(at)
 
     def advance(self) -> Offsets:
-        """Return the offsets that moved since the last call: the next one to read after a restart."""
-        moved = {at: next(iter(self._places[at].open), self._places[at].end) for at in self._changed}
+        """Return, for partitions that changed since the last call, the offset from which to read after a restart."""
+        moved = {at: next(iter(self._partitions[at].open), self._partitions[at].end) for at in self._changed}
         self._changed.clear()
         return moved

@@ -1,4 +1,4 @@
-"""What a worker reports of the code it ran: each result and each end as the record that says so."""
+"""The reports of a worker: what it sends to the engine about the code that it ran."""
 
 import logging
 
@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunLoaded, RunStarted, StepDispatched
 from stepstream.contract.inbox import (
-    RunClaimed,
     RunFailed,
     RunPostponed,
     RunReturned,
@@ -30,6 +29,10 @@ from stepstream.sdk.function import RetryPolicy
 
 logger = logging.getLogger(__name__)
 _code_logger = logging.getLogger("stepstream.code")
+
+
+class UnencodableReport(Exception):
+    """A report cannot be encoded as JSON: a step has a parameter, or an error a text, that JSON does not allow."""
 
 
 def step_report(
@@ -66,7 +69,7 @@ def step_report(
 
 
 def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPolicy | None, now_ms: int) -> WorkerReport:
-    """Return the report of how a run's code ended; an error is a line of the log, too."""
+    """Return the report of how the code of a run ended; log an error."""
     if end.error is None and end.output is not None:
         return RunReturned(handle.run_id, handle.epoch, end.output)
     error = end.error or RuntimeError("the function ended without a result")
@@ -74,28 +77,28 @@ def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPoli
     info = error_info(error, stack_of(error))
     extra = {"run_id": run.run_id, "function": run.function, "attempt": run.attempt}
     if retry_ms < 0:
-        _code_logger.error("run failed for good: %s", format_error(info), extra=extra)
+        _code_logger.error("run failed permanently: %s", format_error(info), extra=extra)
     else:
-        words = "code between steps failed and is tried again in %g s: %s"
+        words = "code between steps failed, retrying in %g s: %s"
         _code_logger.warning(words, retry_ms / 1_000, format_error(info), extra=extra)
     return RunFailed(handle.run_id, handle.epoch, info, run.attempt, retry_ms)
 
 
 def run_postponed(command: RunStarted | RunLoaded, app: str, now_ms: int) -> RunPostponed:
-    """Return the report of a run whose code this worker has not."""
-    return RunPostponed(command.run_id, command.epoch, *_later(command, app, now_ms))
+    """Return the report of a run whose function this worker does not have."""
+    return RunPostponed(command.run_id, command.epoch, *_postponed(command, app, now_ms))
 
 
 def step_postponed(command: StepDispatched, app: str, queue: str, now_ms: int) -> StepPostponed:
-    """Return the report of a step that was lent to a worker without its code."""
-    place = (command.run_id, command.step, command.attempt, queue, command.claim)
-    return StepPostponed(*place, *_later(command, app, now_ms))
+    """Return the report of a dispatched step whose function this worker does not have."""
+    step = (command.run_id, command.step, command.attempt, queue, command.claim)
+    return StepPostponed(*step, *_postponed(command, app, now_ms))
 
 
-def _later(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms: int) -> tuple[str, int]:
-    """Return why a run or a step waits for its code, and for how long (ms): the older the run, the longer."""
+def _postponed(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms: int) -> tuple[str, int]:
+    """Return why a run or a step is postponed, and for how long (ms): a tenth of the age of the run, within bounds."""
     remedy = "deploy its code, or wait for the roll-out to end"
-    reason = f"a worker of app {app!r} had it that has no function {command.function!r}; {remedy}"
+    reason = f"a worker of app {app!r} got the run and has no function {command.function!r}; {remedy}"
     wait_ms = min(max((now_ms - command.started_at) // 10, POSTPONE_MS_MIN), POSTPONE_MS_MAX)
     step = {"step": command.id} if isinstance(command, StepDispatched) else {}
     extra = {"run_id": command.run_id, "function": command.function, **step}
@@ -106,9 +109,9 @@ def _later(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms: i
 
 
 def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:
-    """Return a plan as records that the inbox takes, to be written in this order: its waits are the first of all.
+    """Return a plan as records that fit the inbox, in the order in which to write them: waits come first.
 
-    What the code asks for at once may be large in sum: sixty functions invoked with half a megabyte each.
+    Code may ask for much at once, such as sixty functions invoked with half a megabyte each.
     """
     parts: list[list[StepPlan]] = [[]]
     size = 0
@@ -125,21 +128,23 @@ def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:
     return [*reports[:-1], replace(reports[-1], acknowledge=planned.acknowledge)]
 
 
-def encode_report(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[bytes, bool]:
-    """Return the report as bytes and True, or if it cannot be encoded, the failure of its run and False."""
+def encode_report(report: WorkerReport) -> bytes:
+    """Return a report as bytes; raise UnencodableReport when JSON does not allow its content."""
     try:
-        return encode(report), True
+        return encode(report)
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
-        if run.replay is None:
-            raise
-        logger.exception("cannot encode a report of run %s", run.run_id)
-        info = error_info(ValueError(f"a step of the function cannot be encoded as JSON: {error}"))
-        return encode(RunFailed(run.run_id, run.replay.epoch, info, run.attempt)), False
+        raise UnencodableReport(f"a step of the function cannot be encoded as JSON: {error}") from error
 
 
-def encode_reports(run: LiveRun, report: WorkerReport | RunClaimed) -> tuple[list[bytes], bool]:
-    """Return the report as inbox records and True, or if it cannot be encoded, the failure of its run and False."""
-    value, meant = encode_report(run, report)
-    if meant and isinstance(report, StepsPlanned) and len(value) > PLANS_BYTES_MAX:
-        return [encode(part) for part in split_plan(report)], True
-    return [value], meant
+def encode_reports(report: WorkerReport) -> list[bytes]:
+    """Return a report as inbox records; raise UnencodableReport when JSON does not allow its content."""
+    value = encode_report(report)
+    if isinstance(report, StepsPlanned) and len(value) > PLANS_BYTES_MAX:
+        return [encode(part) for part in split_plan(report)]
+    return [value]
+
+
+def unencodable(run: LiveRun, error: UnencodableReport) -> RunFailed:
+    """Return the report that takes the place of one that cannot be encoded: it fails the run."""
+    logger.error("cannot encode a report of run %s", run.run_id, exc_info=error)
+    return RunFailed(run.run_id, run.epoch, error_info(ValueError(str(error))), run.attempt)

@@ -1,63 +1,62 @@
-"""The slots of a worker: how many of its runs may have code at work, how many more may linger, and who waits."""
+"""The slots of a worker: how many runs may have running code, and the queue of those that wait for a slot."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from stepstream.runtime.worker.live_run import LiveRun
+from stepstream.runtime.worker.live_run import Live
+
+L = TypeVar("L", bound=Live)
 
 
-@dataclass(slots=True)
-class Slots:
-    """`active` runs have a slot; those that are `lingering` need none, but stay in memory, so there is a bound.
+class Slots(Generic[L]):
+    """At most `active_max` runs have a slot.
 
-    Those that are `waiting` for a slot are in the order in which they came; so many of them were `woken`, and go on.
+    A detached run has none, but it has to stay in memory. With `detached_max` of them no other run is started. One that
+    is in memory is resumed all the same. Runs get their slots in the order in which they queued.
     """
 
-    active_max: int
-    lingering_max: int
-    active: int = 0
-    lingering: int = 0
-    woken: int = 0
-    waiting: OrderedDict[LiveRun, None] = field(default_factory=OrderedDict)
+    def __init__(self, active_max: int, detached_max: int) -> None:
+        self.active_max = active_max
+        self._detached_max = detached_max
+        self.active: set[L] = set()
+        self._detached: set[L] = set()
+        # In the order of their arrival; a run that is to be resumed has True.
+        self.waiting: OrderedDict[L, bool] = OrderedDict()
+        self._resuming = 0
 
-    @property
-    def full(self) -> bool:
-        """Tell whether no other run may have code at work now."""
-        return self.active >= self.active_max
+    def queue(self, live: L, *, resumes: bool) -> None:
+        """Add a run that waits for a slot, to resume its code or to start it."""
+        self.waiting[live] = resumes
+        self._resuming += resumes
 
-    @property
-    def crowded(self) -> bool:
-        """Tell whether no other run may begin now; one that is in memory may go on when there is a slot."""
-        return self.full or self.lingering >= self.lingering_max
+    def withdraw(self, live: L) -> None:
+        """Remove a run from those that wait."""
+        self._resuming -= self.waiting.pop(live, False)
 
-    def note(self, run: LiveRun, *, active: bool, lingers: bool) -> None:
-        """Note how a run is from now on."""
-        self.active += active - run.active
-        self.lingering += lingers - run.lingers
-        run.active, run.lingers = active, lingers
+    def take(self, live: L) -> None:
+        """Give a run a slot, also where all are occupied."""
+        self.withdraw(live)
+        self._detached.discard(live)
+        self.active.add(live)
 
-    def take(self, run: LiveRun) -> None:
-        """Give a run a slot, whether there is one or not: it is at work, and waits no longer."""
-        self.forget(run)
-        self.note(run, active=True, lingers=False)
+    def detach(self, live: L) -> None:
+        """Take the slot of a run that stays in memory."""
+        self.active.discard(live)
+        self._detached.add(live)
 
-    def wait(self, run: LiveRun) -> None:
-        """Have a run wait, behind the others if it does not already."""
-        if run not in self.waiting:
-            self.waiting[run] = None
-            self.woken += bool(run.news)
+    def release(self, live: L) -> None:
+        """Take the slot of a run that may leave the memory."""
+        self.active.discard(live)
+        self._detached.discard(live)
 
-    def forget(self, run: LiveRun) -> None:
-        """Have a run wait no longer."""
-        if run in self.waiting:
-            del self.waiting[run]
-            self.woken -= bool(run.news)
-
-    def next_turn(self) -> LiveRun | None:
-        """Take the run that has waited the longest of those that may begin or go on now."""
-        if self.full or (self.crowded and not self.woken):
+    def next(self) -> L | None:
+        """Return and remove the first waiting run that may have a slot now."""
+        if len(self.active) >= self.active_max:
             return None
-        run = next((run for run in self.waiting if run.news or not self.crowded), None)
-        if run is not None:
-            self.forget(run)
-        return run
+        crowded = len(self._detached) >= self._detached_max
+        if crowded and not self._resuming:
+            return None
+        found = next((live for live, resumes in self.waiting.items() if resumes or not crowded), None)
+        if found is not None:
+            self.withdraw(found)
+        return found

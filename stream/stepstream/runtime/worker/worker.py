@@ -1,388 +1,208 @@
-"""The worker: takes commands, runs code, reports each result and goes on when it is durable."""
+"""The worker of an app: it runs the code of many runs at once, and reports each result before the code continues."""
 
-import asyncio
-from collections.abc import Collection, Sequence
-
-import msgspec
 from msgspec.structs import replace
 
-from stepstream.contract.commands import (
-    Command,
-    RunLoaded,
-    RunResumed,
-    RunStarted,
-    RunStopped,
-    StepDispatched,
-    decode_command,
-)
-from stepstream.contract.inbox import RunClaimed, RunLeased, StepsPlanned, WarningReported, WorkerReport
-from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
+from stepstream.contract.codec import encode
+from stepstream.contract.commands import Command, RunLoaded, RunResumed, RunStarted, RunStopped, StepDispatched
+from stepstream.contract.inbox import RunClaimed, StepsPlanned, WarningReported, WorkerReport
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import Clock, LogError, LogRecord, WorkerLog
-from stepstream.runtime.worker.attempts import Attempts, Load, WorkerObserver
+from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
+from stepstream.runtime.worker.claims import Claims
 from stepstream.runtime.worker.consumer import CommandConsumer
+from stepstream.runtime.worker.lifecycle import Life
 from stepstream.runtime.worker.live_run import LiveRun
-from stepstream.runtime.worker.outbox import Outbox
-from stepstream.runtime.worker.reports import encode_report, encode_reports, end_report, run_postponed, step_report
-from stepstream.runtime.worker.slots import Slots
+from stepstream.runtime.worker.observer import Load
+from stepstream.runtime.worker.options import WorkerOptions
+from stepstream.runtime.worker.reports import (
+    UnencodableReport,
+    encode_report,
+    encode_reports,
+    end_report,
+    run_postponed,
+    step_report,
+    unencodable,
+)
+from stepstream.runtime.worker.states import Effect, Event
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Call, Finished, RunHandle
-from stepstream.sdk.errors import RunInterrupted
-from stepstream.sdk.execution import Bodies
-from stepstream.sdk.tasks import task_factory
 
 
-class Worker(CommandConsumer):
-    """Serves one app: many runs at once, each with its code live in a bounded cache."""
+class Worker(CommandConsumer[LiveRun]):
+    """Serves one app: performs the life cycle of each of its runs, and is the Runner of their code."""
 
-    def __init__(
-        self,
-        log: WorkerLog,
-        clock: Clock,
-        app: App,
-        *,
-        bodies: Bodies | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        live_cache: bool = True,
-        runs_cached_max: int = RUNS_CACHED_MAX,
-        runs_active_max: int = RUNS_ACTIVE_MAX,
-        observer: WorkerObserver | None = None,
-    ) -> None:
-        super().__init__(log, commands_topic(app.name), observer)
-        self._clock = clock
+    def __init__(self, log: WorkerLog, app: App, options: WorkerOptions) -> None:
+        super().__init__(log, commands_topic(app.name), options)
         self._app = app
-        self._bodies = bodies or Bodies()
-        self._attempts = Attempts(self._bodies, app.name, limits, clock, observer)
-        self._limits = limits
-        self._live_cache = live_cache
-        self._cached_max = runs_cached_max
-        self._slots = Slots(runs_active_max, runs_active_max + runs_cached_max)
-        self._runs: dict[str, LiveRun] = {}
-        self._resting: dict[str, LiveRun] = {}
-        self._room = Notification()
-        self._outbox = Outbox(log, self.changed, self._dead_letters)
+        self._claims = Claims(app.name, options.observer)
+        # The runs that may be evicted; that which is parked the longest comes first.
+        self._parked: dict[str, LiveRun] = {}
+        self._effects |= {
+            Effect.KEEP_RESULTS: LiveRun.keep_results,
+            Effect.RESUME_CODE: LiveRun.resume,
+            Effect.QUEUE_RESUME: self._queue_resume,
+            Effect.WITHDRAW: self._slots.withdraw,
+            Effect.DETACH: self._detach,
+            Effect.PARK: self._park,
+            Effect.UNPARK: self._unpark,
+        }
 
     @property
     def load(self) -> Load:
         """How full the worker is."""
-        slots = self._slots
-        return Load(slots.active_max, slots.active, len(slots.waiting), len(self._runs), self._attempts.at_work)
+        slots, options = self._slots, self._options
+        cached, bodies = len(self._lives), self._attempts.running
+        return Load(options.runs_active_max, len(slots.active), len(slots.waiting), cached, bodies)
 
-    @property
-    def active(self) -> int:
-        """How many runs have code at work or reports on their way."""
-        return self._slots.active + len(self._outbox) + len(self._slots.waiting)
+    # Commands.
 
-    async def serve(self) -> None:
-        """Serve until cancelled; raise when a report cannot be written, after which the caller begins anew."""
-        loop = asyncio.get_running_loop()
-        loop.set_task_factory(task_factory)
-        failed = self._outbox.failed = loop.create_future()
-        polling = asyncio.ensure_future(self._poll())
-        try:
-            await asyncio.wait({polling, failed}, return_when=asyncio.FIRST_COMPLETED)
-            if failed.done():
-                failed.result()
-            await polling
-        finally:
-            self.serving = False
-            self.changed.notify()
-            polling.cancel()
-            failed.cancel()
-            for run in self._runs.values():
-                run.stop()
-            self._stop_renewing()
-            self._outbox.cancel()
-            await self._log.close()
+    def _refuse(self, command: Command) -> str:
+        return "it is for the workers of a queue" if isinstance(command, StepDispatched) else ""
 
-    def _hand_back_waiting(self) -> None:
-        for run in list(self._slots.waiting):
-            self._hand_back(run)
+    def _process(self, record: LogRecord, command: Command) -> None:
+        run = self._lives.get(command.run_id)
+        if run is None:
+            run = self._lives[command.run_id] = LiveRun(command.run_id, record.partition, Life(command.run_id))
+        run.add_command(record)
+        event = self._event(run, record, command)
+        run.last_offset = max(record.offset, run.last_offset)
+        self._on(run, event)
+        run.incoming = None
 
-    def _leases(self, for_ms: int, *, anew: bool) -> Sequence[tuple[str, bytes]]:
-        at_work = [run for run in self._runs.values() if run.bodies and (anew or run.leased)]
-        return [(run.run_id, run.reserve(for_ms)) for run in at_work if run.replay]
-
-    async def _until_room(self) -> None:
-        while len(self._slots.waiting) >= RUNS_QUEUED_MAX:
-            await self._room.wait()
-
-    def _let_go(self, kept: Collection[int], *, lost: bool) -> None:
-        for run in list(self._runs.values()):
-            if run.partition not in kept and (lost or not run.leased):
-                self._drop(run)
-            elif run.partition not in kept:
-                run.away = True
-                run.commands.clear()
-            elif run.leased and run.replay and not (run.away or run.leaving or self._draining):
-                run.leased = False
-                self._report(run, RunLeased(run.run_id, run.replay.epoch))
-            self._settle(run)
-
-    def _dispatch(self, record: LogRecord) -> None:
-        try:
-            command = decode_command(record.value)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            self._outbox.dead_letter(record, str(error), "invalid", self._positions)
-            return
-        if isinstance(command, StepDispatched):
-            self._outbox.dead_letter(record, "it is for the workers of a queue", "not-applicable", self._positions)
-            return
-        run = self._runs.get(command.run_id) or LiveRun(command.run_id, record.partition)
-        # Of a backlog each run is asked for at once, and the answers lie behind it: its bytes are not kept meanwhile.
-        place = record._replace(key=b"", value=b"", headers=())
-        run.commands.append(place)
-        again, run.heard = record.offset <= run.heard, max(record.offset, run.heard)
-        if run.away and (again or not isinstance(command, RunStopped)):
-            return  # Its partition came back to us; the run is asked for anew once what is at work has ended.
-        if not self._handle(run, command, fresh=self._log.is_fresh(record)) and place in run.commands:
-            run.commands.remove(place)
-            self._end(record)
-
-    def _handle(self, run: LiveRun, command: Command, *, fresh: bool) -> bool:
-        """Act on a command; return False when there is nothing to do for it."""
-        known = run.run_id in self._runs
+    def _event(self, run: LiveRun, record: LogRecord, command: Command) -> Event:
+        """Return what a command is for its run, which keeps the state or the results that it brings."""
         match command:
-            case RunStarted():
-                if known:
-                    return bool(run.claim or run.queued)
-                if fresh:
-                    self._begin(run, command)
-                else:
-                    self._claim(run)
-                return True
-            case RunLoaded():
-                if run.claim and run.claim == command.claim:
-                    run.claim = ""
-                    self._begin(run, command)
-                elif not known:
-                    self._claim(run)
-                elif run.queued:
-                    run.outdated |= command.epoch > run.queued.epoch
-                elif not run.claim and (run.replay is None or command.epoch > run.replay.epoch):
-                    self._claim_back(run)
-                return True
-            case RunResumed():
-                return self._resume(run, command)
-            case _:
-                self._drop(run)
-                return False
+            case RunStarted() if run.last_offset < 0:
+                fresh = self._log.is_fresh(record)
+                return self._given(run, command, Event.FRESH) if fresh else Event.DELIVERED
+            case RunLoaded() if run.claim and run.claim == command.claim:
+                return self._given(run, command, Event.GRANTED)
+            case RunLoaded() if command.epoch > run.epoch:
+                return Event.TAKEN
+            case RunResumed() if command.epoch == run.epoch or not run.epoch:
+                run.incoming = command
+                return Event.RESUMED if command.wake else Event.UPDATED
+            case RunStopped() if record.offset > run.last_offset:
+                return Event.STOP
+        return Event.STALE
 
-    def _resume(self, run: LiveRun, command: RunResumed) -> bool:
-        if run.claim:
-            return True
-        if run.queued:
-            run.outdated = True
-            return True
-        if run.replay and command.epoch != run.replay.epoch:
-            return False
-        if run.replay is None or run.replay.over or (run.at_rest and not self._live_cache and not run.lingers):
-            # Its code is not to go on: if it is here, then only until its last report is durable.
-            if command.wake:
-                self._claim_back(run)
-            return command.wake
-        run.news.append(command)
-        if run.active or not self._slots.full:
-            self._work(run)
-        else:
-            self._resting.pop(run.run_id, None)  # Nobody else knows of its news: it is not to be evicted.
-            self._slots.wait(run)
-        return True
+    def _given(self, run: LiveRun, command: RunStarted | RunLoaded, event: Event) -> Event:
+        run.accept(command)
+        return event if self._app.get(command.function) else Event.UNRUNNABLE
+
+    # Effects.
 
     def _claim(self, run: LiveRun) -> None:
-        self._runs[run.run_id] = run
-        run.claim = self._attempts.name_claim()
-        self._report(run, RunClaimed(run.run_id, run.claim, self._app.name))
+        run.forget_state(self._claims.next())
+        self._report(run, encode(RunClaimed(run.run_id, run.claim, self._app.name)))
 
-    def _claim_back(self, run: LiveRun) -> None:
-        """Ask for a run anew: a late claim of a worker that is gone took it, or its code is not to go on."""
-        again = LiveRun(run.run_id, run.partition, commands=run.commands)
-        run.commands = []
-        self._drop(run)
-        self._claim(again)
+    def _again(self, run: LiveRun) -> LiveRun:
+        return LiveRun(run.run_id, run.partition, Life(run.run_id))
 
-    def _begin(self, run: LiveRun, command: RunStarted | RunLoaded) -> None:
-        """Begin a run's code, or have it wait: for its turn when too many are at work, or for its code to be there."""
-        self._runs[run.run_id] = run
-        function = self._app.get(command.function)
+    def _postpone(self, run: LiveRun) -> None:
+        if run.given:
+            postponed = run_postponed(run.given, self._app.name, self._options.clock.now_ms())
+            self._report(run, encode(postponed))
+
+    def _start(self, run: LiveRun) -> None:
+        function = self._app.get(run.given.function) if run.given else None
         if function is None:
-            self._report(run, run_postponed(command, self._app.name, self._clock.now_ms()), then_drop=True)
-            return
-        if self._slots.crowded:
-            run.queued = command
-            self._slots.wait(run)
-            return
-        self._work(run)
-        run.start(self, function, command, self._limits, self._clock, self._bodies.threads)
-        while len(self._runs) > self._cached_max and self._resting:
-            self._drop(next(iter(self._resting.values())))
+            raise RuntimeError(f"run {run.run_id} has no function to start")
+        run.start(self, function, self._options)
+        while len(self._lives) > self._options.runs_cached_max and self._parked:
+            self._on(next(iter(self._parked.values())), Event.EVICTED)
 
-    def _work(self, run: LiveRun) -> bool:
-        """Note that a run is at work; return whether it goes on by itself and has no command left in the log."""
-        alone, run.at_rest = run.at_rest and not run.commands, False
-        self._resting.pop(run.run_id, None)
-        self._slots.take(run)
-        run.catch_up()
-        return alone
-
-    def _rest(self, run: LiveRun) -> None:
-        self._slots.note(run, active=False, lingers=run.lingers)
+    def _queue_resume(self, run: LiveRun) -> None:
+        self._slots.queue(run, resumes=True)
         self._admit()
-        self.changed.notify()
 
-    def _admit(self) -> None:
-        """Have those begin, or go on, whose turn has come."""
-        while run := self._slots.next_turn():
-            command, run.queued = run.queued, None
-            if run.outdated:
-                run.outdated = False
-                self._claim(run)
-            elif command:
-                self._begin(run, command)
-            else:
-                self._work(run)
-        self._room.notify()
+    def _detach(self, run: LiveRun) -> None:
+        self._slots.detach(run)
+        self._admit()
+
+    def _park(self, run: LiveRun) -> None:
+        self._parked[run.run_id] = run
+        self._slots.release(run)
+        self._admit()
+
+    def _unpark(self, run: LiveRun) -> None:
+        self._parked.pop(run.run_id, None)
 
     def _drop(self, run: LiveRun) -> None:
-        """Forget a run; its code stops where it is."""
-        if self._runs.get(run.run_id) is run:
-            del self._runs[run.run_id]
-            self._resting.pop(run.run_id, None)
-        self._slots.forget(run)
-        self._slots.note(run, active=run.active, lingers=False)
-        run.claim = ""
-        run.stop()
-        self._finish_commands(run)
-        self._rest(run)
-
-    def _hand_back(self, run: LiveRun) -> None:
-        """Leave a run to whoever reads its commands again: they are not dealt with."""
-        if self._draining:
-            run.commands.clear()
-        if run.leased and run.replay:
-            self._report(run, RunLeased(run.run_id, run.replay.epoch), then_drop=True)
-        else:
-            self._drop(run)
-
-    def _finish_commands(self, run: LiveRun) -> None:
-        for record in run.commands:
-            self._end(record)
-        run.commands.clear()
-
-    async def _append_or_end(self, run: LiveRun, report: WorkerReport) -> None:
-        """Append for the run's code; when that fails, the code never hears of it: the worker's end stops it here."""
-        value, meant = encode_report(run, report)
-        if not meant:
-            run.abort()
-        run.reports += 1
-        try:
-            await self._outbox.append(run.run_id, value)
-        except LogError:
-            meant = False
-        finally:
-            run.reports -= 1
-        if not meant:
-            await run.park()
-
-    def _report(self, run: LiveRun, report: WorkerReport | RunClaimed, *, then_drop: bool = False) -> None:
-        """Append a report by and by; until it is durable, the commands that led to it are not dealt with."""
-        values, meant = encode_reports(run, report)
-        if not meant:
-            run.abort()
-        run.reports += 1
-        self._outbox.begin(self._append_later(run, values, then_drop or not meant))
-
-    async def _append_later(self, run: LiveRun, values: Sequence[bytes], then_drop: bool) -> None:
-        try:
-            for value in values:
-                await self._outbox.append(run.run_id, value)
-        except LogError:
-            return  # The outbox keeps it, and serve() ends by it.
-        finally:
-            run.reports -= 1
-        if then_drop and run.leased and run.commands and not self._draining:
-            self._claim_back(run)
-        elif then_drop:
-            self._drop(run)
-        else:
-            self._settle(run)
+        if self._parked.get(run.run_id) is run:
+            self._unpark(run)
+        super()._drop(run)
 
     # What the code asks for: the Runner of its Replay.
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
-        """Run a step's body and have its result kept; None when another attempt comes later."""
-        run = self._runs[handle.run_id]
-        if self._work(run):
-            await self._append_or_end(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
-        if not self._draining:
-            await self._log.until_member()
-        if handle.over or self._runs.get(run.run_id) is not run:
-            raise RunInterrupted
-        if self._draining or run.leased:
-            run.leaving = True
-            self._settle(run)
-            await run.park()
-        run.bodies += 1
+        """Run the body of a step and make its result durable; return None when another attempt follows."""
+        run = self._lives[handle.run_id]
+        if Effect.ASK_WAKE in self._on(run, Event.CONTINUED):
+            await self._write(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
+        await self._until_allowed(run)
         try:
-            started_at = self._clock.now_ms()
-            result = await self._attempts.run(run, call)
+            started_at = self._options.clock.now_ms()
+            result = await self._attempts.run(run.function, run.run_id, call)
             run.attempt = 0
             seen = handle.begin_report(call) if result.is_final else 0
-            await self._append_or_end(run, step_report(handle, call, result, started_at, seen=seen))
+            await self._write(run, step_report(handle, call, result, started_at, seen=seen))
         finally:
-            run.bodies -= 1
-            self._settle(run)
-        return None if result.retry_ms is not None else result.outcome
+            self._end_body(run)
+        return result.outcome if result.is_final else None
+
+    async def _write(self, run: LiveRun, report: WorkerReport) -> None:
+        """Write a report for which the code waits; where that fails, block the code until it is stopped."""
+        try:
+            await self._outbox.append(run.run_id, encode_report(report))
+        except UnencodableReport as error:
+            self._fail(run, error)
+            await run.halt()
+        except LogError:
+            await run.halt()
 
     def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Ask the engine for steps."""
-        run = self._runs[handle.run_id]
-        self._report(run, replace(planned, wake=self._work(run)))
+        run = self._lives[handle.run_id]
+        wake = Effect.ASK_WAKE in self._on(run, Event.CONTINUED)
+        self._send(run, replace(planned, wake=wake))
 
     def warn(self, handle: RunHandle, warning: str) -> None:
-        """Have a disagreement of code and history recorded."""
-        run = self._runs[handle.run_id]
-        self._report(run, WarningReported(run.run_id, handle.epoch, warning))
+        """Have the engine record that the code and its history disagree."""
+        run = self._lives[handle.run_id]
+        self._send(run, WarningReported(run.run_id, handle.epoch, warning))
+
+    def _send(self, run: LiveRun, report: WorkerReport) -> None:
+        try:
+            self._report(run, *encode_reports(report))
+        except UnencodableReport as error:
+            self._fail(run, error)
+
+    def _fail(self, run: LiveRun, error: UnencodableReport) -> None:
+        run.stop()
+        self._end_code(run, encode(unencodable(run, error)))
 
     def suspended(self, handle: RunHandle) -> None:
-        """The code can do nothing more until something comes from the engine."""
-        self._stop(handle, detached=False)
+        """The code waits for the engine."""
+        resumable = self._options.live_cache and not handle.over
+        self._wait(handle, Event.SUSPENDED if resumable else Event.UNLOADED)
 
     def detached(self, handle: RunHandle) -> None:
-        """The code waits for something that is no step: it gives its slot up, and its commands are not dealt with."""
-        self._stop(handle, detached=True)
+        """The code waits on external work."""
+        self._wait(handle, Event.DETACHED)
 
-    def _stop(self, handle: RunHandle, *, detached: bool) -> None:
-        run = self._runs.get(handle.run_id)
+    def _wait(self, handle: RunHandle, event: Event) -> None:
+        run = self._lives.get(handle.run_id)
         if run is not None and run.replay is handle:
-            run.at_rest = True
-            self._slots.note(run, active=run.active, lingers=detached)
-            self._settle(run)
-
-    def _settle(self, run: LiveRun) -> None:
-        """When the code rests and all is durable, the run's commands are dealt with."""
-        if run.reports or run.claim or run.news or self._runs.get(run.run_id) is not run:
-            return
-        if run.leaving or (run.leased and run.at_rest):
-            if not run.bodies and (self._draining or not self._moving):
-                self._hand_back(run)
-            return
-        if not run.at_rest:
-            return
-        if not run.lingers:
-            if run.replay is None or run.replay.over or not self._live_cache:
-                self._drop(run)
-                return
-            self._finish_commands(run)
-            self._resting[run.run_id] = run
-        self._rest(run)
+            self._on(run, event)
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code has ended."""
-        run = self._runs[handle.run_id]
+        run = self._lives[handle.run_id]
         function = self._app.get(run.function)
         policy = function.policy if function else None
-        report = end_report(run, handle, end, policy, self._clock.now_ms())
-        self._report(run, report, then_drop=True)
+        report = end_report(run, handle, end, policy, self._options.clock.now_ms())
+        try:
+            self._end_code(run, encode_report(report))
+        except UnencodableReport as error:
+            self._fail(run, error)

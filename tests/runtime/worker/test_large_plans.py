@@ -7,12 +7,11 @@ from stepstream.contract.codec import encode
 from stepstream.contract.inbox import SendPlan, StepsPlanned, WaitPlan
 from stepstream.contract.limits import MIB
 from stepstream.contract.topics import INBOX, TOPICS
-from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.worker import Worker
 from tests.fakes.waiting import until
 from tests.fakes.worker_log import FakeWorkerLog
-from tests.runtime.harness import serving, started
+from tests.runtime.worker.harness import options, serving, started
 
 INBOX_BYTES_MAX = next(topic.message_bytes_max for topic in TOPICS if topic.name == INBOX)
 
@@ -39,7 +38,7 @@ async def test_a_fan_out_larger_than_a_record_is_written_as_several() -> None:
         body = ctx.step.run("body", lambda: None)
         await asyncio.gather(*sends, body, wait)
 
-    async with serving(Worker(log, VirtualClock(0), app)) as task:
+    async with serving(Worker(log, app, options())) as task:
         await until(lambda: log.committed or task.done())
         assert not task.done()
         assert all(isinstance(report, StepsPlanned) for report in log.reports)

@@ -12,17 +12,16 @@ from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped
 from stepstream.contract.inbox import RunClaimed, RunReturned, StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
-from stepstream.runtime.worker import worker
+from stepstream.runtime.worker.lifecycle import Life
 from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.runtime.worker.slots import Slots
 from stepstream.testing import VirtualEngine
 from tests.fakes.waiting import iterate, until
-from tests.runtime.harness import EVENTS, PLACE, WorkerHarness, served, started
+from tests.runtime.worker.harness import EVENTS, PLACE, WorkerHarness, served, started
 
 
-async def test_runs_that_went_do_not_fill_the_room_of_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_runs_that_went_do_not_fill_the_room_of_those_that_wait() -> None:
     """A partition comes and goes, as when a pod beside it restarts: commands are read as before."""
-    monkeypatch.setattr(worker, "RUNS_QUEUED_MAX", 10)
     app, stopped = App("shop"), asyncio.Event()
 
     async def body() -> None:
@@ -35,7 +34,7 @@ async def test_runs_that_went_do_not_fill_the_room_of_those_that_wait(monkeypatc
     async def function(ctx: Context) -> None:
         await ctx.step.run("work", body)
 
-    async with served(app, runs_active_max=1) as harness:
+    async with served(app, runs_active_max=1, runs_queued_max=10) as harness:
         await harness.give(*map(started, ("first", "a", "b", "c", "d")))
         for _ in range(2):
             await harness.reassign()
@@ -184,17 +183,16 @@ async def test_a_woken_run_whose_code_goes_on_by_itself_has_its_news_then() -> N
         assert scene.harness.worker.load.queued == 0
 
 
-def test_runs_that_linger_do_not_keep_a_woken_one_from_going_on() -> None:
-    """There is room for no other run to begin, but for this one, which takes nothing more."""
-    slots = Slots(active_max=1, lingering_max=1)
-    lingering, new, woken = (LiveRun(name, 0) for name in ("lingering", "new", "woken"))
-    slots.note(lingering, active=False, lingers=True)
-    woken.news.append(RunResumed("woken", 1))
-    slots.wait(new)
-    slots.wait(woken)
-    assert (slots.next_turn(), slots.next_turn()) == (woken, None)
+def test_detached_runs_do_not_prevent_a_woken_one_from_resuming() -> None:
+    """There is room for no other run to start, but this one is in memory already."""
+    slots = Slots[LiveRun](active_max=1, detached_max=1)
+    detached, new, woken = (LiveRun(name, 0, Life(name)) for name in ("detached", "new", "woken"))
+    slots.detach(detached)
+    slots.queue(new, resumes=False)
+    slots.queue(woken, resumes=True)
+    assert (slots.next(), slots.next()) == (woken, None)
     slots.take(woken)
-    slots.note(lingering, active=False, lingers=False)
-    assert slots.next_turn() is None
-    slots.note(woken, active=False, lingers=False)
-    assert (slots.next_turn(), slots.next_turn()) == (new, None)
+    slots.release(detached)
+    assert slots.next() is None
+    slots.release(woken)
+    assert (slots.next(), slots.next()) == (new, None)

@@ -17,7 +17,6 @@ from stepstream.contract.inbox import (
     StepsPlanned,
 )
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
@@ -25,7 +24,7 @@ from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
-from tests.runtime.harness import EVENTS, dispatched, started, until_free
+from tests.runtime.worker.harness import EVENTS, dispatched, options, started, until_free
 
 
 async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> None:
@@ -42,7 +41,7 @@ async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> No
     async def function(ctx: Context) -> str:
         return await ctx.step.run("work", body)
 
-    worker = Worker(log, VirtualClock(0), app)
+    worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     draining = asyncio.ensure_future(worker.drain())
@@ -71,7 +70,7 @@ async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_
     async def function(ctx: Context) -> None:
         raise ValueError("again")
 
-    worker = Worker(log, VirtualClock(0), app)
+    worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
     await until(lambda: log.reports)
     log.give(RunResumed("run", 1))
@@ -88,7 +87,7 @@ async def test_a_run_that_is_postponed_is_asked_for_when_there_is_word_of_it(wor
     """The late claim of a worker that is gone took it, so that its report is not heard; or that was heard already."""
     app, log = App("shop"), FakeWorkerLog(started())
     log.calls.block("acknowledge")
-    worker = Worker(log, VirtualClock(0), app)
+    worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
     await until(lambda: log.reports)
     log.give(word)
@@ -112,7 +111,7 @@ async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
         begun.set()
         await go_on.wait()
 
-    worker = Worker(log, VirtualClock(0), app, runs_active_max=1)
+    worker = Worker(log, app, options(runs_active_max=1))
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     await until(lambda: worker.load.queued)
@@ -143,7 +142,7 @@ async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left
             await ctx.step.run(f"work-{number}", body)
         await ctx.step.sleep("nap", "1h")
 
-    worker = Worker(log, VirtualClock(0), app)
+    worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
@@ -180,8 +179,7 @@ async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_befor
         log.left = True
 
     log.leave = leave  # type: ignore[method-assign]  # A rebalance comes before the group is left.
-    clock = VirtualClock(0)
-    worker = PoolWorker(log, clock, app, "q") if queue else Worker(log, clock, app)
+    worker = PoolWorker(log, app, "q", options()) if queue else Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
@@ -208,7 +206,7 @@ async def test_a_worker_that_fails_while_it_drains_is_not_waited_for() -> None:
         await asyncio.gather(ctx.step.run("work", body), ctx.step.sleep("nap", "1h"))
 
     log.calls.fail("append", LogError("the broker is away"))
-    worker = Worker(log, VirtualClock(0), app)
+    worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
     await asyncio.wait_for(begun.wait(), 5)
     await asyncio.wait_for(worker.drain(), 5)
@@ -242,7 +240,7 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(
     app.function(on("go"), id="function")(handler)
 
     bodies = Bodies()
-    worker = Worker(log, VirtualClock(0), app, bodies=bodies)
+    worker = Worker(log, app, options(bodies=bodies))
     serving = asyncio.ensure_future(worker.serve())
     expected = ["left"] if threaded else ["left", "right"]
     assert [await asyncio.wait_for(begun.get(), 5) for _ in expected] == expected

@@ -9,11 +9,10 @@ from stepstream import App, Context, Event, on
 from stepstream.contract.commands import RunStopped, StepDispatched, decode_command
 from stepstream.contract.inbox import StepLeased
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.worker import pool
-from stepstream.runtime.worker.consumer import MOVE_MS
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.testing import VirtualEngine
 from tests.fakes.waiting import until
-from tests.runtime.harness import STEP, PoolHarness, dispatched
+from tests.runtime.worker.harness import STEP, PoolHarness, dispatched
 
 
 async def test_a_step_that_is_lent_without_its_results_is_asked_for() -> None:
@@ -71,10 +70,9 @@ async def test_an_attempt_that_comes_while_the_one_before_is_asked_for_is_asked_
         assert (at.bodies, [result.claim for result in at.results]) == (1, [at.claims[1]])
 
 
-async def test_a_backlog_larger_than_the_room_is_read_to_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_backlog_larger_than_the_room_is_read_to_its_answers() -> None:
     """A queue that nobody served for a while: the answers to all claims lie behind the last word of the backlog."""
-    monkeypatch.setattr(pool, "RUNS_QUEUED_MAX", 3)
-    async with PoolHarness(fresh_from=100) as at:
+    async with PoolHarness(fresh_from=100, runs_queued_max=3) as at:
         at.finish.set()
         for run in range(10):
             at.log.give(dispatched(run=f"run-{run}"))
@@ -126,7 +124,7 @@ async def test_a_step_at_work_goes_on_when_the_partitions_move() -> None:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
         await at.log.rebalance(0)
-        held = StepLeased("run", STEP, 0, "gpu", "", MOVE_MS)
+        held = StepLeased("run", STEP, 0, "gpu", "", WorkerOptions().lease_ms)
         await until(lambda: at.log.reports == [held, replace(held, for_ms=0)])
         at.finish.set()
         await until(lambda: at.results)

@@ -13,6 +13,7 @@ from stepstream.contract.inbox import StepClaimed, StepReported
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.execution import Bodies
@@ -33,6 +34,11 @@ def started(run_id: str = "run", function: str = "function") -> RunStarted:
 def dispatched(claim: str = "", *, run: str = "run", step: str = "work", attempt: int = 0) -> StepDispatched:
     """Return the command that dispatches a step to a queue."""
     return StepDispatched(run, "function", step_hash(step, 0), step, EVENTS, 1, attempt, (), claim)
+
+
+def options(**chosen: Any) -> WorkerOptions:
+    """Return the options of a worker whose clock does not advance."""
+    return WorkerOptions(VirtualClock(0), **chosen)
 
 
 class _Serves(Protocol):
@@ -59,9 +65,9 @@ async def until_free(bodies: Bodies) -> None:
 class WorkerHarness:
     """A worker of runs and its log, which has no command at first."""
 
-    def __init__(self, app: App, **options: Any) -> None:
+    def __init__(self, app: App, **chosen: Any) -> None:
         self.log = FakeWorkerLog()
-        self.worker = Worker(self.log, VirtualClock(0), app, **options)
+        self.worker = Worker(self.log, app, options(**chosen))
 
     async def give(self, *commands: Command) -> None:
         """Append commands, and return when the worker has processed them as far as it can."""
@@ -91,9 +97,9 @@ class WorkerHarness:
 
 
 @asynccontextmanager
-async def served(app: App, **options: Any) -> AsyncIterator[WorkerHarness]:
+async def served(app: App, **chosen: Any) -> AsyncIterator[WorkerHarness]:
     """Have a worker of runs serve."""
-    harness = WorkerHarness(app, **options)
+    harness = WorkerHarness(app, **chosen)
     async with serving(harness.worker):
         yield harness
 
@@ -101,7 +107,7 @@ async def served(app: App, **options: Any) -> AsyncIterator[WorkerHarness]:
 class PoolHarness:
     """A worker of the queue `gpu` and its log; its step bodies end once `finish` is set."""
 
-    def __init__(self, *, fresh_from: int = 0) -> None:
+    def __init__(self, *, fresh_from: int = 0, **chosen: Any) -> None:
         self.log = FakeWorkerLog(topic=QUEUE_TOPIC, fresh_from=fresh_from)
         self.bodies = 0
         self.finish = asyncio.Event()
@@ -116,7 +122,7 @@ class PoolHarness:
         async def function(ctx: Context) -> int:
             return await ctx.step.options(queue="gpu").run("work", body)
 
-        self.worker = PoolWorker(self.log, VirtualClock(0), app, "gpu")
+        self.worker = PoolWorker(self.log, app, "gpu", options(**chosen))
 
     async def __aenter__(self) -> "PoolHarness":
         self._serving = serving(self.worker)
@@ -140,7 +146,7 @@ class PoolHarness:
 class BlockedRun:
     """A worker with one run of two steps, whose first body has started and ends once `finish` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, **chosen: Any) -> None:
         self.log = FakeWorkerLog(started())
         self.bodies = 0
         self.finish = asyncio.Event()
@@ -156,7 +162,7 @@ class BlockedRun:
             await ctx.step.run("first", body)
             return await ctx.step.run("second", body)
 
-        self.worker = Worker(self.log, VirtualClock(0), app)
+        self.worker = Worker(self.log, app, options(**chosen))
 
     async def __aenter__(self) -> "BlockedRun":
         self._serving = serving(self.worker)

@@ -8,12 +8,11 @@ from stepstream.contract.codec import Raw, encode
 from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import EventRecord, event_record
 from stepstream.contract.inbox import RunFailed
-from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
 from tests.fakes.waiting import until
 from tests.fakes.worker_log import FakeWorkerLog
-from tests.runtime.harness import serving
+from tests.runtime.worker.harness import options, serving
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -59,7 +58,7 @@ async def test_an_event_that_cannot_be_read_fails_its_run_alone() -> None:
 
     broken = RunStarted("run", "function", 1, (EventRecord("go", Raw(encode(nested(200)))),), 1)
     log = FakeWorkerLog(broken)
-    async with serving(Worker(log, VirtualClock(0), app)) as task:
+    async with serving(Worker(log, app, options())) as task:
         await until(lambda: log.committed or task.done())
         assert not task.done()
         assert log.kinds == [RunFailed]

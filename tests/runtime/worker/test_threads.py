@@ -8,7 +8,6 @@ import pytest
 from stepstream import App, ThreadedContext, on
 from stepstream.contract.commands import RunResumed
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
@@ -16,7 +15,7 @@ from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
-from tests.runtime.harness import charging, dispatched, served, serving, started, until_free
+from tests.runtime.worker.harness import charging, dispatched, options, served, serving, started, until_free
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +28,7 @@ async def test_a_lost_report_gives_its_thread_back() -> None:
     log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies()
     log.calls.fail("append", LogError("the broker is away"))
     with pytest.raises(LogError):
-        await asyncio.wait_for(Worker(log, VirtualClock(0), charging(ran, threaded=True), bodies=bodies).serve(), 5)
+        await asyncio.wait_for(Worker(log, charging(ran, threaded=True), options(bodies=bodies)).serve(), 5)
     assert ran == ["charged"]
     await until_free(bodies)
     bodies.threads.close()
@@ -70,7 +69,7 @@ async def test_a_lent_step_that_went_while_it_was_held_back_gives_its_thread_bac
 
     log = FakeWorkerLog(dispatched(step="charge"), topic=commands_topic("shop", "q"))
     log.calls.block("until_member")
-    async with serving(PoolWorker(log, VirtualClock(0), app, "q", bodies=bodies)):
+    async with serving(PoolWorker(log, app, "q", options(bodies=bodies))):
         await log.calls.until("until_member")
         await log.rebalance()
         await iterate()

@@ -8,18 +8,16 @@ from stepstream import App, Context, on
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunStopped
 from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepReported
-from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.worker import consumer as intake
-from stepstream.runtime.worker.consumer import MOVE_MS
+from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import TOPIC, FakeWorkerLog
-from tests.runtime.harness import BlockedRun, charging, serving, started, until_free
+from tests.runtime.worker.harness import BlockedRun, charging, options, serving, started, until_free
 
-RESERVED, RELEASED = RunLeased("run", 1, MOVE_MS), RunLeased("run", 1)
+RESERVED, RELEASED = RunLeased("run", 1, WorkerOptions().lease_ms), RunLeased("run", 1)
 
 
 async def test_a_body_of_a_partition_that_stays_goes_on() -> None:
@@ -45,12 +43,9 @@ async def test_a_body_of_a_partition_that_goes_ends_here_and_the_rest_of_its_run
         assert run.log.committed == {}
 
 
-async def test_what_goes_on_elsewhere_is_reserved_for_as_long_as_its_body_takes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_goes_on_elsewhere_is_reserved_for_as_long_as_its_body_takes() -> None:
     """A reservation ends by itself, in case its worker dies; while the worker lives it is made anew."""
-    monkeypatch.setattr(intake, "_RENEW_S", 0.0)
-    async with BlockedRun() as run:
+    async with BlockedRun(lease_renew_s=0.0) as run:
         await run.log.rebalance()
         await until(lambda: run.log.reports[:3] == [RESERVED] * 3)
         run.finish.set()
@@ -62,12 +57,9 @@ async def test_what_goes_on_elsewhere_is_reserved_for_as_long_as_its_body_takes(
 
 
 @pytest.mark.parametrize("error", [LogError("the broker is away"), KeyError("a client that does not know its own")])
-async def test_what_could_not_be_reserved_is_reserved_once_more(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_could_not_be_reserved_is_reserved_once_more(error: Exception) -> None:
     """Others may begin it meanwhile, but the partitions are let go of in order, and the next word is for all."""
-    monkeypatch.setattr(intake, "_RENEW_S", 0.0)
-    async with BlockedRun() as run:
+    async with BlockedRun(lease_renew_s=0.0) as run:
         run.log.calls.fail("append", error)
         await run.log.rebalance()
         await until(lambda: run.log.calls.count["append"] > 3)
@@ -78,12 +70,9 @@ async def test_what_could_not_be_reserved_is_reserved_once_more(
         assert run.log.reports[-1] == RELEASED
 
 
-async def test_a_worker_that_drains_reserves_nothing_for_longer_than_that_may_take(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_worker_that_drains_reserves_nothing_for_longer_than_that_may_take() -> None:
     """Were it killed meanwhile, the runs that had moved before would stand for longer than those that it leaves."""
-    monkeypatch.setattr(intake, "_RENEW_S", 0.0)
-    async with BlockedRun() as run:
+    async with BlockedRun(lease_renew_s=0.0) as run:
         await run.log.rebalance()
         draining = asyncio.ensure_future(run.worker.drain(9_000, 0))
         await until(lambda: run.log.left)
@@ -131,7 +120,7 @@ async def test_a_run_without_a_body_at_work_goes_at_once() -> None:
         reached.set()
         await never.wait()
 
-    worker = Worker(log, VirtualClock(0), app)
+    worker = Worker(log, app, options())
     async with serving(worker):
         await asyncio.wait_for(reached.wait(), 5)
         await log.rebalance()
@@ -147,7 +136,7 @@ async def test_a_body_that_is_held_back_does_not_begin_when_its_run_has_gone(
     monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
     log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies()
     log.calls.block("until_member")
-    worker = Worker(log, VirtualClock(0), charging(ran, threaded=threaded), bodies=bodies)
+    worker = Worker(log, charging(ran, threaded=threaded), options(bodies=bodies))
     async with serving(worker) as task:
         await log.calls.until("until_member")
         if ends:
@@ -171,24 +160,24 @@ async def test_only_runs_that_rest_leave_the_cache() -> None:
         await ctx.step.run("work", go_on[ctx.run_id].wait)
         await ctx.step.sleep("nap", "1h")
 
-    worker = Worker(log, VirtualClock(0), app, runs_cached_max=1)
+    worker = Worker(log, app, options(runs_cached_max=1))
     async with serving(worker):
-        await until(lambda: sorted(worker._runs) == ["first", "second", "third"])
+        await until(lambda: sorted(map(str, worker._lives)) == ["first", "second", "third"])
         for name in ("second", "first"):
             go_on[name].set()
-            await until(lambda: worker.load.in_use == 2 if "second" in worker._resting else True)
+            await until(lambda: worker.load.in_use == 2 if "second" in worker._parked else True)
         await until(lambda: worker.load.in_use == 1)
         log.give(started("last"))
-        await until(lambda: sorted(worker._runs) == ["last", "third"])
+        await until(lambda: sorted(map(str, worker._lives)) == ["last", "third"])
 
 
 async def test_the_bytes_of_a_backlog_are_not_kept() -> None:
     """Each run of it is asked for at once, and the first answer lies behind the last of it: only places are held."""
     log = FakeWorkerLog(started(), fresh_from=1)
-    worker = Worker(log, VirtualClock(0), App("shop"))
+    worker = Worker(log, App("shop"), options())
     async with serving(worker):
         await until(lambda: worker.load.cached == 1)
-        assert [record.value for run in worker._runs.values() for record in run.commands] == [b""]
+        assert [record.value for run in worker._lives.values() for record in run.commands] == [b""]
 
 
 async def test_a_worker_lets_go_of_what_is_taken_from_it_though_it_cannot_commit() -> None:
@@ -196,7 +185,7 @@ async def test_a_worker_lets_go_of_what_is_taken_from_it_though_it_cannot_commit
     log = FakeWorkerLog(fresh_from=2)
     log.give_bytes(b"\x00", encode(started()))
     log.calls.block("dead_letter")
-    worker = Worker(log, VirtualClock(0), App("shop"))
+    worker = Worker(log, App("shop"), options())
     async with serving(worker):
         await until(lambda: worker.load.cached == 1)
         log.calls.block("poll")

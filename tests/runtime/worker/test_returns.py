@@ -12,7 +12,7 @@ from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepLe
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from tests.fakes.waiting import iterate, until
-from tests.runtime.harness import EVENTS, STEP, PoolHarness, WorkerHarness, dispatched, served, started
+from tests.runtime.worker.harness import EVENTS, STEP, PoolHarness, WorkerHarness, dispatched, served, started
 
 
 class Bodies:
@@ -144,8 +144,8 @@ async def test_an_old_word_of_a_lent_step_that_is_read_again_does_not_stop_it(
         for command in (dispatched(run="long"), word, dispatched(attempt=1)):
             at.log.give(command)
         if isinstance(word, StepDispatched):
-            await until(lambda: at.claims)
-            at.log.give(dispatched(at.claims[0], attempt=1))
+            await until(lambda: len(at.claims) == 2)
+            at.log.give(dispatched(at.claims[1], attempt=1))
         await until(lambda: at.bodies == 2)
         for _ in range(2):
             await at.log.rebalance()
