@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract import limits
+from stepstream.contract.kinds import StepKind
+from stepstream.engine.state.rows import TimerKind
 from tests.docs.pages import DOCS, PAGES
 from tests.markdown import table_rows
 from tests.tidy_rules import PRODUCT, ROOT
@@ -71,6 +73,14 @@ def test_the_words_of_the_glossary_are_in_the_code() -> None:
     words = [word for row in rows for word in re.findall(r"`(\w+)`", row[-1])]
     assert not [word for word in words if not re.search(rf"\b{word}\b", sources)]
     assert len({row[0] for row in rows}) == len(rows), "a word has two lines"
+
+
+def test_kinds_in_metrics_are_those_of_the_code() -> None:
+    """The values of the label `kind` in docs/metrics.md are the kinds of timers and steps that the engine has."""
+    rows = {row[0].strip("`"): row[2] for row in table_rows((DOCS / "metrics.md").read_text("utf-8"))}
+    for metric, kinds in (("timer_late_seconds", TimerKind), ("steps_ended_total", StepKind)):
+        (listed,) = re.findall(r"`kind` \(([^)]*)\)", rows[f"stepstream_{metric}"])
+        assert set(listed.split(", ")) == {str(kind) for kind in kinds}
 
 
 def test_runbook_has_every_alert() -> None:
