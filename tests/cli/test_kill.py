@@ -40,7 +40,7 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_drains(tmp_path: Path) -> None:
-    """SIGINT ends the process with exit code 0 and leaves runs that go on after the next start."""
+    """SIGINT ends the process with exit code 0 and leaves runs that resume after the next start."""
     serving = Serving(tmp_path)
     serving.start()
     serving.send(0, 20)

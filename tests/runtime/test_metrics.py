@@ -1,4 +1,4 @@
-"""The metrics are true, count nothing twice, and are those of docs/metrics.md."""
+"""The metrics are correct, count nothing twice, and are those of docs/metrics.md."""
 
 import re
 from datetime import timedelta
@@ -27,7 +27,7 @@ RUNS = 3
 
 
 class Measured(VirtualEngine):
-    """An engine in virtual time with metrics of its own."""
+    """An engine on a virtual clock, with metrics."""
 
     def __init__(self, *apps: App, **options: Any) -> None:
         super().__init__(*apps, **options)
@@ -60,17 +60,17 @@ def sections_of(process: str) -> list[str]:
 
 @pytest.mark.parametrize("process", PARTS)
 def test_the_document_lists_what_a_process_exports(process: str) -> None:
-    """Names, types and labels are the same on both sides: nothing is unlisted, nothing listed is missing."""
-    wanted = {name: row for section in sections_of(process) for name, row in listed(section).items()}
+    """Names, types and labels are the same on both sides."""
+    documented = {name: row for section in sections_of(process) for name, row in listed(section).items()}
     metrics = Metrics(*PARTS[process])
     typed = dict(re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.M))
-    assert typed == {name: kind for name, (kind, _) in wanted.items()}
+    assert typed == {name: kind for name, (kind, _) in documented.items()}
     labels = {f"stepstream_{m.name}{'_total' if m.kind == 'counter' else ''}": set(m.labels) for m in METRICS}
-    assert {name: labels[name] for name in wanted} == {name: row for name, (_, row) in wanted.items()}
+    assert {name: labels[name] for name in documented} == {name: row for name, (_, row) in documented.items()}
 
 
-def test_whatever_the_engine_counts_has_a_metric() -> None:
-    """No name that a transition counts or times is unknown to the metrics: that would end the shard."""
+def test_every_count_of_the_engine_has_a_metric() -> None:
+    """A name that a transition counts or times and that the metrics do not know would crash the shard."""
     engine = "\n".join(path.read_text("utf-8") for path in (ROOT / PRODUCT / "engine").rglob("*.py"))
     shard = (ROOT / PRODUCT / "runtime" / "shard" / "loop.py").read_text("utf-8")
     counted = {(name,) for name in re.findall(r'\.count\("(\w+)"', engine)}
@@ -85,7 +85,7 @@ def test_whatever_the_engine_counts_has_a_metric() -> None:
 
 
 def shop() -> App:
-    """Return an app with a step that fails once, a nap, a wait and one function that fails."""
+    """Return an app with a step that fails once, a sleep, a wait, and a function that fails."""
     app = App("shop")
     failed: set[str] = set()
 
@@ -110,8 +110,8 @@ def shop() -> App:
 
 
 @pytest.mark.parametrize("shards", [1, 4])
-async def test_figures_are_true(shards: int) -> None:
-    """Runs, steps, retries, open waits and times are those of what happened, however many shards there are."""
+async def test_figures_are_correct(shards: int) -> None:
+    """Runs, steps, retries, open waits and times are right for any number of shards."""
     async with Measured(shop(), shards=shards) as engine:
         assert engine.sum("runs_started_total", function="work") == 0
         await engine.send(*[Event("order", {"n": n}) for n in range(RUNS)], Event("broken"))
@@ -142,8 +142,8 @@ async def test_figures_are_true(shards: int) -> None:
         assert engine.sum("batch_records_sum") == engine.sum("records_total") > 0
 
 
-async def test_a_late_timer_is_seen() -> None:
-    """A timer that nobody served for 7 s is 7 s late."""
+async def test_a_late_timer_is_measured() -> None:
+    """A timer that fires 7 s after its time is 7 s late."""
     async with Measured(shop()) as engine:
         await engine.send(Event("order", {"n": 1}))
         engine.clock.advance_to(engine.now_ms + 17_000)
@@ -153,7 +153,7 @@ async def test_a_late_timer_is_seen() -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_what_was_rolled_back_is_not_counted(when: Any) -> None:
-    """An engine that crashes around a commit counts no step twice, and what is open stays right."""
+    """An engine that crashes around a commit counts no step twice, and the gauges of open runs stay right."""
     async with Measured(shop(), crashes=[Crash("engine", when, "nap")]) as engine:
         await engine.send(Event("order", {"n": 1}))
         await engine.advance("10s")
@@ -166,8 +166,8 @@ async def test_what_was_rolled_back_is_not_counted(when: Any) -> None:
         assert engine.sum("shard_recoveries_total", shard="0") == 2
 
 
-async def test_what_is_open_is_known_after_a_restart(tmp_path: Any) -> None:
-    """A process that comes up knows what is open from the tables, and counts it down from there."""
+async def test_open_runs_and_steps_are_counted_after_a_restart(tmp_path: Any) -> None:
+    """A new process reads from the tables how many there are, and counts down from there."""
     async with Measured(shop(), data_dir=tmp_path) as engine:
         await engine.send(*[Event("order", {"n": n}) for n in range(RUNS)])
         await engine.advance("10s")
@@ -183,7 +183,7 @@ async def test_what_is_open_is_known_after_a_restart(tmp_path: Any) -> None:
 
 
 async def test_dead_letters_and_errors_of_expressions_are_counted() -> None:
-    """A record put aside counts by topic and reason, an expression that fails on an event by its place."""
+    """A dead letter is counted by topic and reason, an expression that fails on an event by its place."""
     app = App("shop")
 
     @app.function(on("order", if_="event.data.total > 5"))
@@ -204,7 +204,7 @@ async def test_dead_letters_and_errors_of_expressions_are_counted() -> None:
 
 
 def test_histograms_are_as_prometheus_reads_them() -> None:
-    """Each bucket has all below it, a value on a bound is within it, and the last is the count."""
+    """Buckets are cumulative and include their bound; the last one is the count."""
     metrics = Metrics("engine")
     for records in (1, 2, 3, 500, 501):
         metrics.committed(7, BatchStats(records, {}, (), 0.0, 0.0))
@@ -213,8 +213,8 @@ def test_histograms_are_as_prometheus_reads_them() -> None:
     assert buckets == {"1": 1, "2": 2, "5": 3, "10": 3, "20": 3, "50": 3, "100": 3, "200": 3, "500": 4, "+Inf": 5}
 
 
-def test_known_functions_begin_with_zero() -> None:
-    """A shard that comes up shows a zero for each function: an increase is seen from the first run on."""
+def test_known_functions_start_at_zero() -> None:
+    """A recovered shard exports 0 for each function, so that Prometheus sees the first run as an increase."""
     metrics = Metrics("engine")
     metrics.recovered(0, {}, [FunctionRegistered("work", "shop").id])
     scrape = Scrape(metrics.text().decode())

@@ -52,7 +52,7 @@ class Child:
                 pipe.flush()
 
     def signal(self, number: int) -> None:
-        """Send a signal if the child runs; while it still imports there is nothing to drain, and SIGTERM ends it."""
+        """Send a signal if the child runs; one that still imports has nothing to drain and gets SIGTERM."""
         if self.process.poll() is None:
             self.process.send_signal(number if self._loaded else signal.SIGTERM)
 

@@ -19,7 +19,7 @@ cli = commands("List, show and cancel runs.")
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Read the runs of this folder instead of asking an engine (default: ask the engine at --url)."),
+    typer.Option(help="Read the runs of this folder (default: those of the engine at --url)."),
 ]
 RunIdOrTail = Annotated[
     str, typer.Argument(metavar="RUN_ID", help="The id of a run, or its last 6 characters or more, as `dev` prints it.")

@@ -38,50 +38,79 @@ class Metric:
 
 
 METRICS = (
-    Metric("engine", "counter", "runs_started", ("function",), "Runs accepted"),
-    Metric("engine", "counter", "runs_ended", ("function", "status"), "Runs ended"),
+    Metric("engine", "counter", "runs_started", ("function",), "Runs that were accepted"),
+    Metric("engine", "counter", "runs_ended", ("function", "status"), "Runs that have ended"),
     Metric("engine", "gauge", "runs_open", ("function",), "Runs that have not ended"),
-    Metric("engine", "histogram", "run_duration_seconds", ("function",), "From a run's start to its end", _LONG_S),
-    Metric("engine", "counter", "steps_ended", ("function", "kind", "outcome"), "Steps with their result"),
-    Metric("engine", "histogram", "step_duration_seconds", ("function",), "From attempt to commit", _STEP_S),
-    Metric("engine", "counter", "step_retries", ("function",), "Failed attempts of steps that are tried again"),
-    Metric("engine", "counter", "run_retries", ("function",), "Failures of the code between steps, tried again"),
-    Metric("engine", "counter", "run_warnings", ("function",), "Runs whose code changed under them"),
+    Metric(
+        "engine", "histogram", "run_duration_seconds", ("function",), "Time from the start of a run to its end", _LONG_S
+    ),
+    Metric("engine", "counter", "steps_ended", ("function", "kind", "outcome"), "Steps that have their result"),
+    Metric(
+        "engine",
+        "histogram",
+        "step_duration_seconds",
+        ("function",),
+        "Time from the start of the last attempt to its commit",
+        _STEP_S,
+    ),
+    Metric("engine", "counter", "step_retries", ("function",), "Failed attempts of steps that are retried"),
+    Metric("engine", "counter", "run_retries", ("function",), "Failures of the code between steps that are retried"),
+    Metric("engine", "counter", "run_warnings", ("function",), "Runs whose code and results disagree"),
     Metric("engine", "gauge", "steps_open", ("kind",), "Steps without a result"),
-    Metric("engine", "histogram", "match_latency_seconds", (), "From an event to the run that it wakes", _SHORT_S),
-    Metric("engine", "histogram", "timer_late_seconds", ("kind",), "How late timers fired", _SHORT_S),
+    Metric(
+        "engine",
+        "histogram",
+        "match_latency_seconds",
+        (),
+        "Time from an event's arrival to the resumption of a run",
+        _SHORT_S,
+    ),
+    Metric("engine", "histogram", "timer_late_seconds", ("kind",), "Delay with which timers fired", _SHORT_S),
     Metric("engine", "counter", "expression_errors", ("place",), "Expressions that failed on an event"),
-    Metric("engine", "counter", "duplicate_starts", (), "Starts refused as repeats"),
-    Metric("engine", "counter", "stale_reports", (), "Reports dropped: a newer worker has the run, or it ended"),
-    Metric("engine", "counter", "records", ("shard",), "Records taken in"),
+    Metric("engine", "counter", "duplicate_starts", (), "Starts refused because of a repeated event id"),
+    Metric("engine", "counter", "stale_reports", (), "Reports dropped for runs that have moved or ended"),
+    Metric("engine", "counter", "records", ("shard",), "Records read"),
     Metric("engine", "histogram", "batch_records", ("shard",), "Records in a batch", _RECORDS),
-    Metric("engine", "histogram", "batch_duration_seconds", ("shard",), "Time for a batch", _SHORT_S),
+    Metric("engine", "histogram", "batch_duration_seconds", ("shard",), "Time for a batch, with its commit", _SHORT_S),
     Metric("engine", "histogram", "commit_duration_seconds", ("shard",), "Time to commit a batch", _SHORT_S),
-    Metric("engine", "gauge", "input_lag_records", ("shard", "topic"), "Records not committed as taken"),
-    Metric("engine", "counter", "history_skipped", (), "Records of history that the read model cannot read"),
+    Metric("engine", "gauge", "input_lag_records", ("shard", "topic"), "Records that are not processed"),
+    Metric("engine", "counter", "history_skipped", (), "History records that could not be read"),
     Metric("engine", "gauge", "shard_serving", ("shard",), "1 when the shard serves, 0 while it recovers"),
-    Metric("engine", "counter", "shard_recoveries", ("shard",), "Times the shard came up in this process"),
+    Metric("engine", "counter", "shard_recoveries", ("shard",), "Recoveries of the shard in this process"),
     Metric("engine", "gauge", "recovery_read_rows", ("shard",), "Changelog rows read in the latest recovery"),
     Metric("engine", "gauge", "recovery_left_rows", ("shard",), "Changelog offsets still to read"),
     Metric("engine", "gauge", "standby_lag_rows", ("shard",), "Changelog offsets that a warm copy has not read"),
-    Metric("engine", "gauge", "commands_lag_records", ("app", "partition"), "Commands that no worker has dealt with"),
-    Metric("engine", "gauge", "workers", ("app",), "Members of the group of an app's or a queue's workers"),
-    Metric("worker", "gauge", "worker_slots", ("app",), "Runs that may have code at work at once"),
-    Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that have code at work"),
+    Metric("engine", "gauge", "commands_lag_records", ("app", "partition"), "Commands that are not acknowledged"),
+    Metric("engine", "gauge", "workers", ("app",), "Running workers of an app or a queue"),
+    Metric("worker", "gauge", "worker_slots", ("app",), "Runs that may run code at the same time"),
+    Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that run code"),
     Metric("worker", "gauge", "worker_queue_runs", ("app",), "Runs that wait for a slot"),
     Metric("worker", "gauge", "worker_cached_runs", ("app",), "Runs held in memory"),
-    Metric("worker", "counter", "worker_loads", ("app",), "Runs asked for with all their memos"),
-    Metric("worker", "histogram", "worker_step_duration_seconds", ("function",), "Time for a step's body", _STEP_S),
-    Metric("worker", "counter", "worker_step_attempts", ("function", "outcome"), "Attempts of bodies of steps"),
+    Metric("worker", "counter", "worker_loads", ("app",), "Runs loaded with all their memos"),
+    Metric(
+        "worker",
+        "histogram",
+        "worker_step_duration_seconds",
+        ("function",),
+        "Time for the body of a step, per attempt",
+        _STEP_S,
+    ),
+    Metric("worker", "counter", "worker_step_attempts", ("function", "outcome"), "Attempts of the bodies of steps"),
     Metric("worker", "gauge", "worker_lag_records", ("app", "partition"), "Commands that no worker has taken"),
     Metric("sources", "counter", "source_records", ("topic",), "Records of sources that were read"),
     Metric("sources", "counter", "source_events", ("topic",), "Events of sources that are durable"),
-    Metric("sources", "gauge", "source_partitions", ("topic",), "Partitions of a topic that this process reads"),
-    Metric("sources", "gauge", "source_lag_records", ("topic", "partition"), "Records of sources not dealt with"),
+    Metric(
+        "sources", "gauge", "source_partitions", ("topic",), "Partitions of a source that are assigned to this process"
+    ),
+    Metric(
+        "sources", "gauge", "source_lag_records", ("topic", "partition"), "Records of sources that are not acknowledged"
+    ),
     Metric("process", "gauge", "ready", (), "1 when /ready answers 200"),
-    Metric("process", "counter", "dead_letters", ("topic", "reason"), "Records put aside"),
-    Metric("process", "counter", "rebalances", ("group",), "Times the group gave partitions anew"),
-    Metric("process", "gauge", "build_info", ("version", "app", "app_version"), "Always 1; what runs here"),
+    Metric("process", "counter", "dead_letters", ("topic", "reason"), "Records written to dead-letters"),
+    Metric("process", "counter", "rebalances", ("group",), "Rebalances"),
+    Metric(
+        "process", "gauge", "build_info", ("version", "app", "app_version"), "Always 1; the labels have the versions"
+    ),
 )
 _BY_NAME = {metric.name: metric for metric in METRICS}
 # Counts of the engine with another name in the metrics, and the label that is added.
@@ -203,7 +232,7 @@ class Metrics:
         self.count("shard_recoveries", str(shard))
 
     def committed(self, shard: int, batch: BatchStats) -> None:
-        """A batch was committed, or changed nothing."""
+        """Count a batch that was committed or that changed nothing."""
         label = (str(shard),)
         self._counters["records"][label] += batch.records
         if batch.records:
@@ -229,7 +258,7 @@ class Metrics:
     # Observer of workers.
 
     def attempted(self, function: str, outcome: str, seconds: float) -> None:
-        """A body of a step ended."""
+        """Count an attempt of the body of a step."""
         self.count("worker_step_attempts", function, outcome)
         self.observe("worker_step_duration_seconds", (function,), seconds)
 
@@ -286,5 +315,5 @@ class Metrics:
         return family
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)

@@ -200,7 +200,7 @@ class WorkerGauges(_Lags):
     async def _read(self) -> list[Reading]:
         log = self._slot.log
         if self._slot.unready or log is None or not log.partitions:
-            # There is nothing to measure, but the answer still shows that a broker is reachable.
+            # No lag can be measured, but the answer shows that a broker is reachable.
             await self._backbone.ends([(FUNCTIONS, 0)])
             return []
         ends = await self._backbone.ends(log.partitions)

@@ -302,7 +302,7 @@ class SourceReaders:
 @asynccontextmanager
 async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
     """Have Faust run the parts while the block runs; a crash of Faust itself ends the block with LogError."""
-    # Without agents there is nothing to consume: this app only supervises.
+    # This app has no agents and only supervises.
     host.producer_only = True
     for name, serve in parts.items():
         await host.add_runtime_dependency(Part(name.replace("_", " "), serve))
