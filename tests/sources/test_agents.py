@@ -1,4 +1,4 @@
-"""The agent of a source: whatever a mapping does, the record is an event or a letter."""
+"""The agent of a source: whatever a mapping does, its record becomes an event or a dead letter."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from stepstream.sdk.source import Source
 
 
 class SilentError(Exception):
-    """An error that cannot say what it is."""
+    """An error whose message cannot be read."""
 
     def __str__(self) -> str:
         """Fail in the same way."""
@@ -26,7 +26,7 @@ class SilentError(Exception):
 
 
 def broken(_: Any) -> Any:
-    """Fail as a user's mapping may."""
+    """Fail as a mapping of a user may."""
     raise SilentError
 
 
@@ -36,59 +36,59 @@ async def append(_: Any) -> list[tuple[int, int]]:
 
 
 def records_of(*sources: Source, value: bytes | None = b'{"n":1}') -> list[NewRecord]:
-    """Return what is written for a record."""
+    """Return the records that are written for one record of a source."""
     headers = [("trace", b"t"), ("none", None)]
     message = SimpleNamespace(key=None, value=value, timestamp=1.001, headers=headers, partition=2, offset=5)
     return SourceAgent("orders", list(sources), append, Metrics("sources"), "sources-shop").writing_of(message).records
 
 
-def test_an_error_without_words_is_put_aside() -> None:
-    """An exception whose text cannot be had does not end the agent, which would come upon it for ever."""
-    (letter,) = records_of(Source("orders", "shop/order", data=broken))
-    assert (letter.topic, letter.value) == (DEAD_LETTERS, b'{"n":1}')
-    assert dict(letter.headers)["stepstream-reason"] == b"(no message: its __str__ raised SilentError)"
+def test_a_mapping_error_without_a_message_is_a_dead_letter() -> None:
+    """An exception whose message raises does not end the agent, which would fail at the same record forever."""
+    (dead_letter,) = records_of(Source("orders", "shop/order", data=broken))
+    assert (dead_letter.topic, dead_letter.value) == (DEAD_LETTERS, b'{"n":1}')
+    assert dict(dead_letter.headers)["stepstream-reason"] == b"(no message: its __str__ raised SilentError)"
 
 
-def test_an_id_that_cannot_be_written_is_put_aside() -> None:
-    """Half of a surrogate pair is no text for the wire; the agent does not end by it."""
-    (letter,) = records_of(Source("orders", "shop/order", id=lambda _: "\ud800"))
-    assert letter.topic == DEAD_LETTERS
+def test_an_id_that_utf_8_cannot_encode_is_a_dead_letter() -> None:
+    """A lone surrogate in an id does not end the agent."""
+    (dead_letter,) = records_of(Source("orders", "shop/order", id=lambda _: "\ud800"))
+    assert dead_letter.topic == DEAD_LETTERS
 
 
-def test_a_record_is_an_event() -> None:
-    """The same source with a mapping that works."""
+def test_a_record_becomes_an_event() -> None:
+    """A mapping that works writes an event with the position of the record as its key."""
     (event,) = records_of(Source("orders", "shop/order"))
     assert (event.topic, event.key) == (EVENTS, b"orders-2-5")
 
 
-def test_a_record_has_one_letter_for_all_sources_that_failed() -> None:
-    """It names these, their group and the record's time; the events of the others are written beside it."""
+def test_one_dead_letter_names_all_sources_that_failed() -> None:
+    """It has their names, their group and the time of the record; the other sources write their events."""
     sources = [
         Source("orders", "shop/fine"),
         Source("orders", "shop/broken", data="value.nope"),
         Source("orders", "shop/worse", id="value.n"),
         Source("orders", "shop/other", if_="value.n"),
     ]
-    fine, worse, letter = records_of(*sources)
+    fine, worse, dead_letter = records_of(*sources)
     assert [json.loads(each.value)["name"] for each in (fine, worse)] == ["shop/fine", "shop/worse"]
-    told = dead_letter_of(LogRecord(DEAD_LETTERS, 0, 3, letter.key, letter.value, letter.headers, 0))
-    assert (told.group, told.sources, told.timestamp) == ("sources-shop", ("shop/broken", "shop/other"), 1_001)
-    assert told.reason.startswith("shop/broken: data: ")
-    assert "; shop/other: if_: " in told.reason
-    assert told.original() == LogRecord(
+    found = dead_letter_of(LogRecord(DEAD_LETTERS, 0, 3, dead_letter.key, dead_letter.value, dead_letter.headers, 0))
+    assert (found.group, found.sources, found.timestamp) == ("sources-shop", ("shop/broken", "shop/other"), 1_001)
+    assert found.reason.startswith("shop/broken: data: ")
+    assert "; shop/other: if_: " in found.reason
+    assert found.original() == LogRecord(
         "orders", 2, 5, b"", b'{"n":1}', (("trace", b"t"), ("none", None)), 1_001, ("key",)
     )
 
 
 class Stream:
-    """A Faust stream of one record, which ends when that is acknowledged; it must not acknowledge by itself."""
+    """A Faust stream of one record, which ends when it is acknowledged, and must not acknowledge by itself."""
 
     def __init__(self) -> None:
         self.acked = asyncio.Event()
         self.is_passive = False
 
     def noack(self) -> "Stream":
-        """Leave it to the agent to acknowledge."""
+        """Leave the acknowledgement to the agent."""
         self.is_passive = True
         return self
 
@@ -100,12 +100,12 @@ class Stream:
 
 
 def agent_of(append: Append) -> SourceAgent:
-    """Return the agent of one source that appends by what is given."""
+    """Return the agent of one source that writes with `append`."""
     return SourceAgent("orders", [Source("orders", "shop/order")], append, Metrics("sources"), "sources-shop")
 
 
-async def test_a_record_is_acknowledged_once_it_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails is tried again, and the record is not dealt with before one has succeeded."""
+async def test_a_record_is_acknowledged_when_its_event_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails is retried, and the record is not acknowledged before one has succeeded."""
     monkeypatch.setattr(service, "_RETRY_S", 0)
     stream = Stream()
     written: list[NewRecord] = []
@@ -123,8 +123,8 @@ async def test_a_record_is_acknowledged_once_it_is_durable(monkeypatch: pytest.M
     assert written[0] == written[1]
 
 
-async def test_a_record_that_is_stopped_at_is_read_again() -> None:
-    """An agent that is stopped while its event is on the way does not say that the record is dealt with."""
+async def test_a_record_in_flight_at_a_stop_is_not_acknowledged() -> None:
+    """An agent that is stopped while it writes an event does not acknowledge the record."""
     stream, began = Stream(), asyncio.Event()
 
     async def hang(_: Any) -> None:

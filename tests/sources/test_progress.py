@@ -1,4 +1,4 @@
-"""What a process tells of its sources: records, events and letters that are durable, rebalances and lags."""
+"""The metrics of sources: records, durable events and dead letters, rebalances and lags."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ ORDERS = (TP("orders", 0), TP("orders", 1))
 
 
 class Log:
-    """A log that takes what is appended once it is let, and may fail before."""
+    """A log whose appends wait until `let` is set, and may fail first."""
 
     def __init__(self) -> None:
         self.let = asyncio.Event()
@@ -31,7 +31,7 @@ class Log:
         self.records: list[NewRecord] = []
 
     async def append(self, records: Sequence[NewRecord]) -> None:
-        """Write, or raise LogError."""
+        """Append the records, or raise LogError."""
         await self.let.wait()
         if self.refusals:
             self.refusals -= 1
@@ -40,7 +40,7 @@ class Log:
 
 
 class Stream:
-    """A stream of Faust whose events are given by hand."""
+    """A Faust stream whose events the test gives."""
 
     def __init__(self, sensor: service.SourceSensor) -> None:
         self._sensor = sensor
@@ -48,7 +48,7 @@ class Stream:
         self.acked: list[int] = []
 
     def give(self, partition: int, offset: int, value: bytes) -> None:
-        """Have a record come."""
+        """Deliver a record."""
         message = SimpleNamespace(
             tp=TP("orders", partition), key=None, value=value, timestamp=1.0, headers=None, partition=partition
         )
@@ -56,11 +56,11 @@ class Stream:
         self._given.put_nowait(SimpleNamespace(message=message, ack=lambda: self.acked.append(offset)))
 
     def noack(self) -> "Stream":
-        """Return what is acknowledged by hand."""
+        """Leave the acknowledgement to the agent."""
         return self
 
     async def events(self) -> Any:
-        """Yield what is given, as Faust does: its sensors see it first."""
+        """Yield the records that the test gives; sensors see them first, as in Faust."""
         while True:
             event = await self._given.get()
             self._sensor.on_stream_event_in(event.message.tp, event.message.offset, self, event)
@@ -68,7 +68,7 @@ class Stream:
 
 
 class Read:
-    """A process that reads orders, of which Faust's consumer is at some positions."""
+    """A process that reads the topic `orders`, with the positions of its Faust consumer."""
 
     def __init__(self) -> None:
         self.log, self.metrics = Log(), Metrics("sources")
@@ -80,16 +80,16 @@ class Read:
         self.readers = SourceReaders(lambda: host, [source], self.log.append, self.metrics)
         self.gauges = SourceGauges(self.readers, cluster)
         self.ends: dict[tuple[str, int], int] = {}
-        self.gauges._measuring = self  # type: ignore[assignment]  # As far as it is used.
+        self.gauges._measuring = self  # type: ignore[assignment]  # Only what is used.
         self.metrics.ask(self.gauges.read)
         self.stream = Stream(self.readers.sensor)
 
     async def position(self, at: tuple[str, int]) -> int:
-        """Return from where the consumer goes on."""
+        """Return the position of the consumer."""
         return self.positions[at]
 
     async def ends_of(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Return where partitions end."""
+        """Return the end offsets of partitions."""
         return {at: self.ends[at] for at in places}
 
     async def __aenter__(self) -> "Read":
@@ -105,12 +105,12 @@ class Read:
         return Scrape(self.metrics.text().decode()).sum(f"stepstream_{name}", **labels)
 
     async def lags(self, *ends: int) -> list[int]:
-        """Return the lag of each partition, where they end at these offsets."""
+        """Return the lag of each partition for these end offsets."""
         return [await self.readers.lag(at, end) for at, end in zip(ORDERS, ends, strict=True)]
 
 
-async def test_what_is_durable_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record counts when it is read; its event or its letter when it is written, once, however often that failed."""
+async def test_events_are_counted_when_they_are_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record counts when it is read; its event or dead letter when it is written, once, after any failures."""
     monkeypatch.setattr(service, "_RETRY_S", 0)
     async with Read() as at:
         assert at.sum("dead_letters_total", topic="orders") == at.sum("source_records_total", topic="orders") == 0
@@ -128,14 +128,14 @@ async def test_what_is_durable_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
         assert at.sum("dead_letters_total") == 3 == len(at.log.records) - 1
 
 
-async def test_the_lag_is_what_is_not_durable() -> None:
-    """Unread records and those whose events are on their way; what marks the end of a transaction is none."""
+async def test_the_lag_counts_records_without_a_durable_event() -> None:
+    """Unread records and those whose events are being written count; markers of transactions do not."""
     async with Read() as at:
         assert await at.lags(3, 0) == [3, 0]
         for offset in range(2):
             at.stream.give(0, offset, b'{"n": 1}')
         await until(lambda: at.readers.agents["orders"].in_flight[0] == 2)
-        at.positions[ORDERS[0]] = 3  # What is read ahead by the client is dealt with by nobody.
+        at.positions[ORDERS[0]] = 3  # Records that the client has prefetched are not processed yet.
         assert await at.lags(3, 0) == [3, 0]
         at.log.let.set()
         await until(lambda: len(at.stream.acked) == 2)
@@ -144,13 +144,13 @@ async def test_the_lag_is_what_is_not_durable() -> None:
         assert await at.lags(3, 0) == [1, 0]
         at.positions[ORDERS[0]] = 3
         assert await at.lags(3, 0) == [0, 0]
-        # Another process had the partition meanwhile, and has read on.
+        # Another process had the partition meanwhile and read further.
         at.positions[ORDERS[0]] = 90
         assert await at.lags(100, 0) == [10, 0]
 
 
-async def test_gauges_of_sources() -> None:
-    """Lags by topic and partition, of the partitions of this process; each assignment by the group counts."""
+async def test_gauges_show_lag_by_topic_and_partition() -> None:
+    """They cover the partitions of this process; each rebalance of the group counts."""
     async with Read() as at:
         at.ends = {ORDERS[0]: 4, ORDERS[1]: 7}
         at.gauges._measuring = SimpleNamespace(ends=at.ends_of)  # type: ignore[assignment]
@@ -165,8 +165,8 @@ async def test_gauges_of_sources() -> None:
         assert at.sum("source_partitions", topic="orders") == 0
 
 
-async def test_a_process_without_sources_tells_nothing_of_them() -> None:
-    """It has no consumer that could be asked."""
+async def test_a_process_without_sources_has_no_source_metrics() -> None:
+    """It has no consumer whose positions could be read."""
     host = make_faust(Cluster(KafkaSettings("localhost:9")), "sources")
     readers = SourceReaders(lambda: host, [], Log().append, Metrics("sources"))
     gauges = SourceGauges(readers, Cluster(KafkaSettings("localhost:9")))
@@ -174,8 +174,8 @@ async def test_a_process_without_sources_tells_nothing_of_them() -> None:
     assert not [*await gauges._read(), *gauges.read()]
 
 
-def test_faust_opens_no_port_and_makes_no_topic() -> None:
-    """What docs/architecture.md says of it is in its settings, and its name is that of the group."""
+def test_faust_opens_no_port_and_creates_no_topic() -> None:
+    """Its settings are as docs/architecture.md describes them, and its name is that of the group."""
     conf = make_faust(Cluster(KafkaSettings("localhost:9", "shop")), "sources-app").conf
     assert conf.web_enabled is False
     assert conf.topic_disable_leader is True

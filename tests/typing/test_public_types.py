@@ -1,4 +1,4 @@
-"""What users write has the types that they expect: mypy checks the good file, and must refuse each bad line."""
+"""The public types: mypy accepts the right uses, and refuses each wrong one."""
 
 import re
 import subprocess
@@ -10,8 +10,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-def test_the_package_says_that_it_is_typed() -> None:
-    """py.typed is part of the package, so that type checkers of users read its types."""
+def test_the_package_has_a_type_marker() -> None:
+    """py.typed makes the type checkers of users read the types of the package."""
     assert files("stepstream").joinpath("py.typed").is_file()
 
 
