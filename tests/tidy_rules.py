@@ -185,6 +185,29 @@ def imports_by_name_are_few(source: Source) -> Findings:
             yield Finding(source.path, node.lineno, "import it at the top of the file, where tools can see it")
 
 
+# The modules that write to a terminal or a log; they escape what they are given by host/printable.py.
+OUTPUT = {f"{PRODUCT}{path}" for path in ("cli/console.py", "cli/registry.py", "host/monitoring/logs.py")}
+
+
+def output_is_escaped(source: Source) -> Findings:
+    """Only the modules of OUTPUT print, build styled text or format lines of the log: they escape what events bring."""
+    if source.path in OUTPUT:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and source.dotted(node.func) in {
+            "print",
+            "rich.print",
+            "rich.text.Text",
+            "typer.echo",
+            "sys.stdout.write",
+            "sys.stderr.write",
+            "logging.StreamHandler",
+        }:
+            yield Finding(source.path, node.lineno, "print by cli/console.py, or log: both escape control characters")
+        if isinstance(node, ast.ClassDef) and "logging.Formatter" in map(source.dotted, node.bases):
+            yield Finding(source.path, node.lineno, "format lines of the log in host/monitoring/logs.py, which escapes")
+
+
 def types_are_imported_for_real(source: Source) -> Findings:
     """There is no TYPE_CHECKING block, which would hide an import cycle."""
     for node in ast.walk(source.tree):

@@ -24,7 +24,7 @@ SHARDS = 4
 EVENTS_SENT = 12
 WAIT_S_MAX = 60.0
 QUIET = "was replaced by"
-SPEAKS = "new or changed functions"
+SPEAKS = "is registered: "
 
 
 class Observed:

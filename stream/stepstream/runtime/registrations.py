@@ -1,6 +1,7 @@
 """The records of `functions` by which apps register their functions, change them and retire them."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
@@ -65,6 +66,26 @@ def registrations(apps: Sequence[App], stored: Iterable[bytes]) -> list[NewRecor
     _check_queues([*own, *(old for old in known.values() if old.app not in names)])
     changed = [record for record in own if known.get(record.id) != record]
     return [NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in changed]
+
+
+def describe_changes(stored: Iterable[bytes], records: Iterable[NewRecord]) -> str:
+    """Return what records change in `functions`: "1 new, 2 changed, 1 retired", or "no function changed".
+
+    Every record of a release carries its digest, so a record alone does not mean that its function changed.
+    """
+    known = {record.id: replace(record, release="", replaced=()) for record in readable_functions(stored)}
+    counts = Counter[str]()
+    for record in readable_functions(each.value for each in records):
+        old = known.get(record.id)
+        if record.retired:
+            counts["retired"] += 1
+        elif old is None or old.retired:
+            counts["new"] += 1
+        elif old != replace(record, release="", replaced=()):
+            counts["changed"] += 1
+    return ", ".join(f"{counts[kind]} {kind}" for kind in ("new", "changed", "retired") if counts[kind]) or (
+        "no function changed"
+    )
 
 
 def _in_order(stored: Iterable[bytes]) -> list[FunctionRegistered]:

@@ -1,6 +1,7 @@
 """Which release of an app speaks for its functions, when several are up at once or come back."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from stepstream import App, Context, on
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.limits import RELEASES_REPLACED_MAX
-from stepstream.runtime.kafka import registrar as announcing
+from stepstream.runtime.kafka import registrar
 from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
 from stepstream.runtime.registrations import registrations, release_of, replaced_by
@@ -188,7 +189,7 @@ async def end(serving: "asyncio.Task[None]") -> None:
 
 async def test_a_replaced_release_keeps_quiet_while_its_successor_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """When no member of the group is of the newer one any more, it speaks, without being begun again."""
-    monkeypatch.setattr(announcing, "_CHECK_S", 0.0)
+    monkeypatch.setattr(registrar, "_CHECK_S", 0.0)
     topic = Topic()
     topic.announce(OLD)
     topic.announce(NEW)
@@ -246,3 +247,17 @@ async def test_a_function_of_another_app_that_serves_is_not_taken() -> None:
     await announcer.check(topic.stored.values())
     topic.announce(same)
     assert topic.known["b"].app == "other"
+
+
+async def test_the_log_counts_the_functions_that_changed(caplog: pytest.LogCaptureFixture) -> None:
+    """Every function is registered with each release; the log counts those that are new, changed or retired."""
+    caplog.set_level(logging.INFO, registrar.logger.name)
+    topic = Topic()
+    cluster = Cluster(topic, [])
+    first, second, third = shop("a", "b"), shop("a", "b"), shop("a", "c")
+    for function in second:
+        if function.id == "b":
+            function.triggers = (on("other"),)
+    for app in (first, second, third, third):
+        await end(await until_announced(cluster, app))
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == ["2 new", "1 changed", "1 new, 1 retired"]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.registrations import owners, registrations, release_of, replaced_by
+from stepstream.runtime.registrations import describe_changes, owners, registrations, release_of, replaced_by
 from stepstream.sdk.app import App
 from stepstream.sdk.errors import DefinitionError
 
@@ -95,12 +95,10 @@ class FunctionRegistrar:
         if changed:
             await self.check(self._stored.values())
             await self._append(changed)
+            changes = describe_changes(self._stored.values(), changed)
             for record in changed:
                 self._store(record.key, record.value)
-            release = release_of(self._app)
-            logger.info(
-                "release %s of app %s registered %d new or changed functions", release, self._app.name, len(changed)
-            )
+            logger.info("release %s of app %s is registered: %s", release_of(self._app), self._app.name, changes)
         self.registered.set()
 
     async def _serves(self, release: str) -> bool:
