@@ -12,9 +12,9 @@ from benchmarks import cluster, laptop
 from benchmarks.functions import Figure
 
 
-def _laptop(wanted: set[str]) -> Iterator[Figure]:
+def _laptop(requested: set[str]) -> Iterator[Figure]:
     for measure in laptop.ALL:
-        if not wanted or getattr(measure, "__name__", "") in wanted:
+        if not requested or getattr(measure, "__name__", "") in requested:
             yield from asyncio.run(measure())
 
 
@@ -32,14 +32,14 @@ def _refuse(message: str) -> NoReturn:
 
 def main() -> None:
     """Run the named benchmarks of a runtime, or all of it, and print each figure as it comes."""
-    runtime, *wanted = sys.argv[1:] or ["laptop"]
+    runtime, *requested = sys.argv[1:] or ["laptop"]
     if runtime not in RUNTIMES:
         _refuse(f"there is no runtime {runtime!r}, only {', '.join(RUNTIMES)}")
     names, measure = RUNTIMES[runtime]
-    if unknown := set(wanted) - names:
+    if unknown := set(requested) - names:
         _refuse(f"{runtime} has no benchmark {', '.join(sorted(unknown))}, only {', '.join(sorted(names))}")
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
-    for figure in measure(set(wanted)):
+    for figure in measure(set(requested)):
         aim = f"aim {figure.aim}" if figure.aim else ""
         print(f"{figure.name:<52}{figure.value:>12,.2f} {figure.unit:<8}{aim}", flush=True)
 

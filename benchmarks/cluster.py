@@ -36,12 +36,12 @@ from tests.kafka.fleet import Fleet, Member
 
 _READ_MS = 1_000
 _BEHIND_MAX = 400
-# A broker that was just started interprets much of its code: what is idle takes twice as long there as it does later.
+# A broker that has just started interprets much of its code: idle runs take twice as long there as later.
 _WARM_UP = 1_000
 
 
 class Watched:
-    """A cluster with processes, where events are sent and the ends of runs are heard."""
+    """A cluster of processes: it sends events, and watches the ends of runs in history."""
 
     def __init__(self, cluster: Cluster, fleet: Fleet, shards: int) -> None:
         self.cluster = cluster
@@ -50,11 +50,11 @@ class Watched:
         self.ended = self.planned = 0
         self.last: RunEnded | None = None
         self._changed = asyncio.Event()
-        self._hearing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self.producer: Producer | None = None
 
     async def start(self, engines: int, workers: int) -> None:
-        """Bring the processes up and wait until they have run one function."""
+        """Start the processes and wait until they have run one function."""
         self.fleet.command("topics", "apply", "--shards", str(self.shards), "--app", "bench")
         for _ in range(engines):
             self.fleet.add_engine()
@@ -65,20 +65,20 @@ class Watched:
         places = [(HISTORY, at) for at in range(self.shards)]
         reader.assign(places)
         reader.seek(dict.fromkeys(places, 0))
-        self._hearing = asyncio.ensure_future(self._hear(reader))
+        self._watching = asyncio.ensure_future(self._watch(reader))
         while not self.ended:
             await self.send([Event("bench/three")])
             await self._wait(1.0)
         await self._settle()
 
     async def _settle(self) -> None:
-        """Wait until no run ends any more: all who join have joined."""
-        quiet_since = time.monotonic()
+        """Wait until no run has ended for five seconds: every process has joined."""
+        idle_since = time.monotonic()
         ended = self.ended
-        while time.monotonic() - quiet_since < 5:
+        while time.monotonic() - idle_since < 5:
             await self._wait(1.0)
             if self.ended != ended:
-                ended, quiet_since = self.ended, time.monotonic()
+                ended, idle_since = self.ended, time.monotonic()
 
     async def _wait(self, seconds: float) -> None:
         self._changed.clear()
@@ -88,7 +88,7 @@ class Watched:
         except TimeoutError:
             pass
 
-    async def _hear(self, reader: Reader) -> None:
+    async def _watch(self, reader: Reader) -> None:
         try:
             while True:
                 for record in await reader.read(5_000, _READ_MS):
@@ -117,9 +117,9 @@ class Watched:
 
     async def stop(self) -> None:
         """End all."""
-        if self._hearing:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self.producer:
             await self.producer.close()
         self.fleet.stop()
@@ -331,9 +331,9 @@ async def _bare_idle(outside: Producer, inside: Producer, reader: Reader, ends: 
 ALL: tuple[Callable[[str], Coroutine[Any, Any, list[Figure]]], ...] = (bare, one_engine, two_engines, recovery)
 
 
-def main(wanted: set[str]) -> Iterator[Figure]:
+def main(expected: set[str]) -> Iterator[Figure]:
     """Measure on a broker: that of KAFKA_BOOTSTRAP, or one of our own on the same machine."""
     with running_broker() as bootstrap:
         for measure in ALL:
-            if not wanted or getattr(measure, "__name__", "") in wanted:
+            if not expected or getattr(measure, "__name__", "") in expected:
                 yield from asyncio.run(measure(bootstrap))

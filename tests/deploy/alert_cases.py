@@ -1,4 +1,4 @@
-"""What each alert fires at and what it passes over, as series in the notation of promtool's unit tests."""
+"""Series on which each alert must fire, and must not, in the notation of promtool's unit tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ MINUTE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Series with a sample in each interval; `fires` is the first minute at which the alert does, None: never."""
+    """Series with a sample per interval; `fires` is the first minute in which the alert fires, None for never."""
 
     fires: int | None
     series: Mapping[str, str]
@@ -16,7 +16,7 @@ class Case:
 
 
 def _slow(metric: str, edge: str, most: str, fires: int) -> list[Case]:
-    """Return the cases of a histogram of which one in a hundred may be above an edge."""
+    """Return the cases of an alert on the 99th percentile of a histogram."""
 
     def buckets(below: str) -> dict[str, str]:
         counts = {edge: below, most: "100", "+Inf": "100"}
@@ -26,7 +26,7 @@ def _slow(metric: str, edge: str, most: str, fires: int) -> list[Case]:
 
 
 def _ratio(metric: str, bad: str, good: str) -> list[Case]:
-    """Return the cases of a counter of which more than 5, and more than one in twenty, are bad in 15 minutes."""
+    """Return the cases of an alert on more than 5, and more than one in twenty, failures in 15 minutes."""
 
     def ended(bad_more: int, good_more: int) -> dict[str, str]:
         return {
@@ -38,7 +38,7 @@ def _ratio(metric: str, bad: str, good: str) -> list[Case]:
 
 
 def _lag(metric: str, *labels: str) -> list[Case]:
-    """Return the cases of a lag that is above 1,000 in all and grows."""
+    """Return the cases of an alert on a total lag above 1,000 that grows."""
     one, other = (f"{metric}{{{each}}}" for each in labels)
     return [
         Case(6, {one: "600+1x30", other: "401+1x30"}),
@@ -49,7 +49,7 @@ def _lag(metric: str, *labels: str) -> list[Case]:
 
 
 def _any(metric: str) -> list[Case]:
-    """Return the cases of a counter of which any increase in 15 minutes counts."""
+    """Return the cases of an alert on any increase in 15 minutes."""
     return [Case(15, {metric: "10x14 11x20"}), Case(None, {metric: "10x40"})]
 
 
@@ -90,7 +90,7 @@ SHARDS = {
         Case(None, {f'{_INPUT}"history"}}': "10000x30"}),
         Case(None, {f'{_INPUT}"events"}}': "50000x30"}),
     ],
-    # Three are told as 3.3 in ten minutes, since samples do not reach to both ends of the range.
+    # Three increases count as 3.3 in ten minutes, since samples do not reach both ends of the range.
     "StepstreamShardRecoversRepeatedly": [
         Case(10, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 13x20"}),
         Case(None, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 12x20"}),
@@ -119,10 +119,10 @@ SHARDS = {
 RUNS = {
     "StepstreamRunsFail": _ratio("stepstream_runs_ended_total", 'status="failed"', 'status="completed"'),
     "StepstreamStepRetriesRise": [
-        # A function without an hour behind it: seven a minute are 0.117 a second, five are 0.083.
+        # A function without an hour of samples: seven a minute are 0.117 a second, five are 0.083.
         Case(14, {_RETRIES: "0+7x30"}),
         Case(None, {_RETRIES: "0+5x30"}),
-        # 2.1 a minute an hour ago, 6.6 now: more than thrice; with 4 and 7 it is less.
+        # 2.1 a minute an hour ago, 6.6 now: more than three times as many; with 4 and 7 it is less.
         Case(84, {_RETRIES: "0+2.1x70 153.6+6.6x50"}),
         Case(None, {_RETRIES: "0+4x70 287+7x50"}),
     ],
@@ -145,7 +145,7 @@ RUNS = {
     "StepstreamMatchingSlow": _slow("stepstream_match_latency_seconds", "1", "2", 6),
     "StepstreamDeadLetters": [
         Case(20, {"stepstream_dead_letters_total": "0x19 1x20"}),
-        # A series that comes up with a letter, before which nobody asked.
+        # A series whose first sample is a dead letter, because nothing scraped it before.
         Case(5, {"stepstream_dead_letters_total": "_x5 1x20"}),
         Case(None, {"stepstream_dead_letters_total": "0x40"}),
     ],
@@ -171,7 +171,7 @@ PROCESSES = {
     ],
     "StepstreamSourceLagGrows": [
         *_lag(_SOURCE, 'topic="orders",partition="0"', 'topic="orders",partition="1"'),
-        # Two processes tell of one partition while it moves.
+        # Two processes report one partition while it moves.
         Case(None, {f'{_SOURCE}{{topic="orders",partition="0",instance="{each}"}}': "600+1x30" for each in "ab"}),
     ],
     "StepstreamDown": [
@@ -206,7 +206,7 @@ PROCESSES = {
         Case(2, {_COMMANDS: "1x30", 'stepstream_workers{app="shop"}': "0x30"}),
         Case(None, {_COMMANDS: "1x30", 'stepstream_workers{app="shop"}': "1x30"}),
         Case(None, {_COMMANDS: "0x30", 'stepstream_workers{app="shop"}': "0x30"}),
-        # One engine has not heard of the worker yet.
+        # One engine does not know the worker yet.
         Case(
             None, {_COMMANDS: "1x30", **{f'stepstream_workers{{app="shop",instance="{n}"}}': f"{n}x30" for n in "01"}}
         ),

@@ -27,9 +27,9 @@ def ci_values(name: str) -> dict[str, Any]:
     return values
 
 
-def ask_helm(values: Mapping[str, Any], *wanted: str) -> dict[str, Any]:
-    """Return what Helm's engine answers."""
-    command = [sys.executable, str(RENDERING), str(CHART), *wanted]
+def ask_helm(values: Mapping[str, Any], *request: str) -> dict[str, Any]:
+    """Return the output of Helm's engine."""
+    command = [sys.executable, str(RENDERING), str(CHART), *request]
     done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True, timeout=60)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -51,7 +51,7 @@ def rendered(name: str) -> tuple[Manifest, ...]:
 
 
 def only(name: str, kind: str, suffix: str = "") -> Manifest:
-    """Return the one resource of a kind whose name ends so."""
+    """Return the one resource of a kind whose name has this ending."""
     (found,) = [each for each in rendered(name) if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
     return found
 

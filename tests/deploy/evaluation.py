@@ -37,7 +37,7 @@ _PART = re.compile(r"(_|-?[\d.]+)([+-][\d.]+)?(?:x(\d+))?")
 
 
 def values_of(notation: str) -> Iterator[float | None]:
-    """Yield the values that a notation stands for: `0+5x2` is 0, 5, 10; `7x2` is 7, 7, 7; `_x2` is twice nothing."""
+    """Yield the values of a notation: `0+5x2` is 0, 5, 10; `7x2` is 7, 7, 7; `_x2` is two missing samples."""
     for part in notation.split():
         found = _PART.fullmatch(part)
         assert found, f"{part!r} is no notation"
@@ -56,7 +56,7 @@ class Database:
 
     @classmethod
     def of(cls, notations: Mapping[str, str], interval_s: int) -> "Database":
-        """Return the series of notations, which begin at 0 and have a sample in each interval."""
+        """Return the series of notations, which start at 0 and have a sample per interval."""
         found: dict[Labels, Samples] = {}
         for selector, notation in notations.items():
             parsed: Any = promql_parser.parse(selector)
@@ -80,21 +80,21 @@ def _matches(selector: Any, labels: Mapping[str, str]) -> bool:
     return all(_holds(str(each.op), labels.get(each.name, ""), each.value) for each in selector.matchers.matchers)
 
 
-def _holds(kind: str, value: str, wanted: str) -> bool:
+def _holds(kind: str, value: str, expected: str) -> bool:
     match kind.removeprefix("MatchOp."):
         case "Equal":
-            return value == wanted
+            return value == expected
         case "NotEqual":
-            return value != wanted
+            return value != expected
         case "Re":
-            return re.fullmatch(wanted, value) is not None
+            return re.fullmatch(expected, value) is not None
         case "NotRe":
-            return re.fullmatch(wanted, value) is None
+            return re.fullmatch(expected, value) is None
     raise AssertionError(f"{kind} is not known")
 
 
 def evaluate(expression: str, database: Database, at_s: float) -> Vector:
-    """Return what an expression gives at a time."""
+    """Return the value of an expression at a time."""
     found = _value(promql_parser.parse(expression), database, at_s)
     assert isinstance(found, dict)
     return found
@@ -168,7 +168,7 @@ def _offset_s(selector: Any) -> float:
 
 
 def _increase(samples: Samples, at_s: float, range_s: float, factor: float) -> float | None:
-    """Return how a counter rose, extrapolated to the ends of the range as Prometheus does it."""
+    """Return the increase of a counter, extrapolated to the ends of the range as Prometheus does."""
     if len(samples) < 2:
         return None
     (first_s, first), (last_s, _) = samples[0], samples[-1]
@@ -177,7 +177,7 @@ def _increase(samples: Samples, at_s: float, range_s: float, factor: float) -> f
     average_s = sampled_s / (len(samples) - 1)
     start_s, end_s = first_s - (at_s - range_s), at_s - last_s
     start_s = start_s if start_s < 1.1 * average_s else average_s / 2
-    # A counter does not begin below 0.
+    # A counter does not start below 0.
     start_s = min(start_s, sampled_s * first / rise) if rise > 0 else start_s
     end_s = end_s if end_s < 1.1 * average_s else average_s / 2
     return factor * rise * (sampled_s + start_s + end_s) / sampled_s

@@ -1,4 +1,4 @@
-"""What a PromQL expression asks for, and what docs/metrics.md says that there is."""
+"""The series that a PromQL expression uses, and the metrics that docs/metrics.md lists."""
 
 import functools
 import re
@@ -9,7 +9,7 @@ import promql_parser
 
 from tests.tidy_rules import ROOT
 
-# What Prometheus adds to each sample by itself, or makes.
+# What Prometheus itself adds to each sample, or creates.
 TARGET_LABELS = frozenset({"namespace", "job", "instance"})
 PROMETHEUS_METRICS = {"up": TARGET_LABELS}
 _ROW = re.compile(r"^\| `(stepstream_\w+)` \| (\w+) \| ([^|]*)\|", re.MULTILINE)
@@ -24,14 +24,14 @@ def metrics() -> dict[str, str]:
 
 
 def alerts() -> dict[str, str]:
-    """Return what the last column of docs/metrics.md says of each metric."""
+    """Return the last column of docs/metrics.md by metric."""
     rows = [line.split(" | ") for line in (ROOT / "docs" / "metrics.md").read_text("utf-8").splitlines()]
     return {row[0][3:-1]: row[-1].removesuffix(" |") for row in rows if row[0].startswith("| `stepstream_")}
 
 
 @functools.cache
 def series() -> dict[str, frozenset[str]]:
-    """Return each name that a query may ask for, and the labels that it has there."""
+    """Return each name that a query may use, and its labels."""
     found = dict(PROMETHEUS_METRICS)
     for name, kind, cell in _ROW.findall((ROOT / "docs" / "metrics.md").read_text("utf-8")):
         labels = TARGET_LABELS | set(re.findall(r"`(\w+)`", cell))
@@ -49,7 +49,7 @@ class Asked:
 
 
 def asked_of(expression: str) -> list[Asked]:
-    """Return the series of an expression; raise ValueError when it is no PromQL."""
+    """Return the series of an expression; raise ValueError if it is not PromQL."""
     # Grafana fills these in.
     text = re.sub(r"\$__(rate_interval|range|interval)", "5m", expression)
     return list(_asked(promql_parser.parse(text), frozenset()))

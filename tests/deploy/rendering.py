@@ -11,10 +11,10 @@ import helm_python
 
 
 def main() -> None:
-    """Answer with the manifests, or with the error; `lint` as an argument asks for what Helm's linter says."""
-    chart, *wanted = sys.argv[1:]
+    """Print the manifests or the error; the argument `lint` prints the findings of Helm's linter instead."""
+    chart, *request = sys.argv[1:]
     values = json.load(sys.stdin)
-    if wanted:
+    if request:
         print(json.dumps(helm_python.lint(chart, values, strict=True)))
         return
     answer: dict[str, object]

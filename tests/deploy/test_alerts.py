@@ -20,7 +20,7 @@ UNITS_S = {"m": 60, "h": 3_600}
 
 
 def first_firing(rule: dict[str, Any], case: Case) -> int | None:
-    """Return the minute in which the alert fires first: its expression has held for as long as the rule says."""
+    """Return the first minute in which the alert fires: its expression has held for the duration of the rule."""
     database = Database.of(case.series, case.interval_s)
     number, unit = re.fullmatch(r"(\d+)([mh])", rule.get("for", "0m")).groups()  # type: ignore[union-attr]
     since: dict[Labels, int] = {}
@@ -41,12 +41,12 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("alert", "case"), list(cases()))
 def test_an_alert_fires_when_it_should(alert: str, case: Case) -> None:
-    """It fires in the very minute that the case says, or never."""
+    """It fires in exactly the minute of the case, or never."""
     assert first_firing(RULES[alert], case) == case.fires
 
 
 def test_every_alert_has_cases_of_both_kinds() -> None:
-    """For each rule something is shown that it fires at, and something that it passes over."""
+    """Each rule has a case in which it fires, and a case in which it does not."""
     assert CASES.keys() == RULES.keys()
     for alert, found in CASES.items():
         assert {case.fires is None for case in found} == {True, False}, alert
@@ -58,7 +58,7 @@ def test_series_are_written_as_promtool_has_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "wanted"),
+    ("expression", "expected"),
     [
         ("a", {"x": 8.0, "y": 4.0}),
         ('a{l="x"}', {"x": 8.0}),
@@ -83,15 +83,15 @@ def test_series_are_written_as_promtool_has_them() -> None:
         ("max_over_time(a[1h])", {"x": 8.0, "y": 4.0}),
     ],
 )
-def test_expressions_mean_what_prometheus_means(expression: str, wanted: dict[str, float]) -> None:
+def test_expressions_mean_what_prometheus_means(expression: str, expected: dict[str, float]) -> None:
     """Each form that the alerts use, on a series that rises by two a minute and one that stays."""
     database = Database.of({'a{l="x"}': "0+2x4", 'a{l="y"}': "4x4"}, 60)
     found = {dict(labels).get("l", ""): value for labels, value in evaluate(expression, database, 240).items()}
-    assert found == pytest.approx(wanted)
+    assert found == pytest.approx(expected)
 
 
-def test_a_counter_that_begins_anew_goes_on() -> None:
-    """After a restart a counter begins at 0: what it has then is its increase."""
+def test_a_restarted_counter_keeps_increasing() -> None:
+    """After a restart a counter starts at 0: its value then is its increase."""
     database = Database.of({"a": "8+2x1 1+2x1"}, 60)
-    # From 8 by 2, then 1 and 2 more: 5 in three minutes, told for four.
+    # From 8 by 2, then 1 and 2 more: 5 in three minutes, extrapolated to four.
     assert evaluate("increase(a[4m])", database, 180) == {frozenset(): pytest.approx(5 * 4 / 3)}

@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by Helm's own engine: valid for Kubernetes and its operators, and of one piece."""
+"""The Helm chart, rendered by Helm's own engine: valid for Kubernetes and its operators, and consistent."""
 
 import json
 from typing import Any
@@ -19,7 +19,8 @@ from tests.tidy_rules import ROOT
 
 CI = sorted(path.name.removesuffix("-values.yaml") for path in CHART.glob("ci/*.yaml"))
 KUBERNETES = ("1.27", "1.37")
-# All that the chart gives to KEDA's kafka scaler, as its documentation (2.22) spells it: the definition takes any word.
+# The parameters of KEDA's kafka scaler that the chart sets, as its documentation (2.22) spells them; its definition
+# accepts any name.
 KEDA_KAFKA = {
     "bootstrapServers",
     "consumerGroup",
@@ -109,7 +110,7 @@ def test_names_are_taken_once(name: str) -> None:
     ],
 )
 def test_wrong_values_are_refused_with_the_reason(changes: dict[str, Any], reason: str) -> None:
-    """Helm renders nothing when a key is missing or a value cannot be; the message names it."""
+    """Helm renders nothing if a key is missing or a value is invalid; the message names it."""
     with pytest.raises(RefusedError, match=reason):
         render(ci_values("plain") | changes)
 
@@ -122,8 +123,8 @@ def test_what_selects_finds(name: str) -> None:
         spec = manifest.get("spec", {})
         if manifest["kind"] not in ("Service", "PodDisruptionBudget", "StatefulSet", "Deployment"):
             continue
-        wanted = spec["selector"] if manifest["kind"] == "Service" else spec["selector"]["matchLabels"]
-        found = [at for at, has in labels.items() if wanted.items() <= has.items()]
+        expected = spec["selector"] if manifest["kind"] == "Service" else spec["selector"]["matchLabels"]
+        found = [at for at, has in labels.items() if expected.items() <= has.items()]
         assert found == [manifest["metadata"]["name"].removesuffix("-pods")]
         if manifest["kind"] == "Service":
             ports = {port["name"] for port in container(pods(name)[found[0]])["ports"]}
@@ -168,7 +169,7 @@ def test_pods_may_do_little(name: str) -> None:
 
 @pytest.mark.parametrize("name", CI)
 def test_probes_ask_what_they_are_for(name: str) -> None:
-    """Work is sent by /ready; a container is killed by /health alone, or one that recovers would be, for ever."""
+    """Traffic depends on /ready, and restarts on /health only: else an engine that recovers would be killed."""
     served = {at: container(pod) for at, pod in pods(name).items() if not at.endswith("-topics")}
     assert len(served) >= 2
     for each in served.values():
@@ -198,7 +199,7 @@ def test_an_engine_keeps_its_disk_and_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", CI)
 def test_a_worker_has_time_to_drain(name: str) -> None:
-    """Kubernetes waits longer than a worker lets its steps at work go on."""
+    """Kubernetes waits longer than a worker waits for its running steps."""
     workers = [pod for at, pod in pods(name).items() if "-worker-" in at]
     assert workers
     for pod in workers:
@@ -207,7 +208,7 @@ def test_a_worker_has_time_to_drain(name: str) -> None:
 
 
 def test_a_pool_of_a_queue_runs_its_steps() -> None:
-    """Its workers are told of the queue and how much they may do at once, and its topic is made with the others."""
+    """Its workers get the queue and the concurrency as options, and its topic is created with the others."""
     worker = pods("full")["demo-stepstream-worker-shop-gpu"]["spec"]["containers"][0]
     assert worker["args"] == ["worker", "/app/shop.py:app", "--queue", "gpu", "--concurrency", "1"]
     other = pods("full")["demo-stepstream-worker-shop"]["spec"]["containers"][0]
@@ -243,9 +244,9 @@ def test_workers_scale_on_the_lag_of_their_own_group() -> None:
 def test_prometheus_finds_every_process() -> None:
     """The ServiceMonitor selects one service for the engines and one for each pool, by a port that they have."""
     monitor = only("full", "ServiceMonitor")["spec"]
-    wanted = monitor["selector"]["matchLabels"].items()
+    expected = monitor["selector"]["matchLabels"].items()
     services = [each for each in rendered("full") if each["kind"] == "Service"]
-    found = [each for each in services if wanted <= each["metadata"]["labels"].items()]
+    found = [each for each in services if expected <= each["metadata"]["labels"].items()]
     ends = sorted(each["metadata"]["name"].removeprefix("demo-stepstream-") for each in found)
     assert ends == ["engine", "worker-flights", "worker-shop", "worker-shop-gpu"]
     (endpoint,) = monitor["endpoints"]

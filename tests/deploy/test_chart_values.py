@@ -1,4 +1,4 @@
-"""What the values of the chart do: that each comes where it is said to come, and that nonsense is refused."""
+"""The values of the chart: each one takes effect in the right place, and invalid ones are refused."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def rendered(**changes: Any) -> list[Manifest]:
 
 
 def the(found: list[Manifest], kind: str, suffix: str = "") -> Manifest:
-    """Return the one resource of a kind whose name ends so."""
+    """Return the one resource of a kind whose name has this ending."""
     (one,) = [each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
     return one
 
@@ -68,7 +68,7 @@ def annotations(kind: str, **changes: Any) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
-def test_new_secrets_begin_pods_anew(kind: str) -> None:
+def test_new_secrets_restart_pods(kind: str) -> None:
     """Another key or password changes the pods of engines and workers; without a change they stay."""
 
     def kafka(password: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_new_secrets_begin_pods_anew(kind: str) -> None:
 
 
 def test_annotations_of_pods_and_services_are_there() -> None:
-    """Those of the values stand beside the checksum, on the workload that they are for and no other."""
+    """Annotations of the values are added to the checksum, on the right workload only."""
     engine = pods("full")["demo-stepstream-engine"]["metadata"]["annotations"]
     assert engine == {"checksum/secrets": engine["checksum/secrets"], "example.com/team": "flights"}
     shop = pods("full")["demo-stepstream-worker-shop"]["metadata"]["annotations"]
@@ -141,7 +141,7 @@ def test_services_set_no_variables(name: str) -> None:
     ],
 )
 def test_bounds_that_cannot_be_are_refused(scaling: dict[str, int], reason: str) -> None:
-    """A pool scales between bounds that fit, up to the number of shards; without scaling nobody looks at them."""
+    """A pool scales between valid bounds, up to the number of shards; without scaling they are ignored."""
     with pytest.raises(RefusedError, match=reason):
         rendered(workers={"a": POOL | {"scaling": {"enabled": True, **scaling}}})
     if scaling.get("max") != 0:
@@ -150,29 +150,29 @@ def test_bounds_that_cannot_be_are_refused(scaling: dict[str, int], reason: str)
 
 def test_bounds_that_can_be_are_taken() -> None:
     """Bounds may be equal, and the most is the number of shards."""
-    for scaling, wanted in (({"min": 8}, (8, 8)), ({"min": 2, "max": 2}, (2, 2)), ({"min": 0, "max": 8}, (0, 8))):
+    for scaling, expected in (({"min": 8}, (8, 8)), ({"min": 2, "max": 2}, (2, 2)), ({"min": 0, "max": 8}, (0, 8))):
         spec = the(rendered(workers={"a": POOL | {"scaling": {"enabled": True, **scaling}}}), "ScaledObject")["spec"]
-        assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == wanted
+        assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == expected
 
 
 @pytest.mark.parametrize("override", [{}, {"nameOverride": "flow"}, {"fullnameOverride": "f" * 40}])
 def test_the_alert_of_what_is_down_knows_the_release(override: dict[str, str]) -> None:
-    """Whatever it is called, StepstreamDown looks at the jobs of its services, which Prometheus calls like them."""
+    """Under any release name StepstreamDown watches the jobs of its services, which have the same names."""
     found = rendered(monitoring={"prometheusRule": True}, **override)
     rules = [rule for group in the(found, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
     (down,) = [rule["expr"] for rule in rules if rule["alert"] == "StepstreamDown"]
-    wanted = re.fullmatch(r'up\{job=~"(.*)"\} == 0', down)
-    assert wanted
+    expected = re.fullmatch(r'up\{job=~"(.*)"\} == 0', down)
+    assert expected
     scraped = [
         each for each in found if each["kind"] == "Service" and "stepstream.scrape" in each["metadata"]["labels"]
     ]
     assert len(scraped) == 2
-    assert all(re.fullmatch(wanted[1], each["metadata"]["name"]) for each in scraped)
-    assert not re.fullmatch(wanted[1], "other-stepstream-engine")
+    assert all(re.fullmatch(expected[1], each["metadata"]["name"]) for each in scraped)
+    assert not re.fullmatch(expected[1], "other-stepstream-engine")
 
 
-def test_a_network_policy_lets_in_who_is_named() -> None:
-    """Engines answer the peers of the API and of the metrics, workers those of the metrics, the job nobody."""
+def test_a_network_policy_admits_the_named_peers() -> None:
+    """Engines admit the peers of the API and of the metrics, workers those of the metrics, the job none."""
     values = ci_values("full")["networkPolicy"]
     policies = {
         each["metadata"]["name"]: each["spec"] for each in render(ci_values("full")) if each["kind"] == "NetworkPolicy"

@@ -24,7 +24,7 @@ CHARTS = ("plain", "full")
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Yield each command line of the deployment with the place where it stands."""
+    """Yield each command line of the deployment with its place."""
     for target, lines in instructions().items():
         for word, rest in lines:
             if word == "CMD":
@@ -44,7 +44,7 @@ def test_every_command_is_one_that_stepstream_takes() -> None:
     assert len(found) >= 10
 
 
-def test_a_command_that_is_not_there_would_be_found() -> None:
+def test_an_unknown_command_would_be_found() -> None:
     """A wrong option or command does not parse."""
     for wrong in (["engine", "--shards", "4"], ["topics", "make"], ["worker"]):
         with pytest.raises(UsageError):
@@ -72,7 +72,7 @@ def test_an_engine_in_a_container_is_open_only_with_keys() -> None:
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "inf", "nan"])
 def test_a_drain_takes_seconds(seconds: str) -> None:
-    """None is a number too; what is no time is told with the name of the setting."""
+    """Zero is valid; anything but a duration is refused with the name of the setting."""
     assert settings_from({"STEPSTREAM_DRAIN_S": "0"}).drain_s == 0
     with pytest.raises(SettingsError, match=f"drain_s '{seconds}': expected a number of seconds, 0 or more"):
         settings_from({"STEPSTREAM_DRAIN_S": seconds})
@@ -105,7 +105,7 @@ def routes_of(kind: str) -> set[str]:
 
 
 def probed() -> Iterator[tuple[str, str]]:
-    """Yield (kind of process, path) of all that is asked of it by probes and Prometheus."""
+    """Yield (kind of process, path) for each request of probes and Prometheus."""
     yield from (("engine", "/metrics"), ("worker", "/metrics"))
     for pod in (pod for chart in CHARTS for at, pod in pods(chart).items() if not at.endswith("-topics")):
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -129,7 +129,7 @@ def url_path(text: str, port: int) -> str:
 
 
 def test_every_path_that_is_probed_is_answered() -> None:
-    """Probes ask for paths that engine and worker have."""
+    """Probes request paths that engine and worker serve."""
     asked = set(probed())
     assert {kind for kind, _ in asked} == {"engine", "worker"}
     assert {path for _, path in asked} == {"/health", "/ready", "/metrics"}

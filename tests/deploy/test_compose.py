@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid by the compose specification, and of one piece."""
+"""docker-compose.yml: valid by the compose specification, and consistent."""
 
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,14 @@ def test_a_mistake_would_be_found(wrong: dict[str, Any]) -> None:
 
 
 def test_the_services_of_the_issue_are_there() -> None:
-    """Kafka, topics, engine, worker, Prometheus and Grafana come up by themselves; a second engine only when asked."""
+    """Kafka, topics, engine, worker, Prometheus and Grafana start by default, a second engine only on request."""
     alone = {name for name, service in SERVICES.items() if not service.get("profiles")}
     assert alone == {"kafka", "topics", "engine", "worker", "prometheus", "grafana"}
     assert SERVICES["engine-2"]["profiles"] == ["more"]
 
 
 def test_everything_that_is_named_is_declared() -> None:
-    """Volumes, configs and services that a service names are there, and what it mounts is in the repository."""
+    """Volumes, configs and services that a service names exist, and what it mounts is in the repository."""
     for service in SERVICES.values():
         assert set(service.get("depends_on", [])) <= SERVICES.keys()
         assert {each["source"] for each in service.get("configs", [])} <= compose()["configs"].keys()
@@ -92,7 +92,7 @@ def test_images_are_of_a_version_or_built_here() -> None:
             assert service["build"]["target"] in instructions()
             assert service["image"].endswith(":local")
         else:
-            assert any(letter.isdigit() for letter in service["image"].partition(":")[2])
+            assert any(each.isdigit() for each in service["image"].partition(":")[2])
     assert SERVICES["kafka"]["image"].startswith("apache/kafka:")
 
 

@@ -1,4 +1,4 @@
-"""deploy/Dockerfile: slim, without root, and built from files that are there."""
+"""deploy/Dockerfile: slim, without root, and built from existing files."""
 
 import shutil
 import subprocess
@@ -19,9 +19,9 @@ def copied(stage: str) -> list[tuple[list[str], str]]:
     return [(line[:-1], line[-1]) for line in lines if not line[0].startswith("--from")]
 
 
-def words(stage: str, wanted: str) -> list[str]:
+def words(stage: str, instruction: str) -> list[str]:
     """Return what follows a word in a stage."""
-    return [rest for word, rest in instructions()[stage] if word == wanted]
+    return [rest for word, rest in instructions()[stage] if word == instruction]
 
 
 def test_what_is_copied_is_there_and_reaches_the_builder() -> None:
@@ -34,7 +34,7 @@ def test_what_is_copied_is_there_and_reaches_the_builder() -> None:
 
 
 def test_the_image_is_slim_and_not_roots() -> None:
-    """The builder is left behind, the user is a number other than 0, and nobody opens a port by default."""
+    """The builder is not in the image, the user is a number other than 0, and no port is open by default."""
     (base,) = words("stepstream", "FROM")
     assert base.startswith("python:3.12-slim ")
     assert any(rest.startswith("--from=build") for rest in words("stepstream", "COPY"))

@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask only for metrics that the processes export, and leave none of them out."""
+"""Alerts and dashboard use only metrics that the processes export, and leave none of them out."""
 
 import json
 import re
@@ -47,21 +47,21 @@ def metrics_of(expression: str) -> set[str]:
 def test_a_metric_names_the_alerts_that_ask_for_it(metric: str) -> None:
     """Its last column has exactly these rules, or says that there is none and what to look at."""
     said = alerts()[metric]
-    asking = {rule["alert"] for rule in RULES if metric in metrics_of(rule["expr"])}
-    # It asks for what Prometheus itself makes, and says more of the same.
-    asking |= {"StepstreamDown"} if metric == "stepstream_ready" else set()
-    assert set(re.findall(r"`(Stepstream\w+)`", said)) == asking
-    assert bool(asking) != bool(re.fullmatch(r"none: .{20,}\.", said)), said
+    rules = {rule["alert"] for rule in RULES if metric in metrics_of(rule["expr"])}
+    # It uses a series of Prometheus itself, in addition to the metric.
+    rules |= {"StepstreamDown"} if metric == "stepstream_ready" else set()
+    assert set(re.findall(r"`(Stepstream\w+)`", said)) == rules
+    assert bool(rules) != bool(re.fullmatch(r"none: .{20,}\.", said)), said
 
 
 def test_each_alert_is_named_by_a_metric() -> None:
-    """No rule stands alone; the list is read to its end."""
+    """Each alert is in the row of a metric; the list is read to its end."""
     assert alerts().keys() == metrics().keys()
     named = {name for said in alerts().values() for name in re.findall(r"`(Stepstream\w+)`", said)}
     assert named == {rule["alert"] for rule in RULES}
 
 
-def test_alerts_are_told_apart() -> None:
+def test_alerts_have_names_severities_and_remedies() -> None:
     """Each alert has a name of its own, a severity, a summary, and a sentence on what to do."""
     assert len({rule["alert"] for rule in RULES}) == len(RULES) >= 20
     for rule in RULES:
@@ -77,7 +77,7 @@ def test_a_panel_asks_for_what_there_is(title: str, expression: str) -> None:
 
 
 def test_wrong_queries_would_be_found() -> None:
-    """A metric or a label that is not there is named; what is no PromQL raises."""
+    """A metric or label that does not exist is named; text that is not PromQL raises."""
     assert faults_of("rate(stepstream_run_total[5m])") == ["there is no metric stepstream_run_total"]
     assert faults_of("sum by (function) (stepstream_ready)") == ["stepstream_ready has no label function"]
     assert faults_of('up and on (shard) stepstream_records_total{function="a"}') == [
