@@ -14,9 +14,9 @@ BODY_THREADS_MAX = 64
 class Threads:
     """The threads of one process; each pool grows as it is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, functions_max: int = RUNS_ACTIVE_MAX) -> None:
         # A plain function keeps its thread while its steps are at work, so there is one for each run that is active.
-        self._functions = ThreadPoolExecutor(RUNS_ACTIVE_MAX, "stepstream-function")
+        self._functions = ThreadPoolExecutor(functions_max, "stepstream-function")
         self._bodies = ThreadPoolExecutor(BODY_THREADS_MAX, "stepstream-body")
 
     async def run_function(self, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Events at the limit of their depth: no run, read model or worker stumbles over what the engine made of them."""
+"""Events at the limit of their depth, and what the engine wraps them in."""
 
 import asyncio
 from typing import Any
@@ -16,15 +16,15 @@ from tests.runtime.worker.harness import options, serving
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """Return objects in each other, so many."""
+    """Return an object with so many levels of objects in it."""
     value: dict[str, Any] = {}
     for _ in range(levels):
         value = {"in": value}
     return value
 
 
-async def test_a_failure_handler_gets_the_deepest_event_there_may_be() -> None:
-    """The event of the failed run is within that of its handler, two levels down; it is shown and listed as any."""
+async def test_a_failure_handler_gets_an_event_of_the_maximum_depth() -> None:
+    """The event of the failed run is two levels down in that of its handler. It is shown and listed as any other."""
     app = App("deep")
     seen: list[object] = []
 
@@ -48,8 +48,8 @@ async def test_a_failure_handler_gets_the_deepest_event_there_may_be() -> None:
     assert seen.count("stream/function.finished") == 2
 
 
-async def test_an_event_that_cannot_be_read_fails_its_run_alone() -> None:
-    """Whatever is wrong with what a command has, the worker serves the others."""
+async def test_an_event_that_cannot_be_read_fails_only_its_run() -> None:
+    """The worker serves other runs."""
     app = App("shop")
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""A worker at a log by hand: it drains whole, and takes a retry that comes before its own report is known written."""
+"""A worker that drains: which runs end in it, and which it leaves to other workers."""
 
 import asyncio
 from typing import Any
@@ -20,21 +20,21 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
-from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.threads import Threads
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.worker.harness import EVENTS, dispatched, options, started, until_free
 
 
-async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> None:
-    """No more commands are taken, but a body at work runs to its end, is reported, and its command is dealt with."""
+async def test_a_running_body_ends_before_a_draining_worker_stops() -> None:
+    """No more commands are read, but a running body ends, is reported, and its command is acknowledged."""
     app, log = App("shop"), FakeWorkerLog(started())
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    running, finish = asyncio.Event(), asyncio.Event()
 
     async def body() -> str:
-        begun.set()
-        await go_on.wait()
+        running.set()
+        await finish.wait()
         return "done"
 
     @app.function(on("go"))
@@ -43,7 +43,7 @@ async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> No
 
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(running.wait(), 5)
     draining = asyncio.ensure_future(worker.drain())
     polls = []
     for _ in range(100):
@@ -51,7 +51,7 @@ async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> No
         polls.append(log.calls.count["poll"])
     assert polls[50] == polls[-1]
     assert (serving.done(), log.closed) == (False, False)
-    go_on.set()
+    finish.set()
     await asyncio.wait_for(draining, 5)
     assert log.kinds == [StepReported, RunReturned]
     assert log.committed == {(commands_topic("shop"), 0): 1}
@@ -61,8 +61,8 @@ async def test_a_body_that_outlasts_the_next_poll_ends_before_the_worker() -> No
     assert log.closed
 
 
-async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_taken() -> None:
-    """The engine may have read a report, and wake the run, before its worker hears that it is written."""
+async def test_a_retry_read_before_the_failure_is_known_to_be_durable_is_claimed() -> None:
+    """The engine may read a report, and resume the run, before the worker knows that the report is durable."""
     app, log = App("shop"), FakeWorkerLog(started())
     log.calls.block("acknowledge")
 
@@ -82,15 +82,15 @@ async def test_a_retry_that_is_due_before_the_failure_is_known_to_be_durable_is_
     await asyncio.gather(serving, return_exceptions=True)
 
 
-@pytest.mark.parametrize("word", [RunLoaded("run", "function", 2, EVENTS, 1, "gone-1"), RunResumed("run", 1)])
-async def test_a_run_that_is_postponed_is_asked_for_when_there_is_word_of_it(word: RunLoaded | RunResumed) -> None:
-    """The late claim of a worker that is gone took it, so that its report is not heard; or that was heard already."""
+@pytest.mark.parametrize("command", [RunLoaded("run", "function", 2, EVENTS, 1, "gone-1"), RunResumed("run", 1)])
+async def test_a_postponed_run_is_claimed_when_a_command_of_it_is_read(command: RunLoaded | RunResumed) -> None:
+    """A late claim of a dead worker was granted, so that the report is stale; or the run is due again already."""
     app, log = App("shop"), FakeWorkerLog(started())
     log.calls.block("acknowledge")
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
     await until(lambda: log.reports)
-    log.give(word)
+    log.give(command)
     await until(lambda: len(log.reports) == 2)
     log.calls.allow("acknowledge")
     await until(lambda: not worker.active)
@@ -100,24 +100,24 @@ async def test_a_run_that_is_postponed_is_asked_for_when_there_is_word_of_it(wor
     await asyncio.gather(serving, return_exceptions=True)
 
 
-async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
-    """Its command is not dealt with, or nobody would ever begin it."""
+async def test_a_run_that_waits_for_a_slot_is_left_to_another_worker() -> None:
+    """Its command is not acknowledged, or no worker would ever start it."""
     app, log = App("shop"), FakeWorkerLog(started())
     log.give(started("second"))
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    running, finish = asyncio.Event(), asyncio.Event()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
-        begun.set()
-        await go_on.wait()
+        running.set()
+        await finish.wait()
 
     worker = Worker(log, app, options(runs_active_max=1))
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(running.wait(), 5)
     await until(lambda: worker.load.queued)
     draining = asyncio.ensure_future(worker.drain())
     await asyncio.sleep(0)
-    go_on.set()
+    finish.set()
     await asyncio.wait_for(draining, 5)
     assert [report.run_id for report in log.reports] == ["run"]
     assert log.committed == {(commands_topic("shop"), 0): 1}
@@ -126,14 +126,14 @@ async def test_a_run_that_has_no_turn_yet_is_left_to_another_worker() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left(steps: int) -> None:
-    """Others have the commands then, and its run when it is let go: at the next step, or when the code rests."""
+async def test_a_body_that_outlasts_a_drain_is_leased_before_the_worker_leaves(steps: int) -> None:
+    """Another worker has the commands then, and gets the run at its next step, or when its code waits."""
     app, log = App("shop"), FakeWorkerLog(started())
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    running, finish = asyncio.Event(), asyncio.Event()
 
     async def body() -> str:
-        begun.set()
-        await go_on.wait()
+        running.set()
+        await finish.wait()
         return "done"
 
     @app.function(on("go"))
@@ -144,12 +144,12 @@ async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left
 
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(running.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
     await until(lambda: log.left)
     assert log.reports == [RunLeased("run", 1, 9_000)]
     assert not draining.done()
-    go_on.set()
+    finish.set()
     await asyncio.wait_for(draining, 5)
     rest = [StepReported] if steps == 2 else [StepReported, StepsPlanned]
     assert log.kinds[1:] == [*rest, RunLeased]
@@ -159,15 +159,15 @@ async def test_a_body_that_outlasts_a_drain_is_reserved_before_the_group_is_left
 
 
 @pytest.mark.parametrize("queue", [False, True])
-async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_before_it_is_left(queue: bool) -> None:
-    """The worker is given its partition once more, and leaves then: a body at work is nobody else's to its end."""
+async def test_a_lease_of_a_draining_worker_survives_a_rebalance(queue: bool) -> None:
+    """The group assigns the partition to the worker again before it leaves: no other worker gets the running body."""
     app = App("shop", queues=["q"])
     log = FakeWorkerLog(dispatched(), topic=commands_topic("shop", "q")) if queue else FakeWorkerLog(started())
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    running, finish = asyncio.Event(), asyncio.Event()
 
     async def body() -> None:
-        begun.set()
-        await go_on.wait()
+        running.set()
+        await finish.wait()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
@@ -181,24 +181,24 @@ async def test_what_a_drain_has_reserved_stays_so_although_the_group_moves_befor
     log.leave = leave  # type: ignore[method-assign]  # A rebalance comes before the group is left.
     worker = PoolWorker(log, app, "q", options()) if queue else Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(running.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
     await until(lambda: log.left)
     assert all(report.for_ms > 0 for report in log.reports)
     assert len(log.reports) == 2
-    go_on.set()
+    finish.set()
     await asyncio.wait_for(draining, 5)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
 
-async def test_a_worker_that_fails_while_it_drains_is_not_waited_for() -> None:
-    """What it had is others'; the process is to end."""
+async def test_a_drain_ends_when_the_worker_fails() -> None:
+    """Other workers have its runs, and the process can end."""
     app, log = App("shop"), FakeWorkerLog(started())
-    begun = asyncio.Event()
+    running = asyncio.Event()
 
     async def body() -> None:
-        begun.set()
+        running.set()
         await asyncio.get_running_loop().create_future()
 
     @app.function(on("go"))
@@ -208,24 +208,21 @@ async def test_a_worker_that_fails_while_it_drains_is_not_waited_for() -> None:
     log.calls.fail("append", LogError("the broker is away"))
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(running.wait(), 5)
     await asyncio.wait_for(worker.drain(), 5)
     with pytest.raises(LogError):
         await serving
 
 
 @pytest.mark.parametrize("threaded", [False, True])
-async def test_a_run_that_would_begin_another_step_is_handed_back(
-    threaded: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is at work ends and is reported; the rest of the run is another worker's, that reads its command again."""
-    monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
+async def test_a_run_that_needs_another_body_is_left_to_another_worker(threaded: bool) -> None:
+    """Running bodies end and are reported. Another worker reads the command again and does the rest."""
     app, log = App("shop"), FakeWorkerLog(started())
-    begun, go_on = asyncio.Queue[str](), {"left": asyncio.Event(), "right": asyncio.Event()}
+    running, finish = asyncio.Queue[str](), {"left": asyncio.Event(), "right": asyncio.Event()}
 
     async def body(name: str) -> str:
-        begun.put_nowait(name)
-        await go_on[name].wait()
+        running.put_nowait(name)
+        await finish[name].wait()
         return name
 
     def one_after_the_other(ctx: ThreadedContext) -> None:
@@ -233,28 +230,28 @@ async def test_a_run_that_would_begin_another_step_is_handed_back(
         ctx.step.run("right", body, "right")
 
     async def side_by_side(ctx: Context) -> None:
-        await asyncio.gather(*(ctx.step.run(name, body, name) for name in go_on))
+        await asyncio.gather(*(ctx.step.run(name, body, name) for name in finish))
         await ctx.step.run("after", body, "left")
 
     handler: Any = one_after_the_other if threaded else side_by_side
     app.function(on("go"), id="function")(handler)
 
-    bodies = Bodies()
+    bodies = Bodies(threads=Threads(1))
     worker = Worker(log, app, options(bodies=bodies))
     serving = asyncio.ensure_future(worker.serve())
     expected = ["left"] if threaded else ["left", "right"]
-    assert [await asyncio.wait_for(begun.get(), 5) for _ in expected] == expected
+    assert [await asyncio.wait_for(running.get(), 5) for _ in expected] == expected
     draining = asyncio.ensure_future(worker.drain())
     for name in expected:
         await asyncio.sleep(0)
         assert not draining.done()
-        go_on[name].set()
+        finish[name].set()
         await until(lambda: len(log.reports) == expected.index(name) + 1)  # noqa: B023 - awaited at once
     await asyncio.wait_for(draining, 5)
     assert [(type(report), bytes(report.outcome.data)) for report in log.reports] == [
         (StepReported, f'"{name}"'.encode()) for name in expected
     ]
-    assert (log.committed, begun.empty(), worker.load.in_use) == ({}, True, 0)
+    assert (log.committed, running.empty(), worker.load.in_use) == ({}, True, 0)
     await until_free(bodies)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What the code asks for in one turn may be larger than a record: it is written as several, the waits before all."""
+"""A plan that is larger than a record is written as several records, waits first."""
 
 import asyncio
 
@@ -17,17 +17,17 @@ INBOX_BYTES_MAX = next(topic.message_bytes_max for topic in TOPICS if topic.name
 
 
 class Strict(FakeWorkerLog):
-    """A log that takes no record larger than the inbox does."""
+    """A log that refuses records larger than the inbox allows."""
 
     async def append(self, routing_key: str, value: bytes) -> None:
-        """Take a report."""
+        """Append a report."""
         if len(value) > INBOX_BYTES_MAX - MIB:
             raise LogError(f"a record of {len(value):,} bytes")
         await super().append(routing_key, value)
 
 
 async def test_a_fan_out_larger_than_a_record_is_written_as_several() -> None:
-    """A worker that could not write it would end, begin again, and ask for the same, with all its runs."""
+    """A worker that cannot write a plan stops, and its successor would do the same again."""
     app, log = App("shop"), Strict(started())
 
     @app.function(on("go"))

@@ -1,4 +1,4 @@
-"""The worker of a queue between others: late claims, words that come twice, and a backlog larger than its room."""
+"""The worker of a queue: late claims, repeated commands, a backlog, rebalances and drains."""
 
 import asyncio
 
@@ -15,8 +15,8 @@ from tests.fakes.waiting import until
 from tests.runtime.worker.harness import STEP, PoolHarness, dispatched
 
 
-async def test_a_step_that_is_lent_without_its_results_is_asked_for() -> None:
-    """Of a large run the first word has no results: nobody runs the step before they are there."""
+async def test_a_step_dispatched_without_results_is_claimed() -> None:
+    """The first command of a step of a large run has no results, and its body needs them."""
     async with PoolHarness() as at:
         at.finish.set()
         at.log.give(replace(dispatched(), events=(), partial=True))
@@ -27,12 +27,12 @@ async def test_a_step_that_is_lent_without_its_results_is_asked_for() -> None:
         assert [result.claim for result in at.results] == at.claims
 
 
-async def test_a_step_that_a_late_claim_took_is_claimed_back() -> None:
-    """From that claim on the engine hears of nobody else: the result of the body at work would be dropped for ever."""
+async def test_a_step_taken_by_a_late_claim_is_claimed_again() -> None:
+    """The engine accepts reports of that claim only, and would drop the result of the running body."""
     async with PoolHarness() as at:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
-        at.log.give(dispatched("of-one-that-is-gone"))
+        at.log.give(dispatched("of-a-dead-worker"))
         await until(lambda: at.claims)
         assert at.log.committed == {}
         at.log.give(dispatched(at.claims[0]))
@@ -42,22 +42,22 @@ async def test_a_step_that_a_late_claim_took_is_claimed_back() -> None:
         assert [result.claim for result in at.results] == at.claims
 
 
-async def test_a_late_claim_of_a_step_that_was_reported_is_claimed_back() -> None:
-    """Whoever reads that another has a step asks: the report of its own may have come after the claim."""
+async def test_a_reported_step_taken_by_a_late_claim_is_claimed_again() -> None:
+    """A worker that reads the claim of another claims the step: its own report may be later than that claim."""
     async with PoolHarness() as at:
         at.finish.set()
         at.log.give(dispatched())
         await until(lambda: at.results)
         await until(lambda: at.worker.active == 0)
-        at.log.give(dispatched("of-one-that-is-gone"))
+        at.log.give(dispatched("of-a-dead-worker"))
         await until(lambda: at.claims)
         at.log.give(dispatched(at.claims[0]))
         await until(lambda: len(at.results) == 2)
         assert [result.claim for result in at.results] == ["", at.claims[0]]
 
 
-async def test_an_attempt_that_comes_while_the_one_before_is_asked_for_is_asked_for_too() -> None:
-    """The engine may answer the earlier claim with the later attempt: who runs it without a claim is not heard."""
+async def test_a_later_attempt_of_a_claimed_step_is_claimed_as_well() -> None:
+    """The engine may grant the earlier claim for the later attempt, and drops reports without a claim then."""
     async with PoolHarness(fresh_from=1) as at:
         at.finish.set()
         at.log.give(dispatched())
@@ -70,8 +70,8 @@ async def test_an_attempt_that_comes_while_the_one_before_is_asked_for_is_asked_
         assert (at.bodies, [result.claim for result in at.results]) == (1, [at.claims[1]])
 
 
-async def test_a_backlog_larger_than_the_room_is_read_to_its_answers() -> None:
-    """A queue that nobody served for a while: the answers to all claims lie behind the last word of the backlog."""
+async def test_a_backlog_larger_than_the_queue_is_read_up_to_its_answers() -> None:
+    """The answers to all claims of a backlog are in the log after its last command."""
     async with PoolHarness(fresh_from=100, runs_queued_max=3) as at:
         at.finish.set()
         for run in range(10):
@@ -85,27 +85,27 @@ async def test_a_backlog_larger_than_the_room_is_read_to_its_answers() -> None:
     assert at.bodies == 10
 
 
-async def test_of_a_large_run_steps_are_lent_without_its_results() -> None:
-    """Three steps at once after a result of 100 KB: it is in the answers to their claims alone."""
+async def test_steps_of_a_large_run_are_dispatched_without_its_results() -> None:
+    """Three steps are dispatched after a result of 100 KB: only the answers to their claims have it."""
     app = App("shop", queues=["gpu"])
 
     @app.function(on("go"))
     async def function(ctx: Context) -> list[int]:
         text = await ctx.step.run("load", lambda: "x" * 100_000)
-        lent_out = ctx.step.options(queue="gpu")
-        return list(await asyncio.gather(*[lent_out.run(name, lambda: len(text)) for name in ("a", "b", "c")]))
+        gpu = ctx.step.options(queue="gpu")
+        return list(await asyncio.gather(*[gpu.run(name, lambda: len(text)) for name in ("a", "b", "c")]))
 
     async with VirtualEngine(app) as engine:
         await engine.send(Event("go"))
         assert engine.run().output == [100_000] * 3
         records = engine.journal.read(commands_topic("shop", "gpu"), 0, 0, 100)
-    words = [decode_command(record.value) for record in records]
-    found = [(word.partial, len(word.memos), bool(word.claim)) for word in words if isinstance(word, StepDispatched)]
+    commands = [decode_command(record.value) for record in records]
+    found = [(each.partial, len(each.memos), bool(each.claim)) for each in commands if isinstance(each, StepDispatched)]
     assert sorted(found) == [(False, 1, True)] * 3 + [(True, 0, False)] * 3
 
 
-async def test_a_step_that_outlasts_a_drain_is_reserved_before_the_group_is_left() -> None:
-    """Others have the commands then, and come upon this step too; what is reported counts all the same."""
+async def test_a_step_that_outlasts_a_drain_is_leased_before_the_worker_leaves() -> None:
+    """Another worker reads the command of the step again, and the report of this one counts all the same."""
     async with PoolHarness() as at:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
@@ -118,8 +118,8 @@ async def test_a_step_that_outlasts_a_drain_is_reserved_before_the_group_is_left
         assert [result.step for result in at.results] == [STEP]
 
 
-async def test_a_step_at_work_goes_on_when_the_partitions_move() -> None:
-    """Where its partition stays it is let go of at once, and its command is dealt with in the end."""
+async def test_a_running_step_continues_when_its_partition_stays() -> None:
+    """Its lease is released at once, and its command is acknowledged in the end."""
     async with PoolHarness() as at:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
@@ -133,8 +133,8 @@ async def test_a_step_at_work_goes_on_when_the_partitions_move() -> None:
         assert at.bodies == 1
 
 
-async def test_a_step_whose_partition_went_and_came_back_is_begun_once() -> None:
-    """Its command is read again while it is at work: it is dealt with when the body has ended, and not before."""
+async def test_a_step_whose_partition_is_assigned_again_runs_once() -> None:
+    """Its command is read again while its body runs, and is acknowledged when the body has ended."""
     async with PoolHarness() as at:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
@@ -150,8 +150,8 @@ async def test_a_step_whose_partition_went_and_came_back_is_begun_once() -> None
         assert (at.bodies, at.claims) == (1, [])
 
 
-async def test_a_step_of_a_worker_that_was_given_up_is_stopped() -> None:
-    """Others have begun it meanwhile."""
+async def test_a_worker_that_lost_its_membership_stops_its_steps() -> None:
+    """Other workers have started them."""
     async with PoolHarness() as at:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
@@ -161,8 +161,8 @@ async def test_a_step_of_a_worker_that_was_given_up_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("drains", [False, True])
-async def test_a_lent_step_that_is_held_back_does_not_begin_when_it_went_or_its_worker_ends(drains: bool) -> None:
-    """A frozen worker was given up; another ran the step; then the frozen one hears of it, or is to end."""
+async def test_a_blocked_step_does_not_start_after_a_rebalance_or_a_drain(drains: bool) -> None:
+    """The membership of a frozen worker expired, and another worker ran the step."""
     async with PoolHarness() as at:
         at.log.calls.block("until_member")
         at.finish.set()

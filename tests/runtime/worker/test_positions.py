@@ -1,4 +1,4 @@
-"""The position that a worker commits."""
+"""The offsets that a worker commits."""
 
 import tracemalloc
 
@@ -9,26 +9,26 @@ from stepstream.runtime.worker.positions import Positions
 
 
 @given(offsets=st.lists(st.integers(0, 1_000), unique=True, min_size=1, max_size=20), data=st.data())
-def test_a_position_never_passes_an_open_record(offsets: list[int], data: st.DataObject) -> None:
-    """Whatever the order in which records end, the position is that of the first open one, and it only grows."""
-    begun = sorted(offsets)
+def test_an_offset_never_passes_an_open_command(offsets: list[int], data: st.DataObject) -> None:
+    """In any order of acknowledgements, the offset is that of the first open command, and it only increases."""
+    read = sorted(offsets)
     positions = Positions()
-    for offset in begun:
+    for offset in read:
         positions.begin("commands", 0, offset)
-    open_ones, committed = set(begun), begun[0]
-    for offset in data.draw(st.permutations(begun)):
+    open_ones, committed = set(read), read[0]
+    for offset in data.draw(st.permutations(read)):
         positions.end("commands", 0, offset)
         open_ones.discard(offset)
         moved = positions.advance()
         if moved:
             assert moved["commands", 0] > committed
             committed = moved["commands", 0]
-        assert committed == min(open_ones, default=begun[-1] + 1)
+        assert committed == min(open_ones, default=read[-1] + 1)
     assert positions.advance() == {}
 
 
-def test_an_open_record_does_not_keep_those_behind_it_in_memory() -> None:
-    """A body of days holds its partition's position, and any number of others come and end meanwhile."""
+def test_an_open_command_does_not_keep_later_ones_in_memory() -> None:
+    """A body of days keeps the offset of its partition, and any number of later commands are acknowledged."""
     positions = Positions()
     positions.begin("commands", 0, 0)
     tracemalloc.start()
@@ -41,8 +41,8 @@ def test_an_open_record_does_not_keep_those_behind_it_in_memory() -> None:
     assert used_bytes < 20_000
 
 
-def test_what_ends_of_a_partition_that_went_is_passed_over() -> None:
-    """It is another worker's; when it comes back its records are begun once more."""
+def test_acknowledgements_of_a_revoked_partition_are_ignored() -> None:
+    """Another worker reads it. When it is assigned again, its commands are read again."""
     positions = Positions()
     positions.begin("commands", 0, 5)
     positions.keep([])

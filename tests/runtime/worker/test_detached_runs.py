@@ -1,4 +1,4 @@
-"""Runs that wait for something that is no step: whatever becomes of their worker, they go on."""
+"""Runs that wait on external work: they continue in any case, also when their worker dies."""
 
 import asyncio
 import threading
@@ -13,78 +13,80 @@ from stepstream.testing import Crash, VirtualEngine
 from tests.fakes.waiting import until
 
 
-def waiting_app(turn: asyncio.Event) -> App:
-    """Make an app whose function waits for its turn between two steps, beside others that come and go."""
+def waiting_app(ready: asyncio.Event) -> App:
+    """Return an app with a function that waits for `ready` between two steps, and another that may set it."""
     app = App("shop")
 
     @app.function(on("go"))
     async def function(ctx: Context) -> str:
         await ctx.step.sleep("nap", "1m")
-        await turn.wait()
+        await ready.wait()
         return await ctx.step.run("call", lambda: "called")
 
     @app.function(on("other"))
     async def other(ctx: Context) -> None:
-        await ctx.step.run("work", turn.set if ctx.event.data.get("gives") else lambda: None)
+        await ctx.step.run("work", ready.set if ctx.event.data.get("sets") else lambda: None)
 
     return app
 
 
-async def test_a_run_that_waits_for_its_turn_outlives_its_worker() -> None:
-    """Its command is not dealt with, however many others are, so the next worker begins its code again."""
-    turn = asyncio.Event()
-    async with VirtualEngine(waiting_app(turn), crashes=[Crash("worker", "before", "work")]) as engine:
+async def test_a_detached_run_survives_its_worker() -> None:
+    """Its command is not acknowledged, however many others are, so the next worker starts its code again."""
+    ready = asyncio.Event()
+    async with VirtualEngine(waiting_app(ready), crashes=[Crash("worker", "before", "work")]) as engine:
         await engine.send(Event("go"))
         await engine.advance("1m")
-        await engine.send(Event("nobody"))
-        turn.set()
+        await engine.send(Event("unmatched"))
+        ready.set()
         await engine.send(*[Event("other")] * 2)
         assert {run.status for run in engine.runs()} == {"completed"}
 
 
-async def test_a_run_that_waits_for_its_turn_is_not_evicted() -> None:
-    """A full cache drops runs that their steps wake; this one nothing would wake."""
-    turn = asyncio.Event()
-    async with VirtualEngine(waiting_app(turn), runs_cached_max=1, runs_active_max=3) as engine:
+async def test_a_detached_run_is_not_evicted() -> None:
+    """A full cache evicts runs that a step wakes; no step wakes this one."""
+    ready = asyncio.Event()
+    async with VirtualEngine(waiting_app(ready), runs_cached_max=1, runs_active_max=3) as engine:
         await engine.send(Event("go"))
         await engine.advance("1m")
         await engine.send(*[Event("go")] * 3)
-        await engine.send(Event("other", {"gives": True}))
+        await engine.send(Event("other", {"sets": True}))
         await engine.advance("1m")
         assert [run.status for run in engine.runs()] == ["completed"] * 5
 
 
-async def test_runs_that_linger_are_bounded() -> None:
-    """Those that wait for their turn need no slot, so that who gives it may begin; but no more come than memory has."""
+async def test_detached_runs_are_bounded() -> None:
+    """They need no slot, so that the run they wait for may start, but no more of them start than fit in memory."""
     app = App("shop")
-    turn = asyncio.Event()
-    begun: list[str] = []
+    ready = asyncio.Event()
+    running: list[str] = []
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
-        begun.append(ctx.run_id)
-        await turn.wait()
+        running.append(ctx.run_id)
+        await ready.wait()
 
     async with VirtualEngine(app, runs_cached_max=2, runs_active_max=1) as engine:
         await engine.engine.send([event_record("go")] * 5)
-        await until(lambda: len(begun) == 3 and engine.engine.loads()["shop"].queued == 2)
-        turn.set()
+        await until(lambda: len(running) == 3 and engine.engine.loads()["shop"].queued == 2)
+        ready.set()
         await engine.until_idle()
         assert {run.status for run in engine.runs()} == {"completed"}
 
 
 @pytest.mark.parametrize("live_cache", [True, False])
-async def test_code_that_rested_goes_on_by_itself_and_loses_its_worker(live_cache: bool) -> None:
-    """It takes its only open step away, or leaves one that is far off, and runs others, in the middle of which its
-    worker dies: the engine wakes it although all its commands were dealt with."""
+async def test_a_parked_run_that_continues_by_itself_survives_its_worker(live_cache: bool) -> None:
+    """It cancels its only open step, or leaves one that is due much later, and its worker dies in a step after that.
+
+    The engine wakes it although all its commands were acknowledged.
+    """
     app = App("shop")
-    turn = asyncio.Event()
+    ready = asyncio.Event()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> str:
         far = asyncio.ensure_future(ctx.step.sleep("far", "300d"))
         deadline = asyncio.ensure_future(ctx.step.sleep("deadline", "1h"))
-        given = asyncio.ensure_future(turn.wait())
+        given = asyncio.ensure_future(ready.wait())
         await asyncio.wait({deadline, given}, return_when=asyncio.FIRST_COMPLETED)
         deadline.cancel()
         await ctx.step.run("first", lambda: None)
@@ -99,7 +101,7 @@ async def test_code_that_rested_goes_on_by_itself_and_loses_its_worker(live_cach
     async with VirtualEngine(app, live_cache=live_cache, crashes=[Crash("worker", "before", "store")]) as engine:
         await engine.send(Event("go"))
         await engine.send(*[Event("other")] * 2)
-        turn.set()
+        ready.set()
         if not live_cache:
             await engine.advance("1h")
         await until(lambda: engine.run(function).status == "completed")
@@ -110,7 +112,7 @@ async def test_code_that_rested_goes_on_by_itself_and_loses_its_worker(live_cach
 
 @pytest.mark.parametrize("live_cache", [True, False])
 async def test_a_long_call_beside_a_deadline(monkeypatch: pytest.MonkeyPatch, live_cache: bool) -> None:
-    """It gives its slot up after a while, but is neither dropped nor forgotten by a worker that comes up anew."""
+    """It releases its slot after a while, but is neither dropped nor forgotten when its worker is restarted."""
     monkeypatch.setattr(quiet, "PATIENCE_S", 0.05)
     app = App("shop")
     answered = threading.Event()
@@ -134,8 +136,8 @@ async def test_a_long_call_beside_a_deadline(monkeypatch: pytest.MonkeyPatch, li
         await until(lambda: engine.run(function).status == "completed")
 
 
-async def test_a_call_that_takes_for_ever_does_not_hold_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a longer while the open step alone is to wake the run, and its command is dealt with."""
+async def test_a_call_that_never_ends_does_not_block_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a longer while only the open step wakes the run, and its command is acknowledged."""
     monkeypatch.setattr(quiet, "PATIENCE_S", 0.0)
     monkeypatch.setattr(quiet, "HOLD_S", 0.1)
     app = App("shop")

@@ -1,4 +1,4 @@
-"""Partitions that go while a body is at work, and come back: its run is done with that when the body has ended."""
+"""Partitions that are revoked while a body is running, and assigned to the same worker again."""
 
 import asyncio
 from collections import defaultdict
@@ -16,26 +16,26 @@ from tests.runtime.worker.harness import EVENTS, STEP, PoolHarness, WorkerHarnes
 
 
 class Bodies:
-    """Bodies that say when they are at work, and end when they are let."""
+    """Bodies that note when they start, and end when the test finishes them."""
 
     def __init__(self) -> None:
-        self.begun: list[str] = []
+        self.started_bodies: list[str] = []
         self.stopped: list[str] = []
-        self.go_on = defaultdict[str, asyncio.Event](asyncio.Event)
+        self.finish = defaultdict[str, asyncio.Event](asyncio.Event)
 
     async def __call__(self, name: str) -> str:
-        """Be at work."""
-        self.begun.append(name)
+        """Run until the test finishes this body."""
+        self.started_bodies.append(name)
         try:
-            await self.go_on[name].wait()
+            await self.finish[name].wait()
         except asyncio.CancelledError:
             self.stopped.append(name)
             raise
         return name
 
 
-async def test_a_result_that_came_while_a_run_was_away_is_not_lost() -> None:
-    """The engine tells it once. The run is handed back and asked for anew, although its partition has stayed since."""
+async def test_a_result_read_while_the_partition_was_revoked_is_not_lost() -> None:
+    """The engine sends it once. The run leaves the worker and is claimed again, although its partition stays now."""
     app, body = App("shop"), Bodies()
 
     @app.function(on("go"))
@@ -48,13 +48,13 @@ async def test_a_result_that_came_while_a_run_was_away_is_not_lost() -> None:
         await harness.reassign()
         await harness.give(RunResumed("run", 1, (Memo(nap.step, nap.id, StepKind.SLEEP, Value(NULL), 1),)))
         await harness.rebalance(0)
-        body.go_on["work"].set()
+        body.finish["work"].set()
         await until(lambda: harness.log.reports_of(RunClaimed))
-        assert (body.begun, harness.log.reports_of(RunReturned), harness.log.committed) == (["work"], [], {})
+        assert (body.started_bodies, harness.log.reports_of(RunReturned), harness.log.committed) == (["work"], [], {})
 
 
-async def test_a_run_that_is_to_leave_is_asked_for_anew_although_its_partition_stays() -> None:
-    """One of its two bodies has ended, and the step after that is another worker's, or ours once we have asked."""
+async def test_a_leaving_run_is_claimed_again_although_its_partition_stays() -> None:
+    """One of its two bodies has ended. The step after it is another worker's, or this one's after a claim."""
     app, body = App("shop"), Bodies()
 
     @app.function(on("go"))
@@ -68,25 +68,25 @@ async def test_a_run_that_is_to_leave_is_asked_for_anew_although_its_partition_s
     async with served(app) as harness:
         await harness.give(started("run"))
         await harness.rebalance()
-        body.go_on["right"].set()
+        body.finish["right"].set()
         await iterate()
         await harness.rebalance()
         await harness.redeliver()
         await harness.rebalance(0)
-        body.go_on["left"].set()
+        body.finish["left"].set()
         await until(lambda: harness.log.reports_of(RunClaimed))
-        assert (sorted(body.begun), harness.log.committed) == (["left", "right"], {})
+        assert (sorted(body.started_bodies), harness.log.committed) == (["left", "right"], {})
 
 
-async def kept_after_it_came_back(harness: WorkerHarness) -> None:
-    """Have a partition go and come back, and stay when it is shared out once more."""
+async def reassign_and_keep(harness: WorkerHarness) -> None:
+    """Revoke a partition, assign it again, and keep it in another rebalance."""
     await harness.give(started("run"))
     await harness.reassign()
     await harness.rebalance(0)
 
 
-async def test_a_run_that_came_back_stays_reserved_to_its_end() -> None:
-    """Whoever had its partition meanwhile has asked for it, and would be given it in the middle of the body."""
+async def test_a_run_keeps_its_lease_when_its_partition_is_assigned_again() -> None:
+    """The worker that had its partition meanwhile has claimed it, and would get it while the body is running."""
     app, body = App("shop"), Bodies()
 
     @app.function(on("go"))
@@ -94,15 +94,15 @@ async def test_a_run_that_came_back_stays_reserved_to_its_end() -> None:
         await ctx.step.run("work", body, "work")
 
     async with served(app) as harness:
-        await kept_after_it_came_back(harness)
+        await reassign_and_keep(harness)
         assert [report.for_ms > 0 for report in harness.log.reports_of(RunLeased)] == [True] * 3
-        body.go_on["work"].set()
+        body.finish["work"].set()
         await until(lambda: harness.log.reports_of(RunClaimed))
         assert len(harness.log.reports_of(StepReported)) == 1
 
 
-async def test_a_lent_step_that_came_back_stays_reserved_to_its_end() -> None:
-    """The same in a queue: its result is what ends the reservation."""
+async def test_a_step_keeps_its_lease_when_its_partition_is_assigned_again() -> None:
+    """So does a step of a queue. Its result ends the lease."""
     async with PoolHarness() as at:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)
@@ -117,8 +117,8 @@ async def test_a_lent_step_that_came_back_stays_reserved_to_its_end() -> None:
         assert at.bodies == 1
 
 
-async def test_a_stop_that_is_read_again_stops_nothing_that_began_after_it() -> None:
-    """A run was not to be tried yet, then it was; another run holds the place back from which both are read again."""
+async def test_a_redelivered_stop_does_not_stop_what_started_after_it() -> None:
+    """The run waited for its next attempt, and then was due. Another run keeps the offset before both commands."""
     app, body = App("shop"), Bodies()
 
     @app.function(on("go"))
@@ -130,20 +130,20 @@ async def test_a_stop_that_is_read_again_stops_nothing_that_began_after_it() -> 
         (claim,) = harness.log.reports_of(RunClaimed)
         await harness.give(RunLoaded("run", "function", 2, EVENTS, 1, claim.claim, 1))
         await harness.reassign()
-        assert (body.begun, body.stopped) == (["long", "run"], [])
+        assert (body.started_bodies, body.stopped) == (["long", "run"], [])
         await harness.give(RunStopped("run", "cancelled"))
         assert body.stopped == ["run"]
 
 
-@pytest.mark.parametrize("word", [RunStopped("run", step=STEP), dispatched("of-one-that-is-gone", attempt=1)])
-async def test_an_old_word_of_a_lent_step_that_is_read_again_does_not_stop_it(
-    word: RunStopped | StepDispatched,
+@pytest.mark.parametrize("command", [RunStopped("run", step=STEP), dispatched("of-a-dead-worker", attempt=1)])
+async def test_a_redelivered_command_of_a_step_does_not_stop_it(
+    command: RunStopped | StepDispatched,
 ) -> None:
-    """It was said before the body began: that the step was not to be run yet, or that somebody else had it."""
+    """It came before the body started: the step was not due yet, or another worker had it."""
     async with PoolHarness() as at:
-        for command in (dispatched(run="long"), word, dispatched(attempt=1)):
-            at.log.give(command)
-        if isinstance(word, StepDispatched):
+        for each in (dispatched(run="long"), command, dispatched(attempt=1)):
+            at.log.give(each)
+        if isinstance(command, StepDispatched):
             await until(lambda: len(at.claims) == 2)
             at.log.give(dispatched(at.claims[1], attempt=1))
         await until(lambda: at.bodies == 2)

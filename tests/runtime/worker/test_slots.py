@@ -1,4 +1,4 @@
-"""Runs of a worker with few slots: whose turn it is, and what becomes of those that wait for theirs."""
+"""A worker with few slots: the order in which runs get one, and runs that wait."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,8 +20,8 @@ from tests.fakes.waiting import iterate, until
 from tests.runtime.worker.harness import EVENTS, PLACE, WorkerHarness, served, started
 
 
-async def test_runs_that_went_do_not_fill_the_room_of_those_that_wait() -> None:
-    """A partition comes and goes, as when a pod beside it restarts: commands are read as before."""
+async def test_revoked_runs_do_not_count_among_those_that_wait() -> None:
+    """Partitions are revoked and assigned, as when another pod restarts. Commands are read as before."""
     app, stopped = App("shop"), asyncio.Event()
 
     async def body() -> None:
@@ -44,15 +44,15 @@ async def test_runs_that_went_do_not_fill_the_room_of_those_that_wait() -> None:
 
 
 @pytest.mark.parametrize("live_cache", [False, True])
-async def test_runs_that_are_woken_together_take_their_turns(live_cache: bool) -> None:
-    """Twenty sleeps end in one moment: no more bodies are at work than there are slots, as when the runs begin."""
+async def test_runs_woken_together_get_slots_one_after_another(live_cache: bool) -> None:
+    """Twenty sleeps end at once: no more bodies are running than there are slots, as when runs start."""
     app = App("shop")
-    at_work: list[int] = [0]
+    running: list[int] = [0]
 
     async def body() -> None:
-        at_work.append(at_work[-1] + 1)
+        running.append(running[-1] + 1)
         await iterate()
-        at_work.append(at_work[-1] - 1)
+        running.append(running[-1] - 1)
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
@@ -63,32 +63,32 @@ async def test_runs_that_are_woken_together_take_their_turns(live_cache: bool) -
         await engine.send(*[Event("go")] * 20)
         await engine.advance("1h")
         assert [run.status for run in engine.runs()] == ["completed"] * 20
-    assert max(at_work) == 2
+    assert max(running) == 2
 
 
 class Waiting:
-    """A harness with one slot: `long` has it, and `run`, which slept, is woken; its code may go on at a turn, too."""
+    """A worker with one slot, which `long` has; `run`, which slept, is woken, and may continue when `given` is set."""
 
-    def __init__(self, harness: WorkerHarness, go_on: asyncio.Event, turn: asyncio.Event) -> None:
+    def __init__(self, harness: WorkerHarness, finish: asyncio.Event, given: asyncio.Event) -> None:
         self.harness = harness
-        self.go_on = go_on
-        self.turn = turn
+        self.finish = finish
+        self.given = given
         self.naps = {plan.id: plan for planned in harness.log.reports_of(StepsPlanned) for plan in planned.plans}
 
     def ends(self, nap: str, seen: int) -> RunResumed:
-        """Return the word that a sleep is over."""
+        """Return the command that ends a sleep."""
         plan = self.naps[nap]
         return RunResumed("run", 1, (Memo(plan.step, plan.id, StepKind.SLEEP, Value(NULL), seen),))
 
 
 @asynccontextmanager
 async def waiting(*before: str, alone: bool = False, **options: int) -> AsyncIterator[Waiting]:
-    """Have a run wait for the only slot behind others that are to begin, with one of two results that it needs."""
-    app, go_on, turn = App("shop"), asyncio.Event(), asyncio.Event()
+    """Have a run wait for the only slot, behind others that are to start, with one of two results that it needs."""
+    app, finish, given = App("shop"), asyncio.Event(), asyncio.Event()
 
     @app.function(on("long"))
     async def long(ctx: Context) -> None:
-        await ctx.step.run("work", go_on.wait)
+        await ctx.step.run("work", finish.wait)
 
     @app.function(on("go"))
     async def function(ctx: Context) -> list[str]:
@@ -98,93 +98,93 @@ async def waiting(*before: str, alone: bool = False, **options: int) -> AsyncIte
             await ctx.step.sleep(name, "1h")
             order.append(name)
 
-        async def given() -> None:
-            await turn.wait()
+        async def external() -> None:
+            await given.wait()
             await ctx.step.run("given", lambda: None)
 
-        await asyncio.gather(nap("a"), nap("b"), *([given()] if alone else []))
+        await asyncio.gather(nap("a"), nap("b"), *([external()] if alone else []))
         return order
 
     async with served(app, runs_active_max=1, **options) as harness:
         await harness.give(started("run"))
         await harness.give(started("long", "long"))
-        scene = Waiting(harness, go_on, turn)
+        scene = Waiting(harness, finish, given)
         await harness.give(*map(started, before), scene.ends("b", 1))
         assert (harness.worker.load.in_use, harness.worker.load.queued) == (1, len(before) + 1)
         yield scene
 
 
-async def test_what_comes_while_a_woken_run_waits_is_kept_in_its_order() -> None:
-    """Its commands are not dealt with before; then it ends by all of them."""
+async def test_results_for_a_woken_run_keep_their_order() -> None:
+    """Its commands are not acknowledged before. Then it ends with all results."""
     async with waiting() as scene:
         await scene.harness.give(scene.ends("a", 2))
         assert scene.harness.log.committed == {PLACE: 1}
-        scene.go_on.set()
+        scene.finish.set()
         await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 2)
         (returned,) = [report for report in scene.harness.log.reports_of(RunReturned) if report.run_id == "run"]
         assert bytes(returned.output) == b'["b","a"]'
         await until(lambda: scene.harness.log.committed == {PLACE: 4})
 
 
-async def test_a_woken_run_that_waits_is_not_evicted() -> None:
-    """A full cache drops runs that rest; the engine has told this one what it will tell nobody again."""
+async def test_a_woken_run_is_not_evicted() -> None:
+    """A full cache evicts parked runs. The engine sends the results of this one to no other worker."""
     async with waiting("other", "another", runs_cached_max=2) as scene:
         await scene.harness.give(scene.ends("a", 2))
-        scene.go_on.set()
+        scene.finish.set()
         await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 2)
 
 
-async def test_a_run_that_another_took_while_it_waited_is_claimed_back() -> None:
-    """The late claim of a worker that is gone was answered: what waits is of an older epoch."""
+async def test_a_woken_run_taken_by_a_late_claim_is_claimed_again() -> None:
+    """A late claim of a dead worker was granted: the run that waits has an older epoch."""
     async with waiting() as scene:
-        await scene.harness.give(RunLoaded("run", "function", 2, EVENTS, 1, "of-one-that-is-gone"))
+        await scene.harness.give(RunLoaded("run", "function", 2, EVENTS, 1, "of-a-dead-worker"))
         assert [claim.run_id for claim in scene.harness.log.reports_of(RunClaimed)] == ["run"]
         assert (scene.harness.worker.load.queued, scene.harness.log.committed) == (0, {PLACE: 1})
         await scene.harness.give(RunStopped("run"), RunStopped("long"))
         assert scene.harness.log.committed == {PLACE: 6}
 
 
-async def test_a_woken_run_that_ended_waits_no_more() -> None:
-    """Somebody cancelled it."""
+async def test_a_cancelled_run_waits_for_no_slot() -> None:
+    """A client cancelled it."""
     async with waiting() as scene:
         await scene.harness.give(RunStopped("run", "cancelled"))
         assert (scene.harness.worker.load.queued, scene.harness.worker.load.cached) == (0, 1)
 
 
 @pytest.mark.parametrize("ends", [False, True])
-async def test_a_woken_run_that_waits_is_left_to_another_worker(ends: bool) -> None:
-    """Its partition goes, or its worker ends: the word that woke it is not dealt with, and is read again there."""
+async def test_a_woken_run_is_left_to_another_worker(ends: bool) -> None:
+    """Its partition is revoked, or its worker drains: the command that woke it is not acknowledged."""
     async with waiting() as scene:
         if ends:
             draining = asyncio.ensure_future(scene.harness.worker.drain())
             await iterate()
-            scene.go_on.set()
+            scene.finish.set()
             await asyncio.wait_for(draining, 5)
         else:
             await scene.harness.rebalance()
         assert (scene.harness.worker.load.queued, scene.harness.log.committed) == (0, {PLACE: 2 if ends else 1})
 
 
-async def test_a_woken_run_that_stays_goes_on_waiting() -> None:
-    """The partitions are shared out anew, and its own is ours still: it goes on where it was when there is a slot."""
+async def test_a_woken_run_whose_partition_stays_keeps_its_place() -> None:
+    """The partition stays in a rebalance: the run continues where it was when there is a slot."""
     async with waiting() as scene:
         await scene.harness.rebalance(0)
         await scene.harness.give(scene.ends("a", 2))
-        scene.go_on.set()
+        scene.finish.set()
         await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 2)
 
 
-async def test_a_woken_run_whose_code_goes_on_by_itself_has_its_news_then() -> None:
-    """Somebody gave it what it waited for beside the steps: it is at work now, and waits for no turn."""
+async def test_a_woken_run_that_continues_by_itself_gets_its_results() -> None:
+    """What it waited for beside the steps came. It is active then, and no longer waits for a slot."""
     async with waiting(alone=True) as scene:
         await scene.harness.give(scene.ends("a", 2))
-        scene.turn.set()
+        scene.given.set()
         await until(lambda: len(scene.harness.log.reports_of(RunReturned)) == 1)
         assert scene.harness.worker.load.queued == 0
 
 
 def test_detached_runs_do_not_prevent_a_woken_one_from_resuming() -> None:
-    """There is room for no other run to start, but this one is in memory already."""
+    """No other run may start, but this one is in memory already."""
     slots = Slots[LiveRun](active_max=1, detached_max=1)
     detached, new, woken = (LiveRun(name, 0, Life(name)) for name in ("detached", "new", "woken"))
     slots.detach(detached)

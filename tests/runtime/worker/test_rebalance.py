@@ -1,4 +1,4 @@
-"""Partitions of a worker move: what is at work goes on where it is, and ends there, whoever has its commands next."""
+"""Rebalances: a running body ends in its worker, although another worker gets its partition."""
 
 import asyncio
 
@@ -11,28 +11,28 @@ from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepRe
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
-from stepstream.sdk import threads
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.threads import Threads
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import TOPIC, FakeWorkerLog
 from tests.runtime.worker.harness import BlockedRun, charging, options, serving, started, until_free
 
-RESERVED, RELEASED = RunLeased("run", 1, WorkerOptions().lease_ms), RunLeased("run", 1)
+LEASED, RELEASED = RunLeased("run", 1, WorkerOptions().lease_ms), RunLeased("run", 1)
 
 
-async def test_a_body_of_a_partition_that_stays_goes_on() -> None:
-    """It is begun once, its run ends here, and its command is dealt with."""
+async def test_a_body_of_a_partition_that_stays_continues() -> None:
+    """The body runs once, its run ends here, and its command is acknowledged."""
     async with BlockedRun() as run:
         await run.log.rebalance(0)
-        await until(lambda: run.log.reports == [RESERVED, RELEASED])
+        await until(lambda: run.log.reports == [LEASED, RELEASED])
         run.finish.set()
         await until(lambda: run.log.committed == {(TOPIC, 0): 1})
         assert run.bodies == 2
         assert run.log.kinds[2:] == [StepReported, StepReported, RunReturned]
 
 
-async def test_a_body_of_a_partition_that_goes_ends_here_and_the_rest_of_its_run_elsewhere() -> None:
-    """The next step is not begun here: the run is let go of, and its command is left to whoever has the partition."""
+async def test_a_body_of_a_revoked_partition_ends_here() -> None:
+    """The next body does not start here: the lease is released, and the other worker processes the command."""
     async with BlockedRun() as run:
         await run.log.rebalance()
         run.finish.set()
@@ -43,11 +43,11 @@ async def test_a_body_of_a_partition_that_goes_ends_here_and_the_rest_of_its_run
         assert run.log.committed == {}
 
 
-async def test_what_goes_on_elsewhere_is_reserved_for_as_long_as_its_body_takes() -> None:
-    """A reservation ends by itself, in case its worker dies; while the worker lives it is made anew."""
+async def test_the_lease_of_a_revoked_partition_is_renewed_while_its_body_runs() -> None:
+    """A lease expires if its worker dies. A worker that lives renews it."""
     async with BlockedRun(lease_renew_s=0.0) as run:
         await run.log.rebalance()
-        await until(lambda: run.log.reports[:3] == [RESERVED] * 3)
+        await until(lambda: run.log.reports[:3] == [LEASED] * 3)
         run.finish.set()
         await until(lambda: run.worker.load.cached == 0)
         count = len(run.log.reports)
@@ -57,21 +57,21 @@ async def test_what_goes_on_elsewhere_is_reserved_for_as_long_as_its_body_takes(
 
 
 @pytest.mark.parametrize("error", [LogError("the broker is away"), KeyError("a client that does not know its own")])
-async def test_what_could_not_be_reserved_is_reserved_once_more(error: Exception) -> None:
-    """Others may begin it meanwhile, but the partitions are let go of in order, and the next word is for all."""
+async def test_a_lease_that_cannot_be_written_is_written_later(error: Exception) -> None:
+    """Other workers may start the body meanwhile, but the rebalance ends, and the next lease is for all runs."""
     async with BlockedRun(lease_renew_s=0.0) as run:
         run.log.calls.fail("append", error)
         await run.log.rebalance()
         await until(lambda: run.log.calls.count["append"] > 3)
         run.log.calls.allow("append")
-        await until(lambda: RESERVED in run.log.reports)
+        await until(lambda: LEASED in run.log.reports)
         run.finish.set()
         await until(lambda: run.worker.load.cached == 0)
         assert run.log.reports[-1] == RELEASED
 
 
-async def test_a_worker_that_drains_reserves_nothing_for_longer_than_that_may_take() -> None:
-    """Were it killed meanwhile, the runs that had moved before would stand for longer than those that it leaves."""
+async def test_a_draining_worker_leases_for_no_longer_than_its_drain() -> None:
+    """If the worker is killed, runs that it leased before must not wait longer than those that it leases now."""
     async with BlockedRun(lease_renew_s=0.0) as run:
         await run.log.rebalance()
         draining = asyncio.ensure_future(run.worker.drain(9_000, 0))
@@ -85,8 +85,8 @@ async def test_a_worker_that_drains_reserves_nothing_for_longer_than_that_may_ta
         await asyncio.wait_for(draining, 5)
 
 
-async def test_a_partition_that_comes_back_brings_its_run_back_when_the_body_has_ended() -> None:
-    """Its command is read again: it is not passed over, nor begun beside the body, but asked for behind it."""
+async def test_a_run_whose_partition_is_assigned_again_is_claimed_afterwards() -> None:
+    """Its command is read again. It is not skipped, and no second body starts: the run is claimed behind the first."""
     async with BlockedRun() as run:
         await run.log.rebalance()
         run.log.redeliver()
@@ -100,8 +100,8 @@ async def test_a_partition_that_comes_back_brings_its_run_back_when_the_body_has
         await until(lambda: run.log.committed == {(TOPIC, 0): 2})
 
 
-async def test_what_a_worker_had_that_was_given_up_is_stopped() -> None:
-    """Others have begun it meanwhile."""
+async def test_a_worker_that_lost_its_membership_stops_its_bodies() -> None:
+    """Other workers have started them."""
     async with BlockedRun() as run:
         await run.log.rebalance(lost=True)
         assert run.worker.load.cached == 0
@@ -110,8 +110,8 @@ async def test_what_a_worker_had_that_was_given_up_is_stopped() -> None:
         assert run.log.kinds == [RunLeased]
 
 
-async def test_a_run_without_a_body_at_work_goes_at_once() -> None:
-    """Nothing of it would be begun twice."""
+async def test_a_run_without_a_running_body_is_dropped_at_once() -> None:
+    """No body would run twice."""
     log, app = FakeWorkerLog(started()), App("shop")
     reached, never = asyncio.Event(), asyncio.Event()
 
@@ -129,12 +129,9 @@ async def test_a_run_without_a_body_at_work_goes_at_once() -> None:
 
 @pytest.mark.parametrize("threaded", [False, True])
 @pytest.mark.parametrize("ends", [False, True])
-async def test_a_body_that_is_held_back_does_not_begin_when_its_run_has_gone(
-    threaded: bool, ends: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its partition went to another worker meanwhile, or its worker ended."""
-    monkeypatch.setattr(threads, "RUNS_ACTIVE_MAX", 1)
-    log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies()
+async def test_a_blocked_body_does_not_start_after_its_run_was_revoked(threaded: bool, ends: bool) -> None:
+    """The partition went to another worker while the body waited for the membership, or the worker ended."""
+    log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies(threads=Threads(1))
     log.calls.block("until_member")
     worker = Worker(log, charging(ran, threaded=threaded), options(bodies=bodies))
     async with serving(worker) as task:
@@ -150,21 +147,21 @@ async def test_a_body_that_is_held_back_does_not_begin_when_its_run_has_gone(
     bodies.threads.close()
 
 
-async def test_only_runs_that_rest_leave_the_cache() -> None:
-    """The one that has rested the longest goes first; those with code at work stay, however many they are."""
+async def test_only_parked_runs_are_evicted() -> None:
+    """The run that is parked the longest is evicted first. Runs with running code stay, however many there are."""
     log = FakeWorkerLog(*map(started, ("first", "second", "third")))
-    app, go_on = App("shop"), {name: asyncio.Event() for name in ("first", "second", "third", "last")}
+    app, finish = App("shop"), {name: asyncio.Event() for name in ("first", "second", "third", "last")}
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
-        await ctx.step.run("work", go_on[ctx.run_id].wait)
+        await ctx.step.run("work", finish[ctx.run_id].wait)
         await ctx.step.sleep("nap", "1h")
 
     worker = Worker(log, app, options(runs_cached_max=1))
     async with serving(worker):
         await until(lambda: sorted(map(str, worker._lives)) == ["first", "second", "third"])
         for name in ("second", "first"):
-            go_on[name].set()
+            finish[name].set()
             await until(lambda: worker.load.in_use == 2 if "second" in worker._parked else True)
         await until(lambda: worker.load.in_use == 1)
         log.give(started("last"))
@@ -172,7 +169,7 @@ async def test_only_runs_that_rest_leave_the_cache() -> None:
 
 
 async def test_the_bytes_of_a_backlog_are_not_kept() -> None:
-    """Each run of it is asked for at once, and the first answer lies behind the last of it: only places are held."""
+    """A worker claims every run of a backlog before it reads the first answer, and keeps only offsets."""
     log = FakeWorkerLog(started(), fresh_from=1)
     worker = Worker(log, App("shop"), options())
     async with serving(worker):
@@ -180,8 +177,8 @@ async def test_the_bytes_of_a_backlog_are_not_kept() -> None:
         assert [record.value for run in worker._lives.values() for record in run.commands] == [b""]
 
 
-async def test_a_worker_lets_go_of_what_is_taken_from_it_though_it_cannot_commit() -> None:
-    """Else it would go on with runs that others have, and take their later commands for its own."""
+async def test_a_worker_that_cannot_commit_still_drops_revoked_runs() -> None:
+    """It would otherwise continue runs of other workers, and process their later commands."""
     log = FakeWorkerLog(fresh_from=2)
     log.give_bytes(b"\x00", encode(started()))
     log.calls.block("dead_letter")

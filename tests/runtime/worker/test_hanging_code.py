@@ -1,4 +1,4 @@
-"""A worker whose code hangs: others wait for their turn, and cancelling what hangs gives it to them."""
+"""A worker whose code hangs: cancelling the runs that hang gives their slots to others."""
 
 import asyncio
 
@@ -8,15 +8,15 @@ from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.testing import VirtualEngine
 
 
-async def test_cancelling_what_hangs_lets_the_others_begin() -> None:
-    """With every slot taken by a body that never ends, a new run waits; it begins when the others are cancelled."""
+async def test_cancelling_runs_that_hang_lets_others_start() -> None:
+    """All slots have a body that never ends, and a new run waits. It starts when the others are cancelled."""
     app = App("slots")
     full, done = asyncio.Event(), asyncio.Event()
-    began: list[str] = []
+    started: list[str] = []
 
     async def hang(run_id: str) -> None:
-        began.append(run_id)
-        if len(began) == RUNS_ACTIVE_MAX:
+        started.append(run_id)
+        if len(started) == RUNS_ACTIVE_MAX:
             full.set()
         await asyncio.get_running_loop().create_future()
 
@@ -32,10 +32,10 @@ async def test_cancelling_what_hangs_lets_the_others_begin() -> None:
         await engine.engine.send([event_record("hang")] * RUNS_ACTIVE_MAX)
         await asyncio.wait_for(full.wait(), 20)
         await engine.engine.send([event_record("quick")])
-        for run_id in began[:-1]:
+        for run_id in started[:-1]:
             assert await engine.engine.cancel(run_id)
         await asyncio.wait_for(done.wait(), 20)
-        assert await engine.engine.cancel(began[-1])
+        assert await engine.engine.cancel(started[-1])
         await engine.until_idle()
         assert {run.status for run in engine.runs("hanging")} == {"cancelled"}
         assert engine.run("quick").status == "completed"
