@@ -10,7 +10,9 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
+from starlette.requests import ClientDisconnect
 
+from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import NO_KEY, foreign_reason, knows_key, same_key
 from stepstream.api.probes import ready_response
@@ -44,21 +46,6 @@ class Keys:
 
     event: str = ""
     api: str = ""
-
-
-async def read_body(request: Request, bytes_max: int) -> bytes:
-    """Return the body; raise TooLarge before more than `bytes_max` bytes of it are held."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > bytes_max:
-        raise TooLarge(f"the body has {int(declared):,} bytes, at most {bytes_max:,} are allowed", "body")
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > bytes_max:
-            raise TooLarge(f"the body has more than {bytes_max:,} bytes", "body")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
@@ -125,6 +112,11 @@ async def _on_bug(_request: Request, _error_of_ours: Exception) -> Response:
     return _error(500, "internal", "the engine failed to process this request; see its log")
 
 
+async def _on_disconnect(_request: Request, _error: Exception) -> Response:
+    # No client receives this answer; without it the server would log a traceback for each client that leaves.
+    return Response(status_code=http.HTTPStatus.REQUEST_TIMEOUT)
+
+
 async def _on_validation(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
@@ -170,6 +162,7 @@ def make_api(
     *,
     keys: Keys | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    bodies: BodyBudget | None = None,
 ) -> FastAPI:
     """Return the API over an engine and its read model."""
     keys = keys or Keys()
@@ -188,30 +181,39 @@ def make_api(
         (InvalidInput, _on_invalid),
         (AnyHttpException, _on_http),
         (RequestValidationError, _on_validation),
+        (ClientDisconnect, _on_disconnect),
         (Exception, _on_bug),
     ):
         api.add_exception_handler(kind, handler)
-    _add_events(api, engine, keys.event, limits)
-    _add_runs(api, engine, index, _guard(keys.api))
+    bodies = bodies or BodyBudget()
+    _add_events(api, engine, keys.event, limits, bodies)
+    _add_runs(api, engine, index, _guard(keys.api), bodies)
     _add_operations(api, engine, metrics, _guard(keys.api))
     return api
 
 
-def _add_events(api: FastAPI, engine: EngineFacade, event_key: str, limits: Limits) -> None:
+def _add_events(api: FastAPI, engine: EngineFacade, event_key: str, limits: Limits, bodies: BodyBudget) -> None:
     @api.post("/e/{key}", openapi_extra=_EVENTS, summary="Send one event or an array of events")
     async def send_events(key: str, request: Request) -> dict[str, Any]:
         if not same_key(key, event_key):
             raise HTTPException(401, "the event key is wrong")
-        events = parse_events(await read_body(request, limits.request_bytes_max), limits)
-        return {"ids": await engine.send(events), "status": 200}
+        async with bodies.body(request, limits.request_bytes_max) as body:
+            return {"ids": await engine.send(parse_events(body, limits)), "status": 200}
 
 
-def _add_runs(api: FastAPI, engine: EngineFacade, index: RunIndex, guard: Callable[[Request], Awaitable[None]]) -> None:
+def _add_runs(
+    api: FastAPI,
+    engine: EngineFacade,
+    index: RunIndex,
+    guard: Callable[[Request], Awaitable[None]],
+    bodies: BodyBudget,
+) -> None:
     guarded = [Depends(guard), Depends(_refuse_unknown)]
 
     @api.post("/v1/signals", openapi_extra=_JSON, dependencies=guarded, summary="Send a signal to the run that waits")
     async def send_signal(request: Request) -> dict[str, bool]:
-        name, data = parse_signal(await read_body(request, SIGNAL_BYTES_MAX))
+        async with bodies.body(request, SIGNAL_BYTES_MAX) as body:
+            name, data = parse_signal(body)
         if not await engine.signal(name, data):
             raise HTTPException(404, f"no run waits for the signal {name!r}; signals are not stored")
         return {"delivered": True}

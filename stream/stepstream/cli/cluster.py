@@ -9,7 +9,7 @@ import typer
 from stepstream import __version__
 from stepstream.cli.console import BY_VARIABLES, commands, out
 from stepstream.cli.kafka import run
-from stepstream.cli.options import Bootstrap, Host, LogFormat, LogLevel, Namespace, Port, StateDir, Target
+from stepstream.cli.options import Bootstrap, Host, LogFormat, LogLevel, MetricsHost, Namespace, Port, StateDir, Target
 from stepstream.cli.reporters import NO_FUNCTION
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.host.kafka_engine import serve_engine
@@ -40,6 +40,11 @@ def engine(
     data_dir: StateDir = None,
     host: Host = None,
     port: Port = None,
+    metrics_host: MetricsHost = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="A second port for /health, /ready and /metrics alone; 0 picks a free one (default: none)."),
+    ] = None,
     standby: Annotated[
         bool | None,
         typer.Option("--standby", help="Keep warm copies of the shards that other engines own (default: off)."),
@@ -55,7 +60,15 @@ def engine(
     Logs(log_format, log_level)
 
     async def serve() -> None:
-        settings = settings_from(data_dir=data_dir, host=host, port=port, standby=standby, sources=sources)
+        settings = settings_from(
+            data_dir=data_dir,
+            host=host,
+            port=port,
+            metrics_host=metrics_host,
+            metrics_port=metrics_port,
+            standby=standby,
+            sources=sources,
+        )
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
 
         def ready(actual: int, shards: int) -> None:
@@ -81,9 +94,7 @@ def worker(
     concurrency: Annotated[
         int, typer.Option(help="How many runs, or steps of a queue, run code at the same time.", min=1)
     ] = RUNS_ACTIVE_MAX,
-    metrics_host: Annotated[
-        str | None, typer.Option(help="Address of the probes and metrics (default: 127.0.0.1).")
-    ] = None,
+    metrics_host: MetricsHost = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(help="Port of /health, /ready and /metrics; 0 picks a free one (default: none of them)."),

@@ -13,6 +13,9 @@ Target = Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The Python fi
 StateDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for state (default: .stepstream).")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one (default: 8288).")]
+MetricsHost = Annotated[
+    str | None, typer.Option(help="Address of the port for probes and metrics (default: 127.0.0.1).")
+]
 LogFormat = Annotated[
     Format, typer.Option(envvar="STEPSTREAM_LOG_FORMAT", help="How to log: text for people, or one JSON object a line.")
 ]

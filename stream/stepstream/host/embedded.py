@@ -10,9 +10,10 @@ from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.folder import locked_folder
+from stepstream.host.http_server import probes, serve_http
 from stepstream.host.monitoring.gauges import embedded_readings, index_readings
 from stepstream.host.monitoring.versions import build_info
-from stepstream.host.serving import listen, serve_api, stop_on_signals
+from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings
 from stepstream.host.unmatched import UnmatchedEventReporter
 from stepstream.runtime.clocks import SystemClock
@@ -97,7 +98,8 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
         facade = EngineFacade(events.send, engine.signal, engine.cancel, engine.workers, lambda: engine.unready)
         api = make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
-        await serve_api(api, listener, stop, reporter.ready)
+        async with probes(settings, lambda: True, lambda: engine.unready, metrics.text):
+            await serve_http(api, listener, stop, reporter.ready)
         reporting.cancel()
 
 

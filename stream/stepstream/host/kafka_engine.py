@@ -10,9 +10,10 @@ from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
 from stepstream.host.folder import locked_folder
+from stepstream.host.http_server import probes, serve_http
 from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, index_readings
 from stepstream.host.monitoring.versions import build_info
-from stepstream.host.serving import listen, serve_api, stop_on_signals
+from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings, read_sources
 from stepstream.host.source_parts import source_parts
 from stepstream.host.sources.service import hosted, make_faust, warn_of_missing
@@ -52,7 +53,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     with locked_folder(settings.data_dir):
 
         async def serve(api: Any) -> None:
-            await serve_api(api, listener, stop, lambda port: ready(port, shards))
+            await serve_http(api, listener, stop, lambda port: ready(port, shards))
 
         await _serve_shards(settings, cluster, shards, serve)
 
@@ -96,7 +97,9 @@ async def _serve_shards(
         async with hosted(make_faust(cluster, "sources"), **parts):
             workers = functools.partial(_running_workers, backlogs)
             facade = EngineFacade(callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready)
-            await serve(make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key)))
+            api = make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
+            async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
+                await serve(api)
     finally:
         index.close()
         await backbone.close()

@@ -3,17 +3,16 @@
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from stepstream.api.probes import make_probes
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.names import workers_name
 from stepstream.host.broker_contact import BrokerContact
+from stepstream.host.http_server import probes
 from stepstream.host.monitoring.gauges import WorkerGauges
 from stepstream.host.monitoring.versions import build_info
-from stepstream.host.serving import end_process, listen, serve_api, stop_on_signals
+from stepstream.host.serving import end_process, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError
 from stepstream.host.source_parts import source_parts
 from stepstream.host.sources.service import hosted, make_faust, warn_of_missing
@@ -62,24 +61,6 @@ class WorkerSpec:
         return PoolWorker(log, self.app, self.queue, options) if self.queue else Worker(log, self.app, options)
 
 
-@asynccontextmanager
-async def _probes(slot: WorkerSlot, metrics: Metrics, settings: Settings) -> AsyncIterator[int | None]:
-    """Answer probes while the block runs, on the port that is yielded; None when the settings have no port."""
-    if settings.metrics_port is None:
-        yield None
-        return
-    listener = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
-    api = make_probes(lambda: slot.alive, lambda: slot.unready, metrics.text, api_key=settings.api_key)
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    over = asyncio.Event()
-    serving = asyncio.ensure_future(serve_api(api, listener, over, port.set_result))
-    try:
-        yield await port
-    finally:
-        over.set()
-        await serving
-
-
 async def _drain(slot: WorkerSlot, settings: Settings) -> bool:
     """Let running steps finish for as long as the settings allow; return whether all of them did."""
     try:
@@ -126,7 +107,7 @@ async def serve_worker(
         parts["functions"] = registrar.serve
     drained = True
     try:
-        async with _probes(slot, metrics, settings) as port:
+        async with probes(settings, lambda: slot.alive, lambda: slot.unready, metrics.text) as port:
             # Functions that are wrong are reported before any part starts.
             await registrar.check(await backbone.functions())
             await warn_of_missing(cluster, sources)

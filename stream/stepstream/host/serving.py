@@ -1,30 +1,16 @@
-"""The HTTP server of a process, whose host handles the signals, and how the process ends."""
+"""Where a process listens, and how it ends."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from typing import NoReturn
-
-import uvicorn
 
 from stepstream.host.settings import SettingsError
 
 EXIT_INTERRUPTED = 130
-GRACE_S = 5
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # The type of the parent's is not exported.
-        """Capture no signal."""
-        yield
 
 
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
@@ -68,29 +54,3 @@ def end_process() -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
-
-
-async def serve_api(
-    api: Callable[..., Awaitable[None]],
-    listener: socket.socket,
-    stop: asyncio.Event,
-    ready: Callable[[int], None],
-) -> None:
-    """Serve until `stop` is set; `ready` is given the port once requests are accepted."""
-    config = uvicorn.Config(
-        api,
-        # Its lines go through the handlers of the process, in their format.
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    server = _Server(config)
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-    ready(listener.getsockname()[1])
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    server.should_exit = True
-    await serving

@@ -1,0 +1,170 @@
+"""The HTTP server of a process: clients that are slow, silent or many do not keep others from being answered."""
+
+import asyncio
+import contextlib
+import functools
+import resource
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from stepstream.api.probes import make_probes
+from stepstream.host.serving import listen
+from stepstream.host.settings import Settings
+
+GRACE_S = 5
+CONNECTIONS_MAX = 512
+
+
+def _connections_max() -> int:
+    """Return how many connections leave most file descriptors of the process to its tables and Kafka clients."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS_MAX if soft == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, soft // 4)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one client may take from the others.
+
+    connections_max  one more closes the connection that has waited longest for a request
+    header_s         time for the request line and the headers, from the opening of the connection or the last answer
+    body_s           time for the body of a request
+    write_s          time for which an answer may wait for the client to read
+    """
+
+    connections_max: int = field(default_factory=_connections_max)
+    header_s: float = 10.0
+    body_s: float = 60.0
+    write_s: float = 30.0
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed when its client exceeds a deadline, or when another connection needs its place."""
+
+    def __init__(self, limits: ServerLimits, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._limits = limits
+        self._phase: Any = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._waiting_since = self.loop.time()
+
+    @property
+    def _waits_for_request(self) -> bool:
+        return self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn's.
+        """Accept a connection, at the cost of another one if there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections_max:
+            others = (each for each in self.connections if isinstance(each, _Connection) and each is not self)
+            waiting = (each for each in others if each._waits_for_request and not each.transport.is_closing())
+            min(waiting, key=lambda each: each._waiting_since, default=self).transport.abort()
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Process what the client sends."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Continue with the next request of the connection."""
+        super().on_response_complete()
+        self._waiting_since = self.loop.time()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadlines."""
+        for deadline in (self._deadline, self._write_deadline):
+            if deadline is not None:
+                deadline.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read, for a limited time."""
+        super().pause_writing()
+        self._write_deadline = self.loop.call_later(self._limits.write_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Continue the answer."""
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+        super().resume_writing()
+
+    def _watch(self) -> None:
+        """Set the deadline of what the client does now; a phase has one deadline, however slowly it proceeds."""
+        phase = self.conn.their_state
+        if phase is self._phase:
+            return
+        self._phase = phase
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        seconds = {h11.IDLE: self._limits.header_s, h11.SEND_BODY: self._limits.body_s}.get(phase)
+        if seconds is not None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # The type of the parent's is not exported.
+        """Capture no signal."""
+        yield
+
+
+async def serve_http(
+    app: Callable[..., Awaitable[None]],
+    listener: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[int], None],
+    limits: ServerLimits | None = None,
+) -> None:
+    """Serve until `stop` is set; `ready` is given the port once requests are accepted."""
+    connection: Any = functools.partial(_Connection, limits or ServerLimits())
+    config = uvicorn.Config(
+        app,
+        http=connection,
+        ws="none",
+        # Its lines go through the handlers of the process, in their format.
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    ready(listener.getsockname()[1])
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    await serving
+
+
+@asynccontextmanager
+async def probes(
+    settings: Settings, alive: Callable[[], bool], unready: Callable[[], str], metrics: Callable[[], bytes]
+) -> AsyncIterator[int | None]:
+    """Answer probes while the block runs, on the port that is yielded; None when the settings have no port for them."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    listener = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
+    app = make_probes(alive, unready, metrics, api_key=settings.api_key)
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+    serving = asyncio.ensure_future(serve_http(app, listener, over, port.set_result))
+    try:
+        yield await port
+    finally:
+        over.set()
+        await serving
