@@ -159,13 +159,13 @@ async def test_only_parked_runs_are_evicted() -> None:
 
     worker = Worker(log, app, options(runs_cached_max=1))
     async with serving(worker):
-        await until(lambda: sorted(map(str, worker._lives)) == ["first", "second", "third"])
+        await until(lambda: sorted(map(str, worker._items)) == ["first", "second", "third"])
         for name in ("second", "first"):
             finish[name].set()
             await until(lambda: worker.load.in_use == 2 if "second" in worker._parked else True)
         await until(lambda: worker.load.in_use == 1)
         log.give(started("last"))
-        await until(lambda: sorted(map(str, worker._lives)) == ["last", "third"])
+        await until(lambda: sorted(map(str, worker._items)) == ["last", "third"])
 
 
 async def test_the_bytes_of_a_backlog_are_not_kept() -> None:
@@ -174,7 +174,7 @@ async def test_the_bytes_of_a_backlog_are_not_kept() -> None:
     worker = Worker(log, App("shop"), options())
     async with serving(worker):
         await until(lambda: worker.load.cached == 1)
-        assert [record.value for run in worker._lives.values() for record in run.commands] == [b""]
+        assert [record.value for run in worker._items.values() for record in run.commands] == [b""]
 
 
 async def test_a_worker_that_cannot_commit_still_drops_revoked_runs() -> None:

@@ -1,4 +1,4 @@
-"""What the workers of runs and of queues share: they read commands, follow the life cycle, rebalance and drain."""
+"""What the workers of runs and of queues have in common: commands, the life cycle, rebalances and drains."""
 
 import asyncio
 import logging
@@ -14,32 +14,32 @@ from stepstream.runtime.dead_letters import CommandDeadLetters
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.worker.attempts import Attempts
-from stepstream.runtime.worker.live_run import Live
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.positions import Positions
 from stepstream.runtime.worker.slots import Slots
 from stepstream.runtime.worker.states import Effect, Event
+from stepstream.runtime.worker.work_item import WorkItem
 from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
-L = TypeVar("L", bound=Live)
+Item = TypeVar("Item", bound=WorkItem)
 _COMMANDS_PER_POLL_MAX = 64
 # A draining worker stays in its group for so long: most bodies end in that time, and moving a run costs a replay.
 LEAVE_AFTER_S = 2.0
 
 
-class CommandConsumer(ABC, Generic[L]):
-    """Reads the commands of a topic for runs or steps, and performs the effects of their life cycles.
+class CommandConsumer(ABC, Generic[Item]):
+    """Reads the commands of a topic, and performs the life cycle of each work item: of each run, or each step.
 
-    `changed` is notified when a slot or a report has been released.
+    `changed` is notified when a slot is free, or a report is durable.
     """
 
     def __init__(self, log: WorkerLog, topic: str, options: WorkerOptions) -> None:
         self._log = log
         self._options = options
-        self._lives: dict[Hashable, L] = {}
-        self._slots = Slots[L](options.runs_active_max, options.runs_active_max + options.runs_cached_max)
+        self._items: dict[Hashable, Item] = {}
+        self._slots = Slots[Item](options.runs_active_max, options.runs_active_max + options.runs_cached_max)
         self._attempts = Attempts(options)
         self._positions = Positions()
         self.changed = Notification()
@@ -48,7 +48,7 @@ class CommandConsumer(ABC, Generic[L]):
         self._lease_ms = options.lease_ms
         self._renewing: asyncio.Task[None] | None = None
         self.serving = False
-        self._effects: dict[Effect, Callable[[L], None]] = {
+        self._effects: dict[Effect, Callable[[Item], None]] = {
             Effect.CLAIM: self._claim,
             Effect.RECLAIM: self._reclaim,
             Effect.POSTPONE: self._postpone,
@@ -61,7 +61,7 @@ class CommandConsumer(ABC, Generic[L]):
             Effect.ACKNOWLEDGE: self._acknowledge,
             Effect.FORGET: self._forget,
             Effect.DROP: self._drop,
-            # The method that applied the event does these.
+            # These are for the method that applies the event.
             Effect.CONFIRM: _by_caller,
             Effect.START_BODY: _by_caller,
             Effect.ASK_WAKE: _by_caller,
@@ -69,7 +69,7 @@ class CommandConsumer(ABC, Generic[L]):
 
     @property
     def active(self) -> int:
-        """How many runs have a slot, wait for one, or have a report on its way to the log."""
+        """How many items have a slot or wait for one, and how many reports are being written."""
         return len(self._slots.active) + len(self._slots.waiting) + len(self._outbox)
 
     async def serve(self) -> None:
@@ -88,10 +88,10 @@ class CommandConsumer(ABC, Generic[L]):
             self.changed.notify()
             polling.cancel()
             failed.cancel()
-            for live in self._lives.values():
-                # Nothing follows from it: the worker does nothing more.
-                live.life.on(Event.LOST)
-                live.stop()
+            for item in self._items.values():
+                # Its effects are not performed: the worker has ended.
+                item.life.on(Event.LOST)
+                item.stop()
             if self._renewing is not None:
                 self._renewing.cancel()
             self._outbox.cancel()
@@ -134,100 +134,100 @@ class CommandConsumer(ABC, Generic[L]):
 
     # The life cycle.
 
-    def _on(self, live: L, event: Event) -> tuple[Effect, ...]:
-        """Apply an event and perform what follows from it; return its effects."""
-        effects = live.life.on(event)
-        self._perform(live, effects)
-        self._settle(live)
+    def _on(self, item: Item, event: Event) -> tuple[Effect, ...]:
+        """Apply an event, perform its effects and what follows from them, and return its effects."""
+        effects = item.life.on(event)
+        self._perform(item, effects)
+        self._settle(item)
         return effects
 
-    def _settle(self, live: L) -> None:
-        self._perform(live, live.life.settle())
+    def _settle(self, item: Item) -> None:
+        self._perform(item, item.life.settle())
 
-    def _perform(self, live: L, effects: Iterable[Effect]) -> None:
+    def _perform(self, item: Item, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            self._effects[effect](live)
+            self._effects[effect](item)
 
-    def _reclaim(self, live: L) -> None:
-        self._drop(live)
-        again = self._again(live)
-        again.commands, again.last_offset = live.commands, live.last_offset
-        self._lives[again.key] = again
+    def _reclaim(self, item: Item) -> None:
+        self._drop(item)
+        again = self._again(item)
+        again.commands, again.last_offset = item.commands, item.last_offset
+        self._items[again.key] = again
         self._on(again, Event.DELIVERED)
 
-    def _queue_start(self, live: L) -> None:
-        self._slots.queue(live, resumes=False)
+    def _queue_start(self, item: Item) -> None:
+        self._slots.queue(item, resumes=False)
         self._admit()
 
     def _admit(self) -> None:
-        """Give free slots to the runs that wait for one."""
-        while live := self._slots.next():
-            self._on(live, Event.SLOT)
+        """Give free slots to the items that wait for one."""
+        while item := self._slots.next():
+            self._on(item, Event.SLOT)
         self.changed.notify()
 
-    def _stop(self, live: L) -> None:
-        live.stop()
+    def _stop(self, item: Item) -> None:
+        item.stop()
 
-    def _acknowledge(self, live: L) -> None:
-        for record in live.commands:
+    def _acknowledge(self, item: Item) -> None:
+        for record in item.commands:
             self._end(record)
-        live.commands.clear()
+        item.commands.clear()
 
-    def _forget(self, live: L) -> None:
-        live.commands.clear()
+    def _forget(self, item: Item) -> None:
+        item.commands.clear()
 
-    def _drop(self, live: L) -> None:
-        if self._lives.get(live.key) is live:
-            del self._lives[live.key]
-        live.stop()
-        self._slots.withdraw(live)
-        self._slots.release(live)
+    def _drop(self, item: Item) -> None:
+        if self._items.get(item.key) is item:
+            del self._items[item.key]
+        item.stop()
+        self._slots.withdraw(item)
+        self._slots.release(item)
         self._admit()
 
     # Reports.
 
-    def _report(self, live: L, *values: bytes) -> None:
+    def _report(self, item: Item, *values: bytes) -> None:
         """Append a report in the background; until it is durable, the commands that led to it are not acknowledged."""
-        live.life.reports += 1
-        self._outbox.start(self._append(live, values))
+        item.life.reports += 1
+        self._outbox.start(self._append(item, values))
 
-    async def _append(self, live: L, values: Iterable[bytes]) -> None:
+    async def _append(self, item: Item, values: Iterable[bytes]) -> None:
         try:
             for value in values:
-                await self._outbox.append(live.run_id, value)
+                await self._outbox.append(item.run_id, value)
         except LogError:
             return  # It never becomes durable. The outbox has the error, and serve() raises it.
-        live.life.reports -= 1
-        self._settle(live)
+        item.life.reports -= 1
+        self._settle(item)
 
-    def _end_code(self, live: L, report: bytes) -> None:
+    def _end_code(self, item: Item, report: bytes) -> None:
         """Report how the code ended, unless the run was dropped or the end is reported already."""
-        live.last_report = report
-        self._on(live, Event.ENDED)
+        item.last_report = report
+        self._on(item, Event.ENDED)
 
-    def _report_end(self, live: L) -> None:
-        self._report(live, live.last_report)
+    def _report_end(self, item: Item) -> None:
+        self._report(item, item.last_report)
 
-    def _release_lease(self, live: L) -> None:
-        self._report(live, live.lease(0))
+    def _release_lease(self, item: Item) -> None:
+        self._report(item, item.lease(0))
 
     # Bodies.
 
-    async def _until_allowed(self, live: L) -> None:
+    async def _until_allowed(self, item: Item) -> None:
         """Return when a body may start, which is counted from then on; raise RunInterrupted once the code is stopped.
 
         A body that may not start blocks the code until it is stopped.
         """
-        effects = self._on(live, Event.BODY_REQUESTED)
+        effects = self._on(item, Event.BODY_REQUESTED)
         if Effect.CONFIRM in effects:
             await self._log.until_member()
-            effects = self._on(live, Event.CONFIRMED)
+            effects = self._on(item, Event.CONFIRMED)
         if Effect.START_BODY not in effects:
-            await live.halt()
+            await item.halt()
 
-    def _end_body(self, live: L) -> None:
-        live.life.bodies -= 1
-        self._settle(live)
+    def _end_body(self, item: Item) -> None:
+        item.life.bodies -= 1
+        self._settle(item)
 
     # Partitions.
 
@@ -237,21 +237,21 @@ class CommandConsumer(ABC, Generic[L]):
         await self._commit()
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
-        """Drop what other workers have now, except what has running bodies; with `lost` drop that as well."""
-        for live in list(self._lives.values()):
+        """Drop what belongs to other workers now. What has running bodies stays until they end, unless it is `lost`."""
+        for item in list(self._items.values()):
             gone = Event.LOST if lost else Event.REVOKED
-            self._on(live, Event.KEPT if live.partition in kept else gone)
+            self._on(item, Event.KEPT if item.partition in kept else gone)
         self._positions.keep(kept)
         if stay := len(self._leases(Event.RENEW)):
             logger.info("partitions of %d runs were revoked while step bodies are running; the bodies end here", stay)
             self._renewing = self._renewing or asyncio.ensure_future(self._renew())
 
     def _leases(self, event: Event) -> list[tuple[str, bytes]]:
-        """Return what to lease because of an event, as run id and report."""
-        return [(live.run_id, live.lease(self._lease_ms)) for live in self._lives.values() if live.life.lease(event)]
+        """Return the leases that an event requires, as run ids and reports."""
+        return [(item.run_id, item.lease(self._lease_ms)) for item in self._items.values() if item.life.lease(event)]
 
     async def _lease(self, event: Event) -> None:
-        """Report leases; where that fails other workers may start the bodies again, and this worker proceeds."""
+        """Report leases. If that fails, other workers may start the bodies again, and this worker continues."""
         writes = (self._log.append(run_routing(run_id), value) for run_id, value in self._leases(event))
         for error in await asyncio.gather(*writes, return_exceptions=True):
             if error is not None:
@@ -266,10 +266,10 @@ class CommandConsumer(ABC, Generic[L]):
     # The end.
 
     async def drain(self, lease_ms: int = 0, leave_after_s: float = LEAVE_AFTER_S) -> None:
-        """Read no more commands, let running bodies end, and commit; a run that would start one leaves the worker.
+        """Read no more commands, let running bodies end, start no others, and commit.
 
-        With `lease_ms` the worker leaves its group if that takes longer than `leave_after_s`. Other workers get the
-        commands then, but for so long none of the runs with running bodies.
+        With `lease_ms` the worker leaves its group when this takes longer than `leave_after_s`. Other workers get its
+        commands then, but for `lease_ms` they get no run whose body is running here.
         """
         self._draining = True
         self._lease_ms = lease_ms or self._options.lease_ms
@@ -282,10 +282,10 @@ class CommandConsumer(ABC, Generic[L]):
         await self._commit()
 
     def _begin_drain(self) -> None:
-        for live in list(self._lives.values()):
-            self._on(live, Event.DRAIN)
-        for live in list(self._slots.waiting):
-            self._on(live, Event.DISPLACED)
+        for item in list(self._items.values()):
+            self._on(item, Event.DRAIN)
+        for item in list(self._slots.waiting):
+            self._on(item, Event.DISPLACED)
 
     def _idle(self) -> bool:
         return not self.active or not self.serving
@@ -299,21 +299,21 @@ class CommandConsumer(ABC, Generic[L]):
         """Process a command."""
 
     @abstractmethod
-    def _again(self, live: L) -> L:
-        """Return a run in its first phase, to be claimed again."""
+    def _again(self, item: Item) -> Item:
+        """Return an item for the same run or step, to be claimed again."""
 
     @abstractmethod
-    def _claim(self, live: L) -> None:
-        """Claim a run."""
+    def _claim(self, item: Item) -> None:
+        """Claim a run or a step."""
 
     @abstractmethod
-    def _postpone(self, live: L) -> None:
-        """Report that this worker does not have the function of a run."""
+    def _postpone(self, item: Item) -> None:
+        """Report that this worker does not have the function."""
 
     @abstractmethod
-    def _start(self, live: L) -> None:
-        """Start the code of a run."""
+    def _start(self, item: Item) -> None:
+        """Start the code."""
 
 
-def _by_caller(_live: Live) -> None:
+def _by_caller(_live: WorkItem) -> None:
     """Do nothing."""

@@ -16,11 +16,11 @@ from stepstream.runtime.ports import LogRecord, WorkerLog
 from stepstream.runtime.worker.claims import Claims
 from stepstream.runtime.worker.consumer import CommandConsumer
 from stepstream.runtime.worker.lifecycle import Life
-from stepstream.runtime.worker.live_run import Live
 from stepstream.runtime.worker.observer import Load
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.reports import UnencodableReport, encode_report, step_postponed, step_report
 from stepstream.runtime.worker.states import Event
+from stepstream.runtime.worker.work_item import WorkItem
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import RUN, Call, Finished, RunHandle
 from stepstream.sdk.errors import error_info
@@ -30,7 +30,7 @@ from stepstream.sdk.replay import Replay
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class LiveStep(Live):
+class LiveStep(WorkItem):
     """One attempt of a dispatched step: the code is replayed up to the step, and is stopped after its body.
 
     It is the Runner of its own Replay. `dispatched_at` is the offset of the command that dispatched it.
@@ -103,7 +103,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
     def load(self) -> Load:
         """How full the worker is."""
         in_use = len(self._slots.active)
-        return Load(self._options.runs_active_max, in_use, len(self._lives) - in_use, 0)
+        return Load(self._options.runs_active_max, in_use, len(self._items) - in_use, 0)
 
     # Commands.
 
@@ -114,7 +114,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
         if not isinstance(command, StepDispatched | RunStopped):
             return
         key = (command.run_id, command.step)
-        step = self._lives.get(key)
+        step = self._items.get(key)
         if step is not None and record.offset <= step.last_offset:
             self._redelivered(step, record)
             return
@@ -132,7 +132,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
             case _:
                 self._end(record)
                 self._on(step, self._granted(step, command))
-        if (step := self._lives.get(key)) is not None:
+        if (step := self._items.get(key)) is not None:
             step.last_offset = record.offset
 
     def _redelivered(self, step: LiveStep, record: LogRecord) -> None:
@@ -151,7 +151,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
         step = self._new(record.partition, command if event is not Event.DELIVERED else _without_state(command))
         step.add_command(record)
         step.dispatched_at = record.offset
-        self._lives[step.key] = step
+        self._items[step.key] = step
         self._on(step, event)
 
     def _replace(self, step: LiveStep, record: LogRecord, command: StepDispatched) -> None:

@@ -1,62 +1,62 @@
-"""The slots of a worker: how many runs may have running code, and the queue of those that wait for a slot."""
+"""The slots of a worker, which limit how much code runs at once, and the queue for them."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-from stepstream.runtime.worker.live_run import Live
+from stepstream.runtime.worker.work_item import WorkItem
 
-L = TypeVar("L", bound=Live)
+Item = TypeVar("Item", bound=WorkItem)
 
 
-class Slots(Generic[L]):
-    """At most `active_max` runs have a slot.
+class Slots(Generic[Item]):
+    """At most `active_max` items have a slot, in the order in which they queued for one.
 
-    A detached run has none, but it has to stay in memory. With `detached_max` of them no other run is started. One that
-    is in memory is resumed all the same. Runs get their slots in the order in which they queued.
+    A detached item has no slot, but has to stay in memory. While there are `detached_max` of them, an item gets a slot
+    only if it is in memory already, and resumes.
     """
 
     def __init__(self, active_max: int, detached_max: int) -> None:
         self.active_max = active_max
         self._detached_max = detached_max
-        self.active: set[L] = set()
-        self._detached: set[L] = set()
-        # In the order of their arrival; a run that is to be resumed has True.
-        self.waiting: OrderedDict[L, bool] = OrderedDict()
+        self.active: set[Item] = set()
+        self._detached: set[Item] = set()
+        # Whether an item resumes, in the order of the queue.
+        self.waiting: OrderedDict[Item, bool] = OrderedDict()
         self._resuming = 0
 
-    def queue(self, live: L, *, resumes: bool) -> None:
-        """Add a run that waits for a slot, to resume its code or to start it."""
-        self.waiting[live] = resumes
+    def queue(self, item: Item, *, resumes: bool) -> None:
+        """Add an item that waits for a slot, to start its code or to resume it."""
+        self.waiting[item] = resumes
         self._resuming += resumes
 
-    def withdraw(self, live: L) -> None:
-        """Remove a run from those that wait."""
-        self._resuming -= self.waiting.pop(live, False)
+    def withdraw(self, item: Item) -> None:
+        """Remove an item from the queue, if it waits."""
+        self._resuming -= self.waiting.pop(item, False)
 
-    def take(self, live: L) -> None:
-        """Give a run a slot, also where all are occupied."""
-        self.withdraw(live)
-        self._detached.discard(live)
-        self.active.add(live)
+    def take(self, item: Item) -> None:
+        """Give an item a slot, even if all are occupied."""
+        self.withdraw(item)
+        self._detached.discard(item)
+        self.active.add(item)
 
-    def detach(self, live: L) -> None:
-        """Take the slot of a run that stays in memory."""
-        self.active.discard(live)
-        self._detached.add(live)
+    def detach(self, item: Item) -> None:
+        """Release the slot of an item that stays in memory."""
+        self.active.discard(item)
+        self._detached.add(item)
 
-    def release(self, live: L) -> None:
-        """Take the slot of a run that may leave the memory."""
-        self.active.discard(live)
-        self._detached.discard(live)
+    def release(self, item: Item) -> None:
+        """Release the slot of an item that may leave the memory."""
+        self.active.discard(item)
+        self._detached.discard(item)
 
-    def next(self) -> L | None:
-        """Return and remove the first waiting run that may have a slot now."""
+    def next(self) -> Item | None:
+        """Remove the first item of the queue that may have a slot now, and return it."""
         if len(self.active) >= self.active_max:
             return None
         crowded = len(self._detached) >= self._detached_max
         if crowded and not self._resuming:
             return None
-        found = next((live for live, resumes in self.waiting.items() if resumes or not crowded), None)
+        found = next((item for item, resumes in self.waiting.items() if resumes or not crowded), None)
         if found is not None:
             self.withdraw(found)
         return found

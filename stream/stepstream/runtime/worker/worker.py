@@ -51,7 +51,7 @@ class Worker(CommandConsumer[LiveRun]):
     def load(self) -> Load:
         """How full the worker is."""
         slots, options = self._slots, self._options
-        cached, bodies = len(self._lives), self._attempts.running
+        cached, bodies = len(self._items), self._attempts.running
         return Load(options.runs_active_max, len(slots.active), len(slots.waiting), cached, bodies)
 
     # Commands.
@@ -60,9 +60,9 @@ class Worker(CommandConsumer[LiveRun]):
         return "it is for the workers of a queue" if isinstance(command, StepDispatched) else ""
 
     def _process(self, record: LogRecord, command: Command) -> None:
-        run = self._lives.get(command.run_id)
+        run = self._items.get(command.run_id)
         if run is None:
-            run = self._lives[command.run_id] = LiveRun(command.run_id, record.partition, Life(command.run_id))
+            run = self._items[command.run_id] = LiveRun(command.run_id, record.partition, Life(command.run_id))
         run.add_command(record)
         event = self._event(run, record, command)
         run.last_offset = max(record.offset, run.last_offset)
@@ -109,7 +109,7 @@ class Worker(CommandConsumer[LiveRun]):
         if function is None:
             raise RuntimeError(f"run {run.run_id} has no function to start")
         run.start(self, function, self._options)
-        while len(self._lives) > self._options.runs_cached_max and self._parked:
+        while len(self._items) > self._options.runs_cached_max and self._parked:
             self._on(next(iter(self._parked.values())), Event.EVICTED)
 
     def _queue_resume(self, run: LiveRun) -> None:
@@ -137,7 +137,7 @@ class Worker(CommandConsumer[LiveRun]):
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body of a step and make its result durable; return None when another attempt follows."""
-        run = self._lives[handle.run_id]
+        run = self._items[handle.run_id]
         if Effect.ASK_WAKE in self._on(run, Event.CONTINUED):
             await self._write(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
         await self._until_allowed(run)
@@ -163,13 +163,13 @@ class Worker(CommandConsumer[LiveRun]):
 
     def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Ask the engine for steps."""
-        run = self._lives[handle.run_id]
+        run = self._items[handle.run_id]
         wake = Effect.ASK_WAKE in self._on(run, Event.CONTINUED)
         self._send(run, replace(planned, wake=wake))
 
     def warn(self, handle: RunHandle, warning: str) -> None:
         """Have the engine record that the code and its history disagree."""
-        run = self._lives[handle.run_id]
+        run = self._items[handle.run_id]
         self._send(run, WarningReported(run.run_id, handle.epoch, warning))
 
     def _send(self, run: LiveRun, report: WorkerReport) -> None:
@@ -192,13 +192,13 @@ class Worker(CommandConsumer[LiveRun]):
         self._wait(handle, Event.DETACHED)
 
     def _wait(self, handle: RunHandle, event: Event) -> None:
-        run = self._lives.get(handle.run_id)
+        run = self._items.get(handle.run_id)
         if run is not None and run.replay is handle:
             self._on(run, event)
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code has ended."""
-        run = self._lives[handle.run_id]
+        run = self._items[handle.run_id]
         function = self._app.get(run.function)
         policy = function.policy if function else None
         report = end_report(run, handle, end, policy, self._options.clock.now_ms())

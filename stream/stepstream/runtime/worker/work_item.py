@@ -1,0 +1,66 @@
+"""What a worker has in memory of a run or of a dispatched step."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.worker.lifecycle import Life
+from stepstream.sdk.errors import RunInterrupted
+from stepstream.sdk.replay import Replay
+
+
+@dataclass(slots=True, eq=False)
+class WorkItem(ABC):
+    """A run or a dispatched step: `life` decides what happens to it, and everything else is data.
+
+    `commands` are not acknowledged yet, and `last_offset` is the offset of the newest command that was read. `claim` is
+    the name of a claim that is not granted yet. `last_report` reports how the code ended.
+    """
+
+    run_id: str
+    partition: int
+    life: Life
+    function: str = ""
+    claim: str = ""
+    replay: Replay | None = None
+    commands: list[LogRecord] = field(default_factory=list)
+    last_offset: int = -1
+    last_report: bytes = b""
+    _halted: list[asyncio.Future[None]] | None = field(default_factory=list)
+
+    @property
+    @abstractmethod
+    def key(self) -> Hashable:
+        """What identifies it in its worker."""
+
+    @abstractmethod
+    def lease(self, for_ms: int) -> bytes:
+        """Return the report of a lease; with 0 it is released."""
+
+    def add_command(self, record: LogRecord) -> None:
+        """Add a command that is not acknowledged yet.
+
+        A worker claims every run of a backlog before it reads the first answer, so the bytes are not kept.
+        """
+        self.commands.append(record._replace(key=b"", value=b"", headers=()))
+
+    async def halt(self) -> NoReturn:
+        """Block code that must not continue until it is stopped, then raise RunInterrupted."""
+        if self._halted is not None:
+            halted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._halted.append(halted)
+            await halted
+        raise RunInterrupted
+
+    def stop(self) -> None:
+        """Cancel the code, and raise RunInterrupted in its calls that are blocked; a second call does nothing."""
+        replay, self.replay = self.replay, None
+        if replay:
+            replay.abort()
+        halted, self._halted = self._halted, None
+        for each in halted or ():
+            if not each.done():
+                each.set_exception(RunInterrupted())
