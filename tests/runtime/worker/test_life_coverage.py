@@ -2,8 +2,12 @@
 
 import importlib
 
+from stepstream import App
 from stepstream.runtime.worker.lifecycle import OWNERSHIPS, PHASES, Life
 from stepstream.runtime.worker.states import UPDATES, Effect, Event, Ownership, Phase
+from stepstream.runtime.worker.worker import Worker
+from tests.fakes.worker_log import FakeWorkerLog
+from tests.runtime.worker.harness import options
 from tests.runtime.worker.life_tables import TABLE, WAYS, Transition, follow, lead_to, play
 from tests.tidy_rules import ROOT
 
@@ -83,6 +87,11 @@ def test_every_possible_event_has_a_transition_and_none_is_unreachable() -> None
     """In every state that a run can reach, each event that can happen is in the tables, and they have no others."""
     with_cache, without = explore(cache=True), explore(cache=False)
     assert sorted(_SPECIFIED - with_cache[1] - without[1]) == []
+
+
+def test_a_worker_performs_every_effect() -> None:
+    """It writes leases in one go, for all runs of a rebalance."""
+    assert {*Worker(FakeWorkerLog(), App("shop"), options())._effects, Effect.LEASE} == set(Effect)
 
 
 def test_a_run_that_waits_without_a_slot_has_no_lease() -> None:

@@ -70,6 +70,18 @@ async def test_a_later_attempt_of_a_claimed_step_is_claimed_as_well() -> None:
         assert (at.bodies, [result.claim for result in at.results]) == (1, [at.claims[1]])
 
 
+async def test_a_later_attempt_replaces_one_that_waits_for_a_slot() -> None:
+    """The earlier one gets no slot, which it would occupy forever."""
+    async with PoolHarness(runs_active_max=1) as at:
+        at.log.give(dispatched(run="long"), dispatched(), dispatched(attempt=1))
+        await until(lambda: at.bodies == 1)
+        assert (at.worker.load.in_use, at.worker.load.queued) == (1, 1)
+        at.finish.set()
+        await until(lambda: len(at.results) == 2)
+        assert [result.attempt for result in at.results] == [0, 1]
+        await until(lambda: at.worker.active == 0)
+
+
 async def test_a_backlog_larger_than_the_queue_is_read_up_to_its_answers() -> None:
     """The answers to all claims of a backlog are in the log after its last command."""
     async with PoolHarness(fresh_from=100, runs_queued_max=3) as at:

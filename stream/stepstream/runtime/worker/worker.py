@@ -26,6 +26,7 @@ from stepstream.runtime.worker.reports import (
 from stepstream.runtime.worker.states import Effect, Event
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import Call, Finished, RunHandle
+from stepstream.sdk.errors import RunInterrupted
 
 
 class Worker(CommandConsumer[LiveRun]):
@@ -135,9 +136,16 @@ class Worker(CommandConsumer[LiveRun]):
 
     # What the code asks for: the Runner of its Replay.
 
+    def _run_of(self, handle: RunHandle) -> LiveRun:
+        """Return the run of some code; raise RunInterrupted for code that was stopped."""
+        run = self._items.get(handle.run_id)
+        if run is None or run.replay is not handle:
+            raise RunInterrupted
+        return run
+
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body of a step and make its result durable; return None when another attempt follows."""
-        run = self._items[handle.run_id]
+        run = self._run_of(handle)
         if Effect.ASK_WAKE in self._on(run, Event.CONTINUED):
             await self._write(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
         await self._until_allowed(run)
@@ -163,13 +171,13 @@ class Worker(CommandConsumer[LiveRun]):
 
     def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Ask the engine for steps."""
-        run = self._items[handle.run_id]
+        run = self._run_of(handle)
         wake = Effect.ASK_WAKE in self._on(run, Event.CONTINUED)
         self._send(run, replace(planned, wake=wake))
 
     def warn(self, handle: RunHandle, warning: str) -> None:
         """Have the engine record that the code and its history disagree."""
-        run = self._items[handle.run_id]
+        run = self._run_of(handle)
         self._send(run, WarningReported(run.run_id, handle.epoch, warning))
 
     def _send(self, run: LiveRun, report: WorkerReport) -> None:
@@ -198,7 +206,7 @@ class Worker(CommandConsumer[LiveRun]):
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code has ended."""
-        run = self._items[handle.run_id]
+        run = self._run_of(handle)
         function = self._app.get(run.function)
         policy = function.policy if function else None
         report = end_report(run, handle, end, policy, self._options.clock.now_ms())
