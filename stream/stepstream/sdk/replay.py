@@ -34,7 +34,7 @@ BEGIN = object()
 class Replay:
     """One run of a function in a worker: discovers steps, resolves them in order, and knows when all is still.
 
-    With `lent` nothing is begun or asked for but the bodies that `opened` says are ready.
+    With `dispatched`, nothing starts or is requested but the bodies that `opened` says are ready.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Replay:
         *,
         now_ms: Callable[[], int],
         threaded: bool = False,
-        lent: bool = False,
+        dispatched: bool = False,
     ) -> None:
         self.run_id = run_id
         self.epoch = epoch
@@ -58,7 +58,7 @@ class Replay:
         self._runner = runner
         self._limits = limits
         self._threaded = threaded
-        self._lent = lent
+        self._dispatched = dispatched
         self._loop = asyncio.get_running_loop()
         self._outside = contextvars.copy_context()  # What is done for the run is no part of its code.
         self._memos = {memo.step: memo for memo in memos}
@@ -176,7 +176,7 @@ class Replay:
             memo = self._order.popleft()
             return self._resolved(call, memo)
         opened = self._opened.get(call.step)
-        begin_now = alone and call.is_own and not (self._order or call.group or opened or self._lent)
+        begin_now = alone and call.is_own and not (self._order or call.group or opened or self._dispatched)
         if not begin_now:
             self._fresh.append(call)
         while True:
@@ -332,7 +332,7 @@ class Replay:
         """Hand new operations to the runner: waits stand before any body begins."""
         begin = [call for call in self._calls.values() if self._is_due(call)]
         fresh, self._fresh = self._fresh, []
-        new = [call for call in fresh if call.step not in self._opened and not self._lent]
+        new = [call for call in fresh if call.step not in self._opened and not self._dispatched]
         if self._order and new:
             self._warn(f"step {new[0].id!r} is new before steps that have results: the code has changed")
         self.groups.name(new, self._tasks)
@@ -341,7 +341,7 @@ class Replay:
         acknowledge = bool(begin) and any(call.kind in (WAIT, SIGNAL) for call in plans)
         known = [call for call in self._calls.values() if call.planned or call.step in self._opened]
         ungrouped = tuple(self.groups.leave(known, self._tasks))
-        if (plans or self._cancelled or ungrouped) and not self._lent:
+        if (plans or self._cancelled or ungrouped) and not self._dispatched:
             for call in plans:
                 call.planned = True
             cancelled, self._cancelled = tuple(self._cancelled), []
@@ -378,13 +378,13 @@ class Replay:
         now_s = self._loop.time()
         idle, awaited = self._all_blocked(), self._is_awaited()
         over, spent = self._patience.is_over(now_s), self._patience.is_spent(now_s)
-        missed = self._lent and (self._all_blocked(shared=False) or (idle and spent))
+        missed = self._dispatched and (self._all_blocked(shared=False) or (idle and spent))
         if missed or (awaited and (idle or spent)):
             self._runner.suspended(self)
             return
         if idle or (awaited and over):
             self._runner.detached(self)
-        if self._lent or not idle:
+        if self._dispatched or not idle:
             self._loop.call_later(self._patience.next_look_s(), self.touch, False, context=self._outside)
 
     def _is_awaited(self) -> bool:

@@ -133,7 +133,9 @@ class Step:
             plan = (lambda call: RunPlan(step, id, queue, call.group)) if queue else None
             return Call(step, id, RUN, body=body, returns=returns, policy=policy, plan=plan)
 
-        return StepCall(self._replay, id, call_of, plain_value)
+        return StepCall(
+            self._replay, id, call_of, plain_value, {"callable": name_of(fn), "args": args, "kwargs": kwargs}
+        )
 
     def sleep(self, id: str, duration: Duration) -> StepCall[None]:
         """Sleep for a duration: `"24h"`, `"2h45m"`, a `timedelta` or a number of seconds, at most 366 days.
@@ -142,7 +144,9 @@ class Step:
         """
         length_ms = self._bounded(id, duration)
         now = self._replay.now_ms
-        return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, now() + length_ms, call.group))
+        return self._planned(
+            id, SLEEP, lambda call: SleepPlan(call.step, id, now() + length_ms, call.group), duration_ms=length_ms
+        )
 
     def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
         """Sleep until a point in time, at most 366 days away; one in the past continues at once.
@@ -159,7 +163,7 @@ class Step:
             raise InvalidInput(
                 f"{moment!r} is more than {self._limits.wait_ms_max // 86_400_000} days away", f"step {id!r}"
             )
-        return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, until, call.group))
+        return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, until, call.group), until_ms=until)
 
     def wait_for_event(
         self,
@@ -196,10 +200,7 @@ class Step:
         if event.endswith(("/*", ".*")):
             raise InvalidInput(f"{event!r}: a wait is for one name; wildcards are for triggers", "event")
         _check_predicate(id, match, if_)
-        lookback_ms = duration_ms(lookback)
-        if lookback_ms > self._lookback_ms_max:
-            remedy = f"write App(…, lookback={lookback!r})"
-            raise StepUsageError(f"step {id!r}: lookback={lookback!r} is longer than events are kept; {remedy}")
+        lookback_ms = self._kept(id, lookback)
         return StepCall(
             self._replay,
             id,
@@ -210,6 +211,7 @@ class Step:
                 plan=lambda call: WaitPlan(step, id, event, timeout_ms, match, if_, lookback_ms, call.group),
             ),
             event_value,
+            {"event": event, "timeout_ms": timeout_ms, "match": match, "if_": if_, "lookback_ms": lookback_ms},
         )
 
     def wait_for_signal(
@@ -236,7 +238,12 @@ class Step:
             raise InvalidInput(f'{on_conflict!r} is neither "fail" nor "replace"', "on_conflict")
         replace = on_conflict == "replace"
         return self._planned(
-            id, SIGNAL, lambda call: SignalPlan(call.step, id, signal, timeout_ms, replace, call.group)
+            id,
+            SIGNAL,
+            lambda call: SignalPlan(call.step, id, signal, timeout_ms, replace, call.group),
+            signal=signal,
+            timeout_ms=timeout_ms,
+            on_conflict=on_conflict,
         )
 
     def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
@@ -259,7 +266,7 @@ class Step:
             for index, event in enumerate(batch)
         )
         check_batch(records, self._limits)
-        return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group))
+        return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group), events=batch)
 
     @overload
     def invoke(self, id: str, *, function: Function[T], data: Any = None, timeout: Duration = ...) -> StepCall[T]: ...
@@ -307,10 +314,18 @@ class Step:
                 plan=lambda call: InvokePlan(step, id, name, timeout_ms, payload, call.group),
             ),
             plain_value,
+            {"function": name, "data": data, "timeout_ms": timeout_ms},
         )
 
-    def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any]) -> StepCall[Any]:
-        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), plain_value)
+    def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any], **arguments: Any) -> StepCall[Any]:
+        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), plain_value, arguments)
+
+    def _kept(self, id: str, lookback: Duration) -> int:
+        lookback_ms = duration_ms(lookback)
+        if lookback_ms > self._lookback_ms_max:
+            remedy = f"write App(…, lookback={lookback!r})"
+            raise StepUsageError(f"step {id!r}: lookback={lookback!r} is longer than events are kept; {remedy}")
+        return lookback_ms
 
     def _bounded(self, id: str, duration: Duration) -> int:
         length_ms = duration_ms(duration)

@@ -2,7 +2,8 @@
 
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextvars import ContextVar
 from typing import Any, Generic, NoReturn, TypeVar
 
 from stepstream.contract.codec import Raw
@@ -17,6 +18,10 @@ from stepstream.sdk.replay import Replay
 from stepstream.sdk.values import load_value
 
 T = TypeVar("T")
+StepObserver = Callable[[str, Call, Mapping[str, Any]], None]
+# A test that compares a run with its replay sets it: it receives the run id, each step that the code awaits, and what
+# the code passes to it.
+step_observer: ContextVar[StepObserver | None] = ContextVar("stepstream_step_observer", default=None)
 _tokens = itertools.count()
 
 
@@ -34,13 +39,14 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         step_id: str,
         call_of: Callable[[StepHash], Call],
         value_of: Callable[[Call, Outcome], T],
-        group: str = "",
+        arguments: Mapping[str, Any],
     ) -> None:
         self._replay = replay
         self._step_id = step_id
         self._call_of = call_of
         self._value_of = value_of
-        self.group = group
+        self._arguments = arguments
+        self.group = ""
         self._code: Coroutine[Any, Any, T] | None = None
         # Not id(self): the address of a call that was dropped is reused.
         self._token = next(_tokens)
@@ -48,6 +54,8 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
 
     async def _run(self) -> T:
         call = self._replay.discover(self._token, self._call_of, self._step_id, self.group)
+        if observe := step_observer.get():
+            observe(self._replay.run_id, call, self._arguments)
         return self._value_of(call, await self._replay.result(call))
 
     def _started(self) -> Coroutine[Any, Any, T]:

@@ -2,6 +2,7 @@
 
 from stepstream.runtime.readmodel.views import RunView, StepView
 from stepstream.testing.crashes import Crash
+from stepstream.testing.replay_check import ReplayMismatch
 from stepstream.testing.virtual_engine import START_MS, VirtualEngine
 
-__all__ = ["START_MS", "Crash", "RunView", "StepView", "VirtualEngine"]
+__all__ = ["START_MS", "Crash", "ReplayMismatch", "RunView", "StepView", "VirtualEngine"]

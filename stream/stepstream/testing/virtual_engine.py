@@ -10,7 +10,7 @@ from typing import Any
 from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.events import decode_stored_event
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
-from stepstream.contract.kinds import StepKind
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.outcomes import Value
 from stepstream.runtime.clocks import VirtualClock
@@ -26,8 +26,10 @@ from stepstream.sdk.calls import Call
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.function import Function
+from stepstream.sdk.step_call import step_observer
 from stepstream.sdk.values import to_json
 from stepstream.testing.crashes import Crash, CrashTest
+from stepstream.testing.replay_check import ReplayCheck
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
@@ -50,6 +52,10 @@ class VirtualEngine:
         now_ms: The virtual time at the start, in Unix milliseconds; by default 2026-01-01T00:00:00Z.
         wrap: Receives each port by its name and returns the one to use, to inject faults.
         before_step: Is called with the function id and the call before each body runs.
+        replay_check: Replays each run from its memos whenever the engine becomes idle, without running a body again,
+            and compares: the steps that the code awaits, what it passes to them, and how it ends. A difference, as
+            after a body that changes its arguments, is a `ReplayMismatch` with the first step and both values. The code
+            between steps runs more often than without it.
         backbone: Makes the log and the tables, in place of those in memory or on disk.
 
     `history` lists every history entry, oldest first.
@@ -77,6 +83,7 @@ class VirtualEngine:
         now_ms: int = START_MS,
         wrap: Callable[[str, Any], Any] | None = None,
         before_step: Callable[[str, Call], None] | None = None,
+        replay_check: bool = False,
         backbone: Callable[[Clock], Backbone] | None = None,
     ) -> None:
         self.clock = VirtualClock(now_ms)
@@ -84,18 +91,17 @@ class VirtualEngine:
         self.crashes = crashes
         self._functions = [function.id for app in apps for function in app]
         self._sent: list[tuple[str, str]] = []
-        self._stubs = dict(stubs or {})
+        self._stubs = _checked_stubs(stubs or {}, self._functions)
         self._ran: set[tuple[str, str]] = set()
-        _check_stubs(self._stubs, self._functions)
         self._stack = AsyncExitStack()
-        if data_dir is not None and shards != 1:
-            raise ValueError("a durable engine has one shard")
+        _check_shards(shards, data_dir)
         self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
         self.embedded = EmbeddedBackbone(self.journal, self.clock, shards)
         self._backbone = backbone(self.clock) if backbone else self.embedded
         self.index = index = RunIndex(data_dir / "runs.sqlite" if data_dir else None)
         self._stack.push_async_callback(self._backbone.close)
         self._stack.callback(index.close)
+        self._check = ReplayCheck(apps, limits, self.clock.now_ms) if replay_check else None
         self.engine = EmbeddedEngine(
             apps,
             self._backbone,
@@ -109,14 +115,23 @@ class VirtualEngine:
                 runs_active_max=runs_active_max,
                 bodies=Bodies(self._stubs, _noting(self._ran, before_step)),
                 watch=self.history.append,
-                wrap=CrashTest(crashes, wrap) if crashes else wrap,
+                wrap=self._wrapping(wrap),
                 restart_s=0.0,
             ),
         )
 
+    def _wrapping(self, wrap: Callable[[str, Any], Any] | None) -> Callable[[str, Any], Any] | None:
+        if self._check:
+            wrap = self._check.wrapping(wrap)
+            self._stack.callback(self._check.close)
+        return CrashTest(self.crashes, wrap) if self.crashes else wrap
+
     async def __aenter__(self) -> "VirtualEngine":
-        await self.engine.start()
-        await self.engine.until_idle()
+        token = step_observer.set(self._check.observe) if self._check else None
+        await self.engine.start()  # Its tasks, and those of all runs, inherit the observer.
+        if token:
+            step_observer.reset(token)
+        await self.until_idle()
         return self
 
     async def __aexit__(
@@ -166,6 +181,12 @@ class VirtualEngine:
     async def until_idle(self) -> None:
         """Return when nothing more happens until an event arrives or time passes."""
         await self.engine.until_idle()
+        if self._check:
+            await self._check.check(self._is_cancelled)
+
+    def _is_cancelled(self, run_id: str) -> bool:
+        run = self.index.show(run_id)
+        return run is not None and run.status == RunStatus.CANCELLED
 
     async def advance(self, duration: Duration) -> None:
         """Move the clock by a duration, as `"7d"`; every timer on the way fires at its own time."""
@@ -220,12 +241,20 @@ class VirtualEngine:
         return f"; no function received {_names(unmatched)}" if unmatched else ""
 
 
-def _check_stubs(stubs: Iterable[tuple[str, str]], functions: Collection[str]) -> None:
+def _checked_stubs(
+    stubs: Mapping[tuple[str, str], Callable[..., Any]], functions: Collection[str]
+) -> dict[tuple[str, str], Callable[..., Any]]:
     for function, step in stubs:
         if function not in functions:
             raise ValueError(
                 f"stubs= has ({function!r}, {step!r}), but there is no function {function!r}, only {_names(functions)}"
             )
+    return dict(stubs)
+
+
+def _check_shards(shards: int, data_dir: Path | None) -> None:
+    if data_dir is not None and shards != 1:
+        raise ValueError("a durable engine has one shard: leave out shards= or data_dir=")
 
 
 def _noting(ran: set[tuple[str, str]], before_step: Callable[[str, Call], None] | None) -> Callable[[str, Call], None]:

@@ -64,7 +64,7 @@ class LiveStep(WorkItem):
             (Open(command.step, command.attempt, ready=True),),
             now_ms=options.clock.now_ms,
             threaded=not function.is_async,
-            lent=True,
+            dispatched=True,
         )
         start_code(self.replay, function, command.events, 0, options.limits, options.bodies.threads)
 
