@@ -70,9 +70,9 @@ def test_another_configuration_is_told_and_left_alone(bootstrap: str, tmp_path: 
     with Fleet(bootstrap, "odd", tmp_path) as fleet:
         engine = fleet.add_engine()
         until(lambda: "shard 2 recovered" in engine.log.read_text())
-    assert "topic 'odd.changelog': cleanup.policy is delete instead of compact; `stepstream topics check`" in (
-        engine.log.read_text()
-    )
+    command = f"stepstream topics check --kafka {bootstrap} --namespace odd"
+    line = f"topic 'odd.changelog': cleanup.policy is delete instead of compact; `{command}`"
+    assert line in engine.log.read_text()
     commands = [shlex.split(line) for line in made.stderr.splitlines() if "kafka-configs.sh" in line]
     assert [command[command.index("--topic") + 1] for command in commands] == ["odd.events", "odd.changelog"]
     assert "cleanup.policy=compact" in commands[1][-1]
