@@ -20,7 +20,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 # A table is as wide as its content, and never wider than this; in a pipe there is no reason to wrap.
 _PIPE_COLUMNS = 100_000
 
-BY_VARIABLES = "Each option can also be set by a variable, such as STEPSTREAM_DATA_DIR or STEPSTREAM_KAFKA_BOOTSTRAP."
+BY_VARIABLES = "Most options can also be set by a variable, such as STEPSTREAM_DATA_DIR; docs/settings.md lists them."
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Part = str | tuple[str, str]
 

@@ -20,16 +20,14 @@ from stepstream.runtime.ports import LogError
 
 cli = commands("List, show and redrive records that could not be processed.")
 
-FromTopic = Annotated[
-    str, typer.Option("--topic", help="Only those whose records came from this topic (default: all).")
-]
+FromTopic = Annotated[str, typer.Option("--topic", help="Only records that came from this topic (default: all).")]
 _REPORT_EVERY = 1_000
 
 
 @cli.command("list", epilog="Example: stepstream dead-letters list --topic events")
 def list_dead_letters(
     topic: FromTopic = "",
-    limit: Annotated[int, typer.Option(help="Most dead letters to list, the latest ones.", min=1)] = 100,
+    limit: Annotated[int, typer.Option(help="List at most this many, the latest ones.", min=1)] = 100,
     as_json: AsJson = False,
     kafka: Bootstrap = None,
     namespace: Namespace = None,
@@ -64,7 +62,8 @@ def show_dead_letter(
 def redrive_dead_letters(
     places: Annotated[list[str] | None, typer.Argument(help="Places as listed: PARTITION-OFFSET.")] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="All that were not redriven yet; with --topic, those from that topic.")
+        bool,
+        typer.Option("--all", help="Redrive all that were not redriven yet; with --topic, only those from that topic."),
     ] = False,
     topic: FromTopic = "",
     code: Annotated[
@@ -80,9 +79,9 @@ def redrive_dead_letters(
 ) -> None:
     """Send records again, byte for byte, to the partitions they came from; the dead letters stay in the list.
 
-    An event that has no id becomes a new event; an event with an id starts no function that it has started before. A
-    record of a source is not written to its topic again: the sources that failed map it here, given by --code or
-    --sources, and the events keep their original ids.
+    An event without an id becomes a new event; an event with an id starts no function that it started within 24 h. A
+    record of a source is not written to its topic again: the sources that failed, given by --code or --sources, map it
+    here, and the events keep their original ids.
     """
     if bool(places) == every or (topic and not every):
         raise fail("give places, or --all, which can be limited by --topic", EXIT_USAGE)

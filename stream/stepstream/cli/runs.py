@@ -81,7 +81,8 @@ def list_runs(
     function: Annotated[str, typer.Option(help="Only runs of this function (default: all).")] = "",
     status: Annotated[RunStatus | None, typer.Option(help="Only runs with this status (default: all).")] = None,
     limit: Annotated[
-        int, typer.Option(help="Most runs to list; 0 lists all with --data-dir, and 1,000 of an engine.", min=0)
+        int,
+        typer.Option(help="List at most this many runs; 0 lists all with --data-dir, and 1,000 of an engine.", min=0),
     ] = 50,
     outputs: Annotated[
         bool, typer.Option("--outputs", help="With --json: all details of each run, which takes a request per run.")
