@@ -41,8 +41,8 @@ def test_golden_records_are_those_of_this_release() -> None:
 
 
 @pytest.mark.parametrize(("topic", "days", "words"), [(HISTORY, 90, "90 days"), (INBOX, 7, "seven days")])
-def test_operators_are_told_for_how_long_topics_keep(topic: str, days: int, words: str) -> None:
-    """What docs/kafka.md says of what is gone after a while is what the topics are made with."""
+def test_documented_retention_is_that_of_the_topics(topic: str, days: int, words: str) -> None:
+    """The retention that docs/kafka.md names is the one with which the topics are created."""
     (found,) = [each for each in TOPICS if each.name == topic]
     assert found.retention_ms == days * DAY_MS
     paragraphs = (ROOT / "docs" / "kafka.md").read_text("utf-8").split("\n\n")
@@ -68,7 +68,7 @@ def test_golden_records_are_read_as_they_were_written(path: Path) -> None:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_schemas_are_valid_and_refuse_what_the_decoder_refuses(name: str) -> None:
-    """A schema is itself valid, and says no to a record without its required fields and to one that is no object."""
+    """A schema is itself valid, and refuses a record without its required fields and one that is not an object."""
     schema = json.loads((TOPICS_FOLDER / "schemas" / f"{name}.json").read_text("utf-8"))
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)

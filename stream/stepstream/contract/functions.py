@@ -33,12 +33,11 @@ Trigger = EventTrigger | CronTrigger
 
 
 class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A function as its worker announced it. `retired` removes its triggers; running runs go on.
+    """A function as its worker registered it. `retired` removes its triggers; open runs continue.
 
-    `on_failure` is the id of the function that is started when a run of this one fails. `version` is a digest of
-    the code, recorded with each run. `lookback_ms` is how far back its waits may look; `queues` are those of its app.
-    `release` is a digest of all functions of the app as this worker has them, `replaced` those that it took the place
-    of, the latest last.
+    `on_failure` is the id of the function that starts when a run of this one fails. `version` is a digest of the code,
+    recorded with each run. `lookback_ms` is how far back its waits may look; `queues` are those of its app. `release`
+    is a digest of all functions of the app in this worker, `replaced` are the releases that it replaced, latest last.
     """
 
     id: str
@@ -78,7 +77,7 @@ def decode_function(value: bytes) -> FunctionRegistered:
 
 
 def readable_functions(values: Iterable[bytes]) -> Iterator[FunctionRegistered]:
-    """Yield the functions among the records of `functions`; each shard puts aside those that cannot be read."""
+    """Yield the functions among the records of `functions`; the shards dead-letter those that cannot be read."""
     for value in values:
         try:
             yield decode_function(value)

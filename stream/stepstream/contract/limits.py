@@ -30,7 +30,7 @@ EVENT_ID_CHARACTERS_MAX = 255
 STEP_ID_CHARACTERS_MAX = 1_024
 SIGNAL_NAME_CHARACTERS_MAX = 1_024
 FUNCTION_ID_CHARACTERS_MAX = 255
-# Kafka's own; a name is that of a namespace, `commands`, and an app with its queue.
+# Kafka's own limit; a name consists of a namespace, `commands`, and an app with its queue.
 TOPIC_CHARACTERS_MAX = 249
 NAMESPACE_CHARACTERS_MAX = 60
 WORKERS_NAME_CHARACTERS_MAX = TOPIC_CHARACTERS_MAX - NAMESPACE_CHARACTERS_MAX - len(".commands.")
@@ -43,34 +43,34 @@ TIMESTAMP_MS_MAX = 2**48 - 1
 ERROR_MESSAGE_CHARACTERS_MAX = 4_096
 ERROR_STACK_CHARACTERS_MAX = 16_384
 WARNINGS_PER_RUN_MAX = 20
-# An event is sent on to as many places at most; 32 of the largest are 16 MiB.
+# An event is forwarded to at most this many buckets; 32 of the largest events are 16 MiB.
 PATHS_PER_NAME_MAX = 32
-# Of the different expressions of a plan, or of the waits that an event meets in one go: about a second's work.
+# The different expressions of one plan, or of the waits that one record matches: about a second of work.
 EXPRESSION_CHARACTERS_PER_RECORD_MAX = 64 * 1024
-# Of what an event or a wait meets in one go: a batch for all of it would hold all shards of a process up.
+# What one record matches: a batch with all of it would delay all shards of the process.
 MATCHED_BYTES_PER_RECORD_MAX = 4 * MIB
 MATCHED_VISITS_PER_RECORD_MAX = 500_000
-# Before a run is tried again whose worker has not its code.
+# The delay before a run whose worker lacks its code is retried.
 POSTPONE_MS_MIN = 10_000
 POSTPONE_MS_MAX = 10 * MINUTE_MS
 
-# More of one turn's plans than these, which is what one request may have, go by several records.
+# The plans of one activation, the size of one request; more are split into several records.
 PLANS_BYTES_MAX = 16 * MIB
 
-# The largest record of all is a command of 48 MiB; its letter has some headers more.
+# The largest record is a command of 48 MiB; its dead letter has a few headers more.
 DEAD_LETTER_BYTES_MAX = 48 * MIB
 
 TIMERS_PER_BATCH_MAX = 500
 RECORDS_PER_BATCH_MAX = 500
 CHANGES_PER_BATCH_MAX = 20_000
 BATCH_BYTES_MAX = 16 * MIB
-# The loop of the process stands meanwhile, and with it the heartbeats of its groups, which have 10 s.
+# A batch blocks the event loop of the process, and the heartbeats of its groups must be sent within 10 s.
 BATCH_MS_MAX = 250
-# A step of a run with more than this is lent without it, and claimed before it is run.
+# A step of a run with more memos than this is dispatched without them, and claimed before it runs.
 DISPATCHED_BYTES_MAX = 64 * 1024
 RELEASES_REPLACED_MAX = 20
 RUNS_ACTIVE_MAX = 256
 RUNS_CACHED_MAX = 10_000
 RUNS_QUEUED_MAX = 10_000
-# Functions with series of their own in the metrics of a process: whoever writes to the log may name any.
+# Functions with their own series in the metrics of a process; records in the log may name any number of functions.
 FUNCTIONS_LABELLED_MAX = 1_000

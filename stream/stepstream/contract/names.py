@@ -10,9 +10,9 @@ _TOPIC_PART = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def check_topic_part(name: str) -> None:
-    """Raise InvalidInput for what cannot be a part of the name of a topic of Kafka."""
+    """Raise InvalidInput if a text cannot be part of a Kafka topic name."""
     if not _TOPIC_PART.fullmatch(name):
-        raise InvalidInput("letters a to z and A to Z, digits, '.', '_' and '-' are wanted, as Kafka allows no others")
+        raise InvalidInput("use letters a to z and A to Z, digits, '.', '_' and '-'; Kafka allows no others")
 
 
 def check_signal_name(name: object) -> str:
@@ -28,7 +28,7 @@ def workers_name(app: str, queue: str = "") -> str:
 
 
 def check_workers_name(name: str) -> None:
-    """Raise InvalidInput for the name of an app, or of one with its queue, that can have no topic of commands."""
+    """Raise InvalidInput if the name of an app, or of an app with its queue, cannot be part of a topic name."""
     check_topic_part(name)
     if len(name) > WORKERS_NAME_CHARACTERS_MAX:
         raise InvalidInput(

@@ -54,8 +54,8 @@ def test_a_function_that_no_app_can_have_is_put_aside(fields: dict[str, object])
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--app", "my shop"], "--app 'my shop': letters a to z"),
-        (["--namespace", "a b"], "namespace 'a b': letters a to z"),
+        (["--app", "my shop"], "--app 'my shop': use letters a to z"),
+        (["--namespace", "a b"], "namespace 'a b': use letters a to z"),
         (["--namespace", "n" * 245], "has 245 characters, at most 60 leave room for the names of topics"),
         (["--app", "a" * 200, "--namespace", "n" * 50], "has 260 characters, and Kafka allows 249"),
     ],
