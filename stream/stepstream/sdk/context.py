@@ -16,7 +16,7 @@ S = TypeVar("S", bound=Step | ThreadedStep)
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that adds the run id, the function and the step, and is silent while a replay uses kept results."""
+    """A logger that adds the run id, the function and the step, and is silent while a replay uses stored results."""
 
     def __init__(self, logger: logging.Logger, replay: Replay, function: str) -> None:
         super().__init__(logger, {"run_id": replay.run_id, "function": function})

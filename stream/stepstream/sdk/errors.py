@@ -37,7 +37,7 @@ class StepError(StepstreamError):
     | `step-timeout` | took longer than `options(timeout=)` in its last attempt |
     | `not-json` | returned a value that does not come back from JSON as it was |
     | `output-too-large` | returned more than 4 MiB |
-    | `result-type` | has a kept result that does not fit the type that its callable declares now |
+    | `result-type` | has a stored result that does not fit the type that its callable declares now |
     | `queue-not-found` | names a queue that the registered app does not have |
     | `invoke-timeout` | invoked a run that did not end within `timeout=`; that run continues |
     | `function-not-found` | invoked a function that is not registered |

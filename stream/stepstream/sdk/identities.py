@@ -11,7 +11,7 @@ from stepstream.sdk.errors import StepLimitError, StepUsageError
 
 
 class KindChanged(NamedTuple):
-    """An identity that earlier code gave to a step of another kind, so that its result has no meaning for the code."""
+    """An identity under which earlier code had a step of another kind, whose result the code cannot use."""
 
     step: StepHash
     warning: str
@@ -35,7 +35,7 @@ class Identities:
     ) -> tuple[Call, KindChanged | None]:
         """Return the call of the next use of an id; raise StepUsageError or StepLimitError when there can be none.
 
-        A call for whose identity a step of another kind is kept gets an identity of its own, as if it was renamed.
+        If a step of another kind is stored under that identity, the call gets another one, as if its id had changed.
         """
         call = call_of(self._give(step_id))
         kept = memos.get(call.step) or opened.get(call.step)
@@ -43,7 +43,7 @@ class Identities:
             return call, None
         warning = (
             f"step {step_id!r} was of kind '{kept.kind}' and is of kind '{call.kind}' now: the code has changed, "
-            "so it runs as a new step, and what is kept under its id is not used"
+            "so it runs as a new step, and the stored result of the old one is not used"
         )
         renamed = call_of(self._claim(f"{step_id} ({call.kind})", self._uses[step_id] - 1))
         return renamed, KindChanged(call.step, warning)

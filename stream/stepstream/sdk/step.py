@@ -32,7 +32,7 @@ _UNIX_MS_PLAUSIBLE_MIN = 100_000_000_000
 
 
 class Step:
-    """`ctx.step`: each method is one durable step. Its result is kept, so that a replay returns it again.
+    """`ctx.step`: each method is one durable step. Its result is stored, and every replay returns it again.
 
     The first argument of every method is the step's id, a string of 1 to 1,024 characters that stays the same across
     deployments. An id that is used again in the same run is another step: the second use, the third, and so on.
@@ -104,10 +104,10 @@ class Step:
     @overload
     def run(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StepCall[T]: ...
     def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> StepCall[Any]:
-        """Run `fn(*args, **kwargs)` until it succeeds once, and keep its result.
+        """Run `fn(*args, **kwargs)`, with retries until it succeeds, and store its result.
 
-        The body runs at least once: again, if its process dies before the result is durable. Its kept result is used
-        exactly once. A plain `def` runs in a thread, an `async def` in the event loop.
+        The body runs at least once: it runs again if its process dies before the result is durable. One result is
+        stored, and every replay returns it. A plain `def` runs in a thread, an `async def` in the event loop.
 
         The result is plain JSON, or of the return type that `fn` declares: a pydantic model, a dataclass, or any other
         type that pydantic can convert. It is at most 4 MiB. Changes that the body makes to its arguments are lost in a
@@ -200,7 +200,7 @@ class Step:
         if event.endswith(("/*", ".*")):
             raise InvalidInput(f"{event!r}: a wait is for one name; wildcards are for triggers", "event")
         _check_predicate(id, match, if_)
-        lookback_ms = self._kept(id, lookback)
+        lookback_ms = self._lookback_ms(id, lookback)
         return StepCall(
             self._replay,
             id,
@@ -225,7 +225,7 @@ class Step:
             on_conflict: If another run waits for the name, `"fail"` raises `StepError` with the code
                 `signal-conflict` here, and `"replace"` raises one with `signal-replaced` there.
 
-        A signal for which no run waits is not kept.
+        A signal for which no run waits is discarded.
 
         Example:
             ```python
@@ -320,11 +320,11 @@ class Step:
     def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any], **arguments: Any) -> StepCall[Any]:
         return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), plain_value, arguments)
 
-    def _kept(self, id: str, lookback: Duration) -> int:
+    def _lookback_ms(self, id: str, lookback: Duration) -> int:
         lookback_ms = duration_ms(lookback)
         if lookback_ms > self._lookback_ms_max:
             remedy = f"write App(…, lookback={lookback!r})"
-            raise StepUsageError(f"step {id!r}: lookback={lookback!r} is longer than events are kept; {remedy}")
+            raise StepUsageError(f"step {id!r}: lookback={lookback!r} is longer than the app keeps events; {remedy}")
         return lookback_ms
 
     def _bounded(self, id: str, duration: Duration) -> int:

@@ -130,7 +130,7 @@ def _loaded(call: Call, data: Raw) -> Any:
         return load_value(data, call.returns)
     except InvalidInput as error:
         message = (
-            f"the kept result does not fit the type that the step declares now: {error}; "
+            f"the stored result does not fit the type that the step declares now: {error}; "
             "let the type accept earlier results, or give the step another id"
         )
         raise StepError(call.id, ErrorInfo("ResultTypeError", message, "", "result-type")) from None

@@ -1,4 +1,4 @@
-"""Values of users as plain values that can be kept and compared, whatever happens to the originals later."""
+"""Plain copies of users' values, which can be compared later, whatever happens to the originals."""
 
 import re
 from collections.abc import Mapping, Set

@@ -91,7 +91,7 @@ class _Shadow:
         self.requests.setdefault(call.step, _request(call, arguments))
 
     async def execute(self, run: RunHandle, call: Call) -> Outcome | None:
-        """Run no body: a replay has only the results that were kept."""
+        """Run no body: a replay has only stored results."""
         raise AssertionError(f"the replay check ran the body of step {call.id!r} of run {run.run_id}")
 
     def plan(self, _run: RunHandle, planned: StepsPlanned) -> None:
