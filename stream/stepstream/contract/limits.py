@@ -63,6 +63,8 @@ DEAD_LETTER_BYTES_MAX = 48 * MIB
 TIMERS_PER_BATCH_MAX = 500
 RECORDS_PER_BATCH_MAX = 500
 CHANGES_PER_BATCH_MAX = 20_000
+# A compressed batch of a producer may inflate to this; one record of our largest topic fits.
+BATCH_INFLATED_BYTES_MAX = 64 * MIB
 BATCH_BYTES_MAX = 16 * MIB
 # A batch blocks the event loop of the process, and the heartbeats of its groups must be sent within 10 s.
 BATCH_MS_MAX = 250

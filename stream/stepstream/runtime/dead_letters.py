@@ -9,7 +9,7 @@ from stepstream.contract.codec import encode
 from stepstream.contract.errors import TooLarge
 from stepstream.contract.limits import DEAD_LETTER_BYTES_MAX, ERROR_MESSAGE_CHARACTERS_MAX
 from stepstream.contract.topics import DEAD_LETTERS
-from stepstream.runtime.ports import LogRecord, NewRecord, WorkerLog, headers_bytes
+from stepstream.runtime.ports import LogRecord, NewRecord, Unreadable, WorkerLog, headers_bytes
 
 logger = logging.getLogger(__name__)
 _KEY_BYTES_MAX = 1_024
@@ -20,6 +20,8 @@ FOREIGN_HEADER, SOURCES_HEADER, TIME_HEADER = "stepstream-foreign", "stepstream-
 NULL_HEADER, CUT_HEADER = "stepstream-null", "stepstream-cut-from"
 # On a marker, which is not a dead letter: the offset in the same partition of the dead letter that was redriven.
 SENT_HEADER = "stepstream-sent"
+# For a batch that cannot be read: its first and last offset.
+OFFSETS_HEADER = "stepstream-offsets"
 OWN_HEADERS = frozenset(
     {
         REASON_HEADER,
@@ -30,6 +32,7 @@ OWN_HEADERS = frozenset(
         NULL_HEADER,
         CUT_HEADER,
         SENT_HEADER,
+        OFFSETS_HEADER,
     }
 )
 # Why a record is a dead letter, as the metrics count it: invalid ones cannot be decoded, those that are not applicable
@@ -46,6 +49,11 @@ class DeadLetterObserver(Protocol):
 
     def dead_letter(self, topic: str, kind: DeadLetterKind) -> None:
         """A dead letter of a topic is durable."""
+
+
+def unreadable_kind(batch: Unreadable) -> DeadLetterKind:
+    """Return the kind of dead letter for a batch that cannot be read."""
+    return "too-large" if batch.too_large else "invalid"
 
 
 def kind_of(error: Exception) -> DeadLetterKind:
@@ -65,8 +73,11 @@ def dead_letter_record(record: LogRecord, reason: str, failed: FailedSources | N
     """Return the dead letter for a record; `failed` is set for the record of a source, whose topic has no namespace.
 
     A record with a negative offset is not from a topic and cannot be redriven. A record that is larger than any that
-    can be written, which compression allows, is cut; the dead letter has its original size.
+    can be written, which compression allows, is cut; the dead letter has its original size. That of an unreadable
+    batch has the range of its offsets and no content.
     """
+    if record.unreadable:
+        return _unreadable_record(record, record.unreadable, failed)
     origin = f"{record.topic}-{record.partition}-{record.offset}" if record.offset >= 0 else record.topic
     own = (
         (REASON_HEADER, reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
@@ -82,6 +93,17 @@ def dead_letter_record(record: LogRecord, reason: str, failed: FailedSources | N
     cut = (CUT_HEADER, str(size).encode())
     value = record.value[: DEAD_LETTER_BYTES_MAX - _KEY_BYTES_MAX]
     return NewRecord(DEAD_LETTERS, -1, record.key[:_KEY_BYTES_MAX], value, (*own, cut))
+
+
+def _unreadable_record(record: LogRecord, batch: Unreadable, failed: FailedSources | None) -> NewRecord:
+    headers = (
+        (REASON_HEADER, batch.reason[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace")),
+        (FROM_HEADER, f"{record.topic}-{record.partition}-{batch.first}".encode()),
+        (OFFSETS_HEADER, f"{batch.first}-{batch.last}".encode()),
+        (CUT_HEADER, str(batch.bytes).encode()),
+        *(_source_headers(failed, record.timestamp) if failed else ()),
+    )
+    return NewRecord(DEAD_LETTERS, -1, b"", b"", headers)
 
 
 def _source_headers(failed: FailedSources, timestamp: int) -> tuple[tuple[str, bytes], ...]:
@@ -102,7 +124,12 @@ class CommandDeadLetters:
             observer.reads(topic)
 
     async def dead_letter(self, command: LogRecord, reason: str, kind: DeadLetterKind) -> None:
-        """Write the dead letter of a command; return when it is durable and counted."""
+        """Write the dead letter of a command; return when it is durable and counted.
+
+        An unreadable batch has its own reason and kind: the worker only knows that there is no command.
+        """
+        if command.unreadable:
+            reason, kind = command.unreadable.reason, unreadable_kind(command.unreadable)
         logger.error(
             "command %s-%d-%d moved to dead-letters: %s", command.topic, command.partition, command.offset, reason
         )

@@ -20,10 +20,21 @@ def headers_bytes(headers: Headers) -> int:
     return sum(len(name.encode()) + len(value or b"") for name, value in headers)
 
 
+class Unreadable(NamedTuple):
+    """A batch of a producer, or the end of one, that cannot be read: its offsets, its size in the log, and why."""
+
+    reason: str
+    first: int
+    last: int
+    bytes: int
+    too_large: bool
+
+
 class LogRecord(NamedTuple):
     """A record as read from the log; `timestamp` is the time that the log has for it (Unix ms).
 
-    A key or value that is null in the log is empty here, and `nulls` contains "key" or "value".
+    A key or value that is null in the log is empty here, and `nulls` contains "key" or "value". A record that is
+    `unreadable` has neither, and replaces all records up to its offset that cannot be read.
     """
 
     topic: str
@@ -34,6 +45,7 @@ class LogRecord(NamedTuple):
     headers: Headers
     timestamp: int
     nulls: tuple[str, ...] = ()
+    unreadable: Unreadable | None = None
 
 
 class NewRecord(NamedTuple):

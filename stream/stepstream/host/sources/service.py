@@ -25,9 +25,11 @@ from stepstream.runtime.dead_letters import (
     FailedSources,
     dead_letter_record,
     kind_of,
+    unreadable_kind,
 )
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.errors import translate_kafka_errors
+from stepstream.runtime.kafka.parsing import unreadable_of
 from stepstream.runtime.kafka.patches import patch_faust
 from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.settings import KafkaSettings
@@ -190,9 +192,15 @@ class SourceAgent:
         """Return what to write for a message: the event of each source, and a dead letter naming those that failed."""
         nulls = tuple(name for name in ("key", "value") if getattr(message, name) is None)
         headers, timestamp = tuple(message.headers or ()), round(message.timestamp * 1_000)
-        place = (self.topic, message.partition, message.offset)
-        record = LogRecord(*place, message.key or b"", message.value or b"", headers, timestamp, nulls)
+        place, unreadable = (self.topic, message.partition, message.offset), unreadable_of(headers)
+        record = LogRecord(*place, message.key or b"", message.value or b"", headers, timestamp, nulls, unreadable)
         found = Writing([], [])
+        if unreadable:
+            logger.warning("a batch of topic %s moved to dead-letters: %s", self.topic, unreadable.reason)
+            every = FailedSources(self._group, tuple(source.name for source in self._sources))
+            found.records.append(dead_letter_record(record, unreadable.reason, every))
+            found.letters.append(unreadable_kind(unreadable))
+            return found
         failed: dict[str, Exception] = {}
         for source in self._sources:
             try:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from stepstream.contract.errors import StepstreamError
+from stepstream.runtime.kafka.parsing import unreadable_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord
 
@@ -93,9 +94,10 @@ def records_in(found: Mapping[Any, Iterable[Any]], settings: KafkaSettings) -> l
             record.offset,
             record.key or b"",
             record.value or b"",
-            tuple(record.headers),
+            () if (unreadable := unreadable_of(record.headers)) else tuple(record.headers),
             record.timestamp,
             () if record.key is not None and record.value is not None else _nulls_of(record),
+            unreadable,
         )
         for records in found.values()
         for record in records

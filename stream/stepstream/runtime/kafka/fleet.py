@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from stepstream.contract.codec import encode
 from stepstream.contract.ids import shard_of
 from stepstream.contract.inbox import Answered, decode_answer
@@ -245,7 +247,11 @@ class KafkaCallers(Callers):
             reader.seek(await reader.ends([at]))
             while True:
                 for record in await reader.read(500, _IDLE_READ_MS):
-                    reply = decode_answer(record.value)
-                    self.answer(reply.to, reply.status)
+                    try:
+                        reply = decode_answer(record.value)
+                    except (msgspec.MsgspecError, UnicodeError) as error:
+                        logger.warning("record replies-%d-%d skipped: %s", record.partition, record.offset, error)
+                    else:
+                        self.answer(reply.to, reply.status)
         finally:
             await reader.close()

@@ -12,14 +12,16 @@ from importlib.metadata import version
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import for_code
 from aiokafka.producer import sender
 from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchResponse_v4
 from aiokafka.record import default_records, memory_records
 
-from stepstream.runtime.kafka.parsing import Batches
+from stepstream.runtime.kafka.parsing import batches_of, parse_fetched
 
 # The versions whose source the patches were written for.
 READ = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3"}
@@ -51,10 +53,11 @@ def _check_aiokafka() -> None:
     require(library, AIOKafkaConsumer, "__init__", "self", uses=["_client", "_coordinator", "_isolation_level"])
     if getattr(fetcher, "MemoryRecords", None) is not memory_records.MemoryRecords:
         raise _changed(library, "consumer.fetcher.MemoryRecords")
-    require(library, memory_records._MemoryRecordsPy, "next_batch", "self", uses=["_next_slice", "_cache_next"])
-    batch = default_records._DefaultRecordBatchPy
-    require(library, batch, "_read_msg", "self", uses=["_buffer", "decode"])
-    require(library, batch, "_maybe_uncompress", "self", uses=["_buffer", "_pos", "_decompressed"])
+    require(library, AIOKafkaClient, "send", "self", "node_id", "request")
+    require(library, default_records._DefaultRecordBatchPy, "_read_msg", "self", uses=["_buffer", "decode"])
+    unpack = ["has_next", "next_batch", "validate_crc", "is_control_batch", "base_offset", "next_offset"]
+    require(library, fetcher.PartitionRecords, "_unpack_records", "self", uses=unpack)
+    require(library, fetcher.Fetcher, "_proc_fetch_request", "self", uses=["send", "topics", "MemoryRecords"])
 
 
 def _raising(send: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -74,14 +77,27 @@ def _raising(send: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any],
     return send_req
 
 
+def _parsing(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return an `AIOKafkaClient.send` that parses and inflates fetched batches in a thread."""
+
+    async def send_and_parse(client: Any, node_id: Any, request: Any, **options: Any) -> Any:
+        answer = await send(client, node_id, request, **options)
+        if getattr(answer, "API_KEY", None) == FetchResponse_v4.API_KEY:
+            await parse_fetched(answer)
+        return answer
+
+    return send_and_parse
+
+
 def _patch_aiokafka() -> None:
     _check_aiokafka()
     # A transaction that begins before the markers of the last one are written is refused, and retried after this time.
     # That is the common case; with aiokafka's 20 ms the wait is most of a transaction (median 35 ms, see benchmarks).
     sender.BACKOFF_OVERRIDE = _TRANSACTION_BACKOFF_S
     GroupCoordinator._send_req = _raising(GroupCoordinator._send_req)
-    # Header names that are not UTF-8 make aiokafka refuse their batch, each time that it is read.
-    fetcher.MemoryRecords = Batches
+    # aiokafka inflates batches on the event loop, without a cap, and refuses header names that are not UTF-8.
+    AIOKafkaClient.send = _parsing(AIOKafkaClient.send)
+    fetcher.MemoryRecords = batches_of
 
 
 _patch_aiokafka()

@@ -33,6 +33,15 @@ def _loss(name: str, end: int, position: int) -> str:
     )
 
 
+def rows_of(records: Sequence[LogRecord]) -> list[StoredRow]:
+    """Return the rows in records of a changelog; skip unreadable batches, which no shard can have written."""
+    for record in records:
+        if record.unreadable:
+            foreign = "%s-%d has a batch of another producer, which is skipped: %s"
+            logger.error(foreign, record.topic, record.partition, record.unreadable.reason)
+    return [(record.key, record.value or None) for record in records if not record.unreadable]
+
+
 class KafkaLog:
     """The transactional log of a shard. Its transactional id is the shard's, so a newer owner fences an older one."""
 
@@ -83,7 +92,7 @@ class KafkaLog:
                 # The position also moves past transaction markers, which are not records.
                 self._position = max(await reader.position(at), self._position)
                 if records:
-                    yield [(record.key, record.value or None) for record in records], self._position
+                    yield rows_of(records), self._position
         finally:
             self._end = 0
             await reader.close()

@@ -7,6 +7,7 @@ from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.shard_log import rows_of
 from stepstream.runtime.ports import Clock, LogError, LogRecord, Store
 from stepstream.runtime.shard.tables import open_tables
 
@@ -71,4 +72,4 @@ class Standby:
         if self._goal is not None and is_current:
             self._current_at, self._goal = self._goal[1], None
         if records or is_current:
-            self._store.write([(record.key, record.value or None) for record in records], position)
+            self._store.write(rows_of(records), position)

@@ -169,7 +169,8 @@ class RunIndex:
     def _skip(self, record: LogRecord, error: BaseException | None) -> None:
         self.skipped += 1
         origin = f"{record.topic}-{record.partition}-{record.offset}"
-        logger.error("read model skipped record %s, which cannot be decoded: %s", origin, error)
+        reason = record.unreadable.reason if record.unreadable else error
+        logger.error("read model skipped record %s, which cannot be decoded: %s", origin, reason)
 
     def _apply(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunBegan):

@@ -31,7 +31,7 @@ from stepstream.engine.state.tables import (
 )
 from stepstream.engine.state.view import Layer, scan_table
 from stepstream.engine.transition import due_timers, next_due, transition
-from stepstream.runtime.dead_letters import kind_of
+from stepstream.runtime.dead_letters import kind_of, unreadable_kind
 from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError
 from stepstream.runtime.shard.batch import Batch, Effects
 from stepstream.runtime.shard.tables import StoreView, open_tables
@@ -251,6 +251,9 @@ class Shard:
             batch.inputs += 1
             batch.bytes += len(record.value)
             batch.offsets[record.topic, record.partition] = record.offset + 1
+            if record.unreadable:
+                batch.dead_letter(record, record.unreadable.reason, unreadable_kind(record.unreadable))
+                continue
             try:
                 value = _decode(record, self._limits)
             except (StepstreamError, msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -1,0 +1,87 @@
+"""Batches that inflate to more than a process should hold, of every codec, on a real broker."""
+
+import asyncio
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from stepstream.contract.limits import MIB
+from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, EVENTS, commands_topic
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
+from tests.kafka.broker import running_broker
+from tests.kafka.fleet import Fleet, Member
+from tests.kafka.observed import until
+from tests.kafka.source_records import APP, SHARDS, began, order, until_read
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+NAMESPACE = "hostile"
+CODECS = ("gzip", "snappy", "lz4", "zstd")
+RECORDS, RECORD_BYTES = 3, 32 * MIB
+# Without the cap, a process that reads one batch has all of it in memory several times.
+PROCESS_BYTES_MAX = 512 * MIB
+
+
+async def send_batches(bootstrap: str, codec: str, topics: list[str]) -> None:
+    """Send a batch of zeros to partition 0 of each topic."""
+    most = 2 * RECORDS * RECORD_BYTES
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, compression_type=codec, max_batch_size=most, max_request_size=most
+    )
+    await producer.start()
+    try:
+        for topic in topics:
+            batch = producer.create_batch()
+            for _ in range(RECORDS):
+                assert batch.append(key=b"key", value=bytes(RECORD_BYTES), timestamp=None)
+            await (await producer.send_batch(batch, topic, partition=0))
+    finally:
+        await producer.stop()
+
+
+def peak_bytes(member: Member) -> int:
+    """Return the largest size that a process had in memory."""
+    assert member.process
+    (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{member.process.pid}/status").read_text())
+    return int(kib) * 1024
+
+
+async def observe(fleet: Fleet) -> None:
+    """Send hostile batches to every kind of reader, and records after them that must be processed."""
+    cluster, foreign = Cluster(KafkaSettings(fleet.bootstrap, NAMESPACE)), Cluster(KafkaSettings(fleet.bootstrap))
+    await foreign.create({name: (SHARDS, {"max.message.bytes": str(8 * MIB)}) for name in ("orders", "payments")}, 1)
+    engines = [fleet.add_engine("--standby") for _ in range(2)]
+    worker = fleet.add_worker()
+    await until_read(cluster, "functions", 1)
+    ours = [cluster.settings.name(topic) for topic in (EVENTS, commands_topic("sources"), CHANGELOG)]
+    for codec in CODECS:
+        await send_batches(fleet.bootstrap, codec, [*ours, "orders"])
+    producer = await foreign.producer()
+    await producer.send([order(number) for number in range(2 * SHARDS)])
+    await producer.close()
+    first = RECORDS * len(CODECS)
+    expected = {f"orders-0-{first}", f"orders-0-{first + 1}", "orders-1-0", "orders-1-1"}
+    assert await began(cluster, len(expected)) == Counter(expected)
+    found = [dict(record.headers) for record in await until_read(cluster, DEAD_LETTERS, 3 * len(CODECS))]
+    # Rebalances may have a source's batch read twice; each batch of each topic has a dead letter.
+    origins = {(headers["stepstream-from"], headers["stepstream-offsets"]) for headers in found}
+    ranges = [(at, at + RECORDS - 1) for at in range(0, first, RECORDS)]
+    topics = (EVENTS, commands_topic("sources"), "orders")
+    assert origins == {(f"{topic}-0-{a}".encode(), f"{a}-{b}".encode()) for topic in topics for a, b in ranges}
+    assert {re.sub(rb"^the (\w+) .*", rb"\1", headers["stepstream-reason"] or b"") for headers in found} == {
+        codec.encode() for codec in CODECS
+    }
+    foreign_batch = "changelog-0 has a batch of another producer, which is skipped"
+    await asyncio.to_thread(until, lambda: any(engine.said(foreign_batch) >= len(CODECS) for engine in engines))
+    assert not any(member.ended for member in (*engines, worker))
+    assert max(map(peak_bytes, (*engines, worker))) < PROCESS_BYTES_MAX
+
+
+def test_hostile_batches_stop_no_process(tmp_path: Path) -> None:
+    """Engines, warm copies, workers and sources move them to dead letters or skip them, and continue."""
+    with running_broker() as bootstrap, Fleet(bootstrap, NAMESPACE, tmp_path, APP) as fleet:
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
+        asyncio.run(observe(fleet))
