@@ -8,7 +8,7 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, EVENTS, HISTORY, INBOX, commands_topic
-from stepstream.host.deadletters.store import DeadLetterError, dead_letter_of
+from stepstream.host.deadletters.dead_letter import DeadLetterError, dead_letter_of
 from stepstream.host.sources.service import SourceAgent
 from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.kafka.parsing import UnreadableHeader
@@ -70,7 +70,7 @@ async def test_shards_and_workers_continue_after_a_batch(topic: str, unreadable:
     found = dead_letter_of(record)
     assert (found.topic, found.partition, found.offset, found.cut_from) == (topic, 0, 10, unreadable.bytes)
     assert (found.reason, dict(record.headers)["stepstream-offsets"]) == (unreadable.reason, b"10-12")
-    with pytest.raises(DeadLetterError, match="only a part was kept"):
+    with pytest.raises(DeadLetterError, match="only a part of its"):
         found.check()
     assert Scrape(metrics.text().decode()).sum("stepstream_dead_letters_total", topic=topic, reason=kind) == 1
 
@@ -84,7 +84,7 @@ def test_sources_continue_after_a_batch() -> None:
     writing = agent.writing_of(message)
     (record,) = writing.records
     found = dead_letter_of(LogRecord(DEAD_LETTERS, 0, 0, record.key, record.value, record.headers, 1))
-    assert writing.letters == ["too-large"]
+    assert writing.dead_letters == ["too-large"]
     assert (found.topic, found.offset, found.reason, found.group) == ("orders", 10, REASON, "sources-shop")
     assert found.sources == ("shop/order", "shop/other")
 

@@ -8,17 +8,19 @@ from typing import Any
 import faust
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import ConcurrentTransactions, GroupLoadInProgressError
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
+from aiokafka.protocol.fetch import FetchResponse_v4
 from faust.transport.drivers.aiokafka import Consumer
 from packaging.requirements import Requirement
 
 from stepstream.host.sources.service import make_faust
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.parsing import Batches
+from stepstream.runtime.kafka.parsing import Batches, batches_of
 from stepstream.runtime.kafka.patches import READ, patch_faust, require
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.tidy_rules import ROOT
@@ -50,9 +52,19 @@ async def test_loading_coordinator_does_not_look_like_no_commits() -> None:
         await coordinator._do_fetch_commit_offsets([TopicPartition("inbox", 0)])
 
 
-def test_consumers_parse_batches_leniently() -> None:
+async def test_fetched_batches_are_parsed_before_aiokafka_sees_them() -> None:
     """test_parsing.py shows what is read that way."""
-    assert vars(fetcher)["MemoryRecords"] is Batches
+    assert vars(fetcher)["MemoryRecords"] is batches_of
+    answer = FetchResponse_v4(0, [("events", [(0, 0, 9, 9, [], b"")])])
+    connection = SimpleNamespace(send=lambda *_, **__: completed(answer))
+    client = SimpleNamespace(ready=lambda *_, **__: completed(True), _conns={(1, ConnectionGroup.DEFAULT): connection})
+    found = await AIOKafkaClient.send(client, 1, object())
+    assert isinstance(found.topics[0][1][0][-1], Batches)
+
+
+async def completed(result: Any) -> Any:
+    """Return a result."""
+    return result
 
 
 async def test_faust_reads_only_committed_records() -> None:

@@ -196,10 +196,10 @@ class SourceAgent:
         record = LogRecord(*place, message.key or b"", message.value or b"", headers, timestamp, nulls, unreadable)
         found = Writing([], [])
         if unreadable:
-            logger.warning("a batch of topic %s moved to dead-letters: %s", self.topic, unreadable.reason)
+            logger.warning("unreadable batch of topic %s moved to dead-letters: %s", self.topic, unreadable.reason)
             every = FailedSources(self._group, tuple(source.name for source in self._sources))
             found.records.append(dead_letter_record(record, unreadable.reason, every))
-            found.letters.append(unreadable_kind(unreadable))
+            found.dead_letters.append(unreadable_kind(unreadable))
             return found
         failed: dict[str, Exception] = {}
         for source in self._sources:
