@@ -1,62 +1,35 @@
-"""A real Kafka broker for tests: the one that KAFKA_BOOTSTRAP names, or one of our own from Maven's jars."""
+"""A real Kafka broker for tests: the one that KAFKA_BOOTSTRAP names, or a process of the test run."""
 
 import os
 import random
-import shutil
 import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-VERSION = "4.1.0"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepstream" / f"kafka-{VERSION}"
+from tests.kafka.distribution import FAST_START, java_command
+from tests.kafka.java import NoBrokerError
+
 START_S_MAX = 60.0
 STOP_S_MAX = 10.0
+CONNECT_S_MAX = 5.0
+_LOOK_S = 0.05
 _PORTS = (10_000, 32_000)
 _CLUSTER_ID = "c3RlcHN0cmVhbS10ZXN0cw"
-_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>stepstream</groupId><artifactId>broker</artifactId><version>1</version><dependencies><dependency>
-<groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
-</dependency></dependencies></project>"""
-
-
-class NoBrokerError(Exception):
-    """There is no broker and none can be started."""
-
-
-def jars() -> Path:
-    """Return the folder of Kafka's jars; fetch them once."""
-    libs = CACHE / "libs"
-    if libs.is_dir():
-        return libs
-    for tool in ("java", "mvn"):
-        if shutil.which(tool) is None:
-            raise NoBrokerError(
-                f"{tool} is missing: install Java 17 and Maven, or name a broker by KAFKA_BOOTSTRAP=host:port"
-            )
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as work:
-        (Path(work) / "pom.xml").write_text(_POM.format(version=VERSION))
-        command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"]
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NoBrokerError(f"Maven could not fetch Kafka {VERSION}: {done.stdout[-2_000:]}")
-        (Path(work) / "libs").rename(libs)
-    return libs
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody has now, and that the system gives to nobody.
+    """Return a port of the loopback that is free now and outside the ephemeral range of the system.
 
-    Of its own choice, from 32768 on, it would give one to a client that asks for a broker that is away: at last the
-    client connects to itself, and the broker cannot come back.
+    From the ephemeral range, the system could assign the port of a stopped broker to a client that tries to connect to
+    it: the client would connect to itself, and the broker could not bind its port again.
     """
     while True:
         port = random.randrange(*_PORTS)
@@ -64,64 +37,72 @@ def free_port() -> int:
             return port
 
 
-class Broker:
-    """A broker of our own on the loopback, in a folder of its own; it can be killed and started again.
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """How a broker differs from the default, which is a cluster of one node with a plaintext listener on a free port.
 
-    It is alone, or the node `number` (from 1) of `controllers`, the ports of the controllers of all.
-
-    It listens on `port`, or a free one; `listeners` are those beside the plain one, `more` is added to its properties,
-    and `users` (name to password) may come in by SCRAM-SHA-512.
+    `listeners` are added to the plaintext one, `properties` to server.properties, and `users` (name to password) can
+    log in by SCRAM-SHA-512. `node` counts from 1, and `controllers` has the controller port of each node. `java` are
+    options of the Java runtime.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        listeners: Sequence[str] = (),
-        more: Mapping[str, str] | None = None,
-        users: Mapping[str, str] | None = None,
-        number: int = 1,
-        controllers: Sequence[int] = (),
-        port: int = 0,
-    ) -> None:
+    port: int = 0
+    listeners: Sequence[str] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
+    node: int = 1
+    controllers: Sequence[int] = ()
+    java: Sequence[str] = FAST_START
+
+
+class Broker:
+    """A broker process on the loopback with its data in a folder; it can be killed, frozen and restarted."""
+
+    def __init__(self, folder: Path, options: BrokerOptions | None = None) -> None:
+        given = options or BrokerOptions()
         self._folder = folder
-        self._number = number
-        self._controllers = controllers or [free_port()]
-        self._listeners = listeners
-        self._more = more or {}
-        self._port, self._controller_port = port or free_port(), self._controllers[number - 1]
-        self._classpath = f"{jars()}/*"
+        self._options = replace(given, port=given.port or free_port(), controllers=given.controllers or [free_port()])
         self._process: subprocess.Popen[bytes] | None = None
-        self._write_properties()
-        tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._properties)]
-        for user, password in (users or {}).items():
-            tool += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
-        subprocess.run(["java", "-cp", self._classpath, *tool], check=True, capture_output=True)
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in self.properties().items()))
+        self._format()
 
     @property
     def bootstrap(self) -> str:
         """The address for clients."""
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port of the plaintext listener."""
+        return self._options.port
+
+    @property
+    def controller_port(self) -> int:
+        """The port of the controller of this node."""
+        return self._options.controllers[self._options.node - 1]
+
+    @property
+    def data(self) -> Path:
+        """The folder of the broker's log segments."""
+        return self._folder / "data"
 
     @property
     def _properties(self) -> Path:
         return self._folder / "server.properties"
 
-    def _write_properties(self) -> None:
-        count = len(self._controllers)
-        voters = [f"{number}@127.0.0.1:{port}" for number, port in enumerate(self._controllers, 1)]
-        lines = {
+    def properties(self) -> Mapping[str, object]:
+        """Return the lines of server.properties."""
+        options = self._options
+        count = len(options.controllers)
+        voters = [f"{number}@127.0.0.1:{port}" for number, port in enumerate(options.controllers, 1)]
+        own = [f"PLAINTEXT://127.0.0.1:{self.port}", f"CONTROLLER://127.0.0.1:{self.controller_port}"]
+        return {
             "process.roles": "broker,controller",
-            "node.id": self._number,
+            "node.id": options.node,
             "controller.quorum.voters": ",".join(voters),
-            "listeners": ",".join(
-                [
-                    f"PLAINTEXT://127.0.0.1:{self._port}",
-                    f"CONTROLLER://127.0.0.1:{self._controller_port}",
-                    *self._listeners,
-                ]
-            ),
+            "listeners": ",".join([*own, *options.listeners]),
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": self._folder / "data",
+            "log.dirs": self.data,
             "offsets.topic.replication.factor": count,
             "offsets.topic.num.partitions": 4,
             "transaction.state.log.replication.factor": count,
@@ -130,61 +111,71 @@ class Broker:
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1_000,
             "auto.create.topics.enable": "false",
-            # Tests make thousands of small topics.
+            # A test run creates thousands of small topics, and each partition preallocates its index files.
             "log.index.size.max.bytes": 65_536,
-            **self._more,
+            **options.properties,
         }
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+
+    def _format(self) -> None:
+        command = java_command("kafka.tools.StorageTool", *FAST_START)
+        command += ["format", "--cluster-id", _CLUSTER_ID, "--config", str(self._properties)]
+        for user, password in self._options.users.items():
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise NoBrokerError(f"the broker's folder {self._folder} could not be formatted: {done.stderr[-2_000:]}")
 
     def start(self) -> None:
-        """Start the broker and return when it takes connections."""
+        """Start the broker and return when it accepts connections. Raises NoBrokerError."""
         self.launch()
-        self.wait_up()
+        self.wait_until_up()
 
     def launch(self) -> None:
-        """Start the broker's process, if there is none."""
+        """Start the broker's process unless it runs already."""
         if self._process is not None:
             return
-        command = ["java", "-Xmx512m", "-cp", self._classpath, "kafka.Kafka", str(self._properties)]
+        command = [*java_command("kafka.Kafka", "-Xmx512m", *self._options.java), str(self._properties)]
         with (self._folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
 
-    def wait_up(self) -> None:
-        """Return when the broker takes connections."""
+    def wait_until_up(self) -> None:
+        """Return when the broker accepts connections. Raises NoBrokerError."""
         deadline = time.monotonic() + START_S_MAX
-        while time.monotonic() < deadline:
-            if self._process is None or self._process.poll() is not None:
+        while self._process is not None and time.monotonic() < deadline:
+            if accepts_connections("127.0.0.1", self.port):
+                return
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LOOK_S)
                 break
-            with socket.socket() as probe:
-                probe.settimeout(0.2)
-                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                    return
-        raise NoBrokerError(f"the broker did not come up: {(self._folder / 'broker.log').read_text()[-2_000:]}")
+        raise NoBrokerError(f"the broker did not start, and its log ends with:\n{self.log()}")
 
-    def join(self) -> None:
-        """Return when the broker's process has ended."""
-        if self._process is not None:
-            self._process.wait()
+    def log(self) -> str:
+        """Return the end of what the broker logged."""
+        return (self._folder / "broker.log").read_text()[-2_000:]
+
+    def wait_until_ended(self) -> int:
+        """Return the exit code of the broker's process when it has ended."""
+        return 0 if self._process is None else self._process.wait()
 
     def freeze(self) -> None:
-        """Stop the broker without its knowing; connections stay, and nothing is answered."""
+        """Suspend the broker's process: connections stay open, and no request is answered."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a stopped broker go on."""
+        """Resume the broker's process."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill the broker where it is."""
+        """Kill the broker with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def stop(self) -> None:
-        """End the broker as an operator does."""
+        """Stop the broker with SIGTERM, as an operator does."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -194,38 +185,36 @@ class Broker:
                 self.kill()
 
     def end(self) -> None:
-        """Have no process any more."""
+        """End the broker for good; its data may be in any state."""
         self.kill()
 
     def aborted(self, topic: str) -> list[int]:
-        """Return of each aborted transaction that wrote to a topic how many records it spans there."""
-        return [last - first for _, first, last in self.aborted_places(topic)]
+        """Return, for each aborted transaction that wrote to a topic, the number of offsets that it spans there."""
+        return [last - first for _, first, last in self.aborted_ranges(topic)]
 
-    def aborted_places(self, topic: str) -> set[tuple[str, int, int]]:
+    def aborted_ranges(self, topic: str) -> set[tuple[str, int, int]]:
         """Return partition, first and last offset of each aborted transaction that wrote to a topic.
 
-        The broker's own index says so: entries of 34 bytes, of which the third and the fourth number are the offsets
-        of the first record and of the mark of the end.
+        They come from the broker's transaction index, whose entries have 34 bytes: version, producer id, offset of the
+        first record, offset of the abort marker, last stable offset.
         """
-        files = (self._folder / "data").glob(f"{topic}-*/*.txnindex")
         return {
             (file.parent.name, first, last)
-            for file in files
+            for file in self.data.glob(f"{topic}-*/*.txnindex")
             for _, _, first, last, _ in struct.iter_unpack(">hqqqq", file.read_bytes())
         }
 
 
 class Brokers:
-    """Some brokers that are one cluster, each topic on all of them; to stop or kill it is to do so to one, in turn."""
+    """A cluster of several brokers that replicates each topic to all; a fault hits one broker, alternating."""
 
     def __init__(self, folder: Path, count: int) -> None:
         controllers = [free_port() for _ in range(count)]
-        for number in range(1, count + 1):
-            (folder / f"node-{number}").mkdir()
-        self._nodes = [
-            Broker(folder / f"node-{number}", number=number, controllers=controllers) for number in range(1, count + 1)
-        ]
-        self._turn = 0
+        self._nodes: list[Broker] = []
+        for node in range(1, count + 1):
+            (folder / f"node-{node}").mkdir()
+            self._nodes.append(Broker(folder / f"node-{node}", BrokerOptions(node=node, controllers=controllers)))
+        self._faults = 0
 
     @property
     def bootstrap(self) -> str:
@@ -233,46 +222,42 @@ class Brokers:
         return ",".join(node.bootstrap for node in self._nodes)
 
     def _next(self) -> Broker:
-        self._turn += 1
-        return self._nodes[self._turn % len(self._nodes)]
+        self._faults += 1
+        return self._nodes[self._faults % len(self._nodes)]
 
     def start(self) -> None:
-        """Start those that are down and return when they take connections."""
+        """Start the brokers that are down and return when all accept connections. Raises NoBrokerError."""
         for node in self._nodes:
             node.launch()
         for node in self._nodes:
-            node.wait_up()
+            node.wait_until_up()
 
     def kill(self) -> None:
-        """Kill one where it is."""
+        """Kill the next broker with SIGKILL."""
         self._next().kill()
 
     def stop(self) -> None:
-        """End one as an operator does."""
+        """Stop the next broker with SIGTERM."""
         self._next().stop()
 
     def freeze(self) -> None:
-        """Stop one without its knowing."""
+        """Suspend the process of the next broker."""
         self._next().freeze()
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume the processes of all brokers."""
         for node in self._nodes:
             node.thaw()
 
     def end(self) -> None:
-        """Have no process any more."""
+        """End all brokers for good."""
         for node in self._nodes:
             node.end()
 
     def aborted(self, topic: str) -> list[int]:
-        """Return of each aborted transaction that wrote to a topic how many records it spans there."""
-        return [
-            last - first
-            for _, first, last in set[tuple[str, int, int]]().union(
-                *(node.aborted_places(topic) for node in self._nodes)
-            )
-        ]
+        """Return, for each aborted transaction that wrote to a topic, the number of offsets that it spans there."""
+        ranges = set[tuple[str, int, int]]().union(*(node.aborted_ranges(topic) for node in self._nodes))
+        return [last - first for _, first, last in ranges]
 
 
 _Some = TypeVar("_Some", bound=Broker | Brokers)
@@ -280,7 +265,7 @@ _Some = TypeVar("_Some", bound=Broker | Brokers)
 
 @contextmanager
 def running(brokers: _Some) -> Iterator[_Some]:
-    """Start a broker or some, yield them, and end them; what they wrote stays in their folder."""
+    """Start a broker or a cluster, yield it, and end it; its folder is left as it is. Raises NoBrokerError."""
     try:
         brokers.start()
         yield brokers
@@ -289,34 +274,35 @@ def running(brokers: _Some) -> Iterator[_Some]:
 
 
 @contextmanager
-def running_broker() -> Iterator[str]:
-    """Yield the address of a broker: that of KAFKA_BOOTSTRAP, or of one that lives as long as this."""
+def running_broker(options: BrokerOptions | None = None) -> Iterator[str]:
+    """Yield the address of a broker: KAFKA_BOOTSTRAP, or a broker that ends with this context. Raises NoBrokerError."""
     if named := os.environ.get("KAFKA_BOOTSTRAP"):
+        check_address(named)
         yield named
         return
-    with tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder, running(Broker(Path(folder))) as broker:
+    with (
+        tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder,
+        running(Broker(Path(folder), options)) as broker,
+    ):
         yield broker.bootstrap
 
 
-def serve(port: int) -> None:
-    """Run a broker on a port of the loopback until Ctrl-C, for trying things out; nothing is kept."""
-    for ends in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ends, signal.default_int_handler)
+def check_address(bootstrap: str) -> None:
+    """Raise NoBrokerError when none of the addresses HOST:PORT accepts connections."""
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if host and port.isdecimal() and accepts_connections(host.strip("[]"), int(port)):
+            return
+    raise NoBrokerError(
+        f"no broker accepts connections at KAFKA_BOOTSTRAP={bootstrap}: start it, correct the address (HOST:PORT, "
+        "several separated by commas), or unset the variable to have a broker started"
+    )
+
+
+def accepts_connections(host: str, port: int) -> bool:
+    """Return whether a TCP connection can be opened."""
     try:
-        socket.create_server(("127.0.0.1", port)).close()
-        with tempfile.TemporaryDirectory(prefix="stepstream-broker-") as folder, suppress(KeyboardInterrupt):
-            sys.stdout.write("a broker is fetched, if it is not here yet, and started\n")
-            with running(Broker(Path(folder), port=port)) as broker:
-                sys.stdout.write(
-                    f"Kafka {VERSION} listens on {broker.bootstrap}; Ctrl-C ends it, and nothing is kept\n"
-                )
-                sys.stdout.flush()
-                broker.join()
-    except OSError as error:
-        sys.exit(f"port {port} cannot be had ({error.strerror}): choose another by make broker PORT=9093")
-    except NoBrokerError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+        with socket.create_connection((host, port), CONNECT_S_MAX):
+            return True
+    except OSError:
+        return False
