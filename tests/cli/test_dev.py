@@ -13,6 +13,8 @@ import pytest
 
 from tests.cli.serving import APP, Serving
 
+pytestmark = pytest.mark.slow
+
 
 def stepstream(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""

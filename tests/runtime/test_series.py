@@ -89,6 +89,7 @@ def records(number: int) -> list[NewRecord]:
     return found
 
 
+@pytest.mark.slow
 async def test_series_do_not_grow_with_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Odd names, data, errors and functions that nobody registered: after a few of them all series are there."""
     monkeypatch.setattr(module, "FUNCTIONS_LABELLED_MAX", FUNCTIONS_MAX)

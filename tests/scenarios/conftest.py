@@ -1,8 +1,10 @@
-"""Each scenario runs in memory with 1 and 5 shards, on disk, and on Kafka with 1 and 4, live or replayed."""
+"""Each scenario runs in memory with 1 and 5 shards, on disk, and on Kafka with 1 and 4, live or replayed.
+
+`make test` runs on Kafka only the scenarios that are marked `log`, `make test-long` runs all.
+"""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,6 @@ import pytest
 
 from stepstream import App
 from stepstream.testing import VirtualEngine
-from tests.kafka.broker import running_broker
 from tests.kafka.worlds import KafkaWorld, fresh_namespace
 
 
@@ -25,6 +26,13 @@ class World:
     durable: bool
     kafka: bool = False
 
+    @property
+    def marks(self) -> tuple[pytest.MarkDecorator, ...]:
+        """What decides which command runs a scenario here."""
+        if self.kafka:
+            return (pytest.mark.kafka, pytest.mark.slow)
+        return (pytest.mark.slow,) if self.durable else ()
+
 
 WORLDS = [
     World("memory", 1, True, False),
@@ -36,26 +44,21 @@ WORLDS = [
     World("kafka", 1, True, True, kafka=True),
     World("kafka-4-replayed", 4, False, True, kafka=True),
 ]
-KAFKA = (pytest.mark.kafka, pytest.mark.slow)
-PARAMETERS = [pytest.param(world, marks=KAFKA if world.kafka else (), id=world.name) for world in WORLDS]
+PARAMETERS = [pytest.param(world, marks=world.marks, id=world.name) for world in WORLDS]
 ON_DISK = [parameter for world, parameter in zip(WORLDS, PARAMETERS, strict=True) if world.durable]
 
 on_disk = pytest.mark.parametrize("world", ON_DISK, indirect=True)
 EngineOf = Callable[..., VirtualEngine]
 
 
-@pytest.fixture(scope="session")
-def broker_of() -> Iterator[Callable[[], str]]:
-    """Return what starts the broker of this session, when the first scenario asks for it."""
-    with ExitStack() as stack:
-        started: list[str] = []
-
-        def address() -> str:
-            if not started:
-                started.append(stack.enter_context(running_broker()))
-            return started[0]
-
-        yield address
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the scenarios on Kafka that are not marked `log` to `make test-long`, before -m selects."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        world = callspec.params.get("world") if callspec else None
+        if isinstance(world, World) and world.kafka and not item.get_closest_marker("log"):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(params=PARAMETERS)
@@ -66,12 +69,13 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 @pytest.fixture
-def engine_of(world: World, tmp_path: Path, broker_of: Callable[[], str]) -> EngineOf:
-    """Make an engine of this world for an app."""
+def engine_of(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> EngineOf:
+    """Return a function that makes an engine of this world for an app."""
     if world.kafka:
         return functools.partial(
             KafkaWorld,
-            broker_of(),
+            # Requested here, so that scenarios in memory start no broker.
+            request.getfixturevalue("bootstrap"),
             fresh_namespace(),
             shards=world.shards,
             live_cache=world.live_cache,

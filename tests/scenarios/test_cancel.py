@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from stepstream.contract.events import event_record
 from tests.scenarios.conftest import EngineOf
@@ -24,6 +26,7 @@ async def test_a_scheduled_run_is_cancelled_before_it_starts(engine_of: EngineOf
     assert entries == []
 
 
+@pytest.mark.log
 async def test_cancelling_stops_a_running_body(engine_of: EngineOf) -> None:
     """A body in flight is stopped with its run, and its result is discarded."""
     app = App("cancel")

@@ -49,6 +49,7 @@ async def test_cron_keeps_local_time_across_a_clock_change(
         assert [run.output for run in engine.runs()] == hours
 
 
+@pytest.mark.log
 async def test_a_function_may_have_a_cron_and_an_event_trigger(engine_of: EngineOf) -> None:
     """Both triggers start the function."""
     app = App("starting")

@@ -1,9 +1,12 @@
 """Every run that ends emits events about its end, with ids derived from the run id."""
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 async def test_every_end_is_an_event_once_without_recursion(engine_of: EngineOf) -> None:
     """Ended runs emit stream/function.finished, failed ones failed too; runs started by these emit none."""
     app = App("failure")

@@ -1,10 +1,13 @@
 """One event wakes every run that matches, and starts every function that it triggers."""
 
+import pytest
+
 from stepstream import Context, Event, on
 from tests.scenarios.apps import waiting_app
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 async def test_one_event_wakes_runs_and_starts_functions(engine_of: EngineOf) -> None:
     """One event wakes every run that matches, and starts every function that it triggers."""
     app = waiting_app()

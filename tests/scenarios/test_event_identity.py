@@ -1,10 +1,13 @@
 """An event with an id starts each function at most once in 24 h; without one its log position is its identity."""
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.apps import counting_app
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 async def test_an_event_id_starts_a_function_once_in_24_hours(engine_of: EngineOf) -> None:
     """The second event of an id starts nothing, also after the run has ended."""
     async with engine_of(counting_app()) as engine:
@@ -42,6 +45,7 @@ async def test_a_duplicate_wakes_waiting_runs(engine_of: EngineOf) -> None:
         assert len(engine.runs("function")) == 1
 
 
+@pytest.mark.log
 async def test_one_id_starts_each_of_two_functions_once(engine_of: EngineOf) -> None:
     """An event id counts for each function: two functions of one event both start."""
     app = counting_app()

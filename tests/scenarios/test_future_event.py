@@ -1,10 +1,13 @@
 """An event with a future `ts` starts its runs then, and wakes waiting runs at once."""
 
+import pytest
+
 from stepstream import Context, Event, on
 from tests.scenarios.apps import counting_app
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 async def test_an_event_with_a_future_time_starts_its_run_then(engine_of: EngineOf) -> None:
     """Runs that wait for the event are woken at once."""
     app = counting_app()

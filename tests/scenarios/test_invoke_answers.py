@@ -3,11 +3,13 @@
 import asyncio
 
 import pydantic
+import pytest
 
 from stepstream import App, Context, Event, StepError, on
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 async def test_invoke_returns_the_result_or_its_error(engine_of: EngineOf) -> None:
     """The callee's failure is a catchable StepError; an unknown function is one, too."""
     app = App("messages")
@@ -49,6 +51,7 @@ async def test_invoke_returns_the_result_or_its_error(engine_of: EngineOf) -> No
     assert attempts == [1]
 
 
+@pytest.mark.log
 async def test_a_cancelled_callee_answers(engine_of: EngineOf) -> None:
     """The caller of a run that is cancelled gets a StepError."""
     app = App("messages")

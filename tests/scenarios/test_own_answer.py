@@ -2,10 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 async def test_a_run_cannot_miss_the_answer_to_its_own_event(engine_of: EngineOf) -> None:
     """Waits are registered before other effects, also before the bodies of steps that send."""
     app = App("waits")

@@ -60,6 +60,7 @@ async def test_a_fan_out_continues_after_restarts(engine_of: EngineOf, stops: li
     assert len(bodies) == 3
 
 
+@pytest.mark.log
 async def test_a_fan_out_continues_after_eviction(engine_of: EngineOf) -> None:
     """A worker that caches one run drops the others during a fan-out, and re-enters each when it must."""
     entries: list[int] = []

@@ -86,6 +86,7 @@ async def test_a_step_of_a_queue_is_retried(engine_of: EngineOf) -> None:
     assert attempts == {"flaky": 3, "broken": 2, "slow": 1}
 
 
+@pytest.mark.log
 async def test_gather_and_race_work_across_queues(engine_of: EngineOf) -> None:
     """All results come in order; the loser of a race is stopped where it runs."""
     app = App("shop", queues=["gpu", "cpu"])
@@ -178,6 +179,7 @@ async def test_a_crash_of_a_queue_worker_keeps_one_result(engine_of: EngineOf, w
     assert len(bodies) == (2 if when == "before" else 1)
 
 
+@pytest.mark.log
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_crash_of_the_engine_dispatches_a_step_once(
     engine_of: EngineOf, when: Literal["before", "after"]

@@ -1,9 +1,12 @@
 """A function is replayed from its first line; a step with a memo returns it."""
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf, World
 
 
+@pytest.mark.log
 async def test_a_step_runs_once_however_often_the_code_runs(engine_of: EngineOf, world: World) -> None:
     """A step with a memo returns it; code outside steps may run any number of times."""
     app = App("replay")

@@ -1,9 +1,12 @@
 """`lookback=` also sees earlier events within a window."""
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 async def test_lookback_sees_earlier_events(engine_of: EngineOf) -> None:
     """An event within the window ends the wait at once, but never the run's own trigger."""
     app = App("waits", lookback="1h")

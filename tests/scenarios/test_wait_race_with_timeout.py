@@ -9,6 +9,7 @@ from stepstream.sdk.event import to_record
 from tests.scenarios.conftest import EngineOf
 
 
+@pytest.mark.log
 @pytest.mark.parametrize("match", ["", "data.id"])
 @pytest.mark.parametrize("lead_ms", [-1, 0, 1])
 async def test_event_and_timeout_have_exactly_one_winner(engine_of: EngineOf, match: str, lead_ms: int) -> None:

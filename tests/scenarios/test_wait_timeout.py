@@ -1,5 +1,7 @@
 """A wait ends with its event or its timeout; an event after the expiry is not accepted."""
 
+import pytest
+
 from stepstream import App, Context, Event, on
 from tests.scenarios.apps import waiting_app
 from tests.scenarios.conftest import EngineOf
@@ -15,6 +17,7 @@ async def test_an_event_after_the_expiry_is_rejected(engine_of: EngineOf) -> Non
         assert [step.status for step in engine.run().steps] == ["timed_out"]
 
 
+@pytest.mark.log
 async def test_an_event_before_the_expiry_wins(engine_of: EngineOf) -> None:
     """A millisecond before the expiry the event wins, and the timer that follows changes nothing."""
     async with engine_of(waiting_app()) as engine:

@@ -1,9 +1,12 @@
 """A crash before and after every call of a port, one at a time, changes nothing.
 
-Thinned by a fixed stride to keep within a minute and a half on one core: the schedules with 3 shards, those that
-replay at each turn, also with one run at a time, and those that count the reads of a store. The slow test leaves
-nothing out of the first two; failing reads are most of the calls, and change nothing by themselves.
+`make fast` crashes one program, `make test` all programs on one shard. `make test-long` adds three shards, replay at
+each activation, one run at a time, failing reads, and lost disks of all programs. A fixed stride thins out the
+schedules with one run at a time and those that count the reads of a store: most of these calls change nothing.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,8 @@ from tests.sim.faults import Disk, Fault, Faults, Kind
 from tests.sim.programs import PROGRAMS
 from tests.sim.schedule import Setting, clean, judge
 
+FAST = "conversation"
+SLOW, LONG = (pytest.mark.slow,), (pytest.mark.slow, pytest.mark.long)
 ONE = [Setting(name) for name in PROGRAMS]
 THREE = [Setting(name, shards=3) for name in PROGRAMS]
 REPLAYED = [Setting(name, live_cache=False) for name in PROGRAMS]
@@ -18,6 +23,11 @@ CROWDED = [Setting(name, live_cache=False, runs_active_max=1) for name in PROGRA
 READS = [Setting(name, reads=True) for name in PROGRAMS]
 IN_FULL = [*((at, 5) for at in THREE), *((at, 3) for at in REPLAYED)]
 THINNED = [*IN_FULL, *((at, 5) for at in CROWDED), *((at, 7) for at in READS)]
+
+
+def _programs(marks: Sequence[pytest.MarkDecorator]) -> list[Any]:
+    """Return the settings with one shard as parameters; all but one program have these marks."""
+    return [pytest.param(at, id=at.program, marks=() if at.program == FAST else marks) for at in ONE]
 
 
 def _crash_everywhere(setting: Setting, stride: int, disk: Disk = Disk.KEPT, *, between: bool = False) -> None:
@@ -34,12 +44,14 @@ def _crash_everywhere(setting: Setting, stride: int, disk: Disk = Disk.KEPT, *, 
     assert not broken, "\n".join(broken[:20])
 
 
-@pytest.mark.parametrize("setting", ONE, ids=lambda setting: setting.program)
+@pytest.mark.parametrize("setting", _programs(SLOW))
 def test_a_crash_at_any_call_changes_nothing(setting: Setting) -> None:
     """One shard, all calls."""
     _crash_everywhere(setting, 1)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("setting", "stride"), THINNED, ids=str)
 def test_a_crash_elsewhere_changes_nothing(setting: Setting, stride: int) -> None:
     """Three shards, replay at each turn, one run at a time, and failing reads: every few calls."""
@@ -47,13 +59,14 @@ def test_a_crash_elsewhere_changes_nothing(setting: Setting, stride: int) -> Non
 
 
 @pytest.mark.parametrize("disk", [Disk.STALE, Disk.WIPED])
-@pytest.mark.parametrize("setting", ONE, ids=lambda setting: setting.program)
+@pytest.mark.parametrize("setting", _programs(LONG))
 def test_a_lost_disk_comes_back_from_the_changelog(setting: Setting, disk: Disk) -> None:
     """A shard that comes up on an old or an empty disk has all rows again."""
     _crash_everywhere(setting, 4, disk)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("setting", "stride"), IN_FULL, ids=str)
 def test_no_call_is_left_out(setting: Setting, stride: int) -> None:
     """Three shards, and replay at each turn, in full: the calls between those above."""

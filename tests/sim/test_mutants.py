@@ -7,6 +7,8 @@ import pytest
 from tests.sim.mutants import MUTANTS, SEEDS, Mutant, PatchError, copy_with, patch, simulate
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_seeded_bug_is_caught(mutant: Mutant, tmp_path: Path) -> None:
     """Some schedule breaks an invariant; the program says which, and exits with 1."""
@@ -15,6 +17,8 @@ def test_a_seeded_bug_is_caught(mutant: Mutant, tmp_path: Path) -> None:
     assert "seed" in done.stdout, done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_source_as_it_is_passes(tmp_path: Path) -> None:
     """A copy without a bug runs from the same folder, through the same schedules, and none breaks anything."""
     done = simulate(copy_with(None, tmp_path))

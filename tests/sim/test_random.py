@@ -5,17 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.sim.schedule import judge_seed, random_schedule, run_schedule
 
 SEEDS = 200
 
 
+@pytest.mark.slow
 def test_random_schedules_change_nothing() -> None:
     """Crashes, late commits and reports, repeated reports, zombies, lost disks and delays."""
     broken = {seed: found for seed in range(SEEDS) if (found := judge_seed(seed))}
     assert not broken, "\n".join(f"SEED={seed}: {found[0]}" for seed, found in broken.items())
 
 
+@pytest.mark.slow
 def test_a_seed_is_one_schedule() -> None:
     """Twice here and once in another process with other hashes, the same calls and the same history come out."""
     seed = 5

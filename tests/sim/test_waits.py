@@ -46,6 +46,7 @@ def differences(expected: Outcome, setting: Setting, faults: Faults) -> list[str
     return [f"{told}: {sorted(late)} instead of {sorted(expected.minutes - found.minutes)}"] if late else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_waits_come_to_the_same_end(seed: int) -> None:
     """Without faults in each setting, and under random ones: each step has its result in the same minute."""
@@ -54,6 +55,7 @@ def test_waits_come_to_the_same_end(seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(SEEDS, SEEDS_IN_FULL))
 def test_more_waits_come_to_the_same_end(seed: int) -> None:
     """The same of more programs, and under more faults."""

@@ -6,6 +6,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -15,6 +17,7 @@ def test_the_package_has_a_type_marker() -> None:
     assert files("stepstream").joinpath("py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_wrong_uses_are_refused() -> None:
     """mypy reports an error on each line marked `wrong`, and on no other."""
     source = HERE / "wrong.py.txt"

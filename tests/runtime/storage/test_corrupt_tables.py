@@ -110,6 +110,7 @@ def test_rows_that_cannot_be_read_are_not_left_out(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_tables_that_cannot_be_written_are_made_anew(tmp_path: Path) -> None:
     """RocksDB meets the spoiled block when it puts files together, and tells whoever writes next, and closes."""
     path = tmp_path / "shard"

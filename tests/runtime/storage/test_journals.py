@@ -20,6 +20,7 @@ ROWS = st.lists(st.tuples(KEYS, st.none() | st.binary(min_size=1, max_size=3)), 
 WRITES = st.lists(st.tuples(RECORDS, ROWS, st.integers(0, 5)), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(writes=WRITES, reopen=st.booleans())
 def test_disk_and_memory_agree(
@@ -85,6 +86,7 @@ def test_a_second_process_is_refused(other_process: Path) -> None:
     assert str(other_process) in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("durable", [False, True])
 def test_trimmed_records_are_gone_and_the_others_stay(durable: bool, tmp_path: Path) -> None:
     """Trimming drops what nobody reads any more, and never what comes after."""
