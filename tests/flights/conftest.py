@@ -1,4 +1,4 @@
-"""Put the examples, which are scripts and no package, on the path of these tests."""
+"""Put the examples, which are scripts outside of a package, on the path of these tests."""
 
 import sys
 from pathlib import Path

@@ -16,7 +16,7 @@ COLUMNS = ("scheduled", "flown", "never_departed", "diverted", "late", "warned",
 
 
 def day_figures(flights: Path, airports: Path) -> dict[str, dict[str, int]]:
-    """Return the columns of each carrier, as the day's table must show them.
+    """Return the columns of each carrier, as the table of the day must show them.
 
     late: an hour or more behind at arrival, or at departure for a flight that departed and was diverted.
     warned: its aircraft left New York late by an hour or more with an earlier flight, before this one left, and

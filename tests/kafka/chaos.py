@@ -1,4 +1,4 @@
-"""Break a real cluster at length: python -m tests.kafka.chaos KILLS=1000 SECONDS=900 SEED=7 FAULTS=engine,wiped."""
+"""Inject faults into a real cluster: python -m tests.kafka.chaos KILLS=1000 SECONDS=900 SEED=7 FAULTS=engine,wiped."""
 
 import asyncio
 import logging
@@ -15,25 +15,26 @@ from pathlib import Path
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import Broker, Brokers, NoBrokerError, running
-from tests.kafka.faults import ASK_S, FAULTS, UP, UP_S_MAX, Disk, Effects, Scene, quiet, until
+from tests.kafka.broker import Broker, Brokers, running
+from tests.kafka.faults import FAULTS, POLL_S, UP, UP_S_MAX, Disk, Effects, Scene, short_log, until
 from tests.kafka.fleet import Fleet
+from tests.kafka.java import NoBrokerError
 from tests.kafka.judging import Ledger, judge, judge_evidence, until_registered
 from tests.kafka.load import APP, Load
 
 NAMESPACE = "chaos"
-TELL_EVERY_S = 5.0
-# More open runs than this wait for fewer before the next fault, so that there is work at every moment and an end.
+REPORT_EVERY_S = 5.0
+# The next fault waits while more runs are open, so that faults hit work in progress and the run comes to an end.
 OPEN_RUNS_MAX = 300
-# A run of which nothing is heard for so long will not go on; the longest that one rests is a second.
+# A run without a record for so long is stuck; no step of the app waits longer than a second.
 STUCK_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a chaos run does: each of `faults` once, then some by chance until so many engines were killed.
+    """What a chaos run does: each of `faults` once, then random ones until `kills` engines were killed.
 
-    `seconds` ends it earlier, if it is not 0. The order of the faults and their victims come from `seed`.
+    `seconds` ends it earlier, if it is not 0. `seed` decides the order of the faults and the members that they hit.
     """
 
     kills: int
@@ -49,18 +50,18 @@ class Plan:
 
 @dataclass(slots=True)
 class Verdict:
-    """What came out: what is wrong, and the figures."""
+    """The result: violations of guarantees, and figures."""
 
     broken: list[str]
     figures: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return the figures in a line, and what is wrong."""
+        """Return the figures in a line, and the first violations."""
         return "\n".join([", ".join(f"{count} {name}" for name, count in self.figures.items()), *self.broken[:20]])
 
 
 def faults_of(plan: Plan, draw: random.Random) -> Iterator[str]:
-    """Yield the names of the faults, without end."""
+    """Yield the names of faults without end."""
     first = list(plan.faults)
     draw.shuffle(first)
     yield from first
@@ -69,9 +70,9 @@ def faults_of(plan: Plan, draw: random.Random) -> Iterator[str]:
         yield draw.choices(plan.faults, weights)[0]
 
 
-async def rage(scene: Scene, plan: Plan, tell: Callable[[str], None]) -> None:
-    """Send events and break things until the plan is done."""
-    begun = told = time.monotonic()
+async def inject(scene: Scene, plan: Plan, report: Callable[[str], None]) -> None:
+    """Send events and strike with faults until the plan is done."""
+    begun = reported = time.monotonic()
     faults = faults_of(plan, scene.draw)
     while True:
         done = sum(scene.struck.values()) >= len(plan.faults) and killed(scene.fleet, "engine") >= plan.kills
@@ -83,10 +84,10 @@ async def rage(scene: Scene, plan: Plan, tell: Callable[[str], None]) -> None:
         await FAULTS[name][1].strike(scene)
         scene.struck[name] += 1
         if not await until(lambda: scene.ledger.open < OPEN_RUNS_MAX, STUCK_S):
-            raise TimeoutError(f"{scene.ledger.open} runs are open and do not become fewer")
-        if time.monotonic() - told > TELL_EVERY_S:
-            told = time.monotonic()
-            tell(f"{told - begun:6.0f} s: {progress(scene)}")
+            raise TimeoutError(f"{scene.ledger.open} runs are open, and their number does not fall")
+        if time.monotonic() - reported > REPORT_EVERY_S:
+            reported = time.monotonic()
+            report(f"{reported - begun:6.0f} s: {progress(scene)}")
 
 
 def killed(fleet: Fleet, role: str) -> int:
@@ -95,7 +96,7 @@ def killed(fleet: Fleet, role: str) -> int:
 
 
 def progress(scene: Scene) -> str:
-    """Return how far a run is."""
+    """Return the progress of a run in a line."""
     struck = ", ".join(f"{count} {name}" for name, count in sorted(scene.struck.items()))
     return (
         f"{scene.load.sent} events, {scene.ledger.ended} runs ended, {scene.ledger.open} open, "
@@ -103,21 +104,21 @@ def progress(scene: Scene) -> str:
     )
 
 
-async def come_to_rest(scene: Scene) -> None:
-    """Return when all that was begun has ended; raise TimeoutError when a run stays open."""
+async def until_idle(scene: Scene) -> None:
+    """Return when all faults and runs have ended; raise TimeoutError when a run stays open."""
     await asyncio.gather(*scene.lasting)
-    wanted = 2 * scene.load.sent
-    ended, heard_at = -1, time.monotonic()
-    while scene.ledger.ended < wanted:
+    expected = 2 * scene.load.sent
+    ended, changed_at = -1, time.monotonic()
+    while scene.ledger.ended < expected:
         if scene.ledger.ended > ended:
-            ended, heard_at = scene.ledger.ended, time.monotonic()
-        if time.monotonic() - heard_at > STUCK_S:
-            raise TimeoutError(f"{ended} of {wanted} runs have ended, and no more do")
-        await asyncio.sleep(ASK_S)
+            ended, changed_at = scene.ledger.ended, time.monotonic()
+        if time.monotonic() - changed_at > STUCK_S:
+            raise TimeoutError(f"{ended} of {expected} runs have ended, and no more do")
+        await asyncio.sleep(POLL_S)
 
 
 def figures_of(scene: Scene) -> dict[str, int]:
-    """Return what was done and seen."""
+    """Return what was done and observed."""
     aborted = scene.broker.aborted(f"{NAMESPACE}.{CHANGELOG}")
     last = sum(member.said(UP["engine"]) for member in scene.fleet.engines if member not in scene.held)
     return {
@@ -126,7 +127,7 @@ def figures_of(scene: Scene) -> dict[str, int]:
         "engines killed": killed(scene.fleet, "engine"),
         "workers killed": killed(scene.fleet, "worker"),
         "disks wiped": scene.disks[Disk.WIPED],
-        "disks set back": scene.disks[Disk.STALE],
+        "disks rolled back": scene.disks[Disk.STALE],
         **{f"times {name}": count for name, count in sorted(scene.struck.items())},
         "transactions aborted": len(aborted),
         "records of them in the changelog": sum(aborted),
@@ -135,13 +136,13 @@ def figures_of(scene: Scene) -> dict[str, int]:
         "shards moved to another engine": scene.fleet.moves() - scene.moves_before,
         "runs moved to another worker": scene.ledger.moves(),
         "duplicates refused": scene.load.repeated,
-        "records put aside": len(scene.load.letters),
+        "records dead-lettered": len(scene.load.poisoned),
         "bodies run": scene.effects.count(),
     }
 
 
-async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable[[str], None]) -> Verdict:
-    """Bring up a cluster in a folder, do as planned, and judge."""
+async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callable[[str], None]) -> Verdict:
+    """Start a cluster in a folder, execute the plan, and judge."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
     fleet = Fleet(broker.bootstrap, NAMESPACE, folder, Path(__file__).with_name("chaos_app.py"))
     fleet.effects.touch()
@@ -153,23 +154,23 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable
         for _ in range(plan.engines):
             fleet.add_engine(module="tests.kafka.zombie_engine")
         for number in range(plan.workers):
-            # All but the first have so few slots that runs wait for their turn, and are lost or kept while they do.
-            fleet.add_worker(*(("--concurrency", "2") if number else ()), **quiet("worker"))
+            # All but the first have so few slots that runs are queued when a fault hits the worker.
+            fleet.add_worker(*(("--concurrency", "2") if number else ()), **short_log("worker"))
         await until_registered(cluster, plan.shards)
         await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
         scene.moves_before = fleet.moves()
         try:
-            await rage(scene, plan, tell)
-            tell(f"done: {progress(scene)}")
-            await come_to_rest(scene)
+            await inject(scene, plan, report)
+            report(f"done: {progress(scene)}")
+            await until_idle(scene)
         except (TimeoutError, NoBrokerError) as error:
             for task in beside:
                 if task.done():
                     task.result()
             stuck = ledger.stuck(time.time_ns() // 1_000_000 - 10_000)
             return Verdict([str(error), *stuck[:5], fleet.logs()], figures_of(scene))
-        quietly = killed(fleet, "worker") == 0 and not scene.struck.keys() & _MOVES_WORKERS
-        broken = await judge(cluster, load, scene.effects.lines(), workers_died=not quietly)
+        workers_died = killed(fleet, "worker") > 0 or bool(scene.struck.keys() & _MOVES_WORKERS)
+        broken = await judge(cluster, load, scene.effects.lines(), workers_died=workers_died)
         figures = figures_of(scene)
         return Verdict([*broken, *judge_evidence(scene.struck, figures)], figures)
     finally:
@@ -181,19 +182,19 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, tell: Callable
         await ledger.close()
 
 
-# After these a body may have run twice though no worker was killed.
+# After these faults a body may have run twice, although no worker was killed.
 _MOVES_WORKERS = {"frozen-worker", "more-workers", "rolled-worker", "broker-killed", "broker-stopped", "broker-frozen"}
 
 
-def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Verdict:
-    """Do as planned with a broker of our own; processes and files are in `folder`."""
-    # What its clients have to say of a broker that is away is no news.
+def run(plan: Plan, folder: Path, report: Callable[[str], None]) -> Verdict:
+    """Execute a plan with a broker of its own; the files of all processes are in `folder`."""
+    # Faults make its clients log errors all the time.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     (folder / "broker").mkdir()
     place = folder / "broker"
     brokers = Broker(place) if plan.brokers == 1 else Brokers(place, plan.brokers)
     with running(brokers):
-        return asyncio.run(act(brokers, folder, plan, tell))
+        return asyncio.run(act(brokers, folder, plan, report))
 
 
 def plan_from(arguments: Sequence[str]) -> Plan:
@@ -201,13 +202,13 @@ def plan_from(arguments: Sequence[str]) -> Plan:
     given = dict(argument.split("=", 1) for argument in arguments)
     faults = tuple(given.pop("FAULTS", "").split(",")) if given.get("FAULTS") else tuple(FAULTS)
     if unknown := [name for name in faults if name not in FAULTS]:
-        raise SystemExit(f"there is no fault {unknown[0]!r}, only {', '.join(FAULTS)}")
+        raise SystemExit(f"unknown fault {unknown[0]!r}; the faults are {', '.join(FAULTS)}")
     numbers = {name.lower(): int(value) for name, value in given.items()}
     return Plan(**{"kills": 1_000, "seed": random.randrange(10**6), **numbers}, faults=faults)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Break a cluster as the arguments say; print progress and figures; return 1 when something is wrong."""
+    """Execute the plan of the arguments, print progress and figures, and return 1 when a guarantee was violated."""
     plan = plan_from(arguments)
     print(plan, flush=True)
     folder = Path(tempfile.mkdtemp(prefix="stepstream-chaos-"))
@@ -219,7 +220,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         print(f"FAILED with SEED={plan.seed}; the logs are in {folder}")
         return 1
-    print(f"interrupted; every process has been ended, the logs are in {folder}")
+    print(f"interrupted; all processes have ended, and their logs are in {folder}")
     return 130
 
 

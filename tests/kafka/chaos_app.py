@@ -1,4 +1,4 @@
-"""The app of the chaos tests: steps that leave a line in a file, naps, retries, calls and waits for other runs."""
+"""The app of the chaos tests: steps that append a line to a file, sleeps, retries, calls and waits for other runs."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ _failed: set[str] = set()
 
 
 async def effect(run_id: str, step: str) -> str:
-    """Leave a durable line that says who ran, and when (Unix ms)."""
+    """Append a durable line with run, step and time (Unix ms)."""
     line = f"{run_id} {step} {time.time_ns() // 1_000_000}\n".encode()
     file = os.open(EFFECTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_DSYNC)
     try:
@@ -24,7 +24,7 @@ async def effect(run_id: str, step: str) -> str:
 
 
 async def flaky_effect(run_id: str, step: str) -> str:
-    """Leave a line, and fail the first time that this process is asked to."""
+    """Append a line, and fail on the first attempt in this process."""
     found = await effect(run_id, step)
     if run_id not in _failed:
         _failed.add(run_id)
@@ -34,16 +34,16 @@ async def flaky_effect(run_id: str, step: str) -> str:
 
 @app.function(on("chaos/call"), backoff="1s")
 async def answer(ctx: Context) -> str:
-    """Answer the run that called: send what it waits for, which says who sent it."""
+    """Answer the calling run by the event that it waits for, which names this run."""
     await ctx.step.send_event("echo", Event("chaos/echo", {"n": ctx.event.data["n"], "by": ctx.run_id}))
-    return await ctx.step.run("told", effect, ctx.run_id, "told")
+    return await ctx.step.run("answered", effect, ctx.run_id, "answered")
 
 
 @app.function(on("chaos/go"), backoff="1s")
 async def work(ctx: Context) -> dict[str, object]:
-    """Run a step, two side by side beside a nap, and have another run send the event that this one waits for.
+    """Run a step, then two in parallel with a sleep, and wait for an event that another run sends.
 
-    Every other run invokes the one that answers; the rest start it by an event. Some have a step that fails at first.
+    Runs with odd numbers invoke the other function, the rest start it by an event. Some have a step that fails once.
     """
     number = ctx.event.data["n"]
     first = await ctx.step.run("first", effect, ctx.run_id, "first")

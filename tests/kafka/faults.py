@@ -1,4 +1,4 @@
-"""The faults of chaos runs as values: what is struck, how, and what happens to its disk."""
+"""The faults of chaos runs as values: what they hit, how, and what happens to the disk."""
 
 import asyncio
 import random
@@ -15,34 +15,34 @@ from tests.kafka.broker import Broker, Brokers
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger
 from tests.kafka.load import Load
-from tests.kafka.zombie_app import STOPS
+from tests.kafka.zombie_app import SUSPENDED
 from tests.kafka.zombie_engine import FENCED
 
-ASK_S = 0.05
+POLL_S = 0.05
 UP_S_MAX = 60.0
-# The group gives a member up after 10 s (SESSION_MS); the others need a moment to take over.
+# A group removes a silent member after 10 s (SESSION_MS); the others need a moment to take over.
 FROZEN_S = 13.0
 EFFECTS_S_MAX = 5.0
-STOP_S_MAX = 5.0
+SUSPEND_S_MAX = 5.0
 _EFFECTS_PER_FAULT_MAX = 30
-_EVENTS_TO_STOP_IN = 8
-# What a process says when it does its part: an engine of its shards, a worker when it has registered.
+_EVENTS_PER_SUSPENSION = 8
+# What a process logs when it is up: an engine has shards, a worker is registered.
 UP = {"engine": "assigned", "worker": "stepstream worker"}
 
 
 async def until(holds: Callable[[], bool], seconds: float) -> bool:
-    """Return whether something holds within so many seconds; what other processes do rings no bell of ours."""
+    """Return whether a condition holds within a time; it depends on other processes, which send no notification."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(ASK_S)
+        await asyncio.sleep(POLL_S)
     return True
 
 
 @dataclass(slots=True)
 class Effects:
-    """The lines that bodies leave, counted as they come."""
+    """The lines that step bodies append to a file, counted incrementally."""
 
     path: Path
     _count: int = 0
@@ -58,16 +58,17 @@ class Effects:
         return self._count
 
     def lines(self) -> list[str]:
-        """Return all of them."""
+        """Return all lines."""
         return self.path.read_text().splitlines()
 
 
 @dataclass(slots=True)
 class Scene:
-    """What faults are done to; members that a fault has in its hands are `held` from the others.
+    """The cluster that faults hit, and what they did.
 
-    `struck` counts what was done, `disks` what engines came back to, and `fenced` the frozen engines that went on with
-    a transaction in their hands and were refused. While somebody holds `calm`, the broker is left alone.
+    Members that a fault works on are `held`, so that no other fault chooses them. `struck` counts faults by name,
+    `disks` the disks with which engines restarted, and `fenced` the suspended engines whose commit was fenced. A fault
+    that holds `calm` keeps others from the broker.
     """
 
     broker: Broker | Brokers
@@ -86,48 +87,56 @@ class Scene:
     lasting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def members(self, role: str) -> list[Member]:
-        """Return the engines or the workers that no fault has in its hands."""
+        """Return the engines or the workers that no fault holds."""
         members = self.fleet.engines if role == "engine" else self.fleet.workers
         return [member for member in members if member not in self.held]
 
     async def tend(self) -> None:
-        """Start again, for ever, what ended by itself, as an orchestrator does: nothing comes up without a broker."""
+        """Restart processes that ended by themselves, without end, as an orchestrator does."""
         while True:
             for member in (*self.members("engine"), *self.members("worker")):
                 if member.ended:
                     member.start()
-            await asyncio.sleep(ASK_S)
+            await asyncio.sleep(POLL_S)
 
     async def pick(self, role: str) -> Member:
-        """Return a member that is at work, by chance."""
+        """Return a random member that is up."""
 
-        def at_work() -> list[Member]:
+        def up() -> list[Member]:
             return [member for member in self.members(role) if member.said(UP[role])]
 
-        if not await until(lambda: bool(at_work()), UP_S_MAX):
-            raise TimeoutError(f"no {role} comes up")
-        return self.draw.choice(at_work())
+        if not await until(lambda: bool(up()), UP_S_MAX):
+            raise TimeoutError(f"no {role} starts")
+        return self.draw.choice(up())
 
     async def some_work(self) -> None:
-        """Return when some more bodies have run, how many is drawn, or when none runs for a while."""
-        wanted = self.effects.count() + self.draw.randrange(_EFFECTS_PER_FAULT_MAX)
-        await until(lambda: self.effects.count() >= wanted, EFFECTS_S_MAX)
+        """Return when a random number of further bodies has run, or when none runs for a while."""
+        expected = self.effects.count() + self.draw.randrange(_EFFECTS_PER_FAULT_MAX)
+        await until(lambda: self.effects.count() >= expected, EFFECTS_S_MAX)
 
-    def go_on_beside(self, code: Coroutine[None, None, None]) -> None:
-        """Let something go on beside the next faults."""
-        task = asyncio.get_running_loop().create_task(code)
-        self.lasting.add(task)
+    async def suspend_in_commit(self, member: Member) -> None:
+        """Suspend an engine between the writes of a transaction and its commit, or anywhere if it does not commit."""
+        suspended = member.said(SUSPENDED)
+        member.stop_file.touch()
+        await self.load.send(_EVENTS_PER_SUSPENSION)
+        await until(lambda: member.said(SUSPENDED) > suspended, SUSPEND_S_MAX)
+        member.freeze()
+        member.stop_file.unlink(missing_ok=True)
+
+    def continue_beside(self, code: Coroutine[None, None, None]) -> None:
+        """Let a fault end while the next ones strike."""
+        self.lasting.add(asyncio.get_running_loop().create_task(code))
 
 
 class Fault(Protocol):
     """Something that goes wrong."""
 
     async def strike(self, scene: Scene) -> None:
-        """Do it."""
+        """Make it go wrong."""
 
 
 class Disk(Enum):
-    """What an engine's disk has when it comes back."""
+    """The disk with which an engine restarts; a stale one is a copy from an earlier kill of the same engine."""
 
     KEPT = "kept"
     WIPED = "wiped"
@@ -136,17 +145,14 @@ class Disk(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """A process is killed where it is, or ended as operators do it (`gently`), and comes back under its name.
-
-    A stale disk is a copy that was made when an engine of this name was dead before.
-    """
+    """A process ends by SIGKILL, or by SIGTERM if `gently`, and restarts under its name."""
 
     role: str
     disk: Disk = Disk.KEPT
     gently: bool = False
 
     async def strike(self, scene: Scene) -> None:
-        """End a member, see to its disk, and start it again."""
+        """End a member, change its disk, and restart it."""
         member = await scene.pick(self.role)
         await self._end(scene, member)
         if self.disk is Disk.WIPED:
@@ -174,17 +180,31 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class KillInCommit:
+    """An engine ends by SIGKILL between the writes of a transaction and its commit, and restarts."""
+
+    async def strike(self, scene: Scene) -> None:
+        """Suspend an engine in a commit, kill it, and restart it: its next incarnation aborts the transaction."""
+        async with scene.calm:
+            member = await scene.pick("engine")
+            await scene.suspend_in_commit(member)
+            scene.rebalances += member.said(UP["engine"])
+            member.kill()
+            member.start()
+
+
+@dataclass(frozen=True, slots=True)
 class Freeze:
-    """A worker stops without its knowing until others have its work, and then goes on."""
+    """A worker is suspended until the group has reassigned its partitions, and resumes."""
 
     seconds: float = FROZEN_S
 
     async def strike(self, scene: Scene) -> None:
-        """Freeze a worker, and thaw it while other things go on."""
+        """Suspend a worker, and resume it while other faults strike."""
         member = await scene.pick("worker")
         scene.held.append(member)
         member.freeze()
-        scene.go_on_beside(self._thaw(scene, member))
+        scene.continue_beside(self._thaw(scene, member))
 
     async def _thaw(self, scene: Scene, member: Member) -> None:
         await asyncio.sleep(self.seconds)
@@ -194,28 +214,23 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class FreezeInCommit:
-    """An engine stops with a transaction in its hands until others have its shards, and then goes on to commit it."""
+    """An engine is suspended in a transaction until others have its shards, and resumes with the commit."""
 
     seconds: float = FROZEN_S
 
     async def strike(self, scene: Scene) -> None:
-        """Freeze an engine, and thaw it while other things go on; one that has nothing to do is frozen where it is."""
+        """Suspend an engine in a commit, and resume it while other faults strike."""
         await scene.calm.acquire()
         member = await scene.pick("engine")
         scene.held.append(member)
-        stopped = member.said(STOPS)
-        member.told.touch()
-        await scene.load.send(_EVENTS_TO_STOP_IN)
-        await until(lambda: member.said(STOPS) > stopped, STOP_S_MAX)
-        member.freeze()
-        member.told.unlink(missing_ok=True)
-        scene.go_on_beside(self._thaw(scene, member))
+        await scene.suspend_in_commit(member)
+        scene.continue_beside(self._thaw(scene, member))
 
     async def _thaw(self, scene: Scene, member: Member) -> None:
         await asyncio.sleep(self.seconds)
         fenced, up = member.said(FENCED), member.said(UP["engine"])
         member.thaw()
-        # Once the group has given it shards anew, it knows what came of those that it had.
+        # After its next assignment, the outcome of its commit is known.
         await until(lambda: member.said(UP["engine"]) > up or member.ended, UP_S_MAX)
         scene.fenced += member.said(FENCED) > fenced
         scene.held.remove(member)
@@ -224,17 +239,17 @@ class FreezeInCommit:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """One more process joins the group, works for a while, and leaves; the group is shared out anew both times."""
+    """A further process joins the group, works for a while, and leaves; the group rebalances both times."""
 
     role: str
 
     async def strike(self, scene: Scene) -> None:
-        """Start it; it leaves while other things go on."""
-        # Without a name of its own the group forgets it when it goes.
+        """Start it; it leaves while other faults strike."""
+        # A member without a static name leaves the group when it stops.
         add = scene.fleet.add_engine if self.role == "engine" else scene.fleet.add_worker
-        member = add(STEPSTREAM_INSTANCE="", **quiet(self.role))
+        member = add(STEPSTREAM_INSTANCE="", **short_log(self.role))
         scene.held.append(member)
-        scene.go_on_beside(self._leave(scene, member))
+        scene.continue_beside(self._leave(scene, member))
 
     async def _leave(self, scene: Scene, member: Member) -> None:
         await until(lambda: bool(member.said(UP[self.role])), UP_S_MAX)
@@ -246,7 +261,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """The broker is killed, or stopped, and comes back on the same disk."""
+    """The broker ends by SIGKILL, or by SIGTERM if `gently`, and restarts on the same disk."""
 
     gently: bool
 
@@ -259,12 +274,12 @@ class Bounce:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The broker answers nobody for longer than a commit may take: whoever commits does not know what came of it."""
+    """The broker answers no request for longer than a commit may take: the outcome of open commits is unknown."""
 
     seconds: float = COMMIT_S_MAX + 2
 
     async def strike(self, scene: Scene) -> None:
-        """Freeze the broker, and thaw it."""
+        """Suspend the broker, and resume it."""
         async with scene.calm:
             scene.broker.freeze()
             try:
@@ -275,7 +290,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Events come again, or twice at once."""
+    """Events are sent a second time, or twice at once."""
 
     count: int = 4
 
@@ -286,7 +301,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """Records that nobody can read come into the inputs of shards and workers."""
+    """Records that cannot be parsed are sent to the inputs of shards and workers."""
 
     async def strike(self, scene: Scene) -> None:
         """Send them."""
@@ -295,23 +310,24 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Some faults at once."""
+    """Several faults at once."""
 
     faults: tuple[Fault, ...]
 
     async def strike(self, scene: Scene) -> None:
-        """Do all of them side by side."""
+        """Strike with all of them concurrently."""
         await asyncio.gather(*(fault.strike(scene) for fault in self.faults))
 
 
-def quiet(role: str) -> dict[str, str]:
-    """Return what keeps the log of a member short: a worker has a line for each step."""
+def short_log(role: str) -> dict[str, str]:
+    """Return what keeps the log of a member short: a worker logs each step at level INFO."""
     return {"STEPSTREAM_LOG_LEVEL": "warning"} if role == "worker" else {}
 
 
-# Name to how often it comes and what it is.
+# The name of a fault, how often it strikes in proportion to others, and the fault.
 FAULTS: dict[str, tuple[int, Fault]] = {
     "engine": (20, Kill("engine")),
+    "engine-in-commit": (4, KillInCommit()),
     "wiped": (4, Kill("engine", Disk.WIPED)),
     "stale": (4, Kill("engine", Disk.STALE)),
     "worker": (6, Kill("worker")),

@@ -1,4 +1,4 @@
-"""Real processes of a cluster for tests: engines and workers that are killed and started again."""
+"""Real processes of a cluster for tests: engines and workers that are killed and restarted."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] assigned", re.MULTILINE)
 
 @dataclass(slots=True)
 class Member:
-    """A process that can be killed and comes back under the same name, on the same disk."""
+    """A process that can be killed and restarted under the same name, on the same disk."""
 
     name: str
     arguments: list[str]
@@ -27,40 +27,40 @@ class Member:
     module: str = "stepstream"
     process: subprocess.Popen[bytes] | None = None
     kills: int = 0
-    _began_at: int = 0
+    _log_start: int = 0
 
     def start(self) -> None:
         """Start the process."""
         command = [sys.executable, "-m", self.module, *self.arguments]
         environment = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
-            self._began_at = log.tell()
+            self._log_start = os.fstat(log.fileno()).st_size
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
 
     def said(self, words: str) -> int:
-        """Return how often the process has logged some words since it was started last."""
+        """Return how often the process has logged some words since its last start."""
         with self.log.open("rb") as log:
-            log.seek(self._began_at)
+            log.seek(self._log_start)
             return log.read().count(words.encode())
 
     def kill(self) -> None:
-        """Kill the process where it is."""
+        """Kill the process with SIGKILL."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.kills += 1
 
     def wipe(self) -> None:
-        """Lose the disk; the process is dead."""
+        """Delete the disk of a killed process."""
         shutil.rmtree(self.disk, ignore_errors=True)
 
     def keep_copy(self) -> None:
-        """Copy the disk, in place of an older copy; the process is dead."""
+        """Copy the disk of a killed process, and replace an older copy."""
         shutil.rmtree(self._copy, ignore_errors=True)
         shutil.copytree(self.disk, self._copy)
 
     def put_back(self) -> bool:
-        """Put the copy of the disk in its place; the process is dead. Return False when there is no copy."""
+        """Replace the disk of a killed process by the copy; return False when there is no copy."""
         if not self._copy.is_dir():
             return False
         self.wipe()
@@ -72,22 +72,22 @@ class Member:
         return self.disk.with_suffix(".old")
 
     @property
-    def told(self) -> Path:
-        """The file that tells an engine to stop in its next commit."""
-        return self.disk.with_suffix(".told")
+    def stop_file(self) -> Path:
+        """The file that makes a process suspend itself."""
+        return self.disk.with_suffix(".stop")
 
     def freeze(self) -> None:
-        """Stop the process without its knowing."""
+        """Suspend the process."""
         if self.process is not None:
             self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a stopped process go on."""
+        """Resume the process."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End the process as an operator does."""
+        """Stop the process with SIGTERM, as an operator does."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
@@ -99,7 +99,7 @@ class Member:
 
     @property
     def ended(self) -> bool:
-        """Tell whether the process is gone by itself."""
+        """Whether the process has ended."""
         return self.process is not None and self.process.poll() is not None
 
 
@@ -115,23 +115,23 @@ class Fleet:
     workers: list[Member] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        """Return it; all of it is ended afterwards."""
+        """Return it; all processes are stopped afterwards."""
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """End all, and add the logs to what went wrong."""
+        """Stop all processes, and add their logs to an error."""
         if error is not None:
             error.add_note(self.logs())
         self.stop()
 
     @property
     def effects(self) -> Path:
-        """The file where bodies leave what they do."""
+        """The file to which step bodies append what they do."""
         return self.folder / "effects.txt"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What each process finds in its environment."""
+        """The variables of each process."""
         return {
             "STEPSTREAM_KAFKA_BOOTSTRAP": self.bootstrap,
             "STEPSTREAM_KAFKA_NAMESPACE": self.namespace,
@@ -139,7 +139,7 @@ class Fleet:
         }
 
     def command(self, *arguments: str) -> str:
-        """Run a command of stepstream and return what it prints."""
+        """Run a command of stepstream, which must succeed, and return its output."""
         command = [sys.executable, "-m", "stepstream", *arguments]
         environment = {**os.environ, **self.environment}
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -147,7 +147,7 @@ class Fleet:
         return done.stdout
 
     def add_engine(self, *options: str, module: str = "stepstream", **environment: str) -> Member:
-        """Start another engine, or a module that is one and more."""
+        """Start another engine, or a module that wraps one."""
         name = f"engine-{len(self.engines)}"
         arguments = ["engine", "--data-dir", str(self.folder / name), "--port", "0", *options]
         return self._add(self.engines, name, arguments, environment, module)
@@ -165,28 +165,28 @@ class Fleet:
         environment: Mapping[str, str],
         module: str = "stepstream",
     ) -> Member:
-        # By its own name the group knows a member again that was killed, and takes nothing from it meanwhile.
-        told = {"ZOMBIE_TOLD": str(self.folder / f"{name}.told")}
-        own = {**self.environment, **told, "STEPSTREAM_INSTANCE": name, **environment}
+        # With a static name a restarted member keeps its partitions in the group.
+        stop_file = {"ZOMBIE_STOP_FILE": str(self.folder / f"{name}.stop")}
+        own = {**self.environment, **stop_file, "STEPSTREAM_INSTANCE": name, **environment}
         member = Member(name, arguments, own, self.folder / f"{name}.log", self.folder / name, module)
         member.start()
         members.append(member)
         return member
 
     def stop(self) -> None:
-        """End all."""
+        """Stop all processes with SIGTERM."""
         for member in [*self.workers, *self.engines]:
             member.stop()
 
     def kill(self) -> None:
-        """Kill all, at once."""
+        """Kill all processes with SIGKILL."""
         for member in [*self.workers, *self.engines]:
             if not member.ended:
                 member.kill()
 
     def moves(self) -> int:
-        """Return how often a shard was given to another engine than the one that had it, from what they logged."""
-        told = [
+        """Return how often a shard was assigned to another engine than before, from the logs of the engines."""
+        assignments = [
             (at, shard, engine.name)
             for engine in self.engines
             for at, shards in _ASSIGNED.findall(engine.log.read_text())
@@ -194,7 +194,7 @@ class Fleet:
         ]
         owners: dict[str, str] = {}
         moved = 0
-        for _, shard, name in sorted(told):
+        for _, shard, name in sorted(assignments):
             moved += owners.setdefault(shard, name) != name
             owners[shard] = name
         return moved

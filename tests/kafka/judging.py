@@ -1,4 +1,4 @@
-"""What must hold on a real cluster after any number of faults: read from history, the topics and the side effects."""
+"""The guarantees that hold after any number of faults, checked from history, topics and side effects."""
 
 import asyncio
 import json
@@ -33,24 +33,25 @@ _RECORDS_PER_READ = 5_000
 _STEPS = ["first", "left", "right", "last"]
 _NO_BODY = {"nap", "echo", "call"}
 Runs = Mapping[str, Sequence[HistoryEntry]]
-# What there must be some of after a fault, and after any of them.
+# The figures that must not be 0 after a fault; those of "" after every run.
 EVIDENCE: Mapping[str, Sequence[str]] = {
     "": ["transactions aborted"],
     "engine": ["engines killed"],
+    "engine-in-commit": ["engines killed", "transactions aborted"],
     "wiped": ["engines killed", "disks wiped"],
-    "stale": ["engines killed", "disks set back"],
+    "stale": ["engines killed", "disks rolled back"],
     "worker": ["workers killed"],
     "both": ["engines killed", "workers killed"],
     "frozen-engine": ["frozen engines fenced", "shards moved to another engine"],
     "frozen-worker": ["runs moved to another worker"],
     "more-engines": ["shards moved to another engine"],
     "repeated": ["duplicates refused"],
-    "poison": ["records put aside"],
+    "poison": ["records dead-lettered"],
 }
 
 
 class Tail:
-    """The committed records of a topic, read on as they come."""
+    """The committed records of a topic, read incrementally."""
 
     def __init__(self, cluster: Cluster, topic: str) -> None:
         self._cluster = cluster
@@ -59,7 +60,7 @@ class Tail:
         self._reader: Reader | None = None
 
     async def read(self) -> list[LogRecord]:
-        """Return what is new, waiting a moment for it."""
+        """Return new records, and wait a moment for the first."""
         if self._reader is None:
             self._places = [(self._topic, at) for at in range((await self._cluster.topics())[self._topic])]
             self._reader = await self._cluster.reader()
@@ -68,7 +69,7 @@ class Tail:
         return await self._reader.read(_RECORDS_PER_READ, _READ_MS)
 
     async def rest(self) -> list[LogRecord]:
-        """Return all that is there and was not read yet."""
+        """Return all records that were not read yet."""
         found = await self.read()
         assert self._reader is not None
         ends = await self._reader.ends(self._places)
@@ -92,7 +93,7 @@ async def read_all(cluster: Cluster, topic: str) -> list[LogRecord]:
 
 
 class Ledger:
-    """The history of each run, in the order of the log, followed as it grows."""
+    """The history of each run, in the order of the log, read as it grows."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._tail = Tail(cluster, HISTORY)
@@ -101,11 +102,11 @@ class Ledger:
 
     @property
     def open(self) -> int:
-        """How many runs have begun and not ended."""
+        """How many runs have started and not ended."""
         return len(self.runs) - self.ended
 
     async def follow(self) -> None:
-        """Follow for ever, also past a broker that is away for a while."""
+        """Read new records without end, also across outages of the broker."""
         while True:
             try:
                 self._take(await self._tail.read())
@@ -113,13 +114,13 @@ class Ledger:
                 await asyncio.sleep(0)
 
     async def until_ended(self, runs: int, seconds: float = END_S_MAX) -> None:
-        """Follow until so many runs have ended."""
+        """Read until a number of runs has ended."""
         async with asyncio.timeout(seconds):
             while self.ended < runs:
                 self._take(await self._tail.read())
 
     async def catch_up(self) -> None:
-        """Take all that is there now."""
+        """Read all records that exist now."""
         self._take(await self._tail.rest())
 
     def _take(self, records: Sequence[LogRecord]) -> None:
@@ -129,7 +130,7 @@ class Ledger:
             self.ended += isinstance(entry, RunEnded)
 
     def stuck(self, before_ms: int) -> list[str]:
-        """Say of each run that has not ended, and of which nothing was heard since then, what happened to it."""
+        """Return a line with the history of each open run whose last record is older than a time (Unix ms)."""
         return [
             f"{run_id} has not ended: {[(type(entry).__name__, getattr(entry, 'id', '')) for entry in entries]}"
             for run_id, entries in self.runs.items()
@@ -137,7 +138,7 @@ class Ledger:
         ]
 
     def moves(self) -> int:
-        """Return how often a worker loaded a run that another had begun."""
+        """Return how often a worker took over a run from another."""
         return sum(isinstance(entry, RunMoved) for entries in self.runs.values() for entry in entries)
 
     async def close(self) -> None:
@@ -146,7 +147,7 @@ class Ledger:
 
 
 async def until_ended(cluster: Cluster, runs: int) -> Runs:
-    """Return all histories once so many runs have ended."""
+    """Return all histories once a number of runs has ended."""
     ledger = Ledger(cluster)
     try:
         await ledger.until_ended(runs)
@@ -156,7 +157,7 @@ async def until_ended(cluster: Cluster, runs: int) -> Runs:
 
 
 async def until_registered(cluster: Cluster, shards: int) -> None:
-    """Return when every shard knows the functions: what comes before that starts nothing."""
+    """Return when every shard knows the functions: earlier events start no run."""
     key = position_key(FUNCTIONS, 0).encode()
     known = dict.fromkeys(range(shards), 0)
     functions, changelog = Tail(cluster, FUNCTIONS), Tail(cluster, CHANGELOG)
@@ -174,7 +175,7 @@ async def until_registered(cluster: Cluster, shards: int) -> None:
 
 
 async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers_died: bool) -> list[str]:
-    """Return what is wrong after all that was sent has come to its end."""
+    """Return the violations of guarantees after all runs have ended."""
     ledger = Ledger(cluster)
     try:
         await ledger.catch_up()
@@ -186,23 +187,23 @@ async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers
         *judge_outputs(runs, load.sent),
         *judge_effects(runs, effects, workers_died=workers_died),
         *judge_events(runs, await read_all(cluster, EVENTS), load),
-        *judge_letters(await read_all(cluster, DEAD_LETTERS), load.letters),
+        *judge_dead_letters(await read_all(cluster, DEAD_LETTERS), load.poisoned),
     ]
 
 
 def judge_evidence(struck: Collection[str], figures: Mapping[str, int]) -> Iterator[str]:
-    """What was done has left its traces: faults that broke nothing show nothing."""
+    """Each fault had an effect: a run whose faults broke nothing proves nothing."""
     for fault, names in EVIDENCE.items():
         if fault in struck or not fault:
             yield from (
-                f"there are 0 {name} after {fault or 'all'}: this run is no evidence"
+                f"there are 0 {name} after {fault or 'all faults'}: this run is no evidence"
                 for name in names
                 if not figures[name]
             )
 
 
 def judge_run(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
-    """A run ends once, each step has one result, no sleep is early, and history has no gaps and no repeats."""
+    """A run ends once, each step has one result, no sleep ends early, and history has neither gaps nor repeats."""
     numbers = [entry.seq for entry in entries]
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"{run_id}: history has gaps or repeats: {numbers}"
@@ -212,15 +213,15 @@ def judge_run(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
     yield from (f"{run_id}: step {step} has {count} results" for step, count in results.items() if count > 1)
     due = {entry.step: entry.until for entry in entries if isinstance(entry, StepPlanned)}
     for entry in entries:
-        # A sleep that was over when its plan came has no entry of its own.
+        # A sleep that was over when its plan arrived has no entry that planned it.
         if isinstance(entry, StepEnded) and entry.kind == "sleep" and entry.at < due.get(entry.step, 0):
             yield f"{run_id}: {entry.id} ended early"
 
 
 def judge_outputs(runs: Runs, sent: int) -> Iterator[str]:
-    """Each event that was accepted has one run of `work` and one of `answer`, and nothing else ran.
+    """Each accepted event has one run of `work` and one of `answer`, and nothing else ran.
 
-    The run of `work` was woken by the very event that the other of its number has sent.
+    The event that woke the run of `work` was sent by the run of `answer` with the same number.
     """
     found: dict[tuple[str, int], list[str]] = defaultdict(list)
     outputs: dict[str, object] = {}
@@ -231,14 +232,14 @@ def judge_outputs(runs: Runs, sent: int) -> Iterator[str]:
             number = data.get("n") if isinstance(data, dict) else None
             found[began.function, number if isinstance(number, int) else -1].append(run_id)
             outputs[run_id] = load_json(ended.output) if ended.status == "completed" else ended.error
-    wanted = {(function, number) for function in ("work", "answer") for number in range(sent)}
-    yield from (f"{runs_of} of {key} were not asked for" for key, runs_of in found.items() if key not in wanted)
-    for function, number in sorted(wanted):
+    expected_runs = {(function, number) for function in ("work", "answer") for number in range(sent)}
+    yield from (f"{runs_of} of {key} were not requested" for key, runs_of in found.items() if key not in expected_runs)
+    for function, number in sorted(expected_runs):
         runs_of = found[function, number]
         if len(runs_of) != 1:
             yield f"go-{number}: {len(runs_of)} runs of {function} instead of one: {runs_of}"
             continue
-        expected: object = "told"
+        expected: object = "answered"
         if function == "work":
             expected = {"n": number, "steps": _STEPS, "echo": {"n": number, "by": "".join(found["answer", number])}}
         if outputs[runs_of[0]] != expected:
@@ -246,7 +247,7 @@ def judge_outputs(runs: Runs, sent: int) -> Iterator[str]:
 
 
 def judge_effects(runs: Runs, lines: Sequence[str], *, workers_died: bool) -> Iterator[str]:
-    """No body ran after its result was applied; none ran twice for nothing; and each result had a body."""
+    """No body ran after its result was applied, none ran twice without a reason, and each result had a body."""
     ends = [(run_id, entry) for run_id, entries in runs.items() for entry in entries if isinstance(entry, StepEnded)]
     applied = {(run_id, entry.id): entry.at for run_id, entry in ends if entry.id not in _NO_BODY}
     retries = Counter(
@@ -268,48 +269,48 @@ def judge_effects(runs: Runs, lines: Sequence[str], *, workers_died: bool) -> It
 
 
 def judge_events(runs: Runs, records: Sequence[LogRecord], load: Load) -> Iterator[str]:
-    """Each event that a step sent is there once, each end of a run is told once, and nothing else was sent."""
-    ours = [record for record in records if place_of(record) not in load.letters]
+    """Each event of a step and each end event is in the log once, and no other event."""
+    ours = [record for record in records if place_of(record) not in load.poisoned]
     ids = Counter(json.loads(record.value)["id"] for record in ours)
-    told = {f"{run_id}:finished" for run_id in runs}
+    end_events = {f"{run_id}:finished" for run_id in runs}
     accepted = {f"go-{number}" for number in range(load.sent)}
     names = Counter((event["name"], event["data"].get("n")) for record in ours if (event := json.loads(record.value)))
-    wanted = {("chaos/echo", number) for number in range(load.sent)}
-    wanted |= {("chaos/call", number) for number in range(0, load.sent, 2)}
+    expected = {("chaos/echo", number) for number in range(load.sent)}
+    expected |= {("chaos/call", number) for number in range(0, load.sent, 2)}
     yield from (
         f"{event_id} was sent {count} times"
         for event_id, count in ids.items()
         if not event_id.startswith("go-") and count > 1
     )
-    yield from (f"{event_id} is not in the log" for event_id in (told | accepted) - ids.keys())
-    for name, number in wanted ^ {key for key in names if key[0] not in ("chaos/go", FINISHED)}:
+    yield from (f"{event_id} is not in the log" for event_id in (end_events | accepted) - ids.keys())
+    for name, number in expected ^ {key for key in names if key[0] not in ("chaos/go", FINISHED)}:
         yield f"{name} of {number} was sent {names[name, number]} times"
 
 
-def judge_letters(letters: Sequence[LogRecord], poison: Mapping[str, str]) -> Iterator[str]:
-    """Each record that cannot be read is put aside with its bytes and the reason, and no other record is.
+def judge_dead_letters(dead_letters: Sequence[LogRecord], poisoned: Mapping[str, str]) -> Iterator[str]:
+    """Each record that cannot be parsed is in dead-letters with its bytes and a reason, and no other record is.
 
-    Shards put it aside in a transaction, so once; a worker that dies at that moment may do so again.
+    Shards write dead letters in a transaction, so once. A worker that is killed at that moment may write one again.
     """
     found: Counter[str] = Counter()
-    for letter in letters:
-        headers = {name: value or b"" for name, value in letter.headers}
+    for record in dead_letters:
+        headers = {name: value or b"" for name, value in record.headers}
         origin = headers["stepstream-from"].decode()
         found[origin] += 1
         if not headers["stepstream-reason"]:
-            yield f"{origin} was put aside without a reason"
-        if origin not in poison:
-            yield f"{origin} was put aside: {headers['stepstream-reason'].decode()}: {letter.value[:200]!r}"
-        elif digest(letter.value) != poison[origin]:
-            yield f"{origin} was put aside with other bytes: {letter.value[:200]!r}"
-    yield from (f"{origin} was not put aside" for origin in poison.keys() - found.keys())
+            yield f"{origin} is a dead letter without a reason"
+        if origin not in poisoned:
+            yield f"{origin} is a dead letter: {headers['stepstream-reason'].decode()}: {record.value[:200]!r}"
+        elif digest(record.value) != poisoned[origin]:
+            yield f"{origin} is a dead letter with other bytes: {record.value[:200]!r}"
+    yield from (f"{origin} is missing in dead-letters" for origin in poisoned.keys() - found.keys())
     yield from (
-        f"{origin} was put aside {count} times"
+        f"{origin} is in dead-letters {count} times"
         for origin, count in found.items()
         if count > 1 and not origin.startswith(COMMANDS)
     )
 
 
 def place_of(record: LogRecord) -> str:
-    """Return where a record is, as topic-partition-offset."""
+    """Return the place of a record as topic-partition-offset."""
     return f"{record.topic}-{record.partition}-{record.offset}"

@@ -1,4 +1,4 @@
-"""What a chaos run sends: events, the same events again, and records that nobody can read; and what it remembers."""
+"""What a chaos run sends: events, duplicates of them, and records that cannot be parsed; and a log of these."""
 
 import hashlib
 import random
@@ -16,7 +16,7 @@ _COMMANDS = f"{COMMANDS}.{APP}"
 _TRIES = 5
 _DEEP = 5_000
 _OVER_AN_EVENT = 600_000
-# What the broker takes at most, less the record's own frame.
+# The largest message of the topic, less the overhead of a record.
 _EVENT_BYTES_MAX = 8 * 1024 * 1024 - 200
 _HUGE = 12 * 1024 * 1024
 
@@ -47,10 +47,10 @@ HUGE: tuple[Poison, ...] = (
 
 
 class Load:
-    """The one who sends. Numbers from 0 to `sent` were accepted, each as the event `go-<number>`.
+    """The producer of a chaos run. The broker accepted the event `go-<number>` for each number below `sent`.
 
-    `letters` has the digest of each poisonous record by its place, topic-partition-offset; `repeated` counts what was
-    sent beyond the first record of each event.
+    `poisoned` has the digest of each record that cannot be parsed, by topic-partition-offset. `repeated` counts the
+    duplicates that were sent.
     """
 
     def __init__(self, cluster: Cluster, shards: int) -> None:
@@ -59,16 +59,16 @@ class Load:
         self._producer: Producer | None = None
         self.sent = 0
         self.repeated = 0
-        self.letters: dict[str, str] = {}
+        self.poisoned: dict[str, str] = {}
 
     async def send(self, count: int) -> None:
-        """Send so many new events."""
+        """Send new events."""
         numbers = range(self.sent, self.sent + count)
         await self._append([_event(number) for number in numbers])
         self.sent += count
 
     async def repeat(self, count: int, draw: random.Random) -> None:
-        """Send events again that were sent before, and new ones twice at once."""
+        """Send duplicates of earlier events, and new events twice at once."""
         old = [_event(draw.randrange(self.sent)) for _ in range(count)] if self.sent else []
         new = [_event(number) for number in range(self.sent, self.sent + count)]
         await self._append([*old, *new, *new])
@@ -76,19 +76,19 @@ class Load:
         self.repeated += len(old) + count
 
     async def poison(self, draw: random.Random) -> None:
-        """Send one record of each kind that cannot be read, each to any partition; the huge ones only once."""
-        for number, (topic, value_of) in enumerate(POISONS if self.letters else (*POISONS, *HUGE)):
+        """Send one record of each kind that cannot be parsed, to random partitions; the huge ones only once."""
+        for number, (topic, value_of) in enumerate(POISONS if self.poisoned else (*POISONS, *HUGE)):
             partition = draw.randrange(self._shards)
-            value = value_of(f"poison-{len(self.letters)}-{number}-")
+            value = value_of(f"poison-{len(self.poisoned)}-{number}-")
             ((_, offset),) = await self._append([NewRecord(topic, partition, b"poison", value)])
-            self.letters[f"{topic}-{partition}-{offset}"] = digest(value)
+            self.poisoned[f"{topic}-{partition}-{offset}"] = digest(value)
 
     async def _append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         for _ in range(_TRIES - 1):
             try:
                 return await self._try(records)
             except LogError:
-                # Whether they are there is not known: that is how duplicates come about.
+                # The records may have been written: the next try can duplicate them.
                 self.repeated += len(records)
                 await self.close()
         return await self._try(records)
@@ -106,7 +106,7 @@ class Load:
 
 
 def digest(value: bytes) -> str:
-    """Return what tells bytes from others."""
+    """Return a digest of some bytes."""
     return hashlib.sha256(value).hexdigest()
 
 
@@ -116,7 +116,7 @@ def _event(number: int) -> NewRecord:
 
 
 async def feed(cluster: Cluster, first: int, count: int) -> None:
-    """Send events by a producer of their own."""
+    """Send events by a producer that is closed afterwards."""
     load = Load(cluster, 1)
     load.sent = first
     await load.send(count)

@@ -1,4 +1,4 @@
-"""The app of the test of long steps: one run's body holds on until it is let go, the others' do not."""
+"""The app of the tests of long steps: the body of one run blocks until the test releases it."""
 
 import os
 from pathlib import Path
@@ -6,25 +6,25 @@ from pathlib import Path
 from stepstream import App, Context, on
 
 app = App("long")
-GATE = Path(os.environ.get("LONG_GATE", "/nowhere"))
+GATE = Path(os.environ.get("LONG_GATE", "/nonexistent"))
 
 
 def hold(number: int) -> int:
-    """Return once somebody writes into the gate, a pipe; all but the first need not wait for it."""
+    """Return the process id; the body of run 0 first waits until the test writes into the gate, a pipe."""
     if number == 0:
-        with GATE.with_suffix(".begun").open("a") as begun:
-            print(os.getpid(), file=begun)
+        with GATE.with_suffix(".started").open("a") as started:
+            print(os.getpid(), file=started)
         GATE.read_text()
     return os.getpid()
 
 
 @app.function(on("long/go"), retries=0)
 async def work(ctx: Context) -> list[int]:
-    """Run two steps, and return where each ran."""
+    """Run two steps, and return the process of each."""
     held = await ctx.step.run("hold", hold, ctx.event.data["n"])
     return [held, await ctx.step.run("after", os.getpid)]
 
 
 @app.function()
 async def other(ctx: Context) -> None:
-    """Be the second function that tests wait for."""
+    """Exist: tests wait until two functions are registered."""

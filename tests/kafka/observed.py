@@ -1,4 +1,4 @@
-"""Processes of a cluster as an operator sees them: what they answer to probes, and what they count."""
+"""Processes of a cluster as an operator sees them: their answers to probes, and their metrics."""
 
 import re
 import threading
@@ -12,21 +12,21 @@ from tests.kafka.fleet import Fleet, Member
 from tests.runtime.exposition import Scrape
 
 WAIT_S_MAX = 60.0
-ASK_S = 0.1
+POLL_S = 0.1
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Return when a condition holds, and fail when it never does."""
+    """Return when a condition holds; fail when it does not within a minute."""
     deadline = time.monotonic() + WAIT_S_MAX
     never = threading.Event()
     while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        # The broker and three processes share two cores with whoever asks.
-        never.wait(ASK_S)
+        assert time.monotonic() < deadline, f"the condition did not hold within {WAIT_S_MAX:.0f} s"
+        # Each check takes CPU time from the broker and the processes that share two cores.
+        never.wait(POLL_S)
 
 
 class Observed:
-    """All processes of a fleet, those too that come later, seen by one client."""
+    """All processes of a fleet, including those that start later, observed through one HTTP client."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.engines = fleet.engines
@@ -42,12 +42,12 @@ class Observed:
         self.client.close()
 
     def url(self, member: Member) -> str:
-        """Return where a process listens, from what it printed last."""
+        """Return the URL of a process from the end of its log."""
         found = re.findall(r"http://127\.0\.0\.1:\d+", member.log.read_text())
         return found[-1] if found else ""
 
     def answers(self, path: str) -> set[int]:
-        """Return how the processes answer, 0 for one that does not."""
+        """Return the status codes of the processes, 0 for a process that does not answer."""
         found = set[int]()
         for member in (*self.engines, *self.workers):
             try:
@@ -61,6 +61,6 @@ class Observed:
         return Scrape(self.client.get(f"{self.url(member)}/metrics").text)
 
     def runs(self, member: Member) -> list[dict[str, Any]]:
-        """Return all runs as an engine lists them, each with its steps."""
+        """Return all runs that an engine lists, each with its steps."""
         page = self.client.get(f"{self.url(member)}/v1/runs", params={"limit": 1_000}).json()
         return [self.client.get(f"{self.url(member)}/v1/runs/{run['run_id']}").json() for run in page["runs"]]

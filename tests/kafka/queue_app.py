@@ -1,4 +1,4 @@
-"""The app of the tests of queues: a step of its own, one of a queue that may hold on, and another of its own."""
+"""The app of the tests of queues: a step, one of a queue that may block, and another step."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ EFFECTS = os.environ.get("CHAOS_EFFECTS", "/dev/null")
 
 
 async def effect(step: str, *, hold: bool = False) -> int:
-    """Leave a line that says which process runs the step; hold on until somebody writes into QUEUES_HOLD, a pipe."""
+    """Append a line with step and process; if `hold`, wait until the test writes into QUEUES_HOLD, a pipe."""
     file = os.open(EFFECTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{step} {os.getpid()}\n".encode())
     os.close(file)
@@ -20,14 +20,14 @@ async def effect(step: str, *, hold: bool = False) -> int:
     return os.getpid()
 
 
-async def give_up(ctx: Context) -> None:
-    """Leave a word of a run that failed."""
+async def report_failure(ctx: Context) -> None:
+    """Append a line for a run that failed."""
     await ctx.step.run("failed", effect, "failed")
 
 
-@app.function(on("queues/go"), backoff="1s", on_failure=give_up)
+@app.function(on("queues/go"), backoff="1s", on_failure=report_failure)
 async def work(ctx: Context) -> list[int]:
-    """Run a step here, one there, and one here."""
+    """Run a step of the app, one of the queue, and one of the app."""
     return [
         await ctx.step.run("first", effect, "first"),
         await ctx.step.options(queue="gpu").run("there", effect, "there", hold=ctx.event.data["n"] == 0),

@@ -1,4 +1,4 @@
-"""Random programs of steps, made from a seed, and their histories in a form in which two engines can be compared."""
+"""Random programs of steps, made from a seed, and their histories in a form that can be compared between engines."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ from stepstream.testing import VirtualEngine
 ROUNDS = 8
 _DEPTH_MAX = 2
 _LEAVES = ("run", "flaky", "broken", "sleep", "wait", "signal", "send", "invoke", "queue", "race")
-# What may differ: moments, and ids, which come from moments or from the place in a log.
+# What may differ: times, and ids, which derive from times or from places in a log.
 _FREE = frozenset({"run_id", "seq", "at", "started_at", "step", "caller"})
 
 
 @dataclass(slots=True)
 class Node:
-    """A part of a program; `path` names the branch that it is in, `id` its step."""
+    """A part of a program; `path` names its branch, `id` its step."""
 
     kind: str
     path: str
@@ -33,7 +33,7 @@ class Node:
 
 
 def make_program(seed: int) -> list[Node]:
-    """Return the program of a seed. No result of it depends on which of two branches is faster."""
+    """Return the program of a seed. Its results do not depend on which of two branches is faster."""
     draw = random.Random(seed)
     return _sequence(draw, "main", 0)
 
@@ -53,7 +53,7 @@ def _node(draw: random.Random, path: str, id: str, depth: int) -> Node:
 
 
 def names_of(program: Sequence[Node], kind: str) -> list[str]:
-    """Return the steps of a kind, wherever they are."""
+    """Return the ids of all steps of a kind."""
     found = [node.id for node in program if node.kind == kind]
     return found + [name for node in program for part in node.parts for name in names_of(part, kind)]
 
@@ -122,7 +122,7 @@ class Programs:
                 case "signal":
                     return await step.wait_for_signal(id, signal=name, timeout="4m")
                 case "send":
-                    return len(await step.send_event(id, [Event("heard", {"n": node.number})] * node.number))
+                    return len(await step.send_event(id, [Event("sent", {"n": node.number})] * node.number))
                 case _:
                     return await step.invoke(id, function=self._child, data={"n": node.number})
         except StepError as error:
@@ -138,17 +138,17 @@ class Programs:
         raise LookupError(f"number {node.number}")
 
     async def play(self, engine: VirtualEngine) -> None:
-        """Start each program and let time pass; half of the waits get their event, and some a signal."""
+        """Start each program and advance the time; half of the waits get their event, and some a signal."""
         await engine.send(*(Event(f"go-{seed}", id=f"start-{seed}") for seed in self.seeds))
         waits = [f"{seed}/{name}" for seed in self.seeds for name in names_of(self._programs[seed], "wait")]
-        notifications = [f"{seed}/{name}" for seed in self.seeds for name in names_of(self._programs[seed], "signal")]
-        for turn in range(ROUNDS):
+        signals = [f"{seed}/{name}" for seed in self.seeds for name in names_of(self._programs[seed], "signal")]
+        for number in range(ROUNDS):
             await engine.advance("70s")
-            due = [name for at, name in enumerate(waits) if at % ROUNDS == turn or at % 2]
+            due = [name for at, name in enumerate(waits) if at % ROUNDS == number or at % 2]
             if due:
-                await engine.send(*(Event("news", {"of": name, "turn": turn}) for name in due))
-            for name in notifications[turn % 2 :: 2] if turn in (1, 4) else ():
-                await engine.signal(name, turn)
+                await engine.send(*(Event("news", {"of": name, "round": number}) for name in due))
+            for name in signals[number % 2 :: 2] if number in (1, 4) else ():
+                await engine.signal(name, number)
         await engine.advance("3h")
 
 
@@ -156,10 +156,10 @@ Lines = dict[str, dict[str, list[str]]]
 
 
 def comparable(history: Sequence[HistoryEntry]) -> Lines:
-    """Return for each run, by what it is, and each branch of it the entries in order.
+    """Return the entries of each run and branch in order; a run is named by its function and trigger event.
 
-    Free is only what time and the log's places decide, how the branches of one gather lie among each other, and whether
-    a worker loaded a run anew.
+    Omitted are times and the ids that derive from them or from places in a log, the interleaving of the branches of a
+    gather, and moves of runs between workers.
     """
     runs: dict[str, list[HistoryEntry]] = defaultdict(list)
     for entry in history:
@@ -186,11 +186,11 @@ def _branch(entry: HistoryEntry) -> str:
 
 
 def _line(entry: HistoryEntry) -> str:
-    told = json.loads(msgspec.json.encode(entry))
-    kept = {name: value for name, value in told.items() if name not in _FREE}
+    line = json.loads(msgspec.json.encode(entry))
+    kept = {name: value for name, value in line.items() if name not in _FREE}
     for moment in ("until", "retry_at", "start_at"):
         if kept.get(moment):
-            kept[moment] -= told["at"]
+            kept[moment] -= line["at"]
     for event in kept.get("events", ()):
         _forget(event)
     outcome = kept.get("outcome")

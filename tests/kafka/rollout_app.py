@@ -1,4 +1,4 @@
-"""The app of the test of roll-outs, in two releases: ROLLOUT=new has a function more."""
+"""The app of the test of rollouts in two releases: the one with ROLLOUT=new has another function."""
 
 import os
 
@@ -9,7 +9,7 @@ app = App("rollout")
 
 @app.function(on("rollout/kept"))
 async def kept(ctx: Context) -> str:
-    """Be there in both."""
+    """Exist in both releases."""
     return await ctx.step.run("step", lambda: "kept")
 
 
@@ -17,5 +17,5 @@ if os.environ.get("ROLLOUT") == "new":
 
     @app.function(on("rollout/added"), retries=0)
     async def added(ctx: Context) -> str:
-        """Be there in the new one."""
+        """Exist in the new release."""
         return await ctx.step.run("step", lambda: "added")

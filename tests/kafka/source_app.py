@@ -1,4 +1,4 @@
-"""The app of the tests of sources: orders as JSON, payments as CloudEvents, parcels by the engine's own settings."""
+"""The app of the tests of sources: orders as JSON, payments as CloudEvents, parcels by a setting of the engine."""
 
 from stepstream import App, Context, on
 
@@ -9,5 +9,5 @@ app.source("payments", format="cloudevents")
 
 @app.function(on("shop/order"), on("shop.paid"), on("shop/parcel"), retries=0)
 async def follow(ctx: Context) -> dict[str, object]:
-    """Tell what came."""
+    """Return name and number of the event."""
     return {"name": ctx.event.name, "n": ctx.event.data["n"]}

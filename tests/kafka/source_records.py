@@ -1,4 +1,4 @@
-"""The app that reads a foreign topic, the records of that topic, and what results from them."""
+"""The app that reads foreign topics, records of these topics, and the runs that they start."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ APP = Path(__file__).with_name("source_app.py")
 
 
 async def until_read(cluster: Cluster, topic: str, count: int) -> list[LogRecord]:
-    """Return the records of a topic, as soon as there are so many."""
+    """Return the records of a topic, as soon as there are enough."""
     reader = await cluster.reader()
     found: list[LogRecord] = []
     try:
@@ -32,7 +32,7 @@ async def until_read(cluster: Cluster, topic: str, count: int) -> list[LogRecord
 
 
 async def began(cluster: Cluster, count: int) -> Counter[str]:
-    """Return how often a run began for each event, once so many have."""
+    """Return how many runs each event has started, once there are enough."""
     seen: Counter[str] = Counter()
     expected = 0
     while seen.total() < count:
@@ -44,5 +44,5 @@ async def began(cluster: Cluster, count: int) -> Counter[str]:
 
 
 def order(number: int) -> NewRecord:
-    """Return the record of an order; every partition gets its part."""
+    """Return the record of an order; orders alternate between the partitions."""
     return NewRecord("orders", number % SHARDS, b"", json.dumps({"n": number}).encode())

@@ -1,4 +1,4 @@
-"""What waits for workers is seen while no worker is up: engines ask the brokers what the groups have committed."""
+"""Engines report commands that wait for workers from the committed offsets of the groups, also without workers."""
 
 import asyncio
 from pathlib import Path
@@ -11,18 +11,17 @@ from stepstream.contract.topics import EVENTS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import Observed, until
 from tests.runtime.exposition import Scrape
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 APP = Path(__file__).with_name("queue_app.py")
 RUNS, SHARDS = 3, 2
 
 
 async def send(bootstrap: str) -> None:
-    """Send the events of some runs."""
+    """Send events that start runs."""
     producer = await Cluster(KafkaSettings(bootstrap, "backlogs")).producer()
     events = [EventRecord("queues/go", id=f"run-{n}", data=dump_json({"n": n})) for n in range(RUNS)]
     await producer.send([NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events])
@@ -30,17 +29,17 @@ async def send(bootstrap: str) -> None:
 
 
 class Backlog:
-    """What the engines tell of the commands for some workers."""
+    """The metrics of the engines about commands for workers."""
 
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
 
     def scrape(self) -> Scrape:
-        """Return the metrics of all engines as one."""
+        """Return the combined metrics of all engines."""
         return Scrape.of([self._observed.scrape(engine) for engine in self._observed.engines])
 
-    def is_told(self, app: str, workers: int, *, waits: bool) -> bool:
-        """Tell whether so many workers are told, once, and whether commands of each partition are, once."""
+    def reports(self, app: str, workers: int, *, lag: bool) -> bool:
+        """Return whether one engine reports a number of workers, and the lag of each partition, 0 or not."""
         scrape = self.scrape()
         members = [value for _, value in scrape.values("stepstream_workers", app=app)]
         lags = scrape.values("stepstream_commands_lag_records", app=app)
@@ -49,43 +48,39 @@ class Backlog:
         return (
             members == [workers]
             and partitions == [str(at) for at in range(SHARDS)]
-            and (behind >= RUNS if waits else behind == 0)
+            and (behind >= RUNS if lag else behind == 0)
         )
 
 
-def who_is_up(observed: Observed) -> list[dict[str, int]]:
-    """Return of each run how many workers are up with which it may be, as `runs show` tells it."""
+def workers_of_runs(observed: Observed) -> list[dict[str, int]]:
+    """Return for each run the number of workers of each kind that it waits for, as `runs show` prints it."""
     return [run["workers"] for run in observed.runs(observed.engines[0])]
 
 
 def observe(fleet: Fleet, observed: Observed) -> None:
-    """Have runs wait for a worker that is gone, then for one of their queue, and end."""
+    """Let runs wait for a worker that has stopped, then for one of their queue, and end."""
     for _ in range(2):
         fleet.add_engine()
     backlog = Backlog(observed)
     first = fleet.add_worker("--metrics-port", "0")
     until(lambda: observed.answers("/ready") == {200})
-    until(lambda: backlog.is_told("queues", 1, waits=False))
+    until(lambda: backlog.reports("queues", 1, lag=False))
     first.stop()
     fleet.workers.remove(first)
     asyncio.run(send(fleet.bootstrap))
-    until(lambda: backlog.is_told("queues", 0, waits=True))
-    assert backlog.is_told("queues.gpu", 0, waits=False)
-    assert who_is_up(observed) == [{"queues": 0}] * RUNS
+    until(lambda: backlog.reports("queues", 0, lag=True))
+    assert backlog.reports("queues.gpu", 0, lag=False)
+    assert workers_of_runs(observed) == [{"queues": 0}] * RUNS
     fleet.add_worker()
-    until(lambda: backlog.is_told("queues", 1, waits=False) and backlog.is_told("queues.gpu", 0, waits=True))
-    until(lambda: {"queues": 1, "queues.gpu": 0} in who_is_up(observed))
+    until(lambda: backlog.reports("queues", 1, lag=False) and backlog.reports("queues.gpu", 0, lag=True))
+    until(lambda: {"queues": 1, "queues.gpu": 0} in workers_of_runs(observed))
     fleet.add_worker("--queue", "gpu")
     until(lambda: backlog.scrape().sum("stepstream_runs_ended_total", status="completed") == RUNS)
-    until(lambda: all(backlog.is_told(app, 1, waits=False) for app in ("queues", "queues.gpu")))
+    until(lambda: all(backlog.reports(app, 1, lag=False) for app in ("queues", "queues.gpu")))
 
 
-def test_a_backlog_is_seen_without_workers(tmp_path: Path) -> None:
-    """Commands that wait are told by one engine for each topic, with how many workers there are, be it none."""
-    with (
-        running_broker() as bootstrap,
-        Fleet(bootstrap, "backlogs", tmp_path, APP) as fleet,
-        Observed(fleet) as observed,
-    ):
+def test_backlog_is_reported_without_workers(bootstrap: str, tmp_path: Path) -> None:
+    """One engine reports the lag of each commands topic, and the number of its workers, which may be 0."""
+    with Fleet(bootstrap, "backlogs", tmp_path, APP) as fleet, Observed(fleet) as observed:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "queues", "--app", "queues.gpu")
         observe(fleet, observed)

@@ -1,4 +1,4 @@
-"""The judge of the chaos runs sees what must not be: each rule is broken once, without a broker."""
+"""The judge of the chaos runs detects violations: each rule is broken once, without a broker."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,10 @@ from tests.kafka.faults import FAULTS
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import (
     EVIDENCE,
+    judge_dead_letters,
     judge_effects,
     judge_events,
     judge_evidence,
-    judge_letters,
     judge_outputs,
     judge_run,
 )
@@ -41,44 +41,44 @@ def sound() -> Runs:
         ],
         "B": [
             RunBegan("B", 1, 15, "answer", "chaos", 15, (call,)),
-            RunEnded("B", 2, 25, RunStatus.COMPLETED, "answer", Raw(b'"told"')),
+            RunEnded("B", 2, 25, RunStatus.COMPLETED, "answer", Raw(b'"answered"')),
         ],
     }
 
 
-def begin_again(runs: Runs) -> None:
-    """Have a run done once more."""
+def execute_twice(runs: Runs) -> None:
+    """Repeat all entries of a run."""
     runs["B"] += runs["B"]
 
 
 def lose_a_run(runs: Runs) -> None:
-    """Have a run that never was."""
+    """Remove a run."""
     del runs["B"]
 
 
-def answer_by_another(runs: Runs) -> None:
-    """Have the run woken by an event of another run."""
+def wake_by_another_run(runs: Runs) -> None:
+    """Wake the run by an event of a run that has another number."""
     runs["A"][-1] = RunEnded("A", 3, 30, RunStatus.COMPLETED, "work", Raw(OUTPUT.replace(b'"B"', b'"C"')))
 
 
 def leave_a_gap(runs: Runs) -> None:
-    """Have an entry of history lost."""
+    """Remove an entry of history."""
     del runs["A"][1]
 
 
 def judge_all(runs: Runs) -> list[str]:
-    """Return what is wrong with some histories."""
+    """Return the violations in some histories."""
     return [*(line for run_id, entries in runs.items() for line in judge_run(run_id, entries)), *judge_outputs(runs, 1)]
 
 
-def test_a_sound_history_passes() -> None:
-    """Nothing is wrong with what should be."""
+def test_judge_accepts_a_sound_history() -> None:
+    """A correct history has no violations."""
     assert judge_all(sound()) == []
 
 
-@pytest.mark.parametrize("harm", [begin_again, lose_a_run, answer_by_another, leave_a_gap])
-def test_a_harmed_history_is_seen(harm: Callable[[Runs], None]) -> None:
-    """A run that is there twice or never, a wait that met another event, a gap."""
+@pytest.mark.parametrize("harm", [execute_twice, lose_a_run, wake_by_another_run, leave_a_gap])
+def test_judge_rejects_a_damaged_history(harm: Callable[[Runs], None]) -> None:
+    """A run that ended twice, a missing run, a wait that matched another event, a gap."""
     runs = sound()
     harm(runs)
     assert judge_all(runs)
@@ -93,23 +93,23 @@ def test_a_harmed_history_is_seen(harm: Callable[[Runs], None]) -> None:
         ([], "has no effect"),
     ],
 )
-def test_bodies_that_ran_too_often_are_seen(lines: list[str], found: str) -> None:
-    """A body that ran after its result was applied, or twice for nothing, or never."""
+def test_judge_counts_the_bodies_of_each_step(lines: list[str], found: str) -> None:
+    """A body that ran after its result was applied, twice without a reason, or never."""
     broken = " ".join(judge_effects(sound(), lines, workers_died=False))
     assert found in broken
     assert bool(broken) == bool(found)
 
 
 def sent(*events: EventRecord) -> list[LogRecord]:
-    """Return events as they are in the log."""
+    """Return events as records of the log."""
     return [LogRecord(EVENTS, 0, at, b"", encode(event), (), 0) for at, event in enumerate(events)]
 
 
 @pytest.mark.parametrize(("more", "found"), [(0, ""), (1, "was sent 2 times"), (-1, "is not in the log")])
-def test_events_that_steps_sent_twice_are_seen(more: int, found: str) -> None:
-    """An event of a step or of an end that is there twice, or not at all."""
+def test_judge_counts_the_events_of_steps(more: int, found: str) -> None:
+    """An event of a step, or an end event, that is in the log twice or not at all."""
     load = Load.__new__(Load)
-    load.sent, load.letters = 1, {}
+    load.sent, load.poisoned = 1, {}
     ends = [event_record("stream/function.finished", {}, id=f"{run}:finished") for run in "AB"]
     events = [
         event_record("chaos/go", {"n": 0}, id="go-0"),
@@ -124,56 +124,54 @@ def test_events_that_steps_sent_twice_are_seen(more: int, found: str) -> None:
     assert bool(broken) == bool(found)
 
 
-def test_poison_that_went_astray_is_seen() -> None:
-    """A letter that is missing, has other bytes or no business there."""
+def test_judge_compares_dead_letters_with_what_was_sent() -> None:
+    """A dead letter that is missing, that has other bytes, that exists twice, or that was not sent."""
 
-    def letter(value: bytes, offset: int) -> LogRecord:
+    def dead_letter(value: bytes, offset: int) -> LogRecord:
         made = dead_letter_record(LogRecord(EVENTS, 0, offset, b"", value, (), 0), "why")
         return LogRecord(DEAD_LETTERS, 0, 0, made.key, made.value, made.headers, 0)
 
-    poison = {"events-0-1": digest(b"bad")}
-    assert list(judge_letters([letter(b"bad", 1)], poison)) == []
-    assert "was not put aside" in " ".join(judge_letters([], poison))
-    assert "other bytes" in " ".join(judge_letters([letter(b"good", 1)], poison))
-    assert "put aside 2 times" in " ".join(judge_letters([letter(b"bad", 1)] * 2, poison))
-    assert "events-0-2 was put aside" in " ".join(judge_letters([letter(b"bad", 1), letter(b"fine", 2)], poison))
+    def judged(*dead_letters: LogRecord) -> str:
+        return " ".join(judge_dead_letters(dead_letters, {"events-0-1": digest(b"bad")}))
 
-
-def figures(**less: int) -> dict[str, int]:
-    """Return what a run has done that left a trace of everything, but for some, whose words have `_` between them."""
-    return {name: less.get(name.replace(" ", "_"), 1) for names in EVIDENCE.values() for name in names}
+    assert judged(dead_letter(b"bad", 1)) == ""
+    assert "is missing" in judged()
+    assert "other bytes" in judged(dead_letter(b"good", 1))
+    assert "is in dead-letters 2 times" in judged(*[dead_letter(b"bad", 1)] * 2)
+    assert "events-0-2 is a dead letter" in judged(dead_letter(b"bad", 1), dead_letter(b"fine", 2))
 
 
 @pytest.mark.parametrize(
-    ("struck", "less", "found"),
+    ("struck", "zero", "found"),
     [
         (["engine"], "", ""),
-        (["engine"], "transactions_aborted", "0 transactions aborted after all"),
-        (["engine", "wiped"], "disks_wiped", "0 disks wiped after wiped"),
-        (["frozen-engine"], "frozen_engines_fenced", "0 frozen engines fenced after frozen-engine"),
-        (["engine"], "frozen_engines_fenced", ""),
-        (["poison"], "records_put_aside", "0 records put aside after poison"),
+        (["engine"], "transactions aborted", "0 transactions aborted after all faults"),
+        (["engine", "wiped"], "disks wiped", "0 disks wiped after wiped"),
+        (["frozen-engine"], "frozen engines fenced", "0 frozen engines fenced after frozen-engine"),
+        (["engine"], "frozen engines fenced", ""),
+        (["poison"], "records dead-lettered", "0 records dead-lettered after poison"),
     ],
 )
-def test_a_run_that_broke_nothing_is_no_evidence(struck: list[str], less: str, found: str) -> None:
-    """Kills that aborted no transaction, frozen engines that nobody had to fence, disks that were not lost."""
-    broken = list(judge_evidence(struck, figures(**({less: 0} if less else {}))))
+def test_run_whose_faults_broke_nothing_is_no_evidence(struck: list[str], zero: str, found: str) -> None:
+    """Kills that aborted no transaction, suspended engines that were not fenced, disks that were not lost."""
+    figures = {name: 0 if name == zero else 1 for names in EVIDENCE.values() for name in names}
+    broken = list(judge_evidence(struck, figures))
     assert [line.partition(":")[0] for line in broken] == ([f"there are {found}"] if found else [])
     assert all(line.endswith("this run is no evidence") for line in broken)
 
 
-def test_what_is_evidence_is_known_of_faults_that_there_are() -> None:
-    """No name in the table is one that no fault has."""
+def test_evidence_is_required_of_existing_faults() -> None:
+    """Each name in the table of evidence is the name of a fault."""
     assert EVIDENCE.keys() - {""} <= FAULTS.keys()
 
 
-def test_shards_that_moved_are_counted(tmp_path: Path) -> None:
-    """A shard that comes back to the engine that had it last has not moved; it has if another had it meanwhile."""
+def test_moves_of_shards_are_counted(tmp_path: Path) -> None:
+    """A shard that returns to its last engine has not moved, unless another engine had it in between."""
     fleet = Fleet("", "", tmp_path)
-    told = {"one": [(1, "0, 1"), (3, "0"), (5, "0, 1")], "two": [(2, "1"), (4, "1")], "three": [(6, "")]}
-    for name, lines in told.items():
+    assignments = {"one": [(1, "0, 1"), (3, "0"), (5, "0, 1")], "two": [(2, "1"), (4, "1")], "three": [(6, "")]}
+    for name, lines in assignments.items():
         log = tmp_path / f"{name}.log"
-        words = "2026-01-01T00:00:0{}.000Z INFO stepstream.runtime.kafka.fleet: shards [{}] are ours\n"
+        words = "2026-01-01T00:00:0{}.000Z INFO stepstream.runtime.kafka.fleet: shards [{}] assigned\n"
         log.write_text("".join(words.format(*line) for line in lines))
         fleet.engines.append(Member(name, [], {}, log, tmp_path))
     assert fleet.moves() == 2

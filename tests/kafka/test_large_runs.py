@@ -1,4 +1,4 @@
-"""The largest results and runs on a real broker, as its topics are made: written, recovered, and loaded by another."""
+"""The largest results and runs on a real broker: written, recovered, and loaded by another worker."""
 
 import asyncio
 import json
@@ -14,12 +14,11 @@ from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Tail, until_registered
 from tests.kafka.large_app import LENGTH, STEPS
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 E = TypeVar("E", RunEnded, StepPlanned)
 SHARDS = 2
 WAIT_S_MAX = 90.0
@@ -27,7 +26,7 @@ APP = Path(__file__).with_name("large_app.py")
 
 
 async def until_entry(cluster: Cluster, kind: type[E]) -> E:
-    """Return the first entry of history of a kind, as soon as there is one."""
+    """Return the first entry of history of a kind, as soon as it exists."""
     tail = Tail(cluster, HISTORY)
     try:
         async with asyncio.timeout(WAIT_S_MAX):
@@ -48,7 +47,7 @@ async def produce(cluster: Cluster, name: str) -> None:
 
 
 async def observe(fleet: Fleet, cluster: Cluster) -> None:
-    """Let a run grow, lose both processes and the disk, and go on with others."""
+    """Let a run grow, kill both processes, delete the disk, and let their successors continue."""
     engine, worker = fleet.add_engine(), fleet.add_worker()
     await until_registered(cluster, SHARDS)
     await produce(cluster, "large/go")
@@ -63,8 +62,8 @@ async def observe(fleet: Fleet, cluster: Cluster) -> None:
     assert (end.status, msgspec.json.decode(end.output)) == ("completed", STEPS * LENGTH)
 
 
-def test_a_run_of_32_mib_moves(tmp_path: Path) -> None:
-    """Eight results of 4 MiB go by the inbox to the changelog, and all at once to a worker that has none of them."""
-    with running_broker() as bootstrap, Fleet(bootstrap, "large", tmp_path, APP) as fleet:
+def test_run_of_32_mib_moves_to_another_worker(bootstrap: str, tmp_path: Path) -> None:
+    """Eight results of 4 MiB pass the inbox and the changelog, and all of them go to a worker that has none."""
+    with Fleet(bootstrap, "large", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "large")
         asyncio.run(observe(fleet, Cluster(KafkaSettings(bootstrap, "large"))))

@@ -1,4 +1,4 @@
-"""A step that takes longer than two sessions: other runs go on beside it, and its worker ends after it."""
+"""A step that takes longer than two session timeouts blocks no other run, and its worker drains after it."""
 
 import asyncio
 import json
@@ -25,17 +25,16 @@ from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import Runs, until_ended, until_registered
 from tests.kafka.long_runs import APP, feed
 from tests.kafka.observed import WAIT_S_MAX, Observed, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
 OTHERS = 20
-# What a flooded worker does at once, has wait for its turn before it polls no more, and gets; and how many commands
-# come by one poll, and are read ahead of it.
+# A worker that gets more commands than it can take: its slots, the runs that it queues before it stops to poll, the
+# commands that it gets, and the commands that one poll returns.
 SLOTS, QUEUED, FLOOD, PER_POLL = 2, 8, 500, 64
 
 
@@ -50,12 +49,12 @@ def ended(runs: Runs) -> set[str]:
 
 
 def moves(runs: Runs) -> int:
-    """Return how often a worker took a run from another."""
+    """Return how often a worker took over a run from another."""
     return sum(isinstance(entry, RunMoved) for entries in runs.values() for entry in entries)
 
 
 class Flooded:
-    """A worker with so many commands and so few slots that it cannot poll."""
+    """A worker with so many commands and so few slots that it stops to poll."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.gate = asyncio.Event()
@@ -70,23 +69,23 @@ class Flooded:
         self.worker = Worker(self.log, app, WorkerOptions(runs_active_max=SLOTS, runs_queued_max=QUEUED))
 
     async def hold(self, number: int) -> None:
-        """Hold the slot until the flood is to run off."""
+        """Block the slot until the test releases all."""
         await self.gate.wait()
         self.ran.append(number)
 
     @property
     def full(self) -> bool:
-        """Tell whether it has all that it takes."""
+        """Whether it has as many runs as it takes."""
         return self.worker.load.in_use == SLOTS and self.worker.load.queued >= QUEUED and self.log.feed.pending
 
     def check(self) -> None:
-        """It is the member that it was, and most of the flood is still where it was."""
+        """It is still the same member of the group, and has not polled most of the commands."""
         assert (self.log.assignments, self.log.member, self.ran) == (1, True, [])
         assert SLOTS + QUEUED <= self.worker.load.cached < SLOTS + QUEUED + PER_POLL
         assert 0 < sum(map(self.log.feed.waiting, self.log.partitions)) < 2 * PER_POLL
 
-    async def run_off(self) -> None:
-        """Let all of it run, each command once."""
+    async def finish(self) -> None:
+        """Let all runs end; each command runs once."""
         self.gate.set()
         await asyncio.to_thread(until, lambda: len(self.ran) >= FLOOD)
         assert sorted(self.ran) == list(range(FLOOD))
@@ -95,7 +94,7 @@ class Flooded:
 
 @asynccontextmanager
 async def flooded(cluster: Cluster) -> AsyncIterator[Flooded]:
-    """Yield a worker that is full, in this process."""
+    """Yield a worker of this process that has as many runs as it takes."""
     flood = Flooded(cluster)
     serving = asyncio.ensure_future(flood.worker.serve())
     try:
@@ -114,7 +113,7 @@ async def flooded(cluster: Cluster) -> AsyncIterator[Flooded]:
 
 
 async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
-    """Hold one step for more than two sessions, while runs come and go in the same worker, and another one is full."""
+    """Block a step for two session timeouts, while its worker executes other runs and another worker is full."""
     fleet.add_engine()
     worker = fleet.add_worker("--metrics-port", "0", LONG_GATE=str(gate))
     await until_registered(cluster, SHARDS)
@@ -130,31 +129,33 @@ async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
                 assert (ended(runs), moves(runs)) == ({f"long-{n}" for n in range(1, number)}, 0)
             assert observed.scrape(worker).sum("stepstream_rebalances_total", group="worker") == 1
             flood.check()
-            await flood.run_off()
-        await asyncio.to_thread(gate.write_text, "go on")
+            await flood.finish()
+        await asyncio.to_thread(gate.write_text, "continue")
         runs = await until_ended(cluster, number)
         assert ("long-0" in ended(runs), moves(runs)) == (True, 0)
 
 
-async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
-    """Ask the worker that holds a step to end: others get its other runs, and the rest of this one when it is done."""
+async def drain(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
+    """Drain the worker of a blocked step: others get its other runs, and the rest of this run after the step."""
     fleet.add_engine()
     for _ in range(2):
-        # Without a name of its own the group forgets it when it goes.
+        # A member without a static name leaves the group when it stops.
         fleet.add_worker("--drain-s", "60", LONG_GATE=str(gate), STEPSTREAM_INSTANCE="")
     await until_registered(cluster, SHARDS)
     await asyncio.to_thread(until, lambda: all(worker.said("partitions [") for worker in fleet.workers))
     await feed(cluster, range(1))
-    begun = gate.with_suffix(".begun")
-    await asyncio.to_thread(until, begun.exists)
-    (holder,) = [worker for worker in fleet.workers if worker.process and str(worker.process.pid) in begun.read_text()]
+    started = gate.with_suffix(".started")
+    await asyncio.to_thread(until, started.exists)
+    (holder,) = [
+        worker for worker in fleet.workers if worker.process and str(worker.process.pid) in started.read_text()
+    ]
     assert holder.process
     holder.process.terminate()
     await asyncio.to_thread(until, lambda: bool(holder.said("running steps have 60 s to finish")))
     await feed(cluster, range(1, OTHERS))
     assert ended(await until_ended(cluster, OTHERS - 1)) == {f"long-{n}" for n in range(1, OTHERS)}
     assert (holder.said("left the group of commands.long"), holder.ended) == (1, False)
-    await asyncio.to_thread(gate.write_text, "go on")
+    await asyncio.to_thread(gate.write_text, "continue")
     runs = await until_ended(cluster, OTHERS)
     (entries,) = [each for each in runs.values() if isinstance(each[0], RunBegan) and each[0].events[0].id == "long-0"]
     assert await asyncio.to_thread(holder.process.wait, WAIT_S_MAX) == 0
@@ -164,17 +165,22 @@ async def retire(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     held, after = json.loads(bytes(end.output))
     others = {worker.process.pid for worker in fleet.workers if worker.process and worker is not holder}
     assert (held, {after}) == (holder.process.pid, others)
-    assert begun.read_text().split() == [str(holder.process.pid)]
+    assert started.read_text().split() == [str(holder.process.pid)]
     assert sum(isinstance(entry, RunMoved) for entry in entries) == 1
 
 
-@pytest.mark.parametrize("scene", [observe, retire])
-def test_a_long_step(tmp_path: Path, scene: Callable[[Fleet, Cluster, Path], Coroutine[Any, Any, None]]) -> None:
-    """It holds up no other run and moves none; and a worker that is asked to end lets it end first, here, once.
+@pytest.mark.parametrize("scene", [observe, drain])
+def test_long_step_blocks_no_other_run(
+    bootstrap: str,
+    tmp_path: Path,
+    scene: Callable[[Fleet, Cluster, Path], Coroutine[Any, Any, None]],
+) -> None:
+    """Other runs continue on its worker, no run moves, and a draining worker waits for the step, which runs once.
 
-    A worker whose slots are all held for so long takes no more than it has room for, and stays a member.
+    A worker whose slots are all blocked takes a bounded number of commands, and stays a member of its group.
     """
     os.mkfifo(tmp_path / "gate")
-    with running_broker() as bootstrap, Fleet(bootstrap, "long", tmp_path, APP) as fleet:
+    namespace = f"long-{scene.__name__}"
+    with Fleet(bootstrap, namespace, tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long", "--app", "flood")
-        asyncio.run(scene(fleet, Cluster(KafkaSettings(bootstrap, "long")), tmp_path / "gate"))
+        asyncio.run(scene(fleet, Cluster(KafkaSettings(bootstrap, namespace)), tmp_path / "gate"))

@@ -1,8 +1,8 @@
-"""Members of groups: who stays keeps its partitions, and who was given up does nothing that others have done."""
+"""Members of consumer groups: remaining members keep their partitions, and a removed member repeats nothing."""
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,27 +18,19 @@ from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.broker import running_broker
 from tests.kafka.changelogs import rows_of
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import judge_run, read_all, until_ended, until_registered
 from tests.kafka.observed import WAIT_S_MAX, until
-from tests.kafka.zombie_app import STOPS, STOPS_IN
+from tests.kafka.zombie_app import SUSPENDED, SUSPENDS_IN
 from tests.kafka.zombie_engine import FENCED
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 ZOMBIE = "tests.kafka.zombie_engine"
 APP = Path(__file__).with_name("zombie_app.py")
 RUNS = 20
 PARTITIONS = 8
 SHARE_S_MAX = 30.0
-
-
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    """Return the address of a broker for this file."""
-    with running_broker() as address:
-        yield address
 
 
 async def produce(cluster: Cluster, topic: str, values: Sequence[bytes]) -> None:
@@ -56,7 +48,7 @@ async def go(cluster: Cluster, numbers: range) -> None:
 
 
 async def uncommitted(cluster: Cluster) -> int:
-    """Return how many records of history there are, those of open transactions among them."""
+    """Return how many records history has, including those of open transactions."""
     reader = await cluster.reader(committed=False)
     try:
         return (await reader.ends([(HISTORY, 0)]))[HISTORY, 0]
@@ -65,25 +57,25 @@ async def uncommitted(cluster: Cluster) -> int:
 
 
 async def until_history(cluster: Cluster, entries: int) -> list[HistoryEntry]:
-    """Return what is committed of history once there is so much."""
+    """Return the committed entries of history once there are enough."""
     async with asyncio.timeout(WAIT_S_MAX):
         while len(found := [decode_history(record.value) for record in await read_all(cluster, HISTORY)]) < entries:
             pass
     return found
 
 
-async def outlive_a_commit(fleet: Fleet, told: Path) -> None:
-    """Stop an engine in the middle of a commit, take its shard over, and let it go on."""
+async def resume_in_a_commit(fleet: Fleet, stop_file: Path) -> None:
+    """Suspend an engine in the middle of a commit, take over its shard, and resume it."""
     cluster = Cluster(KafkaSettings(fleet.bootstrap, fleet.namespace))
-    engine = fleet.add_engine(module=ZOMBIE, ZOMBIE_TOLD=str(told))
+    engine = fleet.add_engine(module=ZOMBIE, ZOMBIE_STOP_FILE=str(stop_file))
     functions = (("chain", (EventTrigger("zombie/go"),)), ("other", ()))
     await produce(cluster, FUNCTIONS, [encode(FunctionRegistered(name, "zombie", on)) for name, on in functions])
     await until_registered(cluster, 1)
     second = KafkaLog(cluster, SystemClock(), 0)
     before = await rows_of(second)
-    await asyncio.to_thread(told.touch)
+    await asyncio.to_thread(stop_file.touch)
     await go(cluster, range(RUNS))
-    await asyncio.to_thread(until, lambda: bool(engine.said(STOPS)))
+    await asyncio.to_thread(until, lambda: bool(engine.said(SUSPENDED)))
     assert await uncommitted(cluster) > 0
     await second.open()
     assert await rows_of(second) == before
@@ -99,36 +91,36 @@ async def outlive_a_commit(fleet: Fleet, told: Path) -> None:
     assert (b"row", b"of the second") in await rows_of(second)
 
 
-def test_an_engine_that_thaws_in_a_commit_is_fenced(bootstrap: str, tmp_path: Path) -> None:
-    """It wrote all of a transaction, and another has its shard before it commits: nothing of it is ever there."""
+def test_engine_suspended_in_a_commit_is_fenced(bootstrap: str, tmp_path: Path) -> None:
+    """It wrote all records of a transaction, and another took its shard before the commit: no reader sees them."""
     with Fleet(bootstrap, "fenced", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", "1", "--app", "zombie")
-        asyncio.run(outlive_a_commit(fleet, tmp_path / "told"))
+        asyncio.run(resume_in_a_commit(fleet, tmp_path / "stop"))
 
 
-async def outlive_a_process_of_each_kind(fleet: Fleet, folder: Path) -> None:
-    """Have a worker stop in a chain of steps and an engine in a commit, others end all, and both go on."""
+async def resume_after_others_finished(fleet: Fleet, folder: Path) -> None:
+    """Suspend a worker in a step and an engine in a commit, let others end all runs, and resume both."""
     cluster = Cluster(KafkaSettings(fleet.bootstrap, fleet.namespace))
-    engine_told, worker_told = folder / "engine-told", folder / "worker-told"
-    engine = fleet.add_engine(module=ZOMBIE, ZOMBIE_TOLD=str(engine_told))
-    worker = fleet.add_worker(ZOMBIE_TOLD=str(worker_told))
+    engine_stop, worker_stop = folder / "engine-stop", folder / "worker-stop"
+    engine = fleet.add_engine(module=ZOMBIE, ZOMBIE_STOP_FILE=str(engine_stop))
+    worker = fleet.add_worker(ZOMBIE_STOP_FILE=str(worker_stop))
     await until_registered(cluster, 1)
-    await asyncio.to_thread(worker_told.touch)
+    await asyncio.to_thread(worker_stop.touch)
     await go(cluster, range(RUNS))
-    await asyncio.to_thread(until, lambda: bool(worker.said(STOPS)))
-    await asyncio.to_thread(engine_told.touch)
+    await asyncio.to_thread(until, lambda: bool(worker.said(SUSPENDED)))
+    await asyncio.to_thread(engine_stop.touch)
     await go(cluster, range(RUNS, RUNS + 1))
-    await asyncio.to_thread(until, lambda: bool(engine.said(STOPS)))
+    await asyncio.to_thread(until, lambda: bool(engine.said(SUSPENDED)))
     assert worker.process
     fleet.add_engine()
     fleet.add_worker()
     await until_ended(cluster, RUNS + 1)
     zombie = str(worker.process.pid)
     before = [line.split() for line in fleet.effects.read_text().splitlines()]
-    assert {pid for _, step, pid in before if step == STOPS_IN} > {zombie}
+    assert {pid for _, step, pid in before if step == SUSPENDS_IN} > {zombie}
     engine.thaw()
     worker.thaw()
-    # Both know by now that others have their work: the group has told them so.
+    # After their next assignments, both know that the group gave their partitions to others.
     await asyncio.to_thread(until, lambda: worker.said("partitions [") > 1 and engine.said("assigned") > 1)
     await go(cluster, range(RUNS + 1, 2 * RUNS))
     runs = await until_ended(cluster, 2 * RUNS)
@@ -141,37 +133,37 @@ async def outlive_a_process_of_each_kind(fleet: Fleet, folder: Path) -> None:
     }
 
 
-def test_processes_that_thaw_do_nothing_that_others_have_done(bootstrap: str, tmp_path: Path) -> None:
-    """An engine and a worker were given up for dead, and others have ended all that they had begun.
+def test_suspended_members_repeat_no_work_of_others(bootstrap: str, tmp_path: Path) -> None:
+    """The group removed an engine and a worker, and others ended their runs.
 
-    When they go on, no body runs again, nothing is there twice, and they take part as before.
+    When both resume, no body runs again, no result exists twice, and they join the group again.
     """
     with Fleet(bootstrap, "thawed", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", "1", "--app", "zombie")
-        asyncio.run(outlive_a_process_of_each_kind(fleet, tmp_path))
+        asyncio.run(resume_after_others_finished(fleet, tmp_path))
 
 
 class Member:
-    """A member of a group, and which partitions it has."""
+    """A member of a group, and its partitions."""
 
     def __init__(self) -> None:
-        self.has = frozenset[int]()
+        self.partitions = frozenset[int]()
         self._changed = asyncio.Event()
         self._reader: Reader | None = None
 
     async def join(self, cluster: Cluster, changed: asyncio.Event) -> "Member":
-        """Join the group; `changed` is set whenever partitions come or go."""
+        """Join the group; `changed` is set at each assignment."""
         self._changed = changed
         self._reader = await cluster.reader(group="engine")
         self._reader.join(INBOX, Membership(self._assigned, self._revoked))
         return self
 
     async def _assigned(self, partitions: list[int]) -> None:
-        self.has = frozenset(partitions)
+        self.partitions = frozenset(partitions)
         self._changed.set()
 
     async def _revoked(self, _: list[int]) -> None:
-        self.has = frozenset()
+        self.partitions = frozenset()
 
     async def leave(self) -> None:
         """Leave the group."""
@@ -180,18 +172,18 @@ class Member:
 
 
 async def until_shared(members: Sequence[Member], changed: asyncio.Event) -> list[frozenset[int]]:
-    """Return what each member has once each has some and together they have all, no partition twice."""
+    """Return the partitions of each member once each has some, and all are assigned once."""
     async with asyncio.timeout(SHARE_S_MAX):
-        while sorted(at for member in members for at in member.has) != list(range(PARTITIONS)) or not all(
-            member.has for member in members
+        while sorted(at for member in members for at in member.partitions) != list(range(PARTITIONS)) or not all(
+            member.partitions for member in members
         ):
             await changed.wait()
             changed.clear()
-    return [member.has for member in members]
+    return [member.partitions for member in members]
 
 
 async def join_one_by_one(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> list[list[frozenset[int]]]:
-    """Have three members join; return what each has after each came."""
+    """Let three members join; return the partitions of each member after each join."""
     cluster = Cluster(KafkaSettings(bootstrap, "sharing"))
     await cluster.create({INBOX: (PARTITIONS, {})}, 1)
     members: list[Member] = []
@@ -200,7 +192,7 @@ async def join_one_by_one(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> li
     assignor = vars(readers)["StickyPartitionAssignor"]
     try:
         for number in range(3):
-            # It keeps what it knows in its class, as if there were one member a process: each has a class of its own.
+            # The assignor keeps its state in its class, which suits one member a process: each gets a class of its own.
             monkeypatch.setattr(readers, "StickyPartitionAssignor", type(f"Of{number}", (assignor,), {}))
             members.append(await Member().join(cluster, changed))
             found.append(await until_shared(members, changed))
@@ -209,8 +201,8 @@ async def join_one_by_one(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> li
     return found
 
 
-def test_who_stays_keeps_its_partitions(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition moves only to the one who comes: between those who stay it would be a recovery for nothing."""
+def test_rebalance_moves_partitions_only_to_the_new_member(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A move between remaining members would cost a recovery without any benefit."""
     _, (first, second), (first_after, second_after, third) = asyncio.run(join_one_by_one(bootstrap, monkeypatch))
     assert {len(first), len(second)} == {PARTITIONS // 2}
     assert not (first_after - first) | (second_after - second)

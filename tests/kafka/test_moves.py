@@ -1,4 +1,4 @@
-"""Workers that join and leave on a real broker, as in each roll-out and each step of a scaler, begin no body again."""
+"""Workers that join and leave, as in a rollout or when a scaler acts, do not restart running bodies."""
 
 import asyncio
 import os
@@ -9,30 +9,29 @@ import pytest
 from stepstream.contract.history import RunEnded
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Ledger, until_ended, until_registered
 from tests.kafka.long_runs import APP, feed
 from tests.kafka.observed import until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 4
 JOINING = 3
 
 
 async def until_moved(worker: Member, times: int) -> None:
-    """Return when a worker was given partitions so often."""
+    """Return when a worker has had a number of assignments."""
     await asyncio.to_thread(until, lambda: worker.said("assigned") >= times)
 
 
-async def come_and_go(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
-    """Have a body at work while workers join and some of them leave, then let it end."""
+async def join_and_leave(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
+    """Block a body while workers join and one of them leaves, then release it."""
     fleet.add_engine()
     first = fleet.add_worker(LONG_GATE=str(gate), STEPSTREAM_INSTANCE="")
     await until_registered(cluster, SHARDS)
     await feed(cluster, range(1))
-    begun = gate.with_suffix(".begun")
-    await asyncio.to_thread(until, begun.exists)
+    started = gate.with_suffix(".started")
+    await asyncio.to_thread(until, started.exists)
     moves = first.said("assigned")
     for number in range(1, JOINING + 1):
         joined = fleet.add_worker(LONG_GATE=str(gate), STEPSTREAM_INSTANCE="")
@@ -40,13 +39,13 @@ async def come_and_go(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
         await until_moved(first, moves + number)
     fleet.workers[1].stop()
     await until_moved(first, moves + JOINING + 1)
-    await asyncio.to_thread(gate.write_text, "go on")
+    await asyncio.to_thread(gate.write_text, "continue")
     await until_ended(cluster, 1)
-    assert begun.read_text().split() == [str(first.process.pid)] if first.process else False
+    assert started.read_text().split() == [str(first.process.pid)] if first.process else False
 
 
 async def outputs(cluster: Cluster) -> list[str]:
-    """Return how each run ended."""
+    """Return the status of each run that ended."""
     ledger = Ledger(cluster)
     try:
         await ledger.catch_up()
@@ -55,14 +54,14 @@ async def outputs(cluster: Cluster) -> list[str]:
     return [entry.status for entries in ledger.runs.values() for entry in entries if isinstance(entry, RunEnded)]
 
 
-def test_workers_that_come_and_go_begin_no_body_that_is_at_work(tmp_path: Path) -> None:
-    """It is begun once, wherever its partition is by then; its run goes on, and ends, where that is."""
+def test_rebalance_does_not_restart_a_running_body(bootstrap: str, tmp_path: Path) -> None:
+    """The body runs once, although its partition moves; its run continues at the partition's new worker."""
     os.mkfifo(tmp_path / "gate")
-    with running_broker() as bootstrap, Fleet(bootstrap, "moves", tmp_path, APP) as fleet:
+    with Fleet(bootstrap, "moves", tmp_path, APP) as fleet:
         cluster = Cluster(KafkaSettings(bootstrap, "moves"))
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "long")
         try:
-            asyncio.run(come_and_go(fleet, cluster, tmp_path / "gate"))
+            asyncio.run(join_and_leave(fleet, cluster, tmp_path / "gate"))
             assert asyncio.run(outputs(cluster)) == ["completed"]
         finally:
             for worker in fleet.workers:

@@ -1,4 +1,4 @@
-"""A program that is not Python starts a function by a plain JSON record: Kafka's own client, in Java."""
+"""A program that is not written in Python starts functions by plain JSON records: Kafka's own Java client."""
 
 import asyncio
 import json
@@ -10,58 +10,42 @@ import pytest
 from stepstream.contract.history import RunBegan
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import jars, running_broker
+from tests.kafka.distribution import tool_command
 from tests.kafka.fleet import Fleet
 from tests.kafka.judging import until_ended, until_registered
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-SOURCE = """
-import java.util.*;
-import org.apache.kafka.clients.producer.*;
-
-public class Send {
-    public static void main(String[] arguments) throws Exception {
-        var serializer = "org.apache.kafka.common.serialization.StringSerializer";
-        var settings = new Properties();
-        settings.put("bootstrap.servers", arguments[0]);
-        settings.put("key.serializer", serializer);
-        settings.put("value.serializer", serializer);
-        for (int at = 3; at < arguments.length; at++) {
-            settings.put("compression.type", arguments[2].split(",")[at - 3]);
-            try (var producer = new KafkaProducer<String, String>(settings)) {
-                producer.send(new ProducerRecord<>(arguments[1], arguments[at])).get();
-            }
-        }
-    }
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
+APP = Path(__file__).with_name("chaos_app.py")
+# One record for each codec; the first is not an event.
+RECORDS = {
+    "none": "this is not JSON",
+    **{
+        codec: json.dumps({"name": "chaos/go", "data": {"n": number, "more": "x" * 1_000}})
+        for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd"), 1)
+    },
 }
-"""
-# Each record is compressed in another way.
-CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
-RECORDS = (
-    "this is no JSON",
-    *(json.dumps({"name": "chaos/go", "data": {"n": number, "more": "x" * 1_000}}) for number in range(1, len(CODECS))),
-)
 
 
-async def started_by_java(bootstrap: str, folder: Path) -> list[str]:
-    """Have Java send records; return the functions of the runs, which have all ended."""
-    cluster = Cluster(KafkaSettings(bootstrap, "java"))
-    with Fleet(bootstrap, "java", folder, Path(__file__).with_name("chaos_app.py")) as fleet:
-        fleet.command("topics", "apply", "--shards", "2", "--app", "chaos")
-        fleet.add_engine()
-        fleet.add_worker()
-        await until_registered(cluster, 2)
-        (folder / "Send.java").write_text(SOURCE)
-        command = ["java", "-cp", f"{jars()}/*", str(folder / "Send.java"), bootstrap, "java.events", ",".join(CODECS)]
-        command += RECORDS
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        entries = [run[0] for run in (await until_ended(cluster, 8)).values()]
-        return sorted(entry.function for entry in entries if isinstance(entry, RunBegan))
+def produce(bootstrap: str, codec: str, record: str) -> None:
+    """Send a record by Kafka's console producer, compressed."""
+    arguments = ["--bootstrap-server", bootstrap, "--topic", "java.events", "--compression-codec", codec]
+    subprocess.run(tool_command("kafka-console-producer.sh", arguments), input=record.encode(), check=True)
 
 
-def test_a_java_producer_starts_functions(tmp_path: Path) -> None:
-    """Plain JSON on `events` starts functions, compressed or not, and a line that is none is no hindrance."""
-    with running_broker() as bootstrap:
-        functions = asyncio.run(started_by_java(bootstrap, tmp_path))
-    assert functions == ["answer"] * 4 + ["work"] * 4
+async def functions_started(fleet: Fleet) -> list[str]:
+    """Send the records, and return the functions of the runs once all have ended."""
+    cluster = Cluster(KafkaSettings(fleet.bootstrap, fleet.namespace))
+    fleet.command("topics", "apply", "--shards", "2", "--app", "chaos")
+    fleet.add_engine()
+    fleet.add_worker()
+    await until_registered(cluster, 2)
+    for codec, record in RECORDS.items():
+        await asyncio.to_thread(produce, fleet.bootstrap, codec, record)
+    entries = [run[0] for run in (await until_ended(cluster, 8)).values()]
+    return sorted(entry.function for entry in entries if isinstance(entry, RunBegan))
+
+
+def test_java_producer_starts_functions(bootstrap: str, tmp_path: Path) -> None:
+    """Plain JSON on `events` starts functions whatever its compression, and a record that is not JSON blocks none."""
+    with Fleet(bootstrap, "java", tmp_path, APP) as fleet:
+        assert asyncio.run(functions_started(fleet)) == ["answer"] * 4 + ["work"] * 4

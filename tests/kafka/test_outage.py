@@ -1,4 +1,4 @@
-"""What processes tell while Kafka is away: probes and logs say so, callers hear it soon, and all goes on by itself."""
+"""An outage of the broker: probes and logs report it, callers get an error in time, and all processes recover."""
 
 import time
 from pathlib import Path
@@ -11,14 +11,14 @@ from tests.kafka.broker import Broker, running
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import Observed, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 ANSWER_S_MAX = 12.0
 BACK_S_MAX = 10.0
 APP = Path(__file__).with_name("long_app.py")
 
 
 def reasons(observed: Observed) -> set[str]:
-    """Return what each process answers to /ready, without the seconds."""
+    """Return the reason in the answer of each process to /ready, without the seconds."""
     found = set[str]()
     for member in (*observed.engines, *observed.workers):
         answer = observed.client.get(f"{observed.url(member)}/ready").json()
@@ -26,8 +26,8 @@ def reasons(observed: Observed) -> set[str]:
     return found
 
 
-def asked(observed: Observed, method: str, path: str, json: object = None) -> tuple[int, str, str]:
-    """Return status, code and message of what an engine answers to a caller; it answers in time."""
+def request(observed: Observed, method: str, path: str, json: object = None) -> tuple[int, str, str]:
+    """Return status, code and message of an engine's answer, which must arrive in time."""
     began = time.monotonic()
     url = observed.url(observed.engines[0]) + path
     answer = httpx.request(method, url, json=json, timeout=60, trust_env=False)
@@ -36,14 +36,14 @@ def asked(observed: Observed, method: str, path: str, json: object = None) -> tu
     return answer.status_code, error.get("code", ""), error.get("message", "")
 
 
-def check_away(observed: Observed) -> None:
-    """Callers are told in time that nothing is known, nobody is ready, and each process has said so in one line."""
-    status, code, message = asked(observed, "POST", "/e/x", {"name": "long/go", "data": {"n": 1}})
+def check_outage(observed: Observed) -> None:
+    """Callers get an error in time, no process is ready, and each has logged the outage in one line."""
+    status, code, message = request(observed, "POST", "/e/x", {"name": "long/go", "data": {"n": 1}})
     assert (status, code) == (503, "unavailable")
     assert "broker" in message
     assert "may have been written" in message
-    for method, path, json in (("POST", "/v1/signals", {"signal": "bell"}), ("DELETE", "/v1/runs/none", None)):
-        assert asked(observed, method, path, json)[:2] == (503, "unavailable")
+    for method, path, json in (("POST", "/v1/signals", {"signal": "approved"}), ("DELETE", "/v1/runs/none", None)):
+        assert request(observed, method, path, json)[:2] == (503, "unavailable")
     until(lambda: reasons(observed) == {"no broker has answered"})
     members = (*observed.engines, *observed.workers)
     assert all(observed.scrape(member).sum("stepstream_ready") == 0 for member in members)
@@ -52,12 +52,12 @@ def check_away(observed: Observed) -> None:
     )
 
 
-def check_back(observed: Observed, times: int) -> None:
-    """All are ready soon, runs end, and each process has said once more that a broker answers."""
+def check_recovery(observed: Observed, times: int) -> None:
+    """All processes are ready soon, runs end, and each process has logged once more that a broker answers."""
     began = time.monotonic()
     until(lambda: observed.answers("/ready") == {200})
     assert time.monotonic() - began < BACK_S_MAX
-    assert asked(observed, "POST", "/e/x", {"name": "long/go", "data": {"n": 1}})[0] == 200
+    assert request(observed, "POST", "/e/x", {"name": "long/go", "data": {"n": 1}})[0] == 200
     engine = observed.engines[0]
     until(lambda: observed.scrape(engine).sum("stepstream_runs_ended_total", status="completed") >= times)
     for member in (*observed.engines, *observed.workers):
@@ -66,22 +66,22 @@ def check_back(observed: Observed, times: int) -> None:
 
 
 def observe(broker: Broker, fleet: Fleet, observed: Observed) -> None:
-    """Take the broker away twice: it stands still, and it is killed."""
+    """Suspend the broker and resume it, then kill it and restart it."""
     fleet.add_engine()
     fleet.add_worker("--metrics-port", "0")
     until(lambda: observed.answers("/ready") == {200})
     broker.freeze()
-    check_away(observed)
+    check_outage(observed)
     broker.thaw()
-    check_back(observed, 1)
+    check_recovery(observed, 1)
     broker.kill()
-    check_away(observed)
+    check_outage(observed)
     broker.start()
-    check_back(observed, 2)
+    check_recovery(observed, 2)
 
 
-def test_an_outage_is_told(tmp_path: Path) -> None:
-    """A broker that stands still or is gone is told by logs, probes and answers; then all goes on by itself."""
+def test_outage_of_the_broker_is_reported(tmp_path: Path) -> None:
+    """Logs, probes and answers report a broker that stalls or is down, and everything recovers by itself."""
     assert LOST_S < ANSWER_S_MAX
     (tmp_path / "broker").mkdir()
     with (

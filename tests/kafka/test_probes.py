@@ -1,4 +1,4 @@
-"""The probes, metrics and logs of engines and workers on a real broker, in the middle of a roll-out."""
+"""The probes, metrics and logs of engines and workers on a real broker, during a rollout."""
 
 import asyncio
 import json
@@ -11,7 +11,6 @@ import pytest
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.layout import apply_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import running_broker
 from tests.kafka.chaos_app import FLAKY_EVERY
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import until_registered
@@ -19,18 +18,18 @@ from tests.kafka.load import feed
 from tests.kafka.observed import WAIT_S_MAX, Observed, until
 from tests.runtime.exposition import Scrape
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 EVENTS = 24
-# How many of their runs have a step that fails at first.
+# How many of their runs have a step whose first attempt fails.
 FLAKY = len(range(0, EVENTS, FLAKY_EVERY))
 SHARDS = 2
 VERSIONS = ("blue", "green")
 
 
-def rests(observed: Observed) -> bool:
-    """Tell whether all runs have ended and, a while later, nothing lags."""
+def idle(observed: Observed) -> bool:
+    """Return whether all runs have ended and nothing lags."""
     engines, workers = (Scrape.of(map(observed.scrape, each)) for each in (observed.engines, observed.workers))
-    # Each shard has four inputs, counting the read model's, which both engines have.
+    # Each shard has four inputs, including the one of the read model, which both engines have.
     inputs = {tuple(labels.values()) for labels, _ in engines.values("stepstream_input_lag_records")}
     measured = (len(inputs), len(workers.values("stepstream_worker_lag_records"))) == (4 * SHARDS, SHARDS)
     lag = engines.sum("stepstream_input_lag_records") + workers.sum("stepstream_worker_lag_records")
@@ -38,7 +37,7 @@ def rests(observed: Observed) -> bool:
 
 
 def check_engines(engines: list[Scrape]) -> None:
-    """Every run is counted once among the engines, nothing is open, and nothing lags."""
+    """The engines count each run once, no run is open, and nothing lags."""
     total = Scrape.of(engines).sum
     for function in ("work", "answer"):
         assert total("stepstream_runs_started_total", function=function) == EVENTS
@@ -58,12 +57,12 @@ def check_engines(engines: list[Scrape]) -> None:
     assert all(each.sum("stepstream_rebalances_total", group="engine") >= 1 for each in engines)
     assert all(each.sum("stepstream_ready") == 1 for each in engines)
     lags = [labels for each in engines for labels, _ in each.values("stepstream_input_lag_records")]
-    wanted = {(str(at), topic) for at in range(SHARDS) for topic in ("events", "inbox", "functions", "history")}
-    assert {(labels["shard"], labels["topic"]) for labels in lags} == wanted
+    expected = {(str(at), topic) for at in range(SHARDS) for topic in ("events", "inbox", "functions", "history")}
+    assert {(labels["shard"], labels["topic"]) for labels in lags} == expected
 
 
 def check_workers(workers: list[Scrape]) -> None:
-    """Together the workers ran each body once, those that fail at first once more; no slot is held, no command left."""
+    """The workers ran each body once, flaky ones twice; all slots are free, and no command is left."""
     total = Scrape.of(workers).sum
     assert total("stepstream_worker_step_attempts_total", outcome="value") == 5 * EVENTS
     assert total("stepstream_worker_step_attempts_total", outcome="retry") == FLAKY
@@ -79,12 +78,12 @@ def check_workers(workers: list[Scrape]) -> None:
 
 
 def json_lines(member: Member) -> list[dict[str, Any]]:
-    """Return the lines that a process has written: every one of them is JSON."""
+    """Return the lines of a process's log, all of which are JSON."""
     return [json.loads(line) for line in member.log.read_text().splitlines()]
 
 
 def check_logs(engines: list[Member], workers: list[Member]) -> None:
-    """There is a line for each step, with its run and the version of the code that ran it, and shards have theirs."""
+    """Each step has a line with its run and the version of the code that ran it, and lines of shards name them."""
     by_worker = [[line for line in json_lines(worker) if line["logger"] == "stepstream.step"] for worker in workers]
     for lines, version in zip(by_worker, VERSIONS, strict=True):
         assert {(line["app"], line["code_version"]) for line in lines} == {("chaos", version)}
@@ -92,15 +91,15 @@ def check_logs(engines: list[Member], workers: list[Member]) -> None:
         assert {(line["app"], line["app_version"]) for line in json_lines(worker)} == {("chaos", version)}
     steps = [line for lines in by_worker for line in lines]
     assert len(steps) == 5 * EVENTS + FLAKY
-    assert {line["step"] for line in steps} == {"first", "left", "right", "last", "told"}
+    assert {line["step"] for line in steps} == {"first", "left", "right", "last", "answered"}
     assert len({line["run_id"] for line in steps if line["function"] == "work"}) == EVENTS
     assert {line["shard"] for engine in engines for line in json_lines(engine) if "shard" in line} == set(range(SHARDS))
 
 
 async def check_recovery(observed: Observed) -> None:
-    """An engine that comes back to an empty disk has read its changelog anew, and counts none of the runs before.
+    """An engine that restarts with an empty disk reads its changelog, and does not count earlier runs.
 
-    Its list of runs is made again from `history`, with all their steps.
+    It rebuilds its list of runs from `history`, with all steps.
     """
     engine = observed.engines[0]
     runs = observed.runs(engine)
@@ -117,12 +116,12 @@ async def check_recovery(observed: Observed) -> None:
     assert all(value > 0 for _, value in scrape.values("stepstream_recovery_read_rows"))
     assert scrape.sum("stepstream_runs_started_total") == 0
     assert scrape.sum("stepstream_runs_open") == 0
-    # An engine is ready without it.
+    # An engine is ready before its list of runs is complete.
     await asyncio.to_thread(until, lambda: observed.runs(engine) == runs)
 
 
 async def observe(bootstrap: str, folder: Path) -> None:
-    """Run events through two engines and a worker of each version, and read what they tell."""
+    """Execute runs on two engines and a worker of each version, and check what they report."""
     cluster = Cluster(KafkaSettings(bootstrap, "probes"))
     app = Path(__file__).with_name("chaos_app.py")
     with Fleet(bootstrap, "probes", folder, app) as fleet, Observed(fleet) as observed:
@@ -133,7 +132,7 @@ async def observe(bootstrap: str, folder: Path) -> None:
         await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
         await until_registered(cluster, SHARDS)
         await feed(cluster, 0, EVENTS)
-        await asyncio.to_thread(until, lambda: rests(observed))
+        await asyncio.to_thread(until, lambda: idle(observed))
         check_engines([observed.scrape(engine) for engine in engines])
         check_workers([observed.scrape(worker) for worker in workers])
         check_logs(engines, workers)
@@ -141,7 +140,6 @@ async def observe(bootstrap: str, folder: Path) -> None:
         await check_recovery(observed)
 
 
-def test_engines_and_workers_tell_the_truth(tmp_path: Path) -> None:
-    """Sums over processes are the number of events, nothing lags in the end, the log says which version ran what."""
-    with running_broker() as bootstrap:
-        asyncio.run(observe(bootstrap, tmp_path))
+def test_metrics_and_logs_agree_with_the_runs(bootstrap: str, tmp_path: Path) -> None:
+    """The sums over all processes are the number of events, nothing lags, and logs name the version of each step."""
+    asyncio.run(observe(bootstrap, tmp_path))

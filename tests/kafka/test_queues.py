@@ -15,12 +15,11 @@ from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import ROOT, Fleet, Member
 from tests.kafka.judging import until_registered
 from tests.kafka.observed import until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
 WAIT_S_MAX = 60.0
 ASK_S = 0.1
@@ -28,7 +27,7 @@ APP = Path(__file__).with_name("queue_app.py")
 
 
 async def until_effects(fleet: Fleet, count: int) -> list[list[str]]:
-    """Return the lines that bodies left, as soon as there are so many."""
+    """Return the lines that bodies appended, as soon as there are enough."""
     never = asyncio.Event()
     async with asyncio.timeout(WAIT_S_MAX):
         while True:
@@ -43,7 +42,7 @@ async def until_effects(fleet: Fleet, count: int) -> list[list[str]]:
 
 
 async def send(cluster: Cluster, number: int) -> None:
-    """Start a run; the step of the first holds on where its worker is told to."""
+    """Start a run; a step of run 0 blocks on a worker with QUEUES_HOLD."""
     producer = await cluster.producer()
     event = {"name": "queues/go", "data": {"n": number}}
     await producer.send([NewRecord(EVENTS, -1, b"", json.dumps(event).encode())])
@@ -51,7 +50,7 @@ async def send(cluster: Cluster, number: int) -> None:
 
 
 async def ends_of(cluster: Cluster, runs: int) -> list[RunEnded]:
-    """Return how the first runs ended, as soon as so many have."""
+    """Return the ends of runs, as soon as there are enough."""
     found: list[RunEnded] = []
     reader = await cluster.reader()
     try:
@@ -68,13 +67,13 @@ async def ends_of(cluster: Cluster, runs: int) -> list[RunEnded]:
 
 
 def pid(member: Member) -> str:
-    """Return the id of a member's process."""
+    """Return the process id of a member."""
     assert member.process
     return str(member.process.pid)
 
 
 async def kill_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster) -> None:
-    """Kill the queue's worker in the body of a step; its successor runs the step, and the app's worker the others."""
+    """Kill the worker of the queue in a step; its successor runs the step, and the app's worker the others."""
     gate = fleet.folder / "gate"
     os.mkfifo(gate)
     fleet.add_engine()
@@ -92,11 +91,11 @@ async def kill_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster) -> None:
     assert end.status == "completed"
     assert msgspec.json.decode(end.output) == [int(pid(own)), int(pid(holding)), int(pid(own))]
     holding.stop()
-    await retire_the_worker_of_the_queue(fleet, cluster, gate)
+    await drain_the_worker_of_the_queue(fleet, cluster, gate)
 
 
-async def retire_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
-    """Ask a queue's worker to end in the body of a step, which runs to its end there; its successor has all others."""
+async def drain_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
+    """Drain a worker of the queue in a step, which ends there; its successor runs all others."""
     pool = [fleet.add_worker("--queue", "gpu", QUEUES_HOLD=str(gate), STEPSTREAM_INSTANCE="") for _ in range(2)]
     await asyncio.to_thread(until, lambda: all(worker.said("partitions [") for worker in pool))
     await send(cluster, 0)
@@ -109,16 +108,16 @@ async def retire_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster, gate: P
     await send(cluster, 1)
     await ends_of(cluster, 2)
     assert not leaving.ended
-    await asyncio.to_thread(gate.write_text, "go on")
+    await asyncio.to_thread(gate.write_text, "continue")
     assert {end.status for end in await ends_of(cluster, 3)} == {"completed"}
     effects = await until_effects(fleet, 10)
     assert [at for step, at in effects[5:] if step == "there"] == [pid(leaving), pid(pool[leaving is pool[0]])]
     assert await asyncio.to_thread(leaving.process.wait, WAIT_S_MAX) == 0
 
 
-def test_a_queue_has_workers_of_its_own(tmp_path: Path) -> None:
-    """Each body runs where its step belongs; the topic of a queue must be there before a worker comes up."""
-    with running_broker() as bootstrap, Fleet(bootstrap, "queues", tmp_path, APP) as fleet:
+def test_steps_run_on_the_workers_of_their_queue(bootstrap: str, tmp_path: Path) -> None:
+    """A worker of the app runs its steps, one of the queue the others; no worker starts without the queue's topic."""
+    with Fleet(bootstrap, "queues", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "queues")
         options = ["--kafka", bootstrap, "--namespace", "queues"]
         command = [sys.executable, "-m", "stepstream", "worker", str(APP), *options]

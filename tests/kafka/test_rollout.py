@@ -1,4 +1,4 @@
-"""Two releases of the code are up at once on a real broker, and processes of the old one begin again meanwhile."""
+"""Two releases of the code run at once on a real broker, and processes of the old release restart meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,20 +15,19 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.event import to_record
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.judging import Tail
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 4
 EVENTS_SENT = 12
 WAIT_S_MAX = 60.0
-QUIET = "was replaced by"
-SPEAKS = "is registered: "
+REPLACED = "was replaced by"
+REGISTERS = "is registered: "
 
 
 class Observed:
-    """What the topics tell of functions and runs."""
+    """Functions and runs, as the topics report them."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._functions, self._history = Tail(cluster, FUNCTIONS), Tail(cluster, HISTORY)
@@ -38,7 +37,7 @@ class Observed:
         self.warned: set[str] = set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Return when something holds."""
+        """Return when a condition holds."""
         async with asyncio.timeout(WAIT_S_MAX):
             while not holds():
                 await self._read()
@@ -55,12 +54,12 @@ class Observed:
                 case RunWarned(run_id=run_id):
                     self.warned.add(run_id)
 
-    async def begun(self, count: int) -> None:
-        """Return when so many runs have begun, or one was warned that its code is not there."""
+    async def until_started(self, count: int) -> None:
+        """Return when enough runs have started, or when one has a warning that its code is missing."""
         await self.until(lambda: len(self.began) >= count or bool(self.warned))
 
     def serves(self, function: str) -> bool:
-        """Tell whether a function is registered and not retired."""
+        """Return whether a function is registered and not retired."""
         return function in self.known and not self.known[function].retired
 
     async def close(self) -> None:
@@ -79,7 +78,7 @@ async def send(cluster: Cluster, name: str) -> None:
 
 
 async def roll_out(cluster: Cluster, fleet: Fleet, seen: Observed) -> None:
-    """Bring the new release up beside the old, begin the old one again, take it away, and go back to it."""
+    """Start the new release beside the old, restart the old one, stop it, and roll back to it."""
     fleet.add_engine()
     old = fleet.add_worker()
     await seen.until(lambda: seen.serves("kept"))
@@ -87,38 +86,38 @@ async def roll_out(cluster: Cluster, fleet: Fleet, seen: Observed) -> None:
     await seen.until(lambda: seen.serves("added"))
     old.kill()
     old.start()
-    await seen.until(lambda: old.said(QUIET) == 1)
-    assert old.said(SPEAKS) == 0
+    await seen.until(lambda: old.said(REPLACED) == 1)
+    assert old.said(REGISTERS) == 0
     await check_runs(cluster, seen, old)
-    await go_back(seen, old, new)
+    await roll_back(seen, old, new)
 
 
 async def check_runs(cluster: Cluster, seen: Observed, old: Member) -> None:
-    """Runs of the new function begin, also where the old release has the partition, and end when it has gone."""
+    """Runs of the new function start, also on partitions of the old release, and end when it has stopped."""
     sent = 0
     while not seen.warned:
         await send(cluster, "rollout/added")
         sent += EVENTS_SENT
-        await seen.begun(sent)
+        await seen.until_started(sent)
     old.stop()
     await seen.until(lambda: len(seen.began) == sent and seen.began.keys() == seen.ended.keys())
     assert set(seen.ended.values()) == {"completed"}
     assert seen.serves("added")
 
 
-async def go_back(seen: Observed, old: Member, new: Member) -> None:
-    """The old release keeps quiet beside the new one, and speaks when that has gone."""
+async def roll_back(seen: Observed, old: Member, new: Member) -> None:
+    """The old release registers nothing beside the new one, and registers its functions after that has ended."""
     old.start()
-    await seen.until(lambda: old.said(QUIET) == 1)
+    await seen.until(lambda: old.said(REPLACED) == 1)
     assert seen.serves("added")
     new.kill()
     await seen.until(lambda: not seen.serves("added"))
     assert seen.serves("kept")
-    assert old.said(SPEAKS) == 1
+    assert old.said(REGISTERS) == 1
 
 
 async def observe(bootstrap: str, folder: Path) -> None:
-    """Run all of it, and tell what the processes logged when it fails."""
+    """Execute the rollout; a failure includes the logs of the processes."""
     cluster = Cluster(KafkaSettings(bootstrap, "rollout"))
     with Fleet(bootstrap, "rollout", folder, Path(__file__).with_name("rollout_app.py")) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "rollout")
@@ -129,11 +128,10 @@ async def observe(bootstrap: str, folder: Path) -> None:
             await seen.close()
 
 
-def test_two_releases_are_up_at_once(tmp_path: Path) -> None:
-    """A process of the old release that begins again takes nothing back of what the new one announced.
+def test_restarted_old_release_keeps_the_new_functions(bootstrap: str, tmp_path: Path) -> None:
+    """A process of the old release that restarts does not retire the functions of the new one.
 
-    Runs of a new function that come to the old release wait for the new one, without an attempt less. After a way back
-    the functions are those of the old release.
+    Runs of a new function that the old release gets wait for the new one and lose no attempt. After a rollback the
+    functions are those of the old release.
     """
-    with running_broker() as bootstrap:
-        asyncio.run(observe(bootstrap, tmp_path))
+    asyncio.run(observe(bootstrap, tmp_path))

@@ -1,4 +1,4 @@
-"""A broker that asks who is there, over TLS: all of ours get in with what it asks for, and nobody without."""
+"""A broker with TLS and authentication: engines, workers and commands connect with credentials, and not without."""
 
 import asyncio
 import os
@@ -13,33 +13,33 @@ from cryptography.hazmat.primitives import serialization
 
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import Broker, free_port, running
+from tests.kafka.broker import Broker, BrokerOptions, free_port, running
 from tests.kafka.fleet import ROOT, Fleet
 from tests.kafka.source_records import APP, SHARDS, began, order, until_read
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 USER, PASSWORD = "stepstream", "open-sesame-42"
 _SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
 def secured_broker(folder: Path, port: int, certificates_port: int) -> Broker:
-    """Make a broker with two listeners over TLS beside its own: for passwords, and for certificates.
+    """Make a broker with two additional TLS listeners: for passwords, and for client certificates.
 
-    Its authority is in ca.pem, and client.pem has a certificate and a key by which a client gets in.
+    The certificate authority is in ca.pem; client.pem has a certificate and a key of a client.
     """
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     authority.cert_pem.write_to_path(folder / "ca.pem")
     authority.issue_cert("client.local").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
-    # The broker reads keys in this form alone.
+    # The broker reads keys in PKCS #8 only.
     pkcs8 = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     chain = b"".join(each.bytes() for each in certificate.cert_chain_pems)
     (folder / "server.pem").write_bytes(pkcs8 + chain)
-    more = {
+    properties = {
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL",
         "inter.broker.listener.name": "PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
@@ -52,11 +52,11 @@ def secured_broker(folder: Path, port: int, certificates_port: int) -> Broker:
         "listener.name.ssl.ssl.client.auth": "required",
     }
     listeners = [f"SASL_SSL://127.0.0.1:{port}", f"SSL://127.0.0.1:{certificates_port}"]
-    return Broker(folder, listeners, more, users={USER: PASSWORD})
+    return Broker(folder, BrokerOptions(listeners=listeners, properties=properties, users={USER: PASSWORD}))
 
 
 async def observe(fleet: Fleet, settings: KafkaSettings) -> None:
-    """Run a function by an event, and another by a record of a source, which Faust reads."""
+    """Start runs by the records of a source, which Faust reads."""
     foreign, cluster = Cluster(settings).without_namespace(), Cluster(settings)
     await foreign.create({name: (SHARDS, {}) for name in ("orders", "payments")}, 1)
     fleet.add_engine()
@@ -76,29 +76,29 @@ def command(settings: KafkaSettings, *arguments: str) -> subprocess.CompletedPro
 
 
 def environment_of(settings: KafkaSettings) -> dict[str, str]:
-    """Return what tells processes of some settings."""
+    """Return settings as variables of a process."""
     return {f"STEPSTREAM_KAFKA_{each.name.upper()}": getattr(settings, each.name) for each in fields(settings)}
 
 
-def test_who_is_asked_for_gets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All works with a password by SCRAM; so do commands with a plain one, and with a certificate.
+def test_clients_connect_with_credentials_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All processes connect by SCRAM; commands also by PLAIN and by a client certificate.
 
-    With another password, or without a certificate, a command says so at once; no password is ever written down.
+    With a wrong password, or without a certificate, a command fails at once; no log or output has the password.
     """
     port, certificates_port = free_port(), free_port()
     broker = secured_broker(tmp_path, port, certificates_port)
     authority = str(tmp_path / "ca.pem")
     scram = KafkaSettings(f"127.0.0.1:{port}", "secret", "SASL_SSL", "SCRAM-SHA-512", USER, PASSWORD, ca_file=authority)
     plain = replace(scram, sasl_mechanism="PLAIN")
-    nobody = KafkaSettings(f"127.0.0.1:{certificates_port}", "secret", "SSL", ca_file=authority)
-    certified = replace(nobody, cert_file=str(tmp_path / "client.pem"))
+    without = KafkaSettings(f"127.0.0.1:{certificates_port}", "secret", "SSL", ca_file=authority)
+    certified = replace(without, cert_file=str(tmp_path / "client.pem"))
     for name, value in environment_of(scram).items():
         monkeypatch.setenv(name, value)
     with running(broker), Fleet(scram.bootstrap, scram.namespace, tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
         asyncio.run(observe(fleet, scram))
         served = [command(settings, "topics", "check") for settings in (plain, certified)]
-        wrong = [replace(scram, sasl_password=USER), replace(plain, sasl_password=USER), nobody]
+        wrong = [replace(scram, sasl_password=USER), replace(plain, sasl_password=USER), without]
         refused = [command(settings, "topics", "check") for settings in wrong]
     assert [done.returncode for done in served] == [0, 0], served
     assert [done.returncode for done in refused] == [3, 3, 3], refused

@@ -1,4 +1,4 @@
-"""Sources on a real broker: records of foreign topics start functions once each, whoever is killed; poison is kept."""
+"""Sources on a real broker: each record of a foreign topic starts a function once, also when workers are killed."""
 
 import asyncio
 import json
@@ -12,13 +12,12 @@ from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import Observed, until
 from tests.kafka.source_records import APP, SHARDS, began, order, until_read
 from tests.runtime.exposition import Scrape
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 ORDERS = 400
 POISON = (b"\xff\xfe", b"[1, 2]", b'{"n":', b'{"m": 1}')
 PARCELS = """
@@ -28,7 +27,7 @@ name = "shop/parcel"
 id = "'parcel-' + string(value.no)"
 data = "{'n': value.no}"
 """
-MENDED = """
+FIXED = """
 from stepstream import App
 
 app = App("sources")
@@ -40,9 +39,9 @@ STRUCTURED = {"specversion": "1.0", "id": "2", "source": "/till", "type": "shop.
 
 
 async def produce_in_transactions(foreign: Cluster) -> None:
-    """Take an order back, which is no event then, and commit another.
+    """Send an order in a transaction that aborts, and another in one that commits.
 
-    The mark of a transaction is the last in its partition, and no record that could be read.
+    The last offset of the partition is then a transaction marker, which no consumer reads.
     """
     for number in (1, -1):
         producer = await foreign.producer("shop")
@@ -61,9 +60,9 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     engine = fleet.add_engine("--sources", str(settings))
     worker = fleet.add_worker("--metrics-port", "0")
     await until_read(cluster, "functions", 1)
-    missing = "topic parcels, which a source reads, is not there"
+    missing = "topic parcels of a source does not exist"
     await asyncio.to_thread(until, lambda: engine.said(missing) > 0)
-    # It is found while all serve.
+    # The engine finds the topic while it serves.
     await foreign.create({"parcels": (SHARDS, {})}, 1)
     producer = await foreign.producer()
     await producer.send([order(number) for number in range(ORDERS // 2)])
@@ -80,24 +79,24 @@ async def observe(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     await producer.send([NewRecord("payments", 1, b"", json.dumps(STRUCTURED).encode())])
     await producer.send([NewRecord("parcels", 1, b"", b'{"no": 7}')] * 2)
     await producer.close()
-    wanted = {f"orders-{at}-{offset}" for at in range(SHARDS) for offset in range(ORDERS // SHARDS)}
-    wanted |= {"/till#1", "/till#2", "parcel-7"}
-    found = await began(cluster, len(wanted))
-    letters = await until_read(cluster, DEAD_LETTERS, len(POISON))
-    # What was read twice by the kill has the same identity, and starts nothing again; nor does what is passed over.
-    assert found == Counter(wanted)
-    assert {letter.value for letter in letters} == set(POISON)
-    for letter in letters:
-        kept = {name: value or b"" for name, value in letter.headers}
-        assert (letter.key, kept["trace"]) == (b"key", b"abc")
+    expected = {f"orders-{at}-{offset}" for at in range(SHARDS) for offset in range(ORDERS // SHARDS)}
+    expected |= {"/till#1", "/till#2", "parcel-7"}
+    found = await began(cluster, len(expected))
+    dead_letters = await until_read(cluster, DEAD_LETTERS, len(POISON))
+    # Records that were read again after the kill have the same identity, and start nothing; nor do skipped records.
+    assert found == Counter(expected)
+    assert {record.value for record in dead_letters} == set(POISON)
+    for record in dead_letters:
+        kept = {name: value or b"" for name, value in record.headers}
+        assert (record.key, kept["trace"]) == (b"key", b"abc")
         assert re.fullmatch(rb"orders-0-\d+", kept["stepstream-from"])
         assert kept["stepstream-reason"]
     await asyncio.to_thread(check_metrics, fleet)
-    await send_again(fleet, foreign, cluster)
+    await redrive_after_a_fix(fleet, foreign, cluster)
 
 
 def check_metrics(fleet: Fleet) -> None:
-    """Each process tells of its own sources: all is read, nothing lags, what was put aside is counted there alone."""
+    """Each process reports its own sources only: records and events read, no lag, and dead letters."""
     seen: dict[str, Scrape] = {}
 
     def measured() -> bool:
@@ -121,8 +120,8 @@ def check_metrics(fleet: Fleet) -> None:
     assert worker("stepstream_rebalances_total", group="sources") >= 1
 
 
-async def send_again(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
-    """Look at the dead letters by the commands; a source that was mended maps its record again, and nobody else."""
+async def redrive_after_a_fix(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
+    """Inspect dead letters by the commands, and redrive them with fixed code, which maps one of the records."""
     listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json", "--topic", "orders"))
     assert [(each["topic"], each["partition"], each["redriven"]) for each in listed] == [("orders", 0, 0)] * len(POISON)
     assert [each["sources"] for each in listed] == [["shop/order"]] * len(POISON)
@@ -134,33 +133,33 @@ async def send_again(fleet: Fleet, foreign: Cluster, cluster: Cluster) -> None:
     assert (chosen["key"], chosen["headers"]) == ("key", {"trace": "abc", "none": None})
     assert "n" in chosen["reason"]
     before = len(await until_read(foreign, "orders", ORDERS + 1 + len(POISON)))
-    told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", "orders")
-    assert "0 redriven" in told
-    mended = fleet.folder / "mended.py"
-    mended.write_text(MENDED)
-    command = ("dead-letters", "redrive", "--all", "--yes", "--topic", "orders", "--code", str(mended))
+    output = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", "orders")
+    assert "0 redriven" in output
+    fixed = fleet.folder / "fixed.py"
+    fixed.write_text(FIXED)
+    command = ("dead-letters", "redrive", "--all", "--yes", "--topic", "orders", "--code", str(fixed))
     assert "1 redriven" in await asyncio.to_thread(fleet.command, *command)
     assert (await began(cluster, ORDERS + 4))[f"orders-0-{chosen['offset']}"] == 1
     assert len(await until_read(foreign, "orders", before)) == before
-    # Beside it there is the mark that it was sent.
+    # A marker that the record was redriven is written to dead-letters.
     await until_read(cluster, DEAD_LETTERS, len(POISON) + 1)
     listed = json.loads(await asyncio.to_thread(fleet.command, "dead-letters", "list", "--json"))
     assert [each["place"] for each in listed if each["sent"]] == [chosen["place"]]
-    await send_own(fleet, cluster, len(POISON) + 1)
+    await redrive_own(fleet, cluster, len(POISON) + 1)
 
 
-async def send_own(fleet: Fleet, cluster: Cluster, kept: int) -> None:
-    """Send a record of our own topics again: it comes where it was as it was, and is a letter again."""
+async def redrive_own(fleet: Fleet, cluster: Cluster, kept: int) -> None:
+    """Redrive records of a topic of stepstream: they return unchanged to their partition, and are rejected again."""
     producer = await cluster.producer()
     poison = [
         NewRecord(EVENTS, 0, b"", b"", (("none", None), ("empty", b"")), nulls=nulls)
         for nulls in (("value",), ("key",), ())
     ]
-    await producer.send([*poison, NewRecord(DEAD_LETTERS, 0, b"", b"no letter of ours")])
+    await producer.send([*poison, NewRecord(DEAD_LETTERS, 0, b"", b"a foreign record")])
     await until_read(cluster, DEAD_LETTERS, kept + len(poison) + 1)
-    told = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", EVENTS)
-    assert f"{len(poison)} redriven" in told
-    # Each comes back as a new letter, which was not sent again yet; beside the old ones are their marks.
+    output = await asyncio.to_thread(fleet.command, "dead-letters", "redrive", "--all", "--yes", "--topic", EVENTS)
+    assert f"{len(poison)} redriven" in output
+    # Each returns as a new dead letter, which was not redriven; the old ones have their markers.
     await until_read(cluster, DEAD_LETTERS, kept + 3 * len(poison) + 1)
     found: list[LogRecord] = []
     while sum(("stepstream-redriven", b"1") in each.headers for each in found) < len(poison):
@@ -176,9 +175,9 @@ async def send_own(fleet: Fleet, cluster: Cluster, kept: int) -> None:
     await producer.close()
 
 
-def test_foreign_records_become_events_once(tmp_path: Path) -> None:
-    """JSON and CloudEvents of three topics each start a run, once; what is no event is kept, and can be sent again."""
-    with running_broker() as bootstrap, Fleet(bootstrap, "sources", tmp_path, APP) as fleet:
+def test_foreign_records_become_events_once(bootstrap: str, tmp_path: Path) -> None:
+    """Each JSON record and CloudEvent of three topics starts one run; invalid records are dead letters to redrive."""
+    with Fleet(bootstrap, "sources", tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
         foreign, cluster = Cluster(KafkaSettings(bootstrap)), Cluster(KafkaSettings(bootstrap, "sources"))
         asyncio.run(observe(fleet, foreign, cluster))

@@ -1,4 +1,4 @@
-"""Warm copies on real Kafka: whoever takes a shard over reads only the tail of its changelog."""
+"""Standbys on real Kafka: an engine that takes over a shard reads only the tail of its changelog."""
 
 import asyncio
 import json
@@ -13,14 +13,13 @@ from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.observed import Observed, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 RUNS = 3_000
 SHARDS = 2
-# What the owner wrote between the last look of its copy and its end.
+# The rows that the owner wrote after the last read of the standby.
 TAIL_ROWS_MAX = 300
 
 
@@ -32,13 +31,13 @@ async def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
 
 
 def recoveries(member: Member) -> dict[int, int]:
-    """Return how many rows of its changelog each shard read when it last came up, from what the process logged."""
-    told = re.findall(r"shard (\d+) recovered ([\d,]+) rows", member.log.read_text())
-    return {int(shard): int(rows.replace(",", "")) for shard, rows in told}
+    """Return how many rows each shard recovered from its changelog last, from the log of the process."""
+    lines = re.findall(r"shard (\d+) recovered ([\d,]+) rows", member.log.read_text())
+    return {int(shard): int(rows.replace(",", "")) for shard, rows in lines}
 
 
 def observe(fleet: Fleet, observed: Observed) -> None:
-    """Fill two shards, let a second engine take one and copy the other, and kill the first."""
+    """Fill two shards, let a second engine take one and follow the other, and kill the first."""
     first = fleet.add_engine("--standby")
     until(lambda: observed.answers("/ready") == {200})
     started = FunctionRegistered("work", "standby", (EventTrigger("standby/go"),))
@@ -54,10 +53,10 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     first.kill()
     until(lambda: len(recoveries(second)) == SHARDS)
     until(lambda: observed.scrape(second).sum("stepstream_runs_open") == RUNS)
-    # It began with nothing: the shard that the group gave it at first was read whole, the other only to its end.
+    # It started without data: it read the whole changelog of its first shard, and only the tail of the other.
     assert rows_of_own >= RUNS / SHARDS
     assert recoveries(second)[1 - own] <= TAIL_ROWS_MAX
-    # What it lost it goes on copying: the first one comes back, and takes over in its turn.
+    # An engine follows the shards that it loses: the first one returns, and takes over after that.
     first.log.write_text("")
     first.start()
     until(lambda: observed.answers("/ready") == {200})
@@ -71,7 +70,7 @@ def observe(fleet: Fleet, observed: Observed) -> None:
 
 
 def restart_alone(engine: Member) -> None:
-    """Restart an engine that keeps no copies, on its disk and then on an empty one, and see what it reads."""
+    """Restart an engine without standbys on its disk and then on an empty one, and check what it reads."""
     engine.arguments.remove("--standby")
     for rows in ((0, TAIL_ROWS_MAX), (RUNS, 2**31)):
         engine.stop()
@@ -83,12 +82,12 @@ def restart_alone(engine: Member) -> None:
         assert rows[0] <= sum(recoveries(engine).values()) <= rows[1]
 
 
-def test_a_warm_copy_takes_over_without_a_full_replay(tmp_path: Path) -> None:
-    """An engine that copied a shard has all its rows when the owner is killed, and reads only what was left.
+def test_standby_takes_over_without_a_full_replay(bootstrap: str, tmp_path: Path) -> None:
+    """An engine that followed a shard has its rows when the owner is killed, and reads only the tail.
 
-    One that keeps no copies has the tables of its own shards: after a restart it reads their tail, and all of the
-    changelog when the disk is lost.
+    An engine without standbys reads the tails of its own shards after a restart, and the whole changelog when its disk
+    is lost.
     """
-    with running_broker() as bootstrap, Fleet(bootstrap, "standby", tmp_path) as fleet, Observed(fleet) as observed:
+    with Fleet(bootstrap, "standby", tmp_path) as fleet, Observed(fleet) as observed:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "standby")
         observe(fleet, observed)

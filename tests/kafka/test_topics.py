@@ -1,4 +1,4 @@
-"""`stepstream topics` on a real broker: what it creates, what it says of topics that others made or changed."""
+"""`stepstream topics` on a real broker: what it creates, and what it reports about other or changed topics."""
 
 import asyncio
 import itertools
@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,11 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogError, NewRecord
-from tests.kafka.broker import running_broker
 from tests.kafka.fleet import Fleet
 from tests.kafka.observed import WAIT_S_MAX, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 SHARDS = ("--shards", "3", "--app", "shop")
-
-
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    """Return the address of a broker for this file."""
-    with running_broker() as address:
-        yield address
 
 
 def topics(bootstrap: str, namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,13 +30,13 @@ def topics(bootstrap: str, namespace: str, *arguments: str) -> subprocess.Comple
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def create(bootstrap: str, namespace: str, wanted: dict[str, tuple[int, dict[str, str]]]) -> None:
-    """Create topics past the command, as an operator might."""
-    asyncio.run(Cluster(KafkaSettings(bootstrap, namespace)).create(wanted, 1))
+def create(bootstrap: str, namespace: str, specs: dict[str, tuple[int, dict[str, str]]]) -> None:
+    """Create topics without the command, as an operator might."""
+    asyncio.run(Cluster(KafkaSettings(bootstrap, namespace)).create(specs, 1))
 
 
-def test_what_apply_creates_is_as_it_should_be(bootstrap: str) -> None:
-    """After apply, check finds nothing, and a second apply has nothing to do and nothing to say."""
+def test_apply_creates_what_check_expects(bootstrap: str) -> None:
+    """After apply, check finds no difference, and a second apply creates nothing."""
     made = topics(bootstrap, "plain", "apply", *SHARDS)
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("created") == 8
@@ -56,10 +47,10 @@ def test_what_apply_creates_is_as_it_should_be(bootstrap: str) -> None:
     assert (checked.returncode, checked.stdout) == (0, "the topics are as they should be, with 3 shards\n")
 
 
-def test_another_configuration_is_told_and_left_alone(bootstrap: str, tmp_path: Path) -> None:
-    """A topic that is kept too short, or not compacted, is named with what it should be and the command for it.
+def test_other_configurations_are_reported_and_not_changed(bootstrap: str, tmp_path: Path) -> None:
+    """A topic with a short retention, or without compaction, is named with the expected value and a remedy.
 
-    An engine that comes up says so too, and what to run.
+    An engine that starts logs the difference and the command that shows all.
     """
     create(bootstrap, "odd", {"events": (3, {"retention.ms": "1000"}), "changelog": (3, {"cleanup.policy": "delete"})})
     made = topics(bootstrap, "odd", "apply", *SHARDS)
@@ -78,10 +69,10 @@ def test_another_configuration_is_told_and_left_alone(bootstrap: str, tmp_path: 
     assert "cleanup.policy=compact" in commands[1][-1]
     checked = topics(bootstrap, "odd", "check")
     assert checked.returncode == 2
-    assert checked.stderr == made.stderr, "apply changed what was there"
+    assert checked.stderr == made.stderr, "apply changed an existing topic"
 
 
-def test_a_missing_topic_and_another_number_of_shards_are_refused(bootstrap: str) -> None:
+def test_missing_topic_and_other_number_of_shards_are_refused(bootstrap: str) -> None:
     """check exits with 2 and the remedy when a topic is missing; apply never changes the number of partitions."""
     create(bootstrap, "few", {"inbox": (3, {})})
     checked = topics(bootstrap, "few", "check")
@@ -93,8 +84,8 @@ def test_a_missing_topic_and_another_number_of_shards_are_refused(bootstrap: str
     assert "3 shards, not 4" in applied.stderr
 
 
-def test_another_number_of_partitions_of_any_topic_is_refused(bootstrap: str) -> None:
-    """Also of the topic of an app, whose workers would not find their commands: apply says which it is, makes none."""
+def test_other_number_of_partitions_is_refused(bootstrap: str) -> None:
+    """This includes the topic of an app, whose workers would miss commands: apply names it and creates no topic."""
     create(bootstrap, "uneven", {"inbox": (3, {}), "commands.shop": (2, {})})
     applied = topics(bootstrap, "uneven", "apply", *SHARDS)
     assert applied.returncode == 2
@@ -103,8 +94,8 @@ def test_another_number_of_partitions_of_any_topic_is_refused(bootstrap: str) ->
     assert "topic 'uneven.events' does not exist" in checked.stderr
 
 
-def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
-    """It makes none by itself: it ends with 2 and the command that does."""
+def test_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
+    """It creates no topics: it ends with exit code 2 and the command that creates them."""
     with Fleet(bootstrap, "empty", tmp_path) as fleet:
         engine = fleet.add_engine()
         assert engine.process
@@ -113,7 +104,7 @@ def test_an_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Pat
 
 
 async def write_a_command(bootstrap: str, topic: str) -> None:
-    """Have a shard write to a topic, in a transaction."""
+    """Let a shard write to a topic, in a transaction."""
     log = KafkaLog(Cluster(KafkaSettings(bootstrap, "gone")), SystemClock(), 1)
     await log.open()
     try:
@@ -124,8 +115,8 @@ async def write_a_command(bootstrap: str, topic: str) -> None:
         await log.close()
 
 
-def test_a_topic_of_commands_that_is_gone_is_made_anew(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A shard that has commands for it would stand still, with all other apps; it is made as apply makes it."""
+def test_deleted_commands_topic_is_recreated(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A shard with commands for it would block all other apps; the topic is created as apply creates it."""
     assert topics(bootstrap, "gone", "apply", *SHARDS).returncode == 0
     asyncio.run(write_a_command(bootstrap, "commands.taken-down"))
     assert "topics commands.taken-down were missing and were created, as by `stepstream topics apply" in caplog.text
@@ -135,35 +126,35 @@ def test_a_topic_of_commands_that_is_gone_is_made_anew(bootstrap: str, caplog: p
         asyncio.run(write_a_command(bootstrap, "commands.no name"))
 
 
-def test_all_that_differs_is_told_at_once(bootstrap: str) -> None:
-    """A missing topic, another number of partitions, too few replicas and another configuration do not hide another."""
+def test_all_differences_are_reported_at_once(bootstrap: str) -> None:
+    """A missing topic, a wrong number of partitions, too few replicas and a wrong configuration are all reported."""
     create(bootstrap, "all", {"inbox": (3, {"retention.ms": "1000"}), "history": (2, {})})
     for arguments in (("check", "--replicas", "2"), ("apply", "--shards", "3", "--replicas", "2")):
-        told = topics(bootstrap, "all", *arguments)
-        assert told.returncode == 2
-        assert "topic 'all.history' has 2 partitions instead of 3" in told.stderr
-        assert "topic 'all.inbox': retention.ms is 1000 instead of 604800000" in told.stderr
-        assert "topic 'all.inbox': each partition has 1 replica instead of 2" in told.stderr
-        assert "kafka-configs.sh" in told.stderr
-    assert "keys" in told.stderr, "nothing was made"
+        done = topics(bootstrap, "all", *arguments)
+        assert done.returncode == 2
+        assert "topic 'all.history' has 2 partitions instead of 3" in done.stderr
+        assert "topic 'all.inbox': retention.ms is 1000 instead of 604800000" in done.stderr
+        assert "topic 'all.inbox': each partition has 1 replica instead of 2" in done.stderr
+        assert "kafka-configs.sh" in done.stderr
+    assert "keys" in done.stderr, "no topic was created"
     assert "topic 'all.events' does not exist" in topics(bootstrap, "all", "check").stderr
 
 
-def test_what_kafka_does_not_make_is_told_in_its_words(bootstrap: str) -> None:
-    """A topic that the broker refuses is named with the broker's reason and the remedy, and is not said to be made."""
-    applied = topics(bootstrap, "thrice", "apply", "--shards", "2", "--replicas", "3")
+def test_refusal_of_the_broker_is_reported_with_its_reason(bootstrap: str) -> None:
+    """A topic that the broker refuses is named with the broker's reason and a remedy, and not reported as created."""
+    applied = topics(bootstrap, "replicated", "apply", "--shards", "2", "--replicas", "3")
     assert applied.returncode == 2, applied.stdout
     assert "created" not in applied.stdout
-    assert "'thrice.events'" in applied.stderr
+    assert "'replicated.events'" in applied.stderr
     assert "INVALID_REPLICATION_FACTOR: " in applied.stderr
     assert "only 1 broker(s) are registered" in applied.stderr
     assert "another --replicas" in applied.stderr
-    checked = topics(bootstrap, "thrice", "check")
-    assert "'thrice.events' does not exist" in checked.stderr
+    checked = topics(bootstrap, "replicated", "check")
+    assert "'replicated.events' does not exist" in checked.stderr
 
 
-def test_a_worker_without_its_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
-    """The remedy is a whole command, with broker, namespace, shards and app."""
+def test_worker_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) -> None:
+    """The remedy is a complete command with broker, namespace, shards and app."""
     (tmp_path / "shop.py").write_text("from stepstream import App\napp = App('shop')\n", encoding="utf-8")
     command = [sys.executable, "-m", "stepstream", "worker", "shop.py", "--kafka", bootstrap, "--namespace", "none"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
@@ -176,7 +167,7 @@ def test_a_worker_without_its_topics_says_what_to_run(bootstrap: str, tmp_path: 
 
 
 def rendered(bootstrap: str, namespace: str, form: str) -> dict[str, tuple[int, dict[str, str]]]:
-    """Return what `topics render` would have created, read as its form is read."""
+    """Return the topics in the output of `topics render`, parsed as the tool for its format parses it."""
     text = topics(bootstrap, namespace, "render", *SHARDS, "--format", form).stdout
     found: dict[str, tuple[int, dict[str, str]]] = {}
     if form == "strimzi":
@@ -195,8 +186,8 @@ def rendered(bootstrap: str, namespace: str, form: str) -> dict[str, tuple[int, 
 
 
 @pytest.mark.parametrize("form", ["kafka", "strimzi"])
-def test_what_render_prints_is_what_check_wants(bootstrap: str, form: str) -> None:
-    """Topics that are made as `topics render` says pass `topics check`."""
+def test_render_prints_what_check_expects(bootstrap: str, form: str) -> None:
+    """Topics created from the output of `topics render` pass `topics check`."""
     create(bootstrap, form, rendered(bootstrap, form, form))
     checked = topics(bootstrap, form, "check", "--app", "shop")
     assert checked.returncode == 0, checked.stderr

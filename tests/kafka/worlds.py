@@ -1,6 +1,6 @@
 """Engines with virtual time on a real Kafka cluster, for the scenarios."""
 
-import itertools
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,21 @@ from stepstream.runtime.kafka.layout import expected_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.testing import VirtualEngine
 
-_numbers = itertools.count()
-
 
 def fresh_namespace() -> str:
-    """Return a namespace that no other test of this process has."""
-    return f"test-{next(_numbers)}"
+    """Return a namespace that no other test has, also on a broker that several test runs share."""
+    return f"test-{secrets.token_hex(6)}"
 
 
 def topics_for(apps: tuple[App, ...], shards: int) -> dict[str, tuple[int, dict[str, str]]]:
-    """Return the topics of the contract for some apps, but without retention: virtual time may be long ago, or far."""
+    """Return the topics of the contract for some apps, without retention: virtual time may be far from the real one."""
     keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62)}
-    posts = [workers_name(app.name, queue) for app in apps for queue in ("", *app.queues)]
-    return {name: (want.partitions, want.config | keep) for name, want in expected_topics(posts, shards).items()}
+    workers = [workers_name(app.name, queue) for app in apps for queue in ("", *app.queues)]
+    return {name: (topic.partitions, topic.config | keep) for name, topic in expected_topics(workers, shards).items()}
 
 
 class KafkaWorld(VirtualEngine):
-    """A VirtualEngine whose log is Kafka and whose tables are on disk; topics are made when they are missing."""
+    """A VirtualEngine whose log is Kafka and whose tables are on disk; it creates the topics that are missing."""
 
     def __init__(self, bootstrap: str, namespace: str, *apps: App, shards: int, data_dir: Path, **options: Any) -> None:
         self._cluster = Cluster(KafkaSettings(bootstrap, namespace))

@@ -1,4 +1,4 @@
-"""What a shard does not know: whether a commit got through, and whether a changelog is still the one of its tables."""
+"""A shard's log on a broker: commits with an unknown outcome, foreign changelogs, and inputs that lost records."""
 
 import asyncio
 import shutil
@@ -22,32 +22,32 @@ from stepstream.runtime.kafka.standby import Standby
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.shard.tables import open_tables
 from stepstream.runtime.storage.rocks import RocksStore
-from tests.kafka.broker import Broker, running, running_broker
+from tests.kafka.broker import Broker, running
 from tests.kafka.changelogs import rows_of
 from tests.kafka.fleet import Fleet, Member
 from tests.kafka.observed import Observed, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 
-async def begun(cluster: Cluster) -> KafkaLog:
-    """Return the log of shard 0 in the hands of a new owner."""
+async def opened(cluster: Cluster) -> KafkaLog:
+    """Return the log of shard 0, opened by a new owner."""
     log = KafkaLog(cluster, SystemClock(), 0)
     await log.open()
     return log
 
 
 async def write(log: KafkaLog, number: int) -> None:
-    """Write one output and one row, all but committed."""
+    """Write one output and one row, and leave the transaction open."""
     await log.begin()
     await log.send([NewRecord(HISTORY, 0, b"run", b"%d" % number)], [(b"row", b"%d" % number)])
 
 
 async def freeze_a_commit(broker: Broker) -> None:
-    """Write, and later commit, on a broker that stands still: both end, and all went one way."""
-    cluster = Cluster(KafkaSettings(broker.bootstrap, "doubt"))
+    """Write, and later commit, while the broker is suspended: both time out, and changelog and history agree."""
+    cluster = Cluster(KafkaSettings(broker.bootstrap, "commits"))
     await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
-    first = await begun(cluster)
+    first = await opened(cluster)
     await write(first, 1)
     await first.commit({})
     broker.freeze()
@@ -57,7 +57,7 @@ async def freeze_a_commit(broker: Broker) -> None:
     finally:
         broker.thaw()
     await first.close()
-    first = await begun(cluster)
+    first = await opened(cluster)
     await write(first, 2)
     broker.freeze()
     try:
@@ -66,7 +66,7 @@ async def freeze_a_commit(broker: Broker) -> None:
     finally:
         broker.thaw()
     await first.close()
-    second = await begun(cluster)
+    second = await opened(cluster)
     rows = await rows_of(second)
     reader = await cluster.reader()
     reader.assign([(HISTORY, 0)])
@@ -81,66 +81,67 @@ async def freeze_a_commit(broker: Broker) -> None:
     assert [value for _, value in rows] == outputs == [b"1", b"2"][: len(rows)]
 
 
-def test_a_commit_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that stands still holds a shard up to the deadline; its next owner finds all of it or nothing."""
+@pytest.mark.alone
+def test_commit_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stalled broker blocks a shard until the deadline; the next owner finds all of the transaction or nothing."""
     monkeypatch.setattr(producers, "COMMIT_S_MAX", 2.0)
     with running(Broker(tmp_path)) as broker:
         asyncio.run(freeze_a_commit(broker))
 
 
 async def register(cluster: Cluster) -> None:
-    """Have a function known, which is a row of each shard."""
+    """Register a function, which is a row of each shard."""
     producer = await cluster.producer()
-    known = FunctionRegistered("work", "doubt", (EventTrigger("doubt/go"),))
+    known = FunctionRegistered("work", "commits", (EventTrigger("commits/go"),))
     await producer.send([NewRecord(FUNCTIONS, 0, b"work", encode(known))])
     await producer.close()
 
 
-def start_anew(member: Member) -> None:
-    """Start a process with an empty log, where its new address is found."""
+def restart(member: Member) -> None:
+    """Start a process with an empty log, so that the address found there is the new one."""
     member.log.write_text("")
     member.start()
 
 
 def observe(fleet: Fleet, observed: Observed) -> None:
-    """Take the changelog away from an engine that has tables."""
+    """Delete the changelog of an engine that has tables."""
     engine = fleet.add_engine()
     until(lambda: observed.answers("/ready") == {200})
     until(lambda: observed.scrape(engine).sum("stepstream_input_lag_records", topic="functions") == 0)
     engine.stop()
-    asyncio.run(Cluster(KafkaSettings(fleet.bootstrap, "doubt")).delete([CHANGELOG]))
-    fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
-    start_anew(engine)
+    asyncio.run(Cluster(KafkaSettings(fleet.bootstrap, "deleted")).delete([CHANGELOG]))
+    fleet.command("topics", "apply", "--shards", "1", "--app", "work")
+    restart(engine)
     until(lambda: engine.said("of a changelog that ends at 1: remove the tables") > 1)
     assert not engine.said("recovered")
     assert observed.answers("/ready") == {503}
     engine.kill()
     engine.wipe()
-    start_anew(engine)
+    restart(engine)
     until(lambda: observed.answers("/ready") == {200})
 
 
-def test_tables_of_another_changelog_are_refused(tmp_path: Path) -> None:
-    """An engine whose changelog was made anew does not go on with rows that are no longer there; it says what to do."""
-    with running_broker() as bootstrap, Fleet(bootstrap, "doubt", tmp_path) as fleet, Observed(fleet) as observed:
-        fleet.command("topics", "apply", "--shards", "1", "--app", "doubt")
-        asyncio.run(register(Cluster(KafkaSettings(bootstrap, "doubt"))))
+def test_engine_refuses_tables_of_a_deleted_changelog(bootstrap: str, tmp_path: Path) -> None:
+    """An engine whose changelog was recreated does not serve rows of the old one, and says what to do."""
+    with Fleet(bootstrap, "deleted", tmp_path) as fleet, Observed(fleet) as observed:
+        fleet.command("topics", "apply", "--shards", "1", "--app", "work")
+        asyncio.run(register(Cluster(KafkaSettings(bootstrap, "deleted"))))
         observe(fleet, observed)
 
 
 async def fill(cluster: Cluster, name: bytes, count: int) -> None:
-    """Make a changelog anew, of transactions with one row each, every other one aborted."""
+    """Recreate a changelog, and fill it with transactions of one row, every other one aborted."""
     if CHANGELOG in await cluster.topics():
         await cluster.delete([CHANGELOG])
         async with asyncio.timeout(30):
             while CHANGELOG in await cluster.topics():
                 pass
     await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
-    # Two that come at once find the same.
+    # Two concurrent callers get the same origin.
     origin, again = await asyncio.gather(origin_of(cluster, 0), origin_of(cluster, 0))
     assert origin == again == await origin_of(cluster, 0) != b""
     for number in range(count):
-        log = await begun(cluster)
+        log = await opened(cluster)
         await log.begin()
         await log.send([], [(b"r" + name, b"%d" % number)])
         if number % 2 == 0:
@@ -149,8 +150,8 @@ async def fill(cluster: Cluster, name: bytes, count: int) -> None:
 
 
 async def recovered(cluster: Cluster, path: Path) -> tuple[int, dict[bytes, bytes]]:
-    """Bring the tables in a folder up to the end of the changelog; return where they began, and their rows."""
-    store, log = RocksStore(path, SystemClock().now_ms, STALE_MS), await begun(cluster)
+    """Recover the tables in a folder from the changelog; return the position where that began, and their rows."""
+    store, log = RocksStore(path, SystemClock().now_ms, STALE_MS), await opened(cluster)
     try:
         position = await open_tables(store, log.origin)
         async for rows, after in log.changelog(position):
@@ -162,14 +163,14 @@ async def recovered(cluster: Cluster, path: Path) -> tuple[int, dict[bytes, byte
 
 
 async def follow(cluster: Cluster, path: Path) -> dict[bytes, bytes]:
-    """Let a warm copy catch up in a folder; return its rows."""
+    """Let a standby in a folder catch up; return its rows."""
     store = RocksStore(path, SystemClock().now_ms, STALE_MS)
     copy = Standby(cluster, store, SystemClock(), 0, STALE_MS)
     following = asyncio.ensure_future(copy.serve())
     reader = await cluster.reader()
     end = (await reader.ends([(CHANGELOG, 0)]))[CHANGELOG, 0]
     async with asyncio.timeout(30):
-        while (copy.position or 0) < end:  # noqa: ASYNC110 - nobody tells when it is there
+        while (copy.position or 0) < end:  # noqa: ASYNC110 - a position has no event to await
             await asyncio.sleep(0)
     rows = dict(store.scan(b"r", 0))
     following.cancel()
@@ -179,7 +180,7 @@ async def follow(cluster: Cluster, path: Path) -> dict[bytes, bytes]:
 
 
 async def take_foreign_tables(bootstrap: str, folder: Path) -> None:
-    """Come up with tables of the right changelog, of another namespace, and of one that was deleted."""
+    """Recover tables of the right changelog, of another namespace, and of a deleted changelog."""
     first, second = (Cluster(KafkaSettings(bootstrap, name)) for name in ("first", "second"))
     await fill(first, b"first", 3)
     await fill(second, b"second", 5)
@@ -190,19 +191,18 @@ async def take_foreign_tables(bootstrap: str, folder: Path) -> None:
     assert await recovered(second, folder / "own") == (0, {b"rsecond": b"4"})
     assert await follow(second, folder / "copy") == {b"rsecond": b"4"}
     shutil.copytree(folder / "copy", folder / "later")
-    await fill(second, b"anew", 7)
-    assert await recovered(second, folder / "copy") == (0, {b"ranew": b"6"})
-    assert await follow(second, folder / "later") == {b"ranew": b"6"}
+    await fill(second, b"third", 7)
+    assert await recovered(second, folder / "copy") == (0, {b"rthird": b"6"})
+    assert await follow(second, folder / "later") == {b"rthird": b"6"}
 
 
-def test_tables_of_another_changelog_are_made_anew(tmp_path: Path) -> None:
-    """Of another namespace, or of topics that were deleted and have grown since: their rows are not mixed with ours."""
-    with running_broker() as bootstrap:
-        asyncio.run(take_foreign_tables(bootstrap, tmp_path))
+def test_tables_of_another_changelog_are_rebuilt(bootstrap: str, tmp_path: Path) -> None:
+    """Tables of another namespace, or of a deleted changelog, are dropped instead of mixed with the recovered rows."""
+    asyncio.run(take_foreign_tables(bootstrap, tmp_path))
 
 
 async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Come up with tables that are ahead of an input, and with others that its retention has overtaken."""
+    """Seek to a position past the end of an input, and to one that its retention has deleted."""
     cluster, at = Cluster(KafkaSettings(bootstrap, "lost")), (EVENTS, 0)
     await cluster.create({name: (1, {}) for name in (EVENTS, FUNCTIONS, INBOX)}, 1)
     producer = await cluster.producer()
@@ -225,7 +225,7 @@ async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
     assert "lost.events-0 begins at 50: 30 offsets before that were not processed" in caplog.text
     assert (await log.poll(500, None))[0].offset == 50
     await log.close()
-    # One that is overtaken while it reads fails, and does not begin anew; what comes next is as above.
+    # A reader whose position is deleted while it reads fails instead of starting at the beginning.
     reader = await cluster.reader(known=True)
     reader.assign([at])
     for place in (20, 1_000):
@@ -236,9 +236,6 @@ async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
     await producer.close()
 
 
-def test_inputs_that_lost_records_are_not_read_from_their_beginning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What was taken would be taken again: a shard refuses to serve and says what helps; of retention it tells."""
-    with running(Broker(tmp_path)) as broker:
-        asyncio.run(lose_inputs(broker.bootstrap, caplog))
+def test_input_that_lost_records_is_not_read_from_its_start(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
+    """That would process records twice: the shard refuses to serve with a remedy, and logs a gap from retention."""
+    asyncio.run(lose_inputs(bootstrap, caplog))
