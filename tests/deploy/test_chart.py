@@ -173,7 +173,7 @@ def test_probes_ask_what_they_are_for(name: str) -> None:
     served = {at: container(pod) for at, pod in pods(name).items() if not at.endswith("-topics")}
     assert len(served) >= 2
     for each in served.values():
-        (port,) = [port["name"] for port in each["ports"]]
+        *_, port = [port["name"] for port in each["ports"]]
         asked = {kind: each[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
         assert {kind: get["path"] for kind, get in asked.items()} == {
             "startup": "/health",

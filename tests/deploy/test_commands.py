@@ -80,14 +80,15 @@ def test_a_drain_takes_seconds(seconds: str) -> None:
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
-    """Each pod's environment makes settings, on the port that its container declares; an engine has both keys."""
+    """Each pod's environment makes settings, on the ports that its container declares; an engine has both keys."""
     for at, pod in pods(chart).items():
         if at.endswith("-topics"):
             continue
         env = {each["name"]: each.get("value", "from-elsewhere") for each in container(pod)["env"]}
         settings = settings_from(env)
-        (port,) = container(pod)["ports"]
-        assert port["containerPort"] == (settings.metrics_port or settings.port)
+        declared = [port["containerPort"] for port in container(pod)["ports"]]
+        own = [settings.port] if container(pod)["args"][0] == "engine" else []
+        assert declared == [*own, settings.metrics_port]
         assert settings.api_key, f"the metrics of {at} are open to all"
         assert (Format(env["STEPSTREAM_LOG_FORMAT"]), Level(env["STEPSTREAM_LOG_LEVEL"])) == (Format.JSON, Level.INFO)
         kafka = kafka_settings_from(env)
@@ -110,7 +111,8 @@ def probed() -> Iterator[tuple[str, str]]:
     for pod in (pod for chart in CHARTS for at, pod in pods(chart).items() if not at.endswith("-topics")):
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             probe = container(pod)[name]["httpGet"]
-            assert probe["port"] == container(pod)["ports"][0]["name"]
+            # The last port of a container is that of its probes.
+            assert probe["port"] == container(pod)["ports"][-1]["name"]
             yield container(pod)["args"][0], probe["path"]
     texts = [rest for word, rest in instructions()["stepstream"] if word == "HEALTHCHECK"]
     assert texts
