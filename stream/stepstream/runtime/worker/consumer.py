@@ -137,15 +137,13 @@ class CommandConsumer(ABC, Generic[Item]):
     def _on(self, item: Item, event: Event) -> tuple[Effect, ...]:
         """Apply an event, perform its effects and what follows from them, and return its effects."""
         effects = item.life.on(event)
-        self._perform(item, effects)
+        for effect in effects:
+            self._effects[effect](item)
         self._settle(item)
         return effects
 
     def _settle(self, item: Item) -> None:
-        self._perform(item, item.life.settle())
-
-    def _perform(self, item: Item, effects: Iterable[Effect]) -> None:
-        for effect in effects:
+        for effect in item.life.settle():
             self._effects[effect](item)
 
     def _reclaim(self, item: Item) -> None:

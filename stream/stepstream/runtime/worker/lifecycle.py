@@ -265,6 +265,9 @@ OWNERSHIPS: Mapping[Ownership, Mapping[Event, Move[Ownership]]] = {
     },
 }
 _RESTING = {phase for phase, moves in PHASES.items() if Event.SETTLED in moves}
+# Python looks members of an enumeration up slowly, and every event needs this one.
+_START_BODY = Effect.START_BODY
+_NONE: tuple[Effect, ...] = ()
 _OVER = {phase for phase, moves in PHASES.items() if Event.FINISHED in moves}
 
 
@@ -292,26 +295,24 @@ class Life:
 
         Raise IllegalTransition where neither table has the event.
         """
-        if self.phase is Phase.STOPPED:
+        moves = PHASES[self.phase]
+        if not moves:
             return ()
-        effects: tuple[Effect, ...] = ()
-        decision = OWNERSHIPS[self.ownership].get(event)
+        decision, effects = OWNERSHIPS[self.ownership].get(event), _NONE
         if decision is not None:
-            self.ownership = decision.to
+            self.ownership, effects = decision.to, decision.effects
             if decision.passes is None:
-                return decision.effects
-            event, effects = decision.passes, decision.effects
-        move = PHASES[self.phase].get(event)
+                return effects
+            event = decision.passes
+        move = moves.get(event)
         if move is None:
-            raise IllegalTransition(f"run {self.name}: {event} cannot happen to a run that is {self.state}")
+            state = f"{self.phase} and {self.ownership}"
+            raise IllegalTransition(f"run {self.name}: {event} cannot happen to a run that is {state}")
         self.phase = move.to
-        self.bodies += Effect.START_BODY in move.effects
-        return effects + move.effects
-
-    @property
-    def state(self) -> str:
-        """Phase and ownership in words."""
-        return f"{self.phase} and {self.ownership}"
+        effects += move.effects
+        if _START_BODY in effects:
+            self.bodies += 1
+        return effects
 
     def settle(self) -> tuple[Effect, ...]:
         """Apply what follows once no body is running and all reports are durable, and return the effects.

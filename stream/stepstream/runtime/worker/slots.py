@@ -51,7 +51,7 @@ class Slots(Generic[Item]):
 
     def next(self) -> Item | None:
         """Remove the first item of the queue that may have a slot now, and return it."""
-        if len(self.active) >= self.active_max:
+        if not self.waiting or len(self.active) >= self.active_max:
             return None
         crowded = len(self._detached) >= self._detached_max
         if crowded and not self._resuming:
