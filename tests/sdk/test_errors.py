@@ -1,12 +1,23 @@
 """Errors can be copied and pickled, and those that are shown to users say what to do."""
 
 import copy
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stepstream import NonRetriableError, RetryAfterError, StepError, StepLimitError, StepUsageError
+from stepstream import (
+    DefinitionError,
+    NonRetriableError,
+    RetryAfterError,
+    StepError,
+    StepLimitError,
+    StepUsageError,
+    on,
+)
 from stepstream.contract.outcomes import ErrorInfo
-from stepstream.sdk.errors import RunInterrupted, StepTimeoutError, format_error
+from stepstream.sdk.errors import RunInterrupted, StepTimeoutError, format_error, stack_of
 
 ERRORS: list[BaseException] = [
     StepError("charge", ErrorInfo("ValueError", "no", "stack", "invoke-timeout")),
@@ -41,3 +52,28 @@ def test_the_interrupt_says_what_to_catch_instead() -> None:
 def test_an_error_is_formatted_in_one_line() -> None:
     """The first line of the message is shown, and no place if the stack has no frame of the user."""
     assert format_error(ErrorInfo("ValueError", "first\nsecond")) == "ValueError: first"
+
+
+def parse(text: str) -> object:
+    """Fail in a library, and with a cause."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise LookupError("no order") from error
+
+
+def test_a_stack_has_the_frames_of_users_and_of_what_they_call() -> None:
+    """It starts in the user's code: neither stepstream nor the thread pool that calls it is shown."""
+    with ThreadPoolExecutor(1) as pool:
+        error = pool.submit(parse, "[").exception()
+    assert error is not None
+    frames = re.findall(r'File ".*?([^/"]+)", line \d+, in (\w+)', stack_of(error))
+    assert frames[0] == ("test_errors.py", "parse")
+    assert ("decoder.py", "decode") in frames
+    assert frames[-1] == ("test_errors.py", "parse")
+    assert "thread.py" not in dict(frames)
+    with pytest.raises(DefinitionError) as caught:
+        on("")
+    assert [place for place, _ in re.findall(r'File ".*?([^/"]+)", line \d+, in (\w+)', stack_of(caught.value))] == [
+        "test_errors.py"
+    ]

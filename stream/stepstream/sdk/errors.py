@@ -200,19 +200,22 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "
 
 
 def stack_of(error: BaseException) -> str:
-    """Return the traceback of an error as text, without the frames of stepstream itself."""
+    """Return the traceback of an error as text, from the user's first frame on and without frames of stepstream."""
     report = traceback.TracebackException.from_exception(error)
-    _leave_out_own_frames(report)
+    _keep_frames_of_users(report)
     return "".join(report.format())
 
 
-def _leave_out_own_frames(report: traceback.TracebackException) -> None:
+def _keep_frames_of_users(report: traceback.TracebackException) -> None:
+    foreign = [frame for frame in report.stack if not frame.filename.startswith(_OURS)]
+    # What calls the user's code is of stepstream or of the event loop; what that code calls may be a library.
+    first = next((at for at, frame in enumerate(foreign) if not frame.filename.startswith((*_LIBRARIES, "<"))), 0)
     # An error that only our frames raised keeps them.
-    if users := [frame for frame in report.stack if not frame.filename.startswith(_OURS)]:
-        report.stack[:] = users
+    if foreign:
+        report.stack[:] = foreign[first:]
     for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
         if other is not None:
-            _leave_out_own_frames(other)
+            _keep_frames_of_users(other)
 
 
 def place_of(stack: str) -> str:
