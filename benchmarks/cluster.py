@@ -1,4 +1,4 @@
-"""Engines and workers as processes on a real broker, beside a bare loop of transactions over the same bytes."""
+"""Engines and workers as processes on a real broker, compared with a bare loop of transactions over the same bytes."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ _WARM_UP = 1_000
 
 
 class Watched:
-    """A cluster of processes: it sends events, and watches the ends of runs in history."""
+    """A fleet of processes: sends events, and counts the runs that end in history."""
 
     def __init__(self, cluster: Cluster, fleet: Fleet, shards: int) -> None:
         self.cluster = cluster
@@ -62,9 +62,9 @@ class Watched:
             self.fleet.add_worker()
         self.producer = await self.cluster.producer()
         reader = await self.cluster.reader()
-        places = [(HISTORY, at) for at in range(self.shards)]
-        reader.assign(places)
-        reader.seek(dict.fromkeys(places, 0))
+        partitions = [(HISTORY, partition) for partition in range(self.shards)]
+        reader.assign(partitions)
+        reader.seek(dict.fromkeys(partitions, 0))
         self._watching = asyncio.ensure_future(self._watch(reader))
         while not self.ended:
             await self.send([Event("bench/three")])
@@ -102,7 +102,7 @@ class Watched:
             await reader.close()
 
     async def send(self, events: list[Event]) -> None:
-        """Produce events as any program does; return when they are acknowledged."""
+        """Produce events as any program would; return when they are acknowledged."""
         assert self.producer is not None
         await self.producer.send([NewRecord(EVENTS, -1, b"", encode(to_record(event))) for event in events])
 
@@ -110,13 +110,13 @@ class Watched:
         """Return when `count` runs have ended since the start."""
         await self.until(lambda: self.ended >= count)
 
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        """Return when something is so; it is looked at after each piece of history."""
-        while not is_so():
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Return when a condition holds; it is checked after each batch of history."""
+        while not holds():
             await self._wait(30)
 
     async def stop(self) -> None:
-        """End all."""
+        """Stop all processes."""
         if self._watching:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -133,7 +133,7 @@ def _folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def fleet_of(bootstrap: str, name: str, engines: int, workers: int, shards: int) -> AsyncIterator[Watched]:
-    """Bring up engines and workers under a namespace of their own."""
+    """Start engines and workers in a namespace of their own."""
     with _folder() as folder:
         made = Fleet(bootstrap, name, folder, Path(functions.__file__))
         watched = Watched(Cluster(KafkaSettings(bootstrap, name)), made, shards)
@@ -146,23 +146,23 @@ async def fleet_of(bootstrap: str, name: str, engines: int, workers: int, shards
 
 async def _runs_per_second(watched: Watched, runs: int) -> float:
     already = watched.ended
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for start in range(0, runs, 100):
         await watched.send([Event("bench/three", {"n": number}) for number in range(start, start + 100)])
         await watched.until_ended(already + start - _BEHIND_MAX)
     await watched.until_ended(already + runs)
-    return runs / (time.perf_counter() - begun)
+    return runs / (time.perf_counter() - started)
 
 
 async def _idle(watched: Watched, runs: int) -> list[float]:
-    """Return how long each of some runs takes that have the cluster to themselves (ms)."""
+    """Return the durations of runs on an otherwise idle cluster (ms)."""
     taken: list[float] = []
     for _ in range(runs):
         already = watched.ended
-        begun = time.perf_counter()
+        started = time.perf_counter()
         await watched.send([Event("bench/three")])
         await watched.until_ended(already + 1)
-        taken.append((time.perf_counter() - begun) * 1_000)
+        taken.append((time.perf_counter() - started) * 1_000)
     return taken
 
 
@@ -192,22 +192,22 @@ async def one_engine(bootstrap: str) -> list[Figure]:
 
 
 def _recovered(engine: Member) -> float:
-    """Kill an engine, take its disk away, and return how many rows of its changelog a second it reads when it is back.
+    """Kill an engine, remove its disk, and return how many rows of its changelog per second it reads after a restart.
 
-    It is the engine that says so: from its first request to the moment when it serves, the fence among it.
+    The engine logs the time, from its first request, which fences the old owner, to the moment when it serves.
     """
     engine.kill()
     engine.wipe()
     engine.start()
-    while not engine.said("serves after"):
+    while not engine.said("recovered"):
         time.sleep(0.1)
-    found = re.findall(r"serves after ([0-9.]+) s and ([0-9]+) rows", engine.log.read_text())
-    seconds, rows = found[-1]
-    return int(rows) / float(seconds)
+    found = re.findall(r"recovered ([0-9,]+) rows in ([0-9.]+) s", engine.log.read_text())
+    rows, seconds = found[-1]
+    return int(rows.replace(",", "")) / float(seconds)
 
 
 async def _matched(watched: Watched, others: int, samples: int = 2_000) -> float:
-    """Return how many waiting runs a second are resumed while `others` stand."""
+    """Return how many waiting runs per second are resumed while `others` wait too."""
     assert watched.producer is not None
     far = SystemClock().now_ms() + DAY_MS
     for start in range(0, others, 5_000):
@@ -225,11 +225,11 @@ async def _matched(watched: Watched, others: int, samples: int = 2_000) -> float
     planned = watched.planned
     await watched.send([Event("bench/wait", {"key": key}) for key in keys])
     await watched.until(lambda: watched.planned == planned + samples)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for start in range(0, samples, 100):
         await watched.send([Event("bench/go", {"key": key}) for key in keys[start : start + 100]])
     await watched.until_ended(already + samples)
-    return samples / (time.perf_counter() - begun)
+    return samples / (time.perf_counter() - started)
 
 
 async def two_engines(bootstrap: str) -> list[Figure]:
@@ -246,7 +246,7 @@ async def two_engines(bootstrap: str) -> list[Figure]:
 
 
 async def recovery(bootstrap: str, rows: int = 200_000) -> list[Figure]:
-    """Measure the reading of a changelog into empty tables."""
+    """Measure the recovery of empty tables from a changelog."""
     cluster = Cluster(KafkaSettings(bootstrap, "recovery"))
     await cluster.create({CHANGELOG: (1, {"cleanup.policy": "compact"})}, 1)
     value = encode(StepReported("0" * 26, 1, "0" * 40, "one", Value()))
@@ -258,21 +258,21 @@ async def recovery(bootstrap: str, rows: int = 200_000) -> list[Figure]:
         clock = SystemClock()
         store = RocksStore(folder, clock.now_ms, DAY_MS)
         store.open()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         found = 0
         async for batch, position in KafkaLog(cluster, clock, 0).changelog(0):
             store.write(batch, position)
             found += len(batch)
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - started
         store.close()
     assert found == rows
     return [Figure("recovery of a shard", rows / took, "rows/s", ">= 20,000")]
 
 
 async def bare(bootstrap: str, runs: int = 6_000) -> list[Figure]:
-    """Measure the limit: one process that only moves the bytes of three-step runs, one transaction for many.
+    """Measure the upper bound: one process that only moves the bytes of three-step runs, many in a transaction.
 
-    A run costs 5 records in (an event, three reports, an end) and some 18 out (a command, the history, the changelog).
+    A run has 5 records in (an event, three reports, an end) and about 18 out (a command, history, changelog).
     """
     cluster = Cluster(KafkaSettings(bootstrap, "bare"))
     await cluster.create({"in": (1, {}), "out": (1, {})}, 1)
@@ -283,13 +283,15 @@ async def bare(bootstrap: str, runs: int = 6_000) -> list[Figure]:
         each.assign([(topic, 0)])
         each.seek({(topic, 0): 0})
 
-    async def pass_on(count: int) -> None:
+    async def forward(count: int) -> None:
         while count > 0:
             records = await reader.read(500, _READ_MS)
             count -= len(records)
             await inside.begin()
-            place = NewRecord("out", 0, b"place", b"%d" % records[-1].offset)
-            await inside.send([NewRecord("out", 0, b"k" * 26, value) for _ in range(len(records) * 18 // 5)] + [place])
+            position = NewRecord("out", 0, b"position", b"%d" % records[-1].offset)
+            await inside.send(
+                [NewRecord("out", 0, b"k" * 26, value) for _ in range(len(records) * 18 // 5)] + [position]
+            )
             await inside.commit()
 
     async def feed() -> None:
@@ -298,9 +300,9 @@ async def bare(bootstrap: str, runs: int = 6_000) -> list[Figure]:
 
     try:
         idle = await _bare_idle(outside, inside, reader, ends, value)
-        begun = time.perf_counter()
-        await asyncio.gather(feed(), pass_on(5 * runs))
-        rate = runs / (time.perf_counter() - begun)
+        started = time.perf_counter()
+        await asyncio.gather(feed(), forward(5 * runs))
+        rate = runs / (time.perf_counter() - started)
     finally:
         for client in (outside, inside, reader, ends):
             await client.close()
@@ -313,18 +315,18 @@ async def bare(bootstrap: str, runs: int = 6_000) -> list[Figure]:
 async def _bare_idle(outside: Producer, inside: Producer, reader: Reader, ends: Reader, value: bytes) -> float:
     taken: list[float] = []
     for _ in range(_WARM_UP + 500):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         await outside.send([NewRecord("in", 0, b"k", value)])
         records: list[LogRecord] = []
         while not records:
             records = await reader.read(1, _READ_MS)
         await inside.begin()
-        place = NewRecord("out", 0, b"place", b"%d" % records[-1].offset)
-        await inside.send([NewRecord("out", 0, b"k", value), place])
+        position = NewRecord("out", 0, b"position", b"%d" % records[-1].offset)
+        await inside.send([NewRecord("out", 0, b"k", value), position])
         await inside.commit()
         while not await ends.read(1, _READ_MS):
             pass
-        taken.append((time.perf_counter() - begun) * 1_000)
+        taken.append((time.perf_counter() - started) * 1_000)
     return statistics.median(taken[_WARM_UP:])
 
 
@@ -332,7 +334,7 @@ ALL: tuple[Callable[[str], Coroutine[Any, Any, list[Figure]]], ...] = (bare, one
 
 
 def main(expected: set[str]) -> Iterator[Figure]:
-    """Measure on a broker: that of KAFKA_BOOTSTRAP, or one of our own on the same machine."""
+    """Measure on the broker of KAFKA_BOOTSTRAP, or on a new one on the same machine."""
     with running_broker() as bootstrap:
         for measure in ALL:
             if not expected or getattr(measure, "__name__", "") in expected:

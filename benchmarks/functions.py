@@ -9,7 +9,7 @@ app = App("bench")
 
 
 async def work(number: int) -> int:
-    """Return the next number, as the smallest of steps."""
+    """Return the next number: the smallest possible step."""
     return number + 1
 
 
@@ -23,7 +23,7 @@ async def three_steps(ctx: Context) -> int:
 
 @app.function(on("bench/long"))
 async def thousand_steps(ctx: Context) -> list[float]:
-    """Run 999 steps and return when each was done (s)."""
+    """Run 999 steps; return the time at which each ended (s)."""
     times: list[float] = []
     for number in range(999):
         await ctx.step.run(f"step-{number}", work, number)
@@ -39,7 +39,7 @@ async def wait_for_one(ctx: Context) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured number with its unit, and the aim beside it."""
+    """A measured number with its unit and its goal."""
 
     name: str
     value: float

@@ -1,4 +1,4 @@
-"""The laptop runtime under load: durable, one process, beside a bare loop over the same writes as its limit."""
+"""The embedded engine under load: one durable process, compared with a bare loop over the same writes."""
 
 import asyncio
 import statistics
@@ -56,7 +56,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
-    """Bring an engine up in a folder of its own."""
+    """Start an engine in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         made = Bench(Path(folder))
         await made.engine.start()
@@ -69,27 +69,27 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def throughput(runs: int = 6_000) -> list[Figure]:
-    """Measure three-step runs a second, from the first event to the last end."""
+    """Measure three-step runs per second, from the first event to the end of the last run."""
     async with bench() as made:
         events = [to_record(Event("bench/three", {"n": number})) for number in range(runs)]
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for start in range(0, runs, 100):
             await made.engine.send(events[start : start + 100])
             await made.until_ended(start - 400)
         await made.until_ended(runs)
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - started
     return [Figure("three-step runs", runs / took, "runs/s", ">= 1,500")]
 
 
 async def idle_latency(samples: int = 300) -> list[Figure]:
-    """Measure one three-step run at a time, from send to finish."""
+    """Measure the duration of one three-step run at a time, from send to end."""
     taken: list[float] = []
     async with bench() as made:
         for number in range(samples):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             await made.engine.send([to_record(Event("bench/three", {"n": number}))])
             await made.until_ended(number + 1)
-            taken.append((time.perf_counter() - begun) * 1_000)
+            taken.append((time.perf_counter() - started) * 1_000)
     return [
         Figure("idle run, median", statistics.median(taken), "ms", "< 5"),
         Figure("idle run, p99", statistics.quantiles(taken, n=100)[98], "ms"),
@@ -97,7 +97,7 @@ async def idle_latency(samples: int = 300) -> list[Figure]:
 
 
 async def long_run() -> list[Figure]:
-    """Measure the last 100 of 999 steps against the first 100, as the median of five runs."""
+    """Measure the last 100 of 999 steps relative to the first 100, as the median of five runs."""
     ratios: list[float] = []
     per_step: list[float] = []
     async with bench() as made:
@@ -124,7 +124,7 @@ def _other_wait(number: int, expires_at: int) -> WaitOpened:
 
 
 async def matched(open_waits: int, samples: int = 2_000) -> float:
-    """Return how many waiting runs a second are resumed while `open_waits` others stand."""
+    """Return how many waiting runs per second are resumed while `open_waits` others wait too."""
     async with bench() as made:
         far = made.clock.now_ms() + 86_400_000
         for start in range(0, open_waits, 5_000):
@@ -133,7 +133,7 @@ async def matched(open_waits: int, samples: int = 2_000) -> float:
             made.journal.write(JournalWrite(records), made.clock.now_ms())
             await made.engine.until_idle()
         for name in ("bench/wait", "bench/go"):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             for start in range(0, samples, 100):
                 keys = range(start, start + 100)
                 await made.engine.send([to_record(Event(name, {"key": f"k{key}"})) for key in keys])
@@ -141,7 +141,7 @@ async def matched(open_waits: int, samples: int = 2_000) -> float:
                 await made.engine.until_idle()
             else:
                 await made.until_ended(samples)
-        return samples / (time.perf_counter() - begun)
+        return samples / (time.perf_counter() - started)
 
 
 async def waits() -> list[Figure]:
@@ -155,18 +155,18 @@ async def waits() -> list[Figure]:
 
 
 async def bare_loop(runs: int = 20_000) -> list[Figure]:
-    """Measure the limit: the writes of a three-step run, with encoding and without anything else."""
+    """Measure the upper bound: only the encoding and the writes of three-step runs."""
     report = StepReported("0" * 26, 1, "0" * 40, "one", Value())
     with tempfile.TemporaryDirectory() as folder:
         journal = RocksJournal(Path(folder))
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for start in range(0, runs, 50):
             for _ in range(5):
                 records = [NewRecord(INBOX, 0, b"key", encode(report)) for _ in range(50)]
                 journal.write(JournalWrite(records), start)
                 rows = [(b"r%d" % (start + at), encode(report)) for at in range(50)]
                 journal.write(JournalWrite([*records, *records], rows=[*rows, *rows]), start)
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - started
         journal.close()
     return [Figure("bare loop over the same writes", runs / took, "runs/s")]
 

@@ -19,8 +19,8 @@ Place = tuple[str, int]
 class FakeCluster(Cluster):
     """A cluster without a broker.
 
-    `calls` has producer, reader, read, ends, position, committed, commit, confirm and send. The detail of ends and
-    position is a (topic, partition), as of one that has no leader.
+    `calls` has producer, reader, read, ends, position, committed, commit, confirm, send and members. The detail of ends
+    and position is a (topic, partition), as of one that has no leader.
     """
 
     def __init__(self) -> None:
@@ -38,6 +38,10 @@ class FakeCluster(Cluster):
         self.member, self.generation = "member-1", 0
         self.membership: Membership | None = None
         self.rebalancing = 0
+        # How many records a read returns at most, whatever its limit.
+        self.records_per_read = 1_000
+        # The client ids of all members of the group.
+        self.clients: list[str] = []
 
     def add(self, records: Iterable[LogRecord]) -> None:
         """Add records with the offsets that they have."""
@@ -78,6 +82,11 @@ class FakeCluster(Cluster):
     def _member_reader(self) -> "FakeReader":
         return next(reader for reader in reversed(self.readers) if reader.group_topic)
 
+    async def members(self, group: str) -> list[str]:
+        """Return the client ids of the members."""
+        await self.calls.made("members")
+        return self.clients
+
     async def producer(self, transactional_id: str = "") -> "FakeProducer":
         """Return a new producer."""
         await self.calls.made("producer")
@@ -89,15 +98,16 @@ class FakeCluster(Cluster):
     ) -> "FakeReader":
         """Return a new consumer."""
         await self.calls.made("reader")
-        self.readers.append(FakeReader(self))
+        self.readers.append(FakeReader(self, known=known))
         return self.readers[-1]
 
 
 class FakeReader(Reader):
     """A consumer of the fake cluster; a read returns no records when there are none."""
 
-    def __init__(self, cluster: FakeCluster) -> None:
+    def __init__(self, cluster: FakeCluster, *, known: bool = False) -> None:
         self._cluster = cluster
+        self.known = known
         self.places: list[Place] = []
         self.paused: set[Place] = set()
         self.positions: Offsets = {}
@@ -173,7 +183,7 @@ class FakeReader(Reader):
             position = self.positions.get(at, 0)
             if at not in self.paused:
                 unread = (record for record in self._cluster.records[at] if record.offset >= position)
-                found += itertools.islice(unread, limit - len(found))
+                found += itertools.islice(unread, min(limit, self._cluster.records_per_read) - len(found))
         self.positions |= {(record.topic, record.partition): record.offset + 1 for record in found}
         return found
 

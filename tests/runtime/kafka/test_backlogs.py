@@ -1,4 +1,4 @@
-"""The backlog of workers is what their group has not committed and is still there, of topics that are there."""
+"""The backlog of workers: the retained offsets that their group has not committed."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,36 +14,36 @@ from stepstream.runtime.kafka import backlogs
 from stepstream.runtime.kafka.backlogs import Backlog, Backlogs
 from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.ports import LogError, Offsets
+from stepstream.runtime.ports import LogError, Offsets, TopicPartition
 
 TOPIC = "commands.shop"
 BEGINNINGS = {(TOPIC, 0): 0, (TOPIC, 1): 0, (TOPIC, 2): 4, (TOPIC, 3): 8}
 
 
-class Place(NamedTuple):
-    """A place, as the client of Kafka has it."""
+class ClientPartition(NamedTuple):
+    """A partition, as in aiokafka."""
 
     topic: str
     partition: int
 
 
 class Brokers:
-    """A cluster and a backbone: four partitions that end at 10, and a group of two."""
+    """A cluster and a backbone: four partitions that end at 10, and a group with two members."""
 
     settings = KafkaSettings(namespace="ns")
 
     def __init__(self) -> None:
         self.code = 0
-        self.looked = 0
+        self.queries = 0
 
     async def topics(self) -> dict[str, int]:
         """Return the one topic of commands."""
-        self.looked += 1
+        self.queries += 1
         return {TOPIC: 4, "events": 4}
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator["Brokers"]:
-        """Lend itself."""
+        """Provide itself."""
         yield self
 
     async def describe_consumer_groups(self, groups: list[str]) -> list[Any]:
@@ -53,66 +53,66 @@ class Brokers:
         return [SimpleNamespace(groups=[group])]
 
     async def list_consumer_group_offsets(self, group: str) -> dict[Any, Any]:
-        """Return what the group has committed: of one partition all, of one nothing, of one what is gone."""
+        """Return the committed offsets: one at the end, one missing, and one before the first retained record."""
         assert group == "ns.worker-shop"
-        places = {0: 10, 1: 7, 3: 2}
-        return {Place(f"ns.{TOPIC}", at): SimpleNamespace(offset=offset) for at, offset in places.items()}
+        committed = {0: 10, 1: 7, 3: 2}
+        return {ClientPartition(f"ns.{TOPIC}", at): SimpleNamespace(offset=offset) for at, offset in committed.items()}
 
-    async def ends(self, places: Sequence[tuple[str, int]]) -> Offsets:
+    async def ends(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Return 10 for each."""
-        return dict.fromkeys(places, 10)
+        return dict.fromkeys(partitions, 10)
 
-    async def beginnings(self, places: Sequence[tuple[str, int]]) -> Offsets:
-        """Return where those begin that have something to tell."""
-        assert (TOPIC, 0) not in places
-        return {at: BEGINNINGS[at] for at in places}
+    async def beginnings(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Return the first retained offsets; a partition without a backlog is not queried."""
+        assert (TOPIC, 0) not in partitions
+        return {at: BEGINNINGS[at] for at in partitions}
 
 
-def asked(brokers: Brokers) -> Backlogs:
-    """Return who asks them."""
+def backlogs_of(brokers: Brokers) -> Backlogs:
+    """Return what reads the backlogs."""
     return Backlogs(brokers, brokers)  # type: ignore[arg-type]  # As far as it is used.
 
 
-async def test_a_backlog_is_what_is_not_committed_and_still_there() -> None:
-    """Where nothing was committed all waits that the topic still has; a topic that is not there is left out."""
+async def test_backlog_counts_uncommitted_retained_offsets() -> None:
+    """Without a commit, all retained offsets count; a topic that does not exist is missing."""
     brokers = Brokers()
-    found = await asked(brokers).read(["shop", "gone"])
+    found = await backlogs_of(brokers).read(["shop", "gone"])
     assert found == {"shop": Backlog({0: 0, 1: 3, 2: 6, 3: 2}, 2)}
 
 
-async def test_workers_that_are_up_are_those_of_the_group() -> None:
-    """Whoever looks at a run learns how many there are, or that no broker tells."""
+async def test_running_workers_are_the_members_of_the_group() -> None:
+    """Or an error, if the group cannot be described."""
     brokers = Brokers()
-    assert await asked(brokers).members(["shop"]) == {"shop": 2}
+    assert await backlogs_of(brokers).members(["shop"]) == {"shop": 2}
     brokers.code = 14
     with pytest.raises(LogError, match="cannot be described"):
-        await asked(brokers).members(["shop"])
+        await backlogs_of(brokers).members(["shop"])
 
 
-async def test_a_group_that_is_not_known_now_has_no_figure() -> None:
-    """Its offsets would look as if nothing was ever committed; the topics are looked for anew then, and only then."""
+async def test_group_that_cannot_be_described_is_an_error() -> None:
+    """Its backlog would count all offsets as uncommitted. Topics are listed again only after such an error."""
     brokers = Brokers()
-    backlog = asked(brokers)
+    backlog = backlogs_of(brokers)
     for _ in range(2):
         assert await backlog.read(["shop"])
-    assert brokers.looked == 1
+    assert brokers.queries == 1
     brokers.code = 14
     with pytest.raises(LogError, match=r"group ns.worker-shop cannot be described \(Kafka error 14"):
         await backlog.read(["shop"])
     brokers.code = 0
     assert await backlog.read(["shop"])
-    assert brokers.looked == 2
+    assert brokers.queries == 2
 
 
-async def test_the_topics_of_an_engine_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More apps and queues than are good for the metrics are not told; those that are first by name are."""
+async def test_topics_of_one_engine_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many apps and queues for the metrics, those with the first names count."""
     monkeypatch.setattr(backlogs, "TOPICS_MAX", 1)
-    assert list(await asked(Brokers()).read(["shop", "zoo"])) == ["shop"]
-    assert not await asked(Brokers()).read(["shop", "apples"])
+    assert list(await backlogs_of(Brokers()).read(["shop", "zoo"])) == ["shop"]
+    assert not await backlogs_of(Brokers()).read(["shop", "apples"])
 
 
-def test_each_topic_is_watched_by_one_engine(tmp_path: Any) -> None:
-    """An app and its queues belong to the shards that their names lead to, and are those of the engine that serves."""
+def test_each_backlog_is_exported_by_one_engine(tmp_path: Any) -> None:
+    """The names of apps and queues are hashed to shards; the engine that serves the shard exports the backlog."""
     known = [FunctionRegistered("work", "shop", queues=("gpu", "cpu")), FunctionRegistered("old", "zoo", retired=True)]
     names = {"shop", "shop.gpu", "shop.cpu", "zoo"}
     found: dict[int, list[str]] = {}

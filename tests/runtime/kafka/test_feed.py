@@ -1,42 +1,33 @@
-"""Reading ahead is bounded by bytes as by records: 500 results of 4 MiB are 2 GiB, and a batch costs more."""
-
-import asyncio
+"""Reading ahead is bounded by bytes as well as records: 500 results of 4 MiB would be 2 GiB."""
 
 from stepstream.contract.limits import BATCH_BYTES_MAX, MIB
+from stepstream.contract.topics import INBOX
 from stepstream.runtime.kafka.feed import Feed
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogRecord
+from tests.fakes.cluster import FakeCluster, FakeReader
+from tests.fakes.waiting import iterate
+
+RECORDS = 40
 
 
-class Reader:
-    """A reader of records of 4 MiB each, one a read, without end, and one of 20 MiB first."""
-
-    def __init__(self) -> None:
-        self.given = 0
-
-    async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
-        """Return the next record."""
-        await asyncio.sleep(0)
-        self.given += 1
-        value = bytes(4 * MIB if self.given > 1 else 20 * MIB)
-        return [LogRecord("inbox", 0, self.given, b"", value, (), 0)]
-
-    async def close(self) -> None:
-        """Do nothing."""
-
-
-async def test_what_is_read_ahead_and_what_is_taken_is_bounded_by_bytes() -> None:
-    """A record that is larger is taken by itself; of others no more than the bound, in order, and none left out."""
-    feed, reader = Feed(Notification()), Reader()
-    feed.reader = reader  # type: ignore[assignment]  # As far as it is used.
+async def test_records_read_ahead_and_taken_are_bounded_by_bytes() -> None:
+    """A larger record is taken alone. Otherwise batches stay within the bound, in order, without gaps."""
+    cluster = FakeCluster()
+    large, small = bytes(20 * MIB), bytes(4 * MIB)
+    cluster.add(LogRecord(INBOX, 0, at, b"", small if at else large, (), 0) for at in range(RECORDS))
+    cluster.records_per_read = 1
+    reader = FakeReader(cluster)
+    reader.assign([(INBOX, 0)])
+    feed = Feed(Notification())
+    feed.reader = reader
     taken: list[int] = []
     for _ in range(10):
         batch = feed.take(500)
         taken += [record.offset for record in batch]
         assert len(batch) <= 1 or sum(len(record.value) for record in batch) <= BATCH_BYTES_MAX
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert reader.given - len(taken) <= BATCH_BYTES_MAX // (4 * MIB) + 1
-    assert taken == list(range(1, len(taken) + 1))
+        await iterate(50)
+        assert reader.positions[INBOX, 0] - len(taken) <= BATCH_BYTES_MAX // (4 * MIB) + 1
+    assert taken == list(range(len(taken)))
     assert len(taken) > BATCH_BYTES_MAX // (4 * MIB)
     await feed.close()

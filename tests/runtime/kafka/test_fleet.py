@@ -1,4 +1,4 @@
-"""The shards of one process: ready when all serve, gone when they have let go, and each with its own trouble."""
+"""The shards of one process: readiness, release at a rebalance, and isolation of failures."""
 
 import asyncio
 import functools
@@ -40,7 +40,7 @@ async def work(ctx: Context) -> str:
 
 
 class Ports:
-    """The log and the tables of one shard, as a test has them fail, wait, or take long to close."""
+    """The ports of one shard, which a test has fail, wait, or take long to close."""
 
     def __init__(self, log: EmbeddedLog) -> None:
         self.log = log
@@ -57,7 +57,7 @@ class Ports:
         return getattr(self.log, name)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
-        """Yield the rows, when the test lets them come."""
+        """Yield the rows once the test allows it."""
         self.opened += 1
         await self.recovers.wait()
         if self.broken_changelog:
@@ -66,7 +66,7 @@ class Ports:
             yield found
 
     async def close(self) -> None:
-        """Let go of the log, when the test lets it."""
+        """Close the log once the test allows it."""
         await self.closes.wait()
         await self.log.close()
         self.closed.append("log")
@@ -86,19 +86,19 @@ class Tables:
         return getattr(self._ports.store, name)
 
     def open(self) -> int:
-        """Open them, if they are whole."""
+        """Open them, unless the test has made them unreadable."""
         self._ports.opened += 1
         if self._ports.broken_tables:
             raise StoreError("the tables cannot be opened")
         return self._ports.store.open()
 
     def close(self) -> None:
-        """Let go of their lock."""
+        """Note the release of their lock."""
         self._ports.closed.append("tables")
 
 
 class Process:
-    """A process of the cluster that is given shards by the test."""
+    """An engine process to which the test assigns shards, and a worker."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         clock, self.journal = SystemClock(), MemoryJournal(SHARDS)
@@ -130,8 +130,8 @@ class Process:
         return sum(isinstance(decode_history(record.value), RunEnded) for record in records)
 
 
-async def test_a_process_is_ready_when_every_shard_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One shard that serves does not make a process ready whose other one still reads its changelog."""
+async def test_process_is_ready_when_every_shard_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not ready while one of two shards still recovers."""
     async with Process(tmp_path, monkeypatch) as process:
         process.ports[1].recovers.clear()
         await process.cluster.assign(0, 1)
@@ -141,8 +141,8 @@ async def test_a_process_is_ready_when_every_shard_serves(tmp_path: Path, monkey
         await until(lambda: not process.shards.unready)
 
 
-async def test_the_group_goes_on_only_when_a_shard_has_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its next owner may be the same process, or one on the same disk: the tables are closed by then, and the log."""
+async def test_rebalance_waits_until_a_shard_has_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next owner may use the same disk, so the tables and the log must be closed first."""
     async with Process(tmp_path, monkeypatch) as process:
         await process.cluster.assign(0, 1)
         await until(lambda: not process.shards.unready)
@@ -158,20 +158,20 @@ async def test_the_group_goes_on_only_when_a_shard_has_let_go(tmp_path: Path, mo
 
 
 def break_changelog(ports: Ports) -> None:
-    """Have the changelog be unreadable."""
+    """Make the changelog unreadable."""
     ports.broken_changelog = True
 
 
 def break_tables(ports: Ports) -> None:
-    """Have the tables be unreadable."""
+    """Make the tables unreadable."""
     ports.broken_tables = True
 
 
 @pytest.mark.parametrize("harm", [break_changelog, break_tables])
-async def test_one_shards_trouble_leaves_the_others_alone(
+async def test_failure_of_one_shard_does_not_affect_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Break
 ) -> None:
-    """A shard that fails begins again and again; the other ends its runs meanwhile, and the process is not ready."""
+    """The failing shard restarts repeatedly; the other one ends its runs, and the process is not ready."""
     monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, restart_s=0.0))
     async with Process(tmp_path, monkeypatch) as process:
         harm(process.ports[1])
@@ -183,8 +183,8 @@ async def test_one_shards_trouble_leaves_the_others_alone(
         ours = [event_id for event_id in EVENT_IDS if shard_of(run_hash("work", event_id), SHARDS) == 0]
         assert 0 < len(ours) < len(EVENT_IDS)
         await until(lambda: process.ended() == len(ours))
-        tries = process.ports[1].opened
-        await until(lambda: process.ports[1].opened > tries + 1)
+        attempts = process.ports[1].opened
+        await until(lambda: process.ports[1].opened > attempts + 1)
         assert process.shards.unready
         process.ports[1].broken_changelog = process.ports[1].broken_tables = False
         await until(lambda: process.ended() == len(EVENT_IDS) and not process.shards.unready)

@@ -1,4 +1,4 @@
-"""A process that leaves its group: whatever the group says meanwhile, no shard is served by who is no member."""
+"""A process that leaves its group, or has left it without noticing, serves no shard."""
 
 import asyncio
 import functools
@@ -29,10 +29,8 @@ async def joined(cluster: FakeCluster, group: ShardGroup) -> AsyncIterator["asyn
         await asyncio.gather(member, return_exceptions=True)
 
 
-async def test_shards_that_come_while_the_process_leaves_are_not_served(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Nobody would ever end them: their owner is no member, and fences whoever gets them, over and over."""
+async def test_shard_assigned_while_leaving_is_not_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing would stop it, and it would fence the next owner of the shard, over and over."""
     serving: set[int] = set()
 
     async def serve(shard: int) -> None:
@@ -58,16 +56,14 @@ async def test_shards_that_come_while_the_process_leaves_are_not_served(
         assert (serving, group.assigned) == (set(), [])
 
 
-async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """It would fence the shard's owner, which would come back and be fenced again, for as long as that lasts."""
+async def test_expired_member_opens_no_shard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that missed the rebalance would fence the current owner, which would restart and be fenced again."""
     monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, restart_s=0.0))
     opened: list[int] = []
 
     def open_log(_cluster: object, _clock: object, shard: int) -> None:
         opened.append(shard)
-        raise LogError("a newer owner is there")
+        raise LogError("fenced by a newer owner")
 
     monkeypatch.setattr(fleet, "KafkaLog", open_log)
     cluster = FakeCluster()
@@ -81,8 +77,8 @@ async def test_who_was_given_up_and_does_not_hear_of_it_opens_no_shard(
         assert len(opened) <= count + 1
 
 
-async def test_an_engine_between_two_generations_is_not_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """All its shards go whenever the group changes, and nobody serves them until it has new ones, be it none."""
+async def test_engine_is_not_ready_during_a_rebalance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A rebalance revokes all shards; the engine is ready once it has an assignment, possibly of none."""
 
     async def serve(_shard: int) -> None:
         await asyncio.get_running_loop().create_future()

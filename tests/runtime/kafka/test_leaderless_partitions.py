@@ -1,4 +1,4 @@
-"""A partition whose leader is away: the others of its worker go on, and the group hears of it as ever."""
+"""A partition without a leader does not delay the other partitions of its worker, or its membership."""
 
 import asyncio
 
@@ -23,10 +23,8 @@ def group_without(call: str) -> WorkerGroup:
 
 
 @pytest.mark.parametrize("silent", ["ends", "position"])
-async def test_a_partition_without_a_leader_keeps_no_other_waiting(
-    silent: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The group confirms the worker all the time, bodies begin, and what is new in other partitions is known so."""
+async def test_leaderless_partition_delays_no_other(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The membership is confirmed, code starts, and new commands of other partitions are fresh."""
     renew_at_once(monkeypatch)
     group = group_without(silent)
     log = await group.open()
@@ -38,10 +36,10 @@ async def test_a_partition_without_a_leader_keeps_no_other_waiting(
     await log.close()
 
 
-async def test_a_partition_without_a_leader_does_not_keep_the_group_from_being_told(
+async def test_leaderless_partition_does_not_delay_commits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is asked for a moment, then what was dealt with in the others is told, and where only marks are."""
+    """The query for its position times out; then the other offsets are committed, beyond transaction markers too."""
     renew_at_once(monkeypatch)
     monkeypatch.setattr(worker_log, "_ANSWER_S_MAX", 0.01)
     group = group_without("position")
@@ -53,8 +51,8 @@ async def test_a_partition_without_a_leader_does_not_keep_the_group_from_being_t
     await log.close()
 
 
-async def test_what_cannot_be_written_does_not_keep_the_group_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition of the inbox has no leader as partitions go: the group would give up who waits for it."""
+async def test_slow_listener_does_not_delay_a_rebalance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases cannot be written while the inbox has no leader; the group would expire a member that waits for them."""
     monkeypatch.setattr(worker_log, "_REVOKE_S_MAX", 0.01)
 
     class Busy(Listener):
@@ -68,8 +66,8 @@ async def test_what_cannot_be_written_does_not_keep_the_group_waiting(monkeypatc
     await log.close()
 
 
-async def test_no_position_of_before_an_assignment_is_told_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was asked for while the group moved: commands that are read again from before it are not passed over."""
+async def test_position_from_before_a_rebalance_is_not_committed_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands before it are read again after the rebalance and must not be skipped."""
     renew_at_once(monkeypatch)
     group = group_without("position")
     log = await group.open()

@@ -1,4 +1,4 @@
-"""A worker that was frozen: it begins nothing more until the group has said that it is a member still."""
+"""A worker that was frozen starts no code until the group has confirmed its membership."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ TURNS = 50
 
 
 class Time:
-    """The clock of the lease, which the test moves."""
+    """The clock of the lease, which the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -36,7 +36,7 @@ class Time:
 
 
 class Scene:
-    """A worker at a run of two steps that is frozen in the middle of the first one."""
+    """A worker with a run of two steps that is frozen in the middle of the first one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.time = Time()
@@ -50,7 +50,7 @@ class Scene:
 
         async def body(step: str) -> None:
             self.ran.append(step)
-            # A process that is stopped here for longer than its session knows nothing of it afterwards.
+            # As in a process that is suspended here for longer than its session, and does not notice.
             self.time.now += 1.5 * SESSION_MS / 1_000
 
         @self.app.function(on("go"))
@@ -62,7 +62,7 @@ class Scene:
         self.worker = Worker(self.log, self.app, WorkerOptions(VirtualClock(0)))
 
     async def freeze(self) -> asyncio.Task[None]:
-        """Have the first step run and the process thaw, while the group confirms nothing; return who serves."""
+        """Run the first step and thaw the process, while the group does not answer; return the serving task."""
         serving = asyncio.ensure_future(self.worker.serve())
         await self.group.assign(0)
         await until(lambda: self.log.is_fresh(COMMAND))
@@ -74,8 +74,8 @@ class Scene:
         return serving
 
 
-async def test_a_worker_that_was_given_up_begins_no_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had at work is reported and does no harm; the rest of the run is for others, who may have ended it."""
+async def test_expired_worker_starts_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result of the running step is reported; the rest of the run belongs to others, who may have ended it."""
     scene = Scene(monkeypatch)
     serving = await scene.freeze()
     scene.group.calls.fail("confirm", LogError("the member is not known"))
@@ -87,8 +87,8 @@ async def test_a_worker_that_was_given_up_begins_no_body(monkeypatch: pytest.Mon
     await asyncio.gather(serving, return_exceptions=True)
 
 
-async def test_a_worker_that_is_a_member_still_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the group confirms it, nobody else can have had its runs: the next body begins."""
+async def test_confirmed_worker_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the group confirms the membership, no other worker can have had its runs: the next step starts."""
     scene = Scene(monkeypatch)
     serving = await scene.freeze()
     scene.group.calls.allow("confirm")

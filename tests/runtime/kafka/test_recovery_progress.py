@@ -1,4 +1,4 @@
-"""A recovery tells how far it is: rows read and offsets left, in the figures and in the log."""
+"""The progress of a recovery is visible in the metrics, in the readiness and in the log."""
 
 import logging
 from pathlib import Path
@@ -15,57 +15,29 @@ from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions, ShardS
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogRecord
+from tests.fakes.cluster import FakeCluster
 from tests.runtime.exposition import Scrape
 
 ROWS, PER_READ = 100, 30
 
 
-class Changelog:
-    """A cluster whose one changelog has some rows, and a reader of it."""
-
-    def __init__(self) -> None:
-        self.read_to = 0
-
-    async def reader(self, *, known: bool) -> "Changelog":  # noqa: ARG002 - the shape of a cluster
-        """Return the reader."""
-        return self
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_: None
-
-    async def ends(self, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Return where the changelog ends."""
-        return dict.fromkeys(places, ROWS)
-
-    async def position(self, _at: tuple[str, int]) -> int:
-        """Return how far it was read."""
-        return self.read_to
-
-    async def read(self, _limit: int, _wait_ms: int) -> list[LogRecord]:
-        """Return the next rows."""
-        first, self.read_to = self.read_to, min(self.read_to + PER_READ, ROWS)
-        return [LogRecord(CHANGELOG, 3, at, b"k", b"v", (), 0) for at in range(first, self.read_to)]
-
-    async def close(self) -> None:
-        """Do nothing."""
-
-
-async def test_a_recovery_tells_how_far_it_is(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What is left falls with each read, and is 0 after the last; a long one speaks in the log now and then."""
+async def test_recovery_reports_its_progress(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The number of offsets left falls to 0; a long recovery logs its progress."""
     monkeypatch.setattr(kafka_log, "_PROGRESS_S", 0.0)
     caplog.set_level(logging.INFO, "stepstream.runtime.kafka.shard_log")
-    log = KafkaLog(Changelog(), VirtualClock(0), 3)  # type: ignore[arg-type]  # As far as it is used.
+    cluster = FakeCluster()
+    cluster.records_per_read = PER_READ
+    cluster.add(LogRecord(CHANGELOG, 3, at, b"k", b"v", (), 0) for at in range(ROWS))
+    log = KafkaLog(cluster, VirtualClock(0), 3)
     left = [(after, log.changelog_left) async for _, after in log.changelog(0)]
     assert left == [(30, 70), (60, 40), (90, 10), (100, 0)]
     assert log.changelog_left == 0
-    told = [(record.__dict__["shard"], record.getMessage()) for record in caplog.records]
-    assert (3, "shard 3 has read its changelog up to 60 of 100") in told
+    logged = [(record.__dict__["shard"], record.getMessage()) for record in caplog.records]
+    assert (3, "shard 3 has read its changelog up to 60 of 100") in logged
 
 
-def test_an_engine_says_why_it_is_not_ready(tmp_path: Path) -> None:
-    """It waits for the group, or for shards: how much of their changelog is left, and how they failed last."""
+def test_engine_states_why_it_is_not_ready(tmp_path: Path) -> None:
+    """It waits for the group or for shards: the reason has the rest of their changelog, and their last failure."""
     group = ShardGroup(None, VirtualClock(0), ShardGroupOptions(8, tmp_path))  # type: ignore[arg-type]  # It is not served.
     assert group.unready == "the group has not assigned shards yet"
     group._joined = True
@@ -79,20 +51,20 @@ def test_an_engine_says_why_it_is_not_ready(tmp_path: Path) -> None:
         group._tasks[shard] = group._served[shard] = stand_in  # type: ignore[assignment]
         group._logs[shard] = SimpleNamespace(changelog_left=left)  # type: ignore[assignment]
     group._failed = {3: "long ago", 5: "starting a producer: no broker answers"}
-    told = (
+    reasons = (
         "shard 2 recovers, 1,234 rows left; shard 5 is starting (last failure: starting a producer: no broker answers)"
     )
-    assert group.unready == told
-    # One that was given a moment ago has not begun.
+    assert group.unready == reasons
+    # A shard that was assigned a moment ago was not started yet.
     group._tasks |= dict.fromkeys((6, 7), group._tasks[2])
-    assert group.unready == f"{told}; shard 6 is starting; and 1 more"
+    assert group.unready == f"{reasons}; shard 6 is starting; and 1 more"
 
 
-def test_the_figures_tell_it() -> None:
-    """A shard that recovers does not serve, has read so many rows, and so many offsets are left."""
+def test_metrics_report_a_recovery() -> None:
+    """A recovering shard does not serve; the rows that it read and the offsets that are left are gauges."""
 
     class Group:
-        """Two shards of which one recovers."""
+        """Two shards, one of which recovers."""
 
         unready = "shard 3 recovers, 40 rows left"
         assignments = 1
@@ -101,8 +73,8 @@ def test_the_figures_tell_it() -> None:
             """Return both."""
             return [ShardState(0, True, 7, 0), ShardState(3, False, 60, 40)]
 
-    nobody: Any = SimpleNamespace(ping=None)
-    gauges = EngineGauges(Group(), nobody, 4)  # type: ignore[arg-type]  # As far as it is used.
+    backbone: Any = SimpleNamespace(ping=None)
+    gauges = EngineGauges(Group(), backbone, 4)  # type: ignore[arg-type]  # As far as it is used.
     metrics = Metrics("engine")
     metrics.ask(gauges.read)
     scrape = Scrape(metrics.text().decode())

@@ -1,7 +1,6 @@
-"""What a survey of topics finds, over a cluster that answers as it is told."""
+"""The differences that a survey of the topics finds."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import pytest
 
@@ -11,51 +10,50 @@ from stepstream.runtime.kafka.layout import expected_topics, shards_of, survey
 from stepstream.runtime.kafka.settings import KafkaSettings
 
 
-class Described:
-    """A cluster whose topics are as they should be on some replicas, but for `in_sync` and a topic with fewer."""
+class Described(Cluster):
+    """A cluster with all topics; each has `replicas`, but one may have only 1, and its `min.insync.replicas`."""
 
-    settings = KafkaSettings(namespace="n")
-
-    def __init__(self, replicas: int, in_sync: str, thin: str = "") -> None:
-        self._wanted = expected_topics(["shop"], 4)
-        self._replicas = {name: 1 if name == thin else replicas for name in self._wanted}
+    def __init__(self, replicas: int, in_sync: str, underreplicated: str = "") -> None:
+        super().__init__(KafkaSettings(namespace="n"))
+        self._topics = expected_topics(["shop"], 4)
+        self._replicas = {name: 1 if name == underreplicated else replicas for name in self._topics}
         self._in_sync = in_sync
-        self.asked = False
+        self.configs_read = False
 
     async def extents(self) -> dict[str, Extent]:
-        """Return how large each topic is."""
-        return {name: Extent(want.partitions, self._replicas[name]) for name, want in self._wanted.items()}
+        """Return the extent of each topic."""
+        return {name: Extent(spec.partitions, self._replicas[name]) for name, spec in self._topics.items()}
 
     async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return the configuration of each topic."""
-        self.asked = True
+        self.configs_read = True
         assert "min.insync.replicas" in keys
-        return {name: self._wanted[name].config | {"min.insync.replicas": self._in_sync} for name in topics}
+        return {name: self._topics[name].config | {"min.insync.replicas": self._in_sync} for name in topics}
 
 
 @pytest.mark.parametrize(
     ("replicas", "in_sync", "differs"),
     [(1, "1", False), (2, "1", False), (3, "2", False), (3, "1", True), (3, "3", True), (5, "3", False)],
 )
-async def test_a_write_waits_for_two_replicas_of_three(replicas: int, in_sync: str, differs: bool) -> None:
-    """With three replicas or more a write waits for two or more, and one broker may be away; else it is told."""
-    found = await survey(cast("Cluster", Described(replicas, in_sync)), ["shop"])
+async def test_topics_with_three_replicas_need_two_in_sync(replicas: int, in_sync: str, differs: bool) -> None:
+    """Two or more must acknowledge a write, but not all: one broker may be unavailable."""
+    found = await survey(Described(replicas, in_sync), ["shop"])
     assert bool(found) == differs
-    told = f"topic 'n.inbox': min.insync.replicas is {in_sync} instead of 2"
-    assert (told in map(str, found.configs)) == differs
+    difference = f"topic 'n.inbox': min.insync.replicas is {in_sync} instead of 2"
+    assert (difference in map(str, found.configs)) == differs
     assert found.replicas == replicas
 
 
-async def test_fewer_replicas_than_the_inbox_are_told() -> None:
-    """Without a number the topics should have as many replicas as the inbox."""
-    found = await survey(cast("Cluster", Described(3, "2", thin="events")), ["shop"])
+async def test_topic_with_fewer_replicas_than_the_inbox_is_reported() -> None:
+    """The number that the inbox has is the default."""
+    found = await survey(Described(3, "2", underreplicated="events"), ["shop"])
     assert found.underreplicated == ["topic 'n.events': each partition has 1 replica instead of 3"]
     assert not found.missing + found.repartitioned
     assert not found.configs
 
 
-async def test_a_process_that_comes_up_asks_for_no_configuration() -> None:
-    """The number of shards takes no right DescribeConfigs, which a worker need not have."""
+async def test_starting_process_reads_no_configuration() -> None:
+    """The number of shards needs no permission DescribeConfigs, which a worker need not have."""
     cluster = Described(3, "1")
-    assert await shards_of(cast("Cluster", cluster), ["shop"]) == 4
-    assert not cluster.asked
+    assert await shards_of(cluster, ["shop"]) == 4
+    assert not cluster.configs_read

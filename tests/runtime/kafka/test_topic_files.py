@@ -1,4 +1,4 @@
-"""`stepstream topics render`: topics in the forms that other tools take."""
+"""`stepstream topics render` prints the topics for other tools."""
 
 import re
 import shlex
@@ -11,12 +11,12 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
 
 SETTINGS = KafkaSettings("broker:9092", "eu")
-WANTED = expected_topics(["My_Shop", "flights"], 6)
+SPECS = expected_topics(["My_Shop", "flights"], 6)
 
 
-def test_there_is_a_command_for_each_topic() -> None:
-    """Each topic of the contract, and that of each app, is created in the namespace with its partitions."""
-    commands = [shlex.split(line) for line in render_commands(SETTINGS, WANTED, 1).splitlines()]
+def test_each_topic_has_a_command() -> None:
+    """It creates the topic in the namespace, with its partitions."""
+    commands = [shlex.split(line) for line in render_commands(SETTINGS, SPECS, 1).splitlines()]
     names = [command[command.index("--topic") + 1] for command in commands]
     assert len(names) == len(TOPICS) + 1
     assert {"eu.events", "eu.commands.My_Shop", "eu.commands.flights"} <= set(names)
@@ -26,15 +26,15 @@ def test_there_is_a_command_for_each_topic() -> None:
     assert (partitions["eu.inbox"], partitions["eu.functions"]) == ("6", "1")
 
 
-def test_three_replicas_wait_for_two() -> None:
-    """From three replicas on a write waits for two of them; with fewer nothing is asked, so that one may be down."""
-    assert render_commands(SETTINGS, WANTED, 3).count("min.insync.replicas=2") == len(WANTED)
-    assert "min.insync" not in render_commands(SETTINGS, WANTED, 2)
+def test_two_of_three_replicas_must_be_in_sync() -> None:
+    """With fewer than three replicas the default stays, so that one broker may be unavailable."""
+    assert render_commands(SETTINGS, SPECS, 3).count("min.insync.replicas=2") == len(SPECS)
+    assert "min.insync" not in render_commands(SETTINGS, SPECS, 2)
 
 
-def test_a_resource_has_a_name_that_kubernetes_allows() -> None:
-    """A topic with capitals or underscores keeps its name in `topicName`; the resource has one in small letters."""
-    resources = list(yaml.safe_load_all(render_strimzi(SETTINGS, WANTED, 3, "main")))
+def test_resource_has_a_name_that_kubernetes_allows() -> None:
+    """The name of the resource is in lower case; `topicName` has that of the topic."""
+    resources = list(yaml.safe_load_all(render_strimzi(SETTINGS, SPECS, 3, "main")))
     found = {resource["spec"]["topicName"]: resource for resource in resources}
     shop = found["eu.commands.My_Shop"]
     assert shop["metadata"]["labels"] == {"strimzi.io/cluster": "main"}
@@ -43,13 +43,13 @@ def test_a_resource_has_a_name_that_kubernetes_allows() -> None:
     assert found["eu.changelog"]["spec"]["config"]["retention.ms"] == -1
 
 
-def test_no_two_topics_have_one_resource() -> None:
-    """Topics whose names differ in what Kubernetes does not allow have resources of their own, also the longest."""
+def test_topics_never_share_a_resource() -> None:
+    """Also topics whose names differ only in characters that Kubernetes does not allow, up to the longest."""
     apps = ["My_Shop", "my-shop", "my_shop", "MY-SHOP", "my.shop", "my-shop.", "my-shop-", "A" * 238, "a" * 237 + "A"]
     resources = list(yaml.safe_load_all(render_strimzi(SETTINGS, expected_topics(apps, 1), 3, "main")))
     names = [resource["metadata"]["name"] for resource in resources]
     assert len(set(names)) == len(names) == len(TOPICS) - 1 + len(apps)
-    # As the schema of Kubernetes has it (RFC 1123).
+    # The schema of Kubernetes (RFC 1123).
     assert all(re.fullmatch("[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name) and len(name) <= 253 for name in names)
     for name in names:
         assert ".-" not in name

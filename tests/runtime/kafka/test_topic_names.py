@@ -1,4 +1,4 @@
-"""Names that Kafka allows in topics, told where they are given, and what it refuses, told in its own words."""
+"""Names that no topic can have are refused early; refusals of Kafka are reported with a remedy."""
 
 import json
 
@@ -18,14 +18,14 @@ from stepstream.sdk.errors import DefinitionError
 
 
 @pytest.mark.parametrize("name", ["café", "my shop", "", "a/b", "x" * 241])
-def test_an_app_has_a_name_that_kafka_allows(name: str) -> None:
-    """The name of an app is part of the name of a topic; what cannot be is refused where the app is made."""
+def test_app_name_must_be_valid_in_a_topic(name: str) -> None:
+    """The constructor of the app refuses it: the name is part of the name of a topic."""
     with pytest.raises(DefinitionError, match="Kafka allows"):
         App(name)
 
 
-def test_an_app_and_its_queue_have_room_in_a_name() -> None:
-    """They are as long as Kafka lets a topic's name be with the longest namespace before it."""
+def test_app_and_queue_fit_into_a_topic_name() -> None:
+    """Together with the longest namespace, they reach the length that Kafka allows."""
     longest = f"{'n' * NAMESPACE_CHARACTERS_MAX}.{commands_topic('x' * 175, 'gpu')}"
     assert len(longest) == TOPIC_CHARACTERS_MAX
     App("x" * 175, queues=["gpu"])
@@ -44,15 +44,15 @@ def test_an_app_and_its_queue_have_room_in_a_name() -> None:
         {"app": "shop", "lookback_ms": 367 * DAY_MS},
     ],
 )
-def test_a_function_that_no_app_can_have_is_put_aside(fields: dict[str, object]) -> None:
-    """Whatever program wrote it to `functions`: its commands could not be sent, or no event be kept, for any app."""
+def test_function_that_no_app_can_have_is_invalid(fields: dict[str, object]) -> None:
+    """If another program wrote it to `functions`, its commands could not be sent, or events not be retained."""
     with pytest.raises(InvalidInput):
         decode_function(json.dumps({"id": "f", **fields}).encode())
     assert decode_function(b'{"id": "f", "app": "shop", "queues": ["gpu"], "lookback_ms": 31622400000}')
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["--app", "my shop"], "--app 'my shop': use letters a to z"),
         (["--namespace", "a b"], "namespace 'a b': use letters a to z"),
@@ -60,26 +60,26 @@ def test_a_function_that_no_app_can_have_is_put_aside(fields: dict[str, object])
         (["--app", "a" * 200, "--namespace", "n" * 50], "has 260 characters, and Kafka allows 249"),
     ],
 )
-def test_names_of_a_command_are_checked(options: list[str], words: str) -> None:
-    """A namespace or an app that no topic can be named after is a usage error with the reason."""
+def test_command_checks_names(options: list[str], message: str) -> None:
+    """An invalid namespace or app is a usage error with the reason."""
     done = CliRunner().invoke(cli, ["topics", "render", "--shards", "1", *options])
     assert done.exit_code == 2, done.output
-    assert words in done.stderr
+    assert message in done.stderr
 
 
 def test_refusals_are_grouped_by_their_reason() -> None:
-    """Topics that are refused for one reason stand in one line, with Kafka's words and the remedy for them."""
+    """Topics with the same reason share a line, with Kafka's message and the remedy."""
     policy = ("POLICY_VIOLATION", "Topics of n. need 3 replicas.")
-    told = str(TopicsRefused({"n.events": policy, "n.inbox": policy, "n.x": ("TOPIC_AUTHORIZATION_FAILED", None)}))
-    assert told.splitlines() == [
+    message = str(TopicsRefused({"n.events": policy, "n.inbox": policy, "n.x": ("TOPIC_AUTHORIZATION_FAILED", None)}))
+    assert message.splitlines() == [
         "Kafka refused to create 'n.events', 'n.inbox': POLICY_VIOLATION: Topics of n. need 3 replicas; "
         "`stepstream topics render` prints the topics, for the administrators of the cluster",
         "Kafka refused to create 'n.x': TOPIC_AUTHORIZATION_FAILED; the user needs the permission Create",
     ]
 
 
-def test_the_remedy_is_a_whole_command() -> None:
-    """What is known goes into it: broker, namespace, shards, apps and replicas."""
+def test_remedy_is_a_complete_command() -> None:
+    """It has the broker, namespace, shards, apps and replicas."""
     settings = KafkaSettings("kafka:9092", "prod")
     assert apply_command(settings, ["shop", "shop.gpu"], 4, 3) == (
         "stepstream topics apply --kafka kafka:9092 --namespace prod --shards 4 --app shop --app shop.gpu --replicas 3"

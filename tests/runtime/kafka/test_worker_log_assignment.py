@@ -1,4 +1,4 @@
-"""A worker's partitions come while it reads: no command is passed over, whatever the broker answers and when."""
+"""Partitions are assigned and revoked while a worker reads; it neither skips a command nor runs one that it lost."""
 
 import asyncio
 
@@ -11,8 +11,8 @@ from tests.fakes.waiting import until
 from tests.runtime.kafka.worker_group import AT, Listener, WorkerGroup, renew_at_once
 
 
-async def taken(log: KafkaWorkerLog, count: int) -> list[LogRecord]:
-    """Return this many commands; a poll may return none now and then."""
+async def polled(log: KafkaWorkerLog, count: int) -> list[LogRecord]:
+    """Return this many commands."""
     found: list[LogRecord] = []
     async with asyncio.timeout(5):
         while len(found) < count:
@@ -20,13 +20,13 @@ async def taken(log: KafkaWorkerLog, count: int) -> list[LogRecord]:
     return found
 
 
-async def test_commands_that_come_before_the_ends_are_known_are_taken_and_claimed() -> None:
-    """The broker is slow to say where a partition ends: what is read of it meanwhile is ours, and not fresh."""
+async def test_commands_read_before_the_end_is_known_are_not_fresh() -> None:
+    """The worker must claim their runs, until the broker has answered where the partition ends."""
     group = WorkerGroup()
     group.calls.block("ends")
     log = await group.open()
     await asyncio.wait_for(group.assign(0), 5)
-    records = await taken(log, 3)
+    records = await polled(log, 3)
     assert [record.offset for record in records] == [7, 8, 9]
     assert not any(log.is_fresh(record) for record in records)
     group.end_offsets[AT] = 8
@@ -36,14 +36,14 @@ async def test_commands_that_come_before_the_ends_are_known_are_taken_and_claime
     await log.close()
 
 
-async def test_what_is_taken_meanwhile_is_not_committed_as_dealt_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is told of a partition with a command that was taken and is not dealt with, however often we look."""
+async def test_unprocessed_commands_are_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The periodic commit skips a partition with a command that was polled and not processed."""
     renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.calls.block("ends")
     log = await group.open()
     await group.assign(0)
-    await taken(log, 3)
+    await polled(log, 3)
     group.end_offsets[AT] = 8
     group.calls.allow("ends")
     await until(lambda: group.calls.count["confirm"] > 2)
@@ -51,16 +51,16 @@ async def test_what_is_taken_meanwhile_is_not_committed_as_dealt_with(monkeypatc
     await log.close()
 
 
-async def test_partitions_that_come_back_are_read_on_and_not_again() -> None:
-    """The group moves when a worker joins: what was taken stays taken, and what comes meanwhile comes afterwards."""
+async def test_partition_kept_by_a_rebalance_continues() -> None:
+    """During the rebalance nothing is polled; afterwards the next command follows the last one that was polled."""
     group, listener = WorkerGroup(), Listener()
     group.end_offsets[AT] = 8
     log = await group.open(listener)
     await group.assign(0, 1)
-    records = await taken(log, 2)
+    records = await polled(log, 2)
     await group.revoke(0, 1)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(taken(log, 1), 0.05)
+        await asyncio.wait_for(polled(log, 1), 0.05)
     held = asyncio.ensure_future(log.until_member())
     await asyncio.sleep(0)
     assert not held.done()
@@ -68,37 +68,37 @@ async def test_partitions_that_come_back_are_read_on_and_not_again() -> None:
     await group.assign(0)
     assert listener.moves == [(set(), True), None, ({0}, False)]
     assert group.readers[0].seeks[-1] == {AT: 9}
-    assert [record.offset for record in await taken(log, 1)] == [9]
+    assert [record.offset for record in await polled(log, 1)] == [9]
     await asyncio.wait_for(held, 5)
     await until(lambda: log.is_fresh(records[1]))
     await log.close()
 
 
 @pytest.mark.parametrize(("member", "generations", "lost"), [("member-2", 1, True), ("member-1", 2, False)])
-async def test_what_others_may_have_had_is_not_kept(member: str, generations: int, lost: bool) -> None:
-    """Who was given up comes back under another name, and who missed a generation may have missed an owner."""
+async def test_partition_that_others_may_have_had_is_not_kept(member: str, generations: int, lost: bool) -> None:
+    """A member that expired returns with another id; one that missed a generation may have missed another owner."""
     group, listener = WorkerGroup(), Listener()
     group.end_offsets[AT] = 8
     log = await group.open(listener)
     await group.assign(0)
-    records = await taken(log, 2)
+    records = await polled(log, 2)
     await group.revoke(0)
     await group.assign(0, member=member, generations=generations)
     assert listener.moves[-1] == (set(), lost)
     assert group.readers[0].seeks[-1] == {}
-    assert [record.offset for record in await taken(log, 3)] == [7, 8, 9]
+    assert [record.offset for record in await polled(log, 3)] == [7, 8, 9]
     assert not log.is_fresh(records[0])
     await log.close()
 
 
-async def test_ends_that_cannot_be_told_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that goes while partitions come leaves them ours; when it is back, new commands are fresh again."""
+async def test_end_offset_is_queried_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the broker is down, no command is fresh; once it answers, later commands are."""
     renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.calls.fail("ends", LogError("the broker is away"))
     log = await group.open()
     await group.assign(0)
-    records = await taken(log, 3)
+    records = await polled(log, 3)
     assert [record.offset for record in records] == [7, 8, 9]
     await until(lambda: group.calls.count["confirm"] > 2)
     assert not log.is_fresh(records[2])
@@ -109,8 +109,8 @@ async def test_ends_that_cannot_be_told_are_asked_for_again(monkeypatch: pytest.
     await log.close()
 
 
-async def test_a_lease_that_nobody_renews_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a client raises: who is not known as a member would hold every body back for ever."""
+async def test_failed_confirmations_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error of the client must not leave a worker that waits for its membership forever."""
     renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.end_offsets[AT] = 8
@@ -127,8 +127,8 @@ async def test_a_lease_that_nobody_renews_ends_the_worker(monkeypatch: pytest.Mo
     await log.close()
 
 
-async def test_the_group_hears_what_is_dealt_with_before_partitions_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is dealt with is told by and by; who takes a partition over, or comes after us, finds it told."""
+async def test_offsets_are_committed_before_partitions_are_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next owner of a partition, or the next worker after this one, continues after what was processed."""
     monkeypatch.setattr(worker_log, "_COMMIT_S", 1_000.0)
     group = WorkerGroup()
     group.end_offsets[AT] = 8
@@ -144,14 +144,14 @@ async def test_the_group_hears_what_is_dealt_with_before_partitions_go(monkeypat
     assert group.commits == [{AT: 8}, {AT: 9}]
 
 
-async def test_a_group_that_refuses_what_it_is_told_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the group is on the move it takes no offsets; it is told again afterwards."""
+async def test_refused_commit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that rebalances refuses commits; the worker continues and commits afterwards."""
     renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.end_offsets[AT] = 8
     log = await group.open()
     await group.assign(0)
-    group.calls.fail("commit", LogError("the group is on the move"))
+    group.calls.fail("commit", LogError("the group rebalances"))
     await log.commit({AT: 8})
     await group.calls.until("commit", more=2)
     assert group.commits == []

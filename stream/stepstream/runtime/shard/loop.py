@@ -39,7 +39,7 @@ from stepstream.runtime.shard.tables import StoreView, open_tables
 logger = logging.getLogger(__name__)
 # The offsets of inputs that changed nothing are committed after this time, so that the lag of the shard is current.
 _UNCHANGED_MS_MAX = 1_000
-# The origin of a timer's dead letter, which is no topic.
+# The origin of a timer's dead letter, in place of a topic.
 _TIMERS = "timers"
 
 
@@ -124,7 +124,7 @@ class Shard:
             self.serving = True
             if self._observer:
                 self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
-            recovered = f"{self.rows_read:,} rows in {time.monotonic() - started:.1f} s"
+            recovered = f"{self.rows_read:,} rows in {time.monotonic() - started:.2f} s"
             logger.info("shard %d recovered %s", self._shard, recovered, extra=self._extra)
             while True:
                 await self._pass()
