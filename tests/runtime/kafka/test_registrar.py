@@ -1,6 +1,7 @@
 """Which release of an app registers its functions, when several serve at once or one returns."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -231,3 +232,17 @@ async def test_function_of_another_serving_app_is_refused() -> None:
     await registrar.check(topic.stored.values())
     topic.register(same)
     assert topic.known["b"].app == "other"
+
+
+async def test_log_counts_the_functions_that_changed(caplog: pytest.LogCaptureFixture) -> None:
+    """Every function is registered with each release; the log counts those that are new, changed or retired."""
+    caplog.set_level(logging.INFO, registrar_module.logger.name)
+    cluster = Registry(Topic(), [])
+    first, second, third = shop("a", "b"), shop("a", "b"), shop("a", "c")
+    for function in second:
+        if function.id == "b":
+            function.triggers = (on("other"),)
+    for app in (first, second, third, third):
+        async with registered(cluster, app):
+            pass
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == ["2 new", "1 changed", "1 new, 1 retired"]
