@@ -48,7 +48,7 @@ demo: $(RUNTIME) ## Replay a day of flights, kill it half-way, lose nothing
 	$(BIN)/python examples/demo.py
 
 demo-kafka: $(RUNTIME) $(VENV)/.broker ## The same day through real Kafka, an engine and a worker killed; KAFKA=HOST:PORT
-	PYTHONPATH=. $(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
+	$(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
 
 # Tests marked `alone` kill and freeze processes on a broker. Beside other tests on two cores, a process would now and
 # then miss the session timeout of its group without being frozen.

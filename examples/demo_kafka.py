@@ -1,7 +1,7 @@
 """Replay the same day through real Kafka: two engines and two workers, one of each killed, and the same figures.
 
-    PYTHONPATH=. python examples/demo_kafka.py                         # with a broker of its own, from tests/kafka
-    PYTHONPATH=. python examples/demo_kafka.py --kafka HOST:PORT       # with yours
+    python examples/demo_kafka.py                         # with a broker of its own, from tests/kafka
+    python examples/demo_kafka.py --kafka HOST:PORT       # with yours
 
 The day's events are produced to the topic `events`, in order, an hour in little more than a second; FLIGHTS_SPEED
 shortens the timeouts of the functions accordingly. Half-way an engine is killed with SIGKILL and restarted, later a
@@ -11,6 +11,7 @@ exit code is 1 if it does not.
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import socket
@@ -18,25 +19,26 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from demo import FLIGHTS, STEPSTREAM, RunStats, count, draw
 from flights_events import write_events
 from rich.console import Console
-
-from tests.kafka.broker import running_broker
 
 HERE = Path(__file__).parent
 SHARDS, SPEED = 4, 2_880.0
 # A second demo on the same broker has the same event ids, which would start nothing.
 NAMESPACE = f"flights-{time.time_ns() // 1_000_000_000}"
 READY_S_MAX, END_S_MAX, STOP_S_MAX = 90.0, 300.0, 30.0
-_LOOK_S = 0.2
+_LOOK_S, _ANSWER_S_MAX = 0.2, 10.0
+# Requests go to this machine: no proxy of the environment is used.
+_HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def free_port() -> int:
@@ -59,7 +61,6 @@ class Process:
         self._environment = {**os.environ, **environment, "STEPSTREAM_INSTANCE": name}
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._client = httpx.AsyncClient(timeout=10, trust_env=False)
 
     def start(self) -> None:
         """Start it."""
@@ -83,11 +84,14 @@ class Process:
 
     async def ask(self, path: str) -> Any:
         """Return its answer over HTTP, or None if there is none yet."""
+        return await asyncio.to_thread(self._get, path)
+
+    def _get(self, path: str) -> Any:
         try:
-            answer = await self._client.get(f"http://127.0.0.1:{self.port}{path}")
-        except httpx.HTTPError:
+            with _HTTP.open(f"http://127.0.0.1:{self.port}{path}", timeout=_ANSWER_S_MAX) as answer:
+                return json.load(answer)
+        except OSError:
             return None
-        return answer.json() if answer.is_success else None
 
     async def until_ready(self) -> None:
         """Return when it is ready; exit with its log if it does not become ready."""
@@ -110,7 +114,9 @@ def cluster(folder: Path, bootstrap: str) -> Iterator[list[Process]]:
         "FLIGHTS_SPEED": str(SPEED),
     }
     topics = [STEPSTREAM, "topics", "apply", "--shards", str(SHARDS), "--app", "flights"]
-    subprocess.run(topics, check=True, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    done = subprocess.run(topics, check=False, env={**os.environ, **environment}, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the topics could not be created\n{done.stderr}")
     made: list[Process] = []
     for number in (1, 2):
         port, name = free_port(), f"engine-{number}"
@@ -164,6 +170,8 @@ async def outputs(engine: Process, function: str, expected: int) -> list[Mapping
     except TimeoutError:
         sys.exit(f"only {len(found)} of {expected} runs of {function} have completed")
     whole = [await engine.ask(f"/v1/runs/{run['run_id']}") for run in found]
+    if None in whole:
+        sys.exit(f"{engine.name} no longer answers")
     return [run["output"] for run in whole]
 
 
@@ -204,8 +212,18 @@ def main() -> None:
     console = Console(stderr=arguments.json)
     if arguments.kafka:
         os.environ["KAFKA_BOOTSTRAP"] = arguments.kafka
-    with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as folder, running_broker() as bootstrap:
-        table, sums = asyncio.run(fly(Path(folder), bootstrap, console))
+    # The broker is one of the tests, which are not installed.
+    sys.path.append(str(HERE.parent))
+    broker = importlib.import_module("tests.kafka.broker")
+    try:
+        with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as folder, broker.running_broker() as bootstrap:
+            table, sums = asyncio.run(fly(Path(folder), bootstrap, console))
+    except broker.NoBrokerError as error:
+        sys.exit(str(error))
+    except KafkaError as error:
+        sys.exit(f"the broker failed during the demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; all processes have ended")
     if arguments.json:
         print(json.dumps(table))
     else:

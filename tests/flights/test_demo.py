@@ -1,7 +1,6 @@
 """The demos, whose processes are killed half-way, end with the figures that other code counts from the CSV."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,11 @@ from figures import day_figures, notifications
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 CSV, AIRPORTS = EXAMPLES / "data" / "flights-2013-01-01.csv", EXAMPLES / "data" / "airports.csv"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def expect_figures(command: list[str], seconds_max: float) -> None:
     """Run a demo; its table must be what other code counts from the CSV."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=seconds_max, cwd=ROOT, env=ENVIRONMENT
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds_max)
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
     expected = day_figures(CSV, AIRPORTS)
@@ -35,6 +31,15 @@ def test_demo_counts_what_the_csv_says() -> None:
 
 
 @pytest.mark.slow
+def test_demo_on_kafka_reports_an_unreachable_broker() -> None:
+    """The message is one sentence with a remedy, and there is no traceback."""
+    command = [sys.executable, str(EXAMPLES / "demo_kafka.py"), "--kafka", "127.0.0.1:1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("no broker accepts connections at 127.0.0.1:1: start it, or correct the address")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.kafka
 def test_demo_on_kafka_counts_what_the_csv_says() -> None:
     """The same day on a real broker, with an engine and a worker killed, has the same figures."""

@@ -294,8 +294,8 @@ def check_address(bootstrap: str) -> None:
         if host and port.isdecimal() and accepts_connections(host.strip("[]"), int(port)):
             return
     raise NoBrokerError(
-        f"no broker accepts connections at KAFKA_BOOTSTRAP={bootstrap}: start it, correct the address (HOST:PORT, "
-        "several separated by commas), or unset the variable to have a broker started"
+        f"no broker accepts connections at {bootstrap}: start it, or correct the address (HOST:PORT, several separated "
+        "by commas) in KAFKA_BOOTSTRAP or --kafka; without an address a broker is started"
     )
 
 
