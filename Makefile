@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses 2 --dist worksteal
+# `make check` runs the first; the packages of the second are installed by `make test-long`, which runs it.
+LEFT_OUT := --ignore tests/test_tidy.py --ignore tests/deploy
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
 
@@ -53,9 +55,9 @@ demo-kafka: $(RUNTIME) $(VENV)/.broker ## The same day through real Kafka, an en
 # Tests marked `alone` kill and freeze processes on a broker. Beside other tests on two cores, a process would now and
 # then miss the session timeout of its group without being frozen.
 test: check $(VENV)/.broker $(VENV)/.flights ## The checks and all tests but the long ones, under six minutes on two cores
-	$(BIN)/python -m tests.kafka.distribution
-	$(PYTEST) $(PARALLEL) -m 'not long and not alone' --ignore tests/test_tidy.py
-	$(PYTEST) -m 'not long and alone'
+	$(BIN)/python -m tests.kafka.cluster.distribution
+	$(PYTEST) $(PARALLEL) -m 'not long and not alone' $(LEFT_OUT)
+	$(PYTEST) -m 'not long and alone' $(LEFT_OUT)
 
 test-long: $(TEST) $(VENV)/.broker $(VENV)/.flights $(VENV)/.deploy ## The tests that `make test` leaves out
 	$(PYTEST) $(PARALLEL) -m 'long and not alone'
@@ -64,7 +66,7 @@ test-long: $(TEST) $(VENV)/.broker $(VENV)/.flights $(VENV)/.deploy ## The tests
 fast: check fast-tests ## The checks and the tests that take neither long nor a broker, under a minute
 
 fast-tests: $(TEST) $(VENV)/.broker
-	$(PYTEST) $(PARALLEL) -m 'not slow and not kafka and not long' --ignore tests/test_tidy.py
+	$(PYTEST) $(PARALLEL) -m 'not slow and not kafka and not long' $(LEFT_OUT)
 
 check: $(TEST) ## Style, types, layers and house rules
 	$(BIN)/ruff check
@@ -87,10 +89,10 @@ sim: $(TEST) ## Simulate N=200 schedules of crashes and delays; SEED=7 shows one
 	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N))
 
 broker: $(VENV)/.broker ## Run a broker on PORT=9092 until Ctrl-C; Java and Kafka are downloaded if needed
-	$(BIN)/python -m tests.kafka.serve $(PORT)
+	$(BIN)/python -m tests.kafka.cluster.serve $(PORT)
 
 chaos: $(TEST) $(VENV)/.broker ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS, BROKERS
-	$(BIN)/python -m tests.kafka.chaos KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
+	$(BIN)/python -m tests.kafka.chaos.run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
 
 docs: $(RUNTIME) $(VENV)/.docs ## Build the documents as a site in build/site; a broken link fails
 	@# Not --quiet: it hides warnings from --strict too, and a broken link would pass.

@@ -31,8 +31,8 @@ from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.runtime.storage.rocks import RocksStore
 from stepstream.sdk.event import to_record
-from tests.kafka.broker import running_broker
-from tests.kafka.fleet import Fleet, Member
+from tests.kafka.cluster.broker import running_broker
+from tests.kafka.cluster.fleet import Fleet, Member
 
 _READ_MS = 1_000
 _BEHIND_MAX = 400

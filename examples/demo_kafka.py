@@ -214,7 +214,7 @@ def main() -> None:
         os.environ["KAFKA_BOOTSTRAP"] = arguments.kafka
     # The broker is one of the tests, which are not installed.
     sys.path.append(str(HERE.parent))
-    broker = importlib.import_module("tests.kafka.broker")
+    broker = importlib.import_module("tests.kafka.cluster.broker")
     try:
         with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as folder, broker.running_broker() as bootstrap:
             table, sums = asyncio.run(fly(Path(folder), bootstrap, console))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.kafka.broker import running_broker
-from tests.kafka.java import NoBrokerError
+from tests.kafka.cluster.broker import running_broker
+from tests.kafka.cluster.java import NoBrokerError
 
 # Marks that leave tests out, and the commands that run them.
 LEFT_OUT = {"long": "make test-long", "kafka": "make test", "slow": "make test"}

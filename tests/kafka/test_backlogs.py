@@ -11,12 +11,12 @@ from stepstream.contract.topics import EVENTS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.fleet import Fleet
-from tests.kafka.observed import Observed, until
+from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.observed import Observed, until
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
-APP = Path(__file__).with_name("queue_app.py")
+APP = APPS / "members" / "queue_app.py"
 RUNS, SHARDS = 3, 2
 
 

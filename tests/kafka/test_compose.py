@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from tests.deploy.compose import compose, environment_of
-from tests.kafka.broker import Broker, free_port
-from tests.kafka.fleet import Member
-from tests.kafka.observed import until
+from tests.kafka.cluster.broker import Broker, free_port
+from tests.kafka.cluster.fleet import Member
+from tests.kafka.cluster.observed import until
 from tests.tidy_rules import ROOT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]

@@ -8,8 +8,8 @@ import pytest
 
 from stepstream.contract.history import StepEnded
 from stepstream.testing import VirtualEngine
+from tests.kafka.cluster.worlds import KafkaWorld, fresh_namespace
 from tests.kafka.random_programs import Lines, Programs, comparable
-from tests.kafka.worlds import KafkaWorld, fresh_namespace
 
 PER_WORLD = 12
 # DIFFERENTIAL=500 compares more programs.

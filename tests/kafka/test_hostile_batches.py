@@ -12,12 +12,12 @@ from stepstream.contract.limits import MIB
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, EVENTS, commands_topic
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import running_broker
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.observed import until
-from tests.kafka.source_records import APP, SHARDS, began, order, until_read
+from tests.kafka.cluster.broker import running_broker
+from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.observed import until
+from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE = "hostile"
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 RECORDS, RECORD_BYTES = 3, 32 * MIB

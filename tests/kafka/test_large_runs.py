@@ -14,8 +14,8 @@ from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.fleet import Fleet
-from tests.kafka.judging import Tail, until_registered
+from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.history import Tail, until_registered
 from tests.kafka.large_app import LENGTH, STEPS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]

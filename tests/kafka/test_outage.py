@@ -7,14 +7,14 @@ import httpx
 import pytest
 
 from stepstream.host.broker_contact import LOST_S
-from tests.kafka.broker import Broker, running
-from tests.kafka.fleet import Fleet
-from tests.kafka.observed import Observed, until
+from tests.kafka.cluster.broker import Broker, running
+from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 ANSWER_S_MAX = 12.0
 BACK_S_MAX = 10.0
-APP = Path(__file__).with_name("long_app.py")
+APP = APPS / "members" / "long_app.py"
 
 
 def reasons(observed: Observed) -> set[str]:

@@ -11,11 +11,11 @@ import pytest
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.layout import apply_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.chaos_app import FLAKY_EVERY
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.judging import until_registered
-from tests.kafka.load import feed
-from tests.kafka.observed import WAIT_S_MAX, Observed, until
+from tests.kafka.chaos.chaos_app import FLAKY_EVERY
+from tests.kafka.chaos.load import feed
+from tests.kafka.cluster.fleet import APPS, Fleet, Member
+from tests.kafka.cluster.history import until_registered
+from tests.kafka.cluster.observed import WAIT_S_MAX, Observed, until
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
@@ -123,7 +123,7 @@ async def check_recovery(observed: Observed) -> None:
 async def observe(bootstrap: str, folder: Path) -> None:
     """Execute runs on two engines and a worker of each version, and check what they report."""
     cluster = Cluster(KafkaSettings(bootstrap, "probes"))
-    app = Path(__file__).with_name("chaos_app.py")
+    app = APPS / "chaos" / "chaos_app.py"
     with Fleet(bootstrap, "probes", folder, app) as fleet, Observed(fleet) as observed:
         await apply_topics(cluster, ["chaos"], SHARDS, 1)
         engines = [fleet.add_engine("--log-format", "json") for _ in range(2)]

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import Broker, BrokerOptions, free_port, running
-from tests.kafka.fleet import ROOT, Fleet
-from tests.kafka.source_records import APP, SHARDS, began, order, until_read
+from tests.kafka.cluster.broker import Broker, BrokerOptions, free_port, running
+from tests.kafka.cluster.fleet import ROOT, Fleet
+from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 USER, PASSWORD = "stepstream", "open-sesame-42"

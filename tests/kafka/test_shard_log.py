@@ -22,10 +22,10 @@ from stepstream.runtime.kafka.standby import Standby
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.shard.tables import open_tables
 from stepstream.runtime.storage.rocks import RocksStore
-from tests.kafka.broker import Broker, running
-from tests.kafka.changelogs import rows_of
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.observed import Observed, until
+from tests.kafka.cluster.broker import Broker, running
+from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.history import rows_of
+from tests.kafka.cluster.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 

@@ -10,11 +10,11 @@ import pytest
 
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import Broker, BrokerOptions, free_port, running
-from tests.kafka.distribution import tool_command
-from tests.kafka.fleet import Fleet
-from tests.kafka.observed import until
-from tests.kafka.source_records import APP, SHARDS, began, order, until_read
+from tests.kafka.cluster.broker import Broker, BrokerOptions, free_port, running
+from tests.kafka.cluster.distribution import tool_command
+from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.observed import until
+from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE = "rights"

@@ -17,8 +17,8 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogError, NewRecord
-from tests.kafka.fleet import Fleet
-from tests.kafka.observed import WAIT_S_MAX, until
+from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.observed import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 SHARDS = ("--shards", "3", "--app", "shop")

@@ -13,7 +13,7 @@ import pytest
 
 from stepstream import App
 from stepstream.testing import VirtualEngine
-from tests.kafka.worlds import KafkaWorld, fresh_namespace
+from tests.kafka.cluster.worlds import KafkaWorld, fresh_namespace
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,8 @@ async def test_reader_that_cannot_stop_is_disconnected() -> None:
 def test_consumer_that_does_not_poll_stays_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is full does not poll for as long as its steps take; only missed heartbeats end its session.
 
-    Waiting for the poll interval would take days, so the test reads the option. tests/kafka/test_long_steps.py has a
-    worker that is full for longer than a session.
+    Waiting for the poll interval would take days, so the test reads the option. A worker that is full for longer than a
+    session is in tests/kafka/members/test_long_steps.py.
     """
     given: dict[str, Any] = {}
     monkeypatch.setattr(reader, "AIOKafkaConsumer", lambda **options: given.update(options))

@@ -8,9 +8,9 @@ import pytest
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.fleet import Fleet
-from tests.kafka.judging import until_ended, until_registered
-from tests.kafka.load import feed
+from tests.kafka.chaos.load import feed
+from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.history import until_ended, until_registered
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 3
@@ -47,7 +47,7 @@ async def until_no_lag(cluster: Cluster) -> None:
 async def observe(bootstrap: str, folder: Path) -> None:
     """Execute runs twice, and wait each time until the lag is 0."""
     cluster = Cluster(KafkaSettings(bootstrap, "scale"))
-    with Fleet(bootstrap, "scale", folder, Path(__file__).with_name("chaos_app.py")) as fleet:
+    with Fleet(bootstrap, "scale", folder, APPS / "chaos" / "chaos_app.py") as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "chaos")
         fleet.add_engine()
         fleet.add_worker()

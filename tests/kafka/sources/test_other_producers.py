@@ -10,12 +10,12 @@ import pytest
 from stepstream.contract.history import RunBegan
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.distribution import tool_command
-from tests.kafka.fleet import Fleet
-from tests.kafka.judging import until_ended, until_registered
+from tests.kafka.cluster.distribution import tool_command
+from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.history import until_ended, until_registered
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
-APP = Path(__file__).with_name("chaos_app.py")
+APP = APPS / "chaos" / "chaos_app.py"
 # One record for each codec; the first is not an event.
 RECORDS = {
     "none": "this is not JSON",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.chaos import Plan, run
+from tests.kafka.chaos.run import Plan, run
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 SHORT = Plan(4, seed=5, faults=("engine-in-commit", "wiped", "worker", "repeated", "poison"))

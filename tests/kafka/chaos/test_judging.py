@@ -13,9 +13,8 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.ports import LogRecord
-from tests.kafka.faults import FAULTS
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.judging import (
+from tests.kafka.chaos.faults import FAULTS
+from tests.kafka.chaos.judging import (
     EVIDENCE,
     judge_dead_letters,
     judge_effects,
@@ -24,7 +23,8 @@ from tests.kafka.judging import (
     judge_outputs,
     judge_run,
 )
-from tests.kafka.load import Load, digest
+from tests.kafka.chaos.load import Load, digest
+from tests.kafka.cluster.fleet import Fleet, Member
 
 Runs = dict[str, list[HistoryEntry]]
 OUTPUT = b'{"n":0,"steps":["first","left","right","last"],"echo":{"n":0,"by":"B"}}'

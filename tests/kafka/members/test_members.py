@@ -18,16 +18,16 @@ from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.changelogs import rows_of
-from tests.kafka.fleet import Fleet
-from tests.kafka.judging import judge_run, read_all, until_ended, until_registered
-from tests.kafka.observed import WAIT_S_MAX, until
-from tests.kafka.zombie_app import SUSPENDED, SUSPENDS_IN
-from tests.kafka.zombie_engine import FENCED
+from tests.kafka.chaos.judging import judge_run
+from tests.kafka.chaos.zombie_app import SUSPENDED, SUSPENDS_IN
+from tests.kafka.chaos.zombie_engine import FENCED
+from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.history import read_all, rows_of, until_ended, until_registered
+from tests.kafka.cluster.observed import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
-ZOMBIE = "tests.kafka.zombie_engine"
-APP = Path(__file__).with_name("zombie_app.py")
+ZOMBIE = "tests.kafka.chaos.zombie_engine"
+APP = APPS / "chaos" / "zombie_app.py"
 RUNS = 20
 PARTITIONS = 8
 SHARE_S_MAX = 30.0

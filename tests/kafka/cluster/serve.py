@@ -1,4 +1,4 @@
-"""Run a broker for trying things out, until Ctrl-C: python -m tests.kafka.serve PORT, which `make broker` calls."""
+"""Run a broker for trying things out, until Ctrl-C: python -m tests.kafka.cluster.serve PORT (`make broker`)."""
 
 import errno
 import os
@@ -9,9 +9,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from tests.kafka.broker import Broker, BrokerOptions, running
-from tests.kafka.distribution import VERSION, download, write_tools
-from tests.kafka.java import NoBrokerError, find_java
+from tests.kafka.cluster.broker import Broker, BrokerOptions, running
+from tests.kafka.cluster.distribution import VERSION, download, write_tools
+from tests.kafka.cluster.java import NoBrokerError, find_java
 
 READY = """\
 Kafka {version} listens on {bootstrap}; Ctrl-C stops it and deletes its data.

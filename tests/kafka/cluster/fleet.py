@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+# The folder of the apps that fleets run.
+APPS = Path(__file__).parents[1]
 _ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] assigned", re.MULTILINE)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.kafka.java import REMEDY, NoBrokerError, find_java
+from tests.kafka.cluster.java import REMEDY, NoBrokerError, find_java
 
 VERSION = "4.1.0"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepstream" / f"kafka-{VERSION}"

@@ -15,8 +15,8 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.event import to_record
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.judging import Tail
+from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.history import Tail
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 4

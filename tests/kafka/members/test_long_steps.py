@@ -25,10 +25,10 @@ from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
-from tests.kafka.fleet import Fleet
-from tests.kafka.judging import Runs, until_ended, until_registered
-from tests.kafka.long_runs import APP, feed
-from tests.kafka.observed import WAIT_S_MAX, Observed, until
+from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.history import Runs, until_ended, until_registered
+from tests.kafka.cluster.observed import WAIT_S_MAX, Observed, until
+from tests.kafka.members.long_runs import APP, feed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2

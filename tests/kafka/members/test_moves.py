@@ -9,10 +9,10 @@ import pytest
 from stepstream.contract.history import RunEnded
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.judging import Ledger, until_ended, until_registered
-from tests.kafka.long_runs import APP, feed
-from tests.kafka.observed import until
+from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.history import Ledger, until_ended, until_registered
+from tests.kafka.cluster.observed import until
+from tests.kafka.members.long_runs import APP, feed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 4

@@ -15,9 +15,9 @@ from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.fleet import ROOT, Fleet, Member
-from tests.kafka.judging import until_registered
-from tests.kafka.observed import until
+from tests.kafka.cluster.fleet import ROOT, Fleet, Member
+from tests.kafka.cluster.history import until_registered
+from tests.kafka.cluster.observed import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2

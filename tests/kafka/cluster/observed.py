@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.kafka.fleet import Fleet, Member
+from tests.kafka.cluster.fleet import Fleet, Member
 from tests.runtime.exposition import Scrape
 
 WAIT_S_MAX = 60.0

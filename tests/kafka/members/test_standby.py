@@ -13,8 +13,8 @@ from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
-from tests.kafka.fleet import Fleet, Member
-from tests.kafka.observed import Observed, until
+from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 RUNS = 3_000
