@@ -43,3 +43,34 @@ async def test_except_exception_sees_only_step_errors_in_async_code(engine_of: E
         await engine.advance("3h")
         assert engine.run().output == "done"
     assert eaten == []
+
+
+async def test_a_suspended_run_raises_no_exception_in_its_code(engine_of: EngineOf) -> None:
+    """Code that a worker drops while it waits sees no ordinary exception, also from a step that it calls in `finally`.
+
+    Rule: "Interrupts that suspend a function derive from BaseException."
+    """
+    app = App("replay")
+    caught: list[str] = []
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> str:
+        try:
+            await ctx.step.sleep("nap", "1h")
+        finally:
+            try:
+                await ctx.step.run("clean-up", int)
+            except Exception as error:  # noqa: BLE001 - the point of the scenario
+                caught.append(repr(error))
+        return "done"
+
+    @app.function(on("other"))
+    async def other(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1h")
+
+    async with engine_of(app, runs_cached_max=1) as engine:
+        await engine.send(Event("go"))
+        await engine.send(Event("other"), Event("other"))
+        await engine.advance("2h")
+        assert engine.run("function").output == "done"
+    assert caught == []

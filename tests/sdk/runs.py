@@ -1,7 +1,7 @@
-"""A run's code without an engine: a runner that notes what is asked for, and answers only when it is told to."""
+"""A run's code without an engine: a runner that records what the code requests, and answers when the test says so."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from stepstream.contract.codec import load_json
@@ -16,7 +16,7 @@ from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.context import Context, make_context
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import RetryPolicy
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.replay import Replay, Snapshot
 from stepstream.sdk.step import Step
 from stepstream.sdk.tasks import task_factory
 from stepstream.sdk.values import PLAIN_JSON, dump_value
@@ -38,7 +38,11 @@ def memo(step_id: str, given: Any, *, seen: int = 0, own: int = 0, kind: str = S
 
 
 class Run:
-    """One run's code at work. `bodies` are the steps whose body began, in order; `plans` what the engine was asked."""
+    """A running function. `bodies` are the steps whose body was started, in order; `plans` the requests to the engine.
+
+    The report of a step in `hold` becomes durable when its gate is open. So many first attempts of a step in `failing`
+    fail. The engine acknowledges waits at once, unless `acknowledges` is false.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class Run:
         *,
         limits: Limits = DEFAULT_LIMITS,
         hold: Sequence[str] = (),
+        failing: Mapping[str, int] | None = None,
+        acknowledges: bool = True,
     ) -> None:
         self.bodies: list[str] = []
         self.reports: list[tuple[str, int]] = []
@@ -60,35 +66,34 @@ class Run:
         self.gates = {step_id: asyncio.Event() for step_id in hold}
         self._code = code
         self._limits = limits
-        self._still = asyncio.Event()
+        self._failing = dict(failing or {})
+        self._acknowledges = acknowledges
+        self._idle = asyncio.Event()
         asyncio.get_running_loop().set_task_factory(task_factory)
-        self.replay = Replay(RUN_ID, 1, self, limits, memos, opened, now_ms=lambda: NOW_MS)
+        self.replay = Replay(Snapshot(RUN_ID, 1, memos, opened), self, limits, now_ms=lambda: NOW_MS)
 
     async def start(self) -> "Run":
-        """Start the code and return when it can do nothing more without the engine, or has ended."""
+        """Start the code, and return when it is suspended or has ended."""
         event = from_record(event_record("go", {}))
         context = make_context(self.replay, Step(self.replay, RetryPolicy(), self._limits), "function", [event], 0)
         self.replay.start(lambda: self._code(context), self._code)
-        return await self.until_still()
+        return await self.until_idle()
 
-    async def until_still(self) -> "Run":
-        """Return when the code rests or has ended."""
-        await asyncio.wait_for(self._still.wait(), 5)
-        self._still.clear()
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the code is suspended or has ended, and no test has waited for that yet."""
+        return self._idle.is_set()
+
+    async def until_idle(self) -> "Run":
+        """Return when the code is suspended or has ended."""
+        await asyncio.wait_for(self._idle.wait(), 5)
+        self._idle.clear()
         return self
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Let the event loop turn until a condition holds."""
-        for _ in range(1_000):
-            if condition():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("the condition never held")
-
     async def resume(self, *memos: Memo) -> "Run":
-        """Give results of the engine, and return when the code rests again."""
+        """Give results of the engine, and return when the code is suspended again or has ended."""
         self.replay.resume(memos, (), acknowledged=True)
-        return await self.until_still()
+        return await self.until_idle()
 
     @property
     def output(self) -> Any:
@@ -102,9 +107,13 @@ class Run:
     # The Runner.
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
-        """Run a body; its report becomes durable when the gate of the step is open."""
+        """Run a body, and make its report durable."""
         self.bodies.append(call.id)
         assert call.body is not None
+        if self._failing.get(call.id, 0) > call.attempt:
+            if call.id in self.gates:
+                await self.gates[call.id].wait()
+            return None
         result = call.body()
         outcome = value(await result if asyncio.iscoroutine(result) else result)
         self.reports.append((call.id, handle.begin_report(call)))
@@ -113,26 +122,26 @@ class Run:
         return outcome
 
     def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
-        """Note what is asked of the engine."""
+        """Record what is requested of the engine."""
         self.plans += planned.plans
         self.cancelled += planned.cancelled
         self.ungrouped += planned.ungrouped
-        if planned.acknowledge:
+        if planned.acknowledge and self._acknowledges:
             asyncio.get_running_loop().call_soon(self.replay.resume, (), (), True)
 
     def warn(self, handle: RunHandle, warning: str) -> None:
-        """Note a warning."""
+        """Record a warning."""
         self.warnings.append(warning)
 
     def suspended(self, handle: RunHandle) -> None:
-        """Note that the code rests."""
-        self._still.set()
+        """Record that the code is suspended."""
+        self._idle.set()
 
     def detached(self, handle: RunHandle) -> None:
         """Count how often the code was found to wait on external work."""
         self.detached_count += 1
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
-        """Note how the code ended."""
+        """Record how the code ended."""
         self.end = end
-        self._still.set()
+        self._idle.set()

@@ -1,13 +1,15 @@
-"""The order in which code gets results is the same live and replayed, so that races go the same way each time."""
+"""The order in which code gets results is the same live and replayed, so that a race has one winner."""
 
 import asyncio
 import logging
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepstream import Context
+from tests.fakes.waiting import iterate, until
 from tests.sdk.runs import Run, memo
 
 
@@ -26,25 +28,24 @@ async def race_run_and_wait(ctx: Context) -> Any:
 EVENT = memo("event", {"name": "e", "data": {}}, seen=1, kind="wait")
 
 
-async def test_a_report_on_its_way_keeps_its_place_before_what_comes_later() -> None:
-    """A body whose report is being written wins against an event that arrives meanwhile, as its replay will say."""
+async def test_a_report_keeps_its_place_before_later_results() -> None:
+    """A body whose report is being written wins against an event that arrives meanwhile, live and replayed."""
     run = Run(race_run_and_wait, hold=["body"])
     starting = asyncio.ensure_future(run.start())
-    await run.until(lambda: bool(run.reports))
+    await until(lambda: bool(run.reports))
     run.replay.resume([EVENT], (), acknowledged=False)
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await iterate(20)
     assert run.end is None, "the event must wait for the report"
     run.gates["body"].set()
     await starting
-    await run.until(lambda: run.end is not None)
+    await until(lambda: run.end is not None)
     assert run.output == "body"
     replayed = await Run(race_run_and_wait, [memo("body", 1, seen=0, own=1), EVENT]).start()
     assert replayed.output == "body"
 
 
-async def test_two_results_of_one_write_are_given_one_after_the_other() -> None:
-    """Two reports that become durable at once do not both seem to be the first."""
+async def test_two_results_of_one_write_are_given_one_at_a_time() -> None:
+    """Of two reports that become durable together, only one is the first."""
 
     async def code(ctx: Context) -> list[str]:
         tasks = {asyncio.ensure_future(ctx.step.run(name, one)): name for name in ("a", "b")}
@@ -54,11 +55,11 @@ async def test_two_results_of_one_write_are_given_one_after_the_other() -> None:
 
     run = Run(code, hold=["a", "b"])
     starting = asyncio.ensure_future(run.start())
-    await run.until(lambda: len(run.reports) == 2)
+    await until(lambda: len(run.reports) == 2)
     for gate in run.gates.values():
         gate.set()
     await starting
-    await run.until(lambda: run.end is not None)
+    await until(lambda: run.end is not None)
     first = run.reports[0][0]
     assert run.output == [first]
     places = {step: own for own, (step, _) in enumerate(run.reports, 1)}
@@ -66,8 +67,8 @@ async def test_two_results_of_one_write_are_given_one_after_the_other() -> None:
     assert (await Run(code, memos).start()).output == [first]
 
 
-async def test_a_body_that_is_cancelled_while_its_report_is_written_holds_nothing_back() -> None:
-    """Code that stops waiting for a step whose report is on its way gets the engine's results as before."""
+async def test_cancelled_body_blocks_no_result_while_its_report_is_written() -> None:
+    """Code that abandons a step whose report is being written gets the results of the engine as before."""
 
     async def code(ctx: Context) -> Any:
         task = asyncio.ensure_future(ctx.step.run("body", one))
@@ -78,7 +79,7 @@ async def test_a_body_that_is_cancelled_while_its_report_is_written_holds_nothin
 
     run = Run(code, hold=["body"])
     starting = asyncio.ensure_future(run.start())
-    await run.until(lambda: bool(run.reports))
+    await until(lambda: bool(run.reports))
     run.gates["body"].set()
     await starting
     await run.resume(memo("first", None, seen=1, kind="sleep"))
@@ -86,8 +87,8 @@ async def test_a_body_that_is_cancelled_while_its_report_is_written_holds_nothin
     assert run.output == "done"
 
 
-async def test_a_result_that_nobody_wants_any_more_is_no_change_of_the_code() -> None:
-    """The loser of a race has its result too, early or late: no warning comes of it, and the log is not silent."""
+async def test_the_result_of_an_abandoned_step_is_not_a_change_of_code() -> None:
+    """The loser of a race may have a result, early or late: it causes no warning, and logging stays on."""
     memos = [memo("a", None, seen=1, kind="sleep"), memo("b", None, seen=2, kind="sleep")]
     silent: list[bool] = []
 
@@ -102,6 +103,27 @@ async def test_a_result_that_nobody_wants_any_more_is_no_change_of_the_code() ->
         await run.resume(*later, memo("c", None, seen=3, kind="sleep"))
         assert (run.output, run.warnings) == (1, [])
     assert silent == [True, True]
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4, 9])
+async def test_a_result_behind_nested_gathers_keeps_its_place(depth: int) -> None:
+    """The code behind many gathers sees its result before a later result reaches the code that awaits it directly."""
+
+    async def code(ctx: Context) -> list[str]:
+        seen: list[str] = []
+
+        async def branch(name: str, gathers: int) -> None:
+            step: Any = ctx.step.sleep(name, "1s")
+            for _ in range(gathers):
+                step = asyncio.gather(step)
+            await step
+            seen.append(name)
+
+        await asyncio.gather(branch("first", depth), branch("second", 0))
+        return seen
+
+    memos = [memo(name, None, seen=seen, kind="sleep") for seen, name in enumerate(("first", "second"), 1)]
+    assert (await Run(code, memos).start()).output == ["first", "second"]
 
 
 Step = tuple[str, str]

@@ -160,7 +160,12 @@ MUTANTS = (
     Mutant(
         "a run rests although it waits for no step",
         "sdk/replay.py",
-        (("if missed or (awaited and (idle or spent)):", "if missed or idle or (awaited and spent):"),),
+        (
+            (
+                "is_suspended = is_open and (not external or idle_s >= SUSPEND_AFTER_S)",
+                "is_suspended = not external or (is_open and idle_s >= SUSPEND_AFTER_S)",
+            ),
+        ),
     ),
     Mutant(
         "whoever asked for what was reserved is not answered",

@@ -1,25 +1,124 @@
-"""What a run's code asks for, and who does it: the words between Replay and its runner."""
+"""The steps that a run's code awaits: the state of each, and the protocol between a replay and its runner."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from stepstream.contract.codec import Raw
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepPlan, StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.function import RetryPolicy
-from stepstream.sdk.quiet import StepFuture
 from stepstream.sdk.values import PLAIN_JSON, ReturnType
 
 RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = StepKind
 
 
+class CallState(StrEnum):
+    """Where a step is between the moment when the code awaits it and the moment when the code has its result."""
+
+    ABSENT = "absent"
+    NEW = "new"
+    OPEN = "open"
+    DUE = "due"
+    HELD = "held"
+    RUNNING = "running"
+    REPORTING = "reporting"
+    DURABLE = "durable"
+    RESOLVED = "resolved"
+    ABANDONED = "abandoned"
+
+
+class CallEvent(StrEnum):
+    """What moves a call from one state to the next."""
+
+    DISCOVER = "discover"
+    PLAN = "plan"
+    DUE = "due"
+    HOLD = "hold"
+    BEGIN = "begin"
+    RETRY = "retry"
+    REPORT = "report"
+    APPENDED = "appended"
+    GIVE = "give"
+    ABANDON = "abandon"
+
+
+_S, _E = CallState, CallEvent
+
+# State, event, states after it. A call ends in `resolved`, where the code has its result, or in `abandoned`.
+CALL_LIFE: Mapping[CallState, Mapping[CallEvent, tuple[CallState, ...]]] = {
+    _S.ABSENT: {
+        _E.DISCOVER: (_S.NEW, _S.OPEN, _S.DUE),
+    },
+    _S.NEW: {
+        _E.PLAN: (_S.OPEN,),
+        _E.HOLD: (_S.HELD,),
+        _E.BEGIN: (_S.RUNNING,),
+        _E.GIVE: (_S.RESOLVED,),
+        _E.ABANDON: (_S.ABANDONED,),
+    },
+    _S.OPEN: {
+        _E.DUE: (_S.DUE,),
+        _E.GIVE: (_S.RESOLVED,),
+        _E.ABANDON: (_S.ABANDONED,),
+    },
+    _S.DUE: {
+        _E.DUE: (_S.DUE,),
+        _E.HOLD: (_S.HELD,),
+        _E.BEGIN: (_S.RUNNING,),
+        _E.GIVE: (_S.RESOLVED,),
+        _E.ABANDON: (_S.ABANDONED,),
+    },
+    _S.HELD: {
+        _E.BEGIN: (_S.RUNNING,),
+        _E.ABANDON: (_S.ABANDONED,),
+    },
+    _S.RUNNING: {
+        _E.DUE: (_S.RUNNING,),
+        _E.RETRY: (_S.OPEN, _S.DUE),
+        _E.REPORT: (_S.REPORTING,),
+        _E.ABANDON: (_S.ABANDONED,),
+    },
+    _S.REPORTING: {
+        _E.APPENDED: (_S.DURABLE,),
+        _E.GIVE: (_S.RESOLVED,),
+        _E.ABANDON: (_S.ABANDONED,),
+    },
+    _S.DURABLE: {
+        _E.GIVE: (_S.RESOLVED,),
+        _E.ABANDON: (_S.ABANDONED,),
+    },
+    _S.RESOLVED: {},
+    _S.ABANDONED: {},
+}
+_ENDS = frozenset((CallState.RESOLVED, CallState.ABANDONED))
+_MOVES = frozenset(
+    (state, event, to) for state, life in CALL_LIFE.items() for event, after in life.items() for to in after
+)
+
+
+class IllegalCallMove(StepstreamError):
+    """An event would take a call to a state that CALL_LIFE does not allow: a bug of the SDK or of its runner."""
+
+    code = "illegal-call-move"
+
+
+class StepFuture(asyncio.Future[Outcome | None]):
+    """What the code waits for in a step: its result, or None when its body is to run."""
+
+
 @dataclass(slots=True, eq=False)
 class Call:
-    """A step that the code has asked for and that has no result yet; `member` is its task when a group waits for it."""
+    """A step that the code awaits. `open` says that the engine has it as an open step.
+
+    `attempt` is the attempt of its body that runs or is due, `due` the newest one that the engine called for while an
+    earlier attempt was running. `task` is the task that awaits it.
+    """
 
     step: StepHash
     id: str
@@ -28,21 +127,74 @@ class Call:
     returns: ReturnType = PLAIN_JSON
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     plan: Callable[["Call"], StepPlan] | None = None
+    state: CallState = CallState.ABSENT
     attempt: int = 0
+    due: int = 0
     group: str = ""
-    planned: bool = False
+    open: bool = False
     waiting: StepFuture | None = None
-    member: asyncio.Task[Any] | None = None
+    outcome: Outcome | None = None
+    task: asyncio.Task[Any] | None = None
 
     @property
     def is_own(self) -> bool:
-        """Tell whether the worker that holds the run runs the body of this step itself."""
+        """Return whether the worker that holds the run runs the body of this step itself."""
         return self.kind == RUN and self.plan is None
+
+    @property
+    def waits(self) -> bool:
+        """Return whether the code waits here for a result, and has none yet."""
+        return self.waiting is not None and not self.waiting.done()
+
+
+class CallTable:
+    """The calls of one run that have no result yet, by step and by state."""
+
+    def __init__(self) -> None:
+        self._by_step: dict[str, Call] = {}
+        self._by_state: dict[CallState, dict[Call, None]] = {state: {} for state in CallState}
+
+    def __contains__(self, step: str) -> bool:
+        return step in self._by_step
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._by_step.values()))
+
+    def get(self, step: str) -> Call | None:
+        """Return the call of a step."""
+        return self._by_step.get(step)
+
+    def has(self, *states: CallState) -> bool:
+        """Return whether any call is in one of these states."""
+        return any(self._by_state[state] for state in states)
+
+    def of(self, state: CallState) -> list[Call]:
+        """Return the calls in a state, in the order in which they came to it."""
+        return list(self._by_state[state])
+
+    def first(self, state: CallState) -> Call | None:
+        """Return the call that came to a state first of those that are in it."""
+        return next(iter(self._by_state[state]), None)
+
+    def move(self, call: Call, event: CallEvent, to: CallState) -> None:
+        """Take a call to its next state; raise IllegalCallMove unless its life cycle allows that."""
+        state = call.state
+        if (state, event, to) not in _MOVES:
+            raise IllegalCallMove(f"{event} may not take step {call.id!r} from {state} to {to}")
+        if state is CallState.ABSENT:
+            self._by_step[call.step] = call
+        else:
+            del self._by_state[state][call]
+        call.state = to
+        if to in _ENDS:
+            del self._by_step[call.step]
+        else:
+            self._by_state[to][call] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How the code ended: `error` None and its output, or the error."""
+    """How the code ended: with its output, or with an error."""
 
     output: Raw | None = None
     error: BaseException | None = None
@@ -54,7 +206,10 @@ class RunHandle(Protocol):
     run_id: str
     epoch: int
     seen: int
-    over: bool
+
+    @property
+    def over(self) -> bool:
+        """Return whether the code has ended or was aborted."""
 
     def begin_report(self, call: Call) -> int:
         """Fix the place of the result of `call` among all results, and return the `seen` of its report.
@@ -64,22 +219,25 @@ class RunHandle(Protocol):
 
 
 class Runner(Protocol):
-    """Who does what the code asks for."""
+    """What executes the operations that a run's code requests: the driver of a replay."""
 
-    async def execute(self, run: "RunHandle", call: Call) -> Outcome | None:
-        """Run a step's body and have its result kept; None when another attempt comes later."""
+    async def execute(self, run: RunHandle, call: Call) -> Outcome | None:
+        """Run a step's body and return its result once that is durable; None when another attempt follows later.
 
-    def plan(self, run: "RunHandle", planned: StepsPlanned) -> None:
-        """Ask the engine for steps."""
+        Calls RunHandle.begin_report before it writes the report of a final result.
+        """
 
-    def warn(self, run: "RunHandle", warning: str) -> None:
-        """Have it recorded that the run's code and its history disagree."""
+    def plan(self, run: RunHandle, planned: StepsPlanned) -> None:
+        """Register steps with the engine."""
 
-    def suspended(self, run: "RunHandle") -> None:
-        """The code can do nothing more until something comes from the engine, which has a step open that it awaits."""
+    def warn(self, run: RunHandle, warning: str) -> None:
+        """Record that the run's code and its history disagree."""
 
-    def detached(self, run: "RunHandle") -> None:
+    def suspended(self, run: RunHandle) -> None:
+        """The code can do nothing until the engine resolves a step that is open there."""
+
+    def detached(self, run: RunHandle) -> None:
         """The code waits on external work, such as a socket or a lock of another run; may be called repeatedly."""
 
-    def finished(self, run: "RunHandle", end: Finished) -> None:
+    def finished(self, run: RunHandle, end: Finished) -> None:
         """The code has ended."""

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from stepstream.sdk.event import Event
-from stepstream.sdk.replay import Replay, current_body
+from stepstream.sdk.parallel import Group
+from stepstream.sdk.replay import Replay
 from stepstream.sdk.step import Step
-from stepstream.sdk.step_call import StepCall
-from stepstream.sdk.threaded import ThreadedStep
+from stepstream.sdk.tasks import current_body
+from stepstream.sdk.threaded import Line, ThreadedGroup, ThreadedStep
 
-T = TypeVar("T")
 S = TypeVar("S", bound=Step | ThreadedStep)
+G = TypeVar("G", bound=Group | ThreadedGroup)
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
@@ -33,75 +34,16 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         return f"[{self._replay.run_id}] {msg}", kwargs
 
 
-class Group:
-    """`ctx.group`: steps in parallel."""
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-
-    async def parallel(self, *steps: Awaitable[T]) -> list[T]:
-        """Run the steps in parallel and return their results in the order of the arguments.
-
-        The first error is raised at once and cancels the others; `asyncio.gather` lets them continue.
-
-        Example:
-            ```python
-            sizes = await ctx.group.parallel(*(ctx.step.run(f"size {page}", size, page) for page in pages))
-            ```
-        """
-        group = self._replay.groups.new()
-        for step in steps:
-            if isinstance(step, StepCall):
-                step.group = group
-        tasks = [asyncio.ensure_future(step) for step in steps]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            _cancel(tasks)
-
-    async def race(self, *steps: Awaitable[T]) -> T:
-        """Return the result of the first step to end, or raise its error, and cancel the others.
-
-        Raises `ValueError` without steps.
-
-        Example:
-            ```python
-            won = await ctx.group.race(
-                ctx.step.wait_for_event("accepted", event="offer.accepted", match="data.offer", timeout="7d"),
-                ctx.step.sleep("deadline", "2d"),
-            )
-            ```
-        """
-        if not steps:
-            raise ValueError("race() needs at least one step")
-        tasks = [asyncio.ensure_future(step) for step in steps]
-        settled: list[asyncio.Future[T]] = []
-        for task in tasks:
-            task.add_done_callback(settled.append)
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return settled[0].result()
-        finally:
-            _cancel(tasks)
-
-
-def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-
-
-class _Context(Generic[S]):
+class _Context(Generic[S, G]):
     step: S
-    group: Group
+    group: G
     events: list[Event]
     event: Event
     run_id: str
     attempt: int
     logger: RunLogger
 
-    def __init__(
-        self, step: S, replay: Replay, function: str, events: Sequence[Event], attempt: int, group: Group
-    ) -> None:
+    def __init__(self, step: S, replay: Replay, function: str, events: Sequence[Event], attempt: int, group: G) -> None:
         self.step = step
         self.group = group
         self.events = list(events)
@@ -111,7 +53,7 @@ class _Context(Generic[S]):
         self.logger = RunLogger(logging.getLogger(f"stepstream.run.{function}"), replay, function)
 
 
-class Context(_Context[Step]):
+class Context(_Context[Step, Group]):
     """The argument of an `async def` handler.
 
     Attributes:
@@ -125,7 +67,7 @@ class Context(_Context[Step]):
     """
 
 
-class ThreadedContext(_Context[ThreadedStep]):
+class ThreadedContext(_Context[ThreadedStep, ThreadedGroup]):
     """The argument of a plain `def` handler: that of `Context`, with steps that block until they have their result."""
 
 
@@ -138,5 +80,6 @@ def make_threaded_context(
     replay: Replay, step: Step, function: str, events: Sequence[Event], attempt: int
 ) -> ThreadedContext:
     """Return the context of a plain function."""
-    threaded = ThreadedStep(step, asyncio.get_running_loop())
-    return ThreadedContext(threaded, replay, function, events, attempt, Group(replay))
+    line = Line(replay, asyncio.get_running_loop())
+    group = ThreadedGroup(replay, line)
+    return ThreadedContext(ThreadedStep(step, line), replay, function, events, attempt, group)

@@ -1,4 +1,4 @@
-"""Running users' code: the function itself and the bodies of its steps, and judging how they end."""
+"""Runs users' code, a function or the body of a step, and decides what its end means."""
 
 import asyncio
 import inspect
@@ -16,9 +16,10 @@ from stepstream.sdk.context import make_context, make_threaded_context
 from stepstream.sdk.errors import RetryAfterError, StepTimeoutError, StepUsageError, error_info, is_final, stack_of
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
-from stepstream.sdk.replay import Replay, current_body
+from stepstream.sdk.replay import Replay
 from stepstream.sdk.step import Step
 from stepstream.sdk.step_call import StepCall
+from stepstream.sdk.tasks import InThread, current_body
 from stepstream.sdk.threads import Threads
 from stepstream.sdk.values import dump_value
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How an attempt of a body ended; with `retry_ms` another one follows."""
+    """How an attempt of a body ended; with `retry_ms`, another attempt follows after so many milliseconds."""
 
     outcome: Outcome
     retry_ms: int | None = None
@@ -50,7 +51,7 @@ class Bodies:
     threads: Threads = field(default_factory=Threads)
 
     async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
-        """Run one attempt of a body and judge its end; `now_ms` is the engine's clock."""
+        """Run one attempt of a body and return its result; `now_ms` is the engine's clock."""
         if self.before is not None:
             self.before(function, call)
         body = self.stubs.get((function, call.id)) or call.body
@@ -92,21 +93,21 @@ async def _call(body: Callable[[], Any], threads: Threads) -> Any:
 
 
 def judge(error: BaseException, call: Call, now_ms: int) -> StepResult:
-    """Return how an attempt ended by an error: for good, or with another attempt to come."""
+    """Return the result of an attempt that raised: final, or with another attempt to follow."""
     info = error_info(error, stack_of(error))
     retry_ms = failure_delay(error, call.attempt, call.policy, now_ms)
     return StepResult(Failure(info), retry_ms if retry_ms >= 0 else None)
 
 
 def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None, now_ms: int) -> int:
-    """Return the milliseconds until the next attempt after the failure of `attempt`, or -1 when there is none."""
+    """Return the milliseconds from the failure of `attempt` to the next attempt, or -1 if none follows."""
     policy = policy or RetryPolicy()
     if is_final(error) or attempt >= policy.retries:
         return -1
     try:
         return error.delay_ms(now_ms) if isinstance(error, RetryAfterError) else policy.delay_ms(attempt)
     except Exception:
-        logger.exception("the back-off of the user's code failed; the default is taken")
+        logger.exception("backoff= of the function or step raised; the default back-off is used")
         return RetryPolicy().delay_ms(attempt)
 
 
@@ -123,7 +124,7 @@ def start_code(
     try:
         given = [from_record(event) for event in events]
     except InvalidInput as error:
-        # It is the trouble of this run alone, and not of the worker that has many.
+        # Only this run must fail, and not the worker, which has many.
         replay.start(_unreadable(error), handler)
         return
     step = Step(replay, function.policy, limits, function.lookback_ms, function.queues)
@@ -132,7 +133,12 @@ def start_code(
         replay.start(lambda: function.call_async(context), handler)
     else:
         threaded = make_threaded_context(replay, step, function.id, given, attempt)
-        replay.start(lambda: threads.run_function(handler, threaded), handler)
+        replay.start(lambda: _run_in_thread(replay, threads, handler, threaded), handler)
+
+
+async def _run_in_thread(replay: Replay, threads: Threads, handler: Callable[..., Any], context: Any) -> Any:
+    with InThread(replay.activity):
+        return await threads.run_function(handler, context)
 
 
 def _unreadable(error: InvalidInput) -> Callable[[], Any]:

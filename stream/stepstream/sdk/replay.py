@@ -1,397 +1,397 @@
-"""Replay: a run's code between its kept results and its next operations; no I/O of its own.
-
-The code runs as a task of the event loop, so that gather, TaskGroup and bare awaits work as they are. A step without
-a result suspends. When all tasks of the run are suspended, the turn is settled: the next kept result is given to the
-code, or else the new operations are handed to the runner. Results are given one at a time, in the order in which the
-steps completed, so that races go the same way each time.
-"""
+"""Replay: runs the code of a function between its memoized results and its next operations, without any I/O."""
 
 import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Outcome
-from stepstream.sdk.calls import RUN, SIGNAL, WAIT, Call, Finished, Runner
+from stepstream.sdk.calls import Call, CallEvent, CallState, CallTable, Finished, Runner, StepFuture
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.groups import Groups
 from stepstream.sdk.identities import Identities
-from stepstream.sdk.quiet import LOOK_LATER_S, Patience, StepFuture, is_blocked
+from stepstream.sdk.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity
+from stepstream.sdk.operations import Operations
+from stepstream.sdk.results import Results
+from stepstream.sdk.tasks import RunTask, Scope, Unordered, current_body, current_scope, run_task
 from stepstream.sdk.values import dump_output
 
-current_replay: contextvars.ContextVar["Replay | None"] = contextvars.ContextVar("stepstream_replay", default=None)
-current_body: contextvars.ContextVar[str] = contextvars.ContextVar("stepstream_body", default="")
+SUSPENDED = "the worker has suspended this run; it continues later from its memoized results"
 
-_QUIET_PASSES = 2
-BEGIN = object()
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the engine knows of a run when its code starts: the memos in the order of their keys, and the open steps.
+
+    In a `dispatched` run the code serves one step of a queue: nothing is requested, and no body runs but that one.
+    """
+
+    run_id: str
+    epoch: int
+    memos: Sequence[Memo] = ()
+    opened: Sequence[Open] = ()
+    dispatched: bool = False
 
 
 class Replay:
-    """One run of a function in a worker: discovers steps, resolves them in order, and knows when all is still.
+    """One run of a function in a worker.
 
-    With `dispatched`, nothing starts or is requested but the bodies that `opened` says are ready.
+    The code runs as tasks of the event loop. A step without a result blocks its task. When all tasks are blocked, the
+    run is idle, and it settles: the code gets its next result, one at a time and in the order in which the steps
+    completed, so that races have the same winner in every replay. When there is none, the new operations are handed to
+    the runner. When there are none either, the runner is notified that the code is suspended or detached.
+
+    What a runner may use: `start` the code once, `resume` it with what the engine sends, `abort` it; `begin_report`
+    before it reports a final result; `run_id`, `epoch`, `seen`, and `over`, which says that the code has ended or was
+    aborted. The other methods are those of the steps.
     """
 
     def __init__(
         self,
-        run_id: str,
-        epoch: int,
+        snapshot: Snapshot,
         runner: Runner,
         limits: Limits,
-        memos: Sequence[Memo] = (),
-        opened: Sequence[Open] = (),
         *,
         now_ms: Callable[[], int],
         threaded: bool = False,
-        dispatched: bool = False,
     ) -> None:
-        self.run_id = run_id
-        self.epoch = epoch
+        self.run_id = snapshot.run_id
+        self.epoch = snapshot.epoch
         self.seen = 0
-        self.over = False
         self.now_ms = now_ms
+        self.groups = Groups(snapshot.epoch)
+        self.threaded = threaded
         self._runner = runner
         self._limits = limits
-        self._threaded = threaded
-        self._dispatched = dispatched
+        self._dispatched = snapshot.dispatched
         self._loop = asyncio.get_running_loop()
-        self._outside = contextvars.copy_context()  # What is done for the run is no part of its code.
-        self._memos = {memo.step: memo for memo in memos}
-        self._order = deque(memos)
-        self._opened = {step.step: step for step in opened}
-        self._calls: dict[str, Call] = {}
-        self._fresh: list[Call] = []
-        self._held: list[Call] = []
-        self._cancelled: list[str] = []
-        self._unwanted: set[str] = set()
+        self.activity = Activity(self._loop, self._settle)
+        self._scope = Scope(snapshot.run_id, self.activity)
+        self._calls = CallTable()
+        self._results = Results(snapshot.memos)
+        opened = {step.step: step for step in snapshot.opened}
+        self._operations = Operations(self._calls, self.groups, opened, snapshot.dispatched)
         self._identities = Identities(limits.steps_per_run_max)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._main: asyncio.Task[Any] | None = None
-        self._bodies = 0
-        self._reporting: set[Call] = set()
-        self._made: deque[tuple[Call, Outcome]] = deque()
-        self.groups = Groups(epoch)
-        self._unstarted: dict[int, str] = {}
+        self._unawaited: dict[int, str] = {}
+        self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
-        self._looking = self._looks_later = False
-        self._quiet_passes = 0
-        self._patience = Patience()
+        self._aborted = False
+        self._main: asyncio.Task[Any] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Return whether the code has ended or was aborted."""
+        return self.activity.closed
+
+    @property
+    def replaying(self) -> bool:
+        """Return whether the code has not been given all its memoized results yet."""
+        return bool(self._results)
+
+    # The code and its end.
 
     def start(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
-        """Run the code; its end is told to the runner."""
+        """Run the code of `handler`; the runner is notified of its end."""
         context = contextvars.copy_context()
-        context.run(current_replay.set, self)
+        context.run(current_scope.set, self._scope)
         context.run(current_body.set, "")
         self._main = self._loop.create_task(self._guard(code, handler), context=context)
-        if self._main not in self._tasks:
-            raise RuntimeError("the event loop must make tasks by stepstream's task_factory")
-        self._look_later()
+        if not isinstance(self._main, RunTask):
+            raise RuntimeError("the event loop has another task factory; set stepstream.sdk.tasks.task_factory")
+        self._main.add_done_callback(_retrieve_exception)
 
     async def _guard(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
         try:
             value = await code()
-            if self._unstarted:
-                names = ", ".join(repr(name) for name in self._unstarted.values())
+            if self._unawaited:
+                names = ", ".join(repr(name) for name in self._unawaited.values())
                 raise StepUsageError(f"step {names} was called but never awaited; write `await` before it")
-            if too_many := self._identities.too_many:
-                raise too_many
+            if limit_error := self._identities.limit_error:
+                raise limit_error
             end = Finished(dump_output(value, handler, self._limits.step_output_bytes_max))
         except BaseException as error:
             if self.over or isinstance(error, RunInterrupted):
                 raise
-            end = Finished(error=self._identities.too_many or error)
-        self.over = True
-        for memo in [memo for memo in self._order if memo.step not in self._calls]:
-            self._warn(f"step {memo.id!r} has a result that the code does not ask for any more")
-        self._outside.copy().run(self._runner.finished, self, end)
+            end = Finished(error=self._identities.limit_error or error)
+        self._finish(end)
+
+    def _finish(self, end: Finished) -> None:
+        self.activity.closed = True
+        for memo in self._results.left():
+            if memo.step not in self._calls:
+                self.warn(f"step {memo.id!r} has a result that the code no longer requests")
+        self.activity.call_outside(self._runner.finished, self, end)
         self._cancel_tasks(asyncio.current_task())
 
-    def adopt(self, task: asyncio.Task[Any]) -> None:
-        """Count a task as part of the run's code."""
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
+    # What steps use.
 
-    def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if task is self._main and not task.cancelled():
-            task.exception()
-        self.touch()
+    def created(self, step_id: str) -> "Created":
+        """Number a step that the code has called."""
+        if current_body.get():
+            return Created(step_id, -1, 0)  # discover() refuses it, in this attempt of the body.
+        created = Created(step_id, next(self._scope.numbers), self._identities.number(step_id))
+        self._unawaited[created.number] = step_id
+        return created
 
-    @property
-    def replaying(self) -> bool:
-        """Tell whether kept results are still to be given to the code."""
-        return bool(self._order)
+    def dismissed(self, created: "Created") -> None:
+        """Note that a step that was called needs no await: it was cancelled before."""
+        self._unawaited.pop(created.number, None)
 
-    def created(self, token: int, step_id: str) -> None:
-        """Note a step that was called and waits to be awaited."""
-        self._unstarted[token] = step_id
-
-    def dismissed(self, token: int) -> None:
-        """Note that a step that was called is not wanted."""
-        self._unstarted.pop(token, None)
-
-    def discover(self, token: int, call_of: Callable[[StepHash], Call], step_id: str, group: str) -> Call:
-        """Give a step its identity; raise StepUsageError or StepLimitError when it cannot be."""
-        self._unstarted.pop(token, None)
+    def discover(self, created: "Created", call_of: Callable[[StepHash], Call], group: str) -> Call:
+        """Return the call of a step that the code awaits; raise StepUsageError or StepLimitError for a wrong one."""
+        self._unawaited.pop(created.number, None)
         if outer := current_body.get():
             raise StepUsageError(
-                f"step {step_id!r} is inside the body of step {outer!r}; a step cannot contain another: "
+                f"step {created.step_id!r} is inside the body of step {outer!r}; a step cannot contain another: "
                 "return from the first, then call the second"
             )
-        if self.over and self._threaded:
-            raise RunInterrupted
+        if self._aborted:
+            raise RunInterrupted(SUSPENDED)
         if self.over:
-            raise StepUsageError(f"step {step_id!r} comes after the end of its run; await all steps in the function")
-        call, changed = self._identities.name(call_of, step_id, self._memos, self._opened)
-        if changed:
-            self._disown(changed.step)
-            self._warn(changed.warning)
-        opened = self._opened.get(call.step)
-        call.group = opened.group if opened else group
-        self._calls[call.step] = call
+            raise StepUsageError(
+                f"step {created.step_id!r} comes after the end of its run; await all steps in the function"
+            )
+        task = run_task()
+        if task is not None and task.membership is not None:
+            _check_order(created.step_id, *task.membership)
+        call = call_of(self._identities.identify(created.step_id, created.use))
+        kept = self._results.kind_of(call.step) or self._operations.kind_of(call.step)
+        if kept and kept != call.kind:
+            self._results.refuse(call.step)
+            self.warn(
+                f"step {created.step_id!r} was of kind '{kept}' and is of kind '{call.kind}' now: "
+                "the code has changed, so it runs as a new step, and the stored result of the old one is not used"
+            )
+            call = call_of(self._identities.identify(f"{created.step_id} ({call.kind})", created.use))
+        call.group = group
+        call.task = task
+        self._operations.discover(call)
         return call
 
-    def _disown(self, step: str) -> None:
-        """Give the code no result of a step, neither one that is here nor one that comes later."""
-        self._unwanted.add(step)
-        self._order = deque(memo for memo in self._order if memo.step not in self._unwanted)
-
     async def result(self, call: Call) -> Outcome:
-        """Return the result of a step: a kept one in its turn, or a new one."""
+        """Return the result of a step: the memoized one when it is due, or a new one."""
         try:
             return await self._result(call)
         finally:
-            self._reporting.discard(call)
-            if self._calls.pop(call.step, None) and not self.over:
+            if call.state not in (CallState.RESOLVED, CallState.ABANDONED) and not self.over:
                 self._abandon(call)
 
     async def _result(self, call: Call) -> Outcome:
-        alone = self._threaded or len(self._tasks) == 1
-        if alone and self._order and self._order[0].step == call.step:
-            memo = self._order.popleft()
-            return self._resolved(call, memo)
-        opened = self._opened.get(call.step)
-        begin_now = alone and call.is_own and not (self._order or call.group or opened or self._dispatched)
-        if not begin_now:
-            self._fresh.append(call)
-        while True:
-            given = None if begin_now else await self._wait(call, alone)
-            if isinstance(given, Memo):
-                return self._resolved(call, given)
-            begin_now = False
-            self._bodies += 1
-            try:
-                outcome = await self._runner.execute(self, call)
-            finally:
-                self._bodies -= 1
-                self._look_later() if alone else self.touch()
-            if self.over and self._threaded:
-                raise RunInterrupted  # A thread cannot be stopped in a body, but goes no further.
+        sequential = self.activity.is_sequential
+        if sequential and (memo := self._results.take_first(call.step)):
+            return self._resolve(call, memo)
+        if not (sequential and call.is_own and call.state is CallState.NEW and self._may_begin_at_once(call)):
+            outcome = await self._wait(call, sequential)
             if outcome is not None:
-                if not alone:
-                    await self._in_turn(call, outcome)
-                self._calls.pop(call.step, None)
                 return outcome
-            self._await_attempt(call)
+        else:
+            self._calls.move(call, CallEvent.BEGIN, CallState.RUNNING)
+        while (outcome := await self._run_body(call)) is None:
+            self._operations.retry(call)
+            outcome = await self._wait(call, sequential)
+            if outcome is not None:
+                return outcome
+        if sequential:
+            self._calls.move(call, CallEvent.GIVE, CallState.RESOLVED)
+        else:
+            call.outcome = outcome
+            self._calls.move(call, CallEvent.APPENDED, CallState.DURABLE)
+            await self._wait(call, sequential)
+        return outcome
 
-    async def _in_turn(self, call: Call, outcome: Outcome) -> None:
-        """Give the code one result at a time, when it has come to rest after the one before, as a replay does."""
-        self._made.append((call, outcome))
-        await self._wait(call, alone=False)
+    def _may_begin_at_once(self, call: Call) -> bool:
+        return not (self._results or call.group or self._dispatched)
+
+    async def _run_body(self, call: Call) -> Outcome | None:
+        code = call.task.recorded if isinstance(call.task, RunTask) else None
+        if code is not None:
+            self.activity.leave(code)
+        try:
+            outcome = await self._runner.execute(self, call)
+        finally:
+            if code is not None:
+                self.activity.enter(code)
+        if self.over and self.threaded:
+            raise RunInterrupted(SUSPENDED)
+        return outcome
+
+    async def _wait(self, call: Call, sequential: bool) -> Outcome | None:
+        """Wait for what settling gives: a result, or None when the body is to run."""
+        call.waiting = StepFuture(loop=self._loop)
+        if call.group:
+            self.groups.watch(call)
+        self._results.await_step(call.step)
+        self.activity.look(at_once=sequential)
+        try:
+            return await call.waiting
+        finally:
+            call.waiting = None
+
+    def _resolve(self, call: Call, memo: Memo) -> Outcome:
+        self._calls.move(call, CallEvent.GIVE, CallState.RESOLVED)
+        self.seen = max(self.seen, memo.seen)
+        return memo.outcome
+
+    def _abandon(self, call: Call) -> None:
+        self._operations.abandon(call)
+        self._results.refuse(call.step)
+        self.activity.look()
+
+    async def next_line(self) -> None:
+        """Wait until another line of the code, a thread, may start: each starts when the ones before it wait."""
+        line = StepFuture(loop=self._loop)
+        self._lines.append(line)
+        await line
+
+    def warn(self, text: str) -> None:
+        """Record a warning on the run, once."""
+        if text not in self._warnings:
+            self._warnings.add(text)
+            self.activity.call_outside(self._runner.warn, self, text)
+
+    # What the runner uses.
 
     def begin_report(self, call: Call) -> int:
         """Fix the place of the result of `call` among all results, and return the `seen` of its report.
 
         Until the code has this result, it gets none of the engine.
         """
-        self._reporting.add(call)
+        self._calls.move(call, CallEvent.REPORT, CallState.REPORTING)
         return self.seen
 
-    def _await_attempt(self, call: Call) -> None:
-        """Note that the step is tried again later, unless the word that it is due came first."""
-        call.planned = True
-        opened = self._opened.get(call.step)
-        if opened is None or opened.attempt <= call.attempt:
-            self._opened[call.step] = Open(call.step, call.attempt + 1)
-
-    async def _wait(self, call: Call, alone: bool) -> Any:
-        call.waiting = StepFuture(loop=self._loop)
-        if alone:
-            self._quiet_passes = _QUIET_PASSES
-        self.touch(fresh=not alone)
-        try:
-            return await call.waiting
-        finally:
-            call.waiting = None
-
-    def _resolved(self, call: Call, memo: Memo) -> Outcome:
-        self._calls.pop(call.step, None)
-        self._opened.pop(call.step, None)
-        self.seen = max(self.seen, memo.seen)
-        return memo.outcome
-
-    def _abandon(self, call: Call) -> None:
-        """The code wants a step no more: it lost a race, or its task was cancelled."""
-        for calls in (self._fresh, self._held):
-            if call in calls:
-                calls.remove(call)
-        if call.planned or call.step in self._opened:
-            self._cancelled.append(call.step)
-        self._disown(call.step)
-        self.touch()
-
     def resume(self, memos: Sequence[Memo], retries: Sequence[Open], acknowledged: bool) -> None:
-        """Take in what is new: results, attempts that are due, the word that the waits stand."""
+        """Take in results and due attempts, and the acknowledgement that the planned waits are registered."""
         for memo in memos:
-            if memo.step not in self._memos:
-                self._memos[memo.step] = memo
-                if memo.step not in self._unwanted:
-                    self._order.append(memo)
-        for retry in retries:
-            self._opened[retry.step] = retry
+            call = self._calls.get(memo.step)
+            self._results.add(memo, awaited=call is not None and call.waits)
+        self._operations.call_for(retries)
         if acknowledged:
-            self._begin(self._held)
-            self._held = []
-        self.touch()
+            self._begin(self._calls.of(CallState.HELD))
+        self.activity.look()
 
     def abort(self) -> None:
-        """Stop the code where it is; nothing more is told to the runner."""
-        self.over = True
-        self._interrupt() if self._threaded else self._cancel_tasks(None)
+        """Stop the code where it is; the runner gets no further call."""
+        self.activity.closed = self._aborted = True
+        if not self.threaded:
+            self._cancel_tasks(None)
+            return
+        for call in self._calls:
+            if call.waiting is not None and call.waits:
+                call.waiting.set_exception(RunInterrupted(SUSPENDED))
+        for line in self._lines:
+            line.cancel()
 
     def _cancel_tasks(self, but: "asyncio.Task[Any] | None") -> None:
-        for task in self._tasks - {but}:
+        for task in self.activity.tasks - {but}:
             task.cancel()
 
-    def _interrupt(self) -> None:
-        for call in list(self._calls.values()):
-            if call.waiting and not call.waiting.done():
-                call.waiting.set_exception(RunInterrupted())
+    # Settling: what happens when the code is idle.
 
-    def touch(self, fresh: bool = True) -> None:
-        """Look again soon whether all is still."""
-        if fresh:
-            self._quiet_passes = 0
-            self._patience.renew()
-        if not self._looking and not self.over:
-            self._looking = True
-            self._loop.call_soon(self._look, context=self._outside)
-
-    def _look_later(self) -> None:
-        """Look before long, once for all who ask: the code goes on by itself, and may come to rest unnoticed."""
-        if not self._looks_later:
-            self._looks_later = True
-            self._loop.call_later(LOOK_LATER_S, self._look_now, context=self._outside)
-
-    def _look_now(self) -> None:
-        self._looks_later = False
-        self.touch()
-
-    def _look(self) -> None:
-        self._looking = False
-        if self.over:
-            return
-        if not self._all_blocked(bare=True):
-            self.touch()
-        elif self._quiet_passes < _QUIET_PASSES:
-            self._quiet_passes += 1
-            self.touch(fresh=False)
-        elif not self._give_next() and not self._operate():
-            self._rest()
-
-    def _all_blocked(self, *, bare: bool = False, shared: bool = True) -> bool:
-        return self._threaded or all(is_blocked(task, self._tasks, bare=bare, shared=shared) for task in self._tasks)
+    def _settle(self) -> None:
+        try:
+            if not self._give_next() and not self._operate():
+                self._report_idle()
+        except Exception as error:  # noqa: BLE001 - the run must not wait forever for a callback that failed
+            self._finish(Finished(error=error))
 
     def _give_next(self) -> bool:
-        """Give the code the next result that it waits for: one of its own, then one that the engine made."""
-        while self._made:
-            own, outcome = self._made.popleft()
-            if own.waiting and not own.waiting.done():
-                own.waiting.set_result(outcome)
-                self.touch()
+        """Start the next line, or give the code its next result: one of its own, then one of the engine."""
+        while self._lines:
+            line = self._lines.popleft()
+            if not line.done():
+                line.set_result(None)
                 return True
-        if self._reporting:
+        own = self._calls.first(CallState.DURABLE)
+        if own is not None and own.waiting is not None and own.waits:
+            self._calls.move(own, CallEvent.GIVE, CallState.RESOLVED)
+            own.waiting.set_result(own.outcome)
+            return True
+        if self._calls.has(CallState.REPORTING):
             return False
-        for memo in self._order:
-            call = self._calls.get(memo.step)
-            if call and call.waiting and not call.waiting.done():
-                self._order.remove(memo)
-                if call in self._fresh:
-                    self._fresh.remove(call)
-                call.waiting.set_result(memo)
-                self.touch()
-                return True
-        return False
+        memo = self._results.take_awaited(self._awaits)
+        call = self._calls.get(memo.step) if memo else None
+        if memo is None or call is None or call.waiting is None:
+            return False
+        call.waiting.set_result(self._resolve(call, memo))
+        return True
+
+    def _awaits(self, step: str) -> bool:
+        call = self._calls.get(step)
+        return call is not None and call.waits
 
     def _operate(self) -> bool:
-        """Hand new operations to the runner: waits stand before any body begins."""
-        begin = [call for call in self._calls.values() if self._is_due(call)]
-        fresh, self._fresh = self._fresh, []
-        new = [call for call in fresh if call.step not in self._opened and not self._dispatched]
-        if self._order and new:
-            self._warn(f"step {new[0].id!r} is new before steps that have results: the code has changed")
-        self.groups.name(new, self._tasks)
-        plans = [call for call in new if call.plan and not call.planned]
-        begin += [call for call in new if call.is_own and call not in begin]
-        acknowledge = bool(begin) and any(call.kind in (WAIT, SIGNAL) for call in plans)
-        known = [call for call in self._calls.values() if call.planned or call.step in self._opened]
-        ungrouped = tuple(self.groups.leave(known, self._tasks))
-        if (plans or self._cancelled or ungrouped) and not self._dispatched:
-            for call in plans:
-                call.planned = True
-            cancelled, self._cancelled = tuple(self._cancelled), []
-            asked = tuple(call.plan(call) for call in plans if call.plan)
-            planned = StepsPlanned(self.run_id, self.epoch, asked, cancelled, acknowledge, ungrouped=ungrouped)
+        """Hand new operations to the runner: waits are registered before any body begins."""
+        new = None if self._dispatched else self._calls.first(CallState.NEW)
+        if self._results and new:
+            self.warn(f"step {new.id!r} is new before steps that have results: the code has changed")
+        request, begin = self._operations.collect()
+        if request:
+            planned = StepsPlanned(
+                self.run_id,
+                self.epoch,
+                request.plans,
+                request.cancelled,
+                request.acknowledge,
+                ungrouped=request.ungrouped,
+            )
             self._runner.plan(self, planned)
-        if acknowledge:
-            self._held = begin
-        else:
-            self._begin(begin)
-        return bool(begin) and not acknowledge
-
-    def _is_due(self, call: Call) -> bool:
-        opened = self._opened.get(call.step)
-        return bool(opened and opened.ready and call.kind == RUN and call.waiting and call not in self._held)
+        self._begin(begin)
+        return bool(begin)
 
     def _begin(self, calls: Sequence[Call]) -> None:
         for call in calls:
-            opened = self._opened.pop(call.step, None)
-            call.attempt = opened.attempt if opened else call.attempt
-            if call.waiting and not call.waiting.done():
-                call.waiting.set_result(BEGIN)
-                self.touch()
+            if call.waiting is not None and call.waits:
+                self._calls.move(call, CallEvent.BEGIN, CallState.RUNNING)
+                call.waiting.set_result(None)
 
-    def _rest(self) -> None:
-        if self._bodies:
+    def _report_idle(self) -> None:
+        """Notify the runner that the code is suspended or detached, unless a body is running."""
+        if self._calls.has(CallState.RUNNING, CallState.REPORTING):
             return
-        if self._threaded:
-            if self._calls and all(call.waiting for call in self._calls.values()):
-                self.over = True
-                self._interrupt()
-                self._runner.suspended(self)
-            return
-        now_s = self._loop.time()
-        idle, awaited = self._all_blocked(), self._is_awaited()
-        over, spent = self._patience.is_over(now_s), self._patience.is_spent(now_s)
-        missed = self._dispatched and (self._all_blocked(shared=False) or (idle and spent))
-        if missed or (awaited and (idle or spent)):
+        external = self.activity.waits_on_external_work()
+        idle_s = self.activity.idle_s()
+        if self._dispatched:
+            # It has missed its step if no lock or queue of another run can bring it there.
+            misses = not self.activity.waits_on_external_work(shared=False)
+            is_suspended = misses or (not external and idle_s >= SUSPEND_AFTER_S)
+        else:
+            is_open = self._calls.has(CallState.OPEN, CallState.DUE, CallState.HELD)
+            is_suspended = is_open and (not external or idle_s >= SUSPEND_AFTER_S)
+            if not is_suspended and (not external or (is_open and idle_s >= DETACH_AFTER_S)):
+                self._runner.detached(self)
+        if is_suspended:
+            if self.threaded:
+                self.abort()  # Its thread is released.
             self._runner.suspended(self)
-            return
-        if idle or (awaited and over):
-            self._runner.detached(self)
-        if self._dispatched or not idle:
-            self._loop.call_later(self._patience.next_look_s(), self.touch, False, context=self._outside)
+        elif external or self._dispatched:
+            self.activity.look_later()
 
-    def _is_awaited(self) -> bool:
-        """Tell whether the code waits for a step that will wake it in any case, in whatever worker it then is."""
-        return any(call.waiting and (call.planned or call.step in self._opened) for call in self._calls.values())
 
-    def _warn(self, text: str) -> None:
-        if text not in self._warnings:
-            self._warnings.add(text)
-            self._outside.copy().run(self._runner.warn, self, text)
+class Created(NamedTuple):
+    """A step that the code has called: its number among the tasks and steps of the run, and the use of its id."""
+
+    step_id: str
+    number: int
+    use: int
+
+
+def _check_order(step_id: str, unordered: Unordered, member: object) -> None:
+    """Raise StepUsageError for an id that several coroutines use which asyncio starts in no fixed order."""
+    if unordered.is_shared(step_id, member):
+        raise StepUsageError(
+            f"step {step_id!r} is used by several coroutines of one asyncio.as_completed, which starts them in no "
+            "fixed order, so that a replay would mix up their results; put the item into the id, or create the tasks "
+            "first: as_completed([asyncio.create_task(...) for ...])"
+        )
+
+
+def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
+    """Keep asyncio from logging an exception that the runner has been notified of."""
+    if not task.cancelled():
+        task.exception()

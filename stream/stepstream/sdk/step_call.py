@@ -1,7 +1,6 @@
 """A step that was called: what the code awaits, and how its outcome becomes a value."""
 
 import inspect
-import itertools
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
 from typing import Any, Generic, NoReturn, TypeVar
@@ -22,13 +21,12 @@ StepObserver = Callable[[str, Call, Mapping[str, Any]], None]
 # A test that compares a run with its replay sets it: it receives the run id, each step that the code awaits, and what
 # the code passes to it.
 step_observer: ContextVar[StepObserver | None] = ContextVar("stepstream_step_observer", default=None)
-_tokens = itertools.count()
 
 
 class StepCall(Coroutine[Any, Any, T], Generic[T]):
     """A step that was called: await it once, or pass it to `asyncio.gather`, a `TaskGroup` or `ctx.group`.
 
-    It gets its identity, and starts, when it is first awaited.
+    It gets its identity when it is called, and starts when it is first awaited.
     """
 
     is_step = True
@@ -48,12 +46,14 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         self._arguments = arguments
         self.group = ""
         self._code: Coroutine[Any, Any, T] | None = None
-        # Not id(self): the address of a call that was dropped is reused.
-        self._token = next(_tokens)
-        replay.created(self._token, step_id)
+        self._created = replay.created(step_id)
+
+    def __hash__(self) -> int:
+        # A set of steps, as in asyncio.as_completed, is iterated in the same order in every replay.
+        return self._created.number
 
     async def _run(self) -> T:
-        call = self._replay.discover(self._token, self._call_of, self._step_id, self.group)
+        call = self._replay.discover(self._created, self._call_of, self.group)
         if observe := step_observer.get():
             observe(self._replay.run_id, call, self._arguments)
         return self._value_of(call, await self._replay.result(call))
@@ -80,7 +80,7 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         A task that is cancelled before it starts throws here: its step was not forgotten.
         """
         if self._code is None:
-            self._replay.dismissed(self._token)
+            self._replay.dismissed(self._created)
         return self._started().throw(*args)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         if self._code is not None:
             self._code.close()
         else:
-            self._replay.dismissed(self._token)
+            self._replay.dismissed(self._created)
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self._code is not None:

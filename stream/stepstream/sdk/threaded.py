@@ -1,28 +1,76 @@
 """The steps for plain `def` functions: the same, but each call blocks its thread until it has the result."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from stepstream.contract.durations import Duration, Moment
+from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
+from stepstream.sdk.parallel import Group
+from stepstream.sdk.replay import SUSPENDED, Replay
 from stepstream.sdk.step import Step
 from stepstream.sdk.step_call import StepCall
+from stepstream.sdk.tasks import InThread, ThreadBlocked
+from stepstream.sdk.threads import in_thread
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+BRANCHES_MAX = 64
+
+
+class Line:
+    """A thread that runs code of a plain function: that of the function itself, or that of a branch of `ctx.group`."""
+
+    def __init__(self, replay: Replay, loop: asyncio.AbstractEventLoop) -> None:
+        self._replay = replay
+        self._loop = loop
+        self._waits_for: Future[Any] | None = None
+        self._stopped = False
+
+    def branch(self) -> "Line":
+        """Return another line of the same run."""
+        return Line(self._replay, self._loop)
+
+    def wait_for(self, code: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the event loop, and block this thread until it has ended."""
+        if self._stopped:
+            code.close()
+            raise RunInterrupted(SUSPENDED)
+        self._waits_for = future = asyncio.run_coroutine_threadsafe(self._block(code), self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            # That of concurrent.futures is an ordinary exception, which the code might catch.
+            raise RunInterrupted(SUSPENDED) from None
+
+    async def _block(self, code: Coroutine[Any, Any, T]) -> T:
+        with ThreadBlocked(self._replay.activity):
+            return await code
+
+    def stop(self) -> None:
+        """Interrupt the thread at the step where it waits, or at the next one."""
+        self._stopped = True
+        if self._waits_for is not None:
+            self._waits_for.cancel()
+
+
+_branch_line: contextvars.ContextVar[Line | None] = contextvars.ContextVar("stepstream_branch", default=None)
 
 
 class ThreadedStep:
     """`ctx.step` of a plain `def` function; see Step for what each method means."""
 
-    def __init__(self, step: Step, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, step: Step, line: Line) -> None:
         self._step = step
-        self._loop = loop
+        self._line = line
 
     def _result(self, call: StepCall[T]) -> T:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        return (_branch_line.get() or self._line).wait_for(call)
 
     def options(
         self,
@@ -34,7 +82,7 @@ class ThreadedStep:
     ) -> "ThreadedStep":
         """Return the same steps under another policy, or in another queue."""
         step = self._step.options(retries=retries, backoff=backoff, timeout=timeout, queue=queue)
-        return ThreadedStep(step, self._loop)
+        return ThreadedStep(step, self._line)
 
     @overload
     def run(self, id: str, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -45,7 +93,7 @@ class ThreadedStep:
         return self._result(self._step.run(id, fn, *args, **kwargs))
 
     def sleep(self, id: str, duration: Duration) -> None:
-        """Sleep; the thread is given back meanwhile."""
+        """Sleep; see Step.sleep."""
         self._result(self._step.sleep(id, duration))
 
     def sleep_until(self, id: str, moment: Moment) -> None:
@@ -78,3 +126,63 @@ class ThreadedStep:
         """Run another function and return its result."""
         name_or_function: Any = function
         return self._result(self._step.invoke(id, function=name_or_function, data=data, timeout=timeout))
+
+
+class ThreadedGroup:
+    """`ctx.group` of a plain `def` function: callables that run in parallel, each in a thread of its own.
+
+    The code of one thread runs at a time, until it waits for a step, so that every replay takes the same way. A thread
+    must not wait for another one by other means. A value that is not callable is taken for a result.
+    """
+
+    def __init__(self, replay: Replay, line: Line) -> None:
+        self._replay = replay
+        self._line = line
+
+    def parallel(self, *branches: Callable[[], T]) -> list[T]:
+        """Call all; return their results in order. The first error is raised once it comes, and stops the others."""
+        results: list[T] = self._run(lambda group, codes: group.parallel(*codes), branches)
+        return results
+
+    def race(self, *branches: Callable[[], T]) -> T:
+        """Return the result of the first to settle, or raise its error; the others are stopped."""
+        result: T = self._run(lambda group, codes: group.race(*codes), branches)
+        return result
+
+    def _run(self, start: Callable[[Group, list[Any]], Coroutine[Any, Any, Any]], branches: Sequence[Any]) -> Any:
+        if len(branches) > BRANCHES_MAX:
+            raise StepUsageError(f"{len(branches)} branches exceed the limit of {BRANCHES_MAX} in one group; split it")
+        line = _branch_line.get() or self._line
+        pool = ThreadPoolExecutor(max(len(branches), 1), "stepstream-branch")
+        try:
+            codes = [self._branch(line.branch(), pool, branch) for branch in branches]
+            return line.wait_for(start(_ThreadGroup(self._replay), codes))
+        finally:
+            pool.shutdown(wait=False)
+
+    async def _branch(self, line: Line, pool: ThreadPoolExecutor, branch: Any) -> Any:
+        if not callable(branch):
+            self._replay.warn(
+                "ctx.group was given a result, so its steps ran one after the other; "
+                "give it callables: ctx.group.parallel(lambda: ctx.step.run(...), ...)"
+            )
+            return branch
+        await self._replay.next_line()
+        _branch_line.set(line)
+        with InThread(self._replay.activity):
+            running = in_thread(pool, branch)
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                with self._replay.activity.ending():
+                    line.stop()
+                    await asyncio.gather(running, return_exceptions=True)
+                raise
+
+
+class _ThreadGroup(Group):
+    """A group whose branches are threads: it waits until those that it stops have ended."""
+
+    async def _cancel(self, tasks: Sequence["asyncio.Future[T]"]) -> None:
+        await super()._cancel(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -18,7 +18,7 @@ from stepstream.sdk.app import App
 from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.execution import start_code
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.replay import Replay, Snapshot
 from stepstream.sdk.step_call import step_observer
 from stepstream.sdk.threads import Threads
 from stepstream.testing.plain_values import first_difference, plain_value
@@ -78,9 +78,8 @@ class _Shadow:
         if function is None:
             return
         memos = sorted(run.memos.values(), key=lambda memo: (memo.seen, memo.own))
-        replay = Replay(
-            run.run_id, 0, self, limits, memos, now_ms=now_ms, threaded=not function.is_async, dispatched=True
-        )
+        snapshot = Snapshot(run.run_id, 0, memos, dispatched=True)
+        replay = Replay(snapshot, self, limits, now_ms=now_ms, threaded=not function.is_async)
         context = copy_context()
         context.run(step_observer.set, self._observe)
         context.run(start_code, replay, function, run.events, run.attempt, limits, threads)

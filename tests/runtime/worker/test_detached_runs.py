@@ -8,7 +8,7 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.events import event_record
-from stepstream.sdk import quiet
+from stepstream.sdk import replay
 from stepstream.testing import Crash, VirtualEngine
 from tests.fakes.waiting import until
 
@@ -113,7 +113,7 @@ async def test_a_parked_run_that_continues_by_itself_survives_its_worker(live_ca
 @pytest.mark.parametrize("live_cache", [True, False])
 async def test_a_long_call_beside_a_deadline(monkeypatch: pytest.MonkeyPatch, live_cache: bool) -> None:
     """It releases its slot after a while, but is neither dropped nor forgotten when its worker is restarted."""
-    monkeypatch.setattr(quiet, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(replay, "DETACH_AFTER_S", 0.05)
     app = App("shop")
     answered = threading.Event()
 
@@ -138,8 +138,8 @@ async def test_a_long_call_beside_a_deadline(monkeypatch: pytest.MonkeyPatch, li
 
 async def test_a_call_that_never_ends_does_not_block_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a longer while only the open step wakes the run, and its command is acknowledged."""
-    monkeypatch.setattr(quiet, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(quiet, "HOLD_S", 0.1)
+    monkeypatch.setattr(replay, "DETACH_AFTER_S", 0.0)
+    monkeypatch.setattr(replay, "SUSPEND_AFTER_S", 0.1)
     app = App("shop")
     dropped: list[asyncio.Future[None]] = []
 

@@ -106,10 +106,13 @@ async def test_a_run_that_waits_for_a_slot_is_left_to_another_worker() -> None:
     log.give(started("second"))
     running, finish = asyncio.Event(), asyncio.Event()
 
-    @app.function(on("go"))
-    async def function(ctx: Context) -> None:
+    async def work() -> None:
         running.set()
         await finish.wait()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.run("work", work)
 
     worker = Worker(log, app, options(runs_active_max=1))
     serving = asyncio.ensure_future(worker.serve())
@@ -119,7 +122,7 @@ async def test_a_run_that_waits_for_a_slot_is_left_to_another_worker() -> None:
     await asyncio.sleep(0)
     finish.set()
     await asyncio.wait_for(draining, 5)
-    assert [report.run_id for report in log.reports] == ["run"]
+    assert {report.run_id for report in log.reports} == {"run"}
     assert log.committed == {(commands_topic("shop"), 0): 1}
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)

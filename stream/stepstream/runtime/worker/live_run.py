@@ -10,7 +10,7 @@ from stepstream.runtime.worker.work_item import WorkItem
 from stepstream.sdk.calls import Runner
 from stepstream.sdk.execution import start_code
 from stepstream.sdk.function import Function
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.replay import Replay, Snapshot
 
 
 @dataclass(slots=True, eq=False)
@@ -52,15 +52,10 @@ class LiveRun(WorkItem):
             raise RuntimeError(f"run {self.run_id} has no state to start from")
         self.function = given.function
         self.attempt = given.attempt if isinstance(given, RunLoaded) else 0
+        memos, opened = (given.memos, given.open) if isinstance(given, RunLoaded) else ((), ())
+        snapshot = Snapshot(given.run_id, given.epoch, memos, opened)
         self.replay = Replay(
-            given.run_id,
-            given.epoch,
-            runner,
-            options.limits,
-            given.memos if isinstance(given, RunLoaded) else (),
-            given.open if isinstance(given, RunLoaded) else (),
-            now_ms=options.clock.now_ms,
-            threaded=not function.is_async,
+            snapshot, runner, options.limits, now_ms=options.clock.now_ms, threaded=not function.is_async
         )
         start_code(self.replay, function, given.events, self.attempt, options.limits, options.bodies.threads)
 

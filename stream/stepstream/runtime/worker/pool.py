@@ -26,7 +26,7 @@ from stepstream.sdk.calls import RUN, Call, Finished, RunHandle
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.execution import StepResult, judge, start_code
 from stepstream.sdk.function import Function, RetryPolicy
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.replay import Replay, Snapshot
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -55,16 +55,10 @@ class LiveStep(WorkItem):
         """Replay the code up to the step."""
         command = self.command
         self.function = command.function
+        opened = (Open(command.step, command.attempt, ready=True),)
+        snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True)
         self.replay = Replay(
-            command.run_id,
-            0,
-            self,
-            options.limits,
-            command.memos,
-            (Open(command.step, command.attempt, ready=True),),
-            now_ms=options.clock.now_ms,
-            threaded=not function.is_async,
-            dispatched=True,
+            snapshot, self, options.limits, now_ms=options.clock.now_ms, threaded=not function.is_async
         )
         start_code(self.replay, function, command.events, 0, options.limits, options.bodies.threads)
 

@@ -1,0 +1,64 @@
+"""What a step costs does not grow with the number of steps beside it: counted in calls of functions, not in seconds."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from stepstream import Context
+from stepstream.contract.limits import DEFAULT_LIMITS
+from tests.sdk.runs import Run, memo
+
+Program = Callable[[int], Callable[[Context], Awaitable[Any]]]
+
+
+def bodies(steps: int) -> Callable[[Context], Awaitable[int]]:
+    """Return code that runs this many bodies in one gather."""
+
+    async def code(ctx: Context) -> int:
+        return len(await asyncio.gather(*[ctx.step.run(f"step {number}", int) for number in range(steps)]))
+
+    return code
+
+
+def branches(steps: int) -> Callable[[Context], Awaitable[int]]:
+    """Return code that runs this many bodies in a gather of branches, each with a gather of two."""
+
+    async def code(ctx: Context) -> int:
+        async def branch(number: int) -> None:
+            await asyncio.gather(*[ctx.step.run(f"step {number}.{part}", int) for part in range(2)])
+
+        await asyncio.gather(*[branch(number) for number in range(steps // 2)])
+        return steps
+
+    return code
+
+
+async def count_calls(program: Program, steps: int, *, replayed: bool) -> float:
+    """Return how many functions are called for each step of a run."""
+    live = await Run(program(steps)).start()
+    memos = [memo(step, 0, own=number) for number, (step, _) in enumerate(live.reports, 1)] if replayed else []
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    run = Run(program(steps), memos, limits=DEFAULT_LIMITS)
+    sys.setprofile(count)
+    try:
+        await run.start()
+    finally:
+        sys.setprofile(None)
+    assert run.output == steps
+    return calls / steps
+
+
+@pytest.mark.parametrize("replayed", [False, True], ids=["live", "replayed"])
+@pytest.mark.parametrize("program", [bodies, branches])
+async def test_a_step_in_a_large_gather_costs_no_more(program: Program, replayed: bool) -> None:
+    """A step among 800 costs at most 1.2 times as much as one among 25."""
+    few, many = [await count_calls(program, steps, replayed=replayed) for steps in (26, 800)]
+    assert many <= 1.2 * few
