@@ -1,4 +1,4 @@
-"""Run the benchmarks: python -m benchmarks [laptop|cluster] [name …]."""
+"""Run the benchmarks: python -m benchmarks [laptop|cluster|lookback] [name …]."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, laptop
+from benchmarks import cluster, laptop, lookback
 from benchmarks.functions import Figure
 
 
@@ -22,7 +22,11 @@ def _names(measures: Iterable[object]) -> frozenset[str]:
     return frozenset(getattr(measure, "__name__", "") for measure in measures)
 
 
-RUNTIMES = {"laptop": (_names(laptop.ALL), _laptop), "cluster": (_names(cluster.ALL), cluster.main)}
+RUNTIMES = {
+    "laptop": (_names(laptop.ALL), _laptop),
+    "cluster": (_names(cluster.ALL), cluster.main),
+    "lookback": (_names(lookback.ALL), lookback.main),
+}
 
 
 def _refuse(message: str) -> NoReturn:

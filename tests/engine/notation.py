@@ -45,7 +45,7 @@ from stepstream.contract.inbox import (
     WaitPlan,
     WarningReported,
 )
-from stepstream.contract.matching import EventMatched
+from stepstream.contract.matching import EventMatched, LookBackTruncated
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.state.records import EventReceived, Input
 
@@ -124,6 +124,8 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:
             return CancelRequested(run_of(words.take()), words.text("reply"))
         case "matched":
             return EventMatched(run_of(words.take()), words.take(), EventRecord(words.take(), id=words.take()))
+        case "truncated":
+            return LookBackTruncated(run_of(words.take()), words.take(), words.take())
         case "resolved":
             return StepResolved(run_of(words.take()), words.take(), read_outcome(words.take()))
         case verb:

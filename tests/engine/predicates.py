@@ -24,6 +24,6 @@ def wait_opened(
     return WaitOpened(waiter, bucket_of(EVENT, predicate), predicate, expires_at, lookback_from, trigger)
 
 
-def wait_closed(run_id: str, predicate: Predicate, *, looking_back: bool = False) -> WaitClosed:
+def wait_closed(run_id: str, predicate: Predicate, *, looking_back: bool = False, expired: bool = False) -> WaitClosed:
     """Return the end of the wait of a run."""
-    return WaitClosed(StepRef(run_id, "s"), bucket_of(EVENT, predicate), looking_back)
+    return WaitClosed(StepRef(run_id, "s"), bucket_of(EVENT, predicate), looking_back, expired)

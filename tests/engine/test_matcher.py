@@ -2,7 +2,6 @@
 
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepPlanned
-from stepstream.contract.limits import Limits
 from stepstream.contract.matching import EventRouted
 from stepstream.engine.state.changes import Send, is_local
 from stepstream.engine.state.records import EventReceived
@@ -146,70 +145,6 @@ def test_the_path_of_a_later_wait_outlives_that_of_an_earlier_one() -> None:
 
 
 @table()
-def test_the_own_trigger_never_wakes() -> None:
-    """The event that started a run does not end its wait for that name, not even one that looks back.
-
-    10 | function f on=go lookback=100      | -
-    10 | event go e1                        | began r1 f; start r1
-    11 | plan r1 wait:a:go:500 lookback=100 | planned a until 511
-    12 | event go e2                        | began r2 f; start r2; kept a=go:e2; resume r1 a=go:e2
-    """
-
-
-@table()
-def test_a_wait_may_look_back() -> None:
-    """With a look-back the first event within the window ends the wait at once; older ones and other names do not.
-
-    10  | function f on=go lookback=100                 | -
-    10  | event go {"id":1}                             | began r1 f; start r1
-    20  | event come {"id":1} old                       | -
-    50  | event come {"id":2} e2                        | -
-    60  | event come {"id":1} e3                        | -
-    61  | event come {"id":1} e4                        | -
-    70  | plan r1 wait:a:come:500:data.id lookback=30   | planned a until 570; kept a=come:e3; resume r1 a=come:e3
-    71  | plan r1 wait:b:come:500:data.id               | planned b until 571
-    72  | plan r1 wait:c:leave:500:data.id lookback=100 | planned c until 572
-    73  | event leave {"id":1} e5                       | kept c=leave:e5; resume r1 c=leave:e5
-    """
-
-
-@table()
-def test_kept_events_go_when_their_time_is_over() -> None:
-    """What is too old for any look-back goes within two minutes, whatever comes, also when nobody looks back now.
-
-    10     | function f on=go lookback=60000 | -
-    20     | event order.1                   | -
-    21     | event order.2                   | -
-    60001  | event order.1                   | -
-    60001  | function f on=go lookback=0     | -
-    60001  | rows KeptEvent                  | 3
-    179999 | tick                            | -
-    179999 | rows KeptEvent                  | 3
-    180000 | tick                            | -
-    180000 | rows KeptEvent                  | 1
-    240000 | tick                            | -
-    240000 | rows KeptEvent                  | 0
-    240000 | rows Timer                      | 0
-    """
-
-
-@table(Limits(waits_per_match_max=2))
-def test_kept_events_go_a_few_at_once() -> None:
-    """One record lets go of so many; the next tick, which is due at once, of the next.
-
-    10     | function f on=go lookback=60000                       | -
-    20     | event come & event come & event come & event come     | -
-    20     | event come                                            | -
-    180000 | tick                                                  | -
-    180000 | rows KeptEvent                                        | 3
-    180000 | tick                                                  | -
-    180000 | rows KeptEvent                                        | 1
-    180000 | tick                                                  | -
-    180000 | rows KeptEvent                                        | 0
-    """
-
-
-@table()
 def test_what_is_known_of_a_name_goes_with_the_time_of_its_waits() -> None:
     """A name that nobody can wait for any more leaves no row; one for which somebody still may is known, and wakes.
 
@@ -228,24 +163,6 @@ def test_what_is_known_of_a_name_goes_with_the_time_of_its_waits() -> None:
     213 | rows EventName                          | 0
     214 | plan r1 wait:d:come:100                 | planned d until 314
     214 | rows EventName                          | 1
-    """
-
-
-@table()
-def test_events_are_kept_while_a_function_may_look_back() -> None:
-    """Events are kept for the longest look-back of any function that is not retired, and for none otherwise.
-
-    10 | function f on=go lookback=100       | -
-    10 | function g lookback=20              | -
-    20 | event come                          | -
-    30 | function g lookback=0               | -
-    60 | event come                          | -
-    60 | rows KeptEvent                      | 2
-    61 | event go                            | began r1 f; start r1
-    62 | plan r1 wait:a:come:500 lookback=60 | planned a until 562; kept a=come:p3; resume r1 a=come:p3
-    62 | function f retired                  | -
-    63 | event come                          | -
-    63 | rows KeptEvent                      | 3
     """
 
 

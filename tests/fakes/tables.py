@@ -25,6 +25,10 @@ class Tables:
         found = [(key, decode_row(table, self.rows[key])) for key in keys]
         return found[:limit] if limit else found
 
+    def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Row]]:
+        """Return the last rows of a part."""
+        return self.scan(table, part)[-limit:]
+
     def apply(self, changes: Changes) -> None:
         """Apply the changes of a transition to the rows."""
         for change in changes.changes:

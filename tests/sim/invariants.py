@@ -21,6 +21,8 @@ from stepstream.engine.state.tables import (
     EVENT_NAMES,
     KEPT_EVENTS,
     KEPT_HEAD,
+    KEPT_INDEX,
+    KEPT_PATHS,
     LOOKBACK_WINDOWS,
     POSITIONS,
     REGISTRATIONS,
@@ -37,7 +39,7 @@ from stepstream.runtime.storage.journal import MemoryStore
 _LASTING = {table.prefix for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, STARTS, TRIGGERS)}
 _LASTING_TIMERS = {TimerKind.CRON, TimerKind.START_EXPIRY}
 # Rows that expire.
-_FADING = {EVENT_NAMES.prefix, KEPT_EVENTS.prefix}
+_FADING = {table.prefix for table in (EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS)}
 _FADING_TIMERS = {TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 

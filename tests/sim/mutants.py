@@ -147,7 +147,7 @@ MUTANTS = (
         "a queued run is not claimed again after a late claim of a dead worker",
         "runtime/worker/lifecycle.py",
         (("        Event.TAKEN: _to(Phase.OUTDATED),\n", "        Event.TAKEN: _to(Phase.QUEUED),\n"),),
-        first=2_400,
+        first=1_900,
     ),
     Mutant(
         "code continues after a report was lost",
@@ -182,6 +182,26 @@ MUTANTS = (
         "an event overtakes a wait that is committed and hidden",
         "engine/state/draft.py",
         (("later=self.shards > 1))", "later=False))"),),
+    ),
+    Mutant(
+        "a kept event is not indexed as it arrives",
+        "engine/matching/kept.py",
+        (("            _index(draft, candidate, path, head.place)\n", "            pass\n"),),
+    ),
+    Mutant(
+        "a look-back does not wait for its index",
+        "engine/matching/kept.py",
+        (("    return bucket, use.indexed_to is None\n", "    return bucket, True\n"),),
+    ),
+    Mutant(
+        "a forgotten event stays in its index",
+        "engine/matching/kept.py",
+        (("                _remove_from_index(draft, candidate, path, place)\n", "                pass\n"),),
+    ),
+    Mutant(
+        "a wait that expired after its look-back is not answered",
+        "engine/matching/waits.py",
+        (("    if closed.expired:\n", "    if not draft.shards:\n"),),
     ),
     Mutant(
         "a record is blamed for tables that cannot be read",

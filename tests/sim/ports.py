@@ -198,6 +198,12 @@ class FaultyStore:
             return self._call("scan", lambda: self._store.scan(prefix, limit, after))
         return self._store.scan(prefix, limit, after)
 
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Read rows."""
+        if self._faults.reads:
+            return self._call("last", lambda: self._store.last(prefix, limit))
+        return self._store.last(prefix, limit)
+
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write, or fail; now and then a state is remembered as the stale one."""
         self._writes += 1

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from stepstream import App, Context, Event, StepError, cron, on
+from stepstream import App, Context, Event, NonRetriableError, StepError, cron, on
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.testing import START_MS
 from tests.sim.world import World
 
@@ -24,6 +25,7 @@ class Program:
     ran: Counter[tuple[str, str]] = field(default_factory=Counter)
     repeated: list[str] = field(default_factory=list)
     is_applied: Callable[[str, str], bool] = lambda _run_id, _step: False
+    limits: Limits = DEFAULT_LIMITS
 
     async def body(self, ctx: Context, step: str) -> str:
         """The body of a step: says how often it ran, and notes it when its result was there already."""
@@ -118,6 +120,42 @@ def conversation() -> Program:
             [echo and echo.data for echo in (first, second, third, before)],
             end,
         ]
+
+    return program
+
+
+def lookbacks() -> Program:
+    """Waits that look back: for an event kept before and one that comes later, and two that time out, one at once.
+
+    The kept events are indexed two at a time.
+    """
+    app = App("sim", lookback="10m")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("paid", {"id": number}) for number in range(5)), Event("go", {"id": 3}))
+        await world.advance("1m")
+        await world.send(Event("late", {"id": 3}))
+        await world.advance("2h")
+
+    program = Program(app, script, {("lookbacks", "completed"): 1}, limits=Limits(waits_per_match_max=2))
+
+    @app.function(on("go"), backoff="5s")
+    async def lookbacks(ctx: Context) -> list[object]:
+        wait = ctx.step.wait_for_event
+        first = await wait("first", event="paid", match="data.id", timeout="1h", lookback="10m")
+        await ctx.step.send_event("pay", Event("paid", {"id": 9}))
+        await ctx.step.sleep("nap", "10s")
+        waits = (
+            wait("condition", event="paid", if_="async.data.id > 3", timeout=0, lookback="10m"),
+            wait("indexed", event="paid", if_="async.data.id == 9", timeout=0, lookback="10m"),
+            wait("gone", event="gone", match="data.id", timeout=0, lookback="10m"),
+            wait("late", event="late", match="data.id", timeout="1h", lookback="10m"),
+            wait("never", event="paid", if_="async.data.id == event.data.id + 90", timeout="5m", lookback="10m"),
+        )
+        found = [event and event.data["id"] for event in [first, *await asyncio.gather(*waits)]]
+        if found != [3, 4, 9, None, 3, None]:
+            raise NonRetriableError(f"the waits found {found}")
+        return [*found, await ctx.step.run("end", program.body, ctx, "end")]
 
     return program
 
@@ -294,6 +332,7 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "sequence": sequence,
     "parallel": parallel,
     "conversation": conversation,
+    "lookbacks": lookbacks,
     "family": family,
     "cancelled": cancelled,
     "clockwork": clockwork,

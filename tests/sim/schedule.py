@@ -80,6 +80,7 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
         live_cache=setting.live_cache,
         cached_max=setting.runs_cached_max,
         active_max=setting.runs_active_max,
+        limits=program.limits,
     )
     async with world:
         await program.script(world)

@@ -6,6 +6,7 @@ from typing import Any
 
 from stepstream import App, StepstreamError
 from stepstream.contract.commands import decode_command
+from stepstream.contract.limits import Limits
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import commands_topic
 from stepstream.engine.state.tables import LEASES
@@ -25,7 +26,15 @@ class World(VirtualEngine):
     """One engine in memory under faults. `complaints` says which answers came before what they spoke of."""
 
     def __init__(
-        self, app: App, faults: Faults, *, shards: int, live_cache: bool, cached_max: int, active_max: int
+        self,
+        app: App,
+        faults: Faults,
+        *,
+        shards: int,
+        live_cache: bool,
+        cached_max: int,
+        active_max: int,
+        limits: Limits,
     ) -> None:
         super().__init__(
             app,
@@ -33,18 +42,20 @@ class World(VirtualEngine):
             live_cache=live_cache,
             runs_cached_max=cached_max,
             runs_active_max=active_max,
+            limits=limits,
             wrap=lambda name, port: wrap_port(faults, name, port),
         )
         self.complaints: list[str] = []
         self._faults = faults
         self._shards = shards
+        self._limits = limits
         faults.rival = self._serve_rival
         faults.retire = self._retire
 
     async def _serve_rival(self, shard: int) -> None:
         """Serve a shard on another machine, with a disk of its own."""
         log = FaultyLog(EmbeddedLog(self.journal, self.clock, shard), self._faults.spared(), shard)
-        await Shard(log, MemoryStore(), self.clock, ShardOptions(shard, self._shards)).serve()
+        await Shard(log, MemoryStore(), self.clock, ShardOptions(shard, self._shards, self._limits)).serve()
 
     async def _retire(self, worker: str, passes: int) -> None:
         """Have a worker drain, for so many passes at most, and end; the next begins then, or when this one leaves."""

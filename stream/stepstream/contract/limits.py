@@ -45,6 +45,10 @@ ERROR_STACK_CHARACTERS_MAX = 16_384
 WARNINGS_PER_RUN_MAX = 20
 # An event is forwarded to at most this many buckets; 32 of the largest events are 16 MiB.
 PATHS_PER_NAME_MAX = 32
+# The kept events of a name are indexed by at most this many paths.
+LOOKBACK_PATHS_PER_NAME_MAX = 8
+# A look-back by more than one equality evaluates the newest kept events of its bucket, in about 3 ms.
+LOOKBACK_EVENTS_MAX = 200
 # The different expressions of one plan, or of the waits that one record matches: about a second of work.
 EXPRESSION_CHARACTERS_PER_RECORD_MAX = 64 * 1024
 # What one record matches: a batch with all of it would delay all shards of the process.

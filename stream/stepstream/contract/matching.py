@@ -51,31 +51,36 @@ class WaitOpened(TypedRecord, frozen=True, tag="wait.opened"):
 
 
 class WaitPlaced(TypedRecord, frozen=True, tag="wait.placed"):
-    """A wait, sent by the shard of the event name to the shard of its bucket.
-
-    While it is `looking_back`, kept events are still being evaluated at the shard of the name.
-    """
+    """A wait, sent by the shard of the event name to the shard of its bucket."""
 
     waiter: StepRef
     bucket: Bucket
     predicate: Predicate
     expires_at: int
-    looking_back: bool = False
 
 
 class WaitClosed(TypedRecord, frozen=True, tag="wait.closed"):
-    """A step no longer waits; sent to the shard of the event name, as the wait was. It may be `looking_back`."""
+    """A step no longer waits; sent to the shard of the event name, as the wait was.
+
+    `looking_back` says that the wait was opened with a look-back. If it has `expired`, the step expects an answer: a
+    timeout, unless an event ended the wait before.
+    """
 
     waiter: StepRef
     bucket: Bucket
     looking_back: bool = False
+    expired: bool = False
 
 
 class WaitRemoved(TypedRecord, frozen=True, tag="wait.removed"):
-    """A step no longer waits; sent by the shard of the event name to the shard of the bucket."""
+    """A step no longer waits; sent by the shard of the event name to the shard of the bucket.
+
+    `expired` is that of WaitClosed.
+    """
 
     waiter: StepRef
     bucket: Bucket
+    expired: bool = False
 
 
 class EventMatched(TypedRecord, frozen=True, tag="event.matched"):
@@ -87,20 +92,30 @@ class EventMatched(TypedRecord, frozen=True, tag="event.matched"):
     arrived_at: int = 0
 
 
-class LookBackContinued(TypedRecord, frozen=True, tag="lookback.continued"):
-    """The next kept events are due to be evaluated for a wait: those after `number`, of `arrived_at` (Unix ms)."""
+class IndexContinued(TypedRecord, frozen=True, tag="lookback.index_continued"):
+    """The next kept events of a name are due to be indexed by a path, or the look-backs that waited for that to start.
+
+    Those up to `started` have been started.
+    """
 
     event: str
-    waiter: StepRef
-    arrived_at: int
-    number: int
+    path: str
+    started: StepRef | None = None
 
 
-class LookBackEnded(TypedRecord, frozen=True, tag="lookback.ended"):
-    """No kept event ends a wait: the first event since then that satisfies it does."""
+class LookBackContinued(TypedRecord, frozen=True, tag="lookback.continued"):
+    """The next kept events are due to be evaluated for a wait whose look-back uses the index of `bucket`."""
 
-    waiter: StepRef
     bucket: Bucket
+    waiter: StepRef
+
+
+class LookBackTruncated(TypedRecord, frozen=True, tag="lookback.truncated"):
+    """A look-back evaluates only the newest kept events, because no equality finds those of its wait."""
+
+    run_id: str
+    step: str
+    event: str
 
 
 class SignalWaitOpened(TypedRecord, frozen=True, tag="signal_wait.opened"):
@@ -123,8 +138,9 @@ MatchingRecord = (
     EventRouted
     | EventForwarded
     | MatchContinued
+    | IndexContinued
     | LookBackContinued
-    | LookBackEnded
+    | LookBackTruncated
     | WaitOpened
     | WaitPlaced
     | WaitClosed

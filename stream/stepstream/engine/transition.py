@@ -29,8 +29,9 @@ from stepstream.contract.matching import (
     EventForwarded,
     EventMatched,
     EventRouted,
+    IndexContinued,
     LookBackContinued,
-    LookBackEnded,
+    LookBackTruncated,
     MatchContinued,
     SignalWaitClosed,
     SignalWaitOpened,
@@ -39,13 +40,13 @@ from stepstream.contract.matching import (
     WaitPlaced,
     WaitRemoved,
 )
-from stepstream.engine.matching.lookback import continue_look_back, forget_events
+from stepstream.engine.matching.kept import continue_index, forget_events
 from stepstream.engine.matching.signals import close_signal, open_signal, send_signal
 from stepstream.engine.matching.waits import (
     close_wait,
     continue_match,
-    end_look_back,
     forget_paths,
+    look_further_back,
     match_event,
     open_wait,
     place_wait,
@@ -65,6 +66,7 @@ from stepstream.engine.runs.runs import (
     lease_run,
     postpone_run,
     return_run,
+    warn_of_truncated_look_back,
     warn_run,
 )
 from stepstream.engine.runs.steps import fail_step, fire_step, receive_match, report_step, resolve_step
@@ -107,10 +109,12 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             match_event(draft, record)
         case MatchContinued():
             continue_match(draft, record)
+        case IndexContinued():
+            continue_index(draft, record)
         case LookBackContinued():
-            continue_look_back(draft, record)
-        case LookBackEnded():
-            end_look_back(draft, record)
+            look_further_back(draft, record)
+        case LookBackTruncated():
+            warn_of_truncated_look_back(draft, record)
         case WaitOpened():
             open_wait(draft, record)
         case WaitPlaced():

@@ -129,6 +129,9 @@ class Store(Protocol):
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the pairs whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
 
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the last pairs whose keys start with `prefix`, in order, at most `limit`."""
+
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows and the changelog position atomically."""
 

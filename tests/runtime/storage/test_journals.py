@@ -56,6 +56,7 @@ def assert_same(disk: RocksJournal, memory: MemoryJournal, tables: MemoryStore) 
     for prefix in (b"t", b"tc", b"u", b"u\xff", b"w"):
         for limit in (0, 1, 2):
             assert disk.scan(prefix, limit) == tables.scan(prefix, limit)
+            assert disk.last(prefix, limit) == tables.last(prefix, limit) == tables.scan(prefix, 0)[-limit or 9 :]
             for key in (b"ta", b"tb", b"tc\x01", b"u\xff\xff"):
                 if key.startswith(prefix):
                     assert disk.scan(prefix, limit, key) == tables.scan(prefix, limit, key)

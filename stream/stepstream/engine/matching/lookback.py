@@ -1,117 +1,113 @@
-"""Look-back: events are kept for a while, and a wait with `lookback=` is evaluated against those of its name."""
+"""Look-back: a wait with `lookback=` is evaluated against kept events before it is placed in its bucket.
+
+It reads the index of its bucket. If one equality is the whole predicate, the first entry in the window ends the wait.
+Otherwise the newest entries are evaluated in the order of their arrival, at most LOOKBACK_EVENTS_MAX of them; if
+there are more in the window, the run is warned. A wait that expires meanwhile ends with the look-back: by an event or
+a timeout.
+"""
 
 from msgspec.structs import replace
 
-from stepstream.contract.events import EventRecord, event_fields
-from stepstream.contract.ids import Bucket, StepRef
-from stepstream.contract.limits import MINUTE_MS
-from stepstream.contract.matching import EventMatched, LookBackContinued, LookBackEnded, WaitOpened
-from stepstream.engine.matching.match_budget import MatchBudget
+from stepstream.contract.ids import Bucket
+from stepstream.contract.inbox import StepResolved
+from stepstream.contract.limits import LOOKBACK_EVENTS_MAX
+from stepstream.contract.matching import EventMatched, LookBackContinued, LookBackTruncated, WaitClosed, WaitOpened
+from stepstream.contract.outcomes import TimedOut
+from stepstream.engine.matching.kept import kept_head, use_index
+from stepstream.engine.matching.match_budget import Candidate, MatchBudget
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.keys import Key, text_bytes
-from stepstream.engine.state.rows import KeptEvent, KeptHead, LookBack, Timer, TimerKind
+from stepstream.engine.state.rows import KeptEvent, KeptPlace, LookBack
 from stepstream.engine.state.tables import (
-    KEPT_EVENTS,
-    KEPT_HEAD_KEY,
-    LOOKBACK_WINDOWS_KEY,
-    kept_at,
+    KEPT_INDEX,
+    bucket_part,
     kept_event_key,
-    kept_number,
-    kept_place,
     look_back_key,
-    timer_key,
+    place_bytes,
+    place_of,
 )
 
 
-def keep_event(draft: Draft, event: EventRecord) -> None:
-    """Keep an event for as long as any function may look back; one timer deletes those of a name and a minute."""
-    windows = draft.get(LOOKBACK_WINDOWS_KEY)
-    if windows is None or not windows.by_function:
-        return
-    last = _head(draft)
-    # The clock of the shard's next owner may be behind, but kept events must sort in the order of the log.
-    head = KeptHead(last.count + 1, max(draft.now, last.arrived_at))
-    draft.put(KEPT_HEAD_KEY, head)
-    # A wait takes a while to reach this shard, and a long look-back takes a while to finish.
-    until = draft.now + max(windows.by_function.values()) + MINUTE_MS
-    draft.put(kept_event_key(event.name, head.arrived_at, head.count), KeptEvent(event, draft.now, until))
-    due = (until // MINUTE_MS + 1) * MINUTE_MS
-    timer = Timer(TimerKind.KEPT_EVENTS_EXPIRY, event.name)
-    if draft.get(timer_key(due, timer)) is None:
-        draft.arm(due, timer)
+def begin_look_back(draft: Draft, wait: WaitOpened) -> WaitOpened | None:
+    """Look back for a wait; return it when no kept event ends it, so that it is to be placed now."""
+    bucket, complete = use_index(draft, wait.bucket)
+    look_back = LookBack(wait, kept_head(draft).count)
+    if complete:
+        return _look_back(draft, bucket, look_back)
+    draft.put(look_back_key(bucket.event, bucket.path, wait.waiter), look_back)
+    return None
 
 
-def forget_events(draft: Draft, name: str) -> None:
-    """Delete the kept events of a name that are too old, as many as one transition may; the next tick continues."""
-    budget = MatchBudget(draft)
-    old: list[Key[KeptEvent]] = []
-    for key, kept in draft.walk(KEPT_EVENTS, text_bytes(name)):
-        if kept.until > draft.now:
-            break
-        if len(old) == draft.limits.waits_per_match_max or budget.full:
-            draft.arm(draft.now, Timer(TimerKind.KEPT_EVENTS_EXPIRY, name))
-            break
-        budget.charge(len(kept.event.data) + len(kept.event.user))
-        old.append(key)
-    for key in old:
-        draft.delete(key)
+def continue_look_back(draft: Draft, due: LookBackContinued) -> WaitOpened | None:
+    """Continue a look-back, unless its wait was closed; return the wait when it is to be placed now."""
+    look_back = draft.get(look_back_key(due.bucket.event, due.bucket.path, due.waiter))
+    return _look_back(draft, due.bucket, look_back) if look_back else None
 
 
-def _head(draft: Draft) -> KeptHead:
-    return draft.get(KEPT_HEAD_KEY) or KeptHead(0, 0)
+def close_look_back(draft: Draft, closed: WaitClosed) -> bool:
+    """Stop the look-back of a wait, or note that the wait expired; return whether a look-back was in progress."""
+    for path in dict.fromkeys((closed.bucket.path, "")):
+        key = look_back_key(closed.bucket.event, path, closed.waiter)
+        look_back = draft.get(key)
+        if look_back and closed.expired:
+            draft.put(key, replace(look_back, expired=True))
+        elif look_back:
+            draft.delete(key)
+        if look_back:
+            return True
+    return False
 
 
-def begin_look_back(draft: Draft, wait: WaitOpened) -> EventRecord | LookBackContinued | None:
-    """Evaluate a wait against the first kept events: return the one that ends it, how to continue, or None."""
-    first = LookBackContinued(wait.bucket.event, wait.waiter, wait.lookback_from, 0)
-    return _evaluate(draft, wait, first, _head(draft).count)
-
-
-def schedule_look_back(draft: Draft, wait: WaitOpened, bucket: Bucket, due: LookBackContinued) -> None:
-    """Continue a look-back in later batches; its wait is placed in `bucket` meanwhile."""
-    draft.put(look_back_key(due.event, wait.waiter), LookBack(wait, bucket, _head(draft).count))
-    draft.continue_later(due.event, due)
-
-
-def continue_look_back(draft: Draft, due: LookBackContinued) -> None:
-    """Evaluate a wait against the next kept events, unless it was closed."""
-    key = look_back_key(due.event, due.waiter)
-    row = draft.get(key)
-    if row is None:
-        return
-    found = _evaluate(draft, row.wait, due, row.last)
-    if isinstance(found, LookBackContinued):
-        draft.continue_later(due.event, found)
-        return
-    draft.delete(key)
-    if found is None:
-        draft.route(row.bucket.routing_key, LookBackEnded(due.waiter, row.bucket))
-    else:
-        draft.route_to_run(due.waiter.run_id, EventMatched(due.waiter.run_id, due.waiter.step, found))
-
-
-def drop_look_back(draft: Draft, event: str, waiter: StepRef) -> None:
-    """Stop a look-back, if one is in progress: its wait was closed."""
-    key = look_back_key(event, waiter)
+def _look_back(draft: Draft, bucket: Bucket, look_back: LookBack) -> WaitOpened | None:
+    wait, waiter = look_back.wait, look_back.wait.waiter
+    key = look_back_key(bucket.event, bucket.path, waiter)
+    found = _evaluate(draft, bucket, look_back)
+    if isinstance(found, LookBack):
+        draft.put(key, found)
+        draft.continue_later(bucket.event, LookBackContinued(bucket, waiter))
+        return None
     if draft.get(key):
         draft.delete(key)
-
-
-def _evaluate(
-    draft: Draft, wait: WaitOpened, due: LookBackContinued, last: int
-) -> EventRecord | LookBackContinued | None:
-    """Evaluate a wait against as many kept events as one transition may, up to the one numbered `last`."""
-    budget = MatchBudget(draft)
-    after = kept_place(due.arrived_at, due.number)
-    for count, (key, kept) in enumerate(draft.walk(KEPT_EVENTS, text_bytes(due.event), after)):
-        event, number = kept.event, kept_number(key)
-        if number > last:
-            return None  # It arrived after the wait was placed in its bucket.
-        if count == draft.limits.waits_per_match_max or budget.full:
-            return due
-        budget.charge(len(event.data) + len(event.user))
-        excluded = kept.arrived_at < wait.lookback_from or event.id == wait.trigger_id
-        if not excluded and budget.satisfies(event_fields(event), wait.predicate):
-            return event
-        due = replace(due, arrived_at=kept_at(key), number=number)
+    if found:
+        draft.route_to_run(waiter.run_id, EventMatched(waiter.run_id, waiter.step, found.event))
+    elif look_back.expired:
+        draft.route_to_run(waiter.run_id, StepResolved(waiter.run_id, waiter.step, TimedOut()))
+    else:
+        return wait
     return None
+
+
+def _evaluate(draft: Draft, bucket: Bucket, look_back: LookBack) -> KeptEvent | LookBack | None:
+    """Evaluate as many entries as one transition may: return the event that ends the wait, or how to continue."""
+    wait, budget = look_back.wait, MatchBudget(draft)
+    after = look_back.after or _start(draft, bucket, wait)
+    for count, (key, _) in enumerate(draft.walk(KEPT_INDEX, bucket_part(bucket), place_bytes(after))):
+        if count == draft.limits.waits_per_match_max or budget.full:
+            return replace(look_back, after=after)
+        after = place_of(key)
+        kept = draft.get(kept_event_key(bucket.event, after))
+        if kept is None:
+            continue
+        budget.charge(len(kept.event.data) + len(kept.event.user))
+        if _is_candidate(kept, after, look_back) and budget.satisfies(Candidate(kept.event), wait.predicate):
+            return kept
+    return None
+
+
+def _is_candidate(kept: KeptEvent, place: KeptPlace, look_back: LookBack) -> bool:
+    wait = look_back.wait
+    in_time = place[1] <= look_back.opened or kept.arrived_at < wait.expires_at
+    return in_time and kept.arrived_at >= wait.lookback_from and kept.event.id != wait.trigger_id
+
+
+def _start(draft: Draft, bucket: Bucket, wait: WaitOpened) -> KeptPlace:
+    """Return the place after which a look-back evaluates entries, and warn the run if that leaves out some."""
+    start = (wait.lookback_from, 0)
+    predicate = wait.predicate
+    if bucket.path and len(predicate.equalities) == 1 and not predicate.residual:
+        return start
+    newest = draft.last(KEPT_INDEX, bucket_part(bucket), LOOKBACK_EVENTS_MAX + 1)
+    if len(newest) <= LOOKBACK_EVENTS_MAX or place_of(newest[0][0]) <= start:
+        return start
+    truncated = LookBackTruncated(wait.waiter.run_id, wait.waiter.step, bucket.event)
+    draft.route_to_run(wait.waiter.run_id, truncated)
+    return place_of(newest[0][0])

@@ -1,6 +1,7 @@
 """Evaluation of predicates within the work that one transition may do."""
 
 from stepstream.contract.codec import Json, load_json
+from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.limits import (
     EXPRESSION_CHARACTERS_PER_RECORD_MAX,
     MATCHED_BYTES_PER_RECORD_MAX,
@@ -14,6 +15,23 @@ from stepstream.expressions.predicates import EvaluationError, holds, index_key,
 LARGE_BYTES_MIN = 1_024
 # So many bytes are read in the time in which one is parsed.
 READ_PER_PARSED = 8
+
+
+class Candidate:
+    """An event that may satisfy predicates; it is parsed at the first use of its fields."""
+
+    __slots__ = ("_fields", "event")
+
+    def __init__(self, event: EventRecord) -> None:
+        self.event = event
+        self._fields: dict[str, Json] | None = None
+
+    @property
+    def fields(self) -> dict[str, Json]:
+        """The event as expressions see it."""
+        if self._fields is None:
+            self._fields = event_fields(self.event)
+        return self._fields
 
 
 class MatchBudget:
@@ -36,8 +54,9 @@ class MatchBudget:
         if self._bytes_left <= 0:
             self.full = True
 
-    def satisfies(self, fields: dict[str, Json], predicate: Predicate) -> bool:
-        """Return whether the fields of an event satisfy a predicate; an expression that fails does not match."""
+    def satisfies(self, candidate: Candidate, predicate: Predicate) -> bool:
+        """Return whether an event satisfies a predicate; an expression that fails does not match."""
+        fields = candidate.fields
         for path, value in predicate.equalities:
             if index_key(lookup(fields, path)) != value:
                 return False

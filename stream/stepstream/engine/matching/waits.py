@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
-from stepstream.contract.codec import Json
-from stepstream.contract.events import EventRecord, event_fields
+from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import Bucket, StepRef
+from stepstream.contract.inbox import StepResolved
 from stepstream.contract.limits import BATCH_BYTES_MAX, PATHS_PER_NAME_MAX
 from stepstream.contract.matching import (
     EventForwarded,
     EventMatched,
     EventRouted,
     LookBackContinued,
-    LookBackEnded,
     MatchContinued,
     Predicate,
     SignalWaitClosed,
@@ -22,8 +19,10 @@ from stepstream.contract.matching import (
     WaitPlaced,
     WaitRemoved,
 )
-from stepstream.engine.matching.lookback import begin_look_back, drop_look_back, keep_event, schedule_look_back
-from stepstream.engine.matching.match_budget import LARGE_BYTES_MIN, READ_PER_PARSED, MatchBudget
+from stepstream.contract.outcomes import TimedOut
+from stepstream.engine.matching.kept import keep_event
+from stepstream.engine.matching.lookback import begin_look_back, close_look_back, continue_look_back
+from stepstream.engine.matching.match_budget import LARGE_BYTES_MIN, READ_PER_PARSED, Candidate, MatchBudget
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.rows import EventName, OpenStep, QueuedCount, QueuedEvent, Timer, TimerKind, Wait
@@ -48,41 +47,32 @@ def bucket_of(event: str, predicate: Predicate) -> Bucket:
 
 
 def open_wait(draft: Draft, wait: WaitOpened) -> None:
-    """At the shard of the event name: look back, note the path, and send the wait to its bucket."""
-    further: LookBackContinued | None = None
-    if wait.lookback_from:
-        found = begin_look_back(draft, wait)
-        if isinstance(found, EventRecord):
-            draft.route_to_run(wait.waiter.run_id, EventMatched(wait.waiter.run_id, wait.waiter.step, found))
-            return
-        further = found
+    """At the shard of the event name: look back, then send the wait to its bucket."""
+    if not wait.lookback_from:
+        _send_to_bucket(draft, wait)
+    elif unmatched := begin_look_back(draft, wait):
+        _send_to_bucket(draft, unmatched)
+
+
+def look_further_back(draft: Draft, due: LookBackContinued) -> None:
+    """At the shard of the event name: continue a look-back, then send its wait to its bucket."""
+    if unmatched := continue_look_back(draft, due):
+        _send_to_bucket(draft, unmatched)
+
+
+def _send_to_bucket(draft: Draft, wait: WaitOpened) -> None:
     bucket = _note_path(draft, wait.bucket, wait.expires_at)
-    placed = WaitPlaced(wait.waiter, bucket, wait.predicate, wait.expires_at, looking_back=further is not None)
+    placed = WaitPlaced(wait.waiter, bucket, wait.predicate, wait.expires_at)
     if bucket.path:
         draft.route(bucket.routing_key, placed)
     else:
         place_wait(draft, placed)
-    if further:
-        schedule_look_back(draft, wait, bucket, further)
 
 
 def place_wait(draft: Draft, wait: WaitPlaced) -> None:
     """At the shard of the bucket: register a wait."""
-    row = Wait(wait.waiter, wait.predicate, wait.expires_at, _queued_count(draft), wait.looking_back)
+    row = Wait(wait.waiter, wait.predicate, wait.expires_at, _queued_count(draft))
     draft.put(wait_key(wait.bucket, wait.waiter), row)
-
-
-def end_look_back(draft: Draft, ended: LookBackEnded) -> None:
-    """At the shard of the bucket: no kept event ended the wait, so the first later event that satisfies it does."""
-    key = wait_key(ended.bucket, ended.waiter)
-    wait = draft.get(key)
-    if wait is None:
-        return
-    if wait.met:
-        draft.delete(key)
-        draft.route_to_run(wait.waiter.run_id, wait.met)
-    else:
-        draft.put(key, replace(wait, looking_back=False))
 
 
 def _note_path(draft: Draft, bucket: Bucket, until: int) -> Bucket:
@@ -114,53 +104,65 @@ def forget_paths(draft: Draft, event: str) -> None:
         draft.delete(key)
 
 
-def close_wait(draft: Draft, wait: WaitClosed) -> None:
+def close_wait(draft: Draft, closed: WaitClosed) -> None:
     """At the shard of the event name: remove a wait. It takes the route of the wait, so that it cannot overtake it."""
-    if wait.looking_back:
-        drop_look_back(draft, wait.bucket.event, wait.waiter)
-    key = wait_key(Bucket(wait.bucket.event), wait.waiter)
-    if draft.get(key):
-        draft.delete(key)
-    elif wait.bucket.path:
-        draft.route(wait.bucket.routing_key, WaitRemoved(wait.waiter, wait.bucket))
+    if closed.looking_back and close_look_back(draft, closed):
+        return
+    if not _remove(draft, Bucket(closed.bucket.event), closed) and closed.bucket.path:
+        removed = WaitRemoved(closed.waiter, closed.bucket, closed.expired)
+        draft.route(closed.bucket.routing_key, removed)
 
 
-def remove_wait(draft: Draft, wait: WaitRemoved) -> None:
+def remove_wait(draft: Draft, removed: WaitRemoved) -> None:
     """At the shard of the bucket: remove a wait."""
-    key = wait_key(wait.bucket, wait.waiter)
-    if draft.get(key):
-        draft.delete(key)
+    _remove(draft, removed.bucket, removed)
+
+
+def _remove(draft: Draft, bucket: Bucket, closed: WaitClosed | WaitRemoved) -> bool:
+    """Remove a wait from a bucket and answer an expired one with a timeout; return whether it was in the bucket."""
+    key = wait_key(bucket, closed.waiter)
+    if draft.get(key) is None:
+        return False
+    draft.delete(key)
+    if closed.expired:
+        run_id, step = closed.waiter.run_id, closed.waiter.step
+        draft.route_to_run(run_id, StepResolved(run_id, step, TimedOut()))
+    return True
 
 
 def close_step(draft: Draft, run_id: str, step: str, opened: OpenStep) -> None:
     """Undo what an open step has elsewhere: its timer, and its registration as a wait for an event or a signal."""
     draft.disarm(opened.due, Timer(TimerKind.STEP, run_id, step))
+    withdraw(draft, run_id, step, opened)
+
+
+def withdraw(draft: Draft, run_id: str, step: str, opened: OpenStep, *, expired: bool = False) -> None:
+    """Close the wait of a step, if it has one; an `expired` wait is answered."""
+    waiter = StepRef(run_id, step)
     if opened.bucket:
-        closed = WaitClosed(StepRef(run_id, step), opened.bucket, opened.looking_back)
-        draft.route(opened.bucket.event, closed)
+        draft.route(opened.bucket.event, WaitClosed(waiter, opened.bucket, opened.looking_back, expired))
     elif opened.signal:
-        draft.route(opened.signal, SignalWaitClosed(StepRef(run_id, step), opened.signal))
+        draft.route(opened.signal, SignalWaitClosed(waiter, opened.signal))
 
 
 def route_event(draft: Draft, routed: EventRouted) -> None:
-    """At the shard of the event name: send the event to every bucket that may hold a wait for it."""
-    event = routed.event
-    keep_event(draft, event)
-    row = draft.get(event_name_key(event.name))
+    """At the shard of the event name: keep the event, and send it to every bucket that may hold a wait for it."""
+    candidate = Candidate(routed.event)
+    keep_event(draft, candidate)
+    name = routed.event.name
+    row = draft.get(event_name_key(name))
     if row is None:
         return
-    fields: dict[str, Json] = {}
     for path, until in row.paths.items():
         if until <= draft.now:
             continue
         if not path:
-            match_event(draft, EventForwarded(event, Bucket(event.name), routed.arrived_at))
+            match_event(draft, EventForwarded(routed.event, Bucket(name), routed.arrived_at))
             continue
-        fields = fields or event_fields(event)
-        value = index_key(lookup(fields, path))
+        value = index_key(lookup(candidate.fields, path))
         if value is not None:
-            bucket = Bucket(event.name, path, value)
-            draft.route(bucket.routing_key, EventForwarded(event, bucket, routed.arrived_at))
+            bucket = Bucket(name, path, value)
+            draft.route(bucket.routing_key, EventForwarded(routed.event, bucket, routed.arrived_at))
 
 
 def match_event(draft: Draft, forwarded: EventForwarded) -> None:
@@ -204,8 +206,7 @@ def _match(
     """Evaluate as many waits against an event as one transition may; return the last of them if there are more."""
     # Each run that the event ends a wait of gets a copy of it.
     waits_max = max(1, min(draft.limits.waits_per_match_max, BATCH_BYTES_MAX // (len(event.data) + 1)))
-    budget = MatchBudget(draft)
-    fields = event_fields(event)
+    budget, candidate = MatchBudget(draft), Candidate(event)
     matched: list[tuple[Key[Wait], Wait]] = []
     last: StepRef | None = None
     more = False
@@ -217,16 +218,13 @@ def _match(
         size = len(wait.predicate.bindings)
         if size >= LARGE_BYTES_MIN:
             budget.charge(size // READ_PER_PARSED)
-        open_to_it = (not number or wait.behind < number) and wait.expires_at > draft.now and not wait.met
-        if open_to_it and budget.satisfies(fields, wait.predicate):
+        is_open = (not number or wait.behind < number) and wait.expires_at > draft.now
+        if is_open and budget.satisfies(candidate, wait.predicate):
             matched.append((key, wait))
     for key, wait in matched:
-        found = EventMatched(wait.waiter.run_id, wait.waiter.step, event, arrived_at)
-        if wait.looking_back:
-            draft.put(key, replace(wait, met=found))
-        else:
-            draft.delete(key)
-            draft.route_to_run(wait.waiter.run_id, found)
+        draft.delete(key)
+        run_id, step = wait.waiter.run_id, wait.waiter.step
+        draft.route_to_run(run_id, EventMatched(run_id, step, event, arrived_at))
     return last if more else None
 
 

@@ -147,11 +147,12 @@ def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, compiler: WaitCompiler
         return Failure(ErrorInfo("ExpressionLimitError", str(error), code=error.code))
     except (ExpressionError, EvaluationError) as error:
         return Failure(ErrorInfo("ExpressionError", str(error), code="invalid-expression"))
-    if plan.timeout_ms <= 0:
+    looking_back = plan.lookback_ms > 0
+    if plan.timeout_ms <= 0 and not (looking_back and predicate):
         return TimedOut()
+    # With a timeout of 0 the timer fires in the next batch, and the look-back alone decides.
     due = draft.now + plan.timeout_ms
     bucket = bucket_of(plan.event, predicate) if predicate else None
-    looking_back = plan.lookback_ms > 0
     opened = OpenStep(plan.id, StepKind.WAIT, due, group=plan.group, bucket=bucket, looking_back=looking_back)
     _open(draft, run_id, plan, opened, f"{plan.event} {plan.match or plan.condition}".strip())
     if predicate and bucket:

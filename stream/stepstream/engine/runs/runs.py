@@ -19,6 +19,8 @@ from stepstream.contract.inbox import (
     WarningReported,
 )
 from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.limits import LOOKBACK_EVENTS_MAX
+from stepstream.contract.matching import LookBackTruncated
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.dispatch import memos_of, recall
@@ -91,6 +93,17 @@ def warn_run(draft: Draft, report: WarningReported) -> None:
     """Record a warning of the worker."""
     if run := current(draft, report.run_id, report.epoch):
         draft.warn(run, report.warning)
+
+
+def warn_of_truncated_look_back(draft: Draft, truncated: LookBackTruncated) -> None:
+    """Warn a run that a look-back does not evaluate all kept events of its window."""
+    run, opened = draft.run(truncated.run_id), draft.step(truncated.run_id, truncated.step)
+    if run and opened:
+        warning = (
+            f"step {opened.id!r} looked back at only the newest {LOOKBACK_EVENTS_MAX} of the kept events "
+            f"{truncated.event!r}: use match= or an equality in if_=, by which the engine finds those that match"
+        )
+        draft.warn(run, warning)
 
 
 def return_run(draft: Draft, report: RunReturned) -> None:

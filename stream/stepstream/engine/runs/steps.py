@@ -12,7 +12,7 @@ from stepstream.contract.inbox import StepFailed, StepReported
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
-from stepstream.engine.matching.waits import close_step
+from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.runs import current
@@ -31,7 +31,11 @@ def report_step(draft: Draft, report: StepReported) -> None:
         return
     run = replace(run, own=run.own + 1)
     memo = Memo(report.step, report.id, StepKind.RUN, report.outcome, report.seen, run.own)
-    keep_result(draft, run, memo, draft.step(report.run_id, report.step), report.attempt, report.started_at)
+    opened = draft.step(report.run_id, report.step)
+    keep_result(draft, run, memo, opened, report.attempt, report.started_at)
+    if opened:
+        # The code may have changed, so that a former wait is now a body.
+        withdraw(draft, report.run_id, report.step, opened)
 
 
 def _report_dispatched(draft: Draft, report: StepReported) -> None:
@@ -55,7 +59,7 @@ def engine_memo(run: Run, step: str, id: str, kind: StepKind, outcome: Outcome) 
 def keep_result(
     draft: Draft, run: Run, memo: Memo, opened: OpenStep | None, attempt: int = 0, started_at: int = 0
 ) -> None:
-    """Keep a result and close its step, whose row is `opened`."""
+    """Keep a result and close its step, whose row is `opened`. The step no longer waits anywhere."""
     run = replace(
         run,
         attempt=0,
@@ -64,7 +68,7 @@ def keep_result(
     )
     draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at)
     if opened is not None:
-        close_step(draft, run.run_id, memo.step, opened)
+        draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))
         leave_group(draft, run.run_id, opened.group)
     draft.keep_memo(run.run_id, memo, opened)
     draft.count("steps_ended", run.function, memo.kind, str(memo.outcome.__struct_config__.tag))
@@ -140,7 +144,7 @@ def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool
     if run is None or opened is None or opened.kind == StepKind.RUN:
         return False
     late = opened.kind in (StepKind.WAIT, StepKind.SIGNAL) and 0 < opened.due <= draft.now
-    if late and isinstance(outcome, Value):
+    if late and isinstance(outcome, Value) and not opened.looking_back:
         return False  # The timer of this step is due in this batch and ends it.
     run, memo = engine_memo(run, step, opened.id, opened.kind, outcome)
     keep_result(draft, run, memo, opened)
@@ -180,5 +184,10 @@ def fire_step(draft: Draft, run_id: str, step: str) -> None:
         case StepKind.INVOKE:
             error = ErrorInfo("InvokeTimeoutError", "the invoked function did not end in time", code="invoke-timeout")
             resolve_step(draft, run_id, step, Failure(error))
+        case StepKind.WAIT if opened.looking_back and opened.bucket:
+            # A kept event may have ended the wait: only its matcher knows.
+            draft.put_step(run_id, step, opened, replace(opened, due=0))
+            withdraw(draft, run_id, step, opened, expired=True)
         case _:
+            withdraw(draft, run_id, step, opened)
             resolve_step(draft, run_id, step, TimedOut())

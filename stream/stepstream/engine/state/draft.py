@@ -77,6 +77,10 @@ class Draft:
         """Return the rows of a part in order, at most `limit` (0: all), only those after a place."""
         return self._layer.scan(table.prefix, part, limit, after)
 
+    def last(self, table: Table[R], part: bytes, limit: int) -> list[tuple[Key[R], R]]:
+        """Return the last rows of a part in order, at most `limit`."""
+        return self._layer.last(table.prefix, part, limit)
+
     def walk(self, table: Table[R], part: bytes, after: bytes = b"") -> Iterable[tuple[Key[R], R]]:
         """Return the rows of a part in order, only those after a place, reading few more than the caller consumes.
 

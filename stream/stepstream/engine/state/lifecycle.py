@@ -22,6 +22,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     "active": {
         "RunClaimed": ("active",),
         "WarningReported": ("active",),
+        "LookBackTruncated": ("active",),
         "StepReported": ("active", "absent"),
         "StepFailed": ("active", "absent"),
         "StepsPlanned": ("active", "absent"),
@@ -36,6 +37,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     },
     "backing-off": {
         "WarningReported": ("backing-off",),
+        "LookBackTruncated": ("backing-off",),
         "StepReported": ("backing-off", "absent"),
         "StepFailed": ("backing-off", "absent"),
         "StepsPlanned": ("backing-off", "absent"),
@@ -58,7 +60,7 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     "planned": {
         "EventMatched": ("kept",),
         "StepResolved": ("kept",),
-        "Tick": ("kept",),
+        "Tick": ("planned", "kept"),
         "StepsPlanned": ("planned", "absent"),
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),

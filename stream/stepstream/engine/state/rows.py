@@ -10,7 +10,7 @@ from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import Claim
 from stepstream.contract.kinds import StepKind
-from stepstream.contract.matching import EventMatched, Predicate, WaitOpened
+from stepstream.contract.matching import Predicate, WaitOpened
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,8 +50,9 @@ class RunEvents(msgspec.Struct, frozen=True):
 class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result. `due` is when its timer fires (Unix ms, 0: it has none).
 
-    A wait has the `bucket` in which it is registered, and may be `looking_back`. A step with a `queue` is dispatched to
-    the workers of that queue, and the report of `claim` is the one that counts.
+    A wait has the `bucket` in which it is registered. If it is `looking_back`, the matcher decides whether it times
+    out. A step with a `queue` is dispatched to the workers of that queue, and the report of `claim` is the one that
+    counts.
     """
 
     id: str
@@ -115,16 +116,12 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     """A wait in its bucket: an event that satisfies the predicate ends the step.
 
     `behind` is how many events the shard had queued when the wait was placed: they came earlier and cannot end it.
-    While the wait is `looking_back`, the first event that satisfies it is only noted as `met`: a kept event has
-    precedence.
     """
 
     waiter: StepRef
     predicate: Predicate
     expires_at: int
     behind: int = 0
-    looking_back: bool = False
-    met: EventMatched | None = None
 
 
 class QueuedEvent(msgspec.Struct, frozen=True):
@@ -174,6 +171,10 @@ class LookbackWindows(msgspec.Struct, frozen=True):
     by_function: dict[str, int]
 
 
+# The arrival time by which a kept event sorts, and its number in the shard.
+KeptPlace = tuple[int, int]
+
+
 class KeptEvent(msgspec.Struct, frozen=True):
     """An event kept for waits that look back: when it arrived, and when it is deleted."""
 
@@ -188,13 +189,43 @@ class KeptHead(msgspec.Struct, frozen=True):
     count: int
     arrived_at: int
 
+    @property
+    def place(self) -> KeptPlace:
+        """The place of the last event."""
+        return self.arrived_at, self.count
 
-class LookBack(msgspec.Struct, frozen=True):
-    """A look-back in progress: its wait, the bucket in which that is placed, and the last kept event to evaluate."""
+
+class KeptPath(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A path by which the kept events of a name are indexed, for look-backs until `until` (Unix ms).
+
+    All events up to the place `indexed_to` are indexed, and none after it; without it all are.
+    """
+
+    until: int
+    indexed_to: KeptPlace | None = None
+
+
+class KeptPaths(msgspec.Struct, frozen=True):
+    """The paths by which the kept events of a name are indexed; "" is the index of all of them."""
+
+    paths: dict[str, KeptPath]
+
+
+class IndexedEvent(msgspec.Struct, frozen=True):
+    """An entry of the index of kept events. Its key has all: the bucket, and the place of the event."""
+
+
+class LookBack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A look-back in progress, or one that waits for the index of its path.
+
+    `opened` is the number of the last event that was kept before the wait was opened. The events up to the place
+    `after` are evaluated. If the wait has `expired`, it ends with the look-back.
+    """
 
     wait: WaitOpened
-    bucket: Bucket
-    last: int
+    opened: int
+    after: KeptPlace | None = None
+    expired: bool = False
 
 
 class OpenCount(msgspec.Struct, frozen=True):
@@ -229,6 +260,8 @@ Row = (
     | LookbackWindows
     | KeptEvent
     | KeptHead
+    | KeptPaths
+    | IndexedEvent
     | LookBack
     | OpenCount
     | Position

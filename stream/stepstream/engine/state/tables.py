@@ -15,8 +15,11 @@ from stepstream.engine.state.rows import (
     Crons,
     EventName,
     Group,
+    IndexedEvent,
     KeptEvent,
     KeptHead,
+    KeptPaths,
+    KeptPlace,
     Lease,
     LookBack,
     LookbackWindows,
@@ -96,6 +99,8 @@ CRONS = Table(b"c", Crons, _by_name)
 LOOKBACK_WINDOWS = Table(b"k", LookbackWindows)
 KEPT_EVENTS = Table(b"l", KeptEvent, _by_name)
 KEPT_HEAD = Table(b"a", KeptHead)
+KEPT_PATHS = Table(b"x", KeptPaths, _by_name)
+KEPT_INDEX = Table(b"y", IndexedEvent, _by_name)
 LOOK_BACKS = Table(b"b", LookBack, _by_name)
 OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
@@ -103,7 +108,7 @@ POSITIONS = Table(b"i", Position)
 _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, STARTS),
-    *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, LOOK_BACKS),
+    *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
     *(OPEN_COUNTS, POSITIONS),
 )
 TABLES = {table.prefix: table for table in _ALL}
@@ -231,29 +236,39 @@ def crons_key(function: str) -> Key[Crons]:
     return CRONS.key(text_bytes(function))
 
 
-def kept_event_key(event: str, arrived_at: int, number: int) -> Key[KeptEvent]:
-    """Return the key of a kept event; those of a name sort by arrival (Unix ms), then by number."""
-    return KEPT_EVENTS.key(text_bytes(event), kept_place(arrived_at, number))
+def place_bytes(place: KeptPlace) -> bytes:
+    """Return the place of a kept event as it sorts: by arrival (Unix ms), then by number, from 1."""
+    return number_bytes(place[0]) + number_bytes(place[1])
 
 
-def kept_place(arrived_at: int, number: int) -> bytes:
-    """Return the place of a kept event among those of its name; numbers begin with 1."""
-    return number_bytes(arrived_at) + number_bytes(number)
+def place_of(key: Key[Any]) -> KeptPlace:
+    """Return the place of a kept event, or of its entry in an index."""
+    return int.from_bytes(key.sort[:8], "big"), int.from_bytes(key.sort[8:], "big")
 
 
-def kept_at(key: Key[KeptEvent]) -> int:
-    """Return the arrival time by which a kept event sorts (Unix ms); its own is earlier if a clock was behind."""
-    return int.from_bytes(key.sort[:8], "big")
+def kept_event_key(event: str, place: KeptPlace) -> Key[KeptEvent]:
+    """Return the key of a kept event of a name."""
+    return KEPT_EVENTS.key(text_bytes(event), place_bytes(place))
 
 
-def kept_number(key: Key[KeptEvent]) -> int:
-    """Return the number of a kept event."""
-    return int.from_bytes(key.sort[8:], "big")
+def kept_paths_key(event: str) -> Key[KeptPaths]:
+    """Return the key of the paths by which the kept events of a name are indexed."""
+    return KEPT_PATHS.key(text_bytes(event))
 
 
-def look_back_key(event: str, waiter: StepRef) -> Key[LookBack]:
+def index_entry_key(bucket: Bucket, place: KeptPlace) -> Key[IndexedEvent]:
+    """Return the key of the entry of a kept event in the index of a bucket."""
+    return KEPT_INDEX.key(bucket_part(bucket), place_bytes(place))
+
+
+def look_backs_part(event: str, path: str) -> bytes:
+    """Return the part under which the look-backs by a path are scanned."""
+    return text_bytes(event) + text_bytes(path)
+
+
+def look_back_key(event: str, path: str, waiter: StepRef) -> Key[LookBack]:
     """Return the key of a look-back in progress."""
-    return LOOK_BACKS.key(text_bytes(event), waiter_place(waiter))
+    return LOOK_BACKS.key(look_backs_part(event, path), waiter_place(waiter))
 
 
 def open_count_key(name: str, label: str) -> Key[OpenCount]:

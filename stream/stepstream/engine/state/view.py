@@ -19,6 +19,9 @@ class View(Protocol):
         With `after`, only rows whose place in the part is greater.
         """
 
+    def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Row]]:
+        """Return the last rows of a part in the order of their keys, at most `limit` of them."""
+
 
 def scan_table(
     view: View, table: Table[R], part: bytes = b"", limit: int = 0, after: bytes = b""
@@ -59,6 +62,17 @@ class Layer:
         merged.update({sort: row for sort, row in own.items() if sort > after} if after else own)
         rows = [(Key[Any](table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
         return rows[:limit] if limit else rows
+
+    def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Any]]:
+        """Return the last rows of a part in the order of their keys, as View does."""
+        own = self._parts.get((table, part))
+        if not own:
+            return self._below.last(table, part, limit)
+        deleted = sum(row is None for row in own.values())
+        merged: dict[bytes, Row | None] = {key.sort: row for key, row in self._below.last(table, part, limit + deleted)}
+        merged.update(own)
+        rows = [(Key[Any](table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
+        return rows[-limit:]
 
     def put(self, key: Key[Any], row: Row | None) -> None:
         """Put a row, or delete it by None."""

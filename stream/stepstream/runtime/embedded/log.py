@@ -128,6 +128,9 @@ class Tables(Protocol):
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the pairs whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
 
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the last pairs whose keys start with `prefix`, in order, at most `limit`."""
+
 
 class DeferredLog(EmbeddedLog):
     """The log of a shard whose tables are in the journal's database: the store writes its transaction with the rows."""
@@ -170,6 +173,10 @@ class EmbeddedStore:
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the pairs whose keys start with `prefix` and follow `after`, in order."""
         return self._tables.scan(prefix, limit, after)
+
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the last pairs whose keys start with `prefix`, in order, at most `limit`."""
+        return self._tables.last(prefix, limit)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows and the staged transaction atomically."""

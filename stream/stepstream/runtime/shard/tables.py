@@ -1,7 +1,7 @@
 """A shard's tables: checked against their changelog when they are opened, and decoded for the engine."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepstream.engine.state.keys import Key
@@ -31,12 +31,24 @@ class StoreView:
     def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
         """Return the rows of a part that follow `after`, in the order of their keys, at most `limit` (0: all)."""
         prefix = table + part
-        cut = len(prefix)
         try:
             found = self._store.scan(prefix, limit, prefix + after if after else b"")
         except Exception as error:
             raise StoreError("the tables cannot be read") from error
-        return [(Key(table, part, key[cut:]), decode_row(table, value)) for key, value in found]
+        return _decode(table, part, found)
+
+    def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Row]]:
+        """Return the last rows of a part, in the order of their keys, at most `limit`."""
+        try:
+            found = self._store.last(table + part, limit)
+        except Exception as error:
+            raise StoreError("the tables cannot be read") from error
+        return _decode(table, part, found)
+
+
+def _decode(table: bytes, part: bytes, found: Sequence[tuple[bytes, bytes]]) -> list[tuple[Key[Any], Row]]:
+    cut = len(table) + len(part)
+    return [(Key(table, part, key[cut:]), decode_row(table, value)) for key, value in found]
 
 
 async def open_tables(store: Store, origin: Callable[[int], Awaitable[bytes]]) -> int:

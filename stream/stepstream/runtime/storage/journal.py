@@ -1,5 +1,6 @@
 """The journal of an embedded engine: the topics, group offsets and tables of one process; and its version in memory."""
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,12 @@ from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets, StoredRow
 
 COMPACTION_RECORDS = 10_000
+
+
+def key_after(prefix: bytes) -> bytes:
+    """Return the first key after all keys that start with `prefix`."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes([kept[-1] + 1])
 
 
 @dataclass(slots=True)
@@ -185,6 +192,11 @@ class MemoryStore:
                 break
             found.append((key, self.rows[key]))
         return found
+
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the last pairs whose keys start with `prefix`, in order, at most `limit`."""
+        keys = self.rows.irange(prefix, key_after(prefix), inclusive=(True, False), reverse=True)
+        return [(key, self.rows[key]) for key in itertools.islice(keys, limit)][::-1]
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
         """Write rows and the changelog position."""

@@ -10,7 +10,7 @@ from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.ports import LogRecord, StoredRow, StoreError
-from stepstream.runtime.storage.journal import JournalWrite, Notifications, choose_partition
+from stepstream.runtime.storage.journal import JournalWrite, Notifications, choose_partition, key_after
 
 logger = logging.getLogger(__name__)
 _LOG, _OFFSET, _END, _ROW, _MARK = b"l", b"o", b"e", b"r", b"m"
@@ -52,12 +52,6 @@ def _partition_key(topic: str, partition: int) -> bytes:
     return topic.encode() + b"\x00" + partition.to_bytes(4, "big")
 
 
-def _after(prefix: bytes) -> bytes:
-    """Return the first key after all that start with `prefix`."""
-    kept = prefix.rstrip(b"\xff")
-    return kept[:-1] + bytes([kept[-1] + 1])
-
-
 class _Database:
     """A RocksDB database with bounded scans."""
 
@@ -89,7 +83,7 @@ class _Database:
         """Yield the pairs whose keys start with `prefix`, from `start` on."""
         # Without the bound, a seek at the end of a range reads through all deleted rows after it.
         options = ReadOptions()
-        options.set_iterate_upper_bound(_after(prefix))
+        options.set_iterate_upper_bound(key_after(prefix))
         rows = self._db.iter(options)
         rows.seek(start)
         while rows.valid():
@@ -127,6 +121,20 @@ class _Database:
         if start in _QUEUES and not after:
             self._fronts[start] = _ROW + found[0][0] if found else start + b"\xff"
         return found
+
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the last rows whose keys start with `prefix`, in order, at most `limit`."""
+        start = _ROW + prefix
+        options = ReadOptions()
+        options.set_iterate_upper_bound(key_after(start))
+        rows = self._db.iter(options)
+        rows.seek_to_last()
+        found: list[tuple[bytes, bytes]] = []
+        while len(found) < limit and rows.valid() and (key := rows.key()).startswith(start):
+            found.append((key[1:], rows.value()))
+            rows.prev()
+        rows.status()  # Raises if the iterator failed, which otherwise looks like the end.
+        return found[::-1]
 
     def close(self) -> None:
         """Close the database."""
@@ -190,6 +198,14 @@ class RocksStore:
         """Return the pairs whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
         try:
             return self._opened().scan(prefix, limit, after)
+        except Exception as error:
+            self._note(error)
+            raise
+
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the last pairs whose keys start with `prefix`, in order, at most `limit`."""
+        try:
+            return self._opened().last(prefix, limit)
         except Exception as error:
             self._note(error)
             raise
@@ -327,6 +343,10 @@ class RocksJournal:
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the rows whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
         return self._db.scan(prefix, limit, after)
+
+    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the last pairs whose keys start with `prefix`, in order, at most `limit`."""
+        return self._db.last(prefix, limit)
 
     def close(self) -> None:
         """Close the database."""
