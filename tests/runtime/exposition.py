@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them."""
+"""Reads metrics as Prometheus does."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from stepstream.testing import VirtualEngine
 
 
 class Scrape:
-    """The samples and the families of one answer."""
+    """The samples and families of one scrape."""
 
     def __init__(self, text: str) -> None:
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -18,7 +18,7 @@ class Scrape:
 
     @classmethod
     def of(cls, scrapes: "Iterable[Scrape]") -> "Scrape":
-        """Return several answers as one."""
+        """Return several scrapes as one."""
         found = cls("")
         for each in scrapes:
             found._samples += each._samples

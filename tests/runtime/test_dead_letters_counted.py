@@ -1,4 +1,4 @@
-"""Whoever puts a record aside counts it, once it is durable; the count begins at 0, so that alerts see the first."""
+"""Each dead letter is counted once it is durable; counters start at 0, so that alerts see the first increase."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from tests.runtime.exposition import Scrape, observe
 
 RUNS_TOPIC, STEPS_TOPIC = commands_topic("shop"), commands_topic("shop", "gpu")
 STARTED = encode(RunStarted("run", "function", 1, (EventRecord("go"),), 1))
-LENT = encode(StepDispatched("run", "function", "1", "work", (EventRecord("go"),), 1))
+DISPATCHED = encode(StepDispatched("run", "function", "1", "work", (EventRecord("go"),), 1))
 COMMAND = LogRecord(RUNS_TOPIC, 0, 7, b"k", b"\xff", (), 0)
 
 
-def letters_of(metrics: Metrics) -> dict[tuple[str, str], float]:
-    """Return what is counted, by topic and reason."""
+def counts_of(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """Return the counts of dead letters by topic and reason."""
     found = Scrape(metrics.text().decode()).values("stepstream_dead_letters_total")
     return {(labels["topic"], labels["reason"]): value for labels, value in found}
 
@@ -36,14 +36,14 @@ def letters_of(metrics: Metrics) -> dict[tuple[str, str], float]:
     ("topic", "value", "reason"),
     [
         (RUNS_TOPIC, b"\xff", "invalid"),
-        (RUNS_TOPIC, LENT, "not-applicable"),
+        (RUNS_TOPIC, DISPATCHED, "not-applicable"),
         (STEPS_TOPIC, b"\xff", "invalid"),
         (STEPS_TOPIC, STARTED, "not-applicable"),
         (EVENTS, b"\xff", "invalid"),
     ],
 )
-async def test_a_record_put_aside_counts_once(topic: str, value: bytes, reason: str) -> None:
-    """By the worker of runs, by that of a queue, by a shard: under topic and reason, beside zeros for all others."""
+async def test_dead_letter_counts_once(topic: str, value: bytes, reason: str) -> None:
+    """Of a worker, a worker of a queue or a shard, by topic and reason; all other counts stay 0."""
     app, metrics = App("shop", queues=["gpu"]), Metrics("engine", "worker")
 
     @app.function(on("go"))
@@ -53,27 +53,27 @@ async def test_a_record_put_aside_counts_once(topic: str, value: bytes, reason: 
     engine = VirtualEngine(app)
     observe(engine, metrics)
     async with engine:
-        before = letters_of(metrics)
+        before = counts_of(metrics)
         assert {EVENTS, RUNS_TOPIC, STEPS_TOPIC} < {topic for topic, _ in before}
         assert not any(before.values())
         engine.journal.write(JournalWrite([NewRecord(topic, 0, b"key", value)]), engine.now_ms)
         await engine.send(Event("go"))
         assert engine.run().output == "fine"
-        assert letters_of(metrics) == before | {(topic, reason): 1}
+        assert counts_of(metrics) == before | {(topic, reason): 1}
 
 
-@pytest.mark.parametrize("part", ["engine", "worker"])
-def test_every_process_shows_its_letters(part: Component) -> None:
+@pytest.mark.parametrize("component", ["engine", "worker"])
+def test_every_process_exports_its_dead_letters(component: Component) -> None:
     """Also a worker, which has none of the engine's metrics."""
-    metrics = Metrics(part)
+    metrics = Metrics(component)
     metrics.reads("orders")
-    assert letters_of(metrics) == dict.fromkeys([("orders", kind) for kind in DEAD_LETTER_KINDS], 0)
+    assert counts_of(metrics) == dict.fromkeys([("orders", kind) for kind in DEAD_LETTER_KINDS], 0)
     metrics.dead_letter("orders", "invalid")
-    assert letters_of(metrics)["orders", "invalid"] == 1
+    assert counts_of(metrics)["orders", "invalid"] == 1
 
 
-async def test_a_letter_that_could_not_be_written_is_not_counted() -> None:
-    """Its command is read again, and counted when its letter is there."""
+async def test_dead_letter_that_was_not_written_is_not_counted() -> None:
+    """Its command is read again, and counted once the dead letter is durable."""
     log, metrics, changed, positions = FakeWorkerLog(), Metrics("worker"), Notification(), Positions()
     outbox = Outbox(log, changed, CommandDeadLetters(log, RUNS_TOPIC, metrics))
     log.calls.fail("dead_letter", LogError("no broker answers"))
@@ -81,12 +81,12 @@ async def test_a_letter_that_could_not_be_written_is_not_counted() -> None:
         positions.begin(COMMAND.topic, COMMAND.partition, COMMAND.offset)
         outbox.dead_letter(COMMAND, "why", "invalid", positions)
         assert await changed.until(lambda: not outbox, 5)
-        assert letters_of(metrics)[RUNS_TOPIC, "invalid"] == counted
+        assert counts_of(metrics)[RUNS_TOPIC, "invalid"] == counted
         log.calls.allow("dead_letter")
 
 
-def test_no_other_way_leads_to_a_letter() -> None:
-    """Who makes a letter counts it: these modules do, and the tests here and of the sources show it."""
+def test_only_modules_that_count_create_dead_letters() -> None:
+    """The tests here, and those of the sources, show that these count."""
     root = Path(__file__).parents[2] / "stream" / "stepstream"
     makers = {path.name for path in root.rglob("*.py") if "dead_letter_record(" in path.read_text("utf-8")}
     assert makers == {"batch.py", "dead_letters.py", "service.py"}

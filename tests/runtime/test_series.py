@@ -1,4 +1,4 @@
-"""The metrics of a shard are of a bounded size, whatever is in its records, and are counted once a batch."""
+"""The number of series is bounded, whatever the records contain, and metrics are updated once per batch."""
 
 from typing import Any
 
@@ -23,16 +23,16 @@ FUNCTIONS_MAX = 8
 
 
 class Counting(Metrics):
-    """Metrics that note how many records each call stands for."""
+    """Metrics that note the number of records of each batch."""
 
     def __init__(self) -> None:
         super().__init__("engine", "worker")
         self.batches: list[int] = []
 
-    def committed(self, shard: int, taken: BatchStats) -> None:
-        """Take note of a batch."""
-        self.batches.append(taken.records)
-        super().committed(shard, taken)
+    def committed(self, shard: int, batch: BatchStats) -> None:
+        """Note a batch."""
+        self.batches.append(batch.records)
+        super().committed(shard, batch)
 
     def series(self) -> set[tuple[str, ...]]:
         """Return the name and the labels of each sample."""
@@ -45,12 +45,12 @@ class Counting(Metrics):
 
 
 def odd(what: str, number: int) -> str:
-    """Return a name that nobody would choose, another for each number."""
+    """Return an unusual name, a different one for each number."""
     return f'{what} "{number}" {{évènement}}\\ 🦊'
 
 
 def shop() -> App:
-    """Return an app whose code makes odd names of what it is sent."""
+    """Return an app whose code makes odd names from its events."""
     app = App("shop")
 
     def fail(name: str) -> None:
@@ -69,7 +69,7 @@ def shop() -> App:
 
 
 def records(number: int) -> list[NewRecord]:
-    """Return records of all kinds with odd names, some of which nobody can read or knows anything of."""
+    """Return records of all kinds with odd names, some invalid and some about unknown runs."""
     function, run, event = odd("function", number), odd("run", number), odd("event", number)
     inbox = [
         RunRequested(run, function, "shop", (EventRecord(event),)),
@@ -90,8 +90,8 @@ def records(number: int) -> list[NewRecord]:
 
 
 @pytest.mark.slow
-async def test_series_do_not_grow_with_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Odd names, data, errors and functions that nobody registered: after a few of them all series are there."""
+async def test_number_of_series_does_not_grow_with_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a few odd names, data, errors and unregistered functions, more of them add no series."""
     monkeypatch.setattr(module, "FUNCTIONS_LABELLED_MAX", FUNCTIONS_MAX)
     metrics = Counting()
     engine = VirtualEngine(shop())
@@ -109,13 +109,13 @@ async def test_series_do_not_grow_with_what_comes(monkeypatch: pytest.MonkeyPatc
     assert scrape.sum("stepstream_dead_letters_total") == 4 * 10 * FUNCTIONS_MAX
     functions = {labels["function"] for labels, _ in scrape.values("stepstream_runs_started_total")}
     assert len(functions) == FUNCTIONS_MAX + 1
-    # Those beyond are counted together, and none is lost.
+    # Functions beyond the maximum are counted together.
     assert scrape.sum("stepstream_runs_started_total") == 3 * 10 * FUNCTIONS_MAX
     assert scrape.sum("stepstream_runs_open") == 0
 
 
-async def test_what_a_batch_holds_is_counted_at_once() -> None:
-    """Whoever watches is called for batches, of hundreds of records where so many wait, and misses none."""
+async def test_metrics_are_updated_once_per_batch() -> None:
+    """A backlog is processed in batches of hundreds of records, and each record is counted."""
     metrics = Counting()
     engine = VirtualEngine(shop())
     observe(engine, metrics)

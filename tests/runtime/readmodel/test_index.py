@@ -30,7 +30,7 @@ from stepstream.testing import VirtualEngine
 
 
 async def history_of_a_day() -> tuple[list[HistoryEntry], list[RunView]]:
-    """Return the history of runs of each kind, and what the engine's own read model says of them."""
+    """Return the history of runs with each outcome, and the engine's own views of them."""
     app = App("shop")
 
     def broken() -> None:
@@ -60,13 +60,13 @@ def records_of(history: list[HistoryEntry]) -> list[LogRecord]:
 
 
 def shown(index: RunIndex) -> list[RunView]:
-    """Return all that a read model knows."""
+    """Return all runs of a read model."""
     views = [index.show(run.run_id) for run in index.list(limit=100)]
     return sorted((view for view in views if view), key=lambda run: run.run_id)
 
 
-async def test_the_read_model_comes_back_from_history() -> None:
-    """Folded anew from the first entry, entry by entry or twice over, it is the same; its position follows."""
+async def test_read_model_is_rebuilt_from_history() -> None:
+    """Folded in any batches, one by one or twice, the runs are the same, and the position is at the end."""
     history, expected = await history_of_a_day()
     assert sorted(run.status for run in expected) == ["cancelled", "completed", "failed"]
     records = records_of(history)
@@ -84,8 +84,8 @@ BEGAN = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", Ra
 ERROR = ErrorInfo("ValueError", "no", stack="a line\n" * 9)
 
 
-async def test_the_first_entry_of_a_run_changes_nothing_when_it_comes_again() -> None:
-    """A run that has ended does not begin anew by a repeat of its beginning alone."""
+async def test_repeated_entry_changes_nothing() -> None:
+    """Also the first entry of a run that has ended."""
     history, expected = await history_of_a_day()
     records = records_of(history)
     index = RunIndex()
@@ -96,8 +96,8 @@ async def test_the_first_entry_of_a_run_changes_nothing_when_it_comes_again() ->
     index.close()
 
 
-def test_attempts_count_on_and_end_with_the_run() -> None:
-    """A step that is tried again has the attempts and the time of the last failure; the end of the run cancels it."""
+def test_retried_step_is_cancelled_with_its_run() -> None:
+    """It has the number of attempts and the time of the next one, until the run ends."""
     index = RunIndex()
     failed = [
         StepAttemptFailed("r", 2 + attempt, 1_000, "s", "s", attempt, ERROR, 9_000 + attempt) for attempt in (0, 1)
@@ -115,8 +115,8 @@ def test_attempts_count_on_and_end_with_the_run() -> None:
     index.close()
 
 
-def test_a_batch_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails half-way leaves neither rows nor a position behind, and the same batch can be folded again."""
+def test_batch_is_folded_atomically(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure leaves neither rows nor a position, and the same batch can be folded again."""
     index = RunIndex()
     records = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
 
@@ -144,8 +144,8 @@ def test_a_batch_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=range(5),
 )
-def test_an_entry_that_cannot_be_read_is_passed_over(poison: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """The rest of its batch is folded, the position moves on, and the log says where it is."""
+def test_undecodable_entry_is_skipped(poison: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of the batch is folded, the position moves past it, and it is logged."""
     index = RunIndex()
     first, last = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
     entries = index.fold([first, LogRecord(HISTORY, 0, 1, b"", poison, (), 0), last._replace(offset=2)])
@@ -156,8 +156,8 @@ def test_an_entry_that_cannot_be_read_is_passed_over(poison: bytes, caplog: pyte
     index.close()
 
 
-def test_an_entry_that_is_passed_over_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had done is undone, and what came with it is folded in, each once."""
+def test_skipped_entry_leaves_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its changes are rolled back, and the other entries of the batch are folded once."""
     index, begin = RunIndex(), RunIndex._begin
 
     def begin_half(self: RunIndex, entry: RunBegan) -> None:
@@ -174,8 +174,8 @@ def test_an_entry_that_is_passed_over_leaves_nothing(monkeypatch: pytest.MonkeyP
     index.close()
 
 
-def test_lists_read_nothing_that_may_be_large() -> None:
-    """The data and users of events, stacks and outputs are apart, and only a run alone has them."""
+def test_lists_read_no_large_values() -> None:
+    """Event data, stacks and outputs are in other tables, and only the view of a single run has them."""
     index = RunIndex()
     large = Raw(b'{"text":"' + b"x" * 400_000 + b'"}')
     began = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", large, "e", 7, user=large),))
@@ -196,36 +196,36 @@ def test_lists_read_nothing_that_may_be_large() -> None:
     index.close()
 
 
-def spoil(path: Path) -> None:
-    """Overwrite all of a file but the page that says what it is."""
+def corrupt(path: Path) -> None:
+    """Overwrite a file except for its header."""
     content = path.read_bytes()
     path.write_bytes(content[:100] + b"\xa5" * (len(content) - 100))
 
 
 def older(path: Path) -> None:
-    """Leave tables of a version before."""
+    """Replace the file by tables of an older version."""
     path.unlink()
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE runs (run_id TEXT PRIMARY KEY, function TEXT, status TEXT) WITHOUT ROWID")
     db.close()
 
 
-@pytest.mark.parametrize("harm", [spoil, older, lambda path: path.write_bytes(b"garbage" * 1_000)])
-def test_tables_that_cannot_be_used_are_made_anew(
-    tmp_path: Path, harm: Callable[[Path], Any], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("damage", [corrupt, older, lambda path: path.write_bytes(b"garbage" * 1_000)])
+def test_unusable_tables_are_replaced(
+    tmp_path: Path, damage: Callable[[Path], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They are put aside and told; history is read from its beginning. Whoever only looks leaves them alone."""
+    """They are renamed, and history is read from its beginning; a reader leaves them unchanged."""
     path = tmp_path / "runs.sqlite"
     index = RunIndex(path)
     index.fold(records_of([BEGAN]))
     index.close()
-    harm(path)
-    harmed = path.read_bytes()
+    damage(path)
+    damaged = path.read_bytes()
     with pytest.raises(UnreadableRuns, match="cannot be read"):
         RunIndex(path, keep=True)
-    assert path.read_bytes() == harmed
+    assert path.read_bytes() == damaged
     index = RunIndex(path)
-    assert (tmp_path / "runs.sqlite.aside").read_bytes() == harmed
+    assert (tmp_path / "runs.sqlite.aside").read_bytes() == damaged
     assert "renamed to" in caplog.text
     assert (index.list(), index.position(HISTORY, 0)) == ([], 0)
     index.fold(records_of([BEGAN]))
@@ -236,8 +236,8 @@ def test_tables_that_cannot_be_used_are_made_anew(
     again.close()
 
 
-def test_tables_of_other_topics_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of another namespace on the same folder: its runs are not ours, and its positions would hide ours."""
+def test_tables_of_other_topics_are_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another namespace in the same folder has other runs, and its positions would skip entries."""
     path = tmp_path / "runs.sqlite"
     theirs, ours = RunEnded("theirs", 1, 5, RunStatus.COMPLETED, "f"), BEGAN
     for origin, entry, known in (("a", theirs, 0), ("a", theirs, 1), ("b", ours, 0), ("b", ours, 1)):
@@ -251,8 +251,8 @@ def test_tables_of_other_topics_are_made_anew(tmp_path: Path, caplog: pytest.Log
     index.close()
 
 
-def test_tables_that_turn_out_to_be_spoiled_are_made_anew(tmp_path: Path) -> None:
-    """Whoever reads history meanwhile is told to begin at the first position, and nothing is left out."""
+def test_tables_found_corrupt_later_are_replaced(tmp_path: Path) -> None:
+    """The next fold fails, so that history is read again from its first position, without a gap."""
     path = tmp_path / "runs.sqlite"
     records = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
     index = RunIndex(path)
@@ -260,7 +260,7 @@ def test_tables_that_turn_out_to_be_spoiled_are_made_anew(tmp_path: Path) -> Non
     index._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     index.close()
     index = RunIndex(path)
-    spoil(path)
+    corrupt(path)
     with pytest.raises(StoreError, match="rebuilt from history"):
         index.show("r")
     with pytest.raises(StoreError, match="was replaced"):
@@ -271,8 +271,8 @@ def test_tables_that_turn_out_to_be_spoiled_are_made_anew(tmp_path: Path) -> Non
     index.close()
 
 
-def test_runs_are_forgotten_when_history_has_forgotten_them() -> None:
-    """Those that ended longer ago than the topic keeps are dropped now and then, with all that belongs to them."""
+def test_runs_are_dropped_after_the_retention_of_history() -> None:
+    """With their steps, events and texts; open runs stay."""
     index = RunIndex(kept_ms=HISTORY_KEPT_MS)
 
     def ended(run: str, at: int) -> None:
@@ -292,8 +292,8 @@ def test_runs_are_forgotten_when_history_has_forgotten_them() -> None:
     index.close()
 
 
-def test_without_a_time_nothing_is_forgotten() -> None:
-    """On the laptop history is kept for ever, and so are the runs."""
+def test_runs_are_kept_without_a_retention() -> None:
+    """As on a laptop, where history is kept forever."""
     index = RunIndex()
     index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")]))
     index.fold(records_of([RunBegan("s", 1, 9 * HISTORY_KEPT_MS, "function", "shop", 1, ())]))

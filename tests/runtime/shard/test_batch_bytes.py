@@ -1,7 +1,6 @@
-"""A batch has an end by its bytes, whatever falls due at once: no commit takes longer than a broker waits."""
+"""A batch is bounded by bytes and by time, so that no commit exceeds the transaction timeout of a broker."""
 
 import asyncio
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,30 +22,18 @@ from stepstream.engine.state.tables import TIMERS
 from stepstream.host.deadletters.dead_letter import dead_letter_of
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedLog
-from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
+from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.runtime.shard.loop import Shard
 from stepstream.runtime.storage.journal import JournalWrite, MemoryJournal, MemoryStore
+from tests.fakes.clock import TickingClock
+from tests.fakes.shard_log import FakeLog
 
 COMMANDS = commands_topic("shop")
 DUE = 5_000
 
 
-class Sized(EmbeddedLog):
-    """A shard's log that notes the bytes of each transaction."""
-
-    def __init__(self, journal: MemoryJournal, clock: VirtualClock) -> None:
-        super().__init__(journal, clock, 0)
-        self.commits: list[int] = []
-
-    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
-        """Note, and go on."""
-        sizes = [len(record.key) + len(record.value) for record in records]
-        self.commits.append(sum(sizes) + sum(len(key) + len(value or b"") for key, value in rows))
-        await super().send(records, rows)
-
-
 class World:
-    """One shard in memory and what is written to it."""
+    """One shard in memory, and the records that are written to it."""
 
     def __init__(self) -> None:
         self.journal = MemoryJournal()
@@ -59,21 +46,21 @@ class World:
         self.journal.write(JournalWrite(new), self.clock.now_ms())
 
     async def serve(self) -> list[int]:
-        """Serve until nothing is left to do now; return the bytes of each transaction."""
-        log = Sized(self.journal, self.clock)
+        """Serve until the shard is idle; return the bytes of each transaction."""
+        log = FakeLog(EmbeddedLog(self.journal, self.clock, 0))
         shard = Shard(log, self.store, self.clock)
         serving = asyncio.ensure_future(shard.serve())
-        still = 0
-        while still < 3:
+        idle = 0
+        while idle < 3:
             await asyncio.sleep(0)
             due = shard.due is not None and shard.due <= self.clock.now_ms()
-            still = 0 if not shard.serving or log.unread() or not log.notification.waited_for or due else still + 1
+            idle = 0 if not shard.serving or log.unread() or not log.notification.waited_for or due else idle + 1
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
-        return log.commits
+        return [transaction.bytes for transaction in log.transactions]
 
     def read(self, topic: str) -> list[LogRecord]:
-        """Return what is in a topic."""
+        """Return the records of a topic."""
         return self.journal.read(topic, 0, 0, self.journal.end(topic, 0))
 
 
@@ -83,7 +70,7 @@ def run_of(number: int) -> str:
 
 
 async def test_large_runs_that_are_due_at_once_start_in_bounded_batches() -> None:
-    """100 events of 500 KiB for one moment of the future: a commit has 16 MiB and what one more start has."""
+    """For 100 runs with events of 500 KiB, a commit has at most 16 MiB and one more start."""
     world = World()
     for number in range(100):
         event = EventRecord("go", Raw(b'{"x":"' + b"x" * 500 * 1024 + b'"}'), ts=DUE)
@@ -97,19 +84,10 @@ async def test_large_runs_that_are_due_at_once_start_in_bounded_batches() -> Non
     assert [type(command) for command in started] == [RunStarted] * 100
 
 
-class SlowMachine(VirtualClock):
-    """A clock of a machine on which time passes between any two looks at it, each of which is counted."""
-
-    def now_ms(self) -> int:
-        """Return the time, which goes on."""
-        self.advance_to(super().now_ms() + BATCH_MS_MAX // 5)
-        return super().now_ms()
-
-
-async def test_a_batch_has_an_end_by_its_time() -> None:
-    """Inputs that are each within their bounds add up: a shard commits before its process misses a heartbeat."""
+async def test_batch_is_bounded_by_time() -> None:
+    """Inputs that are each within their bounds add up; a shard must commit before its process misses a heartbeat."""
     worlds = World(), World()
-    worlds[1].clock = SlowMachine(1_000)
+    worlds[1].clock = TickingClock(1_000, BATCH_MS_MAX // 5)
     commits = list[int]()
     for world in worlds:
         world.put(*(RunRequested(run_of(n), "f", "shop", (EventRecord("go"),)) for n in range(40)))
@@ -123,12 +101,12 @@ async def test_a_batch_has_an_end_by_its_time() -> None:
     assert slow >= 80 // 5
 
 
-async def test_what_changes_nothing_leaves_others_their_turn() -> None:
-    """A backlog of events that nobody hears is no commit, and still others of the process come to their turn."""
+async def test_unmatched_events_do_not_block_the_event_loop() -> None:
+    """A backlog of them needs no commit, and other tasks of the process still run in between."""
     world = World()
-    world.clock = SlowMachine(1_000)
-    world.put(*(EventRouted(EventRecord("nobody", ts=1), 1) for _ in range(100)))
-    shard = Shard(Sized(world.journal, world.clock), world.store, world.clock)
+    world.clock = TickingClock(1_000, BATCH_MS_MAX // 5)
+    world.put(*(EventRouted(EventRecord("unmatched", ts=1), 1) for _ in range(100)))
+    shard = Shard(EmbeddedLog(world.journal, world.clock, 0), world.store, world.clock)
     serving = asyncio.ensure_future(shard.serve())
     left = list[int]()
     for _ in range(200):
@@ -140,8 +118,8 @@ async def test_what_changes_nothing_leaves_others_their_turn() -> None:
     assert max(before - after for before, after in pairwise(left)) <= 5
 
 
-async def test_what_was_reserved_is_loaded_in_bounded_batches() -> None:
-    """A worker is killed in its drain: each of its runs has been asked for by others, twice, and the time is over."""
+async def test_runs_whose_lease_expires_are_loaded_in_bounded_batches() -> None:
+    """After a worker was killed during its drain, each of its runs was claimed twice when its lease expires."""
     world, result = World(), Value(Raw(b'"' + b"x" * 2 * MIB + b'"'))
     for number in range(15):
         run_id = run_of(number)
@@ -160,8 +138,8 @@ async def test_what_was_reserved_is_loaded_in_bounded_batches() -> None:
     assert sum(isinstance(command, RunLoaded) for command in loaded) == 30
 
 
-async def test_a_timer_that_cannot_fire_is_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be due for ever, and nothing else be done: its row is kept as a letter, which nobody can send again."""
+async def test_timer_that_cannot_fire_becomes_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would stay due and block the shard. The dead letter has its row and cannot be redriven."""
     world = World()
     for number in range(3):
         world.put(RunRequested(run_of(number), "f", "shop", (EventRecord("go"),), start_at=DUE))
@@ -176,7 +154,7 @@ async def test_a_timer_that_cannot_fire_is_put_aside(monkeypatch: pytest.MonkeyP
     world.clock.advance_to(DUE)
     await world.serve()
     assert len(world.read(COMMANDS)) == 2
-    (letter,) = map(dead_letter_of, world.read(DEAD_LETTERS))
-    assert (letter.topic, letter.partition, letter.reason) == ("?", -1, "ValueError: a bug")
-    assert run_of(1).encode() in letter.record.value
+    (found,) = map(dead_letter_of, world.read(DEAD_LETTERS))
+    assert (found.topic, found.partition, found.reason) == ("?", -1, "ValueError: a bug")
+    assert run_of(1).encode() in found.record.value
     assert world.store.scan(TIMERS.prefix, 0) == []

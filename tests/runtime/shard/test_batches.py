@@ -1,8 +1,6 @@
-"""A batch has an end, whatever the log holds, and one that nobody waits for is held back where a commit is dear."""
+"""Batches are bounded, and one that nothing waits for is delayed where a commit is expensive."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -10,27 +8,13 @@ from stepstream import App, Context, Event, on
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka.shard_log import KafkaLog
-from stepstream.runtime.ports import LogRecord, NewRecord, StoredRow
+from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.shard import batch
 from stepstream.testing import VirtualEngine
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.shard_log import FakeLogs
 
 app = App("shop")
-
-
-class Watched:
-    """A shard's log that notes how much each commit writes."""
-
-    def __init__(self, log: Any, notes: list[int]) -> None:
-        self._log = log
-        self._notes = notes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
-        """Note, and go on."""
-        self._notes.append(len(records) + len(rows))
-        await self._log.send(records, rows)
 
 
 @app.function(on("go"))
@@ -39,40 +23,30 @@ async def function(ctx: Context) -> int:
     return await ctx.step.run("number", lambda: int(ctx.event.data["n"]))
 
 
-async def test_a_batch_that_is_full_leaves_records_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for ten changes a batch, a pile of events that came together is taken by many, each event once."""
+async def test_full_batch_leaves_records_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ten changes per batch, 100 events that arrive together take many batches, and each starts one run."""
     monkeypatch.setattr(batch, "CHANGES_PER_BATCH_MAX", 10)
-    commits: list[int] = []
-    wrap = lambda name, port: Watched(port, commits) if name.startswith("log") else port  # noqa: E731
-    async with VirtualEngine(app, wrap=wrap) as engine:
+    logs = FakeLogs()
+    async with VirtualEngine(app, wrap=logs) as engine:
         await engine.send(*[Event("go", {"n": number}) for number in range(100)])
         assert {run.output for run in engine.runs()} == set(range(100))
-    assert len(commits) >= 50
-    assert max(commits) <= 20
+    assert len(logs.sizes) >= 50
+    assert max(logs.sizes) <= 20
 
 
-async def test_records_that_change_nothing_are_committed_with_those_that_do() -> None:
-    """Events that nobody wants cost no commit each; when there are many, their places are committed all the same."""
-    commits: list[int] = []
-    wrap = lambda name, port: Watched(port, commits) if name.startswith("log") else port  # noqa: E731
-    async with VirtualEngine(app, wrap=wrap) as engine:
-        before = len(commits)
+async def test_records_that_change_nothing_share_a_commit() -> None:
+    """Events without an effect cost no commit each; the offsets of many of them are committed together."""
+    logs = FakeLogs()
+    async with VirtualEngine(app, wrap=logs) as engine:
+        before = len(logs.sizes)
         for number in range(20):
-            await engine.send(Event("nobody", {"n": number}))
-        assert len(commits) == before
+            await engine.send(Event("unmatched", {"n": number}))
+        assert len(logs.sizes) == before
         for number in range(RECORDS_PER_BATCH_MAX):
-            await engine.send(Event("nobody", {"n": number}))
-        assert commits[before:] == [1]
+            await engine.send(Event("unmatched", {"n": number}))
+        assert logs.sizes[before:] == [1]
         await engine.send(Event("go", {"n": 7}))
         assert engine.run().output == 7
-
-
-class Holding(Watched):
-    """A shard's log where a commit is dear: a batch is held back until something comes."""
-
-    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Return what comes next."""
-        return list(await self._log.poll(limit, until_ms))
 
 
 @app.function(on("three"))
@@ -81,38 +55,36 @@ async def three(ctx: Context) -> list[str]:
     return [await ctx.step.run(name, lambda: "done") for name in ("one", "two", "three")]
 
 
-@pytest.mark.parametrize(("kind", "expected"), [(Holding, 2), (Watched, 5)])
-async def test_the_reports_of_a_short_run_share_a_commit_with_its_end(kind: type[Watched], expected: int) -> None:
-    """A run that begins is committed at once, for a worker waits; its results are held back until its end is there.
+@pytest.mark.parametrize(("delays", "expected"), [(True, 2), (False, 5)])
+async def test_reports_of_a_short_run_share_a_commit_with_its_end(delays: bool, expected: int) -> None:
+    """The start of a run is committed at once, since a worker waits for it; its results are delayed until its end.
 
-    Where commits are cheap each report has its own: the same run, five commits.
+    Where commits are cheap, each report has its own: five commits for the same run.
     """
-    commits: list[int] = []
-    wrap = lambda name, port: kind(port, commits) if name.startswith("log") else port  # noqa: E731
-    async with VirtualEngine(app, wrap=wrap) as engine:
-        before = len(commits)
+    logs = FakeLogs(delays_batches=delays)
+    async with VirtualEngine(app, wrap=logs) as engine:
+        before = len(logs.sizes)
         await engine.send(Event("three"))
         assert engine.run().output == ["done"] * 3
-        assert len(commits) - before == expected
+        assert len(logs.sizes) - before == expected
 
 
 @app.function(on("nap"))
 async def nap(ctx: Context) -> None:
-    """Sleep for a while."""
+    """Sleep."""
     await ctx.step.sleep("nap", "1h")
 
 
-async def test_a_batch_is_not_held_back_beyond_a_timer_of_its_own() -> None:
-    """A nap is planned, and nothing else comes: the batch that has it is committed when the nap is over, at last."""
-    wrap = lambda name, port: Holding(port, []) if name.startswith("log") else port  # noqa: E731
-    async with VirtualEngine(app, wrap=wrap) as engine:
+async def test_batch_is_not_delayed_beyond_its_own_timer() -> None:
+    """The batch that plans a sleep is committed when the sleep is over, even if nothing else arrives."""
+    async with VirtualEngine(app, wrap=FakeLogs(delays_batches=True)) as engine:
         await engine.send(Event("nap"))
         await engine.advance("1h")
         assert engine.run().status == "completed"
 
 
-class Stream:
-    """A feed where something new is there whenever one looks."""
+class EndlessFeed:
+    """A feed that always has another record."""
 
     def take(self, _limit: int) -> list[LogRecord]:
         """Return a record."""
@@ -120,11 +92,12 @@ class Stream:
 
 
 @pytest.mark.parametrize(
-    ("held_s", "until_ms", "count"), [(-60.0, None, 1), (-60.0, 500, 0), (-60.0, 501, 1), (5.0, None, 0), (5.0, 501, 0)]
+    ("delayed_s", "until_ms", "count"),
+    [(-60.0, None, 1), (-60.0, 500, 0), (-60.0, 501, 1), (5.0, None, 0), (5.0, 501, 0)],
 )
-async def test_a_batch_is_held_back_no_longer_than_its_time(held_s: float, until_ms: int | None, count: int) -> None:
-    """Also where records come all the time; and not beyond a timer that is due at `until_ms`, it being 500 ms now."""
-    log = KafkaLog(None, VirtualClock(500), 0)  # type: ignore[arg-type]  # As far as it is used.
-    log.feed = Stream()  # type: ignore[assignment]  # As above.
-    log._polled_at = time.monotonic() - held_s
+async def test_batch_is_delayed_no_longer_than_its_time(delayed_s: float, until_ms: int | None, count: int) -> None:
+    """Also if records arrive continuously, and never beyond a timer that is due at `until_ms`; it is 500 ms now."""
+    log = KafkaLog(FakeCluster(), VirtualClock(500), 0)
+    log.feed = EndlessFeed()  # type: ignore[assignment]  # As far as it is used.
+    log._polled_at = time.monotonic() - delayed_s
     assert len(await log.more(500, until_ms)) == count

@@ -1,4 +1,4 @@
-"""A record that cannot be read is kept with its bytes and the reason, and the shard goes on."""
+"""A record that cannot be decoded becomes a dead letter with its bytes and the reason, and the shard continues."""
 
 import logging
 
@@ -45,8 +45,8 @@ POISON = [
 
 
 @pytest.mark.parametrize(("topic", "value", "reason"), POISON, ids=range(len(POISON)))
-async def test_poison_is_put_aside(topic: str, value: bytes, reason: str) -> None:
-    """Its original bytes, key and headers are kept with the reason and where it came from; later records are taken."""
+async def test_poison_becomes_a_dead_letter(topic: str, value: bytes, reason: str) -> None:
+    """The dead letter has the key, value, headers, reason and origin of the record; later records are processed."""
     app = App("shop")
 
     @app.function(on("go"))
@@ -58,17 +58,17 @@ async def test_poison_is_put_aside(topic: str, value: bytes, reason: str) -> Non
         engine.journal.write(JournalWrite([NewRecord(topic, 0, b"key", value, headers)]), engine.now_ms)
         await engine.send(Event("go"))
         assert engine.run().output == "fine"
-        (letter,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
-        assert (letter.key, letter.value) == (b"key", value)
-        kept = {name: value or b"" for name, value in letter.headers}
+        (record,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
+        assert (record.key, record.value) == (b"key", value)
+        kept = {name: value or b"" for name, value in record.headers}
         assert kept["trace"] == b"1"
         assert reason in kept["stepstream-reason"].decode()
         assert len(kept["stepstream-reason"]) <= ERROR_MESSAGE_CHARACTERS_MAX
         assert kept["stepstream-from"].decode().startswith(f"{topic}-0-")
 
 
-async def test_a_shard_says_what_it_put_aside(caplog: pytest.LogCaptureFixture) -> None:
-    """One line a batch has the first places and reasons, cut, and how many more there are."""
+async def test_shard_logs_its_dead_letters(caplog: pytest.LogCaptureFixture) -> None:
+    """One line per batch has the first origins and reasons, cut, and how many more there are."""
     values = [b"{", b'{"data":{}}', b'{"name":"' + b"x" * 5_000 + b'","what":1}', b"[]", b"5"]
     async with VirtualEngine(App("shop")) as engine:
         first = engine.journal.end(EVENTS, 0)
@@ -84,8 +84,8 @@ async def test_a_shard_says_what_it_put_aside(caplog: pytest.LogCaptureFixture) 
     assert len(text) < 1_100
 
 
-async def test_a_function_that_cannot_be_read_keeps_no_app_from_starting() -> None:
-    """What others left in `functions` is passed over when an app announces its own."""
+async def test_undecodable_function_keeps_no_app_from_starting() -> None:
+    """An app skips it when it registers its own functions."""
     app = App("shop")
 
     @app.function(on("go"))
@@ -99,45 +99,47 @@ async def test_a_function_that_cannot_be_read_keeps_no_app_from_starting() -> No
         assert engine.run().output == "fine"
 
 
-def test_every_record_has_room_among_the_letters() -> None:
-    """The largest record that any topic takes fits with why it is here, so that no poison is too large to put aside."""
-    (letters,) = [topic for topic in TOPICS if topic.name == DEAD_LETTERS]
-    largest = max(topic.message_bytes_max for topic in TOPICS if topic is not letters)
+def test_largest_record_fits_into_a_dead_letter() -> None:
+    """With the reason and the origin, so that no poison is too large."""
+    (own,) = [topic for topic in TOPICS if topic.name == DEAD_LETTERS]
+    largest = max(topic.message_bytes_max for topic in TOPICS if topic is not own)
     assert largest <= DEAD_LETTER_BYTES_MAX
     record = LogRecord(EVENTS, 0, 7, b"k", b"v" * (DEAD_LETTER_BYTES_MAX - 10), (("h", b"1"),), 0)
-    letter = dead_letter_record(record, "x" * 10**6)
-    assert letter.value == record.value
-    whole = len(letter.value) + len(letter.key) + sum(len(name) + len(value or b"") for name, value in letter.headers)
-    assert whole < letters.message_bytes_max
+    written = dead_letter_record(record, "x" * 10**6)
+    assert written.value == record.value
+    whole = (
+        len(written.value) + len(written.key) + sum(len(name) + len(value or b"") for name, value in written.headers)
+    )
+    assert whole < own.message_bytes_max
 
 
-def test_what_is_larger_than_any_record_is_cut() -> None:
-    """A record that came compressed may be larger than what can be written; its letter says how large it was."""
+def test_record_larger_than_any_topic_accepts_is_cut() -> None:
+    """A record in a compressed batch may be; the dead letter has its original size."""
     record = LogRecord(EVENTS, 0, 7, b"k" * 5_000, b"v" * DEAD_LETTER_BYTES_MAX, (("h", b"1"),), 0)
-    letter = dead_letter_record(record, "too large")
-    assert len(letter.value) + len(letter.key) <= DEAD_LETTER_BYTES_MAX
-    kept = dict(letter.headers)
+    written = dead_letter_record(record, "too large")
+    assert len(written.value) + len(written.key) <= DEAD_LETTER_BYTES_MAX
+    kept = dict(written.headers)
     assert kept["stepstream-cut-from"] == str(5_000 + DEAD_LETTER_BYTES_MAX + 2).encode()
     assert kept["stepstream-from"] == b"events-0-7"
 
 
-def test_a_letter_is_measured_in_bytes() -> None:
-    """A name of a header may come compressed, and have more bytes than characters: such a record is cut, too."""
+def test_size_of_a_dead_letter_counts_bytes() -> None:
+    """The name of a header may have more bytes than characters."""
     name = "\u20ac" * (DEAD_LETTER_BYTES_MAX // 3 + 1)
-    letter = dead_letter_record(LogRecord(EVENTS, 0, 7, b"k", b"v", ((name, b""),), 0), "no JSON")
-    assert dict(letter.headers)["stepstream-cut-from"] == str(len(name.encode()) + 2).encode()
-    assert letter.value == b"v"
+    written = dead_letter_record(LogRecord(EVENTS, 0, 7, b"k", b"v", ((name, b""),), 0), "no JSON")
+    assert dict(written.headers)["stepstream-cut-from"] == str(len(name.encode()) + 2).encode()
+    assert written.value == b"v"
 
 
 @pytest.mark.parametrize("origin", [b"", b"orders", b"orders-x-1", b"orders-1", b"\xff-1-"])
-def test_a_letter_of_somebody_else_is_listed(origin: bytes) -> None:
-    """Whoever writes to the topic: a place that cannot be read is none, and breaks no list."""
-    told = dead_letter_of(LogRecord("dead-letters", 0, 3, b"", b"", (("stepstream-from", origin),), 0))
-    assert (told.topic, told.partition, told.offset) == ("?", -1, -1)
+def test_dead_letter_of_another_producer_is_listed(origin: bytes) -> None:
+    """An invalid origin is shown as unknown."""
+    found = dead_letter_of(LogRecord("dead-letters", 0, 3, b"", b"", (("stepstream-from", origin),), 0))
+    assert (found.topic, found.partition, found.offset) == ("?", -1, -1)
 
 
-def test_a_record_cannot_say_what_is_told_of_its_letter() -> None:
-    """Headers of our own names that a record came with are left out, and one that counts nothing harms nobody."""
+def test_record_cannot_forge_the_headers_of_its_dead_letter() -> None:
+    """Headers with these names are removed from the record, and an invalid count is ignored."""
     forged = (
         ("stepstream-cut-from", b"x"),
         ("stepstream-foreign", b"sources"),
@@ -148,8 +150,8 @@ def test_a_record_cannot_say_what_is_told_of_its_letter() -> None:
         ("trace", b"t"),
     )
     record = LogRecord(EVENTS, 1, 7, b"k", b"v", (*forged, ("stepstream-redriven", b"often")), 0)
-    letter = dead_letter_record(record, "why")
-    told = dead_letter_of(LogRecord("dead-letters", 0, 3, letter.key, letter.value, letter.headers, 0))
-    assert (told.topic, told.partition, told.offset, told.reason) == (EVENTS, 1, 7, "why")
-    assert (told.group, told.sources, told.nulls, told.timestamp) == ("", (), (), 0)
-    assert (told.cut_from, told.redriven, told.headers) == (0, 0, (("trace", b"t"),))
+    written = dead_letter_record(record, "why")
+    found = dead_letter_of(LogRecord("dead-letters", 0, 3, written.key, written.value, written.headers, 0))
+    assert (found.topic, found.partition, found.offset, found.reason) == (EVENTS, 1, 7, "why")
+    assert (found.group, found.sources, found.nulls, found.timestamp) == ("", (), (), 0)
+    assert (found.cut_from, found.redriven, found.headers) == (0, 0, (("trace", b"t"),))

@@ -1,4 +1,4 @@
-"""Tables are only those of their changelog: others are thrown away, and not mixed with it."""
+"""Tables of another changelog are deleted, and never mixed with it."""
 
 import logging
 
@@ -28,10 +28,10 @@ def store_at(rows: dict[bytes, bytes], position: int) -> MemoryStore:
         ({}, 0, OURS, True),
     ],
 )
-async def test_tables_have_the_first_row_of_their_changelog(
+async def test_tables_must_have_the_origin_of_their_changelog(
     rows: dict[bytes, bytes], position: int, origin: bytes, kept: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever else is the same; a changelog that does not say what it is takes any, and empty ones are anybody's."""
+    """Empty tables fit any changelog, and a changelog without an origin accepts any tables."""
 
     async def origin_at(at: int) -> bytes:
         assert at == position
@@ -44,8 +44,8 @@ async def test_tables_have_the_first_row_of_their_changelog(
     assert ("belong to another changelog" in caplog.text) == (not kept)
 
 
-async def test_tables_that_are_ahead_are_left_alone() -> None:
-    """A changelog that ends before them was lost, and they may be the only ones that have its rows."""
+async def test_tables_ahead_of_their_changelog_are_kept() -> None:
+    """The changelog lost rows, of which they may be the only copy."""
 
     async def origin_at(_: int) -> bytes:
         raise LogError("it ends before that")

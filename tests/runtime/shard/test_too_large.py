@@ -1,6 +1,5 @@
-"""What would be written is never larger than its topic takes: no record can stop a shard."""
+"""A shard writes no record larger than its topic accepts, so no input can stop it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,34 +14,25 @@ from stepstream.contract.matching import Predicate, WaitOpened
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, HISTORY, INBOX, TOPICS, payload_bytes_max
 from stepstream.engine.state.tables import EVENT_NAMES, SIGNALS
 from stepstream.engine.transition import transition
-from stepstream.runtime.ports import LogError, NewRecord, StoredRow
+from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.shard import loop as shard
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.testing import VirtualEngine
+from tests.fakes.shard_log import FakeLogs, Transaction
 
 
-class Strict:
-    """A shard's log that refuses a record larger than its topic takes, as a broker does."""
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
-        """Look, and go on."""
-        sizes = [(record.topic, len(record.key) + len(record.value)) for record in records]
-        sizes += [(CHANGELOG, len(key) + len(value or b"")) for key, value in rows]
-        for topic, size in sizes:
-            if size > payload_bytes_max(topic):
-                raise LogError(f"{topic} takes no record of {size:,} bytes")
-        await self._log.send(records, rows)
+def check_sizes(transaction: Transaction) -> None:
+    """Refuse a record that is larger than its topic accepts, as a broker does."""
+    sizes = [(record.topic, len(record.key) + len(record.value)) for record in transaction.records]
+    sizes += [(CHANGELOG, len(key) + len(value or b"")) for key, value in transaction.rows]
+    for topic, size in sizes:
+        if size > payload_bytes_max(topic):
+            raise LogError(f"{topic} accepts no record of {size:,} bytes")
 
 
-def wrap(name: str, port: Any) -> Any:
-    """Make each shard's log a strict one."""
-    return Strict(port) if name.startswith("log") else port
+def strict() -> FakeLogs:
+    """Return the wrap of an engine whose logs refuse large records."""
+    return FakeLogs(check=check_sizes)
 
 
 def waiting_app() -> App:
@@ -60,10 +50,10 @@ def waiting_app() -> App:
     return app
 
 
-async def test_a_signal_is_as_large_as_a_result_at_most() -> None:
-    """It becomes the result of a step; a larger one is refused where it is sent, and the run waits for another."""
+async def test_signal_is_no_larger_than_a_result() -> None:
+    """Its data become the result of a step; a larger one is refused when it is sent, and the run keeps waiting."""
     app = waiting_app()
-    async with VirtualEngine(app, wrap=wrap) as engine:
+    async with VirtualEngine(app, wrap=strict()) as engine:
         await engine.send(Event("go"))
         with pytest.raises(TooLarge, match=r"data: the signal's data have 4,194,307 bytes; at most 4,194,304"):
             await app.signal("answer", "x" * (4 * MIB + 1))
@@ -73,11 +63,11 @@ async def test_a_signal_is_as_large_as_a_result_at_most() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * (SIGNAL_NAME_CHARACTERS_MAX + 1)], ids=["empty", "long"])
-async def test_a_signal_has_a_name_that_a_run_can_wait_for(name: str) -> None:
-    """Whichever way it is sent."""
+async def test_signal_name_must_be_valid(name: str) -> None:
+    """A run could not wait for an empty or longer one."""
     app = waiting_app()
     async with VirtualEngine(app) as engine:
-        assert not await engine.signal("nobody")
+        assert not await engine.signal("unmatched")
         with pytest.raises(InvalidInput, match="1 to 1024 characters"):
             await app.signal(name)
 
@@ -90,27 +80,27 @@ RECORDS = [
 
 
 @pytest.mark.parametrize(("record", "topic"), RECORDS, ids=["output", "row"])
-async def test_what_would_write_too_large_a_record_is_put_aside(record: InboxRecord, topic: str) -> None:
-    """Its changes are undone: the signal's waiter still waits, and whatever else comes goes on."""
-    async with VirtualEngine(waiting_app(), wrap=wrap) as engine:
+async def test_input_with_too_large_a_result_becomes_a_dead_letter(record: InboxRecord, topic: str) -> None:
+    """It changes nothing: the run still waits for the signal, and other inputs are processed."""
+    async with VirtualEngine(waiting_app(), wrap=strict()) as engine:
         await engine.send(Event("go"))
         large = encode(record)
         engine.journal.write(JournalWrite([NewRecord(INBOX, 0, b"key", large)]), engine.now_ms)
         await engine.send(Event("other"))
         assert engine.run("other").output == "fine"
-        (letter,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
-        assert letter.value == large
-        assert f"and {topic} accepts 8,387,584" in (dict(letter.headers)["stepstream-reason"] or b"").decode()
+        (found,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
+        assert found.value == large
+        assert f"and {topic} accepts 8,387,584" in (dict(found.headers)["stepstream-reason"] or b"").decode()
         tables = engine.embedded.store_of(0)
         assert (len(tables.scan(SIGNALS.prefix, 0)), tables.scan(EVENT_NAMES.prefix, 0)) == (1, [])
         assert await engine.signal("answer", "late")
         assert engine.run("function").output == 4
 
 
-async def test_a_record_is_applied_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_input_is_applied_completely_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event starts two functions, and the start of the second fails: the first does not start either.
 
-    Else whoever sends the letter again would start it twice.
+    Otherwise a redrive of the dead letter would start it twice.
     """
     app = waiting_app()
 
@@ -123,18 +113,18 @@ async def test_a_record_is_applied_whole_or_not_at_all(monkeypatch: pytest.Monke
             raise ValueError("a bug")
         return transition(view, record, now, **place)
 
-    async with VirtualEngine(app, wrap=wrap) as engine:
+    async with VirtualEngine(app, wrap=strict()) as engine:
         monkeypatch.setattr(shard, "transition", failing)
         await engine.send(Event("other"))
         assert engine.runs() == []
-        (letter,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
-        assert dict(letter.headers)["stepstream-reason"] == b"ValueError: a bug"
+        (found,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
+        assert dict(found.headers)["stepstream-reason"] == b"ValueError: a bug"
         monkeypatch.undo()
         await engine.send(Event("other"))
         assert {run.function for run in engine.runs()} == {"other", "second"}
 
 
-def test_every_topic_has_its_bound() -> None:
-    """The names of commands' topics, whose apps may be of any name, have that of commands."""
+def test_each_topic_has_a_bound() -> None:
+    """The topics of commands of all apps share one."""
     for topic in TOPICS:
         assert 0 < topic.message_bytes_max - payload_bytes_max(topic.name.replace("<app>", "a.queue")) <= 1_024

@@ -1,4 +1,4 @@
-"""Tables that a disk has spoiled: a shard never takes what is left of them for all, and makes them anew."""
+"""Corrupt tables: a shard never uses what is left of them, and rebuilds them from its changelog."""
 
 import shutil
 from pathlib import Path
@@ -7,22 +7,23 @@ import pytest
 
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedLog
-from stepstream.runtime.ports import LogError, LogRecord
+from stepstream.runtime.ports import LogError
 from stepstream.runtime.shard.loop import Shard
 from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
 from stepstream.runtime.storage.rocks import RocksStore
+from tests.fakes.shard_log import FakeLog, FakeStore
 
 ROWS = 20_000
 
 
 def opened(path: Path) -> tuple[RocksStore, int]:
-    """Return the tables of a shard, and the position that they are at."""
+    """Open the tables of a shard; return them and their position."""
     store = RocksStore(path, lambda: 0, 1)
     return store, store.open()
 
 
-def filled(path: Path) -> None:
-    """Make tables with many rows, all of them in files of their own, at position 5."""
+def fill(path: Path) -> None:
+    """Create tables at position 5, with many rows, flushed to a file."""
     store, _ = opened(path)
     store.write([(b"a%05d" % row, b"%05d" % row * 20) for row in range(ROWS)], 5)
     assert store._db is not None
@@ -30,19 +31,19 @@ def filled(path: Path) -> None:
     store.close()
 
 
-def spoil(path: Path, pattern: str, at: float) -> None:
+def corrupt(path: Path, pattern: str, at: float) -> None:
     """Overwrite a part of each file."""
     files = list(path.glob(pattern))
     assert files
     for file in files:
         content = bytearray(file.read_bytes())
-        begin = int(len(content) * at)
-        content[begin : begin + 64] = b"\xa5" * len(content[begin : begin + 64])
+        start = int(len(content) * at)
+        content[start : start + 64] = b"\xa5" * len(content[start : start + 64])
         file.write_bytes(content)
 
 
 def write_files(store: RocksStore, count: int) -> None:
-    """Write rows as a busy shard does, which fills one file after the other."""
+    """Write rows as a busy shard does, which fills file after file."""
     assert store._db is not None
     for _ in range(count):
         store.write([(b"z%05d" % row, b"x" * 200) for row in range(2_000)], 6)
@@ -50,19 +51,19 @@ def write_files(store: RocksStore, count: int) -> None:
 
 
 @pytest.mark.parametrize(("pattern", "at"), [("CURRENT", 0.0), ("MANIFEST-*", 0.5), ("*.sst", 0.99)])
-def test_tables_that_cannot_be_opened_are_made_anew(tmp_path: Path, pattern: str, at: float) -> None:
-    """The shard reads its changelog from the start, instead of failing to begin for ever."""
-    filled(tmp_path / "shard")
-    spoil(tmp_path / "shard", pattern, at)
+def test_corrupt_tables_are_opened_empty(tmp_path: Path, pattern: str, at: float) -> None:
+    """The shard recovers from the start of its changelog, instead of failing at every start."""
+    fill(tmp_path / "shard")
+    corrupt(tmp_path / "shard", pattern, at)
     store, position = opened(tmp_path / "shard")
     assert (position, store.scan(b"a", 0)) == (0, [])
     store.close()
 
 
 @pytest.mark.parametrize("pattern", ["MANIFEST-*", "*.sst", "CURRENT", "*"])
-def test_tables_of_which_files_are_gone_are_made_anew(tmp_path: Path, pattern: str) -> None:
-    """As after a removal that was cut short, or by hand: none of what is left is taken for all."""
-    filled(tmp_path / "shard")
+def test_tables_with_missing_files_are_opened_empty(tmp_path: Path, pattern: str) -> None:
+    """As after an interrupted or a manual deletion."""
+    fill(tmp_path / "shard")
     for file in (tmp_path / "shard").glob(pattern):
         file.unlink()
     store, position = opened(tmp_path / "shard")
@@ -71,21 +72,21 @@ def test_tables_of_which_files_are_gone_are_made_anew(tmp_path: Path, pattern: s
 
 
 @pytest.mark.parametrize("stale", [True, False])
-def test_a_removal_that_is_cut_short_leaves_nothing_in_the_way(
+def test_interrupted_deletion_blocks_no_later_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: bool
 ) -> None:
-    """The process dies as soon as tables that are too old, or spoiled, are removed: the next owner begins with none."""
+    """The process dies while it deletes old or corrupt tables; the next owner starts with empty ones."""
     path = tmp_path / "shard"
-    filled(path)
+    fill(path)
     if not stale:
-        spoil(path, "CURRENT", 0.0)
+        corrupt(path, "CURRENT", 0.0)
 
-    def cut_short(gone: Path, ignore_errors: bool) -> None:
+    def interrupt(removed: Path, ignore_errors: bool) -> None:
         assert ignore_errors
-        if gone.exists():
+        if removed.exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(shutil, "rmtree", cut_short)
+    monkeypatch.setattr(shutil, "rmtree", interrupt)
     with pytest.raises(KeyboardInterrupt):
         RocksStore(path, lambda: 10, 1).open()
     monkeypatch.undo()
@@ -96,10 +97,10 @@ def test_a_removal_that_is_cut_short_leaves_nothing_in_the_way(
     store.close()
 
 
-def test_rows_that_cannot_be_read_are_not_left_out(tmp_path: Path) -> None:
-    """A scan that stops in the middle is an error, and not the end; the next owner makes the tables anew."""
-    filled(tmp_path / "shard")
-    spoil(tmp_path / "shard", "*.sst", 0.3)
+def test_scan_of_corrupt_rows_is_an_error(tmp_path: Path) -> None:
+    """It does not look like the end of the rows; the next owner opens empty tables."""
+    fill(tmp_path / "shard")
+    corrupt(tmp_path / "shard", "*.sst", 0.3)
     store, position = opened(tmp_path / "shard")
     assert position == 5
     with pytest.raises(Exception, match="Corruption"):
@@ -111,12 +112,12 @@ def test_rows_that_cannot_be_read_are_not_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_tables_that_cannot_be_written_are_made_anew(tmp_path: Path) -> None:
-    """RocksDB meets the spoiled block when it puts files together, and tells whoever writes next, and closes."""
+def test_corruption_found_by_a_compaction_empties_the_tables(tmp_path: Path) -> None:
+    """RocksDB reads the corrupt block when it merges files, and raises at the next write and at close."""
     path = tmp_path / "shard"
     for _ in range(3):
-        filled(path)
-    spoil(path, "*.sst", 0.1)
+        fill(path)
+    corrupt(path, "*.sst", 0.1)
     store, position = opened(path)
     assert position == 5
     with pytest.raises(Exception, match="Corruption"):
@@ -127,22 +128,12 @@ def test_tables_that_cannot_be_written_are_made_anew(tmp_path: Path) -> None:
     store.close()
 
 
-async def test_a_log_is_let_go_of_whatever_becomes_of_the_tables() -> None:
-    """The shard begins again with another: its clients are not left behind."""
-    closed: list[str] = []
-
-    class Failing(EmbeddedLog):
-        async def poll(self, _limit: int, _until_ms: int | None) -> list[LogRecord]:
-            raise LogError("nothing can be read")
-
-        async def close(self) -> None:
-            closed.append("log")
-
-    class Spoiled(MemoryStore):
-        def close(self) -> None:
-            raise OSError("nothing can be written")
-
+async def test_log_is_closed_even_if_the_tables_cannot_be() -> None:
+    """The shard restarts with a new log; the clients of the old one must not stay connected."""
     clock = VirtualClock(0)
-    with pytest.raises(OSError, match="written"):
-        await Shard(Failing(MemoryJournal(), clock, 0), Spoiled(), clock).serve()
-    assert closed == ["log"]
+    log, store = FakeLog(EmbeddedLog(MemoryJournal(), clock, 0)), FakeStore(MemoryStore())
+    log.calls.fail("poll", LogError("no broker answers"))
+    store.calls.fail("close", OSError("the disk is full"))
+    with pytest.raises(OSError, match="full"):
+        await Shard(log, store, clock).serve()
+    assert log.closed

@@ -1,4 +1,4 @@
-"""The journal on disk and its twin in memory do the same, and the one on disk keeps it."""
+"""The journal on disk behaves as the one in memory, and is durable."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def test_disk_and_memory_agree(
     reopen: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Whatever is written: places, reads, offsets, rows and scans are the same, also after the disk is opened anew."""
+    """Offsets, reads, rows and scans are the same for any writes, also after the one on disk was reopened."""
     path = tmp_path_factory.mktemp("journal") / "db"
     disk, memory, tables = RocksJournal(path, 2), MemoryJournal(2), MemoryStore()
     for number, (records, rows, offset) in enumerate(writes):
@@ -45,7 +45,7 @@ def test_disk_and_memory_agree(
 
 
 def assert_same(disk: RocksJournal, memory: MemoryJournal, tables: MemoryStore) -> None:
-    """Compare all that can be read."""
+    """Compare everything that can be read."""
     for topic in TOPICS:
         for partition in (0, 1):
             end = memory.end(topic, partition)
@@ -66,7 +66,7 @@ def assert_same(disk: RocksJournal, memory: MemoryJournal, tables: MemoryStore) 
 
 @pytest.fixture
 def other_process(tmp_path: Path) -> Iterator[Path]:
-    """Have another process keep a journal open; return its path."""
+    """Have another process open a journal; return its path."""
     path = tmp_path / "db"
     code = (
         "import sys, pathlib; from stepstream.runtime.storage.rocks import RocksJournal; "
@@ -80,8 +80,8 @@ def other_process(tmp_path: Path) -> Iterator[Path]:
         process.kill()
 
 
-def test_a_second_process_is_refused(other_process: Path) -> None:
-    """A data directory belongs to one process; the error names it and the remedy."""
+def test_second_process_is_refused(other_process: Path) -> None:
+    """The error has the data directory and the remedy."""
     with pytest.raises(InUseError, match="--data-dir") as refused:
         RocksJournal(other_process)
     assert str(other_process) in str(refused.value)
@@ -89,8 +89,8 @@ def test_a_second_process_is_refused(other_process: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("durable", [False, True])
-def test_trimmed_records_are_gone_and_the_others_stay(durable: bool, tmp_path: Path) -> None:
-    """Trimming drops what nobody reads any more, and never what comes after."""
+def test_trim_drops_only_records_before_the_offset(durable: bool, tmp_path: Path) -> None:
+    """Reads continue at the first record that is left, and the end stays."""
     journals: list[Journal] = [RocksJournal(tmp_path / "db", durable=durable), MemoryJournal()]
     for journal in journals:
         for number in range(3_000):
