@@ -183,9 +183,9 @@ class KafkaLog:
             {record.topic for record in records if record.topic.startswith(_COMMANDS)} - self._existing
         )
         changes = [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
-        places = await self._opened().send([*records, *changes], self._clock.now_ms())
+        written = await self._opened().send([*records, *changes], self._clock.now_ms())
         if changes:
-            self._position = max(offset for _, offset in places[len(records) :]) + 1
+            self._position = max(offset for _, offset in written[len(records) :]) + 1
 
     async def _create_missing(self, topics: set[str]) -> None:
         """Create topics of commands that do not exist: a batch that writes to one would fail at every attempt.
