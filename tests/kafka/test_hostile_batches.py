@@ -82,6 +82,7 @@ async def observe(fleet: Fleet) -> None:
 
 def test_hostile_batches_stop_no_process(tmp_path: Path) -> None:
     """Engines, warm copies, workers and sources move them to dead letters or skip them, and continue."""
+    # Its records in the topic orders would disturb other tests.
     with running_broker() as bootstrap, Fleet(bootstrap, NAMESPACE, tmp_path, APP) as fleet:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sources")
         asyncio.run(observe(fleet))

@@ -56,12 +56,12 @@ def test_make_broker_serves_until_it_is_stopped() -> None:
         assert any(f"listens on 127.0.0.1:{port};" in line for line in process.stdout)
         listing = [str(CACHE / "bin" / "kafka-topics.sh"), "--bootstrap-server", f"127.0.0.1:{port}", "--list"]
         assert subprocess.run(listing, check=True, capture_output=True, timeout=60).stdout.strip() == b""
+    finally:
+        # Not SIGKILL, which would leave the broker behind.
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
-        socket.create_server(("127.0.0.1", port)).close()
-    finally:
-        process.kill()
+    assert (process.returncode, errors) == (0, "")
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_make_broker_reports_a_port_in_use() -> None:
