@@ -58,6 +58,7 @@ test: check $(VENV)/.broker $(VENV)/.flights ## The checks and all tests but the
 	$(BIN)/python -m tests.kafka.cluster.distribution
 	$(PYTEST) $(PARALLEL) -m 'not long and not alone' $(LEFT_OUT)
 	$(PYTEST) -m 'not long and alone' $(LEFT_OUT)
+	@echo 'left out: tests/deploy and the tests marked long, which make test-long runs'
 
 test-long: $(TEST) $(VENV)/.broker $(VENV)/.flights $(VENV)/.deploy ## The tests that `make test` leaves out
 	$(PYTEST) $(PARALLEL) -m 'long and not alone'
