@@ -51,7 +51,8 @@ def granter(bootstrap: str) -> Grant:
         arguments += [] if resource == "--cluster" else [name]
         arguments += ["--resource-pattern-type", "prefixed" if name.endswith((".", "-")) else "literal"]
         for operation in operations.split(","):
-            arguments += ["--operation", operation]
+            # The tool names operations in Pascal case: DescribeConfigs.
+            arguments += ["--operation", operation.title().replace("_", "")]
         done = subprocess.run(tool_command("kafka-acls.sh", arguments), check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
