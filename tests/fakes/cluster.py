@@ -1,9 +1,10 @@
 """A Kafka cluster in memory: partitions, one consumer group whose rebalances the test makes, and its clients."""
 
 import asyncio
-import itertools
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.kafka.producer import Producer
@@ -182,8 +183,10 @@ class FakeReader(Reader):
         for at in self.places:
             position = self.positions.get(at, 0)
             if at not in self.paused:
-                unread = (record for record in self._cluster.records[at] if record.offset >= position)
-                found += itertools.islice(unread, min(limit, self._cluster.records_per_read) - len(found))
+                records = self._cluster.records[at]
+                first = bisect_left(records, position, key=attrgetter("offset"))
+                room = max(min(limit, self._cluster.records_per_read) - len(found), 0)
+                found += records[first : first + room]
         self.positions |= {(record.topic, record.partition): record.offset + 1 for record in found}
         return found
 
