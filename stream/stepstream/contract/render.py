@@ -53,6 +53,7 @@ Produce a record like this to the topic `events`:
 | `stepstream-from` | topic-partition-offset, or `timers` for the row of a timer that could not fire |
 | `stepstream-null` | which of key and value was null instead of empty |
 | `stepstream-cut-from` | the size of a value that was cut to 48 MiB; a compressed record can exceed every limit |
+| `stepstream-offsets` | for a batch that could not be read: its first and last offset; the dead letter has no content |
 | `stepstream-foreign` | for records of sources: the consumer group that read the record |
 | `stepstream-sources` | for records of sources: a JSON list with the names of the sources that failed |
 | `stepstream-time` | for records of sources: the time of the record |
