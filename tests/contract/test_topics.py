@@ -1,4 +1,4 @@
-"""The published contract in topics/ is what the code says, and reads what every release wrote."""
+"""The published contract in topics/ is rendered from the code, and the code reads what every release wrote."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ DECODERS = {INBOX: decode_inbox, f"{COMMANDS}.<app>": decode_command, HISTORY: d
 
 
 def test_the_folder_is_what_the_code_renders() -> None:
-    """`make topics` would change nothing: no file differs, none is missing, none is left over."""
+    """`make topics` would change nothing: no file differs, is missing or is superfluous."""
     committed = {p.relative_to(TOPICS_FOLDER).as_posix(): p.read_text("utf-8") for p in _files()}
     golden_of_others = {name for name in committed if name.startswith("golden/")} - render().keys()
     for name in golden_of_others:
@@ -35,8 +35,8 @@ def test_the_folder_is_what_the_code_renders() -> None:
     assert committed == render(), "run `make topics` and commit what it writes"
 
 
-def test_golden_records_are_those_of_this_release() -> None:
-    """The release of the golden records is that of the package, so that a new one leaves a folder of its own."""
+def test_golden_records_belong_to_this_release() -> None:
+    """The golden records have the release of the package, so that each release leaves a folder."""
     assert __version__.startswith(f"{RELEASE}.")
 
 
@@ -80,8 +80,8 @@ def test_schemas_are_valid_and_refuse_what_the_decoder_refuses(name: str) -> Non
             decoder.decode(json.dumps(wrong).encode())
 
 
-def test_the_references_of_asyncapi_lead_somewhere() -> None:
-    """Each `$ref` in asyncapi.yaml is a part of it or a file beside it."""
+def test_the_references_of_asyncapi_resolve() -> None:
+    """Each `$ref` in asyncapi.yaml is part of it, or a file beside it."""
     document = yaml.safe_load((TOPICS_FOLDER / "asyncapi.yaml").read_text("utf-8"))
     references = list(_references(document))
     assert len(references) > 2 * len(RECORDS)
@@ -148,8 +148,8 @@ def event(**fields: object) -> str:
     ],
     ids=range(32),
 )
-def test_the_schema_of_an_event_is_that_of_its_decoder(record: str, taken: bool) -> None:
-    """What others send is valid by the published schema exactly when it is read, at each bound from both sides."""
+def test_the_schema_of_an_event_agrees_with_its_decoder(record: str, taken: bool) -> None:
+    """An event is valid by the published schema exactly if it is read, on both sides of each bound."""
     schema = json.loads((TOPICS_FOLDER / "schemas" / "EventRecord.json").read_text("utf-8"))
     try:
         decode_event(record.encode())

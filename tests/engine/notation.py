@@ -1,4 +1,4 @@
-"""The notation of record tables: a line of words becomes a record, and what a record caused becomes words."""
+"""The notation of record tables: words become a record, and what leaves the engine becomes words."""
 
 from collections.abc import Callable
 from typing import Any, assert_never
@@ -53,7 +53,7 @@ RunOf = Callable[[str], str]
 
 
 class Words:
-    """The words of one record: those in order, and those of the form `name=value`; each must be asked for."""
+    """The words of one record: those in order, and those of the form `name=value`; each must be consumed."""
 
     def __init__(self, text: str) -> None:
         words = text.split()
@@ -74,27 +74,27 @@ class Words:
         return self.named.pop(name, "").replace("_", " ")
 
     def has(self, word: str) -> bool:
-        """Take a word that stands alone, wherever it stands; tell whether it was there."""
+        """Consume a word at any place; return whether it occurred."""
         if word in self.plain:
             self.plain.remove(word)
             return True
         return False
 
     def end(self) -> None:
-        """Fail when words are left: a table must not say what nobody reads."""
-        assert not self.plain, f"nobody reads {self.plain}"
-        assert not self.named, f"nobody reads {self.named}"
+        """Fail if words are left: a table must not have words without effect."""
+        assert not self.plain, f"unknown words {self.plain}"
+        assert not self.named, f"unknown words {self.named}"
 
 
 def read_outcome(word: str) -> Outcome:
-    """Return the outcome of a word: `=JSON`, `!ErrorName`, or `~` for a timeout."""
+    """Return the outcome that a word means: `=JSON`, `!ErrorName`, or `~` for a timeout."""
     match word[:1]:
         case "=":
             return Value(Raw(word[1:].encode()))
         case "!":
             return Failure(ErrorInfo(word[1:]))
         case _:
-            assert word == "~", f"{word!r} is no outcome"
+            assert word == "~", f"{word!r} is not an outcome"
             return TimedOut()
 
 
@@ -148,9 +148,9 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
             acknowledge, wake = words.has("ack"), words.has("wake")
             cancelled, ungrouped = (tuple(filter(None, words.text(name).split(","))) for name in ("cancel", "ungroup"))
             return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge, wake, ungrouped)
-        case "reserve":
+        case "lease":
             return RunLeased(run_id, epoch, words.number("for"))
-        case "reserve-step":
+        case "lease-step":
             attempt, queue, claim = words.number("attempt"), words.text("queue"), words.text("claim")
             return StepLeased(run_id, words.take(), attempt, queue, claim, words.number("for"))
         case "postpone":
@@ -163,7 +163,7 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
         case "raise":
             return RunFailed(run_id, epoch, ErrorInfo("Oops"), words.number("attempt"), words.number("retry", -1))
         case _:
-            assert verb == "warn", f"{verb!r} is no record"
+            assert verb == "warn", f"{verb!r} is not a record"
             return WarningReported(run_id, epoch, words.take())
 
 
@@ -220,7 +220,7 @@ def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> St
             events = (name.partition("#") for name in rest)
             return SendPlan(step, step, tuple(EventRecord(name, id=id) for name, _, id in events), group)
         case _:
-            assert kind == "invoke", f"{kind!r} is no plan"
+            assert kind == "invoke", f"{kind!r} is not a plan"
             return InvokePlan(step, step, rest[0], int(rest[1]), group=group)
 
 
@@ -241,7 +241,7 @@ def show_outcome(outcome: Outcome) -> str:
 
 
 def show_record(record: msgspec.Struct) -> str:
-    """Return in words what left the engine; run ids are left as they are."""
+    """Return in words what left the engine; run ids are not replaced."""
     if isinstance(record, EventRecord):
         return f"emit {record.name}#{record.id}"
     if isinstance(record, HistoryEntry):
@@ -293,7 +293,7 @@ def _show_command(command: Command) -> str:
         case StepDispatched():
             claim = f" for {command.claim}" if command.claim else ""
             memos = "".join(map(_show_memo, command.memos))
-            return f"lend {command.run_id} {command.step}#{command.attempt}{claim}{memos}"
+            return f"dispatch {command.run_id} {command.step}#{command.attempt}{claim}{memos}"
         case RunStopped():
             step = f" {command.step}" if command.step else ""
             return f"stop {command.run_id}{step} {command.reason}"

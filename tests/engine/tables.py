@@ -1,4 +1,4 @@
-"""Record tables: a test's docstring holds one record a line and what comes of it, and reads as the specification."""
+"""Record tables: the docstring of a test has one record per line with its effects, and reads as the specification."""
 
 import inspect
 from collections import Counter
@@ -32,7 +32,7 @@ _PREFIXES = {table.row_type.__name__: prefix for prefix, table in TABLES.items()
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One action of a table: at `at` (ms) this record comes, and that comes of it."""
+    """One action of a table: a record at the time `at` (ms), and its effects."""
 
     at: int
     record: str
@@ -40,7 +40,7 @@ class Line:
 
 
 def read_table(text: str) -> list[Line]:
-    """Return the lines of the table in `text`; a line that only has a last column goes on with the one above."""
+    """Return the lines of the table in `text`; a line that only has a last column continues the one above."""
     lines: list[Line] = []
     for row in text.splitlines():
         if " | " not in f"{row} ":
@@ -50,13 +50,13 @@ def read_table(text: str) -> list[Line]:
             lines.append(Line(int(at), record, expected))
         else:
             lines[-1] = Line(lines[-1].at, lines[-1].record, f"{lines[-1].expected} {expected}")
-    assert lines, "there is no table"
+    assert lines, "the docstring has no table"
     return lines
 
 
 @dataclass
 class World:
-    """Shards in memory that fold the records of a table; what they tell each other is taken at once, in order."""
+    """Shards in memory that fold the records of a table; records between them are applied at once, in order."""
 
     shards: int
     limits: Limits = DEFAULT_LIMITS
@@ -68,11 +68,11 @@ class World:
     moves: set[Move] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Begin with empty tables."""
+        """Start with empty tables."""
         self.tables = [Tables() for _ in range(self.shards)]
 
     def play(self, line: Line) -> list[str]:
-        """Take the records of a line as one batch, in order; return in words what left the engine."""
+        """Apply the records of a line as one batch, in order; return in words what left the engine."""
         verb, _, rest = line.record.partition(" ")
         match verb:
             case "rows":
@@ -96,7 +96,7 @@ class World:
         return [Tick(key) for tables in self.tables for key, _ in due_timers(tables, now)]
 
     def run_of(self, name: str) -> str:
-        """Return the run id of a name like `r1`, the first run that began; an unknown one stands for itself."""
+        """Return the run id of a name like `r1`, the first run that began; an unknown name is returned as it is."""
         return next((run_id for run_id, known in self.names.items() if known == name), name)
 
     def homes(self, record: Input) -> list[int]:
@@ -169,12 +169,12 @@ class World:
     ) -> None:
         for of, state in before.items():
             kind, part, _ = of
-            # The end of a run takes its steps along, in whatever state they are.
+            # The end of a run removes its steps in any state.
             if kind == "run" or after.get(("run", part, b"")) != "absent":
                 self.moves.add((kind, state, record, after[of]))
 
     def check_gone(self, run_id: str) -> None:
-        """A run that ended has left no row at its own shard, its timers neither."""
+        """Check that a run that ended has left no row at its own shard, and no timer."""
         tables = self.tables[shard_of(run_routing(run_id), self.shards)]
         for key in tables.rows:
             row = tables.get(key)
@@ -182,13 +182,13 @@ class World:
             assert not left, f"{run_id} left {key}"
 
     def count_rows(self, name: str) -> int:
-        """Return how many rows of a type there are in all shards; timers by which something is forgotten are none."""
+        """Return how many rows of a type there are in all shards; timers of expiries do not count."""
         rows = [(key, tables.get(key)) for tables in self.tables for key in tables.rows if key.table == _PREFIXES[name]]
         return sum(not (isinstance(row, Timer) and row.kind in EXPIRY_TIMERS) for _, row in rows)
 
 
 def fold(lines: list[Line], shards: int, limits: Limits) -> World:
-    """Fold a table and compare what comes of each line; among several shards the order is free."""
+    """Fold a table and compare the effects of each line; with several shards their order is free."""
     world = World(shards, limits)
     for line in lines:
         words = world.play(line)
@@ -201,7 +201,7 @@ def fold(lines: list[Line], shards: int, limits: Limits) -> World:
 
 
 def table(limits: Limits = DEFAULT_LIMITS) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Make a test of a function whose docstring states a behaviour and shows it in a record table."""
+    """Make a test of a function whose docstring states a behaviour and shows it by a record table."""
 
     def decorate(test: Callable[[], None]) -> Callable[[], None]:
         lines = read_table(inspect.getdoc(test) or "")

@@ -1,11 +1,11 @@
-"""Starting runs, as record tables: deduplication, triggers, events of the future, and the clock."""
+"""Starting runs, as record tables: deduplication, triggers, events of the future, and cron."""
 
 from tests.engine.tables import table
 
 
 @table()
-def test_a_chosen_id_starts_a_function_once_in_24_hours() -> None:
-    """An event with a chosen id starts each function at most once in 24 h, also after the run has ended.
+def test_an_event_id_starts_a_function_once_in_24_hours() -> None:
+    """An event with an id starts each function at most once in 24 h, also after the run has ended.
 
     1        | function f on=go       | -
     1        | function g on=go       | -
@@ -24,8 +24,8 @@ def test_a_chosen_id_starts_a_function_once_in_24_hours() -> None:
 
 
 @table()
-def test_the_same_event_after_24_hours_is_a_run_of_its_own() -> None:
-    """An event with an id and a ts that comes again when its start is forgotten gets a run with another id.
+def test_the_same_event_after_24_hours_starts_a_new_run() -> None:
+    """When its start is forgotten, an event with the same id and ts starts a run with another id.
 
     10        | function f on=go | -
     10        | event go e1 ts=5 | began r1 f; start r1
@@ -38,8 +38,8 @@ def test_the_same_event_after_24_hours_is_a_run_of_its_own() -> None:
 
 
 @table()
-def test_the_24_hours_of_an_event_of_the_future_begin_with_its_run() -> None:
-    """A start that lies in the future is remembered for 24 h from then on.
+def test_deduplication_of_a_future_event_counts_from_its_run() -> None:
+    """The start of a run in the future is remembered for 24 h from that time.
 
     10        | function f on=go        | -
     10        | event go e1 ts=80000000 | began r1 f for 80000000
@@ -52,8 +52,8 @@ def test_the_24_hours_of_an_event_of_the_future_begin_with_its_run() -> None:
 
 
 @table()
-def test_the_memory_of_a_start_is_given_back() -> None:
-    """After 24 h nothing of a start is left, neither row nor timer.
+def test_a_start_is_forgotten_after_24_hours() -> None:
+    """After 24 h no row and no timer of a start is left.
 
     10       | function f on=go | -
     10       | event go e1      | began r1 f; start r1
@@ -69,7 +69,7 @@ def test_the_memory_of_a_start_is_given_back() -> None:
 
 @table()
 def test_without_an_id_the_position_is_the_identity() -> None:
-    """An event without an id starts a run each time it comes.
+    """Every event without an id starts a run.
 
     10 | function f on=go | -
     10 | event go         | began r1 f; start r1
@@ -80,20 +80,20 @@ def test_without_an_id_the_position_is_the_identity() -> None:
 
 @table()
 def test_several_matching_triggers_start_once() -> None:
-    """Several matching triggers of one function on one event start it once; the first that holds is enough.
+    """Several matching triggers of one function on one event start it once.
 
     10 | function f on=go?event.data.x>5;go;go?event.data.x>0;stop | -
-    10 | event go {"x":9}       | began r1 f; start r1
-    11 | event go {"x":0}       | began r2 f; start r2
-    12 | event stop             | began r3 f; start r3
-    13 | event walk             | -
-    13 | count duplicate_starts | 0
+    10 | event go {"x":9}                                          | began r1 f; start r1
+    11 | event go {"x":0}                                          | began r2 f; start r2
+    12 | event stop                                                | began r3 f; start r3
+    13 | event walk                                                | -
+    13 | count duplicate_starts                                    | 0
     """
 
 
 @table()
 def test_a_condition_that_fails_starts_nothing() -> None:
-    """A trigger's `if` that is false or has no answer starts nothing; having none is counted.
+    """A trigger's condition that is false or fails starts nothing; failures are counted.
 
     10 | function f on=go?event.data.x>0 | -
     10 | event go {"x":0}                | -
@@ -106,7 +106,7 @@ def test_a_condition_that_fails_starts_nothing() -> None:
 
 @table()
 def test_an_event_of_the_future_starts_then() -> None:
-    """A future ts starts the run then, once; until then no worker is told, and a claim is told to wait.
+    """A future ts starts the run at that time, once; until then no worker gets a command, and a claim must wait.
 
     10  | function f on=go   | -
     10  | event go e1 ts=100 | began r1 f for 100
@@ -122,7 +122,7 @@ def test_an_event_of_the_future_starts_then() -> None:
 
 @table()
 def test_an_event_of_the_future_wakes_at_once() -> None:
-    """An event with a future ts does not wait to wake those who wait for its name.
+    """An event with a future ts ends waits for its name immediately.
 
     10 | function f on=go        | -
     10 | event go e1             | began r1 f; start r1
@@ -132,8 +132,8 @@ def test_an_event_of_the_future_wakes_at_once() -> None:
 
 
 @table()
-def test_a_run_of_the_future_can_be_cancelled() -> None:
-    """A run that has not started yet ends by a cancellation and does not start afterwards.
+def test_a_scheduled_run_can_be_cancelled() -> None:
+    """A cancelled run that has not started never starts.
 
     10  | function f on=go   | -
     10  | event go e1 ts=100 | began r1 f for 100
@@ -147,7 +147,7 @@ def test_a_run_of_the_future_can_be_cancelled() -> None:
 
 @table()
 def test_a_duplicate_still_wakes() -> None:
-    """An event whose id has started a function before wakes waiters nevertheless.
+    """An event whose id has started a function before still ends waits.
 
     10 | function f on=go     | -
     10 | event go e1          | began r1 f; start r1
@@ -159,8 +159,8 @@ def test_a_duplicate_still_wakes() -> None:
 
 
 @table()
-def test_registering_sets_triggers_anew() -> None:
-    """What a worker says of a function replaces its triggers; a retired one has none, and its runs go on.
+def test_a_registration_replaces_the_triggers() -> None:
+    """A registration replaces the triggers of a function; a retired function has none, and its runs continue.
 
     10 | function f on=go           | -
     10 | function g on=go           | -
@@ -176,8 +176,8 @@ def test_registering_sets_triggers_anew() -> None:
 
 
 @table()
-def test_the_clock_starts_a_function() -> None:
-    """A cron trigger starts its function at each time once; firings missed by nobody serving fold into one.
+def test_cron_starts_a_function() -> None:
+    """A cron trigger starts its function once at each time; firings missed while no engine ran fold into one.
 
     10      | function f cron=*/5_*_*_*_* | -
     11      | function f cron=*/5_*_*_*_* | -
@@ -193,8 +193,8 @@ def test_the_clock_starts_a_function() -> None:
 
 
 @table()
-def test_the_clock_is_that_of_a_zone_and_ends_with_its_function() -> None:
-    """9 o'clock in Berlin is 8 in UTC in January; changed triggers move the timer and a retired function has none.
+def test_cron_follows_its_time_zone_and_registration() -> None:
+    """9:00 in Berlin is 8:00 UTC in January; a changed trigger moves the timer, and a retired function has none.
 
     10       | function f cron=0_9_*_*_*@Europe/Berlin;0_12_*_*_* | -
     10       | rows Timer                                         | 2
@@ -211,8 +211,8 @@ def test_the_clock_is_that_of_a_zone_and_ends_with_its_function() -> None:
 
 
 @table()
-def test_a_run_of_an_event_that_is_in_the_past_begins_now() -> None:
-    """An event with a ts of long ago starts at once.
+def test_an_event_of_the_past_starts_now() -> None:
+    """An event with a ts in the past starts its run at once.
 
     1000 | function f on=go | -
     1000 | event go e1 ts=5 | began r1 f; start r1
@@ -220,7 +220,7 @@ def test_a_run_of_an_event_that_is_in_the_past_begins_now() -> None:
 
 
 @table()
-def test_a_function_may_start_by_events_and_by_the_clock() -> None:
+def test_a_function_may_have_event_and_cron_triggers() -> None:
     """A function with both kinds of trigger starts by each, and loses both when it is retired.
 
     10     | function f on=go cron=*/5_*_*_*_* | -

@@ -1,11 +1,11 @@
-"""Claims and epochs, as record tables: one worker at a time is heard."""
+"""Claims and epochs, as record tables: only the reports of one worker count at a time."""
 
 from stepstream.contract.limits import DEFAULT_LIMITS, WARNINGS_PER_RUN_MAX
 from tests.engine.tables import Line, fold, table
 
 
 @table()
-def test_a_claim_gives_a_new_epoch_and_a_repeat_gives_nothing() -> None:
+def test_a_claim_gives_a_new_epoch_and_a_repeat_nothing() -> None:
     """The worker that claims gets all of the run under a new epoch; the same claim again changes nothing.
 
     10 | function f on=go | -
@@ -19,7 +19,7 @@ def test_a_claim_gives_a_new_epoch_and_a_repeat_gives_nothing() -> None:
 
 @table()
 def test_reports_of_an_old_epoch_are_dropped() -> None:
-    """Whatever a worker says that lost its run to another changes nothing and is counted.
+    """Reports of a worker that lost its run to another change nothing and are counted.
 
     10 | function f on=go             | -
     10 | event go e1                  | began r1 f; start r1
@@ -36,8 +36,8 @@ def test_reports_of_an_old_epoch_are_dropped() -> None:
 
 
 @table()
-def test_an_ended_run_is_told_so() -> None:
-    """A claim of a run that ended, or never was, is answered by a stop; reports of it are dropped.
+def test_a_claim_of_an_ended_run_is_answered_by_a_stop() -> None:
+    """A claim of a run that ended or never existed is answered by a stop; reports of it are dropped.
 
     10 | function f on=go | -
     10 | event go e1      | began r1 f; start r1
@@ -56,8 +56,8 @@ def test_an_ended_run_is_told_so() -> None:
 
 
 @table()
-def test_a_claim_loads_results_in_the_order_in_which_code_saw_them() -> None:
-    """The order is by (results of the engine seen, own results), not by step or by arrival.
+def test_a_claim_loads_results_in_the_order_code_saw_them() -> None:
+    """The order is by (engine results seen, own results), not by step or arrival.
 
     10  | function f on=go               | -
     10  | event go e1                    | began r1 f; start r1
@@ -73,8 +73,8 @@ def test_a_claim_loads_results_in_the_order_in_which_code_saw_them() -> None:
 
 
 @table()
-def test_a_claim_tells_of_open_steps() -> None:
-    """Steps without a result come with their attempt; those whose attempt is due are marked ready.
+def test_a_claim_lists_open_steps() -> None:
+    """Steps without a result have their attempt; those whose attempt is due are marked ready.
 
     10 | function f on=go             | -
     10 | event go e1                  | began r1 f; start r1
@@ -88,7 +88,7 @@ def test_a_claim_tells_of_open_steps() -> None:
 
 @table()
 def test_commands_carry_the_epoch_of_the_claim() -> None:
-    """After a claim, what the engine finds still comes to the run, and the old worker's copy of it is not heard.
+    """After a claim the engine's results go to the run as before, and reports of the previous worker do not count.
 
     10 | function f on=go        | -
     10 | event go e1             | began r1 f; start r1
@@ -102,7 +102,7 @@ def test_commands_carry_the_epoch_of_the_claim() -> None:
 
 @table()
 def test_a_warning_is_kept_once() -> None:
-    """A replay may warn again of the same; history and the end of the run have each warning once.
+    """A replay may repeat a warning; history and the end of the run have each warning once.
 
     10 | function f on=go     | -
     10 | event go e1          | began r1 f; start r1

@@ -1,11 +1,11 @@
-"""What the engine tells those who watch it: what is open, and how often what happened."""
+"""What the engine counts: open runs and steps."""
 
 from tests.engine.tables import table
 
 
 @table()
 def test_open_runs_and_steps_are_counted_up_and_down() -> None:
-    """What opens counts up, what closes counts down, and the end of a run closes all that it has.
+    """Opening counts up, closing counts down, and the end of a run closes all its steps.
 
     10 | function f on=go                              | -
     10 | event go                                      | began r1 f; start r1
@@ -26,21 +26,21 @@ def test_open_runs_and_steps_are_counted_up_and_down() -> None:
 
 
 @table()
-def test_a_step_of_another_kind_than_before_is_open_once() -> None:
-    """Code that changed may fail in a body where it slept: the step is open as what it is now, and as nothing else.
+def test_a_step_that_changes_its_kind_is_open_once() -> None:
+    """After a change of the code a former sleep may fail as a body: it is counted as a body only.
 
-    10  | function f on=go             | -
-    10  | event go                     | began r1 f; start r1
-    11  | plan r1 sleep:a:90           | planned a until 90
-    12  | fail r1 a attempt=0 retry=10 | attempt 0 of a failed, next 22
-    13  | count open_steps sleep       | 0
-    13  | count open_steps run         | 1
-    22  | tick                         | resume r1 a#1
-    22  | count open_steps run         | 1
-    23  | fail r1 a attempt=1 retry=10 | attempt 1 of a failed, next 33
-    23  | count open_steps run         | 1
-    34  | report r1 a =1 attempt=2     | kept a=1
-    34  | count open_steps run         | 0
-    34  | count step_retries f         | 2
-    34  | count steps_ended f run value | 1
+    10 | function f on=go              | -
+    10 | event go                      | began r1 f; start r1
+    11 | plan r1 sleep:a:90            | planned a until 90
+    12 | fail r1 a attempt=0 retry=10  | attempt 0 of a failed, next 22
+    13 | count open_steps sleep        | 0
+    13 | count open_steps run          | 1
+    22 | tick                          | resume r1 a#1
+    22 | count open_steps run          | 1
+    23 | fail r1 a attempt=1 retry=10  | attempt 1 of a failed, next 33
+    23 | count open_steps run          | 1
+    34 | report r1 a =1 attempt=2      | kept a=1
+    34 | count open_steps run          | 0
+    34 | count step_retries f          | 2
+    34 | count steps_ended f run value | 1
     """

@@ -1,12 +1,12 @@
-"""The end of a run, as record tables: told once, in every state, and without recursion."""
+"""The end of a run, as record tables: published once, in every state, and without recursion."""
 
 from stepstream.contract.codec import load_json
 from tests.engine.tables import Line, World, table
 
 
 @table()
-def test_an_end_is_told_once() -> None:
-    """A run ends once: the second return, failure or cancellation finds it gone.
+def test_a_run_ends_once() -> None:
+    """After the first end, a second return, failure or cancellation finds no run.
 
     10 | function f on=go       | -
     10 | event go               | began r1 f; start r1
@@ -20,9 +20,9 @@ def test_an_end_is_told_once() -> None:
 
 @table()
 def test_a_failed_run_starts_its_handler() -> None:
-    """A failure starts the on_failure function as a run of its own, which itself tells of no end.
+    """A failure starts the on_failure function as a run of its own, which emits no event when it ends.
 
-    10 | function f on=go on_failure=h | -
+    10 | function f on_failure=h on=go | -
     10 | function h on_failure=h       | -
     10 | event go                      | began r1 f; start r1
     11 | raise r1                      | failed r1 !Oops; stop r1 failed; emit stream/function.finished#r1:finished;
@@ -33,9 +33,9 @@ def test_a_failed_run_starts_its_handler() -> None:
 
 @table()
 def test_a_cancelled_run_does_not_start_its_handler() -> None:
-    """Cancellation calls no on_failure, and who asked hears of it.
+    """A cancellation does not call on_failure, and its caller gets an answer.
 
-    10 | function f on=go on_failure=h | -
+    10 | function f on_failure=h on=go | -
     10 | function h                    | -
     10 | event go                      | began r1 f; start r1
     11 | cancel r1 reply=me            | cancelled r1 !run-cancelled; stop r1 cancelled;
@@ -45,8 +45,8 @@ def test_a_cancelled_run_does_not_start_its_handler() -> None:
 
 
 @table()
-def test_the_events_of_an_end_start_functions_that_tell_of_none() -> None:
-    """Functions may start on the engine's own events; such runs emit none when they end, so there is no recursion.
+def test_runs_started_by_end_events_emit_none() -> None:
+    """Functions may start on the engine's own events; their runs emit none at their end, so there is no recursion.
 
     10 | function f on=go | -
     10 | function w on=stream/function.finished;stream/function.failed | -
@@ -62,7 +62,7 @@ def test_the_events_of_an_end_start_functions_that_tell_of_none() -> None:
 
 
 @table()
-def test_the_events_of_an_end_wake_those_who_wait() -> None:
+def test_the_event_of_an_end_ends_a_wait() -> None:
     """A run may wait for the end of another.
 
     10 | function f on=go                            | -
@@ -76,8 +76,8 @@ def test_the_events_of_an_end_wake_those_who_wait() -> None:
 
 
 @table()
-def test_an_end_takes_every_open_step_along() -> None:
-    """Whatever a run has open anywhere is gone when it ends, in every state of its steps.
+def test_the_end_of_a_run_removes_every_open_step() -> None:
+    """When a run ends, nothing that it opened anywhere is left, in any state of its steps.
 
     10  | function f on=go                     | -
     10  | function g                           | -
@@ -86,7 +86,7 @@ def test_an_end_takes_every_open_step_along() -> None:
     11  | fail r1 b attempt=0 retry=2          | attempt 0 of b failed, next 13
     13  | tick                                 | resume r1 b#1
     14  | fail r1 c attempt=0 retry=90 group=g | attempt 0 of c failed, next 104
-    15  | plan r1 sleep:s:99@g wait:w:come:500:data.id wait:v:come:500 signal:t:bell:500 invoke:i:g:500 |
+    15  | plan r1 sleep:s:99@g wait:w:come:500:data.id wait:v:come:500 signal:t:pager:500 invoke:i:g:500 |
         |                                      | planned w until 515; planned v until 515; planned t until 515;
         |                                      | planned s until 99; planned i until 515; began r2 g; start r2
     16  | cancel r1                            | cancelled r1 !run-cancelled; stop r1 cancelled;
@@ -106,8 +106,8 @@ def test_an_end_takes_every_open_step_along() -> None:
 
 
 @table()
-def test_sent_events_have_ids_of_their_own() -> None:
-    """Events that a step sends without an id get one derived from run and step, so that a repeat folds.
+def test_sent_events_have_derived_ids() -> None:
+    """An event that a step sends without an id gets one from run and step, so that a repeat folds.
 
     10 | function f on=go       | -
     10 | event go               | began r1 f; start r1
@@ -117,16 +117,16 @@ def test_sent_events_have_ids_of_their_own() -> None:
     """
 
 
-def test_the_events_of_an_end_say_what_and_how() -> None:
-    """They carry function, run and status, and the result or the error; the handler also gets the first event."""
+def test_end_events_have_the_outcome_of_the_run() -> None:
+    """They have function, run, status, and the result or the error; the handler also gets the first event."""
     world = World(1)
-    records = ["function f on=go on_failure=h", "function h", "event go e1", "return r1 =5", "event go e2", "raise r2"]
+    records = ["function f on_failure=h on=go", "function h", "event go e1", "return r1 =5", "event go e2", "raise r2"]
     for record in [*records, "cancel r3"]:
         world.play(Line(10, record, ""))
-    told = [(event.name.partition(".")[2], load_json(event.data)) for event in world.emitted]
+    published = [(event.name.partition(".")[2], load_json(event.data)) for event in world.emitted]
     first, second = ({"function_id": "f", "run_id": world.run_of(name)} for name in ("r1", "r2"))
     failed = {**second, "status": "failed", "error": {"name": "Oops", "message": "", "stack": "", "code": ""}}
-    assert told == [
+    assert published == [
         ("finished", {**first, "status": "completed", "result": 5}),
         ("finished", failed),
         ("failed", failed),
@@ -135,8 +135,8 @@ def test_the_events_of_an_end_say_what_and_how() -> None:
     assert loaded == ["stop r3 ended"]
 
 
-def test_an_own_event_that_comes_twice_starts_one_run() -> None:
-    """While the run that an event of the engine started is alive, the same event starts no second one."""
+def test_a_repeated_engine_event_starts_one_run() -> None:
+    """While the run of an engine event is open, the same event does not start a second one."""
     world = World(1)
     for record in ("function f on=go", "function w on=stream/function.finished", "event go", "return r1 =5"):
         world.play(Line(10, record, ""))

@@ -1,26 +1,26 @@
-"""Fan-outs, as record tables: the run is entered once, by the last of a group, and races drop their losers."""
+"""Fan-outs, as record tables: the last result of a group wakes the run, and races drop their losers."""
 
 from tests.engine.tables import table
 
 
 @table()
 def test_the_last_of_a_group_wakes_the_run() -> None:
-    """Each result of a group is told, but only the last one wakes a worker that does not hold the run.
+    """Each result of a group is sent, but only the last one wakes a worker that does not hold the run.
 
-    10 | function f on=go | -
-    10 | event go         | began r1 f; start r1
-    11 | plan r1 sleep:a:20@g wait:b:come:500@g signal:c:bell:500@g |
-       |                  | planned b until 511; planned c until 511; planned a until 20
-    20 | tick             | kept a=null; resume r1 a=null asleep
-    21 | event come e1    | kept b=come:e1; resume r1 b=come:e1 asleep
-    22 | signal bell =1   | kept c=1; resume r1 c=1
-    22 | rows Group       | 0
+    10 | function f on=go                                            | -
+    10 | event go                                                    | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g wait:b:come:500@g signal:c:pager:500@g | planned b until 511; planned c until 511;
+       |                                                             | planned a until 20
+    20 | tick                                                        | kept a=null; resume r1 a=null asleep
+    21 | event come e1                                               | kept b=come:e1; resume r1 b=come:e1 asleep
+    22 | signal pager =1                                             | kept c=1; resume r1 c=1
+    22 | rows Group                                                  | 0
     """
 
 
 @table()
-def test_groups_are_apart() -> None:
-    """The last of one group wakes the run, whatever is open in another.
+def test_groups_are_independent() -> None:
+    """The last result of one group wakes the run, whatever is open in another.
 
     10 | function f on=go                               | -
     10 | event go                                       | began r1 f; start r1
@@ -33,7 +33,7 @@ def test_groups_are_apart() -> None:
 
 @table()
 def test_a_group_may_grow() -> None:
-    """A branch of a group that goes on with another step keeps the group open until that one has its result.
+    """A branch of a group that continues with another step keeps the group open until that step has its result.
 
     10 | function f on=go                  | -
     10 | event go                          | began r1 f; start r1
@@ -47,7 +47,7 @@ def test_a_group_may_grow() -> None:
 
 @table()
 def test_a_step_between_attempts_belongs_to_its_group() -> None:
-    """A body that failed keeps its group open until its result comes; the report itself wakes nobody.
+    """A failed body keeps its group open until its result exists; the failure itself does not wake the run.
 
     10 | function f on=go                    | -
     10 | event go                            | began r1 f; start r1
@@ -64,7 +64,7 @@ def test_a_step_between_attempts_belongs_to_its_group() -> None:
 
 @table()
 def test_an_error_in_a_group_wakes_at_once() -> None:
-    """A failed member of a group wakes the run, for a gather raises without waiting for the rest.
+    """A failed member of a group wakes the run, because a gather raises without waiting for the rest.
 
     10  | function f on=go                       | -
     10  | function g                             | -
@@ -80,12 +80,12 @@ def test_an_error_in_a_group_wakes_at_once() -> None:
 
 @table()
 def test_a_race_drops_its_losers() -> None:
-    """The losers of a race are taken out with all they have elsewhere, told to history, and never come back.
+    """The losers of a race are removed everywhere, recorded in history, and stay away.
 
     10  | function f on=go             | -
     10  | function g                   | -
     10  | event go {"id":1}            | began r1 f; start r1
-    11  | plan r1 sleep:a:20 sleep:b:500 wait:c:come:500:data.id signal:d:bell:500 |
+    11  | plan r1 sleep:a:20 sleep:b:500 wait:c:come:500:data.id signal:d:pager:500 |
         |                              | planned c until 511; planned d until 511; planned a until 20;
         |                              | planned b until 500
     12  | fail r1 e attempt=0 retry=50 | attempt 0 of e failed, next 62
@@ -104,7 +104,7 @@ def test_a_race_drops_its_losers() -> None:
 
 
 @table()
-def test_a_step_that_is_waited_for_by_itself_leaves_its_group() -> None:
+def test_a_step_awaited_alone_leaves_its_group() -> None:
     """Its result wakes the run; the others wake it when the last of them has its result.
 
     10 | function f on=go                               | -
@@ -120,23 +120,23 @@ def test_a_step_that_is_waited_for_by_itself_leaves_its_group() -> None:
 
 @table()
 def test_a_body_leaves_its_group_between_attempts() -> None:
-    """So it does while its next attempt is due; the last of the group wakes the run all the same.
+    """It may leave while its next attempt is pending; the last of the group still wakes the run.
 
-    10 | function f on=go                         | -
-    10 | event go                                 | began r1 f; start r1
-    11 | plan r1 sleep:a:50@g                     | planned a until 50
-    12 | fail r1 b attempt=0 retry=8 group=g      | attempt 0 of b failed, next 20
-    12 | fail r1 c attempt=0 retry=1 group=g      | attempt 0 of c failed, next 13
-    13 | tick                                     | resume r1 c#1
-    14 | plan r1 ungroup=b,c                      | -
-    20 | tick                                     | resume r1 b#1
-    50 | tick                                     | kept a=null; resume r1 a=null
+    10 | function f on=go                    | -
+    10 | event go                            | began r1 f; start r1
+    11 | plan r1 sleep:a:50@g                | planned a until 50
+    12 | fail r1 b attempt=0 retry=8 group=g | attempt 0 of b failed, next 20
+    12 | fail r1 c attempt=0 retry=1 group=g | attempt 0 of c failed, next 13
+    13 | tick                                | resume r1 c#1
+    14 | plan r1 ungroup=b,c                 | -
+    20 | tick                                | resume r1 b#1
+    50 | tick                                | kept a=null; resume r1 a=null
     """
 
 
 @table()
-def test_what_leaves_its_group_too_late_wakes_at_once() -> None:
-    """The result that woke nobody came before the word that somebody waits for it.
+def test_a_step_that_leaves_its_group_too_late_wakes() -> None:
+    """Its result arrived before the code awaited it alone, and woke no run then.
 
     10 | function f on=go                  | -
     10 | event go                          | began r1 f; start r1
@@ -149,8 +149,8 @@ def test_what_leaves_its_group_too_late_wakes_at_once() -> None:
 
 
 @table()
-def test_a_group_that_a_cancellation_ends_wakes_the_run() -> None:
-    """The result of the other woke nobody, and no more are to come.
+def test_a_group_completed_by_a_cancellation_wakes() -> None:
+    """The other result woke no run, and no further ones follow.
 
     10 | function f on=go                  | -
     10 | event go                          | began r1 f; start r1
@@ -161,8 +161,8 @@ def test_a_group_that_a_cancellation_ends_wakes_the_run() -> None:
 
 
 @table()
-def test_code_that_goes_on_by_itself_has_a_command_in_the_log() -> None:
-    """A worker whose code took its last open step away by itself is told to go on, so that the next one would be.
+def test_code_that_continues_by_itself_gets_a_command() -> None:
+    """A worker whose code cancelled its last open step by itself gets a command, as its successor would.
 
     10 | function f on=go            | -
     10 | event go                    | began r1 f; start r1
@@ -177,7 +177,7 @@ def test_code_that_goes_on_by_itself_has_a_command_in_the_log() -> None:
 
 @table()
 def test_a_loser_leaves_its_group() -> None:
-    """A dropped step counts no more in its group, and the last that is left wakes the run.
+    """A dropped step no longer counts in its group, and the last remaining one wakes the run.
 
     10 | function f on=go                               | -
     10 | event go                                       | began r1 f; start r1
@@ -189,8 +189,8 @@ def test_a_loser_leaves_its_group() -> None:
 
 
 @table()
-def test_the_same_plan_again_changes_nothing() -> None:
-    """A plan that comes twice opens its steps once and counts them once in their group.
+def test_a_repeated_plan_changes_nothing() -> None:
+    """A plan that arrives twice opens its steps once and counts them once in their group.
 
     10 | function f on=go                      | -
     10 | event go                              | began r1 f; start r1

@@ -1,4 +1,4 @@
-"""Shards that hear of each other in any order: random records, random delays between shards, the same invariants."""
+"""Random records with random delays between shards: the invariants hold in every order."""
 
 from collections import Counter, deque
 
@@ -16,7 +16,7 @@ from stepstream.engine.state.tables import KEPT_HEAD, LOOKBACK_WINDOWS, QUEUED_C
 from stepstream.engine.transition import transition
 from tests.engine.tables import Line, World
 
-# With three, the shards of the runs, of the name and of the buckets differ.
+# With three shards, those of the runs, of the name and of the buckets differ.
 SHARDS = 3
 LASTING = {table.prefix for table in (REGISTRATIONS, TRIGGERS, LOOKBACK_WINDOWS, KEPT_HEAD, QUEUED_COUNT)}
 STEPS = ("a", "b", "c")
@@ -24,14 +24,14 @@ PLANS = (
     "wait:STEP:come:40:data.id",
     "wait:STEP:come:40:?async.data.id>0",
     "wait:STEP:come:40",
-    "signal:STEP:bell:40",
-    "signal:STEP:bell:40:replace",
+    "signal:STEP:pager:40",
+    "signal:STEP:pager:40:replace",
     "invoke:STEP:g:40",
     "sleep:STEP:60",
     "wait:STEP:come:40:data.id@x",
     "sleep:STEP:50@x",
 )
-FROM_OUTSIDE = ('event come {"id":1}', 'event come {"id":2}', "signal bell =1", "tick")
+FROM_OUTSIDE = ('event come {"id":1}', 'event come {"id":2}', "signal pager =1", "tick")
 OF_A_RUN = ("claim RUN c1", "claim RUN c2", "cancel RUN")
 OF_A_WORKER = (
     "plan RUN PLANS",
@@ -46,18 +46,18 @@ OF_A_WORKER = (
 
 
 class Delayed(World):
-    """Shards between which records travel in order, but each pair of shards at a pace of its own."""
+    """Shards with a log for each pair of them, delivered in order but at different speeds."""
 
     def begin(self) -> None:
         """Start with two functions and two runs."""
-        self.ways: dict[tuple[int, int], deque[Input]] = {}
+        self.logs: dict[tuple[int, int], deque[Input]] = {}
         self.lives: Counter[tuple[str, str]] = Counter()
         for record in ("function f on=go lookback=50", "function g", 'event go {"id":1} e1', 'event go {"id":2} e2'):
             self.play(Line(10, record, ""))
             self.deliver_all(10)
 
     def take(self, records: list[Input], now: int) -> list[str]:
-        """Fold a record where it arrives; what it sends stays on its way."""
+        """Fold records where they arrive; what they send stays in the logs."""
         for record in records:
             for shard in self.homes(record):
                 self.fold(record, shard, now)
@@ -69,23 +69,23 @@ class Delayed(World):
         self.tables[shard].apply(changes)
         for change in changes.changes:
             if isinstance(change, Send) and change.topic == INBOX:
-                way = self.ways.setdefault((shard, change.partition), deque())
-                way.append(change.record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
+                log = self.logs.setdefault((shard, change.partition), deque())
+                log.append(change.record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
             elif isinstance(change, Send):
                 self.leave(change)
                 if isinstance(change.record, RunBegan | RunEnded):
                     self.lives[type(change.record).__name__, change.record.run_id] += 1
 
     def deliver(self, choice: int, now: int) -> bool:
-        """Let one record arrive, of the way that `choice` falls on; return False when none is under way."""
-        ways = [way for way in sorted(self.ways) if self.ways[way]]
-        if ways:
-            way = ways[choice % len(ways)]
-            self.fold(self.ways[way].popleft(), way[1], now)
-        return bool(ways)
+        """Deliver one record, from the log that `choice` selects; return False when there is none."""
+        logs = [log for log in sorted(self.logs) if self.logs[log]]
+        if logs:
+            log = logs[choice % len(logs)]
+            self.fold(self.logs[log].popleft(), log[1], now)
+        return bool(logs)
 
     def deliver_all(self, now: int) -> None:
-        """Let everything arrive."""
+        """Deliver all records."""
         while self.deliver(0, now):
             pass
 
@@ -96,7 +96,7 @@ class Delayed(World):
 
 @st.composite
 def lines(draw: st.DrawFn) -> str:
-    """Draw a record in the notation of the tables; plans come more often than all else."""
+    """Draw a record in the notation of the tables; plans are the most frequent."""
     of_a_worker = st.sampled_from([*OF_A_WORKER[:3], OF_A_WORKER[0]] * 3 + [*OF_A_WORKER]).map(
         lambda text: f"{text} epoch=EPOCH"
     )
@@ -116,9 +116,9 @@ def lines(draw: st.DrawFn) -> str:
     st.sampled_from([1, 500]),
 )
 def test_no_order_between_shards_breaks_a_run(sequence: list[tuple[str, int, list[int]]], at_once: int) -> None:
-    """Whatever the delays: only known moves, history without gaps, one end for each run, and no row left after it.
+    """Whatever the delays: only known moves, history without gaps, one end per run, and no row left after it.
 
-    Also what is known of event names and kept of events is gone a day later, by so many rows a record.
+    The rows of event names and kept events are gone a day later, deleted in bounded batches.
     """
     world = Delayed(SHARDS, Limits(waits_per_match_max=at_once))
     world.begin()

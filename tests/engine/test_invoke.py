@@ -5,8 +5,8 @@ from tests.engine.tables import table
 
 
 @table()
-def test_the_result_of_an_invoked_run_is_the_result_of_the_step() -> None:
-    """An invoked function runs by itself, and its value comes back to the step that called it.
+def test_the_result_of_an_invoked_run_is_that_of_the_step() -> None:
+    """An invoked function runs by itself, and its value is the result of the step that invoked it.
 
     10 | function f on=go       | -
     10 | function g             | -
@@ -20,7 +20,7 @@ def test_the_result_of_an_invoked_run_is_the_result_of_the_step() -> None:
 
 @table()
 def test_an_unknown_function_answers_at_once() -> None:
-    """A function that nobody registered, or that is retired, is a typed error and starts nothing.
+    """A function that is not registered, or retired, is a typed error and starts nothing.
 
     10 | function f on=go                      | -
     10 | function g retired                    | -
@@ -32,8 +32,8 @@ def test_an_unknown_function_answers_at_once() -> None:
 
 
 @table()
-def test_the_failure_of_an_invoked_run_is_an_error_of_the_step() -> None:
-    """The callee's failure comes back as an error, after the attempts that are its own.
+def test_the_failure_of_an_invoked_run_fails_the_step() -> None:
+    """The failure of the invoked function is the error of the step, after the attempts of its own.
 
     10 | function f on=go           | -
     10 | function g                 | -
@@ -48,8 +48,8 @@ def test_the_failure_of_an_invoked_run_is_an_error_of_the_step() -> None:
 
 
 @table()
-def test_a_cancelled_callee_answers() -> None:
-    """Cancelling the callee gives the caller a typed error.
+def test_a_cancelled_invoked_run_answers() -> None:
+    """When the invoked run is cancelled, its caller gets a typed error.
 
     10 | function f on=go       | -
     10 | function g             | -
@@ -63,8 +63,8 @@ def test_a_cancelled_callee_answers() -> None:
 
 
 @table()
-def test_on_timeout_the_callee_goes_on() -> None:
-    """When the time is up the caller gets a typed error; the callee goes on and its answer is too late.
+def test_on_timeout_the_invoked_run_continues() -> None:
+    """On timeout the caller gets a typed error; the invoked run continues, and its answer is too late.
 
     10  | function f on=go      | -
     10  | function g            | -
@@ -79,7 +79,7 @@ def test_on_timeout_the_callee_goes_on() -> None:
 
 @table()
 def test_the_answer_to_an_ended_caller_is_dropped() -> None:
-    """A callee goes on when its caller is cancelled, and answers nobody.
+    """An invoked run continues when its caller is cancelled, and its answer changes nothing.
 
     10 | function f on=go       | -
     10 | function g             | -
@@ -92,8 +92,8 @@ def test_the_answer_to_an_ended_caller_is_dropped() -> None:
 
 
 @table(Limits(steps_per_run_max=1))
-def test_a_limit_that_the_callee_met_keeps_its_code() -> None:
-    """The caller sees by the code that the callee broke a limit.
+def test_a_limit_of_the_invoked_run_keeps_its_code() -> None:
+    """The caller sees by the code that the invoked run exceeded a limit.
 
     10 | function f on=go       | -
     10 | function g             | -
@@ -106,8 +106,8 @@ def test_a_limit_that_the_callee_met_keeps_its_code() -> None:
 
 
 @table(Limits(run_memo_bytes_max=3))
-def test_an_answer_may_be_too_much() -> None:
-    """An answer or an error that breaks the caller's limit fails the caller.
+def test_an_answer_may_exceed_a_limit() -> None:
+    """An answer or an error that exceeds the caller's limit fails the caller.
 
     10 | function f on=go       | -
     10 | function g             | -

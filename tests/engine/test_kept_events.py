@@ -42,15 +42,15 @@ def test_kept_events_are_deleted_when_they_are_too_old() -> None:
 def test_kept_events_are_deleted_a_few_at_a_time() -> None:
     """One tick deletes a bounded number; the next one, which is due at once, continues.
 
-    10     | function f on=go lookback=60000                       | -
-    20     | event come & event come & event come & event come     | -
-    20     | event come                                            | -
-    180000 | tick                                                  | -
-    180000 | rows KeptEvent                                        | 3
-    180000 | tick                                                  | -
-    180000 | rows KeptEvent                                        | 1
-    180000 | tick                                                  | -
-    180000 | rows KeptEvent                                        | 0
+    10     | function f on=go lookback=60000                   | -
+    20     | event come & event come & event come & event come | -
+    20     | event come                                        | -
+    180000 | tick                                              | -
+    180000 | rows KeptEvent                                    | 3
+    180000 | tick                                              | -
+    180000 | rows KeptEvent                                    | 1
+    180000 | tick                                              | -
+    180000 | rows KeptEvent                                    | 0
     """
 
 

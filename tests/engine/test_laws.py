@@ -1,4 +1,4 @@
-"""Laws of the engine, for random sequences of records: pure, idempotent, at home in its shard, and cheap."""
+"""Laws of the engine for random sequences of records: pure, idempotent, within its shard, and cheap."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ ERROR = ErrorInfo("ValueError", "no")
 
 
 class World:
-    """P shards in memory; records between them are taken at once, in order."""
+    """Shards in memory; records between them are applied at once, in order."""
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
@@ -47,7 +47,7 @@ class World:
         self.sent: list[tuple[str, bytes]] = []
 
     def take(self, record: Input, now: int, shard: int) -> None:
-        """Fold a record, and all that it sends to other shards, checking the laws on the way."""
+        """Fold a record and all that it sends to shards, and check the laws for each."""
         queue: list[tuple[Any, int]] = [(record, shard)]
         while queue:
             value, at = queue.pop(0)
@@ -87,7 +87,7 @@ PLANS = st.one_of(
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, match="data.id"), STEPS),
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, condition="async.data.id > 0"), STEPS),
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, match="data.id", lookback_ms=400), STEPS),
-    st.builds(lambda step: SignalPlan(step, "signal", "bell", 300), STEPS),
+    st.builds(lambda step: SignalPlan(step, "signal", "pager", 300), STEPS),
 )
 RECORDS: st.SearchStrategy[Input] = st.one_of(
     st.just(EventReceived(EventRecord("go", Raw(b'{"id":1}'), "e", 5), "events-0-0", 5)),
@@ -102,7 +102,7 @@ RECORDS: st.SearchStrategy[Input] = st.one_of(
     st.builds(lambda epoch: RunReturned(RUN, epoch, Raw(b"1")), EPOCHS),
     st.just(RunFailed(RUN, 1, ERROR, 0, 100)),
     st.just(RunFailed(RUN, 1, ERROR, 1)),
-    st.just(SignalSent("bell")),
+    st.just(SignalSent("pager")),
     st.just(CancelRequested(RUN)),
 )
 FIRST = EventReceived(EventRecord("go", Raw(b'{"id":1}'), "e", 5), "events-0-0", 5)
@@ -110,7 +110,7 @@ SEQUENCES = st.lists(st.tuples(RECORDS, st.integers(0, 200)), max_size=12)
 
 
 def play(sequence: list[tuple[Input, int]], shards: int, *, twice: int = -1) -> World:
-    """Fold a sequence with time passing; the record at place `twice` comes two times."""
+    """Fold a sequence as time passes; the record at place `twice` is delivered twice."""
     world = World(shards)
     for shard in range(shards):
         world.take(FUNCTION, 0, shard)
@@ -128,8 +128,8 @@ def play(sequence: list[tuple[Input, int]], shards: int, *, twice: int = -1) -> 
 
 @settings(max_examples=150, deadline=None)
 @given(SEQUENCES, st.sampled_from([1, 5]))
-def test_transitions_are_pure_and_stay_at_home(sequence: list[tuple[Input, int]], shards: int) -> None:
-    """The same input gives the same changes, rows survive encoding, and changes touch only the shard's keys."""
+def test_transitions_are_pure_and_stay_in_their_shard(sequence: list[tuple[Input, int]], shards: int) -> None:
+    """The same input gives the same changes, rows survive encoding, and changes concern only the shard's keys."""
     world = play(sequence, shards)
     assert any(topic == "history" for topic, _ in world.sent)
 
@@ -137,7 +137,7 @@ def test_transitions_are_pure_and_stay_at_home(sequence: list[tuple[Input, int]]
 @settings(max_examples=150, deadline=None)
 @given(SEQUENCES.filter(bool), st.integers(0, 11))
 def test_a_report_twice_equals_once(sequence: list[tuple[Input, int]], place: int) -> None:
-    """A record of a worker or a caller that comes twice leaves the same state as once."""
+    """A record of a worker or a caller that arrives twice leaves the same state as once."""
     place %= len(sequence)
     if isinstance(sequence[place][0], EventReceived):
         return  # Its identity is its position, which no two records share.

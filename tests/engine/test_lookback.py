@@ -22,16 +22,16 @@ Script = list[tuple[str, int, object]]
 def test_a_wait_may_look_back() -> None:
     """With a look-back the first event within the window ends the wait at once; older ones and other names do not.
 
-    10  | function f on=go lookback=100                 | -
-    10  | event go {"id":1}                             | began r1 f; start r1
-    20  | event come {"id":1} old                       | -
-    50  | event come {"id":2} e2                        | -
-    60  | event come {"id":1} e3                        | -
-    61  | event come {"id":1} e4                        | -
-    70  | plan r1 wait:a:come:500:data.id lookback=30   | planned a until 570; kept a=come:e3; resume r1 a=come:e3
-    71  | plan r1 wait:b:come:500:data.id               | planned b until 571
-    72  | plan r1 wait:c:leave:500:data.id lookback=100 | planned c until 572
-    73  | event leave {"id":1} e5                       | kept c=leave:e5; resume r1 c=leave:e5
+    10 | function f on=go lookback=100                 | -
+    10 | event go {"id":1}                             | began r1 f; start r1
+    20 | event come {"id":1} old                       | -
+    50 | event come {"id":2} e2                        | -
+    60 | event come {"id":1} e3                        | -
+    61 | event come {"id":1} e4                        | -
+    70 | plan r1 wait:a:come:500:data.id lookback=30   | planned a until 570; kept a=come:e3; resume r1 a=come:e3
+    71 | plan r1 wait:b:come:500:data.id               | planned b until 571
+    72 | plan r1 wait:c:leave:500:data.id lookback=100 | planned c until 572
+    73 | event leave {"id":1} e5                       | kept c=leave:e5; resume r1 c=leave:e5
     """
 
 
@@ -55,15 +55,15 @@ def test_a_timeout_of_zero_asks_whether_it_has_come() -> None:
 def test_a_wait_that_looked_back_times_out() -> None:
     """When no kept event ends a wait, it waits for later ones until its time is over, and its matcher says so.
 
-    10  | function f on=go lookback=100               | -
-    11  | event come {"id":2} e1                      | -
-    12  | event go {"id":1}                           | began r1 f; start r1
+    10  | function f on=go lookback=100 | -
+    11  | event come {"id":2} e1        | -
+    12  | event go {"id":1}             | began r1 f; start r1
     13  | plan r1 wait:a:come:87:data.id lookback=50 wait:b:come:87:?async.data.id==1&&async.data.n>0 lookback=50 |
-        |                                             | planned a until 100; planned b until 100
-    14  | rows Wait                                   | 2
-    100 | tick                                        | kept b~; resume r1 b~; kept a~; resume r1 a~
-    100 | rows Wait                                   | 0
-    101 | event come {"id":1,"n":1} e2                | -
+        |                               | planned a until 100; planned b until 100
+    14  | rows Wait                     | 2
+    100 | tick                          | kept b~; resume r1 b~; kept a~; resume r1 a~
+    100 | rows Wait                     | 0
+    101 | event come {"id":1,"n":1} e2  | -
     """
 
 
@@ -71,11 +71,11 @@ def test_a_wait_that_looked_back_times_out() -> None:
 def test_an_event_on_its_way_beats_the_timeout_of_a_look_back() -> None:
     """The matcher removes a wait when an event ends it, so its word counts even if the timer is due by then.
 
-    10  | function f on=go lookback=100            | -
-    12  | event go {"id":1}                        | began r1 f; start r1
+    10  | function f on=go lookback=100              | -
+    12  | event go {"id":1}                          | began r1 f; start r1
     13  | plan r1 wait:a:come:87:data.id lookback=50 | planned a until 100
-    100 | matched r1 a come e2 & tick              | kept a=come:e2; resume r1 a=come:e2
-    101 | rows Timer                               | 0
+    100 | matched r1 a come e2 & tick                | kept a=come:e2; resume r1 a=come:e2
+    101 | rows Timer                                 | 0
     """
 
 
@@ -83,18 +83,18 @@ def test_an_event_on_its_way_beats_the_timeout_of_a_look_back() -> None:
 def test_a_truncated_look_back_warns_the_run() -> None:
     """The warning names the step and the event, is recorded once, and is too late when the step has its result.
 
-    10 | function f on=go lookback=100            | -
-    12 | event go                                 | began r1 f; start r1
-    13 | plan r1 wait:a:come:87 lookback=50       | planned a until 100
-    14 | truncated r1 a come                      | warned step 'a' looked back at only the newest 200 of the kept
-       |                                          | events 'come': use match= or an equality in if_=, by which the
-       |                                          | engine finds those that match
-    15 | truncated r1 a come                      | -
-    16 | raise r1 attempt=0 retry=50              | attempt 0 failed, next 66
-    17 | truncated r1 b come                      | -
-    18 | truncated r1 a leave                     | warned step 'a' looked back at only the newest 200 of the kept
-       |                                          | events 'leave': use match= or an equality in if_=, by which the
-       |                                          | engine finds those that match
+    10 | function f on=go lookback=100      | -
+    12 | event go                           | began r1 f; start r1
+    13 | plan r1 wait:a:come:87 lookback=50 | planned a until 100
+    14 | truncated r1 a come                | warned step 'a' looked back at only the newest 200 of the kept events
+       |                                    | 'come': use match= or an equality in if_=, by which the engine finds those
+       |                                    | that match
+    15 | truncated r1 a come                | -
+    16 | raise r1 attempt=0 retry=50        | attempt 0 failed, next 66
+    17 | truncated r1 b come                | -
+    18 | truncated r1 a leave               | warned step 'a' looked back at only the newest 200 of the kept events
+       |                                    | 'leave': use match= or an equality in if_=, by which the engine finds
+       |                                    | those that match
     """
 
 

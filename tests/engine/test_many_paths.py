@@ -1,4 +1,4 @@
-"""Waits that ask by a path of their own each: what is kept of an event name is bounded, and all are found."""
+"""Waits that use a path each: the row of an event name is bounded, and all waits are found."""
 
 import pytest
 
@@ -22,20 +22,20 @@ def opened(shards: int, stem: str = "k") -> World:
 
 
 def paths(world: World) -> list[str]:
-    """Return the paths that are kept of the name."""
+    """Return the paths in the row of the name."""
     rows = [tables.get(key) for tables in world.tables for key in tables.rows if key.table == EVENT_NAMES.prefix]
     return [path for row in rows if isinstance(row, EventName) for path in row.paths]
 
 
 def scanned(world: World) -> int:
-    """Return how many waits stand in the scan bucket."""
+    """Return how many waits are in the scan bucket."""
     keys = [key for tables in world.tables for key in tables.rows if key.table == WAITS.prefix]
     return sum(parse_texts(key.part)[1] == "" for key in keys)
 
 
 @pytest.mark.parametrize("shards", SHARDS)
 def test_many_paths_of_one_name_are_not_all_indexed(shards: int) -> None:
-    """Beyond some, waits stand in the scan bucket; an event wakes those that it fulfils, and no other."""
+    """Beyond a number of paths, waits are in the scan bucket; an event ends those that it satisfies, and no other."""
     world = opened(shards)
     assert len(paths(world)) == PATHS_PER_NAME_MAX + 1
     assert scanned(world) == RUNS - PATHS_PER_NAME_MAX
@@ -47,16 +47,16 @@ def test_many_paths_of_one_name_are_not_all_indexed(shards: int) -> None:
 
 
 @pytest.mark.parametrize("shards", SHARDS)
-def test_a_wait_leaves_wherever_it_stands(shards: int) -> None:
-    """The run does not know where its wait was put: its end takes it away all the same."""
+def test_a_wait_is_removed_from_its_actual_bucket(shards: int) -> None:
+    """The run does not know in which bucket its wait is; its end removes the wait all the same."""
     world = opened(shards)
     for number in range(RUNS):
         world.play(Line(13, f"return r{number + 1} =1", ""))
     assert world.play(Line(13, "rows Wait", "")) == ["0"]
 
 
-def test_a_path_whose_waits_are_over_makes_room() -> None:
-    """A new path takes its place."""
+def test_an_unused_path_is_replaced() -> None:
+    """A new path takes the place of one whose waits have ended."""
     world = opened(1)
     world.play(Line(600, "event go", ""))
     world.play(Line(600, f"plan r{RUNS + 1} wait:a:come:500:?async.data.other==1", ""))
@@ -64,14 +64,14 @@ def test_a_path_whose_waits_are_over_makes_room() -> None:
 
 
 def test_a_long_path_is_not_indexed() -> None:
-    """The row of a name is written with each wait for it, so that it must be small."""
+    """The row of a name is written for each wait, so it must be small."""
     world = opened(1, stem="k" * 300)
     assert paths(world) == [""]
     assert scanned(world) == RUNS
 
 
-def test_a_name_that_has_more_paths_already_keeps_them() -> None:
-    """Tables of before this bound: the waits that stand by these paths are still found, and new ones join them."""
+def test_a_name_with_more_paths_keeps_them() -> None:
+    """With tables from before the bound existed, waits by these paths are found, and new ones join them."""
     world = World(1)
     world.play(Line(10, "function f on=go", ""))
     world.tables[0].rows[event_name_key("come")] = encode_row(EventName({f"data.k{at}": 500 for at in range(100)}))

@@ -1,4 +1,4 @@
-"""The life cycles of runs and steps: drawn, covered by the record tables, and enforced."""
+"""The life cycles of runs and steps: rendered, covered by the record tables, and enforced."""
 
 import importlib
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from tests.tidy_rules import ROOT
 
 
 def test_the_document_is_what_the_code_says() -> None:
-    """docs/states.md is drawn from the tables that the engine checks."""
+    """docs/states.md is rendered from the tables that the engine checks."""
     assert STATES_FILE.read_text("utf-8") == render(), "run `python -m tests.states` and commit what it writes"
 
 
 def test_every_move_is_shown_and_no_other_is_made() -> None:
-    """The record tables together make each move of the life cycles, and none besides."""
+    """The record tables together make each move of the life cycles, and no others."""
     paths = (ROOT / "tests" / "engine").glob("test_*.py")
     modules = [importlib.import_module(f"tests.engine.{path.stem}") for path in paths]
     tables = [vars(test)[TABLE] for module in modules for test in vars(module).values() if TABLE in dir(test)]
@@ -40,8 +40,8 @@ def test_every_move_is_shown_and_no_other_is_made() -> None:
     assert sorted(made - allowed) == [], "the life cycles do not know these moves"
 
 
-def test_a_report_of_a_run_that_has_not_started_is_refused() -> None:
-    """No worker was told of a scheduled run, so that a report of it cannot be true; the shard puts it aside."""
+def test_a_report_of_a_scheduled_run_is_refused() -> None:
+    """No worker has a command of a scheduled run, so a report cannot be true; the shard moves it to dead-letters."""
     world = World(1)
     world.play(Line(10, "function f on=go", ""))
     world.play(Line(10, "event go ts=100", ""))
@@ -73,6 +73,6 @@ WRITES: dict[str, Callable[[], None]] = {
 
 @pytest.mark.parametrize("message", WRITES)
 def test_every_way_to_write_is_checked(message: str) -> None:
-    """Whatever writes a run or a step, a move that its life cycle does not know is an error that names it."""
+    """A move that the life cycle of a run or a step does not have is an error that names it."""
     with pytest.raises(IllegalMove, match=message):
         WRITES[message]()

@@ -1,12 +1,12 @@
-"""Steps that workers run, as record tables: first save wins, attempts, back-off and limits."""
+"""Steps that workers run, as record tables: the first result counts, attempts, back-off and limits."""
 
 from stepstream.contract.limits import Limits
 from tests.engine.tables import Line, fold, table
 
 
 @table()
-def test_the_first_save_wins() -> None:
-    """A repeat of a report is a success that changes nothing; a different result keeps the first.
+def test_the_first_result_wins() -> None:
+    """A repeated report is a success that changes nothing; a different result does not replace the first.
 
     10 | function f on=go             | -
     10 | event go e1                  | began r1 f; start r1
@@ -22,7 +22,7 @@ def test_the_first_save_wins() -> None:
 
 @table()
 def test_an_error_is_a_result_too() -> None:
-    """A step out of attempts memoizes its error like any other result.
+    """A step without attempts left keeps its error like any other result.
 
     10 | function f on=go  | -
     10 | event go e1       | began r1 f; start r1
@@ -33,8 +33,8 @@ def test_an_error_is_a_result_too() -> None:
 
 
 @table()
-def test_a_failed_attempt_is_tried_again_at_its_time() -> None:
-    """The next attempt is due when the worker said, not earlier and not twice; the last gives the result.
+def test_a_failed_attempt_is_retried_at_its_time() -> None:
+    """The next attempt is due when the worker said, not earlier and not twice; the last one gives the result.
 
     10  | function f on=go              | -
     10  | event go e1                   | began r1 f; start r1
@@ -52,8 +52,8 @@ def test_a_failed_attempt_is_tried_again_at_its_time() -> None:
 
 
 @table()
-def test_a_result_before_the_next_attempt_takes_its_timer_away() -> None:
-    """A step that gets its result while an attempt is pending is not tried again.
+def test_a_result_before_the_next_attempt_removes_its_timer() -> None:
+    """A step that gets its result while an attempt is pending is not retried.
 
     10  | function f on=go              | -
     10  | event go e1                   | began r1 f; start r1
@@ -66,7 +66,7 @@ def test_a_result_before_the_next_attempt_takes_its_timer_away() -> None:
 
 @table()
 def test_a_second_failure_moves_the_timer() -> None:
-    """A failure of a later attempt replaces the timer of an earlier one: one attempt is due, at the later time.
+    """The failure of a later attempt replaces the timer of an earlier one: one attempt is due, at the later time.
 
     10  | function f on=go              | -
     10  | event go e1                   | began r1 f; start r1
@@ -79,8 +79,8 @@ def test_a_second_failure_moves_the_timer() -> None:
 
 
 @table()
-def test_a_body_where_a_wait_stood_takes_the_wait_away() -> None:
-    """When the code changed and a step that waited is now a body, its attempts leave nothing of the wait.
+def test_a_body_in_place_of_a_wait_removes_the_wait() -> None:
+    """When the code changed and a former wait is now a body, its attempts leave nothing of the wait.
 
     10  | function f on=go              | -
     10  | event go e1                   | began r1 f; start r1
@@ -100,8 +100,8 @@ def test_a_body_where_a_wait_stood_takes_the_wait_away() -> None:
 
 
 @table()
-def test_code_between_steps_is_tried_again() -> None:
-    """The code between steps backs off by itself; meanwhile a claim waits and a repeat changes nothing.
+def test_code_between_steps_is_retried() -> None:
+    """The code between steps has a back-off of its own; meanwhile a claim waits and a repeat changes nothing.
 
     10  | function f on=go             | -
     10  | event go e1                  | began r1 f; start r1
@@ -119,8 +119,8 @@ def test_code_between_steps_is_tried_again() -> None:
 
 
 @table()
-def test_a_step_that_gets_on_counts_the_attempts_of_the_code_anew() -> None:
-    """A result or a failed attempt of a step ends the count of failures of the code between steps.
+def test_progress_of_a_step_resets_the_attempts_of_code() -> None:
+    """A result or a failed attempt of a step resets the number of failures of the code between steps.
 
     10 | function f on=go            | -
     10 | event go e1                 | began r1 f; start r1
@@ -134,29 +134,29 @@ def test_a_step_that_gets_on_counts_the_attempts_of_the_code_anew() -> None:
 
 @table()
 def test_results_are_kept_while_the_code_backs_off() -> None:
-    """A body that was under way, and what the engine finds, are kept during a back-off, which they do not shorten.
+    """Results of workers and of the engine are kept during a back-off, and do not shorten it.
 
-    10  | function f on=go             | -
-    10  | event go e1                  | began r1 f; start r1
-    11  | plan r1 sleep:s:50 wait:w:come:500 signal:g:bell:500 |
-        |                              | planned w until 511; planned g until 511; planned s until 50
-    12  | raise r1 attempt=0 retry=100 | attempt 0 failed, next 112
-    13  | report r1 a =1               | kept a=1
-    14  | fail r1 b attempt=0 retry=10 | attempt 0 of b failed, next 24
-    15  | warn r1 odd                  | warned odd
-    16  | plan r1 sleep:t:60           | planned t until 60
-    24  | tick                         | resume r1 b#1
-    50  | tick                         | kept s=null; resume r1 s=null
-    55  | event come e2                | kept w=come:e2; resume r1 w=come:e2
-    56  | signal bell =1               | kept g=1; resume r1 g=1
-    111 | tick                         | kept t=null; resume r1 t=null
-    112 | tick                         | resume r1
+    10  | function f on=go                                      | -
+    10  | event go e1                                           | began r1 f; start r1
+    11  | plan r1 sleep:s:50 wait:w:come:500 signal:g:pager:500 | planned w until 511; planned g until 511;
+        |                                                       | planned s until 50
+    12  | raise r1 attempt=0 retry=100                          | attempt 0 failed, next 112
+    13  | report r1 a =1                                        | kept a=1
+    14  | fail r1 b attempt=0 retry=10                          | attempt 0 of b failed, next 24
+    15  | warn r1 odd                                           | warned odd
+    16  | plan r1 sleep:t:60                                    | planned t until 60
+    24  | tick                                                  | resume r1 b#1
+    50  | tick                                                  | kept s=null; resume r1 s=null
+    55  | event come e2                                         | kept w=come:e2; resume r1 w=come:e2
+    56  | signal pager =1                                       | kept g=1; resume r1 g=1
+    111 | tick                                                  | kept t=null; resume r1 t=null
+    112 | tick                                                  | resume r1
     """
 
 
 @table()
 def test_a_run_may_end_while_its_code_backs_off() -> None:
-    """A cancellation ends a run between its attempts, and its timer with it.
+    """A cancellation ends a run between its attempts, and removes its timer.
 
     10  | function f on=go             | -
     10  | event go e1                  | began r1 f; start r1
@@ -169,8 +169,8 @@ def test_a_run_may_end_while_its_code_backs_off() -> None:
 
 
 @table()
-def test_a_return_during_a_back_off_is_believed() -> None:
-    """Code that came to its end needs no further attempt.
+def test_a_return_during_a_back_off_is_accepted() -> None:
+    """Code that reached its end needs no further attempt.
 
     10  | function f on=go             | -
     10  | event go e1                  | began r1 f; start r1
@@ -184,8 +184,8 @@ FAILED = "emit stream/function.finished#r1:finished; emit stream/function.failed
 
 
 @table(Limits(steps_per_run_max=3))
-def test_the_last_step_allowed_is_fine() -> None:
-    """Exactly as many steps as allowed and then returning is fine.
+def test_the_last_allowed_step_is_fine() -> None:
+    """A run may have exactly the allowed number of steps and return.
 
     10 | function f on=go | -
     10 | event go e1      | began r1 f; start r1
@@ -198,13 +198,13 @@ def test_the_last_step_allowed_is_fine() -> None:
 
 @table(Limits(steps_per_run_max=3))
 def test_a_step_too_many_fails_the_run() -> None:
-    """The step after the last allowed fails the run without retry, whatever its kind, and leaves nothing.
+    """The step after the last allowed one fails the run without retry, whatever its kind, and leaves nothing.
 
     10 | function f on=go                               | -
     10 | event go e1                                    | began r1 f; start r1
     11 | plan r1 sleep:a:500 wait:b:come:500 send:c:x#y | planned b until 511; planned a until 500; kept c=["y"];
        |                                                | emit x#y; resume r1 c=["y"]
-    12 | plan r1 signal:d:bell:500                      | failed r1 !step-limit; stop r1 failed;
+    12 | plan r1 signal:d:pager:500                     | failed r1 !step-limit; stop r1 failed;
        |                                                | emit stream/function.finished#r1:finished;
        |                                                | emit stream/function.failed#r1:failed
     13 | rows Wait                                      | 0
@@ -214,8 +214,8 @@ def test_a_step_too_many_fails_the_run() -> None:
 
 
 @table(Limits(steps_per_run_max=1))
-def test_the_plan_that_is_too_much_begins_nothing() -> None:
-    """A wait, signal, call or sending that is the step too many leaves no row elsewhere, starts and sends nothing.
+def test_a_plan_beyond_the_limit_has_no_effect() -> None:
+    """A wait, signal, call or event beyond the limit leaves no row elsewhere, and starts and sends nothing.
 
     10 | function f on=go                                | -
     10 | function g                                      | -
@@ -244,7 +244,7 @@ def test_the_plan_that_is_too_much_begins_nothing() -> None:
 
 @table(Limits(steps_per_run_max=2))
 def test_a_failed_attempt_counts_as_a_step_once() -> None:
-    """A step counts when it is first heard of, not again for each attempt or for its result.
+    """A step counts at its first report or plan, not again for each attempt or its result.
 
     10 | function f on=go            | -
     10 | event go e1                 | began r1 f; start r1
@@ -261,7 +261,7 @@ def test_a_failed_attempt_counts_as_a_step_once() -> None:
 
 @table(Limits(run_memo_bytes_max=8))
 def test_too_many_bytes_of_results_fail_the_run() -> None:
-    """The results of a run may have so many bytes in all, and one more fails it without retry.
+    """The results of a run have a total limit in bytes; one byte more fails it without retry.
 
     10 | function f on=go  | -
     10 | event go e1       | began r1 f; start r1
@@ -273,39 +273,39 @@ def test_too_many_bytes_of_results_fail_the_run() -> None:
 
 
 @table(Limits(run_memo_bytes_max=3))
-def test_what_the_engine_finds_counts_as_bytes_too() -> None:
-    """An event, a signal, an answer or the end of a nap may be the result that is too much.
+def test_results_of_the_engine_count_as_bytes_too() -> None:
+    """An event, a signal, an answer or the end of a sleep may be the result that exceeds the limit.
 
-    10 | function f on=go          | -
-    10 | event go                  | began r1 f; start r1
-    10 | event go                  | began r2 f; start r2
-    10 | event go                  | began r3 f; start r3
-    11 | plan r1 wait:a:come:500   | planned a until 511
-    11 | plan r2 signal:a:bell:500 | planned a until 511
-    11 | plan r3 sleep:a:20        | planned a until 20
-    12 | event come                | failed r1 !run-state-limit; stop r1 failed;
-       |                           | emit stream/function.finished#r1:finished; emit stream/function.failed#r1:failed
-    13 | signal bell ={"a":1}      | failed r2 !run-state-limit; stop r2 failed;
-       |                           | emit stream/function.finished#r2:finished; emit stream/function.failed#r2:failed
-    20 | tick                      | failed r3 !run-state-limit; stop r3 failed;
-       |                           | emit stream/function.finished#r3:finished; emit stream/function.failed#r3:failed
+    10 | function f on=go           | -
+    10 | event go                   | began r1 f; start r1
+    10 | event go                   | began r2 f; start r2
+    10 | event go                   | began r3 f; start r3
+    11 | plan r1 wait:a:come:500    | planned a until 511
+    11 | plan r2 signal:a:pager:500 | planned a until 511
+    11 | plan r3 sleep:a:20         | planned a until 20
+    12 | event come                 | failed r1 !run-state-limit; stop r1 failed;
+       |                            | emit stream/function.finished#r1:finished; emit stream/function.failed#r1:failed
+    13 | signal pager ={"a":1}      | failed r2 !run-state-limit; stop r2 failed;
+       |                            | emit stream/function.finished#r2:finished; emit stream/function.failed#r2:failed
+    20 | tick                       | failed r3 !run-state-limit; stop r3 failed;
+       |                            | emit stream/function.finished#r3:finished; emit stream/function.failed#r3:failed
     """
 
 
 @table(Limits(run_memo_bytes_max=10))
 def test_errors_count_with_all_their_bytes() -> None:
-    """All results of a run are in one record for the worker that claims it: none may be larger than it is taken for.
+    """All results of a run are in one record for the worker that claims it, so their sizes must be exact.
 
-    10 | function f on=go    | -
-    10 | event go e1         | began r1 f; start r1
-    11 | report r1 a !Oops   | failed r1 !run-state-limit; stop r1 failed;
-       |                     | emit stream/function.finished#r1:finished; emit stream/function.failed#r1:failed
+    10 | function f on=go  | -
+    10 | event go e1       | began r1 f; start r1
+    11 | report r1 a !Oops | failed r1 !run-state-limit; stop r1 failed; emit stream/function.finished#r1:finished;
+       |                   | emit stream/function.failed#r1:failed
     """
 
 
 @table(Limits(steps_per_run_max=1, run_memo_bytes_max=3))
 def test_a_limit_ends_a_run_between_its_attempts_too() -> None:
-    """A limit that breaks while the code backs off fails the run at once and takes its timer along.
+    """A limit exceeded while the code backs off fails the run at once and removes its timer.
 
     10  | function f on=go                | -
     10  | event go                        | began r1 f; start r1
@@ -315,7 +315,7 @@ def test_a_limit_ends_a_run_between_its_attempts_too() -> None:
     10  | event go                        | began r5 f; start r5
     10  | event go                        | began r6 f; start r6
     11  | plan r1 wait:a:come:500         | planned a until 511
-    11  | plan r2 signal:a:bell:500       | planned a until 511
+    11  | plan r2 signal:a:pager:500      | planned a until 511
     11  | plan r3 sleep:a:20              | planned a until 20
     12  | raise r1 attempt=0 retry=100    | attempt 0 failed, next 112
     12  | raise r2 attempt=0 retry=100    | attempt 0 failed, next 112
@@ -326,7 +326,7 @@ def test_a_limit_ends_a_run_between_its_attempts_too() -> None:
     13  | event come                      | failed r1 !run-state-limit; stop r1 failed;
         |                                 | emit stream/function.finished#r1:finished;
         |                                 | emit stream/function.failed#r1:failed
-    13  | signal bell ={"a":1}            | failed r2 !run-state-limit; stop r2 failed;
+    13  | signal pager ={"a":1}           | failed r2 !run-state-limit; stop r2 failed;
         |                                 | emit stream/function.finished#r2:finished;
         |                                 | emit stream/function.failed#r2:failed
     13  | report r4 b =1234               | failed r4 !run-state-limit; stop r4 failed;

@@ -1,11 +1,11 @@
-"""Sleeps and timers, as record tables: not early, not twice, and one winner of a tie."""
+"""Sleeps and timeouts, as record tables: never early, never twice, and one winner of a tie."""
 
 from tests.engine.tables import table
 
 
 @table()
 def test_a_sleep_ends_at_its_time_and_once() -> None:
-    """A sleep is over when its time has come, not earlier and not twice; a past one is over at once.
+    """A sleep ends when its time is reached, not earlier and not twice; one in the past ends at once.
 
     10 | function f on=go   | -
     10 | event go           | began r1 f; start r1
@@ -23,7 +23,7 @@ def test_a_sleep_ends_at_its_time_and_once() -> None:
 
 @table()
 def test_timers_fire_in_the_order_of_their_times() -> None:
-    """What fell due while nobody served happens in the order of the times, all of it in one go.
+    """Timers that became due while no engine ran fire in the order of their times, all in one batch.
 
     10 | function f on=go                          | -
     10 | event go                                  | began r1 f; start r1
@@ -34,10 +34,10 @@ def test_timers_fire_in_the_order_of_their_times() -> None:
 
 
 @table()
-def test_a_run_that_ends_in_a_tick_takes_its_other_timers_along() -> None:
-    """A timer that an earlier one of the same moment has taken away does not fire.
+def test_a_run_that_ends_in_a_tick_removes_its_timers() -> None:
+    """A timer that an earlier one of the same batch removed does not fire.
 
-    10 | function f on=go on_failure=h | -
+    10 | function f on_failure=h on=go | -
     10 | event go                      | began r1 f; start r1
     11 | plan r1 sleep:a:90 sleep:b:50 | planned a until 90; planned b until 50
     12 | cancel r1                     | cancelled r1 !run-cancelled; stop r1 cancelled;
@@ -49,8 +49,8 @@ def test_a_run_that_ends_in_a_tick_takes_its_other_timers_along() -> None:
 
 
 @table()
-def test_the_event_wins_when_it_comes_first() -> None:
-    """Event and timeout race for one memo: the event came in time, so the timeout finds nothing to do.
+def test_an_event_before_the_timeout_wins() -> None:
+    """Event and timeout race for one result: the event arrived in time, so the timeout has no effect.
 
     10  | function f on=go       | -
     10  | event go               | began r1 f; start r1
@@ -64,7 +64,7 @@ def test_the_event_wins_when_it_comes_first() -> None:
 
 @table()
 def test_the_timeout_wins_a_tie() -> None:
-    """At the very time of the timeout an event is too late, whichever of the two is taken first.
+    """At the time of the timeout an event is too late, whichever of the two is applied first.
 
     10  | function f on=go       | -
     10  | event go               | began r1 f; start r1
@@ -77,24 +77,24 @@ def test_the_timeout_wins_a_tie() -> None:
 
 
 @table()
-def test_a_match_on_its_way_is_too_late_after_the_timeout() -> None:
+def test_a_match_after_the_timeout_is_too_late() -> None:
     """A match or an answer that arrives from another shard when the step has its result changes nothing.
 
-    10  | function f on=go                        | -
-    10  | event go                                | began r1 f; start r1
-    11  | plan r1 wait:a:come:89 signal:b:bell:89 | planned a until 100; planned b until 100
-    100 | matched r1 a come e2                    | -
-    100 | resolved r1 b =1                        | -
-    100 | tick                                    | kept a~; resume r1 a~; kept b~; resume r1 b~
-    101 | matched r1 a come e2                    | -
-    102 | resolved r1 b =1                        | -
-    103 | matched r9 a come e2                    | -
+    10  | function f on=go                         | -
+    10  | event go                                 | began r1 f; start r1
+    11  | plan r1 wait:a:come:89 signal:b:pager:89 | planned a until 100; planned b until 100
+    100 | matched r1 a come e2                     | -
+    100 | resolved r1 b =1                         | -
+    100 | tick                                     | kept a~; resume r1 a~; kept b~; resume r1 b~
+    101 | matched r1 a come e2                     | -
+    102 | resolved r1 b =1                         | -
+    103 | matched r9 a come e2                     | -
     """
 
 
 @table()
-def test_a_match_on_its_way_ends_the_wait_once() -> None:
-    """Of two matches for one wait the first is kept, and the timeout finds nothing to do.
+def test_the_first_of_two_matches_ends_the_wait() -> None:
+    """Of two matches for one wait the first is kept, and the timeout has no effect.
 
     10  | function f on=go       | -
     10  | event go               | began r1 f; start r1
@@ -106,20 +106,20 @@ def test_a_match_on_its_way_ends_the_wait_once() -> None:
 
 
 @table()
-def test_no_time_to_wait_is_a_timeout_at_once() -> None:
-    """A wait without time has its timeout in the same turn and is never registered.
+def test_a_wait_without_time_times_out_at_once() -> None:
+    """A wait without time times out in the same activation and is never registered.
 
-    10 | function f on=go                      | -
-    10 | event go                              | began r1 f; start r1
-    11 | plan r1 wait:a:come:0 signal:b:bell:0 | kept a~; kept b~; resume r1 a~ b~
-    11 | rows Wait                             | 0
-    11 | rows SignalWaiter                     | 0
+    10 | function f on=go                       | -
+    10 | event go                               | began r1 f; start r1
+    11 | plan r1 wait:a:come:0 signal:b:pager:0 | kept a~; kept b~; resume r1 a~ b~
+    11 | rows Wait                              | 0
+    11 | rows SignalWaiter                      | 0
     """
 
 
 @table()
-def test_the_start_time_of_a_turn_is_that_of_its_batch() -> None:
-    """A timeout is counted from the time of the batch that planned the wait.
+def test_a_timeout_counts_from_its_batch() -> None:
+    """A timeout counts from the time of the batch that planned the wait.
 
     10 | function f on=go       | -
     10 | event go ts=5          | began r1 f; start r1

@@ -1,4 +1,4 @@
-"""JSON as records and rows use it: fast for our own types, strict for the values of users."""
+"""JSON of records and rows: fast for our own types, strict for the values of users."""
 
 import json
 import math
@@ -14,20 +14,20 @@ NULL = Raw(b"null")
 EMPTY_OBJECT = Raw(b"{}")
 
 _DEPTH_MAX = 100
-# The engine puts what it was given into events of its own: a result, or the event of a run that failed.
+# Events of the engine contain values from outside: a result, or the event of a run that failed.
 _OWN_LEVELS = 10
 encode = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
 
 class TypedRecord(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
-    """A record that says by its `type` which of those of its topic it is."""
+    """A record whose `type` distinguishes it from the other records of its topic."""
 
 
 def load_json(raw: bytes | Raw, *, own: bool = False, field: str = "") -> Json:
-    """Return the JSON value in `raw`; raise InvalidInput for anything else, and for what is nested too deeply.
+    """Return the JSON value in `raw`; raise InvalidInput if it is not JSON or is nested too deeply.
 
-    What is the engine's `own` may be some levels deeper than what comes from outside: that is in it.
+    Values of the engine (`own`) may be a few levels deeper, because they contain values from outside.
     """
     try:
         result: Json = _decode_json(raw)

@@ -1,4 +1,4 @@
-"""What the engine must know of a function: the records of the compacted topic `functions`."""
+"""Registrations: the records of the compacted topic `functions`, by which the engine knows functions."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ _PART_ENDS = re.compile(r"[/.]")
 class EventTrigger(msgspec.Struct, frozen=True, tag="event", tag_field="type", omit_defaults=True):
     """Start on events of this name for which the CEL expression `condition` on `event` holds (empty: always).
 
-    A name that ends in `/*` or `.*` stands for all that begin with what is before the star.
+    A name that ends in `/*` or `.*` stands for all names that start with the part before the star.
     """
 
     event: str
@@ -23,7 +23,7 @@ class EventTrigger(msgspec.Struct, frozen=True, tag="event", tag_field="type", o
 
 
 class CronTrigger(msgspec.Struct, frozen=True, tag="cron", tag_field="type", omit_defaults=True):
-    """Start by the clock: a cron expression of 5 fields, in an IANA time zone."""
+    """Start at the times of a cron expression of 5 fields, in an IANA time zone."""
 
     expression: str
     timezone: str = "UTC"
@@ -53,7 +53,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def trigger_names(event: str) -> list[str]:
-    """Return what a trigger may have for a name so that an event starts it: the event's own, then the wildcards."""
+    """Return the names of triggers that an event of this name starts: the name itself, then the wildcards."""
     wildcards = (f"{event[: found.end()]}*" for found in _PART_ENDS.finditer(event))
     return [event, *(name for name in wildcards if name != event)]
 
@@ -62,9 +62,9 @@ _decode = msgspec.json.Decoder(FunctionRegistered).decode
 
 
 def decode_function(value: bytes) -> FunctionRegistered:
-    """Decode a record of `functions`; raise InvalidInput where it is out of the bounds that hold for an app.
+    """Decode a record of `functions`; raise InvalidInput if it is out of bounds.
 
-    An app or a queue that can have no topic of commands is, and a look-back that is longer than a run may wait.
+    The names of the app and its queues must fit into topic names, and a look-back may be as long as a wait at most.
     """
     function: FunctionRegistered = _decode(value)
     check_workers_name(function.app)
@@ -72,7 +72,7 @@ def decode_function(value: bytes) -> FunctionRegistered:
         check_topic_part(queue)
         check_workers_name(workers_name(function.app, queue))
     if not 0 <= function.lookback_ms <= DEFAULT_LIMITS.wait_ms_max:
-        raise InvalidInput("events are kept for 0 to 366 days", "lookback_ms")
+        raise InvalidInput("events are kept for at most 366 days", "lookback_ms")
     return function
 
 

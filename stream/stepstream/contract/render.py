@@ -14,7 +14,7 @@ from stepstream.contract.samples import samples
 from stepstream.contract.schemas import record_schema
 from stepstream.contract.topics import TOPICS, Topic
 
-# The release whose golden records are written; a test holds it against the version of the package.
+# The release whose golden records are written; a test compares it with the version of the package.
 RELEASE = "0.1"
 
 _INTRODUCTION = """\

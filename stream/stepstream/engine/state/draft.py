@@ -196,7 +196,7 @@ class Draft:
         self.put(step_key(run_id, step), after)
 
     def cancel_step(self, run_id: str, step: str, before: OpenStep) -> None:
-        """Delete a step without a result while its run goes on."""
+        """Delete a step without a result while its run continues."""
         check_step(before, self.record_type, "absent")
         self.delete_step(step_key(run_id, step), before)
 

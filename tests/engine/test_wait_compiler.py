@@ -1,4 +1,4 @@
-"""What the waits of one turn ask: work and bytes are bounded, and what is beyond is an error of its step."""
+"""The waits of one activation: their work and bytes are bounded, and one beyond that fails its step."""
 
 import pytest
 
@@ -22,7 +22,7 @@ RUN = run_id_at(1_000, run_hash("f", "1"))
 
 
 def planned(conditions: list[str], data: bytes = b"{}") -> Changes:
-    """Return what comes of waits with these conditions, in one turn of a run whose event has some data."""
+    """Return the changes by waits with these conditions in one activation of a run whose trigger has some data."""
     tables = Tables()
     tables.apply(transition(tables, RunRequested(RUN, "f", "shop", (EventRecord("go", Raw(data)),)), 1_000))
     plans = [WaitPlan(f"{at:03}", f"{at:03}", "come", 60_000, condition=text) for at, text in enumerate(conditions)]
@@ -42,22 +42,22 @@ def refused(changes: Changes) -> dict[str, str]:
     return {memo.step: memo.outcome.error.code for memo in memos if isinstance(memo.outcome, Failure)}
 
 
-def different(count: int) -> list[str]:
-    """Return so many expressions of 4,096 characters."""
+def distinct(count: int) -> list[str]:
+    """Return so many distinct expressions of 4,096 characters."""
     return [f'async.data.a != "{at:03}{"x" * 4_075}"' for at in range(count)]
 
 
-def test_the_expressions_of_one_turn_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen of the longest are 64 KiB: the seventeenth is not parsed, a shorter one behind it has no room either."""
+def test_the_expressions_of_one_activation_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen of the longest are 64 KiB: the seventeenth is not parsed, and a shorter one after it is refused too."""
     parsed: list[str] = []
 
-    def noting(source: str) -> Node:
+    def recording(source: str) -> Node:
         parsed.append(source)
         return translate(source)
 
-    monkeypatch.setattr(predicates, "translate", noting)
+    monkeypatch.setattr(predicates, "translate", recording)
     predicates._parsed_or_not.cache_clear()
-    conditions = different(17)
+    conditions = distinct(17)
     assert {len(condition) for condition in conditions} == {4_096}
     changes = planned([*conditions, "async.data.b == 1"])
     assert opened(changes) == [f"{at:03}" for at in range(16)]
@@ -65,15 +65,15 @@ def test_the_expressions_of_one_turn_are_bounded(monkeypatch: pytest.MonkeyPatch
     assert sum(map(len, parsed)) == EXPRESSION_CHARACTERS_PER_RECORD_MAX
 
 
-def test_an_expression_that_many_ask_by_counts_once() -> None:
-    """As it is parsed once; so does one that is wrong."""
-    assert len(opened(planned(different(1) * 900))) == 900
+def test_a_shared_expression_counts_once() -> None:
+    """It is parsed once; so is one that is wrong."""
+    assert len(opened(planned(distinct(1) * 900))) == 900
     wrong = '"' + "x" * 4_000 + '" =='
     assert set(refused(planned([wrong] * 900)).values()) == {"invalid-expression"}
 
 
-def test_what_is_evaluated_on_the_own_event_counts_too() -> None:
-    """A short expression may take a whole budget of work; its parts share one."""
+def test_work_on_the_trigger_event_counts_too() -> None:
+    """A short expression may need a whole budget of work; its parts share one."""
     numbers: list[Json] = list(range(200))
     loop = "!event.data.l.exists(x, event.data.l.exists(y, x + y == {}))"
     conditions = [f"{loop.format(-1 - at)} && {loop.format(-2 - at)} && async.data.a == 1" for at in range(900)]
@@ -85,8 +85,8 @@ def test_what_is_evaluated_on_the_own_event_counts_too() -> None:
     assert abs(had_room - EXPRESSION_CHARACTERS_PER_RECORD_MAX // cost) <= 1
 
 
-def test_what_waits_take_along_is_bounded() -> None:
-    """Half a megabyte of the own event is part of each wait that compares with it; of 40 such, 32 have no room."""
+def test_captured_data_of_the_trigger_is_bounded() -> None:
+    """A wait that compares with half a megabyte of the trigger captures it: 32 of 40 such waits fit."""
     data = b'{"big":"' + b"x" * 512 * 1024 + b'"}'
     changes = planned([f"async.data.a{at} > event.data.big" for at in range(40)], data)
     assert len(opened(changes)) == PLANS_BYTES_MAX // len(data)
