@@ -134,6 +134,7 @@ RUNS = {
         Case(None, {_CODE_RETRIES: "10x14 19x20", f'{_ENDED}"completed"}}': "10x14 11x20"}),
     ],
     "StepstreamCodeChangedUnderRuns": _any('stepstream_run_warnings_total{function="f"}'),
+    "StepstreamChainsRefused": _any('stepstream_chains_refused_total{function="f"}'),
     "StepstreamRunsPileUp": [
         # The 289th sample begins the second day; six hours later it fires.
         Case((289 + 72) * 5, {'stepstream_runs_open{function="f"}': "500x288 1001x90"}, 300),

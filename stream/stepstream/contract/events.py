@@ -24,6 +24,8 @@ INVOKED = "stream/function.invoked"
 CRON = "stream/cron"
 ORIGIN_HEADER = "stepstream-origin"
 ENGINE_ORIGIN = b"engine"
+# How many runs precede the event in its chain, as decimal digits; an event without it starts a chain.
+CHAIN_HEADER = "stepstream-chain"
 
 
 class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):

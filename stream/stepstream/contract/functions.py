@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.limits import CHAIN_RUNS_MAX, DEFAULT_LIMITS
 from stepstream.contract.names import check_topic_part, check_workers_name, workers_name
 
 _PART_ENDS = re.compile(r"[/.]")
@@ -38,6 +38,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     `on_failure` is the id of the function that starts when a run of this one fails. `version` is a digest of the code,
     recorded with each run. `lookback_ms` is how far back its waits may look; `queues` are those of its app. `release`
     is a digest of all functions of the app in this worker, `replaced` are the releases that it replaced, latest last.
+    `chain_max` is how many runs may start one another in a chain that this function continues.
     """
 
     id: str
@@ -50,6 +51,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     queues: tuple[str, ...] = ()
     release: str = ""
     replaced: tuple[str, ...] = ()
+    chain_max: int = CHAIN_RUNS_MAX
 
 
 def trigger_names(event: str) -> list[str]:
@@ -72,7 +74,9 @@ def decode_function(value: bytes) -> FunctionRegistered:
         check_topic_part(queue)
         check_workers_name(workers_name(function.app, queue))
     if not 0 <= function.lookback_ms <= DEFAULT_LIMITS.wait_ms_max:
-        raise InvalidInput("events are kept for at most 366 days", "lookback_ms")
+        raise InvalidInput("events are kept for 0 to 366 days", "lookback_ms")
+    if function.chain_max < 1:
+        raise InvalidInput("a chain has at least one run", "chain_max")
     return function
 
 

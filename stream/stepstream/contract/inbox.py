@@ -13,7 +13,8 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     """Start a run at `start_at` (Unix ms, 0: now). A `deduplicated` one starts only if none did in the last 24 h.
 
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
-    engine's own events started it, or a run that they started invoked it.
+    engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
+    chain of runs that started one another.
     """
 
     run_id: str
@@ -25,6 +26,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     on_failure: str = ""
     caller: StepRef | None = None
     suppress_end_events: bool = False
+    chain: int = 0
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):

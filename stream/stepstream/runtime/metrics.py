@@ -56,6 +56,7 @@ METRICS = (
     Metric("engine", "counter", "step_retries", ("function",), "Failed attempts of steps that are retried"),
     Metric("engine", "counter", "run_retries", ("function",), "Failures of the code between steps that are retried"),
     Metric("engine", "counter", "run_warnings", ("function",), "Runs whose code and results disagree"),
+    Metric("engine", "counter", "chains_refused", ("function",), "Steps refused at the end of a chain of runs"),
     Metric("engine", "gauge", "steps_open", ("kind",), "Steps without a result"),
     Metric(
         "engine",

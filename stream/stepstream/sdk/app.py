@@ -9,7 +9,7 @@ from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
-from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS
 from stepstream.contract.names import check_workers_name, workers_name
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import DefinitionError
@@ -49,6 +49,9 @@ class App:
         lookback: How long the engine keeps events for `wait_for_event(lookback=)`, at most 366 days. 0 keeps none.
         queues: The names that `step.options(queue=)` accepts, each served by workers of its own:
             `stepstream worker FILE --queue NAME`.
+        chain_max: How many runs may start one another in a chain, by `send_event` and `invoke`, 1 to 1,000,000. In the
+            last one these steps raise `StepError` with the code `chain-limit`, which ends loops such as a function that
+            sends its own trigger.
 
     Iterating yields the functions, `len` counts them, and `get` finds one. Raises `DefinitionError`.
 
@@ -63,13 +66,18 @@ class App:
         ```
     """
 
-    def __init__(self, name: str, *, lookback: Duration = 0, queues: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, *, lookback: Duration = 0, queues: Sequence[str] = (), chain_max: int = CHAIN_RUNS_MAX
+    ) -> None:
         _check_name(f"App({name!r})", name)
         self.name = name
         self.lookback_ms = duration_ms(lookback)
         if self.lookback_ms > DEFAULT_LIMITS.wait_ms_max:
             raise DefinitionError(f"App({name!r}, lookback={lookback!r}): events are kept for at most 366 days")
         self.queues = _checked_queues(name, queues)
+        if not 1 <= chain_max <= CHAIN_RUNS_SETTABLE_MAX:
+            raise DefinitionError(f"App({name!r}, chain_max={chain_max!r}): use 1 to {CHAIN_RUNS_SETTABLE_MAX:,}")
+        self.chain_max = chain_max
         self.sources: list[Source] = []
         self._functions: dict[str, Function[Any]] = {}
         self._sender: Sender | None = None
@@ -129,7 +137,14 @@ class App:
         if not callable(handler):
             raise DefinitionError("write @app.function(…) above a function, with parentheses")
         function_id = id or getattr(handler, "__name__", "").replace("_", "-")
-        make = functools.partial(Function, self.name, policy=policy, lookback_ms=self.lookback_ms, queues=self.queues)
+        make = functools.partial(
+            Function,
+            self.name,
+            policy=policy,
+            lookback_ms=self.lookback_ms,
+            queues=self.queues,
+            chain_max=self.chain_max,
+        )
         failure: Function[Any] | None = None
         if on_failure is not None:
             failure = make(on_failure, (), id=function_id + _FAILURE_SUFFIX)

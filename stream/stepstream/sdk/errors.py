@@ -41,6 +41,7 @@ class StepError(StepstreamError):
     | `queue-not-found` | names a queue that the registered app does not have |
     | `invoke-timeout` | invoked a run that did not end within `timeout=`; that run continues |
     | `function-not-found` | invoked a function that is not registered |
+    | `chain-limit` | sends events or invokes a function in the last run of a chain, see `App(chain_max=)` |
     | `invoked-run-failed` | invoked a run that failed |
     | `run-cancelled` | invoked a run that was cancelled |
     | `signal-conflict` | waits for a signal that another run waits for |

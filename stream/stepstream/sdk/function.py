@@ -17,7 +17,12 @@ from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
-from stepstream.contract.limits import FUNCTION_ID_CHARACTERS_MAX, RETRIES_MAX, TRIGGERS_PER_FUNCTION_MAX
+from stepstream.contract.limits import (
+    CHAIN_RUNS_MAX,
+    FUNCTION_ID_CHARACTERS_MAX,
+    RETRIES_MAX,
+    TRIGGERS_PER_FUNCTION_MAX,
+)
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.deferred import check
 from stepstream.sdk.errors import DefinitionError
@@ -138,6 +143,7 @@ class Function(Generic[T_co]):
         on_failure: "Function[Any] | None" = None,
         lookback_ms: int = 0,
         queues: Sequence[str] = (),
+        chain_max: int = CHAIN_RUNS_MAX,
     ) -> None:
         self.app = app
         self.handler = handler
@@ -147,6 +153,7 @@ class Function(Generic[T_co]):
         self.on_failure = on_failure
         self.lookback_ms = lookback_ms
         self.queues = tuple(queues)
+        self.chain_max = chain_max
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -175,6 +182,7 @@ class Function(Generic[T_co]):
             version=code_version(self.handler),
             lookback_ms=self.lookback_ms,
             queues=self.queues,
+            chain_max=self.chain_max,
         )
 
 

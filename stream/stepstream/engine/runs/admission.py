@@ -94,7 +94,7 @@ def receive_event(draft: Draft, received: EventReceived) -> None:
     )
     for function_id in _triggered(draft, event):
         if function := draft.function(function_id):
-            request_run(draft, function, event, deduplicated=explicit)
+            request_run(draft, function, event, deduplicated=explicit, chain=received.chain)
     draft.route_in_order(event.name, EventRouted(event, received.arrived_at))
 
 
@@ -117,7 +117,9 @@ def _condition_holds(draft: Draft, condition: str, fields: dict[str, Json]) -> b
         return False
 
 
-def request_run(draft: Draft, function: FunctionRegistered, event: EventRecord, *, deduplicated: bool = False) -> None:
+def request_run(
+    draft: Draft, function: FunctionRegistered, event: EventRecord, *, deduplicated: bool = False, chain: int = 0
+) -> None:
     """Request the shard that owns the run to start it; an event of the future starts it at the time of the event."""
     hash_part = run_hash(function.id, event.id)
     # The deduplication of an event older than its window may be forgotten: its run then gets an id of its own.
@@ -131,6 +133,7 @@ def request_run(draft: Draft, function: FunctionRegistered, event: EventRecord, 
         deduplicated=deduplicated,
         on_failure=function.on_failure,
         suppress_end_events=event.name.startswith(OWN_PREFIX) and event.name != CRON,
+        chain=chain,
     )
     draft.route(hash_part, request)
 
@@ -149,6 +152,7 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         on_failure=request.on_failure,
         caller=request.caller,
         suppress_end_events=request.suppress_end_events,
+        chain=request.chain,
     )
     caller = request.caller.run_id if request.caller else ""
     draft.record(run, RunBegan, run.function, run.app, run.started_at, request.events, caller)

@@ -22,6 +22,7 @@ from stepstream.contract.inbox import (
     WaitPlan,
 )
 from stepstream.contract.kinds import StepKind
+from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened, WaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, WaitCompiler
@@ -55,9 +56,9 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
         still, memo = engine_memo(_open_run(draft, run_id), plan.step, plan.id, _kind(plan), outcome)
         keep_result(draft, still, memo, None)
         memos.append(memo)
-        if isinstance(plan, SendPlan):
+        if isinstance(plan, SendPlan) and isinstance(outcome, Value):
             for event in _events_to_send(draft, run_id, plan):
-                draft.emit(event)
+                draft.emit(still, event)
     join_groups(draft, run_id, joined)
     if memos or planned.acknowledge or planned.wake or any((*cancelled, *ungrouped)):
         draft.command(run.app, RunResumed(run_id, run.epoch, tuple(memos), acknowledged=planned.acknowledge))
@@ -111,6 +112,8 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
         case SignalPlan():
             return _plan_signal(draft, run_id, plan)
         case SendPlan():
+            if refused := _end_of_chain(draft, run_id):
+                return refused
             return Value(dump_json([event.id for event in _events_to_send(draft, run_id, plan)]))
         case InvokePlan():
             return _invoke(draft, run_id, plan)
@@ -179,7 +182,24 @@ def _events_to_send(draft: Draft, run_id: str, plan: SendPlan) -> list[EventReco
     ]
 
 
+def _end_of_chain(draft: Draft, run_id: str) -> Failure | None:
+    """Return the error of a step that would start further runs at the end of the longest chain of runs allowed."""
+    run = _open_run(draft, run_id)
+    function = draft.function(run.function)
+    longest = function.chain_max if function else CHAIN_RUNS_MAX
+    if run.chain + 1 < longest:
+        return None
+    draft.count("chains_refused", run.function)
+    message = (
+        f"this run is the last of a chain of {longest} runs that started one another by send_event or invoke, which is "
+        f"the limit of app {run.app!r}; end the loop by a condition, or set App({run.app!r}, chain_max=)"
+    )
+    return Failure(ErrorInfo("ChainLimitError", message, code="chain-limit"))
+
+
 def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
+    if refused := _end_of_chain(draft, run_id):
+        return refused
     function = draft.function(plan.function)
     if function is None or function.retired:
         message = f"no function {plan.function!r} is registered"
@@ -196,6 +216,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         on_failure=function.on_failure,
         caller=StepRef(run_id, plan.step),
         suppress_end_events=caller.suppress_end_events,
+        chain=caller.chain + 1,
     )
     draft.route(hash_part, request)
     return None

@@ -223,11 +223,11 @@ def _end_data(run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None)
 
 def _emit_end(draft: Draft, run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None) -> None:
     data = Raw(encode(_end_data(run, status, output, error)))
-    draft.emit(EventRecord(FINISHED, data, f"{run.run_id}:finished", draft.now))
+    draft.emit(run, EventRecord(FINISHED, data, f"{run.run_id}:finished", draft.now))
     if status == RunStatus.FAILED:
-        draft.emit(EventRecord(FAILED, data, f"{run.run_id}:failed", draft.now))
+        draft.emit(run, EventRecord(FAILED, data, f"{run.run_id}:failed", draft.now))
     elif status == RunStatus.CANCELLED:
-        draft.emit(EventRecord(CANCELLED, data, f"{run.run_id}:cancelled", draft.now))
+        draft.emit(run, EventRecord(CANCELLED, data, f"{run.run_id}:cancelled", draft.now))
 
 
 def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], error: ErrorInfo | None) -> None:
@@ -236,5 +236,5 @@ def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], erro
     event = EventRecord(FAILED, Raw(encode(data)), f"{run.run_id}:failed", draft.now)
     hash_part = run_hash(run.on_failure, event.id)
     handler = run_id_at(draft.now, hash_part)
-    request = RunRequested(handler, run.on_failure, run.app, (event,), suppress_end_events=True)
+    request = RunRequested(handler, run.on_failure, run.app, (event,), suppress_end_events=True, chain=run.chain + 1)
     draft.route(hash_part, request)

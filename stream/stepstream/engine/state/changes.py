@@ -27,7 +27,7 @@ class Send(NamedTuple):
     """Append a record to a topic; with a `partition` of -1 the log chooses one by `key`.
 
     A record that stays in the shard is applied in the same batch, unless it is for `later`: then it goes through the
-    log.
+    log. An event has its place in a `chain` of runs, for the header.
     """
 
     topic: str
@@ -35,6 +35,7 @@ class Send(NamedTuple):
     record: msgspec.Struct
     partition: int = -1
     later: bool = False
+    chain: int = 0
 
 
 class Reply(NamedTuple):

@@ -258,9 +258,9 @@ class Draft:
         """Send a command to the workers of `app`, or of one of its queues."""
         self._changes.append(Send(commands_topic(app, queue), command.run_id, command))
 
-    def emit(self, event: EventRecord) -> None:
-        """Publish an event."""
-        self._changes.append(Send(EVENTS, event.id, event))
+    def emit(self, run: Run, event: EventRecord) -> None:
+        """Publish an event of a run, which follows it in its chain."""
+        self._changes.append(Send(EVENTS, event.id, event, chain=run.chain + 1))
 
     def reply(self, to: str, status: str) -> None:
         """Answer a caller; with an empty `to` no answer is expected."""

@@ -14,13 +14,14 @@ class EventReceived:
     """An event read from its topic, which took it at `arrived_at` (Unix ms).
 
     `position` is the identity of an event without an id. `own` marks an event that the engine or a step sent: a derived
-    id cannot occur twice.
+    id cannot occur twice. `chain` counts the runs that precede it in a chain of runs that started one another.
     """
 
     event: EventRecord
     position: str
     arrived_at: int
     own: bool = False
+    chain: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run that has not ended.
 
     `seen` counts the results that the engine gave and `own` those that workers made, which orders the memos. `attempt`
-    counts failures of the code between steps since the last result; `due` is when the code is retried or the run
+    counts failures of the code between steps since the last result; `chain` counts the runs that precede this one in a
+    chain of runs that started one another; `due` is when the code is retried or the run
     starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
     where the code and the history disagreed.
     """
@@ -39,6 +40,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     caller: StepRef | None = None
     suppress_end_events: bool = False
     warnings: tuple[str, ...] = ()
+    chain: int = 0
 
 
 class RunEvents(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 from stepstream.contract.codec import encode
 from stepstream.contract.errors import TooLarge
-from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER
+from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADER
 from stepstream.contract.history import RunEnded
 from stepstream.contract.limits import BATCH_BYTES_MAX, CHANGES_PER_BATCH_MAX
 from stepstream.contract.names import check_workers_name
@@ -72,7 +72,7 @@ class Effects:
         topic, key, value = change.topic, change.key.encode(), encode(change.record)
         _check_name(topic)
         self.bytes += _checked(topic, len(key) + len(value))
-        headers = _OWN_HEADERS if topic == EVENTS else ()
+        headers = (*_OWN_HEADERS, (CHAIN_HEADER, b"%d" % change.chain)) if topic == EVENTS else ()
         self.outputs.append(NewRecord(topic, change.partition, key, value, headers))
         # Of the entries of history, clients wait only for the ends of runs.
         self.urgent |= topic != HISTORY or isinstance(change.record, RunEnded)

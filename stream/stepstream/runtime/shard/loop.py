@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from stepstream.contract.errors import StepstreamError, TooLarge
-from stepstream.contract.events import ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
+from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import BATCH_MS_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _UNCHANGED_MS_MAX = 1_000
 # The origin of a timer's dead letter, in place of a topic.
 _TIMERS = "timers"
+
+_CHAIN_DIGITS_MAX = 9
 
 
 class BatchStats(NamedTuple):
@@ -290,8 +292,14 @@ def _decode(record: LogRecord, limits: Limits) -> Input:
         own = (ORIGIN_HEADER, ENGINE_ORIGIN) in record.headers
         event = decode_event(record.value, limits, own=own)
         position = f"{record.topic}-{record.partition}-{record.offset}"
-        return EventReceived(event, position, record.timestamp, own)
+        return EventReceived(event, position, record.timestamp, own, _chain_of(record))
     if record.topic == FUNCTIONS:
         return decode_function(record.value)
     inbox_record: InboxRecord = decode_inbox(record.value)
     return inbox_record
+
+
+def _chain_of(record: LogRecord) -> int:
+    """Return how many runs precede an event in its chain; other producers need not know the header."""
+    found = next((value for name, value in record.headers if name == CHAIN_HEADER), b"")
+    return int(found) if found and len(found) <= _CHAIN_DIGITS_MAX and found.isdigit() else 0
