@@ -88,7 +88,7 @@ def test_cloudevents_in_both_modes(mode: str) -> None:
     [
         (b"\xff", "not valid JSON"),
         (b'{"a":', "not valid JSON"),
-        (b"[1]", "data: the value is a list; map it to an object by data="),
+        (b"[1]", "data: the value is a list; map it to an object with data="),
         (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper"),
         (b'{"a":"' + b"x" * 600_000 + b'"}', "bytes"),
     ],

@@ -1,4 +1,4 @@
-"""The app: a set of functions, and the way to send events and signals from outside of them."""
+"""The app: a set of functions; it also sends events and signals from outside of functions."""
 
 import functools
 import inspect
@@ -45,9 +45,9 @@ class App:
     """A named set of durable functions. A worker serves one app.
 
     Args:
-        name: Letters, digits, `.`, `_` and `-`; it is a part of the name of a topic.
-        lookback: How long the engine keeps events for `wait_for_event(lookback=)`, at most 366 days. 0 keeps none.
-        queues: The names that `step.options(queue=)` accepts, each served by workers of its own:
+        name: Letters, digits, `.`, `_` and `-`; it becomes part of a topic name.
+        lookback: How long the engine retains events for `wait_for_event(lookback=)`, at most 366 days; 0 retains none.
+        queues: The names that `step.options(queue=)` accepts. Each queue has dedicated workers:
             `stepstream worker FILE --queue NAME`.
         chain_max: How many runs may start one another in a chain, by `send_event` and `invoke`, 1 to 1,000,000. In the
             last one these steps raise `StepError` with the code `chain-limit`, which ends loops such as a function that
@@ -73,7 +73,7 @@ class App:
         self.name = name
         self.lookback_ms = duration_ms(lookback)
         if self.lookback_ms > DEFAULT_LIMITS.wait_ms_max:
-            raise DefinitionError(f"App({name!r}, lookback={lookback!r}): events are kept for at most 366 days")
+            raise DefinitionError(f"App({name!r}, lookback={lookback!r}): retain events for at most 366 days")
         self.queues = _checked_queues(name, queues)
         if not 1 <= chain_max <= CHAIN_RUNS_SETTABLE_MAX:
             raise DefinitionError(f"App({name!r}, chain_max={chain_max!r}): use 1 to {CHAIN_RUNS_SETTABLE_MAX:,}")
@@ -92,7 +92,7 @@ class App:
         return True  # An app without functions is an app, too.
 
     def get(self, function_id: str) -> Function[Any] | None:
-        """Return a function by its id, None if the app has none of that id."""
+        """Return the function with this id, or None."""
         return self._functions.get(function_id)
 
     def function(
@@ -108,18 +108,18 @@ class App:
         Args:
             triggers: Up to ten of `on(…)` and `cron(…)`, any of which starts the function. A function without triggers
                 starts only by `step.invoke`.
-            id: The id of the function: runs keep it, so it must stay the same when the handler is renamed. By default
-                the name of the handler with dashes for underscores.
-            retries: How many attempts follow the first one, 0 to 20: of each step and, separately, of the code between
-                steps.
-            backoff: The delay before each of them: one duration, a list whose last one repeats, or a function of the
+            id: The id of the function. Open runs refer to it, so keep it when you rename the handler. By default the
+                name of the handler with dashes for underscores.
+            retries: How many attempts may follow the first one, 0 to 20, for each step and, separately, for the code
+                between steps.
+            backoff: The delay before each retry: one duration, a list whose last one repeats, or a function of the
                 attempt (from 0). By default 15 s, 30 s, 1 m, 2 m, 5 m … up to 2 h, plus up to 30 s of jitter.
-            on_failure: A handler that runs as a function of its own, with the id `ID-on-failure`, if a run fails; not
-                if it is cancelled. Its event is `stream/function.failed`, whose data has the original `event` and the
+            on_failure: A handler that runs as a separate function, with the id `ID-on-failure`, when a run fails; not
+                when it is cancelled. Its event is `stream/function.failed`, whose data has the original `event` and the
                 `error` with `name`, `message`, `code` and `stack`.
 
-        The handler takes one argument: an `async def` a `Context`, a plain `def` a `ThreadedContext`. Raises
-        `DefinitionError`.
+        The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
+        Raises `DefinitionError`.
         """
 
         if len(triggers) == 1 and inspect.isfunction(triggers[0]):
@@ -174,7 +174,7 @@ class App:
         if_: Mapped = "",
         format: Format = "json",
     ) -> Source:
-        """Have the app's workers turn the records of an existing topic into events; see `Source` for the arguments.
+        """Turn the records of an existing topic into events, in the app's workers; see `Source` for the arguments.
 
         Example:
             ```python
@@ -193,8 +193,8 @@ class App:
         """Send events from outside of functions, all or none; return their ids once they are durable.
 
         It works in a process that runs the app's functions: `stepstream dev`, `stepstream worker`, or a test with
-        `VirtualEngine`. Others send over HTTP: `POST /e/{key}`. In a function use `ctx.step.send_event`, which sends
-        exactly once however often the code runs. Raises `InvalidInput`, with the field, and `TooLarge`.
+        `VirtualEngine`. Other processes send over HTTP: `POST /e/{key}`. In a function use `ctx.step.send_event`:
+        it sends exactly once, however often the code runs. Raises `InvalidInput`, with the field, and `TooLarge`.
         """
         return await self._connected().send(
             [to_record(event, f"events[{index}]") for index, event in enumerate(events)]
@@ -214,7 +214,7 @@ class App:
 
 
 def _check_context(function: Function[Any]) -> None:
-    """Raise DefinitionError for a handler that declares the other kind of context than it is called with."""
+    """Raise DefinitionError for a handler that declares another kind of context than it is called with."""
     declared = _declared_context(function.handler)
     if function.is_async and declared is ThreadedContext:
         raise DefinitionError(

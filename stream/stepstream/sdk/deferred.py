@@ -1,7 +1,7 @@
 """Imports the expression language and pydantic at first use: together they double the time of `import stepstream`.
 
-Most programs that import the SDK compile no expression while they start, and many declare no type that pydantic must
-convert. The functions here have the signatures of those that they load.
+Most programs that import the SDK compile no expression at start-up, and many declare no type that pydantic must
+convert. The functions here have the signatures of the functions that they load.
 """
 
 import importlib
@@ -12,10 +12,10 @@ from stepstream.contract.codec import Json, Raw
 
 
 class Converter(Protocol):
-    """What converts values of one declared type: a pydantic.TypeAdapter."""
+    """Converts values of one declared type: a pydantic.TypeAdapter."""
 
     def validate_json(self, data: bytes, /) -> Any:
-        """Return the value that JSON text stands for, as the declared type."""
+        """Parse JSON text as the declared type."""
 
 
 def _load(module: str) -> Any:
@@ -29,17 +29,17 @@ def check(source: str, variables: frozenset[str]) -> None:
 
 
 def check_path(path: str) -> None:
-    """Raise ExpressionError if `path` is not a path that match= can compare."""
+    """Raise ExpressionError if match= cannot compare `path`."""
     _load("expressions.predicates").check_path(path)
 
 
 def evaluate(source: str, bindings: Mapping[str, Json]) -> Any:
-    """Return the value of an expression; raise EvaluationError where it has none."""
+    """Return the value of an expression; raise EvaluationError if it has none."""
     return _load("expressions.predicates").evaluate(source, bindings)
 
 
 def converter_of(hint: Any) -> Converter:
-    """Return what converts values of a type; raise what pydantic raises for a type that it has no schema for."""
+    """Return the converter of a type; raise what pydantic raises for a type without a schema."""
     found: Converter = _load("sdk.models").converter_of(hint)
     return found
 

@@ -26,7 +26,7 @@ class StepError(StepstreamError):
 
     Attributes:
         step_id: The id of the step.
-        name: The class name of the last error, as `ValueError`.
+        name: The class name of the last error, for example `ValueError`.
         message: Its message.
         stack: Its traceback as text; empty if the engine found the error.
         code: `step-error` for an error that the step's own code raised, the `code` of that error if it is a
@@ -35,9 +35,9 @@ class StepError(StepstreamError):
     | code | the step |
     | --- | --- |
     | `step-timeout` | took longer than `options(timeout=)` in its last attempt |
-    | `not-json` | returned a value that does not come back from JSON as it was |
+    | `not-json` | returned a value that JSON cannot represent without loss |
     | `output-too-large` | returned more than 4 MiB |
-    | `result-type` | has a stored result that does not fit the type that its callable declares now |
+    | `result-type` | has a stored result that does not fit the return type that its callable declares now |
     | `queue-not-found` | names a queue that the registered app does not have |
     | `invoke-timeout` | invoked a run that did not end within `timeout=`; that run continues |
     | `function-not-found` | invoked a function that is not registered |
@@ -45,7 +45,7 @@ class StepError(StepstreamError):
     | `invoked-run-failed` | invoked a run that failed |
     | `run-cancelled` | invoked a run that was cancelled |
     | `signal-conflict` | waits for a signal that another run waits for |
-    | `signal-replaced` | waited for a signal until another run took its place |
+    | `signal-replaced` | waited for a signal until another run with `on_conflict="replace"` took its place |
     | `invalid-expression` | has a `match=` or `if_=` that cannot be evaluated against the run's own event |
     | `expression-limit` | has a `match=` or `if_=` that captures too much of the run's own event |
 
@@ -73,7 +73,7 @@ class StepError(StepstreamError):
 
 
 class NonRetriableError(StepstreamError):
-    """Raise it in a step or in a function if another attempt cannot help: it ends the attempts at once.
+    """Raise it in a step or in a function when a retry cannot help: no further attempt is made.
 
     Example:
         ```python
@@ -87,14 +87,14 @@ class NonRetriableError(StepstreamError):
 
 
 class RetryAfterError(StepstreamError):
-    """Raise it in a step or in a function to set the time of the next attempt, instead of the back-off.
+    """Raise it in a step or in a function to set the time of the next attempt in place of the back-off.
 
     Args:
         message: What went wrong.
         after: A duration (`"30s"`, a `timedelta`, a number of seconds) or a `datetime`; one without a time zone is in
             UTC. The delay is raised to 1 s and cut to 24 h.
 
-    The attempt counts: after the last one there is no further attempt. Raises `InvalidDuration` for a duration that
+    The attempt counts: after the last one there is no retry. Raises `InvalidDuration` for a duration that
     cannot be read.
 
     Example:
@@ -136,7 +136,7 @@ class StepUsageError(NonRetriableError):
 
 
 class StepTimeoutError(StepstreamError, TimeoutError):
-    """An attempt of a step took longer than `options(timeout=)`; the next one follows as after any other error."""
+    """An attempt of a step took longer than `options(timeout=)`; it is retried like any other error."""
 
     code = "step-timeout"
 
@@ -167,8 +167,8 @@ _INTERRUPTED = (
 class RunInterrupted(BaseException):
     """Unwinds a plain `def` function where it waits for a step. It is not an error, and must not be caught.
 
-    The thread is needed elsewhere while the run waits. The run continues later, maybe in another process: the function
-    runs again from its first line, and steps that are done return their results. It derives from `BaseException`, so
+    It frees the thread while the run waits. The run continues later, perhaps in another process: the function runs
+    again from its first line, and finished steps return their stored results. It derives from `BaseException`, so
     `except Exception` does not catch it. Code in a `finally` or a `with` runs at each suspension, not only at the end.
 
     Don't:

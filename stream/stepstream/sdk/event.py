@@ -16,17 +16,17 @@ class Event:
     """Something that happened: it starts functions and wakes runs that wait for it.
 
     Args:
-        name: 1 to 255 characters, as `shop/order.created`; names that begin with `stream/` are the engine's own.
-        data: A JSON object; a pydantic model or a dataclass is converted to one. None stands for `{}`.
+        name: 1 to 255 characters, for example `shop/order.created`; the prefix `stream/` is the engine's.
+        data: A JSON object; a pydantic model or a dataclass is converted to one. None means `{}`.
         id: Makes the event start each function at most once in 24 hours, however often it is sent. Up to 255
             characters.
-        ts: When it happened: Unix milliseconds, or a `datetime`; one without a time zone is in UTC. 0 is the time at
-            which it arrives. A time in the future starts functions only then; runs that wait are woken at once.
+        ts: When it happened: Unix milliseconds, or a `datetime`; one without a time zone is in UTC. 0 means
+            the time of its arrival. With a time in the future functions start then, but waiting runs wake at once.
         user: Any JSON value, for example who caused the event.
-        v: A version of the data's format, for your own use.
+        v: The version of the data's format, for your own use.
 
-    The encoded event has at most 512 KiB. Raises `InvalidInput`, which names the field, for a wrong type here, and for
-    everything else when the event is sent.
+    The encoded event has at most 512 KiB. A wrong type raises `InvalidInput` here, any other mistake when the
+    event is sent; the error names the field.
 
     Example:
         ```python
@@ -64,7 +64,7 @@ class Event:
 
 
 def to_record(event: Event, field: str = "event") -> EventRecord:
-    """Return an event as a record; raise InvalidInput with the field at fault. `field` is where the caller has it."""
+    """Return an event as a record; raise InvalidInput with the invalid field, at the path `field` of the caller."""
     if not isinstance(event, Event):
         raise InvalidInput(f'use Event("name", {{…}}), not a value of type {type_name(event)}', field)
     data = to_json(event.data)

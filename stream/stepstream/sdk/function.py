@@ -37,16 +37,16 @@ _JITTER_MS_MAX = 30_000
 
 
 def on(event: str, *, if_: str = "") -> EventTrigger:
-    """Start a function for each event of a name.
+    """Start a function for each event with this name.
 
     Args:
         event: The name, 1 to 255 characters. `app/*` and `app/user.*` match every name that begins with the part
             before the `*`.
-        if_: A CEL expression on `event`, as `event.data.total > 0`. An event for which it is not true, or is an error
-            (a missing field), does not start the function.
+        if_: A CEL expression on `event`, for example `event.data.total > 0`. An event does not start the function if
+            the expression is not true, or raises an error, such as for a missing field.
 
-    An event that matches several triggers of a function starts it once. Raises `DefinitionError` with the line, the
-    column and the reason for an expression that cannot be evaluated.
+    An event that matches several triggers of a function starts it once. For an invalid expression, raises
+    `DefinitionError` with the line, the column and the reason.
     """
     try:
         check_event_name(event, own=True)
@@ -64,7 +64,7 @@ def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
 
     Args:
         expression: Five fields: minute, hour, day of the month, month, day of the week.
-        tz: An IANA time zone, as `Europe/Berlin`.
+        tz: An IANA time zone, for example `Europe/Berlin`.
 
     Raises `DefinitionError`, also for an expression that never fires.
     """
@@ -127,7 +127,7 @@ def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None
 
 
 class Function(Generic[T_co]):
-    """A durable function: a handler with its id, triggers and retries. Made by `@app.function`.
+    """A durable function: a handler with its id, triggers and retries. `@app.function` creates it.
 
     Pass it to `step.invoke(function=)`. The type parameter is what the handler returns.
     """
@@ -194,18 +194,18 @@ def _check(function: Function[Any]) -> None:
     if len(function.triggers) > TRIGGERS_PER_FUNCTION_MAX:
         raise DefinitionError(f"function {function.id!r}: at most {TRIGGERS_PER_FUNCTION_MAX} triggers are allowed")
     if not all(isinstance(trigger, EventTrigger | CronTrigger) for trigger in function.triggers):
-        raise DefinitionError(f'function {function.id!r}: make triggers by on("event") or cron("* * * * *")')
+        raise DefinitionError(f'function {function.id!r}: a trigger must be on("event") or cron("* * * * *")')
     if inspect.isgeneratorfunction(function.handler) or inspect.isasyncgenfunction(function.handler):
         raise DefinitionError(f"function {function.id!r}: a generator cannot be a handler; return a value")
     if not _takes_a_context(function.handler):
         name = name_of(function.handler)
         raise DefinitionError(
-            f"function {function.id!r}: the handler is called with one argument, its context: write def {name}(ctx)"
+            f"function {function.id!r}: a handler takes one argument, the context: write def {name}(ctx)"
         )
 
 
 def _is_async(handler: Any) -> bool:
-    """Return whether calling `handler` gives a coroutine: also an object, a partial, or behind a plain decorator."""
+    """Return whether calling `handler`, which may be an object, a partial or decorated, returns a coroutine."""
     while not inspect.iscoroutinefunction(handler):
         if isinstance(handler, functools.partial):
             handler = handler.func

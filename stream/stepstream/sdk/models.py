@@ -1,4 +1,4 @@
-"""Values of declared types to JSON and back: the one module that uses pydantic, loaded by `sdk.deferred`."""
+"""Converts values of declared types to JSON and back: the only module that uses pydantic, loaded by `sdk.deferred`."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ _CONVERTERS_MAX = 4_096
 
 @functools.lru_cache(_CONVERTERS_MAX)
 def converter_of(hint: Any) -> pydantic.TypeAdapter[Any]:
-    """Return what converts values of a type; raise TypeError or PydanticUserError if pydantic has no schema for it."""
+    """Return the converter of a type; raise TypeError or PydanticUserError if pydantic has no schema for it."""
     return pydantic.TypeAdapter(hint)
 
 
@@ -51,7 +51,7 @@ def dump_typed(value: Any, converter: pydantic.TypeAdapter[Any], what: str) -> A
         try:
             dumped = _dump(value, converter)
         except (pydantic.PydanticUserError, ValueError):
-            # The value may fit after conversion, as the list that gather() returns where its type promises a tuple.
+            # The value may fit after conversion: gather() returns a list where its type promises a tuple.
             value = converter.validate_python(value)
             dumped = _dump(value, converter)
         back = converter.validate_json(json.dumps(dumped))

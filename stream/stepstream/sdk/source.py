@@ -26,7 +26,7 @@ _TOPIC_CHARACTERS_MAX = 249
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record of a source, as mappings that are callables get it.
+    """A record of a source, as a callable mapping receives it.
 
     Attributes:
         topic: The topic.
@@ -52,20 +52,20 @@ Mapped = str | Callable[[SourceRecord], Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A topic whose records become events. Made by `app.source(…)`.
+    """A topic whose records become events. `app.source(…)` creates it.
 
     Each mapping is a CEL expression on `value`, `key`, `headers`, `topic`, `partition`, `offset` and `timestamp`, or a
-    callable that takes a `SourceRecord`. A record that cannot be decoded, or whose mapping fails or gives a value of
-    the wrong type, goes to the topic `dead-letters` with the reason.
+    callable that takes a `SourceRecord`. A record that cannot be decoded, or whose mapping fails or returns a
+    value of the wrong type, goes to the topic `dead-letters` with the reason.
 
     Args:
-        topic: The name of the topic, as it is in the cluster, without the namespace.
-        name: The name of the events. A CloudEvent may leave it out: its `type` is the name then.
+        topic: The full name of the topic; the namespace is not added.
+        name: The name of the events. For CloudEvents it may be omitted: the name is then their `type`.
         id: The identity of the event: a non-empty string or an integer. By default `TOPIC-PARTITION-OFFSET`, so
-            that a record that is read twice starts a function once; for a CloudEvent its source and id.
+            that a record that is read twice starts a function once; for a CloudEvent its `source` and `id`.
         data: The data of the event, an object. By default the value; for a CloudEvent its data.
-        ts: The time of the event: Unix milliseconds or an ISO 8601 string. By default that of the record, or of the
-            CloudEvent.
+        ts: The time of the event: Unix milliseconds or an ISO 8601 string. By default the time of the record, or
+            of the CloudEvent.
         if_: True or false; a record for which it is false is skipped.
         format: `"json"`, or `"cloudevents"` in structured or binary mode.
 
@@ -87,7 +87,7 @@ class Source:
         if self.format not in FORMATS:
             raise DefinitionError(f"{at}: format {self.format!r} is not one of {', '.join(FORMATS)}")
         if not self.name and self.format == "json":
-            raise DefinitionError(f'{at}: give its events a name, as name="shop/order.created"')
+            raise DefinitionError(f'{at}: give its events a name, for example name="shop/order.created"')
         try:
             if self.name:
                 check_event_name(self.name)
@@ -116,7 +116,7 @@ class Source:
             return None
         data = self._mapped("data", self.data, record) if self.data else defaults.data
         if not isinstance(data, Mapping):
-            raise InvalidInput(f"the value is a {type_name(data)}; map it to an object by data=", "data")
+            raise InvalidInput(f"the value is a {type_name(data)}; map it to an object with data=", "data")
         place = f"{self.topic}-{partition}-{offset}"
         event = EventRecord(
             self.name or defaults.name,
@@ -158,7 +158,7 @@ def _truth(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Defaults:
-    """The fields of an event for which there is no mapping."""
+    """The values of fields that have no mapping."""
 
     data: Any
     name: str = ""
@@ -173,7 +173,7 @@ def _decode(source: Source, value: bytes, headers: Mapping[str, bytes]) -> tuple
     given: set[str] = set()
 
     def make(attributes: dict[str, Any], data: Any) -> BaseCloudEvent:
-        # The library generates an id and a time that are missing: the record would be another event at each reading.
+        # The library generates a missing id or time: the record would become a different event each time it is read.
         given.update(attributes)
         if "id" not in given:
             raise InvalidInput("not a CloudEvent: the attribute id is missing", "value")

@@ -35,11 +35,11 @@ class Step:
     """`ctx.step`: each method is one durable step. Its result is stored, and every replay returns it again.
 
     The first argument of every method is the step's id, a string of 1 to 1,024 characters that stays the same across
-    deployments. An id that is used again in the same run is another step: the second use, the third, and so on.
+    deployments. Each further use of an id in the same run is a separate step.
 
-    Every method returns an awaitable; nothing happens before it is awaited. A method raises, where it is called,
-    `InvalidInput` for an argument that is out of bounds, and `StepUsageError` for a use that cannot work, such as a
-    step inside the body of another. `StepLimitError` ends a run with more than 1,000 steps.
+    Every method returns an awaitable; nothing happens until it is awaited. The call raises `InvalidInput` for an
+    argument that is out of bounds, and `StepUsageError` for a use that cannot work, such as a step inside the body of
+    another. `StepLimitError` ends a run with more than 1,000 steps.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class Step:
         timeout: Duration | None = None,
         queue: str | None = None,
     ) -> "Step":
-        """Return the same steps with other options for `run`; what is not given stays as it is.
+        """Return the same steps with other options for `run`; an option that is not given stays unchanged.
 
         Args:
-            retries: How many attempts follow the first one, 0 to 20.
-            backoff: The delay before each of them: one duration, a list whose last one repeats, or a function of the
+            retries: How many attempts may follow the first one, 0 to 20.
+            backoff: The delay before each retry: one duration, a list whose last one repeats, or a function of the
                 attempt (from 0).
-            timeout: How long one attempt may take. An async body is cancelled; a plain one runs on in its thread, and
-                its result is ignored. The last attempt fails with the code `step-timeout`.
-            queue: A name of `App(queues=)`: workers of that queue run the body. `""` returns it to those of the app.
+            timeout: How long one attempt may take. After that, an async body is cancelled; a plain one continues in its
+                thread, and its result is ignored. The last attempt fails with the code `step-timeout`.
+            queue: A name from `App(queues=)`: workers of that queue run the body. `""` selects the app's own workers.
 
         Raises `DefinitionError` for numbers out of bounds, `StepUsageError` for a queue that the app does not have.
 
@@ -109,11 +109,11 @@ class Step:
         The body runs at least once: it runs again if its process dies before the result is durable. One result is
         stored, and every replay returns it. A plain `def` runs in a thread, an `async def` in the event loop.
 
-        The result is plain JSON, or of the return type that `fn` declares: a pydantic model, a dataclass, or any other
-        type that pydantic can convert. It is at most 4 MiB. Changes that the body makes to its arguments are lost in a
-        replay: return what the code needs.
+        The result is plain JSON, or has the return type that `fn` declares: a pydantic model, a dataclass, or any other
+        type that pydantic can convert. It has at most 4 MiB. A replay loses changes that the body makes to its
+        arguments, so return what the code needs.
 
-        Raises `StepError` when the attempts are used up, or at once for an error that another attempt cannot help.
+        Raises `StepError` when the attempts are used up, or at once for an error that a retry cannot fix.
 
         Example:
             ```python
@@ -140,7 +140,7 @@ class Step:
     def sleep(self, id: str, duration: Duration) -> StepCall[None]:
         """Sleep for a duration: `"24h"`, `"2h45m"`, a `timedelta` or a number of seconds, at most 366 days.
 
-        A sleeping run needs no thread and no worker. The time counts from when the sleep is first reached.
+        A sleeping run needs no thread and no worker. The sleep starts when the code first reaches it.
         """
         length_ms = self._bounded(id, duration)
         now = self._replay.now_ms
@@ -149,7 +149,7 @@ class Step:
         )
 
     def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
-        """Sleep until a point in time, at most 366 days away; one in the past continues at once.
+        """Sleep until a point in time, at most 366 days away; one in the past returns immediately.
 
         `moment` is a `datetime`, an ISO 8601 string, or Unix milliseconds as an `int`. Without a time zone it is in
         UTC, not in the local time of the worker. An `int` that can only be Unix seconds is refused.
@@ -180,15 +180,16 @@ class Step:
         Args:
             event: The name of the event.
             timeout: At most 366 days.
-            match: A path, as `"data.order_id"`, that must have the same value in the run's own event and in the other.
-                A path that is missing or null in either never matches.
-            if_: A CEL expression instead, on `event` (the run's own) and `async` (the other). It is evaluated as in
-                `on(…, if_=)`: null equals null, and a field that is missing is an error, so that the event does not
-                match. At most one of `match` and `if_`; without both every event of the name matches.
-            lookback: Also consider events that came so long before, at most what `App(lookback=)` keeps.
+            match: A path, for example `"data.order_id"`, that must have the same value in the event that started the
+                run and in the awaited event. A path that is missing or null in either never matches.
+            if_: Instead of `match`, a CEL expression on `event` (which started the run) and `async` (the awaited
+                event). As in `on(…, if_=)`, null equals null, and a missing field is an error, so the event does
+                not match. Without `match` and `if_` every event with the name matches.
+            lookback: Also consider events that arrived up to this long before the wait, within `App(lookback=)`.
 
-        The run's own event never matches. One event wakes every run that it matches. Raises `StepError` with the code
-        `invalid-expression` or `expression-limit` if the condition cannot be evaluated against the run's own event.
+        The event that started the run never matches. An event wakes every run that it matches. Raises `StepError`
+        with the code `invalid-expression` or `expression-limit` if the condition cannot be evaluated with the event
+        that started the run.
 
         Example:
             ```python
@@ -198,7 +199,7 @@ class Step:
         timeout_ms = self._bounded(id, timeout)
         check_event_name(event, own=True)
         if event.endswith(("/*", ".*")):
-            raise InvalidInput(f"{event!r}: a wait is for one name; wildcards are for triggers", "event")
+            raise InvalidInput(f"{event!r}: wait_for_event takes one event name; only triggers take wildcards", "event")
         _check_predicate(id, match, if_)
         lookback_ms = self._lookback_ms(id, lookback)
         return StepCall(
@@ -220,12 +221,12 @@ class Step:
         """Wait for a signal by its name; return its data, or None if `timeout` passes first.
 
         Args:
-            signal: The name, a string of 1 to 1,024 characters. One run at a time waits for a name.
+            signal: The name, a string of 1 to 1,024 characters. Only one run at a time can wait for a name.
             timeout: At most 366 days.
             on_conflict: If another run waits for the name, `"fail"` raises `StepError` with the code
                 `signal-conflict` here, and `"replace"` raises one with `signal-replaced` there.
 
-        A signal for which no run waits is discarded.
+        A signal that no run waits for is discarded.
 
         Example:
             ```python
@@ -249,7 +250,7 @@ class Step:
     def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
         """Send one event or several, all or none, exactly once; return their ids.
 
-        At most 5,000 events of 512 KiB each. An event without an id gets one that is the same in every replay.
+        Sends at most 5,000 events of 512 KiB each. An event without an id gets one that is the same in every replay.
 
         Example:
             ```python
@@ -283,13 +284,13 @@ class Step:
         """Start a run of another function, wait for its end, and return its output.
 
         Args:
-            function: The function, or its id if it belongs to another app. Its output has the type that the function
-                declares; with an id it is plain JSON.
+            function: The function, or its id if it belongs to another app. The output has the type that the function
+                declares, or is plain JSON if only the id is given.
             data: The data of the run's event: a JSON object, a pydantic model or a dataclass.
             timeout: At most 366 days, 365 by default.
 
         Raises `StepError` with the code `invoked-run-failed`, `run-cancelled`, `function-not-found`, or
-        `invoke-timeout`, after which the other run continues. The failure of the other run is not retried here.
+        `invoke-timeout`, after which the other run continues. A failure of the other run is not retried here.
 
         Example:
             ```python
@@ -299,7 +300,7 @@ class Step:
         timeout_ms = self._bounded(id, timeout)
         payload = EMPTY_OBJECT if data is None else dump_json(to_json(data), f"data of step {id!r}")
         if not bytes(payload).startswith(b"{"):
-            raise InvalidInput(f"data= is a JSON object, not a value of type {type_name(data)}", f"step {id!r}")
+            raise InvalidInput(f"data= must be a JSON object, not a value of type {type_name(data)}", f"step {id!r}")
         check_batch([EventRecord(INVOKED, payload)], self._limits)
         name = _function_id(id, function)
         returns = return_type(function.handler) if isinstance(function, Function) else PLAIN_JSON
@@ -324,14 +325,14 @@ class Step:
         lookback_ms = duration_ms(lookback)
         if lookback_ms > self._lookback_ms_max:
             remedy = f"write App(…, lookback={lookback!r})"
-            raise StepUsageError(f"step {id!r}: lookback={lookback!r} is longer than the app keeps events; {remedy}")
+            raise StepUsageError(f"step {id!r}: the app retains events for less than lookback={lookback!r}; {remedy}")
         return lookback_ms
 
     def _bounded(self, id: str, duration: Duration) -> int:
         length_ms = duration_ms(duration)
         if length_ms > self._limits.wait_ms_max:
             days = self._limits.wait_ms_max // 86_400_000
-            raise InvalidInput(f"{duration!r} is longer than {days} days, the most a run may wait", f"step {id!r}")
+            raise InvalidInput(f"{duration!r} is longer than {days} days, the longest wait", f"step {id!r}")
         return length_ms
 
 
@@ -340,12 +341,12 @@ def _function_id(id: str, function: object) -> str:
         return function.id
     if isinstance(function, str):
         if has_lone_surrogate(function):
-            raise InvalidInput("a string with a lone surrogate", "function")
+            raise InvalidInput("the string contains a lone surrogate", "function")
         return function
     found = name_of(function) if callable(function) else repr(function)
     raise StepUsageError(
-        f"step {id!r}: function= is a function made by @app.function, or the id of one, not {found}; "
-        "decorate it, or call it by step.run"
+        f"step {id!r}: function= must be a function with the decorator @app.function, or its id, not {found};  "
+        "decorate it, or call it with step.run"
     )
 
 

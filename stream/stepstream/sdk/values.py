@@ -1,4 +1,4 @@
-"""Users' values as JSON and back, by the types that their callables declare to return."""
+"""Converts users' values to JSON and back, by the return types that their callables declare."""
 
 import functools
 import inspect
@@ -14,7 +14,7 @@ from stepstream.sdk.deferred import Converter, converter_of, dump_typed, dump_un
 from stepstream.sdk.errors import DefinitionError, NonRetriableError
 
 _PLAIN = {dict, list, str, int, float, bool, type(None), Any, object, None}
-# The types that JSON text is read as, and tuples, which come back as lists.
+# The types that parsing JSON returns, and tuples, which become lists.
 _JSON_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 _DECLARE = (
     "declare its type as the return type of a function (not a lambda) and import it at run time (not only under "
@@ -38,7 +38,7 @@ PLAIN_JSON = ReturnType()
 
 
 def return_type(function: Callable[..., Any]) -> ReturnType:
-    """Return the type of the results of `function`: of its annotation, or the class itself if it is a class."""
+    """Return the type of the results of `function`: its return annotation, or the class itself if it is a class."""
     while isinstance(function, functools.partial):
         function = function.func
     try:
@@ -67,22 +67,22 @@ def _return_hint(function: Callable[..., Any]) -> Any:
 def annotation_of(function: Callable[..., Any], name: str) -> Any:
     """Return the annotation of a parameter, or of "return", with its names resolved, None when there is none.
 
-    Raises what resolving raises, as NameError for a type that is imported for type checkers alone.
+    Raises what resolving raises, such as NameError for a type that is imported only for type checkers.
     """
     target: Any = function if inspect.isroutine(function) else type(function).__call__
-    # Most bodies are lambdas and builtins, which declare nothing. Nothing of a function is cached: it may hold much.
+    # Most bodies are lambdas and builtins, which declare nothing. A cache could keep large closures in memory.
     annotations = getattr(target, "__annotations__", {})
     if name not in annotations:
         return None
     code = inspect.unwrap(target)
-    # Only one is resolved, so that another that cannot be does not matter.
+    # Only this annotation is resolved, because another one may be unresolvable.
     alone = types.SimpleNamespace(__annotations__={name: annotations[name]})
     names = getattr(code, "__globals__", {}), _closure(code)
     return typing.get_type_hints(alone, *names, include_extras=True)[name]
 
 
 def _closure(code: Any) -> dict[str, Any]:
-    """Return the variables of enclosing functions that `code` uses, among which a local class may be."""
+    """Return the variables of enclosing functions that `code` uses; a local class may be among them."""
     found: dict[str, Any] = {}
     names = getattr(getattr(code, "__code__", None), "co_freevars", ())
     for name, cell in zip(names, getattr(code, "__closure__", None) or (), strict=False):
@@ -127,7 +127,7 @@ def dump_value(value: Any, declared: ReturnType, what: str) -> Raw:
 
 
 def _is_exact(value: Any) -> bool:
-    """Return whether a value has parts of the JSON types alone."""
+    """Return whether a value consists only of JSON types."""
     pending = [value]
     while pending:
         part = pending.pop()
@@ -141,8 +141,8 @@ def _is_exact(value: Any) -> bool:
 def dump_output(value: Any, handler: Callable[..., Any], bytes_max: int) -> Raw:
     """Return the output of a function as JSON; raise NotJson, or NonRetriableError when it is too large.
 
-    A handler need not declare that it returns a model or a dataclass: an output is read as JSON, and `invoke` returns
-    it as the type that the handler declares.
+    A handler need not declare that it returns a model or a dataclass: outputs are read as JSON, and `invoke` converts
+    them to the declared type, if there is one.
     """
     if inspect.iscoroutine(value):
         value.close()
