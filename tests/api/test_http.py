@@ -277,7 +277,7 @@ async def test_what_the_log_does_not_acknowledge_is_503(
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "unavailable"
     assert "no broker acknowledged the records within 8 s; " in answer.json()["error"]["message"]
-    assert "may have been written all the same" in answer.json()["error"]["message"]
+    assert "may still have been written" in answer.json()["error"]["message"]
 
 
 async def test_ready_says_why_the_process_is_not(engine: VirtualEngine) -> None:

@@ -33,7 +33,7 @@ def test_a_folder_in_use_is_refused_until_its_process_is_gone(tmp_path: Path) ->
         assert holder.stdout
         assert holder.stdout.readline() == "locked\n"
         with (
-            pytest.raises(SettingsError, match=r"is in use by another process; .* --data-dir of its own"),
+            pytest.raises(SettingsError, match=r"is in use by another process; .* another --data-dir"),
             locked_folder(folder),
         ):
             pass

@@ -1,4 +1,4 @@
-"""A source without rights on its topic names the missing right, and reads as soon as it is granted."""
+"""A source without permissions names the missing one, and reads as soon as it is granted."""
 
 import asyncio
 import subprocess

@@ -77,7 +77,7 @@ async def test_a_batch_over_the_total_limit_is_refused(engine_of: EngineOf) -> N
     """The events of one request have a limit in all, so that they fit into one record of the log."""
     app = counting_app()
     async with engine_of(app, limits=Limits(request_bytes_max=1_000)) as engine:
-        with pytest.raises(StepstreamError, match="at most 1,000 are sent at once"):
+        with pytest.raises(StepstreamError, match="one request has at most 1,000"):
             await app.send(*[Event("go", {"text": "x" * 300}) for _ in range(4)])
         await engine.send(Event("go", {"text": "x" * 300}))
         assert len(engine.runs()) == 1

@@ -80,8 +80,8 @@ def redrive_dead_letters(
     """Send records again, byte for byte, to the partitions they came from; the dead letters stay in the list.
 
     An event without an id becomes a new event; an event with an id starts no function that it started within 24 h. A
-    record of a source is not written to its topic again: the sources that failed, given by --code or --sources, map it
-    here, and the events keep their original ids.
+    record of a source is not written to its topic again: this command maps it with the failed sources (--code or
+    --sources), and the events keep their original ids.
     """
     if bool(places) == every or (topic and not every):
         raise fail("give places, or --all, which can be limited by --topic", EXIT_USAGE)

@@ -1,4 +1,4 @@
-"""The command `stepstream`: its options, and its commands, each of which is loaded when it runs or shows its help."""
+"""The command `stepstream`: its options, and its commands, which are loaded when they run or show their help."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ def load_command(name: str) -> Any:
 
 
 class _DeferredCommand(TyperCommand):
-    """A command that is known by its name and its line of help until it is needed."""
+    """A command of which only the name and the help line are loaded until it runs."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments of the real command, which the context then names."""

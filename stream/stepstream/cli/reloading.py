@@ -160,7 +160,7 @@ def end_quietly() -> None:
 
 
 def wait_for_start() -> None:
-    """In a child of run_reloading: report that the files are loaded, wait for the parent's word, and end with it."""
+    """In a child of run_reloading: report that the files are loaded, wait for the parent, and end with it."""
     if not is_supervised():
         return
     report = int(os.environ[_LIFELINE])

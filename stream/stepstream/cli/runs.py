@@ -67,12 +67,12 @@ def _show(runs: Runs, run_id: str) -> dict[str, Any]:
 
 
 def _find_id(runs: Runs, text: str) -> str:
-    """Return the id of a run that is given by its id, or by the end of its id."""
+    """Return the full id of a run, given its id or the end of its id."""
     if is_run_id(text):
         return text
     found = [run["run_id"] for run in runs.list(2, tail=text.upper())]
     if len(found) > 1:
-        raise fail(f"several runs end with {text!r}; give more of the id", EXIT_USAGE)
+        raise fail(f"several runs end with {text!r}; give more characters of the id", EXIT_USAGE)
     return str(found[0]) if found else text
 
 
@@ -106,7 +106,7 @@ def list_runs(
 
 
 def _suggest_functions(function: str, list_: Callable[[int], list[dict[str, Any]]]) -> None:
-    """If no run of a function is listed but others are, print which names there are, the similar ones first."""
+    """If no run of a function is listed but others are, print the names that exist, similar ones first."""
     names = sorted({run["function"] for run in list_(_PAGE)})
     if function in names or not names:
         return

@@ -2,13 +2,13 @@
 
 
 class StepstreamError(Exception):
-    """Root of every error that stepstream raises on purpose; `code` is stable and may be matched by programs."""
+    """Root of every error that stepstream raises deliberately; `code` is stable, so programs may match on it."""
 
     code = "stepstream"
 
 
 class InvalidInput(StepstreamError, ValueError):
-    """Input from outside does not fit; `field` names the part at fault."""
+    """Input from outside is invalid; `field` names the invalid part."""
 
     code = "invalid-input"
 
@@ -25,7 +25,7 @@ class TooLarge(InvalidInput):
 
 
 class InvalidDuration(InvalidInput):
-    """A duration was given in a form that stepstream does not know, or is out of bounds."""
+    """A duration is malformed or out of bounds."""
 
     code = "invalid-duration"
 

@@ -72,7 +72,7 @@ _CONTROL = re.compile(_CONTROL_CHARACTERS)
 def decode_event(
     value: bytes, limits: Limits = DEFAULT_LIMITS, *, own: bool = False, strict: bool = False
 ) -> EventRecord:
-    """Return the event in `value`; raise InvalidInput or TooLarge with the field at fault.
+    """Return the event in `value`; raise InvalidInput or TooLarge with the invalid field.
 
     `own` allows names under `stream/`, which only the engine may use. `strict` refuses unknown fields, so that a caller
     learns of a misspelled name; records of other producers may have more fields than ours.
@@ -107,7 +107,7 @@ def check_event(event: EventRecord, *, own: bool = False) -> None:
     if len(event.id) > EVENT_ID_CHARACTERS_MAX or _CONTROL.search(event.id) or has_lone_surrogate(event.id):
         raise InvalidInput(f"use at most {EVENT_ID_CHARACTERS_MAX} characters, no control characters", "id")
     if has_lone_surrogate(event.v):
-        raise InvalidInput("a string with a lone surrogate", "v")
+        raise InvalidInput("the string contains a lone surrogate", "v")
     if not 0 <= event.ts <= TIMESTAMP_MS_MAX:
         raise InvalidInput("use Unix milliseconds, from 1970 on", "ts")
     if not isinstance(load_json(event.data, own=own, field="data"), dict):
@@ -123,12 +123,12 @@ def check_batch(events: Sequence[EventRecord], limits: Limits) -> None:
 def encode_batch(events: Sequence[EventRecord], limits: Limits) -> list[bytes]:
     """Return the events of one request as they are written to the log; raise TooLarge as check_batch does."""
     if len(events) > limits.events_per_request_max:
-        raise TooLarge(f"{len(events):,} events, at most {limits.events_per_request_max:,} are sent at once", "events")
+        raise TooLarge(f"{len(events):,} events; one request has at most {limits.events_per_request_max:,}", "events")
     values = [encode(event) for event in events]
     if (largest := max(map(len, values), default=0)) > limits.event_bytes_max:
         raise TooLarge(f"the event has {largest:,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
     if (total := sum(map(len, values))) > limits.request_bytes_max:
-        raise TooLarge(f"{total:,} bytes, at most {limits.request_bytes_max:,} are sent at once", "events")
+        raise TooLarge(f"{total:,} bytes; one request has at most {limits.request_bytes_max:,}", "events")
     return values
 
 

@@ -78,7 +78,7 @@ def step_hash(step_id: str, use: int) -> StepHash:
 
 
 def sent_event_id(run_id: str, step: str, index: int) -> str:
-    """Return the id of an event that a step sends without an id of its own: the same on every attempt."""
+    """Return the id of an event that a step sends without one: the same on every attempt."""
     return f"{run_id}:{step[:16]}:{index}"
 
 

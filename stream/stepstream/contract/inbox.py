@@ -61,7 +61,7 @@ class RunClaimed(TypedRecord, frozen=True, tag="run.claimed"):
 
 
 class StepClaimed(TypedRecord, frozen=True, tag="step.claimed"):
-    """A worker of a queue asks whether a dispatched step is still to be run; the answer repeats `claim`."""
+    """A worker of a queue asks whether it should still run a dispatched step; the answer repeats `claim`."""
 
     run_id: str
     step: str
@@ -96,7 +96,7 @@ class StepLeased(TypedRecord, frozen=True, tag="step.leased"):
 
 
 class RunPostponed(TypedRecord, frozen=True, tag="run.postponed"):
-    """A worker has no code for a run's function, as during a roll-out: try again in `for_ms`.
+    """A worker has no code for a run's function, for example during a rollout: try again in `for_ms`.
 
     This is not an attempt. `reason` becomes a warning of the run.
     """

@@ -35,8 +35,7 @@ Produce a record like this to the topic `events`:
 
     {"name": "shop/order.created", "data": {"order_id": "o-1"}}
 
-- With an `id` of its own an event starts each function once in 24 hours. Without one, its position in the log is its
-  identity.
+- With an `id` an event starts each function once in 24 hours. Without one, its position in the log identifies it.
 - Names that start with `stream/` belong to the engine, which marks its records by a header.
 - Three bounds are in no schema: an event has at most 512 KiB, `data` and `user` have at most 100 levels, and `ts` is an
   integer.

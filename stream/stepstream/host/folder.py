@@ -30,7 +30,7 @@ def locked_folder(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            reason = f"{data_dir} is in use by another process; stop it, or give this process a --data-dir of its own"
+            reason = f"{data_dir} is in use by another process; stop it, or give this process another --data-dir"
             raise SettingsError(reason) from None
         except OSError as error:
             reason = f"{data_dir} cannot be locked ({error.strerror}); give a --data-dir on a local disk"

@@ -1,4 +1,4 @@
-"""The HTTP server of a process: clients that are slow, silent or many do not keep others from being answered."""
+"""The HTTP server of a process: slow, silent or numerous clients cannot starve the others."""
 
 import asyncio
 import contextlib
@@ -30,9 +30,9 @@ def _connections_max() -> int:
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What one client may take from the others.
+    """Limits that keep one client from starving the others.
 
-    connections_max  one more closes the connection that has waited longest for a request
+    connections_max  one more closes the connection that has been idle the longest
     header_s         time for the request line and the headers, from the opening of the connection or the last answer
     body_s           time for the body of a request
     write_s          time for which an answer may wait for the client to read

@@ -20,7 +20,7 @@ def load_app(target: str) -> App:
     file, _, name = target.partition(":")
     path = Path(file).resolve()
     if not path.is_file():
-        raise LoadError(f"there is no file {file!r}; give the path of a Python file, as app.py or app.py:app")
+        raise LoadError(f"there is no file {file!r}; give the path of a Python file, such as app.py or app.py:app")
     module = _import(path)
     apps = {key: value for key, value in vars(module).items() if isinstance(value, App)}
     if name:

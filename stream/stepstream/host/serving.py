@@ -16,7 +16,7 @@ EXIT_INTERRUPTED = 130
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """Bind a port; raise SettingsError if that fails, naming the option for another one."""
     try:
-        # `::` stands for every address, of IPv4 too.
+        # `::` means every address, IPv4 included.
         both = host == "::" and socket.has_dualstack_ipv6()
         return socket.create_server((host, port), family=_family(host, port), dualstack_ipv6=both)
     except OSError as error:
@@ -50,7 +50,7 @@ def stop_on_signals() -> asyncio.Event:
 
 
 def end_process() -> NoReturn:
-    """End the process without waiting for threads that still run users' code, as a normal exit would."""
+    """End the process; unlike a normal exit, do not wait for threads that run users' code."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)

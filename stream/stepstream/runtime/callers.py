@@ -18,7 +18,7 @@ REPLY_S_MAX = 10.0
 
 
 class UnavailableError(StepstreamError):
-    """The log did not confirm a request, which may have been written all the same."""
+    """The log did not confirm a request; it may still have been written."""
 
     code = "unavailable"
 
@@ -57,7 +57,7 @@ class Callers:
             written = await self._append(records)
         except LogError as error:
             remedy = "send them again with the same ids: an event that was written then starts nothing twice"
-            raise UnavailableError(f"{error}; the events may have been written all the same: {remedy}") from error
+            raise UnavailableError(f"{error}; the events may still have been written: {remedy}") from error
         return [
             event.id or f"{EVENTS}-{partition}-{offset}"
             for event, (partition, offset) in zip(events, written, strict=True)
@@ -66,14 +66,14 @@ class Callers:
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal; return whether a run waited for it.
 
-        Raise UnavailableError if it is unknown whether it is durable, TooLarge for data larger than the result of a
-        step, which they become, and InvalidInput for a name that no run can wait for.
+        Raise UnavailableError if it is unknown whether the signal is durable, TooLarge for data larger than the result
+        of a step, and InvalidInput for a name that no run can wait for.
         """
         check_signal_name(name)
         raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
         size, most = len(bytes(raw)), self._limits.step_output_bytes_max
         if size > most:
-            raise TooLarge(f"the signal's data have {size:,} bytes; at most {most:,} are allowed", "data")
+            raise TooLarge(f"the signal's data has {size:,} bytes; at most {most:,} are allowed", "data")
         return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
 
     async def cancel(self, run_id: str) -> bool:
@@ -92,7 +92,7 @@ class Callers:
                 await self._append([record])
                 return await reply
         except LogError as error:
-            raise UnavailableError(f"{error}; the request may have been written all the same") from error
+            raise UnavailableError(f"{error}; the request may still have been written") from error
         except TimeoutError:
             raise AnswerLostError(
                 f"no answer within {REPLY_S_MAX:g} s; the request is durable and is processed once its shard serves"

@@ -119,7 +119,7 @@ async def test_a_place_that_is_given_twice_is_sent_once() -> None:
         (POISON._replace(topic=commands_topic("gone")), "partition 1 of topic 'commands.gone' no longer exists"),
         (POISON._replace(key=b"", value=b"", nulls=("key", "value")), "its record has neither key nor value"),
         (POISON._replace(topic="orders"), "its topic 'orders' is not one of stepstream's"),
-        (POISON._replace(value=b"x" * 49 * 2**20), "only a part of its 51,380,231 bytes was kept"),
+        (POISON._replace(value=b"x" * 49 * 2**20), "only a part of its 51,380,231 bytes was stored"),
         (POISON._replace(topic=""), "does not say where its record came from"),
     ],
     ids=range(6),
@@ -162,7 +162,7 @@ def fail(_: Any) -> Any:
 @pytest.mark.parametrize(
     ("sources", "reason"),
     [
-        ([], "give their app by --code FILE, or the engines' file by --sources FILE"),
+        ([], "pass their app as --code FILE, or the engines' file as --sources FILE"),
         ([Source("payments", "shop/broken")], "topic 'orders' no longer has a source 'shop/broken'"),
         ([Source("orders", "shop/fine")], "topic 'orders' no longer has a source 'shop/broken'"),
         ([Source("orders", "shop/broken", data=fail)], "source 'shop/broken' fails again: data: KeyError: 'n'"),

@@ -56,7 +56,7 @@ async def test_a_missing_right_is_logged_until_the_group_is_joined(caplog: pytes
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (
             logging.ERROR,
-            f"sources of orders are not read, group {GROUP}: the right READ on this consumer group is missing "
+            f"sources of orders are not read, group {GROUP}: the ACL operation READ on this consumer group is missing "
             f"(GroupAuthorizationFailedError: {GROUP}); the next try is in 0 s",
         ),
         (

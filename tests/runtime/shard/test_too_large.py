@@ -55,7 +55,7 @@ async def test_signal_is_no_larger_than_a_result() -> None:
     app = waiting_app()
     async with VirtualEngine(app, wrap=strict()) as engine:
         await engine.send(Event("go"))
-        with pytest.raises(TooLarge, match=r"data: the signal's data have 4,194,307 bytes; at most 4,194,304"):
+        with pytest.raises(TooLarge, match=r"data: the signal's data has 4,194,307 bytes; at most 4,194,304"):
             await app.signal("answer", "x" * (4 * MIB + 1))
         assert await app.signal("answer", "x" * (4 * MIB - 2))
         await engine.until_idle()

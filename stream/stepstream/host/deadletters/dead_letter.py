@@ -38,7 +38,7 @@ class DeadLetter:
     """A dead letter; `topic`, `partition` and `offset` say where its record came from.
 
     For a record of a source, `group` is the consumer group that read it, `sources` are the names of those that failed,
-    and `timestamp` is the record's own (Unix ms). `cut_from` is the full size when only a part of the value was kept,
+    and `timestamp` is the record's own (Unix ms). `cut_from` is the full size when only a part of the value was stored,
     `redriven` counts how often the record was redriven before.
     """
 
@@ -83,9 +83,9 @@ class DeadLetter:
         }
 
     def check(self) -> None:
-        """Raise DeadLetterError if only a part of the record was kept, or its origin is missing."""
+        """Raise DeadLetterError if only a part of the record was stored, or its origin is missing."""
         if self.cut_from:
-            raise DeadLetterError(f"dead letter {self.place}: only a part of its {self.cut_from:,} bytes was kept")
+            raise DeadLetterError(f"dead letter {self.place}: only a part of its {self.cut_from:,} bytes was stored")
         if self.partition < 0:
             raise DeadLetterError(f"dead letter {self.place} does not say where its record came from")
 

@@ -58,7 +58,7 @@ class RedrivePlanner:
         if dead_letter.group not in self.sources:
             raise DeadLetterError(
                 f"{name} belongs to sources of the group {dead_letter.group!r}: "
-                "give their app by --code FILE, or the engines' file by --sources FILE, with the same --namespace"
+                "pass their app as --code FILE, or the engines' file as --sources FILE, and the same --namespace"
             )
         known = [source for source in self.sources[dead_letter.group] if source.topic == topic]
         if gone := set(dead_letter.sources) - {source.name for source in known}:

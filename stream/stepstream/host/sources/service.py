@@ -78,7 +78,7 @@ class Part(Service):
 
 
 def make_faust(cluster: Cluster, name: str) -> faust.App:
-    """Return a Faust app without a port, tables or topics of its own; `name` is its consumer group."""
+    """Return a Faust app that opens no port and has no tables or topics; `name` is its consumer group."""
     settings = cluster.settings
     logging.getLogger("faust").setLevel(logging.WARNING)
     logging.getLogger("mode").setLevel(logging.WARNING)
@@ -131,8 +131,8 @@ class Writing(NamedTuple):
 class SourceAgent:
     """Turns the records of one topic into events, by all sources of that topic.
 
-    A record is acknowledged once its events are durable, here and one by one: Faust's own take() acknowledges a whole
-    batch also when the code that processes it is stopped half-way. `written` counts durable events, `in_flight` counts
+    The agent acknowledges each record once its events are durable, because Faust's take() acknowledges a whole batch
+    even if the code that processes it is stopped half-way. `written` counts durable events, `in_flight` counts
     the records by partition whose events are not durable yet.
     """
 
@@ -245,8 +245,8 @@ class SourceSensor(faust.Sensor):
 class SourceReaders:
     """The sources of a process: an agent for each topic, and their positions.
 
-    They run in a Faust app of their own, which is recreated when it fails, so that a failure of a foreign topic does
-    not affect the shards or runs of the process.
+    They run in a separate Faust app, which is recreated when it fails, so the failure of a foreign topic does not
+    affect the shards or runs of the process.
     """
 
     def __init__(
@@ -309,7 +309,7 @@ class SourceReaders:
 
 @asynccontextmanager
 async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Have Faust run the parts while the block runs; a crash of Faust itself ends the block with LogError."""
+    """Run the parts in Faust while the block runs; if Faust itself crashes, the block ends with LogError."""
     # This app has no agents and only supervises.
     host.producer_only = True
     for name, serve in parts.items():

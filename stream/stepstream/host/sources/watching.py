@@ -10,13 +10,13 @@ from stepstream.runtime.kafka.patches import ConsumerEndedError, ConsumerState, 
 logger = logging.getLogger(__name__)
 WATCH_S = 10.0
 _RIGHTS = {
-    "GroupAuthorizationFailedError": "the right READ on this consumer group is missing",
-    "TopicAuthorizationFailedError": "the right READ on a topic is missing",
+    "GroupAuthorizationFailedError": "the ACL operation READ on this consumer group is missing",
+    "TopicAuthorizationFailedError": "the ACL operation READ on a topic is missing",
 }
 
 
 def describe_failure(topics: Collection[str], group: str, error: BaseException | None) -> str:
-    """Return why sources are not read, with the missing right where that is the cause."""
+    """Return why sources are not read; if a permission is missing, name it."""
     why = "the group has no coordinator, or the consumer has not joined it yet"
     if error is not None:
         name = type(error).__name__

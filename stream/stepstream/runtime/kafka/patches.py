@@ -135,8 +135,8 @@ class ConsumerEndedError(Exception):
 async def read_consumer_state(consumer: Any) -> ConsumerState:
     """Return the state of the consumer of a Faust app; raise ConsumerEndedError when it has stopped.
 
-    Reading the error clears it: until then aiokafka waits, and Faust never reads it. Without this, a group that may not
-    be read would stay silent, also after the right was granted.
+    Reading the error clears it: until then aiokafka waits, and Faust never reads it. Without this, a consumer without
+    permission to read its group would never report it, nor start to read once the permission is granted.
     """
     thread = consumer._thread
 
