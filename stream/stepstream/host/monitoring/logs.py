@@ -73,7 +73,7 @@ class _Fields(logging.Formatter):
 
 
 class JsonLines(_Fields):
-    """One JSON object a line: time, level, logger, message, error if there is one, and the fields."""
+    """One JSON object per line: time, level, logger, message, error if there is one, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
