@@ -43,7 +43,7 @@ def engine(
     metrics_host: MetricsHost = None,
     metrics_port: Annotated[
         int | None,
-        typer.Option(help="A second port for /health, /ready and /metrics alone; 0 picks a free one (default: none)."),
+        typer.Option(help="A second port for only /health, /ready and /metrics; 0 picks a free one (default: none)."),
     ] = None,
     standby: Annotated[
         bool | None,

@@ -17,7 +17,8 @@ MetricsHost = Annotated[
     str | None, typer.Option(help="Address of the port for probes and metrics (default: 127.0.0.1).")
 ]
 LogFormat = Annotated[
-    Format, typer.Option(envvar="STEPSTREAM_LOG_FORMAT", help="How to log: text for people, or one JSON object per line.")
+    Format,
+    typer.Option(envvar="STEPSTREAM_LOG_FORMAT", help="How to log: text for people, or one JSON object per line."),
 ]
 LogLevel = Annotated[
     Level,

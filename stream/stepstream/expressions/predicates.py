@@ -185,7 +185,7 @@ def index_key(value: Json | Missing) -> str | None:
 
 
 def check_path(path: str) -> None:
-    """Raise ExpressionError unless `path` is a valid path for match=, as data.user_id."""
+    """Raise ExpressionError unless `path` is a valid path for match=, for example data.user_id."""
     segments = path.split(".")
     if not path or len(path) > PATH_CHARACTERS_MAX or len(segments) > PATH_SEGMENTS_MAX:
         raise ExpressionError(path[:PATH_CHARACTERS_MAX], 1, 1, "this is not a path; write it as data.user_id")
@@ -224,7 +224,7 @@ def freeze(source: str, event: Mapping[str, Json]) -> Frozen:
 
     Conjuncts on `event` alone are evaluated now. An equality of an `async` path and a scalar can be indexed; the others
     are the residual. The result matches exactly the events for which the expression holds, also for null: only match=
-    has a rule of its own for it.
+    has a separate rule for it.
     """
     node = _parsed(source, (OTHER, OWN))
     frame = Frame([event])

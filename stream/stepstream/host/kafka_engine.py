@@ -61,7 +61,7 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
 async def _serve_shards(
     settings: Settings, cluster: Cluster, shards: int, serve: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """Have Faust run all parts of an engine while its API is served."""
+    """Run all parts of an engine in Faust while its API is served."""
     clock, metrics = SystemClock(), Metrics("engine", "sources")
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)

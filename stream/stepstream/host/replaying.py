@@ -121,7 +121,7 @@ class Replaying:
         self._report(self.progress)
 
     async def _advance(self, before_ms: int) -> None:
-        """Fire every timer that is due before a time, each at its own time."""
+        """Fire every timer that is due before a time, each when it is due."""
         while (due := self.engine.next_due()) is not None and due < before_ms:
             self.clock.advance_to(due)
             await self.engine.until_idle()

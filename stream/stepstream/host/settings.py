@@ -39,7 +39,7 @@ class Settings:
     durable       `dev` waits for the disk at every commit
     live_cache    keep the coroutine of a run between activations; without it, each activation replays the run
     instance      a name that survives restarts of the process (a pod's), so that its shards are kept for it
-    metrics_port  a port for probes and metrics alone, at `metrics_host`; None for no port, 0 for any
+    metrics_port  a port only for probes and metrics, at `metrics_host`; None for no port, 0 for any
     version       the version of the user's code, set by their image
     standby       an engine keeps warm copies of the shards that other engines own
     sources       a TOML file of topics whose records an engine turns into events

@@ -155,7 +155,7 @@ class _Histogram:
         self._sum += value
 
     def read(self) -> tuple[list[tuple[str, float]], float]:
-        """Return cumulative buckets, as Prometheus has them, and the sum of all values."""
+        """Return cumulative buckets in Prometheus' format, and the sum of all values."""
         below, buckets = 0, list[tuple[str, float]]()
         for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
             below += count
@@ -200,7 +200,7 @@ class Metrics:
         self._counters[name][self._bounded(name, labels)] += amount
 
     def _bounded(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the labels; a function beyond the maximum with series of their own is counted as `(other)`."""
+        """Return the labels; a function beyond the maximum number of series is counted as `(other)`."""
         if name not in _BY_FUNCTION or labels[0] in self._functions:
             return labels
         if len(self._functions) < FUNCTIONS_LABELLED_MAX:
@@ -222,7 +222,7 @@ class Metrics:
         """The shard serves, with these counts of open runs and steps."""
         self._open[shard] = {(name, label): amount for (name, label), amount in open_counts.items()}
         for function in functions:
-            # Prometheus cannot compute the increase of a counter whose first sample is 1: start at 0, also in `reads`.
+            # Prometheus cannot compute the increase of a counter whose first sample is 1: start at 0, in `reads` too.
             self.count("runs_started", function, amount=0)
             self.count("runs_ended", function, "failed", amount=0)
             self.count("run_warnings", function, amount=0)

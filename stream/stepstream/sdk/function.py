@@ -40,7 +40,7 @@ def on(event: str, *, if_: str = "") -> EventTrigger:
     """Start a function for each event with this name.
 
     Args:
-        event: The name, 1 to 255 characters. `app/*` and `app/user.*` match every name that begins with the part
+        event: The name, 1 to 255 characters. `app/*` and `app/user.*` match every name that starts with the part
             before the `*`.
         if_: A CEL expression on `event`, for example `event.data.total > 0`. An event does not start the function if
             the expression is not true, or raises an error, such as for a missing field.
@@ -66,7 +66,7 @@ def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
         expression: Five fields: minute, hour, day of the month, month, day of the week.
         tz: An IANA time zone, for example `Europe/Berlin`.
 
-    Raises `DefinitionError`, also for an expression that never fires.
+    Raises `DefinitionError`, for example for an expression that never fires.
     """
     try:
         zone = ZoneInfo(tz)

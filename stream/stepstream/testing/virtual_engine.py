@@ -51,12 +51,12 @@ class VirtualEngine:
         data_dir: A folder that makes the state durable: a second engine on it continues. With one shard only.
         now_ms: The virtual time at the start, in Unix milliseconds; by default 2026-01-01T00:00:00Z.
         wrap: Receives each port by its name and returns the one to use, to inject faults.
-        before_step: Is called with the function id and the call before each body runs.
+        before_step: Called before each body runs, with the function id and the call.
         replay_check: Replays each run from its memos whenever the engine becomes idle, without running a body again,
-            and compares: the steps that the code awaits, what it passes to them, and how it ends. A difference, as
-            after a body that changes its arguments, is a `ReplayMismatch` with the first step and both values. The code
-            between steps runs more often than without it.
-        backbone: Makes the log and the tables, in place of those in memory or on disk.
+            and compares: the steps that the code awaits, what it passes to them, and how it ends. A difference,
+            for example after a body that changes its arguments, is a `ReplayMismatch` with the first step and both
+            values. The code between steps runs more often than without it.
+        backbone: Creates the log and the tables, in place of those in memory or on disk.
 
     `history` lists every history entry, oldest first.
 
@@ -179,7 +179,7 @@ class VirtualEngine:
         return cancelled
 
     async def until_idle(self) -> None:
-        """Return when nothing more happens until an event arrives or time passes."""
+        """Return once nothing more happens until an event arrives or time passes."""
         await self.engine.until_idle()
         if self._check:
             await self._check.check(self._is_cancelled)
@@ -189,11 +189,11 @@ class VirtualEngine:
         return run is not None and run.status == RunStatus.CANCELLED
 
     async def advance(self, duration: Duration) -> None:
-        """Move the clock by a duration, as `"7d"`; every timer on the way fires at its own time."""
+        """Move the clock by a duration, for example `"7d"`; every timer on the way fires when it is due."""
         await self.advance_to(self.clock.now_ms() + duration_ms(duration))
 
     async def advance_to(self, now_ms: int) -> None:
-        """Move the clock to `now_ms` (Unix ms); every timer on the way fires at its own time."""
+        """Move the clock to `now_ms` (Unix ms); every timer on the way fires when it is due."""
         while (due := self.engine.next_due()) is not None and due <= now_ms:
             self.clock.advance_to(due)
             await self.until_idle()
@@ -218,7 +218,7 @@ class VirtualEngine:
         return sorted(shown, key=lambda run: (run.accepted_at, order.get(run.run_id, (0, 0)), run.run_id))
 
     def run(self, function: Function[Any] | str = "") -> RunView:
-        """Return the only run, of a function if given; raise `LookupError` if there is not exactly one.
+        """Return the only run, or the only run of a function; raise `LookupError` if there is not exactly one.
 
         The error lists the runs, or the events that no function received.
         """

@@ -78,7 +78,7 @@ def place_wait(draft: Draft, wait: WaitPlaced) -> None:
 def _note_path(draft: Draft, bucket: Bucket, until: int) -> Bucket:
     """Note that a path is used; return the bucket, or the scan bucket when the name has too many paths.
 
-    Each path of a name costs each of its events a lookup. A path for each run, as async.data["order-7"], is no index.
+    Each path of a name costs each of its events a lookup. A path per run, such as async.data["order-7"], is no index.
     """
     key = event_name_key(bucket.event)
     row = draft.get(key)

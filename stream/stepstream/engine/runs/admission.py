@@ -122,7 +122,7 @@ def request_run(
 ) -> None:
     """Request the shard that owns the run to start it; an event of the future starts it at the time of the event."""
     hash_part = run_hash(function.id, event.id)
-    # The deduplication of an event older than its window may be forgotten: its run then gets an id of its own.
+    # The deduplication of an event older than its window may be forgotten: its run then gets a new id.
     remembered = event.ts + draft.limits.start_dedup_ms > draft.now
     request = RunRequested(
         run_id_at(event.ts if remembered else draft.now, hash_part),

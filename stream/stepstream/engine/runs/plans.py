@@ -75,7 +75,7 @@ def _open_run(draft: Draft, run_id: str) -> Run:
 
 
 def _cancel_step(draft: Draft, run_id: str, step: str) -> bool:
-    """Cancel a step; return whether its group is complete by that, whose results have not woken the run."""
+    """Cancel a step; return whether this completes a group whose results have not woken the run."""
     opened = draft.step(run_id, step)
     if opened is None:
         return False
@@ -88,7 +88,7 @@ def _cancel_step(draft: Draft, run_id: str, step: str) -> bool:
 
 
 def _ungroup(draft: Draft, run_id: str, step: str) -> bool:
-    """Have the result of a step wake the run by itself; return whether it exists already and has not woken the run."""
+    """Remove a step from its group; return whether its result exists and has not woken the run yet."""
     opened = draft.step(run_id, step)
     if opened is None:
         return draft.memo(run_id, step) is not None

@@ -251,7 +251,7 @@ class Draft:
         self.route(run_routing(run_id), record)
 
     def continue_later(self, routing_key: str, record: InboxRecord) -> None:
-        """Have this shard apply a record in a later batch."""
+        """Send this shard a record that it applies in a later batch."""
         self._changes.append(Send(INBOX, routing_key, record, self.shard, later=True))
 
     def command(self, app: str, command: Command, queue: str = "") -> None:

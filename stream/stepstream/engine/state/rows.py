@@ -148,7 +148,7 @@ class SignalWaiter(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The start of a function by an event with an id of its own; no other starts it again before `until` (Unix ms)."""
+    """The start of a function by an event with an id, which starts it no second time before `until` (Unix ms)."""
 
     run_id: str
     until: int

@@ -1,1 +1,1 @@
-"""Kafka behind the ports: what is in here alone knows aiokafka."""
+"""Kafka behind the ports: the only package that imports aiokafka."""

@@ -1,4 +1,4 @@
-"""The backlogs of commands, read from the consumer groups of the workers, also while no worker runs."""
+"""The backlogs of commands, read from the consumer groups of the workers, even while no worker runs."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

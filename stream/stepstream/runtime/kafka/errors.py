@@ -35,7 +35,7 @@ def translate_kafka_errors(what: str) -> Iterator[None]:
 
 
 async def stop(client: Any, connections: Any) -> None:
-    """Stop a client; close the connections of one that fails to stop, as when it waits to retry a fetch."""
+    """Stop a client; if it fails to stop, for example while it waits to retry a fetch, close its connections."""
     try:
         with translate_kafka_errors("closing"):
             async with asyncio.timeout(STOP_S_MAX):

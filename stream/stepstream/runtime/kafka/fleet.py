@@ -145,7 +145,7 @@ class ShardGroup:
         try:
             reader.join(INBOX, Membership(functools.partial(self._assign, reader), self._revoke))
             while True:
-                # The membership only assigns the shards; each shard has a reader of its own.
+                # The membership only assigns the shards; each shard has a separate reader.
                 reader.pause()
                 await reader.read(1, _IDLE_READ_MS)
         finally:

@@ -226,7 +226,7 @@ async def apply_topics(
         )
     if not found.shards and shards <= 0:
         raise LayoutError(
-            "there are no topics yet: choose the number of shards, which cannot be changed later, as in --shards 8"
+            "there are no topics yet: choose the number of shards, for example --shards 8; it cannot be changed later"
         )
     if found.repartitioned:
         raise LayoutError(f"{'; '.join(found.repartitioned)}: {_PARTITIONS_REMEDY}")

@@ -8,7 +8,7 @@ from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.ports import LogError, NewRecord
 
 # No table of the engine has this prefix. Each origin has a different key, so compaction never removes the first one,
-# also if two processes have written one.
+# even if two processes have written one.
 _ORIGIN = b"\x00origin"
 _READ_MS = 200
 

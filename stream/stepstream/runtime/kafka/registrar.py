@@ -22,8 +22,9 @@ _CHECK_S = 10.0
 class FunctionRegistrar:
     """Keeps the topic `functions` as the newest serving release of an app defines it.
 
-    While two releases serve at once, as during a rollout, the older one does not register its functions, also after a
-    restart. After a rollback it registers them again once no member of the workers' group has the newer release.
+    While two releases serve at once, for example during a rollout, the older one does not register its functions,
+    even after a restart. After a rollback it registers them again once no member of the workers' group has the
+    newer release.
     `append` writes records; `joined` returns whether this worker is in the group.
     """
 

@@ -244,7 +244,7 @@ class RocksStore:
                 raise
             logger.exception("tables in %s are corrupt; they are deleted and rebuilt from the changelog", self._path)
         finally:
-            del database  # Releases the lock, also if closing failed.
+            del database  # Releases the lock, even if closing failed.
             if self._corrupt:
                 _remove(self._path)
                 self._corrupt = False

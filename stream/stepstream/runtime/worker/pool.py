@@ -33,7 +33,7 @@ from stepstream.sdk.replay import Replay, Snapshot
 class LiveStep(WorkItem):
     """One attempt of a dispatched step: the code is replayed up to the step, and is stopped after its body.
 
-    It is the Runner of its own Replay. `dispatched_at` is the offset of the command that dispatched it.
+    It is the Runner of its Replay. `dispatched_at` is the offset of the command that dispatched it.
     """
 
     pool: "PoolWorker"
@@ -73,14 +73,14 @@ class LiveStep(WorkItem):
         """Do nothing: the worker that has the run does this."""
 
     def suspended(self, handle: RunHandle) -> None:
-        """The code waits for another step: it is not the code that asked for this one."""
+        """The code waits for another step, so it is not the code that requested this one."""
         self.pool.miss(self, handle, None)
 
     def detached(self, handle: RunHandle) -> None:
         """Do nothing: what the code waits for may still lead to the step."""
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
-        """The code ended before it came to the step."""
+        """The code ended before it reached the step."""
         self.pool.miss(self, handle, end.error)
 
 
@@ -196,7 +196,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
 
     def _begin_drain(self) -> None:
         super()._begin_drain()
-        # The replay of a step does nothing but come to its body, which is run by another worker then.
+        # The replay of a step only leads to its body, which another worker then runs.
         for step in list(self._slots.active):
             self._on(step, Event.REFUSED)
 
@@ -217,11 +217,11 @@ class PoolWorker(CommandConsumer[LiveStep]):
         return result.outcome
 
     def miss(self, step: LiveStep, handle: RunHandle, error: BaseException | None) -> None:
-        """Report that the code does not come to a step, which counts as an attempt of its body."""
+        """Report that the code does not reach a step; this counts as an attempt of its body."""
         command, function = step.command, self._app.get(step.function)
         policy = function.policy if function else RetryPolicy()
         call = Call(StepHash(command.step), command.id, RUN, policy=policy, attempt=command.attempt)
-        cause = error or LookupError(f"the code of this worker does not come to step {command.id!r}: it has changed")
+        cause = error or LookupError(f"the code of this worker does not reach step {command.id!r}: it has changed")
         now_ms = self._options.clock.now_ms()
         self._end_step(step, handle, call, judge(cause, call, now_ms), now_ms)
         step.stop()

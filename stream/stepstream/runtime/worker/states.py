@@ -12,7 +12,7 @@ class Phase(StrEnum):
     OUTDATED = "outdated"  # Queued with a state that is out of date: it is claimed again when there is a slot.
     ACTIVE = "active"  # The code or one of its bodies is running.
     SUSPENDING = "suspending"  # The code waits for the engine, and some of its reports are not durable yet.
-    UNLOADING = "unloading"  # As suspending, but the code cannot be resumed: the run is dropped afterwards.
+    UNLOADING = "unloading"  # Like suspending, but the code cannot be resumed: the run is dropped afterwards.
     DETACHING = "detaching"  # The code waits on external work, and some of its reports are not durable yet.
     PARKED = "parked"  # The code waits for the engine; its commands are acknowledged, and it may be evicted.
     DETACHED = "detached"  # The code waits on external work without a slot; its commands are not acknowledged.
@@ -30,7 +30,7 @@ class Ownership(StrEnum):
     MOVING = "moving"  # The group reassigns partitions, and the run has a lease because a body is running.
     LEASED = "leased"  # The partition stayed, but a body was refused: the lease is kept until the run has left.
     AWAY = "away"  # The partition is assigned to another worker; by its lease the run stays here for its bodies.
-    BACK = "back"  # As away, and commands of the run were read since: the run is claimed again afterwards.
+    BACK = "back"  # Like away, and commands of the run were read since: the run is claimed again afterwards.
     DRAINING = "draining"  # The worker drains.
     RETIRING = "retiring"  # The worker drains, and the run has a lease so that the worker may leave the group.
 
@@ -42,7 +42,7 @@ class Event(StrEnum):
     FRESH = "fresh"  # It starts the run, and no other worker can have started it.
     DELIVERED = "delivered"  # It starts the run, which another worker may have done.
     GRANTED = "granted"  # It grants the claim of this worker.
-    UNRUNNABLE = "unrunnable"  # As fresh or granted, but this worker does not have the function.
+    UNRUNNABLE = "unrunnable"  # Like fresh or granted, but this worker does not have the function.
     TAKEN = "taken"  # It grants the claim of another worker.
     RESUMED = "resumed"  # It brings what the code waits for.
     UPDATED = "updated"  # It brings results that do not wake the code by themselves.
@@ -64,7 +64,7 @@ class Event(StrEnum):
     SETTLED = "settled"  # All are durable, no body is running, and the run may stay.
     RETURNED = "returned"  # All are durable, no body is running, and the run has to leave.
     FINISHED = "finished"  # All are durable, the last one included.
-    RECLAIMED = "reclaimed"  # As finished, and some commands of the run were not processed.
+    RECLAIMED = "reclaimed"  # Like finished, and some commands of the run were not processed.
     LOST = "lost"  # The run belongs to another worker, even if a body is running.
 
     # Events that the ownership decides on; those above go to the phase.

@@ -176,7 +176,7 @@ class Worker(CommandConsumer[LiveRun]):
         self._send(run, replace(planned, wake=wake))
 
     def warn(self, handle: RunHandle, warning: str) -> None:
-        """Have the engine record that the code and its history disagree."""
+        """Report to the engine that the code and its history disagree."""
         run = self._run_of(handle)
         self._send(run, WarningReported(run.run_id, handle.epoch, warning))
 
