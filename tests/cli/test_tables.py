@@ -93,10 +93,10 @@ def test_a_run_without_an_open_step_is_with_a_worker() -> None:
     """The line says since when, which worker has the run, and what to look at."""
     line = where()
     assert line.startswith(
-        "no step is open: its code, or the body of a step, runs in a worker of shop, or waits for one, "
+        "no step is open: its code, or the body of a step, runs on a worker of shop, or waits for one, "
         f"since {clock(_BEGAN)}"
     )
-    assert "check that a worker of shop runs" in line
+    assert "check the workers of shop, their logs" in line
     assert "stepstream_worker_lag_records" in line
     done = {"kind": "run", "status": "completed", "detail": "", "ended_at": _BEGAN + 60_000}
     assert f"since {clock(_BEGAN + 60_000)}" in where(done)
@@ -106,8 +106,8 @@ def test_a_dispatched_step_names_the_workers_of_its_queue() -> None:
     """Its body waits for a worker of the queue, or runs in one."""
     line = where({"id": "render", "kind": "run", "detail": "queue gpu"})
     since = clock(_STEP["first_at"])
-    assert line.startswith(f"'render' runs in a worker of shop.gpu, or waits for one, since {since}")
-    assert "check that a worker of shop.gpu runs" in line
+    assert line.startswith(f"'render' runs on a worker of shop.gpu, or waits for one, since {since}")
+    assert "check the workers of shop.gpu, their logs" in line
 
 
 def test_an_attempt_that_is_due_is_with_a_worker() -> None:
@@ -115,7 +115,7 @@ def test_an_attempt_that_is_due_is_with_a_worker() -> None:
     retrying = {"id": "charge", "kind": "run", "status": "retrying", "detail": "", "until": _NOW + 1}
     assert where(retrying) == ""
     assert where(retrying | {"until": _NOW}).startswith(
-        "the next attempt of 'charge' runs in a worker of shop, or waits for one, since"
+        "the next attempt of 'charge' runs on a worker of shop, or waits for one, since"
     )
 
 
@@ -124,14 +124,14 @@ def test_a_missing_worker_is_reported_with_the_command() -> None:
     down = where(workers={"shop": 0})
     assert down == (
         f"no step is open: its code, or the body of a step, waits for a worker of shop since {clock(_BEGAN)}\n"
-        "no worker of shop is running: start one by `stepstream worker FILE`"
+        "no worker of shop is running: start one with `stepstream worker FILE`"
     )
     dispatched = {"id": "render", "kind": "run", "detail": "queue gpu"}
     down = where(dispatched, workers={"shop": 2, "shop.gpu": 0})
     assert down.startswith("'render' waits for a worker of shop.gpu since")
-    assert down.endswith("no worker of shop.gpu is running: start one by `stepstream worker FILE --queue gpu`")
+    assert down.endswith("no worker of shop.gpu is running: start one with `stepstream worker FILE --queue gpu`")
     up = where(workers={"shop": 2})
-    assert "runs in a worker of shop, or waits for one," in up
+    assert "runs on a worker of shop, or waits for one," in up
     assert "running workers of shop: 2;" in up
 
 
@@ -139,6 +139,6 @@ def test_what_the_table_shows_is_not_repeated() -> None:
     """A wait has its row; a run that starts later, or whose code is retried, has one line with the time."""
     assert where({}) == ""
     assert where(status="scheduled") == f"starts at {clock(_BEGAN)}"
-    assert where(retry_at=_NOW + 5) == f"its code is retried at {clock(_NOW + 5)}"
+    assert where(retry_at=_NOW + 5) == f"the code between steps is retried at {clock(_NOW + 5)}"
     assert where(status="completed") == ""
     assert "no step is open" in printed(_RUN | {"steps": []})

@@ -64,7 +64,7 @@ def test_a_lost_broker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", describe)
     assert_refused(
         invoke("topics", "check"),
-        "describing topics: no broker answers; check that Kafka runs at --kafka or STEPSTREAM_KAFKA_BOOTSTRAP",
+        "describing topics: no broker answers; check that Kafka is running at --kafka or STEPSTREAM_KAFKA_BOOTSTRAP",
         3,
     )
 

@@ -40,7 +40,7 @@ def test_addresses_of_both_families_are_bound(host: str, reached: list[str]) -> 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_refused(host: str) -> None:
     """It is a wrong setting, and the error names the option."""
-    with pytest.raises(SettingsError, match=f"port 1 on {host} cannot be bound .*; give another by --metrics-port"):
+    with pytest.raises(SettingsError, match=f"port 1 on {host} cannot be bound .*; choose another with --metrics-port"):
         listen(host, 1, "--metrics-port")
 
 

@@ -87,7 +87,7 @@ def test_line_feeds_are_not_part_of_a_key(end: str) -> None:
 @pytest.mark.parametrize("key", ["schlüssel", "a b", "a\nb", "a%2Fb", "a?b", "a#b", "\t", '"a"', "a\x00"])
 def test_a_key_that_no_client_can_send_is_refused(name: str, key: str) -> None:
     """A key that needs encoding in a header or a path would match no request; the error does not print it."""
-    with pytest.raises(SettingsError, match=f"^{name} contains .* which no client can send; use ASCII") as caught:
+    with pytest.raises(SettingsError, match=f"^{name} contains .* which no HTTP client can send; use ASCII") as caught:
         settings_from({f"STEPSTREAM_{name.upper()}": key})
     assert key not in str(caught.value).split("contains", 1)[1] or len(key) == 1
 

@@ -86,7 +86,7 @@ async def test_an_event_that_matches_nothing_is_reported(tmp_path: Path) -> None
         assert lines == {
             f"event 'shop/order.created' {UNMATCHED}: an event with the id 'first' arrived before; "
             "each id starts a function once in 24 h",
-            f"event 'other' {UNMATCHED}: nothing listens to that name, only to {NAMES} (2 times)",
+            f"event 'other' {UNMATCHED}: nothing listens to that name; known names are {NAMES} (2 times)",
         }
 
 
@@ -134,7 +134,7 @@ async def test_an_event_before_its_wait_is_reported_as_early(tmp_path: Path, nam
     ("known", "words"),
     [
         ([], "nothing listens to any event"),
-        (["b/1", "b/2", "b/3", "b/4", "b/5", "b/6"], "only to 'b/1', 'b/2', 'b/3', 'b/4', 'b/5', …"),
+        (["b/1", "b/2", "b/3", "b/4", "b/5", "b/6"], "known names are 'b/1', 'b/2', 'b/3', 'b/4', 'b/5', …"),
     ],
 )
 def test_at_most_five_names_are_listed(known: list[str], words: str) -> None:

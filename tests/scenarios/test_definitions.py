@@ -110,7 +110,7 @@ WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
         lambda ctx: ctx.step.invoke("s", function=nothing),  # type: ignore[call-overload]  # The point.
         ["step 's'", "@app.function", "not nothing", "step.run"],
     ),
-    "invoke-surrogate": (lambda ctx: ctx.step.invoke("s", function="\ud800"), ["function: a string with a lone"]),
+    "invoke-surrogate": (lambda ctx: ctx.step.invoke("s", function="\ud800"), ["function: the string contains a lone"]),
     "match-and-if": (
         lambda ctx: ctx.step.wait_for_event("s", event="e", timeout=1, match="data.a", if_="true"),
         ["match= or if_=, not both"],

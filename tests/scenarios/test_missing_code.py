@@ -1,4 +1,4 @@
-"""A run whose worker lacks its code, as during a roll-out, waits for the code and loses no attempt."""
+"""A run whose worker lacks its code, as during a rollout, waits for the code and loses no attempt."""
 
 import pytest
 

@@ -40,7 +40,7 @@ def foreign_reason(headers: Mapping[str, str]) -> str:
         return f"the host {host!r} is not a loopback address, and this process has no keys: {_REMEDY}"
     origin = headers.get("origin")
     if origin is not None and not is_loopback(_name_of(origin)):
-        return f"a page of {origin!r} may not send requests to a process without keys: {_REMEDY}"
+        return f"a page of {origin!r} must not send requests to a process without keys: {_REMEDY}"
     return ""
 
 

@@ -73,7 +73,7 @@ def parse_signal(body: bytes) -> tuple[str, Raw]:
     if not isinstance(value, dict):
         raise InvalidInput("expected a JSON object", "body")
     if unknown := sorted(value.keys() - {"signal", "data"}):
-        raise InvalidInput("a signal has no such field, only signal and data", unknown[0])
+        raise InvalidInput("unknown field; a signal has only signal and data", unknown[0])
     return check_signal_name(value.get("signal")), dump_json(value.get("data"))
 
 

@@ -96,7 +96,7 @@ class EngineClient:
                 message = printable(body["error"]["message"])
                 if status == http.HTTPStatus.UNAUTHORIZED:
                     remedy = "--key or STEPSTREAM_EVENT_KEY" if is_event else "--api-key or STEPSTREAM_API_KEY"
-                    message = f"{self.url}: {message}; give it by {remedy}"
+                    message = f"{self.url}: {message}; pass it with {remedy}"
                 raise Refused(message)
             if expect not in body:
                 raise KeyError(expect)

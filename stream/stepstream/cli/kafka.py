@@ -20,7 +20,7 @@ def run(code: Coroutine[Any, Any, Any]) -> Any:
     try:
         return runner.run(code)
     except LogError as error:
-        message = f"{error}; check that Kafka runs at --kafka or STEPSTREAM_KAFKA_BOOTSTRAP"
+        message = f"{error}; check that Kafka is running at --kafka or STEPSTREAM_KAFKA_BOOTSTRAP"
         raise fail(message, EXIT_UNREACHABLE) from None
 
 

@@ -131,7 +131,7 @@ def whereabouts(run: Json, now_ms: int) -> list[str]:
     if run["status"] != "running":
         return []
     if run["retry_at"] > now_ms:
-        return [f"its code is retried at {clock(run['retry_at'])}"]
+        return [f"the code between steps is retried at {clock(run['retry_at'])}"]
     app, workers = run["app"], run.get("workers", {})
     still = [step for step in run["steps"] if step["status"] in ("waiting", "retrying")]
     lines, queues = list[str](), list[str]()
@@ -153,17 +153,17 @@ def whereabouts(run: Json, now_ms: int) -> list[str]:
 
 def _with_a_worker(name: str, workers: Mapping[str, int]) -> str:
     waits = f"waits for a worker of {name}"
-    return waits if workers.get(name) == 0 else f"runs in a worker of {name}, or waits for one,"
+    return waits if workers.get(name) == 0 else f"runs on a worker of {name}, or waits for one,"
 
 
 def _running_workers(app: str, queue: str, workers: Mapping[str, int]) -> str:
     name = workers_name(app, queue)
     match workers.get(name):
         case None:
-            return f"if that is long, check that a worker of {name} runs, its log, and stepstream_worker_lag_records"
+            return f"if that is long ago, check the workers of {name}, their logs, and stepstream_worker_lag_records"
         case 0:
             option = f" --queue {queue}" if queue else ""
-            return f"no worker of {name} is running: start one by `stepstream worker FILE{option}`"
+            return f"no worker of {name} is running: start one with `stepstream worker FILE{option}`"
         case count:
             return f"running workers of {name}: {count}; see their logs and stepstream_worker_lag_records"
 

@@ -95,7 +95,7 @@ def decode_stored_event(value: bytes | Raw) -> EventRecord:
 def _explain(message: str) -> tuple[str, str]:
     reason, _, path = message.partition(" - at `$")
     if unknown := _UNKNOWN.search(reason):
-        return f"an event does not have this field, only {', '.join(EVENT_FIELDS)}", unknown[1]
+        return f"unknown field; an event has only {', '.join(EVENT_FIELDS)}", unknown[1]
     if missing := _MISSING.search(reason):
         return "an event needs this field", missing[1]
     return reason, path.strip("`.") or "event"

@@ -24,7 +24,7 @@ def locked_folder(data_dir: Path) -> Iterator[None]:
             data_dir.mkdir(mode=_MODE, parents=True, exist_ok=True)
         lock = (data_dir / _LOCK).open("ab")
     except OSError as error:
-        reason = f"{data_dir} cannot hold state ({error.strerror}); give another folder by --data-dir"
+        reason = f"{data_dir} cannot hold state ({error.strerror}); choose another folder with --data-dir"
         raise SettingsError(reason) from None
     with lock:
         try:

@@ -20,7 +20,7 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
         both = host == "::" and socket.has_dualstack_ipv6()
         return socket.create_server((host, port), family=_family(host, port), dualstack_ipv6=both)
     except OSError as error:
-        message = f"port {port} on {host} cannot be bound ({error.strerror}); give another by {option}"
+        message = f"port {port} on {host} cannot be bound ({error.strerror}); choose another with {option}"
         raise SettingsError(message) from None
 
 

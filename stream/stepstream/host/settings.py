@@ -64,7 +64,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key"):
             if found := _NOT_IN_KEY.search(getattr(self, name)):
-                raise SettingsError(f"{name} contains {found[0]!r}, which no client can send; {_KEY_REMEDY}")
+                raise SettingsError(f"{name} contains {found[0]!r}, which no HTTP client can send; {_KEY_REMEDY}")
         if "/" in self.event_key or self.event_key in (".", ".."):
             raise SettingsError(f"event_key is a part of a URL's path and must not contain '/'; {_KEY_REMEDY}")
         if not is_loopback(self.host) and not (self.event_key and self.api_key):

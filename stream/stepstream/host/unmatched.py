@@ -144,4 +144,4 @@ def near_names(name: str, known: Iterable[str]) -> str:
     if not names:
         return "nothing listens to any event; write @app.function(on(…)) above a function"
     more = ", …" if len(names) > _NAMES_MAX else ""
-    return f"nothing listens to that name, only to {', '.join(map(repr, names[:_NAMES_MAX]))}{more}"
+    return f"nothing listens to that name; known names are {', '.join(map(repr, names[:_NAMES_MAX]))}{more}"

@@ -56,7 +56,7 @@ class Callers:
         try:
             written = await self._append(records)
         except LogError as error:
-            remedy = "send them again with the same ids: an event that was written then starts nothing twice"
+            remedy = "send them again with the same ids: an event that was already written starts nothing twice"
             raise UnavailableError(f"{error}; the events may still have been written: {remedy}") from error
         return [
             event.id or f"{EVENTS}-{partition}-{offset}"

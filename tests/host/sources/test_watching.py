@@ -57,14 +57,14 @@ async def test_a_missing_right_is_logged_until_the_group_is_joined(caplog: pytes
         (
             logging.ERROR,
             f"sources of orders are not read, group {GROUP}: the ACL operation READ on this consumer group is missing "
-            f"(GroupAuthorizationFailedError: {GROUP}); the next try is in 0 s",
+            f"(GroupAuthorizationFailedError: {GROUP}); the next check is in 0 s",
         ),
         (
             logging.ERROR,
             f"sources of orders are not read, group {GROUP}: the group has no coordinator, "
-            "or the consumer has not joined it yet; the next try is in 0 s",
+            "or the consumer has not joined it yet; the next check is in 0 s",
         ),
-        (logging.INFO, f"group {GROUP} is joined with 2 partitions"),
+        (logging.INFO, f"consumer joined group {GROUP} and was assigned 2 partitions"),
     ]
     assert host.crashed == []
 

@@ -183,7 +183,7 @@ class SourceAgent:
             try:
                 await self._append(records)
             except LogError as error:
-                logger.warning("events of topic %s cannot be written yet and are retried: %s", self.topic, error)
+                logger.warning("events of topic %s cannot be written yet and will be retried: %s", self.topic, error)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -210,7 +210,7 @@ class SourceAgent:
         if failed:
             why = {name: error_info(error).message for name, error in failed.items()}
             reason = "; ".join(f"{name}: {each}" if len(self._sources) > 1 else each for name, each in why.items())
-            logger.warning("a record of topic %s becomes a dead letter: %s", self.topic, reason)
+            logger.warning("a record of topic %s moved to dead-letters: %s", self.topic, reason)
             found.records.append(dead_letter_record(record, reason, FailedSources(self._group, tuple(failed))))
             first = next(iter(failed.values()))
             found.dead_letters.append(kind_of(first) if isinstance(first, StepstreamError) else "not-applicable")

@@ -48,9 +48,9 @@ class GroupWatch:
         """Log what is wrong with a consumer, or that it works again."""
         if state.error is None and state.joined:
             if self._failed:
-                logger.info("group %s is joined with %d partitions", self._group, state.partitions)
+                logger.info("consumer joined group %s and was assigned %d partitions", self._group, state.partitions)
             self._failed = False
             return
         self._failed = True
         reason = describe_failure(self._topics, self._group, state.error)
-        logger.error("%s; the next try is in %g s", reason, self._interval_s)
+        logger.error("%s; the next check is in %g s", reason, self._interval_s)

@@ -97,8 +97,8 @@ def step_postponed(command: StepDispatched, app: str, queue: str, now_ms: int) -
 
 def _postponed(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms: int) -> tuple[str, int]:
     """Return why a run or a step is postponed, and for how long (ms): a tenth of the age of the run, within bounds."""
-    remedy = "deploy its code, or wait for the roll-out to end"
-    reason = f"a worker of app {app!r} got the run and has no function {command.function!r}; {remedy}"
+    remedy = "deploy its code, or wait for the rollout to end"
+    reason = f"a worker of app {app!r} received the run but has no function {command.function!r}; {remedy}"
     wait_ms = min(max((now_ms - command.started_at) // 10, POSTPONE_MS_MIN), POSTPONE_MS_MAX)
     step = {"step": command.id} if isinstance(command, StepDispatched) else {}
     extra = {"run_id": command.run_id, "function": command.function, **step}
