@@ -21,31 +21,31 @@ RUN, SLEEP, WAIT, SIGNAL, SEND, INVOKE = StepKind
 class CallState(StrEnum):
     """Where a step is between the moment when the code awaits it and the moment when the code has its result."""
 
-    ABSENT = "absent"
-    NEW = "new"
-    OPEN = "open"
-    DUE = "due"
-    HELD = "held"
-    RUNNING = "running"
-    REPORTING = "reporting"
-    DURABLE = "durable"
-    RESOLVED = "resolved"
-    ABANDONED = "abandoned"
+    ABSENT = "absent"  # The code has not awaited the step yet.
+    NEW = "new"  # The code awaits it, and nothing has been requested for it.
+    OPEN = "open"  # The engine has it as an open step: a wait, or an attempt that is not due yet.
+    DUE = "due"  # The engine has called for an attempt of its body.
+    HELD = "held"  # Its body starts once the waits of the same activation are registered.
+    RUNNING = "running"  # Its body is running.
+    REPORTING = "reporting"  # Its body has ended, and the report of its result is being written.
+    DURABLE = "durable"  # Its result is durable, and waits for its place among the results.
+    RESOLVED = "resolved"  # The code has its result.
+    ABANDONED = "abandoned"  # The code no longer awaits it: it lost a race, or its task was cancelled.
 
 
 class CallEvent(StrEnum):
     """What moves a call from one state to the next."""
 
-    DISCOVER = "discover"
-    PLAN = "plan"
-    DUE = "due"
-    HOLD = "hold"
-    BEGIN = "begin"
-    RETRY = "retry"
-    REPORT = "report"
-    APPENDED = "appended"
-    GIVE = "give"
-    ABANDON = "abandon"
+    DISCOVER = "discover"  # The code awaits the step.
+    PLAN = "plan"  # The engine is asked for it.
+    DUE = "due"  # The engine calls for an attempt.
+    HOLD = "hold"  # Its body must wait for the waits of the same activation.
+    BEGIN = "begin"  # Its body starts.
+    RETRY = "retry"  # The attempt failed, and another one follows.
+    REPORT = "report"  # The attempt is final, and its report is about to be written.
+    APPENDED = "appended"  # The log has the report.
+    GIVE = "give"  # The code gets the result.
+    ABANDON = "abandon"  # The code no longer awaits the step.
 
 
 _S, _E = CallState, CallEvent

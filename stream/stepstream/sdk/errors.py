@@ -165,11 +165,12 @@ _INTERRUPTED = (
 
 
 class RunInterrupted(BaseException):
-    """Unwinds a plain `def` function where it waits for a step. It is not an error, and must not be caught.
+    """Unwinds code that its worker drops while it waits for a step. It is not an error, and must not be caught.
 
-    It frees the thread while the run waits. The run continues later, perhaps in another process: the function runs
-    again from its first line, and finished steps return their stored results. It derives from `BaseException`, so
-    `except Exception` does not catch it. Code in a `finally` or a `with` runs at each suspension, not only at the end.
+    The worker needs the memory or the thread elsewhere. The run continues later, perhaps in another process: the
+    function runs again from its first line, and finished steps return their stored results. It derives from
+    `BaseException`, so `except Exception` does not catch it. Code in a `finally` or a `with` may run at each wait, not
+    only at the end.
 
     Don't:
         ```python

@@ -44,7 +44,8 @@ class Waiting(Protocol):
 class Activity:
     """The tasks and threads of one run's code. It calls `on_idle` when none of them can continue by itself.
 
-    `active` counts those that run or can run. A task that is `outside`, in the body of a step, is not counted.
+    `active` counts those that run or can run. A task that is `outside`, in the body of a step, is not counted. The
+    activity is `closed` when the code has ended, or was `aborted`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[], None]) -> None:
@@ -52,6 +53,7 @@ class Activity:
         self.threads = 0
         self.active = 0
         self.closed = False
+        self.aborted = False
         self._loop = loop
         self._on_idle = on_idle
         self._context = contextvars.copy_context()  # What is done for a run is no part of its code.

@@ -5,24 +5,21 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from stepstream.contract.commands import Memo, Open
-from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import Call, CallEvent, CallState, CallTable, Finished, Runner, StepFuture
+from stepstream.sdk.discovery import Discovery
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.groups import Groups
-from stepstream.sdk.identities import Identities
 from stepstream.sdk.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity
 from stepstream.sdk.operations import Operations
 from stepstream.sdk.results import Results
-from stepstream.sdk.tasks import RunTask, Scope, Unordered, current_body, current_scope, run_task
+from stepstream.sdk.tasks import RunTask, Scope, current_body, current_scope, run_task
 from stepstream.sdk.values import dump_output
-
-SUSPENDED = "the worker has suspended this run; it continues later from its memoized results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +69,14 @@ class Replay:
         self._dispatched = snapshot.dispatched
         self._loop = asyncio.get_running_loop()
         self.activity = Activity(self._loop, self._settle)
-        self._scope = Scope(snapshot.run_id, self.activity)
         self._calls = CallTable()
         self._results = Results(snapshot.memos)
         opened = {step.step: step for step in snapshot.opened}
         self._operations = Operations(self._calls, self.groups, opened, snapshot.dispatched)
-        self._identities = Identities(limits.steps_per_run_max)
-        self._unawaited: dict[int, str] = {}
+        self._scope = Scope(snapshot.run_id, self.activity)
+        self.steps = Discovery(self._scope, self._results, self._operations, limits.steps_per_run_max, self.warn)
         self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
-        self._aborted = False
         self._main: asyncio.Task[Any] | None = None
 
     @property
@@ -109,16 +104,15 @@ class Replay:
     async def _guard(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
         try:
             value = await code()
-            if self._unawaited:
-                names = ", ".join(repr(name) for name in self._unawaited.values())
+            if names := ", ".join(map(repr, self.steps.unawaited)):
                 raise StepUsageError(f"step {names} was called but never awaited; write `await` before it")
-            if limit_error := self._identities.limit_error:
+            if limit_error := self.steps.limit_error:
                 raise limit_error
             end = Finished(dump_output(value, handler, self._limits.step_output_bytes_max))
         except BaseException as error:
             if self.over or isinstance(error, RunInterrupted):
                 raise
-            end = Finished(error=self._identities.limit_error or error)
+            end = Finished(error=self.steps.limit_error or error)
         self._finish(end)
 
     def _finish(self, end: Finished) -> None:
@@ -131,48 +125,12 @@ class Replay:
 
     # What steps use.
 
-    def created(self, step_id: str) -> "Created":
-        """Number a step that the code has called."""
-        if current_body.get():
-            return Created(step_id, -1, 0)  # discover() refuses it, in this attempt of the body.
-        created = Created(step_id, next(self._scope.numbers), self._identities.number(step_id))
-        self._unawaited[created.number] = step_id
-        return created
-
-    def dismissed(self, created: "Created") -> None:
-        """Note that a step that was called needs no await: it was cancelled before."""
-        self._unawaited.pop(created.number, None)
-
-    def discover(self, created: "Created", call_of: Callable[[StepHash], Call], group: str) -> Call:
-        """Return the call of a step that the code awaits; raise StepUsageError or StepLimitError for a wrong one."""
-        self._unawaited.pop(created.number, None)
-        if outer := current_body.get():
-            raise StepUsageError(
-                f"step {created.step_id!r} is inside the body of step {outer!r}; a step cannot contain another: "
-                "return from the first, then call the second"
-            )
-        if self._aborted:
-            raise RunInterrupted(SUSPENDED)
-        if self.over:
-            raise StepUsageError(
-                f"step {created.step_id!r} comes after the end of its run; await all steps in the function"
-            )
-        task = run_task()
-        if task is not None and task.membership is not None:
-            _check_order(created.step_id, *task.membership)
-        call = call_of(self._identities.identify(created.step_id, created.use))
-        kept = self._results.kind_of(call.step) or self._operations.kind_of(call.step)
-        if kept and kept != call.kind:
-            self._results.refuse(call.step)
-            self.warn(
-                f"step {created.step_id!r} was of kind '{kept}' and is of kind '{call.kind}' now: "
-                "the code has changed, so it runs as a new step, and the stored result of the old one is not used"
-            )
-            call = call_of(self._identities.identify(f"{created.step_id} ({call.kind})", created.use))
-        call.group = group
-        call.task = task
-        self._operations.discover(call)
-        return call
+    def take_next(self, call: Call) -> Outcome:
+        """Return the result of a step that Discovery.is_stored_next holds for."""
+        memo = self._results.take_first(call.step)
+        if memo is None:
+            raise RuntimeError(f"the stored result of step {call.id!r} is not the next one")
+        return self._resolve(call, memo)
 
     async def result(self, call: Call) -> Outcome:
         """Return the result of a step: the memoized one when it is due, or a new one."""
@@ -184,6 +142,8 @@ class Replay:
 
     async def _result(self, call: Call) -> Outcome:
         sequential = self.activity.is_sequential
+        if self.threaded:
+            call.task = run_task()
         if sequential and (memo := self._results.take_first(call.step)):
             return self._resolve(call, memo)
         if not (sequential and call.is_own and call.state is CallState.NEW and self._may_begin_at_once(call)):
@@ -218,7 +178,7 @@ class Replay:
             if code is not None:
                 self.activity.enter(code)
         if self.over and self.threaded:
-            raise RunInterrupted(SUSPENDED)
+            raise RunInterrupted
         return outcome
 
     async def _wait(self, call: Call, sequential: bool) -> Outcome | None:
@@ -277,13 +237,13 @@ class Replay:
 
     def abort(self) -> None:
         """Stop the code where it is; the runner gets no further call."""
-        self.activity.closed = self._aborted = True
+        self.activity.closed = self.activity.aborted = True
         if not self.threaded:
             self._cancel_tasks(None)
             return
         for call in self._calls:
             if call.waiting is not None and call.waits:
-                call.waiting.set_exception(RunInterrupted(SUSPENDED))
+                call.waiting.set_exception(RunInterrupted())
         for line in self._lines:
             line.cancel()
 
@@ -366,29 +326,9 @@ class Replay:
             if not is_suspended and (not external or (is_open and idle_s >= DETACH_AFTER_S)):
                 self._runner.detached(self)
         if is_suspended:
-            if self.threaded:
-                self.abort()  # Its thread is released.
             self._runner.suspended(self)
         elif external or self._dispatched:
             self.activity.look_later()
-
-
-class Created(NamedTuple):
-    """A step that the code has called: its number among the tasks and steps of the run, and the use of its id."""
-
-    step_id: str
-    number: int
-    use: int
-
-
-def _check_order(step_id: str, unordered: Unordered, member: object) -> None:
-    """Raise StepUsageError for an id that several coroutines use which asyncio starts in no fixed order."""
-    if unordered.is_shared(step_id, member):
-        raise StepUsageError(
-            f"step {step_id!r} is used by several coroutines of one asyncio.as_completed, which starts them in no "
-            "fixed order, so that a replay would mix up their results; put the item into the id, or create the tasks "
-            "first: as_completed([asyncio.create_task(...) for ...])"
-        )
 
 
 def _retrieve_exception(task: "asyncio.Task[Any]") -> None:

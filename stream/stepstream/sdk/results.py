@@ -49,11 +49,16 @@ class Results:
         self._refused.add(step)
         self._pending.pop(step, None)
 
-    def take_first(self, step: str) -> Memo | None:
-        """Take the memo of a step if no other pending memo comes before it."""
+    def first(self) -> Memo | None:
+        """Return the pending memo that comes before all others."""
         while self._order and self._order[0] not in self._pending:
             self._order.popleft()
-        if not self._order or self._order[0] != step:
+        return self._pending[self._order[0]][1] if self._order else None
+
+    def take_first(self, step: str) -> Memo | None:
+        """Take the memo of a step if no other pending memo comes before it."""
+        memo = self.first()
+        if memo is None or memo.step != step:
             return None
         self._order.popleft()
         return self._pending.pop(step)[1]

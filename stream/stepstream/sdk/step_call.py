@@ -46,17 +46,31 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         self._arguments = arguments
         self.group = ""
         self._code: Coroutine[Any, Any, T] | None = None
-        self._created = replay.created(step_id)
+        self._created = replay.steps.created(step_id)
 
     def __hash__(self) -> int:
         # A set of steps, as in asyncio.as_completed, is iterated in the same order in every replay.
         return self._created.number
 
     async def _run(self) -> T:
-        call = self._replay.discover(self._created, self._call_of, self.group)
+        call = self._discover()
+        return self._value_of(call, await self._replay.result(call))
+
+    def _discover(self) -> Call:
+        call = self._replay.steps.discover(self._created, self._call_of, self.group)
         if observe := step_observer.get():
             observe(self._replay.run_id, call, self._arguments)
-        return self._value_of(call, await self._replay.result(call))
+        return call
+
+    def take_stored(self) -> tuple[T] | None:
+        """Return the value of the step if its stored result is the next one that the code gets, None otherwise.
+
+        A thread calls this while it runs the code alone: most steps of a replay need no switch to the event loop.
+        """
+        if not self._replay.steps.is_stored_next(self._created, self._call_of):
+            return None
+        call = self._discover()
+        return (self._value_of(call, self._replay.take_next(call)),)
 
     def _started(self) -> Coroutine[Any, Any, T]:
         if self._code is None:
@@ -80,7 +94,7 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         A task that is cancelled before it starts throws here: its step was not forgotten.
         """
         if self._code is None:
-            self._replay.dismissed(self._created)
+            self._replay.steps.dismissed(self._created)
         return self._started().throw(*args)
 
     def close(self) -> None:
@@ -88,7 +102,7 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         if self._code is not None:
             self._code.close()
         else:
-            self._replay.dismissed(self._created)
+            self._replay.steps.dismissed(self._created)
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self._code is not None:

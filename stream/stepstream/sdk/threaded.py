@@ -11,7 +11,7 @@ from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
 from stepstream.sdk.parallel import Group
-from stepstream.sdk.replay import SUSPENDED, Replay
+from stepstream.sdk.replay import Replay
 from stepstream.sdk.step import Step
 from stepstream.sdk.step_call import StepCall
 from stepstream.sdk.tasks import InThread, ThreadBlocked
@@ -40,13 +40,13 @@ class Line:
         """Run a coroutine in the event loop, and block this thread until it has ended."""
         if self._stopped:
             code.close()
-            raise RunInterrupted(SUSPENDED)
+            raise RunInterrupted
         self._waits_for = future = asyncio.run_coroutine_threadsafe(self._block(code), self._loop)
         try:
             return future.result()
         except CancelledError:
             # That of concurrent.futures is an ordinary exception, which the code might catch.
-            raise RunInterrupted(SUSPENDED) from None
+            raise RunInterrupted from None
 
     async def _block(self, code: Coroutine[Any, Any, T]) -> T:
         with ThreadBlocked(self._replay.activity):
@@ -70,6 +70,8 @@ class ThreadedStep:
         self._line = line
 
     def _result(self, call: StepCall[T]) -> T:
+        if stored := call.take_stored():
+            return stored[0]
         return (_branch_line.get() or self._line).wait_for(call)
 
     def options(

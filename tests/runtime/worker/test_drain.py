@@ -239,7 +239,7 @@ async def test_a_run_that_needs_another_body_is_left_to_another_worker(threaded:
     handler: Any = one_after_the_other if threaded else side_by_side
     app.function(on("go"), id="function")(handler)
 
-    bodies = Bodies(threads=Threads(1))
+    bodies = Bodies(threads=Threads(1, parked_max=0))
     worker = Worker(log, app, options(bodies=bodies))
     serving = asyncio.ensure_future(worker.serve())
     expected = ["left"] if threaded else ["left", "right"]

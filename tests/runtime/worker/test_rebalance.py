@@ -131,7 +131,7 @@ async def test_a_run_without_a_running_body_is_dropped_at_once() -> None:
 @pytest.mark.parametrize("ends", [False, True])
 async def test_a_blocked_body_does_not_start_after_its_run_was_revoked(threaded: bool, ends: bool) -> None:
     """The partition went to another worker while the body waited for the membership, or the worker ended."""
-    log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies(threads=Threads(1))
+    log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies(threads=Threads(1, parked_max=0))
     log.calls.block("until_member")
     worker = Worker(log, charging(ran, threaded=threaded), options(bodies=bodies))
     async with serving(worker) as task:

@@ -6,7 +6,11 @@ import threading
 import pytest
 
 from stepstream import App, ThreadedContext, on
-from stepstream.contract.commands import RunResumed
+from stepstream.contract.commands import Memo, RunResumed
+from stepstream.contract.ids import step_hash
+from stepstream.contract.inbox import RunClaimed, RunReturned
+from stepstream.contract.kinds import StepKind
+from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.pool import PoolWorker
@@ -20,7 +24,7 @@ from tests.runtime.worker.harness import charging, dispatched, options, served, 
 
 async def test_a_lost_report_releases_its_thread() -> None:
     """The next worker of the process uses the same threads, and each lost report would occupy one forever."""
-    log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies(threads=Threads(1))
+    log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies(threads=Threads(1, parked_max=0))
     log.calls.fail("append", LogError("the broker is away"))
     with pytest.raises(LogError):
         await asyncio.wait_for(Worker(log, charging(ran, threaded=True), options(bodies=bodies)).serve(), 5)
@@ -31,7 +35,7 @@ async def test_a_lost_report_releases_its_thread() -> None:
 
 async def test_a_body_that_ends_after_its_worker_releases_its_thread() -> None:
     """The report of another run was lost while it was running, and its own is no longer written."""
-    app, bodies = App("shop"), Bodies(threads=Threads(1))
+    app, bodies = App("shop"), Bodies(threads=Threads(1, parked_max=0))
     running, finish = threading.Event(), threading.Event()
 
     def body() -> None:
@@ -55,7 +59,7 @@ async def test_a_body_that_ends_after_its_worker_releases_its_thread() -> None:
 
 async def test_a_blocked_step_of_a_revoked_partition_releases_its_thread() -> None:
     """Its code waits for the membership when the partition is revoked, and continues afterwards."""
-    ran, bodies = list[str](), Bodies(threads=Threads(1))
+    ran, bodies = list[str](), Bodies(threads=Threads(1, parked_max=0))
     app = App("shop", queues=["q"])
 
     @app.function(on("go"), id="function")
@@ -71,4 +75,30 @@ async def test_a_blocked_step_of_a_revoked_partition_releases_its_thread() -> No
         log.calls.allow("until_member")
         await until_free(bodies)
         assert ran == []
+    bodies.threads.close()
+
+
+async def test_the_function_that_waited_longest_loses_its_thread() -> None:
+    """Two waiting functions keep their threads. A third evicts the first, whose code is run again when it resumes."""
+    app, bodies = App("shop"), Bodies(threads=Threads(1, parked_max=2))
+    entries: list[str] = []
+
+    @app.function(on("go"), id="function")
+    def function(ctx: ThreadedContext) -> str:
+        entries.append(ctx.run_id)
+        ctx.step.sleep("nap", "1h")
+        return ctx.run_id
+
+    async with served(app, bodies=bodies) as harness:
+        for run_id in ("first", "second", "third"):
+            await harness.give(started(run_id))
+            await until(lambda: not harness.worker.load.in_use)
+        assert harness.worker.load.cached == 2
+        memo = Memo(step_hash("nap", 0), "nap", StepKind.SLEEP, Value(), 1)
+        await harness.give(RunResumed("second", 1, (memo,)), RunResumed("first", 1, (memo,)))
+        await until(lambda: harness.log.reports_of(RunReturned))
+        assert [report.run_id for report in harness.log.reports_of(RunReturned)] == ["second"]
+        assert [report.run_id for report in harness.log.reports_of(RunClaimed)] == ["first"]
+    assert entries == ["first", "second", "third"]
+    await until_free(bodies)
     bodies.threads.close()

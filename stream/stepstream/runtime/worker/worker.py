@@ -125,9 +125,12 @@ class Worker(CommandConsumer[LiveRun]):
         self._parked[run.run_id] = run
         self._slots.release(run)
         self._admit()
+        if run.replay and run.replay.threaded:
+            self._options.bodies.threads.park(run, lambda: self._on(run, Event.EVICTED))
 
     def _unpark(self, run: LiveRun) -> None:
         self._parked.pop(run.run_id, None)
+        self._options.bodies.threads.unpark(run)
 
     def _drop(self, run: LiveRun) -> None:
         if self._parked.get(run.run_id) is run:
