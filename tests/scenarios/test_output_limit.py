@@ -49,7 +49,7 @@ async def test_an_output_of_a_function_over_the_limit_fails_it(engine_of: Engine
     assert entries == [1]
 
 
-@pytest.mark.parametrize(("data", "word"), [({"text": "x" * 200}, "at most 100"), ([1], "is a JSON object")])
+@pytest.mark.parametrize(("data", "word"), [({"text": "x" * 200}, "at most 100"), ([1], "must be a JSON object")])
 async def test_data_of_invoke_is_bounded(engine_of: EngineOf, data: object, word: str) -> None:
     """The data of invoke is that of an event: an object of a bounded size, refused at the call."""
     app = App("limits")

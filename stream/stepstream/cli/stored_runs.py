@@ -1,5 +1,6 @@
 """Runs that are read from a data directory, without an engine."""
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,19 @@ class StoredRuns:
         path = data_dir / "runs.sqlite"
         if not path.is_file():
             raise fail(f"{data_dir} has no runs; give the --data-dir of `stepstream dev` or `replay`", EXIT_USAGE)
-        # A file of another version is left to the process that owns it, which may rebuild it.
-        self._index = RunIndex(path, keep=True)
+        self._path = path
 
     def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
         """Return runs, the newest first; a limit of 0 returns all."""
-        return [asdict(run) for run in self._index.list(limit=limit or -1, **filters)]
+        with closing(self._open()) as index:
+            return [asdict(run) for run in index.list(limit=limit or -1, **filters)]
 
     def show(self, run_id: str) -> dict[str, Any] | None:
         """Return a run with its steps; None if there is none."""
-        view = self._index.show(run_id)
+        with closing(self._open()) as index:
+            view = index.show(run_id)
         return asdict(view) if view is not None else None
+
+    def _open(self) -> RunIndex:
+        # A file of another version is left to the process that owns it, which may rebuild it.
+        return RunIndex(self._path, keep=True)
