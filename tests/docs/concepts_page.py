@@ -55,7 +55,9 @@ async def side_effects(engine: VirtualEngine) -> None:
 
 # A crash may come before the body of the other run has begun: after six of them, both bodies have run more than once.
 @CONCEPTS.shows(
-    "collect-wrong", "collect-right", engine=lambda: {"crashes": [Crash("worker", "before", "charge") for _ in range(6)]}
+    "collect-wrong",
+    "collect-right",
+    engine=lambda: {"crashes": [Crash("worker", "before", "charge") for _ in range(6)]},
 )
 async def at_least_once(engine: VirtualEngine) -> None:
     """Bodies whose worker dies run again: with a new key the customer pays twice, with a derived one once."""

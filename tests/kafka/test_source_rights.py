@@ -71,7 +71,7 @@ async def observe(fleet: Fleet, admin: Cluster, grant: Grant) -> None:
     await until_read(admin, "functions", 1)
     await asyncio.to_thread(until, lambda: worker.said("READ on this consumer group is missing") > 0)
     await asyncio.to_thread(grant, "--group", f"{NAMESPACE}.sources-sources", "READ")
-    await asyncio.to_thread(until, lambda: worker.said(f"group {NAMESPACE}.sources-sources is joined") > 0)
+    await asyncio.to_thread(until, lambda: worker.said(f"joined group {NAMESPACE}.sources-sources") > 0)
     await asyncio.to_thread(grant, "--topic", "orders", "DESCRIBE")
     await asyncio.to_thread(until, lambda: worker.said("READ on a topic is missing (TopicAuthorizationFailed") > 0)
     await asyncio.to_thread(grant, "--topic", "orders", "READ")

@@ -166,6 +166,8 @@ async def test_apps_that_share_a_name_or_a_function_are_refused(engine_of: Engin
     one.function(id="work")(nothing)
     other.function(id="work")(nothing)
     with pytest.raises(DefinitionError, match="two apps are named 'one'"):
-        await engine_of(one, same).engine.start()
+        async with engine_of(one, same):
+            pass
     with pytest.raises(DefinitionError, match="apps 'one' and 'other' both define the function 'work'"):
-        await engine_of(one, other).engine.start()
+        async with engine_of(one, other):
+            pass

@@ -102,23 +102,18 @@ class VirtualEngine:
         self._stack.push_async_callback(self._backbone.close)
         self._stack.callback(index.close)
         self._check = ReplayCheck(apps, limits, self.clock.now_ms) if replay_check else None
-        self.engine = EmbeddedEngine(
-            apps,
-            self._backbone,
-            self.clock,
-            index,
-            EngineOptions(
-                shards=shards,
-                limits=limits,
-                live_cache=live_cache,
-                runs_cached_max=runs_cached_max,
-                runs_active_max=runs_active_max,
-                bodies=Bodies(self._stubs, _noting(self._ran, before_step)),
-                watch=self.history.append,
-                wrap=self._wrapping(wrap),
-                restart_s=0.0,
-            ),
+        options = EngineOptions(
+            shards=shards,
+            limits=limits,
+            live_cache=live_cache,
+            runs_cached_max=runs_cached_max,
+            runs_active_max=runs_active_max,
+            bodies=Bodies(self._stubs, _noting(self._ran, before_step)),
+            watch=self.history.append,
+            wrap=self._wrapping(wrap),
+            restart_s=0.0,
         )
+        self.engine = EmbeddedEngine(apps, self._backbone, self.clock, index, options)
 
     def _wrapping(self, wrap: Callable[[str, Any], Any] | None) -> Callable[[str, Any], Any] | None:
         if self._check:
@@ -128,10 +123,14 @@ class VirtualEngine:
 
     async def __aenter__(self) -> "VirtualEngine":
         token = step_observer.set(self._check.observe) if self._check else None
-        await self.engine.start()  # Its tasks, and those of all runs, inherit the observer.
-        if token:
-            step_observer.reset(token)
-        await self.until_idle()
+        try:
+            await self.engine.start()  # Its tasks, and those of all runs, inherit the observer.
+            if token:
+                step_observer.reset(token)
+            await self.until_idle()
+        except BaseException:
+            await self._stack.aclose()
+            raise
         return self
 
     async def __aexit__(
