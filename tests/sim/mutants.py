@@ -91,8 +91,8 @@ MUTANTS = (
     ),
     Mutant(
         "a timer that is not wanted stays",
-        "engine/matching/waits.py",
-        (("    draft.disarm(opened.due, Timer(TimerKind.STEP, run_id, step))\n", ""),),
+        "engine/runs/steps.py",
+        (("        draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))\n", ""),),
     ),
     Mutant(
         "recovery is skipped",
