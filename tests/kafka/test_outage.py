@@ -41,7 +41,7 @@ def check_outage(observed: Observed) -> None:
     status, code, message = request(observed, "POST", "/e/x", {"name": "long/go", "data": {"n": 1}})
     assert (status, code) == (503, "unavailable")
     assert "broker" in message
-    assert "may have been written" in message
+    assert "may still have been written" in message
     for method, path, json in (("POST", "/v1/signals", {"signal": "approved"}), ("DELETE", "/v1/runs/none", None)):
         assert request(observed, method, path, json)[:2] == (503, "unavailable")
     until(lambda: reasons(observed) == {"no broker has answered"})
