@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.supervision import Recurrence, keep_serving
 
 
 async def test_failed_component_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
@@ -52,3 +52,51 @@ async def test_task_group_that_fails_while_cancelled_is_not_restarted() -> None:
     serving.cancel()
     await asyncio.wait({serving}, timeout=5)
     assert (serving.done(), started.empty()) == (True, True)
+
+
+def test_condition_that_lasts_is_logged_at_growing_intervals() -> None:
+    """Numbers in its text do not make it another condition; one that was absent for long is logged at once again."""
+    now = [0.0]
+    recurrence = Recurrence(lambda: now[0])
+    logged: list[tuple[float, str]] = []
+
+    def observe(until_s: float, text: str = "the log ends at {:.0f}") -> None:
+        while now[0] < until_s:
+            if (more := recurrence.occurs(text.format(now[0]))) is not None:
+                logged.append((now[0], more))
+            now[0] += 0.5
+
+    observe(500)
+    assert logged == [
+        (0, ""),
+        (60, " (121 times in 1 min)"),
+        (180, " (361 times in 3 min)"),
+        (420, " (841 times in 7 min)"),
+    ]
+    observe(501, "no broker answers")
+    assert logged[-1] == (500, "")
+    assert recurrence.ends() == 1
+    assert recurrence.ends() is None
+    now[0] += 600
+    observe(1_102, "no broker answers")
+    assert logged[-1] == (1_101, "")
+
+
+async def test_repeated_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An outage that fails a component twice a second must not fill the log."""
+    errors = [LogError(f"the topic ends at {number}") for number in range(20)]
+    idle = asyncio.Event()
+
+    async def serve() -> None:
+        if errors:
+            raise errors.pop()
+        idle.set()
+        await asyncio.get_running_loop().create_future()
+
+    serving = asyncio.ensure_future(keep_serving("part", serve, 0.0))
+    await asyncio.wait_for(idle.wait(), 5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "part failed; restarting in 0 s: the topic ends at 19"
+    ]
+    serving.cancel()
+    await asyncio.wait({serving}, timeout=5)

@@ -2,16 +2,58 @@
 
 import asyncio
 import logging
+import re
+import time
 from collections.abc import Awaitable, Callable
 
 from stepstream.runtime.ports import LogError
 
 logger = logging.getLogger(__name__)
 RESTART_S = 0.5
+_LOG_AGAIN_S, _LOG_AGAIN_S_MAX = 60.0, 3_600.0
+
+
+class Recurrence:
+    """When to log a condition that lasts: at once, then again after 1, 2, 4, … minutes, at most an hour apart.
+
+    A condition with another key, or one that returns after it was absent for as long as it takes to log it again, is
+    logged at once. Numbers in a key do not count: they are often offsets or times. `elapsed_s` is a monotonic clock.
+    """
+
+    def __init__(self, elapsed_s: Callable[[], float] = time.monotonic) -> None:
+        self._elapsed_s = elapsed_s
+        self._key = ""
+        self._interval_s = _LOG_AGAIN_S
+        self._logged_at = self._seen_at = self._first_at = 0.0
+        self._count = 0
+
+    def occurs(self, key: str) -> str | None:
+        """Note one occurrence; return how often there were others if it is to be logged ("" for the first), or None."""
+        key, now = re.sub(r"\d+", "0", key), self._elapsed_s()
+        is_new = key != self._key or now - self._seen_at > self._interval_s
+        self._seen_at = now
+        if is_new:
+            self._key, self._count, self._interval_s, self._logged_at, self._first_at = key, 1, _LOG_AGAIN_S, now, now
+            return ""
+        self._count += 1
+        if now - self._logged_at < self._interval_s:
+            return None
+        self._logged_at, self._interval_s = now, min(2 * self._interval_s, _LOG_AGAIN_S_MAX)
+        return f" ({self._count:,} times in {(now - self._first_at) / 60:.0f} min)"
+
+    def ends(self) -> float | None:
+        """Note that the condition is over; return for how many seconds it lasted, or None if there was none."""
+        lasted = self._elapsed_s() - self._first_at if self._key else None
+        self._key = ""
+        return lasted
 
 
 async def keep_serving(name: str, serve: Callable[[], Awaitable[None]], restart_s: float = RESTART_S) -> None:
-    """Call `serve` until cancelled; after a failure, again in `restart_s` seconds."""
+    """Call `serve` until cancelled; after a failure, again in `restart_s` seconds.
+
+    A failure that repeats is logged again only at growing intervals.
+    """
+    recurrence = Recurrence()
     while not _cancelled():
         try:
             await serve()
@@ -19,16 +61,19 @@ async def keep_serving(name: str, serve: Callable[[], Awaitable[None]], restart_
             # A Kafka client cancels its own futures when a broker goes away; then this task itself is not cancelled.
             if _cancelled():
                 raise
-            logger.exception("%s was cancelled by its Kafka client; restarting in %g s", name, restart_s)
-            await asyncio.sleep(restart_s)
+            if (more := recurrence.occurs("cancelled")) is not None:
+                logger.exception("%s was cancelled by its Kafka client; restarting in %g s%s", name, restart_s, more)
         except LogError as error:
-            # The cluster is the cause, and the error repeats as long as that lasts: a traceback would add nothing.
-            logger.error("%s failed; restarting in %g s: %s", name, restart_s, error)
-            await asyncio.sleep(restart_s)
-        except Exception:
+            # The cluster is the cause, so a traceback would add nothing.
+            if (more := recurrence.occurs(str(error))) is not None:
+                logger.error("%s failed; restarting in %g s: %s%s", name, restart_s, error, more)
+        except Exception as error:
             # A task group that fails while it is cancelled raises its failure instead of CancelledError.
-            logger.exception("%s failed; restarting in %g s", name, restart_s)
-            await asyncio.sleep(restart_s)
+            if (more := recurrence.occurs(repr(error))) is not None:
+                logger.exception("%s failed; restarting in %g s%s", name, restart_s, more)
+        else:
+            continue
+        await asyncio.sleep(restart_s)
 
 
 def _cancelled() -> bool:

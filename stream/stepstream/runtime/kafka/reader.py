@@ -20,6 +20,8 @@ CONFIRM_S_MAX = 5.0
 SESSION_MS = 10_000
 _FETCH_WAIT_MS = 500
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
+# How soon a group notices that its topic was deleted, created again or given more partitions; by default 5 minutes.
+_METADATA_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Reader:
             rebalance_timeout_ms=3 * SESSION_MS,
             heartbeat_interval_ms=SESSION_MS // 5,
             partition_assignment_strategy=(StickyPartitionAssignor,),
+            **({"metadata_max_age_ms": _METADATA_MS} if group else {}),
         )
 
     async def start(self) -> None:
