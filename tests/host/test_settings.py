@@ -142,6 +142,8 @@ def test_a_condition_in_a_file_is_called_if(tmp_path: Path) -> None:
         ({"bootstrap": "a:65536"}, "expected HOST:PORT"),
         ({"bootstrap": "a:²"}, "expected HOST:PORT"),
         ({"bootstrap": "kafka://a:1"}, "expected HOST:PORT"),
+        ({"session_s": "0"}, "STEPSTREAM_KAFKA_SESSION_S '0': expected a number of seconds from 1 to 900"),
+        ({"transaction_s": "soon"}, "TRANSACTION_S 'soon': expected a number of seconds from 1 to 900"),
         ({"security_protocol": "TLS"}, "expected one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
         ({"sasl_mechanism": "FOO"}, "expected one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
         ({"security_protocol": "SASL_SSL", "sasl_password": "p"}, "SASL_USERNAME '': SASL_SSL requires it"),

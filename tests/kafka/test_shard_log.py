@@ -12,7 +12,6 @@ from stepstream.contract.codec import encode
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import producer as producers
 from stepstream.runtime.kafka.backbone import STALE_MS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.origin import origin_of
@@ -45,7 +44,7 @@ async def write(log: KafkaLog, number: int) -> None:
 
 async def freeze_a_commit(broker: Broker) -> None:
     """Write, and later commit, while the broker is suspended: both time out, and changelog and history agree."""
-    cluster = Cluster(KafkaSettings(broker.bootstrap, "commits"))
+    cluster = Cluster(KafkaSettings(broker.bootstrap, "commits", transaction_s=2))
     await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
     first = await opened(cluster)
     await write(first, 1)
@@ -82,9 +81,8 @@ async def freeze_a_commit(broker: Broker) -> None:
 
 
 @pytest.mark.alone
-def test_commit_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_has_a_deadline(tmp_path: Path) -> None:
     """A stalled broker blocks a shard until the deadline; the next owner finds all of the transaction or nothing."""
-    monkeypatch.setattr(producers, "COMMIT_S_MAX", 2.0)
     with running(Broker(tmp_path)) as broker:
         asyncio.run(freeze_a_commit(broker))
 

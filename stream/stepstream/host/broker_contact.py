@@ -3,11 +3,11 @@
 import logging
 import time
 
-from stepstream.runtime.kafka.reader import SESSION_MS
+from stepstream.runtime.kafka.settings import SESSION_S
 
 logger = logging.getLogger(__name__)
-# After this long a consumer group expires a member and assigns its partitions to others.
-LOST_S = SESSION_MS / 1_000
+# After this long a consumer group expires a member by default, and assigns its partitions to others.
+LOST_S = SESSION_S
 
 
 class BrokerContact:

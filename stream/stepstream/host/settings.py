@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from stepstream.api.guards import is_loopback
 from stepstream.contract.errors import InvalidInput, StepstreamError
@@ -103,7 +104,7 @@ def kafka_settings_from(environment: Mapping[str, str] | None = None, **options:
     """Return how to reach Kafka: options first, then STEPSTREAM_KAFKA_… of the environment."""
     env = os.environ if environment is None else environment
     given = {name: str(value) for name, value in options.items() if value is not None}
-    found = {
+    found: dict[str, Any] = {
         field.name: given.get(field.name, env.get(f"STEPSTREAM_KAFKA_{field.name.upper()}") or str(field.default))
         for field in fields(KafkaSettings)
     }

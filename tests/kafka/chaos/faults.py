@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from stepstream.runtime.kafka.producer import COMMIT_S_MAX
+from stepstream.runtime.kafka.settings import TRANSACTION_S
 from tests.kafka.chaos.load import Load
 from tests.kafka.chaos.zombie_app import SUSPENDED
 from tests.kafka.chaos.zombie_engine import FENCED
@@ -20,7 +20,7 @@ from tests.kafka.cluster.history import Ledger
 
 POLL_S = 0.05
 UP_S_MAX = 60.0
-# A group removes a silent member after 10 s (SESSION_MS); the others need a moment to take over.
+# A group removes a silent member after 10 s (SESSION_S); the others need a moment to take over.
 FROZEN_S = 13.0
 EFFECTS_S_MAX = 5.0
 SUSPEND_S_MAX = 5.0
@@ -276,7 +276,7 @@ class Bounce:
 class Stall:
     """The broker answers no request for longer than a commit may take: the outcome of open commits is unknown."""
 
-    seconds: float = COMMIT_S_MAX + 2
+    seconds: float = TRANSACTION_S + 2
 
     async def strike(self, scene: Scene) -> None:
         """Suspend the broker, and resume it."""

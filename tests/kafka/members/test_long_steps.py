@@ -19,8 +19,7 @@ from stepstream.contract.history import RunBegan, RunEnded, RunMoved
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.reader import SESSION_MS
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.settings import SESSION_S, KafkaSettings
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.worker.options import WorkerOptions
@@ -120,7 +119,7 @@ async def observe(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     with Observed(fleet) as observed:
         async with flooded(cluster) as flood:
             await feed(cluster, range(1))
-            deadline = time.monotonic() + 2.2 * SESSION_MS / 1_000
+            deadline = time.monotonic() + 2.2 * SESSION_S
             number = 1
             while time.monotonic() < deadline:
                 await feed(cluster, range(number, number + OTHERS))

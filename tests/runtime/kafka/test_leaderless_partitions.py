@@ -53,7 +53,7 @@ async def test_leaderless_partition_does_not_delay_commits(
 
 async def test_slow_listener_does_not_delay_a_rebalance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases cannot be written while the inbox has no leader; the group would expire a member that waits for them."""
-    monkeypatch.setattr(worker_log, "_REVOKE_S_MAX", 0.01)
+    monkeypatch.setattr(worker_log, "_REVOKE_SESSIONS", 0.001)
 
     class Busy(Listener):
         async def moving(self) -> None:

@@ -11,7 +11,7 @@ from stepstream.contract.events import event_record
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import worker_log
-from stepstream.runtime.kafka.reader import SESSION_MS
+from stepstream.runtime.kafka.settings import SESSION_S
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord
 from stepstream.runtime.worker.options import WorkerOptions
@@ -51,7 +51,7 @@ class Scene:
         async def body(step: str) -> None:
             self.ran.append(step)
             # As in a process that is suspended here for longer than its session, and does not notice.
-            self.time.now += 1.5 * SESSION_MS / 1_000
+            self.time.now += 1.5 * SESSION_S
 
         @self.app.function(on("go"))
         async def work(ctx: Context) -> None:

@@ -47,5 +47,5 @@ class Listener:
 
 def renew_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the log renew its lease and commit in each iteration of the event loop."""
-    monkeypatch.setattr(worker_log, "_RENEW_S", 0.0)
+    monkeypatch.setattr(worker_log, "_RENEW_SESSIONS", 0.0)
     monkeypatch.setattr(worker_log, "_COMMIT_S", 0.0)

@@ -31,7 +31,6 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.errors import translate_kafka_errors
 from stepstream.runtime.kafka.parsing import unreadable_of
 from stepstream.runtime.kafka.patches import patch_faust
-from stepstream.runtime.kafka.reader import SESSION_MS
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.supervision import keep_serving
@@ -86,8 +85,8 @@ def make_faust(cluster: Cluster, name: str) -> faust.App:
         settings.name(name),
         broker=[f"aiokafka://{place.strip()}" for place in settings.bootstrap.split(",")],
         broker_credentials=_credentials(settings),
-        broker_session_timeout=SESSION_MS / 1_000,
-        broker_heartbeat_interval=SESSION_MS / 5_000,
+        broker_session_timeout=settings.session_s,
+        broker_heartbeat_interval=settings.session_s / 5,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=_REFRESH_MS,

@@ -5,11 +5,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    InvalidSessionTimeoutError,
+    InvalidTransactionTimeout,
+    KafkaConnectionError,
+    KafkaError,
+    ProducerFenced,
+)
 
 from stepstream.runtime.ports import Fenced, LogError
 
 STOP_S_MAX = 5.0
+_TIMEOUTS = {
+    InvalidSessionTimeoutError: (
+        "SESSION_S",
+        "group.min.session.timeout.ms to group.max.session.timeout.ms (by default 6 s to 30 min)",
+    ),
+    InvalidTransactionTimeout: ("TRANSACTION_S", "at most transaction.max.timeout.ms (by default 15 min)"),
+}
 
 
 @contextmanager
@@ -28,6 +41,9 @@ def translate_kafka_errors(what: str) -> Iterator[None]:
         raise LogError(f"{what}: cancelled by the Kafka client") from error
     except ProducerFenced as error:
         raise Fenced(f"{what}: fenced by a newer owner, or the transaction timed out") from error
+    except (InvalidSessionTimeoutError, InvalidTransactionTimeout) as error:
+        name, limits = _TIMEOUTS[type(error)]
+        raise LogError(f"{what}: the broker refuses STEPSTREAM_KAFKA_{name}; it allows {limits}") from error
     except KafkaConnectionError as error:
         raise LogError(f"{what}: no broker answers") from error
     except (KafkaError, TimeoutError, OSError) as error:

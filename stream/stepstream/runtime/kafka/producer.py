@@ -14,8 +14,6 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
 
 REQUEST_BYTES_MAX = 50 * MIB
-TRANSACTION_MS_MAX = 10_000
-COMMIT_S_MAX = 10.0
 # A transaction that begins before the markers of the last one are written is also refused with NOT_ENOUGH_REPLICAS.
 _TRANSACTION_BACKOFF_MS = 4
 
@@ -28,7 +26,7 @@ class Producer:
         self._transactional = bool(transactional_id)
         own = {
             "transactional_id": settings.name(transactional_id),
-            "transaction_timeout_ms": TRANSACTION_MS_MAX,
+            "transaction_timeout_ms": round(settings.transaction_s * 1_000),
             "retry_backoff_ms": _TRANSACTION_BACKOFF_MS,
         }
         self._client = AIOKafkaProducer(
@@ -61,7 +59,7 @@ class Producer:
         with translate_kafka_errors("writing"):
             try:
                 # The broker aborts a transaction after this time. Other writes have the deadline of the client.
-                async with asyncio.timeout(COMMIT_S_MAX if self._transactional else None):
+                async with asyncio.timeout(self._settings.transaction_s if self._transactional else None):
                     for record in records:
                         sent.append(await self._send(record, timestamp))
                     return [(done.partition, done.offset) for done in await asyncio.gather(*sent)]  # type: ignore[attr-defined]  # RecordMetadata has no types.
@@ -98,7 +96,7 @@ class Producer:
         """Commit; after a LogError the outcome is unknown."""
         with translate_kafka_errors("committing"):
             # The commit of the client has no deadline.
-            async with asyncio.timeout(COMMIT_S_MAX):
+            async with asyncio.timeout(self._settings.transaction_s):
                 await self._client.commit_transaction()
             self._open = False
 

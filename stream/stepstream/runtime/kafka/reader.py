@@ -17,7 +17,6 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, Offsets, TopicPartition
 
 CONFIRM_S_MAX = 5.0
-SESSION_MS = 10_000
 _FETCH_WAIT_MS = 500
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
 # How soon a group notices that its topic was deleted, created again or given more partitions; by default 5 minutes.
@@ -47,6 +46,7 @@ class Reader:
         self, settings: KafkaSettings, options: dict[str, Any], group: str, instance: str, committed: bool, known: bool
     ) -> None:
         self._settings = settings
+        session_ms = round(settings.session_s * 1_000)
         self._client = AIOKafkaConsumer(
             **options,
             group_id=settings.name(group) if group else None,
@@ -58,9 +58,9 @@ class Reader:
             max_partition_fetch_bytes=4 * MIB,
             # Only heartbeats decide about liveness: a worker that is full does not poll and is alive.
             max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
-            session_timeout_ms=SESSION_MS,
-            rebalance_timeout_ms=3 * SESSION_MS,
-            heartbeat_interval_ms=SESSION_MS // 5,
+            session_timeout_ms=session_ms,
+            rebalance_timeout_ms=3 * session_ms,
+            heartbeat_interval_ms=session_ms // 5,
             partition_assignment_strategy=(StickyPartitionAssignor,),
             **({"metadata_max_age_ms": _METADATA_MS} if group else {}),
         )

@@ -2,6 +2,7 @@
 
 import re
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,10 @@ PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _BROKER = re.compile(r"\s*(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:([0-9]{1,5}))?\s*")
 _PORT_MAX = 65_535
+SESSION_S = 10.0
+TRANSACTION_S = 10.0
+# Below a second, any pause of a healthy process ends its session; brokers allow a transaction 900 s by default.
+_SECONDS_MIN, _SECONDS_MAX = 1.0, 900.0
 
 
 class KafkaSettingsError(StepstreamError):
@@ -27,6 +32,9 @@ class KafkaSettings:
     """A cluster and its security; `namespace` prefixes the name of every topic, group and transactional id.
 
     Protocol and mechanism may be in lower case. Raises KafkaSettingsError.
+
+    session_s      after how many silent seconds a consumer group gives the partitions of a member to others
+    transaction_s  how many seconds a commit may take; afterwards the broker aborts the transaction
     """
 
     bootstrap: str = "127.0.0.1:9092"
@@ -38,6 +46,8 @@ class KafkaSettings:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+    session_s: float = SESSION_S
+    transaction_s: float = TRANSACTION_S
 
     def __post_init__(self) -> None:
         if not all(map(_is_broker, self.bootstrap.split(","))):
@@ -48,6 +58,8 @@ class KafkaSettings:
             if value.upper() not in choices:
                 raise KafkaSettingsError(name, value, f"expected one of {', '.join(choices)}")
             object.__setattr__(self, name, value.upper())
+        for name in ("session_s", "transaction_s"):
+            object.__setattr__(self, name, _seconds(name, str(getattr(self, name))))
 
     def name(self, plain: str) -> str:
         """Return a name within the namespace."""
@@ -89,6 +101,13 @@ class KafkaSettings:
             reason = f"no certificate with the key of STEPSTREAM_KAFKA_KEY_FILE {self.key_file!r}: {error.strerror}"
             raise KafkaSettingsError("cert_file", self.cert_file, reason) from None
         return context
+
+
+def _seconds(name: str, text: str) -> float:
+    with suppress(ValueError):
+        if _SECONDS_MIN <= float(text) <= _SECONDS_MAX:
+            return float(text)
+    raise KafkaSettingsError(name, text, f"expected a number of seconds from {_SECONDS_MIN:g} to {_SECONDS_MAX:g}")
 
 
 def _is_broker(text: str) -> bool:

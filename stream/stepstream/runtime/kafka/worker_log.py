@@ -11,21 +11,20 @@ from stepstream.contract.topics import INBOX, commands_topic
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.kafka.feed import Feed
 from stepstream.runtime.kafka.producer import Producer
-from stepstream.runtime.kafka.reader import SESSION_MS, Membership, Reader
+from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener, TopicPartition
 
 logger = logging.getLogger(__name__)
-# A session expires SESSION_MS after the last confirmation. The lease is shorter, to allow for clocks and for the time
-# that an answer takes.
-_LEASE_S = 0.8 * SESSION_MS / 1_000
-_RENEW_S = SESSION_MS / 4_000
+# The lease is shorter than the session, to allow for clocks and for the time that an answer takes.
+_LEASE_SESSIONS = 0.8
+_RENEW_SESSIONS = 0.25
+# The group expires a member that takes longer than three sessions to release its partitions.
+_REVOKE_SESSIONS = 1.0
 # How often offsets are committed. The successor of a killed worker claims commands after the last commit without need;
 # more frequent commits would compete with the reports that are written at the same time.
 _COMMIT_S = 0.25
 _LEAVE_S_MAX = 2.0
-# The group expires a member that takes longer than three sessions to release its partitions.
-_REVOKE_S_MAX = SESSION_MS / 1_000
 # A partition without a leader is asked again later, so that it does not delay the answers for others.
 _ANSWER_S_MAX = 2.0
 # An offset that no record reaches.
@@ -57,6 +56,7 @@ class KafkaWorkerLog:
         client: str = CLIENT,
     ) -> None:
         self._cluster = cluster
+        self._session_s = cluster.settings.session_s
         self._topic = commands_topic(workers)
         self._group = f"worker-{workers}"
         self._shards = shards
@@ -133,7 +133,7 @@ class KafkaWorkerLog:
         if self._listener is None or not partitions:
             return
         try:
-            async with asyncio.timeout(_REVOKE_S_MAX):
+            async with asyncio.timeout(_REVOKE_SESSIONS * self._session_s):
                 await self._listener.moving()
                 await self._commit_processed()
         except (LogError, TimeoutError) as error:
@@ -195,7 +195,7 @@ class KafkaWorkerLog:
     async def _keep_confirmed(self, reader: Reader) -> None:
         """Confirm the membership periodically; other calls that wait do not delay it."""
         while True:
-            await self._confirm_soon.wait(_RENEW_S)
+            await self._confirm_soon.wait(_RENEW_SESSIONS * self._session_s)
             self._return_none = True
             self.notification.notify()
             asked_at = time.monotonic()
@@ -210,7 +210,7 @@ class KafkaWorkerLog:
         """Commit offsets periodically; check less often which commands are fresh, and skip transaction markers."""
         while True:
             await self._check_soon.wait(_COMMIT_S)
-            if checks := time.monotonic() - self._checked_at >= _RENEW_S:
+            if checks := time.monotonic() - self._checked_at >= _RENEW_SESSIONS * self._session_s:
                 self._checked_at = time.monotonic()
                 await self._learn_what_is_fresh(reader)
             # A group that rebalances refuses commits; they are repeated afterwards.
@@ -257,7 +257,7 @@ class KafkaWorkerLog:
 
     @property
     def _is_member(self) -> bool:
-        return self._alone or time.monotonic() - self._confirmed_at < _LEASE_S
+        return self._alone or time.monotonic() - self._confirmed_at < _LEASE_SESSIONS * self._session_s
 
     async def until_member(self) -> None:
         """Return when the group has confirmed the membership recently.
