@@ -242,6 +242,8 @@ class EmbeddedBackbone:
                     read = records[-1].offset + 1
                     self._history_read[partition] = read
                     self.journal.trim(HISTORY, partition, read)
+                    if len(records) == _HISTORY_PER_READ:
+                        await asyncio.sleep(0)  # A backlog is read without waiting; other tasks must run in between.
             await self._history_changed.wait()
 
     def input_lags(self) -> dict[tuple[str, int], int]:

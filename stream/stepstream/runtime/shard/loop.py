@@ -42,6 +42,12 @@ _UNCHANGED_MS_MAX = 1_000
 # The origin of a timer's dead letter, in place of a topic.
 _TIMERS = "timers"
 
+# After so many passes of less than a millisecond each, other tasks of the process run.
+_PASSES_PER_ITERATION_MAX = 16
+# A pass that held the event loop for so long yields one more iteration to other tasks, up to the second number.
+_HELD_MS_PER_ITERATION = 8
+_ITERATIONS_MAX = 8
+
 _CHAIN_DIGITS_MAX = 9
 
 
@@ -99,6 +105,8 @@ class Shard:
         self._unchanged_inputs = 0
         self._unchanged_offsets: Offsets = {}
         self._unchanged_until = 0
+        # Passes since other tasks of the process could run.
+        self._passes = 0
         self._open: dict[tuple[str, str], int] = {}
         self._extra = {"shard": options.shard}
         self.serving = False
@@ -157,13 +165,25 @@ class Shard:
         self._count_open(batch)
         committing = time.perf_counter()
         committed = await self._conclude(batch)
-        if self._rest:
-            await asyncio.sleep(0)  # A pass that reads nothing awaits nothing; other tasks of the process must run too.
+        await self._let_others_run(batch)
         if self._observer:
             ended = time.perf_counter()
             commit_s = ended - committing if committed else 0.0
             stats = BatchStats(batch.inputs, batch.counts, batch.samples, ended - started, commit_s)
             self._observer.committed(self._shard, stats)
+
+    async def _let_others_run(self, batch: Batch) -> None:
+        """Let other tasks of the process run, for more iterations of the event loop the longer this pass held it.
+
+        A pass may await nothing: an embedded log has the next records at once and commits without waiting. With one
+        iteration after each pass, a request, which takes about eight, would wait for as many passes.
+        """
+        held_ms = self._clock.now_ms() - batch.started_at
+        self._passes += 1
+        if self._rest or held_ms > 0 or self._passes >= _PASSES_PER_ITERATION_MAX:
+            self._passes = 0
+            for _ in range(1 + min(held_ms // _HELD_MS_PER_ITERATION, _ITERATIONS_MAX)):
+                await asyncio.sleep(0)
 
     async def _delay(self, batch: Batch) -> float:
         """Delay a batch that nothing waits for, and fold what arrives meanwhile; return the delay in seconds.
