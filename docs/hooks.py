@@ -32,7 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
         text = (ROOT / repository_path).read_text("utf-8")
         files.append(File.generated(config, site_path, content=_rewritten(text, repository_path, site_path)))
     linked: set[str] = set()
-    for path in [*PAGES, *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]:
+    for path in [*PAGES, *(page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs").rglob("*.md")))]:
         linked |= _linked_files((ROOT / path).read_text("utf-8"), path)
     for path in sorted(linked):
         if path.endswith(".py"):

@@ -42,10 +42,10 @@ def test_golden_records_belong_to_this_release() -> None:
 
 @pytest.mark.parametrize(("topic", "days", "words"), [(HISTORY, 90, "90 days"), (INBOX, 7, "seven days")])
 def test_documented_retention_is_that_of_the_topics(topic: str, days: int, words: str) -> None:
-    """The retention that docs/kafka.md names is the one with which the topics are created."""
+    """The retention that docs/deploy.md names is the one with which the topics are created."""
     (found,) = [each for each in TOPICS if each.name == topic]
     assert found.retention_ms == days * DAY_MS
-    paragraphs = (ROOT / "docs" / "kafka.md").read_text("utf-8").split("\n\n")
+    paragraphs = (ROOT / "docs" / "deploy.md").read_text("utf-8").split("\n\n")
     assert [each for each in paragraphs if f"`{topic}`" in each and words in each]
 
 

@@ -13,7 +13,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "deploy" / "README.md",
     ROOT / "topics" / "README.md",
-    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
 ]
 # What other pages import from there.
 QUICKSTART = DOCS / "quickstart.md"

@@ -19,7 +19,7 @@ from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE = "rights"
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-# The rights that docs/kafka.md lists for engines and workers.
+# The permissions that docs/deploy.md lists for engines and workers.
 OWN = (
     ("--topic", f"{NAMESPACE}.", "READ,WRITE,DESCRIBE,CREATE,DESCRIBE_CONFIGS"),
     ("--group", f"{NAMESPACE}.engine", "READ"),

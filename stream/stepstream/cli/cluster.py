@@ -51,7 +51,7 @@ def engine(
     ] = None,
     sources: Annotated[
         Path | None,
-        typer.Option(help="A TOML file of topics whose records become events; see docs/kafka.md."),
+        typer.Option(help="A TOML file of topics whose records become events; see docs/sources.md."),
     ] = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,

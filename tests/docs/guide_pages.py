@@ -1,4 +1,4 @@
-"""Scenarios for the examples of docs/functions.md."""
+"""Scenarios for the examples of the guides: docs/functions.md and the pages that it lists."""
 
 import sys
 from collections import Counter
@@ -8,108 +8,22 @@ from stepstream.testing import VirtualEngine
 from tests.docs.scenarios import Scenarios
 
 FUNCTIONS = Scenarios("functions.md")
+STEPS = Scenarios("steps.md")
+WAITING = Scenarios("waiting.md")
+TRIGGERS = Scenarios("triggers.md")
+PARALLEL = Scenarios("parallel.md")
+ERRORS = Scenarios("errors.md")
+QUEUES = Scenarios("queues.md")
+SOURCES = Scenarios("sources.md")
+VERSIONING = Scenarios("versioning.md")
+GUIDES = (FUNCTIONS, STEPS, WAITING, TRIGGERS, PARALLEL, ERRORS, QUEUES, SOURCES, VERSIONING)
 
 
 @FUNCTIONS.shows("charge-order")
-async def run(engine: VirtualEngine) -> None:
-    """A result goes from step to step; an order without a total starts nothing."""
+async def define(engine: VirtualEngine) -> None:
+    """An order with a total is charged; one without starts nothing."""
     await engine.send(Event("order.created", {"total": 5}), Event("order.created", {"total": 0}))
-    assert engine.run("charge-order").output == "RECEIPT FOR 5"
-
-
-@FUNCTIONS.shows("render-film")
-async def queue(engine: VirtualEngine) -> None:
-    """The body of a queue is run by its workers."""
-    await engine.send(Event("film.uploaded", {"film": "M"}))
-    (step,) = engine.run("render-film").steps
-    assert (step.detail, step.output) == ("queue gpu", "frames of M")
-
-
-@FUNCTIONS.shows("remind-of-trial")
-async def sleep(engine: VirtualEngine) -> None:
-    """It ends on the day that is named."""
-    await engine.send(Event("trial.started"))
-    await engine.advance("12d23h")
-    assert engine.run("remind-of-trial").status == "running"
-    await engine.advance("1h")
-    assert engine.run("remind-of-trial").output == "it ends tomorrow"
-
-
-@FUNCTIONS.shows("await-payment")
-async def wait(engine: VirtualEngine) -> None:
-    """Only the payment of this order wakes it, and only one that is high enough settles it."""
-    await engine.send(Event("order.placed", {"order_id": 1, "total": 5}))
-    await engine.send(Event("order.paid", {"order_id": 2}), Event("order.paid", {"order_id": 1}))
-    await engine.send(Event("bank.settled", {"order_id": 1, "total": 4}))
-    await engine.send(Event("bank.settled", {"order_id": 1, "total": 6}))
-    assert engine.run("await-payment").output == {"paid": True, "settled": 6}
-
-
-@FUNCTIONS.shows("await-courier")
-async def lookback(engine: VirtualEngine) -> None:
-    """A courier who came before the parcel was packed is seen."""
-    await engine.send(Event("courier.arrived", {"gate": 3}))
-    await engine.advance("30m")
-    await engine.send(Event("parcel.packed", {"gate": 3}))
-    assert engine.run("await-courier").output is True
-
-
-@FUNCTIONS.shows("approve-expense")
-async def signal(engine: VirtualEngine) -> None:
-    """The signal of the text reaches the run that waits for it, and no other."""
-    assert not await engine.signal("approved/42")
-    await engine.send(Event("expense.filed", {"id": 42}), Event("expense.filed", {"id": 43}))
-    assert await engine.signal("approved/42", {"by": "ann"})
-    await engine.advance("14d")
-    assert {run.output for run in engine.runs("approve-expense")} == {"approved by ann", "no answer"}
-
-
-@FUNCTIONS.shows("announce-month")
-async def send(engine: VirtualEngine) -> None:
-    """Two events are sent by one step."""
-    await engine.send(Event("month.closed", {"customers": ["a", "b"]}))
-    assert engine.run("announce-month").output == 2
-
-
-@FUNCTIONS.shows("vat", "write-invoice")
-async def invoke(engine: VirtualEngine) -> None:
-    """The other function's result comes back."""
-    await engine.send(Event("invoice.requested", {"net": 100}))
-    assert engine.run("write-invoice").output == 119
-    assert engine.run("vat").output == 19
-
-
-@FUNCTIONS.shows("answer-ticket")
-async def model(engine: VirtualEngine) -> None:
-    """Each call is a step whose answer is kept."""
-    await engine.send(Event("ticket.opened", {"question": "why"}))
-    assert engine.run("answer-ticket").output == "why"
-
-
-@FUNCTIONS.shows("plan-trip")
-async def gather(engine: VirtualEngine) -> None:
-    """Results come in the order of the code."""
-    await engine.send(Event("trip.requested", {"to": "Rome"}))
-    assert engine.run("plan-trip").output == ["flight to Rome", "hotel in Rome", "Small", "Large"]
-
-
-@FUNCTIONS.shows("first-answer")
-async def race(engine: VirtualEngine) -> None:
-    """The first that settles wins, and the other is cancelled."""
-    await engine.send(Event("offer.made", {"offer": 1}), Event("offer.made", {"offer": 2}))
-    await engine.send(Event("offer.accepted", {"offer": 2}))
-    await engine.advance("2d")
-    runs = engine.runs("first-answer")
-    assert {run.output for run in runs} == {"accepted", "too late"}
-    assert all({step.status for step in run.steps} == {"completed", "cancelled"} for run in runs)
-
-
-@FUNCTIONS.shows("import-pages")
-async def loop(engine: VirtualEngine) -> None:
-    """An id that is used again is another step."""
-    await engine.send(Event("import.requested", {"pages": ["a", "bb"]}))
-    assert engine.run("import-pages").output == [1, 2, 4, 4]
-    assert [step.id for step in engine.run("import-pages").steps][2:] == ["one more", "one more"]
+    assert engine.run("charge-order").output == "receipt for 5"
 
 
 @FUNCTIONS.shows("write-report")
@@ -120,7 +34,81 @@ async def plain(engine: VirtualEngine) -> None:
     assert engine.run("write-report").output == "median 2"
 
 
-@FUNCTIONS.shows("keep-books")
+@STEPS.shows("charge-order")
+async def run(engine: VirtualEngine) -> None:
+    """A result goes from step to step."""
+    await engine.send(Event("order.created", {"total": 5}))
+    assert engine.run("charge-order").output == "RECEIPT FOR 5"
+
+
+@STEPS.shows("make-quote")
+async def types(engine: VirtualEngine) -> None:
+    """The result of a step is a dataclass."""
+    await engine.send(Event("quote.requested", {"net": 100}))
+    assert engine.run("make-quote").output == 119
+
+
+@STEPS.shows("send-invoice")
+async def options(engine: VirtualEngine) -> None:
+    """Options do not change the result."""
+    await engine.send(Event("invoice.due", {"customer": "Ann"}))
+    assert engine.run("send-invoice").output == "invoice to Ann"
+
+
+@STEPS.shows("announce-month")
+async def send(engine: VirtualEngine) -> None:
+    """Two events are sent by one step."""
+    await engine.send(Event("month.closed", {"customers": ["a", "b"]}))
+    assert engine.run("announce-month").output == 2
+
+
+@STEPS.shows("answer-ticket")
+async def model(engine: VirtualEngine) -> None:
+    """Each call is a step whose answer is kept."""
+    await engine.send(Event("ticket.opened", {"question": "why"}))
+    assert engine.run("answer-ticket").output == "why"
+
+
+@WAITING.shows("remind-of-trial")
+async def sleep(engine: VirtualEngine) -> None:
+    """It ends on the day that is named."""
+    await engine.send(Event("trial.started"))
+    await engine.advance("12d23h")
+    assert engine.run("remind-of-trial").status == "running"
+    await engine.advance("1h")
+    assert engine.run("remind-of-trial").output == "it ends tomorrow"
+
+
+@WAITING.shows("await-payment")
+async def wait(engine: VirtualEngine) -> None:
+    """Only the payment of this order wakes it, and only one that is high enough settles it."""
+    await engine.send(Event("order.placed", {"order_id": 1, "total": 5}))
+    await engine.send(Event("order.paid", {"order_id": 2}), Event("order.paid", {"order_id": 1}))
+    await engine.send(Event("bank.settled", {"order_id": 1, "total": 4}))
+    await engine.send(Event("bank.settled", {"order_id": 1, "total": 6}))
+    assert engine.run("await-payment").output == {"paid": True, "settled": 6}
+
+
+@WAITING.shows("await-courier")
+async def lookback(engine: VirtualEngine) -> None:
+    """A courier who came before the parcel was packed is seen."""
+    await engine.send(Event("courier.arrived", {"gate": 3}))
+    await engine.advance("30m")
+    await engine.send(Event("parcel.packed", {"gate": 3}))
+    assert engine.run("await-courier").output is True
+
+
+@WAITING.shows("approve-expense")
+async def signal(engine: VirtualEngine) -> None:
+    """The signal of the text reaches the run that waits for it, and no other."""
+    assert not await engine.signal("approved/42")
+    await engine.send(Event("expense.filed", {"id": 42}), Event("expense.filed", {"id": 43}))
+    assert await engine.signal("approved/42", {"by": "ann"})
+    await engine.advance("14d")
+    assert {run.output for run in engine.runs("approve-expense")} == {"approved by ann", "no answer"}
+
+
+@TRIGGERS.shows("keep-books")
 async def triggers(engine: VirtualEngine) -> None:
     """It starts by any name below `billing/`, by another, and on Monday morning."""
     await engine.send(Event("billing/paid"), Event("refund.paid"), Event("billing"))
@@ -130,10 +118,44 @@ async def triggers(engine: VirtualEngine) -> None:
     assert sum(outputs.values()) == 3
 
 
-@FUNCTIONS.shows("book-room", "book-room-on-failure")
+@TRIGGERS.shows("vat", "write-invoice")
+async def invoke(engine: VirtualEngine) -> None:
+    """The other function's result comes back."""
+    await engine.send(Event("invoice.requested", {"net": 100}))
+    assert engine.run("write-invoice").output == 119
+    assert engine.run("vat").output == 19
+
+
+@PARALLEL.shows("plan-trip")
+async def gather(engine: VirtualEngine) -> None:
+    """Results come in the order of the code."""
+    await engine.send(Event("trip.requested", {"to": "Rome"}))
+    assert engine.run("plan-trip").output == ["flight to Rome", "hotel in Rome", "Small", "Large"]
+
+
+@PARALLEL.shows("first-answer")
+async def race(engine: VirtualEngine) -> None:
+    """The first that settles wins, and the other is cancelled."""
+    await engine.send(Event("offer.made", {"offer": 1}), Event("offer.made", {"offer": 2}))
+    await engine.send(Event("offer.accepted", {"offer": 2}))
+    await engine.advance("2d")
+    runs = engine.runs("first-answer")
+    assert {run.output for run in runs} == {"accepted", "too late"}
+    assert all({step.status for step in run.steps} == {"completed", "cancelled"} for run in runs)
+
+
+@PARALLEL.shows("import-pages")
+async def loop(engine: VirtualEngine) -> None:
+    """An id that is used again is another step."""
+    await engine.send(Event("import.requested", {"pages": ["a", "bb"]}))
+    assert engine.run("import-pages").output == [1, 2, 4, 4]
+    assert [step.id for step in engine.run("import-pages").steps][2:] == ["one more", "one more"]
+
+
+@ERRORS.shows("book-room", "book-room-on-failure")
 async def failure(engine: VirtualEngine) -> None:
     """A final error is not retried, a delayed one is; an error that the function does not catch starts its handler."""
-    sys.modules["functions_page"].__dict__["calls"].clear()
+    sys.modules["errors_page"].__dict__["calls"].clear()
     await engine.send(Event("room.chosen", {"room": "2"}))
     await engine.advance("89s")
     assert engine.run("book-room").status == "running"
@@ -145,7 +167,22 @@ async def failure(engine: VirtualEngine) -> None:
     assert engine.run("book-room-on-failure").output == "0: there is no such room"
 
 
-@FUNCTIONS.shows("ship-order", "ship-order-2")
+@QUEUES.shows("render-film")
+async def queue(engine: VirtualEngine) -> None:
+    """The body of a queue is run by its workers."""
+    await engine.send(Event("film.uploaded", {"film": "M"}))
+    (step,) = engine.run("render-film").steps
+    assert (step.detail, step.output) == ("queue gpu", "frames of M")
+
+
+@SOURCES.shows("fulfil")
+async def source(engine: VirtualEngine) -> None:
+    """The event that the source makes of a record starts the function."""
+    await engine.send(Event("shop/order.created", {"order_id": 7}))
+    assert engine.run("fulfil").output == "order 7 is confirmed"
+
+
+@VERSIONING.shows("ship-order", "ship-order-2")
 async def versions(engine: VirtualEngine) -> None:
     """New orders go to the new code."""
     await engine.send(Event("order.packed"))
@@ -154,7 +191,7 @@ async def versions(engine: VirtualEngine) -> None:
     assert not engine.runs("ship-order")
 
 
-@FUNCTIONS.shows("refund")
+@VERSIONING.shows("refund")
 async def branch(engine: VirtualEngine) -> None:
     """The version of the event says which way a run goes."""
     await engine.send(Event("order.returned", {"total": 1}), Event("order.returned", {"total": 2}, v="2"))
