@@ -10,6 +10,7 @@ from stepstream.host.settings import Settings, SettingsError, settings_from
 from stepstream.host.worker_slot import LOST_S_MAX, WorkerSlot
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
+from tests.fakes.cluster import FakeCluster
 from tests.host.stand_ins import StandIn, gauges_of, slot_of
 
 
@@ -87,7 +88,7 @@ def test_a_worker_has_no_port_by_default() -> None:
 
 def test_a_log_is_a_member_from_its_first_assignment() -> None:
     """An assignment without partitions counts as well; revoked partitions end the membership until it is confirmed."""
-    log = KafkaWorkerLog(None, "shop", 4)  # type: ignore[arg-type]  # It is not opened.
+    log = KafkaWorkerLog(FakeCluster(), "shop", 4)
     assert not log.member
     assert log.confirmed_at == 0
     log.assignments = 1

@@ -82,18 +82,49 @@ async def test_process_is_ready_when_every_shard_serves(tmp_path: Path, monkeypa
         await until(lambda: not process.shards.unready)
 
 
-async def test_rebalance_waits_until_a_shard_has_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next owner may use the same disk, so the tables and the log must be closed first."""
+async def test_shards_are_served_during_a_rebalance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebalance revokes all shards; those that are assigned again have not stopped, and the process stays ready."""
+    async with Process(tmp_path, monkeypatch) as process:
+        await process.cluster.assign(0, 1)
+        await until(lambda: not process.shards.unready)
+        await process.cluster.revoke(0, 1)
+        assert (process.up, process.shards.unready) == ([0, 1], "")
+        await process.cluster.assign(1)
+        assert (process.up, process.logs[0].closed, process.logs[1].calls.count["changelog"]) == ([1], True, 1)
+
+
+async def test_shard_that_fails_during_a_rebalance_restarts_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it may be assigned to another engine, which it would fence."""
+    monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, restart_s=0.0))
+    async with Process(tmp_path, monkeypatch) as process:
+        await process.cluster.assign(0, 1)
+        await until(lambda: not process.shards.unready)
+        await process.cluster.revoke(0, 1)
+        process.logs[0].calls.fail("send", LogError("fenced"))
+        await process.backbone.append(registrations([app], []))
+        await until(lambda: process.up == [1])
+        process.logs[0].calls.allow("send")
+        await iterate(20)
+        assert process.logs[0].calls.count["changelog"] == 1
+        await process.cluster.assign(0)
+        await until(lambda: process.up == [0])
+
+
+async def test_assignment_waits_until_a_shard_has_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm copy opens the same tables next, so the tables and the log must be closed first."""
     async with Process(tmp_path, monkeypatch) as process:
         await process.cluster.assign(0, 1)
         await until(lambda: not process.shards.unready)
         log, store = process.logs[0], process.stores[0]
         log.calls.block("close")
-        revoked = asyncio.ensure_future(process.cluster.revoke(0))
+        await process.cluster.revoke(0, 1)
+        assigned = asyncio.ensure_future(process.cluster.assign(1))
         await iterate(20)
-        assert (revoked.done(), store.closed, log.closed) == (False, True, False)
+        assert (assigned.done(), store.closed, log.closed) == (False, True, False)
         log.calls.allow("close")
-        await revoked
+        await assigned
         assert log.closed
         assert (process.shards.assigned, process.stores[1].closed, process.logs[1].closed) == ([1], False, False)
 

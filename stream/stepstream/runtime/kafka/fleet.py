@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -83,12 +83,16 @@ class ShardGroup:
         self._logs: dict[int, KafkaLog] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reader: Reader | None = None
+        self._assigned = set[int]()
         self._joined = False
+        # Whether no rebalance is in progress; and what only one task at a time may do: start and end shards and copies.
+        self._settled = asyncio.Event()
+        self._changing = asyncio.Lock()
         self.assignments = 0
 
     @property
     def assigned(self) -> list[int]:
-        """The shards that are assigned to this process."""
+        """The shards that this process serves, or tries to."""
         return sorted(self._tasks)
 
     @property
@@ -142,8 +146,9 @@ class ShardGroup:
     async def serve(self) -> None:
         """Be a member of the group until cancelled."""
         reader = self._reader = await self._cluster.reader(group="engine", instance=self._options.instance)
+        self._settled.clear()
         try:
-            reader.join(INBOX, Membership(functools.partial(self._assign, reader), self._revoke))
+            reader.join(INBOX, Membership(functools.partial(self._assign, reader), self._rebalance))
             while True:
                 # The membership only assigns the shards; each shard has a separate reader.
                 reader.pause()
@@ -151,46 +156,57 @@ class ShardGroup:
         finally:
             # A rebalance in progress must start no shard from here on: nothing would stop it.
             self._joined, self._reader = False, None
-            await self._revoke(self.assigned)
-            await self._end(self._copying, list(self._copying))
+            await self._reconcile()
             await reader.close()
+
+    async def _rebalance(self, _: list[int]) -> None:
+        """Keep serving during a rebalance: it revokes all shards, and assigns most of them to their owner again.
+
+        The next owner of a shard fences this one, whether or not it has closed the shard.
+        """
+        self._settled.clear()
 
     async def _assign(self, reader: Reader, shards: list[int]) -> None:
         reader.pause()
         self.assignments += 1
         logger.info("shards %s assigned", shards)
-        await self._end(self._copying, shards)
-        if self._reader is not reader:
-            return
-        for shard in shards:
-            if shard not in self._tasks:
-                serving = keep_serving(f"shard {shard}", functools.partial(self._serve, shard))
-                self._tasks[shard] = asyncio.ensure_future(serving)
-        self._joined = True
-        for shard in self._uncopied():
-            following = keep_serving(f"warm copy of shard {shard}", functools.partial(self._follow, shard))
-            self._copying[shard] = asyncio.ensure_future(following)
+        self._assigned = set(shards)
+        await self._reconcile()
+        if self._reader is reader:
+            self._joined = True
+            self._settled.set()
 
-    def _uncopied(self) -> set[int]:
-        shards = range(self._options.shards) if self._options.standby else ()
-        return set(shards) - self._tasks.keys() - self._copying.keys()
+    async def _reconcile(self) -> None:
+        """Serve the assigned shards and copy the others; a shard's tables are closed before they are opened again."""
+        async with self._changing:
+            serving, copying = self._targets()
+            await self._end(self._tasks, self._tasks.keys() - serving)
+            await self._end(self._copying, self._copying.keys() - copying)
+            # Meanwhile the process may have left the group: then nothing would end what is started now.
+            serving, copying = (before & now for before, now in zip((serving, copying), self._targets(), strict=True))
+            for shard in serving - self._tasks.keys():
+                task = keep_serving(f"shard {shard}", functools.partial(self._serve, shard))
+                self._tasks[shard] = asyncio.ensure_future(task)
+            for shard in copying - self._copying.keys():
+                task = keep_serving(f"warm copy of shard {shard}", functools.partial(self._follow, shard))
+                self._copying[shard] = asyncio.ensure_future(task)
 
-    async def _revoke(self, shards: list[int]) -> None:
-        """Abort transactions, close the tables and release their locks before the shards are assigned to others.
+    def _targets(self) -> tuple[set[int], set[int]]:
+        """Return the shards to serve, and those to copy."""
+        if self._reader is None:
+            return set(), set()
+        others = set(range(self._options.shards)) - self._assigned
+        return self._assigned, others if self._options.standby else set()
 
-        Each rebalance revokes all shards, and assigns them when every member has released its own.
-        """
-        self._joined = False
-        await self._end(self._tasks, shards)
-        for shard in shards:
-            self._served.pop(shard, None)
-            self._failed.pop(shard, None)
-
-    async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Sequence[int]) -> None:
-        ending = [tasks.pop(shard) for shard in shards if shard in tasks]
+    async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Collection[int]) -> None:
+        """Abort transactions, close tables and release their locks."""
+        ending = [tasks.pop(shard) for shard in list(shards)]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        for shard in shards if tasks is self._tasks else ():
+            self._served.pop(shard, None)
+            self._failed.pop(shard, None)
 
     def _tables(self, shard: int) -> RocksStore:
         return RocksStore(self._options.data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
@@ -200,6 +216,8 @@ class ShardGroup:
         await copy.serve()
 
     async def _serve(self, shard: int) -> None:
+        # Until the rebalance has ended, the shard may be assigned to another engine.
+        await self._settled.wait()
         if self._reader is None:
             raise LogError("this process has left the group of engines")
         # A process that missed a rebalance would fence the current owner of the shard, over and over.
