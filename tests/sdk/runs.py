@@ -41,7 +41,8 @@ class Run:
     """A running function. `bodies` are the steps whose body was started, in order; `plans` the requests to the engine.
 
     The report of a step in `hold` becomes durable when its gate is open. So many first attempts of a step in `failing`
-    fail. The engine acknowledges waits at once, unless `acknowledges` is false.
+    fail. The engine acknowledges waits at once, unless `acknowledges` is false. A `dispatched` run serves the one step
+    that is `opened`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Run:
         hold: Sequence[str] = (),
         failing: Mapping[str, int] | None = None,
         acknowledges: bool = True,
+        dispatched: bool = False,
     ) -> None:
         self.bodies: list[str] = []
         self.reports: list[tuple[str, int]] = []
@@ -70,7 +72,8 @@ class Run:
         self._acknowledges = acknowledges
         self._idle = asyncio.Event()
         asyncio.get_running_loop().set_task_factory(task_factory)
-        self.replay = Replay(Snapshot(RUN_ID, 1, memos, opened), self, limits, now_ms=lambda: NOW_MS)
+        snapshot = Snapshot(RUN_ID, 1, memos, opened, dispatched)
+        self.replay = Replay(snapshot, self, limits, now_ms=lambda: NOW_MS)
 
     async def start(self) -> "Run":
         """Start the code, and return when it is suspended or has ended."""

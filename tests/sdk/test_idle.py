@@ -9,6 +9,8 @@ import anyio
 import pytest
 
 from stepstream import App, Context, Event, on
+from stepstream.contract.commands import Open
+from stepstream.contract.ids import step_hash
 from stepstream.sdk import replay
 from stepstream.testing import VirtualEngine
 from tests.fakes.waiting import iterate
@@ -276,3 +278,23 @@ async def test_suspended_code_that_continues_by_itself(monkeypatch: pytest.Monke
         await engine.advance("1h")
         assert engine.run().output == [7]
         assert len(outside) == 1
+
+
+async def test_dispatched_step_is_not_missed_behind_the_lock_of_another_run() -> None:
+    """Code that waits for a lock on its way to the dispatched step waits on, however often the run is found idle."""
+    lock = asyncio.Lock()
+    await lock.acquire()
+
+    async def code(ctx: Context) -> int:
+        async with lock:
+            return await ctx.step.run("charge", abs, -7)
+
+    run = Run(code, opened=[Open(step_hash("charge", 0), ready=True)], dispatched=True)
+    starting = asyncio.ensure_future(run.start())
+    for _ in range(3):
+        run.replay.resume((), (), acknowledged=False)  # Looks again.
+        await iterate()
+    assert not starting.done()
+    lock.release()
+    await starting
+    assert (run.bodies, run.output) == (["charge"], 7)

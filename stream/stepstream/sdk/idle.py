@@ -14,6 +14,7 @@ import sys
 from asyncio import locks, queues, taskgroups, tasks, timeouts
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from enum import Enum, auto
 from types import CodeType
 from typing import Any, Protocol
 
@@ -57,7 +58,9 @@ class Activity:
         self._loop = loop
         self._on_idle = on_idle
         self._context = contextvars.copy_context()  # What is done for a run is no part of its code.
+        # What was not examined yet, and what was found to wait for a lock, an event or a queue.
         self._unknown: dict[Waiting, None] = {}
+        self._on_shared: dict[Waiting, None] = {}
         self._idle_since: float | None = None
         self._idle_iterations = 0
         self._idle_iterations_min = _IDLE_ITERATIONS
@@ -82,6 +85,7 @@ class Activity:
     def unblocked(self, code: Waiting) -> None:
         """A task continues."""
         self._unknown.pop(code, None)
+        self._on_shared.pop(code, None)
         self.activate()
 
     def ended(self, task: "asyncio.Task[Any]") -> None:
@@ -164,11 +168,21 @@ class Activity:
         With `shared`, the locks, events and queues of asyncio count as the run's own.
         """
         for code in list(self._unknown):
-            if not _is_internal(code, self.tasks, shared=shared):
+            wait = _classify(code, self.tasks)
+            if wait is _Wait.EXTERNAL:
                 return True
-            if shared:
-                del self._unknown[code]  # It stays so until the task continues.
-        return False
+            del self._unknown[code]  # It stays so until the task continues.
+            if wait is _Wait.SHARED:
+                self._on_shared[code] = None
+        return bool(self._on_shared) and not shared
+
+
+class _Wait(Enum):
+    """What a task waits for."""
+
+    INTERNAL = auto()  # Steps, or other tasks of the run.
+    SHARED = auto()  # A lock, an event or a queue of asyncio, which may be those of another run.
+    EXTERNAL = auto()  # Anything else.
 
 
 def _codes(*functions: Any) -> set[CodeType]:
@@ -206,16 +220,17 @@ def _of_anyio() -> set[CodeType]:
     return _anyio_codes() if "anyio._backends._asyncio" in sys.modules else set()
 
 
-def _is_internal(code: Waiting, siblings: Set["asyncio.Task[Any]"], *, shared: bool) -> bool:
-    """Return whether steps, sibling tasks or, with `shared`, asyncio's locks and queues resolve what `code` awaits."""
+def _classify(code: Waiting, siblings: Set["asyncio.Task[Any]"]) -> _Wait:
     waits_for = code.waits_for
     if waits_for is None or waits_for.done():
-        return True
+        return _Wait.INTERNAL
     innermost = _innermost(code)
     kind = getattr(innermost, "cr_code", None)
     if kind in _WAIT:
-        return _waits_inside(innermost.cr_frame.f_locals, siblings)
-    return _is_inner(waits_for, siblings) or kind in (_OWN | _of_anyio()) or (shared and kind in _SHARED)
+        return _Wait.INTERNAL if _waits_inside(innermost.cr_frame.f_locals, siblings) else _Wait.EXTERNAL
+    if _is_inner(waits_for, siblings) or kind in (_OWN | _of_anyio()):
+        return _Wait.INTERNAL
+    return _Wait.SHARED if kind in _SHARED else _Wait.EXTERNAL
 
 
 def _waits_inside(wait: Mapping[str, Any], siblings: Set["asyncio.Task[Any]"]) -> bool:
