@@ -43,11 +43,21 @@ def raising(error: Exception) -> Callable[[], None]:
     return body
 
 
+def chain() -> None:
+    """Raise an error with more contexts than Python's stack has frames."""
+    error = ValueError()
+    for _ in range(2 * sys.getrecursionlimit()):
+        following = ValueError()
+        following.__context__, error = error, following
+    raise error
+
+
 BODIES: dict[str, Callable[[], Any]] = {
     "exit": leave,
     "stop-iteration": exhaust,
     "unprintable": raising(Unprintable()),
     "odd-code": raising(OddCode("no")),
+    "chain": chain,
     "retry-after-soon": lambda: raising(RetryAfterError("x", "soon"))(),
 }
 

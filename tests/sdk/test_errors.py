@@ -77,3 +77,13 @@ def test_a_stack_has_the_frames_of_users_and_of_what_they_call() -> None:
     assert [place for place, _ in re.findall(r'File ".*?([^/"]+)", line \d+, in (\w+)', stack_of(caught.value))] == [
         "test_errors.py"
     ]
+
+
+def test_stack_of_an_error_with_a_long_chain() -> None:
+    """Code that raises while it handles an error, over and over, has an error with any number of contexts."""
+    error = ValueError("first")
+    for number in range(3_000):
+        following = ValueError(str(number))
+        following.__context__ = error
+        error = following
+    assert stack_of(error).startswith("ValueError: first\n")

@@ -204,20 +204,21 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "
 def stack_of(error: BaseException) -> str:
     """Return the traceback of an error as text, from the user's first frame on and without frames of stepstream."""
     report = traceback.TracebackException.from_exception(error)
-    _keep_frames_of_users(report)
+    pending = [report]
+    while pending:  # Not recursive: a chain of errors may be longer than Python's stack.
+        part = pending.pop()
+        _keep_frames_of_users(part.stack)
+        pending += filter(None, (part.__cause__, part.__context__, *(part.exceptions or ())))
     return "".join(report.format())
 
 
-def _keep_frames_of_users(report: traceback.TracebackException) -> None:
-    foreign = [frame for frame in report.stack if not frame.filename.startswith(_OURS)]
+def _keep_frames_of_users(stack: traceback.StackSummary) -> None:
+    foreign = [frame for frame in stack if not frame.filename.startswith(_OURS)]
     # What calls the user's code is of stepstream or of the event loop; what that code calls may be a library.
     first = next((at for at, frame in enumerate(foreign) if not frame.filename.startswith((*_LIBRARIES, "<"))), 0)
     # An error that only our frames raised keeps them.
     if foreign:
-        report.stack[:] = foreign[first:]
-    for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
-        if other is not None:
-            _keep_frames_of_users(other)
+        stack[:] = foreign[first:]
 
 
 def place_of(stack: str) -> str:
