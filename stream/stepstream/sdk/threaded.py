@@ -42,6 +42,8 @@ class Line:
             code.close()
             raise RunInterrupted
         self._waits_for = future = asyncio.run_coroutine_threadsafe(self._block(code), self._loop)
+        if self._stopped:  # The event loop stopped this line before it could see the future.
+            future.cancel()
         try:
             return future.result()
         except CancelledError:

@@ -43,6 +43,22 @@ async def test_revoked_runs_do_not_count_among_those_that_wait() -> None:
         assert stopped.is_set()
 
 
+async def test_revoked_run_gets_no_slot_of_another_revoked_run() -> None:
+    """It is out of date and would be claimed again, which would take it from its new owner and stop its body there."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async with served(app, runs_active_max=1) as harness:
+        await harness.give(started("first"), started("second"), RunResumed("second", 1))
+        assert (harness.worker.load.in_use, harness.worker.load.queued) == (1, 1)
+        await harness.rebalance()
+        assert harness.worker.load.cached == 0
+        assert harness.log.reports_of(RunClaimed) == []
+
+
 @pytest.mark.parametrize("live_cache", [False, True])
 async def test_runs_woken_together_get_slots_one_after_another(live_cache: bool) -> None:
     """Twenty sleeps end at once: no more bodies are running than there are slots, as when runs start."""

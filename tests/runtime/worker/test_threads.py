@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -15,11 +17,15 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
+from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.tasks import task_factory
+from stepstream.sdk.threaded import Line
 from stepstream.sdk.threads import Threads
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.worker.harness import charging, dispatched, options, served, serving, started, until_free
+from tests.sdk.runs import Run
 
 
 async def test_a_lost_report_releases_its_thread() -> None:
@@ -30,6 +36,21 @@ async def test_a_lost_report_releases_its_thread() -> None:
         await asyncio.wait_for(Worker(log, charging(ran, threaded=True), options(bodies=bodies)).serve(), 5)
     assert ran == ["charged"]
     await until_free(bodies)
+    bodies.threads.close()
+
+
+async def test_parked_runs_of_a_worker_that_failed_are_forgotten() -> None:
+    """Otherwise they would stay in memory, and count among the runs that may keep a thread."""
+    app, bodies = App("shop"), Bodies()
+
+    @app.function(on("go"), id="function")
+    def function(ctx: ThreadedContext) -> None:
+        ctx.step.sleep("nap", "1h")
+
+    async with served(app, bodies=bodies) as harness:
+        await harness.give(started("run"))
+        await until(lambda: bool(bodies.threads._parked))
+    assert not bodies.threads._parked
     bodies.threads.close()
 
 
@@ -102,3 +123,23 @@ async def test_the_function_that_waited_longest_loses_its_thread() -> None:
     assert entries == ["first", "second", "third"]
     await until_free(bodies)
     bodies.threads.close()
+
+
+async def test_line_that_is_stopped_while_it_asks_for_a_step() -> None:
+    """The event loop stops a branch between its check and its request: the thread must not wait for that step."""
+    asyncio.get_running_loop().set_task_factory(task_factory)
+    run = Run(_no_code)
+    line = Line(run.replay, asyncio.get_running_loop())
+
+    def stopping(code: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        line.stop()
+        return real(code, loop)
+
+    real = asyncio.run_coroutine_threadsafe
+    with mock.patch.object(asyncio, "run_coroutine_threadsafe", stopping), pytest.raises(RunInterrupted):
+        await asyncio.wait_for(asyncio.to_thread(line.wait_for, asyncio.Event().wait()), 5)
+    run.replay.abort()
+
+
+async def _no_code(_: object) -> None:
+    """Do nothing."""

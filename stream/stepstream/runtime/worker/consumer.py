@@ -92,6 +92,8 @@ class CommandConsumer(ABC, Generic[Item]):
                 # Its effects are not performed: the worker has ended.
                 item.life.on(Event.LOST)
                 item.stop()
+                # The threads are those of the process, and its next worker has them too.
+                self._options.bodies.threads.unpark(item)
             if self._renewing is not None:
                 self._renewing.cancel()
             self._outbox.cancel()
@@ -236,7 +238,9 @@ class CommandConsumer(ABC, Generic[Item]):
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
         """Drop what belongs to other workers now. What has running bodies stays until they end, unless it is `lost`."""
-        for item in list(self._items.values()):
+        # Those that wait for a slot come first: dropping another would give its slot to a run that is lost as well,
+        # and a claim of it would take the run from its new owner.
+        for item in sorted(self._items.values(), key=lambda item: item not in self._slots.waiting):
             gone = Event.LOST if lost else Event.REVOKED
             self._on(item, Event.KEPT if item.partition in kept else gone)
         self._positions.keep(kept)
