@@ -58,6 +58,22 @@ def test_time_follows_the_wall_clock_again_once_it_has_caught_up() -> None:
     assert hands.now_s() == HOUR_S + 65
 
 
+def test_only_what_is_beyond_catching_up_is_a_jump_ahead(caplog: pytest.LogCaptureFixture) -> None:
+    """A wall clock that is set right again lets no timer fire early, so nothing is logged about it."""
+    hands = Hands()
+    hands.wall_s -= HOUR_S
+    hands.now_s()
+    hands.wall_s += HOUR_S
+    hands.run(1)
+    assert hands.now_s() == 1
+    assert len(caplog.records) == 1, "the step back"
+    hands.wall_s -= 60
+    hands.now_s()
+    hands.wall_s += 60 + 5
+    assert hands.now_s() == 6
+    assert caplog.records[-1].message == "the system clock jumped ahead by 5.0 s; timers due in that time fire now"
+
+
 def test_a_jump_ahead_is_logged_with_its_size(caplog: pytest.LogCaptureFixture) -> None:
     """Timers that are due in the jump fire at once, so the log says how large it was."""
     hands = Hands()

@@ -1,5 +1,6 @@
 """The clocks: the wall clock, which never goes back within a process, and a virtual one that tests advance."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -10,53 +11,52 @@ logger = logging.getLogger(__name__)
 _WAIT_S_MAX = 3_600.0
 _NS_PER_MS = 1_000_000
 # Steps of the wall clock below this are ordinary corrections and are not worth a line in the log.
-_JUMP_MS_MIN = 1_000
+_JUMP_NS_MIN = 1_000_000_000
 
-
-def _elapsed_ns() -> int:
-    """Return the time of a clock that is never set; if the system has one, it also counts while suspended."""
-    return time.clock_gettime_ns(_ELAPSED_CLOCK) if _ELAPSED_CLOCK is not None else time.monotonic_ns()
-
-
-_ELAPSED_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+# A clock that is never set; if the system has one, it also counts while the machine is suspended.
+_elapsed_ns: Callable[[], int] = (
+    functools.partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic_ns
+)
 
 
 class SystemClock:
     """The wall clock, except that it never goes back within a process.
 
     When the wall clock steps back, time continues at the pace of a clock that is never set, until the wall clock has
-    caught up: a sleep of an hour still takes an hour. A step of a second or more, in either direction, is logged once
-    with its size. `wall_ns` and `elapsed_ns` are the two sources, in nanoseconds.
+    caught up: a sleep of an hour still takes an hour. A step back, and a jump of this clock's own time ahead, is logged
+    with its size if that is a second or more. `wall_ns` and `elapsed_ns` are the two sources, in nanoseconds.
     """
 
     def __init__(self, wall_ns: Callable[[], int] = time.time_ns, elapsed_ns: Callable[[], int] = _elapsed_ns) -> None:
         self._wall_ns = wall_ns
         self._elapsed_ns = elapsed_ns
-        self._latest_ns = wall_ns()
-        self._latest_elapsed_ns = elapsed_ns()
-        self._ahead_ms = 0
+        # The time is that of the clock that is never set, plus an offset that only grows.
+        self._offset_ns = wall_ns() - elapsed_ns()
+        self._behind_ns = 0
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
-        wall_ns, elapsed_ns = self._wall_ns(), self._elapsed_ns()
-        expected_ns = self._latest_ns + max(elapsed_ns - self._latest_elapsed_ns, 0)
-        self._latest_ns = max(wall_ns, expected_ns)
-        self._latest_elapsed_ns = elapsed_ns
-        self._report_jump((expected_ns - wall_ns) // _NS_PER_MS)
-        return self._latest_ns // _NS_PER_MS
-
-    def _report_jump(self, ahead_ms: int) -> None:
-        """Log a step of the wall clock; `ahead_ms` is how far the expected time is ahead of it."""
-        if ahead_ms - self._ahead_ms >= _JUMP_MS_MIN:
+        now_ns = self._elapsed_ns() + self._offset_ns
+        behind_ns = now_ns - self._wall_ns()
+        if behind_ns - self._behind_ns >= _JUMP_NS_MIN:
             logger.warning(
                 "the system clock stepped back by %.1f s; time continues without it until it has caught up",
-                (ahead_ms - self._ahead_ms) / 1_000,
+                (behind_ns - self._behind_ns) / 1e9,
             )
-        elif self._ahead_ms - ahead_ms >= _JUMP_MS_MIN:
-            step_s = (self._ahead_ms - ahead_ms) / 1_000
-            logger.warning("the system clock jumped ahead by %.1f s; timers due in that time fire now", step_s)
-        # While the wall clock is right, `ahead_ms` is the noise of reading two clocks.
-        self._ahead_ms = max(ahead_ms, 0)
+        self._behind_ns = behind_ns
+        if behind_ns < 0:
+            self._follow(-behind_ns)
+            now_ns -= behind_ns
+        return now_ns // _NS_PER_MS
+
+    def _follow(self, ahead_ns: int) -> None:
+        """Follow the wall clock, which is ahead of this clock."""
+        if ahead_ns >= _JUMP_NS_MIN:
+            logger.warning("the system clock jumped ahead by %.1f s; timers due in that time fire now", ahead_ns / 1e9)
+        self._offset_ns += ahead_ns
+        self._behind_ns = 0
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
         """Return when notified or when the time reaches `until_ms`; a wait of more than an hour returns early."""

@@ -97,6 +97,7 @@ CALL_LIFE: Mapping[CallState, Mapping[CallEvent, tuple[CallState, ...]]] = {
     _S.ABANDONED: {},
 }
 _ENDS = frozenset((CallState.RESOLVED, CallState.ABANDONED))
+_OPEN_STATES = tuple(state for state in CallState if state not in _ENDS)
 _MOVES = frozenset(
     (state, event, to) for state, life in CALL_LIFE.items() for event, after in life.items() for to in after
 )
@@ -152,7 +153,7 @@ class CallTable:
 
     def __init__(self) -> None:
         self._by_step: dict[str, Call] = {}
-        self._by_state: dict[CallState, dict[Call, None]] = {state: {} for state in CallState}
+        self._by_state: dict[CallState, dict[Call, None]] = {state: {} for state in _OPEN_STATES}
 
     def __contains__(self, step: str) -> bool:
         return step in self._by_step

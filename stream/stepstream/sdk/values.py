@@ -4,6 +4,7 @@ import functools
 import inspect
 import types
 import typing
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -35,15 +36,24 @@ class ReturnType:
 
 
 PLAIN_JSON = ReturnType()
+# To resolve an annotation takes longer than all else that the SDK does for a step. The references are weak, because a
+# body may be a closure over large values; other return types are not kept, because a class may refer to such a body.
+_returning_plain_json: weakref.WeakSet[types.FunctionType] = weakref.WeakSet()
 
 
 def return_type(function: Callable[..., Any]) -> ReturnType:
     """Return the type of the results of `function`: its return annotation, or the class itself if it is a class."""
     while isinstance(function, functools.partial):
         function = function.func
+    if isinstance(function, types.FunctionType) and function in _returning_plain_json:
+        return PLAIN_JSON
     try:
         hint = _return_hint(function)
-        return PLAIN_JSON if _is_plain(hint) else ReturnType(converter_of(hint))
+        if not _is_plain(hint):
+            return ReturnType(converter_of(hint))
+        if isinstance(function, types.FunctionType):
+            _returning_plain_json.add(function)
+        return PLAIN_JSON
     except NameError as error:
         return ReturnType(None, f"its return annotation cannot be resolved at run time ({error})")
     except Exception as error:  # noqa: BLE001 - an annotation may hold any expression
@@ -70,7 +80,7 @@ def annotation_of(function: Callable[..., Any], name: str) -> Any:
     Raises what resolving raises, such as NameError for a type that is imported only for type checkers.
     """
     target: Any = function if inspect.isroutine(function) else type(function).__call__
-    # Most bodies are lambdas and builtins, which declare nothing. A cache could keep large closures in memory.
+    # Most bodies are lambdas and builtins, which declare nothing.
     annotations = getattr(target, "__annotations__", {})
     if name not in annotations:
         return None

@@ -1,5 +1,6 @@
 """RocksDB storage: the journal of one process with its tables, and the tables of a single shard."""
 
+import functools
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,10 @@ def _remove(path: Path) -> None:
         shutil.rmtree(removed, ignore_errors=True)
 
 
+# Greater than any offset, so that an end that was not read yet is.
+_END_UNKNOWN = 1 << 63
+
+
 def _removed(path: Path) -> Path:
     return path.with_name(f"{path.name}.removed")
 
@@ -48,6 +53,7 @@ class InUseError(StepstreamError):
     code = "data-in-use"
 
 
+@functools.cache
 def _partition_key(topic: str, partition: int) -> bytes:
     return topic.encode() + b"\x00" + partition.to_bytes(4, "big")
 
@@ -294,8 +300,10 @@ class RocksJournal:
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[LogRecord]:
         """Return up to `limit` records from `offset` on."""
-        end = self.end(topic, partition)
-        if offset >= end or limit <= 0:
+        # Most polls find nothing new.
+        if offset >= self._ends.get((topic, partition), _END_UNKNOWN) or offset >= self.end(topic, partition):
+            return []
+        if limit <= 0:
             return []
         prefix = _LOG + _partition_key(topic, partition)
         cut = len(prefix)

@@ -8,6 +8,7 @@ has an entry for it, that entry applies, and may pass a second event to the phas
 A step that was dispatched to a queue has the same life cycle. It uses fewer of its phases.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -265,9 +266,6 @@ OWNERSHIPS: Mapping[Ownership, Mapping[Event, Move[Ownership]]] = {
     },
 }
 _RESTING = {phase for phase, moves in PHASES.items() if Event.SETTLED in moves}
-# Python looks members of an enumeration up slowly, and every event needs this one.
-_START_BODY = Effect.START_BODY
-_NONE: tuple[Effect, ...] = ()
 _OVER = {phase for phase, moves in PHASES.items() if Event.FINISHED in moves}
 
 
@@ -275,6 +273,29 @@ class IllegalTransition(StepstreamError):
     """An event reached a run in a state in which it cannot happen: a bug of the worker."""
 
     code = "illegal-transition"
+
+
+@functools.cache
+def _transition(
+    phase: Phase, ownership: Ownership, event: Event
+) -> tuple[Phase, Ownership, tuple[Effect, ...], int] | None:
+    """Return the states after an event, the effects, and how many bodies start; None where the tables lack the event.
+
+    Each event of each run comes through here, so what the two tables say together is kept.
+    """
+    moves, effects = PHASES[phase], tuple[Effect, ...]()
+    if not moves:
+        return phase, ownership, effects, 0
+    decision = OWNERSHIPS[ownership].get(event)
+    if decision is not None:
+        ownership, effects = decision.to, decision.effects
+        if decision.passes is None:
+            return phase, ownership, effects, 0
+        event = decision.passes
+    if event not in moves:
+        return None
+    effects += moves[event].effects
+    return moves[event].to, ownership, effects, effects.count(Effect.START_BODY)
 
 
 @dataclass(slots=True)
@@ -295,23 +316,12 @@ class Life:
 
         Raise IllegalTransition where neither table has the event.
         """
-        moves = PHASES[self.phase]
-        if not moves:
-            return ()
-        decision, effects = OWNERSHIPS[self.ownership].get(event), _NONE
-        if decision is not None:
-            self.ownership, effects = decision.to, decision.effects
-            if decision.passes is None:
-                return effects
-            event = decision.passes
-        move = moves.get(event)
-        if move is None:
+        transition = _transition(self.phase, self.ownership, event)
+        if transition is None:
             state = f"{self.phase} and {self.ownership}"
             raise IllegalTransition(f"run {self.name}: {event} cannot happen to a run that is {state}")
-        self.phase = move.to
-        effects += move.effects
-        if _START_BODY in effects:
-            self.bodies += 1
+        self.phase, self.ownership, effects, started_bodies = transition
+        self.bodies += started_bodies
         return effects
 
     def settle(self) -> tuple[Effect, ...]:
