@@ -9,13 +9,14 @@ from typing import Any
 
 from stepstream.contract.errors import InvalidInput, NotJson
 from stepstream.contract.events import EventRecord
-from stepstream.contract.limits import Limits
+from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.sdk.calls import Call
 from stepstream.sdk.context import make_context, make_threaded_context
 from stepstream.sdk.errors import RetryAfterError, StepTimeoutError, StepUsageError, error_info, is_final, stack_of
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
+from stepstream.sdk.pacing import PacedCalls
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.step import Step
 from stepstream.sdk.step_call import StepCall
@@ -44,11 +45,15 @@ Stub = Callable[..., Any]
 
 @dataclass(slots=True)
 class Bodies:
-    """Runs the bodies of steps; `stubs` by (function id, step id) take the place of the user's callables."""
+    """Runs the bodies of steps; `stubs` by (function id, step id) take the place of the user's callables.
+
+    `starts` limits how many of them start in one iteration of the event loop.
+    """
 
     stubs: Mapping[tuple[str, str], Stub] = field(default_factory=dict)
     before: Callable[[str, Call], None] | None = None
     threads: Threads = field(default_factory=Threads)
+    starts: PacedCalls = field(default_factory=lambda: PacedCalls(BODIES_STARTED_PER_ITERATION_MAX))
 
     async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         """Run one attempt of a body and return its result; `now_ms` is the engine's clock."""

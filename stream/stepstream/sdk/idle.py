@@ -52,6 +52,7 @@ class Activity:
     def __init__(self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[], None]) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.threads = 0
+        self._created = 0
         self.active = 0
         self.closed = False
         self.aborted = False
@@ -70,6 +71,17 @@ class Activity:
     def is_sequential(self) -> bool:
         """Return whether the code is one task, or one thread, alone."""
         return (self.threads or len(self.tasks)) == 1
+
+    def add(self, task: "asyncio.Task[Any]") -> None:
+        """Count a task that the code has created."""
+        self.tasks.add(task)
+        self._created += 1
+        self.activate()
+
+    def take_created(self) -> int:
+        """Return how many tasks the code has created since the last call."""
+        created, self._created = self._created, 0
+        return created
 
     # What the tasks of the run report.
 

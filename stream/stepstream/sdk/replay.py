@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.inbox import StepsPlanned
-from stepstream.contract.limits import Limits
+from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import Call, CallEvent, CallState, CallTable, Finished, Runner, StepFuture
 from stepstream.sdk.discovery import Discovery
@@ -17,6 +18,7 @@ from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.groups import Groups
 from stepstream.sdk.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity
 from stepstream.sdk.operations import Operations
+from stepstream.sdk.pacing import PacedCalls
 from stepstream.sdk.results import Results
 from stepstream.sdk.tasks import RunTask, Scope, current_body, current_scope, run_task
 from stepstream.sdk.values import dump_output
@@ -57,6 +59,7 @@ class Replay:
         *,
         now_ms: Callable[[], int],
         threaded: bool = False,
+        starts: PacedCalls | None = None,
     ) -> None:
         self.run_id = snapshot.run_id
         self.epoch = snapshot.epoch
@@ -64,6 +67,7 @@ class Replay:
         self.now_ms = now_ms
         self.groups = Groups(snapshot.epoch)
         self.threaded = threaded
+        self._starts = starts or PacedCalls(BODIES_STARTED_PER_ITERATION_MAX)
         self._runner = runner
         self._limits = limits
         self._dispatched = snapshot.dispatched
@@ -308,7 +312,7 @@ class Replay:
         for call in calls:
             if call.waiting is not None and call.waits:
                 self._calls.move(call, CallEvent.BEGIN, CallState.RUNNING)
-                call.waiting.set_result(None)
+                self._starts.call(functools.partial(_begin, call))
 
     def _report_idle(self) -> None:
         """Notify the runner that the code is suspended or detached, unless a body is running."""
@@ -329,6 +333,11 @@ class Replay:
             self._runner.suspended(self)
         elif external or self._dispatched:
             self.activity.look_later()
+
+
+def _begin(call: Call) -> None:
+    if call.waiting is not None and call.waits:
+        call.waiting.set_result(None)
 
 
 def _retrieve_exception(task: "asyncio.Task[Any]") -> None:

@@ -164,8 +164,7 @@ class RunTask(asyncio.Task[Any]):
         self._number = next(scope.numbers)
         self.membership = None if self.is_step else scope.membership(self._number)
         recorded.task = self
-        scope.activity.tasks.add(self)
-        scope.activity.activate()
+        scope.activity.add(self)
         super().__init__(recorded, loop=loop, context=context, **options)
 
     def __hash__(self) -> int:

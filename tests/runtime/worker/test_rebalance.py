@@ -159,7 +159,7 @@ async def test_only_parked_runs_are_evicted() -> None:
 
     worker = Worker(log, app, options(runs_cached_max=1))
     async with serving(worker):
-        await until(lambda: sorted(map(str, worker._items)) == ["first", "second", "third"])
+        await until(lambda: worker.load.in_use == 3)
         for name in ("second", "first"):
             finish[name].set()
             await until(lambda: worker.load.in_use == 2 if "second" in worker._parked else True)

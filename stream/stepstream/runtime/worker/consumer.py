@@ -10,6 +10,7 @@ import msgspec
 
 from stepstream.contract.commands import Command, decode_command
 from stepstream.contract.ids import run_routing
+from stepstream.contract.limits import TASKS_STARTED_PER_ITERATION_MAX
 from stepstream.runtime.dead_letters import CommandDeadLetters
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
@@ -20,6 +21,7 @@ from stepstream.runtime.worker.positions import Positions
 from stepstream.runtime.worker.slots import Slots
 from stepstream.runtime.worker.states import Effect, Event
 from stepstream.runtime.worker.work_item import WorkItem
+from stepstream.sdk.pacing import Pacer
 from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ class CommandConsumer(ABC, Generic[Item]):
         self._options = options
         self._items: dict[Hashable, Item] = {}
         self._slots = Slots[Item](options.runs_active_max, options.runs_active_max + options.runs_cached_max)
+        self._pacer = Pacer(TASKS_STARTED_PER_ITERATION_MAX, self._admit_more)
+        # How many tasks the code of each function created when it last ran.
+        self._tasks_created: dict[str, int] = {}
         self._attempts = Attempts(options)
         self._positions = Positions()
         self.changed = Notification()
@@ -161,9 +166,23 @@ class CommandConsumer(ABC, Generic[Item]):
 
     def _admit(self) -> None:
         """Give free slots to the items that wait for one."""
-        while item := self._slots.next():
+        while self._pacer.is_room and (item := self._slots.next()):
+            # Code of which nothing is known starts alone: it may create a thousand tasks.
+            self._pacer.spend(self._tasks_created.get(item.code, TASKS_STARTED_PER_ITERATION_MAX))
             self._on(item, Event.SLOT)
         self.changed.notify()
+
+    def _note_tasks(self, item: Item) -> None:
+        """Note how many tasks the code of a function creates; what it created before counts less each time."""
+        if item.replay:
+            before = self._tasks_created.get(item.code, 0)
+            self._tasks_created[item.code] = max(item.replay.activity.take_created(), before - before // 8, 1)
+
+    def _admit_more(self) -> None:
+        try:
+            self._admit()
+        except Exception as error:  # noqa: BLE001 - the event loop would only log it; the worker must be restarted
+            self._outbox.fail(error)
 
     def _stop(self, item: Item) -> None:
         item.stop()

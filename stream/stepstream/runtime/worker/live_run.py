@@ -32,6 +32,11 @@ class LiveRun(WorkItem):
         """What identifies it in its worker."""
         return self.run_id
 
+    @property
+    def code(self) -> str:
+        """The id of its function."""
+        return self.given.function if self.given else self.function
+
     def lease(self, for_ms: int) -> bytes:
         """Return the report of a lease; with 0 it is released."""
         return encode(RunLeased(self.run_id, self.epoch, for_ms))
@@ -55,7 +60,12 @@ class LiveRun(WorkItem):
         memos, opened = (given.memos, given.open) if isinstance(given, RunLoaded) else ((), ())
         snapshot = Snapshot(given.run_id, given.epoch, memos, opened)
         self.replay = Replay(
-            snapshot, runner, options.limits, now_ms=options.clock.now_ms, threaded=not function.is_async
+            snapshot,
+            runner,
+            options.limits,
+            now_ms=options.clock.now_ms,
+            threaded=not function.is_async,
+            starts=options.bodies.starts,
         )
         start_code(self.replay, function, given.events, self.attempt, options.limits, options.bodies.threads)
 

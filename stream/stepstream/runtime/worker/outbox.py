@@ -37,10 +37,11 @@ class Outbox:
                 raise LogError("this worker lost a report before, and stops")
             await self._log.append(run_routing(run_id), value)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
             raise LogError(f"cannot write a report of run {run_id}") from error
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Have the worker end with an error; only the first one counts."""
         if self.failed and not self.failed.done():
             self.failed.set_exception(error)
 
@@ -67,6 +68,6 @@ class Outbox:
         try:
             await self._dead_letters.dead_letter(record, reason, kind)
         except Exception as error:  # noqa: BLE001 - the worker stops because of it, and the command is read again
-            self._fail(error)
+            self.fail(error)
         else:
             positions.end(record.topic, record.partition, record.offset)

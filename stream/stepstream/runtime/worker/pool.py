@@ -45,6 +45,11 @@ class LiveStep(WorkItem):
         """What identifies it in its worker."""
         return self.command.run_id, self.command.step
 
+    @property
+    def code(self) -> str:
+        """The id of its function."""
+        return self.command.function
+
     def lease(self, for_ms: int) -> bytes:
         """Return the report of a lease; with 0 it is released."""
         command = self.command
@@ -58,7 +63,12 @@ class LiveStep(WorkItem):
         opened = (Open(command.step, command.attempt, ready=True),)
         snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True)
         self.replay = Replay(
-            snapshot, self, options.limits, now_ms=options.clock.now_ms, threaded=not function.is_async
+            snapshot,
+            self,
+            options.limits,
+            now_ms=options.clock.now_ms,
+            threaded=not function.is_async,
+            starts=options.bodies.starts,
         )
         start_code(self.replay, function, command.events, 0, options.limits, options.bodies.threads)
 
@@ -204,6 +214,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
 
     async def run_body(self, step: LiveStep, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body of a step, report its result in the background, and stop the code."""
+        self._note_tasks(step)
         await self._until_allowed(step)
         try:
             started_at = self._options.clock.now_ms()

@@ -36,6 +36,11 @@ class WorkItem(ABC):
     def key(self) -> Hashable:
         """What identifies it in its worker."""
 
+    @property
+    @abstractmethod
+    def code(self) -> str:
+        """The id of its function."""
+
     @abstractmethod
     def lease(self, for_ms: int) -> bytes:
         """Return the report of a lease; with 0 it is released."""

@@ -205,11 +205,13 @@ class Worker(CommandConsumer[LiveRun]):
     def _wait(self, handle: RunHandle, event: Event) -> None:
         run = self._items.get(handle.run_id)
         if run is not None and run.replay is handle:
+            self._note_tasks(run)
             self._on(run, event)
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code has ended."""
         run = self._run_of(handle)
+        self._note_tasks(run)
         function = self._app.get(run.function)
         policy = function.policy if function else None
         report = end_report(run, handle, end, policy, self._options.clock.now_ms())
