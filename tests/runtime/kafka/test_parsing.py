@@ -1,5 +1,6 @@
 """Batches of any producer are read, whatever their compression, names and data, and stop no reader."""
 
+import gzip
 import random
 import threading
 import tracemalloc
@@ -17,7 +18,7 @@ from aiokafka.record.util import calc_crc32c
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka import parsing
 from stepstream.runtime.kafka.answers import records_in
-from stepstream.runtime.kafka.inflating import inflate
+from stepstream.runtime.kafka.inflating import InflatedTooLarge, inflate
 from stepstream.runtime.kafka.parsing import Batches, batches_of, parse_fetched
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, Unreadable
@@ -224,3 +225,41 @@ async def test_answer_without_compression_is_unchanged() -> None:
     """A batch that the broker cut off is left for the next fetch."""
     (batches,) = await fetched(batch(0, b"a", b"b") + batch(0, b"c", first=2)[:70])
     assert [record.value for record in read_batches(batches)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("padding", [0, 1, 40_000])
+def test_gzip_members_and_padding_are_joined(padding: int) -> None:
+    """A gzip stream has any number of members, and zeros may follow each of them."""
+    parts = [b"", b"a" * 100_000, random.Random(1).randbytes(50_000), b"b"]
+    data = b"".join(gzip.compress(part) + bytes(padding) for part in parts)
+    whole = b"".join(parts)
+    assert inflate(COMPRESSED["gzip"], memoryview(data), len(whole)) == whole
+    with pytest.raises(InflatedTooLarge):
+        inflate(COMPRESSED["gzip"], memoryview(data), len(whole) - 1)
+
+
+def test_many_gzip_members_are_inflated_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of a member for each byte would otherwise occupy the process for minutes."""
+    given: list[int] = []
+    make = zlib.decompressobj
+
+    def counting(wbits: int) -> Any:
+        real = make(wbits)
+
+        class Counting:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+            def decompress(self, data: bytes, most: int) -> bytes:
+                given.append(len(data))
+                return real.decompress(data, most)
+
+        return Counting()
+
+    monkeypatch.setattr(zlib, "decompressobj", counting)
+    member, sizes = gzip.compress(b"x"), []
+    for members in (2_000, 8_000):
+        given.clear()
+        assert inflate(COMPRESSED["gzip"], memoryview(member * members), members) == b"x" * members
+        sizes.append(sum(given))
+    assert sizes[1] < 5 * sizes[0]

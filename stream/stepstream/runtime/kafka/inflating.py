@@ -9,6 +9,7 @@ import cramjam
 
 # Windows of 32 KiB, with the header of gzip.
 _GZIP_WBITS = 31
+_PIECE_BYTES = 16_384
 _XERIAL_HEADER = b"\x82SNAPPY\x00"
 _XERIAL_BYTES = 16
 # The first buffer for a codec whose frames need not have a size; a larger one is tried until the cap.
@@ -24,18 +25,28 @@ class CorruptData(Exception):
 
 
 def _gzip(data: memoryview, most: int) -> bytearray:
-    found = bytearray()
-    left = bytes(data)
-    while left:
+    found, at = bytearray(), 0
+    while at < len(data):
         inflater = zlib.decompressobj(_GZIP_WBITS)
-        found += inflater.decompress(left, most + 1 - len(found))
-        if len(found) > most:
-            raise InflatedTooLarge
-        if not inflater.eof:
-            raise CorruptData("the gzip stream is truncated")
-        # Further members, and the padding that gzip allows after one.
-        left = inflater.unused_data.lstrip(b"\x00")
+        while not inflater.eof:
+            # In pieces: zlib copies the rest at the end of each member, and there may be a member for each byte.
+            piece = data[at : at + _PIECE_BYTES]
+            if not piece:
+                raise CorruptData("the gzip stream is truncated")
+            found += inflater.decompress(piece, most + 1 - len(found))
+            if len(found) > most:
+                raise InflatedTooLarge
+            at += len(piece) - len(inflater.unused_data)
+        at = _after_padding(data, at)
     return found
+
+
+def _after_padding(data: memoryview, at: int) -> int:
+    """Return where the next gzip member starts: zeros may follow each member."""
+    while at < len(data) and not data[at]:
+        piece = bytes(data[at : at + _PIECE_BYTES])
+        at += len(piece) - len(piece.lstrip(b"\x00"))
+    return at
 
 
 def _snappy(data: memoryview, most: int) -> bytes:
