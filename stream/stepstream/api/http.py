@@ -20,10 +20,12 @@ from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.ids import is_run_id
+from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import DEFAULT_LIMITS, MIB, Limits
 from stepstream.contract.names import check_signal_name
 from stepstream.runtime.metrics import CONTENT_TYPE
-from stepstream.runtime.readmodel.index import TAIL_CHARACTERS, RunIndex, RunStatus, RunSummary
+from stepstream.runtime.readmodel.index import TAIL_CHARACTERS, RunIndex
+from stepstream.runtime.readmodel.views import RunSummary
 
 SIGNAL_BYTES_MAX = MIB
 _split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode

@@ -20,7 +20,8 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.metrics import Metrics
-from stepstream.runtime.readmodel.index import RunIndex, RunSummary, UnreadableRuns
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.views import RunSummary, UnreadableRuns
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
 

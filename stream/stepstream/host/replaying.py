@@ -128,7 +128,8 @@ class Replaying:
 
     async def _finish(self) -> None:
         end = self.clock.now_ms() + _FINISH_MS_MAX
-        while self.stats().open and (due := self.engine.next_due()) is not None and due < end:
+        read_model = self.index or self._stats
+        while read_model.has_open_runs() and (due := self.engine.next_due()) is not None and due < end:
             self.clock.advance_to(due)
             await self.engine.until_idle()
             self.progress.now_ms = self.clock.now_ms()

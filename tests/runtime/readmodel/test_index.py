@@ -25,7 +25,9 @@ from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
 from stepstream.runtime.ports import LogRecord, StoreError
-from stepstream.runtime.readmodel.index import RunIndex, RunView, UnreadableRuns
+from stepstream.runtime.readmodel import folding
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.views import RunView, UnreadableRuns
 from stepstream.testing import VirtualEngine
 
 
@@ -124,7 +126,7 @@ def test_batch_is_folded_atomically(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(RunIndex, "_end_run", broken)
+        patched.setattr(folding, "_end_run", broken)
         with pytest.raises(RuntimeError):
             index.fold(records)
     assert (index.list(), index.position(HISTORY, 0)) == ([], 0)
@@ -158,14 +160,14 @@ def test_undecodable_entry_is_skipped(poison: bytes, caplog: pytest.LogCaptureFi
 
 def test_skipped_entry_leaves_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its changes are rolled back, and the other entries of the batch are folded once."""
-    index, begin = RunIndex(), RunIndex._begin
+    index, begin = RunIndex(), folding._begin
 
-    def begin_half(self: RunIndex, entry: RunBegan) -> None:
-        begin(self, entry)
+    def begin_half(db: folding.Database, entry: RunBegan) -> None:
+        begin(db, entry)
         if entry.run_id == "half":
             raise OverflowError("an integer is too large")
 
-    monkeypatch.setattr(RunIndex, "_begin", begin_half)
+    monkeypatch.setattr(folding, "_begin", begin_half)
     half = replace(BEGAN, run_id="half")
     entries = index.fold(records_of([half, BEGAN, half, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")]))
     assert [entry.run_id for entry in entries] == ["r", "r"]
@@ -298,4 +300,15 @@ def test_runs_are_kept_without_a_retention() -> None:
     index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")]))
     index.fold(records_of([RunBegan("s", 1, 9 * HISTORY_KEPT_MS, "function", "shop", 1, ())]))
     assert [run.run_id for run in index.list()] == ["s", "r"]
+    index.close()
+
+
+def test_open_runs_are_found_without_reading_the_others() -> None:
+    """A replay asks before each timer that it fires, and may have replayed any number of runs."""
+    index = RunIndex()
+    assert not index.has_open_runs()
+    index.fold(records_of([BEGAN]))
+    assert index.has_open_runs()
+    index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])[1:])
+    assert not index.has_open_runs()
     index.close()

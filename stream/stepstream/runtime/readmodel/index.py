@@ -6,35 +6,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 
-from stepstream.contract.codec import EMPTY_OBJECT, NULL
-from stepstream.contract.history import (
-    HistoryEntry,
-    RunAttemptFailed,
-    RunBegan,
-    RunEnded,
-    RunMoved,
-    RunWarned,
-    StepAttemptFailed,
-    StepCancelled,
-    StepEnded,
-    StepPlanned,
-    decode_history,
-)
-from stepstream.contract.kinds import RunStatus as RunStatus
+from stepstream.contract.history import HistoryEntry, decode_history
 from stepstream.contract.limits import HOUR_MS
-from stepstream.contract.outcomes import Failure, TimedOut, Value
 from stepstream.runtime.ports import LogRecord, StoreError
-from stepstream.runtime.readmodel.schema import SCHEMA, VERSION, small_error, text_of
+from stepstream.runtime.readmodel.folding import apply
+from stepstream.runtime.readmodel.schema import SCHEMA, VERSION
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
-from stepstream.runtime.readmodel.views import RUN_COLUMNS, json_of, step_of, summary_of
-from stepstream.runtime.readmodel.views import RunSummary as RunSummary
-from stepstream.runtime.readmodel.views import RunView as RunView
-from stepstream.runtime.readmodel.views import StepView as StepView
-from stepstream.runtime.readmodel.views import UnreadableRuns as UnreadableRuns
+from stepstream.runtime.readmodel.views import (
+    RUN_COLUMNS,
+    RunSummary,
+    RunView,
+    UnreadableRuns,
+    json_of,
+    step_of,
+    summary_of,
+)
 
 logger = logging.getLogger(__name__)
 _DROP_EVERY_MS = HOUR_MS
@@ -144,7 +134,7 @@ class RunIndex:
                 self._skip(record, error)
                 continue
             try:
-                self._apply(entry)
+                apply(self._db, entry)
             except _UNREADABLE as error:
                 raise _NotFolded(record) from error
             entries.append(entry)
@@ -171,122 +161,6 @@ class RunIndex:
         origin = f"{record.topic}-{record.partition}-{record.offset}"
         reason = record.unreadable.reason if record.unreadable else error
         logger.error("read model skipped record %s, which cannot be decoded: %s", origin, reason)
-
-    def _apply(self, entry: HistoryEntry) -> None:
-        if isinstance(entry, RunBegan):
-            self._begin(entry)
-            return
-        moved = self._db.execute(
-            "UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", (entry.seq, entry.run_id, entry.seq)
-        )
-        if not moved.rowcount:
-            return
-        match entry:
-            case StepPlanned():
-                planned = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
-                self._step(entry.run_id, entry.step, entry.id, planned, entry.seq)
-            case StepAttemptFailed():
-                error = text_of(entry.error)
-                failed = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
-                self._step(entry.run_id, entry.step, entry.id, failed, entry.seq)
-            case StepEnded():
-                self._end_step(entry)
-            case StepCancelled():
-                self._db.execute(
-                    "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND step = ?",
-                    (entry.at, entry.run_id, entry.step),
-                )
-            case RunEnded():
-                self._end_run(entry)
-            case _:
-                self._change_run(entry)
-
-    def _change_run(self, entry: RunAttemptFailed | RunMoved | RunWarned) -> None:
-        match entry:
-            case RunAttemptFailed():
-                self._db.execute(
-                    "UPDATE runs SET attempt = ?, retry_at = ?, error = ? WHERE run_id = ?",
-                    (entry.attempt + 1, entry.retry_at, small_error(entry.error), entry.run_id),
-                )
-                error = text_of(entry.error)
-                self._db.execute("UPDATE run_texts SET error = ? WHERE run_id = ?", (error, entry.run_id))
-            case RunMoved():
-                self._db.execute("UPDATE runs SET epoch = ? WHERE run_id = ?", (entry.epoch, entry.run_id))
-            case RunWarned():
-                self._db.execute(
-                    "UPDATE runs SET warnings = json_insert(warnings, '$[#]', ?) WHERE run_id = ?",
-                    (entry.warning, entry.run_id),
-                )
-            case _:
-                assert_never(entry)
-
-    def _begin(self, entry: RunBegan) -> None:
-        status = RunStatus.SCHEDULED if entry.start_at > entry.at else RunStatus.RUNNING
-        small = [msgspec.structs.replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events]
-        times = (entry.at, entry.start_at)
-        self._db.execute(
-            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?)",
-            (entry.run_id, entry.function, entry.app, status, *times, text_of(small), entry.caller, entry.seq),
-        )
-        self._db.execute(
-            "INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, text_of(entry.events))
-        )
-        self._db.executemany(
-            "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
-        )
-
-    def _step(self, run_id: str, step: str, id: str, values: Sequence[Any], seq: int) -> None:
-        self._db.execute(
-            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "status = excluded.status, attempts = excluded.attempts, until = excluded.until, error = excluded.error",
-            (run_id, step, id, *values, seq),
-        )
-
-    def _end_step(self, entry: StepEnded) -> None:
-        output = error = None
-        match entry.outcome:
-            case Value(data):
-                status, output = "completed", bytes(data).decode()
-            case Failure(info):
-                status, error = "failed", text_of(info)
-            case TimedOut():
-                status = "timed_out"
-            case _:
-                assert_never(entry.outcome)
-        attempts = entry.attempt + 1
-        self._db.execute(
-            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at, "
-            "ended_at = excluded.ended_at, output = excluded.output, error = excluded.error",
-            (
-                entry.run_id,
-                entry.step,
-                entry.id,
-                entry.kind,
-                status,
-                attempts,
-                entry.started_at or entry.at,
-                entry.started_at or entry.at,
-                entry.at,
-                output,
-                error,
-                entry.seq,
-            ),
-        )
-
-    def _end_run(self, entry: RunEnded) -> None:
-        output = bytes(entry.output).decode() if entry.status == RunStatus.COMPLETED else None
-        self._db.execute(
-            "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, retry_at = 0 WHERE run_id = ?",
-            (entry.status, entry.at, small_error(entry.error), text_of(entry.warnings), entry.run_id),
-        )
-        error = text_of(entry.error) if entry.error else None
-        self._db.execute("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", (error, output, entry.run_id))
-        self._db.execute(
-            "UPDATE steps SET status = 'cancelled', ended_at = ? "
-            "WHERE run_id = ? AND status IN ('waiting', 'retrying')",
-            (entry.at, entry.run_id),
-        )
 
     def list(
         self,
@@ -351,6 +225,11 @@ class RunIndex:
         still = "SELECT run_id, started_at FROM runs WHERE ended_at = 0"
         stats.open = dict(self._db.execute(still).fetchall())
         return stats
+
+    def has_open_runs(self) -> bool:
+        """Return whether a run has not ended."""
+        query = "SELECT 1 FROM runs WHERE status IN ('scheduled', 'running') LIMIT 1"
+        return self._db.execute(query).fetchone() is not None
 
     def forget(self, ended_before: int) -> int:
         """Drop the first runs that ended before a time (Unix ms), a bounded number; return how many."""

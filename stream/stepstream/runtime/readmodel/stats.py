@@ -49,6 +49,10 @@ class RunStats:
             self._positions[record.topic, record.partition] = record.offset + 1
         return entries
 
+    def has_open_runs(self) -> bool:
+        """Return whether a run has not ended."""
+        return bool(self.open)
+
     def _add(self, entry: HistoryEntry) -> None:
         match entry:
             case RunBegan():
