@@ -17,7 +17,7 @@ from stepstream.host.kafka_worker import WorkerSpec, serve_worker
 from stepstream.host.loading import load_app
 from stepstream.host.monitoring.logs import Format, Level, Logs
 from stepstream.host.monitoring.versions import app_version, code_versions
-from stepstream.host.serving import address_of
+from stepstream.host.serving import address_of, collect_garbage_seldom
 from stepstream.host.settings import kafka_settings_from, settings_from
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ def engine(
 
         await serve_engine(settings, cluster, ready)
 
+    collect_garbage_seldom()
     run(serve())
 
 
@@ -114,6 +115,7 @@ def worker(
         spec = WorkerSpec(app, queue, concurrency)
         settings = settings_from(metrics_host=metrics_host, metrics_port=metrics_port, drain_s=drain_s)
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+        collect_garbage_seldom()
         logs.know(app.name, app_version(app, settings), code_versions(app, settings))
 
         def ready(_shards: int, port: int | None) -> None:

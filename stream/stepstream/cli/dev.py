@@ -16,6 +16,7 @@ from stepstream.host.embedded import serve
 from stepstream.host.loading import LoadError, load_app
 from stepstream.host.monitoring.logs import Format, Level, Logs
 from stepstream.host.monitoring.versions import app_version, code_versions
+from stepstream.host.serving import collect_garbage_seldom
 from stepstream.host.settings import settings_from
 
 cli = commands()
@@ -49,4 +50,5 @@ def dev(
     wait_for_start()
     logs.know(app.name, app_version(app, settings), code_versions(app, settings))
     reporter = TerminalReporter(out, app, settings) if log_format is Format.TEXT else LogReporter(app, settings)
+    collect_garbage_seldom()
     asyncio.run(serve(app, settings, reporter))
