@@ -1,4 +1,4 @@
-"""Renders docs/states.md from the life cycles of the engine and of the worker: `python -m tests.states` writes it."""
+"""Renders docs/states.md from the life cycles in the code: `python -m tests.states` writes it."""
 
 import inspect
 import re
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from stepstream.engine.state.lifecycle import RUN_LIFE, STEP_LIFE
 from stepstream.runtime.worker.lifecycle import OWNERSHIPS, PHASES, Move
 from stepstream.runtime.worker.states import Effect, Event, Ownership, Phase
+from stepstream.sdk.calls import CALL_LIFE, CallEvent, CallState
 from tests.tidy_rules import ROOT
 
 STATES_FILE = ROOT / "docs" / "states.md"
@@ -17,13 +18,14 @@ S = TypeVar("S", bound=str)
 HEAD = """\
 # States
 
-The life cycles of runs and steps, in the engine and in a worker. `python -m tests.states` renders this page from the
-tables in the code, and a test compares it with them.
+The life cycles of runs and steps, in the engine, in a worker, and in the code of a run. `python -m tests.states`
+renders this page from the tables in the code, and a test compares it with them.
 
 A run and a step in the engine come from `stream/stepstream/engine/state/lifecycle.py`. The engine checks every
 transition of a run and of a step against these tables. A run in a worker comes from
-`stream/stepstream/runtime/worker/lifecycle.py`. A worker does what these tables say and nothing else. Both reject a
-transition that is not in them, and tests exercise each one that is.
+`stream/stepstream/runtime/worker/lifecycle.py`. A worker does what these tables say and nothing else. A call, which is
+a step that code awaits, comes from `stream/stepstream/sdk/calls.py`. The replay of a run checks every transition of a
+call against that table. All three reject a transition that is not in them, and tests exercise each one that is.
 """
 RUN_TEXT = """\
 The state of a run follows from its row. Without a row it is `absent`. With a `due` time in the future it is `scheduled`
@@ -50,10 +52,18 @@ OWNERSHIP_TEXT = """\
 A run is `held` or, when its worker drains, `draining`. The other ownerships have a lease: the engine grants no claim of
 the run until the lease is released or expires.
 """
+CALL_TEXT = """\
+A call is a step that the code of a run awaits. Its life lasts from the `await` until the code has the result, or no
+longer needs it. The engine knows nothing of a call: it has the step, whose life is above.
+
+Where an event has several next states, the replay chooses by what it knows of the step. `discover` leads to `open` or
+`due` if the step is open in the engine already, as it may be when the code is replayed. `retry` leads to `due` if the
+engine has called for the next attempt already. A call whose step has a stored result goes from `new` to `resolved`.
+"""
 
 
-def find_moves(life: Mapping[S, Mapping[str, tuple[S, ...]]]) -> list[tuple[S, str, S]]:
-    """Return the transitions of a life cycle: state, record, next state."""
+def find_moves(life: Mapping[S, Mapping[Any, tuple[S, ...]]]) -> list[tuple[S, str, S]]:
+    """Return the transitions of a life cycle: state, record or event, next state."""
     return [(was, record, to) for was, records in life.items() for record, after in records.items() for to in after]
 
 
@@ -63,7 +73,9 @@ def render() -> str:
     worker = ["## A run in a worker\n", WORKER_TEXT, "### Phases\n", *_draw_worker(Phase, PHASES)]
     ownership = ["### Ownerships\n", OWNERSHIP_TEXT, *_draw_worker(Ownership, OWNERSHIPS)]
     words = ["### Events\n", _list(Event), "### Effects\n", _list(Effect)]
-    return "\n".join([HEAD, *engine, *_draw(STEP_LIFE), *worker, *ownership, *words])
+    call = ["## A call in the code of a run\n", CALL_TEXT, _list(CallState), *_draw(CALL_LIFE, "event")]
+    call += ["### Events of a call\n", _list(CallEvent)]
+    return "\n".join([HEAD, *engine, *_draw(STEP_LIFE), *worker, *ownership, *words, *call])
 
 
 def _diagram(arrows: Mapping[tuple[str, str], Iterable[str]]) -> str:
@@ -71,12 +83,12 @@ def _diagram(arrows: Mapping[tuple[str, str], Iterable[str]]) -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", ""])
 
 
-def _draw(life: Mapping[S, Mapping[str, tuple[S, ...]]]) -> list[str]:
+def _draw(life: Mapping[S, Mapping[Any, tuple[S, ...]]], cause: str = "record") -> list[str]:
     arrows: dict[tuple[str, str], list[str]] = {}
     for was, record, to in find_moves(life):
         arrows.setdefault((was, to), []).append(record)
     rows = [f"| {was} | {record} | {' or '.join(life[was][record])} |" for was in life for record in life[was]]
-    table = "\n".join(["| state | record | next |", "| --- | --- | --- |", *rows, ""])
+    table = "\n".join([f"| state | {cause} | next |", "| --- | --- | --- |", *rows, ""])
     return [_diagram(arrows), table]
 
 
@@ -102,7 +114,7 @@ def _list(words: type[StrEnum]) -> str:
 
 
 def _node(state: str) -> str:
-    return "[*]" if state in ("absent", "stopped") else state.replace("-", "_")
+    return "[*]" if state in ("absent", "stopped", "resolved", "abandoned") else state.replace("-", "_")
 
 
 if __name__ == "__main__":

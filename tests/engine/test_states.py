@@ -22,7 +22,7 @@ from tests.tidy_rules import ROOT
 
 
 def test_the_document_is_what_the_code_says() -> None:
-    """docs/states.md is rendered from the tables that the engine checks."""
+    """docs/states.md is rendered from the tables that the engine, the worker and the replay follow."""
     assert STATES_FILE.read_text("utf-8") == render(), "run `python -m tests.states` and commit what it writes"
 
 
