@@ -1,4 +1,4 @@
-"""Run the benchmarks: python -m benchmarks [laptop|cluster|lookback] [name …]."""
+"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback] [name …]."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, laptop, lookback
+from benchmarks import cluster, failover, laptop, lookback
 from benchmarks.functions import Figure
 
 
@@ -25,6 +25,7 @@ def _names(measures: Iterable[object]) -> frozenset[str]:
 RUNTIMES = {
     "laptop": (_names(laptop.ALL), _laptop),
     "cluster": (_names(cluster.ALL), cluster.main),
+    "failover": (_names(failover.ALL), failover.main),
     "lookback": (_names(lookback.ALL), lookback.main),
 }
 

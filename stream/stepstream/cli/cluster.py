@@ -21,6 +21,16 @@ from stepstream.host.serving import address_of, collect_garbage_seldom
 from stepstream.host.settings import kafka_settings_from, settings_from
 
 logger = logging.getLogger(__name__)
+Standby = Annotated[
+    bool | None,
+    typer.Option("--standby", help="Keep warm copies of the shards that other engines own (default: off)."),
+]
+Failover = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds of silence after which standbys take over an engine's shards; 0: never (default: 1.2).", min=0
+    ),
+]
 cli = commands()
 
 
@@ -45,10 +55,8 @@ def engine(
         int | None,
         typer.Option(help="A second port for only /health, /ready and /metrics; 0 picks a free one (default: none)."),
     ] = None,
-    standby: Annotated[
-        bool | None,
-        typer.Option("--standby", help="Keep warm copies of the shards that other engines own (default: off)."),
-    ] = None,
+    standby: Standby = None,
+    failover_s: Failover = None,
     sources: Annotated[
         Path | None,
         typer.Option(help="A TOML file of topics whose records become events; see docs/sources.md."),
@@ -67,6 +75,7 @@ def engine(
             metrics_host=metrics_host,
             metrics_port=metrics_port,
             standby=standby,
+            failover_s=failover_s,
             sources=sources,
         )
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)

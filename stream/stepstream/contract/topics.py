@@ -8,6 +8,7 @@ import msgspec
 from stepstream.contract.commands import Command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.heartbeats import EngineHeartbeat
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.inbox import Answered, InboxRecord
 from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
@@ -21,6 +22,7 @@ HISTORY = "history"
 FUNCTIONS = "functions"
 DEAD_LETTERS = "dead-letters"
 REPLIES = "replies"
+ENGINES = "engines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,16 @@ TOPICS = (
         sharded=False,
         retention_ms=HOUR_MS,
         records=(Answered,),
+    ),
+    Topic(
+        ENGINES,
+        "a heartbeat of an engine, several times a second",
+        "the name of the process",
+        "engines",
+        "engines",
+        sharded=False,
+        retention_ms=HOUR_MS,
+        records=(EngineHeartbeat,),
     ),
     Topic(
         DEAD_LETTERS,

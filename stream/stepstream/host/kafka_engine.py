@@ -75,6 +75,7 @@ async def _serve_shards(
         observer=metrics,
         instance=settings.instance,
         standby=settings.standby,
+        failover_s=settings.failover_s,
     )
     group = ShardGroup(cluster, clock, options)
 

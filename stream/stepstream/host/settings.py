@@ -18,6 +18,7 @@ from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
 
 DRAIN_S = 25.0
+FAILOVER_S = 1.2
 _PORT_MAX = 65_535
 _KEY_REMEDY = "use ASCII letters, digits and . _ ~ - + =, for example the output of `openssl rand -hex 32`"
 # All other characters are not allowed in a bearer token (RFC 6750).
@@ -43,6 +44,7 @@ class Settings:
     metrics_port  a port only for probes and metrics, at `metrics_host`; None for no port, 0 for any
     version       the version of the user's code, set by their image
     standby       an engine keeps warm copies of the shards that other engines own
+    failover_s    after how many silent seconds an engine's shards are taken over by a standby; 0 leaves it to the group
     sources       a TOML file of topics whose records an engine turns into events
     drain_s       for how many seconds running steps may finish after SIGTERM
     """
@@ -59,6 +61,7 @@ class Settings:
     metrics_port: int | None = None
     version: str = ""
     standby: bool = False
+    failover_s: float = FAILOVER_S
     sources: Path | None = None
     drain_s: float = DRAIN_S
 
@@ -168,6 +171,7 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _port("metrics_port", metrics_port) if metrics_port else None,
         read("version", ""),
         _switch("standby", read("standby", "0")),
+        _seconds("failover_s", read("failover_s", str(FAILOVER_S))),
         Path(sources) if (sources := read("sources", "")) else None,
         _seconds("drain_s", read("drain_s", str(DRAIN_S))),
     )

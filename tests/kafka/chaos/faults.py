@@ -27,6 +27,8 @@ SUSPEND_S_MAX = 5.0
 _EFFECTS_PER_FAULT_MAX = 30
 _EVENTS_PER_SUSPENSION = 8
 # What a process logs when it is up: an engine has shards, a worker is registered.
+# What an engine logs when it suspects others.
+TAKES_OVER = "is silent; "
 UP = {"engine": "assigned", "worker": "stepstream worker"}
 
 
@@ -67,8 +69,8 @@ class Scene:
     """The cluster that faults hit, and what they did.
 
     Members that a fault works on are `held`, so that no other fault chooses them. `struck` counts faults by name,
-    `disks` the disks with which engines restarted, and `fenced` the suspended engines whose commit was fenced. A fault
-    that holds `calm` keeps others from the broker.
+    `disks` the disks with which engines restarted, `fenced` the suspended engines whose commit was fenced, and
+    `suspected` the engines that acted on a false suspicion. A fault that holds `calm` keeps others from the broker.
     """
 
     broker: Broker | Brokers
@@ -82,6 +84,7 @@ class Scene:
     rebalances: int = 0
     moves_before: int = 0
     fenced: int = 0
+    suspected: int = 0
     calm: asyncio.Lock = field(default_factory=asyncio.Lock)
     held: list[Member] = field(default_factory=list)
     lasting: set[asyncio.Task[None]] = field(default_factory=set)
@@ -238,6 +241,20 @@ class FreezeInCommit:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """An engine takes over the shards of healthy engines, which fence it in turn."""
+
+    async def strike(self, scene: Scene) -> None:
+        """Have an engine suspect all others, and wait until it has acted on that."""
+        member = await scene.pick("engine")
+        file, acted = member.disk.with_suffix(".suspect"), member.said(TAKES_OVER)
+        file.touch()
+        await until(lambda: member.said(TAKES_OVER) > acted or member.ended, SUSPEND_S_MAX)
+        file.unlink(missing_ok=True)
+        scene.suspected += member.said(TAKES_OVER) > acted
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """A further process joins the group, works for a while, and leaves; the group rebalances both times."""
 
@@ -334,6 +351,7 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "both": (3, Together((Kill("engine"), Kill("worker")))),
     "rolled-engine": (1, Kill("engine", gently=True)),
     "rolled-worker": (1, Kill("worker", gently=True)),
+    "suspected": (2, Suspect()),
     "frozen-engine": (1, FreezeInCommit()),
     "frozen-worker": (1, Freeze()),
     "more-engines": (1, Join("engine")),

@@ -34,6 +34,7 @@ EVIDENCE: Mapping[str, Sequence[str]] = {
     "frozen-engine": ["frozen engines fenced", "shards moved to another engine"],
     "frozen-worker": ["runs moved to another worker"],
     "more-engines": ["shards moved to another engine"],
+    "suspected": ["healthy engines suspected"],
     "repeated": ["duplicates refused"],
     "poison": ["records dead-lettered"],
 }

@@ -133,6 +133,7 @@ def figures_of(scene: Scene) -> dict[str, int]:
         "transactions aborted": len(aborted),
         "records of them in the changelog": sum(aborted),
         "frozen engines fenced": scene.fenced,
+        "healthy engines suspected": scene.suspected,
         "assignments of shards": scene.rebalances + last,
         "shards moved to another engine": scene.fleet.moves() - scene.moves_before,
         "runs moved to another worker": scene.ledger.moves(),
@@ -152,8 +153,9 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
     fleet.command("topics", "apply", "--shards", str(plan.shards), "--replicas", str(plan.brokers), "--app", APP)
     beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     try:
-        for _ in range(plan.engines):
-            fleet.add_engine(module="tests.kafka.chaos.zombie_engine")
+        for number in range(plan.engines):
+            # One has no copies: it only fences the engines that it suspects.
+            fleet.add_engine(*(["--standby"] if number else []), module="tests.kafka.chaos.zombie_engine")
         for number in range(plan.workers):
             # All but the first have so few slots that runs are queued when a fault hits the worker.
             fleet.add_worker(*(("--concurrency", "2") if number else ()), **short_log("worker"))

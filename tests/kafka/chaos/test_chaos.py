@@ -7,15 +7,18 @@ import pytest
 from tests.kafka.chaos.run import Plan, run
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
-SHORT = Plan(4, seed=5, faults=("engine-in-commit", "wiped", "worker", "repeated", "poison"))
+SHORT = Plan(4, seed=5, faults=("engine-in-commit", "wiped", "worker", "suspected", "repeated", "poison"))
 KILLS = Plan(
-    50, seed=7, faults=("engine", "engine-in-commit", "wiped", "stale", "worker", "both", "repeated", "poison")
+    50,
+    seed=7,
+    faults=("engine", "engine-in-commit", "wiped", "stale", "worker", "both", "suspected", "repeated", "poison"),
 )
 MOVES = Plan(
     0,
     seed=11,
     faults=(
         "frozen-engine",
+        "suspected",
         "frozen-worker",
         "more-engines",
         "more-workers",
@@ -40,8 +43,9 @@ def test_faults_lose_and_duplicate_nothing(plan: Plan, tmp_path: Path, capsys: p
     """Each accepted event has its runs, which end once; each step has one result, and no body runs after it.
 
     Engines are killed, some in a commit and some with their disks wiped or rolled back, and workers with them, while
-    duplicates and records that cannot be parsed arrive. In the last plan members are suspended, join and leave, and the
-    broker restarts and stalls for longer than a commit may take. The judge also fails a run whose faults had no effect.
+    duplicates and records that cannot be parsed arrive, and engines take over the shards of healthy ones. In the last
+    plan members are suspended, join and leave, and the broker restarts and stalls for longer than a commit may take.
+    The judge also fails a run whose faults had no effect.
     """
     with capsys.disabled():
         verdict = run(plan, tmp_path, lambda _line: None)

@@ -1,15 +1,23 @@
-"""An engine that suspends itself, on request, between the writes of a transaction and its commit."""
+"""An engine that, on request, suspects healthy engines, or suspends itself between the writes and the commit."""
 
 import asyncio
+import os
 import sys
+from pathlib import Path
 
 from stepstream.cli.main import main
+from stepstream.contract.heartbeats import EngineHeartbeat
+from stepstream.runtime.kafka.peers import Peers
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import Fenced, Offsets
 from tests.kafka.chaos.zombie_app import suspend_on_request
 
 FENCED = "the commit after the suspension was fenced"
 _commit = KafkaLog.commit
+_note = Peers.note
+_SUSPECT_FILE = Path(os.environ.get("ZOMBIE_STOP_FILE", "/nonexistent")).with_suffix(".suspect")
+# More heartbeats than any engine may miss.
+_MISSED = 1_000
 
 
 async def _suspend_and_commit(self: KafkaLog, offsets: Offsets) -> int:
@@ -27,7 +35,16 @@ def _report(committing: asyncio.Future[int]) -> None:
     print(outcome, file=sys.stderr, flush=True)
 
 
+def _suspect_on_request(self: Peers, beat: EngineHeartbeat) -> None:
+    _note(self, beat)
+    if beat.engine == self._own and self._peers and _SUSPECT_FILE.exists():
+        _SUSPECT_FILE.unlink()
+        for peer in self._peers.values():
+            peer.missed = _MISSED
+
+
 if __name__ == "__main__":
+    Peers.note = _suspect_on_request  # type: ignore[method-assign]
     # No hook of the product is between the writes and the commit.
     KafkaLog.commit = _suspend_and_commit  # type: ignore[method-assign]
     main()

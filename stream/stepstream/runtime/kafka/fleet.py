@@ -3,8 +3,9 @@
 import asyncio
 import functools
 import logging
+import socket
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from stepstream.contract.codec import encode
+from stepstream.contract.heartbeats import EngineHeartbeat, ShardCopied, ShardServed
 from stepstream.contract.ids import shard_of
 from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
@@ -20,13 +22,15 @@ from stepstream.contract.topics import INBOX, REPLIES
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.kafka.backbone import STALE_MS, KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.heartbeats import Heartbeats
+from stepstream.runtime.kafka.peers import Peers
 from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.standby import Standby
-from stepstream.runtime.ports import Clock, LogError, NewRecord, TopicPartition
+from stepstream.runtime.ports import Clock, Fenced, LogError, NewRecord, TopicPartition
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.rocks import RocksStore
-from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.supervision import RESTART_S, keep_serving
 
 logger = logging.getLogger(__name__)
 _IDLE_READ_MS = 1_000
@@ -57,7 +61,8 @@ class ShardGroupOptions:
     """How a process serves shards of a cluster that has `shards` of them; its tables are in `data_dir`.
 
     `instance` is the static member id in the group, "" for none. With `standby` the process keeps warm copies of the
-    tables of all shards that it does not serve. `answer` and `observer` are those of ShardOptions.
+    tables of all shards that it does not serve. `answer` and `observer` are those of ShardOptions. A shard of another
+    engine that is silent for `failover_s` is taken over if there is a copy of it; 0 leaves that to the group.
     """
 
     shards: int
@@ -67,6 +72,7 @@ class ShardGroupOptions:
     observer: Observer | None = None
     instance: str = ""
     standby: bool = False
+    failover_s: float = 0.0
 
 
 class ShardGroup:
@@ -84,6 +90,15 @@ class ShardGroup:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reader: Reader | None = None
         self._assigned = set[int]()
+        # Shards that are served although the group assigns them to an engine that is silent.
+        self._taken = set[int]()
+        self._fenced = set[tuple[int, str]]()
+        self._changes = set[asyncio.Task[None]]()
+        self._name = f"{options.instance or socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._heartbeats: Heartbeats | None = None
+        if options.failover_s:
+            heartbeats = Heartbeats(cluster, self._name, options.failover_s, self._heartbeat, self._consider)
+            self._heartbeats = heartbeats
         self._joined = False
         # Whether no rebalance is in progress; and what only one task at a time may do: start and end shards and copies.
         self._settled = asyncio.Event()
@@ -147,8 +162,12 @@ class ShardGroup:
         """Be a member of the group until cancelled."""
         reader = self._reader = await self._cluster.reader(group="engine", instance=self._options.instance)
         self._settled.clear()
+        beating: asyncio.Task[None] | None = None
         try:
-            reader.join(INBOX, Membership(functools.partial(self._assign, reader), self._rebalance))
+            assign = functools.partial(self._assign, reader)
+            reader.join(INBOX, Membership(assign, self._rebalance, lambda: self._tasks.keys()))
+            if self._heartbeats:
+                beating = asyncio.ensure_future(keep_serving("exchange of heartbeats", self._heartbeats.serve))
             while True:
                 # The membership only assigns the shards; each shard has a separate reader.
                 reader.pause()
@@ -156,7 +175,12 @@ class ShardGroup:
         finally:
             # A rebalance in progress must start no shard from here on: nothing would stop it.
             self._joined, self._reader = False, None
+            last = self._heartbeats.pause() if self._heartbeats else None
             await self._reconcile()
+            if self._heartbeats and beating and last:
+                await self._heartbeats.leave(last)
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
             await reader.close()
 
     async def _rebalance(self, _: list[int]) -> None:
@@ -170,7 +194,7 @@ class ShardGroup:
         reader.pause()
         self.assignments += 1
         logger.info("shards %s assigned", shards)
-        self._assigned = set(shards)
+        self._assigned, self._taken = set(shards), set()
         await self._reconcile()
         if self._reader is reader:
             self._joined = True
@@ -195,8 +219,50 @@ class ShardGroup:
         """Return the shards to serve, and those to copy."""
         if self._reader is None:
             return set(), set()
-        others = set(range(self._options.shards)) - self._assigned
-        return self._assigned, others if self._options.standby else set()
+        serving = self._assigned | self._taken
+        return serving, set(range(self._options.shards)) - serving if self._options.standby else set()
+
+    def _heartbeat(self) -> EngineHeartbeat:
+        copies = tuple(ShardCopied(shard, position) for shard, position in self.copies().items())
+        return EngineHeartbeat(self._name, tuple(ShardServed(*each) for each in self._epochs().items()), copies)
+
+    def _epochs(self) -> dict[int, int]:
+        """Return the epoch of each shard whose log is open."""
+        epochs = {shard: self._logs[shard].epoch for shard in self._tasks if shard in self._logs}
+        return {shard: epoch for shard, epoch in epochs.items() if epoch is not None}
+
+    def _consider(self, peers: Peers) -> None:
+        """Release shards that a newer owner serves, and take over those whose owner is silent."""
+        for shard in peers.superseded(self._epochs()):
+            self._logs[shard].supersede()
+        if not self._joined:
+            return
+        abandoned = peers.abandoned()
+        self._fenced &= set(abandoned.items())
+        taken = {shard for shard in abandoned if shard in self._copying and peers.takes(shard)} - self._taken
+        if taken:
+            owners = sorted({abandoned[shard] for shard in taken})
+            logger.warning("engine %s is silent; taking over shards %s", ", ".join(owners), sorted(taken))
+            self._taken |= taken
+            self._begin(self._reconcile())
+        for shard, owner in abandoned.items():
+            if (shard, owner) not in self._fenced and shard not in self._tasks and peers.fences(shard):
+                self._fenced.add((shard, owner))
+                self._begin(self._fence(shard, owner))
+
+    def _begin(self, change: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def _fence(self, shard: int, owner: str) -> None:
+        """Abort the open transaction of a shard that this engine does not serve."""
+        try:
+            await (await self._cluster.producer(f"shard-{shard}")).close()
+        except LogError as error:
+            logger.warning("the transaction of shard %d of engine %s cannot be aborted: %s", shard, owner, error)
+        else:
+            logger.warning("engine %s is silent; a transaction of its shard %d is aborted", owner, shard)
 
     async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Collection[int]) -> None:
         """Abort transactions, close tables and release their locks."""
@@ -216,18 +282,26 @@ class ShardGroup:
         await copy.serve()
 
     async def _serve(self, shard: int) -> None:
-        # Until the rebalance has ended, the shard may be assigned to another engine.
-        await self._settled.wait()
-        if self._reader is None:
-            raise LogError("this process has left the group of engines")
-        # A process that missed a rebalance would fence the current owner of the shard, over and over.
-        await self._reader.confirm()
+        if shard not in self._taken:
+            # Until the rebalance has ended, the shard may be assigned to another engine.
+            await self._settled.wait()
+            if self._reader is None:
+                raise LogError("this process has left the group of engines")
+            # A process that missed a rebalance would fence the current owner of the shard, over and over.
+            await self._reader.confirm()
         log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
         own = self._options
         options = ShardOptions(shard, own.shards, own.limits, own.answer, own.observer)
         served = self._served[shard] = Shard(log, self._tables(shard), self._clock, options)
         try:
             await served.serve()
+        except Fenced as error:
+            logger.info("shard %d is closed: %s", shard, error, extra={"shard": shard})
+            if shard in self._taken:
+                self._taken.discard(shard)
+                self._begin(self._reconcile())
+            # The newer owner serves it meanwhile; if the group assigns it to this process, it will be served here.
+            await asyncio.sleep(RESTART_S)
         except Exception as error:
             self._failed[shard] = str(error) or type(error).__name__
             raise

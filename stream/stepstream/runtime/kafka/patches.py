@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import for_code
-from aiokafka.producer import sender
+from aiokafka.producer import sender, transaction_manager
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchResponse_v4
 from aiokafka.record import default_records, memory_records
@@ -53,6 +53,8 @@ def _check_aiokafka() -> None:
     require(library, AIOKafkaConsumer, "__init__", "self", uses=["_client", "_coordinator", "_isolation_level"])
     if getattr(fetcher, "MemoryRecords", None) is not memory_records.MemoryRecords:
         raise _changed(library, "consumer.fetcher.MemoryRecords")
+    require(library, AIOKafkaProducer, "__init__", "self", uses=["_txn_manager"])
+    require(library, transaction_manager.TransactionManager, "set_pid_and_epoch", "self", uses=["_pid_and_epoch"])
     require(library, AIOKafkaClient, "send", "self", "node_id", "request")
     require(library, default_records._DefaultRecordBatchPy, "_read_msg", "self", uses=["_buffer", "decode"])
     unpack = ["has_next", "next_batch", "validate_crc", "is_control_batch", "base_offset", "next_offset"]
@@ -112,6 +114,12 @@ async def heartbeat(consumer: Any) -> bool:
     """Send a heartbeat to the group at once; return whether the group confirmed the membership."""
     confirmed: bool = await consumer._coordinator._do_heartbeat()
     return confirmed
+
+
+def epoch_of(producer: Any) -> int:
+    """Return the epoch of a transactional producer of aiokafka, -1 before it has started."""
+    epoch: int = producer._txn_manager.producer_epoch
+    return epoch
 
 
 def connections_of(client: Any) -> Any:

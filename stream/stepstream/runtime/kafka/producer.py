@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.errors import STOP_S_MAX, stop, translate_kafka_errors
-from stepstream.runtime.kafka.patches import connections_of
+from stepstream.runtime.kafka.patches import connections_of, epoch_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
 
@@ -43,6 +43,11 @@ class Producer:
         """Connect; a transactional producer fences its predecessor, whose open transaction is aborted."""
         with translate_kafka_errors("starting a producer"):
             await self._client.start()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of a transactional producer: of two with one id, the lower epoch is fenced."""
+        return epoch_of(self._client)
 
     async def partition_count(self, topic: str) -> int:
         """Return the number of partitions of a topic."""

@@ -25,10 +25,15 @@ _METADATA_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
-    """The callbacks of a group member for assigned and revoked partitions; the rebalance waits for both."""
+    """The callbacks of a group member for assigned and revoked partitions; the rebalance waits for both.
+
+    `held` returns the partitions that the member really has, if these may be others than were assigned to it; the next
+    assignment leaves as many of them as possible where they are.
+    """
 
     assigned: Callable[[list[int]], Awaitable[None]]
     revoked: Callable[[list[int]], Awaitable[None]]
+    held: Callable[[], Collection[int]] | None = None
 
     async def on_partitions_revoked(self, revoked: Collection[aiokafka.TopicPartition]) -> None:
         """Pass on the revoked partitions, sorted."""
@@ -39,6 +44,21 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's
         await self.assigned(sorted(tp.partition for tp in assigned))
 
 
+def _sticky_assignor(held: Callable[[], Callable[[], set[aiokafka.TopicPartition]] | None]) -> Any:
+    """Return an assignor of one consumer: aiokafka's class has the state of all consumers of a process.
+
+    The partitions that the consumer really has are those to leave where they are.
+    """
+
+    class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's classes have no types.
+        @classmethod
+        def metadata(cls, topics: Collection[str]) -> Any:
+            found = held()
+            return cls._metadata(topics, sorted(found()) if found else cls.member_assignment, cls.generation)
+
+    return Assignor
+
+
 class Reader:
     """A consumer of chosen partitions (`assign`), or of those that its group assigns (`join`)."""
 
@@ -46,6 +66,7 @@ class Reader:
         self, settings: KafkaSettings, options: dict[str, Any], group: str, instance: str, committed: bool, known: bool
     ) -> None:
         self._settings = settings
+        self._held: Callable[[], set[aiokafka.TopicPartition]] | None = None
         session_ms = round(settings.session_s * 1_000)
         self._client = AIOKafkaConsumer(
             **options,
@@ -61,7 +82,7 @@ class Reader:
             session_timeout_ms=session_ms,
             rebalance_timeout_ms=3 * session_ms,
             heartbeat_interval_ms=session_ms // 5,
-            partition_assignment_strategy=(StickyPartitionAssignor,),
+            partition_assignment_strategy=(_sticky_assignor(lambda: self._held),),
             **({"metadata_max_age_ms": _METADATA_MS} if group else {}),
         )
 
@@ -76,6 +97,8 @@ class Reader:
 
     def join(self, topic: str, membership: Membership) -> None:
         """Join the group, and read the partitions of a topic that it assigns."""
+        if (held := membership.held) is not None:
+            self._held = lambda: {self._named((topic, partition)) for partition in held()}
         self._client.subscribe([self._settings.name(topic)], listener=membership)
 
     def _named(self, at: TopicPartition) -> aiokafka.TopicPartition:

@@ -12,7 +12,7 @@ from stepstream.runtime.kafka.layout import apply_command, apply_topics
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import Clock, LogError, LogRecord, NewRecord, Offsets, StoredRow
+from stepstream.runtime.ports import Clock, Fenced, LogError, LogRecord, NewRecord, Offsets, StoredRow
 
 logger = logging.getLogger(__name__)
 _PROGRESS_S = 5.0
@@ -58,12 +58,23 @@ class KafkaLog:
         self._committed: Offsets = {}
         self._polled_at = 0.0
         self._waiting = False
+        self._superseded = False
         self._existing = set[str]()
 
     @property
     def changelog_left(self) -> int:
         """How many offsets of the changelog remain to be read while the shard recovers."""
         return max(self._end - self._position, 0)
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the shard's producer; None while the log is not open."""
+        return self._producer.epoch if self._producer else None
+
+    def supersede(self) -> None:
+        """Note that another engine serves the shard with a higher epoch: an idle shard would not notice."""
+        self._superseded = True
+        self.notification.notify()
 
     async def open(self) -> None:
         """Become the shard's only producer."""
@@ -140,6 +151,8 @@ class KafkaLog:
         """Return up to `limit` new records of the inputs, wait for the first, but not beyond `until_ms`."""
         while True:
             self._polled_at = time.monotonic()
+            if self._superseded:
+                raise Fenced("another engine serves the shard")
             if records := self.feed.take(limit):
                 return records
             if until_ms is not None and until_ms <= self._clock.now_ms():

@@ -1,0 +1,45 @@
+"""Failover on real Kafka: standbys take over before the group notices, and a suspended owner gets its shards back."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stepstream.runtime.kafka.settings import SESSION_S
+from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.observed import Observed, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
+SHARDS = 2
+
+
+def owned(observed: Observed, engine: Member) -> set[str]:
+    """Return the shards that an engine serves; none if it does not run."""
+    with suppress(httpx.TransportError):
+        values = observed.scrape(engine).values("stepstream_shard_serving")
+        return {labels["shard"] for labels, value in values if value}
+    return set()
+
+
+def test_standby_takes_over_before_the_session_ends(bootstrap: str, tmp_path: Path) -> None:
+    """The shards of a killed engine serve again, and those of an engine that was suspended return to it."""
+    with Fleet(bootstrap, "failover", tmp_path) as fleet, Observed(fleet) as observed:
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "failover")
+        first, second = fleet.add_engine("--standby"), fleet.add_engine("--standby")
+        until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
+        first.freeze()
+        began = time.monotonic()
+        until(lambda: len(owned(observed, second)) == SHARDS)
+        assert time.monotonic() - began < SESSION_S / 2
+        first.thaw()
+        until(lambda: all(len(owned(observed, engine)) == 1 for engine in fleet.engines))
+        first.kill()
+        began = time.monotonic()
+        until(lambda: len(owned(observed, second)) == SHARDS)
+        assert time.monotonic() - began < SESSION_S / 2
+        first.start()
+        until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
+        first.stop()
+        until(lambda: len(owned(observed, second)) == SHARDS)
