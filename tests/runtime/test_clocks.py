@@ -30,6 +30,23 @@ class Hands:
         return self.clock.now_ms() / 1_000 - START_S
 
 
+def test_a_process_frozen_between_two_readings_is_not_ahead_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    """The two sources are read one after the other, and the process may be frozen in between: no clock was set."""
+    hands, frozen_s = Hands(), [0.0]
+
+    def reading(source: str) -> int:
+        found = int(getattr(hands, source) * 1e9)
+        hands.run(frozen_s.pop() if frozen_s else 0)
+        return found
+
+    clock = SystemClock(lambda: reading("wall_s"), lambda: reading("elapsed_s"))
+    for seconds in (0.0, 13.0):
+        frozen_s.append(seconds)
+        clock.now_ms()
+    assert clock.now_ms() / 1_000 - START_S == 13
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("back_s", [HOUR_S, 7 * 24 * HOUR_S])
 def test_time_continues_while_the_wall_clock_is_behind(back_s: int, caplog: pytest.LogCaptureFixture) -> None:
     """A sleep that begins after the step takes its own time, and the step is logged once with its size."""

@@ -38,18 +38,30 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
-        now_ns = self._elapsed_ns() + self._offset_ns
-        behind_ns = now_ns - self._wall_ns()
+        now_ns, behind_ns = self._read()
         if behind_ns - self._behind_ns >= _JUMP_NS_MIN:
-            logger.warning(
-                "the system clock stepped back by %.1f s; time continues without it until it has caught up",
-                (behind_ns - self._behind_ns) / 1e9,
-            )
+            now_ns, behind_ns = self._read()  # The process may have been frozen between the two sources.
+            self._report_step_back(behind_ns - self._behind_ns)
         self._behind_ns = behind_ns
         if behind_ns < 0:
             self._follow(-behind_ns)
             now_ns -= behind_ns
         return now_ns // _NS_PER_MS
+
+    def _read(self) -> tuple[int, int]:
+        """Return the time of the clock that is never set, and how far the wall clock is behind it.
+
+        The wall clock is read first: if the process is frozen in between, it must not seem to have jumped ahead, which
+        this clock would keep.
+        """
+        wall_ns = self._wall_ns()
+        now_ns = self._elapsed_ns() + self._offset_ns
+        return now_ns, now_ns - wall_ns
+
+    def _report_step_back(self, back_ns: int) -> None:
+        if back_ns >= _JUMP_NS_MIN:
+            words = "the system clock stepped back by %.1f s; time continues without it until it has caught up"
+            logger.warning(words, back_ns / 1e9)
 
     def _follow(self, ahead_ns: int) -> None:
         """Follow the wall clock, which is ahead of this clock."""
