@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Context, Event, StepError, on
+from stepstream import App, Context, Event, StepError, ThreadedContext, on
 from stepstream.contract.durations import Duration
 from tests.scenarios.conftest import EngineOf, on_disk
 
@@ -94,11 +94,13 @@ STEPS: dict[str, Callable[[Context], Any]] = {
     "send": lambda ctx: ctx.step.send_event("x", Event("sent")),
     "invoke": lambda ctx: ctx.step.invoke("x", function="missing"),
 }
+OUTPUTS = {"run": "ran", "sleep": "None", "wait": "Event", "invoke": "function-not-found"}
 
 
-def one_step(kind: str) -> App:
+def one_step(kind: str, reached: list[str] | None = None) -> App:
     """Make a version of one app: a function whose step `x` is of a kind, and which returns what that gave."""
     app = App("shop")
+    used = [] if reached is None else reached
 
     @app.function(on("go"))
     async def function(ctx: Context) -> str:
@@ -106,6 +108,10 @@ def one_step(kind: str) -> App:
             found = await STEPS[kind](ctx)
         except StepError as error:
             found = error.code
+        except Exception:
+            used.append("after an error")
+            raise
+        used.append("after the step")
         await ctx.step.sleep("nap", "1h")
         return type(found).__name__ if isinstance(found, Event | list) else str(found)
 
@@ -117,39 +123,104 @@ def one_step(kind: str) -> App:
     ("before", "after"), [("run", "wait"), ("wait", "run"), ("sleep", "send"), ("invoke", "sleep")]
 )
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "open"])
-async def test_a_step_of_another_kind_runs_as_a_new_step(
-    engine_of: EngineOf, before: str, after: str, kept: bool
+async def test_a_step_of_another_kind_stops_the_run_until_code_fits(
+    engine_of: EngineOf, before: str, after: str, kept: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A result, or an open step, of another kind is not used: the step runs as a new one, and the run is warned."""
-    outputs = {"wait": "Event", "run": "ran", "send": "list", "sleep": "None"}
+    """The code goes no further than a step whose result, or open step, is of another kind, and loses no attempt.
+
+    The run has a warning and is retried; when the earlier code is back, it continues there.
+    """
+    reached: list[str] = []
     async with engine_of(one_step(before)) as engine:
         await engine.send(Event("go"))
         if kept:
+            await engine.send(Event("come"))
             await engine.advance("2m")
         now = engine.now_ms
-    async with engine_of(one_step(after), now_ms=now) as engine:
+    async with engine_of(one_step(after, reached), now_ms=now) as engine:
         await engine.send(Event("come"))
+        await engine.advance("1h")
+        run = engine.run("function")
+        assert (run.status, reached) == ("running", [])
+        assert [f"was of kind {before!r} and is of kind {after!r} now" in warning for warning in run.warnings] == [True]
+        assert "does not fit the history of the run" in run.warnings[0]
+        (logged, *_) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert "the run is postponed for" in logged.getMessage()
+        now = engine.now_ms
+    async with engine_of(one_step(before), now_ms=now) as engine:
         await engine.advance("2h")
         run = engine.run("function")
-        assert (run.status, run.output) == ("completed", outputs[after])
-        assert [f"was of kind {before!r} and is of kind {after!r}" in warning for warning in run.warnings] == [True]
+        assert (run.status, run.output) == ("completed", OUTPUTS[before])
+
+
+def in_queue(first: str, *, works: bool) -> App:
+    """Make a version of an app whose function has a step in a queue, with two attempts, after a step of some kind."""
+    app = App("shop", queues=["slow"])
+
+    def attempt() -> str:
+        if not works:
+            raise ConnectionError("not yet")
+        return "done"
+
+    @app.function(on("go"), retries=0)
+    async def function(ctx: Context) -> str:
+        await STEPS[first](ctx)
+        return await ctx.step.options(queue="slow", retries=1, backoff="1m").run("slow", attempt)
+
+    return app
 
 
 @on_disk
-async def test_a_failed_attempt_of_another_kind_does_not_block_the_run(engine_of: EngineOf) -> None:
-    """A body between two attempts that has become a wait is not attempted again, and the wait ends as any other."""
+async def test_a_dispatched_step_behind_one_of_another_kind_waits(engine_of: EngineOf) -> None:
+    """A worker of a queue whose code does not fit the history of the run uses up no attempt of the step."""
+    async with engine_of(in_queue("run", works=False)) as engine:
+        await engine.send(Event("go"))
+        now = engine.now_ms
+    async with engine_of(in_queue("send", works=True), now_ms=now) as engine:
+        await engine.advance("1h")
+        run = engine.run("function")
+        assert (run.status, ["of kind 'send' now" in warning for warning in run.warnings]) == ("running", [True])
+        now = engine.now_ms
+    async with engine_of(in_queue("run", works=True), now_ms=now) as engine:
+        await engine.advance("10m")
+        assert engine.run("function").output == "done"
+
+
+def in_thread(kind: str, reached: list[str]) -> App:
+    """Make a version of an app with a plain function, whose step `x` is of a kind."""
     app = App("shop")
 
     @app.function(on("go"))
-    async def function(ctx: Context) -> None:
-        await ctx.step.run("x", int, "no number")
+    def function(ctx: ThreadedContext) -> str:
+        try:
+            if kind == "run":
+                ctx.step.run("x", str, "ran")
+            else:
+                ctx.step.sleep("x", 0)
+            reached.append("after the step")
+        except Exception:  # noqa: BLE001 - code that catches all errors must not continue either
+            reached.append("after an error")
+        ctx.step.sleep("nap", "1h")
+        return kind
 
-    async with engine_of(app) as engine:
+    return app
+
+
+@on_disk
+async def test_a_plain_function_stops_at_a_step_of_another_kind(engine_of: EngineOf) -> None:
+    """The thread is interrupted, and the run continues with code that fits."""
+    reached: list[str] = []
+    async with engine_of(in_thread("run", [])) as engine:
         await engine.send(Event("go"))
         now = engine.now_ms
-    async with engine_of(one_step("wait"), now_ms=now) as engine:
-        await engine.advance("2h")
-        assert (engine.run("function").status, engine.run("function").output) == ("completed", "None")
+    async with engine_of(in_thread("sleep", reached), now_ms=now + 3_600_000) as engine:
+        await engine.advance("1h")
+        run = engine.run("function")
+        assert (run.status, reached, len(run.warnings)) == ("running", [], 1)
+        now = engine.now_ms
+    async with engine_of(in_thread("run", []), now_ms=now) as engine:
+        await engine.advance("10m")
+        assert engine.run("function").output == "run"
 
 
 @dataclass

@@ -96,7 +96,7 @@ class StepLeased(TypedRecord, frozen=True, tag="step.leased"):
 
 
 class RunPostponed(TypedRecord, frozen=True, tag="run.postponed"):
-    """A worker has no code for a run's function, for example during a rollout: try again in `for_ms`.
+    """A worker has no code for a run's function, or code that does not fit the run's history: try again in `for_ms`.
 
     This is not an attempt. `reason` becomes a warning of the run.
     """
@@ -108,9 +108,9 @@ class RunPostponed(TypedRecord, frozen=True, tag="run.postponed"):
 
 
 class StepPostponed(TypedRecord, frozen=True, tag="step.postponed"):
-    """A worker of a queue has no code for a dispatched step: dispatch it again in `for_ms`; this is not an attempt.
+    """A worker of a queue has no code that fits a dispatched step: dispatch it again in `for_ms`.
 
-    `attempt`, `queue` and `claim` identify the dispatch. `reason` becomes a warning of the run.
+    This is not an attempt. `attempt`, `queue` and `claim` identify the dispatch. `reason` becomes a warning of the run.
     """
 
     run_id: str

@@ -1,7 +1,7 @@
 """The steps that a run's code calls, from the call to the first await: their identities, and the wrong uses of them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from stepstream.contract.ids import StepHash, step_hash
 from stepstream.sdk.calls import Call
@@ -21,16 +21,19 @@ class Created(NamedTuple):
 
 
 class Discovery:
-    """Gives each step of a run its identity where the code calls it, and its call where the code awaits it."""
+    """Gives each step of a run its identity where the code calls it, and its call where the code awaits it.
+
+    It calls `reject` with the reason when a step does not fit the history of the run.
+    """
 
     def __init__(
-        self, scope: Scope, results: Results, operations: Operations, steps_max: int, warn: Callable[[str], None]
+        self, scope: Scope, results: Results, operations: Operations, steps_max: int, reject: Callable[[str], NoReturn]
     ) -> None:
         self._scope = scope
         self._results = results
         self._operations = operations
         self._identities = Identities(steps_max)
-        self._warn = warn
+        self._reject = reject
         self._unawaited: dict[int, str] = {}
 
     @property
@@ -81,17 +84,14 @@ class Discovery:
             raise StepUsageError(f"step {step_id!r} comes after the end of its run; await all steps in the function")
 
     def _call(self, created: Created, call_of: Callable[[StepHash], Call]) -> Call:
-        """Return a call; one of another kind than the stored step gets an identity as if its id had changed."""
         call = call_of(self._identities.identify(created.step_id, created.use))
         kept = self._results.kind_of(call.step) or self._operations.kind_of(call.step)
-        if not kept or kept == call.kind:
-            return call
-        self._results.refuse(call.step)
-        self._warn(
-            f"step {created.step_id!r} was of kind '{kept}' and is of kind '{call.kind}' now: the code has changed, "
-            "so it runs as a new step, and the stored result of the old one is not used"
-        )
-        return call_of(self._identities.identify(f"{created.step_id} ({call.kind})", created.use))
+        if kept and kept != call.kind:
+            self._reject(
+                f"step {created.step_id!r} was of kind '{kept}' and is of kind '{call.kind}' now; "
+                "give the new step another id"
+            )
+        return call
 
     def is_stored_next(self, created: Created, call_of: Callable[[StepHash], Call]) -> bool:
         """Return whether the stored result of a step is the next one, for a thread that runs the code alone."""

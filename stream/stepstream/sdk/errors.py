@@ -135,6 +135,16 @@ class StepUsageError(NonRetriableError):
     code = "step-usage"
 
 
+class HistoryMismatchError(StepstreamError):
+    """The code of a run does not fit its history, so that it would repeat or mix up side effects.
+
+    The code does not see this error: the run stops where it is, gets a warning, and is retried without limit until
+    code that fits is deployed.
+    """
+
+    code = "history-mismatch"
+
+
 class StepTimeoutError(StepstreamError, TimeoutError):
     """An attempt of a step took longer than `options(timeout=)`; it is retried like any other error."""
 

@@ -6,7 +6,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.inbox import StepsPlanned
@@ -14,7 +14,7 @@ from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.calls import Call, CallEvent, CallState, CallTable, Finished, Runner, StepFuture
 from stepstream.sdk.discovery import Discovery
-from stepstream.sdk.errors import RunInterrupted, StepUsageError
+from stepstream.sdk.errors import HistoryMismatchError, RunInterrupted, StepUsageError
 from stepstream.sdk.groups import Groups
 from stepstream.sdk.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity
 from stepstream.sdk.operations import Operations
@@ -78,7 +78,7 @@ class Replay:
         opened = {step.step: step for step in snapshot.opened}
         self._operations = Operations(self._calls, self.groups, opened, snapshot.dispatched)
         self._scope = Scope(snapshot.run_id, self.activity)
-        self.steps = Discovery(self._scope, self._results, self._operations, limits.steps_per_run_max, self.warn)
+        self.steps = Discovery(self._scope, self._results, self._operations, limits.steps_per_run_max, self.reject)
         self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
         self._main: asyncio.Task[Any] | None = None
@@ -206,6 +206,13 @@ class Replay:
         self._operations.abandon(call)
         self._results.refuse(call.step)
         self.activity.look()
+
+    def reject(self, reason: str) -> NoReturn:
+        """End the code at a step that does not fit the history of its run; the code cannot catch that."""
+        self.activity.closed = self.activity.aborted = True
+        self.activity.call_outside(self._runner.finished, self, Finished(error=HistoryMismatchError(reason)))
+        self._cancel_tasks(asyncio.current_task())
+        raise RunInterrupted
 
     async def next_line(self) -> None:
         """Wait until another line of the code, a thread, may start: each starts when the ones before it wait."""

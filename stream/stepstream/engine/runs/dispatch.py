@@ -83,7 +83,7 @@ def lease_step(draft: Draft, report: StepLeased) -> None:
 
 
 def postpone_step(draft: Draft, report: StepPostponed) -> None:
-    """Dispatch a step again later, because the worker has no code for it; this is not an attempt.
+    """Dispatch a step again later, because the worker has no code that fits it; this is not an attempt.
 
     The claim stays: an earlier worker may still run the step, and its report must not count.
     """

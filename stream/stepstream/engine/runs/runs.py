@@ -128,7 +128,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
 
 
 def postpone_run(draft: Draft, report: RunPostponed) -> None:
-    """Retry a run later because its worker has no code for it; this is not an attempt."""
+    """Retry a run later because its worker has no code that fits it; this is not an attempt."""
     run = current(draft, report.run_id, report.epoch)
     if run is None or run.due:
         return

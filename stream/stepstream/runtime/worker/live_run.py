@@ -23,6 +23,7 @@ class LiveRun(WorkItem):
 
     epoch: int = 0
     attempt: int = 0
+    started_at: int = 0
     given: RunStarted | RunLoaded | None = None
     incoming: RunResumed | None = None
     results: list[RunResumed] = field(default_factory=list)
@@ -44,6 +45,7 @@ class LiveRun(WorkItem):
     def accept(self, command: RunStarted | RunLoaded) -> None:
         """Keep the state from which the code starts."""
         self.given, self.epoch, self.claim = command, command.epoch, ""
+        self.started_at = command.started_at
 
     def forget_state(self, claim: str) -> None:
         """Forget what is known of the run: it is claimed again."""

@@ -18,12 +18,18 @@ from stepstream.runtime.worker.consumer import CommandConsumer
 from stepstream.runtime.worker.lifecycle import Life
 from stepstream.runtime.worker.observer import Load
 from stepstream.runtime.worker.options import WorkerOptions
-from stepstream.runtime.worker.reports import UnencodableReport, encode_report, step_postponed, step_report
+from stepstream.runtime.worker.reports import (
+    UnencodableReport,
+    encode_report,
+    mismatched_step,
+    step_postponed,
+    step_report,
+)
 from stepstream.runtime.worker.states import Event
 from stepstream.runtime.worker.work_item import WorkItem
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import RUN, Call, Finished, RunHandle
-from stepstream.sdk.errors import error_info
+from stepstream.sdk.errors import HistoryMismatchError, error_info
 from stepstream.sdk.execution import StepResult, judge, start_code
 from stepstream.sdk.function import Function, RetryPolicy
 from stepstream.sdk.replay import Replay, Snapshot
@@ -91,7 +97,10 @@ class LiveStep(WorkItem):
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code ended before it reached the step."""
-        self.pool.miss(self, handle, end.error)
+        if isinstance(end.error, HistoryMismatchError):
+            self.pool.mismatch(self, end.error)
+        else:
+            self.pool.miss(self, handle, end.error)
 
 
 class PoolWorker(CommandConsumer[LiveStep]):
@@ -235,6 +244,12 @@ class PoolWorker(CommandConsumer[LiveStep]):
         cause = error or LookupError(f"the code of this worker does not reach step {command.id!r}: it has changed")
         now_ms = self._options.clock.now_ms()
         self._end_step(step, handle, call, judge(cause, call, now_ms), now_ms)
+        step.stop()
+
+    def mismatch(self, step: LiveStep, error: HistoryMismatchError) -> None:
+        """Report that the code does not fit the history of the run; this is not an attempt."""
+        now_ms = self._options.clock.now_ms()
+        self._end_code(step, encode(mismatched_step(step.command, self.queue, error, now_ms)))
         step.stop()
 
     def _end_step(self, step: LiveStep, handle: RunHandle, call: Call, result: StepResult, started_at: int) -> None:

@@ -1,6 +1,7 @@
 """The reports of a worker: what it sends to the engine about the code that it ran."""
 
 import logging
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -23,7 +24,7 @@ from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPON
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.sdk.calls import Call, Finished, RunHandle
-from stepstream.sdk.errors import error_info, format_error, stack_of
+from stepstream.sdk.errors import HistoryMismatchError, error_info, format_error, stack_of
 from stepstream.sdk.execution import StepResult, failure_delay
 from stepstream.sdk.function import RetryPolicy
 
@@ -72,6 +73,8 @@ def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPoli
     """Return the report of how the code of a run ended; log an error."""
     if end.error is None and end.output is not None:
         return RunReturned(handle.run_id, handle.epoch, end.output)
+    if isinstance(end.error, HistoryMismatchError):
+        return _mismatched_run(run, handle, end.error, now_ms)
     error = end.error or RuntimeError("the function ended without a result")
     retry_ms = failure_delay(error, run.attempt, policy, now_ms)
     info = error_info(error, stack_of(error))
@@ -86,20 +89,49 @@ def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPoli
 
 def run_postponed(command: RunStarted | RunLoaded, app: str, now_ms: int) -> RunPostponed:
     """Return the report of a run whose function this worker does not have."""
-    return RunPostponed(command.run_id, command.epoch, *_postponed(command, app, now_ms))
+    return RunPostponed(command.run_id, command.epoch, *_missing(command, app, now_ms))
 
 
 def step_postponed(command: StepDispatched, app: str, queue: str, now_ms: int) -> StepPostponed:
     """Return the report of a dispatched step whose function this worker does not have."""
-    step = (command.run_id, command.step, command.attempt, queue, command.claim)
-    return StepPostponed(*step, *_postponed(command, app, now_ms))
+    return _postponed_step(command, queue, *_missing(command, app, now_ms))
 
 
-def _postponed(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms: int) -> tuple[str, int]:
-    """Return why a run or a step is postponed, and for how long (ms): a tenth of the age of the run, within bounds."""
+def mismatched_step(command: StepDispatched, queue: str, error: HistoryMismatchError, now_ms: int) -> StepPostponed:
+    """Return the report of a dispatched step that the code cannot reach, because it does not fit the history."""
+    wait_ms = _postpone_ms(command.started_at, now_ms)
+    extra = {"run_id": command.run_id, "function": command.function, "step": command.id}
+    return _postponed_step(command, queue, _mismatch(command.function, "step", error, wait_ms, extra), wait_ms)
+
+
+def _mismatched_run(run: LiveRun, handle: RunHandle, error: HistoryMismatchError, now_ms: int) -> RunPostponed:
+    wait_ms = _postpone_ms(run.started_at, now_ms)
+    extra = {"run_id": run.run_id, "function": run.function}
+    return RunPostponed(handle.run_id, handle.epoch, _mismatch(run.function, "run", error, wait_ms, extra), wait_ms)
+
+
+def _mismatch(function: str, what: str, error: HistoryMismatchError, wait_ms: int, extra: Mapping[str, str]) -> str:
+    """Log that code does not fit the history of its run, and return the warning that the run gets."""
+    remedy = "deploy code that fits, or cancel the run"
+    words = "the code of function %s does not fit the history of the run: %s; the %s is postponed for %g s; %s"
+    _code_logger.error(words, function, error, what, wait_ms / 1_000, remedy, extra=extra)
+    return f"the code of function {function!r} does not fit the history of the run, which waits: {error}; {remedy}"
+
+
+def _postponed_step(command: StepDispatched, queue: str, reason: str, wait_ms: int) -> StepPostponed:
+    return StepPostponed(command.run_id, command.step, command.attempt, queue, command.claim, reason, wait_ms)
+
+
+def _postpone_ms(started_at: int, now_ms: int) -> int:
+    """Return for how long a run is postponed (ms): a tenth of its age, within bounds."""
+    return min(max((now_ms - started_at) // 10, POSTPONE_MS_MIN), POSTPONE_MS_MAX)
+
+
+def _missing(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms: int) -> tuple[str, int]:
+    """Return why a run or a step without its function is postponed, and for how long (ms)."""
     remedy = "deploy its code, or wait for the rollout to end"
     reason = f"a worker of app {app!r} received the run but has no function {command.function!r}; {remedy}"
-    wait_ms = min(max((now_ms - command.started_at) // 10, POSTPONE_MS_MIN), POSTPONE_MS_MAX)
+    wait_ms = _postpone_ms(command.started_at, now_ms)
     step = {"step": command.id} if isinstance(command, StepDispatched) else {}
     extra = {"run_id": command.run_id, "function": command.function, **step}
     words = "this worker of app %s has no function %s: the %s is postponed for %g s; %s"
