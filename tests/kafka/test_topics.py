@@ -119,7 +119,7 @@ def test_deleted_commands_topic_is_recreated(bootstrap: str, caplog: pytest.LogC
     """A shard with commands for it would block all other apps; the topic is created as apply creates it."""
     assert topics(bootstrap, "gone", "apply", *SHARDS).returncode == 0
     asyncio.run(write_a_command(bootstrap, "commands.taken-down"))
-    assert "topics commands.taken-down were missing and were created, as by `stepstream topics apply" in caplog.text
+    assert "topics commands.taken-down were missing; created them, as `stepstream topics apply" in caplog.text
     checked = topics(bootstrap, "gone", "check", "--app", "shop", "--app", "taken-down")
     assert (checked.returncode, checked.stderr) == (0, "")
     with pytest.raises(LogError, match=r"topic commands\.no name is missing and cannot be created: .*--app 'no name'"):

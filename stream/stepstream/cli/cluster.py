@@ -107,7 +107,7 @@ def worker(
     metrics_host: MetricsHost = None,
     metrics_port: Annotated[
         int | None,
-        typer.Option(help="Port of /health, /ready and /metrics; 0 picks a free one (default: none of them)."),
+        typer.Option(help="Port of /health, /ready and /metrics; 0 picks a free one (default: off)."),
     ] = None,
     drain_s: Annotated[
         float | None,

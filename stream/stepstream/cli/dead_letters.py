@@ -71,7 +71,7 @@ def redrive_dead_letters(
         typer.Option(metavar="FILE[:APP]", help="An app whose sources map their dead letters again; may be repeated."),
     ] = None,
     sources: Annotated[
-        Path | None, typer.Option(help="The engines' file of sources, to map the dead letters of those.")
+        Path | None, typer.Option(help="The engines' sources file; its sources map their dead letters again.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     kafka: Bootstrap = None,
@@ -79,9 +79,9 @@ def redrive_dead_letters(
 ) -> None:
     """Send records again, byte for byte, to the partitions they came from; the dead letters stay in the list.
 
-    An event without an id becomes a new event; an event with an id starts no function that it started within 24 h. A
-    record of a source is not written to its topic again: this command maps it with the failed sources (--code or
-    --sources), and the events keep their original ids.
+    An event without an id becomes a new event. An event with an id starts no function that it has started within 24 h.
+    A record of a source is not written to its topic again: this command maps it with the fixed mapping (--code or
+    --sources) and sends the event, which has the same id as before.
     """
     if bool(places) == every or (topic and not every):
         raise fail("give places, or --all, which can be limited by --topic", EXIT_USAGE)

@@ -31,7 +31,8 @@ def send(
     name: Annotated[str, typer.Argument(help="The name of the event.")],
     data: Data = "{}",
     id: Annotated[
-        str, typer.Option(help="The event's id; each id starts a function once in 24 h (default: the engine's).")
+        str,
+        typer.Option(help="The event's id; each id starts a function once in 24 h (default: chosen by the engine)."),
     ] = "",
     key: Annotated[
         str, typer.Option(envvar="STEPSTREAM_EVENT_KEY", help="The engine's event key.", show_default=False)

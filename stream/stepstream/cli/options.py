@@ -7,7 +7,9 @@ import typer
 
 from stepstream.host.monitoring.logs import Format, Level
 
-Target = Annotated[str, typer.Argument(metavar="FILE[:APP]", help="The Python file with your App, and its name there.")]
+Target = Annotated[
+    str, typer.Argument(metavar="FILE[:APP]", help="The Python file with your App; add :NAME if it has several.")
+]
 
 # Processes.
 StateDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for state (default: .stepstream).")]

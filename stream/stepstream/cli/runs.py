@@ -82,10 +82,12 @@ def list_runs(
     status: Annotated[RunStatus | None, typer.Option(help="Only runs with this status (default: all).")] = None,
     limit: Annotated[
         int,
-        typer.Option(help="List at most this many runs; 0 lists all with --data-dir, and 1,000 of an engine.", min=0),
+        typer.Option(
+            help="List at most this many runs; 0 lists all runs of a --data-dir, or 1,000 of an engine.", min=0
+        ),
     ] = 50,
     outputs: Annotated[
-        bool, typer.Option("--outputs", help="With --json: all details of each run, which takes a request per run.")
+        bool, typer.Option("--outputs", help="With --json, print all details of each run; sends one request per run.")
     ] = False,
     data_dir: DataDir = None,
     url: Url = URL_DEFAULT,

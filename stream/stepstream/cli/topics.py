@@ -122,7 +122,7 @@ def render(
     kafka: Bootstrap = None,
     namespace: Namespace = None,
 ) -> None:
-    """Print what creates the topics, for clusters whose topics are managed elsewhere; no broker is contacted."""
+    """Print commands or resources that create the topics, for clusters where you manage topics with other tools."""
     settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
     topics = expected_topics(apps or [], shards)
     full_names(settings, topics)

@@ -159,7 +159,7 @@ class App:
         known = self._functions.get(function.id)
         if known is not None:
             raise DefinitionError(
-                f"app {self.name!r} has two functions with the id {function.id!r}: give one of them another by id="
+                f"app {self.name!r} has two functions with the id {function.id!r}: set another id= for one of them"
             )
         self._functions[function.id] = function
 
@@ -207,7 +207,7 @@ class App:
     def _connected(self) -> Sender:
         if self._sender is None:
             raise DefinitionError(
-                f"app {self.name!r} is not connected to an engine: run it by `stepstream dev` or "
+                f"app {self.name!r} is not connected to an engine: run it with `stepstream dev` or "
                 "`stepstream worker`, or, from another process, send over HTTP: POST /e/{key}"
             )
         return self._sender

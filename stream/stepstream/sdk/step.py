@@ -345,7 +345,7 @@ def _function_id(id: str, function: object) -> str:
         return function
     found = name_of(function) if callable(function) else repr(function)
     raise StepUsageError(
-        f"step {id!r}: function= must be a function with the decorator @app.function, or its id, not {found};  "
+        f"step {id!r}: function= must be a function with the decorator @app.function, or its id, not {found}; "
         "decorate it, or call it with step.run"
     )
 

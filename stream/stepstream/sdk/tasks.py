@@ -209,7 +209,7 @@ class InThread:
     def __init__(self, activity: Activity) -> None:
         task = run_task()
         if task is None:
-            raise RuntimeError("a thread of a run is started by a task of that run")
+            raise RuntimeError("only a task of a run may start a thread of that run")
         self._activity = activity
         self._recorded = task.recorded
 

@@ -216,7 +216,7 @@ class KafkaLog:
                 raise LogError(
                     f"topic {', '.join(missing)} is missing and cannot be created: {error}; run {remedy}"
                 ) from error
-            logger.warning("topics %s were missing and were created, as by %s", ", ".join(created), remedy)
+            logger.warning("topics %s were missing; created them, as %s does", ", ".join(created), remedy)
         self._existing |= topics
 
     async def commit(self, offsets: Offsets) -> int:

@@ -34,7 +34,7 @@ class Outbox:
         """Append a report; raise LogError when it, or one before it, could not be written."""
         try:
             if self.failed and self.failed.done():
-                raise LogError("this worker lost a report before, and stops")
+                raise LogError("an earlier report of this worker was lost; the worker stops")
             await self._log.append(run_routing(run_id), value)
         except Exception as error:
             self.fail(error)
