@@ -332,7 +332,9 @@ class KafkaWorkerLog:
                 async with asyncio.timeout(_LEAVE_S_MAX):
                     await self._commit_processed()
             except (LogError, TimeoutError):
-                logger.info("last commit to the group of %s failed; other workers claim the remaining runs", self._topic)
+                logger.info(
+                    "last commit to the group of %s failed; other workers claim the remaining runs", self._topic
+                )
         await self.feed.close()
         self._confirmed.notify()
         logger.info("left the group of %s", self._topic)

@@ -264,7 +264,9 @@ class CommandConsumer(ABC, Generic[Item]):
             self._on(item, Event.KEPT if item.partition in kept else gone)
         self._positions.keep(kept)
         if stay := len(self._leases(Event.RENEW)):
-            logger.info("partitions of %d runs were revoked while step bodies run; the bodies finish in this worker", stay)
+            logger.info(
+                "partitions of %d runs were revoked while step bodies run; the bodies finish in this worker", stay
+            )
             self._renewing = self._renewing or asyncio.ensure_future(self._renew())
 
     def _leases(self, event: Event) -> list[tuple[str, bytes]]:
