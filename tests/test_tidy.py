@@ -172,8 +172,8 @@ def test_crowded_dependency_is_found() -> None:
     """A dependency that two modules import is found in both; one with a package of its own only outside of it."""
     texts = {
         "api/a": "import fastapi",
-        "host/b": "import fastapi\nimport faust",
-        "host/c": "from faust.web import views",
+        "host/b": "import fastapi\nimport uvicorn",
+        "host/c": "from uvicorn.protocols import http",
     }
     sources = [Source(f"{PRODUCT}{path}.py", text) for path, text in texts.items()]
     assert [(finding.path[len(PRODUCT) :], finding.line) for finding in find_crowded_dependencies(sources)] == [

@@ -24,7 +24,7 @@ FUNCTION_LINES_MAX = 50
 HOMES: Mapping[str, str | None] = {
     "aiokafka": "stepstream.runtime.kafka",
     "fastapi": "stepstream.api",
-    "faust": None,
+    "faust": "stepstream.host.sources",
     "lark": "stepstream.expressions",
     "prometheus_client": None,
     "pydantic": None,

@@ -9,7 +9,7 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, EVENTS, HISTORY, INBOX, commands_topic
 from stepstream.host.deadletters.dead_letter import DeadLetterError, dead_letter_of
-from stepstream.host.sources.service import SourceAgent
+from stepstream.host.sources.agent import SourceAgent
 from stepstream.runtime.dead_letters import dead_letter_record
 from stepstream.runtime.kafka.parsing import UnreadableHeader
 from stepstream.runtime.kafka.shard_log import rows_of

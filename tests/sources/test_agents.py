@@ -10,8 +10,8 @@ import pytest
 
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.host.deadletters.dead_letter import dead_letter_of
-from stepstream.host.sources import service
-from stepstream.host.sources.service import Append, SourceAgent
+from stepstream.host.sources import agent
+from stepstream.host.sources.agent import Append, SourceAgent
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.sdk.source import Source
@@ -106,7 +106,7 @@ def agent_of(append: Append) -> SourceAgent:
 
 async def test_a_record_is_acknowledged_when_its_event_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails is retried, and the record is not acknowledged before one has succeeded."""
-    monkeypatch.setattr(service, "_RETRY_S", 0)
+    monkeypatch.setattr(agent, "_RETRY_S", 0)
     stream = Stream()
     written: list[NewRecord] = []
 

@@ -9,8 +9,9 @@ import pytest
 from faust.types import TP
 
 from stepstream.host.monitoring.gauges import SourceGauges
-from stepstream.host.sources import service
-from stepstream.host.sources.service import SourceReaders, make_faust
+from stepstream.host.sources import agent
+from stepstream.host.sources.faust_app import make_faust
+from stepstream.host.sources.readers import SourceReaders, SourceSensor
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.metrics import Metrics
@@ -42,7 +43,7 @@ class Log:
 class Stream:
     """A Faust stream whose events the test gives."""
 
-    def __init__(self, sensor: service.SourceSensor) -> None:
+    def __init__(self, sensor: SourceSensor) -> None:
         self._sensor = sensor
         self._given: asyncio.Queue[Any] = asyncio.Queue()
         self.acked: list[int] = []
@@ -111,7 +112,7 @@ class Read:
 
 async def test_events_are_counted_when_they_are_durable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record counts when it is read; its event or dead letter when it is written, once, after any failures."""
-    monkeypatch.setattr(service, "_RETRY_S", 0)
+    monkeypatch.setattr(agent, "_RETRY_S", 0)
     async with Read() as at:
         assert at.sum("dead_letters_total", topic="orders") == at.sum("source_records_total", topic="orders") == 0
         at.log.refusals = 2

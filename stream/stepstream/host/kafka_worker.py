@@ -15,7 +15,8 @@ from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import end_process, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError
 from stepstream.host.source_parts import source_parts
-from stepstream.host.sources.service import hosted, make_faust, warn_of_missing
+from stepstream.host.sources.faust_app import hosted, make_faust
+from stepstream.host.sources.readers import warn_of_missing
 from stepstream.host.worker_slot import WorkerSlot
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone

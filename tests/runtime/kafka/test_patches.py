@@ -18,7 +18,7 @@ from aiokafka.protocol.fetch import FetchResponse_v4
 from faust.transport.drivers.aiokafka import Consumer
 from packaging.requirements import Requirement
 
-from stepstream.host.sources.service import make_faust
+from stepstream.host.sources.faust_app import make_faust
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.parsing import Batches, batches_of
 from stepstream.runtime.kafka.patches import READ, patch_faust, require

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
 from stepstream.host.broker_contact import BrokerContact
-from stepstream.host.sources.service import SourceReaders
+from stepstream.host.sources.readers import SourceReaders
 from stepstream.host.worker_slot import WorkerSlot
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine
