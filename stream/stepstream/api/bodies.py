@@ -24,7 +24,8 @@ class OverloadedError(StepstreamError):
 class BodyBudget:
     """The bytes that the bodies of all requests may have together, from reading them to answering the request.
 
-    The whole size is claimed before anything is read: requests that claimed bit after bit could wait for each other.
+    The whole size is claimed before anything is read: requests that claimed their bytes in parts could wait for each
+    other.
     """
 
     def __init__(self, bytes_max: int = BODIES_BYTES_MAX, wait_s: float = WAIT_S_MAX) -> None:

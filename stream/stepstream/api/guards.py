@@ -33,7 +33,7 @@ def foreign_reason(headers: Mapping[str, str]) -> str:
     """Return why a request does not come from a program on this machine; "" if it may.
 
     A page of any site may send requests to the loopback; its browser adds the page's `Origin`. A page whose host name
-    was rebound to 127.0.0.1 could also read the answers; such a request has that name as its `Host`.
+    was rebound to 127.0.0.1 could even read the answers; such a request has that name as its `Host`.
     """
     host = headers.get("host", "")
     if not is_loopback(_name_of(f"//{host}")):

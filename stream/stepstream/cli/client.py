@@ -57,7 +57,7 @@ class EngineClient:
     ) -> Any:
         """Return the engine's answer, an object with the field `expect`; the parts of the path may be any text.
 
-        `unsure` is added to the error when the request may have been carried out although no answer came.
+        `unsure` is added to the error if the request may have taken effect although no answer came.
         """
         try:
             url = self._url(path, query)
@@ -124,7 +124,7 @@ def _exchange(method: str, url: str, headers: Mapping[str, str], data: bytes | N
 
 
 def _reason(error: OSError | http.client.HTTPException, unsure: str) -> str:
-    """Return why there is no answer; only a request that reached no server has certainly not been carried out."""
+    """Return why there is no answer. Only if no server was reached is it certain that the request had no effect."""
     # The library wraps what happens before the request is sent in a URLError.
     sending = error.reason if isinstance(error, urllib.error.URLError) else None
     match sending or error:

@@ -36,7 +36,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person reads along, so that values may be cut."""
+        """Whether a person reads the output, so that values may be cut."""
         return self.console.is_terminal
 
     def line(self, *parts: Part, keep_lines: bool = False) -> None:

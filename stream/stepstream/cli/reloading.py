@@ -134,7 +134,7 @@ def run_reloading(command: Sequence[str], folder: Path, report: Callable[[str], 
 
 
 def _watch(folder: Path, stop: threading.Event, changes: "queue.SimpleQueue[list[str]]") -> None:
-    """Put the paths of each change, and an empty list at the end; a single watch misses no change during a reload."""
+    """Queue the paths of each change, and an empty list at the end; one watch for all reloads misses no change."""
     try:
         for found in watchfiles.watch(folder, watch_filter=watchfiles.PythonFilter(), stop_event=stop):
             changes.put([path for _, path in found])
@@ -154,7 +154,7 @@ def is_supervised() -> bool:
 
 
 def end_quietly() -> None:
-    """In a child of run_reloading: let Ctrl-C end the process without a traceback while the file is loaded."""
+    """In a child of run_reloading: make Ctrl-C end the process without a traceback while the file is loaded."""
     if is_supervised():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -11,8 +11,9 @@ from stepstream.contract.outcomes import Outcome
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result of a step. Code sees results in the order of (`seen`, `own`).
 
-    `seen` counts the results that the engine gave, up to this one; `own` is 0 for such a result and counts from 1 those
-    that the worker made itself after it.
+    `seen` counts the results that the
+    engine gave, up to this one. `own` is 0 for a result of the engine; it counts, from 1, the results that the worker
+    itself has produced since then.
     """
 
     step: str
@@ -47,7 +48,7 @@ class RunStarted(TypedRecord, frozen=True, tag="run.started"):
 
 
 class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
-    """All that is known of a run, for the worker that claimed it by `claim`; `memos` are in the order of their keys."""
+    """Everything about a run, for the worker that claimed it with `claim`; `memos` are in the order of their keys."""
 
     run_id: str
     function: str
@@ -96,7 +97,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
 class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):
     """Stop a run: it ended, was cancelled, or waits for its next attempt.
 
-    With a `step` only that dispatched step is to be stopped.
+    With a `step`, only that dispatched step must stop.
     """
 
     run_id: str

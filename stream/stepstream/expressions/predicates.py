@@ -63,7 +63,7 @@ class Frozen:
     """A condition in which the run's own event is substituted.
 
     It holds if all `equalities` hold and the `residual`, if any, is true under `bindings`; never, if `never` is set.
-    `visits` is the work that evaluating its own parts took.
+    `visits` is the work that the evaluation of the run's own parts took.
     """
 
     equalities: tuple[Equality, ...] = ()
@@ -112,7 +112,7 @@ def _check_variables(source: str, node: Node, variables: frozenset[str]) -> None
 def check(source: str, variables: frozenset[str]) -> None:
     """Raise ExpressionError, with line, column and reason, unless `source` is an expression on these variables.
 
-    A field that no event has is refused as well: the condition would never hold.
+    It also refuses a field that no event has: the condition would never hold.
     """
     names = tuple(sorted(variables))
     _program(source, names)
@@ -223,8 +223,8 @@ def freeze(source: str, event: Mapping[str, Json]) -> Frozen:
     """Substitute the run's own event in an expression on `event` and `async`; raise ExpressionError.
 
     Conjuncts on `event` alone are evaluated now. An equality of an `async` path and a scalar can be indexed; the others
-    are the residual. The result matches exactly the events for which the expression holds, also for null: only match=
-    has a separate rule for it.
+    are the residual. The result matches exactly the events for which the expression
+    holds. That includes null: only match= has a separate rule for it.
     """
     node = _parsed(source, (OTHER, OWN))
     frame = Frame([event])

@@ -16,7 +16,7 @@ _MODE = 0o700
 def locked_folder(data_dir: Path) -> Iterator[None]:
     """Create the state folder and hold its lock while the block runs; raise SettingsError if that is not possible.
 
-    The lock ends with the process, however the process ends. Two engines in one folder would share the shards between
+    The lock ends with the process, even after `kill -9`. Two engines in one folder would share the shards between
     them, and neither could open the tables of the other.
     """
     try:

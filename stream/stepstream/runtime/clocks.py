@@ -25,8 +25,8 @@ class SystemClock:
     """The wall clock, except that it never goes back within a process.
 
     When the wall clock steps back, time continues at the pace of a clock that is never set, until the wall clock has
-    caught up: a sleep of an hour still takes an hour. A step back, and a jump of this clock's own time ahead, is logged
-    with its size if that is a second or more. `wall_ns` and `elapsed_ns` are the two sources, in nanoseconds.
+    caught up: a sleep of an hour still takes an hour. A step back and a jump ahead are logged with their size if that
+    is a second or more. `wall_ns` and `elapsed_ns` are the two sources, in nanoseconds.
     """
 
     def __init__(self, wall_ns: Callable[[], int] = time.time_ns, elapsed_ns: Callable[[], int] = _elapsed_ns) -> None:

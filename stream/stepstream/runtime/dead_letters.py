@@ -72,9 +72,9 @@ class FailedSources:
 def dead_letter_record(record: LogRecord, reason: str, failed: FailedSources | None = None) -> NewRecord:
     """Return the dead letter for a record; `failed` is set for the record of a source, whose topic has no namespace.
 
-    A record with a negative offset is not from a topic and cannot be redriven. A record that is larger than any that
-    can be written, which compression allows, is cut; the dead letter has its original size. That of an unreadable
-    batch has the range of its offsets and no content.
+    A record with a negative offset is not from a topic and cannot be redriven. A record that is too large to be
+    written, which is possible because batches are compressed, is cut; the dead letter states its original size. The
+    dead letter of an unreadable batch has the range of its offsets and no content.
     """
     if record.unreadable:
         return _unreadable_record(record, record.unreadable, failed)
@@ -126,7 +126,7 @@ class CommandDeadLetters:
     async def dead_letter(self, command: LogRecord, reason: str, kind: DeadLetterKind) -> None:
         """Write the dead letter of a command; return when it is durable and counted.
 
-        An unreadable batch has its own reason and kind: the worker only knows that there is no command.
+        An unreadable batch has a separate reason and kind: the worker only knows that no command could be read.
         """
         if command.unreadable:
             reason, kind = command.unreadable.reason, unreadable_kind(command.unreadable)

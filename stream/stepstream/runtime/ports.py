@@ -159,7 +159,7 @@ class Backbone(Protocol):
         """Return new ports for a shard; opening the log fences the owner of earlier ones."""
 
     def worker_log(self, workers: str) -> "WorkerLog":
-        """Return a new log for the workers of an app or of one of its queues, named as by `workers_name`."""
+        """Return a new log for workers of an app or of one of its queues; `workers` is what `workers_name` returns."""
 
     async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         """Append records; return (partition, offset) of each once all are durable.
@@ -187,7 +187,7 @@ class RebalanceListener(Protocol):
         """A rebalance begins: any partition may go to another worker, which must not start what is running here."""
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
-        """A rebalance has ended: of the partitions before, `kept` remain assigned.
+        """A rebalance has ended: of the partitions that were assigned before, `kept` still are.
 
         `lost` means that the group had expired the membership, so that other workers may have started everything.
         """

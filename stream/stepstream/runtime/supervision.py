@@ -17,7 +17,8 @@ class Recurrence:
     """When to log a condition that lasts: at once, then again after 1, 2, 4, … minutes, at most an hour apart.
 
     A condition with another key, or one that returns after it was absent for as long as it takes to log it again, is
-    logged at once. Numbers in a key do not count: they are often offsets or times. `elapsed_s` is a monotonic clock.
+    logged at once. Keys that differ only in numbers count as equal: numbers are often offsets or times. `elapsed_s` is
+    a monotonic clock.
     """
 
     def __init__(self, elapsed_s: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +29,7 @@ class Recurrence:
         self._count = 0
 
     def occurs(self, key: str) -> str | None:
-        """Note one occurrence; return how often there were others if it is to be logged ("" for the first), or None."""
+        """Note one occurrence; return how often it occurred before if it must be logged ("" for the first), or None."""
         key, now = re.sub(r"\d+", "0", key), self._elapsed_s()
         is_new = key != self._key or now - self._seen_at > self._interval_s
         self._seen_at = now

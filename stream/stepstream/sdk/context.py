@@ -63,12 +63,12 @@ class Context(_Context[Step, Group]):
         group: Steps in parallel, see `Group`.
         run_id: The id of the run, a ULID.
         attempt: How often the code between steps has failed since the last result, from 0.
-        logger: Logs with the run id and the step, and not again what a replay repeats.
+        logger: Logs with the run id and the step; a replay does not log again.
     """
 
 
 class ThreadedContext(_Context[ThreadedStep, ThreadedGroup]):
-    """The argument of a plain `def` handler: that of `Context`, with steps that block until they have their result."""
+    """The argument of a plain `def` handler: like `Context`, with steps that block until they have their result."""
 
 
 def make_context(replay: Replay, step: Step, function: str, events: Sequence[Event], attempt: int) -> Context:

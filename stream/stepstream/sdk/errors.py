@@ -175,7 +175,7 @@ _INTERRUPTED = (
 
 
 class RunInterrupted(BaseException):
-    """Unwinds code that its worker drops while it waits for a step. It is not an error, and must not be caught.
+    """Unwinds the code of a waiting run that its worker drops from memory. It is not an error, and must not be caught.
 
     The worker needs the memory or the thread elsewhere. The run continues later, perhaps in another process: the
     function runs again from its first line, and finished steps return their stored results. It derives from

@@ -21,7 +21,8 @@ class Event:
         id: Makes the event start each function at most once in 24 hours, however often it is sent. Up to 255
             characters.
         ts: When it happened: Unix milliseconds, or a `datetime`; one without a time zone is in UTC. 0 means
-            the time of its arrival. With a time in the future functions start then, but waiting runs wake at once.
+            the time of its arrival. If it is in the future, functions start at that time, but waiting runs wake at
+            once.
         user: Any JSON value, for example who caused the event.
         v: The version of the data's format, for your own use.
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How an attempt of a body ended; with `retry_ms`, another attempt follows after so many milliseconds."""
+    """How an attempt of a body ended; with `retry_ms`, another attempt follows after that many milliseconds."""
 
     outcome: Outcome
     retry_ms: int | None = None

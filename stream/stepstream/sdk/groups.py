@@ -37,7 +37,7 @@ class Groups:
             call.task.watch = lambda: self._changed.__setitem__(call, None)
 
     def leavers(self) -> list[Call]:
-        """Take the open steps out of their groups that the idle code now awaits by themselves; return them."""
+        """Remove the open steps that the idle code now awaits alone from their groups; return them."""
         if not self._changed:
             return []
         changed, self._changed = self._changed, {}

@@ -2,9 +2,9 @@
 
 asyncio has no public way to ask what a task waits for. So the tasks of a run record the future that their code yields
 (see tasks.py), and for futures other than steps this module reads private parts of asyncio: the children of a gather,
-the variables of asyncio.wait, the closure of a callback, and the code objects of its locks and queues. They are those
-of CPython 3.11 to 3.13; tests/sdk/test_idle.py holds a case for each. A future that is not recognized counts as
-external work, which costs memory but loses nothing.
+the variables of asyncio.wait, the closure of a callback, and the code objects of its locks and queues. These parts are
+the same in CPython 3.11 to 3.13; tests/sdk/test_idle.py holds a case for each. A future that is not recognized counts
+as external work, which costs memory but loses nothing.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Waiting(Protocol):
 
     @property
     def cr_await(self) -> Any:
-        """What the code awaits, as of coroutines."""
+        """What the code awaits; coroutines have the same attribute."""
 
 
 class Activity:
@@ -246,7 +246,7 @@ def _classify(code: Waiting, siblings: Set["asyncio.Task[Any]"]) -> _Wait:
 
 
 def _waits_inside(wait: Mapping[str, Any], siblings: Set["asyncio.Task[Any]"]) -> bool:
-    """Return whether asyncio.wait, of which `wait` are the variables, waits for steps and siblings alone."""
+    """Return whether asyncio.wait, whose variables are `wait`, waits only for steps and siblings."""
     if wait.get("timeout_handle") is not None:
         return False
     return all(future.done() or _is_inner(future, siblings) for future in wait.get("fs", ()))

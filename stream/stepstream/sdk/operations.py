@@ -25,7 +25,7 @@ class Request:
 
 @dataclass(slots=True)
 class Operations:
-    """Moves the calls of a run from what the code requests to what is under way.
+    """Moves the calls of a run from requested to in progress.
 
     `opened` are the steps that the engine has open and that the code has not awaited yet. A `dispatched` run requests
     and begins nothing but the bodies that the engine calls for.

@@ -272,7 +272,7 @@ class Replay:
             self._finish(Finished(error=error))
 
     def _give_next(self) -> bool:
-        """Start the next line, or give the code its next result: one of its own, then one of the engine."""
+        """Start the next line, or give the code its next result: first one of its bodies, then one of the engine."""
         while self._lines:
             line = self._lines.popleft()
             if not line.done():

@@ -45,7 +45,7 @@ class Results:
             heappush(self._awaited, (pending[0], step))
 
     def refuse(self, step: str) -> None:
-        """Drop the memo of a step that the code abandoned, also if it comes later."""
+        """Drop the memo of a step that the code abandoned, even if the memo arrives later."""
         self._refused.add(step)
         self._pending.pop(step, None)
 

@@ -111,12 +111,12 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
 
     @property
     def cr_await(self) -> Any:
-        """What the step awaits, as of a coroutine."""
+        """What the step awaits; coroutines have the same attribute."""
         return self._code
 
     @property
     def cr_code(self) -> Any:
-        """The code of the step, as of a coroutine."""
+        """The code of the step; coroutines have the same attribute."""
         return StepCall._run.__code__
 
 

@@ -84,12 +84,12 @@ class _Contained(Coroutine[Any, Any, Any]):
 
     @property
     def cr_await(self) -> Any:
-        """What this awaits, as of coroutines."""
+        """What this awaits; coroutines have the same attribute."""
         return self.code
 
     @property
     def cr_code(self) -> Any:
-        """The code object behind this, as of coroutines."""
+        """The code object behind this; coroutines have the same attribute."""
         return getattr(self.code, "cr_code", None)
 
 

@@ -133,10 +133,10 @@ class ThreadedStep:
 
 
 class ThreadedGroup:
-    """`ctx.group` of a plain `def` function: callables that run in parallel, each in a thread of its own.
+    """`ctx.group` of a plain `def` function: callables that run in parallel, each in a separate thread.
 
-    The code of one thread runs at a time, until it waits for a step, so that every replay takes the same way. A thread
-    must not wait for another one by other means. A value that is not callable is taken for a result.
+    One thread executes at a time, until it waits for a step, so that every replay takes the same path. Threads must not
+    wait for each other in any other way. A value that is not callable counts as a result.
     """
 
     def __init__(self, replay: Replay, line: Line) -> None:
@@ -144,7 +144,7 @@ class ThreadedGroup:
         self._line = line
 
     def parallel(self, *branches: Callable[[], T]) -> list[T]:
-        """Call all; return their results in order. The first error is raised once it comes, and stops the others."""
+        """Call all; return their results in order. The first error is raised at once, and stops the others."""
         results: list[T] = self._run(lambda group, codes: group.parallel(*codes), branches)
         return results
 

@@ -16,7 +16,7 @@ _TEXT_CHARACTERS_MAX = 200
 def plain_value(value: Any, depth: int = 0) -> Any:
     """Return a copy of `value` of dicts, lists and scalars; an object of another type becomes its `repr`.
 
-    Objects that define no `repr` are equal if their types are.
+    Two objects without a `repr` count as equal if their types are equal.
     """
     if type(value) in _SCALARS:
         return value

@@ -51,7 +51,7 @@ class _Request:
 
 @dataclass(slots=True)
 class _Run:
-    """What a worker knows of a run, enough to replay it; `end` is how its last activation ended, None if it waits."""
+    """What a worker knows about a run, enough to replay it; `end` says how the code ended, None if it waits."""
 
     run_id: str
     function: str
@@ -131,7 +131,7 @@ class ReplayCheck:
         self._threads.close()
 
     def wrapping(self, wrap: Callable[[str, Any], Any] | None) -> Callable[[str, Any], Any]:
-        """Return a wrapper of ports, which records the logs of workers after `wrap`, if it is given, wrapped them."""
+        """Return a wrapper of ports that records the logs of workers. If `wrap` is given, it wraps each port first."""
 
         def recording(name: str, port: Any) -> Any:
             wrapped = wrap(name, port) if wrap else port

@@ -159,14 +159,14 @@ class VirtualEngine:
         return self.clock.now_ms()
 
     async def send(self, *events: Event) -> list[str]:
-        """Send events, all or none, and return their ids once everything that they cause now has happened."""
+        """Send events, all or none, and return their ids once all their immediate effects have happened."""
         ids = await self.engine.send([to_record(event, f"events[{index}]") for index, event in enumerate(events)])
         self._sent += zip(ids, (event.name for event in events), strict=True)
         await self.until_idle()
         return ids
 
     async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal and let everything happen that it causes; return whether a run was waiting for it."""
+        """Send a signal and let all its effects happen; return whether a run was waiting for it."""
         delivered = await self.engine.signal(name, to_json(data))
         await self.until_idle()
         return delivered

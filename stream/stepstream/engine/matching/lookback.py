@@ -28,7 +28,7 @@ from stepstream.engine.state.tables import (
 
 
 def begin_look_back(draft: Draft, wait: WaitOpened) -> WaitOpened | None:
-    """Look back for a wait; return it when no kept event ends it, so that it is to be placed now."""
+    """Look back for a wait; return it if no kept event ends it and it must be placed now."""
     bucket, complete = use_index(draft, wait.bucket)
     look_back = LookBack(wait, kept_head(draft).count)
     if complete:
@@ -38,7 +38,7 @@ def begin_look_back(draft: Draft, wait: WaitOpened) -> WaitOpened | None:
 
 
 def continue_look_back(draft: Draft, due: LookBackContinued) -> WaitOpened | None:
-    """Continue a look-back, unless its wait was closed; return the wait when it is to be placed now."""
+    """Continue a look-back, unless its wait was closed; return the wait if it must be placed now."""
     look_back = draft.get(look_back_key(due.bucket.event, due.bucket.path, due.waiter))
     return _look_back(draft, due.bucket, look_back) if look_back else None
 

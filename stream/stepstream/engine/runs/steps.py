@@ -103,7 +103,7 @@ def leave_group(draft: Draft, run_id: str, group: str) -> int:
 
 
 def join_groups(draft: Draft, run_id: str, joined: Counter[str]) -> None:
-    """Add so many steps to each fan-out."""
+    """Add this many steps to each fan-out."""
     for group, count in joined.items():
         key = group_key(run_id, group)
         row = draft.get(key)

@@ -69,5 +69,5 @@ class Changes(NamedTuple):
 
 
 def is_local(change: Send, shard: int) -> bool:
-    """Return whether a record stays in this shard and is to be applied in the same batch."""
+    """Return whether a record stays in this shard and must be applied in the same batch."""
     return change.topic == INBOX and change.partition == shard and not change.later

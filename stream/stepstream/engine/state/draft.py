@@ -132,7 +132,7 @@ class Draft:
         return self.get(memo_key(run_id, step))
 
     def function(self, function_id: str) -> FunctionRegistered | None:
-        """Return a registered function, also a retired one."""
+        """Return a registered function, even a retired one."""
         return self.get(function_key(function_id))
 
     def put_run(self, run: Run) -> None:

@@ -65,7 +65,7 @@ class _Replacement:
 
 
 class _Lenient(bytearray):
-    """Bytes whose slices decode to text whatever they are: a byte that is not UTF-8 becomes an escape, `caf\\xe9`."""
+    """Bytes whose slices always decode to text: a byte that is not UTF-8 becomes an escape, `caf\\xe9`."""
 
     def __getitem__(self, at: Any) -> Any:
         found = super().__getitem__(at)
@@ -199,7 +199,7 @@ class Batches:
             at = end
 
     def size_in_bytes(self) -> int:
-        """Return the size of all batches; 0 if none is left of a partition that did not fit into the answer."""
+        """Return the size of all batches; 0 if none is left, for a partition that did not fit into the response."""
         return self._bytes
 
     def has_next(self) -> bool:
@@ -210,7 +210,7 @@ class Batches:
         """Return the next batch, or None."""
         batch = self._batches.popleft() if self._batches else None
         if batch is None:
-            raise CorruptRecordException("a record is shorter than the shortest one that there can be")
+            raise CorruptRecordException("a record is shorter than the shortest possible one")
         return batch
 
     @property
@@ -243,7 +243,7 @@ def batches_of(data: "bytes | Batches") -> Batches:
 async def parse_fetched(answer: Any) -> None:
     """Replace the data of each partition in a fetch response by its batches, inflated in a thread.
 
-    All batches of an answer together inflate to little more than BATCH_INFLATED_BYTES_MAX.
+    All batches of a response together inflate to little more than BATCH_INFLATED_BYTES_MAX.
     """
     answer.topics = [
         (topic, [(*partition[:-1], batches_of(partition[-1] or b"")) for partition in partitions])

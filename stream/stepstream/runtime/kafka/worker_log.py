@@ -128,7 +128,7 @@ class KafkaWorkerLog:
             task.add_done_callback(lambda _: self.notification.notify())
 
     async def _revoke(self, partitions: list[int]) -> None:
-        """Report that any partition may go; most are assigned again, so running code continues until that is known."""
+        """Report that partitions may be revoked; most are assigned again, so running code continues until then."""
         self._rebalancing = True
         if self._listener is None or not partitions:
             return
@@ -170,7 +170,7 @@ class KafkaWorkerLog:
         self.notification.notify()
 
     def _kept(self, reader: Reader, partitions: Collection[int]) -> tuple[set[int], bool]:
-        """Return the partitions that were assigned all the time, and whether the membership had expired.
+        """Return the partitions that stayed assigned without a gap, and whether the membership had expired.
 
         If a generation is missing between the last assignment and this one, another member may have had a partition in
         it. A member that had expired returns with a new member id.
@@ -262,8 +262,8 @@ class KafkaWorkerLog:
     async def until_member(self) -> None:
         """Return when the group has confirmed the membership recently.
 
-        The membership of a process that was frozen may have expired without its knowledge. When the process thaws, it
-        must not run what other workers have ended. After the rebalance, the listener stops the code that it has lost.
+        A process that was frozen may not know that its membership has expired. When it thaws, it must not run what
+        other workers have already finished. After the rebalance, the listener stops the code that it has lost.
         """
         while (self._rebalancing or not self._is_member) and not self._left:
             await self._confirmed.wait()

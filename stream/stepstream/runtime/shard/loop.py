@@ -175,8 +175,8 @@ class Shard:
     async def _let_others_run(self, batch: Batch) -> None:
         """Let other tasks of the process run, for more iterations of the event loop the longer this pass held it.
 
-        A pass may await nothing: an embedded log has the next records at once and commits without waiting. With one
-        iteration after each pass, a request, which takes about eight, would wait for as many passes.
+        A pass may await nothing: an embedded log has the next records at once and commits without waiting. A request
+        takes about eight iterations. With one iteration after each pass, it would wait for eight passes.
         """
         held_ms = self._clock.now_ms() - batch.started_at
         self._passes += 1
@@ -189,7 +189,7 @@ class Shard:
         """Delay a batch that nothing waits for, and fold what arrives meanwhile; return the delay in seconds.
 
         Otherwise the first report of a short run would start a commit that the end of the run has to wait for. The
-        delay never exceeds the time at which a timer is due, also one of this batch.
+        delay ends at the latest when a timer is due, even a timer of this batch.
         """
         delayed = 0.0
         while batch.can_wait and not self._rest:

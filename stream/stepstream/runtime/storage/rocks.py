@@ -257,7 +257,7 @@ class RocksStore:
 
 
 class RocksJournal:
-    """A journal that survives a crash of its process at any moment, and with `durable` also a power failure.
+    """A journal that survives a crash of its process at any moment and, with `durable`, a power failure.
 
     A write has reached the operating system when it returns; with `durable` it waits for the disk, which is slower.
     """

@@ -78,7 +78,7 @@ class CommandConsumer(ABC, Generic[Item]):
         return len(self._slots.active) + len(self._slots.waiting) + len(self._outbox)
 
     async def serve(self) -> None:
-        """Serve until cancelled; raise the error of a report that cannot be written, after which another must serve."""
+        """Serve until cancelled. Raise the error of a report that cannot be written; then a new consumer must serve."""
         loop = asyncio.get_running_loop()
         loop.set_task_factory(task_factory)
         failed = self._outbox.failed = loop.create_future()
@@ -173,7 +173,7 @@ class CommandConsumer(ABC, Generic[Item]):
         self.changed.notify()
 
     def _note_tasks(self, item: Item) -> None:
-        """Note how many tasks the code of a function creates; what it created before counts less each time."""
+        """Note how many tasks the code of a function creates, as an average in which older runs count less."""
         if item.replay:
             before = self._tasks_created.get(item.code, 0)
             self._tasks_created[item.code] = max(item.replay.activity.take_created(), before - before // 8, 1)
@@ -256,7 +256,7 @@ class CommandConsumer(ABC, Generic[Item]):
         await self._commit()
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
-        """Drop what belongs to other workers now. What has running bodies stays until they end, unless it is `lost`."""
+        """Drop items that now belong to other workers; one with running bodies stays until they end, unless `lost`."""
         # Those that wait for a slot come first: dropping another would give its slot to a run that is lost as well,
         # and a claim of it would take the run from its new owner.
         for item in sorted(self._items.values(), key=lambda item: item not in self._slots.waiting):

@@ -281,7 +281,7 @@ def _transition(
 ) -> tuple[Phase, Ownership, tuple[Effect, ...], int] | None:
     """Return the states after an event, the effects, and how many bodies start; None where the tables lack the event.
 
-    Each event of each run comes through here, so what the two tables say together is kept.
+    Each event of each run comes through here, so the combined result of the two tables is cached.
     """
     moves, effects = PHASES[phase], tuple[Effect, ...]()
     if not moves:

@@ -264,5 +264,5 @@ class PoolWorker(CommandConsumer[LiveStep]):
 
 
 def _without_state(command: StepDispatched) -> StepDispatched:
-    """Return a command without what the answer to a claim brings again: any number of steps may wait for answers."""
+    """Return a command without the data that the answer to a claim repeats: many steps may wait for answers."""
     return replace(command, events=(), memos=())

@@ -143,7 +143,7 @@ def _missing(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms:
 def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:
     """Return a plan as records that fit the inbox, in the order in which to write them: waits come first.
 
-    Code may ask for much at once, such as sixty functions invoked with half a megabyte each.
+    Code may request much at once, for example invoke sixty functions with half a megabyte each.
     """
     parts: list[list[StepPlan]] = [[]]
     size = 0

@@ -11,8 +11,8 @@ Item = TypeVar("Item", bound=WorkItem)
 class Slots(Generic[Item]):
     """At most `active_max` items have a slot, in the order in which they queued for one.
 
-    A detached item has no slot, but has to stay in memory. While there are `detached_max` of them, an item gets a slot
-    only if it is in memory already, and resumes.
+    A detached item has no slot, but has to stay in memory. While `detached_max` items are detached, only an item that
+    resumes, and so is in memory already, gets a slot.
     """
 
     def __init__(self, active_max: int, detached_max: int) -> None:
