@@ -115,7 +115,7 @@ async def _on_bug(_request: Request, _error_of_ours: Exception) -> Response:
 
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:
-    # No client receives this answer; without it the server would log a traceback for each client that leaves.
+    # No client receives this answer; without it the server would log a traceback for each client that disconnects.
     return Response(status_code=http.HTTPStatus.REQUEST_TIMEOUT)
 
 
@@ -168,7 +168,7 @@ def make_api(
 ) -> FastAPI:
     """Return the API over an engine and its read model."""
     keys = keys or Keys()
-    # Whatever a missing key leaves open is for programs on this machine only.
+    # While a key is missing, only programs on this machine may send requests.
     everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
     api = FastAPI(
         title="stepstream",

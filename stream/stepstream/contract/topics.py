@@ -149,5 +149,5 @@ def payload_bytes_max(name: str) -> int:
     return _PAYLOAD_BYTES_MAX[name.partition(".")[0]]
 
 
-# What happened to a run is known for this long, and no longer.
+# History retains what happened to a run for this long.
 HISTORY_KEPT_MS = next(topic.retention_ms for topic in TOPICS if topic.name == HISTORY)

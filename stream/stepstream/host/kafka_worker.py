@@ -102,14 +102,14 @@ async def serve_worker(
 
     parts = {"worker": work, "answers": callers.serve, "lags": gauges.measure}
     registrar = FunctionRegistrar(cluster, app, backbone.append, lambda: not slot.unready)
-    # Only the workers of runs register functions and read sources; those of queues would do it once more each.
+    # Only the workers of runs register functions and read sources; workers of queues would only repeat both.
     sources = [] if spec.queue else app.sources
     if not spec.queue:
         parts["functions"] = registrar.serve
     drained = True
     try:
         async with probes(settings, lambda: slot.alive, lambda: slot.unready, metrics.text) as port:
-            # Functions that are wrong are reported before any part starts.
+            # Invalid functions are reported before any part starts.
             await registrar.check(await backbone.functions())
             await warn_of_missing(cluster, sources)
             parts |= source_parts(cluster, f"sources-{app.name}", sources, backbone.append, metrics)

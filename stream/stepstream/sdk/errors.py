@@ -224,7 +224,8 @@ def stack_of(error: BaseException) -> str:
 
 def _keep_frames_of_users(stack: traceback.StackSummary) -> None:
     foreign = [frame for frame in stack if not frame.filename.startswith(_OURS)]
-    # What calls the user's code is of stepstream or of the event loop; what that code calls may be a library.
+    # The frames that call the user's code belong to stepstream or the event loop; those that it calls may be a
+    # library's.
     first = next((at for at, frame in enumerate(foreign) if not frame.filename.startswith((*_LIBRARIES, "<"))), 0)
     # An error that only our frames raised keeps them.
     if foreign:

@@ -129,7 +129,7 @@ def start_code(
     try:
         given = [from_record(event) for event in events]
     except InvalidInput as error:
-        # Only this run must fail, and not the worker, which has many.
+        # Only this run must fail, not the worker, which has many others.
         replay.start(_unreadable(error), handler)
         return
     step = Step(replay, function.policy, limits, function.lookback_ms, function.queues)

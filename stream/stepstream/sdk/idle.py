@@ -20,14 +20,14 @@ from typing import Any, Protocol
 
 from stepstream.sdk.calls import StepFuture
 
-# After so long, code that waits on external work beside an open step is detached: it releases its slot.
+# After this time, code that waits on external work beside an open step is detached: it releases its slot.
 DETACH_AFTER_S = 5.0
-# After so long, it is suspended: if its worker ends, only the open step resumes the run.
+# After this time, it is suspended: if its worker ends, only the open step resumes the run.
 SUSPEND_AFTER_S = 600.0
 _LOOK_S_MIN, _LOOK_S_MAX = 0.05, 1.0
 
-# When the task of a step has ended, its result takes two iterations of the event loop to the code that awaits it by a
-# gather, a TaskGroup or the like: meanwhile all tasks seem to be blocked. A gather around a gather takes one more.
+# When the task of a step has ended, its result needs two iterations of the event loop to pass through a gather or a
+# TaskGroup to the code that awaits it. Meanwhile all tasks seem to be blocked. A nested gather needs one more.
 _IDLE_ITERATIONS = 1
 
 
@@ -59,7 +59,7 @@ class Activity:
         self._loop = loop
         self._on_idle = on_idle
         self._context = contextvars.copy_context()  # What is done for a run is no part of its code.
-        # What was not examined yet, and what was found to wait for a lock, an event or a queue.
+        # Tasks that were not examined yet, and tasks that were found to wait for a lock, an event or a queue.
         self._unknown: dict[Waiting, None] = {}
         self._on_shared: dict[Waiting, None] = {}
         self._idle_since: float | None = None
@@ -130,7 +130,7 @@ class Activity:
         """The current task enters the body of a step, outside of the run's code."""
         code.outside = True
         self.active -= 1
-        # Alone, it leaves no other task that a look could find something for.
+        # If the code is sequential, there is no other task to examine.
         if self.active == 0 and not self.is_sequential:
             self.look()
 
@@ -208,7 +208,7 @@ _OWN = _codes(
     getattr(taskgroups.TaskGroup, "_aexit", None),
     timeouts.Timeout.__aexit__,
 )
-# These wait for other tasks of this process, which may be those of other runs.
+# These wait for other tasks of this process, which may belong to other runs.
 _SHARED = _codes(
     locks.Lock.acquire,
     locks.Event.wait,

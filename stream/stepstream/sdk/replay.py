@@ -328,7 +328,7 @@ class Replay:
         external = self.activity.waits_on_external_work()
         idle_s = self.activity.idle_s()
         if self._dispatched:
-            # It has missed its step if no lock or queue of another run can bring it there.
+            # Its code can no longer reach the step, unless a lock or queue of another run lets it continue.
             misses = not self.activity.waits_on_external_work(shared=False)
             is_suspended = misses or (not external and idle_s >= SUSPEND_AFTER_S)
         else:

@@ -9,8 +9,8 @@ from typing import Any
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 
 BODY_THREADS_MAX = 64
-# So many plain functions keep their threads while they wait for the engine: each one that does not runs its code again
-# from its first line when it resumes.
+# This many plain functions keep their threads while they wait for the engine. Any other one runs its code again from
+# its first line when it resumes.
 PARKED_THREADS_MAX = 256
 
 

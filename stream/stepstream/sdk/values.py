@@ -36,8 +36,9 @@ class ReturnType:
 
 
 PLAIN_JSON = ReturnType()
-# To resolve an annotation takes longer than all else that the SDK does for a step. The references are weak, because a
-# body may be a closure over large values; other return types are not kept, because a class may refer to such a body.
+# Resolving an annotation takes longer than everything else that the SDK does for a step. The references are weak,
+# because a body may be a closure over large values. Other return types are not cached, because a class may refer to
+# such a body.
 _returning_plain_json: weakref.WeakSet[types.FunctionType] = weakref.WeakSet()
 
 

@@ -11,9 +11,9 @@ from stepstream.contract.matching import Predicate
 from stepstream.engine.state.draft import Draft
 from stepstream.expressions.predicates import EvaluationError, holds, index_key, lookup
 
-# Smaller bindings are parsed again in less time than a cache needs to find them.
+# Parsing smaller bindings again takes less time than finding them in a cache.
 LARGE_BYTES_MIN = 1_024
-# So many bytes are read in the time in which one is parsed.
+# Reading this many bytes takes as long as parsing one.
 READ_PER_PARSED = 8
 
 

@@ -7,7 +7,7 @@ from stepstream.contract.limits import EXPRESSION_CHARACTERS_PER_RECORD_MAX, PLA
 from stepstream.contract.matching import Predicate
 from stepstream.expressions.predicates import Frozen, freeze, freeze_match, index_key
 
-# So many visits of the syntax tree take about as long as one character takes to be parsed.
+# This many visits of the syntax tree take about as long as parsing one character.
 _VISITS_PER_CHARACTER = 100
 
 

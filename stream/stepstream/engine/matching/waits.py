@@ -204,7 +204,7 @@ def _match(
     draft: Draft, event: EventRecord, waits: Iterable[tuple[Key[Wait], Wait]], arrived_at: int, number: int = 0
 ) -> StepRef | None:
     """Evaluate as many waits against an event as one transition may; return the last of them if there are more."""
-    # Each run that the event ends a wait of gets a copy of it.
+    # Each run whose wait the event ends gets a copy of the event.
     waits_max = max(1, min(draft.limits.waits_per_match_max, BATCH_BYTES_MAX // (len(event.data) + 1)))
     budget, candidate = MatchBudget(draft), Candidate(event)
     matched: list[tuple[Key[Wait], Wait]] = []

@@ -20,7 +20,7 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.supervision import keep_serving
 
-# How often Faust looks for topics that were created since.
+# How often Faust looks for topics that were created since the last time.
 REFRESH_MS = 10_000
 
 patch_faust(faust.App, Consumer, AIOKafkaConsumerThread)

@@ -228,7 +228,7 @@ class Batches:
             if batch and batch.wire_bytes:
                 if used >= budget:
                     self._batches = deque(list(self._batches)[:index])
-                    # aiokafka takes bytes without a batch for a record that is too large.
+                    # aiokafka treats bytes without a batch as a record that is too large.
                     self._bytes = self._bytes if index else 0
                     break
                 used += batch.inflate()

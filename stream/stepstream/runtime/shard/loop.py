@@ -42,9 +42,9 @@ _UNCHANGED_MS_MAX = 1_000
 # The origin of a timer's dead letter, in place of a topic.
 _TIMERS = "timers"
 
-# After so many passes of less than a millisecond each, other tasks of the process run.
+# After this many passes of less than a millisecond each, other tasks of the process run.
 _PASSES_PER_ITERATION_MAX = 16
-# A pass that held the event loop for so long yields one more iteration to other tasks, up to the second number.
+# For each such period that a pass held the event loop, it yields one more iteration to other tasks, up to the maximum.
 _HELD_MS_PER_ITERATION = 8
 _ITERATIONS_MAX = 8
 

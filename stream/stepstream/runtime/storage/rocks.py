@@ -39,7 +39,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(removed, ignore_errors=True)
 
 
-# Greater than any offset, so that an end that was not read yet is.
+# An end that was not read yet: greater than any offset.
 _END_UNKNOWN = 1 << 63
 
 

@@ -27,7 +27,7 @@ from stepstream.sdk.tasks import task_factory
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item", bound=WorkItem)
 _COMMANDS_PER_POLL_MAX = 64
-# A draining worker stays in its group for so long: most bodies end in that time, and moving a run costs a replay.
+# A draining worker stays in its group for this long: most bodies end in that time, and moving a run costs a replay.
 LEAVE_AFTER_S = 2.0
 
 
@@ -97,7 +97,7 @@ class CommandConsumer(ABC, Generic[Item]):
                 # Its effects are not performed: the worker has ended.
                 item.life.on(Event.LOST)
                 item.stop()
-                # The threads are those of the process, and its next worker has them too.
+                # The threads belong to the process; its next worker uses them too.
                 self._options.bodies.threads.unpark(item)
             if self._renewing is not None:
                 self._renewing.cancel()
@@ -167,7 +167,7 @@ class CommandConsumer(ABC, Generic[Item]):
     def _admit(self) -> None:
         """Give free slots to the items that wait for one."""
         while self._pacer.is_room and (item := self._slots.next()):
-            # Code of which nothing is known starts alone: it may create a thousand tasks.
+            # Code that has not run before starts alone: it may create a thousand tasks.
             self._pacer.spend(self._tasks_created.get(item.code, TASKS_STARTED_PER_ITERATION_MAX))
             self._on(item, Event.SLOT)
         self.changed.notify()
@@ -257,8 +257,8 @@ class CommandConsumer(ABC, Generic[Item]):
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
         """Drop items that now belong to other workers; one with running bodies stays until they end, unless `lost`."""
-        # Those that wait for a slot come first: dropping another would give its slot to a run that is lost as well,
-        # and a claim of it would take the run from its new owner.
+        # Items that wait for a slot are dropped first. Dropping another item first would give its slot to one of them,
+        # and the claim of that run would take it from its new owner.
         for item in sorted(self._items.values(), key=lambda item: item not in self._slots.waiting):
             gone = Event.LOST if lost else Event.REVOKED
             self._on(item, Event.KEPT if item.partition in kept else gone)

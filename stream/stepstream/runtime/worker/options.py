@@ -25,6 +25,7 @@ class WorkerOptions:
     runs_cached_max: int = RUNS_CACHED_MAX
     # No more commands are read while this many runs wait for a slot.
     runs_queued_max: int = RUNS_QUEUED_MAX
-    # A body that is running when its partition is revoked is leased for so long, and again before the lease expires.
+    # A body that is running when its partition is revoked is leased for this long; the lease is renewed before it
+    # expires.
     lease_ms: int = 60_000
     lease_renew_s: float = 20.0

@@ -36,7 +36,7 @@ class Worker(CommandConsumer[LiveRun]):
         super().__init__(log, commands_topic(app.name), options)
         self._app = app
         self._claims = Claims(app.name, options.observer)
-        # The runs that may be evicted; that which is parked the longest comes first.
+        # The runs that may be evicted; the one that has been parked the longest comes first.
         self._parked: dict[str, LiveRun] = {}
         self._effects |= {
             Effect.KEEP_RESULTS: LiveRun.keep_results,
