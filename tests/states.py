@@ -54,9 +54,9 @@ the run until the lease is released or expires.
 """
 CALL_TEXT = """\
 A call is a step that the code of a run awaits. Its life lasts from the `await` until the code has the result, or no
-longer needs it. The engine knows nothing of a call: it has the step, whose life is above.
+longer needs it. The engine has no calls: it has the step, whose life cycle is shown above.
 
-Where an event has several next states, the replay chooses by what it knows of the step. `discover` leads to `open` or
+Where an event has several next states, the state of the step decides. `discover` leads to `open` or
 `due` if the step is open in the engine already, as it may be when the code is replayed. `retry` leads to `due` if the
 engine has called for the next attempt already. A call whose step has a stored result goes from `new` to `resolved`.
 """
