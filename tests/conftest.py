@@ -1,5 +1,6 @@
 """What applies to every test: loggers are restored, tests share a broker, and what was left out is reported."""
 
+import gc
 import logging
 import os
 from collections import Counter
@@ -79,3 +80,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"left out: {count} tests{where}")
     if os.environ.get("CI") == "true" and terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("skipped tests fail the run, because CI=true", red=True)
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collection from walking all test modules again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 20)

