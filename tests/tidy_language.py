@@ -10,14 +10,7 @@ from collections.abc import Iterator, Mapping
 from tests.tidy_rules import FUNCTIONS, ROOT, Finding, Findings, Rule, Source, read_sources
 
 BANNED = ROOT / "tests" / "banned_words.toml"
-# Files that do not obey a rule yet, a line each: the rule's name and the path.
-EXEMPT = ROOT / "tests" / "tidy_exemptions.txt"
 TEST_NAME_CHARACTERS_MAX = 70
-
-_HEAD = """\
-# Files that do not obey a rule of tests/tidy_language.py yet. Lines are only removed: rewrite a file, then run
-# `python -m tests.tidy_language --shrink`. `python -m tests.tidy_language PATH` prints what is left to do there.
-"""
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _COMMENT = re.compile(r"(?m)^[ \t]*(?:#+|//|[-*>])[ \t]")
@@ -75,28 +68,14 @@ def names_of_tests_are_short(source: Source) -> Findings:
 RULES: Mapping[Rule, tuple[str, ...]] = {words_are_plain: ("",), names_of_tests_are_short: ("tests/",)}
 
 
-def exemptions() -> set[tuple[str, str]]:
-    """Return the files that do not obey a rule yet, as (name of the rule, path)."""
-    lines = EXEMPT.read_text("utf-8").splitlines() if EXEMPT.exists() else []
-    return {(rule, path) for rule, _, path in (line.partition(" ") for line in lines if not line.startswith("#"))}
-
-
 def main() -> None:
-    """Print what breaks the rules in files whose paths begin as an argument; `--shrink` removes obedient exemptions."""
-    words = sys.argv[1:]
-    shrink, beginnings = "--shrink" in words, tuple(word for word in words if not word.startswith("-")) or ("",)
-    broken: dict[tuple[str, str], int] = {}
-    for rule in RULES:
-        for source in read_sources():
-            if rule is words_are_plain or source.path.endswith(".py"):
-                findings = list(rule(source))
-                broken |= {(rule.__name__, source.path): len(findings)} if findings else {}
-                if not shrink and source.path.startswith(beginnings):
-                    sys.stdout.writelines(f"{finding}\n" for finding in findings)
-    if shrink:
-        left = sorted(exemptions() & broken.keys())
-        EXEMPT.write_text("".join([_HEAD, *(f"{rule} {path}\n" for rule, path in left)]), encoding="utf-8")
-        sys.stdout.write(f"{len(left)} exemptions are left\n")
+    """Print what breaks the rules in files whose paths start with an argument, or in all files without arguments."""
+    prefixes = tuple(sys.argv[1:]) or ("",)
+    for source in read_sources():
+        if source.path.startswith(prefixes):
+            for rule in RULES:
+                if rule is words_are_plain or source.path.endswith(".py"):
+                    sys.stdout.writelines(f"{finding}\n" for finding in rule(source))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Values of users go to JSON and come back as the type that their callable declares, or are refused at once."""
+"""Values of users are decoded to the type that their callable declares, or rejected when they are encoded."""
 
 import gc
 import weakref
@@ -19,20 +19,20 @@ from stepstream.sdk.values import PLAIN_JSON, dump_value, load_value, return_typ
 
 
 class Aliased(BaseModel):
-    """A field with another name in JSON."""
+    """A model with a field that has another name in JSON."""
 
     total: int = Field(alias="Total")
 
 
 class Camel(BaseModel):
-    """All fields with other names in JSON."""
+    """A model whose fields all have other names in JSON."""
 
     model_config = ConfigDict(alias_generator=AliasGenerator(to_camel))
     order_total: int
 
 
 class Strict(BaseModel):
-    """Types that JSON does not have, taken strictly."""
+    """A strict model with types that JSON does not have."""
 
     model_config = ConfigDict(strict=True)
     at: datetime
@@ -40,12 +40,12 @@ class Strict(BaseModel):
 
 
 class Computed(BaseModel):
-    """A field that is computed and must not come back."""
+    """A model with a computed field, which it does not accept as input."""
 
     model_config = ConfigDict(extra="forbid")
     total: int
 
-    @computed_field  # type: ignore[prop-decorator]  # As pydantic's documents say.
+    @computed_field  # type: ignore[prop-decorator]  # The form that pydantic documents.
     @property
     def double(self) -> int:
         """Twice the total."""
@@ -53,7 +53,7 @@ class Computed(BaseModel):
 
 
 class Nested(BaseModel):
-    """A field that is JSON in text."""
+    """A model with a field that holds JSON as text."""
 
     inner: Json[dict[str, int]]
 
@@ -100,22 +100,22 @@ def returning(hint: Any) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize(("hint", "value"), VALUES, ids=str)
-def test_a_typed_value_comes_back(hint: Any, value: Any) -> None:
-    """What was declared is what comes back, by value and by type."""
+def test_a_typed_value_keeps_its_value_and_type(hint: Any, value: Any) -> None:
+    """A value that is encoded and decoded is equal to the original, and has the declared type."""
     declared = return_type(returning(hint))
-    back = load_value(dump_value(value, declared, "value"), declared)
-    assert back == value
-    assert type(back) is type(value)
+    decoded = load_value(dump_value(value, declared, "value"), declared)
+    assert decoded == value
+    assert type(decoded) is type(value)
 
 
 class Excluded(BaseModel):
-    """A field that is never written and must be there."""
+    """A model with a required field that is never written."""
 
     hidden: str = Field(exclude=True)
 
 
 class Guarded(BaseModel):
-    """A secret, which is written as stars."""
+    """A model with a secret, which is written as stars."""
 
     key: SecretStr
 
@@ -125,8 +125,8 @@ class Guarded(BaseModel):
     [(Excluded, Excluded(hidden="x")), (Guarded, Guarded(key=SecretStr("x"))), (int, "x"), (Parcel, 5)],
     ids=["excluded", "secret", "plain", "wrong"],
 )
-def test_what_could_not_come_back_is_refused(hint: Any, value: Any) -> None:
-    """A value that cannot be read back is an error of the step, not one of the run that finds it later."""
+def test_a_value_that_cannot_be_decoded_is_rejected(hint: Any, value: Any) -> None:
+    """The step that returns such a value fails, and not the run when it is replayed later."""
     declared = return_type(returning(hint))
     if declared is PLAIN_JSON:
         assert load_value(dump_value(value, declared, "value"), declared) == value
@@ -137,20 +137,20 @@ def test_what_could_not_come_back_is_refused(hint: Any, value: Any) -> None:
 
 @pytest.mark.parametrize("hint", ["dt.Missing", "the user", "1/0"])
 def test_plain_json_needs_no_usable_annotation(hint: str) -> None:
-    """An annotation that cannot be resolved is no error as long as the results are plain JSON."""
+    """An annotation that cannot be resolved is not an error as long as the results are plain JSON."""
     declared = return_type(returning(hint))
     assert "return annotation" in declared.unusable
     assert load_value(dump_value({"a": [1]}, declared, "value"), declared) == {"a": [1]}
 
 
-def test_nothing_is_kept_of_a_body() -> None:
-    """A body and what it holds are let go once it has run."""
+def test_a_body_is_released_after_it_has_run() -> None:
+    """A body and the objects that it refers to can be garbage-collected."""
 
     class Large:
         pass
 
     large = Large()
-    gone = weakref.ref(large)
+    reference = weakref.ref(large)
 
     def body(held: Any = large) -> Parcel:
         raise NonRetriableError(str(held))
@@ -158,4 +158,4 @@ def test_nothing_is_kept_of_a_body() -> None:
     return_type(body)
     del body, large
     gc.collect()
-    assert gone() is None
+    assert reference() is None

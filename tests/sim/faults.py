@@ -1,4 +1,4 @@
-"""What fails, and when: crashes, lost disks, commits and reports that land late, zombie owners, workers that leave."""
+"""What fails, and when: crashes, lost disks, late commits and reports, zombie owners, and workers that shut down."""
 
 import asyncio
 import contextvars
@@ -12,26 +12,31 @@ from stepstream.contract.history import RunEnded, StepEnded, decode_history
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogError, NewRecord
 
+_DELAY_PROBABILITY = 0.15
+_DELAY_PASSES_MAX = 12
+_HIDE_PROBABILITY = 0.3
+_HOLD_PROBABILITY = 0.5
+
 
 class Kind(Enum):
-    """How a call fails. What a port cannot do is a crash before the call."""
+    """How a call fails. A kind that does not apply to a call acts as BEFORE."""
 
     BEFORE = "before"
-    """The process dies before the call."""
+    """The process dies before the call takes effect."""
     AFTER = "after"
-    """The process dies after the call: it was done, and nobody heard of it."""
+    """The process dies after the call has taken effect, and before it returns."""
     LATE = "late"
-    """The process dies, and a commit or a report that was on its way lands later, if it is let."""
+    """The process dies; a commit or report in flight takes effect later, unless the log rejects it by then."""
     TWICE = "twice"
     """A report is written twice."""
     ZOMBIE = "zombie"
-    """The process is thought dead: another owner comes up and works until it is fenced in its turn."""
+    """The process is presumed dead: another owner starts, and works until the next one fences it."""
     LEAVE = "leave"
-    """A worker is asked to end: it drains for a while, and the next begins."""
+    """A worker is asked to shut down: it drains for a while, and its successor starts."""
 
 
 class Disk(Enum):
-    """What a shard's disk still has when it comes up after a crash."""
+    """What the disk of a shard contains when the shard restarts after a crash."""
 
     KEPT = "kept"
     STALE = "stale"
@@ -40,7 +45,10 @@ class Disk(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failure; `passes` of the loop go by until what is late lands, a zombie ends, or a drain is cut short."""
+    """One failure.
+
+    `passes` of the event loop elapse before a late call takes effect, a zombie ends, or a drain is cut short.
+    """
 
     kind: Kind
     disk: Disk = Disk.KEPT
@@ -48,16 +56,16 @@ class Fault:
 
 
 class Crash(LogError):
-    """The process of this part dies here."""
+    """The process that made this call dies here."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """Which calls fail, by their number over all ports.
+    """Which calls fail: `plan` has their numbers, counted over all ports.
 
-    `names` has the calls so far, `struck` the faults that happened. `reads` also counts the reads of a store as calls;
-    `jitter` delays calls by chance, from a seed, and hides records of the inbox for a while: `hidden` counts them.
-    `applied` and `ended` are what committed history says.
+    `names` are the calls so far, and `struck` the faults that have occurred. `jitter` seeds random delays of calls, and
+    randomly hides records of the inbox for a while: `hidden` counts those. With `reads` the reads of a store count as
+    calls, too. `applied` and `ended` are the steps and the runs that have ended according to the committed history.
     """
 
     plan: dict[int, Fault] = field(default_factory=dict)
@@ -76,7 +84,7 @@ class Faults:
     draw: random.Random | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the source of delays."""
+        """Seed the random delays."""
         self.draw = None if self.jitter is None else random.Random(self.jitter)
 
     def next(self, name: str) -> Fault | None:
@@ -88,34 +96,34 @@ class Faults:
             self.struck.append(f"{fault.kind.value} {name}")
         return fault
 
-    def spared(self) -> "Faults":
-        """Return no faults, which note what is committed in the same place."""
+    def without_plan(self) -> "Faults":
+        """Return faults without any failure, which share the record of what is committed."""
         return Faults(applied=self.applied, ended=self.ended)
 
     async def delay(self) -> None:
-        """Take a while, if this schedule has jitter."""
-        if self.draw and self.draw.random() < 0.15:
-            for _ in range(self.draw.randrange(1, 12)):
+        """Wait for a few passes of the loop, at random."""
+        if self.draw and self.draw.random() < _DELAY_PROBABILITY:
+            for _ in range(self.draw.randrange(1, _DELAY_PASSES_MAX)):
                 await asyncio.sleep(0)
 
     def hides(self) -> bool:
-        """Tell whether records are hidden now."""
-        return self.draw is not None and self.draw.random() < 0.3
+        """Return whether the records that are being read are hidden, at random."""
+        return self.draw is not None and self.draw.random() < _HIDE_PROBABILITY
 
     def holds(self) -> bool:
-        """Tell whether a batch is held back now for what comes meanwhile."""
-        return self.draw is not None and self.draw.random() < 0.5
+        """Return whether a batch waits for more records, at random."""
+        return self.draw is not None and self.draw.random() < _HOLD_PROBABILITY
 
     def detach(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Let something go on by itself, its process being dead to the others; the log may refuse it."""
-        # In a context of its own: a task made by a run's code would be part of the run, and end with its worker.
+        """Start a call that outlives its process; the log may reject it."""
+        # A task that the code of a run creates would otherwise belong to the run, and be cancelled with its worker.
         context = contextvars.Context()
-        task = asyncio.get_running_loop().create_task(_heard_by_nobody(call), context=context)
+        task = asyncio.get_running_loop().create_task(_ignore_rejection(call), context=context)
         self.detached.add(task)
         task.add_done_callback(self.detached.discard)
 
     def committed(self, records: Sequence[NewRecord]) -> None:
-        """Note what history says now."""
+        """Record which steps and runs have ended by these committed records."""
         for record in records:
             if record.topic == HISTORY:
                 match decode_history(record.value):
@@ -127,7 +135,7 @@ class Faults:
                         pass
 
 
-async def _heard_by_nobody(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+async def _ignore_rejection(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     try:
         await call()
     except LogError:

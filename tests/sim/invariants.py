@@ -1,4 +1,4 @@
-"""What must hold after every schedule, whatever crashed."""
+"""What must hold after every schedule, whichever calls failed."""
 
 import re
 from collections import Counter, defaultdict
@@ -38,14 +38,14 @@ from stepstream.runtime.storage.journal import MemoryStore
 
 _LASTING = {table.prefix for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, STARTS, TRIGGERS)}
 _LASTING_TIMERS = {TimerKind.CRON, TimerKind.START_EXPIRY}
-# Rows that expire.
-_FADING = {table.prefix for table in (EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS)}
-_FADING_TIMERS = {TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
+# Rows that are removed only when they expire.
+_EXPIRING = {table.prefix for table in (EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS)}
+_EXPIRY_TIMERS = {TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 
 
 def check_history(history: Sequence[HistoryEntry]) -> Iterator[str]:
-    """Each run begins and ends once, each step has one result, no number is missing, nothing comes early."""
+    """Each run starts and ends once, each step has one result, no sequence number is missing, and no timer is early."""
     by_run: dict[str, list[HistoryEntry]] = defaultdict(list)
     for entry in history:
         by_run[entry.run_id].append(entry)
@@ -56,9 +56,9 @@ def check_history(history: Sequence[HistoryEntry]) -> Iterator[str]:
         ends = [entry for entry in entries if isinstance(entry, RunEnded)]
         begins = [entry for entry in entries if isinstance(entry, RunBegan)]
         if len(begins) != 1 or entries[0] is not begins[0]:
-            yield f"{run_id}: began {len(begins)} times, first comes {type(entries[0]).__name__}"
+            yield f"{run_id}: began {len(begins)} times; the first entry is {type(entries[0]).__name__}"
         if len(ends) != 1 or entries[-1] is not ends[0]:
-            yield f"{run_id}: ended {len(ends)} times, last comes {type(entries[-1]).__name__}"
+            yield f"{run_id}: ended {len(ends)} times; the last entry is {type(entries[-1]).__name__}"
         results = Counter(entry.step for entry in entries if isinstance(entry, StepEnded))
         yield from (f"{run_id}: step {step} has {count} results" for step, count in results.items() if count > 1)
         yield from _check_times(run_id, entries)
@@ -66,7 +66,7 @@ def check_history(history: Sequence[HistoryEntry]) -> Iterator[str]:
 
 
 def _check_times(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
-    """No sleep, time-out or attempt comes before its time."""
+    """No sleep, timeout or attempt ends before it is due."""
     due: dict[str, int] = {}
     run_due = 0
     for entry in entries:
@@ -74,9 +74,9 @@ def _check_times(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
             case StepPlanned():
                 due[entry.step] = entry.until
             case StepAttemptFailed() | StepEnded() if _is_timed(entry) and entry.at < due.get(entry.step, 0):
-                yield f"{run_id}: {entry.id} came {due[entry.step] - entry.at} ms early"
+                yield f"{run_id}: step {entry.id} ended {due[entry.step] - entry.at} ms early"
             case RunAttemptFailed() | RunEnded() if entry.at < run_due and not _is_cancelled(entry):
-                yield f"{run_id}: an attempt of the run came {run_due - entry.at} ms early"
+                yield f"{run_id}: an attempt of the run ended {run_due - entry.at} ms early"
             case RunBegan():
                 run_due = entry.start_at
             case _:
@@ -98,40 +98,40 @@ def _is_cancelled(entry: HistoryEntry) -> bool:
 
 
 def _check_tokens(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
-    """What a function returned was made of the results that were kept, and of no others."""
-    kept: dict[str, str] = {}
+    """The output of a function is made of the memoized results, and of no others."""
+    memoized: dict[str, str] = {}
     for entry in entries:
         if isinstance(entry, StepEnded) and isinstance(entry.outcome, Value):
-            kept.update(_TOKEN.findall(bytes(entry.outcome.data).decode()))
+            memoized.update(_TOKEN.findall(bytes(entry.outcome.data).decode()))
         elif isinstance(entry, RunEnded):
             for step, number in _TOKEN.findall(bytes(entry.output).decode()):
-                if kept.get(step) != number:
-                    yield f"{run_id}: it saw {step}#{number}, but {step}#{kept.get(step)} is kept"
+                if memoized.get(step) != number:
+                    yield f"{run_id}: its code got {step}#{number}, but the result is {step}#{memoized.get(step)}"
 
 
-def fades(stores: Sequence[MemoryStore]) -> bool:
-    """Tell whether something is left that time will take."""
-    return any(store.scan(table, 1) for store in stores for table in _FADING)
+def has_expiring_rows(stores: Sequence[MemoryStore]) -> bool:
+    """Return whether any row is left that is removed when it expires."""
+    return any(store.scan(table, 1) for store in stores for table in _EXPIRING)
 
 
-def check_rows(stores: Sequence[MemoryStore], *, faded: bool = False) -> Iterator[str]:
-    """Nothing of ended runs is left in the tables; when all is `faded`, not even what is forgotten only by time."""
-    fading = set[bytes]() if faded else _FADING
-    timers = _LASTING_TIMERS if faded else _LASTING_TIMERS | _FADING_TIMERS
+def check_rows(stores: Sequence[MemoryStore], *, expired: bool = False) -> Iterator[str]:
+    """No row of an ended run is left in the tables; once all have `expired`, no row that expires is left either."""
+    expiring = set[bytes]() if expired else _EXPIRING
+    timers = _LASTING_TIMERS if expired else _LASTING_TIMERS | _EXPIRY_TIMERS
     for store in stores:
         for key, value in store.rows.items():
             table = key[:1]
-            if table in _LASTING | fading:
+            if table in _LASTING | expiring:
                 continue
             row = decode_row(table, value)
             if table != TIMERS.prefix or not isinstance(row, Timer) or row.kind not in timers:
                 yield f"a row is left in table {table.decode()!r}: {encode(row).decode()}"
 
 
-def check_wakes(stores: Sequence[MemoryStore], asked: Set[str]) -> Iterator[str]:
-    """Something wakes each run: a timer of its own or of a step, or a command, which is open for those in `asked`.
+def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[str]:
+    """Each run has something durable that wakes it: a timer, or an unacknowledged command if it is in `commanded`.
 
-    To be looked at when all is still: whatever a worker has in its memory may be gone the next moment.
+    This holds whenever the system is idle: a worker may lose its memory at any moment.
     """
     for store in stores:
         for _, value in store.scan(RUNS.prefix, len(store.rows)):
@@ -142,20 +142,20 @@ def check_wakes(stores: Sequence[MemoryStore], asked: Set[str]) -> Iterator[str]
                 for _, row in store.scan(STEPS.prefix + run_part(run.run_id), len(store.rows))
             ]
             timed = run.due or any(isinstance(step, OpenStep) and step.due for step in steps)
-            if not timed and run.run_id not in asked:
-                yield f"{run.run_id} of {run.function}: nothing will ever wake it"
+            if not timed and run.run_id not in commanded:
+                yield f"{run.run_id} of {run.function}: neither a timer nor a command will wake it"
 
 
 def check_same(stores: Sequence[MemoryStore], logged: Sequence[Mapping[bytes, bytes]]) -> Iterator[str]:
-    """The tables are what the changelog says."""
+    """The tables contain what the changelog contains."""
     for shard, (store, rows) in enumerate(zip(stores, logged, strict=True)):
         if dict(store.rows) != rows:
-            odd = sorted({key for key, _ in store.rows.items() ^ rows.items()})
-            yield f"shard {shard}: tables and changelog differ in {odd[:3]}"
+            differing = sorted({key for key, _ in store.rows.items() ^ rows.items()})
+            yield f"shard {shard}: tables and changelog differ in {differing[:3]}"
 
 
 def results_of(history: Sequence[HistoryEntry]) -> Counter[str]:
-    """Return how the runs ended, without their ids and without how often each body ran."""
+    """Return how the runs ended, without run ids and without the numbers of executions of each body."""
     found: Counter[str] = Counter()
     for entry in history:
         if isinstance(entry, RunEnded):
@@ -166,7 +166,7 @@ def results_of(history: Sequence[HistoryEntry]) -> Counter[str]:
 
 
 def minutes_of(history: Sequence[HistoryEntry]) -> Counter[tuple[str, int]]:
-    """Return the steps that have a result, each with the minute in which it came."""
+    """Return the steps that have a result, each with the minute in which it was applied."""
     return Counter((entry.id, entry.at // 60_000) for entry in history if isinstance(entry, StepEnded))
 
 

@@ -1,4 +1,4 @@
-"""An event loop without a wall clock: waiting moves its own time on, and a program that never rests is stopped."""
+"""An event loop with virtual time: it never waits, and it stops a program that does not end."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,23 +10,23 @@ _PASS_S = 0.0001
 
 
 class Stuck(Exception):
-    """A schedule does not come to rest, or nothing can happen any more."""
+    """A schedule does not end: it is deadlocked, or it exceeds the limit of passes."""
 
 
 class _Selector:
-    """Selects nothing: there are no files, and to wait is to move the loop's time on."""
+    """Has no files to select, and advances the time of the loop instead of waiting."""
 
     def __init__(self, loop: "VirtualLoop") -> None:
         self._loop = loop
 
     def select(self, timeout: float | None) -> list[Any]:
         """Return at once."""
-        self._loop.move_on(timeout)
+        self._loop.advance(timeout)
         return []
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """A loop for one schedule: the same program takes the same passes each time."""
+    """The loop of one schedule. It is deterministic: the same program takes the same passes each time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,27 +36,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.set_exception_handler(lambda _loop, _context: None)
 
     def time(self) -> float:
-        """Return the loop's own time in seconds."""
+        """Return the virtual time in seconds."""
         return self._now_s
 
-    def move_on(self, timeout: float | None) -> None:
-        """Let time pass; raise Stuck when nothing is left to wait for, or when there were too many passes."""
+    def advance(self, timeout: float | None) -> None:
+        """Count a pass and advance the time by `timeout`; raise Stuck if no callback is scheduled at all."""
         self._passes += 1
         if timeout is None:
-            raise Stuck("nothing can happen any more")
+            raise Stuck("deadlock: every task waits, and no timer is set")
         if self._passes > PASSES_MAX:
-            raise Stuck(f"no rest after {PASSES_MAX:,} passes of the loop")
+            raise Stuck(f"the schedule is not idle after {PASSES_MAX:,} passes of the loop")
         self._now_s += max(timeout, _PASS_S)
 
     def _process_events(self, event_list: list[Any]) -> None:
-        """Do nothing: there are no events."""
+        """Do nothing: there are no files, so there are no events."""
 
     def _write_to_self(self) -> None:
-        """Do nothing: nobody sleeps in a system call."""
+        """Do nothing: the loop is never blocked in a system call."""
 
 
 def run(code: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a virtual loop of its own; raise Stuck when it does not come to an end."""
+    """Run a coroutine in a new virtual loop; raise Stuck when it does not end."""
     loop = VirtualLoop()
     try:
         return loop.run_until_complete(code)
@@ -65,7 +65,7 @@ def run(code: Coroutine[Any, Any, T]) -> T:
 
 
 def _abandon(loop: VirtualLoop) -> None:
-    """Cancel what is left, with a bound of its own, and close."""
+    """Cancel the remaining tasks, give them a limited time to end, and close the loop."""
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()

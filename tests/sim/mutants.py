@@ -1,4 +1,4 @@
-"""Seeded bugs: each is a change of one or more places in the source, and the simulation must notice it."""
+"""Seeded bugs: each is an edit of the source that the simulation must detect."""
 
 import os
 import shutil
@@ -16,9 +16,9 @@ SEEDS = 400
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A bug: in `module`, a path within the package, each first text is replaced by the second.
+    """A bug: in `module`, a path within the package, each first text of `edits` is replaced by the second.
 
-    Schedules are run from the seed `first` on: a bug that one in thousands finds has one of those near.
+    Schedules run from the seed `first`: a bug that few schedules detect has one of those soon after it.
     """
 
     name: str
@@ -40,17 +40,17 @@ MUTANTS = (
         ((_BEGIN, "        self._store.write(rows, self._store.open())\n" + _BEGIN),),
     ),
     Mutant(
-        "offsets are not kept",
+        "offsets are not stored",
         "runtime/shard/loop.py",
         (("for at, offset in batch.offsets.items()]", "for at, offset in ()]"),),
     ),
     Mutant(
-        "offsets are kept before the commit",
+        "offsets are stored before the commit",
         "runtime/shard/loop.py",
         ((_BEGIN, "        self._store.write(rows[len(batch.rows) :], self._store.open())\n" + _BEGIN),),
     ),
     Mutant(
-        "outputs are sent outside of the transaction",
+        "outputs are sent outside the transaction",
         "runtime/embedded/log.py",
         (
             (
@@ -59,7 +59,7 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("answers come before the commit", "runtime/shard/loop.py", ((_ANSWER, ""), (_BEGIN, _ANSWER + _BEGIN))),
+    Mutant("replies are sent before the commit", "runtime/shard/loop.py", ((_ANSWER, ""), (_BEGIN, _ANSWER + _BEGIN))),
     Mutant(
         "a report is applied twice",
         "engine/runs/steps.py",
@@ -79,9 +79,9 @@ MUTANTS = (
         (("if timer_due(key) <= now]", "if timer_due(key) <= now + 3_600_000]"),),
     ),
     Mutant(
-        "a timer that fired stays",
+        "the timer of an expiry is kept after it has fired",
         "engine/transition.py",
-        # A timer that sets itself again whenever it fires would fire without end within one pass.
+        # Any other kind of timer would fire forever within one pass.
         (
             (
                 '    draft.delete(key)\n    draft.time("timer_late"',
@@ -90,7 +90,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a timer that is not wanted stays",
+        "the timer of a finished step is kept",
         "engine/runs/steps.py",
         (("        draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))\n", ""),),
     ),
@@ -109,7 +109,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "an old command starts a run without a claim",
+        "a redelivered command starts a run without a claim",
         "runtime/worker/worker.py",
         (
             (
@@ -124,12 +124,12 @@ MUTANTS = (
         (("        run.add_command(record)\n", "        run.add_command(record)\n        self._acknowledge(run)\n"),),
     ),
     Mutant(
-        "a draining worker acknowledges commands that it leaves to others",
+        "a draining worker acknowledges commands of runs that it abandons",
         "runtime/worker/lifecycle.py",
         (("_ABANDON = _to(Phase.STOPPED, Effect.FORGET,", "_ABANDON = _to(Phase.STOPPED, Effect.ACKNOWLEDGE,"),),
     ),
     Mutant(
-        "a parked run that continues by itself leaves no command in the log",
+        "a parked run that continues by itself requests no command",
         "runtime/worker/lifecycle.py",
         ((", Effect.TAKE_SLOT, Effect.ASK_WAKE)", ", Effect.TAKE_SLOT)"),),
     ),
@@ -150,7 +150,7 @@ MUTANTS = (
         first=1_900,
     ),
     Mutant(
-        "code continues after a report was lost",
+        "code continues after a lost report",
         "runtime/worker/outbox.py",
         (
             ("            if self.failed and self.failed.done():\n", "            if not run_id:\n"),
@@ -158,7 +158,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a run rests although it waits for no step",
+        "a run is suspended although it waits for no step",
         "sdk/replay.py",
         (
             (
@@ -168,23 +168,23 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "whoever asked for what was reserved is not answered",
+        "a claim of a leased run is never granted",
         "engine/runs/leases.py",
         (("        draft.continue_later(run_routing(run_id), claim)\n", "        pass\n"),),
         first=600,
     ),
     Mutant(
-        "a fenced owner goes on",
+        "a fenced owner continues",
         "runtime/embedded/log.py",
         (("if self.journal.producers.get(self._producer) != self._epoch:", "if self._epoch < 0:"),),
     ),
     Mutant(
-        "an event overtakes a wait that is committed and hidden",
+        "an event overtakes a wait that is committed and not visible yet",
         "engine/state/draft.py",
         (("later=self.shards > 1))", "later=False))"),),
     ),
     Mutant(
-        "a kept event is not indexed as it arrives",
+        "a retained event is not indexed when it arrives",
         "engine/matching/kept.py",
         (("            _index(draft, candidate, path, head.place)\n", "            pass\n"),),
     ),
@@ -194,17 +194,17 @@ MUTANTS = (
         (("    return bucket, use.indexed_to is None\n", "    return bucket, True\n"),),
     ),
     Mutant(
-        "a forgotten event stays in its index",
+        "an event that is no longer retained stays in the index",
         "engine/matching/kept.py",
         (("                _remove_from_index(draft, candidate, path, place)\n", "                pass\n"),),
     ),
     Mutant(
-        "a wait that expired after its look-back is not answered",
+        "a wait that expires after its look-back never ends",
         "engine/matching/waits.py",
         (("    if closed.expired:\n", "    if not draft.shards:\n"),),
     ),
     Mutant(
-        "a record is blamed for tables that cannot be read",
+        "a record becomes a dead letter when the tables cannot be read",
         "runtime/shard/loop.py",
         (("        except StoreError:\n            raise\n", ""),),
     ),
@@ -212,20 +212,22 @@ MUTANTS = (
 
 
 class PatchError(Exception):
-    """The source has changed, and the seeded bug must be written anew."""
+    """The source has changed, and the seeded bug must be adapted."""
 
 
 def patch(mutant: Mutant, text: str) -> str:
-    """Return the source with the bug; raise PatchError unless each old text is there exactly once."""
+    """Return the source with the bug; raise PatchError unless the source contains each old text exactly once."""
     for old, new in mutant.edits:
         if text.count(old) != 1:
-            raise PatchError(f"{mutant.name}: {mutant.module} has {text.count(old)} times {old!r}; write it anew")
+            raise PatchError(
+                f"mutant {mutant.name!r}: {mutant.module} has {text.count(old)} times {old!r}; adapt its edits"
+            )
         text = text.replace(old, new)
     return text
 
 
 def copy_with(mutant: Mutant | None, place: Path) -> Path:
-    """Copy the package to a folder, with a bug if one is given; return the folder to import it from."""
+    """Copy the package to a folder, with a bug if one is given; return the folder from which to import it."""
     shutil.copytree(SOURCE, place / "stepstream", ignore=shutil.ignore_patterns("__pycache__"))
     if mutant:
         path = place / "stepstream" / mutant.module
@@ -234,7 +236,7 @@ def copy_with(mutant: Mutant | None, place: Path) -> Path:
 
 
 def simulate(place: Path, first: int = 0, seeds: int = SEEDS) -> subprocess.CompletedProcess[str]:
-    """Run schedules from a seed on until the first failure, with the package at `place`."""
+    """Run schedules from a seed on, until the first that breaks an invariant, with the package at `place`."""
     command = [sys.executable, "-m", "tests.sim", f"N={seeds}", f"FROM={first}", "UNTIL=failure"]
     environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Ports that fail at chosen calls, as faults.py has them planned."""
+"""Ports that fail at the calls which a Faults has planned."""
 
 import asyncio
 import functools
@@ -12,21 +12,21 @@ from tests.sim.faults import Crash, Disk, Fault, Faults, Kind
 
 T = TypeVar("T")
 _SNAPSHOT_EVERY_WRITES = 5
-# The rival must open before the owner that the engine brings up, which fences it: the engine knows only its own.
+# The rival must open before the owner that the engine starts, which fences it: the engine knows only its own owners.
 _PASSES_TO_OPEN = 3
 _PASSES_HIDDEN = 12
 _PASSES_HELD = 12
 
 
 async def _later(passes: int, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    """Make a call after so many passes."""
+    """Make a call after so many passes of the loop."""
     for _ in range(passes):
         await asyncio.sleep(0)
     await call()
 
 
-async def _for_a_while(passes: int, rival: Callable[[int], Coroutine[Any, Any, None]], shard: int) -> None:
-    """Let a rival serve a shard for so many passes."""
+async def _serve_for(passes: int, rival: Callable[[int], Coroutine[Any, Any, None]], shard: int) -> None:
+    """Have a rival serve a shard for so many passes of the loop."""
     task = asyncio.ensure_future(rival(shard))
     for _ in range(passes):
         await asyncio.sleep(0)
@@ -35,7 +35,7 @@ async def _for_a_while(passes: int, rival: Callable[[int], Coroutine[Any, Any, N
 
 
 class FaultyLog:
-    """A shard's log that fails at chosen calls."""
+    """The log of a shard, which fails at planned calls."""
 
     def __init__(self, log: Log, faults: Faults, shard: int) -> None:
         self._log = log
@@ -54,7 +54,7 @@ class FaultyLog:
         elif fault.kind is Kind.LATE and name == "commit":
             self._faults.detach(functools.partial(_later, fault.passes, call))
         elif fault.kind is Kind.ZOMBIE and self._faults.rival:
-            self._faults.detach(functools.partial(_for_a_while, fault.passes, self._faults.rival, self._shard))
+            self._faults.detach(functools.partial(_serve_for, fault.passes, self._faults.rival, self._shard))
             for _ in range(_PASSES_TO_OPEN):
                 await asyncio.sleep(0)
         raise self._crash(fault, name)
@@ -68,11 +68,11 @@ class FaultyLog:
         await self._call("open", self._log.open)
 
     async def origin(self, position: int) -> bytes:
-        """Return by what the changelog is known."""
+        """Return what identifies the changelog."""
         return await self._log.origin(position)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
-        """Read the changelog, and perhaps crash between two batches."""
+        """Read the changelog, or fail before or after a batch."""
         async for rows, after in self._log.changelog(position):
             fault = self._faults.next("log.changelog")
             if fault and fault.kind is not Kind.AFTER:
@@ -86,11 +86,11 @@ class FaultyLog:
         await self._call("seek", lambda: self._log.seek(positions))
 
     async def poll(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Poll; a crash after it loses what was read."""
+        """Poll, or fail; a crash after it loses the records that were read."""
         return await self._call("poll", lambda: self._poll(limit, until_ms))
 
-    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:  # noqa: ARG002 - passes are no time
-        """Hold a batch back now and then, until something came or for a while; a crash after it loses what was read."""
+    async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:  # noqa: ARG002 - a pass takes no time
+        """Wait for more records of a batch for a few passes, at random, or fail."""
         if not self._faults.holds():
             return []
         for _ in range(_PASSES_HELD):
@@ -104,7 +104,7 @@ class FaultyLog:
             records = await self._log.poll(limit, until_ms)
             self._hide(records, self._faults.hides())
         else:
-            # What is behind another's open transaction is hidden while records of other partitions are seen.
+            # Records after an open transaction stay hidden while those of other partitions are visible.
             reading = asyncio.ensure_future(self._log.poll(limit, until_ms))
             for _ in range(_PASSES_HIDDEN):
                 await asyncio.sleep(0)
@@ -126,7 +126,7 @@ class FaultyLog:
         return shown
 
     async def begin(self) -> None:
-        """Begin, or fail."""
+        """Begin a transaction, or fail."""
         self._staged = []
         await self._call("begin", self._log.begin)
 
@@ -136,7 +136,7 @@ class FaultyLog:
         await self._call("send", lambda: self._log.send(records, rows))
 
     async def commit(self, taken: Offsets) -> int:
-        """Commit after a moment, as a broker does; a crash after it leaves the store behind."""
+        """Commit after a few passes, as a broker does, or fail; a crash after it leaves the store out of date."""
         return await self._call("commit", lambda: self._commit(taken))
 
     async def _commit(self, taken: Offsets) -> int:
@@ -147,13 +147,13 @@ class FaultyLog:
         return position
 
     async def close(self) -> None:
-        """Close; the dead do not crash again, and what was hidden from them is there for the next."""
+        """Close; a closed log does not fail, and the next owner sees the records that were hidden."""
         self._show()
         await self._log.close()
 
 
 class FaultyStore:
-    """A shard's tables that fail at chosen calls, and come up stale or empty."""
+    """The tables of a shard, which fail at planned calls, and are stale or empty after some crashes."""
 
     def __init__(self, store: MemoryStore, faults: Faults, shard: int) -> None:
         self._store = store
@@ -170,18 +170,18 @@ class FaultyStore:
             call()
         self._faults.disks[self._shard] = fault.disk
         if fault.disk is Disk.STALE:
-            self._remember()
+            self._restore()
         raise Crash(name)
 
-    def _remember(self) -> None:
-        """Leave an older state on the disk for the next owner."""
+    def _restore(self) -> None:
+        """Replace the rows by those of an older state, which the next owner finds on its disk."""
         rows, position = self._before
         self._store.rows.clear()
         self._store.rows.update(rows)
         self._store.position = position
 
     def open(self) -> int:
-        """Open, with what the disk still has."""
+        """Open, with the rows that the disk still has, or fail."""
         if self._faults.disks.pop(self._shard, Disk.KEPT) is Disk.WIPED:
             self._store.rows.clear()
             self._store.position = 0
@@ -189,42 +189,42 @@ class FaultyStore:
         return self._call("open", self._store.open)
 
     def get(self, key: bytes) -> bytes | None:
-        """Read a row."""
+        """Read a row, or fail."""
         return self._call("get", lambda: self._store.get(key)) if self._faults.reads else self._store.get(key)
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Read rows."""
+        """Read the rows after a key, or fail."""
         if self._faults.reads:
             return self._call("scan", lambda: self._store.scan(prefix, limit, after))
         return self._store.scan(prefix, limit, after)
 
     def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Read rows."""
+        """Read the last rows, or fail."""
         if self._faults.reads:
             return self._call("last", lambda: self._store.last(prefix, limit))
         return self._store.last(prefix, limit)
 
     def write(self, rows: Sequence[StoredRow], position: int) -> None:
-        """Write, or fail; now and then a state is remembered as the stale one."""
+        """Write, or fail; every few writes the current state is saved as the stale one."""
         self._writes += 1
         if self._writes % _SNAPSHOT_EVERY_WRITES == 0 and self._faults.plan:
             self._before = (list(self._store.rows.items()), self._store.position)
         self._call("write", lambda: self._store.write(rows, position))
 
     def discard(self) -> None:
-        """Fail: no table of the simulation is of another changelog."""
-        raise AssertionError("tables were thrown away that are those of their changelog")
+        """Fail: in the simulation, tables always belong to their changelog."""
+        raise AssertionError("tables were discarded although they belong to their changelog")
 
     def close(self) -> None:
-        """Close; a disk that is to be stale falls back here."""
+        """Close; this is when a disk that is planned to be stale loses its newest rows."""
         if self._faults.disks.get(self._shard) is Disk.STALE:
-            self._remember()
+            self._restore()
             self._faults.disks[self._shard] = Disk.KEPT
         self._store.close()
 
 
 class FaultyWorkerLog:
-    """A worker's log that fails at chosen calls; a crash kills the whole worker."""
+    """The log of a worker, which fails at planned calls; a crash kills the whole worker."""
 
     def __init__(self, log: WorkerLog, faults: Faults, worker: str) -> None:
         self._log = log
@@ -234,7 +234,7 @@ class FaultyWorkerLog:
 
     async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         await self._faults.delay()
-        # The next has begun by then; its process may still be killed, by a drain that is cut short.
+        # After it has left, its successor is running, and it is killed only by a drain that is cut short.
         fault = None if self._left else self._faults.next(f"worker.{name}")
         if fault is None:
             return await call()
@@ -257,31 +257,31 @@ class FaultyWorkerLog:
         await self._call("open", functools.partial(self._log.open, listener))
 
     async def until_member(self) -> None:
-        """Nothing to wait for: a zombie of the simulation is one between its calls."""
+        """Return at once: this log has no group that could exclude its worker."""
         await self._log.until_member()
 
     def is_fresh(self, record: LogRecord) -> bool:
-        """Tell whether no other worker can have begun this command."""
+        """Return whether no other worker can have started this command."""
         return self._log.is_fresh(record)
 
     async def poll(self, limit: int) -> list[LogRecord]:
-        """Poll; a crash after it loses what was read."""
+        """Poll, or fail; a crash after it loses the records that were read."""
         return await self._call("poll", lambda: self._log.poll(limit))
 
     async def append(self, routing_key: str, value: bytes) -> None:
-        """Append, or fail; after a crash the report may be durable without anybody having heard of it."""
+        """Append, or fail; after a crash the report may be durable although its worker never learned it."""
         await self._call("append", lambda: self._log.append(routing_key, value))
 
     async def dead_letter(self, record: NewRecord) -> None:
-        """Keep what cannot be read, or fail."""
-        await self._call("put_aside", lambda: self._log.dead_letter(record))
+        """Write a dead letter, or fail."""
+        await self._call("dead_letter", lambda: self._log.dead_letter(record))
 
     async def commit(self, offsets: Offsets) -> None:
         """Commit, or fail."""
         await self._call("commit", lambda: self._log.commit(offsets))
 
     async def leave(self) -> None:
-        """Leave, or fail; the next worker may begin."""
+        """Leave, or fail; the successor of the worker may start."""
         await self._call("leave", self._log.leave)
         self._left = True
         self._faults.left.add(self._worker)
@@ -292,7 +292,7 @@ class FaultyWorkerLog:
 
 
 def wrap_port(faults: Faults, name: str, port: Any) -> FaultyLog | FaultyStore | FaultyWorkerLog:
-    """Return a port that fails as planned; `name` is that which the engine gives it."""
+    """Return a port that fails as planned; `name` is the one that the engine gives to it."""
     kind, _, place = name.partition("-")
     match kind:
         case "log":

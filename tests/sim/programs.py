@@ -1,4 +1,4 @@
-"""Programs for the simulation: each an app, what happens to it, and how its runs must end."""
+"""The programs of the simulation: each is an app, a script of events and time, and how the runs must end."""
 
 import asyncio
 from collections import Counter
@@ -11,13 +11,17 @@ from stepstream.testing import START_MS
 from tests.sim.world import World
 
 HOUR_MS = 3_600_000
-# A body takes a while, so that what a dead worker sent may land meanwhile.
-_BODY_PASSES = 8
+# A body takes some passes of the loop, so that records of a dead worker may arrive while it runs.
+BODY_PASSES = 8
 
 
 @dataclass(slots=True)
 class Program:
-    """An app with its script. `ends` counts the runs that must end, by function and status."""
+    """An app and its script. `ends` counts the runs that must end, by function and status.
+
+    `is_applied` returns whether a step of a run has a committed result, and `repeated` reports bodies that started
+    although it had one.
+    """
 
     app: App
     script: Callable[[World], Awaitable[None]]
@@ -26,19 +30,29 @@ class Program:
     repeated: list[str] = field(default_factory=list)
     is_applied: Callable[[str, str], bool] = lambda _run_id, _step: False
     limits: Limits = DEFAULT_LIMITS
+    body_passes: int = BODY_PASSES
+    failed: set[tuple[str, str]] = field(default_factory=set)
 
     async def body(self, ctx: Context, step: str) -> str:
-        """The body of a step: says how often it ran, and notes it when its result was there already."""
+        """Run the body of a step, and return a token of its name and of how often it has run."""
         if self.is_applied(ctx.run_id, step):
-            self.repeated.append(f"{ctx.run_id}: {step!r} ran after its result was applied")
+            self.repeated.append(f"{ctx.run_id}: step {step!r} ran after its result was applied")
         self.ran[ctx.run_id, step] += 1
-        for _ in range(_BODY_PASSES):
+        for _ in range(self.body_passes):
             await asyncio.sleep(0)
         return f"{step}#{self.ran[ctx.run_id, step]}"
 
+    async def body_that_fails_once(self, ctx: Context, step: str) -> str:
+        """Run the body of a step, and fail the first time in each run."""
+        result = await self.body(ctx, step)
+        if (ctx.run_id, step) not in self.failed:
+            self.failed.add((ctx.run_id, step))
+            raise ValueError("once")
+        return result
+
 
 def sequence() -> Program:
-    """Steps one after the other, with a nap between them."""
+    """Sequential steps, and a sleep between them."""
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -57,7 +71,7 @@ def sequence() -> Program:
 
 
 def parallel() -> Program:
-    """A fan-out in two runs: one step fails once, one is steady, beside a nap; then a fan-in."""
+    """Two runs that each fan out: to a step that fails once, a steady one and a sleep, and then to two more steps."""
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -65,19 +79,11 @@ def parallel() -> Program:
         await world.advance("5m")
 
     program = Program(app, script, {("parallel", "completed"): 2})
-    failed: set[str] = set()
-
-    async def flaky(ctx: Context) -> str:
-        result = await program.body(ctx, "flaky")
-        if ctx.run_id not in failed:
-            failed.add(ctx.run_id)
-            raise ValueError("once")
-        return result
 
     @app.function(on("go"), backoff="5s")
     async def parallel(ctx: Context) -> list[object]:
         both = await asyncio.gather(
-            ctx.step.run("flaky", flaky, ctx),
+            ctx.step.run("flaky", program.body_that_fails_once, ctx, "flaky"),
             ctx.step.run("steady", program.body, ctx, "steady"),
             ctx.step.sleep("nap", "1m"),
         )
@@ -87,13 +93,13 @@ def parallel() -> Program:
 
 
 def conversation() -> Program:
-    """Waits, one of which looks back, a time-out, a signal, a race, and answers that the run sends to itself."""
+    """Waits for events and a signal, a timeout, a look-back, a race, and events that the run sends to itself."""
     app = App("sim", lookback="10m")
 
     async def script(world: World) -> None:
         await world.send(Event("go", {"id": 7}))
         await world.send(Event("answer", {"id": 8}), Event("answer", {"id": 7, "n": 1}))
-        await world.signal("bell", "ring")
+        await world.signal("approval", "yes")
         await world.advance("3h")
 
     program = Program(app, script, {("conversation", "completed"): 1})
@@ -101,9 +107,9 @@ def conversation() -> Program:
     @app.function(on("go"), backoff="5s")
     async def conversation(ctx: Context) -> list[object]:
         answer = await ctx.step.wait_for_event("answer", event="answer", match="data.id", timeout="1h")
-        notification = await ctx.step.wait_for_signal("bell", signal="bell", timeout="1h")
-        nobody = await ctx.step.wait_for_event("nobody", event="nobody", if_="async.data.n > 3", timeout="10m")
-        # Their names and their places in the log are on many shards.
+        approval = await ctx.step.wait_for_signal("approval", signal="approval", timeout="1h")
+        unsent = await ctx.step.wait_for_event("unsent", event="unsent", if_="async.data.n > 3", timeout="10m")
+        # These events belong to several shards.
         first, second, third, _ = await asyncio.gather(
             ctx.step.wait_for_event("first", event="echo", timeout="1h"),
             ctx.step.wait_for_event("second", event="echo-2", timeout="1h"),
@@ -115,8 +121,8 @@ def conversation() -> Program:
         end = await ctx.step.run("end", program.body, ctx, "end")
         return [
             answer and answer.data,
-            notification,
-            nobody,
+            approval,
+            unsent,
             [echo and echo.data for echo in (first, second, third, before)],
             end,
         ]
@@ -125,9 +131,9 @@ def conversation() -> Program:
 
 
 def lookbacks() -> Program:
-    """Waits that look back: for an event kept before and one that comes later, and two that time out, one at once.
+    """Waits that look back: for retained events, for one that is sent later, and for events that are never sent.
 
-    The kept events are indexed two at a time.
+    The retained events are indexed two at a time.
     """
     app = App("sim", lookback="10m")
 
@@ -161,7 +167,7 @@ def lookbacks() -> Program:
 
 
 def family() -> Program:
-    """Invoked functions, one of which fails, its handler of failure, and an event that came twice."""
+    """Invoked functions, one of which fails and has a failure handler, and an event that is sent twice."""
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -173,7 +179,7 @@ def family() -> Program:
     program = Program(app, script, {**ends, ("family", "completed"): 1})
 
     async def on_failure(ctx: Context) -> object:
-        return [ctx.event.data["error"]["message"], await ctx.step.run("tell", program.body, ctx, "tell")]
+        return [ctx.event.data["error"]["message"], await ctx.step.run("notify", program.body, ctx, "notify")]
 
     @app.function(backoff="5s")
     async def double(ctx: Context) -> list[object]:
@@ -198,17 +204,17 @@ def family() -> Program:
 
 
 def cancelled() -> Program:
-    """One run is cancelled while it waits; another waits for the same event and gets it."""
+    """Two runs wait for the same event; one is cancelled, and the other gets it."""
     app = App("sim")
 
     async def script(world: World) -> None:
         await world.send(Event("go", {"id": 1}), Event("go", {"id": 2}))
-        doomed = [
+        matching = [
             run.run_id
             for run in world.runs("cancelled")
             if '"id":1' in str(run.events).replace("'", '"').replace(" ", "")
         ]
-        for run_id in doomed:
+        for run_id in matching:
             await world.cancel(run_id)
         await world.send(Event("done", {"id": 1}), Event("done", {"id": 2}))
         await world.advance("2h")
@@ -228,7 +234,7 @@ def cancelled() -> Program:
 
 
 def clockwork() -> Program:
-    """A cron function, an event of the future, and code between steps that fails once."""
+    """A cron function, an event with a future timestamp, and code between steps that fails once."""
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -255,7 +261,7 @@ def clockwork() -> Program:
 
 
 def pools() -> Program:
-    """Steps of queues, beside one of the app itself: one fails once, one is slow and mostly loses a race."""
+    """Steps of two queues and of the app itself: one fails once, and a slow one loses most of its races."""
     app = App("sim", queues=["gpu", "cpu"])
 
     async def script(world: World) -> None:
@@ -263,17 +269,9 @@ def pools() -> Program:
         await world.advance("5m")
 
     program = Program(app, script, {("pools", "completed"): 1})
-    failed: set[str] = set()
-
-    async def flaky(ctx: Context) -> str:
-        result = await program.body(ctx, "flaky")
-        if ctx.run_id not in failed:
-            failed.add(ctx.run_id)
-            raise ValueError("once")
-        return result
 
     async def slow(ctx: Context) -> str:
-        for _ in range(5 * _BODY_PASSES):
+        for _ in range(5 * program.body_passes):
             await asyncio.sleep(0)
         return await program.body(ctx, "slow")
 
@@ -281,7 +279,7 @@ def pools() -> Program:
     async def pools(ctx: Context) -> list[object]:
         gpu, cpu = ctx.step.options(queue="gpu"), ctx.step.options(queue="cpu")
         both = await asyncio.gather(
-            gpu.run("flaky", flaky, ctx),
+            gpu.run("flaky", program.body_that_fails_once, ctx, "flaky"),
             cpu.run("steady", program.body, ctx, "steady"),
             ctx.step.run("own", program.body, ctx, "own"),
         )
@@ -291,39 +289,39 @@ def pools() -> Program:
     return program
 
 
-def turns() -> Program:
-    """Runs that wait for what another run gives: between two steps, and beside a deadline that they then take away."""
+def gates() -> Program:
+    """Runs that wait for another run: between two steps, and beside a deadline that they cancel afterwards."""
     app = App("sim")
-    turn = asyncio.Event()
+    gate = asyncio.Event()
 
     async def script(world: World) -> None:
-        # What is dealt with is committed when the next command comes, and up to the first that is not.
-        for name in ("hurry", "hurry", "wait", "give"):
+        # A worker commits when it reads the next command, and only up to the first command that is not acknowledged.
+        for name in ("hurry", "hurry", "wait", "open"):
             await world.send(Event(name))
         await world.advance("5h")
 
-    ends = {("patient", "completed"): 1, ("hasty", "completed"): 2, ("giver", "completed"): 1}
+    ends = {("waiting", "completed"): 1, ("hurried", "completed"): 2, ("opener", "completed"): 1}
     program = Program(app, script, ends)
 
     @app.function(on("wait"), backoff="5s")
-    async def patient(ctx: Context) -> list[str]:
+    async def waiting(ctx: Context) -> list[str]:
         both = await asyncio.gather(*(ctx.step.run(at, program.body, ctx, at) for at in "ab"))
-        await turn.wait()
+        await gate.wait()
         return [*both, await ctx.step.run("c", program.body, ctx, "c")]
 
     @app.function(on("hurry"), backoff="5s")
-    async def hasty(ctx: Context) -> list[str]:
+    async def hurried(ctx: Context) -> list[str]:
         deadline = asyncio.ensure_future(ctx.step.sleep("deadline", "2h"))
-        given = asyncio.ensure_future(turn.wait())
-        await asyncio.wait({deadline, given}, return_when=asyncio.FIRST_COMPLETED)
+        opened = asyncio.ensure_future(gate.wait())
+        await asyncio.wait({deadline, opened}, return_when=asyncio.FIRST_COMPLETED)
         deadline.cancel()
         return [await ctx.step.run(at, program.body, ctx, at) for at in "defgh"]
 
-    @app.function(on("give"), backoff="5s")
-    async def giver(ctx: Context) -> str:
-        given = await ctx.step.run("give", program.body, ctx, "give")
-        turn.set()
-        return given
+    @app.function(on("open"), backoff="5s")
+    async def opener(ctx: Context) -> str:
+        token = await ctx.step.run("open", program.body, ctx, "open")
+        gate.set()
+        return token
 
     return program
 
@@ -337,5 +335,5 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "cancelled": cancelled,
     "clockwork": clockwork,
     "pools": pools,
-    "turns": turns,
+    "gates": gates,
 }

@@ -1,7 +1,6 @@
-"""Random programs of waits: gathers, tasks that are cancelled, shields, locks and what another run gives, by seed.
+"""Random programs of waits, by seed: gathers, cancelled tasks, shields, locks, and gates that another run opens.
 
-What one of them returns depends on no order but that of virtual time: where branches race, each begins with a nap of a
-length of its own.
+The result of a program depends on virtual time only: branches that race start with naps of different lengths.
 """
 
 import asyncio
@@ -16,14 +15,14 @@ from tests.sim.programs import Program
 from tests.sim.world import World
 
 PREFIX = "waits-"
-_TURNS = 3
+_GATES = 3
 _KINDS = ("run", "nap", "gather", "race", "first", "alone", "cancel", "shield", "lock", "event", "queue", "timeout")
 _NESTED = ("run", "nap", "gather", "alone", "cancel", "shield", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A part of a program: its kind, the name of its steps, lengths of naps in minutes, and what is within it."""
+    """A part of a program: its kind, the prefix of its step ids, the minutes of its naps, and the parts inside it."""
 
     kind: str
     id: str
@@ -35,7 +34,7 @@ def make_nodes(seed: int) -> list[Node]:
     """Return the program of a seed."""
     draw = random.Random(seed)
     minutes = iter(draw.sample(range(1, 600), 500))
-    kinds = [draw.choice([*_KINDS, "turn"]) for _ in range(draw.randint(3, 6))]
+    kinds = [draw.choice([*_KINDS, "gate"]) for _ in range(draw.randint(3, 6))]
     return [_node(draw, minutes, kind, str(at), 0) for at, kind in enumerate(kinds)]
 
 
@@ -50,12 +49,12 @@ def _node(draw: random.Random, minutes: Any, kind: str, id: str, depth: int) -> 
 
 
 class Waits:
-    """One run of a program; each method plays the node that it is named after."""
+    """One run of a program; each method plays the nodes of the kind that it is named after."""
 
-    def __init__(self, program: Program, ctx: Context, turns: list[asyncio.Event]) -> None:
+    def __init__(self, program: Program, ctx: Context, gates: list[asyncio.Event]) -> None:
         self._program = program
         self._ctx = ctx
-        self._turns = itertools.cycle(turns)
+        self._gates = itertools.cycle(gates)
 
     async def play(self, node: Node) -> Any:
         """Play a node."""
@@ -73,29 +72,29 @@ class Waits:
         return str(await self._step(f"{node.id}_{at}"))
 
     async def run(self, node: Node) -> Any:
-        """One body."""
+        """Run one body."""
         return await self._step(node.id)
 
     async def nap(self, node: Node) -> Any:
-        """One nap."""
+        """Sleep once."""
         return await self._nap(node)
 
-    async def turn(self, node: Node) -> Any:
-        """What another run gives, while no step is open; then a body."""
-        await next(self._turns).wait()
+    async def gate(self, node: Node) -> Any:
+        """Wait until another run opens a gate, while no step is open, and run a body."""
+        await next(self._gates).wait()
         return await self._step(node.id)
 
     async def gather(self, node: Node) -> Any:
-        """Parts side by side, beside three naps that are a group."""
+        """Gather other parts and a gather of three naps."""
         naps = asyncio.gather(*(self._nap(node, at) for at in range(3)))
         return await asyncio.gather(naps, *map(self.play, node.parts))
 
     async def race(self, node: Node) -> Any:
-        """The first of three naps."""
+        """Race three branches."""
         return await self._ctx.group.race(*(self._branch(node, at) for at in range(3)))
 
     async def first(self, node: Node) -> Any:
-        """The first of three branches by asyncio.wait; the others are cancelled while a part goes on."""
+        """Wait for the first of three branches by asyncio.wait, and cancel the others while other parts continue."""
         tasks = [asyncio.ensure_future(self._branch(node, at)) for at in range(3)]
         done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in late:
@@ -103,7 +102,7 @@ class Waits:
         return [[task.result() for task in done], [await self.play(part) for part in node.parts]]
 
     async def alone(self, node: Node) -> Any:
-        """A TaskGroup of naps, one of which somebody waits for by itself after parts of another kind."""
+        """Start naps in a TaskGroup, play other parts, and await one of the naps alone."""
         async with asyncio.TaskGroup() as tasks:
             one, *_ = [tasks.create_task(self._nap(node, at)) for at in range(3)]
             found = [await self.play(part) for part in node.parts]
@@ -111,7 +110,7 @@ class Waits:
             return [found, await self._step(f"{node.id}_after")]
 
     async def cancel(self, node: Node) -> Any:
-        """A TaskGroup whose longest nap is cancelled after the shortest."""
+        """Start naps in a TaskGroup, and cancel the longest after the shortest."""
         lengths = sorted(range(3), key=lambda at: node.minutes[at])
         async with asyncio.TaskGroup() as tasks:
             naps = [tasks.create_task(self._nap(node, at)) for at in lengths]
@@ -120,7 +119,7 @@ class Waits:
         return await self._step(f"{node.id}_after")
 
     async def shield(self, node: Node) -> Any:
-        """A nap whose shield is cancelled, and which is waited for all the same."""
+        """Cancel the shield of a branch, and await the branch itself."""
         inner = asyncio.ensure_future(self._branch(node, 0))
         outer = asyncio.shield(inner)
         await self._nap(node, 1)
@@ -128,7 +127,7 @@ class Waits:
         return await inner
 
     async def lock(self, node: Node) -> Any:
-        """Branches that take turns, each with a nap and a body of its own."""
+        """Gather branches that hold a lock one after the other."""
         lock = asyncio.Lock()
 
         async def branch(at: int) -> str:
@@ -138,22 +137,22 @@ class Waits:
         return await asyncio.gather(*map(branch, range(3)))
 
     async def event(self, node: Node) -> Any:
-        """A branch that waits for another one."""
-        given = asyncio.Event()
+        """Gather a branch that sets an event and one that waits for it."""
+        event = asyncio.Event()
 
-        async def give() -> str:
+        async def set_event() -> str:
             found = await self._branch(node, 0)
-            given.set()
+            event.set()
             return found
 
-        async def take() -> Any:
-            await given.wait()
-            return await self._step(f"{node.id}_taken")
+        async def wait() -> Any:
+            await event.wait()
+            return await self._step(f"{node.id}_after")
 
-        return await asyncio.gather(take(), give(), self._nap(node, 1))
+        return await asyncio.gather(wait(), set_event(), self._nap(node, 1))
 
     async def queue(self, node: Node) -> Any:
-        """A branch that hands the results of its naps to another one."""
+        """Gather a branch that puts an item into a queue after each nap, and one that gets them."""
         queue: asyncio.Queue[int] = asyncio.Queue(1)
 
         async def put() -> None:
@@ -167,34 +166,34 @@ class Waits:
         return (await asyncio.gather(put(), get()))[1]
 
     async def timeout(self, node: Node) -> Any:
-        """Steps within a time that is never over."""
+        """Run a branch within a timeout that never expires."""
         async with asyncio.timeout(1e9):
             return await self._branch(node, 0)
 
 
 def make_waits(seed: int) -> Program:
-    """Return a program in two runs, and the runs that give them what they wait for."""
+    """Return a program in two runs, and the runs that open their gates."""
     app, nodes = App("sim"), make_nodes(seed)
-    turns = [asyncio.Event() for _ in range(_TURNS)]
+    gates = [asyncio.Event() for _ in range(_GATES)]
 
     async def script(world: World) -> None:
         await world.send(Event("go"), Event("go"))
-        for at in range(_TURNS):
+        for at in range(_GATES):
             await world.advance("1d")
-            await world.send(Event("give", {"turn": at}))
+            await world.send(Event("open", {"gate": at}))
         await world.advance("20d")
 
-    program = Program(app, script, {("waits", "completed"): 2, ("giver", "completed"): _TURNS})
+    program = Program(app, script, {("waits", "completed"): 2, ("opener", "completed"): _GATES})
 
     @app.function(on("go"), backoff="5s")
     async def waits(ctx: Context) -> list[Any]:
-        play = Waits(program, ctx, turns).play
+        play = Waits(program, ctx, gates).play
         return [await play(node) for node in nodes]
 
-    @app.function(on("give"), backoff="5s")
-    async def giver(ctx: Context) -> str:
-        given = await ctx.step.run("give", program.body, ctx, "give")
-        turns[int(ctx.event.data["turn"])].set()
-        return given
+    @app.function(on("open"), backoff="5s")
+    async def opener(ctx: Context) -> str:
+        token = await ctx.step.run("open", program.body, ctx, "open")
+        gates[int(ctx.event.data["gate"])].set()
+        return token
 
     return program

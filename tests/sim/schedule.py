@@ -1,4 +1,4 @@
-"""Schedules: a program under planned faults, run and judged against the same program without any."""
+"""Schedules: a program runs under planned faults, and its outcome is compared with a run without any."""
 
 import functools
 import hashlib
@@ -14,10 +14,18 @@ from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
 from stepstream.runtime.storage.journal import MemoryJournal
 from tests.sim import loop
 from tests.sim.faults import Disk, Fault, Faults, Kind
-from tests.sim.invariants import check_history, check_rows, check_same, ends_of, fades, minutes_of, results_of
+from tests.sim.invariants import (
+    check_history,
+    check_rows,
+    check_same,
+    ends_of,
+    has_expiring_rows,
+    minutes_of,
+    results_of,
+)
 from tests.sim.programs import PROGRAMS, Program
 from tests.sim.random_waits import PREFIX, make_waits
-from tests.sim.world import World
+from tests.sim.world import Setting, World
 
 FAULTS_MAX = 5
 CALLS_AFTER_MAX = 16
@@ -25,26 +33,14 @@ PASSES_LATE_MAX = 60
 
 
 class UnsoundError(Exception):
-    """A program breaks an invariant although nothing fails."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a schedule runs in: the program, shards, and how much the worker keeps live and has at work."""
-
-    program: str
-    shards: int = 1
-    live_cache: bool = True
-    runs_cached_max: int = RUNS_CACHED_MAX
-    runs_active_max: int = RUNS_ACTIVE_MAX
-    reads: bool = False
+    """A program breaks an invariant although no call fails."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a schedule ended: `results` without ids, `broken` invariants, and a digest of all that happened.
+    """How a schedule ended: `results` without ids, `broken` invariants, and a digest of the calls and the history.
 
-    `minutes` say when each step had its result, and `calls` how many of the ports there were up to then.
+    `minutes` says when each step got its result, and `calls` counts the calls of ports until the script ended.
     """
 
     results: Counter[str]
@@ -56,14 +52,14 @@ class Outcome:
 
 
 def run_schedule(setting: Setting, faults: Faults) -> Outcome:
-    """Run a program under faults to its end and check the invariants."""
+    """Run a program under faults until its script ends, and check the invariants."""
     logging.disable(logging.CRITICAL)
     faults.reads = setting.reads
     try:
         return loop.run(_run(setting, faults))
     except loop.Stuck as stuck:
         return Outcome(Counter(), [str(stuck)])
-    except Exception as error:  # noqa: BLE001 - whatever ends a schedule is what is wrong with it
+    except Exception as error:  # noqa: BLE001 - an error that ends a schedule is a finding
         return Outcome(Counter(), [f"{type(error).__name__}: {error}"])
     finally:
         logging.disable(logging.NOTSET)
@@ -73,56 +69,46 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
     name = setting.program
     program = make_waits(int(name.removeprefix(PREFIX))) if name.startswith(PREFIX) else PROGRAMS[name]()
     program.is_applied = lambda run_id, step: (run_id, step) in faults.applied
-    world = World(
-        program.app,
-        faults,
-        shards=setting.shards,
-        live_cache=setting.live_cache,
-        cached_max=setting.runs_cached_max,
-        active_max=setting.runs_active_max,
-        limits=program.limits,
-    )
+    world = World(program.app, faults, setting, program.limits)
     async with world:
         await program.script(world)
         outcome = Outcome(
             results_of(world.history),
-            _broken(world, program, setting),
+            _broken(world, program),
             ends_of(world.history),
             _digest(world, faults),
             minutes_of(world.history),
             len(faults.names),
         )
-        # What is wrong already may be so for ever, and end nothing; one fault at each call in turn is for other laws.
+        # A broken world may never become idle. Schedules with one fault are many, and are not about expiry.
         if not outcome.broken and len(faults.plan) != 1:
-            outcome.broken += await _fade(world, setting)
+            outcome.broken += await _expire(world)
         return outcome
 
 
-async def _fade(world: World, setting: Setting) -> list[str]:
-    """Let time pass if anything is to be forgotten in it; return what is left after all."""
-    stores = [world.embedded.store_of(shard) for shard in range(setting.shards)]
-    if not fades(stores):
+async def _expire(world: World) -> list[str]:
+    """Advance the clock until rows that expire are removed, if there are any; return the rows that are left."""
+    if not has_expiring_rows(world.stores):
         return []
     await world.advance("2h")
-    stores = [world.embedded.store_of(shard) for shard in range(setting.shards)]
-    return list(check_rows(stores, faded=True))
+    return list(check_rows(world.stores, expired=True))
 
 
-def _broken(world: World, program: Program, setting: Setting) -> list[str]:
-    journal = world.journal
+def _broken(world: World, program: Program) -> list[str]:
+    journal, stores = world.journal, world.stores
     assert isinstance(journal, MemoryJournal)
-    stores = [world.embedded.store_of(shard) for shard in range(setting.shards)]
     broken = [*world.complaints, *program.repeated, *check_history(world.history), *check_rows(stores)]
-    broken += check_same(stores, [_logged(journal, shard) for shard in range(setting.shards)])
-    letters = sum(journal.end(DEAD_LETTERS, shard) for shard in range(setting.shards))
-    if letters:
-        broken.append(f"{letters} dead letters")
+    broken += check_same(stores, [_logged(journal, shard) for shard in range(len(stores))])
+    dead_letters = sum(journal.end(DEAD_LETTERS, shard) for shard in range(len(stores)))
+    if dead_letters:
+        broken.append(f"{dead_letters} dead letters")
     if (ends := ends_of(world.history)) != program.ends:
         broken.append(f"runs ended as {ends} instead of {program.ends}")
     return broken
 
 
 def _logged(journal: MemoryJournal, shard: int) -> dict[bytes, bytes]:
+    """Return the rows of a shard according to its changelog."""
     rows: dict[bytes, bytes] = {}
     for record in journal.read(CHANGELOG, shard, 0, journal.end(CHANGELOG, shard)):
         if record.value:
@@ -141,16 +127,16 @@ def _digest(world: World, faults: Faults) -> str:
 
 @functools.cache
 def clean(setting: Setting) -> tuple[Sequence[str], Counter[str]]:
-    """Return the calls and the results of a schedule without faults, which must itself be sound."""
+    """Return the calls and the results of a schedule without faults; raise UnsoundError if it breaks an invariant."""
     faults = Faults()
     outcome = run_schedule(setting, faults)
     if outcome.broken:
-        raise UnsoundError(f"{setting.program} without any fault: {outcome.broken[0]}")
+        raise UnsoundError(f"program {setting.program} without any fault: {outcome.broken[0]}")
     return faults.names[: outcome.calls], outcome.results
 
 
 def judge(setting: Setting, faults: Faults) -> list[str]:
-    """Run a schedule; return what is wrong with it."""
+    """Run a schedule, and return the invariants that it breaks."""
     _, expected = clean(setting)
     outcome = run_schedule(setting, faults)
     if not outcome.broken and outcome.results != expected:
@@ -174,7 +160,7 @@ def random_schedule(seed: int) -> tuple[Setting, Faults]:
 
 
 def random_plan(draw: random.Random, names: Sequence[str]) -> dict[int, Fault]:
-    """Return faults: any call may fail, reports fail more often, and what a new owner does first may fail too."""
+    """Return faults of random calls: reports fail more often, and so do the first calls after another fault."""
     reports = [number for number, name in enumerate(names) if name == "worker.append"]
     plan: dict[int, Fault] = {}
     for _ in range(draw.randint(1, FAULTS_MAX)):
@@ -192,7 +178,7 @@ def _random_fault(draw: random.Random) -> Fault:
 
 
 def judge_seed(seed: int) -> list[str]:
-    """Run the schedule of a seed; return what is wrong with it."""
+    """Run the schedule of a seed, and return the invariants that it breaks."""
     try:
         return judge(*random_schedule(seed))
     except UnsoundError as error:

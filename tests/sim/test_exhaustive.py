@@ -1,8 +1,8 @@
 """A crash before and after every call of a port, one at a time, changes nothing.
 
-`make fast` crashes one program, `make test` all programs on one shard. `make test-long` adds three shards, replay at
-each activation, one run at a time, failing reads, and lost disks of all programs. A fixed stride thins out the
-schedules with one run at a time and those that count the reads of a store: most of these calls change nothing.
+`make fast` crashes one program, and `make test` all programs on one shard. `make test-long` adds three shards, a replay
+at each activation, one run at a time, failing reads, and lost disks of all programs. Schedules with one run at a time
+or with failing reads crash only at every few calls, because most of their calls change nothing.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import pytest
 
 from tests.sim.faults import Disk, Fault, Faults, Kind
 from tests.sim.programs import PROGRAMS
-from tests.sim.schedule import Setting, clean, judge
+from tests.sim.schedule import clean, judge
+from tests.sim.world import Setting
 
 FAST = "conversation"
 SLOW, LONG = (pytest.mark.slow,), (pytest.mark.slow, pytest.mark.long)
@@ -26,12 +27,12 @@ THINNED = [*IN_FULL, *((at, 5) for at in CROWDED), *((at, 7) for at in READS)]
 
 
 def _programs(marks: Sequence[pytest.MarkDecorator]) -> list[Any]:
-    """Return the settings with one shard as parameters; all but one program have these marks."""
+    """Return the settings with one shard as parameters; all programs but one have these marks."""
     return [pytest.param(at, id=at.program, marks=() if at.program == FAST else marks) for at in ONE]
 
 
 def _crash_everywhere(setting: Setting, stride: int, disk: Disk = Disk.KEPT, *, between: bool = False) -> None:
-    """Crash at every `stride`th call, or at all those `between` these."""
+    """Crash at every `stride`th call, or with `between` at all other calls."""
     names, _ = clean(setting)
     assert len(names) > 50
     broken: list[str] = []
@@ -46,28 +47,28 @@ def _crash_everywhere(setting: Setting, stride: int, disk: Disk = Disk.KEPT, *, 
 
 @pytest.mark.parametrize("setting", _programs(SLOW))
 def test_a_crash_at_any_call_changes_nothing(setting: Setting) -> None:
-    """One shard, all calls."""
+    """All programs run on one shard, with a crash at each call."""
     _crash_everywhere(setting, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize(("setting", "stride"), THINNED, ids=str)
-def test_a_crash_elsewhere_changes_nothing(setting: Setting, stride: int) -> None:
-    """Three shards, replay at each turn, one run at a time, and failing reads: every few calls."""
+def test_a_crash_in_other_settings_changes_nothing(setting: Setting, stride: int) -> None:
+    """Three shards, a replay at each activation, one run at a time, failing reads: a crash at every few calls."""
     _crash_everywhere(setting, stride)
 
 
 @pytest.mark.parametrize("disk", [Disk.STALE, Disk.WIPED])
 @pytest.mark.parametrize("setting", _programs(LONG))
-def test_a_lost_disk_comes_back_from_the_changelog(setting: Setting, disk: Disk) -> None:
-    """A shard that comes up on an old or an empty disk has all rows again."""
+def test_a_lost_disk_is_restored_from_the_changelog(setting: Setting, disk: Disk) -> None:
+    """A shard that restarts on a stale or an empty disk restores all rows."""
     _crash_everywhere(setting, 4, disk)
 
 
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize(("setting", "stride"), IN_FULL, ids=str)
-def test_no_call_is_left_out(setting: Setting, stride: int) -> None:
-    """Three shards, and replay at each turn, in full: the calls between those above."""
+def test_a_crash_at_the_remaining_calls_changes_nothing(setting: Setting, stride: int) -> None:
+    """Three shards, and a replay at each activation: a crash at each call that the test above skips."""
     _crash_everywhere(setting, stride, between=True)

@@ -1,4 +1,4 @@
-"""The simulation notices each seeded bug, and nothing in the source as it is."""
+"""The simulation detects each seeded bug, and finds nothing in the unmodified source."""
 
 from pathlib import Path
 
@@ -11,24 +11,24 @@ from tests.sim.mutants import MUTANTS, SEEDS, Mutant, PatchError, copy_with, pat
 @pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_seeded_bug_is_caught(mutant: Mutant, tmp_path: Path) -> None:
-    """Some schedule breaks an invariant; the program says which, and exits with 1."""
+    """A schedule breaks an invariant; the program prints its seed, and exits with 1."""
     done = simulate(copy_with(mutant, tmp_path), mutant.first)
-    assert done.returncode == 1, done.stderr or f"{SEEDS} schedules did not notice that {mutant.name}"
+    assert done.returncode == 1, done.stderr or f"{SEEDS} schedules did not detect that {mutant.name}"
     assert "seed" in done.stdout, done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_the_source_as_it_is_passes(tmp_path: Path) -> None:
-    """A copy without a bug runs from the same folder, through the same schedules, and none breaks anything."""
+def test_the_unmodified_source_passes(tmp_path: Path) -> None:
+    """A copy without a bug runs the same schedules in the same way, and breaks no invariant."""
     done = simulate(copy_with(None, tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_bug_that_no_longer_fits_the_source_is_told() -> None:
-    """A text that is gone, or stands twice, is an error and no bug that is never found."""
-    mutant = Mutant("odd", "runtime/shard/loop.py", (("await nothing\n", ""),))
+def test_a_seeded_bug_must_fit_the_source() -> None:
+    """A text that the source does not contain exactly once is an error: the mutant would change something else."""
+    mutant = Mutant("odd", "runtime/shard/loop.py", (("await gone()\n", ""),))
     with pytest.raises(PatchError, match="0 times"):
         patch(mutant, "pass\n")
     with pytest.raises(PatchError, match="2 times"):
-        patch(mutant, "await nothing\nawait nothing\n")
+        patch(mutant, "await gone()\nawait gone()\n")

@@ -1,4 +1,4 @@
-"""Several faults at once, by seed; the same seed is the same schedule."""
+"""Random schedules with several faults; the same seed always gives the same schedule."""
 
 import os
 import subprocess
@@ -14,14 +14,14 @@ SEEDS = 200
 
 @pytest.mark.slow
 def test_random_schedules_change_nothing() -> None:
-    """Crashes, late commits and reports, repeated reports, zombies, lost disks and delays."""
+    """Crashes, late or repeated reports, late commits, zombies, lost disks and delays break no invariant."""
     broken = {seed: found for seed in range(SEEDS) if (found := judge_seed(seed))}
     assert not broken, "\n".join(f"SEED={seed}: {found[0]}" for seed, found in broken.items())
 
 
 @pytest.mark.slow
-def test_a_seed_is_one_schedule() -> None:
-    """Twice here and once in another process with other hashes, the same calls and the same history come out."""
+def test_a_seed_always_gives_the_same_schedule() -> None:
+    """Calls and history are the same twice in this process, and in other processes with other hash seeds."""
     seed = 5
     digests = {run_schedule(*random_schedule(seed)).digest for _ in range(2)}
     assert len(digests) == 1

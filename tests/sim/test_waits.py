@@ -1,4 +1,4 @@
-"""Random programs of waits come to the same end live and replayed, with a small cache, and whatever crashes."""
+"""Random programs of waits end alike, live and replayed, with a small cache, and under any fault."""
 
 import random
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 
 from tests.sim.faults import Faults
 from tests.sim.random_waits import PREFIX
-from tests.sim.schedule import Outcome, Setting, random_plan, run_schedule
+from tests.sim.schedule import Outcome, random_plan, run_schedule
+from tests.sim.world import Setting
 
 SEEDS = 12
 SEEDS_IN_FULL = 20
@@ -20,7 +21,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 def broken_by(seed: int, plans: int) -> list[str]:
-    """Return what is wrong with the program of a seed, under so many plans of faults in each setting."""
+    """Return the failures of the program of a seed, under so many plans of faults in each setting."""
     draw = random.Random(seed)
     settings = [Setting(f"{PREFIX}{seed}", **options) for options in SETTINGS]
     expected = run_schedule(settings[0], Faults())
@@ -35,21 +36,21 @@ def broken_by(seed: int, plans: int) -> list[str]:
 
 
 def differences(expected: Outcome, setting: Setting, faults: Faults) -> list[str]:
-    """Return in what a schedule differs: in what runs returned, or in when their steps had their results."""
+    """Return how a schedule differs from what is expected: in a broken invariant, in results, or in their times."""
     found = run_schedule(setting, faults)
-    told = f"{setting} {faults.plan} {faults.jitter}"
+    schedule = f"{setting} {faults.plan} {faults.jitter}"
     if found.broken:
-        return [f"{told}: {found.broken[0]}"]
+        return [f"{schedule}: {found.broken[0]}"]
     if found.results != expected.results:
-        return [f"{told}: {dict(found.results)} instead of {dict(expected.results)}"]
+        return [f"{schedule}: {dict(found.results)} instead of {dict(expected.results)}"]
     late = found.minutes - expected.minutes
-    return [f"{told}: {sorted(late)} instead of {sorted(expected.minutes - found.minutes)}"] if late else []
+    return [f"{schedule}: {sorted(late)} instead of {sorted(expected.minutes - found.minutes)}"] if late else []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_waits_come_to_the_same_end(seed: int) -> None:
-    """Without faults in each setting, and under random ones: each step has its result in the same minute."""
+    """In each setting, with and without faults, each step gets its result in the same minute."""
     broken = broken_by(seed, 1)
     assert not broken, "\n".join(broken)
 
@@ -58,6 +59,6 @@ def test_waits_come_to_the_same_end(seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(SEEDS, SEEDS_IN_FULL))
 def test_more_waits_come_to_the_same_end(seed: int) -> None:
-    """The same of more programs, and under more faults."""
+    """More programs end alike, under more faults."""
     broken = broken_by(seed, 4)
     assert not broken, "\n".join(broken)

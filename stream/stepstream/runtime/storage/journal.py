@@ -137,7 +137,8 @@ class MemoryJournal:
         for group, offsets in write.offsets.items():
             for (topic, partition), offset in offsets.items():
                 self._offsets[group, topic, partition] = offset
-        self.notifications.notify({record.topic for record in write.records})
+        # In the order of the records: the order of a set of text differs from process to process.
+        self.notifications.notify(dict.fromkeys(record.topic for record in write.records))
         return written
 
     def _partition(self, topic: str, partition: int) -> _Partition:

@@ -295,7 +295,7 @@ class RocksJournal:
         for group, offsets in write.offsets.items():
             for (topic, partition), offset in offsets.items():
                 self._committed[group, topic, partition] = offset
-        self.notifications.notify({topic for topic, _ in ends})
+        self.notifications.notify(dict.fromkeys(topic for topic, _ in ends))
         return written
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[LogRecord]:
