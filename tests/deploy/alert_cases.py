@@ -1,18 +1,22 @@
 """Series on which each alert must fire, and must not, in the notation of promtool's unit tests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MINUTE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Series with a sample per interval; `fires` is the first minute in which the alert fires, None for never."""
+    """Series with a sample per interval; `fires` is the first minute in which the alert fires, None for never.
+
+    The alert that fires has at least these `labels`.
+    """
 
     fires: int | None
     series: Mapping[str, str]
     interval_s: int = MINUTE_S
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def _slow(metric: str, edge: str, most: str, fires: int) -> list[Case]:
@@ -55,6 +59,9 @@ def _any(metric: str) -> list[Case]:
 
 _SERVING = "stepstream_shard_serving"
 _INPUT = 'stepstream_input_lag_records{shard="0",topic='
+_OLDEST = "stepstream_input_oldest_seconds"
+_HOT = "stepstream_hot_event_share"
+_FREE, _SIZE, _USED = (f"stepstream_disk_{each}_bytes" for each in ("free", "size", "used"))
 _RETRIES = 'stepstream_step_retries_total{function="f"}'
 _CODE_RETRIES = 'stepstream_run_retries_total{function="f"}'
 _ENDED = 'stepstream_runs_ended_total{function="f",status='
@@ -81,9 +88,33 @@ SHARDS = {
         Case(None, {f'{_INPUT}"events"}}': "1x30", 'stepstream_records_total{shard="1"}': "5x30"}),
     ],
     "StepstreamInputLagGrows": [
-        *_lag("stepstream_input_lag_records", 'shard="0",topic="events"', 'shard="1",topic="inbox"'),
+        *_lag("stepstream_input_lag_records", 'shard="0",topic="events"', 'shard="0",topic="inbox"'),
+        # Neither of two shards has more than 1,000.
+        Case(None, {f'stepstream_input_lag_records{{shard="{at}",topic="events"}}': "600+1x30" for at in "01"}),
         Case(None, {f'{_INPUT}"history"}}': "5000+1x30", f'{_INPUT}"events"}}': "1+0.1x30"}),
         Case(None, {f'{_INPUT}"history"}}': "5000+1x30", f'{_INPUT}"events"}}': "2000x30"}),
+        # One event name is most of what the shard reads: engines would not help.
+        Case(None, {f'{_INPUT}"events"}}': "2000+9x30", f'{_HOT}{{shard="0",event="order"}}': "0.9x30"}),
+        Case(6, {f'{_INPUT}"events"}}': "2000+9x30", f'{_HOT}{{shard="0",event="order"}}': "0.3x30"}),
+        Case(6, {f'{_INPUT}"events"}}': "2000+9x30", f'{_HOT}{{shard="1",event="order"}}': "0.9x30"}),
+    ],
+    "StepstreamShardBehind": [
+        # A batch that takes minutes: the age grows by 60 s a minute.
+        Case(7, {f'{_OLDEST}{{shard="0"}}': "0+60x30"}, labels={"shard": "0"}),
+        Case(None, {f'{_OLDEST}{{shard="0"}}': "0+60x5 0x20"}),
+        Case(None, {f'{_OLDEST}{{shard="{at}"}}': "60x30" for at in "01"}),
+    ],
+    "StepstreamHotEvent": [
+        Case(
+            5,
+            {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"events"}}': "1001x30"},
+            labels={"shard": "0", "event": "order"},
+        ),
+        # It is hot, and the shard keeps up; it is not hot; another shard is behind; it lags with other records.
+        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"events"}}': "1000x30"}),
+        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.5x30", f'{_INPUT}"events"}}': "5000x30"}),
+        Case(None, {f'{_HOT}{{shard="1",event="order"}}': "0.9x30", f'{_INPUT}"events"}}': "5000x30"}),
+        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"inbox"}}': "5000x30"}),
     ],
     "StepstreamReadModelLags": [
         Case(10, {f'{_INPUT}"history"}}': "10001x30"}),
@@ -108,7 +139,19 @@ SHARDS = {
         Case(None, {"stepstream_standby_lag_rows": "200000x30"}),
     ],
     "StepstreamCommitsSlow": _slow("stepstream_commit_duration_seconds", "0.5", "1", 11),
-    "StepstreamBatchesSlow": _slow("stepstream_batch_duration_seconds", "1", "2", 11),
+    "StepstreamBatchesSlow": [
+        *_slow("stepstream_batch_duration_seconds", "1", "2", 11),
+        # One slow shard among fast ones is named.
+        Case(
+            11,
+            {
+                f'stepstream_batch_duration_seconds_bucket{{shard="{shard}",le="{le}"}}': f"0+{count}x40"
+                for shard, below, all_ in (("0", 9_999, 9_999), ("3", 0, 10))
+                for le, count in (("1", below), ("2", all_), ("+Inf", all_))
+            },
+            labels={"shard": "3"},
+        ),
+    ],
     "StepstreamRebalances": [
         Case(10, {'stepstream_rebalances_total{group="worker"}': "10x9 20x20"}),
         Case(None, {'stepstream_rebalances_total{group="worker"}': "10x9 18x20"}),
@@ -181,6 +224,22 @@ PROCESSES = {
         Case(None, {'up{job="another"}': "0x30"}),
     ],
     "StepstreamNotReady": [Case(5, {"stepstream_ready": "0x30"}), Case(None, {"stepstream_ready": "1x30"})],
+    "StepstreamDiskAlmostFull": [
+        Case(9, {_FREE: "13-1x30", _SIZE: "100x30"}),
+        Case(None, {_FREE: "10x30", _SIZE: "100x30"}),
+    ],
+    "StepstreamDiskFills": [
+        # 10 MB in five minutes are 2,880 MB a day.
+        Case(65, {f'{_USED}{{store="tables"}}': "100+10x90", _FREE: "2800x90"}, 300),
+        Case(None, {f'{_USED}{{store="tables"}}': "100+10x90", _FREE: "2900x90"}, 300),
+        Case(None, {f'{_USED}{{store="read_model"}}': "500x90", _FREE: "10x90"}, 300),
+    ],
+    "StepstreamFilesOpen": [
+        Case(10, {"process_open_fds": "81x30", "process_max_fds": "100x30", "stepstream_ready": "1x30"}),
+        Case(None, {"process_open_fds": "80x30", "process_max_fds": "100x30", "stepstream_ready": "1x30"}),
+        # Another program that Prometheus scrapes.
+        Case(None, {"process_open_fds": "81x30", "process_max_fds": "100x30"}),
+    ],
     "StepstreamWorkersFull": [
         Case(10, {f'{name}{{app="shop",instance="{each}"}}': "4x30" for name in _WORKERS.values() for each in "ab"}),
         Case(

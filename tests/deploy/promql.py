@@ -12,7 +12,7 @@ from tests.tidy_rules import ROOT
 # What Prometheus itself adds to each sample, or creates.
 TARGET_LABELS = frozenset({"namespace", "job", "instance"})
 PROMETHEUS_METRICS = {"up": TARGET_LABELS}
-_ROW = re.compile(r"^\| `(stepstream_\w+)` \| (\w+) \| ([^|]*)\|", re.MULTILINE)
+_ROW = re.compile(r"^\| `((?:stepstream|process)_\w+)` \| (\w+) \| ([^|]*)\|", re.MULTILINE)
 _ENDINGS = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
 
 
@@ -26,7 +26,7 @@ def metrics() -> dict[str, str]:
 def alerts() -> dict[str, str]:
     """Return the last column of docs/metrics.md by metric."""
     rows = [line.split(" | ") for line in (ROOT / "docs" / "metrics.md").read_text("utf-8").splitlines()]
-    return {row[0][3:-1]: row[-1].removesuffix(" |") for row in rows if row[0].startswith("| `stepstream_")}
+    return {row[0][3:-1]: row[-1].removesuffix(" |") for row in rows if row[0].startswith(("| `stepstream_", "| `process_"))}
 
 
 @functools.cache
@@ -77,6 +77,32 @@ def _asked(node: object, grouped: frozenset[str]) -> Iterator[Asked]:
             yield from _asked(node.expr, grouped)
         case _:
             assert isinstance(node, promql_parser.NumberLiteral | promql_parser.StringLiteral), f"{node} is not known"
+
+
+def kept_of(expression: str) -> frozenset[str]:
+    """Return the labels of the result of an expression."""
+    return _kept(promql_parser.parse(expression))
+
+
+def _kept(node: object) -> frozenset[str]:
+    match node:
+        case promql_parser.AggregateExpr():
+            return frozenset(node.modifier.labels if node.modifier else ())
+        case promql_parser.BinaryExpr():
+            if isinstance(node.lhs, promql_parser.NumberLiteral):
+                return _kept(node.rhs)
+            if str(node.op) in ("and", "unless") or isinstance(node.rhs, promql_parser.NumberLiteral):
+                return _kept(node.lhs)
+            return _kept(node.lhs) & _kept(node.rhs)
+        case promql_parser.Call():
+            return _kept(node.args[-1]) - {"le"}
+        case promql_parser.MatrixSelector():
+            return _kept(node.vector_selector)
+        case promql_parser.VectorSelector():
+            return series()[node.name or ""]
+        case promql_parser.ParenExpr() | promql_parser.SubqueryExpr():
+            return _kept(node.expr)
+    raise AssertionError(f"{node} is not known")
 
 
 def faults_of(expression: str) -> list[str]:

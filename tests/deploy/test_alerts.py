@@ -19,17 +19,17 @@ RULES = {
 UNITS_S = {"m": 60, "h": 3_600}
 
 
-def first_firing(rule: dict[str, Any], case: Case) -> int | None:
-    """Return the first minute in which the alert fires: its expression has held for the duration of the rule."""
+def first_firing(rule: dict[str, Any], case: Case) -> tuple[int | None, set[Labels]]:
+    """Return the first minute in which the alert fires, and with which labels: the expression held for the duration."""
     database = Database.of(case.series, case.interval_s)
     number, unit = re.fullmatch(r"(\d+)([mh])", rule.get("for", "0m")).groups()  # type: ignore[union-attr]
     since: dict[Labels, int] = {}
     for at_s in range(0, max(samples[-1][0] for samples in database.series.values()) + 1, case.interval_s):
         holding = evaluate(rule["expr"], database, at_s)
         since = {labels: since.get(labels, at_s) for labels in holding}
-        if any(at_s - began >= int(number) * UNITS_S[unit] for began in since.values()):
-            return at_s // 60
-    return None
+        if firing := {labels for labels, began in since.items() if at_s - began >= int(number) * UNITS_S[unit]}:
+            return at_s // 60, firing
+    return None, set()
 
 
 def cases() -> Iterator[Any]:
@@ -41,8 +41,10 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("alert", "case"), list(cases()))
 def test_an_alert_fires_when_it_should(alert: str, case: Case) -> None:
-    """It fires in exactly the minute of the case, or never."""
-    assert first_firing(RULES[alert], case) == case.fires
+    """It fires in exactly the minute of the case, or never, and names what is affected."""
+    fires, firing = first_firing(RULES[alert], case)
+    assert fires == case.fires
+    assert all(case.labels.items() <= dict(labels).items() for labels in firing)
 
 
 def test_every_alert_has_cases_of_both_kinds() -> None:

@@ -66,6 +66,7 @@ def test_the_document_lists_what_a_process_exports(process: str) -> None:
     typed = dict(re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.M))
     assert typed == {name: kind for name, (kind, _) in documented.items()}
     labels = {f"stepstream_{m.name}{'_total' if m.kind == 'counter' else ''}": set(m.labels) for m in METRICS}
+    labels |= {name: set[str]() for name in documented if name.startswith("process_")}
     assert {name: labels[name] for name in documented} == {name: row for name, (_, row) in documented.items()}
 
 

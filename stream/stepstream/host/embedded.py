@@ -11,7 +11,8 @@ from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
-from stepstream.host.monitoring.gauges import embedded_readings, index_readings
+from stepstream.host.monitoring.disk import DiskGauges
+from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings
@@ -50,13 +51,17 @@ async def running_engine(
         backbone = EmbeddedBackbone(journal, clock)
         options = EngineOptions(live_cache=settings.live_cache, observer=metrics, worker_observer=metrics, watch=watch)
         engine = EmbeddedEngine([app], backbone, clock, index, options)
-        metrics.ask(functools.partial(embedded_readings, engine, backbone))
-        metrics.ask(functools.partial(index_readings, index))
+        disk = DiskGauges(settings.data_dir)
+        for read in (EmbeddedGauges(engine, backbone).read, disk.read, functools.partial(index_readings, index)):
+            metrics.ask(read)
         metrics.ask(functools.partial(build_info, app, settings))
         await engine.start()
+        measuring = asyncio.ensure_future(disk.measure())
         try:
             yield RunningEngine(engine, backbone, index, metrics)
         finally:
+            measuring.cancel()
+            await asyncio.gather(measuring, return_exceptions=True)
             await engine.stop()
             index.close()
             journal.close()

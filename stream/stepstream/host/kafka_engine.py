@@ -11,6 +11,7 @@ from stepstream.api.http import Keys, make_api
 from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
+from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, index_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import listen, stop_on_signals
@@ -83,7 +84,8 @@ async def _serve_shards(
     gauges = EngineGauges(group, backbone, shards)
     backlogs = Backlogs(cluster, backbone)
     backlog_gauges = BacklogGauges(group, backlogs)
-    for read in (gauges.read, backlog_gauges.read, functools.partial(index_readings, index)):
+    disk = DiskGauges(settings.data_dir)
+    for read in (gauges.read, backlog_gauges.read, disk.read, functools.partial(index_readings, index)):
         metrics.ask(read)
     metrics.ask(functools.partial(build_info, None, settings))
 
@@ -94,7 +96,7 @@ async def _serve_shards(
     try:
         await warn_of_missing(cluster, sources)
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
-        parts |= {"lags": gauges.measure, "backlogs": backlog_gauges.measure}
+        parts |= {"lags": gauges.measure, "backlogs": backlog_gauges.measure, "disk": disk.measure}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
             workers = functools.partial(_running_workers, backlogs)

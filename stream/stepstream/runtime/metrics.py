@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from stepstream.contract.limits import FUNCTIONS_LABELLED_MAX
 from stepstream.contract.topics import EVENTS, FUNCTIONS, INBOX
 from stepstream.runtime.dead_letters import DEAD_LETTER_KINDS, DeadLetterKind
+from stepstream.runtime.hot_events import HotEvents
 from stepstream.runtime.shard.loop import BatchStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -75,6 +76,8 @@ METRICS = (
     Metric("engine", "histogram", "batch_duration_seconds", ("shard",), "Time for a batch, with its commit", _SHORT_S),
     Metric("engine", "histogram", "commit_duration_seconds", ("shard",), "Time to commit a batch", _SHORT_S),
     Metric("engine", "gauge", "input_lag_records", ("shard", "topic"), "Records that are not processed"),
+    Metric("engine", "gauge", "input_oldest_seconds", ("shard",), "Age of the oldest record that is not processed"),
+    Metric("engine", "gauge", "hot_event_share", ("shard", "event"), "Share of frequent names in the shard's events"),
     Metric("engine", "counter", "history_skipped", (), "History records that could not be read"),
     Metric("engine", "gauge", "shard_serving", ("shard",), "1 when the shard serves, 0 while it recovers"),
     Metric("engine", "counter", "shard_recoveries", ("shard",), "Recoveries of the shard in this process"),
@@ -83,6 +86,9 @@ METRICS = (
     Metric("engine", "gauge", "standby_lag_rows", ("shard",), "Changelog offsets that a warm copy has not read"),
     Metric("engine", "gauge", "commands_lag_records", ("app", "partition"), "Commands that are not acknowledged"),
     Metric("engine", "gauge", "workers", ("app",), "Running workers of an app or a queue"),
+    Metric("engine", "gauge", "disk_used_bytes", ("store",), "Size of the files in the data directory"),
+    Metric("engine", "gauge", "disk_free_bytes", (), "Free space on the disk of the data directory"),
+    Metric("engine", "gauge", "disk_size_bytes", (), "Size of the disk of the data directory"),
     Metric("worker", "gauge", "worker_slots", ("app",), "Runs that may run code at the same time"),
     Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that run code"),
     Metric("worker", "gauge", "worker_queue_runs", ("app",), "Runs that wait for a slot"),
@@ -187,9 +193,12 @@ class Metrics:
         }
         self._open: dict[int, dict[tuple[str, ...], int]] = {}
         self._functions: set[str] = set()
+        self._hot: dict[int, HotEvents] = {}
         self._sources: list[Callable[[], Iterable[Reading]]] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Exported(self._collect))
+        # CPU, memory and open files, where the operating system has /proc.
+        ProcessCollector(registry=self._registry)
 
     def ask(self, source: Callable[[], Iterable[Reading]]) -> None:
         """Call `source` for more readings whenever the metrics are read."""
@@ -241,6 +250,8 @@ class Metrics:
         self.observe("batch_duration_seconds", label, batch.seconds)
         if batch.commit_seconds:
             self.observe("commit_duration_seconds", label, batch.commit_seconds)
+        if batch.events:
+            self._hot.setdefault(shard, HotEvents()).add(batch.events)
         opened = self._open.setdefault(shard, {})
         for count, amount in batch.counts.items():
             if count[0] in _OPEN:
@@ -255,6 +266,7 @@ class Metrics:
     def left(self, shard: int) -> None:
         """The shard no longer serves here; its next owner counts its open runs."""
         self._open.pop(shard, None)
+        self._hot.pop(shard, None)
 
     # Observer of workers.
 
@@ -287,9 +299,14 @@ class Metrics:
         for (name, *labels), amount in sums.items():
             yield Reading(name, tuple(labels), amount)
 
+    def _hot_events(self) -> Iterator[Reading]:
+        for shard, names in self._hot.items():
+            for name, share in names.shares():
+                yield Reading("hot_event_share", (str(shard), name), share)
+
     def _collect(self) -> Families:
         read: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
-        for source in (self._opened, *self._sources):
+        for source in (self._opened, self._hot_events, *self._sources):
             for reading in source():
                 read[reading.name][reading.labels] = reading.value
         for metric in self._exported:

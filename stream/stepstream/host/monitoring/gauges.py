@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
 from stepstream.host.broker_contact import BrokerContact
+from stepstream.host.monitoring.arrivals import Arrivals
 from stepstream.host.sources.readers import SourceReaders
 from stepstream.host.worker_slot import WorkerSlot
 from stepstream.runtime.embedded.log import EmbeddedBackbone
@@ -81,6 +82,7 @@ class EngineGauges(_Lags):
         self._group = group
         self._history = [(HISTORY, partition) for partition in range(shards)]
         self.copies: list[Reading] = []
+        self._arrivals = Arrivals()
 
     @property
     def unready(self) -> str:
@@ -91,11 +93,12 @@ class EngineGauges(_Lags):
         inputs = self._group.inputs()
         copies = {(CHANGELOG, shard): position for shard, position in self._group.copies().items()}
         ends = await self._backbone.ends([*inputs, *self._history, *copies])
-        found = [
-            Reading("input_lag_records", (str(shard), at[0]), await self._group.lag(shard, at, ends[at]))
+        lags = {
+            (shard, at[0]): (ends[at], await self._group.lag(shard, at, ends[at]))
             for at, shards in inputs.items()
             for shard in shards
-        ]
+        }
+        found = list(_inputs(lags, self._arrivals))
         for at in self._history:
             lag = await self._backbone.history_lag(at, ends[at])
             found.append(Reading("input_lag_records", (str(at[1]), HISTORY), lag))
@@ -115,8 +118,19 @@ class EngineGauges(_Lags):
             yield Reading("recovery_read_rows", label, state.rows_read)
             yield Reading("recovery_left_rows", label, state.offsets_left)
             serving |= set(label) if state.serving else set()
-        yield from (each for each in self.readings if each.labels[0] in serving or each.labels[1] == HISTORY)
+        yield from (each for each in self.readings if each.labels[0] in serving or each.labels[-1] == HISTORY)
         yield from self.copies if self.readings else ()
+
+
+def _inputs(lags: Mapping[tuple[int, str], tuple[int, int]], arrivals: Arrivals) -> Iterator[Reading]:
+    """Yield the lag of each input, and the age of the oldest record of each shard; `lags` has the end and the lag."""
+    ages = dict[int, float]()
+    for input, age in arrivals.measured(lags).items():
+        ages[input[0]] = max(ages.get(input[0], 0.0), age)
+    for (shard, topic), (_, lag) in lags.items():
+        yield Reading("input_lag_records", (str(shard), topic), lag)
+    for shard, age in ages.items():
+        yield Reading("input_oldest_seconds", (str(shard),), age)
 
 
 class SourceGauges(_Lags):
@@ -230,20 +244,36 @@ def index_readings(index: RunIndex) -> Iterator[Reading]:
     yield Reading("history_skipped", (), index.skipped)
 
 
-def embedded_readings(engine: EmbeddedEngine, backbone: EmbeddedBackbone) -> Iterator[Reading]:
-    """Return the current gauges of `stepstream dev`."""
-    yield Reading("ready", (), not engine.unready)
-    for shard, serving in engine.shards_serving().items():
-        label = (str(shard),)
-        yield Reading("shard_serving", label, serving)
-        # The tables are read from the journal: there is no changelog to recover from.
-        yield Reading("recovery_read_rows", label, 0)
-        yield Reading("recovery_left_rows", label, 0)
-    for (topic, shard), lag in backbone.input_lags().items():
-        yield Reading("input_lag_records", (str(shard), topic), lag)
-    for app, partition, lag in backbone.command_lags():
-        yield Reading("worker_lag_records", (app, str(partition)), lag)
-        yield Reading("commands_lag_records", (app, str(partition)), lag)
-        yield Reading("workers", (app,), 1)
-    for app, load in engine.loads().items():
-        yield from _load(app, load)
+class EmbeddedGauges:
+    """The gauges of `stepstream dev`."""
+
+    def __init__(self, engine: EmbeddedEngine, backbone: EmbeddedBackbone) -> None:
+        self._engine = engine
+        self._backbone = backbone
+        self._arrivals = Arrivals()
+
+    def read(self) -> Iterator[Reading]:
+        """Return the current gauges."""
+        yield Reading("ready", (), not self._engine.unready)
+        for shard, serving in self._engine.shards_serving().items():
+            label = (str(shard),)
+            yield Reading("shard_serving", label, serving)
+            # The tables are read from the journal: there is no changelog to recover from.
+            yield Reading("recovery_read_rows", label, 0)
+            yield Reading("recovery_left_rows", label, 0)
+        lags = self._backbone.input_lags()
+        inputs = {
+            (shard, topic): (self._backbone.journal.end(topic, shard), lag)
+            for (topic, shard), lag in lags.items()
+            if topic != HISTORY
+        }
+        yield from _inputs(inputs, self._arrivals)
+        for (topic, shard), lag in lags.items():
+            if topic == HISTORY:
+                yield Reading("input_lag_records", (str(shard), topic), lag)
+        for app, partition, lag in self._backbone.command_lags():
+            yield Reading("worker_lag_records", (app, str(partition)), lag)
+            yield Reading("commands_lag_records", (app, str(partition)), lag)
+            yield Reading("workers", (app,), 1)
+        for app, load in self._engine.loads().items():
+            yield from _load(app, load)

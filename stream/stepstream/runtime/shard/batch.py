@@ -106,7 +106,8 @@ class Batch:
     """What one pass of the loop commits; `rows` is the content of `overlay`, encoded.
 
     `now` is the time that its inputs see, `started_at` the time at which the pass started (Unix ms). `inputs` counts
-    the records that it contains, and an `urgent` batch is one that a client or worker waits for.
+    the records that it contains, `events` those of each event name, and an `urgent` batch is one that a client or
+    worker waits for.
     """
 
     now: int
@@ -120,6 +121,7 @@ class Batch:
     size: int = 0
     bytes: int = 0
     inputs: int = 0
+    events: dict[str, int] = field(default_factory=dict)
     urgent: bool = False
     offsets: Offsets = field(default_factory=dict)
     dead_letters: list[str] = field(default_factory=list)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -52,13 +53,17 @@ _CHAIN_DIGITS_MAX = 9
 
 
 class BatchStats(NamedTuple):
-    """A batch of `records` inputs that took `seconds`, of which its commit took `commit_seconds` (0: no commit)."""
+    """A batch of `records` inputs that took `seconds`, of which its commit took `commit_seconds` (0: no commit).
+
+    `events` counts its events by name.
+    """
 
     records: int
     counts: Mapping[Count, int]
     samples: Sequence[Sample]
     seconds: float
     commit_seconds: float
+    events: Mapping[str, int] = MappingProxyType({})
 
 
 class Observer(Protocol):
@@ -169,7 +174,7 @@ class Shard:
         if self._observer:
             ended = time.perf_counter()
             commit_s = ended - committing if committed else 0.0
-            stats = BatchStats(batch.inputs, batch.counts, batch.samples, ended - started, commit_s)
+            stats = BatchStats(batch.inputs, batch.counts, batch.samples, ended - started, commit_s, batch.events)
             self._observer.committed(self._shard, stats)
 
     async def _let_others_run(self, batch: Batch) -> None:
@@ -281,6 +286,8 @@ class Shard:
             except (StepstreamError, msgspec.MsgspecError, ValueError, RecursionError) as error:
                 batch.dead_letter(record, str(error), kind_of(error))
             else:
+                if isinstance(value, EventReceived):
+                    batch.events[value.event.name] = batch.events.get(value.event.name, 0) + 1
                 self._apply(batch, value, record)
 
     def _apply(self, batch: Batch, value: Input, origin: LogRecord) -> bool:

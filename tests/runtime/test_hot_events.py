@@ -1,0 +1,77 @@
+"""The busiest event names of a shard are found in bounded memory, whatever names producers choose."""
+
+from collections import Counter
+
+import pytest
+
+from stepstream.runtime.hot_events import LABEL_CHARACTERS_MAX, WINDOW_S, HotEvents
+from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.shard.loop import BatchStats
+from tests.runtime.exposition import Scrape
+
+
+class Now:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.s
+
+
+def test_names_are_reported_by_their_share() -> None:
+    """Names with at least a tenth of the events are reported, and others are not."""
+    hot = HotEvents()
+    hot.add({"order": 800, "payment": 150, "refund": 50})
+    assert dict(hot.shares()) == {"order": 0.8, "payment": 0.15}
+
+
+def test_few_events_report_nothing() -> None:
+    """A shard that reads less than a hundred events a minute has no hot name."""
+    hot = HotEvents()
+    hot.add({"order": 99})
+    assert not dict(hot.shares())
+
+
+@pytest.mark.parametrize(("later_s", "left"), [(WINDOW_S - 1, 1.0), (WINDOW_S + 1, 1.0), (2 * WINDOW_S + 1, None)])
+def test_a_name_cools_down_within_a_minute(later_s: float, left: float | None) -> None:
+    """The share is of the last minute at most, also when no event follows."""
+    now = Now()
+    hot = HotEvents(now)
+    hot.add({"order": 1_000})
+    now.s += later_s
+    assert dict(hot.shares()).get("order") == left
+
+
+def test_a_hot_name_is_found_among_any_number_of_names() -> None:
+    """Names that differ in each event take bounded memory, and hide no name that is hot."""
+    hot = HotEvents()
+    for batch in range(100):
+        hot.add(Counter({f"random-{batch}-{number}": 1 for number in range(250)} | {"order": 250}))
+    shares = dict(hot.shares())
+    assert shares.keys() == {"order"}
+    assert shares["order"] == pytest.approx(0.5, abs=0.02)
+    assert len(hot._current.counts) <= 100
+
+
+def test_labels_are_bounded_and_printable() -> None:
+    """Control characters, line ends and direction marks are escaped, and long names are cut."""
+    hot = HotEvents()
+    hot.add({"évènement": 100, "a\x1b[31m\u202e\n": 100, "x" * 255: 100})
+    names = [name for name, _ in hot.shares()]
+    assert names == ["évènement", "a\\x1b[31m\\u202e\\n", "x" * (LABEL_CHARACTERS_MAX - 1) + "…"]
+
+
+def test_metrics_have_ten_hot_names_of_a_shard_at_most() -> None:
+    """The metric names the shard and the event, and a shard that leaves takes its names with it."""
+    metrics = Metrics("engine")
+    names = {f"event-{number}": 100 for number in range(50)}
+    for shard, events in ((3, {"order": 900, **{f"event-{n}": 10 for n in range(10)}}), (4, names)):
+        metrics.committed(shard, BatchStats(1_000, {}, (), 0.1, 0.1, events))
+    assert Scrape(metrics.text().decode()).values("stepstream_hot_event_share") == [
+        ({"shard": "3", "event": "order"}, 0.9)
+    ]
+    metrics.left(3)
+    assert not Scrape(metrics.text().decode()).values("stepstream_hot_event_share")
