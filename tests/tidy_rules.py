@@ -29,7 +29,7 @@ HOMES: Mapping[str, str | None] = {
     "prometheus_client": None,
     "pydantic": None,
     "rocksdict": None,
-    "sqlite3": None,
+    "sqlite3": "stepstream.runtime.readmodel",
     "uvicorn": None,
 }
 

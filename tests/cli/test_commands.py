@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from stepstream import App, Context, Event, on
 from stepstream.cli.main import cli
 from stepstream.host.deadletters.topic import Survey
+from stepstream.host.folder import locked_folder
 from stepstream.testing import VirtualEngine
 
 ODD = "odd[/x]"
@@ -83,6 +84,28 @@ def test_show_prints_the_event_and_one_traceback(invoke: Invoke, state: Path) ->
     frames = [line for line in lines if line.startswith("      File")]
     assert frames[-1].endswith("in broken")
     assert not [frame for frame in frames if "stepstream/sdk" in frame]
+
+
+def test_prune_drops_ended_runs_and_asks_first(invoke: Invoke, state: Path) -> None:
+    """Without a confirmation nothing is dropped; with one the runs are gone, and the size is printed."""
+    asked = invoke("runs", "prune", "--older-than", "0s", "--data-dir", state)
+    assert asked.exit_code == 1
+    assert "Drop 2 runs that ended more than 0s ago?" in asked.stdout
+    assert len(runs_of(invoke, state)) == 2
+    kept = invoke("runs", "prune", "--older-than", "366000d", "--data-dir", state)
+    assert kept.stdout.startswith("dropped 0 runs; the list of runs has ")
+    done = invoke("runs", "prune", "--older-than", "0s", "--data-dir", state, "--yes", "--json")
+    assert json.loads(done.stdout)["dropped"] == 2
+    assert runs_of(invoke, state) == []
+
+
+def test_prune_refuses_a_folder_in_use(invoke: Invoke, state: Path) -> None:
+    """A process that uses the folder prunes by itself."""
+    with locked_folder(state):
+        done = invoke("runs", "prune", "--older-than", "0s", "--data-dir", state, "--yes")
+    assert (done.exit_code, "is in use by another process" in done.stderr) == (2, True)
+    wrong = invoke("runs", "prune", "--older-than", "soon", "--data-dir", state)
+    assert (wrong.exit_code, "'soon' is not a duration" in wrong.stderr) == (2, True)
 
 
 def test_a_pipe_neither_wraps_nor_cuts(invoke: Invoke, tmp_path: Path) -> None:

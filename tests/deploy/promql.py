@@ -26,7 +26,9 @@ def metrics() -> dict[str, str]:
 def alerts() -> dict[str, str]:
     """Return the last column of docs/metrics.md by metric."""
     rows = [line.split(" | ") for line in (ROOT / "docs" / "metrics.md").read_text("utf-8").splitlines()]
-    return {row[0][3:-1]: row[-1].removesuffix(" |") for row in rows if row[0].startswith(("| `stepstream_", "| `process_"))}
+    return {
+        row[0][3:-1]: row[-1].removesuffix(" |") for row in rows if row[0].startswith(("| `stepstream_", "| `process_"))
+    }
 
 
 @functools.cache

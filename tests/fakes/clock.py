@@ -14,3 +14,14 @@ class TickingClock(VirtualClock):
         """Return the time."""
         self.advance_to(super().now_ms() + self._step_ms)
         return super().now_ms()
+
+
+class Now:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.s

@@ -10,9 +10,11 @@ import pytest
 from stepstream.cli.main import load_command
 from stepstream.cli.registry import COMMANDS
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.limits import DAY_MS
 from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, read_sources, settings_from
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.readmodel.pruning import Retention
 from tests.markdown import table_rows
 from tests.tidy_rules import ROOT
 
@@ -59,6 +61,28 @@ def test_invalid_ports_are_refused(port: str) -> None:
     """A port consists of ASCII digits and is at most 65535."""
     with pytest.raises(SettingsError, match="expected a number from 0 to 65535"):
         settings_from({"STEPSTREAM_PORT": port})
+
+
+@pytest.mark.parametrize(("text", "days"), [("", 90), ("1d", 1), ("24h", 1), ("2w", 14), ("366d", 366)])
+def test_runs_are_listed_for_a_day_to_a_year(text: str, days: int) -> None:
+    """The retention is a duration; without a size the list may have any."""
+    assert settings_from({"STEPSTREAM_RETENTION": text}).kept_runs == Retention(days * DAY_MS)
+    sized = settings_from({"STEPSTREAM_RETENTION_BYTES": "2000000"}).kept_runs
+    assert sized.bytes == 2_000_000
+
+
+@pytest.mark.parametrize("text", ["23h", "367d", "90", "forever", "-1d"])
+def test_other_retentions_are_refused(text: str) -> None:
+    """Less than a day would drop runs that a person still looks for; a number without unit is ambiguous."""
+    with pytest.raises(SettingsError, match=f"retention '{text}': expected a duration from 1d to 366d"):
+        settings_from({"STEPSTREAM_RETENTION": text})
+
+
+@pytest.mark.parametrize(("size", "reason"), [("1GB", "expected a number of bytes"), ("1000", "expected 1,048,576")])
+def test_wrong_sizes_of_the_list_are_refused(size: str, reason: str) -> None:
+    """A size is in bytes, and has room for some runs."""
+    with pytest.raises(SettingsError, match=reason):
+        settings_from({"STEPSTREAM_RETENTION_BYTES": size})
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])

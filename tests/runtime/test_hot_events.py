@@ -7,18 +7,8 @@ import pytest
 from stepstream.runtime.hot_events import LABEL_CHARACTERS_MAX, WINDOW_S, HotEvents
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.shard.loop import BatchStats
+from tests.fakes.clock import Now
 from tests.runtime.exposition import Scrape
-
-
-class Now:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.s = 0.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.s
 
 
 def test_names_are_reported_by_their_share() -> None:

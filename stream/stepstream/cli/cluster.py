@@ -9,7 +9,19 @@ import typer
 from stepstream import __version__
 from stepstream.cli.console import BY_VARIABLES, commands, out
 from stepstream.cli.kafka import run
-from stepstream.cli.options import Bootstrap, Host, LogFormat, LogLevel, MetricsHost, Namespace, Port, StateDir, Target
+from stepstream.cli.options import (
+    Bootstrap,
+    Host,
+    LogFormat,
+    LogLevel,
+    MetricsHost,
+    Namespace,
+    Port,
+    Retention,
+    RetentionBytes,
+    StateDir,
+    Target,
+)
 from stepstream.cli.reporters import NO_FUNCTION
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.host.kafka_engine import serve_engine
@@ -30,6 +42,9 @@ Failover = Annotated[
     typer.Option(
         help="Seconds of silence after which standbys take over an engine's shards; 0: never (default: 1.2).", min=0
     ),
+]
+Sources = Annotated[
+    Path | None, typer.Option(help="A TOML file of topics whose records become events; see docs/sources.md.")
 ]
 cli = commands()
 
@@ -57,10 +72,9 @@ def engine(
     ] = None,
     standby: Standby = None,
     failover_s: Failover = None,
-    sources: Annotated[
-        Path | None,
-        typer.Option(help="A TOML file of topics whose records become events; see docs/sources.md."),
-    ] = None,
+    sources: Sources = None,
+    retention: Retention = None,
+    retention_bytes: RetentionBytes = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
@@ -77,6 +91,8 @@ def engine(
             standby=standby,
             failover_s=failover_s,
             sources=sources,
+            retention=retention,
+            retention_bytes=retention_bytes,
         )
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stepstream.cli.console import BY_VARIABLES, EXIT_FAILED, EXIT_USAGE, commands, fail, out
-from stepstream.cli.options import Host, LogFormat, LogLevel, Port, StateDir, Target
+from stepstream.cli.options import Host, LogFormat, LogLevel, Port, Retention, RetentionBytes, StateDir, Target
 from stepstream.cli.reloading import end_quietly, is_supervised, run_reloading, wait_for_start
 from stepstream.cli.reporters import LogReporter, TerminalReporter
 from stepstream.contract.errors import StepstreamError
@@ -29,13 +29,17 @@ def dev(
     host: Host = None,
     port: Port = None,
     reload: Annotated[bool, typer.Option(help="Restart when a Python file in the folder of FILE changes.")] = True,
+    retention: Retention = None,
+    retention_bytes: RetentionBytes = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Run engine, worker and HTTP API in one process; Ctrl-C stops it once running steps have finished."""
     end_quietly()
     try:
-        settings = settings_from(data_dir=data_dir, host=host, port=port)
+        settings = settings_from(
+            data_dir=data_dir, host=host, port=port, retention=retention, retention_bytes=retention_bytes
+        )
         app = load_app(target)
     except LoadError as error:
         # A supervised child is started again once the file changes, which fixes the file but no option.

@@ -13,6 +13,13 @@ Target = Annotated[
 
 # Processes.
 StateDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for state (default: .stepstream).")]
+Retention = Annotated[
+    str | None, typer.Option(help="How long to list a run after its end, from 1d to 366d (default: 90d).")
+]
+RetentionBytes = Annotated[
+    int | None,
+    typer.Option(help="Size of the list of runs above which the oldest ended ones are dropped (default: any size)."),
+]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one (default: 8288).")]
 MetricsHost = Annotated[

@@ -1,6 +1,7 @@
-"""The commands `stepstream runs list`, `show` and `cancel`."""
+"""The commands `stepstream runs list`, `show`, `cancel` and `prune`."""
 
 import difflib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -11,11 +12,13 @@ from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.registry import load
-from stepstream.cli.tables import print_run, print_runs
+from stepstream.cli.tables import counted, print_run, print_runs
+from stepstream.contract.durations import duration_ms
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 
-cli = commands("List, show and cancel runs.")
+cli = commands("List, show, cancel and prune runs.")
 
 DataDir = Annotated[
     Path | None,
@@ -53,11 +56,25 @@ class _EngineRuns:
         return run
 
 
-def _runs_at(data_dir: Path | None, client: EngineClient) -> Runs:
-    if data_dir is None:
-        return _EngineRuns(client)
-    stored: Runs = load("stored_runs").StoredRuns(data_dir)
+class _StoredRuns(Runs, Protocol):
+    """The runs of a data directory, as in cli/stored_runs.py."""
+
+    bytes: int
+
+    def ended(self, before: int) -> int:
+        """Return how many runs ended before a time (Unix ms)."""
+
+    def prune(self, ended_before: int) -> None:
+        """Drop the runs that ended before a time (Unix ms)."""
+
+
+def _stored(data_dir: Path) -> _StoredRuns:
+    stored: _StoredRuns = load("stored_runs").StoredRuns(data_dir)
     return stored
+
+
+def _runs_at(data_dir: Path | None, client: EngineClient) -> Runs:
+    return _EngineRuns(client) if data_dir is None else _stored(data_dir)
 
 
 def _show(runs: Runs, run_id: str) -> dict[str, Any]:
@@ -145,3 +162,28 @@ def cancel_run(run_id: RunIdOrTail, url: Url = URL_DEFAULT, api_key: ApiKey = ""
         out.json(answer)
     else:
         out.text("cancelled")
+
+
+@cli.command("prune", epilog="Example: stepstream runs prune --older-than 30d --data-dir .stepstream")
+def prune_runs(
+    older_than: Annotated[str, typer.Option(help="Drop the runs that ended longer ago, such as 30d or 12h.")],
+    data_dir: Annotated[Path, typer.Option(help="The folder of the list of runs; no process may use it.")] = Path(
+        ".stepstream"
+    ),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Drop ended runs from the list of runs in a folder, and return their space to the disk."""
+    try:
+        ended_before = round(time.time() * 1_000) - duration_ms(older_than)
+        stored = _stored(data_dir)
+        dropped = stored.ended(ended_before)
+        if dropped and not yes:
+            typer.confirm(f"Drop {counted(dropped, 'run')} that ended more than {older_than} ago?", abort=True)
+        stored.prune(ended_before)
+    except StepstreamError as error:
+        raise fail(str(error), EXIT_USAGE) from None
+    if as_json:
+        out.json({"dropped": dropped, "bytes": stored.bytes})
+    else:
+        out.text(f"dropped {counted(dropped, 'run')}; the list of runs has {stored.bytes:,} bytes")

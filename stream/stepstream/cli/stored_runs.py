@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stepstream.cli.console import EXIT_USAGE, fail
+from stepstream.host.folder import locked_folder
 from stepstream.runtime.readmodel.index import RunIndex
 
 
@@ -28,6 +29,23 @@ class StoredRuns:
         with closing(self._open()) as index:
             view = index.show(run_id)
         return asdict(view) if view is not None else None
+
+    def ended(self, before: int) -> int:
+        """Return how many runs ended before a time (Unix ms)."""
+        with closing(self._open()) as index:
+            return index.ended(before)
+
+    def prune(self, ended_before: int) -> None:
+        """Drop the runs that ended before a time (Unix ms); raise SettingsError while a process uses the folder."""
+        with locked_folder(self._path.parent), closing(self._open()) as index:
+            while index.drop(ended_before):
+                pass
+            index.compact()
+
+    @property
+    def bytes(self) -> int:
+        """The size of the file."""
+        return self._path.stat().st_size
 
     def _open(self) -> RunIndex:
         # A file of another version is left to the process that owns it, which may rebuild it.

@@ -22,8 +22,10 @@ from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.pruning import keep_pruned
 from stepstream.runtime.readmodel.views import RunSummary, UnreadableRuns
 from stepstream.runtime.storage.rocks import RocksJournal
+from stepstream.runtime.supervision import keep_serving
 from stepstream.sdk.app import App
 
 _OPEN_MAX = 5_000
@@ -47,7 +49,7 @@ async def running_engine(
         metrics = Metrics("engine", "worker")
         journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
         clock = SystemClock()
-        index = RunIndex(settings.data_dir / "runs.sqlite")
+        index = RunIndex(settings.data_dir / "runs.sqlite", retention=settings.kept_runs)
         backbone = EmbeddedBackbone(journal, clock)
         options = EngineOptions(live_cache=settings.live_cache, observer=metrics, worker_observer=metrics, watch=watch)
         engine = EmbeddedEngine([app], backbone, clock, index, options)
@@ -56,12 +58,17 @@ async def running_engine(
             metrics.ask(read)
         metrics.ask(functools.partial(build_info, app, settings))
         await engine.start()
-        measuring = asyncio.ensure_future(disk.measure())
+        prune = functools.partial(keep_pruned, index.prune)
+        tasks = [
+            asyncio.ensure_future(keep_serving("the measurement of the disk", disk.measure)),
+            asyncio.ensure_future(keep_serving("the list of runs", prune)),
+        ]
         try:
             yield RunningEngine(engine, backbone, index, metrics)
         finally:
-            measuring.cancel()
-            await asyncio.gather(measuring, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await engine.stop()
             index.close()
             journal.close()

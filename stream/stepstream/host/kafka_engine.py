@@ -8,11 +8,11 @@ from typing import Any
 
 from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
-from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
+from stepstream.contract.topics import HISTORY
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
-from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, index_readings
+from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, Measured, index_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings, read_sources
@@ -30,6 +30,7 @@ from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.pruning import keep_pruned
 
 logger = logging.getLogger(__name__)
 _WORKERS_S_MAX = 3.0
@@ -69,7 +70,7 @@ async def _serve_shards(
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
     origin = (await origin_of(cluster, 0)).hex()
-    index = RunIndex(settings.data_dir / "runs.sqlite", kept_ms=HISTORY_KEPT_MS, origin=origin)
+    index = RunIndex(settings.data_dir / "runs.sqlite", retention=settings.kept_runs, origin=origin)
     options = ShardGroupOptions(
         shards,
         settings.data_dir,
@@ -83,10 +84,11 @@ async def _serve_shards(
 
     gauges = EngineGauges(group, backbone, shards)
     backlogs = Backlogs(cluster, backbone)
-    backlog_gauges = BacklogGauges(group, backlogs)
-    disk = DiskGauges(settings.data_dir)
-    for read in (gauges.read, backlog_gauges.read, disk.read, functools.partial(index_readings, index)):
-        metrics.ask(read)
+    measured: dict[str, Measured] = {"lags": gauges, "backlogs": BacklogGauges(group, backlogs)}
+    measured["disk"] = DiskGauges(settings.data_dir)
+    for each in measured.values():
+        metrics.ask(each.read)
+    metrics.ask(functools.partial(index_readings, index))
     metrics.ask(functools.partial(build_info, None, settings))
 
     async def project() -> None:
@@ -96,7 +98,8 @@ async def _serve_shards(
     try:
         await warn_of_missing(cluster, sources)
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
-        parts |= {"lags": gauges.measure, "backlogs": backlog_gauges.measure, "disk": disk.measure}
+        parts |= {name: each.measure for name, each in measured.items()}
+        parts["pruning"] = functools.partial(keep_pruned, index.prune)
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
             workers = functools.partial(_running_workers, backlogs)

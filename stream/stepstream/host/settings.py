@@ -10,15 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from stepstream.api.guards import is_loopback
-from stepstream.contract.errors import InvalidInput, StepstreamError
-from stepstream.contract.limits import NAMESPACE_CHARACTERS_MAX
+from stepstream.contract.durations import duration_ms
+from stepstream.contract.errors import InvalidDuration, InvalidInput, StepstreamError
+from stepstream.contract.limits import DAY_MS, NAMESPACE_CHARACTERS_MAX
 from stepstream.contract.names import check_topic_part
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.readmodel.pruning import (
+    RETENTION_BYTES_MIN,
+    RETENTION_DAYS,
+    RETENTION_DAYS_MAX,
+    Retention,
+)
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
 
 DRAIN_S = 25.0
 FAILOVER_S = 1.2
+RETENTION = f"{RETENTION_DAYS}d"
 _PORT_MAX = 65_535
 _KEY_REMEDY = "use ASCII letters, digits and . _ ~ - + =, for example the output of `openssl rand -hex 32`"
 # All other characters are not allowed in a bearer token (RFC 6750).
@@ -36,17 +44,19 @@ class SettingsError(StepstreamError):
 class Settings:
     """What options and the environment may set; raises SettingsError for a combination that cannot work.
 
-    event_key     the secret in POST /e/{key}; may be empty only if `host` is a loopback address
-    api_key       the bearer token of all other routes; the same holds
-    durable       `dev` waits for the disk at every commit
-    live_cache    keep the coroutine of a run between activations; without it, each activation replays the run
-    instance      a name that survives restarts of the process (a pod's), so that its shards are kept for it
-    metrics_port  a port only for probes and metrics, at `metrics_host`; None for no port, 0 for any
-    version       the version of the user's code, set by their image
-    standby       an engine keeps warm copies of the shards that other engines own
-    failover_s    after how many silent seconds an engine's shards are taken over by a standby; 0 leaves it to the group
-    sources       a TOML file of topics whose records an engine turns into events
-    drain_s       for how many seconds running steps may finish after SIGTERM
+    event_key        the secret in POST /e/{key}; may be empty only if `host` is a loopback address
+    api_key          the bearer token of all other routes; the same holds
+    durable          `dev` waits for the disk at every commit
+    live_cache       keep the coroutine of a run between activations; without it, each activation replays the run
+    instance         a name that survives restarts of the process (a pod's), so that its shards are kept for it
+    metrics_port     a port only for probes and metrics, at `metrics_host`; None for no port, 0 for any
+    version          the version of the user's code, set by their image
+    standby          an engine keeps warm copies of the shards that other engines own
+    failover_s       after how many silent seconds standbys take over the shards of an engine; 0 leaves it to the group
+    sources          a TOML file of topics whose records an engine turns into events
+    retention        how long the list of runs has a run after its end
+    retention_bytes  how large the list of runs may be; None for any size
+    drain_s          for how many seconds running steps may finish after SIGTERM
     """
 
     data_dir: Path = Path(".stepstream")
@@ -64,6 +74,8 @@ class Settings:
     failover_s: float = FAILOVER_S
     sources: Path | None = None
     drain_s: float = DRAIN_S
+    retention: str = RETENTION
+    retention_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key"):
@@ -76,6 +88,21 @@ class Settings:
                 f"host {self.host!r} can be reached from other machines: set STEPSTREAM_EVENT_KEY and "
                 "STEPSTREAM_API_KEY, or bind to 127.0.0.1"
             )
+        if self.retention_bytes is not None and self.retention_bytes < RETENTION_BYTES_MIN:
+            raise SettingsError(f"retention_bytes {self.retention_bytes}: expected {RETENTION_BYTES_MIN:,} or more")
+        _ = self.kept_runs
+
+    @property
+    def kept_runs(self) -> Retention:
+        """Which runs the list of runs keeps after their end."""
+        reason = f"retention {self.retention!r}: expected a duration from 1d to {RETENTION_DAYS_MAX}d"
+        try:
+            kept_ms = duration_ms(self.retention)
+        except InvalidDuration:
+            raise SettingsError(reason) from None
+        if not DAY_MS <= kept_ms <= RETENTION_DAYS_MAX * DAY_MS:
+            raise SettingsError(reason)
+        return Retention(kept_ms, self.retention_bytes or 0)
 
 
 def read_sources(path: Path) -> list[Source]:
@@ -142,6 +169,12 @@ def _seconds(name: str, value: str) -> float:
     return seconds
 
 
+def _bytes(name: str, value: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", value):
+        raise SettingsError(f"{name} {value!r}: expected a number of bytes")
+    return int(value)
+
+
 def _switch(name: str, value: str) -> bool:
     if (found := _SWITCH.get(value.lower())) is None:
         raise SettingsError(f"{name} {value!r}: expected one of {', '.join(_SWITCH)}")
@@ -174,4 +207,6 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _seconds("failover_s", read("failover_s", str(FAILOVER_S))),
         Path(sources) if (sources := read("sources", "")) else None,
         _seconds("drain_s", read("drain_s", str(DRAIN_S))),
+        read("retention", RETENTION),
+        _bytes("retention_bytes", size) if (size := read("retention_bytes", "")) else None,
     )

@@ -2,7 +2,7 @@
 
 from stepstream.host.monitoring import arrivals as module
 from stepstream.host.monitoring.arrivals import Arrivals
-from tests.runtime.test_hot_events import Now
+from tests.fakes.clock import Now
 
 EVENTS = (3, "events")
 
@@ -17,7 +17,7 @@ def test_an_idle_input_has_no_age() -> None:
 
 
 def test_the_age_is_that_of_the_first_record_that_waits() -> None:
-    """The age grows while the shard is stuck, and falls to the age of the next record when it goes on."""
+    """The age grows while the shard is stuck, and falls to the age of the next record when it continues."""
     now = Now()
     arrivals = Arrivals(now)
     arrivals.measured({EVENTS: (10, 0)})

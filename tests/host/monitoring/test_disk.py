@@ -3,11 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from stepstream.host.monitoring import disk
 from stepstream.host.monitoring.disk import DiskGauges
+from stepstream.runtime.metrics import Reading
 
 
-async def test_tables_and_runs_are_measured_separately(tmp_path: Path) -> None:
+async def test_tables_and_runs_are_measured_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list of runs with its write-ahead log, the tables of all shards, and the free space."""
     (tmp_path / "shard-0").mkdir()
     (tmp_path / "shard-1").mkdir()
@@ -15,11 +18,20 @@ async def test_tables_and_runs_are_measured_separately(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(bytes(size))
     gauges = DiskGauges(tmp_path)
     assert not list(gauges.read())
+    measured = asyncio.Event()
+    loop, measure = asyncio.get_running_loop(), disk._measure
+
+    def again(data_dir: Path) -> list[Reading]:
+        if list(gauges.read()):
+            loop.call_soon_threadsafe(measured.set)
+        return measure(data_dir)
+
+    monkeypatch.setattr(disk, "MEASURE_S", 0)
+    monkeypatch.setattr(disk, "_measure", again)
     measuring = asyncio.ensure_future(gauges.measure())
-    async with asyncio.timeout(10):
-        while not (found := {(each.name, *each.labels): each.value for each in gauges.read()}):
-            await asyncio.sleep(0.001)
+    await asyncio.wait_for(measured.wait(), 10)
     measuring.cancel()
+    found = {(each.name, *each.labels): each.value for each in gauges.read()}
     assert found["disk_used_bytes", "tables"] == 120
     assert found["disk_used_bytes", "read_model"] == 7
     assert 0 < found["disk_free_bytes",] < found["disk_size_bytes",]

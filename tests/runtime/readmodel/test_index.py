@@ -21,9 +21,8 @@ from stepstream.contract.history import (
     StepEnded,
 )
 from stepstream.contract.kinds import RunStatus, StepKind
-from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import ErrorInfo, Value
-from stepstream.contract.topics import HISTORY, HISTORY_KEPT_MS
+from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import folding
 from stepstream.runtime.readmodel.index import RunIndex
@@ -270,36 +269,6 @@ def test_tables_found_corrupt_later_are_replaced(tmp_path: Path) -> None:
     assert index.position(HISTORY, 0) == 0
     index.fold(records)
     assert [run.status for run in index.list()] == ["completed"]
-    index.close()
-
-
-def test_runs_are_dropped_after_the_retention_of_history() -> None:
-    """With their steps, events and texts; open runs stay."""
-    index = RunIndex(kept_ms=HISTORY_KEPT_MS)
-
-    def ended(run: str, at: int) -> None:
-        step = StepEnded(run, 2, at, "s", "s", StepKind.RUN, Value())
-        began = RunBegan(run, 1, at, "function", "shop", at, (EventRecord("go", id=f"e-{run}"),))
-        index.fold(records_of([began, step, RunEnded(run, 3, at, RunStatus.COMPLETED, "function")]))
-
-    ended("old", DAY_MS)
-    index.fold(records_of([RunBegan("open", 1, DAY_MS, "function", "shop", DAY_MS, ())]))
-    ended("kept", 2 * DAY_MS)
-    assert [run.run_id for run in index.list()] == ["open", "old", "kept"]
-    ended("new", DAY_MS + HISTORY_KEPT_MS + 1)
-    assert [run.run_id for run in index.list()] == ["open", "new", "kept"]
-    assert index.list(event_id="e-old") == []
-    left = [index._db.execute(f"SELECT count(*) FROM {name} WHERE run_id = 'old'").fetchone() for name in TABLES]  # noqa: S608 - only fixed names
-    assert left == [(0,)] * len(TABLES)
-    index.close()
-
-
-def test_runs_are_kept_without_a_retention() -> None:
-    """As on a laptop, where history is kept forever."""
-    index = RunIndex()
-    index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")]))
-    index.fold(records_of([RunBegan("s", 1, 9 * HISTORY_KEPT_MS, "function", "shop", 1, ())]))
-    assert [run.run_id for run in index.list()] == ["s", "r"]
     index.close()
 
 

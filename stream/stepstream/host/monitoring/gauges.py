@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Protocol
 
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
 from stepstream.host.broker_contact import BrokerContact
@@ -29,6 +30,16 @@ ANSWER_S_MAX = 3.5
 # Measuring takes three requests for each topic of commands, and Prometheus does not scrape more often.
 BACKLOG_S = 10.0
 BACKLOG_S_MAX = 10.0
+
+
+class Measured(Protocol):
+    """Gauges that are measured in the background, and read when metrics are read."""
+
+    async def measure(self) -> None:
+        """Measure until cancelled."""
+
+    def read(self) -> Iterator[Reading]:
+        """Return the current gauges."""
 
 
 class _Lags:

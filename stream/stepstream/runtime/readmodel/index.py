@@ -1,9 +1,10 @@
 """The read model: history folded into SQLite, which answers where a run is and what it waits for."""
 
+import functools
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import msgspec
 
 from stepstream.contract.history import HistoryEntry, decode_history
-from stepstream.contract.limits import HOUR_MS
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel.folding import apply
+from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of, return_free_pages, used_bytes
 from stepstream.runtime.readmodel.schema import SCHEMA, VERSION
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.views import (
@@ -27,9 +28,6 @@ from stepstream.runtime.readmodel.views import (
 )
 
 logger = logging.getLogger(__name__)
-_DROP_EVERY_MS = HOUR_MS
-# Dropping runs blocks the event loop, so each call drops a bounded number.
-_RUNS_DROPPED_MAX = 1_000
 # How many characters of a run id `stepstream dev` prints.
 TAIL_CHARACTERS = 6
 _WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
@@ -48,18 +46,20 @@ class RunIndex:
     """Runs and their steps, indexed by run, function, status and event. Folding an entry again changes nothing.
 
     Tables that are corrupt, of another version, or of another `origin` (other topics) are renamed to `NAME.aside` and
-    rebuilt from history. With `keep`, for readers, they stay and UnreadableRuns is raised. With `kept_ms`, runs that
-    ended that long before the latest record are dropped.
+    rebuilt from history. With `keep`, for readers, they stay and UnreadableRuns is raised. `prune` drops the runs
+    that exceed `retention`; without it, all are kept.
     """
 
     def __init__(
-        self, path: Path | None = None, *, keep: bool = False, kept_ms: int | None = None, origin: str = ""
+        self, path: Path | None = None, *, keep: bool = False, retention: Retention | None = None, origin: str = ""
     ) -> None:
         self._path = path
         self._origin = origin
         self._keep = keep
-        self._kept_ms = kept_ms
-        self._dropped_at = 0
+        self._retention = retention
+        # The time of the latest record (Unix ms). Without new ones nothing is dropped for its age.
+        self._latest = 0
+        self._warned = False
         self._rebuilding = False
         self.skipped = 0
         try:
@@ -108,7 +108,7 @@ class RunIndex:
             raise StoreError("the read model was replaced, and must be read from its first position")
         with self._checked():
             entries = self._fold(records)
-            self._drop_old(records[-1].timestamp)
+            self._latest = max(self._latest, records[-1].timestamp)
         return entries
 
     def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
@@ -231,21 +231,37 @@ class RunIndex:
         query = "SELECT 1 FROM runs WHERE status IN ('scheduled', 'running') LIMIT 1"
         return self._db.execute(query).fetchone() is not None
 
-    def forget(self, ended_before: int) -> int:
-        """Drop the first runs that ended before a time (Unix ms), a bounded number; return how many."""
-        query = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?"
-        old = self._db.execute(query, (ended_before, _RUNS_DROPPED_MAX)).fetchall()
-        with self._transaction():
-            for table in ("steps", "run_events", "run_texts", "runs"):
-                self._db.executemany(f"DELETE FROM {table} WHERE run_id = ?", old)  # noqa: S608 - only fixed names
-        return len(old)
+    def prune(self) -> int:
+        """Delete one slice of what exceeds the retention; return how many rows or pages, 0 if none.
 
-    def _drop_old(self, now: int) -> None:
-        if self._kept_ms is None or now < self._dropped_at + _DROP_EVERY_MS:
-            return
-        # If more are left, the next call continues.
-        if self.forget(now - self._kept_ms) < _RUNS_DROPPED_MAX:
-            self._dropped_at = now
+        Runs that have not ended stay, also if they exceed the size of the retention.
+        """
+        if self._retention is None:
+            return 0
+        if deleted := self._drop(functools.partial(limit_of, self._db, self._retention, self._latest)):
+            return deleted
+        size, limit = used_bytes(self._db), self._retention.bytes
+        if 0 < limit < size and not self._warned:
+            self._warned = True
+            logger.warning("the list of runs has %s bytes of open runs, and may have %s", f"{size:,}", f"{limit:,}")
+        return return_free_pages(self._db)
+
+    def drop(self, ended_before: int) -> int:
+        """Delete one slice of the runs that ended before a time (Unix ms); return how many rows, 0 if none is left."""
+        return self._drop(lambda: ended_before)
+
+    def _drop(self, ended_before: Callable[[], int]) -> int:
+        with self._checked(), self._transaction():
+            return drop_slice(self._db, ended_before)
+
+    def ended(self, before: int) -> int:
+        """Return how many runs ended before a time (Unix ms)."""
+        query = "SELECT count(*) FROM runs WHERE ended_at > 0 AND ended_at < ?"
+        return int(self._db.execute(query, (before,)).fetchone()[0])
+
+    def compact(self) -> None:
+        """Rewrite the file without its free pages; this takes time and space in proportion to its size."""
+        self._db.executescript("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
 
     def close(self) -> None:
         """Close the database."""
@@ -260,7 +276,9 @@ def _open(path: Path | None, origin: str) -> sqlite3.Connection:
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and version != VERSION:
             raise sqlite3.DatabaseError(f"its tables are of version {version}, not {VERSION}")
-        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + SCHEMA)
+        # Pages of dropped runs can then be returned to the disk; it has no effect on tables that exist.
+        settings = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;"
+        db.executescript(settings + SCHEMA)
         if origin:
             known = [value for (value,) in db.execute("SELECT value FROM origin")]
             if tables and known != [origin]:

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS steps (
     run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, seq INTEGER, PRIMARY KEY (run_id, step)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
 CREATE INDEX IF NOT EXISTS run_events_by_run ON run_events (run_id);

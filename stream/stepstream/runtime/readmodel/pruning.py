@@ -1,0 +1,115 @@
+"""Drops the runs that ended long ago from the read model, in slices that hold up the event loop for milliseconds."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stepstream.contract.limits import DAY_MS
+from stepstream.runtime.ports import StoreError
+
+RETENTION_DAYS = 90
+RETENTION_DAYS_MAX = 366
+RETENTION_BYTES_MIN = 1024 * 1024
+
+# A slice ends after either; a run may have a thousand steps, and a step an output of 4 MiB.
+SLICE_S = 0.01
+ROWS_PER_SLICE_MAX = 1_000
+_STEPS_AT_ONCE = 4
+# The event loop has four fifths of the time for its other tasks.
+_PAUSE_S = 4 * SLICE_S
+_CHECK_S = 60.0
+# Free pages are used again; above this share of the file they are returned to the disk, a megabyte per slice.
+_FREE_SHARE_MAX = 0.25
+_PAGES_PER_SLICE = 256
+_NEVER = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which runs are kept after their end: those of the last `ms`, and the newest that fit into `bytes` (0: all).
+
+    Runs that have not ended are always kept.
+    """
+
+    ms: int = RETENTION_DAYS * DAY_MS
+    bytes: int = 0
+
+
+def drop_slice(db: sqlite3.Connection, ended_before: Callable[[], int]) -> int:
+    """Delete the first rows of the runs that ended before a time (Unix ms); return how many, 0 if none is left.
+
+    A run disappears at once, and its steps follow: `dropped_runs` has the runs whose steps are left. The time is asked
+    for before each run, because it may depend on the size of what is left.
+    """
+    deadline = time.perf_counter() + SLICE_S
+    deleted = 0
+    while deleted < ROWS_PER_SLICE_MAX and time.perf_counter() < deadline:
+        rows = _drop_steps(db) or _drop_run(db, ended_before())
+        if not rows:
+            break
+        deleted += rows
+    return deleted
+
+
+def _drop_steps(db: sqlite3.Connection) -> int:
+    found = db.execute("SELECT run_id FROM dropped_runs LIMIT 1").fetchone()
+    if found is None:
+        return 0
+    some = "SELECT step FROM steps WHERE run_id = ? LIMIT ?"
+    deleted = db.execute(
+        f"DELETE FROM steps WHERE run_id = ? AND step IN ({some})",  # noqa: S608 - only fixed text
+        (*found, *found, _STEPS_AT_ONCE),
+    ).rowcount
+    return deleted or db.execute("DELETE FROM dropped_runs WHERE run_id = ?", found).rowcount
+
+
+def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:
+    query = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT 1"
+    if (found := db.execute(query, (ended_before,)).fetchone()) is None:
+        return 0
+    db.execute("INSERT INTO dropped_runs VALUES (?)", found)
+    tables = ("run_events", "run_texts", "runs")
+    return sum(db.execute(f"DELETE FROM {table} WHERE run_id = ?", found).rowcount for table in tables)  # noqa: S608
+
+
+def limit_of(db: sqlite3.Connection, kept: Retention, now: int) -> int:
+    """Return the time (Unix ms) before which runs must have ended to be dropped now."""
+    return _NEVER if kept.bytes and used_bytes(db) > kept.bytes else now - kept.ms
+
+
+def used_bytes(db: sqlite3.Connection) -> int:
+    """Return the size of the tables, without the free pages of their file."""
+    pages, free, size = _pages(db)
+    return (pages - free) * size
+
+
+def return_free_pages(db: sqlite3.Connection) -> int:
+    """Return some free pages of the file to the disk if it has many; return how many.
+
+    A file of an earlier release keeps its size, and uses its free pages again.
+    """
+    pages, free, _ = _pages(db)
+    if free < _PAGES_PER_SLICE or free < _FREE_SHARE_MAX * pages:
+        return 0
+    db.execute(f"PRAGMA incremental_vacuum({_PAGES_PER_SLICE})").fetchall()
+    return pages - _pages(db)[0]
+
+
+def _pages(db: sqlite3.Connection) -> tuple[int, int, int]:
+    pages, free, size = (
+        int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return pages, free, size
+
+
+async def keep_pruned(prune: Callable[[], int]) -> None:
+    """Call `prune`, which deletes one slice and returns its rows, as long as it finds any; then again every minute."""
+    while True:
+        pause_s = _CHECK_S
+        # Corrupt tables are rebuilt from history.
+        with suppress(StoreError):
+            pause_s = _PAUSE_S if prune() else _CHECK_S
+        await asyncio.sleep(pause_s)
