@@ -124,7 +124,7 @@ class Matcher:
     def tick(self) -> None:
         """Fire the timers that are due, until none is."""
         for shard, tables in enumerate(self.tables):
-            while due := due_timers(tables, self.now):
+            while due := list(due_timers(tables, self.now)):
                 for key, _ in due:
                     self._apply(Tick(key), shard)
 

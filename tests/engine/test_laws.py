@@ -119,7 +119,7 @@ def play(sequence: list[tuple[Input, int]], shards: int, *, twice: int = -1) -> 
     for place, (record, passed) in enumerate(sequence):
         now += passed
         for shard in range(shards):
-            for key, _ in due_timers(world.tables[shard], now):
+            for key, _ in list(due_timers(world.tables[shard], now)):
                 world.take(Tick(key), now, shard)
         for _ in range(2 if place == twice else 1):
             world.take(record, now, home(record, shards))

@@ -1,5 +1,6 @@
 """The single entry point of the engine: a view of the tables and a record in, changes out."""
 
+from collections.abc import Iterator
 from typing import assert_never
 
 from stepstream.contract.functions import FunctionRegistered
@@ -202,17 +203,22 @@ def _fire(draft: Draft, timer: Timer) -> None:
             assert_never(timer.kind)
 
 
-def due_timers(view: View, now: int) -> list[tuple[Key[Timer], Timer]]:
-    """Return the timers that are due at `now` (Unix ms), earliest first, at most as many as a batch may fire."""
-    due: list[tuple[Key[Timer], Timer]] = []
-    after, count = b"", _TIMERS_READ_MIN
-    while len(due) < TIMERS_PER_BATCH_MAX:
+def due_timers(view: View, now: int) -> Iterator[tuple[Key[Timer], Timer]]:
+    """Yield the timers that are due at `now` (Unix ms), earliest first, at most as many as a batch may fire.
+
+    They are read as they are taken, in growing portions: a caller that takes k timers reads at most 2 k + 16 rows.
+    """
+    left, after, count = TIMERS_PER_BATCH_MAX, b"", _TIMERS_READ_MIN
+    while left:
         found = scan_table(view, TIMERS, limit=count, after=after)
-        due += [(key, timer) for key, timer in found if timer_due(key) <= now]
-        if len(found) < count or timer_due(found[-1][0]) > now:
-            break
-        after, count = found[-1][0].sort, min(2 * count, TIMERS_PER_BATCH_MAX - len(due))
-    return due
+        for key, timer in found:
+            if timer_due(key) > now:
+                return
+            yield key, timer
+        if len(found) < count:
+            return
+        left -= count
+        after, count = found[-1][0].sort, min(2 * count, left)
 
 
 def next_due(view: View) -> int | None:

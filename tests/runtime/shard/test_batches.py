@@ -1,15 +1,20 @@
 """Batches are bounded, and one that nothing waits for is delayed where a commit is expensive."""
 
+import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from stepstream import App, Context, Event, on
+from stepstream.contract import limits
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
+from stepstream.engine.state.tables import TIMERS
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.shard import batch
+from stepstream.runtime.shard.tables import StoreView
 from stepstream.testing import VirtualEngine
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.shard_log import FakeLogs
@@ -32,6 +37,40 @@ async def test_full_batch_leaves_records_to_the_next(monkeypatch: pytest.MonkeyP
         assert {run.output for run in engine.runs()} == set(range(100))
     assert len(logs.sizes) >= 50
     assert max(logs.sizes) <= 20
+
+
+@pytest.mark.parametrize("changes_max", [limits.CHANGES_PER_BATCH_MAX, 10], ids=["one batch", "small batches"])
+async def test_timers_are_read_when_they_fire(changes_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard with 800 timers reads about two rows for each that fires, however many fire in one batch."""
+    monkeypatch.setattr(batch, "CHANGES_PER_BATCH_MAX", changes_max)
+    read = 0
+    scan = StoreView.scan
+
+    def counting(view: StoreView, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> Any:
+        nonlocal read
+        found = scan(view, table, part, limit, after)
+        read += len(found) if table == TIMERS.prefix and limit != 1 else 0
+        return found
+
+    monkeypatch.setattr(StoreView, "scan", counting)
+    async with VirtualEngine(sleepers) as engine:
+        await engine.send(Event("sleep"))
+        for fired, duration in ((1, "1m"), (10, "1m"), (800 - 11, "1h")):
+            passes, read = -(-10 * fired // changes_max), 0
+            await engine.advance(duration)
+            assert fired <= read <= 2 * fired + 16 * (passes + 1), f"{read} rows for {fired} timers"
+        assert engine.run().output == 800
+
+
+sleepers = App("sleepers")
+
+
+@sleepers.function(on("sleep"))
+async def sleeping(ctx: Context) -> int:
+    """Sleep 800 times at once: one wakes after a minute, ten after two, all others after an hour."""
+    minutes = [1, *[2] * 10, *[30] * (800 - 11)]
+    await asyncio.gather(*[ctx.step.sleep(f"nap {n}", f"{minute}m") for n, minute in enumerate(minutes)])
+    return len(minutes)
 
 
 async def test_records_that_change_nothing_share_a_commit() -> None:
