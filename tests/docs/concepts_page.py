@@ -81,6 +81,13 @@ async def ids(engine: VirtualEngine) -> None:
     pages.remove("a")
 
 
+@CONCEPTS.shows("check-wrong", "check-right")
+async def order_of_a_set(engine: VirtualEngine) -> None:
+    """While no worker replays the code, both are right; tests/scenarios/test_as_completed.py replays them."""
+    await engine.send(Event("check.requested"))
+    assert (output(engine, "check-wrong"), output(engine, "check-right")) == (13, 13)
+
+
 @CONCEPTS.shows("quote-wrong", "quote-right")
 async def mutation(engine: VirtualEngine) -> None:
     """What a body changed is gone after a replay, what it returned is not."""

@@ -110,3 +110,35 @@ async def test_a_set_of_tasks_has_one_order_in_all_replays(engine_of: EngineOf) 
         (order,) = orders
         assert engine.run().output == list(order)
         assert sorted(order) == list("abcdefgh")
+
+
+async def test_a_set_of_coroutines_mixes_up_no_results(engine_of: EngineOf) -> None:
+    """A set of coroutines has another order in each replay: then the run waits, and no item is processed twice."""
+    app, processed = App("items"), Counter[int]()
+    reverse = iter([False, *[True] * 1_000])
+
+    async def process(ctx: Context, item: int) -> int:
+        def body() -> int:
+            processed[item] += 1
+            if processed[item] == 1 and item % 2:
+                raise ValueError("flaky")
+            return item
+
+        return await ctx.step.run("item", body)
+
+    @app.function(on("go"), backoff="1s")
+    async def function(ctx: Context) -> int:
+        # A set iterates in the order of addresses, which may be the same by chance; here each replay has another one.
+        items = sorted(ITEMS, reverse=next(reverse))
+        return sum(await asyncio.gather(*[process(ctx, item) for item in items]))
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("10m")
+        run = engine.run()
+        if run.status == "completed":  # The code stayed in memory, so that there was no replay.
+            assert (run.output, run.warnings) == (sum(ITEMS), ())
+            assert processed == Counter({item: 1 + item % 2 for item in ITEMS})
+        else:
+            assert "steps with the id 'item' are called in another order than before" in run.warnings[0]
+            assert processed == Counter(ITEMS)

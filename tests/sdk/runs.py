@@ -63,6 +63,7 @@ class Run:
     ) -> None:
         self.bodies: list[str] = []
         self.reports: list[tuple[str, int]] = []
+        self.fingerprints: dict[str, int] = {}
         self.plans: list[StepPlan] = []
         self.cancelled: list[str] = []
         self.ungrouped: list[str] = []
@@ -127,6 +128,7 @@ class Run:
         result = call.body()
         outcome = value(await result if asyncio.iscoroutine(result) else result)
         self.reports.append((call.id, handle.begin_report(call)))
+        self.fingerprints[call.step] = call.fingerprint
         if call.id in self.gates:
             await self.gates[call.id].wait()
         return outcome

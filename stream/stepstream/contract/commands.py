@@ -11,9 +11,9 @@ from stepstream.contract.outcomes import Outcome
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result of a step. Code sees results in the order of (`seen`, `own`).
 
-    `seen` counts the results that the
-    engine gave, up to this one. `own` is 0 for a result of the engine; it counts, from 1, the results that the worker
-    itself has produced since then.
+    `seen` counts the results that the engine gave, up to this one. `own` is 0 for a result of the engine; it counts,
+    from 1, the results that the worker itself has produced since then. `fingerprint` is that of the step's plan or
+    report.
     """
 
     step: str
@@ -22,12 +22,14 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: Outcome
     seen: int = 0
     own: int = 0
+    fingerprint: int = 0
 
 
 class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result: planned, or between attempts. `ready` means that its next attempt is due.
 
-    With a `group` its result alone does not wake the run. `kind` is that of the plan that opened it.
+    With a `group` its result alone does not wake the run. `kind` and `fingerprint` are those of the plan or the report
+    that opened it.
     """
 
     step: str
@@ -35,6 +37,7 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     ready: bool = False
     group: str = ""
     kind: StepKind = StepKind.RUN
+    fingerprint: int = 0
 
 
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):
@@ -80,6 +83,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
 
     The code replays up to the step by `memos`. `claim` is that of the worker this command answers, empty in the first
     command of an attempt. A `partial` command has neither events nor memos: the worker requests them by a claim.
+    `fingerprint` is that of the step's plan.
     """
 
     run_id: str
@@ -92,6 +96,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
     memos: tuple[Memo, ...] = ()
     claim: str = ""
     partial: bool = False
+    fingerprint: int = 0
 
 
 class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):

@@ -125,8 +125,8 @@ class StepPostponed(TypedRecord, frozen=True, tag="step.postponed"):
 class StepReported(TypedRecord, frozen=True, tag="step.reported"):
     """A worker ran the body of a step to its end. `seen` counts the engine's results that the code had received before.
 
-    With a `queue` the step was dispatched to it; whichever worker holds the run, the report of the latest `claim`
-    counts.
+    `fingerprint` is like that of RunPlan. With a `queue` the step was dispatched to it; whichever worker holds the run,
+    the report of the latest `claim` counts.
     """
 
     run_id: str
@@ -139,12 +139,13 @@ class StepReported(TypedRecord, frozen=True, tag="step.reported"):
     started_at: int = 0
     queue: str = ""
     claim: str = ""
+    fingerprint: int = 0
 
 
 class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     """An attempt of a step failed, the next is due in `retry_ms`.
 
-    `group` is that of the plans, `queue` and `claim` are those of StepReported.
+    `group` is that of the plans, `queue`, `claim` and `fingerprint` are those of StepReported.
     """
 
     run_id: str
@@ -158,15 +159,21 @@ class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     started_at: int = 0
     queue: str = ""
     claim: str = ""
+    fingerprint: int = 0
 
 
 class RunPlan(TypedRecord, frozen=True, tag="run"):
-    """Dispatch the body of a step to the workers of a queue."""
+    """Dispatch the body of a step to the workers of a queue.
+
+    The `fingerprint` of a plan is a checksum of the step's arguments, by which a replay notices that it calls steps of
+    one id in another order; 0 where the id has one use. The engine only stores it.
+    """
 
     step: str
     id: str
     queue: str
     group: str = ""
+    fingerprint: int = 0
 
 
 class SleepPlan(TypedRecord, frozen=True, tag="sleep"):
@@ -176,6 +183,7 @@ class SleepPlan(TypedRecord, frozen=True, tag="sleep"):
     id: str
     until: int
     group: str = ""
+    fingerprint: int = 0
 
 
 class WaitPlan(TypedRecord, frozen=True, tag="wait"):
@@ -189,6 +197,7 @@ class WaitPlan(TypedRecord, frozen=True, tag="wait"):
     condition: str = ""
     lookback_ms: int = 0
     group: str = ""
+    fingerprint: int = 0
 
 
 class SignalPlan(TypedRecord, frozen=True, tag="signal"):
@@ -200,6 +209,7 @@ class SignalPlan(TypedRecord, frozen=True, tag="signal"):
     timeout_ms: int
     replace: bool = False
     group: str = ""
+    fingerprint: int = 0
 
 
 class SendPlan(TypedRecord, frozen=True, tag="send"):
@@ -209,6 +219,7 @@ class SendPlan(TypedRecord, frozen=True, tag="send"):
     id: str
     events: tuple[EventRecord, ...]
     group: str = ""
+    fingerprint: int = 0
 
 
 class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
@@ -220,6 +231,7 @@ class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
     timeout_ms: int
     data: Raw = EMPTY_OBJECT
     group: str = ""
+    fingerprint: int = 0
 
 
 StepPlan = RunPlan | SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan

@@ -118,7 +118,8 @@ class Call:
     """A step that the code awaits. `open` says that the engine has it as an open step.
 
     `attempt` is the attempt of its body that runs or is due, `due` the newest one that the engine called for while an
-    earlier attempt was running. `task` is the task that awaits it.
+    earlier attempt was running. `task` is the task that awaits it. `arguments` are what the code passes to it, and
+    `fingerprint` is their checksum, 0 unless the code uses the id more than once.
     """
 
     step: StepHash
@@ -136,6 +137,8 @@ class Call:
     waiting: StepFuture | None = None
     outcome: Outcome | None = None
     task: asyncio.Task[Any] | None = None
+    arguments: Mapping[str, Any] | None = None
+    fingerprint: int = 0
 
     @property
     def is_own(self) -> bool:

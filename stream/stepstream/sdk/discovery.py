@@ -1,11 +1,12 @@
 """The steps that a run's code calls, from the call to the first await: their identities, and the wrong uses of them."""
 
-from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from stepstream.contract.ids import StepHash, step_hash
 from stepstream.sdk.calls import Call
 from stepstream.sdk.errors import RunInterrupted, StepLimitError, StepUsageError
+from stepstream.sdk.fingerprints import Fingerprints, fingerprint
 from stepstream.sdk.identities import Identities
 from stepstream.sdk.operations import Operations
 from stepstream.sdk.results import Results
@@ -23,16 +24,26 @@ class Created(NamedTuple):
 class Discovery:
     """Gives each step of a run its identity where the code calls it, and its call where the code awaits it.
 
-    It calls `reject` with the reason when a step does not fit the history of the run.
+    It calls `reject` with the reason when a step does not fit the history of the run, and `warn` when that is harmless.
     """
 
     def __init__(
-        self, scope: Scope, results: Results, operations: Operations, steps_max: int, reject: Callable[[str], NoReturn]
+        self,
+        scope: Scope,
+        results: Results,
+        operations: Operations,
+        steps_max: int,
+        *,
+        warn: Callable[[str], None],
+        reject: Callable[[str], NoReturn],
     ) -> None:
         self._scope = scope
         self._results = results
         self._operations = operations
         self._identities = Identities(steps_max)
+        self._fingerprints = Fingerprints(operations.calls)
+        self._changed: dict[str, None] = {}
+        self._warn = warn
         self._reject = reject
         self._unawaited: dict[int, str] = {}
 
@@ -58,7 +69,9 @@ class Discovery:
         """Note that a step that was called needs no await: it was cancelled before."""
         self._unawaited.pop(created.number, None)
 
-    def discover(self, created: Created, call_of: Callable[[StepHash], Call], group: str) -> Call:
+    def discover(
+        self, created: Created, call_of: Callable[[StepHash], Call], group: str, arguments: Mapping[str, Any]
+    ) -> Call:
         """Return the call of a step that the code awaits; raise StepUsageError or StepLimitError for a wrong one."""
         self._unawaited.pop(created.number, None)
         self._check_place(created.step_id)
@@ -67,6 +80,8 @@ class Discovery:
         if task is not None and task.membership is not None:
             _check_order(created.step_id, *task.membership)
         call = self._call(created, call_of)
+        call.arguments = arguments
+        self._check_arguments(call, created.use)
         call.group = group
         call.task = task
         self._operations.discover(call)
@@ -93,14 +108,41 @@ class Discovery:
             )
         return call
 
-    def is_stored_next(self, created: Created, call_of: Callable[[StepHash], Call]) -> bool:
+    def _check_arguments(self, call: Call, use: int) -> None:
+        stored = self._results.fingerprint_of(call.step) or self._operations.fingerprint_of(call.step)
+        has_changed = self._fingerprints.has_changed(call, use, stored)
+        if self._fingerprints.is_reordered(call.id):
+            self._reject(
+                f"steps with the id {call.id!r} are called in another order than before, and their results would be "
+                "mixed up; put the item into the id, or call them in a fixed order, not in that of a set"
+            )
+        if has_changed:
+            self._changed[call.id] = None
+
+    def warn_of_changes(self) -> None:
+        """Warn of changed arguments, once the code is blocked: by then a changed order has shown itself."""
+        for step_id in self._changed:
+            self._warn(
+                f"step {step_id!r} is called with other arguments than before, and keeps its result: the code has "
+                "changed, or is not deterministic"
+            )
+        self._changed.clear()
+
+    def is_stored_next(
+        self, created: Created, call_of: Callable[[StepHash], Call], arguments: Mapping[str, Any]
+    ) -> bool:
         """Return whether the stored result of a step is the next one, for a thread that runs the code alone."""
         activity = self._scope.activity
         memo = self._results.first() if activity.is_sequential and not activity.closed else None
         if memo is None or memo.id != created.step_id or current_body.get():
             return False
         step = step_hash(created.step_id, created.use)
-        return memo.step == step and memo.kind == call_of(step).kind
+        if memo.step != step:
+            return False
+        call = call_of(step)
+        call.arguments = arguments
+        # A mismatch is reported by the event loop.
+        return memo.kind == call.kind and (not memo.fingerprint or memo.fingerprint == fingerprint(call))
 
 
 def _check_order(step_id: str, unordered: Unordered, member: object) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from stepstream.contract.commands import Open
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepPlan
@@ -53,6 +55,11 @@ class Operations:
         opened = self.opened.get(step)
         return opened.kind if opened else ""
 
+    def fingerprint_of(self, step: str) -> int:
+        """Return the fingerprint of a step that the engine has open and that the code has not awaited, or 0."""
+        opened = self.opened.get(step)
+        return opened.fingerprint if opened else 0
+
     def collect(self) -> tuple[Request, list[Call]]:
         """Return what the code newly requests of the engine, and the calls whose bodies are to begin."""
         new = [] if self.dispatched else self.calls.of(CallState.NEW)
@@ -66,7 +73,7 @@ class Operations:
             self.calls.move(call, CallEvent.PLAN, CallState.OPEN)
         cancelled, self.cancelled = self.cancelled, []
         request = Request(
-            tuple(call.plan(call) for call in planned if call.plan),
+            tuple(_plan(call.plan(call), call.fingerprint) for call in planned if call.plan),
             () if self.dispatched else tuple(cancelled),
             tuple(call.step for call in ungrouped),
             acknowledge,
@@ -104,3 +111,7 @@ class Operations:
         if call.open:
             self.cancelled.append(call.step)
         self.calls.move(call, CallEvent.ABANDON, CallState.ABANDONED)
+
+
+def _plan(plan: StepPlan, fingerprint: int) -> StepPlan:
+    return replace(plan, fingerprint=fingerprint) if fingerprint else plan

@@ -78,7 +78,10 @@ class Replay:
         opened = {step.step: step for step in snapshot.opened}
         self._operations = Operations(self._calls, self.groups, opened, snapshot.dispatched)
         self._scope = Scope(snapshot.run_id, self.activity)
-        self.steps = Discovery(self._scope, self._results, self._operations, limits.steps_per_run_max, self.reject)
+        steps_max = limits.steps_per_run_max
+        self.steps = Discovery(
+            self._scope, self._results, self._operations, steps_max, warn=self.warn, reject=self.reject
+        )
         self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
         self._main: asyncio.Task[Any] | None = None
@@ -121,6 +124,7 @@ class Replay:
 
     def _finish(self, end: Finished) -> None:
         self.activity.closed = True
+        self.steps.warn_of_changes()
         for memo in self._results.left():
             if memo.step not in self._calls:
                 self.warn(f"step {memo.id!r} has a result that the code no longer requests")
@@ -265,6 +269,7 @@ class Replay:
     # Settling: what happens when the code is idle.
 
     def _settle(self) -> None:
+        self.steps.warn_of_changes()
         try:
             if not self._give_next() and not self._operate():
                 self._report_idle()

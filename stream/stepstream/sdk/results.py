@@ -12,6 +12,7 @@ class Results:
 
     def __init__(self, memos: Sequence[Memo]) -> None:
         self._kinds: dict[str, str] = {}
+        self._fingerprints: dict[str, int] = {}
         self._refused: set[str] = set()
         self._pending: dict[str, tuple[int, Memo]] = {}
         self._order: deque[str] = deque()
@@ -28,6 +29,8 @@ class Results:
             return
         number = len(self._kinds)
         self._kinds[memo.step] = memo.kind
+        if memo.fingerprint:
+            self._fingerprints[memo.step] = memo.fingerprint
         if memo.step in self._refused:
             return
         self._pending[memo.step] = (number, memo)
@@ -38,6 +41,10 @@ class Results:
     def kind_of(self, step: str) -> str:
         """Return the kind of a step that has a memo, whether the code was given it or not; "" for any other step."""
         return self._kinds.get(step, "")
+
+    def fingerprint_of(self, step: str) -> int:
+        """Return the fingerprint of a step that has a memo, 0 if it has none."""
+        return self._fingerprints.get(step, 0)
 
     def await_step(self, step: str) -> None:
         """Note that the code waits for a step from now on."""

@@ -57,7 +57,7 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         return self._value_of(call, await self._replay.result(call))
 
     def _discover(self) -> Call:
-        call = self._replay.steps.discover(self._created, self._call_of, self.group)
+        call = self._replay.steps.discover(self._created, self._call_of, self.group, self._arguments)
         if observe := step_observer.get():
             observe(self._replay.run_id, call, self._arguments)
         return call
@@ -67,7 +67,7 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
 
         A thread calls this while it runs the code alone: most steps of a replay need no switch to the event loop.
         """
-        if not self._replay.steps.is_stored_next(self._created, self._call_of):
+        if not self._replay.steps.is_stored_next(self._created, self._call_of, self._arguments):
             return None
         call = self._discover()
         return (self._value_of(call, self._replay.take_next(call)),)

@@ -173,8 +173,9 @@ class ReplayCheck:
                 run = self._runs[run_id]
                 if report.step not in run.memos:
                     run.own += 1
-                    outcome, seen = report.outcome, report.seen
-                    run.memos[report.step] = Memo(report.step, report.id, StepKind.RUN, outcome, seen, run.own)
+                    outcome, seen, own = report.outcome, report.seen, run.own
+                    memo = Memo(report.step, report.id, StepKind.RUN, outcome, seen, own, report.fingerprint)
+                    run.memos[report.step] = memo
             case (RunReturned(run_id=run_id) | RunFailed(run_id=run_id)) as end if run_id in self._runs:
                 self._runs[run_id].end = end
             case _:

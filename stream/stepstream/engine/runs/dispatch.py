@@ -43,6 +43,7 @@ def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
         () if partial else memos_of(draft, run.run_id),
         opened.claim,
         partial,
+        opened.fingerprint,
     )
     draft.command(run.app, command, opened.queue)
 

@@ -53,7 +53,8 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
         if outcome is None:
             joined.update([plan.group] if plan.group else [])
             continue
-        still, memo = engine_memo(_open_run(draft, run_id), plan.step, plan.id, _kind(plan), outcome)
+        ended = OpenStep(plan.id, _kind(plan), fingerprint=plan.fingerprint)
+        still, memo = engine_memo(_open_run(draft, run_id), plan.step, ended, outcome)
         keep_result(draft, still, memo, None)
         memos.append(memo)
         if isinstance(plan, SendPlan) and isinstance(outcome, Value):
@@ -125,6 +126,8 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
 def _open(draft: Draft, run_id: str, plan: StepPlan, opened: OpenStep, detail: str = "") -> Run:
     """Open a planned step; return its run."""
     run = _open_run(draft, run_id)
+    if plan.fingerprint:
+        opened = replace(opened, fingerprint=plan.fingerprint)
     run = replace(run, steps=run.steps + 1)
     run = draft.record(run, StepPlanned, plan.step, plan.id, opened.kind, detail, opened.due)
     draft.put_step(run_id, plan.step, None, opened)
@@ -138,7 +141,7 @@ def _plan_dispatched(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None
     if not has_queue(draft, run.function, plan.queue):
         message = f"app {run.app!r} has no queue {plan.queue!r}; write App({run.app!r}, queues=[{plan.queue!r}])"
         return Failure(ErrorInfo("QueueNotFoundError", message, code="queue-not-found"))
-    opened = OpenStep(plan.id, StepKind.RUN, group=plan.group, queue=plan.queue)
+    opened = OpenStep(plan.id, StepKind.RUN, group=plan.group, queue=plan.queue, fingerprint=plan.fingerprint)
     dispatch(draft, _open(draft, run_id, plan, opened, f"queue {plan.queue}"), plan.step, opened)
     return None
 

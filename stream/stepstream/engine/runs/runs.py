@@ -62,6 +62,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
             ready=step.kind == StepKind.RUN and not step.due and not step.queue,
             group=step.group,
             kind=step.kind,
+            fingerprint=step.fingerprint,
         )
         for key, step in draft.scan(STEPS, run_part(run.run_id))
     )

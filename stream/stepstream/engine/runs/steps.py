@@ -30,7 +30,7 @@ def report_step(draft: Draft, report: StepReported) -> None:
     if run is None or draft.memo(report.run_id, report.step):
         return
     run = replace(run, own=run.own + 1)
-    memo = Memo(report.step, report.id, StepKind.RUN, report.outcome, report.seen, run.own)
+    memo = Memo(report.step, report.id, StepKind.RUN, report.outcome, report.seen, run.own, report.fingerprint)
     opened = draft.step(report.run_id, report.step)
     keep_result(draft, run, memo, opened, report.attempt, report.started_at)
     if opened:
@@ -45,15 +45,15 @@ def _report_dispatched(draft: Draft, report: StepReported) -> None:
         draft.count("stale_reports")
         return
     release(draft, report.run_id, report.step)
-    run, memo = engine_memo(run, report.step, opened.id, opened.kind, report.outcome)
+    run, memo = engine_memo(run, report.step, opened, report.outcome)
     keep_result(draft, run, memo, opened, report.attempt, report.started_at)
     _resume(draft, run, memo, opened.group)
 
 
-def engine_memo(run: Run, step: str, id: str, kind: StepKind, outcome: Outcome) -> tuple[Run, Memo]:
+def engine_memo(run: Run, step: str, opened: OpenStep, outcome: Outcome) -> tuple[Run, Memo]:
     """Return a result that did not come from the worker that holds the run, and the run that counts it."""
     run = replace(run, seen=run.seen + 1)
-    return run, Memo(step, id, kind, outcome, run.seen)
+    return run, Memo(step, opened.id, opened.kind, outcome, run.seen, fingerprint=opened.fingerprint)
 
 
 def keep_result(
@@ -130,7 +130,10 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     else:
         close_step(draft, run.run_id, report.step, opened)
     group = opened.group if opened else report.group
-    retried = OpenStep(report.id, StepKind.RUN, due, report.attempt + 1, group, queue=report.queue)
+    # A worker of a queue reports no fingerprint: the step has that of its plan.
+    fingerprint = report.fingerprint or (opened.fingerprint if opened else 0)
+    queue = report.queue
+    retried = OpenStep(report.id, StepKind.RUN, due, report.attempt + 1, group, queue=queue, fingerprint=fingerprint)
     draft.put_step(run.run_id, report.step, opened, retried)
     draft.arm(due, Timer(TimerKind.STEP, run.run_id, report.step))
     draft.count("step_retries", run.function)
@@ -146,7 +149,7 @@ def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool
     late = opened.kind in (StepKind.WAIT, StepKind.SIGNAL) and 0 < opened.due <= draft.now
     if late and isinstance(outcome, Value) and not opened.looking_back:
         return False  # The timer of this step is due in this batch and ends it.
-    run, memo = engine_memo(run, step, opened.id, opened.kind, outcome)
+    run, memo = engine_memo(run, step, opened, outcome)
     keep_result(draft, run, memo, opened)
     _resume(draft, run, memo, opened.group)
     return True

@@ -54,7 +54,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A wait has the `bucket` in which it is registered. If it is `looking_back`, the matcher decides whether it times
     out. A step with a `queue` is dispatched to the workers of that queue, and the report of `claim` is the one that
-    counts.
+    counts. `fingerprint` is that of its plan or report.
     """
 
     id: str
@@ -67,6 +67,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: str = ""
     claim: str = ""
     looking_back: bool = False
+    fingerprint: int = 0
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -66,7 +66,7 @@ class LiveStep(WorkItem):
         """Replay the code up to the step."""
         command = self.command
         self.function = command.function
-        opened = (Open(command.step, command.attempt, ready=True),)
+        opened = (Open(command.step, command.attempt, ready=True, fingerprint=command.fingerprint),)
         snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True)
         self.replay = Replay(
             snapshot,

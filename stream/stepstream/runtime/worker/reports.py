@@ -63,9 +63,20 @@ def step_report(
             started_at,
             queue,
             claim,
+            call.fingerprint,
         )
     return StepReported(
-        handle.run_id, handle.epoch, call.step, call.id, result.outcome, call.attempt, seen, started_at, queue, claim
+        handle.run_id,
+        handle.epoch,
+        call.step,
+        call.id,
+        result.outcome,
+        call.attempt,
+        seen,
+        started_at,
+        queue,
+        claim,
+        call.fingerprint,
     )
 
 
