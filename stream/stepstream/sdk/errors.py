@@ -46,8 +46,8 @@ class StepError(StepstreamError):
     | `run-cancelled` | invoked a run that was cancelled |
     | `signal-conflict` | waits for a signal that another run waits for |
     | `signal-replaced` | waited for a signal until another run with `on_conflict="replace"` took its place |
-    | `invalid-expression` | has a `match=` or `if_=` that cannot be evaluated against the run's own event |
-    | `expression-limit` | has a `match=` or `if_=` that captures too much of the run's own event |
+    | `invalid-expression` | has a `match=` or `if_=` that cannot be evaluated with the event that started the run |
+    | `expression-limit` | has a `match=` or `if_=` that captures too much of the event that started the run |
 
     Example:
         ```python
@@ -92,7 +92,7 @@ class RetryAfterError(StepstreamError):
     Args:
         message: What went wrong.
         after: A duration (`"30s"`, a `timedelta`, a number of seconds) or a `datetime`; one without a time zone is in
-            UTC. The delay is raised to 1 s and cut to 24 h.
+            UTC. A delay below 1 s becomes 1 s, and one above 24 h becomes 24 h.
 
     The attempt counts: after the last one there is no retry. Raises `InvalidDuration` for a duration that
     cannot be read.

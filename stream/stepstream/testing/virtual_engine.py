@@ -46,7 +46,7 @@ class VirtualEngine:
         shards: How many shards share the state, as on Kafka.
         live_cache: False replays every function from its first line after every step.
         runs_cached_max: How many waiting runs the worker keeps in memory.
-        runs_active_max: How many runs the worker runs code of at a time.
+        runs_active_max: How many runs may execute code at the same time.
         limits: The limits of events, steps and runs.
         data_dir: A folder that makes the state durable: a second engine on it continues. With one shard only.
         now_ms: The virtual time at the start, in Unix milliseconds; by default 2026-01-01T00:00:00Z.
@@ -55,7 +55,7 @@ class VirtualEngine:
         replay_check: Replays each run from its memos whenever the engine becomes idle, without running a body again,
             and compares: the steps that the code awaits, what it passes to them, and how it ends. A difference,
             for example after a body that changes its arguments, is a `ReplayMismatch` with the first step and both
-            values. The code between steps runs more often than without it.
+            values. With the check, code between steps runs more often.
         backbone: Creates the log and the tables, in place of those in memory or on disk.
 
     `history` lists every history entry, oldest first.
