@@ -18,7 +18,7 @@ Retention = Annotated[
 ]
 RetentionBytes = Annotated[
     int | None,
-    typer.Option(help="Size of the list of runs above which the oldest ended ones are dropped (default: any size)."),
+    typer.Option(help="Maximum size of the list of runs in bytes; the oldest ended runs are dropped (default: none)."),
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one (default: 8288).")]

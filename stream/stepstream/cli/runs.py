@@ -166,8 +166,8 @@ def cancel_run(run_id: RunIdOrTail, url: Url = URL_DEFAULT, api_key: ApiKey = ""
 
 @cli.command("prune", epilog="Example: stepstream runs prune --older-than 30d --data-dir .stepstream")
 def prune_runs(
-    older_than: Annotated[str, typer.Option(help="Drop the runs that ended longer ago, such as 30d or 12h.")],
-    data_dir: Annotated[Path, typer.Option(help="The folder of the list of runs; no process may use it.")] = Path(
+    older_than: Annotated[str, typer.Option(help="Drop runs that ended longer ago than this, such as 30d or 12h.")],
+    data_dir: Annotated[Path, typer.Option(help="The data directory with the list; no process may use it.")] = Path(
         ".stepstream"
     ),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
