@@ -260,7 +260,7 @@ async def recovery(bootstrap: str, rows: int = 200_000) -> list[Figure]:
         store.open()
         started = time.perf_counter()
         found = 0
-        async for batch, position in KafkaLog(cluster, clock, 0).changelog(0):
+        async for batch, position in KafkaLog(cluster, clock, 0, 1).changelog(0):
             store.write(batch, position)
             found += len(batch)
         took = time.perf_counter() - started

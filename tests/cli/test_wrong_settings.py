@@ -56,12 +56,12 @@ def test_a_lost_broker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(_self: object) -> None:
         return None
 
-    async def describe(_self: object) -> None:
+    async def describe(_self: object, _request: object) -> None:
         raise KafkaConnectionError("the broker went away")
 
     monkeypatch.setattr(AIOKafkaAdminClient, "start", nothing)
     monkeypatch.setattr(AIOKafkaAdminClient, "close", nothing)
-    monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", describe)
+    monkeypatch.setattr(AIOKafkaAdminClient, "_send_request", describe)
     assert_refused(
         invoke("topics", "check"),
         "describing topics: no broker answers; check that Kafka is running at --kafka or STEPSTREAM_KAFKA_BOOTSTRAP",

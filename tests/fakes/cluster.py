@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
+from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import Membership, Reader
@@ -39,6 +40,8 @@ class FakeCluster(Cluster):
         self.member, self.generation = "member-1", 0
         self.membership: Membership | None = None
         self.rebalancing = 0
+        # The number of partitions and the id of each topic that differs from the others.
+        self.extents_of: dict[str, Extent] = {}
         # How many records a read returns at most, whatever its limit.
         self.records_per_read = 1_000
         # The client ids of all members of the group.
@@ -82,6 +85,11 @@ class FakeCluster(Cluster):
     @property
     def _member_reader(self) -> "FakeReader":
         return next(reader for reader in reversed(self.readers) if reader.group_topic)
+
+    async def extents(self, topics: Sequence[str] | None = None) -> dict[str, Extent]:
+        """Return the extents of these topics; each exists unless its extent has no partitions."""
+        found = {topic: self.extents_of.get(topic, Extent(1, 1)) for topic in topics or self.extents_of}
+        return {topic: extent for topic, extent in found.items() if extent.partitions}
 
     async def members(self, group: str) -> list[str]:
         """Return the client ids of the members."""

@@ -16,7 +16,7 @@ from stepstream.runtime.kafka.backbone import STALE_MS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.shard_log import SHARD_TOPICS, KafkaLog
 from stepstream.runtime.kafka.standby import Standby
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.shard.tables import open_tables
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 async def opened(cluster: Cluster) -> KafkaLog:
     """Return the log of shard 0, opened by a new owner."""
-    log = KafkaLog(cluster, SystemClock(), 0)
+    log = KafkaLog(cluster, SystemClock(), 0, 1)
     await log.open()
     return log
 
@@ -45,7 +45,7 @@ async def write(log: KafkaLog, number: int) -> None:
 async def freeze_a_commit(broker: Broker) -> None:
     """Write, and later commit, while the broker is suspended: both time out, and changelog and history agree."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, "commits", transaction_s=2))
-    await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
+    await cluster.create({name: (1, {}) for name in SHARD_TOPICS}, 1)
     first = await opened(cluster)
     await write(first, 1)
     await first.commit({})
@@ -110,17 +110,14 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     asyncio.run(Cluster(KafkaSettings(fleet.bootstrap, "deleted")).delete([CHANGELOG]))
     fleet.command("topics", "apply", "--shards", "1", "--app", "work")
     restart(engine)
-    until(lambda: engine.said("of a changelog that ends at 1: remove the tables") > 1)
-    assert not engine.said("recovered")
-    assert observed.answers("/ready") == {503}
-    engine.kill()
-    engine.wipe()
-    restart(engine)
     until(lambda: observed.answers("/ready") == {200})
+    assert engine.said("do not belong to their changelog")
+    assert engine.said(f"renamed to {engine.disk}/shard-0.aside")
+    assert (engine.disk / "shard-0.aside").is_dir()
 
 
-def test_engine_refuses_tables_of_a_deleted_changelog(bootstrap: str, tmp_path: Path) -> None:
-    """An engine whose changelog was recreated does not serve rows of the old one, and says what to do."""
+def test_engine_sets_tables_of_a_deleted_changelog_aside(bootstrap: str, tmp_path: Path) -> None:
+    """An engine whose changelog was recreated does not serve rows of the old one, and keeps them under another name."""
     with Fleet(bootstrap, "deleted", tmp_path) as fleet, Observed(fleet) as observed:
         fleet.command("topics", "apply", "--shards", "1", "--app", "work")
         asyncio.run(register(Cluster(KafkaSettings(bootstrap, "deleted"))))
@@ -134,10 +131,13 @@ async def fill(cluster: Cluster, name: bytes, count: int) -> None:
         async with asyncio.timeout(30):
             while CHANGELOG in await cluster.topics():
                 pass
-    await cluster.create({name: (1, {}) for name in (CHANGELOG, HISTORY)}, 1)
+    await cluster.create({name: (1, {}) for name in SHARD_TOPICS}, 1)
     # Two concurrent callers get the same origin.
-    origin, again = await asyncio.gather(origin_of(cluster, 0), origin_of(cluster, 0))
-    assert origin == again == await origin_of(cluster, 0) != b""
+    origin, again = await asyncio.gather(origin_of(cluster, 0, 4), origin_of(cluster, 0, 5))
+    found = await origin_of(cluster, 0, 6)
+    assert {(origin.key, origin.shards), (again.key, again.shards)} == {(found.key, found.shards)}
+    assert found.key
+    assert found.shards in (4, 5)
     for number in range(count):
         log = await opened(cluster)
         await log.begin()
@@ -151,7 +151,7 @@ async def recovered(cluster: Cluster, path: Path) -> tuple[int, dict[bytes, byte
     """Recover the tables in a folder from the changelog; return the position where that began, and their rows."""
     store, log = RocksStore(path, SystemClock().now_ms, STALE_MS), await opened(cluster)
     try:
-        position = await open_tables(store, log.origin)
+        position, _ = await open_tables(store, log.origin)
         async for rows, after in log.changelog(position):
             store.write(rows, after)
         return position, dict(store.scan(b"r", 0))
@@ -163,7 +163,7 @@ async def recovered(cluster: Cluster, path: Path) -> tuple[int, dict[bytes, byte
 async def follow(cluster: Cluster, path: Path) -> dict[bytes, bytes]:
     """Let a standby in a folder catch up; return its rows."""
     store = RocksStore(path, SystemClock().now_ms, STALE_MS)
-    copy = Standby(cluster, store, SystemClock(), 0, STALE_MS)
+    copy = Standby(cluster, store, SystemClock(), 0, 1, STALE_MS)
     following = asyncio.ensure_future(copy.serve())
     reader = await cluster.reader()
     end = (await reader.ends([(CHANGELOG, 0)]))[CHANGELOG, 0]
@@ -206,19 +206,19 @@ async def lose_inputs(bootstrap: str, caplog: pytest.LogCaptureFixture) -> None:
     producer = await cluster.producer()
     events = [NewRecord(EVENTS, 0, b"", b"%d" % number) for number in range(110)]
     await producer.send(events[:100])
-    log = KafkaLog(cluster, SystemClock(), 0)
+    log = KafkaLog(cluster, SystemClock(), 0, 1)
     with pytest.raises(LogError, match=r"lost.events-0 ends at 100, .* up to 103 were processed: .* append 3 records"):
         await log.seek({at: 103})
     await log.close()
     await producer.send(events[100:103])
-    log = KafkaLog(cluster, SystemClock(), 0)
+    log = KafkaLog(cluster, SystemClock(), 0, 1)
     await log.seek({at: 103})
     await producer.send(events[103:])
     assert (await log.poll(500, None))[0].offset == 103
     await log.close()
     async with cluster.admin() as admin:
         await admin.delete_records({TopicPartition("lost.events", 0): RecordsToDelete(before_offset=50)})
-    log = KafkaLog(cluster, SystemClock(), 0)
+    log = KafkaLog(cluster, SystemClock(), 0, 1)
     await log.seek({at: 20})
     assert "lost.events-0 begins at 50: 30 offsets before that were not processed" in caplog.text
     assert (await log.poll(500, None))[0].offset == 50

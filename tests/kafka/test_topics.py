@@ -105,7 +105,7 @@ def test_engine_without_topics_says_what_to_run(bootstrap: str, tmp_path: Path) 
 
 async def write_a_command(bootstrap: str, topic: str) -> None:
     """Let a shard write to a topic, in a transaction."""
-    log = KafkaLog(Cluster(KafkaSettings(bootstrap, "gone")), SystemClock(), 1)
+    log = KafkaLog(Cluster(KafkaSettings(bootstrap, "gone")), SystemClock(), 1, 3)
     await log.open()
     try:
         await log.begin()

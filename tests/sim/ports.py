@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from stepstream.contract.topics import INBOX
-from stepstream.runtime.ports import Log, LogRecord, NewRecord, Offsets, RebalanceListener, StoredRow, WorkerLog
+from stepstream.runtime.ports import Log, LogRecord, NewRecord, Offsets, Origin, RebalanceListener, StoredRow, WorkerLog
 from stepstream.runtime.storage.journal import MemoryStore
 from tests.sim.faults import Crash, Disk, Fault, Faults, Kind
 
@@ -67,9 +67,13 @@ class FaultyLog:
         """Open, or fail."""
         await self._call("open", self._log.open)
 
-    async def origin(self, position: int) -> bytes:
+    async def origin(self) -> Origin:
         """Return what identifies the changelog."""
-        return await self._log.origin(position)
+        return await self._log.origin()
+
+    def topic_id(self, topic: str) -> str:
+        """Return the id of a topic."""
+        return self._log.topic_id(topic)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Read the changelog, or fail before or after a batch."""
@@ -214,6 +218,10 @@ class FaultyStore:
     def discard(self) -> None:
         """Fail: in the simulation, tables always belong to their changelog."""
         raise AssertionError("tables were discarded although they belong to their changelog")
+
+    def set_aside(self) -> str:
+        """Fail: in the simulation, tables always belong to their changelog."""
+        raise AssertionError("tables were set aside although they belong to their changelog")
 
     def close(self) -> None:
         """Close; this is when a disk that is planned to be stale loses its newest rows."""

@@ -93,6 +93,8 @@ def _show_differences(cluster: Cluster, found: Survey) -> None:
     """Print what differs, and for each topic the command that would change it."""
     for line in [*found.repartitioned, *found.underreplicated, *map(str, found.configs)]:
         _show("differs", line)
+    for line in found.grown:
+        _show("note", f"{line}; Kafka cannot remove them")
     changeable = [each for each in found.configs if each.actual]
     for topic in dict.fromkeys(each.topic for each in changeable):
         words = ["kafka-configs.sh", "--bootstrap-server", cluster.settings.bootstrap, "--alter", "--topic", topic]

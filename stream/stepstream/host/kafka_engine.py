@@ -8,7 +8,7 @@ from typing import Any
 
 from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
-from stepstream.contract.topics import HISTORY
+from stepstream.contract.topics import DEAD_LETTERS, HISTORY, REPLIES
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
@@ -27,6 +27,8 @@ from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup, ShardGroupO
 from stepstream.runtime.kafka.layout import check_command, config_differences, shards_of
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.shard_log import SHARD_TOPICS
+from stepstream.runtime.kafka.topic_watch import TopicWatch
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
@@ -69,7 +71,7 @@ async def _serve_shards(
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
-    origin = (await origin_of(cluster, 0)).hex()
+    origin = (await origin_of(cluster, 0, shards)).key.hex()
     index = RunIndex(settings.data_dir / "runs.sqlite", retention=settings.kept_runs, origin=origin)
     options = ShardGroupOptions(
         shards,
@@ -82,7 +84,8 @@ async def _serve_shards(
     )
     group = ShardGroup(cluster, clock, options)
 
-    gauges = EngineGauges(group, backbone, shards)
+    watch = TopicWatch(cluster, [*SHARD_TOPICS, REPLIES, DEAD_LETTERS], shards, [group.check])
+    gauges = EngineGauges(group, backbone, shards, lambda: watch.unready)
     backlogs = Backlogs(cluster, backbone)
     measured: dict[str, Measured] = {"lags": gauges, "backlogs": BacklogGauges(group, backlogs)}
     measured["disk"] = DiskGauges(settings.data_dir)
@@ -99,7 +102,7 @@ async def _serve_shards(
         await warn_of_missing(cluster, sources)
         parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
         parts |= {name: each.measure for name, each in measured.items()}
-        parts["pruning"] = functools.partial(keep_pruned, index.prune)
+        parts |= {"topics": watch.serve, "pruning": functools.partial(keep_pruned, index.prune)}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
             workers = functools.partial(_running_workers, backlogs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.contract.names import workers_name
+from stepstream.contract.topics import FUNCTIONS, INBOX, commands_topic
 from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.http_server import probes
 from stepstream.host.monitoring.gauges import WorkerGauges
@@ -25,6 +26,7 @@ from stepstream.runtime.kafka.fleet import KafkaCallers
 from stepstream.runtime.kafka.layout import shards_of
 from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.topic_watch import TopicWatch
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import WorkerLog
@@ -74,6 +76,17 @@ async def _drain(slot: WorkerSlot, settings: Settings) -> bool:
     return True
 
 
+def _parts(
+    spec: WorkerSpec, cluster: Cluster, shards: int, backbone: KafkaBackbone
+) -> tuple[WorkerSlot, FunctionRegistrar, TopicWatch]:
+    """Return the parts that depend on one another: the worker is ready, and registers, only while its topics exist."""
+    slot = WorkerSlot(spec.name, BrokerContact(), lambda: watch.unready)
+    registrar = FunctionRegistrar(cluster, spec.app, backbone.append, lambda: not slot.unready)
+    topics = [commands_topic(spec.name), INBOX, FUNCTIONS]
+    watch = TopicWatch(cluster, topics, shards, [slot.check, registrar.watch], [spec.name])
+    return slot, registrar, watch
+
+
 async def serve_worker(
     spec: WorkerSpec, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
 ) -> None:
@@ -87,7 +100,8 @@ async def serve_worker(
     backbone = KafkaBackbone(cluster, SystemClock(), shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
-    bodies, metrics, slot = Bodies(), Metrics("worker", "sources"), WorkerSlot(spec.name, BrokerContact())
+    slot, registrar, watch = _parts(spec, cluster, shards, backbone)
+    bodies, metrics = Bodies(), Metrics("worker", "sources")
     gauges = WorkerGauges(slot, backbone)
     metrics.ask(gauges.read)
     metrics.ask(functools.partial(build_info, app, settings, spec.name))
@@ -100,8 +114,7 @@ async def serve_worker(
         slot.take(worker := spec.make(log, bodies, settings, metrics), log)
         await worker.serve()
 
-    parts = {"worker": work, "answers": callers.serve, "lags": gauges.measure}
-    registrar = FunctionRegistrar(cluster, app, backbone.append, lambda: not slot.unready)
+    parts = {"worker": work, "answers": callers.serve, "lags": gauges.measure, "topics": watch.serve}
     # Only the workers of runs register functions and read sources; workers of queues would only repeat both.
     sources = [] if spec.queue else app.sources
     if not spec.queue:

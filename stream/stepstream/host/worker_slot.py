@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 
 from stepstream.host.broker_contact import BrokerContact
+from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.worker.observer import Load
 from stepstream.runtime.worker.pool import PoolWorker
@@ -14,10 +16,14 @@ LOST_S_MAX = 300.0
 
 
 class WorkerSlot:
-    """Holds the current worker and its log; a worker that fails is replaced, readiness and counters carry over."""
+    """Holds the current worker and its log; a worker that fails is replaced, readiness and counters carry over.
 
-    def __init__(self, name: str, contact: BrokerContact) -> None:
+    `topics` says why the topics of the worker cannot be used, and is empty if they can.
+    """
+
+    def __init__(self, name: str, contact: BrokerContact, topics: Callable[[], str] = lambda: "") -> None:
         self.name = name
+        self._topics_unready = topics
         self.contact = contact
         self._current: tuple[Worker | PoolWorker, KafkaWorkerLog] | None = None
         self._earlier_assignments = 0
@@ -30,6 +36,11 @@ class WorkerSlot:
             self._earlier_assignments += self._current[1].assignments
             self._confirmed_at = self._last_confirmed()
         self._current = worker, log
+
+    def check(self, topics: Mapping[str, Extent]) -> None:
+        """Let the current worker start over if its topic was created again."""
+        if self._current is not None:
+            self._current[1].check(topics)
 
     @property
     def log(self) -> KafkaWorkerLog | None:
@@ -56,7 +67,7 @@ class WorkerSlot:
         """Why the worker is not ready; empty when it polls and its group has assigned its partitions, even if none."""
         if self._draining:
             return "draining: no new work is taken, running steps finish"
-        return self.contact.unready or self._unready()
+        return self.contact.unready or self._topics_unready() or self._unready()
 
     def _unready(self) -> str:
         if self._current is None or not self._current[0].serving:

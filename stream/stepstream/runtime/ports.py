@@ -62,6 +62,17 @@ class NewRecord(NamedTuple):
     nulls: tuple[str, ...] = ("value",)
 
 
+class Origin(NamedTuple):
+    """What identifies a changelog: the key of its first row, b"" if it has none; and where the changelog ends.
+
+    `shards` is the number of shards that it records, 0 if it records none.
+    """
+
+    key: bytes
+    end: int
+    shards: int = 0
+
+
 class LogError(Exception):
     """The log failed, or the outcome of a call is unknown: the caller drops its state and restarts with fresh ports."""
 
@@ -80,10 +91,13 @@ class Log(Protocol):
     async def open(self) -> None:
         """Start the shard's producer, which fences an older owner and aborts its open transaction."""
 
-    async def origin(self, position: int) -> bytes:
-        """Return the key of the row that identifies the changelog, or b"" if there is none.
+    async def origin(self) -> Origin:
+        """Return what identifies the changelog."""
 
-        Raise LogError if the changelog ends before `position`.
+    def topic_id(self, topic: str) -> str:
+        """Return the id of the topic of an input; another one that is created later under the same name has another id.
+
+        It is empty if it is unknown.
         """
 
     def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
@@ -137,6 +151,9 @@ class Store(Protocol):
 
     def discard(self) -> None:
         """Delete all rows; the tables stay open, at position 0."""
+
+    def set_aside(self) -> str:
+        """Rename the tables, and open empty ones at position 0; return the new name, empty if nothing is left."""
 
     def close(self) -> None:
         """Close the tables."""

@@ -71,7 +71,7 @@ async def resume_in_a_commit(fleet: Fleet, stop_file: Path) -> None:
     functions = (("chain", (EventTrigger("zombie/go"),)), ("other", ()))
     await produce(cluster, FUNCTIONS, [encode(FunctionRegistered(name, "zombie", on)) for name, on in functions])
     await until_registered(cluster, 1)
-    second = KafkaLog(cluster, SystemClock(), 0)
+    second = KafkaLog(cluster, SystemClock(), 0, 1)
     before = await rows_of(second)
     await asyncio.to_thread(stop_file.touch)
     await go(cluster, range(RUNS))

@@ -47,7 +47,7 @@ class Process:
         self.stores = [FakeStore(MemoryStore()) for _ in range(SHARDS)]
         self.cluster = FakeCluster()
         self.shards = ShardGroup(self.cluster, clock, ShardGroupOptions(SHARDS, folder))
-        monkeypatch.setattr(fleet, "KafkaLog", lambda _cluster, _clock, shard: self.logs[shard])
+        monkeypatch.setattr(fleet, "KafkaLog", lambda _cluster, _clock, shard, _shards: self.logs[shard])
         monkeypatch.setattr(self.shards, "_tables", lambda shard: self.stores[shard])
         self.worker = Worker(self.backbone.worker_log("shop"), app, WorkerOptions(clock))
         self.serving = asyncio.gather(self.shards.serve(), self.worker.serve())

@@ -61,7 +61,7 @@ async def test_expired_member_opens_no_shard(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(fleet, "keep_serving", functools.partial(keep_serving, restart_s=0.0))
     opened: list[int] = []
 
-    def open_log(_cluster: object, _clock: object, shard: int) -> None:
+    def open_log(_cluster: object, _clock: object, shard: int, _shards: int) -> None:
         opened.append(shard)
         raise LogError("fenced by a newer owner")
 

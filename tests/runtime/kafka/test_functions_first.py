@@ -25,7 +25,7 @@ async def test_functions_are_read_to_their_end_first() -> None:
     cluster = FakeCluster()
     functions, events = (FUNCTIONS, 0), (EVENTS, 1)
     cluster.add([*records(functions, range(3)), *records((INBOX, 1), range(2)), *records(events, range(2))])
-    log = KafkaLog(cluster, SystemClock(), 1)
+    log = KafkaLog(cluster, SystemClock(), 1, 8)
     await log.seek({functions: 1, events: 1})
     first = await polled(log)
     first += [] if len(first) > 2 else await polled(log)

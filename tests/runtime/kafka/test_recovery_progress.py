@@ -28,7 +28,7 @@ async def test_recovery_reports_its_progress(monkeypatch: pytest.MonkeyPatch, ca
     cluster = FakeCluster()
     cluster.records_per_read = PER_READ
     cluster.add(LogRecord(CHANGELOG, 3, at, b"k", b"v", (), 0) for at in range(ROWS))
-    log = KafkaLog(cluster, VirtualClock(0), 3)
+    log = KafkaLog(cluster, VirtualClock(0), 3, 8)
     left = [(after, log.changelog_left) async for _, after in log.changelog(0)]
     assert left == [(30, 70), (60, 40), (90, 10), (100, 0)]
     assert log.changelog_left == 0

@@ -75,7 +75,7 @@ class Copy:
         self.clock = VirtualClock(1_700_000_000_000)
         self.changelog = ChangelogCluster(self.clock, read_ms)
         self.folder = folder
-        self.copy = Standby(self.changelog, self.tables(), self.clock, 0, STALE_MS)
+        self.copy = Standby(self.changelog, self.tables(), self.clock, 0, 1, STALE_MS)
 
     def tables(self) -> RocksStore:
         """Return the tables, closed."""

@@ -5,23 +5,25 @@ from collections.abc import Sequence
 import pytest
 
 from stepstream.runtime.kafka.answers import Extent
-from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.layout import expected_topics, shards_of, survey
 from stepstream.runtime.kafka.settings import KafkaSettings
+from tests.fakes.cluster import FakeCluster
 
 
-class Described(Cluster):
+class Described(FakeCluster):
     """A cluster with all topics; each has `replicas`, but one may have only 1, and its `min.insync.replicas`."""
 
     def __init__(self, replicas: int, in_sync: str, underreplicated: str = "") -> None:
-        super().__init__(KafkaSettings(namespace="n"))
+        super().__init__()
+        self.settings = KafkaSettings(namespace="n")
         self._topics = expected_topics(["shop"], 4)
         self._replicas = {name: 1 if name == underreplicated else replicas for name in self._topics}
         self._in_sync = in_sync
         self.configs_read = False
 
-    async def extents(self) -> dict[str, Extent]:
+    async def extents(self, topics: Sequence[str] | None = None) -> dict[str, Extent]:
         """Return the extent of each topic."""
+        assert topics is None
         return {name: Extent(spec.partitions, self._replicas[name]) for name, spec in self._topics.items()}
 
     async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:

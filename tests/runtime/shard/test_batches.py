@@ -136,7 +136,7 @@ class EndlessFeed:
 )
 async def test_batch_is_delayed_no_longer_than_its_time(delayed_s: float, until_ms: int | None, count: int) -> None:
     """Also if records arrive continuously, and never beyond a timer that is due at `until_ms`; it is 500 ms now."""
-    log = KafkaLog(FakeCluster(), VirtualClock(500), 0)
+    log = KafkaLog(FakeCluster(), VirtualClock(500), 0, 8)
     log.feed = EndlessFeed()  # type: ignore[assignment]  # As far as it is used.
     log._polled_at = time.monotonic() - delayed_s
     assert len(await log.more(500, until_ms)) == count

@@ -237,10 +237,14 @@ class OpenCount(msgspec.Struct, frozen=True):
     count: int
 
 
-class Position(msgspec.Struct, frozen=True):
-    """The offset up to which, exclusive, an input of the shard is in its tables; the shard's loop maintains it."""
+class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The offset up to which, exclusive, an input of the shard is in its tables; the shard's loop maintains it.
+
+    `topic` is the id of the topic that had the offset: a topic that is created again under its name has another id.
+    """
 
     offset: int
+    topic: str = ""
 
 
 Row = (

@@ -85,10 +85,13 @@ class _Lags:
 
 
 class EngineGauges(_Lags):
-    """The gauges of `stepstream engine`."""
+    """The gauges of `stepstream engine`; `topics` says why its topics cannot be used, and is empty if they can."""
 
-    def __init__(self, group: ShardGroup, backbone: KafkaBackbone, shards: int) -> None:
+    def __init__(
+        self, group: ShardGroup, backbone: KafkaBackbone, shards: int, topics: Callable[[], str] = lambda: ""
+    ) -> None:
         super().__init__(backbone.ping)
+        self._topics = topics
         self._backbone = backbone
         self._group = group
         self._history = [(HISTORY, partition) for partition in range(shards)]
@@ -98,17 +101,18 @@ class EngineGauges(_Lags):
     @property
     def unready(self) -> str:
         """Why the engine is not ready; empty when brokers answer, it is in its group and each of its shards serves."""
-        return self._contact.unready or self._group.unready
+        return self._contact.unready or self._topics() or self._group.unready
 
     async def _read(self) -> list[Reading]:
         inputs = self._group.inputs()
         copies = {(CHANGELOG, shard): position for shard, position in self._group.copies().items()}
         ends = await self._backbone.ends([*inputs, *self._history, *copies])
-        lags = {
-            (shard, at[0]): (ends[at], await self._group.lag(shard, at, ends[at]))
-            for at, shards in inputs.items()
-            for shard in shards
-        }
+        lags: dict[tuple[int, str], tuple[int, int]] = {}
+        for at, shards in inputs.items():
+            for shard in shards:
+                # A shard may read several partitions of a topic.
+                end, lag = lags.get((shard, at[0]), (0, 0))
+                lags[shard, at[0]] = end + ends[at], lag + await self._group.lag(shard, at, ends[at])
         found = list(_inputs(lags, self._arrivals))
         for at in self._history:
             lag = await self._backbone.history_lag(at, ends[at])

@@ -14,6 +14,7 @@ from stepstream.runtime.ports import (
     LogRecord,
     NewRecord,
     Offsets,
+    Origin,
     RebalanceListener,
     Store,
     StoredRow,
@@ -48,9 +49,13 @@ class EmbeddedLog:
         for topic, _ in self._inputs:
             self.journal.notifications.add(topic, self.notification)
 
-    async def origin(self, position: int) -> bytes:  # noqa: ARG002 - the signature of the port
-        """Return b"": tables and changelog are in the same journal."""
-        return b""
+    async def origin(self) -> Origin:
+        """Return no key: tables and changelog are in the same journal."""
+        return Origin(b"", self.journal.end(CHANGELOG, self._shard))
+
+    def topic_id(self, topic: str) -> str:  # noqa: ARG002 - the signature of the port
+        """Return "": a topic of a journal is not deleted."""
+        return ""
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end."""
@@ -186,6 +191,10 @@ class EmbeddedStore:
 
     def discard(self) -> None:
         """Raise StoreError: these tables are the only copy of their rows."""
+        raise StoreError("an embedded store has no changelog from which it could be rebuilt")
+
+    def set_aside(self) -> str:
+        """Raise StoreError: no other changelog can be in their journal."""
         raise StoreError("an embedded store has no changelog from which it could be rebuilt")
 
     def close(self) -> None:

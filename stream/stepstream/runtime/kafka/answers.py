@@ -42,10 +42,14 @@ class TopicsRefused(StepstreamError):
 
 
 class Extent(NamedTuple):
-    """The size of a topic; `replicas` is the smallest number of replicas of any partition."""
+    """The size of a topic; `replicas` is the smallest number of replicas of any partition.
+
+    `id` differs after a topic was deleted and created again; it is empty if the brokers have no ids (before Kafka 2.8).
+    """
 
     partitions: int
     replicas: int
+    id: str = ""
 
 
 def extents_in(described: Iterable[Mapping[str, Any]], settings: KafkaSettings) -> dict[str, Extent]:
@@ -53,10 +57,13 @@ def extents_in(described: Iterable[Mapping[str, Any]], settings: KafkaSettings) 
     prefix = settings.name("")
     return {
         settings.plain(topic["topic"]): Extent(
-            len(topic["partitions"]), min((len(each["replicas"]) for each in topic["partitions"]), default=0)
+            len(topic["partitions"]),
+            min((len(each["replicas"]) for each in topic["partitions"]), default=0),
+            topic.get("topic_id", ""),
         )
         for topic in described
-        if topic["topic"].startswith(prefix) and not topic["is_internal"]
+        # A topic that does not exist, or that the user may not see, is described by an error alone.
+        if topic["topic"].startswith(prefix) and topic["partitions"] and not topic["is_internal"]
     }
 
 

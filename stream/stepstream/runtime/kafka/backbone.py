@@ -55,7 +55,7 @@ class KafkaBackbone:
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
         """Return new ports for a shard."""
-        log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
+        log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard, self._shards)
         if self._data_dir is None:
             return log, self._memory[shard]
         return log, RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)

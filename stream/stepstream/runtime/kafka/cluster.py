@@ -10,6 +10,7 @@ from aiokafka.errors import for_code
 
 from stepstream.runtime.kafka.answers import Extent, TopicsRefused, clients_in, configs_in, extents_in, refused_in
 from stepstream.runtime.kafka.errors import translate_kafka_errors
+from stepstream.runtime.kafka.patches import describe_topics
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.kafka.settings import KafkaSettings
@@ -60,12 +61,12 @@ class Cluster:
         """Return the number of partitions of each topic of the namespace."""
         return {name: extent.partitions for name, extent in (await self.extents()).items()}
 
-    async def extents(self) -> dict[str, Extent]:
-        """Return the extent of each topic of the namespace."""
+    async def extents(self, topics: Sequence[str] | None = None) -> dict[str, Extent]:
+        """Return the extents of these topics, or of all of the namespace; those that do not exist are missing."""
+        names = None if topics is None else [self.settings.name(topic) for topic in topics]
         async with self.admin() as admin:
             with translate_kafka_errors("describing topics"):
-                described = await admin.describe_topics()
-        return extents_in(described, self.settings)
+                return extents_in(await describe_topics(admin, names), self.settings)
 
     async def create(self, topics: Mapping[str, tuple[int, Mapping[str, str]]], replicas: int) -> None:
         """Create topics, name to (partitions, configuration); topics that exist are left unchanged.

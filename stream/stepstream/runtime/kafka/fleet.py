@@ -5,7 +5,7 @@ import functools
 import logging
 import socket
 import uuid
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import INBOX, REPLIES
 from stepstream.runtime.callers import Callers
+from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.backbone import STALE_MS, KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.heartbeats import Heartbeats
@@ -154,6 +155,11 @@ class ShardGroup:
                 found |= {name for name in names if shard_of(name, self._options.shards) == shard}
         return sorted(found)
 
+    def check(self, topics: Mapping[str, Extent]) -> None:
+        """Let shards restart whose topics were created again, or have further partitions to read."""
+        for shard in self._tasks.keys() & self._logs.keys():
+            self._logs[shard].check(topics)
+
     async def lag(self, shard: int, at: TopicPartition, end: int) -> int:
         """Return how many records of an input that ends at `end` a shard has not processed and committed."""
         return await self._logs[shard].lag(at, end)
@@ -193,6 +199,8 @@ class ShardGroup:
     async def _assign(self, reader: Reader, shards: list[int]) -> None:
         reader.pause()
         self.assignments += 1
+        # Partitions that were added to the inbox are no shards, and no record is in them.
+        shards = [shard for shard in shards if shard < self._options.shards]
         logger.info("shards %s assigned", shards)
         self._assigned, self._taken = set(shards), set()
         await self._reconcile()
@@ -278,7 +286,8 @@ class ShardGroup:
         return RocksStore(self._options.data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
 
     async def _follow(self, shard: int) -> None:
-        copy = self._copies[shard] = Standby(self._cluster, self._tables(shard), self._clock, shard, STALE_MS)
+        tables, shards = self._tables(shard), self._options.shards
+        copy = self._copies[shard] = Standby(self._cluster, tables, self._clock, shard, shards, STALE_MS)
         await copy.serve()
 
     async def _serve(self, shard: int) -> None:
@@ -289,7 +298,7 @@ class ShardGroup:
                 raise LogError("this process has left the group of engines")
             # A process that missed a rebalance would fence the current owner of the shard, over and over.
             await self._reader.confirm()
-        log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard)
+        log = self._logs[shard] = KafkaLog(self._cluster, self._clock, shard, self._options.shards)
         own = self._options
         options = ShardOptions(shard, own.shards, own.limits, own.answer, own.observer)
         served = self._served[shard] = Shard(log, self._tables(shard), self._clock, options)

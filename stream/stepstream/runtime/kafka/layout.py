@@ -1,17 +1,21 @@
 """Compares the topics of a cluster with those of the contract, and creates those that are missing."""
 
+import logging
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import DAY_MS, TOPIC_CHARACTERS_MAX
 from stepstream.contract.names import check_topic_part
-from stepstream.contract.topics import INBOX, TOPICS, Topic, commands_topic
+from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, INBOX, TOPICS, Topic, commands_topic
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.origin import origin_of, recorded_shards
 from stepstream.runtime.kafka.settings import KafkaSettings
 
+logger = logging.getLogger(__name__)
 SHARDS_SUGGESTED = 8
 _PARTITIONS_REMEDY = "another number of partitions would move keys; choose another --namespace, or recreate the topic"
 # Keys whose value decides whether records are lost or refused.
@@ -85,15 +89,19 @@ class ConfigDifference:
 class Survey:
     """All differences between the topics of a cluster and those of the contract.
 
-    `shards` is 0 if there is no inbox; `replicas` is the expected number. `missing` are names without the namespace,
-    `repartitioned` sentences about wrong numbers of partitions, `underreplicated` about too few replicas.
+    `shards` is 0 if there are no topics; `recorded` says whether the changelog records it. `replicas` is the expected
+    number. `missing` are names without the namespace, `repartitioned` sentences about wrong numbers of partitions,
+    `underreplicated` about too few replicas. `grown` are sentences about topics with further partitions, which do no
+    harm: they are not differences, since Kafka cannot remove a partition.
     """
 
     shards: int
+    recorded: bool
     replicas: int
     missing: list[str]
     repartitioned: list[str]
     underreplicated: list[str]
+    grown: list[str]
     configs: list[ConfigDifference]
 
     def __bool__(self) -> bool:
@@ -105,30 +113,36 @@ async def survey(
 ) -> Survey:
     """Compare the topics for some apps; the default for `replicas` is the number that the inbox has.
 
-    `shards` is the expected number if there is no inbox. Without `configs`, configurations are not read.
+    `shards` is the expected number if there are no topics. Without `configs`, configurations are not read.
     """
     extents = await cluster.extents()
-    inbox = extents.get(INBOX, Extent(0, 0))
-    shards, replicas = inbox.partitions or shards, replicas or inbox.replicas
+    recorded = await recorded_shards(cluster) if CHANGELOG in extents else 0
+    found_shards = recorded or _most_common_partitions(extents)
+    shards, replicas = found_shards or shards, replicas or extents.get(INBOX, Extent(0, 0)).replicas
     expected = expected_topics(apps, shards)
     name = full_names(cluster.settings, expected)
     existing = {topic: (spec, extents[topic]) for topic, spec in expected.items() if topic in extents}
     compared = existing if configs else {}
     actual = await cluster.configs(list(compared), (*_COMPARED, _IN_SYNC)) if compared else {}
     return Survey(
-        inbox.partitions,
+        found_shards,
+        recorded > 0,
         replicas,
         [topic for topic in expected if topic not in extents],
         [
-            f"topic {name[topic]!r} has {extent.partitions} partitions instead of {spec.partitions}"
+            _other_partitions(name[topic], extent.partitions, spec.partitions)
             for topic, (spec, extent) in existing.items()
-            # Without an inbox, the expected number is unknown.
-            if extent.partitions != spec.partitions and spec.partitions
+            if extent.partitions < spec.partitions or (extent.partitions > spec.partitions > 0 and not recorded)
         ],
         [
             f"topic {name[topic]!r}: each partition has {_replicas(extent.replicas)} instead of {replicas}"
             for topic, (_, extent) in existing.items()
             if extent.replicas < replicas
+        ],
+        [
+            f"{_other_partitions(name[topic], extent.partitions, spec.partitions)}: {growth_effect(topic)}"
+            for topic, (spec, extent) in existing.items()
+            if extent.partitions > spec.partitions and recorded
         ],
         [
             ConfigDifference(name[topic], key, have, value)
@@ -137,6 +151,40 @@ async def survey(
             if not _suffices(key, have := actual.get(topic, {}).get(key, ""), value, extent.replicas)
         ],
     )
+
+
+def _most_common_partitions(extents: Mapping[str, Extent]) -> int:
+    """Return how many partitions most sharded topics have, 0 if there are none."""
+    # A topic to which an operator added partitions says nothing about the others.
+    sharded = [INBOX, *(topic.name for topic in TOPICS if topic.sharded)]
+    counts = Counter(extents[topic].partitions for topic in sharded if topic in extents)
+    return max(counts, key=counts.__getitem__, default=0)
+
+
+def _other_partitions(name: str, actual: int, expected: int) -> str:
+    return f"topic {name!r} has {actual} partitions instead of {expected}"
+
+
+def growth_effect(topic: str) -> str:
+    """Return what happens to partitions beyond the number of shards."""
+    return "events in the further ones are read too" if topic == EVENTS else "the further ones are not used"
+
+
+def topic_problems(
+    settings: KafkaSettings, extents: Mapping[str, Extent], topics: Sequence[str], shards: int, apps: Sequence[str] = ()
+) -> str:
+    """Return why some topics cannot be used, with the remedy; empty if they all exist with enough partitions."""
+    sharded = {topic.name for topic in TOPICS if topic.sharded}
+    problems = [f"topic {settings.name(topic)!r} is missing" for topic in topics if topic not in extents]
+    remedy = f"run `{apply_command(settings, apps, shards)}`"
+    if not problems:
+        problems = [
+            _other_partitions(settings.name(topic), extents[topic].partitions, shards)
+            for topic in topics
+            if (topic in sharded or topic.startswith(f"{COMMANDS}.")) and extents[topic].partitions < shards
+        ]
+        remedy = _PARTITIONS_REMEDY
+    return f"{'; '.join(problems)}; {remedy}" if problems else ""
 
 
 def _replicas(number: int) -> str:
@@ -192,7 +240,10 @@ async def config_differences(cluster: Cluster, apps: Sequence[str], shards: int)
 
 
 async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
-    """Return the number of shards; raise LayoutError, with the remedy, if the topics do not match the contract."""
+    """Return the number of shards, and record it if it is not; log a warning for each topic with further partitions.
+
+    Raise LayoutError, with the remedy, if the topics do not match the contract.
+    """
     found = await survey(cluster, apps, configs=False)
     remedy = f"run `{apply_command(cluster.settings, apps, found.shards, found.replicas)}`"
     if not found.shards:
@@ -203,7 +254,12 @@ async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
     if found.missing:
         problems = [f"topic {cluster.settings.name(topic)!r} is missing" for topic in found.missing]
         raise LayoutError(f"{'; '.join(problems)}; {remedy}")
-    return found.shards
+    for each in found.grown:
+        logger.warning("%s; Kafka cannot remove them", each)
+    if found.recorded:
+        return found.shards
+    # Another process may record it at the same time: the first record counts.
+    return (await origin_of(cluster, 0, found.shards)).shards or found.shards
 
 
 async def apply_topics(

@@ -1,11 +1,17 @@
-"""The origin of a shard's changelog: its first row, whose random key identifies it."""
+"""The origin of a shard's changelog: its first row, whose random key identifies it.
+
+The value of the row records the number of shards of the cluster, once and for all: a hash modulo this number says which
+shard owns a row. Partitions that are added to a topic later do not change it.
+"""
 
 import uuid
+
+import msgspec
 
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.reader import Reader
-from stepstream.runtime.ports import LogError, NewRecord
+from stepstream.runtime.ports import LogRecord, NewRecord, Origin
 
 # No table of the engine has this prefix. Each origin has a different key, so compaction never removes the first one,
 # even if two processes have written one.
@@ -13,41 +19,63 @@ _ORIGIN = b"\x00origin"
 _READ_MS = 200
 
 
-async def origin_of(cluster: Cluster, shard: int, position: int = 0) -> bytes:
-    """Return the key of the origin of a shard's changelog; write one to an empty changelog.
+class _Recorded(msgspec.Struct):
+    """The value of an origin."""
 
-    Return b"" for a changelog that starts with another row. Raise LogError if it ends before `position`.
+    shards: int
+
+
+async def origin_of(cluster: Cluster, shard: int, shards: int) -> Origin:
+    """Return the origin of a shard's changelog; write one that records `shards` to an empty changelog.
+
+    The key is b"" if the changelog starts with another row.
     """
     reader = await cluster.reader(known=True)
     try:
         first, end = await _first(reader, shard)
-        if position > end:
-            raise LogError(
-                f"the tables are at position {position} of a changelog that ends at {end}: remove the tables"
-            )
-        if not first:
-            await _write(cluster, shard)
-            first, _ = await _first(reader, shard)
-        return first if first.startswith(_ORIGIN) else b""
+        if first is None:
+            await _write(cluster, shard, shards)
+            first, end = await _first(reader, shard)
+        return Origin(first.key if first and first.key.startswith(_ORIGIN) else b"", end, _shards_in(first))
     finally:
         await reader.close()
 
 
-async def _first(reader: Reader, shard: int) -> tuple[bytes, int]:
-    """Return the key of the first committed row, or b"" if there is none, and the end of the changelog."""
+async def recorded_shards(cluster: Cluster) -> int:
+    """Return the number of shards that the changelog of shard 0 records; 0 if it is empty or records none."""
+    reader = await cluster.reader(known=True)
+    try:
+        first, _ = await _first(reader, 0)
+        return _shards_in(first)
+    finally:
+        await reader.close()
+
+
+def _shards_in(first: LogRecord | None) -> int:
+    if first is None or not first.key.startswith(_ORIGIN):
+        return 0
+    try:
+        return msgspec.json.decode(first.value, type=_Recorded).shards
+    except msgspec.MsgspecError:
+        return 0
+
+
+async def _first(reader: Reader, shard: int) -> tuple[LogRecord | None, int]:
+    """Return the first committed row, or None if there is none, and the end of the changelog."""
     at = (CHANGELOG, shard)
     reader.assign([at])
     reader.seek(await reader.beginnings([at]))
     end = (await reader.ends([at]))[at]
     while await reader.position(at) < end:
         if records := await reader.read(1, _READ_MS):
-            return records[0].key, end
-    return b"", end
+            return records[0], end
+    return None, end
 
 
-async def _write(cluster: Cluster, shard: int) -> None:
+async def _write(cluster: Cluster, shard: int, shards: int) -> None:
     producer = await cluster.producer()
     try:
-        await producer.send([NewRecord(CHANGELOG, shard, _ORIGIN + uuid.uuid4().bytes, b"1")])
+        value = msgspec.json.encode(_Recorded(shards))
+        await producer.send([NewRecord(CHANGELOG, shard, _ORIGIN + uuid.uuid4().bytes, value)])
     finally:
         await producer.close()

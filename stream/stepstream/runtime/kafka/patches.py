@@ -6,12 +6,13 @@ was written for, and raises ImportError when they differ. pyproject.toml bounds 
 read.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -21,6 +22,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchResponse_v4
 from aiokafka.record import default_records, memory_records
 
+from stepstream.runtime.kafka.description import DescribeTopics
 from stepstream.runtime.kafka.parsing import batches_of, parse_fetched
 
 # The versions whose source the patches were written for.
@@ -60,6 +62,7 @@ def _check_aiokafka() -> None:
     unpack = ["has_next", "next_batch", "validate_crc", "is_control_batch", "base_offset", "next_offset"]
     require(library, fetcher.PartitionRecords, "_unpack_records", "self", uses=unpack)
     require(library, fetcher.Fetcher, "_proc_fetch_request", "self", uses=["send", "topics", "MemoryRecords"])
+    require(library, AIOKafkaAdminClient, "_send_request", "self", "request", uses=["get_random_node", "send"])
 
 
 def _raising(send: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -120,6 +123,13 @@ def epoch_of(producer: Any) -> int:
     """Return the epoch of a transactional producer of aiokafka, -1 before it has started."""
     epoch: int = producer._txn_manager.producer_epoch
     return epoch
+
+
+async def describe_topics(admin: Any, topics: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return the descriptions of some topics or of all, with their ids, by an administration client of aiokafka."""
+    answer = await admin._send_request(DescribeTopics(topics))
+    described: list[dict[str, Any]] = answer.to_object()["topics"]
+    return described
 
 
 def connections_of(client: Any) -> Any:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from stepstream.contract.topics import FUNCTIONS
+from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
-from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.registrations import describe_changes, owners, registrations, release_of, replaced_by
 from stepstream.sdk.app import App
 from stepstream.sdk.errors import DefinitionError
@@ -42,13 +43,15 @@ class FunctionRegistrar:
         self._stored: dict[bytes, bytes] = {}
         self._replaced_by = ""
         self._checked_at = 0.0
+        self._topic_id = ""
+        self._created_again = False
         self.registered = asyncio.Event()
 
     async def serve(self) -> None:
         """Register once this worker is in its group, and again when the release that replaced it is gone."""
         at = (FUNCTIONS, 0)
         reader = await self._cluster.reader()
-        self._stored = {}
+        self._stored, self._created_again, registered = {}, False, False
         try:
             reader.assign([at])
             reader.seek({at: 0})
@@ -57,10 +60,13 @@ class FunctionRegistrar:
                 records = await reader.read(_RECORDS_PER_READ, _READ_MS if self.registered.is_set() else 50)
                 for record in records:
                     self._store(record.key, record.value)
+                if self._created_again:
+                    raise LogError(f"topic {self._cluster.settings.name(FUNCTIONS)!r} was deleted and created again")
                 # Nothing changes as long as the functions are registered and the topic has no new records.
-                pending = records or self._replaced_by or not self.registered.is_set()
+                pending = records or self._replaced_by or not registered
                 if pending and self._joined() and await reader.position(at) >= end:
                     await self._register()
+                    registered = True
         finally:
             await reader.close()
 
@@ -73,6 +79,12 @@ class FunctionRegistrar:
                     f"function {function!r} of app {self._app.name!r} is already a function of app {owner!r}, "
                     "which serves; change its id="
                 )
+
+    def watch(self, topics: Mapping[str, Extent]) -> None:
+        """Register again if the topic of functions was created again."""
+        now = topics[FUNCTIONS].id if FUNCTIONS in topics else ""
+        self._created_again |= bool(now) and self._topic_id not in ("", now)
+        self._topic_id = now or self._topic_id
 
     async def until_registered(self, stop: asyncio.Event) -> bool:
         """Return whether this release or a newer one has registered the functions before `stop` is set."""

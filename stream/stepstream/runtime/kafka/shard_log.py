@@ -2,17 +2,28 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, FUNCTIONS, INBOX
+from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, FUNCTIONS, HISTORY, INBOX
+from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.feed import Feed
-from stepstream.runtime.kafka.layout import apply_command, apply_topics
+from stepstream.runtime.kafka.layout import apply_command, apply_topics, topic_problems
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import Clock, Fenced, LogError, LogRecord, NewRecord, Offsets, StoredRow
+from stepstream.runtime.ports import (
+    Clock,
+    Fenced,
+    LogError,
+    LogRecord,
+    NewRecord,
+    Offsets,
+    Origin,
+    StoredRow,
+    TopicPartition,
+)
 
 logger = logging.getLogger(__name__)
 _PROGRESS_S = 5.0
@@ -21,6 +32,8 @@ _RECOVERY_WAIT_MS = 200
 # A transaction takes about 10 ms, and the steps of a short run take less: with this delay they share one.
 _DELAY_S = 0.01
 _COMMANDS = f"{COMMANDS}."
+# Without any of these topics a shard cannot be served.
+SHARD_TOPICS = (FUNCTIONS, INBOX, EVENTS, CHANGELOG, HISTORY)
 
 
 def _loss(name: str, end: int, position: int) -> str:
@@ -45,12 +58,14 @@ def rows_of(records: Sequence[LogRecord]) -> list[StoredRow]:
 class KafkaLog:
     """The transactional log of a shard. Its transactional id is the shard's, so a newer owner fences an older one."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, shard: int) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, shard: int, shards: int) -> None:
         self._cluster = cluster
         self._clock = clock
         self._shard = shard
+        self._shards = shards
+        self._topics: Mapping[str, Extent] = {}
+        self._failure: LogError | None = None
         self.notification = Notification()
-        self.inputs = ((FUNCTIONS, 0), (INBOX, shard), (EVENTS, shard))
         self.feed = Feed(self.notification, first=FUNCTIONS)
         self._producer: Producer | None = None
         self._position = 0
@@ -58,7 +73,6 @@ class KafkaLog:
         self._committed: Offsets = {}
         self._polled_at = 0.0
         self._waiting = False
-        self._superseded = False
         self._existing = set[str]()
 
     @property
@@ -73,16 +87,49 @@ class KafkaLog:
 
     def supersede(self) -> None:
         """Note that another engine serves the shard with a higher epoch: an idle shard would not notice."""
-        self._superseded = True
-        self.notification.notify()
+        self._fail(Fenced("another engine serves the shard"))
+
+    @property
+    def inputs(self) -> list[TopicPartition]:
+        """The partitions that the shard reads, including every further partition of `events`.
+
+        Any producer may write to a partition that was added to `events`. Any shard may read an event, so the numbers of
+        these partitions distribute them over the shards.
+        """
+        count = self._topics[EVENTS].partitions if EVENTS in self._topics else self._shards
+        events = range(self._shard, max(count, self._shard + 1), self._shards)
+        return [(FUNCTIONS, 0), (INBOX, self._shard), *((EVENTS, partition) for partition in events)]
 
     async def open(self) -> None:
-        """Become the shard's only producer."""
+        """Become the shard's only producer; raise LogError, with the remedy, if a topic is missing."""
+        topics = await self._cluster.extents(SHARD_TOPICS)
+        if problems := topic_problems(self._cluster.settings, topics, SHARD_TOPICS, self._shards):
+            raise LogError(problems)
+        self._topics = topics
         self._producer = await self._cluster.producer(f"shard-{self._shard}")
 
-    async def origin(self, position: int) -> bytes:
-        """Return the key of the changelog's origin; raise LogError if it ends before `position`."""
-        return await origin_of(self._cluster, self._shard, position)
+    def topic_id(self, topic: str) -> str:
+        """Return the id that the topic of an input had when the log was opened."""
+        return self._topics[topic].id if topic in self._topics else ""
+
+    def check(self, topics: Mapping[str, Extent]) -> None:
+        """Let the shard restart if topics are not those that it opened: created again, or with further partitions."""
+        for topic, now in topics.items():
+            opened = self._topics.get(topic, now)
+            if now.id != opened.id:
+                self._fail(LogError(f"topic {self._cluster.settings.name(topic)!r} was deleted and created again"))
+            elif topic == EVENTS and now.partitions > opened.partitions:
+                self._fail(
+                    LogError(f"topic {self._cluster.settings.name(topic)!r} has {now.partitions} partitions now")
+                )
+
+    def _fail(self, failure: LogError) -> None:
+        self._failure = self._failure or failure
+        self.notification.notify()
+
+    async def origin(self) -> Origin:
+        """Return the origin of the changelog; write one to an empty changelog."""
+        return await origin_of(self._cluster, self._shard, self._shards)
 
     async def changelog(self, position: int) -> AsyncIterator[tuple[list[StoredRow], int]]:
         """Yield the committed rows from `position` to the end."""
@@ -151,8 +198,8 @@ class KafkaLog:
         """Return up to `limit` new records of the inputs, wait for the first, but not beyond `until_ms`."""
         while True:
             self._polled_at = time.monotonic()
-            if self._superseded:
-                raise Fenced("another engine serves the shard")
+            if self._failure is not None:
+                raise self._failure
             if records := self.feed.take(limit):
                 return records
             if until_ms is not None and until_ms <= self._clock.now_ms():
@@ -198,7 +245,11 @@ class KafkaLog:
         changes = [NewRecord(CHANGELOG, self._shard, key, value or b"") for key, value in rows]
         written = await self._opened().send([*records, *changes], self._clock.now_ms())
         if changes:
-            self._position = max(offset for _, offset in written[len(records) :]) + 1
+            offsets = [offset for _, offset in written[len(records) :]]
+            if min(offsets) < self._position:
+                # Offsets of a topic never fall. The transaction is aborted, so that nothing is added to the new one.
+                raise LogError(f"topic {self._cluster.settings.name(CHANGELOG)!r} was deleted and created again")
+            self._position = max(offsets) + 1
 
     async def _create_missing(self, topics: set[str]) -> None:
         """Create topics of commands that do not exist: a batch that writes to one would fail at every attempt.

@@ -25,11 +25,12 @@ class Standby:
     have dropped deletions that it has not seen.
     """
 
-    def __init__(self, cluster: Cluster, store: Store, clock: Clock, shard: int, stale_ms: int) -> None:
+    def __init__(self, cluster: Cluster, store: Store, clock: Clock, shard: int, shards: int, stale_ms: int) -> None:
         self._cluster = cluster
         self._store = store
         self._clock = clock
         self._shard = shard
+        self._shards = shards
         self._stale_ms = stale_ms
         self._at = (CHANGELOG, shard)
         # When the copy was last current; and an end offset to reach, with the time at which it was the end.
@@ -42,7 +43,8 @@ class Standby:
         try:
             reader = await self._cluster.reader(known=True)
             try:
-                position = await open_tables(self._store, functools.partial(origin_of, self._cluster, self._shard))
+                origin = functools.partial(origin_of, self._cluster, self._shard, self._shards)
+                position, _ = await open_tables(self._store, origin)
                 reader.assign([self._at])
                 reader.seek({self._at: position})
                 self._current_at, self._goal = self._clock.now_ms(), None

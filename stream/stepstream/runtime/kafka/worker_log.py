@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import INBOX, commands_topic
+from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.kafka.feed import Feed
 from stepstream.runtime.kafka.producer import Producer
@@ -78,6 +79,8 @@ class KafkaWorkerLog:
         self._tasks: list[asyncio.Task[None]] = []
         self._return_none = False
         self._left = False
+        self._topic_id = ""
+        self._start_over_asked = False
         # By partition: the offset after the last command that was returned by a poll, the offset before which all
         # commands are processed, and the offset that the group has committed.
         self._polled: dict[int, int] = {}
@@ -100,12 +103,25 @@ class KafkaWorkerLog:
         """Return how many commands of a partition that ends at `end` were not polled."""
         if self.feed.reader is None:
             return 0
+        if self._polled.get(at[1], 0) > end:
+            self._start_over_soon()
         return max(end - await self.feed.reader.position(at), 0) + self.feed.waiting(at)
 
     @property
     def partitions(self) -> list[TopicPartition]:
         """The assigned partitions."""
         return [(self._topic, partition) for partition in self._fresh_from]
+
+    def check(self, topics: Mapping[str, Extent]) -> None:
+        """Read the topic of commands from its beginning if it was created again."""
+        now = topics[self._topic].id if self._topic in topics else ""
+        if now and self._topic_id not in ("", now):
+            self._start_over_soon()
+        self._topic_id = now or self._topic_id
+
+    def _start_over_soon(self) -> None:
+        self._start_over_asked = not self._alone
+        self._check_soon.notify()
 
     async def open(self, listener: RebalanceListener) -> None:
         """Join the group. Commands that are in a partition when it is assigned are not fresh."""
@@ -181,6 +197,35 @@ class KafkaWorkerLog:
         is_next = self._membership == (member, generation + 1)
         return (self._fresh_from.keys() & partitions if is_next else set()), self._membership[0] != member
 
+    async def _start_over(self, reader: Reader) -> None:
+        """Read commands from the beginning of the topic: it was created again, or a broker lost records.
+
+        To the worker this is a rebalance in which it lost all partitions and was assigned them again.
+        """
+        assignments, self._rebalancing = self.assignments, True
+        if self._listener is not None:
+            await self._listener.moving()
+        beginnings = await reader.beginnings(self.partitions)
+        if self.assignments != assignments:
+            return  # After a rebalance, other partitions are read from the beginning.
+        self._start_over_asked = self._rebalancing = False
+        logger.warning(
+            "topic %s was deleted and created again, or a broker lost records: it is read from its beginning. Runs "
+            "whose commands were lost wait forever; cancel them and send their events again",
+            self._topic,
+        )
+        self.feed.forget()
+        for offsets in (self._polled, self._processed, self._committed):
+            offsets.clear()
+        self._fresh_from = dict.fromkeys(self._fresh_from, _NEVER)
+        reader.seek(beginnings)
+        if self._listener is not None:
+            await self._listener.moved((), lost=False)
+        await self._commit(beginnings)
+        self._checked_at = 0.0
+        self._check_soon.notify()
+        self.notification.notify()
+
     async def _learn_what_is_fresh(self, reader: Reader) -> None:
         """Read the end offsets that are not known yet; until then the worker claims each run of the partition."""
         assignments = self.assignments
@@ -210,6 +255,10 @@ class KafkaWorkerLog:
         """Commit offsets periodically; check less often which commands are fresh, and skip transaction markers."""
         while True:
             await self._check_soon.wait(_COMMIT_S)
+            if self._start_over_asked:
+                with suppress(LogError):
+                    await self._start_over(reader)
+                continue
             if checks := time.monotonic() - self._checked_at >= _RENEW_SESSIONS * self._session_s:
                 self._checked_at = time.monotonic()
                 await self._learn_what_is_fresh(reader)

@@ -33,7 +33,7 @@ from stepstream.engine.state.tables import (
 from stepstream.engine.state.view import Layer, scan_table
 from stepstream.engine.transition import due_timers, next_due, transition
 from stepstream.runtime.dead_letters import kind_of, unreadable_kind
-from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError
+from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError, TopicPartition
 from stepstream.runtime.shard.batch import Batch, Effects
 from stepstream.runtime.shard.tables import StoreView, open_tables
 
@@ -122,20 +122,20 @@ class Shard:
         """Serve until cancelled, or until the log fails; then the caller restarts the shard with new ports.
 
         1. Open the log: this fences an older owner and aborts its open transaction.
-        2. Open the tables and read their changelog position; tables of another changelog are deleted.
+        2. Open the tables and read their changelog position; tables of another changelog are set aside.
         3. Recover: apply the changelog to the tables, from that position to its end.
         4. Seek the inputs to the offsets in the tables; only then read them.
         """
         try:
             started = time.monotonic()
             await self._log.open()
-            position = await open_tables(self._store, self._log.origin)
+            position, left = await open_tables(self._store, self._log.origin)
             logger.info("shard %d recovers from changelog position %d", self._shard, position, extra=self._extra)
             async for rows, after in self._log.changelog(position):
                 self._store.write(rows, after)
                 self.rows_read += len(rows)
             self._open = {open_count_of(key): row.count for key, row in scan_table(self._view, OPEN_COUNTS)}
-            await self._log.seek({position_of(key): row.offset for key, row in scan_table(self._view, POSITIONS)})
+            await self._log.seek(self._offsets(left))
             self.serving = True
             if self._observer:
                 self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
@@ -151,6 +151,27 @@ class Shard:
                 self._store.close()
             finally:
                 await self._log.close()
+
+    def _offsets(self, left: Mapping[TopicPartition, Position]) -> Offsets:
+        """Return the offsets from which to read the inputs; one whose topic was created again has none.
+
+        If the changelog is new, the offsets are those that were `left` in the tables of the old one: all open runs are
+        lost, but no event is processed twice. Functions are read again, as they are rows of the tables.
+        """
+        offsets: Offsets = {}
+        for key, row in scan_table(self._view, POSITIONS):
+            topic, partition = position_of(key)
+            current = self._log.topic_id(topic)
+            # Without ids, topics are assumed to be the same.
+            if not row.topic or not current or row.topic == current:
+                offsets[topic, partition] = row.offset
+                continue
+            again = "shard %d reads %s-%d from its beginning: the topic was deleted and created again"
+            logger.warning(again, self._shard, topic, partition, extra=self._extra)
+        same = {at: row for at, row in left.items() if row.topic and row.topic == self._log.topic_id(at[0])}
+        carried = {at: row.offset for at, row in same.items() if at[0] != FUNCTIONS and at not in offsets}
+        self._unchanged_offsets, self._unchanged_until = carried, self._clock.now_ms() if carried else 0
+        return carried | offsets
 
     def functions(self) -> list[FunctionRegistered]:
         """Return all functions in the tables, retired ones included; call it only while the shard serves."""
@@ -245,7 +266,8 @@ class Shard:
         5. Only then answer the callers.
         """
         rows = [(key.encode(), value) for key, value in batch.rows.items()]
-        rows += [(position_key(*at).encode(), encode_row(Position(offset))) for at, offset in batch.offsets.items()]
+        for at, offset in batch.offsets.items():
+            rows.append((position_key(*at).encode(), encode_row(Position(offset, self._log.topic_id(at[0])))))
         await self._log.begin()
         await self._log.send(batch.outputs, rows)
         position = await self._log.commit(batch.offsets)

@@ -1,13 +1,14 @@
 """A shard's tables: checked against their changelog when they are opened, and decoded for the engine."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from stepstream.engine.state.keys import Key
-from stepstream.engine.state.rows import Row
-from stepstream.engine.state.tables import decode_row
-from stepstream.runtime.ports import Store, StoreError
+from stepstream.engine.state.rows import Position, Row
+from stepstream.engine.state.tables import OPEN_COUNTS, POSITIONS, decode_row, open_count_of, position_of
+from stepstream.engine.state.view import scan_table
+from stepstream.runtime.ports import LogError, Origin, Store, StoreError, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -51,21 +52,47 @@ def _decode(table: bytes, part: bytes, found: Sequence[tuple[bytes, bytes]]) -> 
     return [(Key(table, part, key[cut:]), decode_row(table, value)) for key, value in found]
 
 
-async def open_tables(store: Store, origin: Callable[[int], Awaitable[bytes]]) -> int:
-    """Open the tables of a shard; return the changelog position from which to recover.
+class OpenedTables(NamedTuple):
+    """The changelog position from which to recover.
 
-    `origin` returns the key of the first row of the changelog, which is unique to it, or b"" if that is unknown; it
-    raises LogError if the changelog ends before a position. Tables without that row belong to another changelog: to
-    another cluster or namespace, or to topics that were deleted and created again. They are deleted.
+    `left` has the positions of inputs in tables of another changelog, which were set aside.
+    """
+
+    position: int
+    left: Mapping[TopicPartition, Position]
+
+
+async def open_tables(store: Store, origin: Callable[[], Awaitable[Origin]]) -> OpenedTables:
+    """Open the tables of a shard, which must be those of its changelog.
+
+    Tables without the row that identifies the changelog belong to another one: of another cluster or namespace, or of a
+    topic that was deleted and created again. They are renamed, since they may be the only copy of their rows. Raise
+    LogError if the changelog ends before their position: it has lost rows.
     """
     position = store.open()
-    key = await origin(position)
-    if not position or not key or store.get(key) is not None:
-        return position
-    logger.warning(
-        "tables at position %d belong to another changelog (of another cluster or namespace, or of topics that were "
-        "deleted): they are deleted, and the changelog is read from its beginning",
+    changelog = await origin()
+    if position and changelog.key and store.get(changelog.key) is None:
+        return _set_aside(store, position)
+    if position > changelog.end:
+        raise LogError(
+            f"the tables are at position {position} of a changelog that ends at {changelog.end}: a broker lost records "
+            "that it had acknowledged (by a power failure, or an unclean leader election). Restore its data, or remove "
+            "the tables of the shard: they are rebuilt, and what the changelog lost is processed again"
+        )
+    return OpenedTables(position, {})
+
+
+def _set_aside(store: Store, position: int) -> OpenedTables:
+    view = StoreView(store)
+    counts = {open_count_of(key): row.count for key, row in scan_table(view, OPEN_COUNTS)}
+    left = {position_of(key): row for key, row in scan_table(view, POSITIONS)}
+    open_runs = sum(count for (name, _), count in counts.items() if name == "open_runs")
+    aside = store.set_aside()
+    logger.error(
+        "the tables at position %d, with %d open runs, do not belong to their changelog, which was deleted and created "
+        "again, or is of another cluster or namespace: they are %s, and new ones are read from the changelog",
         position,
+        open_runs,
+        f"renamed to {aside}" if aside else "dropped",
     )
-    store.discard()
-    return 0
+    return OpenedTables(0, left)

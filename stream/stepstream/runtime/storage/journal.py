@@ -213,5 +213,10 @@ class MemoryStore:
         self.rows.clear()
         self.position = 0
 
+    def set_aside(self) -> str:
+        """Delete all rows: nothing is left of tables in memory."""
+        self.discard()
+        return ""
+
     def close(self) -> None:
         """Do nothing."""

@@ -1,6 +1,7 @@
 """RocksDB storage: the journal of one process with its tables, and the tables of a single shard."""
 
 import functools
+import itertools
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -237,6 +238,15 @@ class RocksStore:
         self._corrupt = True
         self.close()
         self._open()
+
+    def set_aside(self) -> str:
+        """Rename the tables to the first free name of shard-N.aside, shard-N.aside-2, …, and open empty ones."""
+        self.close()
+        names = itertools.chain([".aside"], (f".aside-{number}" for number in itertools.count(2)))
+        aside = next(path for name in names if not (path := Path(f"{self._path}{name}")).exists())
+        self._path.rename(aside)
+        self._open()
+        return str(aside)
 
     def close(self) -> None:
         """Close the tables and release their lock; delete them if they are corrupt."""

@@ -1,0 +1,72 @@
+"""Watches the topics that a process needs, while it runs: whether they exist, and with which ids and partitions."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from stepstream.runtime.kafka.answers import Extent
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.layout import growth_effect, topic_problems
+from stepstream.runtime.ports import LogError
+from stepstream.runtime.supervision import Recurrence
+
+logger = logging.getLogger(__name__)
+# A broker that has just started may not know all topics yet, so a topic is missing only if two looks agree. Then the
+# process is not ready 10 s after a topic was deleted at the latest.
+WATCH_S = 3.0
+ANSWER_S_MAX = 3.0
+
+
+class TopicWatch:
+    """Looks at some topics periodically, and gives the extents of those that exist to observers."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topics: Sequence[str],
+        shards: int,
+        observers: Sequence[Callable[[Mapping[str, Extent]], None]],
+        apps: Sequence[str] = (),
+    ) -> None:
+        self._cluster = cluster
+        self._topics = topics
+        self._shards = shards
+        self._observers = observers
+        self._apps = apps
+        self._recurrence = Recurrence()
+        self._seen = ""
+        self._partitions: dict[str, int] = {}
+        self.unready = ""
+
+    async def serve(self) -> None:
+        """Look until cancelled. While no broker answers, nothing is known, and nothing changes."""
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    extents = await self._cluster.extents(self._topics)
+            except (LogError, TimeoutError):
+                pass
+            else:
+                self._look(extents)
+            await asyncio.sleep(WATCH_S)
+
+    def _look(self, extents: Mapping[str, Extent]) -> None:
+        problems = topic_problems(self._cluster.settings, extents, self._topics, self._shards, self._apps)
+        lasting, self._seen = problems if problems == self._seen else "", problems
+        if lasting and (more := self._recurrence.occurs(lasting)) is not None:
+            logger.error("not ready: %s%s", lasting, more)
+        if not problems and (lasted_s := self._recurrence.ends()) is not None:
+            logger.info("all topics exist again after %.0f s", lasted_s)
+        self.unready = lasting if problems else ""
+        self._warn_of_growth(extents)
+        for observe in self._observers:
+            observe(extents)
+
+    def _warn_of_growth(self, extents: Mapping[str, Extent]) -> None:
+        for topic, extent in extents.items():
+            before = self._partitions.setdefault(topic, extent.partitions)
+            if extent.partitions > before:
+                name = self._cluster.settings.name(topic)
+                grown = "topic %r has %d partitions instead of %d, and Kafka cannot remove them: %s"
+                logger.warning(grown, name, extent.partitions, before, growth_effect(topic))
+            self._partitions[topic] = extent.partitions
