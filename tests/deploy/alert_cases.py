@@ -107,14 +107,14 @@ SHARDS = {
     "StepstreamHotEvent": [
         Case(
             5,
-            {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"events"}}': "1001x30"},
+            {f'{_HOT}{{shard="0",event="order"}}': "0.4x30", f'{_INPUT}"inbox"}}': "1001x30"},
             labels={"shard": "0", "event": "order"},
         ),
-        # It is hot, and the shard keeps up; it is not hot; another shard is behind; it lags with other records.
-        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"events"}}': "1000x30"}),
-        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.5x30", f'{_INPUT}"events"}}': "5000x30"}),
-        Case(None, {f'{_HOT}{{shard="1",event="order"}}': "0.9x30", f'{_INPUT}"events"}}': "5000x30"}),
-        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"inbox"}}': "5000x30"}),
+        # It is hot, and the shard keeps up; it is not hot; another shard is behind; only the read model is.
+        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"inbox"}}': "1000x30"}),
+        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.3x30", f'{_INPUT}"inbox"}}': "5000x30"}),
+        Case(None, {f'{_HOT}{{shard="1",event="order"}}': "0.9x30", f'{_INPUT}"inbox"}}': "5000x30"}),
+        Case(None, {f'{_HOT}{{shard="0",event="order"}}': "0.9x30", f'{_INPUT}"history"}}': "5000x30"}),
     ],
     "StepstreamReadModelLags": [
         Case(10, {f'{_INPUT}"history"}}': "10001x30"}),

@@ -1,12 +1,12 @@
-"""Finds the event names that make up most of the events of a shard, in bounded memory."""
+"""Finds the event names that make up most of the work of a shard, in bounded memory."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-# Two windows of this length are compared: what the shard read in the last 30 to 60 seconds.
+# Two windows of this length are added: what the shard did in the last 30 to 60 seconds.
 WINDOW_S = 30.0
-# Fewer events than this in both windows say nothing about load.
-EVENTS_MIN = 100
+# Fewer inputs than this in both windows say nothing about load.
+INPUTS_MIN = 100
 # Each name with more than 1 % of the events is among these, and its count is too low by 1 % of them at most.
 _NAMES_MAX = 100
 # A name below this share is not exported, so a shard exports at most ten names.
@@ -24,7 +24,6 @@ class _Window:
         self.total = 0
 
     def add(self, name: str, amount: int) -> None:
-        self.total += amount
         if name in self.counts or len(self.counts) < _NAMES_MAX:
             self.counts[name] = self.counts.get(name, 0) + amount
             return
@@ -35,16 +34,17 @@ class _Window:
 
 
 class HotEvents:
-    """The share of each frequent event name in the events that a shard read lately."""
+    """The share of each frequent event name in the inputs that a shard applied lately."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._ends_s = now_s() + WINDOW_S
         self._last, self._current = _Window(), _Window()
 
-    def add(self, names: Mapping[str, int]) -> None:
-        """Add the events of a batch, counted by name."""
+    def add(self, inputs: int, names: Mapping[str, int]) -> None:
+        """Add the inputs of a batch, and the events among them by name."""
         self._turn()
+        self._current.total += inputs
         for name, amount in names.items():
             self._current.add(name, amount)
 
@@ -56,11 +56,11 @@ class HotEvents:
             self._ends_s += (late_s // WINDOW_S + 1) * WINDOW_S
 
     def shares(self) -> Iterator[tuple[str, float]]:
-        """Yield each name with at least a tenth of the events, as text for a label, and its share (0 to 1)."""
+        """Yield each name with at least a tenth of the inputs, as text for a label, and its share (0 to 1)."""
         self._turn()
         windows = (self._last, self._current)
         total = sum(window.total for window in windows)
-        if total < EVENTS_MIN:
+        if total < INPUTS_MIN:
             return
         for name in self._last.counts | self._current.counts:
             share = sum(window.counts.get(name, 0) for window in windows) / total

@@ -77,7 +77,13 @@ METRICS = (
     Metric("engine", "histogram", "commit_duration_seconds", ("shard",), "Time to commit a batch", _SHORT_S),
     Metric("engine", "gauge", "input_lag_records", ("shard", "topic"), "Records that are not processed"),
     Metric("engine", "gauge", "input_oldest_seconds", ("shard",), "Age of the oldest record that is not processed"),
-    Metric("engine", "gauge", "hot_event_share", ("shard", "event"), "Share of frequent names in the shard's events"),
+    Metric(
+        "engine",
+        "gauge",
+        "hot_event_share",
+        ("shard", "event"),
+        "Share of an event name in a shard's inputs",
+    ),
     Metric("engine", "counter", "history_skipped", (), "History records that could not be read"),
     Metric("engine", "gauge", "shard_serving", ("shard",), "1 when the shard serves, 0 while it recovers"),
     Metric("engine", "counter", "shard_recoveries", ("shard",), "Recoveries of the shard in this process"),
@@ -250,8 +256,7 @@ class Metrics:
         self.observe("batch_duration_seconds", label, batch.seconds)
         if batch.commit_seconds:
             self.observe("commit_duration_seconds", label, batch.commit_seconds)
-        if batch.events:
-            self._hot.setdefault(shard, HotEvents()).add(batch.events)
+        self._hot.setdefault(shard, HotEvents()).add(batch.applied, batch.events)
         opened = self._open.setdefault(shard, {})
         for count, amount in batch.counts.items():
             if count[0] in _OPEN:

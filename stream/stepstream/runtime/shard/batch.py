@@ -9,6 +9,7 @@ from stepstream.contract.errors import TooLarge
 from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADER
 from stepstream.contract.history import RunEnded
 from stepstream.contract.limits import BATCH_BYTES_MAX, CHANGES_PER_BATCH_MAX
+from stepstream.contract.matching import EventForwarded, EventRouted
 from stepstream.contract.names import check_workers_name
 from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, payload_bytes_max
 from stepstream.engine.state.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
@@ -106,8 +107,8 @@ class Batch:
     """What one pass of the loop commits; `rows` is the content of `overlay`, encoded.
 
     `now` is the time that its inputs see, `started_at` the time at which the pass started (Unix ms). `inputs` counts
-    the records that it contains, `events` those of each event name, and an `urgent` batch is one that a client or
-    worker waits for.
+    the records that it contains, and `applied` also those that the shard sent to itself; `events` has the number of
+    those that are an event of a name. An `urgent` batch is one that a client or worker waits for.
     """
 
     now: int
@@ -121,6 +122,7 @@ class Batch:
     size: int = 0
     bytes: int = 0
     inputs: int = 0
+    applied: int = 0
     events: dict[str, int] = field(default_factory=dict)
     urgent: bool = False
     offsets: Offsets = field(default_factory=dict)
@@ -153,6 +155,12 @@ class Batch:
         """Put a row, or delete it (None)."""
         self.overlay.put(key, row)
         self.rows[key] = None if row is None else encode_row(row)
+
+    def note(self, value: Input) -> None:
+        """Count an input that is applied. All events of a name pass one shard, which matches them with waits."""
+        self.applied += 1
+        if isinstance(value, EventRouted | EventForwarded):
+            self.events[value.event.name] = self.events.get(value.event.name, 0) + 1
 
     def count(self, count: Count, amount: int = 1) -> None:
         """Add to a count that the metrics have."""

@@ -55,7 +55,8 @@ _CHAIN_DIGITS_MAX = 9
 class BatchStats(NamedTuple):
     """A batch of `records` inputs that took `seconds`, of which its commit took `commit_seconds` (0: no commit).
 
-    `events` counts its events by name.
+    With the records that the shard sent to itself these were `applied` inputs; `events` counts, by name, the events
+    among them that the shard matched with waits.
     """
 
     records: int
@@ -63,6 +64,7 @@ class BatchStats(NamedTuple):
     samples: Sequence[Sample]
     seconds: float
     commit_seconds: float
+    applied: int = 0
     events: Mapping[str, int] = MappingProxyType({})
 
 
@@ -195,7 +197,9 @@ class Shard:
         if self._observer:
             ended = time.perf_counter()
             commit_s = ended - committing if committed else 0.0
-            stats = BatchStats(batch.inputs, batch.counts, batch.samples, ended - started, commit_s, batch.events)
+            stats = BatchStats(
+                batch.inputs, batch.counts, batch.samples, ended - started, commit_s, batch.applied, batch.events
+            )
             self._observer.committed(self._shard, stats)
 
     async def _let_others_run(self, batch: Batch) -> None:
@@ -308,8 +312,6 @@ class Shard:
             except (StepstreamError, msgspec.MsgspecError, ValueError, RecursionError) as error:
                 batch.dead_letter(record, str(error), kind_of(error))
             else:
-                if isinstance(value, EventReceived):
-                    batch.events[value.event.name] = batch.events.get(value.event.name, 0) + 1
                 self._apply(batch, value, record)
 
     def _apply(self, batch: Batch, value: Input, origin: LogRecord) -> bool:
@@ -322,7 +324,8 @@ class Shard:
         at, of, limits = self._shard, self._shards, self._limits
         try:
             while queue:
-                changes = transition(effects.layer, queue.popleft(), batch.now, shard=at, shards=of, limits=limits)
+                batch.note(step := queue.popleft())
+                changes = transition(effects.layer, step, batch.now, shard=at, shards=of, limits=limits)
                 queue.extend(effects.add(changes))
             batch.add(effects)
         except StoreError:
