@@ -14,6 +14,7 @@ from stepstream.runtime.metrics import Component, Metrics
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.storage.journal import JournalWrite
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.positions import Positions
 from stepstream.testing import VirtualEngine
@@ -75,7 +76,7 @@ def test_every_process_exports_its_dead_letters(component: Component) -> None:
 async def test_dead_letter_that_was_not_written_is_not_counted() -> None:
     """Its command is read again, and counted once the dead letter is durable."""
     log, metrics, changed, positions = FakeWorkerLog(), Metrics("worker"), Notification(), Positions()
-    outbox = Outbox(log, changed, CommandDeadLetters(log, RUNS_TOPIC, metrics))
+    outbox = Outbox(log, changed, CommandDeadLetters(log, RUNS_TOPIC, metrics), MemoryBudget())
     log.calls.fail("dead_letter", LogError("no broker answers"))
     for counted in (0, 1):
         positions.begin(COMMAND.topic, COMMAND.partition, COMMAND.offset)

@@ -10,10 +10,13 @@ from stepstream import __version__
 from stepstream.cli.console import BY_VARIABLES, commands, out
 from stepstream.cli.kafka import run
 from stepstream.cli.options import (
+    BodyThreads,
     Bootstrap,
+    DrainS,
     Host,
     LogFormat,
     LogLevel,
+    MemoryMib,
     MetricsHost,
     Namespace,
     Port,
@@ -125,10 +128,9 @@ def worker(
         int | None,
         typer.Option(help="Port of /health, /ready and /metrics; 0 picks a free one (default: off)."),
     ] = None,
-    drain_s: Annotated[
-        float | None,
-        typer.Option(help="Seconds that running steps may take to finish after SIGTERM (default: 25).", min=0),
-    ] = None,
+    drain_s: DrainS = None,
+    body_threads: BodyThreads = None,
+    memory_mib: MemoryMib = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
@@ -138,7 +140,13 @@ def worker(
     async def serve() -> None:
         app = load_app(target)
         spec = WorkerSpec(app, queue, concurrency)
-        settings = settings_from(metrics_host=metrics_host, metrics_port=metrics_port, drain_s=drain_s)
+        settings = settings_from(
+            metrics_host=metrics_host,
+            metrics_port=metrics_port,
+            drain_s=drain_s,
+            body_threads=body_threads,
+            memory_mib=memory_mib,
+        )
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
         collect_garbage_seldom()
         logs.know(app.name, app_version(app, settings), code_versions(app, settings))

@@ -84,6 +84,9 @@ RUNS_ACTIVE_MAX = 256
 TASKS_STARTED_PER_ITERATION_MAX = 500
 BODIES_STARTED_PER_ITERATION_MAX = 64
 RUNS_CACHED_MAX = 10_000
+BODY_THREADS_MAX = 64
+# Results and reports that the workers of a process hold; Python needs up to three times as much for them.
+MEMORY_BYTES_MAX = 256 * MIB
 RUNS_QUEUED_MAX = 10_000
 # Functions with their own series in the metrics of a process; records in the log may name any number of functions.
 FUNCTIONS_LABELLED_MAX = 1_000

@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol
 from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
+from stepstream.contract.limits import MIB
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
-from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings
+from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings
@@ -26,7 +27,10 @@ from stepstream.runtime.readmodel.pruning import keep_pruned
 from stepstream.runtime.readmodel.views import RunSummary, UnreadableRuns
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.sdk.app import App
+from stepstream.sdk.execution import Bodies
+from stepstream.sdk.threads import Threads
 
 _OPEN_MAX = 5_000
 
@@ -51,11 +55,18 @@ async def running_engine(
         clock = SystemClock()
         index = RunIndex(settings.data_dir / "runs.sqlite", retention=settings.kept_runs)
         backbone = EmbeddedBackbone(journal, clock)
-        options = EngineOptions(live_cache=settings.live_cache, observer=metrics, worker_observer=metrics, watch=watch)
+        options = EngineOptions(
+            live_cache=settings.live_cache,
+            bodies=Bodies(threads=Threads(bodies_max=settings.body_threads)),
+            observer=metrics,
+            worker_observer=metrics,
+            watch=watch,
+            memory=MemoryBudget(settings.memory_mib * MIB),
+        )
         engine = EmbeddedEngine([app], backbone, clock, index, options)
         disk = DiskGauges(settings.data_dir)
-        for read in (EmbeddedGauges(engine, backbone).read, disk.read, functools.partial(index_readings, index)):
-            metrics.ask(read)
+        metrics.ask(EmbeddedGauges(engine, backbone).read, disk.read, functools.partial(index_readings, index))
+        metrics.ask(functools.partial(memory_readings, options.memory))
         metrics.ask(functools.partial(build_info, app, settings))
         await engine.start()
         prune = functools.partial(keep_pruned, index.prune)

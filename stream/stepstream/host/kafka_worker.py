@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stepstream.contract.limits import RUNS_ACTIVE_MAX
+from stepstream.contract.limits import MIB, RUNS_ACTIVE_MAX
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import FUNCTIONS, INBOX, commands_topic
 from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.http_server import probes
-from stepstream.host.monitoring.gauges import WorkerGauges
+from stepstream.host.monitoring.gauges import WorkerGauges, memory_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import end_process, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError
@@ -30,11 +30,13 @@ from stepstream.runtime.kafka.topic_watch import TopicWatch
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import WorkerLog
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +59,14 @@ class WorkerSpec:
         """The name that all workers of the same app and queue share."""
         return workers_name(self.app.name, self.queue)
 
-    def make(self, log: WorkerLog, bodies: Bodies, settings: Settings, metrics: Metrics) -> Worker | PoolWorker:
+    def make(
+        self, log: WorkerLog, bodies: Bodies, memory: MemoryBudget, settings: Settings, metrics: Metrics
+    ) -> Worker | PoolWorker:
         """Return a worker that does this."""
         live_cache, most = settings.live_cache, self.concurrency
-        options = WorkerOptions(bodies=bodies, observer=metrics, live_cache=live_cache, runs_active_max=most)
+        options = WorkerOptions(
+            bodies=bodies, observer=metrics, live_cache=live_cache, runs_active_max=most, memory=memory
+        )
         return PoolWorker(log, self.app, self.queue, options) if self.queue else Worker(log, self.app, options)
 
 
@@ -101,25 +107,25 @@ async def serve_worker(
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
     slot, registrar, watch = _parts(spec, cluster, shards, backbone)
-    bodies, metrics = Bodies(), Metrics("worker", "sources")
+    bodies, memory = Bodies(threads=Threads(bodies_max=settings.body_threads)), MemoryBudget(settings.memory_mib * MIB)
+    metrics = Metrics("worker", "sources")
     gauges = WorkerGauges(slot, backbone)
-    metrics.ask(gauges.read)
-    metrics.ask(functools.partial(build_info, app, settings, spec.name))
+    version = functools.partial(build_info, app, settings, spec.name)
+    metrics.ask(gauges.read, functools.partial(memory_readings, memory), version)
 
     async def work() -> None:
         if slot.draining:
             await asyncio.get_running_loop().create_future()
         instance = instance_of(app, settings.instance)
         log = KafkaWorkerLog(cluster, spec.name, shards, instance=instance, client=client_of(app))
-        slot.take(worker := spec.make(log, bodies, settings, metrics), log)
+        slot.take(worker := spec.make(log, bodies, memory, settings, metrics), log)
         await worker.serve()
 
-    parts = {"worker": work, "answers": callers.serve, "lags": gauges.measure, "topics": watch.serve}
+    drained, parts = True, {"worker": work, "answers": callers.serve, "lags": gauges.measure, "topics": watch.serve}
     # Only the workers of runs register functions and read sources; workers of queues would only repeat both.
     sources = [] if spec.queue else app.sources
     if not spec.queue:
         parts["functions"] = registrar.serve
-    drained = True
     try:
         async with probes(settings, lambda: slot.alive, lambda: slot.unready, metrics.text) as port:
             # Invalid functions are reported before any part starts.

@@ -12,7 +12,7 @@ from typing import Any
 from stepstream.api.guards import is_loopback
 from stepstream.contract.durations import duration_ms
 from stepstream.contract.errors import InvalidDuration, InvalidInput, StepstreamError
-from stepstream.contract.limits import DAY_MS, NAMESPACE_CHARACTERS_MAX
+from stepstream.contract.limits import BODY_THREADS_MAX, DAY_MS, MEMORY_BYTES_MAX, MIB, NAMESPACE_CHARACTERS_MAX
 from stepstream.contract.names import check_topic_part
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.readmodel.pruning import (
@@ -57,6 +57,8 @@ class Settings:
     retention        how long the list of runs has a run after its end
     retention_bytes  how large the list of runs may be; None for any size
     drain_s          for how many seconds running steps may finish after SIGTERM
+    memory_mib       how many MiB of results and reports the workers of the process hold
+    body_threads     how many plain step bodies run at the same time
     """
 
     data_dir: Path = Path(".stepstream")
@@ -76,6 +78,8 @@ class Settings:
     drain_s: float = DRAIN_S
     retention: str = RETENTION
     retention_bytes: int | None = None
+    memory_mib: int = MEMORY_BYTES_MAX // MIB
+    body_threads: int = BODY_THREADS_MAX
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key"):
@@ -159,6 +163,12 @@ def _port(name: str, value: str) -> int:
     return int(value)
 
 
+def _count(name: str, value: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", value) or not int(value):
+        raise SettingsError(f"{name} {value!r}: expected a number from 1 to 999999")
+    return int(value)
+
+
 def _seconds(name: str, value: str) -> float:
     try:
         seconds = float(value)
@@ -209,4 +219,6 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _seconds("drain_s", read("drain_s", str(DRAIN_S))),
         read("retention", RETENTION),
         _bytes("retention_bytes", size) if (size := read("retention_bytes", "")) else None,
+        _count("memory_mib", read("memory_mib", str(MEMORY_BYTES_MAX // MIB))),
+        _count("body_threads", read("body_threads", str(BODY_THREADS_MAX))),
     )

@@ -99,6 +99,10 @@ METRICS = (
     Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that run code"),
     Metric("worker", "gauge", "worker_queue_runs", ("app",), "Runs that wait for a slot"),
     Metric("worker", "gauge", "worker_cached_runs", ("app",), "Runs held in memory"),
+    Metric("worker", "gauge", "worker_body_threads", ("app",), "Threads for plain step bodies"),
+    Metric("worker", "gauge", "worker_body_threads_in_use", ("app",), "Threads that run plain step bodies"),
+    Metric("worker", "gauge", "worker_memory_bytes", (), "Results and reports held in memory"),
+    Metric("worker", "gauge", "worker_memory_limit_bytes", (), "Results and reports that may be held in memory"),
     Metric("worker", "counter", "worker_loads", ("app",), "Runs loaded with all their memos"),
     Metric(
         "worker",
@@ -206,9 +210,9 @@ class Metrics:
         # CPU, memory and open files, where the operating system has /proc.
         ProcessCollector(registry=self._registry)
 
-    def ask(self, source: Callable[[], Iterable[Reading]]) -> None:
-        """Call `source` for more readings whenever the metrics are read."""
-        self._sources.append(source)
+    def ask(self, *sources: Callable[[], Iterable[Reading]]) -> None:
+        """Call `sources` for more readings whenever the metrics are read."""
+        self._sources += sources
 
     def count(self, name: str, *labels: str, amount: float = 1) -> None:
         """Add to a counter."""

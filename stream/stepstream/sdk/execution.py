@@ -39,6 +39,11 @@ class StepResult:
         """Return whether this is the result of the step: no other attempt follows."""
         return self.retry_ms is None
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of the value."""
+        return len(bytes(self.outcome.data)) if isinstance(self.outcome, Value) else 0
+
 
 Stub = Callable[..., Any]
 
@@ -62,7 +67,7 @@ class Bodies:
         body = self.stubs.get((function, call.id)) or call.body
         token = current_body.set(call.id)
         try:
-            value = await self._value(body, call.policy.timeout_ms) if body else None
+            value = await self._value(body, call.policy.timeout_ms, f"{call.id} of {function}") if body else None
             raw = dump_value(value, call.returns, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
@@ -75,22 +80,22 @@ class Bodies:
             return StepResult(Failure(ErrorInfo("OutputTooLarge", message, "", "output-too-large")))
         return StepResult(Value(raw))
 
-    async def _value(self, body: Callable[[], Any], timeout_ms: int) -> Any:
+    async def _value(self, body: Callable[[], Any], timeout_ms: int, name: str) -> Any:
         limit = asyncio.timeout(timeout_ms / 1_000 or None)
         try:
             async with limit:
-                return await _call(body, self.threads)
+                return await _call(body, self.threads, name)
         except TimeoutError as error:
             if not limit.expired():
                 raise  # It is the body's own.
             raise StepTimeoutError(timeout_ms) from error
 
 
-async def _call(body: Callable[[], Any], threads: Threads) -> Any:
+async def _call(body: Callable[[], Any], threads: Threads, name: str) -> Any:
     target = getattr(body, "func", body)
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(type(target).__call__):
         return await body()
-    value = await threads.run_body(body)
+    value = await threads.bodies.run(body, name)
     if isinstance(value, StepCall):
         value.close()
         raise StepUsageError("the body returned a step; a step cannot contain another: call them one after the other")

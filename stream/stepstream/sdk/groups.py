@@ -36,6 +36,10 @@ class Groups:
         if isinstance(call.task, RunTask) and call.task.is_step:
             call.task.watch = lambda: self._changed.__setitem__(call, None)
 
+    def forget(self, call: Call) -> None:
+        """Check a call no longer: the code has its result, or does not await it."""
+        self._changed.pop(call, None)
+
     def leavers(self) -> list[Call]:
         """Remove the open steps that the idle code now awaits alone from their groups; return them."""
         if not self._changed:

@@ -145,6 +145,7 @@ class Replay:
         try:
             return await self._result(call)
         finally:
+            self.groups.forget(call)
             if call.state not in (CallState.RESOLVED, CallState.ABANDONED) and not self.over:
                 self._abandon(call)
 
@@ -287,6 +288,7 @@ class Replay:
         if own is not None and own.waiting is not None and own.waits:
             self._calls.move(own, CallEvent.GIVE, CallState.RESOLVED)
             own.waiting.set_result(own.outcome)
+            own.outcome = None
             return True
         if self._calls.has(CallState.REPORTING):
             return False

@@ -73,7 +73,8 @@ class Step:
             backoff: The delay before each retry: one duration, a list whose last one repeats, or a function of the
                 attempt (from 0).
             timeout: How long one attempt may take. After that, an async body is cancelled; a plain one continues in its
-                thread, and its result is ignored. The last attempt fails with the code `step-timeout`.
+                thread, which it occupies until it returns, and its result is ignored. The last attempt fails with the
+                code `step-timeout`.
             queue: A name from `App(queues=)`: workers of that queue run the body. `""` selects the app's own workers.
 
         Raises `DefinitionError` for numbers out of bounds, `StepUsageError` for a queue that the app does not have.

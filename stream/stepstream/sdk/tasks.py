@@ -104,7 +104,7 @@ class _Recorded(_Contained):
         super().__init__(code)
         self.waits_for: Any = None
         self.outside = False
-        self.task: asyncio.Task[Any] | None = None
+        self.task: RunTask | None = None
         self._activity = activity
         self._send = code.send
 
@@ -137,8 +137,10 @@ class _Recorded(_Contained):
         return waits_for
 
     def _end(self, error: BaseException) -> None:
-        if self.task is not None:
-            self._activity.ended(self.task)
+        task, self.task = self.task, None
+        if task is not None:
+            self._activity.ended(task)
+            task.release()
         if isinstance(error, SystemExit | KeyboardInterrupt):
             raise _as_error(error) from error
 
@@ -183,6 +185,11 @@ class RunTask(asyncio.Task[Any]):
         if self.watch is not None:
             self.watch()
         return super().remove_done_callback(callback)
+
+    def release(self) -> None:
+        """Drop what refers to this task, which has ended: its result would stay until Python looks for cycles."""
+        self.waiters = []
+        self.watch = None
 
 
 def _is_created_by_as_completed() -> bool:

@@ -10,12 +10,12 @@ from stepstream.contract.durations import Duration, Moment
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
+from stepstream.sdk.in_thread import in_thread
 from stepstream.sdk.parallel import Group
 from stepstream.sdk.replay import Replay
 from stepstream.sdk.step import Step
 from stepstream.sdk.step_call import StepCall
 from stepstream.sdk.tasks import InThread, ThreadBlocked
-from stepstream.sdk.threads import in_thread
 
 T = TypeVar("T")
 P = ParamSpec("P")

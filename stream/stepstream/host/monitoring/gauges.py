@@ -20,6 +20,7 @@ from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import Load
 
 MEASURE_S = 3.0
@@ -252,6 +253,14 @@ def _load(app: str, load: Load) -> Iterator[Reading]:
     yield Reading("worker_slots_in_use", (app,), load.in_use)
     yield Reading("worker_queue_runs", (app,), load.queued)
     yield Reading("worker_cached_runs", (app,), load.cached)
+    yield Reading("worker_body_threads", (app,), load.threads)
+    yield Reading("worker_body_threads_in_use", (app,), load.threads_in_use)
+
+
+def memory_readings(memory: MemoryBudget) -> Iterator[Reading]:
+    """Return the current gauges of the memory budget of a process."""
+    yield Reading("worker_memory_bytes", (), memory.used)
+    yield Reading("worker_memory_limit_bytes", (), memory.bytes_max)
 
 
 def index_readings(index: RunIndex) -> Iterator[Reading]:

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from stepstream.contract.events import EventRecord
@@ -17,12 +17,14 @@ from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.supervision import RESTART_S, keep_serving
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import Load, WorkerObserver
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.threads import Threads
 
 logger = logging.getLogger(__name__)
 DRAIN_S_MAX = 10.0
@@ -57,6 +59,7 @@ class EngineOptions:
     watch: Callable[[HistoryEntry], None] | None = None
     wrap: Callable[[str, Any], Any] | None = None
     restart_s: float = RESTART_S
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
 
 
 class EmbeddedEngine:
@@ -77,6 +80,7 @@ class EmbeddedEngine:
         self._options = options or EngineOptions()
         self._shards: dict[int, Shard] = {}
         self._workers: dict[str, Worker | PoolWorker] = {}
+        self._queue_bodies: dict[str, Bodies] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._callers = Callers(backbone.append, self._options.shards, self._options.limits)
 
@@ -117,7 +121,8 @@ class EmbeddedEngine:
         self._tasks.clear()
         for app in self.apps:
             app.connect(None)
-        self._options.bodies.threads.close()
+        for bodies in (self._options.bodies, *self._queue_bodies.values()):
+            bodies.threads.close()
 
     def _wrap(self, name: str, port: Any) -> Any:
         return self._options.wrap(name, port) if self._options.wrap else port
@@ -145,7 +150,12 @@ class EmbeddedEngine:
     async def _serve_pool(self, app: App, queue: str) -> None:
         name = workers_name(app.name, queue)
         log: WorkerLog = self._wrap(f"worker-{name}", self._backbone.worker_log(name))
-        self._workers[name] = worker = PoolWorker(log, app, queue, self._worker_options)
+        # A queue has threads of its own, as in production, so bodies of it that hang do not starve other steps.
+        if name not in self._queue_bodies:
+            threads = Threads(bodies_max=self._options.bodies.threads.bodies.most)
+            self._queue_bodies[name] = replace(self._options.bodies, threads=threads)
+        options = replace(self._worker_options, bodies=self._queue_bodies[name])
+        self._workers[name] = worker = PoolWorker(log, app, queue, options)
         await worker.serve()
 
     @property
@@ -159,6 +169,7 @@ class EmbeddedEngine:
             options.live_cache,
             options.runs_active_max,
             options.runs_cached_max,
+            options.memory,
         )
 
     async def _serve_index(self) -> None:

@@ -48,7 +48,8 @@ class CommandConsumer(ABC, Generic[Item]):
         self._attempts = Attempts(options)
         self._positions = Positions()
         self.changed = Notification()
-        self._outbox = Outbox(log, self.changed, CommandDeadLetters(log, topic, options.observer))
+        self._memory = options.memory
+        self._outbox = Outbox(log, self.changed, CommandDeadLetters(log, topic, options.observer), options.memory)
         self._draining = False
         self._lease_ms = options.lease_ms
         self._renewing: asyncio.Task[None] | None = None
@@ -82,6 +83,7 @@ class CommandConsumer(ABC, Generic[Item]):
         loop = asyncio.get_running_loop()
         loop.set_task_factory(task_factory)
         failed = self._outbox.failed = loop.create_future()
+        self._memory.on_room(self._admit_more)
         polling = asyncio.ensure_future(self._poll())
         try:
             await asyncio.wait({polling, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -97,8 +99,10 @@ class CommandConsumer(ABC, Generic[Item]):
                 # Its effects are not performed: the worker has ended.
                 item.life.on(Event.LOST)
                 item.stop()
+                self._release(item)
                 # The threads belong to the process; its next worker uses them too.
                 self._options.bodies.threads.unpark(item)
+            self._memory.ignore(self._admit_more)
             if self._renewing is not None:
                 self._renewing.cancel()
             self._outbox.cancel()
@@ -110,7 +114,7 @@ class CommandConsumer(ABC, Generic[Item]):
         await self._log.open(self)
         self.serving = True
         while not self._draining:
-            await self.changed.until(lambda: len(self._slots.waiting) < self._options.runs_queued_max)
+            await self.changed.until(self._may_read)
             records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
             for record in () if self._draining else records:
                 self._positions.begin(record.topic, record.partition, record.offset)
@@ -118,6 +122,11 @@ class CommandConsumer(ABC, Generic[Item]):
             await self._commit()
         # The caller of drain() ends the worker: a worker that returned would be restarted.
         await asyncio.get_running_loop().create_future()
+
+    def _may_read(self) -> bool:
+        """Return whether to read commands: with a full memory only if nothing else can free some."""
+        busy = self._slots.active or len(self._outbox)
+        return len(self._slots.waiting) < self._options.runs_queued_max and not (self._memory.is_full and busy)
 
     def _read(self, record: LogRecord) -> None:
         try:
@@ -166,11 +175,14 @@ class CommandConsumer(ABC, Generic[Item]):
 
     def _admit(self) -> None:
         """Give free slots to the items that wait for one."""
-        while self._pacer.is_room and (item := self._slots.next()):
+        while self._may_start() and (item := self._slots.next()):
             # Code that has not run before starts alone: it may create a thousand tasks.
             self._pacer.spend(self._tasks_created.get(item.code, TASKS_STARTED_PER_ITERATION_MAX))
             self._on(item, Event.SLOT)
         self.changed.notify()
+
+    def _may_start(self) -> bool:
+        return self._pacer.is_room and not (self._memory.is_full and self._slots.active)
 
     def _note_tasks(self, item: Item) -> None:
         """Note how many tasks the code of a function creates, as an average in which older runs count less."""
@@ -199,9 +211,21 @@ class CommandConsumer(ABC, Generic[Item]):
         if self._items.get(item.key) is item:
             del self._items[item.key]
         item.stop()
+        self._release(item)
         self._slots.withdraw(item)
         self._slots.release(item)
         self._admit()
+
+    # Memory.
+
+    def _hold(self, item: Item, size: int) -> None:
+        """Count the bytes of results that an item has from now on."""
+        item.held += size
+        self._memory.add(size)
+
+    def _release(self, item: Item) -> None:
+        held, item.held = item.held, 0
+        self._memory.remove(held)
 
     # Reports.
 

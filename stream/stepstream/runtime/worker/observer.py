@@ -9,7 +9,8 @@ class Load(NamedTuple):
     """How full a worker is, in runs; a worker of a queue counts steps instead.
 
     `slots` limits those with running code, `in_use` counts them, `queued` those that wait for a slot, and `cached` all
-    that are in memory. `bodies` counts the step bodies that are running.
+    that are in memory. `bodies` counts the step bodies that are running. Plain ones need one of the `threads`;
+    `threads_in_use` also counts those of bodies that nothing waits for any longer.
     """
 
     slots: int
@@ -17,6 +18,8 @@ class Load(NamedTuple):
     queued: int
     cached: int
     bodies: int = 0
+    threads: int = 0
+    threads_in_use: int = 0
 
 
 class WorkerObserver(DeadLetterObserver, Protocol):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, RUNS_QUEUED_MAX, Limits
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.ports import Clock
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import WorkerObserver
 from stepstream.sdk.execution import Bodies
 
@@ -23,6 +24,8 @@ class WorkerOptions:
     live_cache: bool = True
     runs_active_max: int = RUNS_ACTIVE_MAX
     runs_cached_max: int = RUNS_CACHED_MAX
+    # All workers of a process share it.
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
     # No more commands are read while this many runs wait for a slot.
     runs_queued_max: int = RUNS_QUEUED_MAX
     # A body that is running when its partition is revoked is leased for this long; the lease is renewed before it

@@ -9,6 +9,7 @@ from stepstream.contract.ids import run_routing
 from stepstream.runtime.dead_letters import CommandDeadLetters, DeadLetterKind
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.positions import Positions
 
 
@@ -18,8 +19,11 @@ class Outbox:
     `failed` is a future that gets the first error.
     """
 
-    def __init__(self, log: WorkerLog, changed: Notification, dead_letters: CommandDeadLetters) -> None:
+    def __init__(
+        self, log: WorkerLog, changed: Notification, dead_letters: CommandDeadLetters, memory: MemoryBudget
+    ) -> None:
         self._log = log
+        self._memory = memory
         self._dead_letters = dead_letters
         self._changed = changed
         self._tasks: set[asyncio.Task[None]] = set()
@@ -32,6 +36,7 @@ class Outbox:
 
     async def append(self, run_id: str, value: bytes) -> None:
         """Append a report; raise LogError when it, or one before it, could not be written."""
+        self._memory.add(len(value))
         try:
             if self.failed and self.failed.done():
                 raise LogError("an earlier report of this worker was lost; the worker stops")
@@ -39,6 +44,8 @@ class Outbox:
         except Exception as error:
             self.fail(error)
             raise LogError(f"cannot write a report of run {run_id}") from error
+        finally:
+            self._memory.remove(len(value))
 
     def fail(self, error: Exception) -> None:
         """Have the worker end with an error; only the first one counts."""

@@ -116,7 +116,11 @@ class PoolWorker(CommandConsumer[LiveStep]):
     def load(self) -> Load:
         """How full the worker is."""
         in_use = len(self._slots.active)
-        return Load(self._options.runs_active_max, in_use, len(self._items) - in_use, 0)
+        threads = self._options.bodies.threads.bodies
+        queued = len(self._items) - in_use
+        return Load(
+            self._options.runs_active_max, in_use, queued, 0, threads=threads.most, threads_in_use=threads.in_use
+        )
 
     # Commands.
 
@@ -144,7 +148,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
                 self._end(record)
             case _:
                 self._end(record)
-                self._on(step, self._granted(step, command))
+                self._on(step, self._granted(step, record, command))
         if (step := self._items.get(key)) is not None:
             step.last_offset = record.offset
 
@@ -165,6 +169,8 @@ class PoolWorker(CommandConsumer[LiveStep]):
         step.add_command(record)
         step.dispatched_at = record.offset
         self._items[step.key] = step
+        if event is not Event.DELIVERED:
+            self._hold(step, len(record.value))
         self._on(step, event)
 
     def _replace(self, step: LiveStep, record: LogRecord, command: StepDispatched) -> None:
@@ -177,10 +183,11 @@ class PoolWorker(CommandConsumer[LiveStep]):
         self._on(step, Event.STOP)
         self._add(record, command, fresh=fresh)
 
-    def _granted(self, step: LiveStep, command: StepDispatched) -> Event:
+    def _granted(self, step: LiveStep, record: LogRecord, command: StepDispatched) -> Event:
         """Return what a command that grants a claim is for its step, which takes what the command brings."""
         if step.claim == command.claim:
             step.command, step.claim = command, ""
+            self._hold(step, len(record.value))
             return self._event(command, Event.GRANTED)
         return Event.STALE if step.command.claim == command.claim else Event.TAKEN
 
@@ -224,13 +231,15 @@ class PoolWorker(CommandConsumer[LiveStep]):
     async def run_body(self, step: LiveStep, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body of a step, report its result in the background, and stop the code."""
         self._note_tasks(step)
-        await self._until_allowed(step)
-        try:
-            started_at = self._options.clock.now_ms()
-            result = await self._attempts.run(step.function, step.run_id, call)
-            self._end_step(step, handle, call, result, started_at)
-        finally:
-            self._end_body(step)
+        async with self._memory.body(step.function):
+            await self._until_allowed(step)
+            try:
+                started_at = self._options.clock.now_ms()
+                result = await self._attempts.run(step.function, step.run_id, call)
+                self._memory.learn(step.function, result.size)
+                self._end_step(step, handle, call, result, started_at)
+            finally:
+                self._end_body(step)
         step.stop()
         # The code is cancelled here.
         await asyncio.sleep(0)

@@ -17,7 +17,8 @@ class WorkItem(ABC):
     """A run or a dispatched step: `life` decides what happens to it, and everything else is data.
 
     `commands` are not acknowledged yet, and `last_offset` is the offset of the newest command that was read. `claim` is
-    the name of a claim that is not granted yet. `last_report` reports how the code ended.
+    the name of a claim that is not granted yet. `last_report` reports how the code ended. `held` counts the bytes of
+    its results in memory.
     """
 
     run_id: str
@@ -29,6 +30,7 @@ class WorkItem(ABC):
     commands: list[LogRecord] = field(default_factory=list)
     last_offset: int = -1
     last_report: bytes = b""
+    held: int = 0
     _halted: list[asyncio.Future[None]] | None = field(default_factory=list)
 
     @property

@@ -53,7 +53,16 @@ class Worker(CommandConsumer[LiveRun]):
         """How full the worker is."""
         slots, options = self._slots, self._options
         cached, bodies = len(self._items), self._attempts.running
-        return Load(options.runs_active_max, len(slots.active), len(slots.waiting), cached, bodies)
+        threads = options.bodies.threads.bodies
+        return Load(
+            options.runs_active_max,
+            len(slots.active),
+            len(slots.waiting),
+            cached,
+            bodies,
+            threads.most,
+            threads.in_use,
+        )
 
     # Commands.
 
@@ -69,32 +78,36 @@ class Worker(CommandConsumer[LiveRun]):
         run.last_offset = max(record.offset, run.last_offset)
         self._on(run, event)
         run.incoming = None
+        self._evict_to_budget()
 
     def _event(self, run: LiveRun, record: LogRecord, command: Command) -> Event:
         """Return what a command is for its run, which keeps the state or the results that it brings."""
         match command:
             case RunStarted() if run.last_offset < 0:
                 fresh = self._log.is_fresh(record)
-                return self._given(run, command, Event.FRESH) if fresh else Event.DELIVERED
+                return self._given(run, record, command, Event.FRESH) if fresh else Event.DELIVERED
             case RunLoaded() if run.claim and run.claim == command.claim:
-                return self._given(run, command, Event.GRANTED)
+                return self._given(run, record, command, Event.GRANTED)
             case RunLoaded() if command.epoch > run.epoch:
                 return Event.TAKEN
             case RunResumed() if command.epoch == run.epoch or not run.epoch:
                 run.incoming = command
+                self._hold(run, len(record.value))
                 return Event.RESUMED if command.wake else Event.UPDATED
             case RunStopped() if record.offset > run.last_offset:
                 return Event.STOP
         return Event.STALE
 
-    def _given(self, run: LiveRun, command: RunStarted | RunLoaded, event: Event) -> Event:
+    def _given(self, run: LiveRun, record: LogRecord, command: RunStarted | RunLoaded, event: Event) -> Event:
         run.accept(command)
+        self._hold(run, len(record.value))
         return event if self._app.get(command.function) else Event.UNRUNNABLE
 
     # Effects.
 
     def _claim(self, run: LiveRun) -> None:
         run.forget_state(self._claims.next())
+        self._release(run)
         self._report(run, encode(RunClaimed(run.run_id, run.claim, self._app.name)))
 
     def _again(self, run: LiveRun) -> LiveRun:
@@ -127,6 +140,11 @@ class Worker(CommandConsumer[LiveRun]):
         self._admit()
         if run.replay and run.replay.threaded:
             self._options.bodies.threads.park(run, lambda: self._on(run, Event.EVICTED))
+        self._evict_to_budget()
+
+    def _evict_to_budget(self) -> None:
+        while self._memory.is_full and self._parked:
+            self._on(next(iter(self._parked.values())), Event.EVICTED)
 
     def _unpark(self, run: LiveRun) -> None:
         self._parked.pop(run.run_id, None)
@@ -151,15 +169,19 @@ class Worker(CommandConsumer[LiveRun]):
         run = self._run_of(handle)
         if Effect.ASK_WAKE in self._on(run, Event.CONTINUED):
             await self._write(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
-        await self._until_allowed(run)
-        try:
-            started_at = self._options.clock.now_ms()
-            result = await self._attempts.run(run.function, run.run_id, call)
-            run.attempt = 0
-            seen = handle.begin_report(call) if result.is_final else 0
-            await self._write(run, step_report(handle, call, result, started_at, seen=seen))
-        finally:
-            self._end_body(run)
+        async with self._memory.body(run.function):
+            await self._until_allowed(run)
+            try:
+                started_at = self._options.clock.now_ms()
+                result = await self._attempts.run(run.function, run.run_id, call)
+                run.attempt = 0
+                self._hold(run, result.size)
+                self._memory.learn(run.function, result.size)
+                async with self._memory.report():
+                    seen = handle.begin_report(call) if result.is_final else 0
+                    await self._write(run, step_report(handle, call, result, started_at, seen=seen))
+            finally:
+                self._end_body(run)
         return result.outcome if result.is_final else None
 
     async def _write(self, run: LiveRun, report: WorkerReport) -> None:
