@@ -172,6 +172,7 @@ def imports_stand_at_the_top(source: Source) -> Findings:
 DEFERRED_IMPORTS = {
     "stream/stepstream/__init__.py",
     "stream/stepstream/cli/registry.py",
+    "stream/stepstream/pytest_plugin.py",
     "stream/stepstream/sdk/deferred.py",
 }
 

@@ -1,11 +1,13 @@
 """The pytest plugin: the fixture `stepstream_engine` is the class `VirtualEngine`."""
 
-import pytest
+import importlib
+from typing import Any
 
-from stepstream.testing import VirtualEngine
+import pytest
 
 
 @pytest.fixture
-def stepstream_engine() -> type[VirtualEngine]:
+def stepstream_engine() -> Any:
     """Return VirtualEngine: `async with stepstream_engine(app) as engine: …`."""
-    return VirtualEngine
+    # Each start of pytest loads this module, and most test suites of an environment do not use the engine.
+    return importlib.import_module("stepstream.testing").VirtualEngine

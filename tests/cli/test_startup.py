@@ -29,6 +29,12 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert {name for name in modules_after("import stepstream") if "stepstream" in name} == {"stepstream"}
 
 
+def test_the_pytest_plugin_imports_nothing_else() -> None:
+    """Every start of pytest loads the plugin, in each project of the environment; the fixture loads the engine."""
+    found = modules_after("import stepstream.pytest_plugin")
+    assert {name for name in found if "stepstream" in name} == {"stepstream", "stepstream.pytest_plugin"}
+
+
 def test_the_public_api_imports_neither_grammar_nor_pydantic() -> None:
     """A program that defines functions pays for the SDK; what compiles expressions and converts models comes later."""
     found = modules_after("from stepstream import *\n@App('shop').function(on('order'))\nasync def f(ctx): ...")

@@ -9,7 +9,7 @@ import typer
 from stepstream.cli.console import EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.kafka import cluster_of, run
 from stepstream.cli.options import Bootstrap, Namespace
-from stepstream.cli.tables import counted
+from stepstream.contract.wording import counted
 from stepstream.host.deadletters.dead_letter import DeadLetter, DeadLetterError
 from stepstream.host.deadletters.redrive import Redrive, RedrivePlanner, plan_many, plan_some, redrive
 from stepstream.host.deadletters.topic import dead_letter_at, survey

@@ -12,8 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.options import Target
-from stepstream.cli.tables import counted, duration_text
+from stepstream.cli.tables import duration_text
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.kinds import RunStatus
+from stepstream.contract.wording import counted
 from stepstream.host.loading import load_app
 from stepstream.host.monitoring.logs import Format, Level, Logs, silence_attempts
 from stepstream.host.replaying import Progress as ReplayProgress
@@ -98,7 +100,7 @@ def _progress(kind: ProgressKind) -> tuple[Callable[[ReplayProgress], None], Cal
 def _print_stats(stats: RunStats, as_json: bool) -> None:
     statuses = dict(stats.statuses)
     if stats.open:
-        statuses.setdefault("running", len(stats.open))
+        statuses.setdefault(RunStatus.RUNNING, len(stats.open))
     functions: list[dict[str, Any]] = [
         {"function": name, "runs": each.runs, "mean_ms": round(each.total_ms / each.runs, 1)}
         for name, each in sorted(stats.functions.items(), key=lambda item: -item[1].total_ms / item[1].runs)

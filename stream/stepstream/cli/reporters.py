@@ -6,7 +6,6 @@ from collections import OrderedDict
 
 from stepstream import __version__
 from stepstream.cli.console import Part, Screen
-from stepstream.cli.tables import counted
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -18,8 +17,10 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
+from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.outcomes import ErrorInfo, Failure, TimedOut
+from stepstream.contract.wording import counted
 from stepstream.host.monitoring.logs import silence_attempts
 from stepstream.host.serving import address_of
 from stepstream.host.settings import Settings
@@ -31,7 +32,7 @@ _RUNS_KNOWN_MAX = 10_000
 _TEXT_CHARACTERS_MAX = 200
 _SOON_MS = 12 * HOUR_MS
 NO_FUNCTION = "the app has no function yet, so nothing can start: write @app.function(on(…)) above one"
-_COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
+_COLOURS = {RunStatus.COMPLETED: "green", RunStatus.FAILED: "red", RunStatus.CANCELLED: "yellow"}
 
 
 class HistoryPrinter:

@@ -12,11 +12,12 @@ from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.registry import load
-from stepstream.cli.tables import counted, print_run, print_runs
+from stepstream.cli.tables import print_run, print_runs
 from stepstream.contract.durations import duration_ms
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
+from stepstream.contract.wording import counted
 
 cli = commands("List, show, cancel and prune runs.")
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Column
 
 from stepstream.cli.console import Screen
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.names import workers_name
 from stepstream.runtime.readmodel.views import queue_of
 
@@ -40,11 +41,6 @@ def duration_text(length_ms: float) -> str:
     return ""
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 function, 2 functions."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def print_runs(screen: Screen, runs: Sequence[Json]) -> None:
     """Print runs as a table."""
     rows = [
@@ -65,7 +61,7 @@ def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
     screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
     for event in run["events"]:
         _print_event(screen, event)
-    if run["status"] == "completed":
+    if run["status"] == RunStatus.COMPLETED:
         screen.line(f"  output: {_json(run['output'])}")
     for warning in run["warnings"]:
         screen.line(f"  warning: {warning}")
@@ -87,7 +83,7 @@ def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
             step["status"],
             step["attempts"] or "",
             _waits_for(step, run),
-            clock(step["until"]) if step["status"] in ("waiting", "retrying") else "",
+            clock(step["until"]) if step["status"] in OPEN_STEP_STATUSES else "",
             _result(step, cut=screen.is_terminal),
         )
         for step in run["steps"]
@@ -108,7 +104,7 @@ def _waits_for(step: Json, run: Json) -> str:
     """Return what a step waits for; for an event, with the values of the run's own event that it must match."""
     detail = str(step["detail"])
     event, _, condition = detail.partition(" ")
-    if step["kind"] != "wait" or not condition or not run["events"]:
+    if step["kind"] != StepKind.WAIT or not condition or not run["events"]:
         return detail
     own = run["events"][0]
     if not condition.startswith(("async.", "event.")) and " " not in condition:
@@ -126,22 +122,22 @@ def _lookup(value: Any, path: str) -> Any:
 
 def whereabouts(run: Json, now_ms: int) -> list[str]:
     """Return where an open run is, as far as its steps do not show it, and what to look at."""
-    if run["status"] == "scheduled":
+    if run["status"] == RunStatus.SCHEDULED:
         return [f"starts at {clock(run['started_at'])}"]
-    if run["status"] != "running":
+    if run["status"] != RunStatus.RUNNING:
         return []
     if run["retry_at"] > now_ms:
         return [f"the code between steps is retried at {clock(run['retry_at'])}"]
     app, workers = run["app"], run.get("workers", {})
-    still = [step for step in run["steps"] if step["status"] in ("waiting", "retrying")]
+    still = [step for step in run["steps"] if step["status"] in OPEN_STEP_STATUSES]
     lines, queues = list[str](), list[str]()
     for step in still:
         queue = queue_of(step["kind"], step["detail"])
         place = _with_a_worker(workers_name(app, queue), workers)
-        if step["status"] == "waiting" and queue:
+        if step["status"] == StepStatus.WAITING and queue:
             lines.append(f"{step['id']!r} {place} since {clock(step['first_at'])}")
             queues.append(queue)
-        elif step["status"] == "retrying" and step["until"] <= now_ms:
+        elif step["status"] == StepStatus.RETRYING and step["until"] <= now_ms:
             lines.append(f"the next attempt of {step['id']!r} {place} since {clock(step['until'])}")
             queues.append(queue)
     if not still:
@@ -176,7 +172,7 @@ def _result(step: Json, *, cut: bool) -> str:
     if step["error"]:
         result = f"{step['error']['name']}: {step['error']['message']}".partition("\n")[0]
     else:
-        result = _json(step["output"]) if step["status"] == "completed" else ""
+        result = _json(step["output"]) if step["status"] == StepStatus.COMPLETED else ""
     return result[:_RESULT_CHARACTERS_MAX] if cut else result
 
 

@@ -1,4 +1,4 @@
-"""Enums that records share: the kinds of steps and the states of a run."""
+"""Enums that records and views share: the kinds of steps, and the states of runs and of steps."""
 
 from enum import StrEnum
 
@@ -22,3 +22,18 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class StepStatus(StrEnum):
+    """The state of a step as the list of runs shows it; the first two are those of an open step."""
+
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+
+
+# The states of a step that has no result yet.
+OPEN_STEP_STATUSES = frozenset((StepStatus.WAITING, StepStatus.RETRYING))

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
+from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MIB
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
@@ -137,7 +138,11 @@ def _open_runs(settings: Settings) -> list[RunSummary]:
     except UnreadableRuns:
         return []  # Another process may hold the file; taking the folder's lock reports what is wrong.
     try:
-        found = [run for status in ("scheduled", "running") for run in index.list(status=status, limit=_OPEN_MAX)]
+        found = [
+            run
+            for status in (RunStatus.SCHEDULED, RunStatus.RUNNING)
+            for run in index.list(status=status, limit=_OPEN_MAX)
+        ]
     finally:
         index.close()
     return sorted(found, key=lambda run: run.run_id)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
+from stepstream.contract.wording import counted
 from stepstream.runtime.kafka.patches import ConsumerEndedError, ConsumerState, read_consumer_state
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class GroupWatch:
         """Log what is wrong with a consumer, or that it works again."""
         if state.error is None and state.joined:
             if self._failed:
-                logger.info("consumer joined group %s and was assigned %d partitions", self._group, state.partitions)
+                partitions = counted(state.partitions, "partition")
+                logger.info("consumer joined group %s and was assigned %s", self._group, partitions)
             self._failed = False
             return
         self._failed = True

@@ -12,6 +12,7 @@ from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import HISTORY
+from stepstream.contract.wording import counted
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
@@ -114,7 +115,8 @@ class EmbeddedEngine:
         except TimeoutError:
             if drain_s:
                 active = sum(worker.active for worker in self._workers.values())
-                logger.warning("%d runs still run code after %g s; they resume at the next start", active, drain_s)
+                words = "stopped %s with running code after %g s; a stopped run resumes at the next start"
+                logger.warning(words, counted(active, "run"), drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

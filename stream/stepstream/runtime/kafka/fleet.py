@@ -19,6 +19,7 @@ from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import INBOX, REPLIES
+from stepstream.contract.wording import counted
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.backbone import STALE_MS, KafkaBackbone
@@ -53,7 +54,7 @@ class ShardState(NamedTuple):
         """Why it does not serve; empty if it does."""
         if self.serving:
             return ""
-        state = f"recovers, {self.offsets_left:,} rows left" if self.offsets_left else "is starting"
+        state = f"recovers, {counted(self.offsets_left, 'row')} left" if self.offsets_left else "is starting"
         return f"shard {self.shard} {state}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, FUNCTIONS, HISTORY, INBOX
+from stepstream.contract.wording import counted
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.feed import Feed
@@ -182,8 +183,9 @@ class KafkaLog:
             if position > ends[at]:
                 raise LogError(_loss(name, ends[at], position))
             if position < begins[at]:
-                lost = "%s begins at %d: %d offsets before that were not processed, and are lost to its retention"
-                logger.warning(lost, name, begins[at], begins[at] - position, extra={"shard": self._shard})
+                lost = "%s begins at %d, but was processed up to %d: its retention deleted %s"
+                gap = counted(begins[at] - position, "offset")
+                logger.warning(lost, name, begins[at], position, gap, extra={"shard": self._shard})
         return {at: max(positions.get(at, 0), begins[at]) for at in self.inputs}
 
     async def lag(self, at: tuple[str, int], end: int) -> int:

@@ -18,7 +18,7 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
-from stepstream.contract.kinds import RunStatus
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.outcomes import Failure, TimedOut, Value
 from stepstream.runtime.readmodel.schema import small_error, text_of
 
@@ -43,18 +43,18 @@ def apply(db: Database, entry: HistoryEntry) -> None:
         return
     match entry:
         case StepPlanned():
-            planned = (entry.kind, "waiting", 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
+            planned = (entry.kind, StepStatus.WAITING, 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
             _step(db, entry.run_id, entry.step, entry.id, planned, entry.seq)
         case StepAttemptFailed():
-            error = text_of(entry.error)
-            failed = ("run", "retrying", entry.attempt + 1, entry.at, 0, 0, entry.retry_at, "", None, error)
-            _step(db, entry.run_id, entry.step, entry.id, failed, entry.seq)
+            status, attempts, error = StepStatus.RETRYING, entry.attempt + 1, text_of(entry.error)
+            retried = (StepKind.RUN, status, attempts, entry.at, 0, 0, entry.retry_at, "", None, error)
+            _step(db, entry.run_id, entry.step, entry.id, retried, entry.seq)
         case StepEnded():
             _end_step(db, entry)
         case StepCancelled():
             db.execute(
-                "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND step = ?",
-                (entry.at, entry.run_id, entry.step),
+                "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND step = ?",
+                (StepStatus.CANCELLED, entry.at, entry.run_id, entry.step),
             )
         case RunEnded():
             _end_run(db, entry)
@@ -108,11 +108,11 @@ def _end_step(db: Database, entry: StepEnded) -> None:
     output = error = None
     match entry.outcome:
         case Value(data):
-            status, output = "completed", bytes(data).decode()
+            status, output = StepStatus.COMPLETED, bytes(data).decode()
         case Failure(info):
-            status, error = "failed", text_of(info)
+            status, error = StepStatus.FAILED, text_of(info)
         case TimedOut():
-            status = "timed_out"
+            status = StepStatus.TIMED_OUT
         case _:
             assert_never(entry.outcome)
     attempts = entry.attempt + 1
@@ -146,6 +146,6 @@ def _end_run(db: Database, entry: RunEnded) -> None:
     error = text_of(entry.error) if entry.error else None
     db.execute("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", (error, output, entry.run_id))
     db.execute(
-        "UPDATE steps SET status = 'cancelled', ended_at = ? WHERE run_id = ? AND status IN ('waiting', 'retrying')",
-        (entry.at, entry.run_id),
+        "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND status IN (?, ?)",
+        (StepStatus.CANCELLED, entry.at, entry.run_id, *OPEN_STEP_STATUSES),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind
 from stepstream.contract.names import workers_name
 
 RUN_COLUMNS = (
@@ -24,7 +24,7 @@ class UnreadableRuns(StepstreamError):
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """A step of a run: `status` is completed, failed, timed_out, waiting, retrying or cancelled; times in Unix ms."""
+    """A step of a run: `kind` is a StepKind, `status` a StepStatus; times in Unix ms."""
 
     step: str
     id: str
@@ -80,7 +80,7 @@ class RunView(RunSummary):
         """The names (workers_name) of the workers that have the run or one of its open steps; none if it ended."""
         if self.status != RunStatus.RUNNING:
             return []
-        queues = (queue_of(step.kind, step.detail) for step in self.steps if step.status in ("waiting", "retrying"))
+        queues = (queue_of(step.kind, step.detail) for step in self.steps if step.status in OPEN_STEP_STATUSES)
         return list(dict.fromkeys(workers_name(self.app, queue) for queue in ("", *queues)))
 
 

@@ -17,6 +17,7 @@ from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import BATCH_MS_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
 from stepstream.contract.topics import EVENTS, FUNCTIONS
+from stepstream.contract.wording import counted
 from stepstream.engine.state.changes import Count, Sample
 from stepstream.engine.state.records import EventReceived, Input, Tick
 from stepstream.engine.state.rows import OpenCount, Position
@@ -141,7 +142,7 @@ class Shard:
             self.serving = True
             if self._observer:
                 self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
-            recovered = f"{self.rows_read:,} rows in {time.monotonic() - started:.2f} s"
+            recovered = f"{counted(self.rows_read, 'row')} in {time.monotonic() - started:.2f} s"
             logger.info("shard %d recovered %s", self._shard, recovered, extra=self._extra)
             while True:
                 await self._pass()
@@ -251,8 +252,9 @@ class Shard:
         if batch.rows or batch.outputs or batch.replies or late:
             await self._commit(batch)
             if batch.dead_letters:
-                moved = "shard %d moved %d records to dead-letters: %s"
-                logger.warning(moved, self._shard, len(batch.dead_letters), batch.reasons, extra=self._extra)
+                moved = "shard %d moved %s to dead-letters: %s"
+                records = counted(len(batch.dead_letters), "record")
+                logger.warning(moved, self._shard, records, batch.reasons, extra=self._extra)
             self._unchanged_inputs, self._unchanged_offsets, self._unchanged_until = 0, {}, 0
             return True
         if batch.inputs:

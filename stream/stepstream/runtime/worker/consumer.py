@@ -11,6 +11,7 @@ import msgspec
 from stepstream.contract.commands import Command, decode_command
 from stepstream.contract.ids import run_routing
 from stepstream.contract.limits import TASKS_STARTED_PER_ITERATION_MAX
+from stepstream.contract.wording import counted
 from stepstream.runtime.dead_letters import CommandDeadLetters
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
@@ -288,9 +289,8 @@ class CommandConsumer(ABC, Generic[Item]):
             self._on(item, Event.KEPT if item.partition in kept else gone)
         self._positions.keep(kept)
         if stay := len(self._leases(Event.RENEW)):
-            logger.info(
-                "partitions of %d runs were revoked while step bodies run; the bodies finish in this worker", stay
-            )
+            words = "partitions of %s were revoked while step bodies run; the bodies finish in this worker"
+            logger.info(words, counted(stay, "run"))
             self._renewing = self._renewing or asyncio.ensure_future(self._renew())
 
     def _leases(self, event: Event) -> list[tuple[str, bytes]]:
