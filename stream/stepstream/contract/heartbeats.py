@@ -18,7 +18,7 @@ class ShardCopied(msgspec.Struct, frozen=True):
 
 
 class EngineHeartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An engine runs; `engine` identifies the process. One that is `leaving` has closed its shards and ends."""
+    """An engine runs; `engine` identifies the process. One that is `leaving` closes its shards and ends."""
 
     engine: str
     serving: tuple[ShardServed, ...] = ()

@@ -52,7 +52,7 @@ def test_engine_that_reads_no_own_heartbeats_suspects_no_other() -> None:
 
 
 def test_leaving_engine_is_replaced_at_once() -> None:
-    """It has closed its shards, so the first standby need not wait."""
+    """It closes its shards, so the first standby need not wait."""
     peers = peers_of("b")
     read(peers, beat("b", {}, {0: 5}), beat("a", {0: 1}), beat("a", {0: 1}, leaving=True))
     assert peers.takes(0)

@@ -18,6 +18,7 @@ from tests.fakes.cluster import FakeCluster, FakeReader
 
 STALE_MS = 12 * HOUR_MS
 AT = (CHANGELOG, 0)
+FOLLOW_S_MAX = 60.0
 ORIGIN = b"\x00origin-of-the-test"
 
 
@@ -84,10 +85,13 @@ class Copy:
     async def follow(self, holds: Callable[[], bool]) -> str:
         """Follow until a condition holds; return why the copy ended before, or ""."""
         serving = asyncio.ensure_future(self.copy.serve())
-        while not holds() and not serving.done():  # noqa: ASYNC110 - a condition has no event to await
-            await asyncio.sleep(0)
-        serving.cancel()
-        (ended,) = await asyncio.gather(serving, return_exceptions=True)
+        try:
+            async with asyncio.timeout(FOLLOW_S_MAX):
+                while not holds() and not serving.done():  # noqa: ASYNC110 - a condition has no event to await
+                    await asyncio.sleep(0)
+        finally:
+            serving.cancel()
+            (ended,) = await asyncio.gather(serving, return_exceptions=True)
         return str(ended) if isinstance(ended, LogError) else ""
 
     def taken_over_at(self) -> int:

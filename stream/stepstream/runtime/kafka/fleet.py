@@ -182,12 +182,12 @@ class ShardGroup:
         finally:
             # A rebalance in progress must start no shard from here on: nothing would stop it.
             self._joined, self._reader = False, None
-            last = self._heartbeats.pause() if self._heartbeats else None
-            await self._reconcile()
-            if self._heartbeats and beating and last:
-                await self._heartbeats.leave(last)
+            if self._heartbeats and beating:
+                # A standby that fences a shard before it is closed does no harm, and saves the time.
+                await asyncio.gather(self._heartbeats.leave(), self._reconcile())
                 beating.cancel()
                 await asyncio.gather(beating, return_exceptions=True)
+            await self._reconcile()
             await reader.close()
 
     async def _rebalance(self, _: list[int]) -> None:

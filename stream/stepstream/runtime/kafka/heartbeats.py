@@ -40,13 +40,12 @@ class Heartbeats:
         consider: Callable[[Peers], None],
     ) -> None:
         self._cluster = cluster
-        self._session_s = cluster.settings.session_s
         self._interval_s = failover_s / _BEATS
         self._describe = describe
         self._consider = consider
         self._producer: Producer | None = None
         self._paused = False
-        self._peers = Peers(name, _BEATS, round(self._session_s / self._interval_s))
+        self._peers = Peers(name, _BEATS, round(cluster.settings.session_s / self._interval_s))
 
     async def serve(self) -> None:
         """Send and read until cancelled, or until the log fails."""
@@ -81,20 +80,15 @@ class Heartbeats:
 
     async def _send(self, producer: Producer) -> None:
         while not self._paused:
-            async with asyncio.timeout(self._session_s):
-                await self._write(producer, self._describe())
+            await self._write(producer, self._describe())
             await asyncio.sleep(self._interval_s)
 
     async def _write(self, producer: Producer, beat: EngineHeartbeat) -> None:
         await producer.send([NewRecord(ENGINES, 0, beat.engine.encode(), encode(beat))])
 
-    def pause(self) -> EngineHeartbeat:
-        """Send no more heartbeats; return the last one."""
-        self._paused = True
-        return self._describe()
-
-    async def leave(self, last: EngineHeartbeat) -> None:
-        """Announce that this engine has closed the shards of its last heartbeat, so that others take them over."""
+    async def leave(self) -> None:
+        """Send a last heartbeat: this engine closes its shards, so that others take them over at once."""
+        self._paused, last = True, self._describe()
         if self._producer is not None:
             with suppress(LogError, TimeoutError):
                 async with asyncio.timeout(_LEAVE_S_MAX):
