@@ -6,7 +6,10 @@ import logging
 import pytest
 
 from stepstream.host import broker_contact
+from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.monitoring import gauges
+from stepstream.runtime.ports import LogError
+from stepstream.runtime.supervision import keep_serving
 from tests.host.stand_ins import Backbone, StandIn, gauges_of, slot_of
 
 
@@ -33,3 +36,30 @@ async def test_lost_contact_is_logged_once(monkeypatch: pytest.MonkeyPatch, capl
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert caplog.messages[1] == "a broker answers again after 12 s"
     measuring.cancel()
+
+
+async def fail_once(error: Exception) -> None:
+    """Have a part of the process fail, and stop it."""
+
+    async def serve() -> None:
+        raise error
+
+    part = asyncio.ensure_future(keep_serving("a part", serve))
+    await asyncio.sleep(0)
+    part.cancel()
+    await asyncio.gather(part, return_exceptions=True)
+
+
+async def test_failures_of_parts_are_not_logged_during_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """Each shard fails for the same reason, which was logged; an error with another cause is still logged."""
+    contact = BrokerContact()
+    contact._answered_at -= broker_contact.LOST_S + 2
+    contact.missed(LogError("no broker answers"))
+    caplog.clear()
+    await fail_once(LogError("committing: no broker answers"))
+    assert not caplog.messages
+    await fail_once(ValueError("a bug"))
+    contact.answered()
+    await fail_once(LogError("another reason"))
+    assert [line.partition(";")[0] for line in caplog.messages] == ["a part failed", "a part failed"]
+    assert "another reason" in caplog.messages[1]

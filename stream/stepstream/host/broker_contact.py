@@ -3,6 +3,7 @@
 import logging
 import time
 
+from stepstream.runtime import supervision
 from stepstream.runtime.kafka.settings import SESSION_S
 
 logger = logging.getLogger(__name__)
@@ -10,8 +11,16 @@ logger = logging.getLogger(__name__)
 LOST_S = SESSION_S
 
 
+def _has_traceback(record: logging.LogRecord) -> bool:
+    return record.exc_info is not None
+
+
 class BrokerContact:
-    """When a broker answered last, by a monotonic clock."""
+    """When a broker answered last, by a monotonic clock.
+
+    While none answers, each part of the process fails for that reason, and only the loss of contact is logged. An error
+    with another cause has a traceback.
+    """
 
     def __init__(self) -> None:
         self._answered_at = time.monotonic()
@@ -33,11 +42,13 @@ class BrokerContact:
         silent_s, self._answered_at = self.silent_s, time.monotonic()
         if self._lost:
             self._lost = False
+            supervision.logger.removeFilter(_has_traceback)
             logger.info("a broker answers again after %.0f s", silent_s)
 
     def missed(self, error: Exception) -> None:
         """Note that a request got no answer from any broker."""
         if not self._lost and (reason := self.unready):
             self._lost = True
+            supervision.logger.addFilter(_has_traceback)
             cause = str(error) or type(error).__name__
             logger.warning("%s (%s); the process resumes by itself once a broker answers", reason, cause)
