@@ -245,7 +245,7 @@ class Suspect:
     """An engine takes over the shards of healthy engines, which fence it in turn."""
 
     async def strike(self, scene: Scene) -> None:
-        """Have an engine suspect all others, and wait until it has acted on that."""
+        """Have an engine suspect all others until it has acted on that."""
         member = await scene.pick("engine")
         file, acted = member.disk.with_suffix(".suspect"), member.said(TAKES_OVER)
         file.touch()

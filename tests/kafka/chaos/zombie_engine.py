@@ -38,7 +38,6 @@ def _report(committing: asyncio.Future[int]) -> None:
 def _suspect_on_request(self: Peers, beat: EngineHeartbeat) -> None:
     _note(self, beat)
     if beat.engine == self._own and self._peers and _SUSPECT_FILE.exists():
-        _SUSPECT_FILE.unlink()
         for peer in self._peers.values():
             peer.missed = _MISSED
 
