@@ -194,7 +194,17 @@ def test_an_engine_keeps_its_disk_and_its_name(name: str) -> None:
     assert mounts[claim["metadata"]["name"]] == env["STEPSTREAM_DATA_DIR"]["value"]
     assert env["STEPSTREAM_INSTANCE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
     assert engine["spec"]["podManagementPolicy"] == "Parallel"
-    assert only(name, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert only(name, "PodDisruptionBudget", "-engine")["spec"]["maxUnavailable"] == 1
+
+
+def test_evictions_leave_workers_of_each_pool() -> None:
+    """Each pool has a budget, so that a drain of several nodes does not stop all of its workers at once."""
+    budgets = {
+        each["metadata"]["name"].removeprefix("demo-stepstream-"): each["spec"]["maxUnavailable"]
+        for each in rendered("full")
+        if each["kind"] == "PodDisruptionBudget"
+    }
+    assert budgets == {"engine": 1, "worker-flights": 1, "worker-shop": 1, "worker-shop-gpu": "50%"}
 
 
 @pytest.mark.parametrize("name", CI)
@@ -221,7 +231,11 @@ def test_workers_scale_on_the_lag_of_their_own_group() -> None:
     """KEDA looks at the group and the topic that the worker really uses, within the namespace, with its credentials."""
     values = ci_values("full")
     settings = KafkaSettings(namespace=values["namespace"])
-    for pool, worker in values["workers"].items():
+    by_lag = {
+        pool: worker for pool, worker in values["workers"].items() if "prometheus" not in worker.get("scaling", {})
+    }
+    assert by_lag.keys() == {"flights", "shop"}
+    for pool, worker in by_lag.items():
         scaled = only("full", "ScaledObject", f"-{pool}")
         (trigger,) = scaled["spec"]["triggers"]
         workers, metadata = workers_name(worker["app"], worker.get("queue", "")), trigger["metadata"]

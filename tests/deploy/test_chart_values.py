@@ -1,7 +1,7 @@
 """The values of the chart: each one takes effect in the right place, and invalid ones are refused."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import kubernetes_validate
@@ -171,17 +171,21 @@ def test_the_alert_of_what_is_down_knows_the_release(override: dict[str, str]) -
     assert not re.fullmatch(expected[1], "other-stepstream-engine")
 
 
+def policies(found: Sequence[Manifest]) -> dict[str, Manifest]:
+    """Return the specifications of the network policies, by the end of their names."""
+    kinds = [each for each in found if each["kind"] == "NetworkPolicy"]
+    return {each["metadata"]["name"].removeprefix("demo-stepstream-"): each["spec"] for each in kinds}
+
+
 def test_a_network_policy_admits_the_named_peers() -> None:
     """Engines admit the peers of the API and of the metrics, workers those of the metrics, the job none."""
     values = ci_values("full")["networkPolicy"]
-    policies = {
-        each["metadata"]["name"]: each["spec"] for each in render(ci_values("full")) if each["kind"] == "NetworkPolicy"
-    }
-    assert policies.keys() == pods("full").keys()
+    found = policies(render(ci_values("full")))
+    assert {f"demo-stepstream-{name}" for name in found} == pods("full").keys()
     for at, pod in pods("full").items():
-        spec = policies[at]
+        spec = found[at.removeprefix("demo-stepstream-")]
         assert spec["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-        assert spec["policyTypes"] == ["Ingress"]
+        assert spec["policyTypes"] == ["Ingress", "Egress"]
         if at.endswith("-topics"):
             assert "ingress" not in spec
             continue
@@ -192,9 +196,23 @@ def test_a_network_policy_admits_the_named_peers() -> None:
         assert [port["port"] for port in rule["ports"]] == [container(pod)["ports"][0]["name"]]
 
 
-def test_without_peers_the_namespace_is_let_in() -> None:
-    """A policy without names lets in the pods of its namespace; by default there is none."""
-    found = rendered(networkPolicy={"enabled": True})
-    for suffix in ("-engine", "-worker-flights"):
-        assert the(found, "NetworkPolicy", suffix)["spec"]["ingress"][0]["from"] == [{"podSelector": {}}]
-    assert not [each for each in rendered() if each["kind"] == "NetworkPolicy"]
+def test_a_network_policy_lets_pods_reach_kafka_and_names() -> None:
+    """Each pod reaches name servers and the brokers' ports, and what the values add; the job reaches nothing else."""
+    values = ci_values("full")["networkPolicy"]
+    for name, spec in policies(render(ci_values("full"))).items():
+        names, kafka, *more = spec["egress"]
+        assert names == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+        assert kafka["to"] == values["kafka"]
+        assert [port["port"] for port in kafka["ports"]] == [9093, 9094]
+        added = {"engine": values["engineEgress"], "topics": []}
+        assert more == added.get(name, values["workerEgress"])
+
+
+def test_the_network_is_restricted_by_default() -> None:
+    """Pods of the namespace are admitted; engines reach Kafka only, and the code of workers everything."""
+    found = policies(rendered())
+    for name in ("engine", "worker-flights"):
+        assert found[name]["ingress"][0]["from"] == [{"podSelector": {}}]
+    assert found["engine"]["egress"][1:] == [{"ports": [{"port": 9092, "protocol": "TCP"}]}]
+    assert found["worker-flights"]["egress"][2:] == [{}]
+    assert not policies(rendered(networkPolicy={"enabled": False}))

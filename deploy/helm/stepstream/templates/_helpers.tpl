@@ -155,6 +155,17 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{/*
+The runs that run code or wait for a worker. A command that waits for a shard, because its run was claimed from a worker
+that is gone, is in none of the three metrics. While no worker runs, it is the lag of their group, as engines measure it.
+*/}}
+{{- define "stepstream.workerDemand" -}}
+{{- $of := printf "{namespace=%q, app=%q}" .root.Release.Namespace .group -}}
+sum(max by (partition) (stepstream_worker_lag_records{{ $of }}))
+ + sum(stepstream_worker_queue_runs{{ $of }}) + sum(stepstream_worker_slots_in_use{{ $of }})
+ or sum(max by (partition) (stepstream_commands_lag_records{{ $of }}))
+{{- end }}
+
 {{- define "stepstream.saslData" -}}
 {{- $remedy := "SASL needs kafka.sasl.existingSecret, or both kafka.sasl.username and kafka.sasl.password" -}}
 username: {{ required $remedy .Values.kafka.sasl.username | quote }}
