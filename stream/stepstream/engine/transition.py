@@ -54,7 +54,14 @@ from stepstream.engine.matching.waits import (
     remove_wait,
     route_event,
 )
-from stepstream.engine.runs.admission import begin_run, fire_cron, forget_start, receive_event, register_function
+from stepstream.engine.runs.admission import (
+    begin_run,
+    fire_cron,
+    forget_start,
+    receive_event,
+    register_function,
+    review_crons,
+)
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.plans import plan_steps
@@ -74,7 +81,7 @@ from stepstream.engine.runs.steps import fail_step, fire_step, receive_match, re
 from stepstream.engine.state.changes import Changes
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.keys import Key
-from stepstream.engine.state.records import EventReceived, Input, Tick
+from stepstream.engine.state.records import EventReceived, Input, ShardOpened, Tick
 from stepstream.engine.state.rows import Timer, TimerKind
 from stepstream.engine.state.tables import TIMERS, timer_due
 from stepstream.engine.state.view import View, scan_table
@@ -140,6 +147,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             register_function(draft, record)
         case Tick():
             _fire_timer(draft, record.timer)
+        case ShardOpened():
+            review_crons(draft)
         case _:
             _apply_of_worker(draft, record)
 

@@ -28,7 +28,9 @@ from stepstream.engine.state.rows import (
     Triggers,
 )
 from stepstream.engine.state.tables import (
+    CRONS,
     LOOKBACK_WINDOWS_KEY,
+    crons_function,
     crons_key,
     function_key,
     run_events_key,
@@ -200,6 +202,28 @@ def _set_crons(draft: Draft, function: FunctionRegistered) -> None:
     draft.put(key, Crons(triggers, due_times))
     for index, due in enumerate(due_times):
         draft.arm(due, _cron_timer(function.id, index))
+
+
+def review_crons(draft: Draft) -> None:
+    """Set the next firing of each cron trigger again, if it is later than by the clock of now.
+
+    A clock that was ahead for a while would otherwise silence a cron trigger until that time has come. A firing that is
+    repeated starts nothing: its event has the id of the first one.
+    """
+    for table_key, crons in draft.walk(CRONS, b""):
+        # The part of a key in a scan of a whole table is empty.
+        function_id = crons_function(table_key)
+        due_times = tuple(
+            min(due, next_due(trigger, draft.now)) for trigger, due in zip(crons.triggers, crons.due, strict=True)
+        )
+        if due_times == crons.due:
+            continue
+        draft.put(crons_key(function_id), replace(crons, due=due_times))
+        for index, (before, due) in enumerate(zip(crons.due, due_times, strict=True)):
+            if due != before:
+                timer = _cron_timer(function_id, index)
+                draft.disarm(before, timer)
+                draft.arm(due, timer)
 
 
 def _cron_timer(function_id: str, index: int) -> Timer:

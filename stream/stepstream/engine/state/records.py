@@ -31,4 +31,9 @@ class Tick:
     timer: Key[Timer]
 
 
-Input = InboxRecord | EventReceived | FunctionRegistered | Tick
+@dataclass(frozen=True, slots=True)
+class ShardOpened:
+    """A process has opened the shard; its clock may be behind the clock of the process that served the shard before."""
+
+
+Input = InboxRecord | EventReceived | FunctionRegistered | Tick | ShardOpened

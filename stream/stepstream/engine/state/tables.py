@@ -236,6 +236,11 @@ def crons_key(function: str) -> Key[Crons]:
     return CRONS.key(text_bytes(function))
 
 
+def crons_function(key: Key[Crons]) -> str:
+    """Return the function that `crons_key` was given, from a key in a scan of the table."""
+    return parse_texts(key.part + key.sort)[0]
+
+
 def place_bytes(place: KeptPlace) -> bytes:
     """Return the place of a kept event as it sorts: by arrival (Unix ms), then by number, from 1."""
     return number_bytes(place[0]) + number_bytes(place[1])

@@ -19,7 +19,7 @@ from stepstream.contract.limits import BATCH_MS_MAX, DEFAULT_LIMITS, RECORDS_PER
 from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.contract.wording import counted
 from stepstream.engine.state.changes import Count, Sample
-from stepstream.engine.state.records import EventReceived, Input, Tick
+from stepstream.engine.state.records import EventReceived, Input, ShardOpened, Tick
 from stepstream.engine.state.rows import OpenCount, Position
 from stepstream.engine.state.tables import (
     OPEN_COUNTS,
@@ -139,6 +139,7 @@ class Shard:
                 self.rows_read += len(rows)
             self._open = {open_count_of(key): row.count for key, row in scan_table(self._view, OPEN_COUNTS)}
             await self._log.seek(self._offsets(left))
+            await self._review()
             self.serving = True
             if self._observer:
                 self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
@@ -179,6 +180,14 @@ class Shard:
     def functions(self) -> list[FunctionRegistered]:
         """Return all functions in the tables, retired ones included; call it only while the shard serves."""
         return [row for _, row in scan_table(self._view, REGISTRATIONS)]
+
+    async def _review(self) -> None:
+        """Let the engine review what depends on the clock of the last owner; nearly always that changes nothing."""
+        now = self._clock.now_ms()
+        batch = Batch(now, Layer(self._view), started_at=now)
+        self._apply(batch, ShardOpened(), LogRecord(_TIMERS, -1, -1, b"", b"", (), now))
+        if batch.rows or batch.outputs:
+            await self._commit(batch)
 
     async def _pass(self) -> None:
         self.due = next_due(self._view)

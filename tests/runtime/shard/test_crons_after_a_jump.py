@@ -1,0 +1,56 @@
+"""Cron triggers after a clock that was ahead."""
+
+import asyncio
+
+from stepstream.contract.functions import CronTrigger, FunctionRegistered
+from stepstream.engine.state.changes import Delete, Put
+from stepstream.engine.state.records import Input, ShardOpened
+from stepstream.engine.state.rows import Crons
+from stepstream.engine.state.tables import crons_key, encode_row
+from stepstream.engine.transition import next_due, transition
+from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.embedded.log import EmbeddedLog
+from stepstream.runtime.shard.loop import Shard
+from stepstream.runtime.shard.tables import StoreView
+from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
+from tests.fakes.waiting import until
+
+HOUR, YEAR = 3_600_000, 365 * 24 * 3_600_000
+WORK = FunctionRegistered("work", "app", (CronTrigger("0 * * * *"), CronTrigger("0 0 1 1 *")))
+
+
+def apply(store: MemoryStore, record: Input, now: int) -> int:
+    """Apply a record at a time; return the number of changes."""
+    changes = transition(StoreView(store), record, now).changes
+    puts = [(change.key.encode(), encode_row(change.row)) for change in changes if isinstance(change, Put)]
+    store.write([*((change.key.encode(), None) for change in changes if isinstance(change, Delete)), *puts], 0)
+    return len(changes)
+
+
+def due_times(store: MemoryStore) -> tuple[int, ...]:
+    """Return when the triggers fire next."""
+    crons = StoreView(store).get(crons_key("work"))
+    assert isinstance(crons, Crons)
+    return crons.due
+
+
+async def test_cron_fires_within_its_period_after_a_clock_was_ahead() -> None:
+    """A process whose clock was a year ahead set the next firing in a year; the next owner of the shard corrects it."""
+    store, clock = MemoryStore(), VirtualClock(1)
+    apply(store, WORK, now=YEAR + 1)
+    assert due_times(store) == (YEAR + HOUR, 2 * YEAR)
+    shard = Shard(EmbeddedLog(MemoryJournal(), clock, 0), store, clock)
+    serving = asyncio.ensure_future(shard.serve())
+    await until(lambda: shard.serving)
+    assert due_times(store) == (HOUR, YEAR)
+    assert next_due(StoreView(store)) == HOUR
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+def test_opening_a_shard_changes_no_firing_that_is_due() -> None:
+    """One that was missed while no engine ran is still to come, once."""
+    store = MemoryStore()
+    apply(store, WORK, now=1)
+    for now in (1, HOUR - 1, HOUR, 5 * HOUR):
+        assert not apply(store, ShardOpened(), now)
