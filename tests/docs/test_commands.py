@@ -30,6 +30,11 @@ def typed(page: Path) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
+def mentioned(page: Path) -> list[list[str]]:
+    """Return the command lines with options that a page names within a sentence, each as words."""
+    return [shlex.split(line) for line in re.findall(r"`(stepstream [^`\n]* --[^`\n]+)`", page.read_text("utf-8"))]
+
+
 def pattern_of(line: str) -> str:
     """Return a line without what differs between two machines: times, ids and durations."""
     return re.sub(r"\b(?=[A-Z0-9]*\d)[A-Z0-9]{6,}\b|\d[\d.,:]*", "#", line.strip())
@@ -152,8 +157,8 @@ async def test_fastapi_page_sends_finds_and_waits(serving: Terminal, monkeypatch
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_page_parse(page: Path) -> None:
-    """Each `stepstream` command in a shell block has arguments and options that exist."""
-    for words in typed(page):
+    """Each `stepstream` command in a shell block or a sentence has arguments and options that exist."""
+    for words in typed(page) + mentioned(page):
         if words[0] == "stepstream" and not {"--version", "--help"} & set(words):
             ends = [at for at, word in enumerate(words) if word in ("&", "&&", "|", ">")]
             parse(words[1 : ends[0] if ends else None])
