@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stepstream import App, Context, Event, StepError, ThreadedContext, on
+from stepstream.sdk import replay
 from stepstream.testing import Crash, ReplayMismatch, VirtualEngine
 
 
@@ -184,3 +185,32 @@ async def test_a_cancelled_run_is_not_compared() -> None:
         await engine.send(Event("plain"))
         assert await engine.cancel(engine.run("plain").run_id)
         await engine.advance("2h")
+
+
+@pytest.mark.parametrize("wait", ["lock", "future"])
+async def test_code_that_waits_for_other_than_steps_is_checked(wait: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the live run knows when a lock or other work lets the code continue, so the replay ends there."""
+    monkeypatch.setattr(replay, "DETACH_AFTER_S", 0.0)
+    app, lock = App("shop"), asyncio.Lock()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        async def other() -> None:
+            async with lock:
+                await ctx.step.sleep("other", "1h")
+            if wait == "future":
+                await asyncio.get_running_loop().create_future()
+
+        async with lock:
+            task = asyncio.create_task(other())
+            await ctx.step.sleep("nap", "1h")
+        if wait == "lock":
+            await task
+        else:
+            await ctx.step.sleep("after", "1h")
+            task.cancel()
+
+    async with VirtualEngine(app, replay_check=True) as engine:
+        await asyncio.wait_for(engine.send(Event("go")), 5)
+        await asyncio.wait_for(engine.advance("3h"), 5)
+        assert engine.run().status == "completed"

@@ -334,18 +334,19 @@ class Replay:
             return
         external = self.activity.waits_on_external_work()
         idle_s = self.activity.idle_s()
+        # The step of a dispatched run is open, whether the code has reached it or not.
+        is_open = self._dispatched or self._calls.has(CallState.OPEN, CallState.DUE, CallState.HELD)
+        is_suspended = is_open and (not external or idle_s >= SUSPEND_AFTER_S)
         if self._dispatched:
             # Its code can no longer reach the step, unless a lock or queue of another run lets it continue.
             misses = not self.activity.waits_on_external_work(shared=False)
             is_suspended = misses or (not external and idle_s >= SUSPEND_AFTER_S)
-        else:
-            is_open = self._calls.has(CallState.OPEN, CallState.DUE, CallState.HELD)
-            is_suspended = is_open and (not external or idle_s >= SUSPEND_AFTER_S)
-            if not is_suspended and (not external or (is_open and idle_s >= DETACH_AFTER_S)):
-                self._runner.detached(self)
         if is_suspended:
             self._runner.suspended(self)
-        elif external or self._dispatched:
+            return
+        if not external or (is_open and idle_s >= DETACH_AFTER_S):
+            self._runner.detached(self)
+        if external or self._dispatched:
             self.activity.look_later()
 
 
