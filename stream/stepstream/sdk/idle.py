@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import functools
 import sys
+import weakref
 from asyncio import locks, queues, taskgroups, tasks, timeouts
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -46,11 +47,13 @@ class Activity:
     """The tasks and threads of one run's code. It calls `on_idle` when none of them can continue by itself.
 
     `active` counts those that run or can run. A task that is `outside`, in the body of a step, is not counted. The
-    activity is `closed` when the code has ended, or was `aborted`.
+    activity is `closed` when the code has ended, or was `aborted`. `failed` are the tasks that raised, while anything
+    refers to them.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[], None]) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.failed: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.threads = 0
         self._created = 0
         self.active = 0

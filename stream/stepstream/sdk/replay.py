@@ -129,6 +129,8 @@ class Replay:
             if memo.step not in self._calls:
                 self.warn(f"step {memo.id!r} has a result that the code no longer requests")
         self.activity.call_outside(self._runner.finished, self, end)
+        if end.error is not None:
+            self._retrieve_exceptions()
         self._cancel_tasks(asyncio.current_task())
 
     # What steps use.
@@ -254,6 +256,7 @@ class Replay:
     def abort(self) -> None:
         """Stop the code where it is; the runner gets no further call."""
         self.activity.closed = self.activity.aborted = True
+        self._retrieve_exceptions()
         if not self.threaded:
             self._cancel_tasks(None)
             return
@@ -262,6 +265,18 @@ class Replay:
                 call.waiting.set_exception(RunInterrupted())
         for line in self._lines:
             line.cancel()
+
+    def _retrieve_exceptions(self) -> None:
+        """Keep asyncio from logging what the code's other tasks raise: nothing awaits them any longer.
+
+        The run has an error already, or its code was stopped and raises again when it is replayed. Where the code
+        returned, asyncio logs the exception of a task that it forgot to await.
+        """
+        for task in self.activity.tasks | set(self.activity.failed):
+            if task.done():
+                _retrieve_exception(task)
+            else:
+                asyncio.Task.add_done_callback(task, _retrieve_exception)
 
     def _cancel_tasks(self, but: "asyncio.Task[Any] | None") -> None:
         for task in self.activity.tasks - {but}:

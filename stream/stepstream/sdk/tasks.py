@@ -141,6 +141,8 @@ class _Recorded(_Contained):
         if task is not None:
             self._activity.ended(task)
             task.release()
+            if not isinstance(error, StopIteration | asyncio.CancelledError):
+                self._activity.failed.add(task)
         if isinstance(error, SystemExit | KeyboardInterrupt):
             raise _as_error(error) from error
 
