@@ -129,6 +129,16 @@ async def test_a_client_that_does_not_read_is_closed() -> None:
         assert isinstance(closed.exception(), ConnectionError)
 
 
+async def test_invalid_requests_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that sends anything but HTTP, again and again, does not fill the log; each request is answered."""
+    async with serving() as port:
+        for _ in range(20):
+            async with connections(port, 1, b"not http\r\n\r\n") as ((reader, _),):
+                assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        assert await status(port) == 200
+    assert [record.getMessage() for record in caplog.records] == ["Invalid HTTP request received."]
+
+
 async def test_a_connection_serves_several_requests() -> None:
     """The deadline of one request is not that of the next."""
     request = HEAD + b'Content-Length: 13\r\n\r\n{"name":"go"}'

@@ -2,14 +2,15 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
-Code = Callable[[Context], Awaitable[object]]
+Code = Callable[[Context], Coroutine[Any, Any, str | None]]
 
 
 async def fail(number: int) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import resource
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from stepstream.api.probes import make_probes
 from stepstream.host.serving import listen
 from stepstream.host.settings import Settings
+from stepstream.runtime.supervision import Recurrence
 
 GRACE_S = 5
 CONNECTIONS_MAX = 512
@@ -44,11 +47,30 @@ class ServerLimits:
     write_s: float = 30.0
 
 
+class _SparseWarnings(logging.LoggerAdapter[logging.Logger]):
+    """A logger that logs a warning again at growing intervals: a client may cause one by each request."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, {})
+        self._recurrences: defaultdict[str, Recurrence] = defaultdict(Recurrence)
+
+    @property
+    def level(self) -> int:
+        """The level of the logger, which uvicorn reads."""
+        return self.logger.level
+
+    def warning(self, msg: object, *args: object, **options: Any) -> None:
+        """Log a warning, unless it was logged not long ago."""
+        if (more := self._recurrences[str(msg)].occurs(str(msg))) is not None:
+            super().warning(f"{msg}{more}", *args, **options)
+
+
 class _Connection(H11Protocol):
     """A connection that is closed when its client exceeds a deadline, or when another connection needs its place."""
 
-    def __init__(self, limits: ServerLimits, *args: Any, **options: Any) -> None:
+    def __init__(self, limits: ServerLimits, warnings: _SparseWarnings, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.logger: Any = warnings
         self._limits = limits
         self._phase: Any = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -128,7 +150,8 @@ async def serve_http(
     limits: ServerLimits | None = None,
 ) -> None:
     """Serve until `stop` is set; `ready` is given the port once requests are accepted."""
-    connection: Any = functools.partial(_Connection, limits or ServerLimits())
+    warnings = _SparseWarnings(logging.getLogger("uvicorn.error"))
+    connection: Any = functools.partial(_Connection, limits or ServerLimits(), warnings)
     config = uvicorn.Config(
         app,
         http=connection,
