@@ -1,4 +1,4 @@
-"""What asyncio logs of tasks that nobody awaited: it hides no bug, and repeats no error that the run has."""
+"""What asyncio logs of tasks that were never awaited: it hides no bug, and repeats no error that the run has."""
 
 import asyncio
 import gc
