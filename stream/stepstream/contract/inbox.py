@@ -12,6 +12,7 @@ from stepstream.contract.outcomes import ErrorInfo, Outcome
 class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     """Start a run at `start_at` (Unix ms, 0: now). A `deduplicated` one starts only if none did in the last 24 h.
 
+    The 24 hours count from event to event: `arrived_at` is when the log took this one (Unix ms, 0: now).
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
     chain of runs that started one another.
@@ -27,6 +28,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     caller: StepRef | None = None
     suppress_end_events: bool = False
     chain: int = 0
+    arrived_at: int = 0
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):

@@ -67,6 +67,9 @@ PLANS_BYTES_MAX = 16 * MIB
 # The largest record is a command of 48 MiB; its dead letter has a few headers more.
 DEAD_LETTER_BYTES_MAX = 48 * MIB
 
+# The start of a function by an event is known for so much longer while older events are unread, as topics keep these.
+START_HELD_MS_MAX = 7 * DAY_MS
+
 TIMERS_PER_BATCH_MAX = 500
 RECORDS_PER_BATCH_MAX = 500
 CHANGES_PER_BATCH_MAX = 20_000

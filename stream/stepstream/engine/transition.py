@@ -146,7 +146,7 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
         case FunctionRegistered():
             register_function(draft, record)
         case Tick():
-            _fire_timer(draft, record.timer)
+            _fire_timer(draft, record)
         case ShardOpened():
             review_crons(draft)
         case _:
@@ -183,16 +183,16 @@ def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim) -
             assert_never(record)
 
 
-def _fire_timer(draft: Draft, key: Key[Timer]) -> None:
-    timer = draft.get(key)
+def _fire_timer(draft: Draft, tick: Tick) -> None:
+    timer = draft.get(tick.timer)
     if timer is None:
         return  # An earlier record of this batch removed it.
-    draft.delete(key)
-    draft.time("timer_late", timer.kind, timer_due(key))
-    _fire(draft, timer)
+    draft.delete(tick.timer)
+    draft.time("timer_late", timer.kind, timer_due(tick.timer))
+    _fire(draft, timer, tick.read_to)
 
 
-def _fire(draft: Draft, timer: Timer) -> None:
+def _fire(draft: Draft, timer: Timer, read_to: int) -> None:
     match timer.kind:
         case TimerKind.STEP:
             fire_step(draft, timer.owner, timer.name)
@@ -201,7 +201,7 @@ def _fire(draft: Draft, timer: Timer) -> None:
         case TimerKind.LEASE:
             release(draft, timer.owner, timer.name)
         case TimerKind.START_EXPIRY:
-            forget_start(draft, timer.owner)
+            forget_start(draft, timer.owner, read_to)
         case TimerKind.CRON:
             fire_cron(draft, timer.owner, int(timer.name))
         case TimerKind.KEPT_EVENTS_EXPIRY:

@@ -14,6 +14,7 @@ from stepstream.contract.history import RunBegan
 from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import RunRequested
 from stepstream.contract.kinds import RunStatus
+from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.matching import EventRouted
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.records import EventReceived
@@ -96,7 +97,8 @@ def receive_event(draft: Draft, received: EventReceived) -> None:
     )
     for function_id in _triggered(draft, event):
         if function := draft.function(function_id):
-            request_run(draft, function, event, deduplicated=explicit, chain=received.chain)
+            arrived_at = received.arrived_at if explicit else 0
+            request_run(draft, function, event, deduplicated=explicit, chain=received.chain, arrived_at=arrived_at)
     draft.route_in_order(event.name, EventRouted(event, received.arrived_at))
 
 
@@ -120,14 +122,21 @@ def _condition_holds(draft: Draft, condition: str, fields: dict[str, Json]) -> b
 
 
 def request_run(
-    draft: Draft, function: FunctionRegistered, event: EventRecord, *, deduplicated: bool = False, chain: int = 0
+    draft: Draft,
+    function: FunctionRegistered,
+    event: EventRecord,
+    *,
+    deduplicated: bool = False,
+    chain: int = 0,
+    arrived_at: int = 0,
 ) -> None:
     """Request the shard that owns the run to start it; an event of the future starts it at the time of the event."""
     hash_part = run_hash(function.id, event.id)
     # The deduplication of an event older than its window may be forgotten: its run then gets a new id.
-    remembered = event.ts + draft.limits.start_dedup_ms > draft.now
+    known_at = _within(arrived_at, draft.now)
+    remembered = event.ts + draft.limits.start_dedup_ms > known_at
     request = RunRequested(
-        run_id_at(event.ts if remembered else draft.now, hash_part),
+        run_id_at(event.ts if remembered else known_at, hash_part),
         function.id,
         function.app,
         (event,),
@@ -136,8 +145,14 @@ def request_run(
         on_failure=function.on_failure,
         suppress_end_events=event.name.startswith(OWN_PREFIX) and event.name != CRON,
         chain=chain,
+        arrived_at=arrived_at,
     )
     draft.route(hash_part, request)
+
+
+def _within(arrived_at: int, now: int) -> int:
+    """Return when the log took an event; producers set that time, so it may be missing or in the future."""
+    return min(arrived_at, now) if arrived_at > 0 else now
 
 
 def begin_run(draft: Draft, request: RunRequested) -> None:
@@ -168,23 +183,38 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
 
 
 def _started_before(draft: Draft, request: RunRequested) -> bool:
+    """Return whether an event with the same id started the function, and note this start if none did.
+
+    Only the times at which the log took the two events count: an event that is read late, or again after a crash, has
+    the same outcome as one that is read at once.
+    """
+    arrived_at = _within(request.arrived_at, draft.now)
     hash_part = run_routing(request.run_id)
     key = start_key(hash_part)
     timer = Timer(TimerKind.START_EXPIRY, hash_part)
     known = draft.get(key)
-    if known is not None and known.until > draft.now:
+    if known is not None and known.until > arrived_at:
         return True
     if known is not None:
         draft.disarm(known.until, timer)
-    until = max(request.start_at, draft.now) + draft.limits.start_dedup_ms
+    until = max(request.start_at, arrived_at) + draft.limits.start_dedup_ms
     draft.put(key, Start(request.run_id, until))
     draft.arm(until, timer)
     return False
 
 
-def forget_start(draft: Draft, hash_part: str) -> None:
-    """Forget the start of a function by an event: the window of its deduplication is over."""
-    draft.delete(start_key(hash_part))
+def forget_start(draft: Draft, hash_part: str, read_to: int) -> None:
+    """Forget the start of a function by an event once no event within the window of its deduplication is unread.
+
+    A shard that was away for a day has such events in its backlog, and one that crashed may read one again.
+    """
+    known = draft.get(start_key(hash_part))
+    if known is None or known.until > draft.now:
+        return
+    if known.until > read_to and known.until + START_HELD_MS_MAX > draft.now:
+        draft.arm(draft.now + MINUTE_MS, Timer(TimerKind.START_EXPIRY, hash_part))
+    else:
+        draft.delete(start_key(hash_part))
 
 
 def _set_crons(draft: Draft, function: FunctionRegistered) -> None:

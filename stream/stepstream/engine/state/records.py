@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import InboxRecord
+from stepstream.contract.limits import TIMESTAMP_MS_MAX
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.rows import Timer
 
@@ -26,9 +27,13 @@ class EventReceived:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A timer is due: it fires, unless another record of the batch has removed it."""
+    """A timer is due: it fires, unless another record of the batch has removed it.
+
+    The shard has applied all inputs that its log took before `read_to` (Unix ms).
+    """
 
     timer: Key[Timer]
+    read_to: int = TIMESTAMP_MS_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from stepstream.contract.errors import StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
-from stepstream.contract.limits import BATCH_MS_MAX, DEFAULT_LIMITS, RECORDS_PER_BATCH_MAX, Limits
+from stepstream.contract.limits import BATCH_MS_MAX, DEFAULT_LIMITS, MINUTE_MS, RECORDS_PER_BATCH_MAX, Limits
 from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.contract.wording import counted
 from stepstream.engine.state.changes import Count, Sample
@@ -117,6 +117,7 @@ class Shard:
         self._passes = 0
         self._open: dict[tuple[str, str], int] = {}
         self._extra = {"shard": options.shard}
+        self._recovered_at = 0
         self.serving = False
         self.due: int | None = None
         self.rows_read = 0
@@ -141,6 +142,7 @@ class Shard:
             await self._log.seek(self._offsets(left))
             await self._review()
             self.serving = True
+            self._recovered_at = self._clock.now_ms()
             if self._observer:
                 self._observer.recovered(self._shard, self._open, [function.id for function in self.functions()])
             recovered = f"{counted(self.rows_read, 'row')} in {time.monotonic() - started:.2f} s"
@@ -197,7 +199,7 @@ class Shard:
         now = self._clock.now_ms()
         batch = Batch(now, Layer(self._view), started_at=now, offsets=self._unchanged_offsets)
         if self.due is not None and self.due <= batch.now:
-            self._fire(batch)
+            self._fire(batch, self._read_to(records, now))
         self._fold(batch, records)
         started += await self._delay(batch)
         self._count_open(batch)
@@ -296,13 +298,22 @@ class Shard:
         started = batch.size or batch.inputs
         return batch.full or (started > 0 and self._clock.now_ms() - batch.started_at >= BATCH_MS_MAX)
 
-    def _fire(self, batch: Batch) -> None:
+    def _read_to(self, records: list[LogRecord], now: int) -> int:
+        """Return the time (Unix ms) before which the log took no record that is unread, as far as is known.
+
+        For a while after a recovery, the next records may be those of one input, and older ones of another follow.
+        """
+        if now < self._recovered_at + MINUTE_MS:
+            return 0
+        return min((record.timestamp for record in records if record.timestamp > 0), default=now)
+
+    def _fire(self, batch: Batch, read_to: int) -> None:
         """Fire the timers that are due until the batch is full; the rest stay due."""
         for key, timer in due_timers(self._view, batch.now):
             if self._is_full(batch):
                 return
             origin = LogRecord(_TIMERS, -1, -1, key.sort, encode_row(timer), (), batch.now)
-            if not self._apply(batch, Tick(key), origin):
+            if not self._apply(batch, Tick(key, read_to), origin):
                 batch.put(key, None)
 
     def _fold(self, batch: Batch, records: list[LogRecord]) -> None:
