@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 import msgspec
 
 from stepstream.contract.commands import Command, decode_command
-from stepstream.contract.ids import run_routing
 from stepstream.contract.limits import TASKS_STARTED_PER_ITERATION_MAX
 from stepstream.contract.wording import counted
 from stepstream.runtime.dead_letters import CommandDeadLetters
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.worker.attempts import Attempts
+from stepstream.runtime.worker.leases import Leases
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.positions import Positions
@@ -52,8 +52,7 @@ class CommandConsumer(ABC, Generic[Item]):
         self._memory = options.memory
         self._outbox = Outbox(log, self.changed, CommandDeadLetters(log, topic, options.observer), options.memory)
         self._draining = False
-        self._lease_ms = options.lease_ms
-        self._renewing: asyncio.Task[None] | None = None
+        self._leases = Leases(log, self._items, options.lease_ms, options.lease_renew_s)
         self.serving = False
         self._effects: dict[Effect, Callable[[Item], None]] = {
             Effect.CLAIM: self._claim,
@@ -104,8 +103,7 @@ class CommandConsumer(ABC, Generic[Item]):
                 # The threads belong to the process; its next worker uses them too.
                 self._options.bodies.threads.unpark(item)
             self._memory.ignore(self._admit_more)
-            if self._renewing is not None:
-                self._renewing.cancel()
+            self._leases.cancel()
             self._outbox.cancel()
             await self._log.close()
 
@@ -277,7 +275,7 @@ class CommandConsumer(ABC, Generic[Item]):
 
     async def moving(self) -> None:
         """Lease what has running bodies, as its partition may be revoked; and commit."""
-        await self._lease(Event.LEASE)
+        await self._leases.report(Event.LEASE)
         await self._commit()
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
@@ -288,27 +286,9 @@ class CommandConsumer(ABC, Generic[Item]):
             gone = Event.LOST if lost else Event.REVOKED
             self._on(item, Event.KEPT if item.partition in kept else gone)
         self._positions.keep(kept)
-        if stay := len(self._leases(Event.RENEW)):
+        if stay := self._leases.keep_renewed():
             words = "partitions of %s were revoked while step bodies run; the bodies finish in this worker"
             logger.info(words, counted(stay, "run"))
-            self._renewing = self._renewing or asyncio.ensure_future(self._renew())
-
-    def _leases(self, event: Event) -> list[tuple[str, bytes]]:
-        """Return the leases that an event requires, as run ids and reports."""
-        return [(item.run_id, item.lease(self._lease_ms)) for item in self._items.values() if item.life.lease(event)]
-
-    async def _lease(self, event: Event) -> None:
-        """Report leases. If that fails, other workers may start the bodies again, and this worker continues."""
-        writes = (self._log.append(run_routing(run_id), value) for run_id, value in self._leases(event))
-        for error in await asyncio.gather(*writes, return_exceptions=True):
-            if error is not None:
-                logger.warning("cannot write a lease; another worker may run a step again: %s", error)
-
-    async def _renew(self) -> None:
-        while self._leases(Event.RENEW):
-            await asyncio.sleep(self._options.lease_renew_s)
-            await self._lease(Event.RENEW)
-        self._renewing = None
 
     # The end.
 
@@ -319,10 +299,10 @@ class CommandConsumer(ABC, Generic[Item]):
         commands then, but for `lease_ms` they get no run whose body is running here.
         """
         self._draining = True
-        self._lease_ms = lease_ms or self._options.lease_ms
+        self._leases.for_ms = lease_ms or self._options.lease_ms
         self._begin_drain()
         if lease_ms and not await self.changed.until(self._idle, leave_after_s):
-            await self._lease(Event.LEASE)
+            await self._leases.report(Event.LEASE)
             await self._commit()
             await self._log.leave()
         await self.changed.until(self._idle)
