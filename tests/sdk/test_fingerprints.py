@@ -134,17 +134,23 @@ def test_different_values_have_different_fingerprints() -> None:
         return lambda: value
 
     assert len({fingerprint(call(value)) for value in VALUES}) == len(VALUES)
-    assert len({fingerprint(call(body=closure(value))) for value in VALUES}) == len(VALUES)
+    plain = [value for value in VALUES if isinstance(value, str | int | float | bytes | tuple | datetime)]
+    assert len({fingerprint(call(body=closure(value))) for value in plain}) == len(plain)
     assert fingerprint(call(Event("a", {"n": 1}))) != fingerprint(call(Event("a", {"n": 2})))
     assert fingerprint(call(body="a".join)) != fingerprint(call(body="b".join))
     assert fingerprint(call({"a": 1, "b": {3, 4}})) == fingerprint(call({"b": {4, 3}, "a": 1}))
 
 
-def test_state_beside_a_plain_value_does_not_count() -> None:
+def test_state_around_a_body_does_not_count() -> None:
     """A body may count in a variable of the code around it: the fingerprint is the same in a replay."""
 
     def closure(item: str, seen: list[str]) -> Callable[[], Any]:
         return lambda: seen.append(item)
+
+    def stateful(seen: list[str]) -> Callable[[], Any]:
+        return lambda: len(seen)
+
+    assert fingerprint(call(body=stateful([]))) == fingerprint(call(body=stateful(["a"])))
 
     assert fingerprint(call(body=closure("a", []))) == fingerprint(call(body=closure("a", ["a"])))
     assert fingerprint(call(body=closure("a", []))) != fingerprint(call(body=closure("b", [])))

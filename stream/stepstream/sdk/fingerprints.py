@@ -20,8 +20,8 @@ def fingerprint(call: Call) -> int:
     """Return a checksum of what the code passes to a step, never 0; a part of a large value suffices.
 
     It is the same in every process. So an object that is not a plain value, a model or a function counts by its type:
-    its `repr` may contain its address. Of the variables that a body takes from the code around it, the plain values
-    count, such as the name of an item; others may be state that bodies change, and count only if there is no plain one.
+    its `repr` may contain its address. Of the variables that a body takes from the code around it, only plain values
+    count, such as the name of an item: others may be state that bodies change.
     """
     parts: list[str] = []
     try:
@@ -75,8 +75,7 @@ def _add_object(value: Any, parts: list[str], depth: int) -> None:
     elif _is_plain(owner := getattr(value, "__self__", None)):
         inner = [owner]
     elif getattr(value, "__closure__", None):
-        contents = [cell.cell_contents for cell in value.__closure__]
-        inner = [each for each in contents if _is_plain(each)] or contents
+        inner = [cell.cell_contents for cell in value.__closure__ if _is_plain(cell.cell_contents)]
     for each in inner:
         _add(each, parts, depth + 1)
 
