@@ -1,4 +1,4 @@
-"""A worker process, without Kafka, whose plain body never ends; test_ending runs it."""
+"""A worker process, without Kafka, whose body never ends; with `spin` it is a coroutine. test_ending runs it."""
 
 import asyncio
 import sys
@@ -21,7 +21,15 @@ app = App("shop")
 @app.function(on("go"))
 async def function(ctx: Context) -> None:
     """Run a step that does not end."""
-    await ctx.step.run("work", hang)
+    await ctx.step.run("work", spin if "spin" in sys.argv else hang)
+
+
+async def spin() -> None:
+    """Report the start, and never await anything."""
+    sys.stdout.write("running\n")
+    sys.stdout.flush()
+    while True:
+        pass
 
 
 def hang() -> None:

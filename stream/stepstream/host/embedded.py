@@ -120,6 +120,7 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
     async with running_engine(app, settings, watch) as (engine, backbone, index, metrics):
         events = UnmatchedEventReporter(engine.send, index, app, backbone.is_idle, reporter.unmatched)
         watchers.append(events.watch)
+        stop.bodies = lambda: _bodies(engine)
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
         facade = EngineFacade(events.send, engine.signal, engine.cancel, engine.workers, lambda: engine.unready)
         api = make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
@@ -148,7 +149,11 @@ def _open_runs(settings: Settings) -> list[RunSummary]:
     return sorted(found, key=lambda run: run.run_id)
 
 
+def _bodies(engine: EmbeddedEngine) -> int:
+    return sum(load.bodies for load in engine.loads().values())
+
+
 async def _report_draining(stop: asyncio.Event, engine: EmbeddedEngine, reporter: DevReporter) -> None:
     await stop.wait()
-    if bodies := sum(load.bodies for load in engine.loads().values()):
+    if bodies := _bodies(engine):
         reporter.draining(bodies)

@@ -109,7 +109,7 @@ async def serve_worker(
     slot, registrar, watch = _parts(spec, cluster, shards, backbone)
     bodies, memory = Bodies(threads=Threads(bodies_max=settings.body_threads)), MemoryBudget(settings.memory_mib * MIB)
     metrics = Metrics("worker", "sources")
-    gauges = WorkerGauges(slot, backbone)
+    gauges, stop.bodies = WorkerGauges(slot, backbone), lambda: slot.load.bodies if slot.load else 0
     version = functools.partial(build_info, app, settings, spec.name)
     metrics.ask(gauges.read, functools.partial(memory_readings, memory), version)
 

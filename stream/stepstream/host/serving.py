@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from stepstream.host.settings import SettingsError
 
-EXIT_INTERRUPTED = 130
+# As a shell reports a process that a signal has ended.
+_EXIT_SIGNALLED = 128
 # Python's own thresholds made garbage collection a fifth of the CPU time of three-step runs; these, a twentieth.
 _GC_THRESHOLDS = (5_000, 20, 20)
 
@@ -44,19 +46,41 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-def stop_on_signals() -> asyncio.Event:
+class StopSignal(asyncio.Event):
+    """An event that SIGINT and SIGTERM set; a second signal ends the process at once, and says what it abandons.
+
+    All state is durable, and code that hangs must not keep the process: so the handler does not need the event loop,
+    which a coroutine that never awaits blocks. `bodies` returns how many step bodies are running.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: Callable[[], int] = lambda: 0
+        self._signals = 0
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self._loop.is_closed():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            return
+        self._signals += 1
+        if self._signals > 1:
+            self._end(signal.Signals(number))
+        self._loop.call_soon_threadsafe(self.set)
+
+    def _end(self, number: signal.Signals) -> NoReturn:
+        # The code that was interrupted may hold the locks of logging and of the streams.
+        ended = "the process ends at once; step bodies that were running, and will run again"
+        os.write(2, f"{number.name} again: {ended}: {self.bodies()}\n".encode())
+        os._exit(_EXIT_SIGNALLED + number)
+
+
+def stop_on_signals() -> StopSignal:
     """Return an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
-    stop = asyncio.Event()
-
-    def interrupt() -> None:
-        if stop.is_set():
-            # All state is durable, and a body that hangs must not keep the process.
-            os._exit(EXIT_INTERRUPTED)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupt)
-    return stop
+    return StopSignal()
 
 
 def end_process() -> NoReturn:
