@@ -4,7 +4,10 @@ import msgspec
 
 
 class ShardServed(msgspec.Struct, frozen=True):
-    """A shard that an engine serves, with the epoch of its transactional producer: a lower epoch is fenced."""
+    """A shard that an engine serves, with the epoch of its transactional producer: a lower epoch is fenced.
+
+    The epoch is -1 while the engine starts to serve a shard that it takes over.
+    """
 
     shard: int
     epoch: int

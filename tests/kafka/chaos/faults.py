@@ -28,7 +28,7 @@ _EFFECTS_PER_FAULT_MAX = 30
 _EVENTS_PER_SUSPENSION = 8
 # What a process logs when it is up: an engine has shards, a worker is registered.
 # What an engine logs when it suspects others.
-TAKES_OVER = "is silent; "
+TAKES_OVER = "is silent or has left; "
 UP = {"engine": "assigned", "worker": "stepstream worker"}
 
 
@@ -246,12 +246,13 @@ class Suspect:
 
     async def strike(self, scene: Scene) -> None:
         """Have an engine suspect all others until it has acted on that."""
-        member = await scene.pick("engine")
-        file, acted = member.disk.with_suffix(".suspect"), member.said(TAKES_OVER)
-        file.touch()
-        await until(lambda: member.said(TAKES_OVER) > acted or member.ended, SUSPEND_S_MAX)
-        file.unlink(missing_ok=True)
-        scene.suspected += member.said(TAKES_OVER) > acted
+        async with scene.calm:
+            member = await scene.pick("engine")
+            file, acted = member.disk.with_suffix(".suspect"), member.said(TAKES_OVER)
+            file.touch()
+            await until(lambda: member.said(TAKES_OVER) > acted or member.ended, SUSPEND_S_MAX)
+            file.unlink(missing_ok=True)
+            scene.suspected += member.said(TAKES_OVER) > acted
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,19 @@ def test_shard_with_a_new_owner_is_not_abandoned() -> None:
     assert old.superseded({0: 3}) == set()
 
 
+def test_shard_that_is_being_taken_over_is_not_abandoned() -> None:
+    """The engine that takes it over has closed its copy and not opened the log; if it ends, the next one takes over."""
+    peers = peers_of("b")
+    read(peers, beat("a", {0: 1}), beat("c", {}, {0: 5}))
+    read(peers, beat("b"), beat("c", {}, {0: 5}), times=ALLOWED)
+    assert peers.abandoned() == {0: "a"}
+    read(peers, beat("c", {0: -1}), beat("b"))
+    assert peers.abandoned() == {}
+    assert peers.superseded({0: 1}) == set()
+    read(peers, beat("b"), times=ALLOWED)
+    assert peers.abandoned() == {0: "c"}
+
+
 def test_returning_engine_is_suspected_later_the_next_time() -> None:
     """A process that is suspended again and again would otherwise lose its shards each time."""
     peers = peers_of("b")

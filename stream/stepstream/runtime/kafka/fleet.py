@@ -233,7 +233,8 @@ class ShardGroup:
 
     def _heartbeat(self) -> EngineHeartbeat:
         copies = tuple(ShardCopied(shard, position) for shard, position in self.copies().items())
-        return EngineHeartbeat(self._name, tuple(ShardServed(*each) for each in self._epochs().items()), copies)
+        epochs = dict.fromkeys(self._taken, -1) | self._epochs()
+        return EngineHeartbeat(self._name, tuple(ShardServed(*each) for each in epochs.items()), copies)
 
     def _epochs(self) -> dict[int, int]:
         """Return the epoch of each shard whose log is open."""
@@ -251,7 +252,7 @@ class ShardGroup:
         taken = {shard for shard in abandoned if shard in self._copying and peers.takes(shard)} - self._taken
         if taken:
             owners = sorted({abandoned[shard] for shard in taken})
-            logger.warning("engine %s is silent; taking over shards %s", ", ".join(owners), sorted(taken))
+            logger.warning("engine %s is silent or has left; taking over shards %s", ", ".join(owners), sorted(taken))
             self._taken |= taken
             self._begin(self._reconcile())
         for shard, owner in abandoned.items():
@@ -271,7 +272,7 @@ class ShardGroup:
         except LogError as error:
             logger.warning("the transaction of shard %d of engine %s cannot be aborted: %s", shard, owner, error)
         else:
-            logger.warning("engine %s is silent; a transaction of its shard %d is aborted", owner, shard)
+            logger.warning("engine %s is silent or has left; a transaction of its shard %d is aborted", owner, shard)
 
     async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Collection[int]) -> None:
         """Abort transactions, close tables and release their locks."""

@@ -52,12 +52,14 @@ class Peers:
         self._allowed = allowed
         self._allowed_max = max(allowed, allowed_max)
         self._copies: Mapping[int, int] = {}
+        self._serving = set[int]()
         self._peers: dict[str, _Peer] = {}
 
     def note(self, beat: EngineHeartbeat) -> None:
         """Note the next heartbeat of the log."""
         if beat.engine == self._own:
             self._copies = _positions(beat)
+            self._serving = {served.shard for served in beat.serving}
             for peer in self._peers.values():
                 peer.missed += 1
             self._peers = {name: peer for name, peer in self._peers.items() if peer.missed < _FORGET_BEATS}
@@ -86,7 +88,10 @@ class Peers:
 
     def abandoned(self) -> dict[int, str]:
         """Return the shards whose owner is silent, each with the name of the owner."""
-        return {shard: name for name, peer in self._peers.items() if peer.silent for shard in peer.serving}
+        others = [peer.serving.keys() for peer in self._peers.values() if not peer.silent]
+        served = self._serving.union(*others)
+        silent = {name: peer for name, peer in self._peers.items() if peer.silent}
+        return {shard: name for name, peer in silent.items() for shard in peer.serving.keys() - served}
 
     def takes(self, shard: int) -> bool:
         """Return whether this engine is the next in order to take over an abandoned shard from its warm copy."""
