@@ -1,4 +1,4 @@
-"""What the commands for Kafka share: the cluster they are for, and running their code."""
+"""What the commands for Kafka share: the cluster that they use, and how their code is run."""
 
 import sys
 from collections.abc import Coroutine

@@ -60,7 +60,7 @@ def dispatched_step(draft: Draft, report: StepReported | StepFailed | StepLeased
 
 
 def claim_step(draft: Draft, claim: StepClaimed) -> None:
-    """Dispatch a step again to the worker that claims it, or stop that worker if the step is not to be run."""
+    """Dispatch a step again to the worker that claims it, or stop that worker if the step must not run."""
     run = draft.run(claim.run_id)
     opened = draft.step(claim.run_id, claim.step)
     if defer_claim(draft, claim):
