@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepstream import App, Context, DefinitionError, Event, StepError, on
+from stepstream import App, Context, DefinitionError, Event, StepError, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -95,3 +95,29 @@ def test_a_limit_out_of_bounds_is_refused(chain_max: int) -> None:
     """App(chain_max=) is 1 to 1,000,000."""
     with pytest.raises(DefinitionError, match="use 1 to 1,000,000"):
         App("loops", chain_max=chain_max)
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_events_sent_by_the_app_belong_to_the_chain(engine_of: EngineOf, threaded: bool) -> None:
+    """A body that sends its own trigger over the app, and not by a step, is refused in the last run too."""
+    app = App("loops", chain_max=4)
+
+    async def again() -> None:
+        await app.send(Event("go"))
+
+    @app.function(on("go"), id="async")
+    async def function(ctx: Context) -> None:
+        await ctx.step.run("again", again)
+
+    def plain(ctx: ThreadedContext) -> None:
+        ctx.step.run("again", again)
+
+    if threaded:
+        app = App("loops", chain_max=4)
+        app.function(on("go"), id="plain")(plain)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        runs = engine.runs()
+        assert [run.status for run in runs] == ["completed"] * 3 + ["failed"]
+        assert "chain of 4 runs" in str(runs[-1].error)

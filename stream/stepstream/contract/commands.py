@@ -41,17 +41,21 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):
-    """Start a run that no worker has seen."""
+    """Start a run that no worker has seen; `chain` runs precede it in a chain of runs that started one another."""
 
     run_id: str
     function: str
     epoch: int
     events: tuple[EventRecord, ...]
     started_at: int
+    chain: int = 0
 
 
 class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
-    """Everything about a run, for the worker that claimed it with `claim`; `memos` are in the order of their keys."""
+    """Everything about a run, for the worker that claimed it with `claim`; `memos` are in the order of their keys.
+
+    `chain` is that of RunStarted.
+    """
 
     run_id: str
     function: str
@@ -62,6 +66,7 @@ class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     attempt: int = 0
     memos: tuple[Memo, ...] = ()
     open: tuple[Open, ...] = ()
+    chain: int = 0
 
 
 class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
@@ -83,7 +88,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
 
     The code replays up to the step by `memos`. `claim` is that of the worker this command answers, empty in the first
     command of an attempt. A `partial` command has neither events nor memos: the worker requests them by a claim.
-    `fingerprint` is that of the step's plan.
+    `fingerprint` is that of the step's plan, `chain` that of RunStarted.
     """
 
     run_id: str
@@ -97,6 +102,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
     claim: str = ""
     partial: bool = False
     fingerprint: int = 0
+    chain: int = 0
 
 
 class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):

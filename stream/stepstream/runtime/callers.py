@@ -6,7 +6,7 @@ from typing import Any
 
 from stepstream.contract.codec import Raw, dump_json, encode
 from stepstream.contract.errors import StepstreamError, TooLarge
-from stepstream.contract.events import EventRecord, encode_batch
+from stepstream.contract.events import CHAIN_HEADER, EventRecord, encode_batch
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import Limits
@@ -49,10 +49,15 @@ class Callers:
         self._count = 0
         self._replies: dict[str, asyncio.Future[str]] = {}
 
-    async def send(self, events: Sequence[EventRecord]) -> list[str]:
-        """Send events; return their ids once they are durable. Raise UnavailableError if that is unknown."""
+    async def send(self, events: Sequence[EventRecord], chain: int = 0) -> list[str]:
+        """Send events; return their ids once they are durable. Raise UnavailableError if that is unknown.
+
+        `chain` counts the runs that precede the events in a chain of runs that started one another.
+        """
+        headers = ((CHAIN_HEADER, b"%d" % chain),) if chain else ()
         values = encode_batch(events, self._limits)
-        records = [NewRecord(EVENTS, -1, event.id.encode(), value) for event, value in zip(events, values, strict=True)]
+        pairs = zip(events, values, strict=True)
+        records = [NewRecord(EVENTS, -1, event.id.encode(), value, headers) for event, value in pairs]
         try:
             written = await self._append(records)
         except LogError as error:

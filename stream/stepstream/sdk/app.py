@@ -12,10 +12,11 @@ from stepstream.contract.functions import Trigger
 from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS
 from stepstream.contract.names import check_workers_name, workers_name
 from stepstream.sdk.context import Context, ThreadedContext
-from stepstream.sdk.errors import DefinitionError
+from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, RetryPolicy, retry_policy
 from stepstream.sdk.source import Format, Mapped, Source
+from stepstream.sdk.tasks import current_scope
 from stepstream.sdk.values import annotation_of, to_json
 
 T = TypeVar("T")
@@ -27,8 +28,8 @@ _FAILURE_SUFFIX = "-on-failure"
 class Sender(Protocol):
     """A connection that carries events and signals to the engine."""
 
-    async def send(self, events: Sequence[EventRecord]) -> list[str]:
-        """Send events, all or none; return their ids once they are durable."""
+    async def send(self, events: Sequence[EventRecord], chain: int = 0) -> list[str]:
+        """Send events, all or none, that `chain` runs precede; return their ids once they are durable."""
 
     async def signal(self, name: str, data: Any) -> bool:
         """Send a signal; return whether a run was waiting for it."""
@@ -194,11 +195,15 @@ class App:
 
         It works in a process that runs the app's functions: `stepstream dev`, `stepstream worker`, or a test with
         `VirtualEngine`. Other processes send over HTTP: `POST /e/{key}`. In a function use `ctx.step.send_event`:
-        it sends exactly once, however often the code runs. Raises `InvalidInput`, with the field, and `TooLarge`.
+        it sends exactly once, however often the code runs. Raises `InvalidInput`, with the field, and `TooLarge`, and
+        `NonRetriableError` with the code `chain-limit` in the last run of a chain (`App(chain_max=)`).
         """
-        return await self._connected().send(
-            [to_record(event, f"events[{index}]") for index, event in enumerate(events)]
-        )
+        scope = current_scope.get()
+        chain = scope.chain + 1 if scope else 0
+        if chain >= self.chain_max:
+            raise ChainLimitError(self.name, self.chain_max)
+        records = [to_record(event, f"events[{index}]") for index, event in enumerate(events)]
+        return await self._connected().send(records, chain)
 
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal with any JSON value, model or dataclass; return whether a run was waiting for it."""

@@ -86,6 +86,18 @@ class NonRetriableError(StepstreamError):
     code = "non-retriable"
 
 
+class ChainLimitError(NonRetriableError):
+    """A run that is the last of a chain of runs that started one another called `App.send`."""
+
+    code = "chain-limit"
+
+    def __init__(self, app: str, longest: int) -> None:
+        super().__init__(
+            f"this run is the last of a chain of {longest} runs that started one another, which is the limit of app "
+            f"{app!r}; end the loop by a condition, or set App({app!r}, chain_max=)"
+        )
+
+
 class RetryAfterError(StepstreamError):
     """Raise it in a step or in a function to set the time of the next attempt in place of the back-off.
 

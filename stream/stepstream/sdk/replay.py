@@ -29,6 +29,7 @@ class Snapshot:
     """What the engine knows of a run when its code starts: the memos in the order of their keys, and the open steps.
 
     In a `dispatched` run the code serves one step of a queue: nothing is requested, and no body runs but that one.
+    `chain` is that of RunStarted.
     """
 
     run_id: str
@@ -36,6 +37,7 @@ class Snapshot:
     memos: Sequence[Memo] = ()
     opened: Sequence[Open] = ()
     dispatched: bool = False
+    chain: int = 0
 
 
 class Replay:
@@ -77,7 +79,7 @@ class Replay:
         self._results = Results(snapshot.memos)
         opened = {step.step: step for step in snapshot.opened}
         self._operations = Operations(self._calls, self.groups, opened, snapshot.dispatched)
-        self._scope = Scope(snapshot.run_id, self.activity)
+        self._scope = Scope(snapshot.run_id, self.activity, snapshot.chain)
         steps_max = limits.steps_per_run_max
         self.steps = Discovery(
             self._scope, self._results, self._operations, steps_max, warn=self.warn, reject=self.reject

@@ -34,11 +34,13 @@ class Scope:
     """What the tasks of one run share.
 
     `numbers` count the tasks and steps in the order in which the code creates them. They are also their hashes, so
-    that a set of them is iterated in the same order in every replay.
+    that a set of them is iterated in the same order in every replay. `chain` runs precede the run in a chain of runs
+    that started one another.
     """
 
-    def __init__(self, run_id: str, activity: Activity) -> None:
+    def __init__(self, run_id: str, activity: Activity, chain: int = 0) -> None:
         self.activity = activity
+        self.chain = chain
         self.numbers = itertools.count(zlib.crc32(run_id.encode()) << _RUN_HASH_BITS)
         self._unordered = (-1, Unordered())
 

@@ -179,7 +179,8 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
     if run.due:
         draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
     else:
-        draft.command(run.app, RunStarted(run.run_id, run.function, run.epoch, request.events, run.started_at))
+        command = RunStarted(run.run_id, run.function, run.epoch, request.events, run.started_at, run.chain)
+        draft.command(run.app, command)
 
 
 def _started_before(draft: Draft, request: RunRequested) -> bool:

@@ -44,6 +44,7 @@ def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
         opened.claim,
         partial,
         opened.fingerprint,
+        run.chain,
     )
     draft.command(run.app, command, opened.queue)
 

@@ -76,6 +76,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         run.attempt,
         memos_of(draft, run.run_id),
         opened,
+        run.chain,
     )
     draft.command(run.app, loaded)
 
@@ -151,7 +152,8 @@ def fire_run(draft: Draft, run_id: str) -> None:
     scheduled = state_of_run(run) == "scheduled"
     draft.put_run(replace(run, due=0))
     if scheduled:
-        draft.command(run.app, RunStarted(run_id, run.function, run.epoch, draft.events(run_id), run.started_at))
+        events = draft.events(run_id)
+        draft.command(run.app, RunStarted(run_id, run.function, run.epoch, events, run.started_at, run.chain))
     else:
         draft.command(run.app, RunResumed(run_id, run.epoch))
 

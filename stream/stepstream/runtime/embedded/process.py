@@ -183,9 +183,9 @@ class EmbeddedEngine:
                 except Exception:
                     logger.exception("the callback that watches history failed; the read model continues")
 
-    async def send(self, events: Sequence[EventRecord]) -> list[str]:
-        """Send events, all or none; return their ids once they are durable."""
-        return await self._callers.send(events)
+    async def send(self, events: Sequence[EventRecord], chain: int = 0) -> list[str]:
+        """Send events, all or none, that `chain` runs precede; return their ids once they are durable."""
+        return await self._callers.send(events, chain)
 
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal; return whether a run waited for it."""

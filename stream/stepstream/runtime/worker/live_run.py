@@ -60,7 +60,7 @@ class LiveRun(WorkItem):
         self.function = given.function
         self.attempt = given.attempt if isinstance(given, RunLoaded) else 0
         memos, opened = (given.memos, given.open) if isinstance(given, RunLoaded) else ((), ())
-        snapshot = Snapshot(given.run_id, given.epoch, memos, opened)
+        snapshot = Snapshot(given.run_id, given.epoch, memos, opened, chain=given.chain)
         self.replay = Replay(
             snapshot,
             runner,

@@ -67,7 +67,7 @@ class LiveStep(WorkItem):
         command = self.command
         self.function = command.function
         opened = (Open(command.step, command.attempt, ready=True, fingerprint=command.fingerprint),)
-        snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True)
+        snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True, chain=command.chain)
         self.replay = Replay(
             snapshot,
             self,
