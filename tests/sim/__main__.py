@@ -1,9 +1,14 @@
-"""Run many random schedules: `python -m tests.sim N=100000`; `SEED=7` prints one of them, call by call."""
+"""Run many random schedules: `python -m tests.sim N=100000`; `SEED=7` prints one of them, call by call.
+
+With `WORKERS=2` each group has two workers, and rebalances.
+"""
 
 import sys
 import time
 
-from tests.sim.schedule import judge, judge_seed, random_schedule, run_schedule
+from tests.sim.faults import Faults
+from tests.sim.schedule import judge, judge_seed, random_rebalances, random_schedule, run_schedule
+from tests.sim.world import Setting
 
 _PROGRESS_EVERY_S = 5.0
 
@@ -11,16 +16,18 @@ _PROGRESS_EVERY_S = 5.0
 def main(arguments: list[str]) -> int:
     """Run schedules by seed, print their rate and every failure, and return the exit code."""
     options = dict(argument.split("=", 1) for argument in arguments)
+    make = random_rebalances if options.get("WORKERS") == "2" else random_schedule
     if "SEED" in options:
-        return show(int(options["SEED"]))
+        return show(*make(int(options["SEED"])), run_schedule(*make(int(options["SEED"]))).digest)
     count, first = int(options.get("N", "1000")), int(options.get("FROM", "0"))
+    repeat = "WORKERS=2 " if make is random_rebalances else ""
     started = reported = time.monotonic()
     failed: list[int] = []
     for done in range(count):
         seed = first + done
-        if found := judge_seed(seed):
+        if found := judge_seed(seed, make):
             failed.append(seed)
-            print(f"seed {seed}: {found[0]}; show it by `python -m tests.sim SEED={seed}`", flush=True)
+            print(f"seed {seed}: {found[0]}; show it by `python -m tests.sim {repeat}SEED={seed}`", flush=True)
             if options.get("UNTIL") == "failure":
                 return 1
         if time.monotonic() - reported > _PROGRESS_EVERY_S:
@@ -31,17 +38,16 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def show(seed: int) -> int:
-    """Run the schedule of one seed, print its calls, its faults and what it breaks, and return the exit code."""
-    setting, faults = random_schedule(seed)
+def show(setting: Setting, faults: Faults, digest: str) -> int:
+    """Run one schedule, print its calls, its faults and what it breaks, and return the exit code."""
     print(setting)
+    print(faults.rebalances or "no rebalances")
     for number, fault in sorted(faults.plan.items()):
         print(f"  call {number}: {fault}")
     found = judge(setting, faults)
     for number, name in enumerate(faults.names):
         print(f"{number:5} {name}{'   <-- ' + faults.plan[number].kind.value if number in faults.plan else ''}")
-    setting, faults = random_schedule(seed)
-    print(f"digest {run_schedule(setting, faults).digest}")
+    print(f"digest {digest}")
     print("\n".join(found) or "no invariant is broken")
     return 1 if found else 0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from stepstream.contract.history import RunEnded, StepEnded, decode_history
 from stepstream.contract.topics import HISTORY
-from stepstream.runtime.ports import LogError, NewRecord
+from stepstream.runtime.ports import LogError, NewRecord, WorkerLog
 
 _DELAY_PROBABILITY = 0.15
 _DELAY_PASSES_MAX = 12
@@ -55,6 +55,20 @@ class Fault:
     passes: int = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Rebalances:
+    """Random rebalances of groups with two workers, and random drains of these, from a seed.
+
+    `frequency` is the probability that one starts before a call of a worker, while bodies are running. With `expires`
+    some memberships expire. `body_passes` is the length of a body, in passes of the loop.
+    """
+
+    seed: int
+    frequency: float
+    body_passes: int
+    expires: bool = False
+
+
 class Crash(LogError):
     """The process that made this call dies here."""
 
@@ -64,12 +78,14 @@ class Faults:
     """Which calls fail: `plan` has their numbers, counted over all ports.
 
     `names` are the calls so far, and `struck` the faults that have occurred. `jitter` seeds random delays of calls, and
-    randomly hides records of the inbox for a while: `hidden` counts those. With `reads` the reads of a store count as
-    calls, too. `applied` and `ended` are the steps and the runs that have ended according to the committed history.
+    randomly hides records of the inbox for a while: `hidden` counts those. With `rebalances` each group has two
+    workers. With `reads` the reads of a store count as calls, too. `applied` and `ended` are the steps and the runs
+    that have ended according to the committed history.
     """
 
     plan: dict[int, Fault] = field(default_factory=dict)
     jitter: int | None = None
+    rebalances: Rebalances | None = None
     reads: bool = False
     names: list[str] = field(default_factory=list)
     struck: list[str] = field(default_factory=list)
@@ -79,6 +95,7 @@ class Faults:
     hidden: int = 0
     rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
     retire: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
+    worker_log: Callable[[Any, "Faults", str], WorkerLog] | None = None
     left: set[str] = field(default_factory=set)
     disks: dict[int, Disk] = field(default_factory=dict)
     draw: random.Random | None = field(init=False)

@@ -18,13 +18,15 @@ SEEDS = 400
 class Mutant:
     """A bug: in `module`, a path within the package, each first text of `edits` is replaced by the second.
 
-    Schedules run from the seed `first`: a bug that few schedules detect has one of those soon after it.
+    Schedules run from the seed `first`: a bug that few schedules detect has one of those soon after it. With two
+    `workers` their groups rebalance.
     """
 
     name: str
     module: str
     edits: tuple[tuple[str, str], ...]
     first: int = 0
+    workers: int = 1
 
 
 _BEGIN = "        await self._log.begin()\n"
@@ -33,7 +35,148 @@ _ANSWER = """        if self._answer:
                 self._answer(reply.to, reply.status)
 """
 
+_REPORTED = "            await self._write(run, step_report(handle, call, result, started_at, seen=seen))\n"
+_LEAVE = "            await self._commit()\n            await self._log.leave()\n"
+
+# Bugs in how workers lease and return runs, which need a second worker to show.
+LEASE_MUTANTS = tuple(
+    Mutant(name, f"runtime/worker/{module}.py", edits, workers=2)
+    for name, module, edits in (
+        (
+            "the lease of a run that leaves is not released",
+            "lifecycle",
+            (
+                (
+                    "_to(Phase.RETURNING, Effect.STOP_CODE, Effect.RELEASE_LEASE)",
+                    "_to(Phase.RETURNING, Effect.STOP_CODE)",
+                ),
+            ),
+        ),
+        (
+            "the lease of a run that stays is not released",
+            "lifecycle",
+            (("Event.KEPT: _to(Ownership.HELD, Effect.RELEASE_LEASE),", "Event.KEPT: _to(Ownership.HELD),"),),
+        ),
+        (
+            "a lease is released twice",
+            "lifecycle",
+            (("Effect.STOP_CODE, Effect.RELEASE_LEASE)", "Effect.STOP_CODE, *2 * (Effect.RELEASE_LEASE,))"),),
+        ),
+        (
+            "a lease is released before the report of the body is durable",
+            "worker",
+            ((_REPORTED, "            self._end_body(run)\n            run.life.bodies += 1\n" + _REPORTED),),
+        ),
+        (
+            "a running body is not leased when partitions move",
+            "consumer",
+            (
+                (
+                    "        await self._lease(Event.LEASE)\n        await self._commit()\n\n    async def moved",
+                    "        await self._commit()\n\n    async def moved",
+                ),
+            ),
+        ),
+        (
+            "a draining worker leaves its group without leases",
+            "consumer",
+            (("            await self._lease(Event.LEASE)\n" + _LEAVE, _LEAVE),),
+        ),
+        (
+            "a run stays after its partition was revoked",
+            "lifecycle",
+            (("Event.REVOKED: _to(Ownership.HELD, passes=Event.LOST),", "Event.REVOKED: _to(Ownership.HELD),"),),
+        ),
+        (
+            "a body starts without a confirmed membership",
+            "lifecycle",
+            (
+                (
+                    "Event.BODY_REQUESTED: _to(Ownership.HELD, Effect.CONFIRM),",
+                    "Event.BODY_REQUESTED: _to(Ownership.HELD, passes=Event.ALLOWED),",
+                ),
+            ),
+        ),
+        (
+            "a body starts while the group reassigns partitions",
+            "lifecycle",
+            (
+                (
+                    "Event.BODY_REQUESTED: _to(Ownership.MOVING, Effect.CONFIRM),",
+                    "Event.BODY_REQUESTED: _to(Ownership.MOVING, passes=Event.ALLOWED),",
+                ),
+            ),
+        ),
+        (
+            "a body starts in a worker that lost the partition",
+            "lifecycle",
+            (
+                (
+                    "Event.BODY_REQUESTED: _to(Ownership.AWAY, passes=Event.REFUSED),",
+                    "Event.BODY_REQUESTED: _to(Ownership.AWAY, passes=Event.ALLOWED),",
+                ),
+            ),
+        ),
+        (
+            "a run whose partition came back is not claimed again",
+            "lifecycle",
+            (
+                (
+                    "Event.DURABLE: _to(Ownership.BACK, passes=Event.RECLAIMED),",
+                    "Event.DURABLE: _to(Ownership.BACK, passes=Event.FINISHED),",
+                ),
+            ),
+        ),
+        (
+            "the grant of another claim starts a run",
+            "worker",
+            (("case RunLoaded() if run.claim and run.claim == command.claim:", "case RunLoaded() if run.claim:"),),
+        ),
+        (
+            "a lost run gives its slot to another lost run",
+            "consumer",
+            (
+                (
+                    "sorted(self._items.values(), key=lambda item: item not in self._slots.waiting)",
+                    "list(self._items.values())",
+                ),
+            ),
+        ),
+        (
+            "offsets of revoked partitions are committed",
+            "consumer",
+            (("        self._positions.keep(kept)\n", ""),),
+        ),
+        (
+            "the lease of a run that leaves a draining worker is not released",
+            "lifecycle",
+            (("Effect.FORGET, passes=Event.RETURNED),", "Effect.FORGET, passes=Event.SETTLED),"),),
+        ),
+        (
+            "a draining worker starts bodies",
+            "lifecycle",
+            (
+                (
+                    "Event.BODY_REQUESTED: _to(Ownership.DRAINING, passes=Event.REFUSED),",
+                    "Event.BODY_REQUESTED: _to(Ownership.DRAINING, passes=Event.ALLOWED),",
+                ),
+            ),
+        ),
+        (
+            "a run that leaves a draining worker is acknowledged",
+            "lifecycle",
+            (
+                (
+                    "Event.QUIESCENT: _to(Ownership.RETIRING, Effect.FORGET, passes=Event.RETURNED),",
+                    "Event.QUIESCENT: _to(Ownership.RETIRING, Effect.ACKNOWLEDGE, passes=Event.RETURNED),",
+                ),
+            ),
+        ),
+    )
+)
+
 MUTANTS = (
+    *LEASE_MUTANTS,
     Mutant(
         "rows are written before the commit",
         "runtime/shard/loop.py",
@@ -147,7 +290,6 @@ MUTANTS = (
         "a queued run is not claimed again after a late claim of a dead worker",
         "runtime/worker/lifecycle.py",
         (("        Event.TAKEN: _to(Phase.OUTDATED),\n", "        Event.TAKEN: _to(Phase.QUEUED),\n"),),
-        first=1_900,
     ),
     Mutant(
         "code continues after a lost report",
@@ -235,8 +377,8 @@ def copy_with(mutant: Mutant | None, place: Path) -> Path:
     return place
 
 
-def simulate(place: Path, first: int = 0, seeds: int = SEEDS) -> subprocess.CompletedProcess[str]:
+def simulate(place: Path, first: int = 0, workers: int = 1) -> subprocess.CompletedProcess[str]:
     """Run schedules from a seed on, until the first that breaks an invariant, with the package at `place`."""
-    command = [sys.executable, "-m", "tests.sim", f"N={seeds}", f"FROM={first}", "UNTIL=failure"]
+    command = [sys.executable, "-m", "tests.sim", f"N={SEEDS}", f"FROM={first}", "UNTIL=failure", f"WORKERS={workers}"]
     environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)

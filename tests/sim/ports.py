@@ -240,8 +240,12 @@ class FaultyWorkerLog:
         self._worker = worker
         self._left = False
 
-    async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _delay(self, name: str) -> None:  # noqa: ARG002 - other logs delay some calls in another way
+        """Delay a call, at random."""
         await self._faults.delay()
+
+    async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        await self._delay(name)
         # After it has left, its successor is running, and it is killed only by a drain that is cut short.
         fault = None if self._left else self._faults.next(f"worker.{name}")
         if fault is None:
@@ -299,7 +303,7 @@ class FaultyWorkerLog:
         await self._log.close()
 
 
-def wrap_port(faults: Faults, name: str, port: Any) -> FaultyLog | FaultyStore | FaultyWorkerLog:
+def wrap_port(faults: Faults, name: str, port: Any) -> FaultyLog | FaultyStore | WorkerLog:
     """Return a port that fails as planned; `name` is the one that the engine gives to it."""
     kind, _, place = name.partition("-")
     match kind:
@@ -308,4 +312,4 @@ def wrap_port(faults: Faults, name: str, port: Any) -> FaultyLog | FaultyStore |
         case "store":
             return FaultyStore(port, faults, int(place))
         case _:
-            return FaultyWorkerLog(port, faults, place)
+            return (faults.worker_log or FaultyWorkerLog)(port, faults, place)

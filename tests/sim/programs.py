@@ -326,6 +326,36 @@ def gates() -> Program:
     return program
 
 
+def branches() -> Program:
+    """Three runs, each with a long body beside branches of several steps, and a sleep afterwards.
+
+    When partitions move, the next step of a branch is refused while the long body is still running.
+    """
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(Event("go"), Event("go"), Event("go"))
+        await world.advance("5m")
+
+    program = Program(app, script, {("branches", "completed"): 3})
+
+    async def long(ctx: Context) -> str:
+        for _ in range(3):
+            await program.body(ctx, "part")
+        return await program.body(ctx, "long")
+
+    @app.function(on("go"), backoff="5s")
+    async def branches(ctx: Context) -> list[object]:
+        async def branch(steps: str) -> list[str]:
+            return [await ctx.step.run(at, program.body, ctx, at) for at in steps]
+
+        found = await asyncio.gather(ctx.step.run("long", long, ctx), branch("abc"), branch("de"))
+        await ctx.step.sleep("nap", "1m")
+        return [*found, await ctx.step.run("end", program.body, ctx, "end")]
+
+    return program
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "sequence": sequence,
     "parallel": parallel,
@@ -337,3 +367,5 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "pools": pools,
     "gates": gates,
 }
+# For schedules in which groups rebalance.
+GROUP_PROGRAMS = {**PROGRAMS, "branches": branches}

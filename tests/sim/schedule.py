@@ -5,7 +5,7 @@ import hashlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stepstream.contract.codec import encode
@@ -13,7 +13,7 @@ from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
 from stepstream.runtime.storage.journal import MemoryJournal
 from tests.sim import loop
-from tests.sim.faults import Disk, Fault, Faults, Kind
+from tests.sim.faults import Disk, Fault, Faults, Kind, Rebalances
 from tests.sim.invariants import (
     check_history,
     check_rows,
@@ -23,13 +23,16 @@ from tests.sim.invariants import (
     minutes_of,
     results_of,
 )
-from tests.sim.programs import PROGRAMS, Program
+from tests.sim.programs import GROUP_PROGRAMS, PROGRAMS, Program
 from tests.sim.random_waits import PREFIX, make_waits
+from tests.sim.rebalances import GroupWorld
 from tests.sim.world import Setting, World
 
 FAULTS_MAX = 5
 CALLS_AFTER_MAX = 16
 PASSES_LATE_MAX = 60
+_REBALANCE_FREQUENCIES = (0.02, 0.1, 0.3)
+_BODY_PASSES = (8, 40, 120)
 
 
 class UnsoundError(Exception):
@@ -67,9 +70,13 @@ def run_schedule(setting: Setting, faults: Faults) -> Outcome:
 
 async def _run(setting: Setting, faults: Faults) -> Outcome:
     name = setting.program
-    program = make_waits(int(name.removeprefix(PREFIX))) if name.startswith(PREFIX) else PROGRAMS[name]()
+    program = make_waits(int(name.removeprefix(PREFIX))) if name.startswith(PREFIX) else GROUP_PROGRAMS[name]()
     program.is_applied = lambda run_id, step: (run_id, step) in faults.applied
-    world = World(program.app, faults, setting, program.limits)
+    if faults.rebalances is None:
+        world = World(program.app, faults, setting, program.limits)
+    else:
+        program.body_passes = faults.rebalances.body_passes
+        world = GroupWorld(program.app, faults, setting, program.limits, faults.rebalances)
     async with world:
         await program.script(world)
         outcome = Outcome(
@@ -144,11 +151,11 @@ def judge(setting: Setting, faults: Faults) -> list[str]:
     return outcome.broken
 
 
-def random_schedule(seed: int) -> tuple[Setting, Faults]:
+def random_schedule(seed: int, programs: Sequence[str] = sorted(PROGRAMS)) -> tuple[Setting, Faults]:
     """Return the setting and the faults of a seed."""
     draw = random.Random(seed)
     setting = Setting(
-        draw.choice(sorted(PROGRAMS)),
+        draw.choice(programs),
         draw.choice([1, 1, 3, 5]),
         draw.random() < 0.7,
         draw.choice([1, RUNS_CACHED_MAX]),
@@ -157,6 +164,21 @@ def random_schedule(seed: int) -> tuple[Setting, Faults]:
     )
     jitter = draw.randrange(1 << 30) if draw.random() < 0.5 else None
     return setting, Faults(random_plan(draw, clean(setting)[0]), jitter=jitter)
+
+
+def random_rebalances(seed: int) -> tuple[Setting, Faults]:
+    """Return the setting and the faults of a seed, with two workers in each group.
+
+    In most schedules nothing else fails: then no body runs twice, and each lease is released.
+    """
+    draw = random.Random(f"rebalances-{seed}")
+    setting, faults = random_schedule(seed, [*sorted(GROUP_PROGRAMS), *3 * ["branches"]])
+    disturbed = draw.random() < 0.3
+    if not disturbed:
+        faults.plan.clear()
+    frequency, body_passes = draw.choice(_REBALANCE_FREQUENCIES), draw.choice(_BODY_PASSES)
+    faults.rebalances = Rebalances(draw.randrange(1 << 30), frequency, body_passes, expires=disturbed)
+    return setting, faults
 
 
 def random_plan(draw: random.Random, names: Sequence[str]) -> dict[int, Fault]:
@@ -177,9 +199,9 @@ def _random_fault(draw: random.Random) -> Fault:
     return Fault(kind, disk, draw.choice([draw.randint(1, 20), draw.randint(1, PASSES_LATE_MAX)]))
 
 
-def judge_seed(seed: int) -> list[str]:
-    """Run the schedule of a seed, and return the invariants that it breaks."""
+def judge_seed(seed: int, make: Callable[[int], tuple[Setting, Faults]] = random_schedule) -> list[str]:
+    """Run the schedule that `make` returns for a seed, and return the invariants that it breaks."""
     try:
-        return judge(*random_schedule(seed))
+        return judge(*make(seed))
     except UnsoundError as error:
         return [str(error)]

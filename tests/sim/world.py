@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from stepstream.engine.state.tables import LEASES
 from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.shard.loop import Shard, ShardOptions
 from stepstream.runtime.storage.journal import MemoryStore
+from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
 from tests.sim.invariants import check_wakes
@@ -21,7 +24,7 @@ from tests.sim.ports import FaultyLog, wrap_port
 
 # Nothing may happen for so many passes before the world counts as idle.
 _IDLE_PASSES = 12
-_LEASE_MS = 1
+LEASE_MS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,12 @@ class World(VirtualEngine):
 
         Its successor starts when the worker leaves its group, or when it has stopped.
         """
-        task = next(task for task in self.engine._tasks if task.get_name().endswith(f" {worker}"))
-        leaver = self.engine._workers[worker]
-        draining = asyncio.ensure_future(leaver.drain(passes % 2 * _LEASE_MS, 0))
+        task = self._task(worker)
+        leaver = self._worker(worker)
+        draining = asyncio.ensure_future(leaver.drain(passes % 2 * LEASE_MS, 0))
         for _ in range(passes):
             await asyncio.sleep(0)
-            if worker in self._faults.left and leaver.serving and self.engine._workers[worker] is leaver:
+            if worker in self._faults.left and leaver.serving and self._worker(worker) is leaver:
                 self._start_successor(worker, task)
             if not leaver.serving:
                 break  # It has failed, and must not be restarted beside its successor.
@@ -93,17 +96,26 @@ class World(VirtualEngine):
         if task not in self.engine._tasks:
             return
         self.engine._tasks.remove(task)
+        self.engine._supervise(task.get_name(), self._serve(worker))
+
+    def _task(self, worker: str) -> "asyncio.Task[None]":
+        return next(task for task in self.engine._tasks if task.get_name().endswith(f" {worker}"))
+
+    def _worker(self, name: str) -> Worker | PoolWorker:
+        return self.engine._workers[name]
+
+    def _serve(self, worker: str) -> Callable[[], Awaitable[None]]:
+        """Return what serves a worker of this name."""
         (app,) = self.engine.apps
-        queue = worker.removeprefix(app.name).removeprefix(".")
-        serve_runs = functools.partial(self.engine._serve_worker, app)
-        serve_queue = functools.partial(self.engine._serve_pool, app, queue)
-        self.engine._supervise(task.get_name(), serve_queue if queue else serve_runs)
+        if queue := worker.removeprefix(app.name).removeprefix("."):
+            return functools.partial(self.engine._serve_pool, app, queue)
+        return functools.partial(self.engine._serve_worker, app)
 
     async def until_idle(self) -> None:
         """Return when the world is idle and no lease is left; the lease of a worker that died has to expire first."""
         await self._until_still()
         while any(store.scan(LEASES.prefix, 1) for store in self.stores):
-            self.clock.advance_to(self.now_ms + _LEASE_MS)
+            self.clock.advance_to(self.now_ms + LEASE_MS)
             await self._until_still()
 
     async def _until_still(self) -> None:

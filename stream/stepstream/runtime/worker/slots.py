@@ -18,7 +18,8 @@ class Slots(Generic[Item]):
     def __init__(self, active_max: int, detached_max: int) -> None:
         self.active_max = active_max
         self._detached_max = detached_max
-        self.active: set[Item] = set()
+        # In the order in which they got their slots.
+        self.active: dict[Item, None] = {}
         self._detached: set[Item] = set()
         # Whether an item resumes, in the order of the queue.
         self.waiting: OrderedDict[Item, bool] = OrderedDict()
@@ -37,16 +38,16 @@ class Slots(Generic[Item]):
         """Give an item a slot, even if all are occupied."""
         self.withdraw(item)
         self._detached.discard(item)
-        self.active.add(item)
+        self.active[item] = None
 
     def detach(self, item: Item) -> None:
         """Release the slot of an item that stays in memory."""
-        self.active.discard(item)
+        self.active.pop(item, None)
         self._detached.add(item)
 
     def release(self, item: Item) -> None:
         """Release the slot of an item that may leave the memory."""
-        self.active.discard(item)
+        self.active.pop(item, None)
         self._detached.discard(item)
 
     def next(self) -> Item | None:
