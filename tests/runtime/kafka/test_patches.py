@@ -11,7 +11,15 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import ConcurrentTransactions, GroupLoadInProgressError
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    GroupLoadInProgressError,
+    IllegalGenerationError,
+    KafkaError,
+    NoError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from aiokafka.protocol.fetch import FetchResponse_v4
@@ -21,7 +29,7 @@ from packaging.requirements import Requirement
 from stepstream.host.sources.faust_app import make_faust
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.parsing import Batches, batches_of
-from stepstream.runtime.kafka.patches import READ, patch_faust, require
+from stepstream.runtime.kafka.patches import READ, heartbeat, patch_faust, require
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.tidy_rules import ROOT
 
@@ -50,6 +58,57 @@ async def test_loading_coordinator_does_not_look_like_no_commits() -> None:
     coordinator.coordinator_dead = lambda: None
     with pytest.raises(GroupLoadInProgressError):
         await coordinator._do_fetch_commit_offsets([TopicPartition("inbox", 0)])
+
+
+class JoiningCoordinator:
+    """A coordinator that answers a heartbeat when the consumer has perhaps joined again, as another member."""
+
+    group_id = "engine"
+
+    def __init__(self, error: type[KafkaError], joins: str) -> None:
+        self.member_id, self.generation = "first", 1
+        self._error = error
+        self._joins = joins
+        self.calls: list[str] = []
+
+    async def _send_req(self, _request: object) -> SimpleNamespace:
+        self.member_id = self._joins or self.member_id
+        return SimpleNamespace(error_code=self._error.errno)
+
+    def reset_generation(self) -> None:
+        """End the membership."""
+        self.calls.append("reset")
+
+    def request_rejoin(self) -> None:
+        """Join again, as the same member."""
+        self.calls.append("rejoin")
+
+
+@pytest.mark.parametrize(
+    ("error", "joins", "confirmed", "calls"),
+    [
+        (NoError, "", True, []),
+        (RebalanceInProgressError, "", True, ["rejoin"]),
+        (UnknownMemberIdError, "", False, ["reset"]),
+        (IllegalGenerationError, "", False, ["reset"]),
+        (UnknownMemberIdError, "second", False, []),
+        (NoError, "second", False, []),
+    ],
+)
+async def test_late_answer_to_a_heartbeat_ends_no_newer_membership(
+    error: type[KafkaError], joins: str, confirmed: bool, calls: list[str]
+) -> None:
+    """On a busy machine a consumer joins while the answer is on its way, and would otherwise never stay a member."""
+    coordinator = JoiningCoordinator(error, joins)
+    assert await heartbeat(SimpleNamespace(_coordinator=coordinator)) == confirmed
+    assert coordinator.calls == calls
+
+
+async def test_consumer_that_has_not_joined_sends_no_heartbeat() -> None:
+    """The answer could only be that the group does not know it."""
+    coordinator = JoiningCoordinator(NoError, "")
+    coordinator.member_id = ""
+    assert not await heartbeat(SimpleNamespace(_coordinator=coordinator))
 
 
 async def test_fetched_batches_are_parsed_before_aiokafka_sees_them() -> None:

@@ -16,10 +16,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    IllegalGenerationError,
+    NoError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+    for_code,
+)
 from aiokafka.producer import sender, transaction_manager
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchResponse_v4
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.record import default_records, memory_records
 
 from stepstream.runtime.kafka.description import DescribeTopics
@@ -50,7 +57,8 @@ def _check_aiokafka() -> None:
     if getattr(sender, "BACKOFF_OVERRIDE", None) != 0.02:
         raise _changed(library, "producer.sender.BACKOFF_OVERRIDE")
     require(library, GroupCoordinator, "_send_req", "self", "request", uses=["coordinator_id", "send"])
-    require(library, GroupCoordinator, "_do_heartbeat", "self", uses=["generation", "member_id"])
+    require(library, GroupCoordinator, "_do_heartbeat", "self", uses=["generation", "member_id", "_send_req"])
+    require(library, GroupCoordinator, "reset_generation", "self", uses=["generation", "member_id", "request_rejoin"])
     require(library, GroupCoordinator, "check_errors", "self", uses=["_coordination_task"])
     require(library, AIOKafkaConsumer, "__init__", "self", uses=["_client", "_coordinator", "_isolation_level"])
     if getattr(fetcher, "MemoryRecords", None) is not memory_records.MemoryRecords:
@@ -114,9 +122,24 @@ def membership_of(consumer: Any) -> tuple[str, int]:
 
 
 async def heartbeat(consumer: Any) -> bool:
-    """Send a heartbeat to the group at once; return whether the group confirmed the membership."""
-    confirmed: bool = await consumer._coordinator._do_heartbeat()
-    return confirmed
+    """Send a heartbeat to the group at once; return whether the group confirmed the membership.
+
+    aiokafka's own heartbeat takes the answer for one about the membership that it has now. If the consumer has joined
+    again meanwhile, that would end the new membership, and on a busy machine the one after it.
+    """
+    coordinator = consumer._coordinator
+    member, generation = membership_of(consumer)
+    if not member or generation < 0:
+        return False
+    answer = await coordinator._send_req(HeartbeatRequest(coordinator.group_id, generation, member))
+    error = for_code(answer.error_code)
+    if (member, generation) != membership_of(consumer):
+        return False
+    if error is RebalanceInProgressError:
+        coordinator.request_rejoin()
+    elif error in (IllegalGenerationError, UnknownMemberIdError):
+        coordinator.reset_generation()
+    return error in (NoError, RebalanceInProgressError)
 
 
 def epoch_of(producer: Any) -> int:
