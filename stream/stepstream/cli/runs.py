@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from stepstream.cli.cancelling import cancel_runs, open_runs
 from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
@@ -153,9 +154,23 @@ def show_run(
 
 
 @cli.command("cancel", epilog="Example: stepstream runs cancel 01KDVDNA00ZP0GFMQQFK8ZDFSF")
-def cancel_run(run_id: RunIdOrTail, url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False) -> None:
-    """Cancel a run."""
+def cancel_run(
+    run_id: Annotated[
+        str, typer.Argument(metavar="[RUN_ID]", help="The id of a run, or its last 6 characters or more.")
+    ] = "",
+    function: Annotated[str, typer.Option(help="Cancel all open runs of this function instead.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="With --function, do not ask for confirmation.")] = False,
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a run, or all open runs of a function."""
     client = EngineClient(url, api_key)
+    if bool(run_id) == bool(function):
+        raise fail("give the id of a run, or --function", EXIT_USAGE)
+    if function:
+        _cancel_function(client, function, yes=yes, as_json=as_json)
+        return
     unsure = "The run may have been cancelled; it is safe to repeat the command, which then says so"
     chosen = _find_id(_EngineRuns(client), run_id)
     answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure)
@@ -163,6 +178,21 @@ def cancel_run(run_id: RunIdOrTail, url: Url = URL_DEFAULT, api_key: ApiKey = ""
         out.json(answer)
     else:
         out.text("cancelled")
+
+
+def _cancel_function(client: EngineClient, function: str, *, yes: bool, as_json: bool) -> None:
+    found = sum(1 for _ in open_runs(client, function))
+    if found and not yes:
+        typer.confirm(
+            f"Cancel {counted(found, 'open run')} of {function!r}, and those that start meanwhile?", abort=True
+        )
+    cancelled = cancel_runs(client, function) if found else 0
+    if as_json:
+        out.json({"cancelled": cancelled})
+        return
+    out.text(f"cancelled {counted(cancelled, 'run')} of {function!r}")
+    if not found:
+        _suggest_functions(function, _EngineRuns(client).list)
 
 
 @cli.command("prune", epilog="Example: stepstream runs prune --older-than 30d --data-dir .stepstream")
