@@ -29,13 +29,15 @@ class Mutant:
     workers: int = 1
 
 
+_KEPT_LAYER = "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view))"
 _BEGIN = "        await self._log.begin()\n"
 _ANSWER = """        if self._answer:
             for reply in batch.replies:
                 self._answer(reply.to, reply.status)
 """
 
-_REPORTED = "            await self._write(run, step_report(handle, call, result, started_at, seen=seen))\n"
+_RAN = "                result = await self._attempts.run(run.function, run.run_id, call)\n"
+_MOVING = "        await self._commit()\n\n    async def moved"
 _LEAVE = "            await self._commit()\n            await self._log.leave()\n"
 
 # Bugs in how workers lease and return runs, which need a second worker to show.
@@ -65,22 +67,22 @@ LEASE_MUTANTS = tuple(
         (
             "a lease is released before the report of the body is durable",
             "worker",
-            ((_REPORTED, "            self._end_body(run)\n            run.life.bodies += 1\n" + _REPORTED),),
+            ((_RAN, _RAN + "                self._end_body(run)\n                run.life.bodies += 1\n"),),
         ),
         (
             "a running body is not leased when partitions move",
             "consumer",
             (
                 (
-                    "        await self._lease(Event.LEASE)\n        await self._commit()\n\n    async def moved",
-                    "        await self._commit()\n\n    async def moved",
+                    "        await self._leases.report(Event.LEASE)\n" + _MOVING,
+                    _MOVING,
                 ),
             ),
         ),
         (
             "a draining worker leaves its group without leases",
             "consumer",
-            (("            await self._lease(Event.LEASE)\n" + _LEAVE, _LEAVE),),
+            (("            await self._leases.report(Event.LEASE)\n" + _LEAVE, _LEAVE),),
         ),
         (
             "a run stays after its partition was revoked",
@@ -133,16 +135,6 @@ LEASE_MUTANTS = tuple(
             (("case RunLoaded() if run.claim and run.claim == command.claim:", "case RunLoaded() if run.claim:"),),
         ),
         (
-            "a lost run gives its slot to another lost run",
-            "consumer",
-            (
-                (
-                    "sorted(self._items.values(), key=lambda item: item not in self._slots.waiting)",
-                    "list(self._items.values())",
-                ),
-            ),
-        ),
-        (
             "offsets of revoked partitions are committed",
             "consumer",
             (("        self._positions.keep(kept)\n", ""),),
@@ -185,7 +177,7 @@ MUTANTS = (
     Mutant(
         "offsets are not stored",
         "runtime/shard/loop.py",
-        (("for at, offset in batch.offsets.items()]", "for at, offset in ()]"),),
+        (("for at, offset in batch.offsets.items():", "for at, offset in ():"),),
     ),
     Mutant(
         "offsets are stored before the commit",
@@ -219,16 +211,16 @@ MUTANTS = (
     Mutant(
         "timers fire early",
         "engine/transition.py",
-        (("if timer_due(key) <= now]", "if timer_due(key) <= now + 3_600_000]"),),
+        (("if timer_due(key) > now:", "if timer_due(key) > now + 3_600_000:"),),
     ),
     Mutant(
-        "the timer of an expiry is kept after it has fired",
+        "a timer is kept after it has fired",
         "engine/transition.py",
-        # Any other kind of timer would fire forever within one pass.
+        # The timer of an expiry arms itself again, and would fire forever within one pass if it were kept.
         (
             (
-                '    draft.delete(key)\n    draft.time("timer_late"',
-                '    if timer.kind.endswith("-expiry"):\n        draft.delete(key)\n    draft.time("timer_late"',
+                '    draft.delete(tick.timer)\n    draft.time("timer_late"',
+                '    if timer.kind.endswith("-expiry"):\n        draft.delete(tick.timer)\n    draft.time("timer_late"',
             ),
         ),
     ),
@@ -247,7 +239,7 @@ MUTANTS = (
         "runtime/shard/loop.py",
         (
             ("_UNCHANGED_MS_MAX = ", "_KEPT: dict[tuple[int, int], Layer] = {}\n_UNCHANGED_MS_MAX = "),
-            ("Layer(self._view), ", "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view)), "),
+            ("Layer(self._view), started_at=now, offsets", f"{_KEPT_LAYER}, started_at=now, offsets"),
             (_ANSWER, "        _KEPT.clear()\n" + _ANSWER),
         ),
     ),
@@ -256,8 +248,8 @@ MUTANTS = (
         "runtime/worker/worker.py",
         (
             (
-                "return self._given(run, command, Event.FRESH) if fresh else",
-                "return self._given(run, command, Event.FRESH) or",
+                "return self._given(run, record, command, Event.FRESH) if fresh else",
+                "return self._given(run, record, command, Event.FRESH) or",
             ),
         ),
     ),

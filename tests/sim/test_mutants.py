@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.mutants import MUTANTS, SEEDS, Mutant, PatchError, copy_with, patch, simulate
+from tests.sim.mutants import MUTANTS, SEEDS, SOURCE, Mutant, PatchError, copy_with, patch, simulate
 
 
 @pytest.mark.slow
@@ -25,7 +25,16 @@ def test_the_unmodified_source_passes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_seeded_bug_must_fit_the_source() -> None:
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_a_seeded_bug_fits_the_source(mutant: Mutant) -> None:
+    """A change of the source that a mutant edits shows at once, and not only when the simulation runs."""
+    text = (SOURCE / mutant.module).read_text("utf-8")
+    changed = patch(mutant, text)
+    assert changed != text
+    compile(changed, mutant.module, "exec")
+
+
+def test_a_bug_that_does_not_fit_the_source_is_an_error() -> None:
     """A text that the source does not contain exactly once is an error: the mutant would change something else."""
     mutant = Mutant("odd", "runtime/shard/loop.py", (("await gone()\n", ""),))
     with pytest.raises(PatchError, match="0 times"):
