@@ -12,8 +12,12 @@ LEFT_OUT := --ignore tests/test_tidy.py --ignore tests/deploy
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
 
+# For the Python of deploy/Dockerfile, on any platform.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes \
+	--custom-compile-command 'make lock' --no-emit-index-url
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-long fast fast-tests check topics bench bench-kafka sim broker chaos docs clean
+.PHONY: help demo demo-kafka test test-long fast fast-tests check topics lock bench bench-kafka sim broker chaos docs clean
 .DELETE_ON_ERROR:
 # Two installations at once would break the environment.
 .NOTPARALLEL:
@@ -79,6 +83,12 @@ check: $(TEST) ## Style, types, layers and house rules
 topics: $(RUNTIME) ## Render topics/, the published contract, and deploy/topics/
 	$(BIN)/python -m stepstream.contract.render
 	$(BIN)/stepstream topics render --shards 8 --app flights --replicas 3 --format strimzi >deploy/topics/kafkatopics.yaml
+
+lock: $(VENV)/.python ## Resolve the packages of the image again: deploy/requirements.lock and deploy/build.lock
+	@$(PIP) --group lock
+	$(LOCK) pyproject.toml --output-file deploy/requirements.lock
+	sed -n '/^\[build-system\]/,/^\[project\]/s/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | \
+		$(LOCK) - --output-file deploy/build.lock
 
 bench: $(TEST) ## Measure the laptop's runtime
 	$(BIN)/python -m benchmarks laptop

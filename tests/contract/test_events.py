@@ -6,9 +6,11 @@ import pytest
 
 from stepstream.api.http import parse_events
 from stepstream.contract import events
-from stepstream.contract.errors import InvalidInput
-from stepstream.contract.events import EventRecord, decode_event, encode_batch
-from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.codec import dump_json
+from stepstream.contract.errors import InvalidInput, TooLarge
+from stepstream.contract.events import FINISHED, EventRecord, decode_event, encode_batch
+from stepstream.contract.limits import DEFAULT_LIMITS, MIB, OWN_EVENT_BYTES_MAX, SENT_EVENT_BYTES_MORE
+from stepstream.contract.topics import EVENTS, payload_bytes_max
 
 
 def test_a_request_is_decoded_once() -> None:
@@ -35,3 +37,27 @@ def test_an_unknown_field_is_refused_only_in_a_request() -> None:
     with pytest.raises(InvalidInput, match="dta: unknown field; an event has only"):
         parse_events(value, DEFAULT_LIMITS)
     assert decode_event(value) == EventRecord("go")
+
+
+def test_an_origin_lifts_no_bound_of_other_events() -> None:
+    """Any producer may set the header: names, depths and sizes are checked as for other producers."""
+    for name in ("stream/cron", "stream/function.invoked", "stream/new", "", "a\x00"):
+        with pytest.raises(InvalidInput):
+            decode_event(bytes(dump_json({"name": name}, "event")), own=True)
+    deep = b'{"name": "go", "data": {"a": %s}}' % (b"[" * 101 + b"]" * 101)
+    with pytest.raises(InvalidInput, match="nested deeper"):
+        decode_event(deep, own=True)
+    text = "x" * (DEFAULT_LIMITS.event_bytes_max + SENT_EVENT_BYTES_MORE)
+    with pytest.raises(TooLarge, match="at most 525,312 are allowed"):
+        decode_event(bytes(dump_json({"name": "go", "data": {"text": text}}, "event")), own=True)
+
+
+def test_events_about_runs_have_a_bound_of_their_own() -> None:
+    """They may be larger, up to what their topic accepts; without the origin they are refused."""
+    value = dump_json({"name": FINISHED, "data": {"text": "x" * (2 * MIB)}}, "event")
+    assert decode_event(bytes(value), own=True).name == FINISHED
+    with pytest.raises(TooLarge):
+        decode_event(bytes(value))
+    assert payload_bytes_max(EVENTS) <= OWN_EVENT_BYTES_MAX
+    with pytest.raises(TooLarge, match="at most 8,388,608"):
+        decode_event(b"x" * (OWN_EVENT_BYTES_MAX + 1), own=True)

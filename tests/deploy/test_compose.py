@@ -7,7 +7,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from tests.deploy.compose import OURS, compose
+from tests.deploy.compose import OURS, compose, environment_of
 from tests.deploy.image import instructions
 from tests.tidy_rules import ROOT
 
@@ -126,3 +126,13 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert mounted[home] == "./deploy/grafana/dashboard.json"
     assert str(Path(home).parent) == provider["options"]["path"]
+
+
+def test_grafana_has_no_default_password() -> None:
+    """No administrator is created, and one of an earlier start cannot log in; the dashboard is read anonymously."""
+    environment = environment_of("grafana")
+    assert not [name for name in environment if "PASSWORD" in name]
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"

@@ -36,7 +36,9 @@ def test_what_is_copied_is_there_and_reaches_the_builder() -> None:
 def test_the_image_is_slim_and_not_roots() -> None:
     """The builder is not in the image, the user is a number other than 0, and no port is open by default."""
     (base,) = words("stepstream", "FROM")
-    assert base.startswith("python:3.12-slim ")
+    assert base == "${BASE} AS stepstream"
+    # It may be replaced by a digest.
+    assert words("", "ARG") == ["BASE=python:3.12-slim"]
     assert any(rest.startswith("--from=build") for rest in words("stepstream", "COPY"))
     (argument,) = words("stepstream", "ARG")
     assert words("stepstream", "USER") == ["${UID}:${UID}"]

@@ -12,6 +12,8 @@ from stepstream.contract.limits import (
     DEFAULT_LIMITS,
     EVENT_ID_CHARACTERS_MAX,
     EVENT_NAME_CHARACTERS_MAX,
+    OWN_EVENT_BYTES_MAX,
+    SENT_EVENT_BYTES_MORE,
     TIMESTAMP_MS_MAX,
     Limits,
 )
@@ -22,6 +24,8 @@ FAILED = "stream/function.failed"
 CANCELLED = "stream/function.cancelled"
 INVOKED = "stream/function.invoked"
 CRON = "stream/cron"
+# The events that the engine itself writes to the log.
+OWN_NAMES = frozenset({FINISHED, FAILED, CANCELLED})
 ORIGIN_HEADER = "stepstream-origin"
 ENGINE_ORIGIN = b"engine"
 # How many runs precede the event in its chain, as decimal digits; an event without it starts a chain.
@@ -74,17 +78,26 @@ def decode_event(
 ) -> EventRecord:
     """Return the event in `value`; raise InvalidInput or TooLarge with the invalid field.
 
-    `own` allows names under `stream/`, which only the engine may use. `strict` refuses unknown fields, so that a caller
-    learns of a misspelled name; records of other producers may have more fields than ours.
+    `own` says that the engine wrote the record, which any producer may claim. It allows the names in OWN_NAMES, whose
+    data contains a run's event and result and may be larger; all other events keep their bounds. `strict` refuses
+    unknown fields, so that a caller learns of a misspelled name; records of other producers may have more fields.
     """
-    if not own and len(value) > limits.event_bytes_max:
-        raise TooLarge(f"the event has {len(value):,} bytes, at most {limits.event_bytes_max:,} are allowed", "event")
+    # The size is bounded before anything is decoded.
+    _check_size(value, OWN_EVENT_BYTES_MAX if own else limits.event_bytes_max)
     try:
         event = EventRecord(*astuple(_STRICT_EVENT.decode(value))) if strict else _EVENT.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(*_explain(str(error))) from None
-    check_event(event, own=own)
+    about_run = own and event.name in OWN_NAMES
+    if not about_run:
+        _check_size(value, limits.event_bytes_max + SENT_EVENT_BYTES_MORE * own)
+    check_event(event, own=about_run)
     return event
+
+
+def _check_size(value: bytes, most: int) -> None:
+    if len(value) > most:
+        raise TooLarge(f"the event has {len(value):,} bytes, at most {most:,} are allowed", "event")
 
 
 def decode_stored_event(value: bytes | Raw) -> EventRecord:

@@ -25,6 +25,10 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+# An event about the end of a run has the run's own event and its result; their topic accepts no larger records.
+OWN_EVENT_BYTES_MAX = 8 * MIB
+# What the engine adds to an event that a step sends: an id and a time.
+SENT_EVENT_BYTES_MORE = 1_024
 EVENT_NAME_CHARACTERS_MAX = 255
 EVENT_ID_CHARACTERS_MAX = 255
 STEP_ID_CHARACTERS_MAX = 1_024
