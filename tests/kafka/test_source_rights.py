@@ -10,15 +10,15 @@ import pytest
 
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.cluster.broker import Broker, BrokerOptions, free_port, running
+from tests.kafka.cluster.broker import free_port, running
 from tests.kafka.cluster.distribution import tool_command
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.observed import until
+from tests.kafka.cluster.strict import strict_broker
 from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE = "rights"
-_PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 # The permissions that docs/deploy.md lists for engines and workers.
 OWN = (
     ("--topic", f"{NAMESPACE}.", "READ,WRITE,DESCRIBE,CREATE,DESCRIBE_CONFIGS"),
@@ -28,19 +28,6 @@ OWN = (
     ("--cluster", "kafka-cluster", "IDEMPOTENT_WRITE"),
 )
 Grant = Callable[[str, str, str], None]
-
-
-def strict_broker(folder: Path, port: int) -> Broker:
-    """Make a broker with a listener on which the user `app` has only granted rights."""
-    properties = {
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{_PLAIN} user_app="pw";',
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-    }
-    return Broker(folder, BrokerOptions(listeners=[f"SASL_PLAINTEXT://127.0.0.1:{port}"], properties=properties))
 
 
 def granter(bootstrap: str) -> Grant:
@@ -85,7 +72,7 @@ def test_source_reads_once_its_missing_rights_are_granted(tmp_path: Path, monkey
     for each in fields(settings):
         monkeypatch.setenv(f"STEPSTREAM_KAFKA_{each.name.upper()}", getattr(settings, each.name))
     with (
-        running(strict_broker(tmp_path, port)) as broker,
+        running(strict_broker(tmp_path, port, {"app": "pw"})) as broker,
         Fleet(settings.bootstrap, NAMESPACE, tmp_path, APP) as fleet,
     ):
         grant = granter(broker.bootstrap)

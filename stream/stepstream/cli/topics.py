@@ -1,9 +1,9 @@
-"""The commands `stepstream topics apply`, `check` and `render`."""
+"""The commands `stepstream topics apply`, `check`, `render` and `acls`."""
 
 import functools
 import shlex
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from stepstream.cli.console import EXIT_USAGE, commands, err, out
 from stepstream.cli.kafka import cluster_of, run
 from stepstream.cli.options import Bootstrap, Namespace
 from stepstream.host.settings import kafka_settings_from
+from stepstream.runtime.kafka.acls import Principals, expected_acls, render_acl_commands, render_acl_json
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.layout import Survey, apply_command, apply_topics, expected_topics, full_names, survey
 from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
@@ -38,6 +39,13 @@ class Form(StrEnum):
 
     KAFKA = "kafka"
     STRIMZI = "strimzi"
+
+
+class AclForm(StrEnum):
+    """What `stepstream topics acls` prints."""
+
+    KAFKA = "kafka"
+    JSON = "json"
 
 
 @cli.command(epilog="Example: stepstream topics apply --shards 8 --app shop")
@@ -134,3 +142,29 @@ def render(
         case Form.STRIMZI:
             text = render_strimzi(settings, topics, replicas or 1, strimzi_cluster)
     out.text(text.rstrip("\n"))
+
+
+def _principal(who: str) -> Any:
+    return typer.Option(help=f"{who}, as TYPE:NAME; without a name it gets no ACLs.")
+
+
+@cli.command(epilog="Example: stepstream topics acls --app shop --worker User:shop")
+def acls(
+    apps: Apps = None,
+    engine: Annotated[str, _principal("The user of the engines")] = "User:engine",
+    worker: Annotated[str, _principal("The user of the workers of these apps")] = "User:worker",
+    producer: Annotated[str, _principal("The user of programs that write to `events` themselves")] = "User:producer",
+    operator: Annotated[str, _principal("The user of `topics apply`, `topics check` and `dead-letters`")] = (
+        "User:operator"
+    ),
+    form: Annotated[AclForm, typer.Option("--format", help="Shell commands for Kafka's tools, or JSON.")] = (
+        AclForm.KAFKA
+    ),
+    kafka: Bootstrap = None,
+    namespace: Namespace = None,
+) -> None:
+    """Print the access control lists that let each process do what it needs, and nothing else."""
+    settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
+    full_names(settings, expected_topics(apps or [], 1))
+    found = expected_acls(settings, apps or [], Principals(engine, worker, producer, operator))
+    out.text((render_acl_json(found) if form is AclForm.JSON else render_acl_commands(settings, found)).rstrip("\n"))

@@ -59,6 +59,11 @@ class WorkerSpec:
         """The name that all workers of the same app and queue share."""
         return workers_name(self.app.name, self.queue)
 
+    @property
+    def all_names(self) -> list[str]:
+        """The names of all workers of the app: of its runs, and of each queue."""
+        return [workers_name(self.app.name, queue) for queue in ("", *self.app.queues)]
+
     def make(
         self, log: WorkerLog, bodies: Bodies, memory: MemoryBudget, settings: Settings, metrics: Metrics
     ) -> Worker | PoolWorker:
@@ -102,7 +107,7 @@ async def serve_worker(
     """
     app, stop, cluster = spec.app, stop_on_signals(), Cluster(kafka)
     # The topic of a queue must exist before the engine learns of functions that name the queue.
-    shards = await shards_of(cluster, [app.name, *(workers_name(app.name, queue) for queue in app.queues)])
+    shards = await shards_of(cluster, spec.all_names, record=False)
     backbone = KafkaBackbone(cluster, SystemClock(), shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)

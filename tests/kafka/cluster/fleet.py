@@ -115,6 +115,8 @@ class Fleet:
     app: Path | None = None
     engines: list[Member] = field(default_factory=list)
     workers: list[Member] = field(default_factory=list)
+    # Further variables of each process, such as its Kafka user.
+    variables: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         """Return it; all processes are stopped afterwards."""
@@ -138,6 +140,7 @@ class Fleet:
             "STEPSTREAM_KAFKA_BOOTSTRAP": self.bootstrap,
             "STEPSTREAM_KAFKA_NAMESPACE": self.namespace,
             "CHAOS_EFFECTS": str(self.effects),
+            **self.variables,
         }
 
     def command(self, *arguments: str) -> str:

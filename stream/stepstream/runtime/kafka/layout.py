@@ -239,10 +239,11 @@ async def config_differences(cluster: Cluster, apps: Sequence[str], shards: int)
     return (await survey(cluster, apps, shards)).configs
 
 
-async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
-    """Return the number of shards, and record it if it is not; log a warning for each topic with further partitions.
+async def shards_of(cluster: Cluster, apps: Sequence[str] = (), *, record: bool = True) -> int:
+    """Return the number of shards; log a warning for each topic with further partitions.
 
-    Raise LayoutError, with the remedy, if the topics do not match the contract.
+    With `record` a number that is not recorded yet is; only engines may write to the changelog. Raise LayoutError, with
+    the remedy, if the topics do not match the contract.
     """
     found = await survey(cluster, apps, configs=False)
     remedy = f"run `{apply_command(cluster.settings, apps, found.shards, found.replicas)}`"
@@ -256,7 +257,7 @@ async def shards_of(cluster: Cluster, apps: Sequence[str] = ()) -> int:
         raise LayoutError(f"{'; '.join(problems)}; {remedy}")
     for each in found.grown:
         logger.warning("%s; Kafka cannot remove them", each)
-    if found.recorded:
+    if found.recorded or not record:
         return found.shards
     # Another process may record it at the same time: the first record counts.
     return (await origin_of(cluster, 0, found.shards)).shards or found.shards

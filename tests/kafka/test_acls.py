@@ -1,0 +1,96 @@
+"""The ACLs that `topics acls` prints: on a broker with an authorizer, each process does its work and nothing else."""
+
+import asyncio
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stepstream.contract.codec import encode
+from stepstream.contract.events import EventRecord
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
+from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.ports import LogError, NewRecord
+from tests.kafka.chaos.load import feed
+from tests.kafka.cluster.broker import free_port, running
+from tests.kafka.cluster.distribution import tool_command
+from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.history import until_ended, until_registered
+from tests.kafka.cluster.strict import strict_broker
+
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
+SHARDS = 2
+EVENTS_SENT = 4
+ROLES = ("engine", "worker", "producer", "operator")
+NAMESPACE = "strict"
+RECORD = encode(EventRecord("stream/function.finished"))
+# What each role may not write: with it, it could invent results, code, or the state of shards.
+FORBIDDEN = {
+    "producer": (INBOX, FUNCTIONS, CHANGELOG, HISTORY, commands_topic("chaos")),
+    "worker": (CHANGELOG, HISTORY, commands_topic("chaos")),
+    "operator": (CHANGELOG, HISTORY),
+}
+
+
+def environment(role: str, bootstrap: str) -> dict[str, str]:
+    """Return the variables with which a process connects as a user."""
+    values = {"bootstrap": bootstrap, "security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
+    values |= {"sasl_username": role, "sasl_password": f"pw-{role}"}
+    return {f"STEPSTREAM_KAFKA_{name.upper()}": value for name, value in values.items()}
+
+
+def commands_of(printed: str) -> Iterator[list[str]]:
+    """Yield the printed commands as words, with the path of the tool."""
+    for line in printed.splitlines():
+        tool, *words = shlex.split(line)
+        yield tool_command(tool, words)
+
+
+async def refusals(settings: KafkaSettings, role: str) -> list[str]:
+    """Return the topics to which a role may not write."""
+    own = replace(settings, sasl_username=role, sasl_password=f"pw-{role}")
+    found = []
+    for topic in (EVENTS, *FORBIDDEN[role]):
+        producer = await Cluster(own).producer()
+        try:
+            await producer.send([NewRecord(topic, 0, b"k", RECORD)])
+        except LogError as error:
+            found.append(topic if "uthorization" in repr(error.__cause__) else f"{topic}: {error!r}")
+        finally:
+            await producer.close()
+    return found
+
+
+async def observe(fleet: Fleet, settings: KafkaSettings, admin: Cluster) -> None:
+    """Start runs by events of the producer, and write as each role what it may not write."""
+    await until_registered(admin, SHARDS)
+    await feed(Cluster(settings), 0, EVENTS_SENT)
+    await until_ended(admin, 2 * EVENTS_SENT)
+    for role, topics in FORBIDDEN.items():
+        assert await refusals(settings, role) == list(topics), role
+    assert "uthorization" not in fleet.logs()
+
+
+def test_processes_work_with_their_own_acls_only(tmp_path: Path) -> None:
+    """An engine, a worker, a producer and an operator connect as four users with the printed ACLs."""
+    port = free_port()
+    with (
+        running(strict_broker(tmp_path, port, {role: f"pw-{role}" for role in ROLES})) as broker,
+        Fleet(broker.bootstrap, NAMESPACE, tmp_path, APPS / "chaos" / "chaos_app.py") as fleet,
+    ):
+        for words in commands_of(fleet.command("topics", "acls", "--app", "chaos")):
+            done = subprocess.run(words, check=False, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+        strict = f"127.0.0.1:{port}"
+        fleet.variables = environment("operator", strict)
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "chaos")
+        fleet.command("topics", "check", "--app", "chaos")
+        fleet.command("dead-letters", "list")
+        fleet.add_engine("--standby", **environment("engine", strict))
+        fleet.add_worker(**environment("worker", strict))
+        settings = KafkaSettings(strict, NAMESPACE, "SASL_PLAINTEXT", "PLAIN", "producer", "pw-producer")
+        asyncio.run(observe(fleet, settings, Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))))
