@@ -9,6 +9,7 @@ import yaml
 
 from tests.deploy.alert_cases import CASES, Case
 from tests.deploy.evaluation import Database, Labels, evaluate, values_of
+from tests.deploy.fault_cases import FAULTS, START, series_of
 from tests.tidy_rules import ROOT
 
 RULES = {
@@ -45,6 +46,21 @@ def test_an_alert_fires_when_it_should(alert: str, case: Case) -> None:
     fires, firing = first_firing(RULES[alert], case)
     assert fires == case.fires
     assert all(case.labels.items() <= dict(labels).items() for labels in firing)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_fires_its_alerts_and_no_others(name: str) -> None:
+    """An operator sees what is wrong, and is not sent to another place: no other rule fires in half an hour."""
+    fault = FAULTS[name]
+    found: dict[str, list[dict[str, str]]] = {}
+    for alert, rule in RULES.items():
+        minute, firing = first_firing(rule, Case(None, series_of(fault)))
+        if minute is not None:
+            assert minute >= START, f"{alert} fires before the fault"
+            found[alert] = [dict(labels) for labels in firing]
+    assert found.keys() == fault.alerts.keys()
+    for alert, labels in fault.alerts.items():
+        assert any(labels.items() <= each.items() for each in found[alert]), found[alert]
 
 
 def test_every_alert_has_cases_of_both_kinds() -> None:
