@@ -6,6 +6,9 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+import re2  # type: ignore[import-untyped]
 
 from tests.tidy_rules import FUNCTIONS, ROOT, Finding, Findings, Rule, Source, read_sources
 
@@ -29,6 +32,25 @@ def compile_words(*words: str) -> re.Pattern[str]:
     return re.compile(f"(?<![a-z])(?:{parts})(?![a-z])".replace(" ", r"\s+"))
 
 
+@functools.cache
+def _one_pass() -> tuple[Any, list[dict[str, str]], list[dict[str, str]]]:
+    """Return a matcher of many patterns in one pass, its entries, and the entries whose patterns it does not know."""
+    matcher, known, others = re2.Set.SearchSet(), list[dict[str, str]](), list[dict[str, str]]()
+    for entry in vocabulary()["banned"]:
+        has_lookaround = "(?" in entry["words"]
+        (others if has_lookaround else known).append(entry)
+        if not has_lookaround:
+            matcher.Add(f"(?:^|[^a-z])(?:{entry['words']})(?:[^a-z]|$)".replace(" ", r"\s+"))
+    matcher.Compile()
+    return matcher, known, others
+
+
+def may_contain(text: str) -> list[dict[str, str]]:
+    """Return the banned entries that a text may contain: Python tries all patterns at each place, which is slow."""
+    matcher, known, others = _one_pass()
+    return [known[number] for number in matcher.Match(text) or ()] + others
+
+
 def plain(text: str) -> str:
     """Return text line by line in small letters, names split into words, without the marks of comments and lists."""
     return _HUMP.sub(" ", _COMMENT.sub(" ", text).replace("_", " ")).lower()
@@ -36,10 +58,10 @@ def plain(text: str) -> str:
 
 def find_banned(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield each banned word of a text: its line, the words found, and what to write instead."""
-    banned, allowed = vocabulary()["banned"], vocabulary()["allowed"]
-    text = compile_words(*(entry["words"] for entry in allowed)).sub(
+    text = compile_words(*(entry["words"] for entry in vocabulary()["allowed"])).sub(
         lambda found: re.sub(r"\S", "-", found[0]), plain(text)
     )
+    banned = may_contain(text)
     for found in compile_words(*(entry["words"] for entry in banned)).finditer(text):
         write = banned[int((found.lastgroup or "w0")[1:])]["write"]
         yield text.count("\n", 0, found.start()) + 1, " ".join(found[0].split()), write
