@@ -39,6 +39,7 @@ def test_kills_lose_nothing(kills: int, tmp_path: Path) -> None:
     assert sum(effects.values()) < len(effects) * 1.5
 
 
+@pytest.mark.slow
 def test_ctrl_c_drains(tmp_path: Path) -> None:
     """SIGINT ends the process with exit code 0 and leaves runs that resume after the next start."""
     serving = Serving(tmp_path)

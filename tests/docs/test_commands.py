@@ -98,6 +98,7 @@ def test_replay_commands_of_testing_page(tmp_path: Path) -> None:
     assert opened.run(*commands[2]).count("fulfil-order") == 2
 
 
+@pytest.mark.slow
 def test_every_endpoint_has_an_example_that_works(serving: Terminal) -> None:
     """docs/http.md has all endpoints, and what it shows for each is answered."""
     text = (DOCS / "http.md").read_text("utf-8")

@@ -155,6 +155,7 @@ def satisfies(event: EventRecord, predicate: Predicate) -> bool:
     return equal and (not predicate.residual or holds(predicate.residual, {"async": fields}))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(SCRIPTS, st.integers(1, 4), st.sampled_from(SHARDS), st.booleans())
 def test_each_wait_ends_with_the_first_event(script: Script, at_once: int, shards: int, doubled: bool) -> None:

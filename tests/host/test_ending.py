@@ -7,6 +7,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 def test_a_body_that_outlasts_the_drain_does_not_keep_the_process() -> None:
     """Python would wait for its thread at exit, although another worker runs that body again."""
     command = [sys.executable, "-m", "tests.host.stubborn_worker"]

@@ -52,6 +52,7 @@ def differences(seeds: range, expected: Lines, found: Lines) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", groups(), ids=str)
 async def test_number_of_shards_does_not_change_histories(seeds: range) -> None:
     """Each run has the same history on one shard and on four."""

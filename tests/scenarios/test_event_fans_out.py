@@ -23,6 +23,7 @@ async def test_one_event_wakes_runs_and_starts_functions(engine_of: EngineOf) ->
         assert engine.run("started").output == "started"
 
 
+@pytest.mark.slow
 async def test_one_event_wakes_more_runs_than_one_batch(engine_of: EngineOf) -> None:
     """Each of many runs that wait for the same value wakes once; there are more of them than one batch handles."""
     async with engine_of(waiting_app(match="data.id")) as engine:

@@ -35,6 +35,7 @@ async def test_one_step_over_the_limit_fails_the_run(engine_of: EngineOf, steps:
         assert status == "completed" or "step-limit" in str(run.error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "status"), [(1_000, "completed"), (1_001, "failed")])
 async def test_the_default_limit_is_a_thousand_steps(engine_of: EngineOf, steps: int, status: str) -> None:
     """The 1,001st step fails the run without retry."""

@@ -57,6 +57,7 @@ async def test_a_late_event_ends_other_waits(engine_of: EngineOf) -> None:
         assert sorted(str(run.output) for run in engine.runs()) == ["False", "True"]
 
 
+@pytest.mark.slow
 async def test_no_wait_of_a_large_batch_has_two_winners(engine_of: EngineOf) -> None:
     """More waits expire at one instant than one batch handles: an event at that instant wakes none of the rest."""
     app = App("race")

@@ -171,6 +171,7 @@ def test_objects_count_by_their_type_and_are_read_up_to_a_bound() -> None:
     assert fingerprint(call([*range(100_000)])) != fingerprint(call([*range(99_999)]))
 
 
+@pytest.mark.slow
 def test_fingerprints_are_the_same_in_every_process() -> None:
     """They do not depend on the seed of the hashes of strings."""
     script = "from tests.sdk.test_fingerprints import *; print([fingerprint(call(value)) for value in VALUES])"

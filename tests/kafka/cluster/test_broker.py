@@ -81,6 +81,7 @@ def test_make_broker_without_java_says_what_to_install(bare: Mapping[str, str]) 
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_missing_broker_fails_a_test_with_one_sentence(bare: Mapping[str, str]) -> None:
     """The report of pytest says what to install and has no traceback."""
     test = "tests/kafka/test_topics.py::test_apply_creates_what_check_expects"

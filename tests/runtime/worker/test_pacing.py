@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from stepstream import App, Context, on
 from stepstream.contract.commands import RunStopped
 from stepstream.contract.inbox import RunReturned
@@ -37,6 +39,7 @@ class Iterations:
         return self._number
 
 
+@pytest.mark.slow
 async def test_large_fan_outs_start_one_after_another() -> None:
     """Twenty runs that gather 300 steps each: at most 64 bodies, and the code of one or two runs, start at once."""
     app, entries, bodies = App("shop"), Counter[int](), Counter[int]()
