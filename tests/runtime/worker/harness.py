@@ -143,6 +143,19 @@ class PoolHarness:
         return self.log.reports_of(StepReported)
 
 
+class BlockedBody:
+    """The body of a step: it sets `running` when it starts, and ends once `finish` is set."""
+
+    def __init__(self) -> None:
+        self.running, self.finish = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> str:
+        """Return "done" once the test sets `finish`."""
+        self.running.set()
+        await self.finish.wait()
+        return "done"
+
+
 class BlockedRun:
     """A worker with one run of two steps, whose first body has started and ends once `finish` is set."""
 

@@ -24,26 +24,21 @@ from stepstream.sdk.execution import Bodies
 from stepstream.sdk.threads import Threads
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
-from tests.runtime.worker.harness import EVENTS, dispatched, options, started, until_free
+from tests.runtime.worker.harness import EVENTS, BlockedBody, dispatched, options, started, until_free
 
 
 async def test_a_running_body_ends_before_a_draining_worker_stops() -> None:
     """No more commands are read, but a running body ends, is reported, and its command is acknowledged."""
     app, log = App("shop"), FakeWorkerLog(started())
-    running, finish = asyncio.Event(), asyncio.Event()
-
-    async def body() -> str:
-        running.set()
-        await finish.wait()
-        return "done"
+    body = BlockedBody()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> str:
-        return await ctx.step.run("work", body)
+        return await ctx.step.run("work", body.run)
 
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 5)
     draining = asyncio.ensure_future(worker.drain())
     polls = []
     for _ in range(100):
@@ -51,7 +46,7 @@ async def test_a_running_body_ends_before_a_draining_worker_stops() -> None:
         polls.append(log.calls.count["poll"])
     assert polls[50] == polls[-1]
     assert (serving.done(), log.closed) == (False, False)
-    finish.set()
+    body.finish.set()
     await asyncio.wait_for(draining, 5)
     assert log.kinds == [StepReported, RunReturned]
     assert log.committed == {(commands_topic("shop"), 0): 1}
@@ -104,23 +99,19 @@ async def test_a_run_that_waits_for_a_slot_is_left_to_another_worker() -> None:
     """Its command is not acknowledged, or no worker would ever start it."""
     app, log = App("shop"), FakeWorkerLog(started())
     log.give(started("second"))
-    running, finish = asyncio.Event(), asyncio.Event()
-
-    async def work() -> None:
-        running.set()
-        await finish.wait()
+    body = BlockedBody()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
-        await ctx.step.run("work", work)
+        await ctx.step.run("work", body.run)
 
     worker = Worker(log, app, options(runs_active_max=1))
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 5)
     await until(lambda: worker.load.queued)
     draining = asyncio.ensure_future(worker.drain())
     await asyncio.sleep(0)
-    finish.set()
+    body.finish.set()
     await asyncio.wait_for(draining, 5)
     assert {report.run_id for report in log.reports} == {"run"}
     assert log.committed == {(commands_topic("shop"), 0): 1}
@@ -132,27 +123,22 @@ async def test_a_run_that_waits_for_a_slot_is_left_to_another_worker() -> None:
 async def test_a_body_that_outlasts_a_drain_is_leased_before_the_worker_leaves(steps: int) -> None:
     """Another worker has the commands then, and gets the run at its next step, or when its code waits."""
     app, log = App("shop"), FakeWorkerLog(started())
-    running, finish = asyncio.Event(), asyncio.Event()
-
-    async def body() -> str:
-        running.set()
-        await finish.wait()
-        return "done"
+    body = BlockedBody()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
         for number in range(steps):
-            await ctx.step.run(f"work-{number}", body)
+            await ctx.step.run(f"work-{number}", body.run)
         await ctx.step.sleep("nap", "1h")
 
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
     await until(lambda: log.left)
     assert log.reports == [RunLeased("run", 1, 9_000)]
     assert not draining.done()
-    finish.set()
+    body.finish.set()
     await asyncio.wait_for(draining, 5)
     rest = [StepReported] if steps == 2 else [StepReported, StepsPlanned]
     assert log.kinds[1:] == [*rest, RunLeased]
@@ -166,15 +152,11 @@ async def test_a_lease_of_a_draining_worker_survives_a_rebalance(queue: bool) ->
     """The group assigns the partition to the worker again before it leaves: no other worker gets the running body."""
     app = App("shop", queues=["q"])
     log = FakeWorkerLog(dispatched(), topic=commands_topic("shop", "q")) if queue else FakeWorkerLog(started())
-    running, finish = asyncio.Event(), asyncio.Event()
-
-    async def body() -> None:
-        running.set()
-        await finish.wait()
+    body = BlockedBody()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
-        await (ctx.step.options(queue="q") if queue else ctx.step).run("work", body)
+        await (ctx.step.options(queue="q") if queue else ctx.step).run("work", body.run)
 
     async def leave() -> None:
         await log.rebalance(0)
@@ -184,12 +166,12 @@ async def test_a_lease_of_a_draining_worker_survives_a_rebalance(queue: bool) ->
     log.leave = leave  # type: ignore[method-assign]  # A rebalance comes before the group is left.
     worker = PoolWorker(log, app, "q", options()) if queue else Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 5)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
     await until(lambda: log.left)
     assert all(report.for_ms > 0 for report in log.reports)
     assert len(log.reports) == 2
-    finish.set()
+    body.finish.set()
     await asyncio.wait_for(draining, 5)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
