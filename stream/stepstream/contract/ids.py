@@ -13,6 +13,7 @@ RunId = NewType("RunId", str)
 StepHash = NewType("StepHash", str)
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 _TIME_CHARACTERS = 10
 _HASH_CHARACTERS = 16
 _SENT_EVENT_ID = re.compile(rf"[{_CROCKFORD}]{{{_TIME_CHARACTERS + _HASH_CHARACTERS}}}:[0-9a-f]{{16}}:\d+")
@@ -42,7 +43,8 @@ class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _base32(number: int, characters: int) -> str:
-    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(5 * (characters - 1), -1, -5))
+    """Return an even number of characters."""
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(5 * (characters - 2), -1, -10)])
 
 
 def run_hash(function_id: str, cause: str) -> str:

@@ -38,37 +38,30 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
-        now_ns, behind_ns = self._read()
-        if behind_ns - self._behind_ns >= _JUMP_NS_MIN:
-            now_ns, behind_ns = self._read()  # The process may have been frozen between the two sources.
-            self._report_step_back(behind_ns - self._behind_ns)
-        self._behind_ns = behind_ns
-        if behind_ns < 0:
-            self._follow(-behind_ns)
-            now_ns -= behind_ns
-        return now_ns // _NS_PER_MS
-
-    def _read(self) -> tuple[int, int]:
-        """Return the time of the clock that is never set, and how far the wall clock is behind it.
-
-        The wall clock is read first: if the process is frozen in between, it must not seem to have jumped ahead, which
-        this clock would keep.
-        """
+        # The wall clock is read first: if the process is frozen in between, it must not seem to have jumped ahead,
+        # which this clock would keep.
         wall_ns = self._wall_ns()
         now_ns = self._elapsed_ns() + self._offset_ns
-        return now_ns, now_ns - wall_ns
+        if not self._behind_ns and -_NS_PER_MS < now_ns - wall_ns < _NS_PER_MS:
+            return now_ns // _NS_PER_MS
+        return self._correct() // _NS_PER_MS
 
-    def _report_step_back(self, back_ns: int) -> None:
-        if back_ns >= _JUMP_NS_MIN:
-            words = "the system clock stepped back by %.1f s; time continues without it until it has caught up"
-            logger.warning(words, back_ns / 1e9)
-
-    def _follow(self, ahead_ns: int) -> None:
-        """Follow the wall clock, which is ahead of this clock."""
-        if ahead_ns >= _JUMP_NS_MIN:
-            logger.warning("the system clock jumped ahead by %.1f s; timers due in that time fire now", ahead_ns / 1e9)
-        self._offset_ns += ahead_ns
-        self._behind_ns = 0
+    def _correct(self) -> int:
+        """Return the time in nanoseconds when this clock and the wall clock differ."""
+        # The sources are read again: the process may have been frozen between them.
+        wall_ns = self._wall_ns()
+        now_ns = self._elapsed_ns() + self._offset_ns
+        behind_ns = now_ns - wall_ns
+        if behind_ns - self._behind_ns >= _JUMP_NS_MIN:
+            back = "the system clock stepped back by %.1f s; time continues without it until it has caught up"
+            logger.warning(back, (behind_ns - self._behind_ns) / 1e9)
+        elif behind_ns <= -_JUMP_NS_MIN:
+            logger.warning(
+                "the system clock jumped ahead by %.1f s; timers due in that time fire now", -behind_ns / 1e9
+            )
+        self._offset_ns += max(-behind_ns, 0)
+        self._behind_ns = behind_ns if behind_ns >= _NS_PER_MS else 0
+        return max(now_ns, wall_ns)
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
         """Return when notified or when the time reaches `until_ms`; a wait of more than an hour returns early."""

@@ -54,19 +54,18 @@ class Effects:
         self.samples += changes.samples
         self.size += len(changes.changes)
         for change in changes.changes:
-            match change:
-                case Put(key, row):
-                    self.layer.put(key, row)
-                case Delete(key):
-                    self.layer.put(key, None)
-                case Reply():
-                    self.replies.append(change)
-                    self.urgent = True
-                case Send():
-                    if is_local(change, self.shard):
-                        local.append(change.record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
-                    else:
-                        self._send(change)
+            # By far the most frequent first. Class patterns of a match statement take twice as long.
+            if isinstance(change, Put):
+                self.layer.put(change.key, change.row)
+            elif isinstance(change, Delete):
+                self.layer.put(change.key, None)
+            elif isinstance(change, Reply):
+                self.replies.append(change)
+                self.urgent = True
+            elif is_local(change, self.shard):
+                local.append(change.record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
+            else:
+                self._send(change)
         return local
 
     def _send(self, change: Send) -> None:

@@ -1,5 +1,6 @@
 """The journal of an embedded engine: the topics, group offsets and tables of one process; and its version in memory."""
 
+import functools
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from stepstream.runtime.ports import LogRecord, NewRecord, Offsets, StoredRow
 COMPACTION_RECORDS = 10_000
 
 
+@functools.lru_cache(1_024)
 def key_after(prefix: bytes) -> bytes:
     """Return the first key after all keys that start with `prefix`."""
     kept = prefix.rstrip(b"\xff")

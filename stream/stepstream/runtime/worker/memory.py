@@ -4,8 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from stepstream.contract.limits import MEMORY_BYTES_MAX, MIB
 
@@ -18,10 +17,14 @@ _UNKNOWN_SHARE = 512
 
 
 class _Gate:
-    """Lets tasks enter in their order while `is_open`, and at least one; `expected` sums what they need."""
+    """Lets tasks enter in their order while `is_open`, and at least one; `expected` sums what they need.
 
-    def __init__(self, is_open: Callable[[], bool]) -> None:
+    It calls `on_wait` before a task waits.
+    """
+
+    def __init__(self, is_open: Callable[[], bool], on_wait: Callable[[], None] = lambda: None) -> None:
         self._is_open = is_open
+        self._on_wait = on_wait
         self._inside = 0
         self.expected = 0
         self.waiting: deque[tuple[asyncio.Future[None], int]] = deque()
@@ -42,6 +45,7 @@ class _Gate:
 
     async def wait(self, size: int) -> None:
         """Return when the task may enter; leave() must follow."""
+        self._on_wait()
         permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append((permit, size))
         try:
@@ -55,7 +59,8 @@ class _Gate:
         """Note that a task has left."""
         self._inside -= 1
         self.expected -= size
-        self.let_in()
+        if self.waiting:
+            self.let_in()
 
     def let_in(self) -> None:
         """Let in those that wait, as many as may enter."""
@@ -70,6 +75,23 @@ class _Gate:
             permit.set_result(None)
 
 
+class _Stay:
+    """The stay of a task inside a gate. Each step needs two, so this is no generator."""
+
+    __slots__ = ("_gate", "_size")
+
+    def __init__(self, gate: _Gate, size: int) -> None:
+        self._gate = gate
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        if not self._gate.enter_now(self._size):
+            await self._gate.wait(self._size)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate.leave(self._size)
+
+
 class MemoryBudget:
     """Counts the bytes of results and reports that the workers of a process hold, as JSON.
 
@@ -82,7 +104,7 @@ class MemoryBudget:
         self.used = 0
         # How large the results of each function's steps were; larger ones count for longer.
         self._expected: dict[str, int] = {}
-        self._bodies = _Gate(lambda: self.used + self._bodies.expected < self.bytes_max)
+        self._bodies = _Gate(lambda: self.used + self._bodies.expected < self.bytes_max, self._start_timer)
         self._reports = _Gate(lambda: not self.is_full)
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: list[Callable[[], object]] = []
@@ -104,9 +126,9 @@ class MemoryBudget:
 
     def add(self, size: int) -> None:
         """Count bytes that are held from now on."""
-        was_full = self.is_full
+        before = self.used
         self.used += size
-        if self.is_full and not was_full:
+        if before < self.bytes_max <= self.used:
             self._warn()
 
     def _warn(self) -> None:
@@ -121,10 +143,11 @@ class MemoryBudget:
 
     def remove(self, size: int) -> None:
         """Count bytes that are no longer held."""
-        was_full = self.is_full
+        before = self.used
         self.used -= size
-        self._bodies.let_in()
-        if was_full and not self.is_full:
+        if self._bodies.waiting:
+            self._bodies.let_in()
+        if self.used < self.bytes_max <= before:
             self._reports.let_in()
             for listener in list(self._listeners):
                 listener()
@@ -134,27 +157,13 @@ class MemoryBudget:
         before = self._expected.get(function, 0)
         self._expected[function] = max(size, before - before // 8)
 
-    @asynccontextmanager
-    async def body(self, function: str) -> AsyncIterator[None]:
+    def body(self, function: str) -> _Stay:
         """Wait until a body may start; expect a result of its function's size until its report is durable or lost."""
-        expected = self._expected.get(function, self.bytes_max // _UNKNOWN_SHARE)
-        if not self._bodies.enter_now(expected):
-            self._start_timer()
-            await self._bodies.wait(expected)
-        try:
-            yield
-        finally:
-            self._bodies.leave(expected)
+        return _Stay(self._bodies, self._expected.get(function, self.bytes_max // _UNKNOWN_SHARE))
 
-    @asynccontextmanager
-    async def report(self) -> AsyncIterator[None]:
+    def report(self) -> _Stay:
         """Wait until the report of a result may be encoded and written."""
-        if not self._reports.enter_now(0):
-            await self._reports.wait(0)
-        try:
-            yield
-        finally:
-            self._reports.leave(0)
+        return _Stay(self._reports, 0)
 
     def _start_timer(self) -> None:
         if self._timer is None:
