@@ -43,3 +43,19 @@ def test_standby_takes_over_before_the_session_ends(bootstrap: str, tmp_path: Pa
         until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
         first.stop()
         until(lambda: len(owned(observed, second)) == SHARDS)
+
+
+def test_short_session_moves_shards_without_a_standby(bootstrap: str, tmp_path: Path) -> None:
+    """Where brokers allow it, the time-outs of the group and of transactions may be 2 s."""
+    short = {"STEPSTREAM_KAFKA_SESSION_S": "2", "STEPSTREAM_KAFKA_TRANSACTION_S": "2"}
+    with Fleet(bootstrap, "sessions", tmp_path) as fleet, Observed(fleet) as observed:
+        fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "sessions")
+        first, second = (fleet.add_engine("--failover-s", "0", **short) for _ in range(2))
+        until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
+        for end in (first.freeze, first.kill):
+            end()
+            began = time.monotonic()
+            until(lambda: len(owned(observed, second)) == SHARDS)
+            assert time.monotonic() - began < SESSION_S * 0.8
+            first.thaw()
+            until(lambda: first.ended or all(len(owned(observed, engine)) == 1 for engine in fleet.engines))

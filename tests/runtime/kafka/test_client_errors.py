@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka.errors import InvalidSessionTimeoutError, InvalidTransactionTimeout, KafkaError
 
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime.kafka import reader
@@ -76,3 +77,16 @@ def test_consumer_that_does_not_poll_stays_a_member(monkeypatch: pytest.MonkeyPa
     Reader(KafkaSettings("nowhere:1", "test"), {}, "worker-shop", "", True, False)
     assert given["max_poll_interval_ms"] >= 7 * DAY_MS
     assert given["session_timeout_ms"] <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("error", "setting", "limit"),
+    [
+        (InvalidSessionTimeoutError, "STEPSTREAM_KAFKA_SESSION_S", "group.min.session.timeout.ms"),
+        (InvalidTransactionTimeout, "STEPSTREAM_KAFKA_TRANSACTION_S", "transaction.max.timeout.ms"),
+    ],
+)
+def test_refused_timeout_names_the_setting(error: type[KafkaError], setting: str, limit: str) -> None:
+    """The error has the variable to change, and the setting of the broker that limits it."""
+    with pytest.raises(LogError, match=f"{setting}.*{limit}"), translate_kafka_errors("joining"):
+        raise error
