@@ -133,7 +133,7 @@ def _folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def fleet_of(bootstrap: str, name: str, engines: int, workers: int, shards: int) -> AsyncIterator[Watched]:
-    """Start engines and workers in a namespace of their own."""
+    """Start engines and workers in a new namespace."""
     with _folder() as folder:
         made = Fleet(bootstrap, name, folder, Path(functions.__file__))
         watched = Watched(Cluster(KafkaSettings(bootstrap, name)), made, shards)

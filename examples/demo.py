@@ -119,7 +119,7 @@ def run(folder: Path, console: Console) -> tuple[dict[str, RunStats], list[Mappi
 
 
 def main() -> None:
-    """Run the demo in a folder of its own, which is removed afterwards."""
+    """Run the demo in a temporary folder, which is removed afterwards."""
     parser = argparse.ArgumentParser(description="Replay a day of real flights, killed half-way and started again.")
     parser.add_argument("--json", action="store_true", help="print the table as JSON; all else goes to stderr")
     arguments = parser.parse_args()

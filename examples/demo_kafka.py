@@ -1,6 +1,6 @@
 """Replay the same day through real Kafka: two engines and two workers, one of each killed, and the same figures.
 
-    python examples/demo_kafka.py                         # with a broker of its own, from tests/kafka
+    python examples/demo_kafka.py                         # with its own broker, from tests/kafka
     python examples/demo_kafka.py --kafka HOST:PORT       # with yours
 
 The day's events are produced to the topic `events`, in order, an hour in little more than a second; FLIGHTS_SPEED
@@ -204,7 +204,7 @@ async def fly(folder: Path, bootstrap: str, console: Console) -> tuple[dict[str,
 
 
 def main() -> None:
-    """Run the demo in a folder of its own, which is removed afterwards."""
+    """Run the demo in a temporary folder, which is removed afterwards."""
     parser = argparse.ArgumentParser(description="Replay a day through Kafka, and kill an engine and a worker.")
     parser.add_argument("--kafka", help="a broker, HOST:PORT; without it one is started from tests/kafka")
     parser.add_argument("--json", action="store_true", help="print the table as JSON; everything else goes to stderr")

@@ -7,7 +7,7 @@
 notifies the passengers of a late flight, and warns the next flight of the same aircraft.
 
 `sum_up_day` counts each flight exactly once. A wait sees one event, and only after it is registered, so a loop of
-waits would miss the flights that close between two of them. Instead each flight has a wait of its own, open before
+waits would miss the flights that close between two of them. Instead each flight has its own wait, open before
 the first flight departs: the day is opened a day ahead with the ids of its flights, and `sum_up_carrier`, invoked
 once per carrier, registers all of its waits in one activation. A flight whose run fails is not ignored, but counted
 as lost when its wait times out. One run per carrier (at most 187 flights) stays far below the limit of 1,000 steps

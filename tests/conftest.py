@@ -31,7 +31,7 @@ def own_root() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bootstrap() -> Iterator[str]:
-    """The address of the broker that all tests of this process share; each test has a namespace of its own."""
+    """The address of the broker that all tests of this process share; each test has a separate namespace."""
     with running_broker() as address:
         yield address
 

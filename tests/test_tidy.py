@@ -168,7 +168,7 @@ def test_product_obeys(rule: Callable[[Sequence[Source]], Findings]) -> None:
 
 
 def test_crowded_dependency_is_found() -> None:
-    """A dependency that two modules import is found in both; one with a package of its own only outside of it."""
+    """A dependency that two modules import is found in both; one with its own package only outside of it."""
     texts = {
         "api/a": "import fastapi",
         "host/b": "import fastapi\nimport uvicorn",
@@ -202,7 +202,7 @@ def test_namesake_is_found() -> None:
 
 
 def test_public_names_are_documented() -> None:
-    """Each public class and function of the package has a docstring of its own."""
+    """Each public class and function of the package has its own docstring."""
     # Imported here and not above, so that the other rules still run if the package cannot be imported.
     package = importlib.import_module("stepstream")
     public = {name: getattr(package, name) for name in package.__all__}

@@ -344,7 +344,7 @@ def find_namesakes(sources: Sequence[Source]) -> Findings:
 
 
 def find_undocumented(public: Mapping[str, object]) -> Findings:
-    """Each public class and function has a docstring of its own."""
+    """Each public class and function has its own docstring."""
     for name, thing in public.items():
         # A dataclass without a docstring gets its signature for one.
         if (inspect.isclass(thing) or inspect.isfunction(thing)) and (thing.__doc__ or f"{name}(").startswith(

@@ -11,7 +11,7 @@ from stepstream.cli.registry import COMMANDS
 from stepstream.host.settings import Settings
 from stepstream.runtime.kafka.settings import KafkaSettings
 
-# Newer versions of typer carry a click of their own.
+# Newer versions of typer carry their own click.
 UsageError: Any = typer.BadParameter.__base__
 # Some settings are options of the commands alone.
 OPTIONS = {

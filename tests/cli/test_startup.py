@@ -25,7 +25,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
-    """Commands of the shell import the package first, also when they need none of it."""
+    """Commands of the shell import the package first, even when they need none of it."""
     assert {name for name in modules_after("import stepstream") if "stepstream" in name} == {"stepstream"}
 
 

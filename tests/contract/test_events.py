@@ -52,7 +52,7 @@ def test_an_origin_lifts_no_bound_of_other_events() -> None:
         decode_event(bytes(dump_json({"name": "go", "data": {"text": text}}, "event")), own=True)
 
 
-def test_events_about_runs_have_a_bound_of_their_own() -> None:
+def test_events_about_runs_have_their_own_bound() -> None:
     """They may be larger, up to what their topic accepts; without the origin they are refused."""
     value = dump_json({"name": FINISHED, "data": {"text": "x" * (2 * MIB)}}, "event")
     assert decode_event(bytes(value), own=True).name == FINISHED

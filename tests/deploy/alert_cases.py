@@ -275,7 +275,7 @@ PROCESSES = {
     "StepstreamTwoVersionsOfCode": [
         Case(60, {f'{_BUILD}{{app="shop",app_version="{version}"}}': "1x80" for version in "ab"}),
         Case(None, {f'{_BUILD}{{app="shop",app_version="a",instance="{each}"}}': "1x80" for each in "ab"}),
-        # The workers of a queue may have an image of their own, and engines have no code.
+        # The workers of a queue may have their own image, and engines have no code.
         Case(None, {f'{_BUILD}{{app="{app}",app_version="{app}"}}': "1x80" for app in ("shop", "shop.gpu")}),
         Case(None, {f'{_BUILD}{{app="",app_version="{version}"}}': "1x80" for version in "ab"}),
     ],

@@ -1,6 +1,6 @@
 """Render the chart by Helm's own engine: values as JSON on standard input, manifests as JSON on standard output.
 
-It is a process of its own because Helm is written in Go, whose runtime would stay in that of the tests with its threads
+It is a separate process because Helm is written in Go, whose runtime would stay in that of the tests with its threads
 and its signal handlers.
 """
 

@@ -68,7 +68,7 @@ def test_no_port_is_open_to_others() -> None:
     assert len(set(ports)) == len(ports)
 
 
-def test_each_engine_has_a_name_and_a_disk_of_its_own() -> None:
+def test_each_engine_has_its_own_name_and_disk() -> None:
     """Two engines never share tables; each keeps its name over a restart."""
     engines = [name for name in OURS if name.startswith("engine")]
     assert len({SERVICES[name]["environment"]["STEPSTREAM_INSTANCE"] for name in engines}) == len(engines)

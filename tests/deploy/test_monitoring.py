@@ -59,7 +59,7 @@ def test_each_alert_is_named_by_a_metric() -> None:
 
 
 def test_alerts_have_names_severities_and_remedies() -> None:
-    """Each alert has a name of its own, a severity, a summary, and a sentence on what to do."""
+    """Each alert has its own name, a severity, a summary, and a sentence on what to do."""
     assert len({rule["alert"] for rule in RULES}) == len(RULES) >= 20
     for rule in RULES:
         assert rule["labels"]["severity"] in ("page", "ticket")

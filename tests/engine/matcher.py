@@ -1,4 +1,4 @@
-"""Shards that match events with waits, each with a log of its own, and runs that wait for one event."""
+"""Shards that match events with waits, each with its own log, and runs that wait for one event."""
 
 from collections import deque
 from typing import Any
@@ -188,7 +188,7 @@ class Matcher:
 
 
 def kept(count: int, at_once: int = 500) -> Matcher:
-    """Return a matcher that has kept so many events, each with an id of its own, and has learned the path of the id."""
+    """Return a matcher that has kept so many events, each with its own id, and has learned the path of the id."""
     matcher = Matcher(at_once)
     matcher.wait("first", Predicate((("data.id", "n0"),)))
     for number in range(count):

@@ -20,7 +20,7 @@ def test_a_run_ends_once() -> None:
 
 @table()
 def test_a_failed_run_starts_its_handler() -> None:
-    """A failure starts the on_failure function as a run of its own, which emits no event when it ends.
+    """A failure starts the on_failure function as a separate run, which emits no event when it ends.
 
     10 | function f on_failure=h on=go | -
     10 | function h on_failure=h       | -

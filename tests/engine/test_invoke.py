@@ -33,7 +33,7 @@ def test_an_unknown_function_answers_at_once() -> None:
 
 @table()
 def test_the_failure_of_an_invoked_run_fails_the_step() -> None:
-    """The failure of the invoked function is the error of the step, after the attempts of its own.
+    """The failure of the invoked function is the error of the step, after its own attempts.
 
     10 | function f on=go           | -
     10 | function g                 | -

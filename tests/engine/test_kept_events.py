@@ -20,7 +20,7 @@ Script = list[tuple[str, int, object]]
 
 @table()
 def test_kept_events_are_deleted_when_they_are_too_old() -> None:
-    """An event that is too old for any look-back is deleted within two minutes, also when no function looks back now.
+    """An event that is too old for any look-back is deleted within two minutes, even if no function looks back now.
 
     10     | function f on=go lookback=60000 | -
     20     | event order.1                   | -
@@ -155,7 +155,7 @@ def test_large_kept_events_are_evaluated_a_few_at_a_time() -> None:
 
 
 def test_the_work_of_expressions_is_bounded() -> None:
-    """A costly expression evaluates fewer events in one transition, and finds its event all the same."""
+    """A costly expression evaluates fewer events in one transition, and still finds its event."""
     matcher = kept(100)
     matcher.wait("index", Predicate(residual="async.data.big > 9"))
     matcher.run()

@@ -12,7 +12,7 @@ RUNS = PATHS_PER_NAME_MAX + 8
 
 
 def opened(shards: int, stem: str = "k") -> World:
-    """Return a world in which each run waits for `come` where a field of its own is 1."""
+    """Return a world in which each run waits for `come` where its own field is 1."""
     world = World(shards)
     world.play(Line(10, "function f on=go", ""))
     for number in range(RUNS):
@@ -48,7 +48,7 @@ def test_many_paths_of_one_name_are_not_all_indexed(shards: int) -> None:
 
 @pytest.mark.parametrize("shards", SHARDS)
 def test_a_wait_is_removed_from_its_actual_bucket(shards: int) -> None:
-    """The run does not know in which bucket its wait is; its end removes the wait all the same."""
+    """The run does not know in which bucket its wait is; its end removes the wait anyway."""
     world = opened(shards)
     for number in range(RUNS):
         world.play(Line(13, f"return r{number + 1} =1", ""))

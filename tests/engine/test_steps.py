@@ -101,7 +101,7 @@ def test_a_body_in_place_of_a_wait_removes_the_wait() -> None:
 
 @table()
 def test_code_between_steps_is_retried() -> None:
-    """The code between steps has a back-off of its own; meanwhile a claim waits and a repeat changes nothing.
+    """The code between steps has its own back-off; meanwhile a claim waits and a repeat changes nothing.
 
     10  | function f on=go             | -
     10  | event go e1                  | began r1 f; start r1

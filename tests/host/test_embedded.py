@@ -42,7 +42,7 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
         assert (labels["app"], labels["app_version"]) == ("shop", "v3")
 
 
-def test_workers_of_a_queue_have_a_name_of_their_own() -> None:
+def test_workers_of_a_queue_have_their_own_name() -> None:
     """They may run another image than the workers of the app, so that theirs is not a second version of the app."""
     app, settings = App("shop", queues=["gpu"]), Settings(version="v3")
     (reading,) = build_info(app, settings, "shop.gpu")

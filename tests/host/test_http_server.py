@@ -58,7 +58,7 @@ async def connections(port: int, count: int, data: bytes) -> AsyncIterator[list[
 
 
 async def status(port: int, path: str = "/health") -> int:
-    """Return the status of a request on a connection of its own."""
+    """Return the status of a request on a new connection."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
         return (await client.get(path)).status_code
 

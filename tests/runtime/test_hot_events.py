@@ -30,7 +30,7 @@ def test_few_events_report_nothing() -> None:
 
 @pytest.mark.parametrize(("later_s", "left"), [(WINDOW_S - 1, 1.0), (WINDOW_S + 1, 1.0), (2 * WINDOW_S + 1, None)])
 def test_a_name_cools_down_within_a_minute(later_s: float, left: float | None) -> None:
-    """The share is of the last minute at most, also when no event follows."""
+    """The share is of the last minute at most, even if no event follows."""
     now = Now()
     hot = HotEvents(now)
     hot.add(1_000, {"order": 1_000})

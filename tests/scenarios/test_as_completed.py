@@ -76,7 +76,7 @@ async def test_as_completed_over_coroutines_of_one_id_is_refused(engine_of: Engi
 
 
 async def test_as_completed_over_coroutines_with_different_ids(engine_of: EngineOf) -> None:
-    """Where each coroutine has ids of its own, the order in which they start does not matter."""
+    """Where each coroutine has its own ids, the order in which they start does not matter."""
 
     def start(ctx: Context, body: Callable[[int], int]) -> list[Awaitable[int]]:
         async def process(item: int) -> int:

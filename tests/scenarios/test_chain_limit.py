@@ -34,7 +34,7 @@ async def test_a_loop_of_events_ends_at_the_limit(engine_of: EngineOf) -> None:
         assert "App('loops', chain_max=)" in str(runs[-1].error)
         await engine.send(Event("ping"))
         await engine.advance("1d")
-        assert len(engine.runs()) == 10, "an event from outside starts a chain of its own"
+        assert len(engine.runs()) == 10, "an event from outside starts a new chain"
 
 
 async def test_a_function_that_invokes_itself_ends_at_the_limit(engine_of: EngineOf) -> None:

@@ -1,4 +1,4 @@
-"""The code between steps has attempts of its own."""
+"""The code between steps has its own attempts."""
 
 from stepstream import App, Context, Event, NonRetriableError, on
 from tests.scenarios.conftest import EngineOf

@@ -33,7 +33,7 @@ async def test_a_listener_of_ends_emits_no_end_events(engine_of: EngineOf, end: 
 
 
 async def test_an_on_failure_handler_emits_no_end_events(engine_of: EngineOf) -> None:
-    """on_failure runs as a function of its own, whose end, even as a failure, emits no event."""
+    """on_failure runs as a separate function, whose end, even as a failure, emits no event."""
     app = App("ends")
     received: list[str] = []
 

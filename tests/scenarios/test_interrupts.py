@@ -23,7 +23,7 @@ async def test_except_exception_does_not_catch_an_interrupt(engine_of: EngineOf)
 
 
 async def test_except_exception_sees_only_step_errors_in_async_code(engine_of: EngineOf) -> None:
-    """`except Exception` around steps of an async function sees StepErrors and no interrupt, also when replayed."""
+    """`except Exception` around steps of an async function sees StepErrors and no interrupt, even when replayed."""
     app = App("replay")
     eaten: list[str] = []
 

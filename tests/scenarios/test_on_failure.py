@@ -1,4 +1,4 @@
-"""The on_failure handler runs as a function of its own with the original event and the error."""
+"""The on_failure handler runs as a separate function with the original event and the error."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.scenarios.conftest import EngineOf
 
 @pytest.mark.log
 async def test_on_failure_gets_the_event_and_the_error(engine_of: EngineOf) -> None:
-    """The handler runs as a function of its own; it is not called for a cancelled run."""
+    """The handler runs as a separate function; it is not called for a cancelled run."""
     app = App("failure")
     handled: list[object] = []
 

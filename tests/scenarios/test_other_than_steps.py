@@ -7,7 +7,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_code_may_wait_for_another_run_between_steps(engine_of: EngineOf) -> None:
-    """No step is open while a run waits for what another run provides; it continues all the same."""
+    """No step is open while a run waits for what another run provides; it continues anyway."""
     app = App("replay")
     turn = asyncio.Event()
 

@@ -18,7 +18,7 @@ def stepping_app(steps: int) -> App:
             for number in range(steps):
                 await ctx.step.run(f"step-{number}", lambda: None)
                 done += 1
-        except Exception:  # noqa: BLE001 - the run must fail all the same
+        except Exception:  # noqa: BLE001 - the run must fail nevertheless
             return done
         return done
 

@@ -127,7 +127,7 @@ async def test_one_branch_runs_at_a_time(engine_of: EngineOf) -> None:
 
 
 async def test_groups_may_be_nested(engine_of: EngineOf) -> None:
-    """A branch may run a group of its own."""
+    """A branch may run another group."""
     app = App("threads")
 
     @app.function(on("go"))

@@ -28,7 +28,7 @@ class Order(pydantic.BaseModel):
 
 
 class GiftOrder(Order):
-    """A subclass with a field of its own."""
+    """A subclass with its own field."""
 
     message: str = "congratulations"
 
@@ -42,7 +42,7 @@ class Parcel:
 
 @dataclass
 class LabelledParcel(Parcel):
-    """A subclass with a field of its own."""
+    """A subclass with its own field."""
 
     label: str
 

@@ -44,7 +44,7 @@ def test_errors_can_be_copied_and_pickled(error: BaseException) -> None:
 
 
 def test_the_interrupt_says_what_to_catch_instead() -> None:
-    """RunInterrupted is raised without a message of its own; users who log it read the remedy."""
+    """RunInterrupted is raised without its own message; users who log it read the remedy."""
     assert "catch Exception or StepError, not BaseException" in str(RunInterrupted())
     assert not issubclass(RunInterrupted, Exception)
 

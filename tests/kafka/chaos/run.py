@@ -190,7 +190,7 @@ _MOVES_WORKERS = {"frozen-worker", "more-workers", "rolled-worker", "broker-kill
 
 
 def run(plan: Plan, folder: Path, report: Callable[[str], None]) -> Verdict:
-    """Execute a plan with a broker of its own; the files of all processes are in `folder`."""
+    """Execute a plan with its own broker; the files of all processes are in `folder`."""
     # Faults make its clients log errors all the time.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     (folder / "broker").mkdir()

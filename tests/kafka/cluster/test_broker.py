@@ -107,6 +107,6 @@ def test_java_on_path_is_preferred(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bootstrap", ["127.0.0.1:1", "127.0.0.1", "nowhere.invalid:9092", ":9092"])
 def test_unreachable_bootstrap_address_is_named(bootstrap: str) -> None:
-    """KAFKA_BOOTSTRAP wins over a broker of one's own, so a wrong address is an error with a remedy."""
+    """KAFKA_BOOTSTRAP wins over a local broker, so a wrong address is an error with a remedy."""
     with pytest.raises(NoBrokerError, match=f"at {bootstrap}: start it, or correct the address"):
         check_address(bootstrap)

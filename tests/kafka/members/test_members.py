@@ -192,7 +192,7 @@ async def join_one_by_one(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> li
     assignor = vars(readers)["StickyPartitionAssignor"]
     try:
         for number in range(3):
-            # The assignor keeps its state in its class, which suits one member a process: each gets a class of its own.
+            # The assignor keeps its state in its class, which suits one member a process: each gets its own class.
             monkeypatch.setattr(readers, "StickyPartitionAssignor", type(f"Of{number}", (assignor,), {}))
             members.append(await Member().join(cluster, changed))
             found.append(await until_shared(members, changed))

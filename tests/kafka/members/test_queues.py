@@ -1,4 +1,4 @@
-"""A queue with workers of its own on real Kafka: who runs what, and what is left when one of them is killed."""
+"""A queue with its own workers on real Kafka: who runs what, and what is left when one of them is killed."""
 
 import asyncio
 import json

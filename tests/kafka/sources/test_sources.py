@@ -1,4 +1,4 @@
-"""Sources on a real broker: each record of a foreign topic starts a function once, also when workers are killed."""
+"""Sources on a real broker: each record of a foreign topic starts a function once, even when workers are killed."""
 
 import asyncio
 import json

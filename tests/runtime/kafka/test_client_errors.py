@@ -49,7 +49,7 @@ class Stubborn:
         self._client = self
 
     async def stop(self) -> None:
-        """Cancel a task of its own and fail with it."""
+        """Cancel its own task and fail with it."""
         await cancelled_by_client()
 
     async def close(self) -> None:

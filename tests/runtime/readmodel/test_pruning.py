@@ -188,7 +188,7 @@ async def _prune_in_background(prune: Callable[[], int], passes: int) -> None:
 
 
 async def test_other_tasks_run_between_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task pauses after each slice, and looks again after a while, also when the tables were corrupt."""
+    """The task pauses after each slice, and looks again after a while, even if the tables were corrupt."""
     monkeypatch.setattr(pruning, "_PAUSE_S", 0)
     monkeypatch.setattr(pruning, "_CHECK_S", 0)
     calls: list[int] = []

@@ -1,4 +1,4 @@
-"""Runs that wait on external work: they continue in any case, also when their worker dies."""
+"""Runs that wait on external work: they continue even when their worker dies."""
 
 import asyncio
 import threading

@@ -117,7 +117,7 @@ async def test_steps_of_a_large_run_are_dispatched_without_its_results() -> None
 
 
 async def test_a_step_that_outlasts_a_drain_is_leased_before_the_worker_leaves() -> None:
-    """Another worker reads the command of the step again, and the report of this one counts all the same."""
+    """Another worker reads the command of the step again, and the report of this one still counts."""
     async with PoolHarness() as at:
         at.log.give(dispatched())
         await until(lambda: at.bodies == 1)

@@ -1,4 +1,4 @@
-"""Reads the sources of a process in a Faust app of their own, and measures how far they are."""
+"""Reads the sources of a process in their own Faust app, and measures how far they are."""
 
 import asyncio
 import logging

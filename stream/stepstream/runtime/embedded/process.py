@@ -152,7 +152,7 @@ class EmbeddedEngine:
     async def _serve_pool(self, app: App, queue: str) -> None:
         name = workers_name(app.name, queue)
         log: WorkerLog = self._wrap(f"worker-{name}", self._backbone.worker_log(name))
-        # A queue has threads of its own, as in production, so bodies of it that hang do not starve other steps.
+        # A queue has its own threads, as in production, so bodies of it that hang do not starve other steps.
         if name not in self._queue_bodies:
             threads = Threads(bodies_max=self._options.bodies.threads.bodies.most)
             self._queue_bodies[name] = replace(self._options.bodies, threads=threads)
