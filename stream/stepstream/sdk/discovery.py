@@ -110,6 +110,8 @@ class Discovery:
 
     def _check_arguments(self, call: Call, use: int) -> None:
         stored = self._results.fingerprint_of(call.step) or self._operations.fingerprint_of(call.step)
+        if not use and not stored:
+            return
         has_changed = self._fingerprints.has_changed(call, use, stored)
         if self._fingerprints.is_reordered(call.id):
             self._reject(

@@ -117,9 +117,10 @@ class Fingerprints:
         self._orders: dict[str, _Order] = {}
 
     def has_changed(self, call: Call, use: int, stored: int) -> bool:
-        """Note a call; return whether it has other arguments than the stored one. `stored` is 0 if there is none."""
-        if not use and not stored:
-            return False
+        """Note a call; return whether it has other arguments than the stored one. `stored` is 0 if there is none.
+
+        Not to be called for the first use of an id whose result has no fingerprint.
+        """
         order = self._orders.setdefault(call.id, _Order())
         if use == 1:
             self._note_first(call.id, order)
