@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.storage.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
 from stepstream.runtime.storage.rocks import InUseError, RocksJournal
@@ -42,6 +43,31 @@ def test_disk_and_memory_agree(
         disk = RocksJournal(path, 2)
     assert_same(disk, memory, tables)
     disk.close()
+
+
+def test_readers_are_notified_in_the_order_of_the_records(tmp_path: Path) -> None:
+    """The order does not depend on the hashes of topic names, so a simulation is the same in every process."""
+    topics = ["events", "inbox", "history", "changelog", "commands.shop", "functions"]
+    disk, memory = RocksJournal(tmp_path / "db", 1), MemoryJournal(1)
+    for journal in (disk, memory):
+        notified: list[str] = []
+        for topic in sorted(topics):
+            journal.notifications.add(topic, RecordingNotification(notified, topic))
+        journal.write(JournalWrite([NewRecord(topic, 0, b"k", b"v") for topic in topics * 2]), 1)
+        assert notified == topics
+    disk.close()
+
+
+class RecordingNotification(Notification):
+    """A notification that records the topic that it is for."""
+
+    def __init__(self, notified: list[str], topic: str) -> None:
+        super().__init__()
+        self._topics, self._topic = notified, topic
+
+    def notify(self) -> None:
+        """Record the topic."""
+        self._topics.append(self._topic)
 
 
 def assert_same(disk: RocksJournal, memory: MemoryJournal, tables: MemoryStore) -> None:
