@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses 2 --dist worksteal
 # `make check` runs the first; the packages of the second are installed by `make test-long`, which runs it.
-LEFT_OUT := --ignore tests/test_tidy.py --ignore tests/deploy
+RULES := tests/test_tidy.py tests/docs/test_links.py
+LEFT_OUT := $(addprefix --ignore ,$(RULES)) --ignore tests/deploy
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
 
@@ -78,7 +79,7 @@ check: $(TEST) ## Style, types, layers and house rules
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) --quiet tests/test_tidy.py
+	$(PYTEST) --quiet $(RULES)
 
 topics: $(RUNTIME) ## Render topics/, the published contract, and deploy/topics/
 	$(BIN)/python -m stepstream.contract.render
