@@ -92,9 +92,12 @@ async def test_a_full_budget_evicts_runs_that_wait() -> None:
     """The run that waits the longest leaves the memory, and is loaded again when its step ends."""
     app, memory = App("shop"), MemoryBudget(10 * KIB)
 
+    async def large() -> str:
+        return "x" * 4 * KIB
+
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
-        await ctx.step.run("large", lambda: "x" * 4 * KIB)
+        await ctx.step.run("large", large)
         await ctx.step.sleep("nap", "1h")
 
     async with served(app, memory=memory) as harness:
