@@ -7,8 +7,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import commands_topic
 from stepstream.host.settings import settings_from
+from stepstream.runtime.readmodel.pruning import Retention
 from tests.deploy.chart import Manifest, RefusedError, ci_values, container, only, pods, render
 
 POOL = {"app": "shop", "file": "/a.py", "image": {"repository": "r", "tag": "t"}}
@@ -99,6 +101,7 @@ def test_an_engine_has_what_the_values_say() -> None:
     pod = pods("full")["demo-stepstream-engine"]
     settings = settings_from({**env_of(pod), "STEPSTREAM_EVENT_KEY": "e", "STEPSTREAM_API_KEY": "a"})
     assert settings.standby
+    assert settings.kept_runs == Retention(30 * DAY_MS, 20_000_000_000)
     assert env_of(pod)["TZ"] == "UTC"
     assert str(settings.sources) == "/etc/sources/sources.toml"
     assert {"name": "sources", "configMap": {"name": "my-sources"}} in pod["spec"]["volumes"]
@@ -107,6 +110,7 @@ def test_an_engine_has_what_the_values_say() -> None:
     plain = env_of(pods("plain")["demo-stepstream-engine"])
     assert not settings_from({**plain, "STEPSTREAM_HOST": ""}).standby
     assert "STEPSTREAM_SOURCES" not in plain
+    assert settings_from({**plain, "STEPSTREAM_HOST": ""}).kept_runs == Retention()
 
 
 def test_a_pool_has_volumes_of_its_own() -> None:

@@ -77,7 +77,7 @@ def command(settings: KafkaSettings, *arguments: str) -> subprocess.CompletedPro
 
 def environment_of(settings: KafkaSettings) -> dict[str, str]:
     """Return settings as variables of a process."""
-    return {f"STEPSTREAM_KAFKA_{each.name.upper()}": getattr(settings, each.name) for each in fields(settings)}
+    return {f"STEPSTREAM_KAFKA_{each.name.upper()}": str(getattr(settings, each.name)) for each in fields(settings)}
 
 
 def test_clients_connect_with_credentials_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

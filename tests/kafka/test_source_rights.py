@@ -70,7 +70,7 @@ def test_source_reads_once_its_missing_rights_are_granted(tmp_path: Path, monkey
     port = free_port()
     settings = KafkaSettings(f"127.0.0.1:{port}", NAMESPACE, "SASL_PLAINTEXT", "PLAIN", "app", "pw")
     for each in fields(settings):
-        monkeypatch.setenv(f"STEPSTREAM_KAFKA_{each.name.upper()}", getattr(settings, each.name))
+        monkeypatch.setenv(f"STEPSTREAM_KAFKA_{each.name.upper()}", str(getattr(settings, each.name)))
     with (
         running(strict_broker(tmp_path, port, {"app": "pw"})) as broker,
         Fleet(settings.bootstrap, NAMESPACE, tmp_path, APP) as fleet,
