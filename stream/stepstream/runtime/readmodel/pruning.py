@@ -14,10 +14,10 @@ RETENTION_DAYS = 90
 RETENTION_DAYS_MAX = 366
 RETENTION_BYTES_MIN = 1024 * 1024
 
-# A slice ends after either; a run may have a thousand steps, and a step an output of 4 MiB.
+# A slice ends after either. A run may have a thousand steps, which are deleted one by one: a result of 4 MiB takes
+# 20 ms of CPU time.
 SLICE_S = 0.01
 ROWS_PER_SLICE_MAX = 1_000
-_STEPS_AT_ONCE = 4
 # The event loop has four fifths of the time for its other tasks.
 _PAUSE_S = 4 * SLICE_S
 _CHECK_S = 60.0
@@ -58,12 +58,11 @@ def _drop_steps(db: sqlite3.Connection) -> int:
     found = db.execute("SELECT run_id FROM dropped_runs LIMIT 1").fetchone()
     if found is None:
         return 0
-    some = "SELECT step FROM steps WHERE run_id = ? LIMIT ?"
-    deleted = db.execute(
-        f"DELETE FROM steps WHERE run_id = ? AND step IN ({some})",  # noqa: S608 - only fixed text
-        (*found, *found, _STEPS_AT_ONCE),
-    ).rowcount
-    return deleted or db.execute("DELETE FROM dropped_runs WHERE run_id = ?", found).rowcount
+    one = "DELETE FROM steps WHERE run_id = ? AND step = (SELECT step FROM steps WHERE run_id = ? LIMIT 1)"
+    return (
+        db.execute(one, (*found, *found)).rowcount
+        or db.execute("DELETE FROM dropped_runs WHERE run_id = ?", found).rowcount
+    )
 
 
 def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:
@@ -94,7 +93,8 @@ def return_free_pages(db: sqlite3.Connection) -> int:
     pages, free, _ = _pages(db)
     if free < _PAGES_PER_SLICE or free < _FREE_SHARE_MAX * pages:
         return 0
-    db.execute(f"PRAGMA incremental_vacuum({_PAGES_PER_SLICE})").fetchall()
+    # The statement frees one page per step, and only a script is stepped to its end.
+    db.executescript(f"PRAGMA incremental_vacuum({_PAGES_PER_SLICE})")
     return pages - _pages(db)[0]
 
 
