@@ -66,6 +66,7 @@ _RETRIES = 'stepstream_step_retries_total{function="f"}'
 _CODE_RETRIES = 'stepstream_run_retries_total{function="f"}'
 _ENDED = 'stepstream_runs_ended_total{function="f",status='
 _WORKERS = {"in_use": "stepstream_worker_slots_in_use", "slots": "stepstream_worker_slots"}
+_THREADS = ("stepstream_worker_body_threads", "stepstream_worker_body_threads_in_use")
 _BUILD = "stepstream_build_info"
 _COMMANDS = 'stepstream_commands_lag_records{app="shop",partition="0"}'
 
@@ -251,6 +252,19 @@ PROCESSES = {
                 f'{_WORKERS["slots"]}{{app="shop",instance="b"}}': "4x30",
             },
         ),
+    ],
+    "StepstreamBodyThreadsBusy": [
+        Case(10, {f'{name}{{app="shop",instance="{each}"}}': "64x30" for name in _THREADS for each in "ab"}),
+        # A worker of the app has free threads.
+        Case(
+            None,
+            {f'{_THREADS[0]}{{app="shop",instance="{each}"}}': "64x30" for each in "ab"}
+            | {f'{_THREADS[1]}{{app="shop",instance="{each}"}}': f"6{each}x30" for each in "43"},
+        ),
+    ],
+    "StepstreamWorkerMemoryFull": [
+        Case(10, {"stepstream_worker_memory_bytes": "500x30", "stepstream_worker_memory_limit_bytes": "400x30"}),
+        Case(None, {"stepstream_worker_memory_bytes": "399x30", "stepstream_worker_memory_limit_bytes": "400x30"}),
     ],
     "StepstreamRunsWaitForSlots": [
         Case(15, {'stepstream_worker_queue_runs{app="shop"}': "1x30"}),

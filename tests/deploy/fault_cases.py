@@ -45,6 +45,10 @@ HEALTHY: dict[str, str] = {
     'stepstream_worker_slots{job="stepstream-worker-shop",instance="w0",app="shop"}': "64x60",
     'stepstream_worker_slots_in_use{job="stepstream-worker-shop",instance="w0",app="shop"}': "3x60",
     'stepstream_worker_queue_runs{job="stepstream-worker-shop",instance="w0",app="shop"}': "0x60",
+    'stepstream_worker_body_threads{job="stepstream-worker-shop",instance="w0",app="shop"}': "64x60",
+    'stepstream_worker_body_threads_in_use{job="stepstream-worker-shop",instance="w0",app="shop"}': "2x60",
+    'stepstream_worker_memory_bytes{job="stepstream-worker-shop",instance="w0"}': "10x60",
+    'stepstream_worker_memory_limit_bytes{job="stepstream-worker-shop",instance="w0"}': "400x60",
     'stepstream_worker_lag_records{job="stepstream-worker-shop",instance="w0",app="shop",partition="0"}': "0x60",
     'stepstream_disk_free_bytes{job="stepstream-engine",instance="e0"}': "500x60",
     'stepstream_disk_size_bytes{job="stepstream-engine",instance="e0"}': "1000x60",
@@ -131,6 +135,13 @@ FAULTS = {
     "bodies that never end take all slots": Fault(
         {"slots_in_use": "64x30", "queue_runs": "0+10x30"},
         {"StepstreamWorkersFull": {"app": "shop"}, "StepstreamRunsWaitForSlots": {"app": "shop"}},
+    ),
+    "plain bodies that never end take all threads": Fault(
+        {"threads_in_use": "64x30", "queue_runs": "0+10x30"},
+        {"StepstreamBodyThreadsBusy": {"app": "shop"}, "StepstreamRunsWaitForSlots": {"app": "shop"}},
+    ),
+    "large results fill the memory of a worker": Fault(
+        {"memory_bytes": "400x30"}, {"StepstreamWorkerMemoryFull": {"instance": "w0"}}
     ),
     "the clock jumps back": Fault(
         {'timer_late le="1"': "1800x30", 'timer_late le="5"': "1800x30", 'timer_late le="10"': "1800x30"},
