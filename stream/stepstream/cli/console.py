@@ -26,7 +26,7 @@ Part = str | tuple[str, str]
 
 
 class Screen:
-    """One of the standard streams, or another console; a part of a line is text, or text with a style."""
+    """Prints lines to a standard stream or another console. A line consists of parts: text, with or without a style."""
 
     def __init__(self, *, stderr: bool = False, console: Console | None = None) -> None:
         stream = sys.stderr if stderr else sys.stdout

@@ -49,7 +49,7 @@ class HistoryPrinter:
             self._runs.popitem(last=False)
 
     def show(self, entry: HistoryEntry) -> None:
-        """Print an entry of history, unless it says nothing to a reader."""
+        """Print an entry of history, unless it is of no use to a reader."""
         if isinstance(entry, RunBegan):
             self.know(entry.run_id, entry.function, entry.start_at)
         function, _ = self._runs.get(entry.run_id, ("", 0))

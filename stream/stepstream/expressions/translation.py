@@ -95,7 +95,7 @@ class _Translation:
         raise error_at(self.source, start or 0, reason)
 
     def node(self, tree: Branch, level: int, scope: Scope) -> Node:
-        """Translate any part; chains of rules with one child, and parentheses, become no node."""
+        """Translate a part of the parse tree; parentheses and rules with one child produce no node of their own."""
         while len(tree.children) == 1 and isinstance(tree.children[0], Tree) and tree.data not in self.rules_of_one:
             level += tree.data == "paren_expr"
             tree = tree.children[0]

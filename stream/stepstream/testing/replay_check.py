@@ -97,7 +97,7 @@ class _Shadow:
         """Request nothing."""
 
     def warn(self, _run: RunHandle, warning: str) -> None:
-        """Ignore a warning: the live run has the same."""
+        """Ignore a warning: the live run has recorded the same one."""
 
     def suspended(self, _run: RunHandle) -> None:
         """Note that the code waits for a step."""

@@ -12,7 +12,7 @@ _VISITS_PER_CHARACTER = 100
 
 
 class ExpressionBudgetExceeded(StepstreamError):
-    """The waits of one activation need more work, or capture more of the trigger event, than one record may."""
+    """The waits of one activation exceed the limit of work, or of captured trigger data, for one record."""
 
     code = "expression-limit"
 

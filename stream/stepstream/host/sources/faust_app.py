@@ -108,7 +108,7 @@ async def hosted(host: faust.App, **parts: Callable[[], Awaitable[None]]) -> Asy
 
 
 async def _watch(host: faust.App, ended: list[BaseException], block: "asyncio.Task[Any] | None") -> None:
-    """Run Faust; if it fails or ends by itself, cancel the block."""
+    """Run Faust; if it fails or ends by itself, cancel the task `block`."""
     try:
         await host.start()
         await host.wait_until_stopped()

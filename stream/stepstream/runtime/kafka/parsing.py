@@ -236,7 +236,7 @@ class Batches:
 
 
 def batches_of(data: "bytes | Batches") -> Batches:
-    """Return the batches in an answer; they may have been parsed and inflated already."""
+    """Return the batches of a partition in a fetch response, which parse_fetched() may have parsed already."""
     return data if isinstance(data, Batches) else Batches(data)
 
 

@@ -156,7 +156,7 @@ class Batch:
         self.rows[key] = None if row is None else encode_row(row)
 
     def note(self, value: Input) -> None:
-        """Count an input that is applied. All events of a name pass one shard, which matches them with waits."""
+        """Count an input that is applied, and count events by name."""
         self.applied += 1
         if isinstance(value, EventRouted | EventForwarded):
             self.events[value.event.name] = self.events.get(value.event.name, 0) + 1

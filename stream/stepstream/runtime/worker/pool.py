@@ -79,7 +79,7 @@ class LiveStep(WorkItem):
         start_code(self.replay, function, command.events, 0, options.limits, options.bodies.threads)
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
-        """Run the body; the code does not continue after it."""
+        """Run the body and stop the code; the worker that has the run continues it with the result."""
         return await self.pool.run_body(self, handle, call)
 
     def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
