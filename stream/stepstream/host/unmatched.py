@@ -70,7 +70,7 @@ class UnmatchedEventReporter:
                 self._pending.pop(decode_stored_event(data).id, None)
 
     async def _check(self) -> None:
-        """Report the events that are still pending when the engine is idle; an engine that never is, reports none."""
+        """Once the engine is idle, report the events that are still pending; report none if it never is idle."""
         for _ in range(_POLLS_MAX):
             await asyncio.sleep(_POLL_S)
             if await self._is_idle():

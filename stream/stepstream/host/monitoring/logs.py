@@ -1,4 +1,4 @@
-"""The log of a process: lines of text for people, or JSON with a field for everything worth a search."""
+"""The log of a process: lines of text for people, or JSON with a separate field for each value."""
 
 import json
 import logging

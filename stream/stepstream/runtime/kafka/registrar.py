@@ -21,7 +21,7 @@ _CHECK_S = 10.0
 
 
 class FunctionRegistrar:
-    """Keeps the topic `functions` as the newest serving release of an app defines it.
+    """Registers the functions of an app in the topic `functions`, as its newest running release defines them.
 
     While two releases serve at once, for example during a rollout, the older one does not register its functions,
     even after a restart. After a rollback it registers them again once no member of the workers' group has the

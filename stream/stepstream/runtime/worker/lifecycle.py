@@ -1,9 +1,10 @@
 """The life cycle of a run in a worker, as two tables: the phase of its code, and its ownership.
 
-The phase says what the code of the run can do next. The ownership says who else may be given the run: its partition may
-be revoked while a body is running, and the worker may drain. An event goes to the ownership first. Where the ownership
-has an entry for it, that entry applies, and may pass a second event to the phase, such as `allowed` or `refused` for
-`membership-confirmed`. Any other event goes to the phase directly. Effects are returned for a worker to perform.
+The phase says what the code of the run can do next. The ownership says whether another worker may get the run: its
+partition may be revoked while a body is running, and the worker may drain. An event goes to the ownership first. Where
+the ownership has an entry for it, that entry applies, and may pass a second event to the phase, such as `allowed` or
+`refused` for `membership-confirmed`. Any other event goes to the phase directly. Effects are returned for a worker to
+perform.
 
 A step that was dispatched to a queue has the same life cycle. It uses fewer of its phases.
 """
