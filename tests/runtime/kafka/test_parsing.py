@@ -128,7 +128,7 @@ def test_corrupt_compressed_data_is_replaced(codec: int) -> None:
 
 
 def test_records_that_cannot_be_parsed_are_replaced() -> None:
-    """Those before them in the batch are read."""
+    """Those before them are read, and nothing past the end of the batch: that crashed some processes."""
     data = bytearray(batch(0, b"a", b"b", b"c"))
     second = data.index(b"key", data.index(b"key") + 1)
     data[second - 1] = 0x7E  # The length of the key: beyond the record.

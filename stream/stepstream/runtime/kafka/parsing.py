@@ -9,11 +9,13 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.legacy_records import LegacyRecordBatch
+from aiokafka.record.util import decode_varint_py
 
 from stepstream.contract.limits import BATCH_INFLATED_BYTES_MAX
 from stepstream.runtime.kafka.inflating import CODECS, CorruptData, InflatedTooLarge, inflate
@@ -155,6 +157,8 @@ class _Batch:
         """Yield the records from an offset on that aiokafka refuses, as far as their bytes are those of records."""
         batch = _DefaultRecordBatchPy(self._data)
         batch._buffer = _Lenient(batch._buffer)
+        # The compiled decode_varint reads past the end of the bytes, which can crash the process.
+        batch._read_msg = partial(batch._read_msg, decode_varint_py)
         try:
             for record in batch:
                 if record.offset >= first:
