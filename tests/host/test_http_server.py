@@ -103,6 +103,17 @@ async def test_a_request_that_never_ends_is_closed(data: bytes, caplog: pytest.L
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize(("size", "expected"), [(1, b"HTTP/1.1 400"), (600, b"HTTP/1.1 200")])
+async def test_a_body_in_very_small_chunks_is_refused(size: int, expected: bytes) -> None:
+    """Each chunk costs the same, so 16 MiB of one byte each would take 100 s; larger ones are accepted."""
+    padding = b"%x\r\n%s\r\n" % (size, b" " * size)
+    event = b"d\r\n" + b'{"name":"go"}' + b"\r\n0\r\n\r\n"
+    request = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + padding * 600 + event
+    async with serving(ServerLimits(chunks_free=100)) as port, connections(port, 1, request) as opened:
+        assert (await asyncio.wait_for(opened[0][0].readline(), 5)).startswith(expected)
+        assert await status(port) == 200
+
+
 async def test_a_slow_client_cannot_extend_the_deadline() -> None:
     """A byte from time to time keeps no connection open."""
     async with serving(ServerLimits(header_s=0.1)) as port, connections(port, 1, HEAD) as opened:

@@ -23,6 +23,9 @@ from stepstream.runtime.supervision import Recurrence
 
 GRACE_S = 5
 CONNECTIONS_MAX = 512
+_CHUNK_BYTES_MIN = 512
+# The default of uvicorn.
+_HEADERS_BYTES_MAX = 64 * 1024
 
 
 def _connections_max() -> int:
@@ -39,12 +42,14 @@ class ServerLimits:
     header_s         time for the request line and the headers, from the opening of the connection or the last answer
     body_s           time for the body of a request
     write_s          time for which an answer may wait for the client to read
+    chunks_free      parts in which a body may arrive, however small; of more, each must have 512 bytes on average
     """
 
     connections_max: int = field(default_factory=_connections_max)
     header_s: float = 10.0
     body_s: float = 60.0
     write_s: float = 30.0
+    chunks_free: int = 10_000
 
 
 class _SparseWarnings(logging.LoggerAdapter[logging.Logger]):
@@ -65,12 +70,34 @@ class _SparseWarnings(logging.LoggerAdapter[logging.Logger]):
             super().warning(f"{msg}{more}", *args, **options)
 
 
+class _Parser(h11.Connection):
+    """A parser that refuses a body in very small parts: each costs at least 6 us, whatever its size."""
+
+    def __init__(self, chunks_free: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=_HEADERS_BYTES_MAX)
+        self._chunks_free = chunks_free
+        self._chunks = self._bytes = 0
+
+    def next_event(self) -> Any:
+        """Return the next event; raise RemoteProtocolError for a body that costs too much."""
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._chunks += 1
+            self._bytes += len(event.data)
+            if self._chunks > self._chunks_free + self._bytes // _CHUNK_BYTES_MIN:
+                raise h11.RemoteProtocolError("the body arrives in too many small parts")
+        elif isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        return event
+
+
 class _Connection(H11Protocol):
     """A connection that is closed when its client exceeds a deadline, or when another connection needs its place."""
 
     def __init__(self, limits: ServerLimits, warnings: _SparseWarnings, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger: Any = warnings
+        self.conn = _Parser(limits.chunks_free)
         self._limits = limits
         self._phase: Any = None
         self._deadline: asyncio.TimerHandle | None = None
