@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from benchmarks import cluster, failover, laptop, lookback
 from benchmarks.functions import Figure
+from stepstream.host.serving import collect_garbage_seldom
 
 
 def _laptop(requested: set[str]) -> Iterator[Figure]:
@@ -43,6 +44,7 @@ def main() -> None:
     names, measure = RUNTIMES[runtime]
     if unknown := set(requested) - names:
         _refuse(f"{runtime} has no benchmark {', '.join(sorted(unknown))}, only {', '.join(sorted(names))}")
+    collect_garbage_seldom()  # As the commands do.
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
     for figure in measure(set(requested)):
         aim = f"aim {figure.aim}" if figure.aim else ""

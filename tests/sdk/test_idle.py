@@ -248,6 +248,22 @@ async def test_a_future_that_another_task_sets(monkeypatch: pytest.MonkeyPatch, 
         assert engine.run().output == [7]
 
 
+async def test_a_run_whose_external_work_has_just_ended_is_not_idle() -> None:
+    """Its task continues in the same iteration of the event loop; a detached run would count as idle."""
+    external = asyncio.get_running_loop().create_future()
+
+    async def code(_: Context) -> Any:
+        return await asyncio.gather(external)
+
+    run = Run(code)
+    starting = asyncio.ensure_future(run.start())
+    await iterate(5)
+    run.replay.activity.look(at_once=True)
+    external.set_result(7)
+    await starting
+    assert (run.output, run.detached_count) == ([7], 0)
+
+
 async def test_suspended_code_that_continues_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """An external result that comes to a detached run is not lost: the code continues, and its steps are memoized."""
     monkeypatch.setattr(replay, "DETACH_AFTER_S", 0.1)

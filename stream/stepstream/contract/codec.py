@@ -18,6 +18,7 @@ _DEPTH_MAX = 100
 _OWN_LEVELS = 10
 encode = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
+_encode_json = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 
 
 class TypedRecord(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -53,8 +54,8 @@ def _is_deep(value: Json, levels: int) -> bool:
 def dump_json(value: object, what: str = "value") -> Raw:
     """Return `value` as compact JSON; raise NotJson with the path and the type of the first part that is not JSON."""
     try:
-        raw = Raw(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
-        # json.dumps turns keys of other types into text; the comparison finds them without a walk in the common case.
+        raw = Raw(_encode_json(value).encode())
+        # The encoder turns keys of other types into text; the comparison finds them without a walk in the common case.
         fault = None if load_json(raw) == value else _first_fault(value, "$", 0)
     except InvalidInput:
         fault = _first_fault(value, "$", 0) or ("$", f"nested deeper than {_DEPTH_MAX} levels")

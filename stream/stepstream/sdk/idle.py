@@ -30,6 +30,8 @@ _LOOK_S_MIN, _LOOK_S_MAX = 0.05, 1.0
 # When the task of a step has ended, its result needs two iterations of the event loop to pass through a gather or a
 # TaskGroup to the code that awaits it. Meanwhile all tasks seem to be blocked. A nested gather needs one more.
 _IDLE_ITERATIONS = 1
+# For so many more iterations, code is not idle if what it waited for has ended.
+_CONTINUE_ITERATIONS_MAX = 4
 
 
 class Waiting(Protocol):
@@ -69,6 +71,7 @@ class Activity:
         self._idle_iterations = 0
         self._idle_iterations_min = _IDLE_ITERATIONS
         self._looking = False
+        self._continues = False
 
     @property
     def is_sequential(self) -> bool:
@@ -162,6 +165,17 @@ class Activity:
         else:
             self._on_idle()
 
+    def look_once_more(self) -> bool:
+        """Look again if what a task waited for had just ended when it was last classified, a few times at most.
+
+        Return whether that was so. The task continues within a few iterations of the event loop.
+        """
+        if not self._continues or self._idle_iterations >= self._idle_iterations_min + _CONTINUE_ITERATIONS_MAX:
+            return False
+        self._idle_iterations += 1
+        self.look()
+        return True
+
     def idle_s(self) -> float:
         """Return for how many seconds the run has been idle."""
         now_s = self._loop.time()
@@ -182,10 +196,14 @@ class Activity:
 
         With `shared`, the locks, events and queues of asyncio count as the run's own.
         """
+        self._continues = False
         for code in list(self._unknown):
             wait = _classify(code, self.tasks)
             if wait is _Wait.EXTERNAL:
                 return True
+            if wait is _Wait.ENDED:
+                self._continues = True
+                continue
             del self._unknown[code]  # It stays so until the task continues.
             if wait is _Wait.SHARED:
                 self._on_shared[code] = None
@@ -195,6 +213,7 @@ class Activity:
 class _Wait(Enum):
     """What a task waits for."""
 
+    ENDED = auto()  # Something that has ended: the task is about to continue.
     INTERNAL = auto()  # Steps, or other tasks of the run.
     SHARED = auto()  # A lock, an event or a queue of asyncio, which may be those of another run.
     EXTERNAL = auto()  # Anything else.
@@ -237,8 +256,10 @@ def _of_anyio() -> set[CodeType]:
 
 def _classify(code: Waiting, siblings: Set["asyncio.Task[Any]"]) -> _Wait:
     waits_for = code.waits_for
-    if waits_for is None or waits_for.done():
+    if waits_for is None:
         return _Wait.INTERNAL
+    if _has_ended(waits_for):
+        return _Wait.ENDED
     innermost = _innermost(code)
     kind = getattr(innermost, "cr_code", None)
     if kind in _WAIT:
@@ -253,6 +274,12 @@ def _waits_inside(wait: Mapping[str, Any], siblings: Set["asyncio.Task[Any]"]) -
     if wait.get("timeout_handle") is not None:
         return False
     return all(future.done() or _is_inner(future, siblings) for future in wait.get("fs", ()))
+
+
+def _has_ended(future: Any) -> bool:
+    """Return whether a future is done, or will be as soon as a gather has noticed that all its children are."""
+    children = getattr(future, "_children", None)
+    return bool(future.done() or (children and all(map(_has_ended, children))))
 
 
 def _depth(future: Any) -> int:

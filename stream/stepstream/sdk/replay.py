@@ -350,6 +350,8 @@ class Replay:
         if self._calls.has(CallState.RUNNING, CallState.REPORTING):
             return
         external = self.activity.waits_on_external_work()
+        if not external and self.activity.look_once_more():
+            return
         idle_s = self.activity.idle_s()
         # The step of a dispatched run is open, whether the code has reached it or not.
         is_open = self._dispatched or self._calls.has(CallState.OPEN, CallState.DUE, CallState.HELD)

@@ -175,8 +175,9 @@ class Worker(CommandConsumer[LiveRun]):
                 started_at = self._options.clock.now_ms()
                 result = await self._attempts.run(run.function, run.run_id, call)
                 run.attempt = 0
-                self._hold(run, result.size)
-                self._memory.learn(run.function, result.size)
+                size = result.size
+                self._hold(run, size)
+                self._memory.learn(run.function, size)
                 async with self._memory.report():
                     seen = handle.begin_report(call) if result.is_final else 0
                     await self._write(run, step_report(handle, call, result, started_at, seen=seen))
