@@ -32,7 +32,7 @@ async def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
 
 def recoveries(member: Member) -> dict[int, int]:
     """Return how many rows each shard recovered from its changelog last, from the log of the process."""
-    lines = re.findall(r"shard (\d+) recovered ([\d,]+) rows", member.log.read_text())
+    lines = re.findall(r"shard (\d+) recovered ([\d,]+) rows?", member.log.read_text())
     return {int(shard): int(rows.replace(",", "")) for shard, rows in lines}
 
 
