@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses 2 --dist worksteal
-# `make check` runs the first; the packages of the second are installed by `make test-long`, which runs it.
+# `make check` runs the rules, and `make test-long`, which installs the packages that it needs, tests/deploy.
 RULES := tests/test_tidy.py tests/docs/test_links.py
 LEFT_OUT := $(addprefix --ignore ,$(RULES)) --ignore tests/deploy
 RUNTIME := $(VENV)/.runtime

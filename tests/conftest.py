@@ -1,6 +1,5 @@
 """What applies to every test: loggers are restored, tests share a broker, and what was left out is reported."""
 
-import gc
 import logging
 import os
 from collections import Counter
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stepstream.host.serving import collect_garbage_seldom
 from tests.kafka.cluster.broker import running_broker
 from tests.kafka.cluster.java import NoBrokerError
 
@@ -84,6 +84,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def pytest_collection_finish() -> None:
     """Keep garbage collection from walking all test modules again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 20)
+    collect_garbage_seldom()

@@ -310,18 +310,18 @@ class RocksJournal:
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[LogRecord]:
         """Return up to `limit` records from `offset` on."""
-        # Most polls find nothing new.
-        if offset >= self._ends.get((topic, partition), _END_UNKNOWN) or offset >= self.end(topic, partition):
-            return []
-        if limit <= 0:
+        at = (topic, partition)
+        # Most reads find nothing new, so they do without a call.
+        end = self._ends[at] if at in self._ends else self.end(topic, partition)
+        if offset >= end or limit <= 0:
             return []
         prefix = _LOG + _partition_key(topic, partition)
         cut = len(prefix)
         found: list[LogRecord] = []
         for key, value in self._db.range(prefix, prefix + offset.to_bytes(8, "big")):
             timestamp, record_key, payload, headers = _unpack(value)
-            at = int.from_bytes(key[cut:], "big")
-            found.append(LogRecord(topic, partition, at, record_key, payload, headers, timestamp))
+            found_at = int.from_bytes(key[cut:], "big")
+            found.append(LogRecord(topic, partition, found_at, record_key, payload, headers, timestamp))
             if len(found) == limit:
                 break
         return found

@@ -76,7 +76,7 @@ class _Gate:
 
 
 class _Stay:
-    """The stay of a task inside a gate. Each step needs two, so this is no generator."""
+    """The stay of a task inside a gate: a class, because a generator costs more and each step needs two of these."""
 
     __slots__ = ("_gate", "_size")
 
