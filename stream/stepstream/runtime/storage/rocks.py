@@ -40,10 +40,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(removed, ignore_errors=True)
 
 
-# An end that was not read yet: greater than any offset.
-_END_UNKNOWN = 1 << 63
-
-
 def _removed(path: Path) -> Path:
     return path.with_name(f"{path.name}.removed")
 
