@@ -105,16 +105,13 @@ async def test_events_sent_by_the_app_belong_to_the_chain(engine_of: EngineOf, t
     async def again() -> None:
         await app.send(Event("go"))
 
-    @app.function(on("go"), id="async")
-    async def function(ctx: Context) -> None:
+    async def code(ctx: Context) -> None:
         await ctx.step.run("again", again)
 
-    def plain(ctx: ThreadedContext) -> None:
+    def plain_code(ctx: ThreadedContext) -> None:
         ctx.step.run("again", again)
 
-    if threaded:
-        app = App("loops", chain_max=4)
-        app.function(on("go"), id="plain")(plain)
+    app.function(on("go"), id="function")(plain_code if threaded else code)
 
     async with engine_of(app) as engine:
         await engine.send(Event("go"))
