@@ -4,17 +4,16 @@ import time
 from collections.abc import Iterator
 
 from stepstream.cli.client import EngineClient, Refused, request
-from stepstream.contract.kinds import RunStatus
+from stepstream.contract.kinds import OPEN_RUN_STATUSES
 
 _PAGE = 1_000
 # So often the list may have nothing new before the command ends.
 _UNCHANGED_MAX = 25
-_OPEN = (RunStatus.SCHEDULED, RunStatus.RUNNING)
 
 
 def open_runs(client: EngineClient, function: str) -> Iterator[str]:
     """Yield the ids of the open runs of a function, the newest of each status first."""
-    for status in _OPEN:
+    for status in OPEN_RUN_STATUSES:
         before, more = "", True
         while more:
             query = {"function": function, "status": status.value, "before": before, "limit": _PAGE}

@@ -35,5 +35,7 @@ class StepStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+# The states of a run that has not ended.
+OPEN_RUN_STATUSES = (RunStatus.SCHEDULED, RunStatus.RUNNING)
 # The states of a step that has no result yet.
 OPEN_STEP_STATUSES = frozenset((StepStatus.WAITING, StepStatus.RETRYING))

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from stepstream.api.facade import EngineFacade
 from stepstream.api.http import Keys, make_api
 from stepstream.contract.history import HistoryEntry
-from stepstream.contract.kinds import RunStatus
+from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
@@ -139,11 +139,7 @@ def _open_runs(settings: Settings) -> list[RunSummary]:
     except UnreadableRuns:
         return []  # Another process may hold the file; taking the folder's lock reports what is wrong.
     try:
-        found = [
-            run
-            for status in (RunStatus.SCHEDULED, RunStatus.RUNNING)
-            for run in index.list(status=status, limit=_OPEN_MAX)
-        ]
+        found = [run for status in OPEN_RUN_STATUSES for run in index.list(status=status, limit=_OPEN_MAX)]
     finally:
         index.close()
     return sorted(found, key=lambda run: run.run_id)

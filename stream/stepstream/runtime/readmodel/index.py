@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from stepstream.contract.history import HistoryEntry, decode_history
+from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel.folding import apply
 from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of, return_free_pages, used_bytes
@@ -228,8 +229,8 @@ class RunIndex:
 
     def has_open_runs(self) -> bool:
         """Return whether a run has not ended."""
-        query = "SELECT 1 FROM runs WHERE status IN ('scheduled', 'running') LIMIT 1"
-        return self._db.execute(query).fetchone() is not None
+        query = "SELECT 1 FROM runs WHERE status IN (?, ?) LIMIT 1"
+        return self._db.execute(query, OPEN_RUN_STATUSES).fetchone() is not None
 
     def prune(self) -> int:
         """Delete one slice of what exceeds the retention; return how many rows or pages, 0 if none.
