@@ -52,6 +52,20 @@ class Extent(NamedTuple):
     id: str = ""
 
 
+class CreationWatch:
+    """Notices by its id that a topic was deleted and created again."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._id = ""
+
+    def created_again(self, topics: Mapping[str, Extent]) -> bool:
+        """Return whether the topic is another one than at the last call; a topic without an id is not compared."""
+        now = topics[self._topic].id if self._topic in topics else ""
+        before, self._id = self._id, now or self._id
+        return bool(now) and before not in ("", now)
+
+
 def extents_in(described: Iterable[Mapping[str, Any]], settings: KafkaSettings) -> dict[str, Extent]:
     """Return the extents of the topics of the namespace, by their names without it."""
     prefix = settings.name("")

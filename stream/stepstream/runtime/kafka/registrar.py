@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from stepstream.contract.topics import FUNCTIONS
-from stepstream.runtime.kafka.answers import Extent
+from stepstream.runtime.kafka.answers import CreationWatch, Extent
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.registrations import describe_changes, owners, registrations, release_of, replaced_by
@@ -43,7 +43,7 @@ class FunctionRegistrar:
         self._stored: dict[bytes, bytes] = {}
         self._replaced_by = ""
         self._checked_at = 0.0
-        self._topic_id = ""
+        self._creation = CreationWatch(FUNCTIONS)
         self._created_again = False
         self.registered = asyncio.Event()
 
@@ -82,9 +82,7 @@ class FunctionRegistrar:
 
     def watch(self, topics: Mapping[str, Extent]) -> None:
         """Register again if the topic of functions was created again."""
-        now = topics[FUNCTIONS].id if FUNCTIONS in topics else ""
-        self._created_again |= bool(now) and self._topic_id not in ("", now)
-        self._topic_id = now or self._topic_id
+        self._created_again |= self._creation.created_again(topics)
 
     async def until_registered(self, stop: asyncio.Event) -> bool:
         """Return whether this release or a newer one has registered the functions before `stop` is set."""

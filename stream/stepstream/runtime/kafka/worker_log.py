@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import INBOX, commands_topic
-from stepstream.runtime.kafka.answers import Extent
+from stepstream.runtime.kafka.answers import CreationWatch, Extent
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.kafka.feed import Feed
 from stepstream.runtime.kafka.producer import Producer
@@ -79,7 +79,7 @@ class KafkaWorkerLog:
         self._tasks: list[asyncio.Task[None]] = []
         self._return_none = False
         self._left = False
-        self._topic_id = ""
+        self._creation = CreationWatch(self._topic)
         self._start_over_asked = False
         # By partition: the offset after the last command that was returned by a poll, the offset before which all
         # commands are processed, and the offset that the group has committed.
@@ -104,6 +104,7 @@ class KafkaWorkerLog:
         if self.feed.reader is None:
             return 0
         if self._polled.get(at[1], 0) > end:
+            # Offsets of a topic never fall: it was created again, or a broker lost records.
             self._start_over_soon()
         return max(end - await self.feed.reader.position(at), 0) + self.feed.waiting(at)
 
@@ -114,10 +115,8 @@ class KafkaWorkerLog:
 
     def check(self, topics: Mapping[str, Extent]) -> None:
         """Read the topic of commands from its beginning if it was created again."""
-        now = topics[self._topic].id if self._topic in topics else ""
-        if now and self._topic_id not in ("", now):
+        if self._creation.created_again(topics):
             self._start_over_soon()
-        self._topic_id = now or self._topic_id
 
     def _start_over_soon(self) -> None:
         self._start_over_asked = not self._alone
