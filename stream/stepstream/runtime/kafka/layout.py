@@ -175,7 +175,7 @@ def topic_problems(
 ) -> str:
     """Return why some topics cannot be used, with the remedy; empty if they all exist with enough partitions."""
     sharded = {topic.name for topic in TOPICS if topic.sharded}
-    problems = [f"topic {settings.name(topic)!r} is missing" for topic in topics if topic not in extents]
+    problems = _missing(settings, [topic for topic in topics if topic not in extents])
     remedy = f"run `{apply_command(settings, apps, shards)}`"
     if not problems:
         problems = [
@@ -185,6 +185,10 @@ def topic_problems(
         ]
         remedy = _PARTITIONS_REMEDY
     return f"{'; '.join(problems)}; {remedy}" if problems else ""
+
+
+def _missing(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
+    return [f"topic {settings.name(topic)!r} is missing" for topic in topics]
 
 
 def _replicas(number: int) -> str:
@@ -248,13 +252,12 @@ async def shards_of(cluster: Cluster, apps: Sequence[str] = (), *, record: bool 
     found = await survey(cluster, apps, configs=False)
     remedy = f"run `{apply_command(cluster.settings, apps, found.shards, found.replicas)}`"
     if not found.shards:
-        missing = f"topic {cluster.settings.name(INBOX)!r} is missing"
+        (missing,) = _missing(cluster.settings, [INBOX])
         raise LayoutError(f"{missing}; {remedy}, with the number of shards, which cannot be changed later")
     if found.repartitioned:
         raise LayoutError(f"{'; '.join(found.repartitioned)}: {_PARTITIONS_REMEDY}")
     if found.missing:
-        problems = [f"topic {cluster.settings.name(topic)!r} is missing" for topic in found.missing]
-        raise LayoutError(f"{'; '.join(problems)}; {remedy}")
+        raise LayoutError(f"{'; '.join(_missing(cluster.settings, found.missing))}; {remedy}")
     for each in found.grown:
         logger.warning("%s; Kafka cannot remove them", each)
     if found.recorded or not record:

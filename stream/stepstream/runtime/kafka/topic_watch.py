@@ -52,12 +52,11 @@ class TopicWatch:
 
     def _look(self, extents: Mapping[str, Extent]) -> None:
         problems = topic_problems(self._cluster.settings, extents, self._topics, self._shards, self._apps)
-        lasting, self._seen = problems if problems == self._seen else "", problems
-        if lasting and (more := self._recurrence.occurs(lasting)) is not None:
-            logger.error("not ready: %s%s", lasting, more)
+        self.unready, self._seen = problems if problems == self._seen else "", problems
+        if self.unready and (more := self._recurrence.occurs(self.unready)) is not None:
+            logger.error("not ready: %s%s", self.unready, more)
         if not problems and (lasted_s := self._recurrence.ends()) is not None:
             logger.info("all topics exist again after %.0f s", lasted_s)
-        self.unready = lasting if problems else ""
         self._warn_of_growth(extents)
         for observe in self._observers:
             observe(extents)
