@@ -10,13 +10,10 @@ from stepstream import __version__
 from stepstream.cli.console import BY_VARIABLES, commands, out
 from stepstream.cli.kafka import run
 from stepstream.cli.options import (
-    BodyThreads,
     Bootstrap,
-    DrainS,
     Host,
     LogFormat,
     LogLevel,
-    MemoryMib,
     MetricsHost,
     Namespace,
     Port,
@@ -48,6 +45,16 @@ Failover = Annotated[
 ]
 Sources = Annotated[
     Path | None, typer.Option(help="A TOML file of topics whose records become events; see docs/sources.md.")
+]
+DrainS = Annotated[
+    float | None,
+    typer.Option(help="Seconds that running steps may take to finish after SIGTERM (default: 25).", min=0),
+]
+BodyThreads = Annotated[
+    int | None, typer.Option(help="How many plain step bodies run at the same time (default: 64).", min=1)
+]
+MemoryMib = Annotated[
+    int | None, typer.Option(help="MiB of results and reports to hold in memory (default: 256).", min=1)
 ]
 cli = commands()
 

@@ -34,17 +34,6 @@ LogLevel = Annotated[
     typer.Option(envvar="STEPSTREAM_LOG_LEVEL", help="Lowest level to log; each attempt of a step is logged as info."),
 ]
 
-DrainS = Annotated[
-    float | None,
-    typer.Option(help="Seconds that running steps may take to finish after SIGTERM (default: 25).", min=0),
-]
-BodyThreads = Annotated[
-    int | None, typer.Option(help="How many plain step bodies run at the same time (default: 64).", min=1)
-]
-MemoryMib = Annotated[
-    int | None, typer.Option(help="MiB of results and reports to hold in memory (default: 256).", min=1)
-]
-
 # Kafka.
 Bootstrap = Annotated[
     str | None,
