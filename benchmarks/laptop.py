@@ -22,7 +22,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.event import to_record
@@ -37,7 +37,7 @@ class Bench:
         self._changed = asyncio.Event()
         self.journal = RocksJournal(folder / "db")
         self.clock = SystemClock()
-        self.index = RunIndex(folder / "runs.sqlite")
+        self.index = RunIndex(folder / RUNS_FILE)
         backbone = EmbeddedBackbone(self.journal, self.clock)
         self.engine = EmbeddedEngine([app], backbone, self.clock, self.index, EngineOptions(watch=self._watch))
 

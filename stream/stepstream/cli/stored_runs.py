@@ -7,14 +7,14 @@ from typing import Any
 
 from stepstream.cli.console import EXIT_USAGE, fail
 from stepstream.host.folder import locked_folder
-from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 
 
 class StoredRuns:
     """The runs of a data directory, which another process may be writing."""
 
     def __init__(self, data_dir: Path) -> None:
-        path = data_dir / "runs.sqlite"
+        path = data_dir / RUNS_FILE
         if not path.is_file():
             raise fail(f"{data_dir} has no runs; give the --data-dir of `stepstream dev` or `replay`", EXIT_USAGE)
         self._path = path

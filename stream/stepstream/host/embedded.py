@@ -23,7 +23,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.metrics import Metrics
-from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.pruning import keep_pruned
 from stepstream.runtime.readmodel.views import RunSummary, UnreadableRuns
 from stepstream.runtime.storage.rocks import RocksJournal
@@ -54,7 +54,7 @@ async def running_engine(
         metrics = Metrics("engine", "worker")
         journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
         clock = SystemClock()
-        index = RunIndex(settings.data_dir / "runs.sqlite", retention=settings.kept_runs)
+        index = RunIndex(settings.data_dir / RUNS_FILE, retention=settings.kept_runs)
         backbone = EmbeddedBackbone(journal, clock)
         options = EngineOptions(
             live_cache=settings.live_cache,
@@ -131,7 +131,7 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
 
 def _open_runs(settings: Settings) -> list[RunSummary]:
     """Return the runs that earlier processes left open, the oldest first."""
-    path = settings.data_dir / "runs.sqlite"
+    path = settings.data_dir / RUNS_FILE
     if not path.is_file():
         return []
     try:

@@ -31,7 +31,7 @@ from stepstream.runtime.kafka.shard_log import SHARD_TOPICS
 from stepstream.runtime.kafka.topic_watch import TopicWatch
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.pruning import keep_pruned
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ async def _serve_shards(
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
     origin = (await origin_of(cluster, 0, shards)).key.hex()
-    index = RunIndex(settings.data_dir / "runs.sqlite", retention=settings.kept_runs, origin=origin)
+    index = RunIndex(settings.data_dir / RUNS_FILE, retention=settings.kept_runs, origin=origin)
     options = ShardGroupOptions(
         shards,
         settings.data_dir,

@@ -16,7 +16,7 @@ from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.stats import RunStats
 from stepstream.runtime.storage.journal import JournalWrite, MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
@@ -72,7 +72,7 @@ class Replaying:
         if data_dir is not None:
             self._stack.enter_context(locked_folder(data_dir))
             self.journal = RocksJournal(data_dir / "db")
-            self.index = RunIndex(data_dir / "runs.sqlite")
+            self.index = RunIndex(data_dir / RUNS_FILE)
             self._stack.callback(self.index.close)
         self._stack.callback(self.journal.close)
         self._stats = RunStats()

@@ -17,7 +17,7 @@ from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import Backbone, Clock
-from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.storage.journal import MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
@@ -98,7 +98,7 @@ class VirtualEngine:
         self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
         self.embedded = EmbeddedBackbone(self.journal, self.clock, shards)
         self._backbone = backbone(self.clock) if backbone else self.embedded
-        self.index = index = RunIndex(data_dir / "runs.sqlite" if data_dir else None)
+        self.index = index = RunIndex(data_dir / RUNS_FILE if data_dir else None)
         self._stack.push_async_callback(self._backbone.close)
         self._stack.callback(index.close)
         self._check = ReplayCheck(apps, limits, self.clock.now_ms) if replay_check else None

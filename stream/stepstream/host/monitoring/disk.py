@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from stepstream.runtime.metrics import Reading
+from stepstream.runtime.readmodel.index import RUNS_FILE
 
 MEASURE_S = 15.0
-READ_MODEL = "runs.sqlite"
 _STORES = ("tables", "read_model")
 
 
@@ -39,7 +39,7 @@ def _measure(data_dir: Path) -> list[Reading]:
         for name in names:
             # RocksDB deletes files at any time.
             with suppress(OSError):
-                used["read_model" if name.startswith(READ_MODEL) else "tables"] += (Path(folder) / name).stat().st_size
+                used["read_model" if name.startswith(RUNS_FILE) else "tables"] += (Path(folder) / name).stat().st_size
     found = [Reading("disk_used_bytes", (store,), size) for store, size in used.items()]
     with suppress(OSError):
         disk = shutil.disk_usage(data_dir)

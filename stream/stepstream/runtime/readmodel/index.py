@@ -29,6 +29,8 @@ from stepstream.runtime.readmodel.views import (
 )
 
 logger = logging.getLogger(__name__)
+# The file of a data directory that has the read model.
+RUNS_FILE = "runs.sqlite"
 # How many characters of a run id `stepstream dev` prints.
 TAIL_CHARACTERS = 6
 _WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
