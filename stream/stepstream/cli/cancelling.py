@@ -7,7 +7,7 @@ from stepstream.cli.client import EngineClient, Refused, request
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 
 _PAGE = 1_000
-# So often the list may have nothing new before the command ends.
+# After this many looks in a row at which the list has nothing new, the command ends.
 _UNCHANGED_MAX = 25
 
 
@@ -26,7 +26,7 @@ def open_runs(client: EngineClient, function: str) -> Iterator[str]:
 def cancel_runs(client: EngineClient, function: str, pause_s: float = 0.2) -> int:
     """Cancel the open runs of a function until none is listed; return how many were cancelled.
 
-    The list is behind: while it still has runs that were cancelled, it may lack those that they started.
+    The list lags behind: while it still has runs that were cancelled, it may lack those that they started.
     """
     cancelled, seen, unchanged = 0, set[str](), 0
     while unchanged < _UNCHANGED_MAX and (listed := list(open_runs(client, function))):

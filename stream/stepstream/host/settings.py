@@ -54,7 +54,7 @@ class Settings:
     standby          an engine keeps warm copies of the shards that other engines own
     failover_s       after how many silent seconds standbys take over the shards of an engine; 0 leaves it to the group
     sources          a TOML file of topics whose records an engine turns into events
-    retention        how long the list of runs has a run after its end
+    retention        how long the list of runs keeps a run after its end
     retention_bytes  how large the list of runs may be; None for any size
     drain_s          for how many seconds running steps may finish after SIGTERM
     memory_mib       how many MiB of results and reports the workers of the process hold

@@ -157,7 +157,8 @@ affinity: {{- toYaml . | nindent 2 }}
 
 {{/*
 The runs that run code or wait for a worker. A command that waits for a shard, because its run was claimed from a worker
-that is gone, is in none of the three metrics. While no worker runs, it is the lag of their group, as engines measure it.
+that is gone, is in none of the three metrics. While no worker runs, the query returns the lag of their group, as engines
+measure it.
 */}}
 {{- define "stepstream.workerDemand" -}}
 {{- $of := printf "{namespace=%q, app=%q}" .root.Release.Namespace .group -}}

@@ -36,9 +36,9 @@ class RedrivePlanner:
     def plan(self, dead_letter: DeadLetter) -> Redrive:
         """Return what to send for a dead letter; raise DeadLetterError if it cannot be redriven.
 
-        A record of our own topics returns to its partition. A record of a source topic is not
-        written there again, because other programs read that topic. The sources that failed map it again, with its old
-        position, and their events are sent.
+        A record of our own topics returns to its partition. A record of a source topic is not written there
+        again, because other programs read that topic. The sources that failed map it again, with its old position, and
+        their events are sent.
         """
         dead_letter.check()
         records = self._mapped(dead_letter) if dead_letter.group else [self._returned(dead_letter)]

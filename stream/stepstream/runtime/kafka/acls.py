@@ -72,7 +72,7 @@ def _engine() -> Iterator[Acl]:
     # An engine creates a commands topic that was deleted.
     yield Acl("", "topic", f"{COMMANDS}.", (*_WRITE, "Create", "DescribeConfigs"), prefixed=True)
     yield Acl("", "group", "engine", _READ)
-    # The backlogs of workers.
+    # It measures the backlogs of workers.
     yield Acl("", "group", "worker-", ("Describe",), prefixed=True)
     yield Acl("", "transactional-id", "shard-", _WRITE, prefixed=True)
 
@@ -87,7 +87,7 @@ def _worker(apps: Sequence[str]) -> Iterator[Acl]:
     yield Acl("", "topic", FUNCTIONS, _BOTH)
     # At its start a worker checks that all topics exist, and reads the number of shards.
     yield Acl("", "topic", CHANGELOG, _READ)
-    # The answers to signals and cancellations that its code sends.
+    # Its code receives the answers to the signals and cancellations that it sends.
     yield Acl("", "topic", REPLIES, _READ)
     for topic in (HISTORY, ENGINES):
         yield Acl("", "topic", topic, ("Describe",))

@@ -94,6 +94,7 @@ class ShardGroup:
         self._assigned = set[int]()
         # Shards that are served although the group assigns them to an engine that is silent.
         self._taken = set[int]()
+        # Shards of silent engines, each with its owner, whose open transaction this engine has tried to abort.
         self._fenced = set[tuple[int, str]]()
         self._changes = set[asyncio.Task[None]]()
         self._name = f"{options.instance or socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -102,8 +103,9 @@ class ShardGroup:
             heartbeats = Heartbeats(cluster, self._name, options.failover_s, self._heartbeat, self._consider)
             self._heartbeats = heartbeats
         self._joined = False
-        # Whether no rebalance is in progress; and what only one task at a time may do: start and end shards and copies.
+        # Set while no rebalance is in progress.
         self._settled = asyncio.Event()
+        # Held while shards and copies are ended and started.
         self._changing = asyncio.Lock()
         self.assignments = 0
 
@@ -233,6 +235,7 @@ class ShardGroup:
 
     def _heartbeat(self) -> EngineHeartbeat:
         copies = tuple(ShardCopied(shard, position) for shard, position in self.copies().items())
+        # A shard that is being taken over has no epoch here yet, but no other engine must take it over too.
         epochs = dict.fromkeys(self._taken, -1) | self._epochs()
         return EngineHeartbeat(self._name, tuple(ShardServed(*each) for each in epochs.items()), copies)
 

@@ -45,9 +45,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's
 
 
 def _sticky_assignor(held: Callable[[], Callable[[], set[aiokafka.TopicPartition]] | None]) -> Any:
-    """Return an assignor of one consumer: aiokafka's class has the state of all consumers of a process.
+    """Return an assignor class for one consumer: aiokafka keeps the last assignment in the class, for all consumers.
 
-    The partitions that the consumer really has are those to leave where they are.
+    The assignor leaves as many of the partitions that `held` returns as possible where they are.
     """
 
     class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's classes have no types.

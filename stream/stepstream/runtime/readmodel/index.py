@@ -246,7 +246,8 @@ class RunIndex:
         size, limit = used_bytes(self._db), self._retention.bytes
         if 0 < limit < size and not self._warned:
             self._warned = True
-            logger.warning("the list of runs has %s bytes of open runs, and may have %s", f"{size:,}", f"{limit:,}")
+            kept = "the list of runs has %s bytes of open runs, which are kept; its limit is %s bytes"
+            logger.warning(kept, f"{size:,}", f"{limit:,}")
         return return_free_pages(self._db)
 
     def drop(self, ended_before: int) -> int:
