@@ -56,8 +56,8 @@ class Site:
 class OperatorFault:
     """A mistake: how it strikes, and how it is remedied.
 
-    `unready` is what /ready of the processes of `role` says within 10 s, empty if they stay ready; `logged` is what one
-    of them logs within 10 s of the strike, and `recovered` within 30 s of the remedy.
+    `unready` is what /ready of the processes of `role` says, empty if they stay ready; `logged` is what one of them
+    logs after the strike, and `recovered` what one logs after the remedy.
     """
 
     name: str
