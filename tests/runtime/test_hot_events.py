@@ -57,8 +57,8 @@ def test_labels_are_bounded_and_printable() -> None:
     assert names == ["évènement", "a\\x1b[31m\\u202e\\n", "x" * (LABEL_CHARACTERS_MAX - 1) + "…"]
 
 
-def test_metrics_have_ten_hot_names_of_a_shard_at_most() -> None:
-    """The metric names the shard and the event, and a shard that leaves takes its names with it."""
+def test_metrics_name_the_shard_and_its_hot_events() -> None:
+    """Fifty equally frequent names are not hot; a shard that leaves takes its names with it."""
     metrics = Metrics("engine")
     names = {f"event-{number}": 100 for number in range(50)}
     for shard, events in ((3, {"order": 900, **{f"event-{n}": 10 for n in range(10)}}), (4, names)):
