@@ -31,6 +31,7 @@ def test_a_body_that_outlasts_the_drain_does_not_keep_the_process() -> None:
     assert (process.returncode, "a step did not finish in 0.2 s" in log) == (0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_a_process_that_spins(second: signal.Signals) -> None:
     """The event loop is blocked by a coroutine that never awaits, so nothing can drain; one line says what is lost."""
