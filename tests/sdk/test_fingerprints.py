@@ -99,7 +99,7 @@ async def test_waits_of_one_id_in_another_order_stop_the_run() -> None:
 
 
 async def test_ids_with_one_use_have_no_fingerprint() -> None:
-    """They cost nothing: neither is the checksum computed, nor does a record contain one."""
+    """Neither a report nor a plan contains one, so it costs no bytes."""
 
     async def code(ctx: Context) -> None:
         await asyncio.gather(*[ctx.step.run(item, str.upper, item) for item in ITEMS], ctx.step.sleep("nap", "1h"))

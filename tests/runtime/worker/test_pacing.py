@@ -63,7 +63,7 @@ async def test_large_fan_outs_start_one_after_another() -> None:
 
 
 async def test_code_known_to_be_small_starts_together() -> None:
-    """Once a run of the function has ended, hundreds start at once, so that they share writes to the log."""
+    """Once a run of the function has ended, sixty start at once, so that they share writes to the log."""
     app, entries = App("shop"), Counter[int]()
 
     with Iterations() as iterations:
