@@ -8,9 +8,8 @@ from stepstream.contract.inbox import RunLeased
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.work_item import WorkItem
 from stepstream.sdk.calls import Runner
-from stepstream.sdk.execution import start_code
 from stepstream.sdk.function import Function
-from stepstream.sdk.replay import Replay, Snapshot
+from stepstream.sdk.replay import Snapshot
 
 
 @dataclass(slots=True, eq=False)
@@ -61,15 +60,7 @@ class LiveRun(WorkItem):
         self.attempt = given.attempt if isinstance(given, RunLoaded) else 0
         memos, opened = (given.memos, given.open) if isinstance(given, RunLoaded) else ((), ())
         snapshot = Snapshot(given.run_id, given.epoch, memos, opened, chain=given.chain)
-        self.replay = Replay(
-            snapshot,
-            runner,
-            options.limits,
-            now_ms=options.clock.now_ms,
-            threaded=not function.is_async,
-            starts=options.bodies.starts,
-        )
-        start_code(self.replay, function, given.events, self.attempt, options.limits, options.bodies.threads)
+        self._start_code(snapshot, runner, function, given.events, options, self.attempt)
 
     def keep_results(self) -> None:
         """Keep the results of the command that is being processed."""

@@ -30,9 +30,9 @@ from stepstream.runtime.worker.work_item import WorkItem
 from stepstream.sdk.app import App
 from stepstream.sdk.calls import RUN, Call, Finished, RunHandle
 from stepstream.sdk.errors import HistoryMismatchError, error_info
-from stepstream.sdk.execution import StepResult, judge, start_code
+from stepstream.sdk.execution import StepResult, judge
 from stepstream.sdk.function import Function, RetryPolicy
-from stepstream.sdk.replay import Replay, Snapshot
+from stepstream.sdk.replay import Snapshot
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -68,15 +68,7 @@ class LiveStep(WorkItem):
         self.function = command.function
         opened = (Open(command.step, command.attempt, ready=True, fingerprint=command.fingerprint),)
         snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True, chain=command.chain)
-        self.replay = Replay(
-            snapshot,
-            self,
-            options.limits,
-            now_ms=options.clock.now_ms,
-            threaded=not function.is_async,
-            starts=options.bodies.starts,
-        )
-        start_code(self.replay, function, command.events, 0, options.limits, options.bodies.threads)
+        self._start_code(snapshot, self, function, command.events, options)
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body and stop the code; the worker that has the run continues it with the result."""

@@ -2,14 +2,19 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from stepstream.contract.events import EventRecord
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.worker.lifecycle import Life
+from stepstream.runtime.worker.options import WorkerOptions
+from stepstream.sdk.calls import Runner
 from stepstream.sdk.errors import RunInterrupted
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.execution import start_code
+from stepstream.sdk.function import Function
+from stepstream.sdk.replay import Replay, Snapshot
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +58,22 @@ class WorkItem(ABC):
         A worker claims every run of a backlog before it reads the first answer, so the bytes are not kept.
         """
         self.commands.append(record._replace(key=b"", value=b"", headers=()))
+
+    def _start_code(
+        self,
+        snapshot: Snapshot,
+        runner: Runner,
+        function: Function[object],
+        events: Sequence[EventRecord],
+        options: WorkerOptions,
+        attempt: int = 0,
+    ) -> None:
+        """Start the code of a function from its first line, with the results in `snapshot`."""
+        limits, bodies = options.limits, options.bodies
+        threaded = not function.is_async
+        now_ms = options.clock.now_ms
+        self.replay = Replay(snapshot, runner, limits, now_ms=now_ms, threaded=threaded, starts=bodies.starts)
+        start_code(self.replay, function, events, attempt, limits, bodies.threads)
 
     async def halt(self) -> NoReturn:
         """Block code that must not continue until it is stopped, then raise RunInterrupted."""
