@@ -30,8 +30,17 @@ _LOOK_S_MIN, _LOOK_S_MAX = 0.05, 1.0
 # When the task of a step has ended, its result needs two iterations of the event loop to pass through a gather or a
 # TaskGroup to the code that awaits it. Meanwhile all tasks seem to be blocked. A nested gather needs one more.
 _IDLE_ITERATIONS = 1
-# For so many more iterations, code is not idle if what it waited for has ended.
+# For this many more iterations, code is not idle if what it waited for has ended.
 _CONTINUE_ITERATIONS_MAX = 4
+
+
+class Wait(Enum):
+    """What a task waits for."""
+
+    ENDED = auto()  # Something that has ended: the task is about to continue.
+    INTERNAL = auto()  # Steps, or other tasks of the run.
+    SHARED = auto()  # A lock, an event or a queue of asyncio, which may be those of another run.
+    EXTERNAL = auto()  # Anything else.
 
 
 class Waiting(Protocol):
@@ -71,7 +80,6 @@ class Activity:
         self._idle_iterations = 0
         self._idle_iterations_min = _IDLE_ITERATIONS
         self._looking = False
-        self._continues = False
 
     @property
     def is_sequential(self) -> bool:
@@ -166,11 +174,11 @@ class Activity:
             self._on_idle()
 
     def look_once_more(self) -> bool:
-        """Look again if what a task waited for had just ended when it was last classified, a few times at most.
+        """Look again, a few times at most, because a task is about to continue; return whether another look follows.
 
-        Return whether that was so. The task continues within a few iterations of the event loop.
+        The task continues within a few iterations of the event loop.
         """
-        if not self._continues or self._idle_iterations >= self._idle_iterations_min + _CONTINUE_ITERATIONS_MAX:
+        if self._idle_iterations >= self._idle_iterations_min + _CONTINUE_ITERATIONS_MAX:
             return False
         self._idle_iterations += 1
         self.look()
@@ -191,32 +199,22 @@ class Activity:
         """Call a function outside of the context of the run's code."""
         self._context.copy().run(function, *arguments)
 
-    def waits_on_external_work(self, *, shared: bool = True) -> bool:
-        """Return whether a task waits for anything but steps and other tasks of the run.
-
-        With `shared`, the locks, events and queues of asyncio count as the run's own.
-        """
-        self._continues = False
+    def waits(self) -> Set[Wait]:
+        """Return what tasks wait for, apart from what is INTERNAL; EXTERNAL alone if any waits for external work."""
+        found: set[Wait] = set()
         for code in list(self._unknown):
             wait = _classify(code, self.tasks)
-            if wait is _Wait.EXTERNAL:
-                return True
-            if wait is _Wait.ENDED:
-                self._continues = True
+            if wait is Wait.EXTERNAL:
+                return {wait}
+            if wait is Wait.ENDED:
+                found.add(wait)
                 continue
             del self._unknown[code]  # It stays so until the task continues.
-            if wait is _Wait.SHARED:
+            if wait is Wait.SHARED:
                 self._on_shared[code] = None
-        return bool(self._on_shared) and not shared
-
-
-class _Wait(Enum):
-    """What a task waits for."""
-
-    ENDED = auto()  # Something that has ended: the task is about to continue.
-    INTERNAL = auto()  # Steps, or other tasks of the run.
-    SHARED = auto()  # A lock, an event or a queue of asyncio, which may be those of another run.
-    EXTERNAL = auto()  # Anything else.
+        if self._on_shared:
+            found.add(Wait.SHARED)
+        return found
 
 
 def _codes(*functions: Any) -> set[CodeType]:
@@ -254,19 +252,19 @@ def _of_anyio() -> set[CodeType]:
     return _anyio_codes() if "anyio._backends._asyncio" in sys.modules else set()
 
 
-def _classify(code: Waiting, siblings: Set["asyncio.Task[Any]"]) -> _Wait:
+def _classify(code: Waiting, siblings: Set["asyncio.Task[Any]"]) -> Wait:
     waits_for = code.waits_for
     if waits_for is None:
-        return _Wait.INTERNAL
+        return Wait.INTERNAL
     if _has_ended(waits_for):
-        return _Wait.ENDED
+        return Wait.ENDED
     innermost = _innermost(code)
     kind = getattr(innermost, "cr_code", None)
     if kind in _WAIT:
-        return _Wait.INTERNAL if _waits_inside(innermost.cr_frame.f_locals, siblings) else _Wait.EXTERNAL
+        return Wait.INTERNAL if _waits_inside(innermost.cr_frame.f_locals, siblings) else Wait.EXTERNAL
     if _is_inner(waits_for, siblings) or kind in (_OWN | _of_anyio()):
-        return _Wait.INTERNAL
-    return _Wait.SHARED if kind in _SHARED else _Wait.EXTERNAL
+        return Wait.INTERNAL
+    return Wait.SHARED if kind in _SHARED else Wait.EXTERNAL
 
 
 def _waits_inside(wait: Mapping[str, Any], siblings: Set["asyncio.Task[Any]"]) -> bool:

@@ -16,7 +16,7 @@ from stepstream.sdk.calls import Call, CallEvent, CallState, CallTable, Finished
 from stepstream.sdk.discovery import Discovery
 from stepstream.sdk.errors import HistoryMismatchError, RunInterrupted, StepUsageError
 from stepstream.sdk.groups import Groups
-from stepstream.sdk.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity
+from stepstream.sdk.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity, Wait
 from stepstream.sdk.operations import Operations
 from stepstream.sdk.pacing import PacedCalls
 from stepstream.sdk.results import Results
@@ -349,16 +349,17 @@ class Replay:
         """Notify the runner that the code is suspended or detached, unless a body is running."""
         if self._calls.has(CallState.RUNNING, CallState.REPORTING):
             return
-        external = self.activity.waits_on_external_work()
-        if not external and self.activity.look_once_more():
+        waits = self.activity.waits()
+        if Wait.ENDED in waits and self.activity.look_once_more():
             return
+        external = Wait.EXTERNAL in waits
         idle_s = self.activity.idle_s()
         # The step of a dispatched run is open, whether the code has reached it or not.
         is_open = self._dispatched or self._calls.has(CallState.OPEN, CallState.DUE, CallState.HELD)
         is_suspended = is_open and (not external or idle_s >= SUSPEND_AFTER_S)
         if self._dispatched:
             # Its code can no longer reach the step, unless a lock or queue of another run lets it continue.
-            misses = not self.activity.waits_on_external_work(shared=False)
+            misses = not external and Wait.SHARED not in waits
             is_suspended = misses or (not external and idle_s >= SUSPEND_AFTER_S)
         if is_suspended:
             self._runner.suspended(self)
