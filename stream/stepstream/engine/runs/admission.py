@@ -1,5 +1,6 @@
 """Starting runs: events and the clock find their functions, and each cause starts a function once."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -224,22 +225,27 @@ def _set_crons(draft: Draft, function: FunctionRegistered) -> None:
     triggers = () if function.retired else tuple(t for t in function.triggers if isinstance(t, CronTrigger))
     if (known.triggers if known else ()) == triggers or not draft.owns(function.id):
         return
-    for index, due in enumerate(known.due if known else ()):
-        draft.disarm(due, _cron_timer(function.id, index))
-    if not triggers:
-        draft.delete(key)
-        return
     due_times = tuple(next_due(trigger, draft.now) for trigger in triggers)
-    draft.put(key, Crons(triggers, due_times))
+    _arm_crons(draft, function.id, known.due if known else (), due_times)
+    if triggers:
+        draft.put(key, Crons(triggers, due_times))
+    else:
+        draft.delete(key)
+
+
+def _arm_crons(draft: Draft, function_id: str, before: Sequence[int], due_times: Sequence[int]) -> None:
+    """Replace the timers of a function's cron triggers; they were due at the times `before`."""
+    for index, due in enumerate(before):
+        draft.disarm(due, _cron_timer(function_id, index))
     for index, due in enumerate(due_times):
-        draft.arm(due, _cron_timer(function.id, index))
+        draft.arm(due, _cron_timer(function_id, index))
 
 
 def review_crons(draft: Draft) -> None:
-    """Set the next firing of each cron trigger again, if it is later than by the clock of now.
+    """Set the next firing of each cron trigger again if it is later than the current clock says.
 
-    A clock that was ahead for a while would otherwise silence a cron trigger until that time has come. A firing that is
-    repeated starts nothing: its event has the id of the first one.
+    If the clock of the last owner was ahead, the trigger would otherwise not fire until that time has come. A firing
+    that is repeated starts nothing: its event has the id of the first one.
     """
     for table_key, crons in draft.walk(CRONS, b""):
         # The part of a key in a scan of a whole table is empty.
@@ -247,14 +253,9 @@ def review_crons(draft: Draft) -> None:
         due_times = tuple(
             min(due, next_due(trigger, draft.now)) for trigger, due in zip(crons.triggers, crons.due, strict=True)
         )
-        if due_times == crons.due:
-            continue
-        draft.put(crons_key(function_id), replace(crons, due=due_times))
-        for index, (before, due) in enumerate(zip(crons.due, due_times, strict=True)):
-            if due != before:
-                timer = _cron_timer(function_id, index)
-                draft.disarm(before, timer)
-                draft.arm(due, timer)
+        if due_times != crons.due:
+            _arm_crons(draft, function_id, crons.due, due_times)
+            draft.put(crons_key(function_id), replace(crons, due=due_times))
 
 
 def _cron_timer(function_id: str, index: int) -> Timer:
