@@ -4,10 +4,10 @@ import asyncio
 
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.engine.state.changes import Delete, Put
-from stepstream.engine.state.records import Input, ShardOpened
+from stepstream.engine.state.records import Input, ShardOpened, Tick
 from stepstream.engine.state.rows import Crons
 from stepstream.engine.state.tables import crons_key, encode_row
-from stepstream.engine.transition import next_due, transition
+from stepstream.engine.transition import due_timers, next_due, transition
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.shard.loop import Shard
@@ -54,3 +54,13 @@ def test_opening_a_shard_changes_no_firing_that_is_due() -> None:
     apply(store, WORK, now=1)
     for now in (1, HOUR - 1, HOUR, 5 * HOUR):
         assert not apply(store, ShardOpened(), now)
+
+
+def test_clock_a_little_behind_repeats_no_firing() -> None:
+    """The clocks of two machines differ by a little: the last owner has fired a trigger that is due in a second."""
+    store = MemoryStore()
+    apply(store, WORK, now=1)
+    ((timer, _),) = due_timers(StoreView(store), HOUR)
+    apply(store, Tick(timer), HOUR)
+    assert due_times(store) == (2 * HOUR, YEAR)
+    assert not apply(store, ShardOpened(), HOUR - 1_000)

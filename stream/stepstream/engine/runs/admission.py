@@ -242,16 +242,18 @@ def _arm_crons(draft: Draft, function_id: str, before: Sequence[int], due_times:
 
 
 def review_crons(draft: Draft) -> None:
-    """Set the next firing of each cron trigger again if it is later than the current clock says.
+    """Correct the next firing of each cron trigger that a clock, which was ahead by more than a minute, set too late.
 
-    If the clock of the last owner was ahead, the trigger would otherwise not fire until that time has come. A firing
-    that is repeated starts nothing: its event has the id of the first one.
+    Otherwise the trigger would not fire until that time has come. A corrected trigger may fire again at a time at which
+    it fired already: that starts the function again if the first run has ended. Clocks that differ by less repeat no
+    firing.
     """
     for table_key, crons in draft.walk(CRONS, b""):
         # The part of a key in a scan of a whole table is empty.
         function_id = crons_function(table_key)
         due_times = tuple(
-            min(due, next_due(trigger, draft.now)) for trigger, due in zip(crons.triggers, crons.due, strict=True)
+            due if due <= next_due(trigger, draft.now + MINUTE_MS) else next_due(trigger, draft.now)
+            for trigger, due in zip(crons.triggers, crons.due, strict=True)
         )
         if due_times != crons.due:
             _arm_crons(draft, function_id, crons.due, due_times)
