@@ -43,7 +43,7 @@ class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _base32(number: int, characters: int) -> str:
-    """Return the last digits of a number in Crockford's Base32, which are `characters`, an even number."""
+    """Return the last `characters` digits of a number in Crockford's Base32; `characters` must be even."""
     return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(5 * (characters - 2), -1, -10)])
 
 

@@ -71,7 +71,8 @@ PLANS_BYTES_MAX = 16 * MIB
 # The largest record is a command of 48 MiB; its dead letter has a few headers more.
 DEAD_LETTER_BYTES_MAX = 48 * MIB
 
-# The start of a function by an event is known for so much longer while older events are unread, as topics keep these.
+# While older events are unread, the deduplication of the start of a function by an event lasts this much longer at
+# most: topics keep unread events for no longer.
 START_HELD_MS_MAX = 7 * DAY_MS
 
 TIMERS_PER_BATCH_MAX = 500
@@ -86,8 +87,8 @@ BATCH_MS_MAX = 250
 DISPATCHED_BYTES_MAX = 64 * 1024
 RELEASES_REPLACED_MAX = 20
 RUNS_ACTIVE_MAX = 256
-# What a worker starts in one iteration of the event loop: code that creates so many tasks, which take 75 us each, and
-# so many bodies, which take 0.3 ms each with their reports.
+# What a worker starts in one iteration of the event loop: code that creates this many tasks, which take 75 us each,
+# and this many bodies, which take 0.3 ms each with their reports.
 TASKS_STARTED_PER_ITERATION_MAX = 500
 BODIES_STARTED_PER_ITERATION_MAX = 64
 RUNS_CACHED_MAX = 10_000

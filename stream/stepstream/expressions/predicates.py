@@ -223,8 +223,8 @@ def freeze(source: str, event: Mapping[str, Json]) -> Frozen:
     """Substitute the run's own event in an expression on `event` and `async`; raise ExpressionError.
 
     Conjuncts on `event` alone are evaluated now. An equality of an `async` path and a scalar can be indexed; the others
-    are the residual. The result matches exactly the events for which the expression
-    holds. That includes null: only match= has a separate rule for it.
+    are the residual. The result matches exactly the events for which the expression holds. That includes null: only
+    match= has a separate rule for it.
     """
     node = _parsed(source, (OTHER, OWN))
     frame = Frame([event])

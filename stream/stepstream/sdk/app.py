@@ -29,7 +29,7 @@ class Sender(Protocol):
     """A connection that carries events and signals to the engine."""
 
     async def send(self, events: Sequence[EventRecord], chain: int = 0) -> list[str]:
-        """Send events, all or none, that `chain` runs precede; return their ids once they are durable."""
+        """Send events, all or none; return their ids once they are durable. `chain` counts the runs before them."""
 
     async def signal(self, name: str, data: Any) -> bool:
         """Send a signal; return whether a run was waiting for it."""

@@ -119,7 +119,7 @@ class Fingerprints:
     def has_changed(self, call: Call, use: int, stored: int) -> bool:
         """Note a call; return whether it has other arguments than the stored one. `stored` is 0 if there is none.
 
-        Not to be called for the first use of an id whose result has no fingerprint.
+        Do not call it for the first use of an id if the stored result has no fingerprint.
         """
         order = self._orders.setdefault(call.id, _Order())
         if use == 1:

@@ -42,8 +42,8 @@ def on(event: str, *, if_: str = "") -> EventTrigger:
     Args:
         event: The name, 1 to 255 characters. `app/*` and `app/user.*` match every name that starts with the part
             before the `*`.
-        if_: A CEL expression on `event`, for example `event.data.total > 0`. An event starts the function
-            only if the expression is true; one that raises an error, for example for a missing field, counts as false.
+        if_: A CEL expression on `event`, for example `event.data.total > 0`. An event starts the function only if the
+            expression is true. An expression that raises an error, for example for a missing field, counts as false.
 
     An event that matches several triggers of a function starts it once. For an invalid expression, raises
     `DefinitionError` with the line, the column and the reason.

@@ -184,7 +184,7 @@ class EmbeddedEngine:
                     logger.exception("the callback that watches history failed; the read model continues")
 
     async def send(self, events: Sequence[EventRecord], chain: int = 0) -> list[str]:
-        """Send events, all or none, that `chain` runs precede; return their ids once they are durable."""
+        """Send events, all or none; return their ids once they are durable. `chain` counts the runs before them."""
         return await self._callers.send(events, chain)
 
     async def signal(self, name: str, data: Any = None) -> bool:

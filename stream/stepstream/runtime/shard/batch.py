@@ -106,8 +106,8 @@ class Batch:
     """What one pass of the loop commits; `rows` is the content of `overlay`, encoded.
 
     `now` is the time that its inputs see, `started_at` the time at which the pass started (Unix ms). `inputs` counts
-    the records that it contains, and `applied` also those that the shard sent to itself; `events` has the number of
-    those that are an event of a name. An `urgent` batch is one that a client or worker waits for.
+    the records that it contains, and `applied` also those that the shard sent to itself. `events` counts, by name, the
+    events that the shard matched with waits. An `urgent` batch is one that a client or worker waits for.
     """
 
     now: int

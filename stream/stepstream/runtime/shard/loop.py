@@ -43,21 +43,19 @@ logger = logging.getLogger(__name__)
 _UNCHANGED_MS_MAX = 1_000
 # The origin of a timer's dead letter, in place of a topic.
 _TIMERS = "timers"
-
 # After this many passes of less than a millisecond each, other tasks of the process run.
 _PASSES_PER_ITERATION_MAX = 16
-# For each such period that a pass held the event loop, it yields one more iteration to other tasks, up to the maximum.
+# A pass yields one more iteration to other tasks for each such period that it held the event loop, up to a maximum.
 _HELD_MS_PER_ITERATION = 8
 _ITERATIONS_MAX = 8
-
 _CHAIN_DIGITS_MAX = 9
 
 
 class BatchStats(NamedTuple):
     """A batch of `records` inputs that took `seconds`, of which its commit took `commit_seconds` (0: no commit).
 
-    With the records that the shard sent to itself these were `applied` inputs; `events` counts, by name, the events
-    among them that the shard matched with waits.
+    `applied` also counts the records that the shard sent to itself. `events` counts, by name, the events that the shard
+    matched with waits.
     """
 
     records: int
@@ -161,8 +159,9 @@ class Shard:
     def _offsets(self, left: Mapping[TopicPartition, Position]) -> Offsets:
         """Return the offsets from which to read the inputs; one whose topic was created again has none.
 
-        If the changelog is new, the offsets are those that were `left` in the tables of the old one: all open runs are
-        lost, but no event is processed twice. Functions are read again, as they are rows of the tables.
+        If the changelog is new, the offsets are those that were `left` in the tables of the old one, and the next pass
+        commits them: all open runs are lost, but no event is processed twice. Functions are read again, as they are
+        rows of the tables.
         """
         offsets: Offsets = {}
         for key, row in scan_table(self._view, POSITIONS):

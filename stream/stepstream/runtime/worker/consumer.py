@@ -184,7 +184,7 @@ class CommandConsumer(ABC, Generic[Item]):
         return self._pacer.is_room and not (self._memory.is_full and self._slots.active)
 
     def _note_tasks(self, item: Item) -> None:
-        """Note how many tasks the code of a function creates, as an average in which older runs count less."""
+        """Note how many tasks the code of a function creates: the largest number, which smaller ones lower slowly."""
         if item.replay:
             before = self._tasks_created.get(item.code, 0)
             self._tasks_created[item.code] = max(item.replay.activity.take_created(), before - before // 8, 1)
