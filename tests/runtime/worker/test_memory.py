@@ -2,14 +2,15 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from typing import Any
 
 import pytest
 
-from stepstream import App, Context, on
+from stepstream import App, Context, ThreadedContext, on
 from stepstream.contract.codec import Raw
-from stepstream.contract.commands import Memo, RunLoaded, RunResumed
+from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStopped
 from stepstream.contract.ids import step_hash
 from stepstream.contract.inbox import RunClaimed, RunReturned, StepReported
 from stepstream.contract.kinds import StepKind
@@ -117,6 +118,30 @@ async def test_a_lost_report_releases_its_memory() -> None:
         await until(lambda: harness.log.closed)
         await iterate()
     assert memory.used == 0
+
+
+async def test_result_of_a_stopped_run_is_not_held() -> None:
+    """A run is cancelled while a body runs in a thread: what the body returns later is not counted."""
+    app, memory = App("shop"), MemoryBudget()
+    running, finish = threading.Event(), threading.Event()
+
+    def body() -> str:
+        running.set()
+        finish.wait(10)
+        return "x" * KIB
+
+    @app.function(on("go"))
+    def function(ctx: ThreadedContext) -> None:
+        ctx.step.run("work", body)
+
+    async with served(app, memory=memory) as harness:
+        await harness.give(started())
+        await until(running.is_set)
+        await harness.give(RunStopped("run", "cancelled"))
+        finish.set()
+        await until(lambda: not harness.worker.load.bodies)
+        await iterate()
+        assert memory.used == 0
 
 
 async def test_a_step_of_a_queue_is_counted_until_it_ends() -> None:

@@ -20,7 +20,7 @@ from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.outbox import Outbox
 from stepstream.runtime.worker.positions import Positions
 from stepstream.runtime.worker.slots import Slots
-from stepstream.runtime.worker.states import Effect, Event
+from stepstream.runtime.worker.states import Effect, Event, Phase
 from stepstream.runtime.worker.work_item import WorkItem
 from stepstream.sdk.pacing import Pacer
 from stepstream.sdk.tasks import task_factory
@@ -218,9 +218,13 @@ class CommandConsumer(ABC, Generic[Item]):
     # Memory.
 
     def _hold(self, item: Item, size: int) -> None:
-        """Count the bytes of results that an item has from now on."""
-        item.held += size
-        self._memory.add(size)
+        """Count the bytes of results that an item has from now on, unless it was dropped.
+
+        A body that runs in a thread may end after that.
+        """
+        if item.life.phase is not Phase.STOPPED:
+            item.held += size
+            self._memory.add(size)
 
     def _release(self, item: Item) -> None:
         held, item.held = item.held, 0
