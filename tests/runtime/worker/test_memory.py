@@ -1,6 +1,7 @@
 """The memory budget of a process: what its workers hold, and what they leave until some of it is released."""
 
 import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -107,6 +108,21 @@ async def test_a_full_budget_evicts_runs_that_wait() -> None:
         assert sorted(map(str, harness.worker._items)) == ["second", "third"]
         await harness.give(RunResumed("first", 1, (Memo(step_hash("nap", 0), "nap", StepKind.SLEEP, Value(), 1),)))
         assert [claim.run_id for claim in harness.log.reports_of(RunClaimed)] == ["first"]
+
+
+def test_listener_does_not_see_the_context_of_a_run() -> None:
+    """The code that a worker starts when a run releases memory must not inherit the context variables of that run."""
+    memory, seen = MemoryBudget(KIB), list[str]()
+    current = contextvars.ContextVar("current", default="")
+    memory.on_room(lambda: seen.append(current.get()))
+
+    def release() -> None:
+        current.set("a run")
+        memory.add(KIB)
+        memory.remove(KIB)
+
+    contextvars.copy_context().run(release)
+    assert seen == [""]
 
 
 async def test_a_lost_report_releases_its_memory() -> None:

@@ -1,6 +1,7 @@
 """The memory budget of a process: how many bytes of results and reports its workers hold, and what waits meanwhile."""
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import deque
@@ -107,7 +108,7 @@ class MemoryBudget:
         self._bodies = _Gate(lambda: self.used + self._bodies.expected < self.bytes_max, self._start_timer)
         self._reports = _Gate(lambda: not self.is_full)
         self._timer: asyncio.TimerHandle | None = None
-        self._listeners: list[Callable[[], object]] = []
+        self._listeners: dict[Callable[[], object], contextvars.Context] = {}
         self._warned_at = 0.0
 
     @property
@@ -116,13 +117,12 @@ class MemoryBudget:
         return self.used >= self.bytes_max
 
     def on_room(self, listener: Callable[[], object]) -> None:
-        """Call a function whenever the budget is no longer full."""
-        self._listeners.append(listener)
+        """Call a function whenever the budget is no longer full, in the current context instead of that of a run."""
+        self._listeners[listener] = contextvars.copy_context()
 
     def ignore(self, listener: Callable[[], object]) -> None:
         """Call a function no longer."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        self._listeners.pop(listener, None)
 
     def add(self, size: int) -> None:
         """Count bytes that are held from now on."""
@@ -149,8 +149,8 @@ class MemoryBudget:
             self._bodies.let_in()
         if self.used < self.bytes_max <= before:
             self._reports.let_in()
-            for listener in list(self._listeners):
-                listener()
+            for listener, context in list(self._listeners.items()):
+                context.copy().run(listener)
 
     def learn(self, function: str, size: int) -> None:
         """Note the size of the result of a step."""
