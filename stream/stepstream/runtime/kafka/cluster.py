@@ -63,10 +63,14 @@ class Cluster:
 
     async def extents(self, topics: Sequence[str] | None = None) -> dict[str, Extent]:
         """Return the extents of these topics, or of all of the namespace; those that do not exist are missing."""
-        names = None if topics is None else [self.settings.name(topic) for topic in topics]
         async with self.admin() as admin:
-            with translate_kafka_errors("describing topics"):
-                return extents_in(await describe_topics(admin, names), self.settings)
+            return await self.extents_by(admin, topics)
+
+    async def extents_by(self, admin: AIOKafkaAdminClient, topics: Sequence[str] | None) -> dict[str, Extent]:
+        """Return what `extents` returns, by a client that is connected."""
+        names = None if topics is None else [self.settings.name(topic) for topic in topics]
+        with translate_kafka_errors("describing topics"):
+            return extents_in(await describe_topics(admin, names), self.settings)
 
     async def create(self, topics: Mapping[str, tuple[int, Mapping[str, str]]], replicas: int) -> None:
         """Create topics, name to (partitions, configuration); topics that exist are left unchanged.

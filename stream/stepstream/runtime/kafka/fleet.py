@@ -275,7 +275,9 @@ class ShardGroup:
         except LogError as error:
             logger.warning("the transaction of shard %d of engine %s cannot be aborted: %s", shard, owner, error)
         else:
-            logger.warning("engine %s is silent or has left; a transaction of its shard %d is aborted", owner, shard)
+            logger.warning(
+                "engine %s is silent or has left; any open transaction of its shard %d is aborted", owner, shard
+            )
 
     async def _end(self, tasks: dict[int, asyncio.Task[None]], shards: Collection[int]) -> None:
         """Abort transactions, close tables and release their locks."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
@@ -41,14 +42,20 @@ class TopicWatch:
     async def serve(self) -> None:
         """Look until cancelled. While no broker answers, nothing is known, and nothing changes."""
         while True:
-            try:
-                async with asyncio.timeout(ANSWER_S_MAX):
-                    extents = await self._cluster.extents(self._topics)
-            except (LogError, TimeoutError):
-                pass
-            else:
-                self._look(extents)
+            with suppress(LogError, TimeoutError):
+                await self._watch()
             await asyncio.sleep(WATCH_S)
+
+    async def _watch(self) -> None:
+        """Look by one client, which stays connected, until a request fails."""
+        async with AsyncExitStack() as connected:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                admin = await connected.enter_async_context(self._cluster.admin())
+            while True:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    extents = await self._cluster.extents_by(admin, self._topics)
+                self._look(extents)
+                await asyncio.sleep(WATCH_S)
 
     def _look(self, extents: Mapping[str, Extent]) -> None:
         problems = topic_problems(self._cluster.settings, extents, self._topics, self._shards, self._apps)
