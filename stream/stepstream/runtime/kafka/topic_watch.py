@@ -19,7 +19,7 @@ ANSWER_S_MAX = 3.0
 
 
 class TopicWatch:
-    """Looks at some topics periodically, and gives the extents of those that exist to observers."""
+    """Looks at some topics periodically, by one client, and gives the extents of those that exist to observers."""
 
     def __init__(
         self,
