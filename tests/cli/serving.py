@@ -12,15 +12,21 @@ from typing import Any
 import httpx
 
 APP = """
+import itertools
 import os
+import threading
 from pathlib import Path
 from stepstream import App, Context, on
 
 app = App("kill")
 log = Path(os.environ["EFFECTS"])
+limit = int(os.environ.get("LIMIT", "1000000"))
+started = itertools.count()
 
 
 def effect(run_id: str, step: str) -> str:
+    if next(started) >= limit:
+        threading.Event().wait()
     with log.open("a") as file:
         file.write(f"{run_id} {step}\\n")
     return step
@@ -48,10 +54,11 @@ class Serving:
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
-        """Start the process and wait until it serves."""
+    def start(self, limit: int = sys.maxsize) -> None:
+        """Start the process and wait until it serves; bodies block before their effect after `limit` effects."""
         command = [sys.executable, "-m", "stepstream", "dev", self.file, "--no-reload", "--port", "0"]
-        environment = {**os.environ, "EFFECTS": str(self.effects), "PYTHONUNBUFFERED": "1"}
+        settings = {"EFFECTS": str(self.effects), "LIMIT": str(limit), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, **settings}
         self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         for line in self.process.stdout:
