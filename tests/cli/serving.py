@@ -50,21 +50,22 @@ class Serving:
         self.file = file
         self.effects = folder / "effects.txt"
         self.effects.touch()
+        self.log = folder / "dev.log"
         (folder / "kill_app.py").write_text(APP, encoding="utf-8")
         self.url = ""
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, limit: int = sys.maxsize) -> None:
         """Start the process and wait until it serves; bodies block before their effect after `limit` effects."""
         command = [sys.executable, "-m", "stepstream", "dev", self.file, "--no-reload", "--port", "0"]
         settings = {"EFFECTS": str(self.effects), "LIMIT": str(limit), "PYTHONUNBUFFERED": "1"}
         environment = {**os.environ, **settings}
-        self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                self.url = found[0]
-                break
+        # In a pipe that nothing reads, the process would block as soon as the pipe is full.
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log)
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+", self.log.read_text())):
+            assert self.process.poll() is None, "the process ended"
+        self.url = found[0]
         while not self._serves():
             assert self.process.poll() is None, "the process ended"
 
@@ -107,5 +108,4 @@ class Serving:
         """End the process by a signal and return its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        self.process.communicate(timeout=20)
-        return self.process.returncode
+        return self.process.wait(timeout=20)
