@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.mutants import MUTANTS, SEEDS, SOURCE, Mutant, PatchError, copy_with, patch, simulate
+from tests.sim.mutants import MUTANTS
+from tests.sim.mutation import SEEDS, SOURCE, Mutant, PatchError, copy_with, patch, simulate
 
 
 @pytest.mark.slow

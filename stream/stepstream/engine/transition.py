@@ -205,7 +205,7 @@ def _fire(draft: Draft, timer: Timer, read_to: int) -> None:
         case TimerKind.CRON:
             fire_cron(draft, timer.owner, int(timer.name))
         case TimerKind.KEPT_EVENTS_EXPIRY:
-            forget_events(draft, timer.owner)
+            forget_events(draft, timer)
         case TimerKind.EVENT_NAME_EXPIRY:
             forget_paths(draft, timer.owner)
         case _:

@@ -57,19 +57,18 @@ def keep_event(draft: Draft, candidate: Candidate) -> None:
     if windows is None:
         return
     event = candidate.event
-    window = max(windows.by_function.values(), default=0)
     paths = _paths(draft, event.name)
     # A look-back that waits for an index must also see what arrives meanwhile.
-    if not window and not any(_has_look_backs(draft, event.name, path) for path in paths):
+    if not windows.longest and not any(_has_look_backs(draft, event.name, path) for path in paths):
         return
     last = kept_head(draft)
     # The clock of the shard's next owner may be behind, but kept events must sort in the order of the log.
     head = KeptHead(last.count + 1, max(draft.now, last.arrived_at))
     draft.put(KEPT_HEAD_KEY, head)
     # A wait takes a while to reach this shard, and a long look-back takes a while to finish.
-    until = draft.now + window + MINUTE_MS
+    until = head.arrived_at + windows.longest + MINUTE_MS
     draft.put(kept_event_key(event.name, head.place), KeptEvent(event, draft.now, until))
-    _arm_expiry(draft, event.name, until)
+    _arm_expiry(draft, event.name, until, windows.version, last.place)
     stopped: dict[str, KeptPath] = {}
     for path, use in paths.items():
         if use.indexed_to is not None:
@@ -95,10 +94,15 @@ def _has_look_backs(draft: Draft, event: str, path: str) -> bool:
     return bool(draft.scan(LOOK_BACKS, look_backs_part(event, path), 1))
 
 
-def _arm_expiry(draft: Draft, event: str, until: int) -> None:
-    """Set the one timer of a name and minute."""
+def _arm_expiry(
+    draft: Draft, event: str, until: int, windows: int | None = None, after: KeptPlace | None = None
+) -> None:
+    """Set the one timer of a name, minute and version of the windows, by the first event that it deletes.
+
+    After a window has become shorter, events are deleted before older ones, which were kept for longer.
+    """
     due = (until // MINUTE_MS + 1) * MINUTE_MS
-    timer = Timer(TimerKind.KEPT_EVENTS_EXPIRY, event)
+    timer = Timer(TimerKind.KEPT_EVENTS_EXPIRY, event, "" if windows is None else str(windows), after)
     if draft.get(timer_key(due, timer)) is None:
         draft.arm(due, timer)
 
@@ -131,7 +135,7 @@ def use_index(draft: Draft, bucket: Bucket) -> tuple[Bucket, bool]:
         bucket = Bucket(bucket.event)
     path, use = bucket.path, paths.get(bucket.path)
     windows = draft.get(LOOKBACK_WINDOWS_KEY)
-    until = draft.now + HOUR_MS + max(windows.by_function.values() if windows else (), default=0)
+    until = draft.now + HOUR_MS + (windows.longest if windows else 0)
     if use is None or use.until < until - HOUR_MS // 2:
         use = KeptPath(until, use.indexed_to if use else _START)
         _put_paths(draft, bucket.event, paths | {path: use})
@@ -181,16 +185,27 @@ def continue_index(draft: Draft, due: IndexContinued) -> None:
         draft.continue_later(due.event, replace(due, started=started[-1][1].wait.waiter))
 
 
-def forget_events(draft: Draft, event: str) -> None:
-    """Delete the kept events of a name that are too old, as many as one transition may; the next tick continues."""
-    budget = MatchBudget(draft)
-    paths = _paths(draft, event)
+def forget_events(draft: Draft, timer: Timer) -> None:
+    """Delete the kept events of a timer, as many as one transition may; the next tick continues."""
+    paths = _paths(draft, timer.owner)
+    left = _forget_events(draft, timer, timer.after, paths) if timer.after else None
+    if left:
+        draft.arm(draft.now, replace(timer, after=left))
+    elif paths:
+        # Only at the end, because it looks for the oldest event behind all that were deleted.
+        _forget_paths(draft, timer.owner, paths)
+
+
+def _forget_events(draft: Draft, timer: Timer, after: KeptPlace, paths: dict[str, KeptPath]) -> KeptPlace | None:
+    """Delete the next events whose time is over; return the last of them if there may be more."""
+    event, budget = timer.owner, MatchBudget(draft)
     old: list[tuple[KeptPlace, KeptEvent]] = []
-    for key, kept in draft.walk(KEPT_EVENTS, text_bytes(event)):
+    left: KeptPlace | None = None
+    for key, kept in draft.walk(KEPT_EVENTS, text_bytes(event), place_bytes(after)):
         if kept.until > draft.now:
             break
         if len(old) == draft.limits.waits_per_match_max or budget.full:
-            draft.arm(draft.now, Timer(TimerKind.KEPT_EVENTS_EXPIRY, event))
+            left = old[-1][0]
             break
         budget.charge(len(kept.event.data) + len(kept.event.user))
         old.append((place_of(key), kept))
@@ -200,8 +215,7 @@ def forget_events(draft: Draft, event: str) -> None:
         for path, use in paths.items():
             if use.indexed_to is None or place <= use.indexed_to:
                 _remove_from_index(draft, candidate, path, place)
-    if paths:
-        _forget_paths(draft, event, paths)
+    return left
 
 
 def _forget_paths(draft: Draft, event: str, paths: dict[str, KeptPath]) -> None:

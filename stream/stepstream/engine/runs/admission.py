@@ -86,7 +86,7 @@ def _set_lookback_window(draft: Draft, function: FunctionRegistered) -> None:
     if function.lookback_ms and not function.retired:
         windows[function.id] = function.lookback_ms
     if windows != known:
-        draft.put(LOOKBACK_WINDOWS_KEY, LookbackWindows(windows))
+        draft.put(LOOKBACK_WINDOWS_KEY, LookbackWindows(windows, row.version + 1 if row else 0))
 
 
 def receive_event(draft: Draft, received: EventReceived) -> None:

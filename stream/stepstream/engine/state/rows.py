@@ -12,6 +12,9 @@ from stepstream.contract.inbox import Claim
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import Predicate, WaitOpened
 
+# The arrival time by which a kept event sorts, and its number in the shard.
+KeptPlace = tuple[int, int]
+
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run that has not ended.
@@ -101,12 +104,14 @@ class TimerKind(StrEnum):
 class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
     """A timer; its key has the time. `owner` is a run id, a run hash, a function id or an event name, by the kind.
 
-    `name` distinguishes the timers of an owner: a step of the run, or the number of a cron trigger.
+    `name` distinguishes the timers of an owner: a step of the run, the number of a cron trigger, or the look-back
+    window of kept events. The kept events that a timer deletes are those that follow the place `after`.
     """
 
     kind: TimerKind
     owner: str
     name: str = ""
+    after: KeptPlace | None = None
 
 
 class EventName(msgspec.Struct, frozen=True):
@@ -168,14 +173,19 @@ class Crons(msgspec.Struct, frozen=True, omit_defaults=True):
     due: tuple[int, ...]
 
 
-class LookbackWindows(msgspec.Struct, frozen=True):
-    """How far back (ms) the waits of each function may look; events are kept for the longest of these times."""
+class LookbackWindows(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far back (ms) the waits of each function may look; events are kept for the longest of these times.
+
+    `version` counts the changes: all events that are kept under one version are deleted in the order of their arrival.
+    """
 
     by_function: dict[str, int]
+    version: int = 0
 
-
-# The arrival time by which a kept event sorts, and its number in the shard.
-KeptPlace = tuple[int, int]
+    @property
+    def longest(self) -> int:
+        """The time (ms) for which events are kept; 0 if no function looks back."""
+        return max(self.by_function.values(), default=0)
 
 
 class KeptEvent(msgspec.Struct, frozen=True):
