@@ -1,4 +1,4 @@
-"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback] [name …]."""
+"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback|hotname] [name …]."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, failover, laptop, lookback
+from benchmarks import cluster, failover, hotname, laptop, lookback
 from benchmarks.functions import Figure
 from stepstream.host.serving import collect_garbage_seldom
 
@@ -28,6 +28,7 @@ RUNTIMES = {
     "cluster": (_names(cluster.ALL), cluster.main),
     "failover": (_names(failover.ALL), failover.main),
     "lookback": (_names(lookback.ALL), lookback.main),
+    "hotname": (_names(hotname.ALL), hotname.main),
 }
 
 

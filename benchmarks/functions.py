@@ -37,6 +37,12 @@ async def wait_for_one(ctx: Context) -> bool:
     return await ctx.step.wait_for_event("go", event="bench/go", match="data.key", timeout="1d") is not None
 
 
+@app.function(on("bench/once"))
+async def return_at_once(ctx: Context) -> bool:
+    """Return without a step: the smallest possible run."""
+    return ctx.event.name == "bench/once"
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A measured number with its unit and its goal."""

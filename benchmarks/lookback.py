@@ -2,30 +2,19 @@
 
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from benchmarks.functions import Figure
-from stepstream.contract.codec import Raw, encode
+from benchmarks.shard import BareShard
+from stepstream.contract.codec import Raw
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import StepRef
-from stepstream.contract.inbox import InboxRecord, StepResolved, decode_inbox
 from stepstream.contract.limits import HOUR_MS
-from stepstream.contract.matching import EventMatched, EventRouted, LookBackTruncated, Predicate, WaitClosed, WaitOpened
-from stepstream.contract.topics import INBOX
+from stepstream.contract.matching import EventRouted, Predicate, WaitClosed, WaitOpened
 from stepstream.engine.matching.waits import bucket_of
-from stepstream.engine.state.changes import Delete, Put, Send
-from stepstream.engine.state.records import Input
-from stepstream.engine.state.tables import encode_row
-from stepstream.engine.state.view import Layer
-from stepstream.engine.transition import transition
 from stepstream.expressions.predicates import index_key
-from stepstream.runtime.shard.tables import StoreView
-from stepstream.runtime.storage.rocks import RocksStore
 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
 SAMPLES = 300
@@ -35,38 +24,13 @@ _RECORDS_PER_BATCH = 100
 _BAR_US, _BAR_CHARACTERS_MAX = 20, 24
 
 
-class Shard:
-    """The tables of one shard on disk, and the batches that change them."""
+class Shard(BareShard):
+    """A shard that keeps events, and opens and closes waits."""
 
     def __init__(self, folder: Path) -> None:
-        self._store = RocksStore(folder, lambda: _NOW_MS, HOUR_MS)
-        self._store.open()
-        self._view = StoreView(self._store)
-        self._later: deque[Input] = deque()
+        super().__init__(folder, _NOW_MS)
         self.kept = 0
         self.apply(FunctionRegistered("f", "bench", lookback_ms=HOUR_MS))
-
-    def apply(self, *records: Input) -> None:
-        """Apply records in one batch, and those that continue them in further batches."""
-        self._commit(records)
-        while self._later:
-            self._commit([self._later.popleft()])
-
-    def _commit(self, records: Sequence[Input]) -> None:
-        layer = Layer(self._view)
-        queue: deque[Input] = deque(records)
-        while queue:
-            for change in transition(layer, queue.popleft(), _NOW_MS).changes:
-                match change:
-                    case Put(key, row):
-                        layer.put(key, row)
-                    case Delete(key):
-                        layer.put(key, None)
-                    case Send(topic=topic, record=record, later=later) if topic == INBOX and not _to_run(record):
-                        inbox_record: InboxRecord = decode_inbox(encode(record))
-                        (self._later if later else queue).append(inbox_record)
-        rows = [(key.encode(), None if row is None else encode_row(row)) for key, row in layer.items()]
-        self._store.write(rows, 0)
 
     def keep(self, count: int) -> None:
         """Keep events until there are `count`."""
@@ -82,14 +46,6 @@ class Shard:
         self.apply(WaitOpened(waiter, bucket, predicate, _NOW_MS + HOUR_MS, _NOW_MS - HOUR_MS))
         self.apply(WaitClosed(waiter, bucket, looking_back=True))
         return (time.perf_counter() - begun) * 1e6
-
-    def close(self) -> None:
-        """Close the tables."""
-        self._store.close()
-
-
-def _to_run(record: msgspec.Struct) -> bool:
-    return isinstance(record, EventMatched | StepResolved | LookBackTruncated)
 
 
 def _event(number: int) -> EventRecord:
@@ -130,11 +86,28 @@ def look_back() -> Iterator[Figure]:
                 bar = "#" * min(round(figure / _BAR_US), _BAR_CHARACTERS_MAX)
                 yield Figure(f"{size:>9,} kept, {name:<13} {bar}", figure, "us")
             yield Figure(f"{size:>9,} kept, an event", keeping, "us")
-        begun = time.perf_counter()
-        shard.wait(2, Predicate((("data.amount", "n7"),)))
-        learning = (time.perf_counter() - begun) / shard.kept * 1e6
-        yield Figure("a kept event, indexed by a path that is new", learning, "us")
+        yield from _learn(shard)
+        yield from _expire(shard)
         shard.close()
+
+
+def _learn(shard: Shard) -> Iterator[Figure]:
+    shard.longest_ms = 0.0
+    begun = time.perf_counter()
+    shard.wait(2, Predicate((("data.amount", "n7"),)))
+    taken = time.perf_counter() - begun
+    yield Figure("a kept event, indexed by a path that is new", taken / shard.kept * 1e6, "us")
+    yield Figure(f"{shard.kept:>9,} kept: the first answer by a new path", taken, "s")
+    yield Figure(f"{shard.kept:>9,} kept: the longest batch of it", shard.longest_ms, "ms")
+
+
+def _expire(shard: Shard) -> Iterator[Figure]:
+    shard.longest_ms, shard.now_ms = 0.0, _NOW_MS + 2 * HOUR_MS
+    begun = time.perf_counter()
+    batches = shard.tick()
+    taken = time.perf_counter() - begun
+    yield Figure("a kept event, deleted with three index entries", taken / shard.kept * 1e6, "us")
+    yield Figure(f"{shard.kept:>9,} kept: the longest of {batches:,} batches of it", shard.longest_ms, "ms")
 
 
 ALL = (look_back,)
