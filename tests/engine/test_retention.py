@@ -102,7 +102,7 @@ def test_each_event_is_kept_for_the_window_it_arrived_in(
 
 @pytest.mark.parametrize("at_once", [1, 2, 500])
 def test_a_path_is_forgotten_with_the_last_event_that_it_indexes(at_once: int) -> None:
-    """Also when the last of them to be deleted is not the last that arrived."""
+    """The last of them to be deleted need not be the last that arrived."""
     matcher = Matcher(at_once, checked=True)
     matcher.register(looking_back(5 * HOUR_MS))
     matcher.wait("first", Predicate((("data.id", "n9"),)))
