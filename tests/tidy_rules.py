@@ -186,7 +186,7 @@ def imports_by_name_are_few(source: Source) -> Findings:
             yield Finding(source.path, node.lineno, "import it at the top of the file, where tools can see it")
 
 
-# The modules that write to a terminal or a log; they escape what they are given by host/printable.py.
+# The modules that write to a terminal or a log; they escape what they are given by contract/printable.py.
 OUTPUT = {f"{PRODUCT}{path}" for path in ("cli/console.py", "cli/registry.py", "host/monitoring/logs.py")}
 
 

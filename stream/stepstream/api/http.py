@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 from starlette.requests import ClientDisconnect
 
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import NO_KEY, foreign_reason, knows_key, same_key
+from stepstream.api.pages.context import Site
+from stepstream.api.pages.site import ROOT, make_site
 from stepstream.api.probes import ready_response
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
@@ -23,6 +25,7 @@ from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import DEFAULT_LIMITS, MIB, Limits
 from stepstream.contract.names import check_signal_name
+from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.metrics import CONTENT_TYPE
 from stepstream.runtime.readmodel.index import TAIL_CHARACTERS, RunIndex
 from stepstream.runtime.readmodel.views import RunSummary
@@ -165,8 +168,9 @@ def make_api(
     keys: Keys | None = None,
     limits: Limits = DEFAULT_LIMITS,
     bodies: BodyBudget | None = None,
+    now_ms: Callable[[], int] | None = None,
 ) -> FastAPI:
-    """Return the API over an engine and its read model."""
+    """Return the API over an engine and its read model, with the page below /ui."""
     keys = keys or Keys()
     # While a key is missing, only programs on this machine may send requests.
     everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
@@ -191,6 +195,8 @@ def make_api(
     _add_events(api, engine, keys.event, limits, bodies)
     _add_runs(api, engine, index, _guard(keys.api), bodies)
     _add_operations(api, engine, metrics, _guard(keys.api))
+    site = Site(engine, index, bodies, now_ms or SystemClock().now_ms)
+    api.mount(ROOT, make_site(site, keys.api, is_loopback_only=not (keys.event and keys.api)))
     return api
 
 
@@ -260,6 +266,10 @@ def _add_operations(
     @api.get("/openapi.json", dependencies=[Depends(guard)], include_in_schema=False)
     async def describe() -> dict[str, Any]:
         return api.openapi()
+
+    @api.get("/", include_in_schema=False)
+    async def show_page() -> Response:
+        return RedirectResponse(f"{ROOT}/")
 
     @api.get("/health", summary="200 while the process is alive")
     async def health() -> dict[str, str]:

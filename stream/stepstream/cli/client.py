@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from stepstream.cli.console import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, fail
 from stepstream.contract.errors import StepstreamError
-from stepstream.host.printable import printable
+from stepstream.contract.printable import printable
 
 TIMEOUT_S = 30.0
 _BY_URL = "--url or STEPSTREAM_URL"

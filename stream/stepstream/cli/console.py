@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from stepstream.host.printable import printable
+from stepstream.contract.printable import printable
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 # A table is as wide as its content, and never wider than this; in a pipe there is no reason to wrap.

@@ -11,9 +11,9 @@ from rich.table import Column
 from stepstream.cli.console import Screen
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.names import workers_name
+from stepstream.contract.wording import duration_text
 from stepstream.runtime.readmodel.views import queue_of
 
-_MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 # On a terminal; in a pipe nothing is cut.
 _RESULT_CHARACTERS_MAX = 80
 _DATA_CHARACTERS_MAX = 1_000
@@ -24,21 +24,6 @@ Json = Mapping[str, Any]
 def clock(at_ms: int) -> str:
     """Return a point in time as local time, or nothing for 0."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1_000)) if at_ms else ""
-
-
-def duration_text(length_ms: float) -> str:
-    """Return a duration in its two largest units: 12.3 s, 5m 3s, 2h 45m, 3d 12h."""
-    if length_ms < _MINUTE_MS:
-        return f"{length_ms / 1_000:,.1f} s"
-    for unit, unit_ms, part, part_ms in (
-        ("d", _DAY_MS, "h", _HOUR_MS),
-        ("h", _HOUR_MS, "m", _MINUTE_MS),
-        ("m", _MINUTE_MS, "s", 1_000),
-    ):
-        whole, rest = divmod(int(length_ms), unit_ms)
-        if whole:
-            return f"{whole:,}{unit} {rest // part_ms}{part}"
-    return ""
 
 
 def print_runs(screen: Screen, runs: Sequence[Json]) -> None:

@@ -1,6 +1,23 @@
-"""How messages write numbers."""
+"""How messages write numbers and durations."""
+
+from stepstream.contract.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: 1 function, 2 functions."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration_text(length_ms: float) -> str:
+    """Return a duration in its two largest units: 12.3 s, 5m 3s, 2h 45m, 3d 12h."""
+    if length_ms < MINUTE_MS:
+        return f"{length_ms / 1_000:,.1f} s"
+    for unit, unit_ms, part, part_ms in (
+        ("d", DAY_MS, "h", HOUR_MS),
+        ("h", HOUR_MS, "m", MINUTE_MS),
+        ("m", MINUTE_MS, "s", 1_000),
+    ):
+        whole, rest = divmod(int(length_ms), unit_ms)
+        if whole:
+            return f"{whole:,}{unit} {rest // part_ms}{part}"
+    return ""

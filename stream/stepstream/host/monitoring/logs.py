@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from stepstream.host.printable import printable
+from stepstream.contract.printable import printable
 
 
 class Format(StrEnum):

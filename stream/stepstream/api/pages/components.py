@@ -1,0 +1,79 @@
+"""The parts that pages share: text of users, times, states, links and messages."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
+
+import htpy as h
+from markupsafe import Markup, escape
+
+from stepstream.api.pages.assets import ROOT
+from stepstream.contract.kinds import RunStatus
+from stepstream.contract.printable import printable
+from stepstream.contract.wording import duration_text
+from stepstream.runtime.readmodel.why import local_time
+
+NAME_CHARACTERS_MAX = 200
+_TAIL = 6
+Query = Sequence[tuple[str, str]]
+
+
+# The functions that build strings and not elements are by far the most frequent on a page; all they insert is escaped.
+
+
+def text(value: object, characters_max: int = NAME_CHARACTERS_MAX) -> Markup:
+    """Return text of a user: isolated from its surroundings, without control characters, cut with a note."""
+    given = str(value)
+    cut = f"… ({len(given):,} characters)" if len(given) > characters_max else ""
+    shown = escape(printable(given[:characters_max], keep_lines=True))
+    return Markup(f"<bdi>{shown}{cut}</bdi>")  # noqa: S704 - escaped above
+
+
+def at(at_ms: int) -> Markup | None:
+    """Return a time as an element; None for 0."""
+    if not at_ms:
+        return None
+    exact = datetime.fromtimestamp(at_ms / 1_000, tz=UTC).isoformat(timespec="milliseconds")
+    return Markup(f'<time datetime="{exact}">{local_time(at_ms)}</time>')  # noqa: S704 - of digits
+
+
+def took(length_ms: int) -> str:
+    """Return how long something took: milliseconds below a second."""
+    return f"{max(length_ms, 0):,} ms" if length_ms < 1_000 else duration_text(length_ms)
+
+
+def state(status: str) -> Markup:
+    """Return the state of a run or a step: a word and a colour."""
+    word = escape(status)
+    return Markup(f'<span class="state is-{word}">{word.replace("_", " ")}</span>')  # noqa: S704 - escaped above
+
+
+def url(*path: str, query: Iterable[tuple[str, str]] = ()) -> str:
+    """Return a URL of the page; empty values of the query are left out."""
+    pairs = urlencode([(name, value) for name, value in query if value])
+    return "/".join((ROOT, *(quote(part, safe="") for part in path))) + (f"?{pairs}" if pairs else "")
+
+
+def run_link(run_id: str, *, whole: bool = False) -> h.Element:
+    """Return a link to a run: its id, or the end of its id."""
+    return h.a(".id", href=url("runs", run_id), title=run_id)[run_id if whole else f"…{run_id[-_TAIL:]}"]
+
+
+def function_link(function: str) -> h.Element:
+    """Return a link to the runs of a function."""
+    return h.a(href=url("runs", query=[("function", function)]))[text(function)]
+
+
+def facts(rows: Iterable[tuple[str, h.Node]]) -> h.Element:
+    """Return pairs of a name and a value; those without a value are left out."""
+    return h.dl(".facts")[[(h.dt[name], h.dd[value]) for name, value in rows if value not in (None, "", 0)]]
+
+
+def note(content: h.Node, kind: str = "info") -> h.Element:
+    """Return a message to the reader; `kind` is info, good or bad."""
+    return h.p(f".note.is-{kind}", role="status" if kind != "bad" else "alert")[content]
+
+
+def is_open(status: str) -> bool:
+    """Return whether a run has not ended."""
+    return status in (RunStatus.SCHEDULED, RunStatus.RUNNING)

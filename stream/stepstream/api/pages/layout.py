@@ -1,0 +1,109 @@
+"""The frame of every page: header, navigation, main part and footer."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import htpy as h
+
+from stepstream import __version__
+from stepstream.api.pages.assets import asset_url
+from stepstream.api.pages.components import url
+from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+
+# htmx evaluates attributes only where they have code; none has, the policy of the page forbids it, and its own style
+# sheet is left out. Elements that readers opened stay open when a part of the page is replaced.
+_HTMX = (
+    'includeIndicatorCSS:false history:false extensions:"sse,no-eval" morphIgnore:["open","hidden","data-htmx-powered"]'
+)
+_SCRIPTS = ("vendor/htmx.min.js", "vendor/hx-sse.min.js")
+_KEYS = (
+    ("j", "next row"),
+    ("k", "previous row"),
+    ("o", "open the row"),
+    ("[", "earlier part of the timeline, or newer runs"),
+    ("]", "later part of the timeline, or older runs"),
+    ("/", "search"),
+    ("?", "show or hide these keys"),
+)
+
+
+def document(title: str, current: str, counts: Mapping[str, int], *content: h.Node) -> h.Element:
+    """Return a whole page; `current` is the entry of the navigation it belongs to."""
+    return h.html(lang="en")[
+        h.head[
+            h.meta(charset="utf-8"),
+            h.meta(name="viewport", content="width=device-width, initial-scale=1"),
+            h.meta(name="color-scheme", content="light dark"),
+            h.meta(name="htmx-config", content=_HTMX),
+            h.title[f"{title} · stepstream"],
+            h.link(rel="stylesheet", href=asset_url("page.css")),
+            h.link(rel="icon", href="data:,"),
+            [h.script(src=asset_url(name), defer=True) for name in _SCRIPTS],
+            h.script(src=asset_url("page.js"), type="module"),
+        ],
+        h.body[
+            h.a(".skip", href="#main")["Skip to the content"],
+            _header(current, counts),
+            h.main("#main", tabindex="-1")[content],
+            _footer(),
+            _keys(),
+        ],
+    ]
+
+
+def _header(current: str, counts: Mapping[str, int]) -> h.Element:
+    entries = [("Runs", url("runs"), sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES), "open")]
+    return h.header(".top")[
+        h.a(".brand", href=url("runs"))["stepstream"],
+        h.nav(aria_label="Pages")[
+            h.ul[
+                [
+                    h.li[
+                        h.a(href=link, aria_current="page" if name == current else None)[
+                            name, h.span(".count", title=f"{count:,} {what}")[f"{count:,}"] if count else None
+                        ]
+                    ]
+                    for name, link, count, what in entries
+                ]
+            ]
+        ],
+        h.form(".find", action=url("find"), role="search")[
+            h.input(
+                "#find",
+                type="search",
+                name="id",
+                placeholder="Run id, its end, or event id",
+                aria_label="Find a run by its id, the end of its id, or the id of its event",
+                autocomplete="off",
+            )
+        ],
+    ]
+
+
+def _footer() -> h.Element:
+    zone = time.strftime("%Z (UTC%z)")
+    return h.footer[f"stepstream {__version__} · times in {zone} · ", h.kbd["?"], " shows the keys"]
+
+
+def _keys() -> h.Element:
+    return h.dialog("#keys", aria_labelledby="keys-title")[
+        h.h2("#keys-title")["Keys"],
+        h.dl[[(h.dt[h.kbd[key]], h.dd[what]) for key, what in _KEYS]],
+        h.form(method="dialog")[h.button["Close"]],
+    ]
+
+
+def status_counts(counts: Mapping[str, int], selected: str, links: Mapping[str, str]) -> h.Element:
+    """Return the numbers of runs by status, each a link that filters by it."""
+    shown: Sequence[str] = [status.value for status in RunStatus]
+    return h.ul(".tabs", aria_label="Runs by status")[
+        h.li[h.a(href=links[""], aria_current="true" if not selected else None)["all"]],
+        [
+            h.li[
+                h.a(href=links[status], aria_current="true" if status == selected else None)[
+                    status, " ", h.span(".count")[f"{counts.get(status, 0):,}"]
+                ]
+            ]
+            for status in shown
+        ],
+    ]

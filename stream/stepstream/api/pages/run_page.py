@@ -1,0 +1,179 @@
+"""The page of a run: why it does not continue, its steps on a timeline, its values, errors and relations."""
+
+from collections.abc import Sequence
+
+import htpy as h
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepstream.api.pages.components import (
+    at,
+    facts,
+    function_link,
+    is_open,
+    note,
+    run_link,
+    state,
+    text,
+    took,
+    url,
+)
+from stepstream.api.pages.context import PageError, Site, html
+from stepstream.api.pages.errors_view import error_view
+from stepstream.api.pages.json_tree import json_tree
+from stepstream.api.pages.layout import document
+from stepstream.api.pages.steps_view import steps_view
+from stepstream.contract.codec import Json
+from stepstream.contract.kinds import RunStatus
+from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.readmodel.why import Why, why_open
+
+_MESSAGES = {
+    "cancelled": "The run is cancelled.",
+    "ended": "The run had ended already; nothing was cancelled.",
+    "delivered": "The signal was delivered.",
+    "not-delivered": "No run waits for that signal; signals are not stored.",
+}
+_RELATED_MAX = 50
+
+
+def found(site: Site, request: Request) -> RunView:
+    """Return the run of a URL; raise PageError if there is none."""
+    run_id = request.path_params["run_id"]
+    if (run := site.runs.show(run_id)) is None:
+        raise PageError(404, "There is no run with this id. It may have been dropped after its retention.")
+    return run
+
+
+async def show_run(site: Site, request: Request) -> Response:
+    """Answer with the page of a run."""
+    run = found(site, request)
+    now_ms = site.now_ms()
+    workers = await site.engine.workers(run.workers) if run.workers else {}
+    message = _MESSAGES.get(request.query_params.get("done", ""))
+    return html(
+        document(
+            f"{run.function} {run.run_id[-6:]}",
+            "Runs",
+            site.runs.counts(),
+            note(message, "good") if message else None,
+            h.div("#run", data_live=is_open(run.status))[
+                _heading(run),
+                [_why(each) for each in why_open(run, now_ms, workers)],
+                [note(text(warning, 2_000), "warn") for warning in run.warnings],
+                _facts(run, now_ms),
+                _actions(run),
+                error_view(run.error, "Error"),
+                steps_view(site, run, now_ms, request.query_params),
+                _values(run),
+                _relations(site, run),
+            ],
+        )
+    )
+
+
+def _heading(run: RunView) -> h.Element:
+    return h.div(".heading")[h.h1[text(run.function)], state(run.status), h.code(".whole-id")[run.run_id]]
+
+
+def _why(why: Why) -> h.Element:
+    return h.p(".why", role="status", data_code=why.code)[
+        h.strong[text(why.text, 2_000)],
+        [" since ", at(why.since)] if why.since else None,
+        h.span(".remedy")[" ", text(why.remedy, 1_000)] if why.remedy else None,
+    ]
+
+
+def _facts(run: RunView, now_ms: int) -> h.Element:
+    length = (run.ended_at or now_ms) - run.started_at
+    waited = run.started_at - run.accepted_at
+    return facts(
+        [
+            ("App", text(run.app)),
+            ("Accepted", at(run.accepted_at)),
+            ("Started", at(run.started_at)),
+            ("Ended", at(run.ended_at)),
+            ("Took", took(length) if length >= 0 else None),
+            ("Start delayed by", took(waited) if waited > 0 else None),
+            ("Steps", f"{len(run.steps):,}"),
+            ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
+            ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
+            ("Function", function_link(run.function)),
+        ]
+    )
+
+
+def _actions(run: RunView) -> h.Element | None:
+    if not is_open(run.status):
+        return None
+    return h.form(".actions", method="post", action=url("runs", run.run_id, "cancel"))[
+        h.button(".danger")["Cancel the run"]
+    ]
+
+
+def _values(run: RunView) -> h.Node:
+    events = run.events if isinstance(run.events, list) else []
+    raw = url("runs", run.run_id, "raw")
+    heading = "Event" if len(events) == 1 else f"Events ({len(events):,})"
+    return [
+        h.section(aria_labelledby="input")[
+            h.h2("#input")[heading],
+            [_event(event, f"{raw}?part=event-{index}") for index, event in enumerate(events[:_RELATED_MAX])],
+            h.p[f"{len(events) - _RELATED_MAX:,} more events"] if len(events) > _RELATED_MAX else None,
+        ],
+        h.section(aria_labelledby="output")[
+            h.h2("#output")["Output"], json_tree(run.output, "Output", f"{raw}?part=output")
+        ]
+        if run.status == RunStatus.COMPLETED
+        else None,
+    ]
+
+
+def _event(event: Json, raw_url: str) -> h.Element | None:
+    if not isinstance(event, dict):
+        return None
+    id = str(event.get("id", ""))
+    sent = event.get("ts")
+    return h.article[
+        facts(
+            [
+                ("Name", text(event.get("name", ""))),
+                ("Id", h.a(href=url("runs", query=[("event_id", id)]))[text(id)] if id else None),
+                ("Sent", at(sent) if isinstance(sent, int) else None),
+            ]
+        ),
+        json_tree(event.get("data"), "Data of the event", raw_url),
+    ]
+
+
+def _relations(site: Site, run: RunView) -> h.Node:
+    events = run.events if isinstance(run.events, list) else []
+    ids = [str(event.get("id", "")) for event in events if isinstance(event, dict)]
+    others = [
+        other
+        for event_id in ids[:1]
+        for other in site.runs.list(event_id=event_id, limit=_RELATED_MAX)
+        if other.run_id != run.run_id
+    ]
+    if not others:
+        return None
+    return h.section(aria_labelledby="others")[
+        h.h2("#others")["Other runs of the event"],
+        h.ul[[h.li[run_link(other.run_id), " ", text(other.function), " ", state(other.status)] for other in others]],
+    ]
+
+
+def values_of(run: RunView, part: str) -> Sequence[Json]:
+    """Return the value that a part of a URL names, as a sequence of one; empty if there is no such value."""
+    kind, _, rest = part.partition("-")
+    events = run.events if isinstance(run.events, list) else []
+    match kind:
+        case "output" if not rest:
+            return [run.output]
+        case "error" if not rest:
+            return [run.error]
+        case "event" if rest.isascii() and rest.isdecimal():
+            return events[int(rest) : int(rest) + 1]
+        case "step":
+            return [step.error or step.output for step in run.steps if step.step == rest]
+    return []

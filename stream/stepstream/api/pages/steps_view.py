@@ -1,0 +1,192 @@
+"""The steps of a run as a table with a timeline; steps and loops that the URL names are open."""
+
+from collections.abc import Sequence
+
+import htpy as h
+from markupsafe import Markup
+from starlette.datastructures import QueryParams
+
+from stepstream.api.pages.components import at, facts, run_link, state, text, took, url
+from stepstream.api.pages.context import Site
+from stepstream.api.pages.errors_view import error_view
+from stepstream.api.pages.json_tree import json_tree, snippet
+from stepstream.api.pages.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, StepKind
+from stepstream.contract.wording import counted
+from stepstream.runtime.readmodel.views import RunView, StepView
+
+_WIDTH, _HEIGHT = 1_000, 14
+_NARROWEST = 3
+_HATCH = 6
+_HATCHED = (Phase.RETRY, Phase.WAIT, Phase.CHILD)
+_COLUMNS = 6
+_SHORT = 80
+State = Sequence[tuple[str, str]]
+
+
+def steps_view(site: Site, run: RunView, now_ms: int, query: QueryParams) -> h.Element | None:
+    """Return the table of the steps in the state that a URL names."""
+    if not run.steps:
+        return None
+    window = window_of(run, now_ms, query)
+    kept = [(name, value) for name, value in query.multi_items() if name in ("step", "fold", "from", "to")]
+    rows = rows_of(run.steps, query.getlist("fold"))
+    opened = set(query.getlist("step"))
+    names = ("Step", "Kind", "Status", "Timeline", "Took", "Result")
+    return h.section(aria_labelledby="steps")[
+        h.h2("#steps")["Steps"],
+        _zoom(run, window, kept),
+        _patterns(),
+        h.div(".scroll", role="region", aria_label="Steps", tabindex="0")[
+            h.table(".rows.timeline")[
+                h.thead[h.tr[[h.th(scope="col")[name] for name in names]]],
+                h.tbody[
+                    [
+                        # As a string: each element above a part of a page costs it time again.
+                        str(_folded(row, run, window, now_ms, kept))
+                        if isinstance(row, Fold)
+                        else _step(site, row, run, window, now_ms, kept, is_opened=row.step in opened)
+                        for row in rows
+                    ]
+                ],
+            ]
+        ],
+    ]
+
+
+def _toggled(run: RunView, kept: State, name: str, value: str, anchor: str) -> str:
+    """Return the URL of the same page with one step or loop opened or closed."""
+    entry = (name, value)
+    changed = [each for each in kept if each != entry] if entry in kept else [*kept, entry]
+    return f"{url('runs', run.run_id, query=changed)}#{anchor}"
+
+
+def _zoom(run: RunView, window: Window, kept: State) -> h.Element:
+    rest = [each for each in kept if each[0] not in ("from", "to")]
+
+    def link(name: str, label: str, share: float, zoom: float, id: str | None = None) -> h.Element:
+        start, end = window.moved(share, zoom)
+        target = url("runs", run.run_id, query=[*rest, ("from", str(start)), ("to", str(end))])
+        return h.a(href=f"{target}#steps", id=id, title=label, aria_label=label)[name]
+
+    return h.nav(".zoom", aria_label="Part of the time that the timeline shows")[
+        link("←", "Earlier", -0.5, 1, "earlier"),
+        link("→", "Later", 0.5, 1, "later"),
+        link("+", "Zoom in", 0, 2),
+        link("-", "Zoom out", 0, 0.5),
+        h.a(href=f"{url('runs', run.run_id, query=rest)}#steps")["All"],
+        h.span[at(window.start), " to ", at(window.end), f", {took(window.end - window.start)}"],
+    ]
+
+
+def _patterns() -> h.Element:
+    """Return the hatches of bars that show waiting, which the bars refer to by id."""
+    return h.svg(".patterns", aria_hidden="true")[
+        h.defs[
+            [
+                h.pattern(
+                    id=f"hatch-{phase}",
+                    width=_HATCH,
+                    height=_HATCH,
+                    patternUnits="userSpaceOnUse",
+                    patternTransform="rotate(45)",
+                )[h.line(f".hatch-{phase}", y2=_HATCH, stroke_width=_HATCH)]
+                for phase in _HATCHED
+            ]
+        ]
+    ]
+
+
+def _bar(segments: Sequence[Segment], window: Window) -> Markup:
+    drawn: list[str] = []
+    said: list[str] = []
+    for each in segments:
+        said.append(f"{each.phase} {took(each.end - each.start)}")
+        if each.end < window.start or each.start > window.end:
+            continue
+        left = window.position(each.start, _WIDTH)
+        width = max(window.position(each.end, _WIDTH) - left, _NARROWEST)
+        fill = f' fill="url(#hatch-{each.phase})"' if each.phase in _HATCHED else ""
+        drawn.append(f'<rect class="bar-{each.phase}" x="{left:g}" width="{width:g}" height="{_HEIGHT}"{fill}></rect>')
+    # As a string, because a run may have a thousand bars; all parts are numbers and names of phases.
+    return Markup(  # noqa: S704
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" width="100%" height="{_HEIGHT}" role="img" '
+        f'aria-label="{", ".join(said)}">{"".join(drawn)}</svg>'
+    )
+
+
+def _folded(fold: Fold, run: RunView, window: Window, now_ms: int, kept: State) -> h.Element:
+    anchor = f"fold-{fold.steps[0].step}"
+    counts = ", ".join(f"{count:,} {status}" for status, count in fold.statuses.most_common())
+    spent = sum((step.ended_at or now_ms) - (step.started_at or step.first_at) for step in fold.steps)
+    is_opened = ("fold", fold.pattern) in kept
+    return h.tr(f"#{anchor}.fold", data_row=True)[
+        h.td[
+            h.a(
+                ".open",
+                href=_toggled(run, kept, "fold", fold.pattern, anchor),
+                aria_expanded="true" if is_opened else "false",
+            )[text(fold.label)]
+        ],
+        h.td[fold.steps[0].kind],
+        h.td[counts],
+        h.td(".bar")[_bar(bar_of(fold, now_ms), window)],
+        h.td(".number")[took(spent)],
+        h.td[counted(len(fold.steps), "step")],
+    ]
+
+
+def _step(
+    site: Site, step: StepView, run: RunView, window: Window, now_ms: int, kept: State, *, is_opened: bool
+) -> h.Node:
+    anchor = f"step-{step.step}"
+    segments = bar_of(step, now_ms)
+    attempts = h.span(".attempts")[f"{step.attempts} attempts"] if step.attempts > 1 else None
+    row = h.tr(f"#{anchor}", data_row=True)[
+        h.td[
+            h.a(
+                ".open",
+                href=_toggled(run, kept, "step", step.step, anchor),
+                aria_expanded="true" if is_opened else "false",
+            )[text(step.id)]
+        ],
+        h.td[step.kind],
+        h.td[state(step.status), attempts],
+        h.td(".bar")[_bar(segments, window)],
+        h.td(".number")[took(segments[-1].end - segments[0].start)],
+        h.td(".result")[_result(step)],
+    ]
+    return [str(row), _details(site, step, run)] if is_opened else str(row)
+
+
+def _result(step: StepView) -> h.Node:
+    if isinstance(step.error, dict):
+        return h.span(".error")[text(f"{step.error.get('name')}: {step.error.get('message')}", _SHORT)]
+    if step.status in OPEN_STEP_STATUSES:
+        return [text(queue_label(step), _SHORT), [" until ", at(step.until)] if step.until else None]
+    return h.code[text(snippet(step.output, _SHORT), _SHORT + 1)]
+
+
+def _details(site: Site, step: StepView, run: RunView) -> h.Element:
+    raw = url("runs", run.run_id, "raw", query=[("part", f"step-{step.step}")])
+    # The event that starts an invoked run has the id of the step that invoked it.
+    invoked = site.runs.list(event_id=f"{run.run_id}:{step.step}", limit=1) if step.kind == StepKind.INVOKE else []
+    return h.tr(".details")[
+        h.td(colspan=_COLUMNS)[
+            facts(
+                [
+                    ("Planned", at(step.first_at)),
+                    ("Last attempt started", at(step.started_at)),
+                    ("Ended", at(step.ended_at)),
+                    ("Until", at(step.until)),
+                    ("Attempts", f"{step.attempts}" if step.attempts else None),
+                    ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
+                    if step.detail
+                    else ("", None),
+                    ("Started run", [(run_link(child.run_id), " ", state(child.status)) for child in invoked] or None),
+                ]
+            ),
+            error_view(step.error, f"Error of {step.id}"[:200]) if step.error else None,
+            json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
+        ]
+    ]

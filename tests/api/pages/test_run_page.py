@@ -1,0 +1,115 @@
+"""The page of a run: why it does not continue, its steps, values, errors and relations, and what its forms do."""
+
+import json
+
+import pytest
+
+from stepstream import Event
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import browser_of
+
+
+async def test_an_open_run_says_what_it_waits_for(engine: VirtualEngine) -> None:
+    """One sentence says why the run does not continue, and follows it from a sleep to an event and a signal."""
+    await engine.send(Event("order", {"amount": 5, "id": 7}))
+    browser, path = browser_of(engine), f"/ui/runs/{engine.run().run_id}"
+    said = (await browser.open(path)).texts(".why")
+    assert ["step 'nap' sleeps until" in each for each in said] == [True]
+    await engine.advance("1h")
+    (why,) = (await browser.open(path)).texts(".why")
+    assert "step 'parcel' waits for the event 'parcel/left' with data.id = 7" in why
+    await engine.send(Event("parcel/left", {"id": 7}))
+    (why,) = (await browser.open(path)).texts(".why")
+    assert "step 'approval' waits for the signal 'approve/7'" in why
+    await engine.signal("approve/7")
+    page = await browser.open(path)
+    assert not page.all(".why")
+    assert page.texts(".heading .state") == ["completed"]
+    assert "charged : 5" in page.text
+
+
+async def test_a_failed_run_shows_its_error_and_its_line(engine: VirtualEngine) -> None:
+    """The error has its message, the line of the user's code that raised it, and the traceback."""
+    await engine.send(Event("order", {"amount": -1, "id": 7}))
+    page = await browser_of(engine).open(f"/ui/runs/{engine.run().run_id}")
+    (failure,) = page.texts(".failure")
+    assert "ValueError : amount -1 is negative" in failure
+    assert "tests/api/pages/conftest.py:" in failure.partition("Traceback")[0]
+    assert 'raise ValueError(f"amount {amount} is negative")' in failure
+    assert not page.all(".actions")
+
+
+async def test_a_loop_is_one_row_that_opens(engine: VirtualEngine) -> None:
+    """400 steps whose ids differ in a number are one row; its link shows each of them, and hides them again."""
+    await engine.send(Event("loop"))
+    browser = browser_of(engine)
+    page = await browser.open(f"/ui/runs/{engine.run().run_id}")
+    assert [words.split(" run ")[0] for words in page.texts("tbody tr")] == ["page 0…399"]
+    assert "400 completed" in page.texts("tbody tr")[0]
+    opened = await browser.open(page.link("page 0…399"))
+    assert len(opened.all("tbody tr")) == 401
+    closed = await browser.open(opened.link("page 0…399"))
+    assert len(closed.all("tbody tr")) == 1
+
+
+async def test_several_steps_are_open_at_once(engine: VirtualEngine) -> None:
+    """A step's link opens its times and its result below it; the URL keeps the steps that were open."""
+    await engine.send(Event("order", {"amount": 5, "id": 7}))
+    await engine.advance("1h")
+    browser = browser_of(engine)
+    page = await browser.open(f"/ui/runs/{engine.run().run_id}")
+    assert not page.all(".details")
+    page = await browser.open(page.link("charge"))
+    page = await browser.open(page.link("parcel"))
+    charge, parcel = page.texts(".details")
+    assert "charged : 5" in charge
+    assert "Waits for parcel/left data.id" in parcel
+
+
+@pytest.mark.parametrize(("part", "value"), [("event-0", {"amount": 5, "id": 7}), ("output", {"charged": 5})])
+async def test_a_value_has_its_whole_text(engine: VirtualEngine, part: str, value: object) -> None:
+    """The raw text of a value is JSON, which browsers show as text or save."""
+    await engine.send(Event("order", {"amount": 5, "id": 7}))
+    await engine.advance("1h")
+    await engine.send(Event("parcel/left", {"id": 7}))
+    await engine.signal("approve/7")
+    browser, path = browser_of(engine), f"/ui/runs/{engine.run().run_id}/raw?part={part}"
+    shown = (await browser.open(path)).response
+    found = json.loads(shown.text)
+    assert (found.get("data", found), shown.headers["content-type"]) == (value, "text/plain; charset=utf-8")
+    saved = (await browser.open(f"{path}&download=1")).response
+    assert saved.headers["content-disposition"].startswith('attachment; filename="')
+    assert (await browser.open(f"{path}9")).status == 404
+
+
+async def test_an_invoked_run_is_linked_both_ways(engine: VirtualEngine) -> None:
+    """The step that invoked a run links to it, and that run to its caller."""
+    await engine.send(Event("parent"))
+    caller, called = sorted(engine.runs(), key=lambda run: run.function != "parent")
+    browser = browser_of(engine)
+    page = await browser.open(f"/ui/runs/{caller.run_id}")
+    assert "waits for the run of 'child' that it invoked" in page.texts(".why")[0]
+    opened = await browser.open(page.link("call"))
+    below = await browser.open(opened.link(f"…{called.run_id[-6:]}"))
+    assert below.path == f"/ui/runs/{called.run_id}"
+    assert (await browser.open(below.link(caller.run_id))).path == f"/ui/runs/{caller.run_id}"
+
+
+async def test_a_run_is_cancelled_once(engine: VirtualEngine) -> None:
+    """The button cancels the run and the page says so; a second press says that it had ended."""
+    await engine.send(Event("order", {"amount": 5, "id": 7}))
+    browser = browser_of(engine)
+    page = await browser.open(f"/ui/runs/{engine.run().run_id}")
+    done = await browser.submit(page, ".actions")
+    assert done.texts(".note") == ["The run is cancelled."]
+    await engine.until_idle()
+    assert engine.run().status == "cancelled"
+    assert "had ended already" in (await browser.submit(page, ".actions")).text
+
+
+async def test_an_unknown_run_is_a_page(engine: VirtualEngine) -> None:
+    """A run that does not exist is answered with 404, an explanation, and a link to the list."""
+    page = await browser_of(engine).open("/ui/runs/01KDVDNA00ZP0GFMQQFK8ZDFSF")
+    assert page.status == 404
+    assert "There is no run with this id" in page.text
+    assert page.link("All runs") == "/ui/runs"
