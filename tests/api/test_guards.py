@@ -25,6 +25,7 @@ class EmptyEngine:
     """An engine that accepts all events and has no runs."""
 
     unready = ""
+    operator = None
 
     def __init__(self) -> None:
         self.sent: list[EventRecord] = []

@@ -235,6 +235,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/signals",
             "/v1/runs",
             "/v1/runs/{run_id}",
+            "/v1/runs/{run_id}/rerun",
             "/v1/events/{event_id}/runs",
             "/metrics",
             "/health",
@@ -249,7 +250,7 @@ class _Away:
     unready = "no broker has answered for 12 s"
 
     def __init__(self) -> None:
-        self._callers = Callers(self._append, 1, DEFAULT_LIMITS)
+        self.operator = self._callers = Callers(self._append, 1, DEFAULT_LIMITS)
         self.send, self.signal, self.cancel = self._callers.send, self._callers.signal, self._callers.cancel
 
     async def workers(self, _names: Sequence[str]) -> dict[str, int]:

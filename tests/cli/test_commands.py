@@ -213,10 +213,11 @@ COMMANDS = [
     (("runs", "list"), {"runs": []}),
     (("runs", "show", "0" * 26), {"run_id": "0" * 26}),
     (("runs", "cancel", "0" * 26), {"cancelled": True}),
+    (("runs", "rerun", "0" * 26), {"run_id": "0" * 26}),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "answer"), COMMANDS, ids=range(5))
+@pytest.mark.parametrize(("arguments", "answer"), COMMANDS, ids=range(len(COMMANDS)))
 def test_the_api_key_is_sent_and_never_printed(
     invoke: Invoke,
     answering: Answering,

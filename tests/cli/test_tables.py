@@ -21,6 +21,7 @@ _STEP: dict[str, Any] = {
     "until": 1_795_482_469_000,
     "error": None,
     "output": None,
+    "copied": False,
 }
 _RUN: dict[str, Any] = {
     "run_id": "0" * 26,
@@ -34,6 +35,8 @@ _RUN: dict[str, Any] = {
     "accepted_at": _BEGAN,
     "started_at": _BEGAN,
     "retry_at": 0,
+    "rerun": None,
+    "reruns": [],
 }
 
 
@@ -43,6 +46,16 @@ def printed(run: dict[str, Any], width: int = 200, *, terminal: bool = False) ->
     console = Console(file=text, width=width, force_terminal=terminal, no_color=True)
     print_run(Screen(console=console), run, _NOW)
     return text.getvalue()
+
+
+def test_a_rerun_shows_its_origin_and_a_copied_step() -> None:
+    """It names the run that it repeats, from where, who asked and why; the origin names the runs that repeat it."""
+    rerun = {"origin": "1" * 26, "step": "charge", "by": "ann", "why": "bank is back"}
+    steps = [_STEP | {"status": "completed", "copied": True}]
+    text = printed(_RUN | {"rerun": rerun, "reruns": ["2" * 26], "steps": steps})
+    assert f"rerun of {'1' * 26} from step 'charge' by ann because 'bank is back'" in text
+    assert f"repeated by {'2' * 26}" in text
+    assert "completed (copied)" in text
 
 
 def test_a_narrow_terminal_hides_nothing_that_a_step_waits_for() -> None:

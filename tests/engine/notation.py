@@ -7,6 +7,7 @@ import msgspec
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, load_json
 from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped, StepDispatched
+from stepstream.contract.control import Rerun, RerunRequested
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.history import (
@@ -18,6 +19,7 @@ from stepstream.contract.history import (
     RunWarned,
     StepAttemptFailed,
     StepCancelled,
+    StepCopied,
     StepEnded,
     StepPlanned,
 )
@@ -45,6 +47,7 @@ from stepstream.contract.inbox import (
     WaitPlan,
     WarningReported,
 )
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched, LookBackTruncated
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.state.records import EventReceived, Input
@@ -120,16 +123,27 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:
             return RunClaimed(run_of(words.take()), words.take(), "app")
         case "claim-step":
             return StepClaimed(run_of(words.take()), words.take(), words.take(), "app", words.text("queue"))
-        case "cancel":
-            return CancelRequested(run_of(words.take()), words.text("reply"))
         case "matched":
             return EventMatched(run_of(words.take()), words.take(), EventRecord(words.take(), id=words.take()))
         case "truncated":
             return LookBackTruncated(run_of(words.take()), words.take(), words.take())
         case "resolved":
             return StepResolved(run_of(words.take()), words.take(), read_outcome(words.take()))
+        case "rerun" | "cancel" as verb:
+            return _request(verb, words, run_of)
         case verb:
             return _report(verb, words, run_of(words.take()), words.number("epoch", 1))
+
+
+def _request(verb: str, words: Words, run_of: RunOf) -> Input:
+    """Return what an operator asks for."""
+    run_id, reply = run_of(words.take()), words.text("reply")
+    if verb == "cancel":
+        return CancelRequested(run_id, reply)
+    function, request, rerun = words.take(), words.take(), Rerun(run_id, words.text("step"), "ann", "fix")
+    events = (EventRecord(words.take(), id=words.take()),)
+    memos = tuple(_memo(words.take()) for _ in list(words.plain))
+    return RerunRequested(request, function, rerun, events, memos, reply)
 
 
 def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
@@ -165,6 +179,13 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
         case _:
             assert verb == "warn", f"{verb!r} is not a record"
             return WarningReported(run_id, epoch, words.take())
+
+
+def _memo(word: str) -> Memo:
+    """Return the memo that `step:OUTCOME` or `step:OUTCOME@seen` means."""
+    step, _, rest = word.partition(":")
+    outcome, _, seen = rest.partition("@")
+    return Memo(step, step, StepKind.RUN, read_outcome(outcome), int(seen or 0))
 
 
 def _data(words: Words, default: Raw = EMPTY_OBJECT) -> Raw:
@@ -254,15 +275,8 @@ def _show_entry(entry: HistoryEntry) -> str:
     match entry:
         case RunBegan():
             later = f" for {entry.start_at}" if entry.start_at > entry.at else ""
-            return f"began {entry.run_id} {entry.function}{later}"
-        case StepPlanned():
-            return f"planned {entry.step} until {entry.until}"
-        case StepAttemptFailed():
-            return f"attempt {entry.attempt} of {entry.step} failed, next {entry.retry_at}"
-        case StepEnded():
-            return f"kept {entry.step}{show_outcome(entry.outcome)}"
-        case StepCancelled():
-            return f"dropped {entry.step}"
+            origin = f" of {entry.rerun.origin}" if entry.rerun else ""
+            return f"began {entry.run_id} {entry.function}{origin}{later}"
         case RunAttemptFailed():
             return f"attempt {entry.attempt} failed, next {entry.retry_at}"
         case RunMoved():
@@ -273,6 +287,22 @@ def _show_entry(entry: HistoryEntry) -> str:
             outcome = Failure(entry.error) if entry.error else Value(entry.output)
             warnings = "".join(f" warned {warning}" for warning in entry.warnings)
             return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{warnings}"
+        case _:
+            return _show_step_entry(entry)
+
+
+def _show_step_entry(entry: StepPlanned | StepAttemptFailed | StepEnded | StepCopied | StepCancelled) -> str:
+    match entry:
+        case StepPlanned():
+            return f"planned {entry.step} until {entry.until}"
+        case StepAttemptFailed():
+            return f"attempt {entry.attempt} of {entry.step} failed, next {entry.retry_at}"
+        case StepEnded():
+            return f"kept {entry.step}{show_outcome(entry.outcome)}"
+        case StepCopied():
+            return f"copied {entry.step}{show_outcome(entry.outcome)}"
+        case StepCancelled():
+            return f"dropped {entry.step}"
         case _:
             assert_never(entry)
 

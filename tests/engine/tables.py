@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 
+from stepstream.contract.control import RerunRequested
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded
@@ -106,6 +107,8 @@ class World:
                 return list(range(self.shards))
             case EventReceived():
                 return [self.positions % self.shards]
+            case RerunRequested():
+                return [shard_of(record.routing_key, self.shards)]
             case SignalSent():
                 return [shard_of(record.signal, self.shards)]
             case _:
@@ -125,7 +128,7 @@ class World:
             self.counts.update((sample.name,) for sample in changes.samples)
             for change in changes.changes:
                 if isinstance(change, Reply):
-                    words.append(f"reply {change.to} {change.status}")
+                    words.append(self.named(f"reply {change.to} {change.status}"))
                 elif isinstance(change, Send) and change.topic == INBOX:
                     queue.append((change.record, change.partition))  # type: ignore[arg-type]
                 elif isinstance(change, Send):
@@ -144,7 +147,10 @@ class World:
             self.check_gone(record.run_id)
         if change.topic == EVENTS and isinstance(record, EventRecord):
             self.emitted.append(record)
-        text = show_record(record)
+        return self.named(show_record(record))
+
+    def named(self, text: str) -> str:
+        """Return a text with the names of runs in place of their ids."""
         for run_id, name in self.names.items():
             text = text.replace(run_id, name)
         return text

@@ -11,6 +11,7 @@ from stepstream.contract.history import (
     RunBegan,
     RunEnded,
     StepAttemptFailed,
+    StepCopied,
     StepEnded,
     StepPlanned,
 )
@@ -101,7 +102,7 @@ def _check_tokens(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]
     """The output of a function is made of the memoized results, and of no others."""
     memoized: dict[str, str] = {}
     for entry in entries:
-        if isinstance(entry, StepEnded) and isinstance(entry.outcome, Value):
+        if isinstance(entry, StepEnded | StepCopied) and isinstance(entry.outcome, Value):
             memoized.update(_TOKEN.findall(bytes(entry.outcome.data).decode()))
         elif isinstance(entry, RunEnded):
             for step, number in _TOKEN.findall(bytes(entry.output).decode()):

@@ -249,6 +249,11 @@ MUTANTS = (
         (("_ABANDON = _to(Phase.STOPPED, Effect.FORGET,", "_ABANDON = _to(Phase.STOPPED, Effect.ACKNOWLEDGE,"),),
     ),
     Mutant(
+        "a repeated request for a rerun starts a second run",
+        "engine/runs/admission.py",
+        (("if not _started_before(draft, start):\n        _begin_rerun", "if draft.now:\n        _begin_rerun"),),
+    ),
+    Mutant(
         "a parked run that continues by itself requests no command",
         "runtime/worker/lifecycle.py",
         ((", Effect.TAKE_SLOT, Effect.ASK_WAKE)", ", Effect.TAKE_SLOT)"),),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepstream import App, Context, Event, on
-from tests.sim.programs import Program
+from tests.sim.program import Program
 from tests.sim.world import World
 
 PREFIX = "waits-"

@@ -23,7 +23,8 @@ from tests.sim.invariants import (
     minutes_of,
     results_of,
 )
-from tests.sim.programs import GROUP_PROGRAMS, PROGRAMS, Program
+from tests.sim.program import Program
+from tests.sim.programs import GROUP_PROGRAMS, PROGRAMS
 from tests.sim.random_waits import PREFIX, make_waits
 from tests.sim.rebalances import GroupWorld
 from tests.sim.world import Setting, World

@@ -12,6 +12,7 @@ from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import commands_topic
 from stepstream.engine.state.tables import LEASES
+from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.shard.loop import Shard, ShardOptions
 from stepstream.runtime.storage.journal import MemoryStore
@@ -149,6 +150,14 @@ class World(VirtualEngine):
             delivered = False
         await self.until_idle()
         return delivered
+
+    async def rerun(self, run_id: str, **options: Any) -> str:
+        """Repeat a run; send the request until it is answered, as its reply may be lost."""
+        while True:
+            try:
+                return await super().rerun(run_id, **options)
+            except (TimeoutError, UnavailableError, AnswerLostError):
+                await self.until_idle()
 
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; a positive reply must not precede the commit of its end, and any reply may be lost."""

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from stepstream.contract.control import RerunRequested
 from stepstream.contract.events import EventRecord
 
 
@@ -14,13 +15,20 @@ class SendSignal(Protocol):
         """Return whether a run waited for the signal."""
 
 
+class Operator(Protocol):
+    """Controls runs; each call returns once its request is applied, and raises Conflict if it does not apply."""
+
+    async def rerun(self, request: RerunRequested) -> str:
+        """Repeat a run; return the id of the new run, even if the request was sent before."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFacade:
     """The calls of the API.
 
     `send` sends events, all or none, and returns their ids once they are durable. `cancel` cancels a run and returns
     whether it was open. `workers` returns how many workers of each name are running; names whose number is unknown are
-    left out. `unready` says why the process is not ready, and is empty when it is.
+    left out. `unready` says why the process is not ready, and is empty when it is. `operator` controls runs.
     """
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
@@ -28,3 +36,4 @@ class EngineFacade:
     cancel: Callable[[str], Awaitable[bool]]
     workers: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
     unready: Callable[[], str]
+    operator: Operator

@@ -13,13 +13,14 @@ from starlette.exceptions import HTTPException as AnyHttpException
 from starlette.requests import ClientDisconnect
 
 from stepstream.api.bodies import BodyBudget
+from stepstream.api.control import actors, add_control
 from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import NO_KEY, foreign_reason, knows_key, same_key
 from stepstream.api.pages.context import Site
 from stepstream.api.pages.site import ROOT, make_site
 from stepstream.api.probes import ready_response
 from stepstream.contract.codec import Raw, dump_json, load_json
-from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
+from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
@@ -47,10 +48,14 @@ _LIMIT = Query(50, ge=1, le=1_000)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keys:
-    """The secrets that clients must send; while one is empty, only programs on this machine may send requests."""
+    """The secrets that clients must send; while one is empty, only programs on this machine may send requests.
+
+    `user_header` is the header in which a trusted proxy states the user, empty if there is no such proxy.
+    """
 
     event: str = ""
     api: str = ""
+    user_header: str = ""
 
 
 def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
@@ -95,7 +100,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 async def _on_own(_request: Request, error: Exception) -> Response:
     if not isinstance(error, StepstreamError):
         raise error
-    return _error(503, error.code, str(error))
+    return _error(409 if isinstance(error, Conflict) else 503, error.code, str(error))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -194,6 +199,9 @@ def make_api(
     bodies = bodies or BodyBudget()
     _add_events(api, engine, keys.event, limits, bodies)
     _add_runs(api, engine, index, _guard(keys.api), bodies)
+    actor = actors(keys.user_header, keys.api)
+    guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
+    add_control(api, engine.operator, index, guarded, bodies, limits, actor)
     _add_operations(api, engine, metrics, _guard(keys.api))
     site = Site(engine, index, bodies, now_ms or SystemClock().now_ms)
     api.mount(ROOT, make_site(site, keys.api, is_loopback_only=not (keys.event and keys.api)))

@@ -20,7 +20,7 @@ from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.wording import counted
 
-cli = commands("List, show, cancel and prune runs.")
+cli = commands("List, show, cancel, rerun and prune runs.")
 
 DataDir = Annotated[
     Path | None,
@@ -42,7 +42,7 @@ class Runs(Protocol):
         """Return a run with its steps; None if there is none."""
 
 
-class _EngineRuns:
+class EngineRuns:
     """The runs of an engine."""
 
     def __init__(self, client: EngineClient) -> None:
@@ -76,7 +76,7 @@ def _stored(data_dir: Path) -> _StoredRuns:
 
 
 def _runs_at(data_dir: Path | None, client: EngineClient) -> Runs:
-    return _EngineRuns(client) if data_dir is None else _stored(data_dir)
+    return EngineRuns(client) if data_dir is None else _stored(data_dir)
 
 
 def _show(runs: Runs, run_id: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _show(runs: Runs, run_id: str) -> dict[str, Any]:
     return run
 
 
-def _find_id(runs: Runs, text: str) -> str:
+def find_id(runs: Runs, text: str) -> str:
     """Return the full id of a run, given its id or the end of its id."""
     if is_run_id(text):
         return text
@@ -146,7 +146,7 @@ def show_run(
 ) -> None:
     """Show a run: its event, its steps, what it waits for, and its error."""
     runs = _runs_at(data_dir, EngineClient(url, api_key))
-    run = _show(runs, _find_id(runs, run_id))
+    run = _show(runs, find_id(runs, run_id))
     if as_json:
         out.json(run)
     else:
@@ -172,7 +172,7 @@ def cancel_run(
         _cancel_function(client, function, yes=yes, as_json=as_json)
         return
     unsure = "The run may have been cancelled; it is safe to repeat the command, which then says so"
-    chosen = _find_id(_EngineRuns(client), run_id)
+    chosen = find_id(EngineRuns(client), run_id)
     answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure)
     if as_json:
         out.json(answer)
@@ -192,7 +192,7 @@ def _cancel_function(client: EngineClient, function: str, *, yes: bool, as_json:
         return
     out.text(f"cancelled {counted(cancelled, 'run')} of {function!r}")
     if not found:
-        _suggest_functions(function, _EngineRuns(client).list)
+        _suggest_functions(function, EngineRuns(client).list)
 
 
 @cli.command("prune", epilog="Example: stepstream runs prune --older-than 30d --data-dir .stepstream")

@@ -46,6 +46,7 @@ def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
     screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
     for event in run["events"]:
         _print_event(screen, event)
+    _print_reruns(screen, run)
     if run["status"] == RunStatus.COMPLETED:
         screen.line(f"  output: {_json(run['output'])}")
     for warning in run["warnings"]:
@@ -65,7 +66,7 @@ def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
         (
             step["id"],
             step["kind"],
-            step["status"],
+            f"{step['status']} (copied)" if step["copied"] else step["status"],
             step["attempts"] or "",
             _waits_for(step, run),
             clock(step["until"]) if step["status"] in OPEN_STEP_STATUSES else "",
@@ -76,6 +77,16 @@ def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
     screen.table([Column(name, overflow="fold") for name in names], rows)
     for step in failed:
         _print_error(screen, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def _print_reruns(screen: Screen, run: Json) -> None:
+    """Print which run this one repeats, from where, who asked for it and why, and which runs repeat it."""
+    if rerun := run["rerun"]:
+        step, by, why = (rerun.get(name, "") for name in ("step", "by", "why"))
+        parts = [f"from step {step!r}" * bool(step), f"by {by}" * bool(by), f"because {why!r}" * bool(why)]
+        screen.line(" ".join(["  rerun of", rerun["origin"], *filter(None, parts)]))
+    for run_id in run["reruns"]:
+        screen.line(f"  repeated by {run_id}")
 
 
 def _print_event(screen: Screen, event: Json) -> None:

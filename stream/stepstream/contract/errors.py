@@ -18,6 +18,12 @@ class InvalidInput(StepstreamError, ValueError):
         self.reason = reason
 
 
+class Conflict(StepstreamError):
+    """A request does not fit the state of what it names; nothing was changed."""
+
+    code = "conflict"
+
+
 class TooLarge(InvalidInput):
     """Input from outside is larger than a limit allows."""
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from stepstream.contract.codec import NULL, Raw
+from stepstream.contract.control import Rerun
 from stepstream.contract.events import EventRecord
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Outcome
@@ -15,13 +16,17 @@ class _Entry(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
 
 
 class RunBegan(_Entry, frozen=True, tag="run.began"):
-    """A run was accepted; it starts at `start_at`. `caller` is the run that invoked it."""
+    """A run was accepted; it starts at `start_at`. `caller` is the run that invoked it.
+
+    With a `rerun` it repeats another run; the results that it takes over follow as StepCopied.
+    """
 
     function: str
     app: str
     start_at: int
     events: tuple[EventRecord, ...]
     caller: str = ""
+    rerun: Rerun | None = None
 
 
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
@@ -45,7 +50,7 @@ class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
 
 
 class StepEnded(_Entry, frozen=True, tag="step.ended"):
-    """A step has its result; `attempt` counts from 0."""
+    """A step has its result; `attempt` counts from 0. `seen`, `own` and `fingerprint` are those of its memo."""
 
     step: str
     id: str
@@ -53,6 +58,21 @@ class StepEnded(_Entry, frozen=True, tag="step.ended"):
     outcome: Outcome
     attempt: int = 0
     started_at: int = 0
+    seen: int = 0
+    own: int = 0
+    fingerprint: int = 0
+
+
+class StepCopied(_Entry, frozen=True, tag="step.copied"):
+    """A run that repeats another one took over the result of a step; the fields are those of its memo."""
+
+    step: str
+    id: str
+    kind: StepKind
+    outcome: Outcome
+    seen: int = 0
+    own: int = 0
+    fingerprint: int = 0
 
 
 class StepCancelled(_Entry, frozen=True, tag="step.cancelled"):
@@ -97,6 +117,7 @@ HistoryEntry = (
     | StepPlanned
     | StepAttemptFailed
     | StepEnded
+    | StepCopied
     | StepCancelled
     | RunAttemptFailed
     | RunMoved

@@ -3,6 +3,7 @@
 import msgspec
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
+from stepstream.contract.control import ControlRequest
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
@@ -295,7 +296,7 @@ WorkerReport = (
 )
 QueueReport = StepLeased | StepPostponed
 Claim = RunClaimed | StepClaimed
-CallerRequest = SignalSent | CancelRequested
+CallerRequest = SignalSent | CancelRequested | ControlRequest
 InboxRecord = RunRequested | StepResolved | MatchingRecord | WorkerReport | QueueReport | Claim | CallerRequest
 decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

@@ -1,8 +1,10 @@
 """The result of a step of any kind: a value, an error or a timeout."""
 
+from typing import assert_never
+
 import msgspec
 
-from stepstream.contract.codec import NULL, Raw
+from stepstream.contract.codec import NULL, Raw, encode
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -34,3 +36,16 @@ class TimedOut(msgspec.Struct, frozen=True, tag="timeout", tag_field="type"):
 
 
 Outcome = Value | Failure | TimedOut
+
+
+def outcome_bytes(outcome: Outcome) -> int:
+    """Return how many bytes a result adds to those of its run."""
+    match outcome:
+        case Value(data):
+            return len(bytes(data))
+        case Failure(error):
+            return len(encode(error))
+        case TimedOut():
+            return 0
+        case _:
+            assert_never(outcome)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import assert_never
 
+from stepstream.contract.control import RerunRequested
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
     CancelRequested,
@@ -60,6 +61,7 @@ from stepstream.engine.runs.admission import (
     forget_start,
     receive_event,
     register_function,
+    rerun,
     review_crons,
 )
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
@@ -143,6 +145,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             send_signal(draft, record)
         case CancelRequested():
             cancel_run(draft, record)
+        case RerunRequested():
+            rerun(draft, record)
         case FunctionRegistered():
             register_function(draft, record)
         case Tick():

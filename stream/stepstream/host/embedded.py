@@ -122,7 +122,8 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
         watchers.append(events.watch)
         stop.bodies = lambda: _bodies(engine)
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
-        facade = EngineFacade(events.send, engine.signal, engine.cancel, engine.workers, lambda: engine.unready)
+        control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator)
+        facade = EngineFacade(events.send, engine.signal, *control)
         api = make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
         async with probes(settings, lambda: True, lambda: engine.unready, metrics.text):
             await serve_http(api, listener, stop, reporter.ready)

@@ -47,6 +47,11 @@ async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str
         return {}
 
 
+def _facade(callers: KafkaCallers, gauges: EngineGauges, backlogs: Backlogs) -> EngineFacade:
+    workers = functools.partial(_running_workers, backlogs)
+    return EngineFacade(callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready, callers)
+
+
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
     """Serve shards and the HTTP API until SIGINT or SIGTERM; `ready` is given the port and the number of shards."""
     listener = listen(settings.host, settings.port)
@@ -105,9 +110,9 @@ async def _serve_shards(
         parts |= {"topics": watch.serve, "pruning": functools.partial(keep_pruned, index.prune)}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
-            workers = functools.partial(_running_workers, backlogs)
-            facade = EngineFacade(callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready)
-            api = make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
+            api = make_api(
+                _facade(callers, gauges, backlogs), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
+            )
             async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
                 await serve(api)
     finally:

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.errors import StepstreamError, TooLarge
+from stepstream.contract.control import RerunRequested
+from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, EventRecord, encode_batch
-from stepstream.contract.ids import run_routing, shard_of
+from stepstream.contract.ids import is_run_id, run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import Limits
 from stepstream.contract.names import check_signal_name
@@ -84,6 +87,16 @@ class Callers:
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; return whether it existed and had not ended."""
         return await self._ask(run_routing(run_id), lambda to: CancelRequested(run_id, to)) == "cancelled"
+
+    async def rerun(self, request: RerunRequested) -> str:
+        """Repeat a run; return the id of the new run, even if the request was sent before.
+
+        Raise Conflict if its function is not registered.
+        """
+        answer = await self._ask(request.routing_key, lambda to: replace(request, reply_to=to))
+        if not is_run_id(answer):
+            raise Conflict(f"no function {request.function!r} is registered; start a worker that has it")
+        return answer
 
     async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
         self._count += 1

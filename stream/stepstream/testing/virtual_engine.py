@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from stepstream.contract.codec import dump_json
 from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.events import decode_stored_event
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
@@ -19,6 +20,7 @@ from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import Backbone, Clock
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.reruns import RerunOptions, rerun_request
 from stepstream.runtime.storage.journal import MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
@@ -89,6 +91,7 @@ class VirtualEngine:
         self.clock = VirtualClock(now_ms)
         self.history: list[HistoryEntry] = []
         self.crashes = crashes
+        self._limits = limits
         self._functions = [function.id for app in apps for function in app]
         self._sent: list[tuple[str, str]] = []
         self._stubs = _checked_stubs(stubs or {}, self._functions)
@@ -176,6 +179,40 @@ class VirtualEngine:
         cancelled = await self.engine.cancel(run_id)
         await self.until_idle()
         return cancelled
+
+    async def rerun(
+        self,
+        run_id: str,
+        *,
+        from_step: str = "",
+        from_failure: bool = False,
+        data: Mapping[str, Any] | None = None,
+        results: Mapping[str, Any] | None = None,
+        request_id: str = "",
+    ) -> str:
+        """Repeat an ended run and let all effects happen; return the id of the new run.
+
+        It starts from the beginning, from a step (its id), or from what failed. `data` replaces the data of the event,
+        `results` those of steps that are not repeated, by id. The same `request_id` starts one run.
+
+        Raises:
+            Conflict: The run has not ended, or has no failure.
+            InvalidInput: A step is unknown, or its result cannot be set.
+        """
+        recorded = self.index.recorded(run_id)
+        if recorded is None:
+            raise LookupError(f"there is no run {run_id!r}")
+        options = RerunOptions(
+            request_id or f"{run_id}-{len(self.history)}",
+            from_step,
+            from_failure,
+            None if data is None else dump_json(data, "data"),
+            {step: dump_json(result, "result") for step, result in (results or {}).items()},
+            by="test",
+        )
+        new = await self.engine.operator.rerun(rerun_request(recorded, options, self._limits))
+        await self.until_idle()
+        return new
 
     async def until_idle(self) -> None:
         """Return once nothing more happens until an event arrives or time passes."""

@@ -103,6 +103,7 @@ async def test_a_page_without_keys_is_for_this_machine() -> None:
 class Stopped:
     """An engine without runs."""
 
+    operator = None
     unready = ""
     send = signal = cancel = workers = None
 

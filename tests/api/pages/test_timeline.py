@@ -9,12 +9,12 @@ from stepstream.runtime.readmodel.views import RunView, StepView
 def step(id: str, kind: str = "run", status: str = "completed", *times: int, attempts: int = 1) -> StepView:
     """Return a step; its times are first, started and ended."""
     first, started, ended = times or (10, 10, 20)
-    return StepView(id, id, kind, status, attempts, first, started, ended, 0, "", None, None)
+    return StepView(id, id, kind, status, attempts, first, started, ended, 0, "", None, None, copied=False)
 
 
 def run(*steps: StepView, ended: int = 0) -> RunView:
     """Return a run that was accepted at 100."""
-    return RunView("r", "f", "a", "running", 100, 100, ended, [], None, "", (), 0, 0, 1, None, steps)
+    return RunView("r", "f", "a", "running", 100, 100, ended, [], None, "", (), 0, 0, 1, "", None, steps)
 
 
 @pytest.mark.parametrize(

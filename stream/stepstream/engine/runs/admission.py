@@ -8,8 +8,9 @@ from cronsim import CronSim
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, dump_json
-from stepstream.contract.commands import RunStarted
-from stepstream.contract.events import CRON, OWN_PREFIX, EventRecord, event_fields
+from stepstream.contract.commands import Memo, RunResumed, RunStarted
+from stepstream.contract.control import Rerun, RerunRequested
+from stepstream.contract.events import CRON, OWN_NAMES, OWN_PREFIX, EventRecord, event_fields
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import RunBegan
 from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
@@ -17,6 +18,7 @@ from stepstream.contract.inbox import RunRequested
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.matching import EventRouted
+from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.records import EventReceived
 from stepstream.engine.state.rows import (
@@ -172,16 +174,59 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         suppress_end_events=request.suppress_end_events,
         chain=request.chain,
     )
-    caller = request.caller.run_id if request.caller else ""
-    draft.record(run, RunBegan, run.function, run.app, run.started_at, request.events, caller)
-    draft.put(run_events_key(run.run_id), RunEvents(request.events))
-    draft.count("open_runs", run.function)
-    draft.count("runs_started", run.function)
+    _begin(draft, run, request.events)
     if run.due:
         draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
     else:
         command = RunStarted(run.run_id, run.function, run.epoch, request.events, run.started_at, run.chain)
         draft.command(run.app, command)
+
+
+def _begin(
+    draft: Draft, run: Run, events: tuple[EventRecord, ...], rerun: Rerun | None = None, copied: Sequence[Memo] = ()
+) -> None:
+    caller = run.caller.run_id if run.caller else ""
+    began = RunBegan(run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller, rerun)
+    draft.begin(run, began, copied)
+    draft.put(run_events_key(run.run_id), RunEvents(events))
+    draft.count("open_runs", run.function)
+    draft.count("runs_started", run.function)
+
+
+def rerun(draft: Draft, request: RerunRequested) -> None:
+    """Create a run that repeats an ended one, unless the same request did so before; answer with its id."""
+    function = draft.function(request.function)
+    if function is None or function.retired:
+        draft.reply(request.reply_to, "function_not_found")
+        return
+    start = RunRequested(run_id_at(draft.now, request.routing_key), function.id, function.app, request.events)
+    if not _started_before(draft, start):
+        _begin_rerun(draft, start, request, function.on_failure)
+    if known := draft.get(start_key(request.routing_key)):
+        draft.reply(request.reply_to, known.run_id)
+
+
+def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested, on_failure: str) -> None:
+    memos = request.memos
+    run = Run(
+        start.run_id,
+        start.function,
+        start.app,
+        started_at=draft.now,
+        steps=len(memos),
+        memo_bytes=sum(outcome_bytes(memo.outcome) for memo in memos),
+        seen=max((memo.seen for memo in memos), default=0),
+        own=max((memo.own for memo in memos), default=0),
+        on_failure=on_failure,
+        suppress_end_events=start.events[0].name in OWN_NAMES,
+        origin=request.rerun.origin,
+    )
+    _begin(draft, run, start.events, request.rerun, memos)
+    if memos:
+        # No worker has the run: the one that reads this claims it, and receives the results.
+        draft.command(run.app, RunResumed(run.run_id, run.epoch))
+    else:
+        draft.command(run.app, RunStarted(run.run_id, run.function, run.epoch, start.events, run.started_at))
 
 
 def _started_before(draft: Draft, request: RunRequested) -> bool:

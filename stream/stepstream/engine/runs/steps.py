@@ -1,7 +1,6 @@
 """Steps: what workers report and the engine finds becomes one result each."""
 
 from collections import Counter
-from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -11,7 +10,7 @@ from stepstream.contract.history import StepAttemptFailed, StepEnded
 from stepstream.contract.inbox import StepFailed, StepReported
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
-from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
 from stepstream.engine.runs.leases import release
@@ -64,9 +63,10 @@ def keep_result(
         run,
         attempt=0,
         steps=run.steps + (opened is None),
-        memo_bytes=run.memo_bytes + _size(memo.outcome),
+        memo_bytes=run.memo_bytes + outcome_bytes(memo.outcome),
     )
-    draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at)
+    order = (memo.seen, memo.own, memo.fingerprint)
+    draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order)
     if opened is not None:
         draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))
         leave_group(draft, run.run_id, opened.group)
@@ -74,18 +74,6 @@ def keep_result(
     draft.count("steps_ended", run.function, memo.kind, str(memo.outcome.__struct_config__.tag))
     if started_at:
         draft.time("step", run.function, started_at)
-
-
-def _size(outcome: Outcome) -> int:
-    match outcome:
-        case Value(data):
-            return len(bytes(data))
-        case Failure(error):
-            return len(encode(error))
-        case TimedOut():
-            return 0
-        case _:
-            assert_never(outcome)
 
 
 def leave_group(draft: Draft, run_id: str, group: str) -> int:

@@ -1,6 +1,6 @@
 """The draft of one transition: reads that see its own writes, and the changes that it collects."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Concatenate, ParamSpec
 
@@ -10,7 +10,7 @@ from stepstream.contract.commands import Command, Memo
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.history import HistoryEntry, RunEnded, RunWarned
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunWarned, StepCopied
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import InboxRecord
 from stepstream.contract.limits import WARNINGS_PER_RUN_MAX, Limits
@@ -140,6 +140,21 @@ class Draft:
         check_run(self._runs.get(run.run_id), self.record_type, run)
         self._runs[run.run_id] = run
         self.put(run_key(run.run_id), run)
+
+    def begin(self, run: Run, began: RunBegan, copied: Sequence[Memo] = ()) -> Run:
+        """Write a new run with its first history entry, and with the results that it takes over from another run.
+
+        Return the run as it was written; raise LimitExceeded as `record` does.
+        """
+        self._check_limits(run)
+        run = replace(run, history_seq=began.seq + len(copied))
+        self.put_run(run)
+        self._append(run.run_id, began)
+        for seq, memo in enumerate(copied, began.seq + 1):
+            self.keep_memo(run.run_id, memo, None)
+            fields = (memo.step, memo.id, memo.kind, memo.outcome, memo.seen, memo.own, memo.fingerprint)
+            self._append(run.run_id, StepCopied(run.run_id, seq, self.now, *fields))
+        return run
 
     def record(
         self,

@@ -14,6 +14,7 @@ StepState = Literal["absent", "planned", "backing-off", "ready", "kept"]
 RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     "absent": {
         "RunRequested": ("scheduled", "active"),
+        "RerunRequested": ("active",),
     },
     "scheduled": {
         "Tick": ("active",),
@@ -53,6 +54,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
 # The same for a step of an open run; the end of the run removes its steps in any state.
 STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     "absent": {
+        "RerunRequested": ("kept",),
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),
         "StepsPlanned": ("planned", "ready", "kept"),

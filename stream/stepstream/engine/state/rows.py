@@ -23,7 +23,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     counts failures of the code between steps since the last result; `chain` counts the runs that precede this one in a
     chain of runs that started one another; `due` is when the code is retried or the run
     starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
-    where the code and the history disagreed.
+    where the code and the history disagreed. `origin` is the run that this one repeats.
     """
 
     run_id: str
@@ -44,6 +44,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     suppress_end_events: bool = False
     warnings: tuple[str, ...] = ()
     chain: int = 0
+    origin: str = ""
 
 
 class RunEvents(msgspec.Struct, frozen=True):

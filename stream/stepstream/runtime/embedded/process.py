@@ -196,6 +196,11 @@ class EmbeddedEngine:
         return await self._callers.cancel(run_id)
 
     @property
+    def operator(self) -> Callers:
+        """Controls runs."""
+        return self._callers
+
+    @property
     def serving(self) -> bool:
         """Whether every shard serves."""
         return len(self._shards) == self._options.shards and all(shard.serving for shard in self._shards.values())

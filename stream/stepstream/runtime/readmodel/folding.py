@@ -15,11 +15,12 @@ from stepstream.contract.history import (
     RunWarned,
     StepAttemptFailed,
     StepCancelled,
+    StepCopied,
     StepEnded,
     StepPlanned,
 )
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
-from stepstream.contract.outcomes import Failure, TimedOut, Value
+from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.schema import small_error, text_of
 
 
@@ -51,6 +52,8 @@ def apply(db: Database, entry: HistoryEntry) -> None:
             _step(db, entry.run_id, entry.step, entry.id, retried, entry.seq)
         case StepEnded():
             _end_step(db, entry)
+        case StepCopied():
+            _copy_step(db, entry)
         case StepCancelled():
             db.execute(
                 "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND step = ?",
@@ -87,8 +90,12 @@ def _begin(db: Database, entry: RunBegan) -> None:
     small = [replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events]
     times = (entry.at, entry.start_at)
     db.execute(
-        "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?)",
-        (entry.run_id, entry.function, entry.app, status, *times, text_of(small), entry.caller, entry.seq),
+        "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?, ?, ?)",
+        (
+            *(entry.run_id, entry.function, entry.app, status, *times, text_of(small), entry.caller, entry.seq),
+            entry.rerun.origin if entry.rerun else "",
+            text_of(entry.rerun) if entry.rerun else None,
+        ),
     )
     db.execute("INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, text_of(entry.events)))
     db.executemany(
@@ -98,28 +105,42 @@ def _begin(db: Database, entry: RunBegan) -> None:
 
 def _step(db: Database, run_id: str, step: str, id: str, values: Sequence[Any], seq: int) -> None:
     db.execute(
-        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO UPDATE SET "
         "status = excluded.status, attempts = excluded.attempts, until = excluded.until, error = excluded.error",
         (run_id, step, id, *values, seq),
     )
 
 
-def _end_step(db: Database, entry: StepEnded) -> None:
-    output = error = None
-    match entry.outcome:
+def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:
+    """Return the status, the output and the error of a step that has its result."""
+    match outcome:
         case Value(data):
-            status, output = StepStatus.COMPLETED, bytes(data).decode()
+            return StepStatus.COMPLETED, bytes(data).decode(), None
         case Failure(info):
-            status, error = StepStatus.FAILED, text_of(info)
+            return StepStatus.FAILED, None, text_of(info)
         case TimedOut():
-            status = StepStatus.TIMED_OUT
+            return StepStatus.TIMED_OUT, None, None
         case _:
-            assert_never(entry.outcome)
+            assert_never(outcome)
+
+
+def _copy_step(db: Database, entry: StepCopied) -> None:
+    status, output, error = _columns_of(entry.outcome)
+    times, order = (entry.at, entry.at, entry.at), (entry.seen, entry.own, entry.fingerprint)
+    db.execute(
+        "INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 0, '', ?, ?, ?, ?, ?, ?, 1)",
+        (entry.run_id, entry.step, entry.id, entry.kind, status, *times, output, error, entry.seq, *order),
+    )
+
+
+def _end_step(db: Database, entry: StepEnded) -> None:
+    status, output, error = _columns_of(entry.outcome)
     attempts = entry.attempt + 1
     db.execute(
-        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET "
         "status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at, "
-        "ended_at = excluded.ended_at, output = excluded.output, error = excluded.error",
+        "ended_at = excluded.ended_at, output = excluded.output, error = excluded.error, seen = excluded.seen, "
+        "own = excluded.own, fingerprint = excluded.fingerprint",
         (
             entry.run_id,
             entry.step,
@@ -133,6 +154,9 @@ def _end_step(db: Database, entry: StepEnded) -> None:
             output,
             error,
             entry.seq,
+            entry.seen,
+            entry.own,
+            entry.fingerprint,
         ),
     )
 

@@ -16,6 +16,7 @@ from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel.folding import apply
 from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of, return_free_pages, used_bytes
+from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.schema import SCHEMA, VERSION
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.views import (
@@ -197,13 +198,21 @@ class RunIndex:
 
     def show(self, run_id: str) -> RunView | None:
         """Return one run with its steps in order."""
-        query = f"SELECT {_WHOLE}, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"  # noqa: S608 - only fixed names
+        query = f"SELECT {_WHOLE}, rerun, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"  # noqa: S608 - only fixed names
         with self._checked():
             row = self._db.execute(query, (run_id,)).fetchone()
             if row is None:
                 return None
             steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,)).fetchall()
-        return RunView(**summary_of(row), output=json_of(row[-1]), steps=tuple(step_of(step) for step in steps))
+            origin = "SELECT run_id FROM runs WHERE origin = ? AND origin != '' ORDER BY run_id"
+            reruns = tuple(found for (found,) in self._db.execute(origin, (run_id,)))
+        shown = tuple(step_of(step) for step in steps)
+        return RunView(**summary_of(row), output=json_of(row[-1]), steps=shown, rerun=json_of(row[-2]), reruns=reruns)
+
+    def recorded(self, run_id: str) -> RecordedRun | None:
+        """Return what a rerun of a run needs, None if there is no such run."""
+        with self._checked():
+            return recorded_run(self._db, run_id)
 
     def awaited_events(self) -> set[str]:
         """Return the names of the events that runs wait for."""

@@ -11,7 +11,7 @@ from stepstream.contract.names import workers_name
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
-    "retry_at, epoch"
+    "retry_at, epoch, origin"
 )
 _NAMES = RUN_COLUMNS.split(", ")
 
@@ -24,7 +24,10 @@ class UnreadableRuns(StepstreamError):
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """A step of a run: `kind` is a StepKind, `status` a StepStatus; times in Unix ms."""
+    """A step of a run: `kind` is a StepKind, `status` a StepStatus; times in Unix ms.
+
+    The result of a `copied` step is that of the run that this one repeats.
+    """
 
     step: str
     id: str
@@ -38,6 +41,7 @@ class StepView:
     detail: str
     output: Json
     error: Json
+    copied: bool
 
 
 def queue_of(kind: str, detail: str) -> str:
@@ -47,7 +51,7 @@ def queue_of(kind: str, detail: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as in lists: `status` is a RunStatus; times in Unix ms, 0 if unknown.
+    """A run as in lists: `status` is a RunStatus; times in Unix ms, 0 if unknown. `origin` is the run that it repeats.
 
     Large values are missing: the data of `events`, the stack of `error`, and the fields that only RunView has.
     """
@@ -66,14 +70,17 @@ class RunSummary:
     attempt: int
     retry_at: int
     epoch: int
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunView(RunSummary):
-    """A run with its output and its steps."""
+    """A run with its output, its steps, why it repeats another run, and the runs that repeat it."""
 
     output: Json = None
     steps: tuple[StepView, ...] = field(default=())
+    rerun: Json = None
+    reruns: tuple[str, ...] = ()
 
     @property
     def workers(self) -> list[str]:
@@ -100,7 +107,6 @@ def summary_of(row: Sequence[Any]) -> dict[str, Any]:
 
 def step_of(row: Sequence[Any]) -> StepView:
     """Return a step from its row."""
-    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, _) = row
-    return StepView(
-        step, id, kind, status, attempts, first, started, ended, until, detail, json_of(output), json_of(error)
-    )
+    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *_, copied) = row
+    results = (json_of(output), json_of(error), bool(copied))
+    return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results)

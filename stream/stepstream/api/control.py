@@ -1,0 +1,86 @@
+"""The routes by which operators control runs."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, HTTPException, Request
+
+from stepstream.api.actors import actor_of
+from stepstream.api.bodies import BodyBudget
+from stepstream.api.facade import Operator
+from stepstream.contract.codec import Raw, load_json
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.limits import REASON_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, Limits
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.reruns import RerunOptions, rerun_request
+
+Actor = Callable[[Request], str]
+_RERUN_BODY = {
+    "requestBody": {
+        "description": "{from_step?, from_failure?, data?, results?, why?, request_id?}",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+class RerunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request to repeat a run, as RerunOptions."""
+
+    from_step: str = ""
+    from_failure: bool = False
+    data: Raw = Raw(b"")
+    results: dict[str, Raw] = {}
+    why: str = ""
+    request_id: str = ""
+
+
+def actors(user_header: str, api_key: str) -> Actor:
+    """Return a function that returns who sent a request."""
+    return lambda request: actor_of(request.headers, user_header, has_key=bool(api_key))
+
+
+def parse_rerun(body: bytes, by: str) -> RerunOptions:
+    """Return the options of a request to repeat a run; an empty body repeats it from its start."""
+    try:
+        parsed = msgspec.json.decode(body.strip() or b"{}", type=RerunBody)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(str(error), "body") from None
+    if bytes(parsed.data) and not isinstance(load_json(parsed.data, field="data"), dict):
+        raise InvalidInput("expected a JSON object", "data")
+    for step, result in parsed.results.items():
+        load_json(result, field=f"results.{step}")
+    check_reason(parsed.why)
+    if len(parsed.request_id) > REQUEST_ID_CHARACTERS_MAX:
+        raise InvalidInput(f"expected at most {REQUEST_ID_CHARACTERS_MAX} characters", "request_id")
+    data = parsed.data if bytes(parsed.data) else None
+    request = parsed.request_id or secrets.token_hex(8)
+    return RerunOptions(request, parsed.from_step, parsed.from_failure, data, parsed.results, by, parsed.why)
+
+
+def check_reason(why: str) -> None:
+    """Raise InvalidInput for a reason that is too long for the history of a run."""
+    if len(why) > REASON_CHARACTERS_MAX:
+        raise InvalidInput(f"expected at most {REASON_CHARACTERS_MAX} characters", "why")
+
+
+def add_control(
+    api: FastAPI,
+    operator: Operator,
+    index: RunIndex,
+    dependencies: Sequence[Any],
+    bodies: BodyBudget,
+    limits: Limits,
+    actor: Actor,
+) -> None:
+    """Add the routes that repeat runs."""
+
+    @api.post("/v1/runs/{run_id}/rerun", openapi_extra=_RERUN_BODY, dependencies=dependencies, summary="Repeat a run")
+    async def rerun(run_id: str, request: Request) -> dict[str, Any]:
+        async with bodies.body(request, limits.request_bytes_max) as body:
+            options = parse_rerun(body, actor(request))
+            recorded = index.recorded(run_id)
+            if recorded is None:
+                raise HTTPException(404, f"there is no run {run_id!r}")
+            return {"run_id": await operator.rerun(rerun_request(recorded, options, limits))}

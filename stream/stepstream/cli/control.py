@@ -1,0 +1,63 @@
+"""The command `stepstream runs rerun`; this module adds it to the commands of `runs`."""
+
+import json
+import secrets
+from typing import Annotated, Any
+
+import typer
+
+from stepstream.cli.client import EngineClient, request
+from stepstream.cli.console import EXIT_USAGE, AsJson, fail, out
+from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
+from stepstream.cli.runs import EngineRuns, RunIdOrTail, cli, find_id
+
+Why = Annotated[str, typer.Option(help="The reason, for the history of the run.")]
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise fail(f"{what}: not valid JSON: {error}", EXIT_USAGE) from None
+
+
+def _results(options: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for option in options:
+        step, equals, text = option.partition("=")
+        if not equals:
+            raise fail(f"--result {option!r}: expected STEP=JSON", EXIT_USAGE)
+        found[step] = _json(text, f"--result {step}")
+    return found
+
+
+@cli.command("rerun", epilog="Example: stepstream runs rerun FK8ZDFSF --from-failure --why 'payment API is back'")
+def rerun_run(
+    run_id: RunIdOrTail,
+    from_step: Annotated[str, typer.Option(help="Take over the results before this step, given by its id.")] = "",
+    from_failure: Annotated[
+        bool, typer.Option("--from-failure", help="Take over the results before what failed.")
+    ] = False,
+    data: Annotated[str, typer.Option(help="JSON object that replaces the data of the event.")] = "",
+    result: Annotated[
+        list[str] | None, typer.Option(help="STEP=JSON replaces a result that is taken over; may be repeated.")
+    ] = None,
+    why: Why = "",
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Repeat an ended run as a new run, and print its id."""
+    client = EngineClient(url, api_key)
+    # With its own id the request can be sent again without a second run.
+    body: dict[str, Any] = {"from_failure": from_failure, "from_step": from_step, "why": why}
+    body |= {"results": _results(result or []), "request_id": secrets.token_hex(8)}
+    if data:
+        body["data"] = _json(data, "--data")
+    chosen = find_id(EngineRuns(client), run_id)
+    unsure = "The run may have been repeated; see `stepstream runs show` for its reruns"
+    answer = request(client, "POST", "v1", "runs", chosen, "rerun", expect="run_id", unsure=unsure, body=body)
+    if as_json:
+        out.json(answer)
+    else:
+        out.text(answer["run_id"])

@@ -1,0 +1,44 @@
+"""The records of `inbox` by which operators control runs."""
+
+import msgspec
+
+from stepstream.contract.codec import TypedRecord
+from stepstream.contract.commands import Memo
+from stepstream.contract.events import EventRecord
+from stepstream.contract.ids import run_hash
+
+
+class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a run repeats another one: `origin` is the id of that run.
+
+    `step` is the id of the step from which it is repeated, empty from the start. `by` says who asked for it, and `why`
+    is the reason that was given.
+    """
+
+    origin: str
+    step: str = ""
+    by: str = ""
+    why: str = ""
+
+
+class RerunRequested(TypedRecord, frozen=True, tag="run.rerun_requested"):
+    """A caller reruns an ended run: `events` start the new run, which begins with the results in `memos`.
+
+    The same `request` for the same origin starts one run in 24 h. The process named `reply_to` expects an answer: the
+    id of that run.
+    """
+
+    request: str
+    function: str
+    rerun: Rerun
+    events: tuple[EventRecord, ...]
+    memos: tuple[Memo, ...] = ()
+    reply_to: str = ""
+
+    @property
+    def routing_key(self) -> str:
+        """The routing key of the new run, by which a repeated request reaches the shard of the first."""
+        return run_hash(self.function, f"rerun:{self.rerun.origin}:{self.request}")
+
+
+ControlRequest = RerunRequested

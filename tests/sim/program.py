@@ -1,0 +1,49 @@
+"""A program of the simulation: an app, its script, and how its runs must end."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from stepstream import App, Context
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from tests.sim.world import World
+
+# A body takes some passes of the loop, so that records of a dead worker may arrive while it runs.
+BODY_PASSES = 8
+
+
+@dataclass(slots=True)
+class Program:
+    """An app and its script. `ends` counts the runs that must end, by function and status.
+
+    `is_applied` returns whether a step of a run has a committed result, and `repeated` reports bodies that started
+    although it had one.
+    """
+
+    app: App
+    script: Callable[[World], Awaitable[None]]
+    ends: dict[tuple[str, str], int]
+    ran: Counter[tuple[str, str]] = field(default_factory=Counter)
+    repeated: list[str] = field(default_factory=list)
+    is_applied: Callable[[str, str], bool] = lambda _run_id, _step: False
+    limits: Limits = DEFAULT_LIMITS
+    body_passes: int = BODY_PASSES
+    failed: set[tuple[str, str]] = field(default_factory=set)
+
+    async def body(self, ctx: Context, step: str) -> str:
+        """Run the body of a step, and return a token of its name and of how often it has run."""
+        if self.is_applied(ctx.run_id, step):
+            self.repeated.append(f"{ctx.run_id}: step {step!r} ran after its result was applied")
+        self.ran[ctx.run_id, step] += 1
+        for _ in range(self.body_passes):
+            await asyncio.sleep(0)
+        return f"{step}#{self.ran[ctx.run_id, step]}"
+
+    async def body_that_fails_once(self, ctx: Context, step: str) -> str:
+        """Run the body of a step, and fail the first time in each run."""
+        result = await self.body(ctx, step)
+        if (ctx.run_id, step) not in self.failed:
+            self.failed.add((ctx.run_id, step))
+            raise ValueError("once")
+        return result
