@@ -1,6 +1,7 @@
 """The HTTP API: events and signals in, runs out, and the answers to bad input."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -10,7 +11,8 @@ from stepstream.api.http import Keys, make_api
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.metrics import Metrics
-from stepstream.runtime.ports import LogError
+from stepstream.runtime.ports import LogError, StoreError
+from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 
@@ -279,6 +281,31 @@ async def test_what_the_log_does_not_acknowledge_is_503(
     assert answer.json()["error"]["code"] == "unavailable"
     assert "no broker acknowledged the records within 8 s; " in answer.json()["error"]["message"]
     assert "may still have been written" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/runs", "/v1/runs/01M8B04JSN1YWH07FVN5Q68FNZ", "/v1/events/e/runs"])
+async def test_list_of_runs_that_cannot_be_read_is_503(engine: VirtualEngine, path: str) -> None:
+    """The answer has the reason with its remedy."""
+    full = "the list of runs in runs.sqlite cannot be used (database or disk is full); free space on its disk"
+    index = _UnreadableIndex(full)
+    api = make_api(facade_of(engine.engine), index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        answer = await client.get(path)
+    assert answer.status_code == 503
+    assert answer.json()["error"] == {"code": "unavailable", "message": full, "field": ""}
+
+
+class _UnreadableIndex(RunIndex):
+    """A list of runs on a full disk."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self._reason = reason
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        raise StoreError(self._reason)
+        yield
 
 
 async def test_ready_says_why_the_process_is_not(engine: VirtualEngine) -> None:

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from stepstream.runtime.ports import LogError
+from stepstream.runtime.ports import LogError, StoreError
 from stepstream.runtime.supervision import Recurrence, keep_serving
 
 
@@ -29,6 +29,30 @@ async def test_failed_component_is_restarted(caplog: pytest.LogCaptureFixture) -
     with contextlib.suppress(asyncio.CancelledError):
         await serving
     assert serving.cancelled()
+
+
+async def test_pauses_grow_while_a_disk_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """Each restart on a full disk reads and writes a lot; a failure of the log changes nothing about that."""
+    errors = [StoreError("full"), StoreError("full 2"), LogError("no broker"), StoreError("read-only")]
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        if errors:
+            raise errors.pop(0)
+        done.set()
+        await asyncio.get_running_loop().create_future()
+
+    serving = asyncio.ensure_future(keep_serving("part", serve, 0.01))
+    await asyncio.wait_for(done.wait(), 5)
+    assert [record.message for record in caplog.records] == [
+        "part failed; restarting in 0.01 s: full",
+        "part failed; restarting in 0.02 s: full 2",
+        "part failed; restarting in 0.01 s: no broker",
+        "part failed; restarting in 0.04 s: read-only",
+    ]
+    assert not any(record.exc_info for record in caplog.records)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_task_group_that_fails_while_cancelled_is_not_restarted() -> None:

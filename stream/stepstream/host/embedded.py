@@ -63,6 +63,7 @@ async def running_engine(
             worker_observer=metrics,
             watch=watch,
             memory=MemoryBudget(settings.memory_mib * MIB),
+            unready=lambda: journal.failure,
         )
         engine = EmbeddedEngine([app], backbone, clock, index, options)
         disk = DiskGauges(settings.data_dir)
@@ -74,6 +75,7 @@ async def running_engine(
         tasks = [
             asyncio.ensure_future(keep_serving("the measurement of the disk", disk.measure)),
             asyncio.ensure_future(keep_serving("the list of runs", prune)),
+            asyncio.ensure_future(keep_serving("the journal", journal.keep_open)),
         ]
         try:
             yield RunningEngine(engine, backbone, index, metrics)

@@ -82,7 +82,7 @@ class Fenced(LogError):
 
 
 class StoreError(Exception):
-    """The tables cannot be read. The shard restarts; no record is the cause."""
+    """Tables or another file on disk cannot be used. What uses them restarts; no record is the cause."""
 
 
 class Log(Protocol):

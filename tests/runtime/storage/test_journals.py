@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.storage.database import InUseError
 from stepstream.runtime.storage.journal import Journal, JournalWrite, MemoryJournal, MemoryStore
-from stepstream.runtime.storage.rocks import InUseError, RocksJournal
+from stepstream.runtime.storage.rocks import RocksJournal
 
 TOPICS = ("events", "inbox")
 KEYS = st.sampled_from([b"ta", b"tb", b"tc\x00", b"tc\xff", b"u\xff\xff", b"v"])

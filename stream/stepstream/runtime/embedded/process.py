@@ -46,7 +46,8 @@ class EngineOptions:
     """How an EmbeddedEngine runs; `watch` receives each history entry.
 
     `wrap` receives each port by its name ("log-0", "store-0", "worker-shop") and returns the one to use: tests inject
-    faults with it. `restart_s` is the time after which a component that failed is restarted.
+    faults with it. `restart_s` is the time after which a component that failed is restarted. `unready` says why the
+    process is not ready although every shard serves, and is empty if there is no such reason.
     """
 
     shards: int = 1
@@ -61,6 +62,7 @@ class EngineOptions:
     wrap: Callable[[str, Any], Any] | None = None
     restart_s: float = RESTART_S
     memory: MemoryBudget = field(default_factory=MemoryBudget)
+    unready: Callable[[], str] = str
 
 
 class EmbeddedEngine:
@@ -207,9 +209,11 @@ class EmbeddedEngine:
 
     @property
     def unready(self) -> str:
-        """Which shards do not serve; empty if all do."""
+        """Why the process is not ready; empty if it is."""
         serving = self.shards_serving()
-        return "; ".join(f"shard {at} is recovering" for at in range(self._options.shards) if not serving.get(at))
+        return self._options.unready() or "; ".join(
+            f"shard {at} is recovering" for at in range(self._options.shards) if not serving.get(at)
+        )
 
     def shards_serving(self) -> dict[int, bool]:
         """Return whether each shard serves, of those that were started."""

@@ -28,6 +28,7 @@ from stepstream.runtime.readmodel.views import (
     step_of,
     summary_of,
 )
+from stepstream.runtime.storage.failures import describe_failure
 
 logger = logging.getLogger(__name__)
 # The file of a data directory that has the read model.
@@ -35,6 +36,8 @@ RUNS_FILE = "runs.sqlite"
 # How many characters of a run id `stepstream dev` prints.
 TAIL_CHARACTERS = 6
 _WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
+_CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_FAILED_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError)
 
 
@@ -72,6 +75,8 @@ class RunIndex:
             self._set_aside(error)
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        if _is_disk_failure(error):
+            raise UnreadableRuns(describe_failure(f"the list of runs in {self._path}", error)) from error
         if self._path is None or self._keep or isinstance(error, sqlite3.OperationalError):
             remedy = "use another --data-dir, or rename the file: an engine then reads its runs again from `history`"
             raise UnreadableRuns(f"the runs in {self._path} cannot be read ({error}); {remedy}") from error
@@ -84,14 +89,16 @@ class RunIndex:
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
-        """Replace the tables and raise StoreError if they turn out to be corrupt."""
+        """Raise StoreError if the tables cannot be used; replace them if they turn out to be corrupt."""
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            if _name_of(error).startswith(_CORRUPT):
                 self._db.close()
                 self._set_aside(error)
                 raise StoreError("the read model was corrupt; it is rebuilt from history") from error
+            if _is_disk_failure(error):
+                raise StoreError(describe_failure(f"the list of runs in {self._path}", error)) from error
             raise
 
     def position(self, topic: str, partition: int) -> int:
@@ -153,12 +160,12 @@ class RunIndex:
         self._db.execute("BEGIN")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            # SQLite may have rolled back already, if the tables are corrupt.
+            # SQLite may have rolled back already, if the tables are corrupt or the disk is full.
             with suppress(sqlite3.DatabaseError):
                 self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _skip(self, record: LogRecord, error: BaseException | None) -> None:
         self.skipped += 1
@@ -279,6 +286,16 @@ class RunIndex:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+def _name_of(error: sqlite3.DatabaseError) -> str:
+    # An error that Python raises by itself has none.
+    return getattr(error, "sqlite_errorname", "")
+
+
+def _is_disk_failure(error: sqlite3.DatabaseError) -> bool:
+    """Return whether the tables are intact, but their disk, or the limits or rights of the process, prevent access."""
+    return _name_of(error).startswith(_FAILED_DISK)
 
 
 def _open(path: Path | None, origin: str) -> sqlite3.Connection:

@@ -25,8 +25,10 @@ class StoreView:
         """Return the row under `key`."""
         try:
             value = self._store.get(key.encode())
+        except StoreError:
+            raise
         except Exception as error:
-            raise StoreError("the tables cannot be read") from error
+            raise StoreError(f"the tables cannot be read: {error}") from error
         return None if value is None else decode_row(key.table, value)
 
     def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
@@ -34,16 +36,20 @@ class StoreView:
         prefix = table + part
         try:
             found = self._store.scan(prefix, limit, prefix + after if after else b"")
+        except StoreError:
+            raise
         except Exception as error:
-            raise StoreError("the tables cannot be read") from error
+            raise StoreError(f"the tables cannot be read: {error}") from error
         return _decode(table, part, found)
 
     def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Row]]:
         """Return the last rows of a part, in the order of their keys, at most `limit`."""
         try:
             found = self._store.last(table + part, limit)
+        except StoreError:
+            raise
         except Exception as error:
-            raise StoreError("the tables cannot be read") from error
+            raise StoreError(f"the tables cannot be read: {error}") from error
         return _decode(table, part, found)
 
 

@@ -89,6 +89,10 @@ class Notifications:
             for notification in self._notifications.get(topic, ()):
                 notification.notify()
 
+    def notify_all(self) -> None:
+        """Notify all that wait for any topic."""
+        self.notify(tuple(self._notifications))
+
 
 @dataclass(slots=True)
 class _Partition:
