@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _TMPFS_MIB = 8
+# Less than any file of tables has.
+_FILE_BYTES_MAX = 4_096
 
 
 @contextmanager
@@ -37,8 +39,7 @@ class SmallDisk:
         """Leave no space for a process."""
         if not self.mounted:
             _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            largest = max(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, hard))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (_FILE_BYTES_MAX, hard))
             return
         _run("dd", "if=/dev/zero", f"of={self._filler}", "bs=4k")
 

@@ -51,6 +51,7 @@ class Serving:
         self.effects = folder / "effects.txt"
         self.effects.touch()
         self.log = folder / "dev.log"
+        self.error_log = folder / "dev.errors"
         (folder / "kill_app.py").write_text(APP, encoding="utf-8")
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -61,19 +62,23 @@ class Serving:
         settings = {"EFFECTS": str(self.effects), "LIMIT": str(limit), "PYTHONUNBUFFERED": "1"}
         environment = {**os.environ, **settings}
         # In a pipe that nothing reads, the process would block as soon as the pipe is full.
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log)
+        with self.log.open("w") as log, self.error_log.open("w") as errors:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=errors)
         while not (found := re.search(r"http://127\.0\.0\.1:\d+", self.log.read_text())):
-            assert self.process.poll() is None, "the process ended"
+            assert self.process.poll() is None, self.errors()
         self.url = found[0]
         while not self._serves():
-            assert self.process.poll() is None, "the process ended"
+            assert self.process.poll() is None, self.errors()
 
     def _serves(self) -> bool:
         try:
             return httpx.get(f"{self.url}/ready").is_success
         except httpx.TransportError:
             return False
+
+    def errors(self) -> list[str]:
+        """Return the lines that the process wrote to its standard error."""
+        return self.error_log.read_text(encoding="utf-8").splitlines()
 
     def send(self, first: int, count: int) -> list[str]:
         """Send events and return their ids."""

@@ -3,26 +3,27 @@
 import resource
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from stepstream.contract.history import HistoryEntry
+from stepstream.contract.codec import Raw, encode
+from stepstream.contract.events import EventRecord
+from stepstream.contract.history import RunBegan
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.views import UnreadableRuns
 from tests.disk import limited_files
-from tests.runtime.readmodel.test_index import BEGAN, records_of
 
 LIMIT_BYTES = 400_000
 
 
 def batch(first: int) -> list[LogRecord]:
     """Return the beginnings of some runs, at their positions in history."""
-    runs: list[HistoryEntry] = [
-        msgspec.structs.replace(BEGAN, run_id=f"r{first + number:05d}") for number in range(100)
-    ]
-    return [record._replace(offset=first + number) for number, record in enumerate(records_of(runs))]
+    found = []
+    for number in range(first, first + 100):
+        began = RunBegan(f"r{number:05d}", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", Raw(b"1"), "e"),))
+        found.append(LogRecord(HISTORY, 0, number, began.run_id.encode(), encode(began), (), began.at))
+    return found
 
 
 def test_full_disk_stops_the_list_until_there_is_space(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """A corrupt journal, the only copy of its runs: it is not opened, nothing is deleted, and the error says what to do."""
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,9 +71,9 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
 def test_corrupt_journal_is_refused_and_left_as_it_is(tmp_path: Path, damage: str, closed: bool) -> None:
     """Whether or not its process could close it."""
     path = killed(tmp_path, closed=closed)
-    pattern, spoil = DAMAGES[damage]
+    pattern, apply = DAMAGES[damage]
     for file in path.glob(pattern):
-        spoil(file)
+        apply(file)
     assert_refused_and_kept(path)
 
 
@@ -92,13 +95,13 @@ def assert_refused_and_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda log: cut(log, 0.9), lambda log: log.write_bytes(log.read_bytes() + bytes(5_000))]
+    "damage", [lambda log: cut(log, 0.9), lambda log: log.write_bytes(log.read_bytes() + bytes(5_000))]
 )
-def test_write_that_a_crash_cut_short_is_dropped(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+def test_write_that_a_crash_cut_short_is_dropped(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     """It was never acknowledged; the writes before it are complete."""
     path = killed(tmp_path)
     (log,) = path.glob("*.log")
-    spoil(log)
+    damage(log)
     journal = RocksJournal(path)
     assert EVENTS < journal.end("events", 0) <= 2 * EVENTS
     assert len(journal.read("events", 0, 0, 2 * EVENTS)) == len(journal.scan(b"t", 0)) == journal.end("events", 0)
@@ -116,4 +119,17 @@ def test_rows_found_corrupt_later_stop_what_reads_them(tmp_path: Path) -> None:
     garble(rows, 0.7)
     with pytest.raises(StoreError, match=REMEDY):
         journal.scan(b"t", 0)
+    journal.close()
+
+
+def test_command_of_the_runbook_keeps_the_writes_before_the_damage(tmp_path: Path) -> None:
+    """The latest writes are in a log; those before the damaged place are complete."""
+    path = killed(tmp_path)
+    (log,) = path.glob("*.log")
+    garble(log, 0.5)
+    runbook = Path(__file__).parents[3].joinpath("docs", "runbook.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r'`python -c "(.+Rdict.+)"`', runbook)
+    subprocess.run([sys.executable, "-c", code.replace("DIR/db", str(path))], check=True)
+    journal = RocksJournal(path)
+    assert EVENTS < journal.end("events", 0) == len(journal.scan(b"t", 0)) < 2 * EVENTS
     journal.close()

@@ -14,7 +14,7 @@ _REMEDIES = {
     "Read-only file system": f"make its disk writable, {_OTHER_FOLDER}",
     "attempt to write a readonly database": f"make the file writable for the user of this process, {_OTHER_FOLDER}",
     "Permission denied": f"make it writable for the user of this process, {_OTHER_FOLDER}",
-    "Not a directory": "choose another folder with --data-dir",
+    "File exists": "remove this file, which is in place of a folder",
     "unable to open database file": "check the rights of its folder and the limit of open files (`ulimit -n`)",
 }
 _CHECK_DISK = "check its disk and the free space on it"
