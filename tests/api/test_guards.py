@@ -11,7 +11,10 @@ from stepstream.api.http import SIGNAL_BYTES_MAX, Keys, make_api
 from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.queries import RunQueries
+from stepstream.runtime.readmodel.search import RunPage
 from tests.fakes.facades import facade_of
 
 EVENT = {"name": "go"}
@@ -149,18 +152,18 @@ async def test_with_both_keys_any_host_name_is_accepted(headers: dict[str, str])
 @pytest.mark.parametrize("event_id", ["/orders/svc#1", "a/b", "a/runs", "https://shop/7?x=1", "a%2Fb", "é"])
 async def test_the_runs_of_an_event_are_found_by_any_id(event_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id with slashes, such as that of a CloudEvent, is requested in the path like any other."""
-    requested: list[object] = []
+    requested: list[Filter] = []
 
-    def note(_index: RunIndex, **filters: object) -> list[object]:
-        requested.append(filters["event_id"])
-        return []
+    async def note(_queries: RunQueries, filter: Filter, **_: object) -> RunPage:
+        requested.append(filter)
+        return RunPage([])
 
-    monkeypatch.setattr(RunIndex, "list", note)
+    monkeypatch.setattr(RunQueries, "search", note)
     async with client_of(KEYS) as client:
         path = f"/v1/events/{quote(event_id, safe='')}/runs"
-        assert (await client.get(path, headers=BEARER)).json() == {"runs": []}
+        assert (await client.get(path, headers=BEARER)).json()["runs"] == []
         assert "/v1/events/{event_id}/runs" in (await client.get("/openapi.json", headers=BEARER)).json()["paths"]
-    assert requested == [event_id]
+    assert [term.texts for found in requested for term in found.terms] == [(event_id,)]
 
 
 @pytest.mark.parametrize(

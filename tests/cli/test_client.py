@@ -93,4 +93,4 @@ def test_no_redirect_is_followed() -> None:
     with server(redirect) as url:
         done = CliRunner().invoke(cli, ["runs", "list", "--url", url])
     assert (done.exit_code, "(status 307) but is not stepstream" in done.stderr) == (3, True)
-    assert requests == [b"GET /v1/runs?function=&status=&limit=50 HTTP/1.1"]
+    assert requests == [b"GET /v1/runs?filter=&function=&status=&limit=50 HTTP/1.1"]

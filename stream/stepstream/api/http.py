@@ -29,8 +29,8 @@ from stepstream.contract.names import check_signal_name
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.metrics import CONTENT_TYPE
 from stepstream.runtime.ports import StoreError
-from stepstream.runtime.readmodel.index import TAIL_CHARACTERS, RunIndex
-from stepstream.runtime.readmodel.views import RunSummary
+from stepstream.runtime.readmodel.filters import TAIL_CHARACTERS, Filter
+from stepstream.runtime.readmodel.index import RunIndex
 
 SIGNAL_BYTES_MAX = MIB
 _split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -43,7 +43,7 @@ _EVENTS = {
     }
 }
 _LISTS = "the newest first, without outputs and the data of events"
-_BEFORE = Query("", description="the last run id of the previous page")
+_BEFORE = Query("", description="the `next` of the previous page")
 _LIMIT = Query(50, ge=1, le=1_000)
 
 
@@ -159,15 +159,18 @@ async def _refuse_unknown(request: Request) -> None:
         raise InvalidInput(f"unknown parameter; this route takes {', '.join(sorted(known)) or 'none'}", unknown[0])
 
 
-def _page(index: RunIndex, *, status: str = "", limit: int, **filters: str) -> dict[str, Any]:
+async def _page(
+    index: RunIndex, filter: Filter, *, function: str = "", status: str = "", tail: str = "", before: str, limit: int
+) -> dict[str, Any]:
     if status and status not in list(RunStatus):
         raise InvalidInput(f"{status!r} is not one of {', '.join(RunStatus)}", "status")
-    if 0 < len(filters.get("tail", "")) < TAIL_CHARACTERS:
+    if 0 < len(tail) < TAIL_CHARACTERS:
         raise InvalidInput(f"give at least {TAIL_CHARACTERS} characters of the run id", "tail")
-    if (before := filters.get("before", "")) and not is_run_id(before):
+    if before and not is_run_id(before):
         raise InvalidInput(f"{before!r} is not a run id", "before")
-    runs: list[RunSummary] = index.list(status=status, limit=limit, **filters)
-    return {"runs": [dataclasses.asdict(run) for run in runs]}
+    more = {"function": function, "status": status, "run_id": tail}
+    page = await index.queries.search(filter.having_all(more), before=before, limit=limit)
+    return dataclasses.asdict(page)
 
 
 def make_api(
@@ -242,17 +245,19 @@ def _add_runs(
 
     @api.get("/v1/runs", dependencies=guarded, summary=f"List runs, {_LISTS}")
     async def list_runs(
+        filter: str = Query("", description="as in docs/search.md, such as function:orders.charge status:failed"),
         function: str = "",
         status: str = Query("", description=f"one of {', '.join(RunStatus)}"),
         tail: str = Query("", description="the last 6 characters or more of the run id"),
         before: str = _BEFORE,
         limit: int = _LIMIT,
     ) -> dict[str, Any]:
-        return _page(index, function=function, status=status, tail=tail, before=before, limit=limit)
+        found = Filter.parse(filter)
+        return await _page(index, found, function=function, status=status, tail=tail, before=before, limit=limit)
 
     @api.get("/v1/runs/{run_id}", dependencies=guarded, summary="Show a run with its steps")
     async def show_run(run_id: str) -> dict[str, Any]:
-        run = index.show(run_id)
+        run = await index.queries.show(run_id)
         if run is None:
             raise HTTPException(404, f"there is no run {run_id!r}")
         return {**dataclasses.asdict(run), "workers": await engine.workers(run.workers) if run.workers else {}}
@@ -261,13 +266,14 @@ def _add_runs(
     async def cancel_run(run_id: str) -> dict[str, bool]:
         if await engine.cancel(run_id):
             return {"cancelled": True}
-        if index.show(run_id) is None:
+        if await index.queries.show(run_id) is None:
             raise HTTPException(404, f"there is no run {run_id!r}")
         raise HTTPException(409, f"run {run_id} has ended already")
 
     @api.get("/v1/events/{event_id:path}/runs", dependencies=guarded, summary=f"List the runs of an event, {_LISTS}")
     async def list_event_runs(event_id: str, before: str = _BEFORE, limit: int = _LIMIT) -> dict[str, Any]:
-        return _page(index, event_id=event_id, before=before, limit=limit)
+        found = Filter().having_all({"event_id": event_id})
+        return await _page(index, found, before=before, limit=limit)
 
 
 def _add_operations(

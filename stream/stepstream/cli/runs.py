@@ -49,9 +49,16 @@ class EngineRuns:
         self._client = client
 
     def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
-        query = {**filters, "limit": min(limit or _PAGE, _PAGE)}
-        found: list[dict[str, Any]] = request(self._client, "GET", "v1", "runs", expect="runs", query=query)["runs"]
-        return found
+        found: list[dict[str, Any]] = []
+        most, before = min(limit or _PAGE, _PAGE), ""
+        while True:
+            query = {**filters, "limit": most - len(found), **({"before": before} if before else {})}
+            page = request(self._client, "GET", "v1", "runs", expect="runs", query=query)
+            found += page["runs"]
+            before = page.get("next", "")
+            # A search that examines many runs without a match answers in parts.
+            if len(found) >= most or not before:
+                return found
 
     def show(self, run_id: str) -> dict[str, Any] | None:
         run: dict[str, Any] = request(self._client, "GET", "v1", "runs", run_id, expect="run_id")
@@ -95,8 +102,11 @@ def find_id(runs: Runs, text: str) -> str:
     return str(found[0]) if found else text
 
 
-@cli.command("list", epilog="Example: stepstream runs list --function fulfil-order --status running")
+@cli.command("list", epilog="Example: stepstream runs list --filter 'function:orders.* status:failed after:-1h'")
 def list_runs(
+    filter: Annotated[
+        str, typer.Option(help="Only runs that match, such as 'status:failed order_id=4711'; see docs/search.md.")
+    ] = "",
     function: Annotated[str, typer.Option(help="Only runs of this function (default: all).")] = "",
     status: Annotated[RunStatus | None, typer.Option(help="Only runs with this status (default: all).")] = None,
     limit: Annotated[
@@ -115,7 +125,7 @@ def list_runs(
 ) -> None:
     """List runs, the newest first."""
     runs = _runs_at(data_dir, EngineClient(url, api_key))
-    found = runs.list(limit, function=function, status=status.value if status else "")
+    found = runs.list(limit, filter=filter, function=function, status=status.value if status else "")
     if function and not found:
         _suggest_functions(function, runs.list)
     if not as_json:

@@ -7,6 +7,7 @@ from typing import Any
 
 from stepstream.cli.console import EXIT_USAGE, fail
 from stepstream.host.folder import locked_folder
+from stepstream.runtime.readmodel.filters import Filter, FilterError
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 
 
@@ -21,8 +22,13 @@ class StoredRuns:
 
     def list(self, limit: int, **filters: str) -> list[dict[str, Any]]:
         """Return runs, the newest first; a limit of 0 returns all."""
+        try:
+            parsed = Filter.parse(filters.pop("filter", ""))
+        except FilterError as error:
+            raise fail(str(error), EXIT_USAGE) from None
         with closing(self._open()) as index:
-            return [asdict(run) for run in index.list(limit=limit or -1, **filters)]
+            more = {"run_id" if key == "tail" else key: value for key, value in filters.items()}
+            return [asdict(run) for run in index.find(parsed.having_all(more), limit)]
 
     def show(self, run_id: str) -> dict[str, Any] | None:
         """Return a run with its steps; None if there is none."""

@@ -100,5 +100,9 @@ BODY_THREADS_MAX = 64
 # Results and reports that the workers of a process hold; Python needs up to three times as much for them.
 MEMORY_BYTES_MAX = 256 * MIB
 RUNS_QUEUED_MAX = 10_000
+# A filter of runs, which a URL contains.
+FILTER_CHARACTERS_MAX = 4_096
+FILTER_TERMS_MAX = 20
+FILTER_VALUES_MAX = 50
 # Functions with their own series in the metrics of a process; records in the log may name any number of functions.
 FUNCTIONS_LABELLED_MAX = 1_000

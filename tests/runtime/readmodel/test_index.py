@@ -80,7 +80,7 @@ async def test_read_model_is_rebuilt_from_history() -> None:
         index.close()
 
 
-TABLES = ("runs", "run_texts", "run_events", "steps")
+TABLES = ("runs", "run_texts", "run_events", "run_names", "steps")
 BEGAN = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", Raw(b'{"n":1}'), "e"),))
 ERROR = ErrorInfo("ValueError", "no", stack="a line\n" * 9)
 

@@ -20,7 +20,7 @@ from stepstream.runtime.readmodel import pruning
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import Retention
 
-TABLES = ("runs", "run_texts", "run_events", "steps", "dropped_runs")
+TABLES = ("runs", "run_texts", "run_events", "run_names", "steps", "dropped_runs")
 KB = 1_024
 
 
@@ -72,7 +72,7 @@ def test_runs_are_dropped_by_age() -> None:
     assert pruned(index)
     assert index.ids() == ["kept", "new", "open"]
     assert index.list(event_id="e-old") == []
-    assert index.rows() == {"runs": 3, "run_texts": 3, "run_events": 3, "steps": 2, "dropped_runs": 0}
+    assert index.rows() == {"runs": 3, "run_texts": 3, "run_events": 3, "run_names": 3, "steps": 2, "dropped_runs": 0}
 
 
 def test_all_runs_are_kept_without_a_retention() -> None:
@@ -132,10 +132,10 @@ def test_a_slice_has_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch) -
     rows = index.rows()
     slices = pruned(index)
     assert len(slices) > 2
-    most = pruning.ROWS_PER_SLICE_MAX + 5
+    most = pruning.ROWS_PER_SLICE_MAX + 6
     assert max(slices) <= most
     # Each row of a dropped run, and its row in dropped_runs, is counted once.
-    assert sum(slices) == sum(rows.values()) - 4 + 401
+    assert sum(slices) == sum(rows.values()) - 5 + 401
     assert index.ids() == ["new"]
     assert index.rows()["steps"] == 1
 
@@ -165,7 +165,7 @@ def test_pruning_continues_after_a_crash(tmp_path: Path, monkeypatch: pytest.Mon
     index.close()
     index = Folded(path, Retention(DAY_MS))
     assert pruned(index)
-    assert index.rows() == {"runs": 1, "run_texts": 1, "run_events": 1, "steps": 1, "dropped_runs": 0}
+    assert index.rows() == {"runs": 1, "run_texts": 1, "run_events": 1, "run_names": 1, "steps": 1, "dropped_runs": 0}
 
 
 def test_history_of_a_dropped_run_is_ignored() -> None:

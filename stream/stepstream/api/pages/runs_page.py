@@ -22,7 +22,7 @@ from stepstream.api.pages.layout import document, status_counts
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.wording import counted
-from stepstream.runtime.readmodel.index import TAIL_CHARACTERS
+from stepstream.runtime.readmodel.filters import TAIL_CHARACTERS
 from stepstream.runtime.readmodel.views import RunSummary
 
 ROWS = 50

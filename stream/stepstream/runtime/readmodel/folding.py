@@ -90,7 +90,7 @@ def _begin(db: Database, entry: RunBegan) -> None:
     small = [replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events]
     times = (entry.at, entry.start_at)
     db.execute(
-        "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?, ?, ?)",
+        "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?, ?, ?, '{}', NULL)",
         (
             *(entry.run_id, entry.function, entry.app, status, *times, text_of(small), entry.caller, entry.seq),
             entry.rerun.origin if entry.rerun else "",
@@ -100,6 +100,9 @@ def _begin(db: Database, entry: RunBegan) -> None:
     db.execute("INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, text_of(entry.events)))
     db.executemany(
         "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
+    )
+    db.executemany(
+        "INSERT OR IGNORE INTO run_names VALUES (?, ?)", [(event.name, entry.run_id) for event in entry.events]
     )
 
 

@@ -3,39 +3,31 @@
 import functools
 import logging
 import sqlite3
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from stepstream.contract.history import HistoryEntry, decode_history
-from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.runtime.ports import LogRecord, StoreError
+from stepstream.runtime.readmodel import reading
+from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.folding import apply
 from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of, return_free_pages, used_bytes
+from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.schema import SCHEMA, VERSION
-from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
-from stepstream.runtime.readmodel.views import (
-    RUN_COLUMNS,
-    RunSummary,
-    RunView,
-    UnreadableRuns,
-    json_of,
-    step_of,
-    summary_of,
-)
+from stepstream.runtime.readmodel.search import list_runs, search
+from stepstream.runtime.readmodel.stats import RunStats
+from stepstream.runtime.readmodel.views import RunSummary, RunView, UnreadableRuns
 from stepstream.runtime.storage.failures import describe_failure
 
 logger = logging.getLogger(__name__)
 # The file of a data directory that has the read model.
 RUNS_FILE = "runs.sqlite"
-# How many characters of a run id `stepstream dev` prints.
-TAIL_CHARACTERS = 6
-_WHOLE = RUN_COLUMNS.replace("run_id", "runs.run_id").replace("events, error", "run_texts.events, run_texts.error")
+_PAGE = 1_000
 _CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _FAILED_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError)
@@ -69,6 +61,7 @@ class RunIndex:
         self._warned = False
         self._rebuilding = False
         self.skipped = 0
+        self._queries = RunQueries(path, lambda: self._db, self._checked)
         try:
             self._db = _open(path, origin)
         except sqlite3.DatabaseError as error:
@@ -94,6 +87,7 @@ class RunIndex:
             yield
         except sqlite3.DatabaseError as error:
             if _name_of(error).startswith(_CORRUPT):
+                self._queries.reopen()
                 self._db.close()
                 self._set_aside(error)
                 raise StoreError("the read model was corrupt; it is rebuilt from history") from error
@@ -173,6 +167,19 @@ class RunIndex:
         reason = record.unreadable.reason if record.unreadable else error
         logger.error("read model skipped record %s, which cannot be decoded: %s", origin, reason)
 
+    def find(self, filter: Filter, limit: int) -> list[RunSummary]:
+        """Return the newest runs of a filter, however many must be examined; a limit of 0 returns all."""
+        found: list[RunSummary] = []
+        now_ms, before = round(time.time() * 1_000), ""
+        while True:
+            size = _PAGE if not limit else min(limit - len(found), _PAGE)
+            with self._checked():
+                page = search(self._db, filter, now_ms, before=before, limit=size)
+            found += page.runs
+            before = page.next
+            if not before or len(found) == limit:
+                return found
+
     def list(
         self,
         *,
@@ -184,37 +191,19 @@ class RunIndex:
         limit: int = 50,
     ) -> list[RunSummary]:
         """Return runs, newest first: those before the run id `before`, and whose id ends with `tail` (6 or more)."""
-        conditions, values = ["1"], list[Any]()
-        for name, value in (("function", function), ("status", status)):
-            if value:
-                conditions.append(f"{name} = ?")
-                values.append(value)
-        if event_id:
-            conditions.append("run_id IN (SELECT run_id FROM run_events WHERE event_id = ?)")
-            values.append(event_id)
-        if tail:
-            conditions.append("substr(run_id, -6) = substr(?, -6) AND substr(run_id, -length(?)) = ?")
-            values += [tail, tail, tail]
-        if before:
-            conditions.append("run_id < ?")
-            values.append(before)
-        where = " AND ".join(conditions)
-        query = f"SELECT {RUN_COLUMNS} FROM runs WHERE {where} ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - only fixed names
+        values = {"function": function, "status": status, "event_id": event_id, "run_id": tail}
         with self._checked():
-            return [RunSummary(**summary_of(row)) for row in self._db.execute(query, (*values, limit))]
+            return list_runs(self._db, Filter().having_all(values), before, limit)
+
+    @property
+    def queries(self) -> RunQueries:
+        """Queries that do not hold up the event loop."""
+        return self._queries
 
     def show(self, run_id: str) -> RunView | None:
         """Return one run with its steps in order."""
-        query = f"SELECT {_WHOLE}, rerun, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"  # noqa: S608 - only fixed names
         with self._checked():
-            row = self._db.execute(query, (run_id,)).fetchone()
-            if row is None:
-                return None
-            steps = self._db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,)).fetchall()
-            origin = "SELECT run_id FROM runs WHERE origin = ? AND origin != '' ORDER BY run_id"
-            reruns = tuple(found for (found,) in self._db.execute(origin, (run_id,)))
-        shown = tuple(step_of(step) for step in steps)
-        return RunView(**summary_of(row), output=json_of(row[-1]), steps=shown, rerun=json_of(row[-2]), reruns=reruns)
+            return reading.show(self._db, run_id)
 
     def recorded(self, run_id: str) -> RecordedRun | None:
         """Return what a rerun of a run needs, None if there is no such run."""
@@ -223,32 +212,19 @@ class RunIndex:
 
     def awaited_events(self) -> set[str]:
         """Return the names of the events that runs wait for."""
-        names = "SELECT DISTINCT detail FROM steps WHERE kind = 'wait' AND status = 'waiting'"
-        # The condition of the wait follows the name.
-        return {detail.partition(" ")[0] for (detail,) in self._db.execute(names)}
+        return reading.awaited_events(self._db)
 
     def counts(self) -> dict[str, int]:
         """Return how many runs there are by status."""
-        return dict(self._db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+        return reading.counts(self._db)
 
     def stats(self) -> RunStats:
         """Return the sums of all runs."""
-        stats = RunStats(Counter(self.counts()))
-        stats.steps, stats.retries, stats.timeouts = self._db.execute(
-            "SELECT count(*) FILTER (WHERE status IN ('completed', 'failed', 'timed_out')), "
-            "coalesce(sum(attempts - 1) FILTER (WHERE attempts > 1), 0), "
-            "count(*) FILTER (WHERE status = 'timed_out') FROM steps"
-        ).fetchone()
-        totals = "SELECT function, count(*), sum(ended_at - started_at) FROM runs WHERE ended_at > 0 GROUP BY function"
-        stats.functions = {name: FunctionStats(runs, total) for name, runs, total in self._db.execute(totals)}
-        still = "SELECT run_id, started_at FROM runs WHERE ended_at = 0"
-        stats.open = dict(self._db.execute(still).fetchall())
-        return stats
+        return reading.stats(self._db)
 
     def has_open_runs(self) -> bool:
         """Return whether a run has not ended."""
-        query = "SELECT 1 FROM runs WHERE status IN (?, ?) LIMIT 1"
-        return self._db.execute(query, OPEN_RUN_STATUSES).fetchone() is not None
+        return reading.has_open_runs(self._db)
 
     def prune(self) -> int:
         """Delete one slice of what exceeds the retention; return how many rows or pages, 0 if none.
@@ -285,6 +261,7 @@ class RunIndex:
 
     def close(self) -> None:
         """Close the database."""
+        self._queries.close()
         self._db.close()
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from stepstream.contract.codec import Json, load_json
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime.ports import StoreError
+from stepstream.runtime.readmodel.schema import attribute_text
 
 RETENTION_DAYS = 90
 RETENTION_DAYS_MAX = 366
@@ -66,12 +68,25 @@ def _drop_steps(db: sqlite3.Connection) -> int:
 
 
 def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:
-    query = "SELECT run_id FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT 1"
+    query = "SELECT run_id, events, attributes FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT 1"
     if (found := db.execute(query, (ended_before,)).fetchone()) is None:
         return 0
-    db.execute("INSERT INTO dropped_runs VALUES (?)", found)
-    tables = ("run_events", "run_texts", "runs")
-    return sum(db.execute(f"DELETE FROM {table} WHERE run_id = ?", found).rowcount for table in tables)  # noqa: S608
+    run_id, events, attributes = found
+    db.execute("INSERT INTO dropped_runs VALUES (?)", (run_id,))
+    indexed = _indexed(run_id, load_json(events.encode(), own=True), load_json(attributes.encode(), own=True))
+    statements = [*indexed, *((f"DELETE FROM {table} WHERE run_id = ?", (run_id,)) for table in ("run_texts", "runs"))]
+    return sum(db.execute(*statement).rowcount for statement in statements)
+
+
+def _indexed(run_id: str, events: Json, attributes: Json) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the statements that delete what a run has in the indexes of events and attributes."""
+    for event in events if isinstance(events, list) else ():
+        if isinstance(event, dict):
+            yield "DELETE FROM run_events WHERE event_id = ? AND run_id = ?", (str(event.get("id", "")), run_id)
+            yield "DELETE FROM run_names WHERE name = ? AND run_id = ?", (str(event["name"]), run_id)
+    for name, value in attributes.items() if isinstance(attributes, dict) else ():
+        key = (attribute_text(value), name, run_id)
+        yield "DELETE FROM run_attributes WHERE value = ? AND name = ? AND run_id = ?", key
 
 
 def limit_of(db: sqlite3.Connection, kept: Retention, now: int) -> int:

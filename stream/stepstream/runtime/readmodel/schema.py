@@ -4,20 +4,25 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import encode
+from stepstream.contract.codec import Json, encode
 from stepstream.contract.outcomes import ErrorInfo
 
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 3
-# Large values that lists do not show are in run_texts, which lists never read.
+VERSION = 4
+# Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
+# run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
     ended_at INTEGER, events TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER, retry_at INTEGER,
-    epoch INTEGER, seq INTEGER, origin TEXT, rerun TEXT
+    epoch INTEGER, seq INTEGER, origin TEXT, rerun TEXT, attributes TEXT, error_group TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT);
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_names (name TEXT, run_id TEXT, PRIMARY KEY (name, run_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_attributes (
+    value TEXT, name TEXT, run_id TEXT, PRIMARY KEY (value, name, run_id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS steps (
     run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, seq INTEGER, seen INTEGER, own INTEGER,
@@ -26,9 +31,14 @@ CREATE TABLE IF NOT EXISTS steps (
 CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
-CREATE INDEX IF NOT EXISTS run_events_by_run ON run_events (run_id);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
-CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, status, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_caller ON runs (caller, run_id) WHERE caller != '';
+CREATE INDEX IF NOT EXISTS runs_with_error ON runs (run_id) WHERE error IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_by_error_group ON runs (error_group, run_id) WHERE error_group IS NOT NULL;
+CREATE INDEX IF NOT EXISTS steps_waiting ON steps (
+    kind, substr(detail, 1, instr(detail || ' ', ' ') - 1), run_id
+) WHERE status = 'waiting';
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
@@ -44,3 +54,14 @@ def text_of(value: Any) -> str:
 def small_error(error: ErrorInfo | None) -> str | None:
     """Return an error as in lists, without its stack."""
     return text_of(replace(error, stack="")) if error else None
+
+
+def attribute_text(value: Json) -> str:
+    """Return the value of an attribute as filters write it; numbers that are equal have the same text."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer():
+            return str(int(value))
+        case _:
+            return str(value)

@@ -1,0 +1,124 @@
+"""Queries on the read model in threads, each with its own connection, so that none of them holds up the event loop."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+from stepstream.contract.errors import InvalidInput
+from stepstream.runtime.ports import StoreError
+from stepstream.runtime.readmodel import reading
+from stepstream.runtime.readmodel.filters import Filter
+from stepstream.runtime.readmodel.search import RunCount, RunPage, count, search
+from stepstream.runtime.readmodel.views import RunView
+
+T = TypeVar("T")
+QUERY_S_MAX = 2.0
+_THREADS = 2
+_OPERATIONS_PER_CHECK = 20_000
+
+
+class QueryTooSlow(InvalidInput):
+    """A query took longer than it may."""
+
+    code = "query-too-slow"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the search took more than {QUERY_S_MAX:g} s; narrow the filter with function:, status: or after:",
+            "filter",
+        )
+
+
+class RunQueries:
+    """What pages, the API and bulk actions ask of the read model; RunIndex makes it, as its `queries`.
+
+    A query of a file runs in a thread and sees the last batch that was folded. Tables in memory are read at once.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        own: Callable[[], sqlite3.Connection],
+        checked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._path = path
+        self._own = own
+        self._checked = checked
+        self._threads: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+
+    async def search(self, filter: Filter, *, before: str = "", limit: int = 50) -> RunPage:
+        """Return the runs of a filter with an id before `before`, newest first."""
+        now_ms = _now_ms()
+        return await self._ask(lambda db: search(db, filter, now_ms, before=before, limit=limit))
+
+    async def count(self, filter: Filter) -> RunCount:
+        """Return how many runs a filter finds; if they are very many, at least how many."""
+        now_ms = _now_ms()
+        return await self._ask(lambda db: count(db, filter, now_ms))
+
+    async def show(self, run_id: str) -> RunView | None:
+        """Return one run with its steps in order."""
+        return await self._ask(lambda db: reading.show(db, run_id))
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many runs there are by status."""
+        return await self._ask(reading.counts)
+
+    async def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        opened = self._opened
+        try:
+            if self._path is None:
+                return query(self._own())
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="queries")
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, query)
+        except sqlite3.DatabaseError as error:
+            if self._opened is not opened:
+                raise StoreError("the read model was replaced while it was read; ask again") from error
+            with self._checked():
+                raise
+
+    def _answer(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the answer of a query in its thread; raise QueryTooSlow after its time."""
+        opened, db = self._opened, getattr(self._local, "db", None)
+        if db is None or db not in opened:
+            self._local.db = db = sqlite3.connect(f"{self._path_uri()}?mode=ro", uri=True, check_same_thread=False)
+            opened.append(db)
+        deadline = time.perf_counter() + QUERY_S_MAX
+        db.set_progress_handler(lambda: time.perf_counter() > deadline, _OPERATIONS_PER_CHECK)
+        try:
+            return query(db)
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+                raise QueryTooSlow from None
+            raise
+
+    def _path_uri(self) -> str:
+        assert self._path is not None
+        return self._path.absolute().as_uri()
+
+    def reopen(self) -> None:
+        """Let the next queries open the file again, because it was replaced."""
+        opened, self._opened = self._opened, []
+        if self._threads is not None:
+            # A query that runs ends first.
+            self._threads.shutdown()
+            self._threads = None
+        for db in opened:
+            db.close()
+
+    def close(self) -> None:
+        """Close the connections, once running queries have ended."""
+        self.reopen()
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1_000)

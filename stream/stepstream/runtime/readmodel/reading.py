@@ -1,0 +1,64 @@
+"""Reads of the read model's tables: a run with its steps, counts, sums, and the events that runs wait for."""
+
+from collections import Counter
+from sqlite3 import Connection
+
+from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
+from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
+from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunView, json_of, step_of, summary_of
+
+_WHOLE = ", ".join(f"runs.{name}" for name in RUN_COLUMNS.split(", "))
+_WHOLE = _WHOLE.replace("runs.events, runs.error,", "run_texts.events, run_texts.error,")
+# The names of the waits of a kind: SQLite seeks the next name in the index, however many steps wait for each.
+_NAME = "substr(detail, 1, instr(detail || ' ', ' ') - 1)"
+_AWAITED = f"""
+WITH RECURSIVE names (name) AS (
+    SELECT min({_NAME}) FROM steps WHERE kind = ?1 AND status = 'waiting'
+    UNION ALL
+    SELECT (SELECT min({_NAME}) FROM steps WHERE kind = ?1 AND status = 'waiting' AND {_NAME} > names.name)
+    FROM names WHERE names.name IS NOT NULL
+) SELECT name FROM names WHERE name IS NOT NULL
+"""
+
+
+def show(db: Connection, run_id: str) -> RunView | None:
+    """Return one run with its steps in order."""
+    query = f"SELECT {_WHOLE}, rerun, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
+    row = db.execute(query, (run_id,)).fetchone()
+    if row is None:
+        return None
+    steps = tuple(map(step_of, db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,))))
+    origin = "SELECT run_id FROM runs WHERE origin = ? AND origin != '' ORDER BY run_id"
+    reruns = tuple(found for (found,) in db.execute(origin, (run_id,)))
+    return RunView(**summary_of(row), output=json_of(row[-1]), steps=steps, rerun=json_of(row[-2]), reruns=reruns)
+
+
+def awaited_events(db: Connection) -> set[str]:
+    """Return the names of the events that runs wait for."""
+    return {name for (name,) in db.execute(_AWAITED, (StepKind.WAIT,))}
+
+
+def counts(db: Connection) -> dict[str, int]:
+    """Return how many runs there are by status."""
+    return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+
+
+def stats(db: Connection) -> RunStats:
+    """Return the sums of all runs."""
+    stats = RunStats(Counter(counts(db)))
+    stats.steps, stats.retries, stats.timeouts = db.execute(
+        "SELECT count(*) FILTER (WHERE status IN ('completed', 'failed', 'timed_out')), "
+        "coalesce(sum(attempts - 1) FILTER (WHERE attempts > 1), 0), "
+        "count(*) FILTER (WHERE status = 'timed_out') FROM steps"
+    ).fetchone()
+    totals = "SELECT function, count(*), sum(ended_at - started_at) FROM runs WHERE ended_at > 0 GROUP BY function"
+    stats.functions = {name: FunctionStats(runs, total) for name, runs, total in db.execute(totals)}
+    still = "SELECT run_id, started_at FROM runs WHERE ended_at = 0"
+    stats.open = dict(db.execute(still).fetchall())
+    return stats
+
+
+def has_open_runs(db: Connection) -> bool:
+    """Return whether a run has not ended."""
+    query = "SELECT 1 FROM runs WHERE status IN (?, ?) LIMIT 1"
+    return db.execute(query, OPEN_RUN_STATUSES).fetchone() is not None
