@@ -109,6 +109,11 @@ class Serving:
         with httpx.Client(base_url=self.url) as client:
             return [client.get(f"/v1/runs/{run['run_id']}").json()["output"] for run in runs]
 
+    def kill(self) -> None:
+        """Kill the process if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop(signal.SIGKILL)
+
     def stop(self, number: signal.Signals) -> int:
         """End the process by a signal and return its exit code."""
         assert self.process is not None

@@ -108,6 +108,19 @@ async def signal(engine: VirtualEngine) -> None:
     assert {run.output for run in engine.runs("approve-expense")} == {"approved by ann", "no answer"}
 
 
+@WAITING.shows("ask-for-refund")
+async def approval(engine: VirtualEngine) -> None:
+    """A person approves with values, another rejects, and the third refund has no answer."""
+    await engine.send(Event("refund.asked", {"order": 1}))
+    await engine.decide("refund", approved=True, by="ann", values={"amount": 12})
+    await engine.send(Event("refund.asked", {"order": 2}))
+    await engine.decide("refund", approved=False, by="bob")
+    await engine.send(Event("refund.asked", {"order": 3}))
+    await engine.advance("3d")
+    outputs = sorted(str(run.output) for run in engine.runs("ask-for-refund"))
+    assert outputs == ["ann refunds 12", "no refund", "no refund"]
+
+
 @TRIGGERS.shows("keep-books")
 async def triggers(engine: VirtualEngine) -> None:
     """It starts by any name below `billing/`, by another, and on Monday morning."""

@@ -21,6 +21,12 @@ APPROVAL = """
 @app.function(on("shop/order.created"))
 async def approve(ctx: Context) -> object:
     return await ctx.step.wait_for_signal("approval", signal="approved/42", timeout="1h")
+
+
+@app.function(on("shop/order.created"))
+async def ask(ctx: Context) -> object:
+    decision = await ctx.step.wait_for_approval("question", title="Is it right?", timeout="1h")
+    return decision and decision.approved
 """
 
 
@@ -111,10 +117,15 @@ def test_every_endpoint_has_an_example_that_works(serving: Terminal) -> None:
     for endpoint, example in rows:
         if "/v1/signals" in endpoint:
             serving.wait_for("approval waits")
+        if "`GET /v1/approvals`" in endpoint:
+            serving.wait_for("question waits")
         answer = request(serving, example, names)
         assert answer.is_success, f"{example}: {answer.text}"
         if "/e/" in endpoint:
             names["EVENT_ID"] = answer.json()["ids"][0]
+        if "`GET /v1/approvals`" in endpoint:
+            (asked,) = answer.json()["approvals"]
+            names |= {"ASKED": asked["run_id"], "STEP": asked["step"]}
         if "`GET /v1/runs`" in endpoint:
             (names["RUN_ID"],) = [run["run_id"] for run in answer.json()["runs"] if run["function"] == "fulfil-order"]
 

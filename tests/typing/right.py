@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from stepstream import App, Context, Event, ThreadedContext, cron, on
+from stepstream import App, Approval, Context, Event, ThreadedContext, cron, on
 
 app = App("types")
 
@@ -41,6 +41,9 @@ async def steps(ctx: Context) -> Receipt:
     assert_type(await ctx.step.sleep_until("until", "2026-01-01"), None)
     assert_type(await ctx.step.wait_for_event("wait", event="b", match="data.id", timeout="1d"), Event | None)
     assert_type(await ctx.step.wait_for_signal("signal", signal="s", timeout="1d"), Any)
+    assert_type(await ctx.step.wait_for_approval("ok", title="ok?", timeout="1d"), Approval[None] | None)
+    asked = ctx.step.wait_for_approval("form", title="ok?", form=Receipt, timeout="1d")
+    assert_type(await asked, Approval[Receipt] | None)
     assert_type(await ctx.step.send_event("send", Event("b")), list[str])
     assert_type(await ctx.step.invoke("tax", function=tax, data={"n": 1}), float)
     assert_type(await ctx.step.invoke("other", function="by-name"), Any)

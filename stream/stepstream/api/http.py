@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 from starlette.requests import ClientDisconnect
 
+from stepstream.api.approvals import add_approvals
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.control import actors, add_control
 from stepstream.api.facade import EngineFacade
@@ -234,6 +235,7 @@ def _add_runs(
     bodies: BodyBudget,
 ) -> None:
     guarded = [Depends(guard), Depends(_refuse_unknown)]
+    add_approvals(api, engine.signal, index, guarded, bodies)
 
     @api.post("/v1/signals", openapi_extra=_JSON, dependencies=guarded, summary="Send a signal to the run that waits")
     async def send_signal(request: Request) -> dict[str, bool]:

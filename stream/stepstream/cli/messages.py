@@ -16,14 +16,15 @@ cli = commands()
 Data = Annotated[str, typer.Option(help="The data as JSON, or @FILE to read it from a file.")]
 
 
-def _json_argument(text: str) -> Any:
+def json_argument(text: str, option: str = "--data") -> Any:
+    """Return the value of an option: JSON, or @FILE."""
     try:
         value = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
         # Python reads more than JSON allows, for example NaN and lone surrogates.
         dump_json(value)
         return value
     except (OSError, ValueError, RecursionError) as error:
-        raise fail(f"--data: {error}; give JSON, or @FILE", EXIT_USAGE) from None
+        raise fail(f"{option}: {error}; give JSON, or @FILE", EXIT_USAGE) from None
 
 
 @cli.command(epilog="""Example: stepstream send shop/order.created --data '{"total": 12}'""")
@@ -41,7 +42,7 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send one event, and print its id."""
-    event = {"name": name, "data": _json_argument(data), **({"id": id} if id else {})}
+    event = {"name": name, "data": json_argument(data), **({"id": id} if id else {})}
     remedy = "its --id makes it safe to send it again" if id else "with an --id it would be safe to send it again"
     unsure = f"The event may have been accepted; {remedy}"
     answer = request(EngineClient(url), "POST", "e", key.rstrip("\r\n"), expect="ids", unsure=unsure, body=event)
@@ -60,7 +61,7 @@ def signal(
     as_json: AsJson = False,
 ) -> None:
     """Send a signal to the run that waits for it; exit with 1 if no run does."""
-    body = {"signal": name, "data": _json_argument(data)}
+    body = {"signal": name, "data": json_argument(data)}
     unsure = "The signal may have been delivered; `stepstream runs list` shows whether its run has resumed"
     client = EngineClient(url, api_key)
     answer = request(client, "POST", "v1", "signals", expect="delivered", unsure=unsure, body=body)

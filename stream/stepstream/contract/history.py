@@ -2,6 +2,7 @@
 
 import msgspec
 
+from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.control import Rerun
 from stepstream.contract.events import EventRecord
@@ -30,13 +31,17 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
 
 
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
-    """A step waits for time, an event, a signal, a queue or another run; `detail` names it, `until` ends the wait."""
+    """A step waits for time, an event, a signal, a queue or another run; `detail` names it, `until` ends the wait.
+
+    `approval` is what a person is asked.
+    """
 
     step: str
     id: str
     kind: StepKind
     detail: str = ""
     until: int = 0
+    approval: ApprovalRequest | None = None
 
 
 class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):

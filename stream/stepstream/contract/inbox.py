@@ -2,6 +2,7 @@
 
 import msgspec
 
+from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.control import ControlRequest
 from stepstream.contract.events import EventRecord
@@ -204,7 +205,7 @@ class WaitPlan(TypedRecord, frozen=True, tag="wait"):
 
 
 class SignalPlan(TypedRecord, frozen=True, tag="signal"):
-    """Wait for a signal."""
+    """Wait for a signal; with `approval`, for the answer of a person."""
 
     step: str
     id: str
@@ -213,6 +214,7 @@ class SignalPlan(TypedRecord, frozen=True, tag="signal"):
     replace: bool = False
     group: str = ""
     fingerprint: int = 0
+    approval: ApprovalRequest | None = None
 
 
 class SendPlan(TypedRecord, frozen=True, tag="send"):

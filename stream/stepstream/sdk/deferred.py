@@ -44,6 +44,12 @@ def converter_of(hint: Any) -> Converter:
     return found
 
 
+def schema_of(hint: Any) -> dict[str, Any]:
+    """Return the JSON schema of a type; raise what pydantic raises for a type without one."""
+    found: dict[str, Any] = _load("sdk.models").schema_of(hint)
+    return found
+
+
 def dump_typed(value: Any, converter: Converter, what: str) -> Any:
     """Return `value` as plain JSON values by its declared type; raise NotJson if it does not survive the round trip."""
     return _load("sdk.models").dump_typed(value, converter, what)

@@ -19,6 +19,12 @@ def converter_of(hint: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(hint)
 
 
+@functools.lru_cache(_CONVERTERS_MAX)
+def schema_of(hint: Any) -> dict[str, Any]:
+    """Return the JSON schema of a type; raise TypeError or PydanticUserError if pydantic has none for it."""
+    return converter_of(hint).json_schema()
+
+
 def is_model(value: Any) -> bool:
     """Return whether a value is a pydantic model or a dataclass."""
     return isinstance(value, pydantic.BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type))

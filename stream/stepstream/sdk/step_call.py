@@ -14,7 +14,7 @@ from stepstream.sdk.calls import Call
 from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.event import Event, from_record
 from stepstream.sdk.replay import Replay
-from stepstream.sdk.values import load_value
+from stepstream.sdk.values import ReturnType, load_value
 
 T = TypeVar("T")
 StepObserver = Callable[[str, Call, Mapping[str, Any]], None]
@@ -124,7 +124,7 @@ def plain_value(call: Call, outcome: Outcome) -> Any:
     """Return the value of a step, None for one that timed out; raise StepError for one that failed."""
     match outcome:
         case Value(data):
-            return _loaded(call, data)
+            return loaded_value(call, data, call.returns)
         case Failure(error):
             raise StepError(call.id, error)
         case TimedOut():
@@ -139,9 +139,10 @@ def event_value(call: Call, outcome: Outcome) -> Event | None:
     return None
 
 
-def _loaded(call: Call, data: Raw) -> Any:
+def loaded_value(call: Call, data: Raw, returns: ReturnType) -> Any:
+    """Return a stored value as its declared type; raise StepError if it does not fit."""
     try:
-        return load_value(data, call.returns)
+        return load_value(data, returns)
     except InvalidInput as error:
         message = (
             f"the stored result does not fit the type that the step declares now: {error}; "

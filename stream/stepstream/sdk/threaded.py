@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from stepstream.contract.durations import Duration, Moment
+from stepstream.sdk.approvals import Approval
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
@@ -117,6 +118,18 @@ class ThreadedStep:
     ) -> Any:
         """Wait for a signal's data, or return None."""
         return self._result(self._step.wait_for_signal(id, signal=signal, timeout=timeout, on_conflict=on_conflict))
+
+    @overload
+    def wait_for_approval(
+        self, id: str, *, title: str, timeout: Duration, description: str = "", to: Sequence[str] = ()
+    ) -> Approval[None] | None: ...
+    @overload
+    def wait_for_approval(
+        self, id: str, *, title: str, timeout: Duration, form: type[T], description: str = "", to: Sequence[str] = ()
+    ) -> Approval[T] | None: ...
+    def wait_for_approval(self, id: str, **request: Any) -> Any:
+        """Wait for the decision of a person, or return None."""
+        return self._result(self._step.wait_for_approval(id, **request))
 
     def send_event(self, id: str, events: Event | Sequence[Event]) -> list[str]:
         """Send events; returns their ids."""

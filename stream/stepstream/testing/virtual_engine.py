@@ -15,6 +15,7 @@ from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.outcomes import Value
 from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.decisions import Decision, decide
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import Backbone, Clock
@@ -173,6 +174,20 @@ class VirtualEngine:
         delivered = await self.engine.signal(name, to_json(data))
         await self.until_idle()
         return delivered
+
+    async def decide(
+        self, step_id: str, *, approved: bool, by: str = "tester", comment: str = "", values: Any = None
+    ) -> None:
+        """Answer the one approval that waits under a step id, and let all its effects happen.
+
+        Raises `LookupError` unless exactly one waits, and `InvalidInput` if the values do not fit its form.
+        """
+        waiting = [asked for asked in self.index.open_approvals() if asked.id == step_id]
+        if len(waiting) != 1:
+            raise LookupError(f"{len(waiting)} approvals wait under the step id {step_id!r}, not 1")
+        decision = Decision(approved, by, comment, to_json(values))
+        await decide(self.engine.signal, waiting[0], decision, self.now_ms)
+        await self.until_idle()
 
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; return whether it existed and had not ended."""

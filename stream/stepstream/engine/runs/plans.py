@@ -5,6 +5,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.codec import NULL, dump_json
 from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
@@ -123,13 +124,20 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
     return None
 
 
-def _open(draft: Draft, run_id: str, plan: StepPlan, opened: OpenStep, detail: str = "") -> Run:
+def _open(
+    draft: Draft,
+    run_id: str,
+    plan: StepPlan,
+    opened: OpenStep,
+    detail: str = "",
+    approval: ApprovalRequest | None = None,
+) -> Run:
     """Open a planned step; return its run."""
     run = _open_run(draft, run_id)
     if plan.fingerprint:
         opened = replace(opened, fingerprint=plan.fingerprint)
     run = replace(run, steps=run.steps + 1)
-    run = draft.record(run, StepPlanned, plan.step, plan.id, opened.kind, detail, opened.due)
+    run = draft.record(run, StepPlanned, plan.step, plan.id, opened.kind, detail, opened.due, approval)
     draft.put_step(run_id, plan.step, None, opened)
     if opened.due:
         draft.arm(opened.due, Timer(TimerKind.STEP, run_id, plan.step))
@@ -173,7 +181,7 @@ def _plan_signal(draft: Draft, run_id: str, plan: SignalPlan) -> Outcome | None:
         return TimedOut()
     due = draft.now + plan.timeout_ms
     opened = OpenStep(plan.id, StepKind.SIGNAL, due, group=plan.group, signal=plan.signal)
-    _open(draft, run_id, plan, opened, plan.signal)
+    _open(draft, run_id, plan, opened, plan.signal, plan.approval)
     draft.route(plan.signal, SignalWaitOpened(StepRef(run_id, plan.step), plan.signal, due, plan.replace))
     return None
 

@@ -21,6 +21,7 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
+from stepstream.runtime.readmodel.approvals import ask
 from stepstream.runtime.readmodel.schema import small_error, text_of
 
 
@@ -46,6 +47,8 @@ def apply(db: Database, entry: HistoryEntry) -> None:
         case StepPlanned():
             planned = (entry.kind, StepStatus.WAITING, 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
             _step(db, entry.run_id, entry.step, entry.id, planned, entry.seq)
+            if entry.approval:
+                ask(db, entry, entry.approval)
         case StepAttemptFailed():
             status, attempts, error = StepStatus.RETRYING, entry.attempt + 1, text_of(entry.error)
             retried = (StepKind.RUN, status, attempts, entry.at, 0, 0, entry.retry_at, "", None, error)

@@ -13,6 +13,7 @@ import msgspec
 from stepstream.contract.history import HistoryEntry, decode_history
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import reading
+from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.folding import apply
 from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of, return_free_pages, used_bytes
@@ -209,6 +210,16 @@ class RunIndex:
         """Return what a rerun of a run needs, None if there is no such run."""
         with self._checked():
             return recorded_run(self._db, run_id)
+
+    def open_approvals(self, limit: int = 1_000) -> Sequence[ApprovalView]:
+        """Return the approvals that wait for a decision, the oldest first."""
+        with self._checked():
+            return open_approvals(self._db, limit)
+
+    def approval(self, run_id: str, step: str) -> ApprovalView | None:
+        """Return what a step asks or asked a person, None if it asked nothing."""
+        with self._checked():
+            return find_approval(self._db, run_id, step)
 
     def awaited_events(self) -> set[str]:
         """Return the names of the events that runs wait for."""

@@ -74,7 +74,10 @@ def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:
     run_id, events, attributes = found
     db.execute("INSERT INTO dropped_runs VALUES (?)", (run_id,))
     indexed = _indexed(run_id, load_json(events.encode(), own=True), load_json(attributes.encode(), own=True))
-    statements = [*indexed, *((f"DELETE FROM {table} WHERE run_id = ?", (run_id,)) for table in ("run_texts", "runs"))]
+    statements = [
+        *indexed,
+        *((f"DELETE FROM {table} WHERE run_id = ?", (run_id,)) for table in ("run_texts", "approvals", "runs")),
+    ]
     return sum(db.execute(*statement).rowcount for statement in statements)
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from stepstream.contract.errors import InvalidInput
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import reading
+from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.search import RunCount, RunPage, count, search
 from stepstream.runtime.readmodel.views import RunView
@@ -67,6 +68,14 @@ class RunQueries:
     async def show(self, run_id: str) -> RunView | None:
         """Return one run with its steps in order."""
         return await self._ask(lambda db: reading.show(db, run_id))
+
+    async def open_approvals(self, limit: int) -> list[ApprovalView]:
+        """Return the approvals that wait for a decision, the oldest first."""
+        return await self._ask(lambda db: open_approvals(db, limit))
+
+    async def approval(self, run_id: str, step: str) -> ApprovalView | None:
+        """Return what a step asks or asked a person, None if it asked nothing."""
+        return await self._ask(lambda db: find_approval(db, run_id, step))
 
     async def counts(self) -> dict[str, int]:
         """Return how many runs there are by status."""

@@ -8,7 +8,7 @@ from stepstream.contract.codec import Json, encode
 from stepstream.contract.outcomes import ErrorInfo
 
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 4
+VERSION = 6
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 SCHEMA = f"""
@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS steps (
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, seq INTEGER, seen INTEGER, own INTEGER,
     fingerprint INTEGER, copied INTEGER, PRIMARY KEY (run_id, step)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS approvals (
+    run_id TEXT, step TEXT, request TEXT, PRIMARY KEY (run_id, step)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
@@ -42,6 +45,7 @@ CREATE INDEX IF NOT EXISTS steps_waiting ON steps (
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
+CREATE INDEX IF NOT EXISTS open_signals ON steps (first_at) WHERE kind = 'signal' AND status = 'waiting';
 PRAGMA user_version = {VERSION};
 """
 

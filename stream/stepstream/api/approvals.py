@@ -1,0 +1,45 @@
+"""The routes of approvals: what waits for a decision, and the decision of a person, which counts once."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.params import Depends
+
+from stepstream.api.bodies import BodyBudget
+from stepstream.api.facade import SendSignal
+from stepstream.contract.limits import MIB
+from stepstream.runtime.decisions import decide, parse_decision
+from stepstream.runtime.readmodel.index import RunIndex
+
+ANSWER_BYTES_MAX = MIB
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "description": 'the decision {"approved", "by", "comment"?, "values"?}; "values" must fit the form',
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+def add_approvals(
+    api: FastAPI, signal: SendSignal, index: RunIndex, guarded: Sequence[Depends], bodies: BodyBudget
+) -> None:
+    """Add the routes."""
+
+    @api.get("/v1/approvals", dependencies=guarded, summary="List what waits for a decision, the oldest first")
+    async def list_approvals(limit: int = Query(100, ge=1, le=1_000)) -> dict[str, Any]:
+        return {"approvals": [dataclasses.asdict(each) for each in await index.queries.open_approvals(limit)]}
+
+    @api.post("/v1/approvals/{run_id}/{step}", openapi_extra=_FORM, dependencies=guarded, summary="Decide")
+    async def answer_approval(run_id: str, step: str, request: Request) -> dict[str, bool]:
+        async with bodies.body(request, ANSWER_BYTES_MAX) as body:
+            decision = parse_decision(body)
+        asked = await index.queries.approval(run_id, step)
+        if asked is None:
+            raise HTTPException(404, f"step {step!r} of run {run_id!r} asks for no approval")
+        if not await decide(signal, asked, decision, round(time.time() * 1_000)):
+            raise HTTPException(409, "this approval was answered already, or its time is over")
+        return {"accepted": True}

@@ -1,0 +1,72 @@
+"""The approvals in the read model: what waits for a person's decision, and what was asked."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stepstream.contract.approvals import ApprovalRequest
+from stepstream.contract.codec import Json, load_json
+from stepstream.contract.history import StepPlanned
+from stepstream.contract.kinds import StepStatus
+from stepstream.runtime.readmodel.schema import text_of
+
+_COLUMNS = "a.run_id, a.step, s.id, r.function, s.status, s.first_at, s.until, a.request"
+_FROM = "steps s JOIN approvals a USING (run_id, step) JOIN runs r USING (run_id)"
+
+
+class Database(Protocol):
+    """What this module uses of a connection of sqlite3."""
+
+    def execute(self, query: str, values: Sequence[Any] = ..., /) -> Any:
+        """Execute a statement, and return its cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """A step that asks a person; times in Unix ms, `form` a JSON schema or None, `status` a StepStatus."""
+
+    run_id: str
+    step: str
+    id: str
+    function: str
+    status: str
+    asked_at: int
+    until: int
+    title: str
+    description: str
+    to: tuple[str, ...]
+    form: Json
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the step waits for a decision."""
+        return self.status == StepStatus.WAITING
+
+
+def ask(db: Database, entry: StepPlanned, request: ApprovalRequest) -> None:
+    """Store what a step asks."""
+    row = (entry.run_id, entry.step, text_of(request))
+    db.execute("INSERT OR IGNORE INTO approvals VALUES (?, ?, ?)", row)
+
+
+def open_approvals(db: sqlite3.Connection, limit: int) -> list[ApprovalView]:
+    """Return the approvals that wait for a decision, the oldest first."""
+    # The condition is that of the index open_signals.
+    where = "s.kind = 'signal' AND s.status = 'waiting'"
+    query = f"SELECT {_COLUMNS} FROM {_FROM} WHERE {where} ORDER BY s.first_at LIMIT ?"
+    return [_view(row) for row in db.execute(query, (limit,))]
+
+
+def find_approval(db: sqlite3.Connection, run_id: str, step: str) -> ApprovalView | None:
+    """Return what a step asks or asked, None if it is no approval."""
+    query = f"SELECT {_COLUMNS} FROM {_FROM} WHERE a.run_id = ? AND a.step = ?"
+    row = db.execute(query, (run_id, step)).fetchone()
+    return _view(row) if row else None
+
+
+def _view(row: Sequence[Any]) -> ApprovalView:
+    run_id, step, id, function, status, asked_at, until, request = row
+    asked: Any = load_json(request.encode(), own=True)
+    title, description, to = asked["title"], asked.get("description", ""), tuple(asked.get("to", ()))
+    return ApprovalView(run_id, step, id, function, status, asked_at, until, title, description, to, asked.get("form"))

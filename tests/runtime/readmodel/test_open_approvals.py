@@ -1,0 +1,78 @@
+"""The list of open approvals reads what is open, whatever was decided before, and goes with its run."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepstream.contract.approvals import ApprovalRequest
+from stepstream.contract.codec import NULL, Raw, encode
+from stepstream.contract.events import EventRecord
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded, StepPlanned
+from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.outcomes import Value
+from stepstream.contract.topics import HISTORY
+from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.readmodel.approvals import open_approvals
+from stepstream.runtime.readmodel.index import RunIndex
+
+REQUEST = ApprovalRequest("Refund?", to=("ann",), form=Raw(b'{"type":"object"}'))
+
+
+def asking(run: str, at: int) -> list[HistoryEntry]:
+    """Return the entries of a run that asks."""
+    began = RunBegan(run, 1, at, "refund", "shop", at, (EventRecord("go", id=f"e-{run}"),))
+    return [began, StepPlanned(run, 2, at, "s1", "ok", StepKind.SIGNAL, "approval/x", at + 10, REQUEST)]
+
+
+def decided(run: str, at: int) -> list[HistoryEntry]:
+    """Return the entries after a decision."""
+    ended = StepEnded(run, 3, at, "s1", "ok", StepKind.SIGNAL, Value(NULL))
+    return [ended, RunEnded(run, 4, at, RunStatus.COMPLETED, "refund")]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[RunIndex]:
+    """A read model with one decided approval, a cancelled one, and two open ones, the older one folded last."""
+    made = RunIndex(tmp_path / "runs.sqlite")
+    entries = [*asking("A", 1), *decided("A", 2), *asking("B", 9), *asking("C", 5), *asking("D", 3)]
+    entries.append(RunEnded("D", 3, 6, RunStatus.CANCELLED, "refund"))
+    made.fold([LogRecord(HISTORY, 0, at, b"", encode(entry), (), 9) for at, entry in enumerate(entries)])
+    yield made
+    made.close()
+
+
+def test_open_ones_are_listed_the_oldest_first(index: RunIndex) -> None:
+    """Decided and cancelled approvals are not listed, and can still be found."""
+    assert [(each.run_id, each.title, each.to, each.until) for each in index.open_approvals()] == [
+        ("C", "Refund?", ("ann",), 15),
+        ("B", "Refund?", ("ann",), 19),
+    ]
+    assert [each.run_id for each in index.open_approvals(1)] == ["C"]
+    found = index.approval("A", "s1")
+    assert found is not None
+    assert (found.status, found.form) == ("completed", {"type": "object"})
+    assert index.approval("A", "other") is None
+
+
+def test_list_reads_no_decided_approval(index: RunIndex, tmp_path: Path) -> None:
+    """The list walks the index of open signals, so a million decisions cost it nothing."""
+    with sqlite3.connect(tmp_path / "runs.sqlite") as db:
+        queries: list[str] = []
+        db.set_trace_callback(queries.append)
+        open_approvals(db, 10)
+        db.set_trace_callback(None)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries[0]}")]
+    db.close()
+    assert plan[0] == "SCAN s USING INDEX open_signals"
+    assert all(line.startswith("SEARCH") for line in plan[1:])
+
+
+def test_dropped_runs_take_their_approvals_with_them(index: RunIndex, tmp_path: Path) -> None:
+    """Pruning leaves no row of a dropped run."""
+    while index.drop(ended_before=100):
+        pass
+    with sqlite3.connect(tmp_path / "runs.sqlite") as db:
+        assert [run for (run,) in db.execute("SELECT run_id FROM approvals ORDER BY run_id")] == ["B", "C"]
+    db.close()
