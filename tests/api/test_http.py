@@ -234,6 +234,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
         paths = (await client.get("/openapi.json")).json()["paths"]
         assert set(paths) == {
             "/e/{key}",
+            "/v1/approvals",
+            "/v1/approvals/{run_id}/{step}",
             "/v1/signals",
             "/v1/runs",
             "/v1/runs/{run_id}",

@@ -9,8 +9,6 @@ from stepstream.contract.outcomes import ErrorInfo
 
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
 VERSION = 6
-# Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
-# run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
