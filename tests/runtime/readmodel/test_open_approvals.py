@@ -20,7 +20,7 @@ from stepstream.runtime.readmodel.index import RunIndex
 REQUEST = ApprovalRequest("Refund?", to=("ann",), form=Raw(b'{"type":"object"}'))
 
 
-def asking(run: str, at: int) -> list[HistoryEntry]:
+def begun(run: str, at: int) -> list[HistoryEntry]:
     """Return the entries of a run that asks."""
     began = RunBegan(run, 1, at, "refund", "shop", at, (EventRecord("go", id=f"e-{run}"),))
     return [began, StepPlanned(run, 2, at, "s1", "ok", StepKind.SIGNAL, "approval/x", at + 10, REQUEST)]
@@ -36,7 +36,7 @@ def decided(run: str, at: int) -> list[HistoryEntry]:
 def index(tmp_path: Path) -> Iterator[RunIndex]:
     """A read model with one decided approval, a cancelled one, and two open ones, the older one folded last."""
     made = RunIndex(tmp_path / "runs.sqlite")
-    entries = [*asking("A", 1), *decided("A", 2), *asking("B", 9), *asking("C", 5), *asking("D", 3)]
+    entries = [*begun("A", 1), *decided("A", 2), *begun("B", 9), *begun("C", 5), *begun("D", 3)]
     entries.append(RunEnded("D", 3, 6, RunStatus.CANCELLED, "refund"))
     made.fold([LogRecord(HISTORY, 0, at, b"", encode(entry), (), 9) for at, entry in enumerate(entries)])
     yield made
