@@ -7,7 +7,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from stepstream.api.http import SIGNAL_BYTES_MAX, Keys, make_api
+from stepstream.api.guards import Keys
+from stepstream.api.http import SIGNAL_BYTES_MAX, make_api
 from stepstream.api.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import DEFAULT_LIMITS

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from stepstream import App, Context, Event, on
-from stepstream.api.http import Keys, make_api
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.metrics import Metrics

@@ -7,7 +7,9 @@ import httpx
 import pytest
 
 from stepstream import App, Context, Event, on
-from stepstream.api.http import Keys, make_api
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
+from stepstream.api.pages.options import DEFAULT_PAGE, PageOptions, networks_of
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
@@ -35,9 +37,11 @@ async def engine() -> AsyncIterator[VirtualEngine]:
         yield made
 
 
-def client_of(engine: VirtualEngine, keys: Keys | None = None) -> httpx.AsyncClient:
+def client_of(
+    engine: VirtualEngine, keys: Keys | None = None, options: PageOptions = DEFAULT_PAGE
+) -> httpx.AsyncClient:
     """Return a client of the API over an engine."""
-    api = make_api(facade_of(engine.engine), engine.index, bytes, keys=keys)
+    api = make_api(facade_of(engine.engine), engine.index, bytes, keys=keys, page=options)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost")
 
 
@@ -56,19 +60,21 @@ async def test_a_rerun_answers_with_the_new_run(engine: VirtualEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "user_header", "by"),
+    ("headers", "user_header", "proxies", "by"),
     [
-        ({}, "", "API key"),
-        ({"X-Forwarded-User": "ann"}, "", "API key"),
-        ({"X-Forwarded-User": "ann"}, "X-Forwarded-User", "ann"),
-        ({}, "X-Forwarded-User", "API key"),
+        ({}, "", "", "API key"),
+        ({"X-Forwarded-User": "ann"}, "", "127.0.0.1", "API key"),
+        ({"X-Forwarded-User": "ann"}, "x-forwarded-user", "127.0.0.1", "ann"),
+        ({"X-Forwarded-User": "ann"}, "x-forwarded-user", "10.0.0.0/8", "API key"),
+        ({}, "x-forwarded-user", "127.0.0.1", "API key"),
     ],
 )
 async def test_history_names_who_asked(
-    engine: VirtualEngine, headers: dict[str, str], user_header: str, by: str
+    engine: VirtualEngine, headers: dict[str, str], user_header: str, proxies: str, by: str
 ) -> None:
-    """A user name counts only if the header of a trusted proxy is configured."""
-    async with client_of(engine, Keys("event", "secret", user_header)) as client:
+    """A user name counts only in the configured header of a trusted proxy."""
+    options = PageOptions(user_header=user_header, proxies=networks_of(proxies))
+    async with client_of(engine, Keys("event", "secret"), options) as client:
         path, key = f"/v1/runs/{engine.run('work').run_id}/rerun", {"Authorization": "Bearer secret"}
         answer = await client.post(path, headers={**headers, **key})
     await engine.until_idle()

@@ -9,7 +9,8 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
-from stepstream.api.http import Keys, make_api
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
 from stepstream.api.probes import make_probes
 from stepstream.host.monitoring.logs import Format, Level
 from stepstream.host.settings import SettingsError, kafka_settings_from, settings_from

@@ -85,6 +85,32 @@ def test_wrong_sizes_of_the_list_are_refused(size: str, reason: str) -> None:
         settings_from({"STEPSTREAM_RETENTION_BYTES": size})
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"PAGE": "of"}, "page 'of': expected one of off, read-only, on"),
+        ({"READ_KEY": "r"}, "read_key is in addition to the API key"),
+        ({"READ_KEY": "a", "API_KEY": "a"}, "read_key is in addition to the API key"),
+        ({"USER_HEADER": "X-User"}, "user_header counts only behind a proxy"),
+        ({"PROXIES": "10.0.0.0/33"}, "proxies '10.0.0.0/33': .*; write networks such as"),
+    ],
+)
+def test_settings_of_the_page_that_cannot_work_are_refused(given: dict[str, str], reason: str) -> None:
+    """A misspelled mode, a read key without or like the API key, and a header without its proxies are refused."""
+    with pytest.raises(SettingsError, match=reason):
+        settings_from({f"STEPSTREAM_{name}": value for name, value in given.items()})
+
+
+def test_header_of_the_user_counts_behind_proxies() -> None:
+    """The header is compared in lower case, and each network may be an address."""
+    given = {"STEPSTREAM_USER_HEADER": "X-Forwarded-User", "STEPSTREAM_PROXIES": "10.0.0.0/8, ::1"}
+    options = settings_from(given).page_options
+    assert (options.user_header, [str(each) for each in options.proxies]) == (
+        "x-forwarded-user",
+        ["10.0.0.0/8", "::1/128"],
+    )
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
 def test_the_loopback_needs_no_keys(host: str) -> None:
     """A process that only this machine can reach may be open."""

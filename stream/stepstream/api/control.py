@@ -10,6 +10,7 @@ from fastapi import FastAPI, HTTPException, Request
 from stepstream.api.actors import actor_of
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import Operator
+from stepstream.api.pages.options import PageOptions
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import REASON_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, Limits
@@ -36,9 +37,14 @@ class RerunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_id: str = ""
 
 
-def actors(user_header: str, api_key: str) -> Actor:
-    """Return a function that returns who sent a request."""
-    return lambda request: actor_of(request.headers, user_header, has_key=bool(api_key))
+def actors(options: PageOptions, api_key: str) -> Actor:
+    """Return a function that returns who sent a request; what a header states counts if a trusted proxy sent it."""
+
+    def actor(request: Request) -> str:
+        header = options.user_header if options.trusts(request.client and request.client.host) else ""
+        return actor_of(request.headers, header, has_key=bool(api_key))
+
+    return actor
 
 
 def parse_rerun(body: bytes, by: str) -> RerunOptions:

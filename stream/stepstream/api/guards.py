@@ -3,10 +3,23 @@
 import hmac
 import ipaddress
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 NO_KEY = "send the API key as `Authorization: Bearer KEY`"
 _REMEDY = "use http://127.0.0.1, or set STEPSTREAM_EVENT_KEY and STEPSTREAM_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets that clients must send; while one is empty, only programs on this machine may send requests.
+
+    `read` opens the page for reading, and nothing else; it may be empty.
+    """
+
+    event: str = ""
+    api: str = ""
+    read: str = ""
 
 
 def same_key(given: str, key: str) -> bool:
@@ -14,11 +27,16 @@ def same_key(given: str, key: str) -> bool:
     return not key or hmac.compare_digest(given.encode(errors="replace"), key.encode())
 
 
-def knows_key(headers: Mapping[str, str], key: str) -> bool:
-    """Return whether a request carries the API key as its bearer token; any request does if the key is empty."""
+def bearer_token(headers: Mapping[str, str]) -> str:
+    """Return the bearer token of a request, or ""."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     # The name of the scheme is not case-sensitive (RFC 9110, section 11.1).
-    return same_key(token.strip() if scheme.lower() == "bearer" else "", key)
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def knows_key(headers: Mapping[str, str], key: str) -> bool:
+    """Return whether a request carries the API key as its bearer token; any request does if the key is empty."""
+    return same_key(bearer_token(headers), key)
 
 
 def is_loopback(host: str) -> bool:

@@ -16,9 +16,12 @@ from stepstream.api.approvals import add_approvals
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.control import actors, add_control
 from stepstream.api.facade import EngineFacade
-from stepstream.api.guards import NO_KEY, foreign_reason, knows_key, same_key
+from stepstream.api.guards import NO_KEY, Keys, foreign_reason, knows_key, same_key
+from stepstream.api.pages.assets import ROOT
 from stepstream.api.pages.context import Site
-from stepstream.api.pages.site import ROOT, make_site
+from stepstream.api.pages.gate import access_of
+from stepstream.api.pages.options import DEFAULT_PAGE, PageMode, PageOptions
+from stepstream.api.pages.site import make_site
 from stepstream.api.probes import ready_response
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
@@ -46,18 +49,6 @@ _EVENTS = {
 _LISTS = "the newest first, without outputs and the data of events"
 _BEFORE = Query("", description="the `next` of the previous page")
 _LIMIT = Query(50, ge=1, le=1_000)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Keys:
-    """The secrets that clients must send; while one is empty, only programs on this machine may send requests.
-
-    `user_header` is the header in which a trusted proxy states the user, empty if there is no such proxy.
-    """
-
-    event: str = ""
-    api: str = ""
-    user_header: str = ""
 
 
 def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
@@ -182,6 +173,7 @@ def make_api(
     keys: Keys | None = None,
     limits: Limits = DEFAULT_LIMITS,
     bodies: BodyBudget | None = None,
+    page: PageOptions = DEFAULT_PAGE,
     now_ms: Callable[[], int] | None = None,
 ) -> FastAPI:
     """Return the API over an engine and its read model, with the page below /ui."""
@@ -209,12 +201,13 @@ def make_api(
     bodies = bodies or BodyBudget()
     _add_events(api, engine, keys.event, limits, bodies)
     _add_runs(api, engine, index, _guard(keys.api), bodies)
-    actor = actors(keys.user_header, keys.api)
+    actor = actors(page, keys.api)
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     add_control(api, engine.operator, index, guarded, bodies, limits, actor)
     _add_operations(api, engine, metrics, _guard(keys.api))
-    site = Site(engine, index, bodies, now_ms or SystemClock().now_ms)
-    api.mount(ROOT, make_site(site, keys.api, is_loopback_only=not (keys.event and keys.api)))
+    if page.mode != PageMode.OFF:
+        site = Site(engine, index, bodies, now_ms or SystemClock().now_ms)
+        api.mount(ROOT, make_site(site, access_of(keys, page)))
     return api
 
 

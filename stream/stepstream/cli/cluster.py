@@ -16,6 +16,7 @@ from stepstream.cli.options import (
     LogLevel,
     MetricsHost,
     Namespace,
+    Page,
     Port,
     Retention,
     RetentionBytes,
@@ -83,6 +84,7 @@ def engine(
     standby: Standby = None,
     failover_s: Failover = None,
     sources: Sources = None,
+    page: Page = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
     log_format: LogFormat = Format.TEXT,
@@ -101,6 +103,7 @@ def engine(
             standby=standby,
             failover_s=failover_s,
             sources=sources,
+            page=page,
             retention=retention,
             retention_bytes=retention_bytes,
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stepstream.cli.console import BY_VARIABLES, EXIT_FAILED, EXIT_USAGE, commands, fail, out
-from stepstream.cli.options import Host, LogFormat, LogLevel, Port, Retention, RetentionBytes, StateDir, Target
+from stepstream.cli.options import Host, LogFormat, LogLevel, Page, Port, Retention, RetentionBytes, StateDir, Target
 from stepstream.cli.reloading import end_quietly, is_supervised, run_reloading, wait_for_start
 from stepstream.cli.reporters import LogReporter, TerminalReporter
 from stepstream.contract.errors import StepstreamError
@@ -29,6 +29,7 @@ def dev(
     host: Host = None,
     port: Port = None,
     reload: Annotated[bool, typer.Option(help="Restart when a Python file in the folder of FILE changes.")] = True,
+    page: Page = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
     log_format: LogFormat = Format.TEXT,
@@ -38,7 +39,7 @@ def dev(
     end_quietly()
     try:
         settings = settings_from(
-            data_dir=data_dir, host=host, port=port, retention=retention, retention_bytes=retention_bytes
+            data_dir=data_dir, host=host, port=port, page=page, retention=retention, retention_bytes=retention_bytes
         )
         app = load_app(target)
     except LoadError as error:

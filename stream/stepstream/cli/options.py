@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stepstream.api.pages.options import PageMode
 from stepstream.host.monitoring.logs import Format, Level
 
 Target = Annotated[
@@ -22,6 +23,9 @@ RetentionBytes = Annotated[
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one (default: 8288).")]
+Page = Annotated[
+    PageMode | None, typer.Option(help="Serve the page: off, read-only (no forms that act) or on (default: on).")
+]
 MetricsHost = Annotated[
     str | None, typer.Option(help="Address of the port for probes and metrics (default: 127.0.0.1).")
 ]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
 from stepstream.api.facade import EngineFacade
-from stepstream.api.http import Keys, make_api
+from stepstream.api.http import make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
@@ -126,7 +126,7 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
         control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator)
         facade = EngineFacade(events.send, engine.signal, *control)
-        api = make_api(facade, index, metrics.text, keys=Keys(settings.event_key, settings.api_key))
+        api = make_api(facade, index, metrics.text, keys=settings.keys, page=settings.page_options)
         async with probes(settings, lambda: True, lambda: engine.unready, metrics.text):
             await serve_http(api, listener, stop, reporter.ready)
         reporting.cancel()

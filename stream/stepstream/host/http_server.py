@@ -183,6 +183,8 @@ async def serve_http(
         app,
         http=connection,
         ws="none",
+        # Who sends a request is the peer; the page reads the headers of proxies that it trusts.
+        proxy_headers=False,
         # Its lines go through the handlers of the process, in their format.
         log_config=None,
         log_level="warning",

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepstream.api.facade import EngineFacade
-from stepstream.api.http import Keys, make_api
+from stepstream.api.http import make_api
 from stepstream.contract.topics import DEAD_LETTERS, HISTORY, REPLIES
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import probes, serve_http
@@ -110,9 +110,8 @@ async def _serve_shards(
         parts |= {"topics": watch.serve, "pruning": functools.partial(keep_pruned, index.prune)}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
-            api = make_api(
-                _facade(callers, gauges, backlogs), index, metrics.text, keys=Keys(settings.event_key, settings.api_key)
-            )
+            facade = _facade(callers, gauges, backlogs)
+            api = make_api(facade, index, metrics.text, keys=settings.keys, page=settings.page_options)
             async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
                 await serve(api)
     finally:

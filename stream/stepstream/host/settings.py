@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from stepstream.api.guards import is_loopback
+from stepstream.api.guards import Keys, is_loopback
+from stepstream.api.pages.options import PageMode, PageOptions, networks_of
 from stepstream.contract.durations import duration_ms
 from stepstream.contract.errors import InvalidDuration, InvalidInput, StepstreamError
 from stepstream.contract.limits import BODY_THREADS_MAX, DAY_MS, MEMORY_BYTES_MAX, MIB, NAMESPACE_CHARACTERS_MAX
@@ -46,6 +47,10 @@ class Settings:
 
     event_key        the secret in POST /e/{key}; may be empty only if `host` is a loopback address
     api_key          the bearer token of all other routes; the same holds
+    read_key         a key that opens the page for reading, in addition to the API key
+    page             whether the page is served: off, read-only or on
+    user_header      the header in which a trusted proxy states the user of the page
+    proxies          the networks of trusted proxies
     durable          `dev` waits for the disk at every commit
     live_cache       keep the coroutine of a run between activations; without it, each activation replays the run
     instance         a name that survives restarts of the process (a pod's), so that its shards are kept for it
@@ -80,13 +85,21 @@ class Settings:
     retention_bytes: int | None = None
     memory_mib: int = MEMORY_BYTES_MAX // MIB
     body_threads: int = BODY_THREADS_MAX
+    read_key: str = ""
+    page: PageMode = PageMode.ON
+    user_header: str = ""
+    proxies: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("event_key", "api_key"):
+        for name in ("event_key", "api_key", "read_key"):
             if found := _NOT_IN_KEY.search(getattr(self, name)):
                 raise SettingsError(f"{name} contains {found[0]!r}, which no HTTP client can send; {_KEY_REMEDY}")
         if "/" in self.event_key or self.event_key in (".", ".."):
             raise SettingsError(f"event_key is a part of a URL's path and must not contain '/'; {_KEY_REMEDY}")
+        if self.read_key and (not self.api_key or self.read_key == self.api_key):
+            raise SettingsError("read_key is in addition to the API key: set STEPSTREAM_API_KEY, to another value")
+        if self.user_header and not self.page_options.proxies:
+            raise SettingsError("user_header counts only behind a proxy: set STEPSTREAM_PROXIES, such as 10.0.0.0/8")
         if not is_loopback(self.host) and not (self.event_key and self.api_key):
             raise SettingsError(
                 f"host {self.host!r} can be reached from other machines: set STEPSTREAM_EVENT_KEY and "
@@ -94,7 +107,20 @@ class Settings:
             )
         if self.retention_bytes is not None and self.retention_bytes < RETENTION_BYTES_MIN:
             raise SettingsError(f"retention_bytes {self.retention_bytes}: expected {RETENTION_BYTES_MIN:,} or more")
-        _ = self.kept_runs
+        _ = self.kept_runs, self.page_options
+
+    @property
+    def keys(self) -> Keys:
+        """The secrets that clients must send."""
+        return Keys(self.event_key, self.api_key, self.read_key)
+
+    @property
+    def page_options(self) -> PageOptions:
+        """How the page is served."""
+        try:
+            return PageOptions(self.page, self.user_header.lower(), networks_of(self.proxies))
+        except ValueError as error:
+            raise SettingsError(f"proxies {self.proxies!r}: {error}; write networks such as 10.0.0.0/8") from None
 
     @property
     def kept_runs(self) -> Retention:
@@ -191,6 +217,13 @@ def _switch(name: str, value: str) -> bool:
     return found
 
 
+def _page_mode(value: str) -> PageMode:
+    try:
+        return PageMode(value)
+    except ValueError:
+        raise SettingsError(f"page {value!r}: expected one of {', '.join(PageMode)}") from None
+
+
 def settings_from(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
     """Return the settings; an option of None and an empty variable count as not given."""
     env = os.environ if environment is None else environment
@@ -221,4 +254,8 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _bytes("retention_bytes", size) if (size := read("retention_bytes", "")) else None,
         _count("memory_mib", read("memory_mib", str(MEMORY_BYTES_MAX // MIB))),
         _count("body_threads", read("body_threads", str(BODY_THREADS_MAX))),
+        read("read_key", ""),
+        _page_mode(read("page", PageMode.ON)),
+        read("user_header", ""),
+        read("proxies", ""),
     )

@@ -8,7 +8,8 @@ from urllib.parse import urljoin
 import httpx
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from stepstream.api.http import Keys, make_api
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
 from tests.fakes.facades import facade_of
 
 HOST = "http://localhost"
@@ -60,11 +61,12 @@ def words(node: LexborNode | None) -> str:
 class Browser:
     """A browser without scripts: it keeps cookies, follows redirects and sends forms with their hidden fields."""
 
-    def __init__(self, api: Any, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, api: Any, headers: Mapping[str, str] | None = None, host: str = HOST) -> None:
         transport = httpx.ASGITransport(app=api)
         self.client = httpx.AsyncClient(
-            transport=transport, base_url=HOST, follow_redirects=True, headers=dict(headers or {})
+            transport=transport, base_url=host, follow_redirects=True, headers=dict(headers or {})
         )
+        self.host = host
 
     async def open(self, path: str) -> Page:
         """Return the page at a path."""
@@ -82,7 +84,7 @@ class Browser:
         target = urljoin(str(page.response.url), form.attributes.get("action") or "")
         sent = {**fields, **values}
         if (form.attributes.get("method") or "get") == "post":
-            return self._page(await self.client.post(target, data=sent, headers={"Origin": HOST}))
+            return self._page(await self.client.post(target, data=sent, headers={"Origin": self.host}))
         return self._page(await self.client.get(target, params=sent))
 
     @staticmethod

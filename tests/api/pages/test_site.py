@@ -7,7 +7,8 @@ from importlib import resources
 import httpx
 import pytest
 
-from stepstream.api.http import Keys, make_api
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
 from stepstream.api.pages.assets import asset_url
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.testing import VirtualEngine

@@ -1,13 +1,15 @@
-"""What pages read and act on, and the answers they share."""
+"""What pages read and act on, who visits them, and the answers they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import htpy as h
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
+from stepstream.api.pages.sessions import Role, Session
 from stepstream.runtime.readmodel.index import RunIndex
 
 
@@ -19,6 +21,28 @@ class Site:
     runs: RunIndex
     bodies: BodyBudget
     now_ms: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a visitor: what the visitor may do, who it is (for history), and the token of forms."""
+
+    request: Request
+    session: Session
+    role: Role
+    user: str
+    token: str
+    # Whether there is something to log out of.
+    is_logged_in: bool = False
+
+    @property
+    def may_operate(self) -> bool:
+        """Whether pages have forms that act."""
+        return self.role == Role.OPERATE
+
+    def param(self, name: str) -> str:
+        """Return a parameter of the query, or ""."""
+        return self.request.query_params.get(name, "")
 
 
 class PageError(Exception):

@@ -7,7 +7,10 @@ import htpy as h
 
 from stepstream import __version__
 from stepstream.api.pages.assets import asset_url
-from stepstream.api.pages.components import url
+from stepstream.api.pages.components import text, url
+from stepstream.api.pages.context import Visit
+from stepstream.api.pages.forms import post_form
+from stepstream.api.pages.sessions import Role
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 
 # htmx evaluates attributes only where they have code; none has, the policy of the page forbids it, and its own style
@@ -27,8 +30,9 @@ _KEYS = (
 )
 
 
-def document(title: str, current: str, counts: Mapping[str, int], *content: h.Node) -> h.Element:
-    """Return a whole page; `current` is the entry of the navigation it belongs to."""
+def document(visit: Visit | None, title: str, current: str, counts: Mapping[str, int], *content: h.Node) -> h.Element:
+    """Return a whole page; `current` is the entry of the navigation it belongs to. Strangers see no navigation."""
+    known = visit if visit and visit.role != Role.NONE else None
     return h.html(lang="en")[
         h.head[
             h.meta(charset="utf-8"),
@@ -43,7 +47,7 @@ def document(title: str, current: str, counts: Mapping[str, int], *content: h.No
         ],
         h.body[
             h.a(".skip", href="#main")["Skip to the content"],
-            _header(current, counts),
+            _header(known, current, counts),
             h.main("#main", tabindex="-1")[content],
             _footer(),
             _keys(),
@@ -51,10 +55,13 @@ def document(title: str, current: str, counts: Mapping[str, int], *content: h.No
     ]
 
 
-def _header(current: str, counts: Mapping[str, int]) -> h.Element:
+def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.Element:
+    brand = h.a(".brand", href=url("runs"))["stepstream"]
+    if visit is None:
+        return h.header(".top")[brand]
     entries = [("Runs", url("runs"), sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES), "open")]
     return h.header(".top")[
-        h.a(".brand", href=url("runs"))["stepstream"],
+        brand,
         h.nav(aria_label="Pages")[
             h.ul[
                 [
@@ -77,7 +84,16 @@ def _header(current: str, counts: Mapping[str, int]) -> h.Element:
                 autocomplete="off",
             )
         ],
+        _visitor(visit),
     ]
+
+
+def _visitor(visit: Visit) -> h.Element | None:
+    """Return who reads, what they may do, and the way out."""
+    if visit.role == Role.OPERATE and not visit.is_logged_in:
+        return None
+    leave = post_form(visit, url("logout"), "Log out", h.button["Log out"]) if visit.is_logged_in else None
+    return h.div(".visitor")[h.span["read only" if visit.role == Role.READ else text(visit.user)], leave]
 
 
 def _footer() -> h.Element:

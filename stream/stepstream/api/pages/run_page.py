@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import htpy as h
-from starlette.requests import Request
 from starlette.responses import Response
 
 from stepstream.api.pages.components import (
@@ -18,8 +17,9 @@ from stepstream.api.pages.components import (
     took,
     url,
 )
-from stepstream.api.pages.context import PageError, Site, html
+from stepstream.api.pages.context import PageError, Site, Visit, html
 from stepstream.api.pages.errors_view import error_view
+from stepstream.api.pages.forms import post_form
 from stepstream.api.pages.json_tree import json_tree
 from stepstream.api.pages.layout import document
 from stepstream.api.pages.steps_view import steps_view
@@ -37,22 +37,23 @@ _MESSAGES = {
 _RELATED_MAX = 50
 
 
-def found(site: Site, request: Request) -> RunView:
+def found(site: Site, visit: Visit) -> RunView:
     """Return the run of a URL; raise PageError if there is none."""
-    run_id = request.path_params["run_id"]
+    run_id = visit.request.path_params["run_id"]
     if (run := site.runs.show(run_id)) is None:
         raise PageError(404, "There is no run with this id. It may have been dropped after its retention.")
     return run
 
 
-async def show_run(site: Site, request: Request) -> Response:
+async def show_run(site: Site, visit: Visit) -> Response:
     """Answer with the page of a run."""
-    run = found(site, request)
+    run = found(site, visit)
     now_ms = site.now_ms()
     workers = await site.engine.workers(run.workers) if run.workers else {}
-    message = _MESSAGES.get(request.query_params.get("done", ""))
+    message = _MESSAGES.get(visit.param("done"))
     return html(
         document(
+            visit,
             f"{run.function} {run.run_id[-6:]}",
             "Runs",
             site.runs.counts(),
@@ -62,9 +63,9 @@ async def show_run(site: Site, request: Request) -> Response:
                 [_why(each) for each in why_open(run, now_ms, workers)],
                 [note(text(warning, 2_000), "warn") for warning in run.warnings],
                 _facts(run, now_ms),
-                _actions(run),
+                _actions(visit, run),
                 error_view(run.error, "Error"),
-                steps_view(site, run, now_ms, request.query_params),
+                steps_view(site, run, now_ms, visit.request.query_params),
                 _values(run),
                 _relations(site, run),
             ],
@@ -103,12 +104,11 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
     )
 
 
-def _actions(run: RunView) -> h.Element | None:
-    if not is_open(run.status):
+def _actions(visit: Visit, run: RunView) -> h.Element | None:
+    if not is_open(run.status) or not visit.may_operate:
         return None
-    return h.form(".actions", method="post", action=url("runs", run.run_id, "cancel"))[
-        h.button(".danger")["Cancel the run"]
-    ]
+    target = url("runs", run.run_id, "cancel")
+    return post_form(visit, target, "Cancel the run", h.button(".danger")["Cancel the run"])
 
 
 def _values(run: RunView) -> h.Node:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import htpy as h
-from starlette.requests import Request
 from starlette.responses import Response
 
 from stepstream.api.pages.components import (
@@ -17,7 +16,7 @@ from stepstream.api.pages.components import (
     took,
     url,
 )
-from stepstream.api.pages.context import PageError, Site, html, see
+from stepstream.api.pages.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.layout import document, status_counts
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
@@ -30,9 +29,9 @@ _FILTERS = ("status", "function", "event_id", "tail")
 _ERROR_CHARACTERS = 120
 
 
-def _filters(request: Request) -> dict[str, str]:
+def _filters(visit: Visit) -> dict[str, str]:
     """Return the filters of a URL; raise PageError for a parameter that is unknown or cannot match anything."""
-    given = dict(request.query_params)
+    given = dict(visit.request.query_params)
     if unknown := sorted(given.keys() - {*_FILTERS, "before"}):
         raise PageError(400, f"unknown parameter {unknown[0]!r}; this page takes {', '.join(_FILTERS)} and before")
     filters = {name: value.strip() for name, value in given.items() if value.strip()}
@@ -45,9 +44,9 @@ def _filters(request: Request) -> dict[str, str]:
     return filters
 
 
-async def show_runs(site: Site, request: Request) -> Response:
+async def show_runs(site: Site, visit: Visit) -> Response:
     """Answer with a page of the list."""
-    filters = _filters(request)
+    filters = _filters(visit)
     before = filters.pop("before", "")
     found = site.runs.list(**filters, before=before, limit=ROWS + 1)
     counts = site.runs.counts()
@@ -55,6 +54,7 @@ async def show_runs(site: Site, request: Request) -> Response:
     links = {status: _with(query, status=status) for status in ("", *RunStatus)}
     return html(
         document(
+            visit,
             "Runs",
             "Runs",
             counts,
@@ -67,9 +67,9 @@ async def show_runs(site: Site, request: Request) -> Response:
     )
 
 
-async def find_run(site: Site, request: Request) -> Response:
+async def find_run(site: Site, visit: Visit) -> Response:
     """Answer with what a pasted id means: a run, the runs whose id ends so, or the runs of an event."""
-    given = request.query_params.get("id", "").strip()
+    given = visit.param("id").strip()
     if is_run_id(given.upper()):
         return see(url("runs", given.upper()))
     if len(given) >= TAIL_CHARACTERS and site.runs.list(tail=given.upper(), limit=1):

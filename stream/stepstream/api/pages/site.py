@@ -1,7 +1,7 @@
 """The routes of the page, with the headers that keep hostile values from running in a browser."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import htpy as h
 from starlette.applications import Starlette
@@ -11,19 +11,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stepstream.api.guards import foreign_reason, knows_key
 from stepstream.api.pages.actions import cancel_run
 from stepstream.api.pages.assets import ROOT, asset
 from stepstream.api.pages.components import note, url
-from stepstream.api.pages.context import PageError, Site, html, see
+from stepstream.api.pages.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.forms import FORM_TOKEN, read_form
+from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
 from stepstream.api.pages.layout import document
+from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.raw import show_raw
 from stepstream.api.pages.run_page import show_run
 from stepstream.api.pages.runs_page import find_run, show_runs
-from stepstream.contract.errors import StepstreamError
+from stepstream.api.pages.sessions import Role
+from stepstream.contract.errors import InvalidInput, StepstreamError
 
 logger = logging.getLogger(__name__)
-Handler = Callable[[Site, Request], Awaitable[Response]]
+Show = Callable[[Site, Visit], Awaitable[Response]]
+Act = Callable[[Site, Visit, Mapping[str, str]], Awaitable[Response]]
 HEADERS = {
     # All scripts and styles are files of the page; nothing inline runs, nothing is evaluated, no other site frames it.
     "Content-Security-Policy": (
@@ -38,13 +42,24 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-_ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/runs", show_runs),
-    ("GET", "/runs/{run_id}", show_run),
-    ("GET", "/runs/{run_id}/raw", show_raw),
-    ("POST", "/runs/{run_id}/cancel", cancel_run),
-    ("GET", "/find", find_run),
-)
+
+
+async def _show_first(_site: Site, _visit: Visit) -> Response:
+    return see(url("runs"))
+
+
+async def _show_missing(_site: Site, visit: Visit) -> Response:
+    raise PageError(404, f"There is no page {visit.request.url.path}.")
+
+
+PAGES: Mapping[str, Show] = {
+    "/": _show_first,
+    "/runs": show_runs,
+    "/runs/{run_id}": show_run,
+    "/runs/{run_id}/raw": show_raw,
+    "/find": find_run,
+}
+ACTIONS: Mapping[str, Act] = {"/runs/{run_id}/cancel": cancel_run}
 
 
 class _Headers:
@@ -64,55 +79,120 @@ class _Headers:
         await self._app(scope, receive, send_with_headers)
 
 
-def make_site(site: Site, api_key: str, *, is_loopback_only: bool) -> ASGIApp:
-    """Return the page, to be mounted at ROOT. While a key is missing, it refuses requests from elsewhere."""
-
-    def handle(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            try:
-                _check(request, api_key, is_loopback_only=is_loopback_only)
-                return await handler(site, request)
-            except PageError as error:
-                return _error_page(error)
-            except StepstreamError as error:
-                return _error_page(PageError(503, str(error)))
-            except Exception:
-                logger.exception("the page failed to answer %s %s", request.method, request.url.path)
-                return _error_page(PageError(500, "The engine failed to render this page; see its log."))
-
-        return answer
+def make_site(site: Site, access: Access) -> ASGIApp:
+    """Return the page, to be mounted at ROOT."""
 
     async def show_asset(request: Request) -> Response:
         return asset(request.path_params["digest"], request.path_params["name"])
 
-    async def show_first(_site: Site, _request: Request) -> Response:
-        return see(url("runs"))
-
-    async def show_missing(_site: Site, request: Request) -> Response:
-        raise PageError(404, f"There is no page {request.url.path}.")
-
-    routes = [Route(path, handle(handler), methods=[method]) for method, path, handler in _ROUTES]
+    reception = _Reception(site, access)
+    routes = [Route(path, reception.page(show), methods=["GET"]) for path, show in PAGES.items()]
+    routes += [Route(path, reception.action(act), methods=["POST"]) for path, act in ACTIONS.items()]
     routes += [
+        Route("/login", reception.login, methods=["GET", "POST"]),
+        Route("/logout", reception.logout, methods=["POST"]),
         Route("/static/{digest}/{name:path}", show_asset),
-        Route("/", handle(show_first)),
-        Route("/{path:path}", handle(show_missing)),
+        Route("/{path:path}", reception.page(_show_missing)),
     ]
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     return _Headers(app)
 
 
-def _check(request: Request, api_key: str, *, is_loopback_only: bool) -> None:
-    """Raise PageError for a request that may not see the page."""
-    if is_loopback_only and (reason := foreign_reason(request.headers)):
-        raise PageError(403, reason)
-    if not knows_key(request.headers, api_key):
-        raise PageError(401, "This page needs the API key of the engine.")
+class _Reception:
+    """Lets visitors in, and answers every failure with a page."""
+
+    def __init__(self, site: Site, access: Access) -> None:
+        self._site = site
+        self._access = access
+
+    def page(self, show: Show) -> Callable[[Request], Awaitable[Response]]:
+        """Return the route of a page, which asks for a login first if it must."""
+
+        async def answer(visit: Visit) -> Response:
+            if visit.role != Role.NONE:
+                return self._keep(visit, await show(self._site, visit))
+            if is_link_from_elsewhere(visit.request):
+                # The same request from this page has the cookie, if there is one.
+                return html(h.html[h.head[h.meta(http_equiv="refresh", content="0")]])
+            query = visit.request.url.query
+            target = visit.request.url.path + (f"?{query}" if query else "")
+            return self._keep(visit, login_page(visit, target, status=401))
+
+        return self._answering(answer)
+
+    def action(self, act: Act) -> Callable[[Request], Awaitable[Response]]:
+        """Return the route of a form that acts, which visitors who may only read cannot send."""
+
+        async def answer(visit: Visit) -> Response:
+            form = await self._form(visit)
+            if not visit.may_operate:
+                raise PageError(403, "You may read this page only; log in with the API key to act.")
+            return await act(self._site, visit, form)
+
+        return self._answering(answer)
+
+    async def login(self, request: Request) -> Response:
+        """Show the login, or exchange a key for a session."""
+
+        async def answer(visit: Visit) -> Response:
+            if request.method != "POST":
+                return self._keep(visit, login_page(visit, next_page(visit.param("next"))))
+            form = await self._form(visit)
+            response, session = log_in(visit, form, self._access.keys, self._site.now_ms())
+            self._access.keep(response, session or visit.session, request)
+            return response
+
+        return await self._answering(answer)(request)
+
+    async def logout(self, request: Request) -> Response:
+        """End the session in this browser."""
+
+        async def answer(visit: Visit) -> Response:
+            await self._form(visit)
+            response = see(url("login"))
+            response.delete_cookie(COOKIE, path=ROOT, httponly=True, samesite="strict")
+            return response
+
+        return await self._answering(answer)(request)
+
+    async def _form(self, visit: Visit) -> Mapping[str, str]:
+        """Return the fields of a form that the page itself sent in this session."""
+        if "authorization" in visit.request.headers:
+            # No other site can let a browser send the key.
+            return await read_form(self._site, visit)
+        check_origin(visit.request)
+        form = await read_form(self._site, visit)
+        if not self._access.keys.is_form_token(form.get(FORM_TOKEN, ""), visit.session):
+            raise PageError(403, "The form is of an earlier session; go back, reload the page and send it again.")
+        return form
+
+    def _keep(self, visit: Visit, response: Response) -> Response:
+        """Give a browser that has none the session to which the tokens of its forms belong."""
+        known = self._access.keys.session(visit.request.cookies.get(COOKIE, ""), self._site.now_ms())
+        if known != visit.session and "authorization" not in visit.request.headers:
+            self._access.keep(response, visit.session, visit.request)
+        return response
+
+    def _answering(self, answer: Callable[[Visit], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            visit: Visit | None = None
+            try:
+                visit = self._access.visit(request, self._site.now_ms())
+                return await answer(visit)
+            except PageError as error:
+                return _error_page(visit, error.status, error.message)
+            except InvalidInput as error:
+                return _error_page(visit, 400, str(error))
+            except StepstreamError as error:
+                return _error_page(visit, 503, str(error))
+            except Exception:
+                logger.exception("the page failed to answer %s %s", request.method, request.url.path)
+                return _error_page(visit, 500, "The engine failed to render this page; see its log.")
+
+        return handle
 
 
-def _error_page(error: PageError) -> Response:
-    content = [h.h1[f"{error.status}"], note(error.message, "bad"), h.p[h.a(href=url("runs"))["All runs"]]]
-    return html(document(f"Error {error.status}", "", {}, *content), error.status)
-
-
-__all__ = ["HEADERS", "ROOT", "make_site"]
+def _error_page(visit: Visit | None, status: int, message: str) -> Response:
+    content = [h.h1[f"{status}"], note(message, "bad"), h.p[h.a(href=url("runs"))["All runs"]]]
+    return html(document(visit, f"Error {status}", "", {}, *content), status)

@@ -1,0 +1,53 @@
+"""The login: it exchanges a key for a session, and ends one."""
+
+import logging
+from collections.abc import Mapping
+
+import htpy as h
+from starlette.responses import Response
+
+from stepstream.api.pages.assets import ROOT
+from stepstream.api.pages.components import note, url
+from stepstream.api.pages.context import Visit, html, see
+from stepstream.api.pages.forms import FORM_TOKEN
+from stepstream.api.pages.layout import document
+from stepstream.api.pages.sessions import USER_CHARACTERS_MAX, Role, Session, SessionKeys
+
+logger = logging.getLogger(__name__)
+
+
+def next_page(given: str) -> str:
+    """Return where to go after the login: a path of the page, whatever was given."""
+    is_ours = given.startswith(f"{ROOT}/") and not set(given) & set("\\\r\n\t") and "//" not in given
+    return given if is_ours else url("runs")
+
+
+def login_page(visit: Visit, target: str, message: str = "", status: int = 200) -> Response:
+    """Answer with the form of the login."""
+    content = [
+        h.h1["Log in"],
+        note(message, "bad") if message else None,
+        h.form(".actions", method="post", action=url("login"), aria_label="Log in")[
+            h.input(type="hidden", name=FORM_TOKEN, value=visit.token),
+            h.input(type="hidden", name="next", value=target),
+            h.label["Key of the engine", h.input(type="password", name="key", required=True, autofocus=True)],
+            h.label[
+                "Your name, for the history of runs",
+                h.input(name="user", maxlength=USER_CHARACTERS_MAX, autocomplete="username"),
+            ],
+            h.button["Log in"],
+        ],
+        h.p["The key is STEPSTREAM_API_KEY of the engine, or STEPSTREAM_READ_KEY to read only."],
+    ]
+    return html(document(visit, "Log in", "", {}, *content), status)
+
+
+def log_in(visit: Visit, form: Mapping[str, str], keys: SessionKeys, now_ms: int) -> tuple[Response, Session | None]:
+    """Return the answer to the form, and the session that it starts; None if the key is wrong."""
+    target = next_page(form.get("next", ""))
+    role = keys.role_of(form.get("key", "").strip())
+    if role == Role.NONE:
+        logger.warning("a login to the page was refused: the key is wrong")
+        return login_page(visit, target, "The key is wrong.", 401), None
+    user = " ".join(form.get("user", "").split())
+    return see(target), keys.new(role, now_ms, user)

@@ -1,0 +1,130 @@
+"""Hostile values in every field that a user can write, read on every page that can be reached."""
+
+import asyncio
+import re
+from collections import deque
+
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.api.pages.site import HEADERS
+from stepstream.contract.limits import MIB
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import Browser, Page, browser_of
+
+IMAGE = "<img src=x onerror=alert(1)>"
+SCRIPT = '"><script>alert(1)</script>'
+QUOTES = "' onmouseover='alert(1)' x='"
+URL = "javascript:alert(1)"
+TERMINAL = "\x1b[31mred\x1b]8;;http://evil\x07"
+MARKS = "\u202eevil\u2066\u200f\u2069"
+SHORT = (IMAGE, SCRIPT, QUOTES, URL, MARKS, "../../etc", "&lt;&amp;")
+HUGE = IMAGE + "x" * (4 * MIB - 1_000)
+# A page of all of them has less than this; most of it is the text of tracebacks and results that are open.
+PAGE_BYTES_MAX = MIB
+PAGES_MAX = 250
+ELEMENTS = {"img", "iframe", "object", "embed", "base", "style", "math", "foreignobject", "use"}
+
+app = App("hostile")
+
+
+class Refused(Exception):
+    """An error whose name, message and traceback have hostile text."""
+
+
+Refused.__name__ = Refused.__qualname__ = IMAGE
+
+
+def refuse(message: str) -> None:
+    """Raise an error with a message."""
+    raise Refused(message)
+
+
+def echo(text: str) -> object:
+    """Return a value with a text in each place."""
+    return {text: [text, {"nested": text}]}
+
+
+@app.function(on("hostile/*"), retries=0)
+async def attack(ctx: Context) -> object:
+    """Write hostile values wherever a function can."""
+    for text in (*SHORT, TERMINAL):
+        await ctx.step.run(text, echo, text)
+    huge = await ctx.step.run("huge", lambda: HUGE) if ctx.event.data["end"] == "huge" else ""
+    for number in range(6):
+        await ctx.step.run(f"{SCRIPT} {number}", lambda: "done")
+    await ctx.step.send_event("sent", Event(SCRIPT, {IMAGE: SCRIPT}, id=MARKS[:1] + "1"))
+    if ctx.event.data.get("end") == "failed":
+        await ctx.step.run("fails", refuse, SCRIPT + TERMINAL + MARKS + "x" * 10_000)
+    if ctx.event.data.get("end") == "open":
+        await asyncio.gather(
+            ctx.step.wait_for_event(f"w{SCRIPT}", event=IMAGE, if_="async.data.a == event.data.t", timeout="1d"),
+            ctx.step.wait_for_signal(f"s{SCRIPT}{ctx.event.id}", signal=QUOTES + ctx.event.id, timeout="1d"),
+            ctx.step.sleep(IMAGE, "1d"),
+        )
+    return {IMAGE: huge[: 2 * MIB]}
+
+
+async def crawl(browser: Browser) -> dict[str, Page]:
+    """Return each page that links lead to, by its URL."""
+    pages: dict[str, Page] = {}
+    pending = deque(["/ui/"])
+    while pending and len(pages) < PAGES_MAX:
+        url = pending.popleft().partition("#")[0]
+        if url in pages:
+            continue
+        pages[url] = page = await browser.open(url)
+        if page.response.headers["content-type"].startswith("text/html"):
+            pending += [
+                link for node in page.all("a[href]") if (link := node.attributes["href"] or "").startswith("/ui")
+            ]
+    return pages
+
+
+def faults(url: str, page: Page) -> list[str]:
+    """Return what a hostile value could do on a page."""
+    found: list[str] = []
+    if page.status not in (200, 404):
+        found.append(f"status {page.status}: {page.text[:200]}")
+    for name, value in HEADERS.items():
+        if page.response.headers.get(name) != value:
+            found.append(f"header {name}")
+    if not page.response.headers["content-type"].startswith("text/html"):
+        return found
+    if len(page.response.content) > PAGE_BYTES_MAX:
+        found.append(f"{len(page.response.content):,} bytes")
+    # A field for a filter has the text itself; a browser shows it apart from all other text.
+    shown = re.sub(r"<input [^>]*>", "", page.response.text)
+    found += [f"U+{ord(mark):04x}" for mark in "\x00\x1b\x07\u202e\u2066\u200f" if mark in shown]
+    for node in page.all("*"):
+        attributes = node.attributes
+        if node.tag in ELEMENTS or (
+            node.tag == "script" and not (attributes.get("src") or "").startswith("/ui/static/")
+        ):
+            found.append(f"element {node.html or ''}"[:200])
+        found += [f"attribute {name}" for name in attributes if name.startswith("on") or name == "style"]
+        for name in ("href", "src", "action", "data-copy"):
+            if not (attributes.get(name) or "/").startswith(("/", "#", "data:,")):
+                found.append(f"{name} {attributes[name]}")
+    return [f"{url}: {each}" for each in found]
+
+
+@pytest.mark.slow
+async def test_hostile_values_stay_text_on_every_page() -> None:
+    """No page has an element, an attribute or a link from a value, nor control characters, nor megabytes of it."""
+    async with VirtualEngine(app) as engine:
+        for end in ("completed", "failed", "open"):
+            for number, text in enumerate(SHORT):
+                data = {"end": end, "t": text, text: {"deep": [text] * 3}}
+                await engine.send(
+                    Event(f"hostile/{text}", data, id=f"{end}{number}{text[:40]}", user={text: text}, v=text)
+                )
+        await engine.send(Event("hostile/huge", {"end": "huge", "t": HUGE[: 500 * 1_024]}))
+        assert {run.status for run in engine.runs()} == {"completed", "failed", "running"}
+        pages = await crawl(browser_of(engine))
+    assert len(pages) > 100
+    assert sum("/raw?" in url for url in pages) > 10
+    assert [fault for url, page in pages.items() for fault in faults(url, page)] == []
+    shown = "".join(page.response.text for url, page in pages.items() if "/raw?" not in url)
+    assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+    assert "\\u202eevil" in shown
