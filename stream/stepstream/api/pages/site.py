@@ -24,6 +24,7 @@ from stepstream.api.pages.run_page import show_run
 from stepstream.api.pages.runs_page import find_run, show_runs
 from stepstream.api.pages.sessions import Role
 from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.runtime.ports import StoreError
 
 logger = logging.getLogger(__name__)
 Show = Callable[[Site, Visit], Awaitable[Response]]
@@ -184,7 +185,7 @@ class _Reception:
                 return _error_page(visit, error.status, error.message)
             except InvalidInput as error:
                 return _error_page(visit, 400, str(error))
-            except StepstreamError as error:
+            except (StepstreamError, StoreError) as error:
                 return _error_page(visit, 503, str(error))
             except Exception:
                 logger.exception("the page failed to answer %s %s", request.method, request.url.path)
