@@ -8,7 +8,8 @@ import pydantic
 import pytest
 
 from stepstream import App, Context, Event, on
-from stepstream.api.http import Keys, make_api
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
 from stepstream.runtime.metrics import Metrics
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
