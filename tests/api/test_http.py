@@ -304,6 +304,8 @@ class _UnreadableIndex(RunIndex):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self._reason = reason
+        # Every query fails now, as it does on a full disk.
+        self.close()
 
     @contextmanager
     def _checked(self) -> Iterator[None]:

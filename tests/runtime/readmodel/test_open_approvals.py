@@ -57,7 +57,7 @@ def test_open_ones_are_listed_the_oldest_first(index: RunIndex) -> None:
 
 
 def test_list_reads_no_decided_approval(index: RunIndex, tmp_path: Path) -> None:
-    """The list walks the index of open signals, so a million decisions cost it nothing."""
+    """The list reads the index of waiting steps, so a million decisions cost it nothing."""
     with sqlite3.connect(tmp_path / "runs.sqlite") as db:
         queries: list[str] = []
         db.set_trace_callback(queries.append)
@@ -65,8 +65,8 @@ def test_list_reads_no_decided_approval(index: RunIndex, tmp_path: Path) -> None
         db.set_trace_callback(None)
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries[0]}")]
     db.close()
-    assert plan[0] == "SCAN s USING INDEX open_signals"
-    assert all(line.startswith("SEARCH") for line in plan[1:])
+    assert plan[0] == "SEARCH s USING INDEX steps_waiting (kind=?)"
+    assert not any(line.startswith("SCAN") for line in plan)
 
 
 def test_dropped_runs_take_their_approvals_with_them(index: RunIndex, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def ask(db: Database, entry: StepPlanned, request: ApprovalRequest) -> None:
 
 def open_approvals(db: sqlite3.Connection, limit: int) -> list[ApprovalView]:
     """Return the approvals that wait for a decision, the oldest first."""
-    # The condition is that of the index open_signals.
+    # As literals, because a partial index is not used for parameters.
     where = "s.kind = 'signal' AND s.status = 'waiting'"
     query = f"SELECT {_COLUMNS} FROM {_FROM} WHERE {where} ORDER BY s.first_at LIMIT ?"
     return [_view(row) for row in db.execute(query, (limit,))]

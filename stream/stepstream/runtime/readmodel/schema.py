@@ -43,7 +43,6 @@ CREATE INDEX IF NOT EXISTS steps_waiting ON steps (
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
-CREATE INDEX IF NOT EXISTS open_signals ON steps (first_at) WHERE kind = 'signal' AND status = 'waiting';
 PRAGMA user_version = {VERSION};
 """
 
