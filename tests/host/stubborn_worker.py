@@ -55,6 +55,7 @@ def main() -> None:
     stand_ins: dict[str, Any] = {
         "hosted": hosted,
         "shards_of": AsyncMock(return_value=1),
+        "config_warnings": AsyncMock(return_value=[]),
         "KafkaBackbone": MagicMock(return_value=AsyncMock()),
         "KafkaCallers": MagicMock(),
         "KafkaWorkerLog": MagicMock(return_value=log),

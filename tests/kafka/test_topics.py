@@ -51,7 +51,7 @@ def test_apply_creates_what_check_expects(bootstrap: str) -> None:
 def test_other_configurations_are_reported_and_not_changed(bootstrap: str, tmp_path: Path) -> None:
     """A topic with a short retention, or without compaction, is named with the expected value and a remedy.
 
-    An engine that starts logs the difference and the command that shows all.
+    An engine or a worker that starts logs the differences of the topics that it uses, with the same commands.
     """
     create(bootstrap, "odd", {"events": (3, {"retention.ms": "1000"}), "changelog": (3, {"cleanup.policy": "delete"})})
     made = topics(bootstrap, "odd", "apply", *SHARDS)
@@ -59,12 +59,15 @@ def test_other_configurations_are_reported_and_not_changed(bootstrap: str, tmp_p
     assert made.stdout.count("created") == len(TOPICS) - 2
     assert "topic 'odd.events': retention.ms is 1000 instead of 604800000" in made.stderr
     assert "topic 'odd.changelog': cleanup.policy is delete instead of compact" in made.stderr
-    with Fleet(bootstrap, "odd", tmp_path) as fleet:
-        engine = fleet.add_engine()
+    (tmp_path / "shop.py").write_text("from stepstream import App\napp = App('shop')\n", encoding="utf-8")
+    with Fleet(bootstrap, "odd", tmp_path, tmp_path / "shop.py") as fleet:
+        engine, worker = fleet.add_engine(), fleet.add_worker()
         until(lambda: "shard 2 recovered" in engine.log.read_text())
-    command = f"stepstream topics check --kafka {bootstrap} --namespace odd"
-    line = f"topic 'odd.changelog': cleanup.policy is delete instead of compact; `{command}`"
-    assert line in engine.log.read_text()
+        until(lambda: "stepstream worker" in worker.log.read_text())
+    for member, names in ((engine, ["events", "changelog"]), (worker, ["events"])):
+        lines = [line for line in member.log.read_text().splitlines() if "instead of" in line]
+        assert [f"topic 'odd.{name}': " in line for name, line in zip(names, lines, strict=True)] == [True] * len(names)
+        assert all(any(f"run `{command.strip()}`" in line for command in made.stderr.splitlines()) for line in lines)
     commands = [shlex.split(line) for line in made.stderr.splitlines() if "kafka-configs.sh" in line]
     assert [command[command.index("--topic") + 1] for command in commands] == ["odd.events", "odd.changelog"]
     assert "cleanup.policy=compact" in commands[1][-1]

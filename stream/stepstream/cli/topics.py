@@ -1,7 +1,6 @@
 """The commands `stepstream topics apply`, `check`, `render` and `acls`."""
 
 import functools
-import shlex
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,7 +12,15 @@ from stepstream.cli.options import Bootstrap, Namespace
 from stepstream.host.settings import kafka_settings_from
 from stepstream.runtime.kafka.acls import Principals, expected_acls, render_acl_commands, render_acl_json
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import Survey, apply_command, apply_topics, expected_topics, full_names, survey
+from stepstream.runtime.kafka.layout import (
+    Survey,
+    alter_command,
+    apply_command,
+    apply_topics,
+    expected_topics,
+    full_names,
+    survey,
+)
 from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
 
 cli = commands("Create and check the topics of a cluster.")
@@ -105,9 +112,8 @@ def _show_differences(cluster: Cluster, found: Survey) -> None:
         _show("note", f"{line}; Kafka cannot remove them")
     changeable = [each for each in found.configs if each.actual]
     for topic in dict.fromkeys(each.topic for each in changeable):
-        words = ["kafka-configs.sh", "--bootstrap-server", cluster.settings.bootstrap, "--alter", "--topic", topic]
-        configs = ",".join(f"{each.key}={each.expected}" for each in changeable if each.topic == topic)
-        _show_command(shlex.join([*words, "--add-config", configs]))
+        own = [each for each in changeable if each.topic == topic]
+        _show_command(alter_command(cluster.settings, topic, own))
     if found.underreplicated:
         _show_command("kafka-reassign-partitions.sh adds replicas to an existing topic")
 

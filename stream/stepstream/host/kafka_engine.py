@@ -24,7 +24,7 @@ from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.backlogs import Backlogs
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup, ShardGroupOptions
-from stepstream.runtime.kafka.layout import check_command, config_differences, shards_of
+from stepstream.runtime.kafka.layout import config_warnings, shards_of
 from stepstream.runtime.kafka.origin import origin_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import SHARD_TOPICS
@@ -58,8 +58,8 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     stop = stop_on_signals()
     cluster = Cluster(kafka)
     shards = await shards_of(cluster)
-    for difference in await config_differences(cluster, [], shards):
-        logger.warning("%s; `%s` prints the command that changes it", difference, check_command(kafka))
+    for warning in await config_warnings(cluster, [], shards):
+        logger.warning("%s", warning)
     with locked_folder(settings.data_dir):
 
         async def serve(api: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stepstream.contract.limits import MIB, RUNS_ACTIVE_MAX
 from stepstream.contract.names import workers_name
-from stepstream.contract.topics import FUNCTIONS, INBOX, commands_topic
+from stepstream.contract.topics import CHANGELOG, ENGINES, FUNCTIONS, HISTORY, INBOX, commands_topic
 from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.http_server import probes
 from stepstream.host.monitoring.gauges import WorkerGauges, memory_readings
@@ -23,7 +23,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.fleet import KafkaCallers
-from stepstream.runtime.kafka.layout import shards_of
+from stepstream.runtime.kafka.layout import config_warnings, shards_of
 from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.topic_watch import TopicWatch
@@ -39,6 +39,8 @@ from stepstream.sdk.execution import Bodies
 from stepstream.sdk.threads import Threads
 
 logger = logging.getLogger(__name__)
+# A worker neither reads nor writes them, except for the number of shards in the changelog.
+_UNUSED_TOPICS = (CHANGELOG, HISTORY, ENGINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,15 @@ def _parts(
     return slot, registrar, watch
 
 
+async def _check_topics(spec: WorkerSpec, cluster: Cluster) -> int:
+    """Return the number of shards; log which topics differ from what they should be."""
+    # The topic of a queue must exist before the engine learns of functions that name the queue.
+    shards = await shards_of(cluster, spec.all_names, record=False)
+    for warning in await config_warnings(cluster, spec.all_names, shards, _UNUSED_TOPICS):
+        logger.warning("%s", warning)
+    return shards
+
+
 async def serve_worker(
     spec: WorkerSpec, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
 ) -> None:
@@ -106,8 +117,7 @@ async def serve_worker(
     `ready` is given the number of shards and the port of the probes, if there is one.
     """
     app, stop, cluster = spec.app, stop_on_signals(), Cluster(kafka)
-    # The topic of a queue must exist before the engine learns of functions that name the queue.
-    shards = await shards_of(cluster, spec.all_names, record=False)
+    shards = await _check_topics(spec, cluster)
     backbone = KafkaBackbone(cluster, SystemClock(), shards)
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)

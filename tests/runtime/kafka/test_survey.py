@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from stepstream.runtime.kafka.answers import Extent
-from stepstream.runtime.kafka.layout import expected_topics, shards_of, survey
+from stepstream.runtime.kafka.layout import config_warnings, expected_topics, shards_of, survey
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.fakes.cluster import FakeCluster
 
@@ -15,6 +15,9 @@ class Described(FakeCluster):
 
     def __init__(self, replicas: int, in_sync: str, underreplicated: str = "") -> None:
         super().__init__()
+        # Keys of topics that an operator changed, and topics whose configuration may not be read.
+        self.changed: dict[str, dict[str, str]] = {}
+        self.hidden: set[str] = set()
         self.settings = KafkaSettings(namespace="n")
         self._topics = expected_topics(["shop"], 4)
         self._replicas = {name: 1 if name == underreplicated else replicas for name in self._topics}
@@ -30,7 +33,11 @@ class Described(FakeCluster):
         """Return the configuration of each topic."""
         self.configs_read = True
         assert "min.insync.replicas" in keys
-        return {name: self._topics[name].config | {"min.insync.replicas": self._in_sync} for name in topics}
+        return {
+            name: self._topics[name].config | {"min.insync.replicas": self._in_sync} | self.changed.get(name, {})
+            for name in topics
+            if name not in self.hidden
+        }
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,24 @@ async def test_topic_with_fewer_replicas_than_the_inbox_is_reported() -> None:
     assert found.underreplicated == ["topic 'n.events': each partition has 1 replica instead of 3"]
     assert not found.missing + found.repartitioned
     assert not found.configs
+
+
+async def test_each_topic_that_differs_has_a_line_with_the_command() -> None:
+    """A process that starts logs the lines of the topics that it uses; the command corrects all keys of a topic."""
+    cluster = Described(1, "1")
+    cluster.changed = {"events": {"retention.ms": "1", "max.message.bytes": "2"}, "history": {"retention.ms": "3"}}
+    cluster.hidden = {"replies", "functions"}
+    events, unreadable = await config_warnings(cluster, ["shop"], 4, ["history"])
+    expected = expected_topics(["shop"], 4)["events"].config
+    kept, most = expected["retention.ms"], expected["max.message.bytes"]
+    assert events == (
+        f"topic 'n.events': retention.ms is 1 instead of {kept}, max.message.bytes is 2 instead of {most}; run "
+        "`kafka-configs.sh --bootstrap-server 127.0.0.1:9092 --alter --topic n.events "
+        f"--add-config retention.ms={kept},max.message.bytes={most}`"
+    )
+    assert sorted(unreadable.partition(" cannot be read; grant DescribeConfigs")[0].split()) == sorted(
+        ["the", "configuration", "of", "topics", "n.functions,", "n.replies"]
+    )
 
 
 async def test_starting_process_reads_no_configuration() -> None:

@@ -79,16 +79,16 @@ def _engine() -> Iterator[Acl]:
 
 def _worker(apps: Sequence[str]) -> Iterator[Acl]:
     for app in apps:
-        yield Acl("", "topic", commands_topic(app), _READ)
+        yield Acl("", "topic", commands_topic(app), (*_READ, "DescribeConfigs"))
         yield Acl("", "group", f"worker-{app}", _READ)
         yield Acl("", "group", f"sources-{app}", _READ)
     for topic in (INBOX, DEAD_LETTERS, EVENTS):
-        yield Acl("", "topic", topic, _WRITE)
-    yield Acl("", "topic", FUNCTIONS, _BOTH)
+        yield Acl("", "topic", topic, (*_WRITE, "DescribeConfigs"))
+    yield Acl("", "topic", FUNCTIONS, (*_BOTH, "DescribeConfigs"))
     # At its start a worker checks that all topics exist, and reads the number of shards.
     yield Acl("", "topic", CHANGELOG, _READ)
     # Its code receives the answers to the signals and cancellations that it sends.
-    yield Acl("", "topic", REPLIES, _READ)
+    yield Acl("", "topic", REPLIES, (*_READ, "DescribeConfigs"))
     for topic in (HISTORY, ENGINES):
         yield Acl("", "topic", topic, ("Describe",))
 

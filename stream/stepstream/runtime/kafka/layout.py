@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.errors import InvalidInput, StepstreamError
@@ -217,20 +217,10 @@ def full_names(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]
 
 def apply_command(settings: KafkaSettings, apps: Sequence[str], shards: int, replicas: int = 0) -> str:
     """Return the command that creates the topics."""
-    return _topics_command("apply", settings, apps, shards or SHARDS_SUGGESTED, replicas)
-
-
-def check_command(settings: KafkaSettings, apps: Sequence[str] = ()) -> str:
-    """Return the command that compares the topics with what they should be."""
-    return _topics_command("check", settings, apps)
-
-
-def _topics_command(verb: str, settings: KafkaSettings, apps: Sequence[str], shards: int = 0, replicas: int = 0) -> str:
-    words = ["stepstream", "topics", verb, "--kafka", settings.bootstrap]
+    words = ["stepstream", "topics", "apply", "--kafka", settings.bootstrap]
     if settings.namespace:
         words += ["--namespace", settings.namespace]
-    if shards:
-        words += ["--shards", str(shards)]
+    words += ["--shards", str(shards or SHARDS_SUGGESTED)]
     for app in apps:
         words += ["--app", app]
     if replicas > 1:
@@ -238,9 +228,31 @@ def _topics_command(verb: str, settings: KafkaSettings, apps: Sequence[str], sha
     return shlex.join(words)
 
 
-async def config_differences(cluster: Cluster, apps: Sequence[str], shards: int) -> list[ConfigDifference]:
-    """Return the differences in the configuration of the topics that exist."""
-    return (await survey(cluster, apps, shards)).configs
+def alter_command(settings: KafkaSettings, topic: str, differences: Iterable[ConfigDifference]) -> str:
+    """Return the command of Kafka's tools that corrects the configuration of a topic."""
+    words = ["kafka-configs.sh", "--bootstrap-server", settings.bootstrap, "--alter", "--topic", topic]
+    config = ",".join(f"{each.key}={each.expected}" for each in differences)
+    return shlex.join([*words, "--add-config", config])
+
+
+async def config_warnings(
+    cluster: Cluster, apps: Sequence[str], shards: int, unused: Collection[str] = ()
+) -> list[str]:
+    """Return a line for each existing topic whose configuration differs, with the command that corrects it.
+
+    Topics whose configuration may not be read share a line. `unused` are topics that the process does not use.
+    """
+    left_out = {cluster.settings.name(topic) for topic in unused}
+    found = [each for each in (await survey(cluster, apps, shards)).configs if each.topic not in left_out]
+    lines, unreadable = [], dict.fromkeys(each.topic for each in found if not each.actual)
+    for topic in dict.fromkeys(each.topic for each in found if each.actual):
+        own = [each for each in found if each.topic == topic and each.actual]
+        differs = ", ".join(f"{each.key} is {each.actual} instead of {each.expected}" for each in own)
+        lines.append(f"topic {topic!r}: {differs}; run `{alter_command(cluster.settings, topic, own)}`")
+    if unreadable:
+        remedy = "grant DescribeConfigs, as in the output of `stepstream topics acls`"
+        lines.append(f"the configuration of topics {', '.join(unreadable)} cannot be read; {remedy}")
+    return lines
 
 
 async def shards_of(cluster: Cluster, apps: Sequence[str] = (), *, record: bool = True) -> int:
