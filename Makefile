@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses 2 --dist worksteal
-# `make check` runs the rules, and `make test-long`, which installs the packages that it needs, tests/deploy.
+# `make check` runs the rules, and `make test-long`, which installs the packages that they need, the tests that evaluate
+# alerts or render the chart.
 RULES := tests/test_tidy.py tests/docs/test_links.py
-LEFT_OUT := $(addprefix --ignore ,$(RULES)) --ignore tests/deploy
+LEFT_OUT := $(addprefix --ignore ,$(RULES) tests/deploy tests/kafka/oncall)
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
 
@@ -18,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock' --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-long fast fast-tests check topics lock bench bench-kafka sim broker chaos docs clean
+.PHONY: help demo demo-kafka test test-long fast fast-tests check topics lock bench bench-kafka sim broker chaos oncall docs clean
 .DELETE_ON_ERROR:
 # Two installations at once would break the environment.
 .NOTPARALLEL:
@@ -63,7 +64,7 @@ test: check $(VENV)/.broker $(VENV)/.flights ## The checks and all tests but the
 	$(BIN)/python -m tests.kafka.cluster.distribution
 	$(PYTEST) $(PARALLEL) -m 'not long and not alone' $(LEFT_OUT)
 	$(PYTEST) -m 'not long and alone' $(LEFT_OUT)
-	@echo 'left out: tests/deploy and the tests marked long, which make test-long runs'
+	@echo 'left out: tests/deploy, tests/kafka/oncall and the tests marked long, which make test-long runs'
 
 test-long: $(TEST) $(VENV)/.broker $(VENV)/.flights $(VENV)/.deploy ## The tests that `make test` leaves out
 	$(PYTEST) $(PARALLEL) -m 'long and not alone'
@@ -106,6 +107,9 @@ broker: $(VENV)/.broker ## Run a broker on PORT=9092 until Ctrl-C; Java and Kafk
 
 chaos: $(TEST) $(VENV)/.broker ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS, BROKERS
 	$(BIN)/python -m tests.kafka.chaos.run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
+
+oncall: $(TEST) $(VENV)/.broker $(VENV)/.deploy ## Break a loaded cluster for MINUTES=25, check probes, alerts and orders; SEED, FAULTS
+	$(BIN)/python -m tests.kafka.oncall $(foreach name,MINUTES SEED FAULTS,$(if $($(name)),$(name)=$($(name))))
 
 docs: $(RUNTIME) $(VENV)/.docs ## Build the documents as a site in build/site; a broken link fails
 	@# Not --quiet: it hides warnings from --strict too, and a broken link would pass.

@@ -127,6 +127,11 @@ SHARDS = {
         Case(10, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 13x20"}),
         Case(None, {'stepstream_shard_recoveries_total{shard="0"}': "10x9 12x20"}),
         Case(None, {f'stepstream_shard_recoveries_total{{shard="{shard}"}}': "10x9 12x20" for shard in "01"}),
+        # A shard moves between engines that are replaced.
+        Case(
+            None,
+            {f'stepstream_shard_recoveries_total{{instance="e{at}",shard="0"}}': "10x9 12x20" for at in "01"},
+        ),
     ],
     "StepstreamRecoveryStalls": [
         Case(6, {"stepstream_recovery_left_rows": "1x30"}),

@@ -1,21 +1,32 @@
-"""An evaluator of the PromQL that the alerts use, over small series in the notation of promtool's unit tests."""
+"""An evaluator of the shipped alerts and the PromQL that they use, over recorded or written series."""
 
+import bisect
 import functools
 import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import promql_parser
+import yaml
+
+from tests.tidy_rules import ROOT
 
 LOOK_BACK_S = 300
 NAME = "__name__"
 Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]
-Samples = list[tuple[int, float]]
+Samples = list[tuple[float, float]]
+# The alerts that are shipped, by name.
+RULES: Mapping[str, Mapping[str, Any]] = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+}
+_UNITS_S = {"m": 60, "h": 3_600}
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -50,7 +61,11 @@ def values_of(notation: str) -> Iterator[float | None]:
 
 @dataclass(frozen=True)
 class Database:
-    """Series by their labels, the name among them; a sample is (seconds, value)."""
+    """Series by their labels, the name among them; a sample is (seconds, value).
+
+    NaN is the mark that Prometheus sets when a series ends: its process no longer returns it, or does not answer.
+    Series are written in the notation of promtool's unit tests.
+    """
 
     series: Mapping[Labels, Samples]
 
@@ -65,18 +80,24 @@ class Database:
             found[frozenset(labels)] = [(at * interval_s, value) for at, value in values if value is not None]
         return cls(found)
 
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, Sequence[tuple[Labels, Samples]]]:
+        found: dict[str, list[tuple[Labels, Samples]]] = {}
+        for labels, samples in self.series.items():
+            found.setdefault(dict(labels)[NAME], []).append((labels, samples))
+        return found
+
     def select(self, selector: Any, start_s: float, end_s: float) -> dict[Labels, Samples]:
-        """Return the samples after `start_s`, up to `end_s`, of what a selector chooses."""
-        return {
-            labels: chosen
-            for labels, samples in self.series.items()
-            if _matches(selector, dict(labels)) and (chosen := [each for each in samples if start_s < each[0] <= end_s])
-        }
+        """Return the samples after `start_s`, up to `end_s`, of what a selector chooses, with the marks of ends."""
+        found: dict[Labels, Samples] = {}
+        for labels, samples in self._by_name.get(selector.name, ()):
+            first, end = (bisect.bisect_right(samples, at_s, key=operator.itemgetter(0)) for at_s in (start_s, end_s))
+            if first < end and _matches(selector, dict(labels)):
+                found[labels] = samples[first:end]
+        return found
 
 
 def _matches(selector: Any, labels: Mapping[str, str]) -> bool:
-    if selector.name and labels[NAME] != selector.name:
-        return False
     return all(_holds(str(each.op), labels.get(each.name, ""), each.value) for each in selector.matchers.matchers)
 
 
@@ -91,6 +112,17 @@ def _holds(kind: str, value: str, expected: str) -> bool:
         case "NotRe":
             return re.fullmatch(expected, value) is None
     raise AssertionError(f"{kind} is not known")
+
+
+def firings(
+    rule: Mapping[str, Any], database: Database, times_s: Iterable[float]
+) -> Iterator[tuple[float, set[Labels]]]:
+    """Yield each time and the labels with which an alert fires then: its expression has held for its duration."""
+    number, unit = re.fullmatch(r"(\d+)([mh])", rule.get("for", "0m")).groups()  # type: ignore[union-attr]
+    since: dict[Labels, float] = {}
+    for at_s in times_s:
+        since = {labels: since.get(labels, at_s) for labels in evaluate(rule["expr"], database, at_s)}
+        yield at_s, {labels for labels, began in since.items() if at_s - began >= int(number) * _UNITS_S[unit]}
 
 
 def evaluate(expression: str, database: Database, at_s: float) -> Vector:
@@ -109,7 +141,7 @@ def _value(node: Any, database: Database, at_s: float) -> Any:
         case promql_parser.VectorSelector():
             at_s -= _offset_s(node)
             chosen = database.select(node, at_s - LOOK_BACK_S, at_s)
-            return {labels: samples[-1][1] for labels, samples in chosen.items()}
+            return {labels: samples[-1][1] for labels, samples in chosen.items() if not math.isnan(samples[-1][1])}
         case promql_parser.AggregateExpr():
             return _aggregate(node, _value(node.expr, database, at_s))
         case promql_parser.Call():
@@ -154,7 +186,9 @@ def _range(node: Any, database: Database, at_s: float) -> tuple[dict[Labels, Sam
     range_s = node.range.total_seconds()
     if isinstance(node, promql_parser.MatrixSelector):
         at_s -= _offset_s(node.vector_selector)
-        return database.select(node.vector_selector, at_s - range_s, at_s), at_s, range_s
+        chosen = database.select(node.vector_selector, at_s - range_s, at_s)
+        kept = {labels: [each for each in samples if not math.isnan(each[1])] for labels, samples in chosen.items()}
+        return {labels: samples for labels, samples in kept.items() if samples}, at_s, range_s
     step_s = node.step.total_seconds()
     found: dict[Labels, Samples] = {}
     for turn in range(int((at_s - range_s) // step_s) + 1, int(at_s // step_s) + 1):

@@ -1,35 +1,23 @@
 """Alerts fire when they should, and not before: each rule is evaluated on small series, minute by minute."""
 
-import re
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.deploy.alert_cases import CASES, Case
-from tests.deploy.evaluation import Database, Labels, evaluate, values_of
+from tests.deploy.evaluation import RULES, Database, Labels, evaluate, firings, values_of
 from tests.deploy.fault_cases import FAULTS, START, series_of
-from tests.tidy_rules import ROOT
-
-RULES = {
-    rule["alert"]: rule
-    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text("utf-8"))["groups"]
-    for rule in group["rules"]
-}
-UNITS_S = {"m": 60, "h": 3_600}
 
 
-def first_firing(rule: dict[str, Any], case: Case) -> tuple[int | None, set[Labels]]:
-    """Return the first minute in which the alert fires, and with which labels: the expression held for the duration."""
+def first_firing(rule: Mapping[str, Any], case: Case) -> tuple[int | None, set[Labels]]:
+    """Return the first minute in which the alert fires, and with which labels."""
     database = Database.of(case.series, case.interval_s)
-    number, unit = re.fullmatch(r"(\d+)([mh])", rule.get("for", "0m")).groups()  # type: ignore[union-attr]
-    since: dict[Labels, int] = {}
-    for at_s in range(0, max(samples[-1][0] for samples in database.series.values()) + 1, case.interval_s):
-        holding = evaluate(rule["expr"], database, at_s)
-        since = {labels: since.get(labels, at_s) for labels in holding}
-        if firing := {labels for labels, began in since.items() if at_s - began >= int(number) * UNITS_S[unit]}:
-            return at_s // 60, firing
+    end = max(samples[-1][0] for samples in database.series.values())
+    for at_s, firing in firings(rule, database, range(0, int(end) + 1, case.interval_s)):
+        if firing:
+            return int(at_s) // 60, firing
     return None, set()
 
 
@@ -106,6 +94,15 @@ def test_expressions_mean_what_prometheus_means(expression: str, expected: dict[
     database = Database.of({'a{l="x"}': "0+2x4", 'a{l="y"}': "4x4"}, 60)
     found = {dict(labels).get("l", ""): value for labels, value in evaluate(expression, database, 240).items()}
     assert found == pytest.approx(expected)
+
+
+def test_a_series_that_ended_has_no_value() -> None:
+    """The mark of its end hides it at once, and is no sample of a range."""
+    ended = frozenset({("__name__", "a"), ("instance", "e0")})
+    database = Database({ended: [(0, 1.0), (5, 3.0), (10, math.nan)]})
+    assert evaluate("a", database, 9) == {ended: 3.0}
+    assert evaluate("a", database, 11) == {}
+    assert list(evaluate("max_over_time(a[1h])", database, 11).values()) == [3.0]
 
 
 def test_a_restarted_counter_keeps_increasing() -> None:

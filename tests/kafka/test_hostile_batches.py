@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from stepstream.contract.limits import MIB
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, EVENTS, commands_topic
@@ -14,32 +13,15 @@ from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.cluster.broker import running_broker
 from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.hostile import RECORDS, send_batches
 from tests.kafka.cluster.observed import until
 from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE = "hostile"
 CODECS = ("gzip", "snappy", "lz4", "zstd")
-RECORDS, RECORD_BYTES = 3, 32 * MIB
 # Without the cap, a process that reads one batch has all of it in memory several times.
 PROCESS_BYTES_MAX = 512 * MIB
-
-
-async def send_batches(bootstrap: str, codec: str, topics: list[str]) -> None:
-    """Send a batch of zeros to partition 0 of each topic."""
-    most = 2 * RECORDS * RECORD_BYTES
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, compression_type=codec, max_batch_size=most, max_request_size=most
-    )
-    await producer.start()
-    try:
-        for topic in topics:
-            batch = producer.create_batch()
-            for _ in range(RECORDS):
-                assert batch.append(key=b"key", value=bytes(RECORD_BYTES), timestamp=None)
-            await (await producer.send_batch(batch, topic, partition=0))
-    finally:
-        await producer.stop()
 
 
 def peak_bytes(member: Member) -> int:

@@ -13,8 +13,10 @@ class Scrape:
     """The samples and families of one scrape."""
 
     def __init__(self, text: str) -> None:
-        self.families = {family.name: family for family in text_string_to_metric_families(text)}
-        self._samples = [sample for family in self.families.values() for sample in family.samples]
+        families = list(text_string_to_metric_families(text))
+        self.families = {family.name: family for family in families}
+        # Without a line with its type, a metric is a family for each of its samples.
+        self._samples = [sample for family in families for sample in family.samples]
 
     @classmethod
     def of(cls, scrapes: "Iterable[Scrape]") -> "Scrape":

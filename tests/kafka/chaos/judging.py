@@ -14,6 +14,7 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.topics import COMMANDS, DEAD_LETTERS, EVENTS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.ports import LogRecord
@@ -21,7 +22,6 @@ from tests.kafka.chaos.load import Load, digest
 from tests.kafka.cluster.history import Ledger, Runs, read_all
 
 _STEPS = ["first", "left", "right", "last"]
-_NO_BODY = {"nap", "echo", "call"}
 # The figures that must not be 0 after a fault; those of "" after every run.
 EVIDENCE: Mapping[str, Sequence[str]] = {
     "": ["transactions aborted"],
@@ -115,7 +115,7 @@ def judge_outputs(runs: Runs, sent: int) -> Iterator[str]:
 def judge_effects(runs: Runs, lines: Sequence[str], *, workers_died: bool) -> Iterator[str]:
     """No body ran after its result was applied, none ran twice without a reason, and each result had a body."""
     ends = [(run_id, entry) for run_id, entries in runs.items() for entry in entries if isinstance(entry, StepEnded)]
-    applied = {(run_id, entry.id): entry.at for run_id, entry in ends if entry.id not in _NO_BODY}
+    applied = {(run_id, entry.id): entry.at for run_id, entry in ends if entry.kind is StepKind.RUN}
     retries = Counter(
         (run_id, entry.id)
         for run_id, entries in runs.items()

@@ -14,6 +14,8 @@ from typing import Self
 ROOT = Path(__file__).parents[3]
 # The folder of the apps that fleets run.
 APPS = Path(__file__).parents[1]
+# The variable with the file that says by how many seconds the clock of tests/kafka/oncall/clock_engine.py is wrong.
+CLOCK_FILE = "ONCALL_CLOCK_FILE"
 _ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] assigned", re.MULTILINE)
 
 
@@ -77,6 +79,10 @@ class Member:
     def stop_file(self) -> Path:
         """The file that makes a process suspend itself."""
         return self.disk.with_suffix(".stop")
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the wall clock of a process whose module allows that ahead of the right time, or behind it."""
+        Path(self.environment[CLOCK_FILE]).write_text(str(seconds))
 
     def freeze(self) -> None:
         """Suspend the process."""
@@ -171,8 +177,8 @@ class Fleet:
         module: str = "stepstream",
     ) -> Member:
         # With a static name a restarted member keeps its partitions in the group.
-        stop_file = {"ZOMBIE_STOP_FILE": str(self.folder / f"{name}.stop")}
-        own = {**self.environment, **stop_file, "STEPSTREAM_INSTANCE": name, **environment}
+        files = {"ZOMBIE_STOP_FILE": str(self.folder / f"{name}.stop"), CLOCK_FILE: str(self.folder / f"{name}.clock")}
+        own = {**self.environment, **files, "STEPSTREAM_INSTANCE": name, **environment}
         member = Member(name, arguments, own, self.folder / f"{name}.log", self.folder / name, module)
         member.start()
         members.append(member)

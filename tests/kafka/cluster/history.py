@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -64,10 +64,11 @@ async def read_all(cluster: Cluster, topic: str) -> list[LogRecord]:
 
 
 class Ledger:
-    """The history of each run, in the order of the log, read as it grows."""
+    """The history of each run, in the order of the log, read as it grows; `note` gets each entry with its shard."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, note: Callable[[int, HistoryEntry], None] | None = None) -> None:
         self._tail = Tail(cluster, HISTORY)
+        self._note = note
         self.runs: dict[str, list[HistoryEntry]] = defaultdict(list)
         self.ended = 0
 
@@ -99,6 +100,8 @@ class Ledger:
             entry = decode_history(record.value)
             self.runs[entry.run_id].append(entry)
             self.ended += isinstance(entry, RunEnded)
+            if self._note:
+                self._note(record.partition, entry)
 
     def stuck(self, before_ms: int) -> list[str]:
         """Return a line with the history of each open run whose last record is older than a time (Unix ms)."""

@@ -42,7 +42,11 @@ class Observed:
         self.client.close()
 
     def url(self, member: Member) -> str:
-        """Return the URL of a process from the end of its log."""
+        """Return the URL of a process: of the metrics port that it was given, or from the end of its log."""
+        if "--metrics-port" in member.arguments:
+            port = member.arguments[member.arguments.index("--metrics-port") + 1]
+            if port != "0":
+                return f"http://127.0.0.1:{port}"
         found = re.findall(r"http://127\.0\.0\.1:\d+", member.log.read_text())
         return found[-1] if found else ""
 

@@ -1,0 +1,64 @@
+"""A short on-call trial: load, some faults, what probes and alerts say of them, and that no order is lost."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.oncall.faults import FAULTS, MISTAKES, Fault
+from tests.kafka.oncall.recording import Firing
+from tests.kafka.oncall.trial import Plan, Window, run, wrong_alerts, wrong_states
+
+# It needs the packages of tests/deploy, which only `make test-long` installs.
+pytestmark = pytest.mark.long
+
+
+def window(name: str, fault: Fault) -> Window:
+    """Return a minute in which a fault struck."""
+    return Window(name, "shop", fault, 60, 120)
+
+
+def firing(alert: str, began_s: float, namespace: str = "shop") -> Firing:
+    """Return an alert that fired for a quarter of a minute."""
+    return Firing(alert, began_s, began_s + 15, (("namespace", namespace),))
+
+
+def test_alert_that_does_not_fire_is_found() -> None:
+    """It must fire in the window of its fault, and for the cluster that the fault hit."""
+    batch = [window("hostile-batch", FAULTS["hostile-batch"])]
+    expected = ["hostile-batch: StepstreamDeadLetters does not fire"]
+    assert list(wrong_alerts(batch, [firing("StepstreamDeadLetters", 75)])) == []
+    assert list(wrong_alerts(batch, [firing("StepstreamDeadLetters", 30)])) == expected
+    assert list(wrong_alerts(batch, [firing("StepstreamDeadLetters", 75, "other")])) == expected
+
+
+def test_page_that_no_fault_explains_is_found() -> None:
+    """A ticket may fire besides, and a page of a longer fault is explained by it."""
+    killed = [window("engine-killed", FAULTS["engine-killed"])]
+    assert list(wrong_alerts(killed, [firing("StepstreamTimersLate", 75)])) == []
+    (found,) = wrong_alerts(killed, [firing("StepstreamDown", 75)])
+    assert "no fault explains the page StepstreamDown" in found
+    gone = [window("no-engine", MISTAKES["no-engine"])]
+    alerts = [firing(alert, 75) for alert in ("StepstreamDown", "StepstreamShardNotServed")]
+    assert list(wrong_alerts(gone, alerts)) == []
+
+
+def test_probe_that_hides_a_fault_is_found() -> None:
+    """A process that a fault hits, and all others, must say what the table says."""
+    away = FAULTS["broker-away"]
+    assert wrong_states(away, [], {"engine-0": "no broker has answered for 3 s"}) == []
+    assert wrong_states(away, [], {"engine-0": ""}) == ["engine-0 says 'ready' instead of 'no broker has answered'"]
+    (found,) = wrong_states(FAULTS["clock-set"], [], {"engine-0": "", "engine-1": "shards [1] are not served"})
+    assert found == "engine-1 says 'shards [1] are not served' instead of 'ready'"
+
+
+@pytest.mark.kafka
+@pytest.mark.alone
+def test_faults_under_load_are_reported_and_lose_no_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each fault is seen in probes, logs and alerts, no other page fires, and every order has one run that completes.
+
+    `make oncall` strikes with all faults, and some of them last until someone is paged.
+    """
+    faults = ("engine-killed", "engine-frozen", "broker-away", "hostile-batch", "commands-recreated")
+    with capsys.disabled():
+        verdict = run(Plan(0, 7, faults), tmp_path, lambda line: print(f"\n{line}", end=""))
+    assert not verdict.broken, "\n".join([*verdict.broken, *verdict.lines])
