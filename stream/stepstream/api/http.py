@@ -23,6 +23,7 @@ from stepstream.api.pages.gate import access_of
 from stepstream.api.pages.options import DEFAULT_PAGE, PageMode, PageOptions
 from stepstream.api.pages.site import make_site
 from stepstream.api.probes import ready_response
+from stepstream.api.summaries import add_summaries
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
@@ -204,6 +205,7 @@ def make_api(
     actor = actors(page, keys.api)
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     add_control(api, engine.operator, index, guarded, bodies, limits, actor)
+    add_summaries(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
         site = Site(engine, index, bodies, now_ms or SystemClock().now_ms)

@@ -1,4 +1,4 @@
-"""The commands `stepstream runs list`, `show`, `cancel` and `prune`."""
+"""The commands `stepstream runs list`, `show`, `cancel`, `errors` and `prune`."""
 
 import difflib
 import time
@@ -13,14 +13,14 @@ from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.registry import load
-from stepstream.cli.tables import print_run, print_runs
+from stepstream.cli.tables import print_errors, print_run, print_runs
 from stepstream.contract.durations import duration_ms
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.wording import counted
 
-cli = commands("List, show, cancel, rerun and prune runs.")
+cli = commands("List, show, cancel, rerun and prune runs, and group their errors.")
 
 DataDir = Annotated[
     Path | None,
@@ -203,6 +203,24 @@ def _cancel_function(client: EngineClient, function: str, *, yes: bool, as_json:
     out.text(f"cancelled {counted(cancelled, 'run')} of {function!r}")
     if not found:
         _suggest_functions(function, EngineRuns(client).list)
+
+
+@cli.command("errors", epilog="Example: stepstream runs errors --function orders.charge --since -1h")
+def list_errors(
+    function: Annotated[str, typer.Option(help="Only errors of this function (default: all).")] = "",
+    since: Annotated[str, typer.Option(help="Only errors seen since this time, such as -1h or 2026-11-28T10:00.")] = "",
+    limit: Annotated[int, typer.Option(help="List at most this many groups.", min=1, max=_PAGE)] = 20,
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """List errors in groups of the same function, step and message, those with the most failures first."""
+    query = {"function": function, "since": since, "limit": limit}
+    found = request(EngineClient(url, api_key), "GET", "v1", "errors", expect="errors", query=query)["errors"]
+    if as_json:
+        out.json(found)
+    else:
+        print_errors(out, found)
 
 
 @cli.command("prune", epilog="Example: stepstream runs prune --older-than 30d --data-dir .stepstream")

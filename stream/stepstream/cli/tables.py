@@ -41,6 +41,25 @@ def print_runs(screen: Screen, runs: Sequence[Json]) -> None:
     screen.table((Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took"), rows)
 
 
+def print_errors(screen: Screen, groups: Sequence[Json]) -> None:
+    """Print groups of errors as a table; the id of a group is for the filter `error_group:`."""
+    rows = [
+        (
+            group["id"],
+            group["function"],
+            group["step"],
+            f"{group['name']}: {group['message']}",
+            group["failures"],
+            group["runs"],
+            clock(group["last_at"]),
+            group["samples"][0][-8:],
+        )
+        for group in groups
+    ]
+    names = ("function", "step", "error", "failures", "failed runs", "last seen", "latest run")
+    screen.table((Column("group", no_wrap=True, min_width=12), *names), rows)
+
+
 def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
     """Print a run with its events, its steps, where it is, and each error with its traceback, once."""
     screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))

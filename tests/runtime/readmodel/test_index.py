@@ -24,7 +24,7 @@ from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
-from stepstream.runtime.readmodel import folding
+from stepstream.runtime.readmodel.folding import Batch
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.views import RunView, UnreadableRuns
 from stepstream.testing import VirtualEngine
@@ -80,6 +80,32 @@ async def test_read_model_is_rebuilt_from_history() -> None:
         index.close()
 
 
+def dumped(index: RunIndex) -> list[str]:
+    """Return all rows of all tables; sums of nothing do not count."""
+    index._db.execute("DELETE FROM run_sums WHERE runs = 0")
+    return sorted(line for line in index._db.iterdump() if line.startswith("INSERT"))
+
+
+async def test_tables_do_not_depend_on_batches() -> None:
+    """Sums and groups of errors too: each entry counts once, in whatever batch it is."""
+    history, _ = await history_of_a_day()
+    records = records_of(history)
+    whole = RunIndex()
+    whole.fold(records)
+    scanned = "SELECT status, count(*) FROM runs GROUP BY status"
+    assert whole.counts() == dict(whole._db.execute(scanned)) == {"cancelled": 1, "completed": 1, "failed": 1}
+    for size in (1, 2, 3, 5, 8):
+        index = RunIndex()
+        for start in range(0, len(records), size):
+            index.fold(records[start : start + size])
+            if start % 3 == 0:
+                index.fold(records[: start + size])
+        index.fold(records[-1:])
+        assert dumped(index) == dumped(whole)
+        index.close()
+    whole.close()
+
+
 TABLES = ("runs", "run_texts", "run_events", "run_names", "steps")
 BEGAN = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", Raw(b'{"n":1}'), "e"),))
 ERROR = ErrorInfo("ValueError", "no", stack="a line\n" * 9)
@@ -125,7 +151,7 @@ def test_batch_is_folded_atomically(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(folding, "_end_run", broken)
+        patched.setattr(Batch, "_end_run", broken)
         with pytest.raises(RuntimeError):
             index.fold(records)
     assert (index.list(), index.position(HISTORY, 0)) == ([], 0)
@@ -159,14 +185,14 @@ def test_undecodable_entry_is_skipped(poison: bytes, caplog: pytest.LogCaptureFi
 
 def test_skipped_entry_leaves_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its changes are rolled back, and the other entries of the batch are folded once."""
-    index, begin = RunIndex(), folding._begin
+    index, begin = RunIndex(), Batch._begin
 
-    def begin_half(db: folding.Database, entry: RunBegan) -> None:
-        begin(db, entry)
+    def begin_half(batch: Batch, entry: RunBegan) -> None:
+        begin(batch, entry)
         if entry.run_id == "half":
             raise OverflowError("an integer is too large")
 
-    monkeypatch.setattr(folding, "_begin", begin_half)
+    monkeypatch.setattr(Batch, "_begin", begin_half)
     half = replace(BEGAN, run_id="half")
     entries = index.fold(records_of([half, BEGAN, half, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")]))
     assert [entry.run_id for entry in entries] == ["r", "r"]

@@ -20,8 +20,8 @@ from stepstream.runtime.readmodel.filters import (
 _LAST = "\U0010ffff"
 _RANGES = {"after": ">=", "before": "<"}
 _WORDS = ("function", "app", "caller", "origin", "error_group", "status")
-# The statuses of runs that may have an error: those that end otherwise have none.
-FAILING = (RunStatus.SCHEDULED, RunStatus.RUNNING, RunStatus.FAILED)
+# The statuses of runs that may have an error.
+FAILING = (RunStatus.SCHEDULED, RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,12 @@
-"""Folds history into the SQL tables of the read model; an entry that is folded again changes nothing."""
+"""Folds a batch of history into the tables of the read model; an entry that is folded again changes nothing.
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, assert_never
+The rows of a batch are collected and written table by table: a run that begins and ends in it is written once.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -22,99 +27,196 @@ from stepstream.contract.history import (
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.approvals import ask
-from stepstream.runtime.readmodel.schema import small_error, text_of
+from stepstream.runtime.readmodel.error_groups import ErrorGroups
+from stepstream.runtime.readmodel.rows import RunRow, StepRow
+from stepstream.runtime.readmodel.schema import text_of
+
+_StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
 
-class Database(Protocol):
-    """What folding uses of a connection of sqlite3."""
+class Batch:
+    """The rows that a batch of history changes. The tables have them once `write` was called."""
 
-    def execute(self, query: str, values: Sequence[Any] = ..., /) -> Any:
-        """Execute a statement, and return its cursor."""
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._runs: dict[str, RunRow] = {}
+        self._steps: dict[tuple[str, str], StepRow] = {}
+        self._cancelled: dict[tuple[str, str], int] = {}
+        self._errors = ErrorGroups()
+        self._failed: list[RunEnded] = []
+        self._sums = [0, 0, 0]
 
-    def executemany(self, query: str, rows: Iterable[Sequence[Any]], /) -> Any:
-        """Execute a statement for each row."""
+    def apply(self, entry: HistoryEntry) -> None:
+        """Apply an entry of history, unless the tables have it already."""
+        if isinstance(entry, RunBegan):
+            if self._run(entry.run_id) is None:
+                self._begin(entry)
+            return
+        run = self._run(entry.run_id)
+        if run is None or entry.seq <= run.seq:
+            return
+        run.seq = entry.seq
+        match entry:
+            case StepPlanned() | StepAttemptFailed() | StepEnded() | StepCopied():
+                self._change_step(run, entry)
+            case StepCancelled():
+                self._cancel_step(entry)
+            case RunEnded():
+                self._end_run(run, entry)
+            case RunAttemptFailed() | RunMoved() | RunWarned():
+                self._change_run(run, entry)
+            case _:
+                assert_never(entry)
 
+    def write(self) -> None:
+        """Write all rows."""
+        self._write_steps()
+        self._group_failed_runs()
+        self._write_runs()
+        self._errors.write(self._db)
 
-def apply(db: Database, entry: HistoryEntry) -> None:
-    """Apply an entry of history to the tables, unless they have it already."""
-    if isinstance(entry, RunBegan):
-        _begin(db, entry)
-        return
-    moved = db.execute("UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", (entry.seq, entry.run_id, entry.seq))
-    if not moved.rowcount:
-        return
-    match entry:
-        case StepPlanned():
-            planned = (entry.kind, StepStatus.WAITING, 0, entry.at, 0, 0, entry.until, entry.detail, None, None)
-            _step(db, entry.run_id, entry.step, entry.id, planned, entry.seq)
-            if entry.approval:
-                ask(db, entry, entry.approval)
-        case StepAttemptFailed():
-            status, attempts, error = StepStatus.RETRYING, entry.attempt + 1, text_of(entry.error)
-            retried = (StepKind.RUN, status, attempts, entry.at, 0, 0, entry.retry_at, "", None, error)
-            _step(db, entry.run_id, entry.step, entry.id, retried, entry.seq)
-        case StepEnded():
-            _end_step(db, entry)
-        case StepCopied():
-            _copy_step(db, entry)
-        case StepCancelled():
-            db.execute(
-                "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND step = ?",
-                (StepStatus.CANCELLED, entry.at, entry.run_id, entry.step),
+    def _run(self, run_id: str) -> RunRow | None:
+        if (run := self._runs.get(run_id)) is None and (run := RunRow.load(self._db, run_id)) is not None:
+            self._runs[run_id] = run
+        return run
+
+    def _begin(self, entry: RunBegan) -> None:
+        status = RunStatus.SCHEDULED if entry.start_at > entry.at else RunStatus.RUNNING
+        small = text_of([replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events])
+        self._runs[entry.run_id] = RunRow(
+            entry.run_id, entry.seq, entry.function, status, entry.start_at, began=entry, small_events=small
+        )
+
+    def _change_step(self, run: RunRow, entry: _StepEntry) -> None:
+        if not isinstance(entry, StepCopied):
+            run.start()
+        key = (entry.run_id, entry.step)
+        self._cancelled.pop(key, None)
+        row = self._row_of(run, entry)
+        if known := self._steps.get(key):
+            known.change(row)
+        else:
+            self._steps[key] = row
+
+    def _row_of(self, run: RunRow, entry: _StepEntry) -> StepRow:
+        row = StepRow(entry.run_id, entry.step, entry.id, StepKind.RUN, StepStatus.WAITING, entry.at, entry.seq)
+        match entry:
+            case StepPlanned():
+                row.kind, row.until, row.detail = entry.kind, entry.until, entry.detail
+                if entry.approval:
+                    ask(self._db, entry, entry.approval)
+            case StepAttemptFailed():
+                row.status, row.attempts, row.until = StepStatus.RETRYING, entry.attempt + 1, entry.retry_at
+                row.error = text_of(entry.error)
+                self._errors.add(run.function, entry.id, entry.error, entry.at, entry.run_id)
+                self._sums[1] += 1
+            case StepCopied():
+                row.started_at = row.ended_at = entry.at
+                row.copied = 1
+                self._add_outcome(row, entry)
+            case StepEnded():
+                row.attempts = entry.attempt + 1
+                row.first_at = row.started_at = entry.started_at or entry.at
+                row.ended_at = entry.at
+                self._add_outcome(row, entry)
+                self._sums[0] += 1
+                self._sums[2] += row.status == StepStatus.TIMED_OUT
+                if isinstance(entry.outcome, Failure):
+                    self._errors.add(run.function, entry.id, entry.outcome.error, entry.at, entry.run_id)
+        return row
+
+    def _add_outcome(self, row: StepRow, entry: StepEnded | StepCopied) -> None:
+        row.kind, row.seen, row.own, row.fingerprint = entry.kind, entry.seen, entry.own, entry.fingerprint
+        row.status, row.output, row.error = _columns_of(entry.outcome)
+
+    def _cancel_step(self, entry: StepCancelled) -> None:
+        if known := self._steps.get((entry.run_id, entry.step)):
+            known.cancel(entry.at)
+        else:
+            self._cancelled[entry.run_id, entry.step] = entry.at
+
+    def _change_run(self, run: RunRow, entry: RunAttemptFailed | RunMoved | RunWarned) -> None:
+        run.changed = True
+        match entry:
+            case RunAttemptFailed():
+                run.start()
+                run.attempt, run.retry_at = entry.attempt + 1, entry.retry_at
+                run.fail(entry.error)
+                run.error_group = self._errors.add(run.function, "", entry.error, entry.at, entry.run_id)
+            case RunMoved():
+                run.epoch = entry.epoch
+            case RunWarned():
+                run.warnings = [*run.warnings, entry.warning]
+
+    def _end_run(self, run: RunRow, entry: RunEnded) -> None:
+        run.changed = run.has_texts = True
+        run.status, run.ended_at, run.warnings, run.retry_at = entry.status, entry.at, [*entry.warnings], 0
+        run.error, run.error_text, run.error_group = None, None, None
+        if entry.error:
+            run.fail(entry.error)
+        if entry.status == RunStatus.COMPLETED:
+            run.output = bytes(entry.output).decode()
+        if entry.status == RunStatus.FAILED:
+            self._failed.append(entry)
+
+    def _write_steps(self) -> None:
+        for row in self._steps.values():
+            run = self._runs[row.run_id]
+            if run.ended_at and row.status in OPEN_STEP_STATUSES:
+                row.cancel(run.ended_at)
+        self._many(StepRow.UPSERT, (row.values() for row in self._steps.values()))
+        cancelled = ((StepStatus.CANCELLED, at, *key) for key, at in self._cancelled.items())
+        self._many("UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND step = ?", cancelled)
+        # Steps of earlier batches that are still open; a run that began in this one has none.
+        ended = (run for run in self._runs.values() if run.changed and run.ended_at and run.began is None)
+        self._many(
+            "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND status IN (?, ?)",
+            ((StepStatus.CANCELLED, run.ended_at, run.run_id, *OPEN_STEP_STATUSES) for run in ended),
+        )
+        if any(self._sums):
+            self._db.execute(
+                "UPDATE step_sums SET steps = steps + ?, retries = retries + ?, timeouts = timeouts + ?", self._sums
             )
-        case RunEnded():
-            _end_run(db, entry)
-        case _:
-            _change_run(db, entry)
 
-
-def _change_run(db: Database, entry: RunAttemptFailed | RunMoved | RunWarned) -> None:
-    match entry:
-        case RunAttemptFailed():
-            db.execute(
-                "UPDATE runs SET attempt = ?, retry_at = ?, error = ? WHERE run_id = ?",
-                (entry.attempt + 1, entry.retry_at, small_error(entry.error), entry.run_id),
+    def _group_failed_runs(self) -> None:
+        """Find the groups of the errors with which runs ended: those of the steps that raised them, if any did."""
+        for entry in self._failed:
+            if entry.error is None:
+                continue
+            found = self._db.execute(
+                "SELECT id FROM steps WHERE run_id = ? AND status = 'failed' AND json_extract(error, '$.name') = ? "
+                "AND json_extract(error, '$.message') = ? ORDER BY seq DESC LIMIT 1",
+                (entry.run_id, entry.error.name, entry.error.message),
+            ).fetchone()
+            run = self._runs[entry.run_id]
+            run.error_group = self._errors.add(
+                run.function, found[0] if found else "", entry.error, entry.at, entry.run_id, ends_run=True
             )
-            error = text_of(entry.error)
-            db.execute("UPDATE run_texts SET error = ? WHERE run_id = ?", (error, entry.run_id))
-        case RunMoved():
-            db.execute("UPDATE runs SET epoch = ? WHERE run_id = ?", (entry.epoch, entry.run_id))
-        case RunWarned():
-            db.execute(
-                "UPDATE runs SET warnings = json_insert(warnings, '$[#]', ?) WHERE run_id = ?",
-                (entry.warning, entry.run_id),
-            )
-        case _:
-            assert_never(entry)
 
+    def _write_runs(self) -> None:
+        added = [run for run in self._runs.values() if run.began is not None]
+        changed = [run for run in self._runs.values() if run.began is None and run.changed]
+        moved = [run for run in self._runs.values() if run.began is None and not run.changed]
+        self._many(RunRow.INSERT, (run.inserted() for run in added))
+        self._many(RunRow.UPDATE, (run.updated() for run in changed))
+        self._many("UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", ((r.seq, r.run_id, r.seq) for r in moved))
+        self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?)", (run.texts() for run in added))
+        texts = ((run.error_text, run.output, run.run_id) for run in changed if run.has_texts)
+        self._many("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", texts)
+        events = [(event, run.run_id) for run in added if run.began for event in run.began.events]
+        self._many("INSERT OR IGNORE INTO run_events VALUES (?, ?)", ((event.id, run_id) for event, run_id in events))
+        self._many("INSERT OR IGNORE INTO run_names VALUES (?, ?)", ((event.name, run_id) for event, run_id in events))
+        sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+        for run in self._runs.values():
+            run.add_to(sums)
+        self._many(
+            "INSERT INTO run_sums VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "runs = runs + excluded.runs, total_ms = total_ms + excluded.total_ms",
+            ((*key, *values) for key, values in sums.items() if any(values)),
+        )
 
-def _begin(db: Database, entry: RunBegan) -> None:
-    status = RunStatus.SCHEDULED if entry.start_at > entry.at else RunStatus.RUNNING
-    small = [replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events]
-    times = (entry.at, entry.start_at)
-    db.execute(
-        "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, 0, ?, NULL, ?, '[]', 0, 0, 1, ?, ?, ?, '{}', NULL)",
-        (
-            *(entry.run_id, entry.function, entry.app, status, *times, text_of(small), entry.caller, entry.seq),
-            entry.rerun.origin if entry.rerun else "",
-            text_of(entry.rerun) if entry.rerun else None,
-        ),
-    )
-    db.execute("INSERT OR IGNORE INTO run_texts VALUES (?, ?, NULL, NULL)", (entry.run_id, text_of(entry.events)))
-    db.executemany(
-        "INSERT OR IGNORE INTO run_events VALUES (?, ?)", [(event.id, entry.run_id) for event in entry.events]
-    )
-    db.executemany(
-        "INSERT OR IGNORE INTO run_names VALUES (?, ?)", [(event.name, entry.run_id) for event in entry.events]
-    )
-
-
-def _step(db: Database, run_id: str, step: str, id: str, values: Sequence[Any], seq: int) -> None:
-    db.execute(
-        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO UPDATE SET "
-        "status = excluded.status, attempts = excluded.attempts, until = excluded.until, error = excluded.error",
-        (run_id, step, id, *values, seq),
-    )
+    def _many(self, statement: str, rows: Iterable[Iterable[object]]) -> None:
+        self._db.executemany(statement, rows)  # type: ignore[arg-type]
 
 
 def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:
@@ -128,54 +230,3 @@ def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:
             return StepStatus.TIMED_OUT, None, None
         case _:
             assert_never(outcome)
-
-
-def _copy_step(db: Database, entry: StepCopied) -> None:
-    status, output, error = _columns_of(entry.outcome)
-    times, order = (entry.at, entry.at, entry.at), (entry.seen, entry.own, entry.fingerprint)
-    db.execute(
-        "INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 0, '', ?, ?, ?, ?, ?, ?, 1)",
-        (entry.run_id, entry.step, entry.id, entry.kind, status, *times, output, error, entry.seq, *order),
-    )
-
-
-def _end_step(db: Database, entry: StepEnded) -> None:
-    status, output, error = _columns_of(entry.outcome)
-    attempts = entry.attempt + 1
-    db.execute(
-        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET "
-        "status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at, "
-        "ended_at = excluded.ended_at, output = excluded.output, error = excluded.error, seen = excluded.seen, "
-        "own = excluded.own, fingerprint = excluded.fingerprint",
-        (
-            entry.run_id,
-            entry.step,
-            entry.id,
-            entry.kind,
-            status,
-            attempts,
-            entry.started_at or entry.at,
-            entry.started_at or entry.at,
-            entry.at,
-            output,
-            error,
-            entry.seq,
-            entry.seen,
-            entry.own,
-            entry.fingerprint,
-        ),
-    )
-
-
-def _end_run(db: Database, entry: RunEnded) -> None:
-    output = bytes(entry.output).decode() if entry.status == RunStatus.COMPLETED else None
-    db.execute(
-        "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, retry_at = 0 WHERE run_id = ?",
-        (entry.status, entry.at, small_error(entry.error), text_of(entry.warnings), entry.run_id),
-    )
-    error = text_of(entry.error) if entry.error else None
-    db.execute("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", (error, output, entry.run_id))
-    db.execute(
-        "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND status IN (?, ?)",
-        (StepStatus.CANCELLED, entry.at, entry.run_id, *OPEN_STEP_STATUSES),
-    )

@@ -14,8 +14,9 @@ from stepstream.contract.history import HistoryEntry, decode_history
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
+from stepstream.runtime.readmodel.error_groups import drop_groups
 from stepstream.runtime.readmodel.filters import Filter
-from stepstream.runtime.readmodel.folding import apply
+from stepstream.runtime.readmodel.folding import Batch
 from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of, return_free_pages, used_bytes
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
@@ -118,18 +119,22 @@ class RunIndex:
         return entries
 
     def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
-        skipped = set[LogRecord]()
+        skipped, singly = set[LogRecord](), False
         while True:
             try:
                 with self._transaction():
-                    return self._fold_all(records, skipped)
+                    return self._fold_all(records, skipped, singly=singly)
             except _NotFolded as error:
                 # The transaction is rolled back; the other records are folded again without this one.
                 skipped.add(error.record)
                 self._skip(error.record, error.__cause__)
+            except _UNREADABLE:
+                # A row cannot be stored; written one by one, the record that it is from is known.
+                singly = True
 
-    def _fold_all(self, records: Sequence[LogRecord], skipped: set[LogRecord]) -> list[HistoryEntry]:
+    def _fold_all(self, records: Sequence[LogRecord], skipped: set[LogRecord], *, singly: bool) -> list[HistoryEntry]:
         entries: list[HistoryEntry] = []
+        batch = Batch(self._db)
         for record in records:
             if record in skipped:
                 continue
@@ -140,10 +145,14 @@ class RunIndex:
                 self._skip(record, error)
                 continue
             try:
-                apply(self._db, entry)
+                batch.apply(entry)
+                if singly:
+                    batch.write()
+                    batch = Batch(self._db)
             except _UNREADABLE as error:
                 raise _NotFolded(record) from error
             entries.append(entry)
+        batch.write()
         positions = {(record.topic, record.partition): record.offset + 1 for record in records}
         self._db.executemany(
             "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
@@ -246,6 +255,8 @@ class RunIndex:
             return 0
         if deleted := self._drop(functools.partial(limit_of, self._db, self._retention, self._latest)):
             return deleted
+        with self._checked(), self._transaction():
+            drop_groups(self._db, self._latest - self._retention.ms)
         size, limit = used_bytes(self._db), self._retention.bytes
         if 0 < limit < size and not self._warned:
             self._warned = True

@@ -68,11 +68,16 @@ def _drop_steps(db: sqlite3.Connection) -> int:
 
 
 def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:
-    query = "SELECT run_id, events, attributes FROM runs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT 1"
+    query = (
+        "SELECT run_id, events, attributes, function, status, max(ended_at - started_at, 0) FROM runs "
+        "WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT 1"
+    )
     if (found := db.execute(query, (ended_before,)).fetchone()) is None:
         return 0
-    run_id, events, attributes = found
+    run_id, events, attributes, *counted, took = found
     db.execute("INSERT INTO dropped_runs VALUES (?)", (run_id,))
+    summed = "UPDATE run_sums SET runs = runs - 1, total_ms = total_ms - ? WHERE function = ? AND status = ?"
+    db.execute(summed, (took, *counted))
     indexed = _indexed(run_id, load_json(events.encode(), own=True), load_json(attributes.encode(), own=True))
     statements = [
         *indexed,

@@ -14,6 +14,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
+from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.search import RunCount, RunPage, count, search
 from stepstream.runtime.readmodel.views import RunView
@@ -80,6 +81,14 @@ class RunQueries:
     async def counts(self) -> dict[str, int]:
         """Return how many runs there are by status."""
         return await self._ask(reading.counts)
+
+    async def function_counts(self) -> dict[str, dict[str, int]]:
+        """Return how many runs there are by function and status."""
+        return await self._ask(reading.function_counts)
+
+    async def error_groups(self, function: str = "", *, since: int = 0, limit: int = 50) -> list[ErrorGroup]:
+        """Return the groups of errors seen since a time (Unix ms), those with the most failures first."""
+        return await self._ask(lambda db: list_groups(db, function, since, limit))
 
     async def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         opened = self._opened

@@ -38,23 +38,29 @@ def awaited_events(db: Connection) -> set[str]:
     return {name for (name,) in db.execute(_AWAITED, (StepKind.WAIT,))}
 
 
-def counts(db: Connection) -> dict[str, int]:
-    """Return how many runs there are by status."""
-    return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+def counts(db: Connection, function: str = "") -> dict[str, int]:
+    """Return how many runs there are by status, of one function or of all; no run is read for that."""
+    query = "SELECT status, sum(runs) FROM run_sums WHERE runs > 0 AND (?1 = '' OR function = ?1) GROUP BY status"
+    return dict(db.execute(query, (function,)))
+
+
+def function_counts(db: Connection) -> dict[str, dict[str, int]]:
+    """Return how many runs there are by function and status."""
+    found: dict[str, dict[str, int]] = {}
+    for function, status, runs in db.execute("SELECT function, status, runs FROM run_sums WHERE runs > 0"):
+        found.setdefault(function, {})[status] = runs
+    return found
 
 
 def stats(db: Connection) -> RunStats:
-    """Return the sums of all runs."""
+    """Return the sums of all runs; only open runs are read for that."""
     stats = RunStats(Counter(counts(db)))
-    stats.steps, stats.retries, stats.timeouts = db.execute(
-        "SELECT count(*) FILTER (WHERE status IN ('completed', 'failed', 'timed_out')), "
-        "coalesce(sum(attempts - 1) FILTER (WHERE attempts > 1), 0), "
-        "count(*) FILTER (WHERE status = 'timed_out') FROM steps"
-    ).fetchone()
-    totals = "SELECT function, count(*), sum(ended_at - started_at) FROM runs WHERE ended_at > 0 GROUP BY function"
-    stats.functions = {name: FunctionStats(runs, total) for name, runs, total in db.execute(totals)}
-    still = "SELECT run_id, started_at FROM runs WHERE ended_at = 0"
-    stats.open = dict(db.execute(still).fetchall())
+    stats.steps, stats.retries, stats.timeouts = db.execute("SELECT steps, retries, timeouts FROM step_sums").fetchone()
+    totals = "SELECT function, sum(runs), sum(total_ms) FROM run_sums WHERE status NOT IN (?, ?) GROUP BY function"
+    ended = db.execute(totals, OPEN_RUN_STATUSES)
+    stats.functions = {name: FunctionStats(runs, total) for name, runs, total in ended if runs}
+    still = "SELECT run_id, started_at FROM runs WHERE status IN (?, ?)"
+    stats.open = dict(db.execute(still, OPEN_RUN_STATUSES).fetchall())
     return stats
 
 

@@ -8,7 +8,10 @@ from stepstream.contract.codec import Json, encode
 from stepstream.contract.outcomes import ErrorInfo
 
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 6
+VERSION = 7
+# Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
+# run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
+# run_sums has the runs that the tables have, and how long the ended ones took; step_sums counts from the beginning.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
@@ -28,6 +31,15 @@ CREATE TABLE IF NOT EXISTS steps (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS approvals (
     run_id TEXT, step TEXT, request TEXT, PRIMARY KEY (run_id, step)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_sums (
+    function TEXT, status TEXT, runs INTEGER, total_ms INTEGER, PRIMARY KEY (function, status)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS step_sums (steps INTEGER, retries INTEGER, timeouts INTEGER);
+INSERT INTO step_sums SELECT 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM step_sums);
+CREATE TABLE IF NOT EXISTS error_groups (
+    id TEXT PRIMARY KEY, function TEXT, step TEXT, name TEXT, message TEXT, failures INTEGER, runs INTEGER,
+    first_at INTEGER, last_at INTEGER, samples TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));

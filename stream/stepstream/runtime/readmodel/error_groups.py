@@ -1,0 +1,114 @@
+"""Errors grouped by function, step and message, in which numbers, ids and quoted texts are replaced."""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from stepstream.contract.outcomes import ErrorInfo
+
+# Groups that were seen least recently are dropped: messages may differ in what is not recognised as a value.
+GROUPS_MAX = 5_000
+SAMPLES_MAX = 5
+MESSAGE_CHARACTERS_MAX = 300
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`""")
+# A word that has a digit and is long, or is all digits after its sign: ULIDs, UUIDs, hashes, addresses.
+_WORD = re.compile(r"(?<![A-Za-z0-9])(?:0x[0-9A-Fa-f]+|(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{8,})(?![A-Za-z0-9])")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_columns = "id, function, step, name, message, failures, runs, first_at, last_at, samples"
+_strings = msgspec.json.Decoder(list[str]).decode
+
+
+@dataclass(slots=True)
+class ErrorGroup:
+    """Failures that are alike: of attempts (`failures`), and of the runs that ended with them; times in Unix ms.
+
+    `step` is the id of the step, empty for the code between steps; `samples` are the ids of the latest runs.
+    """
+
+    id: str
+    function: str
+    step: str
+    name: str
+    message: str
+    failures: int
+    runs: int
+    first_at: int
+    last_at: int
+    samples: list[str] = field(default_factory=list)
+
+
+def normalised(message: str) -> str:
+    """Return a message without what differs between failures of one cause."""
+    line = message.strip().partition("\n")[0][: 2 * MESSAGE_CHARACTERS_MAX]
+    line = _WORD.sub("…", _QUOTED.sub("'…'", line))
+    return _NUMBER.sub("0", line)[:MESSAGE_CHARACTERS_MAX]
+
+
+def group_of(row: Sequence[Any]) -> ErrorGroup:
+    """Return a group from its row."""
+    group = ErrorGroup(*row[:-1])
+    group.samples = _strings(row[-1])
+    return group
+
+
+def list_groups(db: sqlite3.Connection, function: str, since: int, limit: int) -> list[ErrorGroup]:
+    """Return the groups that were seen since a time (Unix ms), those with the most failures first."""
+    where = "last_at >= ? AND (? = '' OR function = ?)"
+    query = f"SELECT {_columns} FROM error_groups WHERE {where} ORDER BY failures DESC, last_at DESC LIMIT ?"
+    return [group_of(row) for row in db.execute(query, (since, function, function, limit))]
+
+
+class ErrorGroups:
+    """The failures of a batch of history, added to the groups of the table by `write`."""
+
+    def __init__(self) -> None:
+        self._added: dict[str, ErrorGroup] = {}
+
+    def add(self, function: str, step: str, error: ErrorInfo, at: int, run_id: str, *, ends_run: bool = False) -> str:
+        """Add a failure, and return the id of its group. The end of a run is not another failure of its step."""
+        message = normalised(error.message)
+        id = hashlib.sha1("\0".join((function, step, error.name, message)).encode(), usedforsecurity=False)
+        key = id.hexdigest()[:12]
+        if (group := self._added.get(key)) is None:
+            group = self._added[key] = ErrorGroup(key, function, step, error.name, message, 0, 0, at, at)
+        group.failures += not (ends_run and step)
+        group.runs += ends_run
+        group.first_at, group.last_at = min(group.first_at, at), max(group.last_at, at)
+        if run_id not in group.samples:
+            group.samples = [run_id, *group.samples][:SAMPLES_MAX]
+        return key
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Add the failures to the table."""
+        for group in self._added.values():
+            query = f"SELECT {_columns} FROM error_groups WHERE id = ?"
+            if row := db.execute(query, (group.id,)).fetchone():
+                known = group_of(row)
+                group.failures += known.failures
+                group.runs += known.runs
+                group.first_at, group.last_at = min(known.first_at, group.first_at), max(known.last_at, group.last_at)
+                group.samples = list(dict.fromkeys((*group.samples, *known.samples)))[:SAMPLES_MAX]
+        values = (
+            (g.id, g.function, g.step, g.name, g.message, g.failures, g.runs, g.first_at, g.last_at, _text(g.samples))
+            for g in self._added.values()
+        )
+        db.executemany(
+            f"INSERT OR REPLACE INTO error_groups ({_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
+        )
+        if self._added:
+            oldest = "SELECT id FROM error_groups ORDER BY last_at DESC LIMIT -1 OFFSET ?"
+            db.execute(f"DELETE FROM error_groups WHERE id IN ({oldest})", (GROUPS_MAX,))
+
+
+def drop_groups(db: sqlite3.Connection, seen_before: int) -> int:
+    """Delete the groups that were last seen before a time (Unix ms); return how many."""
+    return db.execute("DELETE FROM error_groups WHERE last_at < ?", (seen_before,)).rowcount
+
+
+def _text(samples: list[str]) -> str:
+    return msgspec.json.encode(samples).decode()
