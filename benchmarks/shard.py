@@ -68,7 +68,9 @@ class BareShard:
                         layer.put(key, None)
                     case Send():
                         self._send(change, queue)
-        self._store.write([(key.encode(), None if row is None else encode_row(row)) for key, row in layer.items()], 0)
+        rows = {key: None if row is None else encode_row(row) for key, row in layer.items()}
+        self._store.write([(key.encode(), value) for key, value in rows.items()], 0)
+        self.view.note(rows)
 
     def _send(self, sent: Send, queue: deque[Input]) -> None:
         value = encode(sent.record)

@@ -348,6 +348,21 @@ MUTANTS = (
         (("        draft.continue_later(due.event, LookBackContinued(bucket, row.wait.waiter))\n", "        pass\n"),),
     ),
     Mutant(
+        "a cached bucket does not have the waits that were written since",
+        "runtime/shard/loop.py",
+        (("        self._view.note(batch.rows)\n", ""),),
+    ),
+    Mutant(
+        "a wait that ended stays in the cached bucket",
+        "runtime/shard/parts.py",
+        (
+            (
+                "        if value is not None:\n            self.rows",
+                "        value = value or before\n        if value:\n            self.rows",
+            ),
+        ),
+    ),
+    Mutant(
         "a wait that expires after its look-back never ends",
         "engine/matching/waits.py",
         (("    if closed.expired:\n", "    if not draft.shards:\n"),),

@@ -88,6 +88,10 @@ START_HELD_MS_MAX = 7 * DAY_MS
 TIMERS_PER_BATCH_MAX = 500
 RECORDS_PER_BATCH_MAX = 500
 CHANGES_PER_BATCH_MAX = 20_000
+# The parts of tables that a shard caches, and the rows and bytes of each: at most 16 MiB.
+CACHED_PARTS_MAX = 256
+CACHED_PART_ROWS_MAX = 256
+CACHED_PART_BYTES_MAX = 64 * 1024
 # A compressed batch of a producer may inflate to this; one record of our largest topic fits.
 BATCH_INFLATED_BYTES_MAX = 64 * MIB
 BATCH_BYTES_MAX = 16 * MIB

@@ -288,6 +288,7 @@ class Shard:
         await self._log.send(batch.outputs, rows)
         position = await self._log.commit(batch.offsets)
         self._store.write(rows, position)
+        self._view.note(batch.rows)
         if self._answer:
             for reply in batch.replies:
                 self._answer(reply.to, reply.status)

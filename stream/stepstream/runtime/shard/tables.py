@@ -1,7 +1,7 @@
 """A shard's tables: checked against their changelog when they are opened, and decoded for the engine."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from stepstream.engine.state.keys import Key
@@ -9,17 +9,19 @@ from stepstream.engine.state.rows import Position, Row
 from stepstream.engine.state.tables import OPEN_COUNTS, POSITIONS, decode_row, open_count_of, position_of
 from stepstream.engine.state.view import scan_table
 from stepstream.runtime.ports import LogError, Origin, Store, StoreError, TopicPartition
+from stepstream.runtime.shard.parts import CACHED_TABLES, Parts
 
 logger = logging.getLogger(__name__)
 
 
 class StoreView:
-    """The rows of a store, decoded."""
+    """The rows of a store, decoded. Its reader notes what is written to the store meanwhile."""
 
-    __slots__ = ("_store",)
+    __slots__ = ("_parts", "_store")
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._parts = Parts(store)
 
     def get(self, key: Key[Any]) -> Row | None:
         """Return the row under `key`."""
@@ -35,12 +37,16 @@ class StoreView:
         """Return the rows of a part that follow `after`, in the order of their keys, at most `limit` (0: all)."""
         prefix = table + part
         try:
-            found = self._store.scan(prefix, limit, prefix + after if after else b"")
+            if table in CACHED_TABLES:
+                found = self._parts.scan(table, part, limit, after)
+            else:
+                rows = self._store.scan(prefix, limit, prefix + after if after else b"")
+                found = [(key[len(prefix) :], value) for key, value in rows]
         except StoreError:
             raise
         except Exception as error:
             raise StoreError(f"the tables cannot be read: {error}") from error
-        return _decode(table, part, found)
+        return [(Key(table, part, sort), decode_row(table, value)) for sort, value in found]
 
     def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Row]]:
         """Return the last rows of a part, in the order of their keys, at most `limit`."""
@@ -50,12 +56,12 @@ class StoreView:
             raise
         except Exception as error:
             raise StoreError(f"the tables cannot be read: {error}") from error
-        return _decode(table, part, found)
+        cut = len(table) + len(part)
+        return [(Key(table, part, key[cut:]), decode_row(table, value)) for key, value in found]
 
-
-def _decode(table: bytes, part: bytes, found: Sequence[tuple[bytes, bytes]]) -> list[tuple[Key[Any], Row]]:
-    cut = len(table) + len(part)
-    return [(Key(table, part, key[cut:]), decode_row(table, value)) for key, value in found]
+    def note(self, rows: Mapping[Key[Any], bytes | None]) -> None:
+        """Note rows that were written to the store (None: deleted)."""
+        self._parts.note(rows.items())
 
 
 class OpenedTables(NamedTuple):
