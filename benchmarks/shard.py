@@ -24,7 +24,8 @@ from stepstream.runtime.storage.rocks import RocksStore
 class BareShard:
     """One shard of several. Its records to itself are applied, and those to runs and other shards encoded and dropped.
 
-    `longest_ms` is the longest batch that it applied by itself: to continue a record, or because a timer was due.
+    `longest_ms` is the CPU time of the longest batch that it applied by itself: to continue a record, or because a timer
+    was due.
     """
 
     def __init__(self, folder: Path, now_ms: int, shard: int = 0, shards: int = 1) -> None:
@@ -51,9 +52,9 @@ class BareShard:
         return batches
 
     def _commit_alone(self, records: Sequence[Input]) -> None:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         self._commit(records)
-        self.longest_ms = max(self.longest_ms, (time.perf_counter() - begun) * 1e3)
+        self.longest_ms = max(self.longest_ms, (time.thread_time() - begun) * 1e3)
 
     def _commit(self, records: Sequence[Input]) -> None:
         layer = Layer(self.view)
