@@ -24,7 +24,7 @@ from stepstream.runtime.storage.rocks import RocksStore
 class BareShard:
     """One shard of several. Its records to itself are applied, and those to runs and other shards encoded and dropped.
 
-    `longest_ms` is the CPU time of the longest batch that it applied by itself: to continue a record, or because a timer
+    `longest_ms` is the CPU of the longest batch that it applied by itself: to continue a record, or because a timer
     was due.
     """
 
