@@ -83,7 +83,7 @@ def test_a_scan_returns_what_the_store_has(script: list[tuple[str, bytes, object
 
 
 def test_a_bucket_through_which_many_waits_pass_is_read_once() -> None:
-    """A store of sorted files would pass over every deleted row; the cache has the live ones."""
+    """A store of sorted files would read through every deleted row; the cache has the live ones."""
     world = World()
     for number in range(1_000):
         world.write(rows(1, start=number))

@@ -48,8 +48,8 @@ class _Part:
 class Parts:
     """The parts of a store's tables that were scanned last.
 
-    A store of sorted files passes over every deleted row of a range until it has rewritten the files: a bucket through
-    which 20,000 waits have passed takes 1.7 ms to read, even if it is empty. Its part in the cache has only live rows.
+    RocksDB reads through every deleted row of a range until it has rewritten its files: a bucket through which 20,000
+    waits have passed takes 1.7 ms to read, even if it is empty. Its part in the cache has only live rows.
     """
 
     __slots__ = ("_parts", "_store")
