@@ -31,7 +31,8 @@ from tests.kafka.cluster.broker import running_broker
 
 _NAME = "bench/go"
 _EVENTS = 20_000
-_WAITING_RUNS = 4_000
+_BROKER_EVENTS = 10_000
+_WAITING_RUNS = 2_000
 _PER_WRITE = 500
 _SHARDS = 8
 _FEW, _MANY = 1_000, 100_000
@@ -179,10 +180,10 @@ class _Broker:
         return Spent(len(keys), time.perf_counter() - begun, self._engine_cpu() - cpu)
 
 
-async def _on_broker(bootstrap: str, shards: int) -> AsyncIterator[Figure]:
-    keys = [f"k{number}" for number in range(_EVENTS)]
-    words = f"broker, {shards} shard{'s' * (shards > 1)}"
-    async with fleet_of(bootstrap, f"hot{shards}", 1, 1, shards) as watched:
+async def _on_broker(bootstrap: str, count: int) -> AsyncIterator[Figure]:
+    keys = [f"k{number}" for number in range(_BROKER_EVENTS)]
+    words = f"broker, {count} shard{'s' * (count > 1)}"
+    async with fleet_of(bootstrap, f"hot{count}", 1, 1, count) as watched:
         engine = _Broker(watched)
         for figure in (await engine.measure("bench/none", keys)).figures(f"{words}: no trigger, no wait"):
             yield figure
@@ -190,8 +191,9 @@ async def _on_broker(bootstrap: str, shards: int) -> AsyncIterator[Figure]:
         for others in (_FEW, _MANY):
             open_waits = [_wait(number, f"other-{number}") for number in range(before, others)]
             ended = [_wait(_MANY + at, key) for at, key in enumerate(keys)]
-            await engine.write(_waits(shards, open_waits + ended))
+            await engine.write(_waits(count, open_waits + ended))
             before = others
+            await engine.measure(_NAME, [])  # The waits are in their buckets afterwards.
             for figure in (await engine.measure(_NAME, keys)).figures(f"{words}: ends one of {others:,} waits"):
                 yield figure
             some = [f"run-{others}-{number}" for number in range(_WAITING_RUNS)]
@@ -202,16 +204,21 @@ async def _on_broker(bootstrap: str, shards: int) -> AsyncIterator[Figure]:
         started = await engine.measure("bench/once", keys, len(keys))
         for figure in started.figures(f"{words}: starts a run"):
             yield figure
-        await engine.write([NewRecord(FUNCTIONS, 0, b"keeper", encode(_KEEPER)), *_waits(shards, [_wait(0, "-", 1)])])
+        await engine.write([NewRecord(FUNCTIONS, 0, b"keeper", encode(_KEEPER)), *_waits(count, [_wait(0, "-", 1)])])
         for figure in (await engine.measure(_NAME, keys)).figures(f"{words}: kept, one path indexed"):
             yield figure
 
 
 async def broker(bootstrap: str) -> AsyncIterator[Figure]:
-    """Measure each case with one engine process, on one shard and on four."""
-    for shards in (1, 4):
-        async for figure in _on_broker(bootstrap, shards):
-            yield figure
+    """Measure each case with one engine process that has the only shard."""
+    async for figure in _on_broker(bootstrap, 1):
+        yield figure
+
+
+async def shards(bootstrap: str) -> AsyncIterator[Figure]:
+    """Measure each case with one engine process that has four shards: events, waits and runs pass between them."""
+    async for figure in _on_broker(bootstrap, 4):
+        yield figure
 
 
 def routing() -> Iterator[Figure]:
@@ -249,7 +256,7 @@ def bucket() -> Iterator[Figure]:
     yield Figure(f"a wait and its event, last {portion:,} of {_EVENTS:,}: CPU", taken[-1], "us")
 
 
-ALL = (routing, bucket, laptop, broker)
+ALL = (routing, bucket, laptop, broker, shards)
 
 
 def _collect(figures: AsyncIterator[Figure]) -> Iterator[Figure]:
@@ -267,6 +274,7 @@ def main(chosen: set[str]) -> Iterator[Figure]:
         yield from bucket()
     if not chosen or "laptop" in chosen:
         yield from _collect(laptop())
-    if not chosen or "broker" in chosen:
-        with running_broker() as bootstrap:
-            yield from _collect(broker(bootstrap))
+    for measure in (broker, shards):
+        if not chosen or measure.__name__ in chosen:
+            with running_broker() as bootstrap:
+                yield from _collect(measure(bootstrap))

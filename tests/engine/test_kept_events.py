@@ -54,6 +54,20 @@ def test_kept_events_are_deleted_a_few_at_a_time() -> None:
     """
 
 
+@table(Limits(waits_per_match_max=1))
+def test_deletions_of_several_minutes_do_not_replace_one_another() -> None:
+    """A shard that was away for some minutes has several timers of a name due at once, and continues each.
+
+    10     | function f on=go lookback=60000                   | -
+    20     | event come & event come                           | -
+    60020  | event come & event come                           | -
+    600000 | tick                                              | -
+    600000 | rows KeptEvent                                    | 2
+    600000 | tick                                              | -
+    600000 | rows KeptEvent                                    | 0
+    """
+
+
 @table()
 def test_events_are_kept_while_a_function_may_look_back() -> None:
     """Events are kept for the longest look-back of any function that is not retired, and not at all otherwise.

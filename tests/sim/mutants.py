@@ -330,7 +330,7 @@ MUTANTS = (
     Mutant(
         "more kept events than one transition may delete stay",
         "engine/matching/kept.py",
-        (("        draft.arm(draft.now, replace(timer, after=left))\n", "        pass\n"),),
+        (("        draft.arm(due, replace(timer, after=left))\n", "        pass\n"),),
     ),
     Mutant(
         "the index of a new path stops after its first portion",

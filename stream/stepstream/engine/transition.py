@@ -193,10 +193,10 @@ def _fire_timer(draft: Draft, tick: Tick) -> None:
         return  # An earlier record of this batch removed it.
     draft.delete(tick.timer)
     draft.time("timer_late", timer.kind, timer_due(tick.timer))
-    _fire(draft, timer, tick.read_to)
+    _fire(draft, timer, tick)
 
 
-def _fire(draft: Draft, timer: Timer, read_to: int) -> None:
+def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:
     match timer.kind:
         case TimerKind.STEP:
             fire_step(draft, timer.owner, timer.name)
@@ -205,11 +205,11 @@ def _fire(draft: Draft, timer: Timer, read_to: int) -> None:
         case TimerKind.LEASE:
             release(draft, timer.owner, timer.name)
         case TimerKind.START_EXPIRY:
-            forget_start(draft, timer.owner, read_to)
+            forget_start(draft, timer.owner, tick.read_to)
         case TimerKind.CRON:
             fire_cron(draft, timer.owner, int(timer.name))
         case TimerKind.KEPT_EVENTS_EXPIRY:
-            forget_events(draft, timer)
+            forget_events(draft, timer, timer_due(tick.timer))
         case TimerKind.EVENT_NAME_EXPIRY:
             forget_paths(draft, timer.owner)
         case _:

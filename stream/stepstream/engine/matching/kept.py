@@ -185,15 +185,17 @@ def continue_index(draft: Draft, due: IndexContinued) -> None:
         draft.continue_later(due.event, replace(due, started=started[-1][1].wait.waiter))
 
 
-def forget_events(draft: Draft, timer: Timer) -> None:
-    """Delete the kept events of a timer, as many as one transition may; the next tick continues."""
+def forget_events(draft: Draft, timer: Timer, due: int) -> None:
+    """Delete the kept events of a timer that was due (Unix ms), as many as one transition may.
+
+    The next tick continues by a timer that was due then: one that is due now could replace that of another minute.
+    """
     paths = _paths(draft, timer.owner)
     left = _forget_events(draft, timer, timer.after, paths) if timer.after else None
     if left:
-        draft.arm(draft.now, replace(timer, after=left))
+        draft.arm(due, replace(timer, after=left))
     elif paths:
-        # Only at the end, because it looks for the oldest event behind all that were deleted.
-        _forget_paths(draft, timer.owner, paths)
+        _forget_paths(draft, timer, paths)
 
 
 def _forget_events(draft: Draft, timer: Timer, after: KeptPlace, paths: dict[str, KeptPath]) -> KeptPlace | None:
@@ -218,21 +220,31 @@ def _forget_events(draft: Draft, timer: Timer, after: KeptPlace, paths: dict[str
     return left
 
 
-def _forget_paths(draft: Draft, event: str, paths: dict[str, KeptPath]) -> None:
+def _forget_paths(draft: Draft, timer: Timer, paths: dict[str, KeptPath]) -> None:
     """Stop maintaining indexes that look-backs no longer use, and forget those without entries."""
-    oldest = draft.scan(KEPT_EVENTS, text_bytes(event), 1)
+    event = timer.owner
     left: dict[str, KeptPath] = {}
     for path, use in paths.items():
+        indexed_to = use.indexed_to or kept_head(draft).place
         if use.until > draft.now:
             left[path] = use
         elif _has_look_backs(draft, event, path):
             left[path] = use
             _arm_expiry(draft, event, draft.now + MINUTE_MS)
-        elif oldest:
-            indexed_to = use.indexed_to or kept_head(draft).place
-            if place_of(oldest[0][0]) <= indexed_to:
-                left[path] = replace(use, indexed_to=indexed_to)
+        elif _has_kept(draft, event, indexed_to, timer.after):
+            left[path] = replace(use, indexed_to=indexed_to)
     if not left:
         draft.delete(kept_paths_key(event))
     elif left != paths:
         _put_paths(draft, event, left)
+
+
+def _has_kept(draft: Draft, event: str, up_to: KeptPlace, after: KeptPlace | None) -> bool:
+    """Return whether an event up to a place is kept: look first after those that were just deleted.
+
+    A scan from the oldest event reads through all that were deleted lately, 0.2 s of CPU for 1,000,000.
+    """
+    starts = (place_bytes(after), b"") if after else (b"",)
+    return any(
+        place_of(key) <= up_to for start in starts for key, _ in draft.scan(KEPT_EVENTS, text_bytes(event), 1, start)
+    )
