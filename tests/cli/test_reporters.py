@@ -1,5 +1,6 @@
 """What `stepstream dev` prints of each entry of history, whatever names users choose."""
 
+import errno
 import io
 
 import pytest
@@ -36,6 +37,18 @@ def test_names_and_messages_cannot_control_the_terminal() -> None:
     assert len(lines) == 6
     assert all(line.isprintable() for line in lines)
     assert all(r"a\u001b[2Jb\u009bc\u2028d\u202ee\rf" in line for line in lines), lines
+
+
+def test_output_that_takes_no_more_stops_nothing() -> None:
+    """For example a file on a full disk: lines are lost, and the process continues."""
+
+    class FullFile(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, f"no space for {text!r}")
+
+    HistoryPrinter(Screen(console=Console(file=FullFile()))).show(
+        RunBegan("r", 1, 0, "f", "app", 0, (event_record("go"),))
+    )
 
 
 def printed(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The commands that run on Kafka until they are stopped: `stepstream engine` and `stepstream worker`."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -65,8 +66,10 @@ def _greet(form: Format, *lines: str) -> None:
     if form is Format.JSON:
         logger.info("; ".join(line.strip() for line in lines))
         return
-    for line in lines:
-        out.line(line)
+    # A line that cannot be written, for example to a file on a full disk, stops no process.
+    with suppress(OSError):
+        for line in lines:
+            out.line(line)
 
 
 @cli.command(epilog=f"Example: stepstream engine --kafka broker:9092 --data-dir /var/lib/stepstream\n\n{BY_VARIABLES}")

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import OrderedDict
+from contextlib import suppress
 
 from stepstream import __version__
 from stepstream.cli.console import Part, Screen
@@ -55,7 +56,12 @@ class HistoryPrinter:
         function, _ = self._runs.get(entry.run_id, ("", 0))
         if parts := self._parts(entry):
             prefix = f"{_time(entry.at)} {entry.run_id[-6:]}"
-            self._screen.line((prefix, "dim"), " ", (_short(function), "cyan"), " ", *parts)
+            self._print((prefix, "dim"), " ", (_short(function), "cyan"), " ", *parts)
+
+    def _print(self, *parts: Part) -> None:
+        """Print a line; one that cannot be written, for example to a file on a full disk, stops no process."""
+        with suppress(OSError):
+            self._screen.line(*parts)
 
     def _parts(self, entry: HistoryEntry) -> list[Part]:
         match entry:
@@ -112,21 +118,19 @@ class TerminalReporter(HistoryPrinter):
     def ready(self, port: int) -> None:
         """Print what serves, and where."""
         functions = counted(len(self._app), "function")
-        self._screen.line(
-            ("stepstream", "bold"), f" {__version__} serves ", (self._app.name, "cyan"), f" ({functions})"
-        )
+        self._print(("stepstream", "bold"), f" {__version__} serves ", (self._app.name, "cyan"), f" ({functions})")
         address = address_of(self._settings.host, port)
-        self._screen.line(f"  send events to {address}/e/dev, state is in {self._settings.data_dir}")
+        self._print(f"  send events to {address}/e/dev, state is in {self._settings.data_dir}")
         if not len(self._app):
-            self._screen.line((f"  {NO_FUNCTION}", "yellow"))
+            self._print((f"  {NO_FUNCTION}", "yellow"))
 
     def unmatched(self, line: str) -> None:
         """Print that an event matched nothing."""
-        self._screen.line((line, "yellow"))
+        self._print((line, "yellow"))
 
     def draining(self, bodies: int) -> None:
         """Print what the process waits for before it stops."""
-        self._screen.line(f"waiting for {counted(bodies, 'step')}; Ctrl-C again to stop now")
+        self._print(f"waiting for {counted(bodies, 'step')}; Ctrl-C again to stop now")
 
 
 class LogReporter:

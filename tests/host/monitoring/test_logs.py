@@ -1,7 +1,9 @@
 """Lines of the log: a JSON object with fields to search by, or text that ends with the same fields."""
 
+import errno
 import json
 import logging
+import os
 import re
 import sys
 
@@ -133,6 +135,20 @@ def test_unclosed_connections_of_kafka_are_not_logged(capsys: pytest.CaptureFixt
     assert [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()] == [
         "Task exception was never retrieved"
     ]
+
+
+def test_connections_without_a_file_are_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The event loop logs each of thousands of attempts per second, with a traceback."""
+    Logs(Format.TEXT, Level.INFO)
+    for number in (errno.EMFILE, errno.EMFILE, errno.ECONNABORTED):
+        try:
+            raise OSError(number, os.strerror(number))
+        except OSError:
+            logging.getLogger("asyncio").exception("socket.accept() out of system resource")
+    first, second, *traceback = [line.partition(" ERROR asyncio: ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert first == "no connection can be accepted (Too many open files); raise the limit of open files (`ulimit -n`)"
+    assert second == "socket.accept() out of system resource"
+    assert traceback
 
 
 def test_a_field_is_one_word() -> None:

@@ -110,8 +110,7 @@ def test_tables_of_a_shard_keep_what_they_have(tmp_path: Path) -> None:
             write_all()
         position = len(store.scan(b"t", 0))
         assert str(tmp_path / "shard-3") in str(refused.value)
-        with pytest.raises(StoreError, match="free space"):
-            store.close()
+        store.close()
     store = RocksStore(tmp_path / "shard-3", lambda: 0, 1)
     assert (store.open(), len(store.scan(b"t", 0))) == (position, position)
     store.close()

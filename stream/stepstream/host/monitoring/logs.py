@@ -1,5 +1,6 @@
 """The log of a process: lines of text for people, or JSON with a separate field for each value."""
 
+import errno
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from stepstream.contract.printable import printable
+from stepstream.runtime.supervision import Recurrence
 
 
 class Format(StrEnum):
@@ -119,6 +121,28 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Unclosed AIOKafkaConnection")
 
 
+class _OutOfFiles(logging.Filter):
+    """Replaces the lines of the event loop about connections for which there is no file by one of ours.
+
+    The event loop logs thousands of them per second, each with a traceback.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recurrence = Recurrence()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log a line."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+            return True
+        if (more := self._recurrence.occurs(str(error))) is None:
+            return False
+        words = "no connection can be accepted (%s); raise the limit of open files (`ulimit -n`)%s"
+        record.msg, record.args, record.exc_info = words, (error.strerror, more), None
+        return True
+
+
 def silence_attempts() -> None:
     """Do not log each attempt of steps and code, where a view shows them."""
     for name in ("step", "code"):
@@ -134,7 +158,8 @@ class Logs:
         handler.setFormatter(self._lines)
         logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        logging.getLogger("asyncio").addFilter(_is_news)
+        for each in (_is_news, _OutOfFiles()):
+            logging.getLogger("asyncio").addFilter(each)
 
     def know(self, app: str, version: str, versions: Mapping[str, str]) -> None:
         """Add the app and its version to every line, and the version of its code to those of a function."""

@@ -59,6 +59,8 @@ class RocksStore:
         self._stale_ms = stale_ms
         self._db: Database | None = None
         self._corrupt = False
+        # Closing fails after a failed write, and would hide its cause.
+        self._refuses_writes = False
 
     def open(self) -> int:
         """Open the tables; return the changelog position that they reflect."""
@@ -76,7 +78,7 @@ class RocksStore:
             raise self._failure(error) from error
 
     def _open(self) -> int:
-        self._db = Database(self._path)
+        self._db, self._refuses_writes = Database(self._path), False
         mark = self._db.read(_MARK)
         position, written_at = _unpack_mark(mark) if mark else (0, self._now_ms())
         if self._now_ms() - written_at > self._stale_ms:
@@ -139,6 +141,7 @@ class RocksStore:
             database.write(batch)
         except Exception as error:
             # Corruption that RocksDB finds during a background compaction is raised by the next write.
+            self._refuses_writes = True
             raise self._failure(error) from error
 
     def discard(self) -> None:
@@ -167,7 +170,7 @@ class RocksStore:
                 database.close()
         except Exception as error:
             failure = self._failure(error)
-            if not self._corrupt:
+            if not self._corrupt and not self._refuses_writes:
                 raise failure from error
         finally:
             del database  # Releases the lock, even if closing failed.

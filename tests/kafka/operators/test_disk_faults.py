@@ -1,0 +1,69 @@
+"""A disk of an engine that is full or damaged ends nothing: what was accepted is processed once there is space."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.disk import SmallDisk
+from tests.kafka.cluster.fleet import Member
+from tests.kafka.cluster.observed import until
+from tests.kafka.operators.trial import Trial
+
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A small disk that has the tables of the first engine."""
+    made = SmallDisk(tmp_path / "engine-0")
+    yield made
+    made.remove()
+
+
+def pid_of(member: Member) -> int:
+    """Return the id of a running process."""
+    assert member.process is not None
+    return member.process.pid
+
+
+def test_engine_resumes_once_its_disk_has_space(bootstrap: str, tmp_path: Path, disk: SmallDisk) -> None:
+    """It accepts events, says why it is not ready, and processes each event once; its log has no traceback."""
+    with Trial.start(bootstrap, "full", tmp_path) as trial:
+        (engine,) = trial.site.fleet.engines
+        disk.fill(pid_of(engine))
+        # Small rows may still fit into the last block of a file.
+        for partition in (0, 1):
+            trial.send(partition, "x" * 100_000)
+        until(lambda: all("cannot be used (" in reason for reason in trial.reasons("engine")))
+        (reason,) = trial.reasons("engine")
+        assert "free space on its disk" in reason
+        trial.send()
+        disk.free(pid_of(engine))
+        trial.until_ready()
+        trial.complete()
+        assert trial.ended() == ["completed"] * trial.sent
+        assert "Traceback" not in engine.log.read_text()
+
+
+def test_damaged_tables_are_rebuilt(bootstrap: str, tmp_path: Path) -> None:
+    """Whatever is damaged: the engine rebuilds the tables of the shard from the changelog, in one line of its log."""
+    with Trial.start(bootstrap, "damaged", tmp_path) as trial:
+        (engine,) = trial.site.fleet.engines
+        for name, damage in (
+            ("MANIFEST-*", Path.unlink),
+            ("CURRENT", lambda file: file.write_bytes(b"garbage")),
+            ("*.log", lambda file: file.write_bytes(b"\xa5" * 20_000)),
+            ("*.sst", lambda file: file.write_bytes(b"")),
+        ):
+            engine.kill()
+            for shard in engine.disk.glob("shard-*"):
+                for file in shard.glob(name):
+                    damage(file)
+            engine.start()
+            trial.until_ready()
+            trial.complete()
+        assert trial.ended() == ["completed"] * trial.sent
+        log = engine.log.read_text()
+        assert "are corrupt; they are deleted and rebuilt from the changelog: Corruption: " in log
+        assert "Traceback" not in log
