@@ -1,6 +1,7 @@
 """What `stepstream replay` reports about files without events, and lines that are not events."""
 
 import json
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stepstream.cli.main import cli
+from tests.disk import limited_files
 
 APP = """
 from stepstream import App, Context, on
@@ -28,11 +30,11 @@ def replay(tmp_path: Path) -> Callable[..., Result]:
     (tmp_path / "replayed.py").write_text(APP, encoding="utf-8")
     day = tmp_path / "day.jsonl"
 
-    def run(*lines: object, options: Sequence[str] = ()) -> Result:
+    def run(*lines: object, options: Sequence[str] = (), file_bytes_max: int = resource.RLIM_INFINITY) -> Result:
         day.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
-        return CliRunner().invoke(
-            cli, ["replay", str(tmp_path / "replayed.py"), "--events", str(day), "--progress", "none", *options]
-        )
+        command = ["replay", str(tmp_path / "replayed.py"), "--events", str(day), "--progress", "none", *options]
+        with limited_files(file_bytes_max):
+            return CliRunner().invoke(cli, command)
 
     return run
 
@@ -71,3 +73,15 @@ def test_a_folder_refuses_another_file_of_events(replay: Callable[..., Result], 
         assert "or another --data-dir" in refused.stderr
         assert "state has replayed 3 lines" in refused.stderr
     assert "3 completed" in replay(first, second, third, options=durable).stdout
+
+
+def test_full_disk_ends_a_replay_that_can_resume(replay: Callable[..., Result], tmp_path: Path) -> None:
+    """It ends with one line and 2 instead of waiting, and the same command completes once there is space."""
+    durable = ("--data-dir", str(tmp_path / "state"))
+    lines = [{"name": "go", "ts": NOW_MS + number, "data": {"text": "x" * 20_000}} for number in range(20)]
+    assert "1 completed" in replay(lines[0], options=durable).stdout
+    full = replay(*lines, options=durable, file_bytes_max=150_000)
+    assert full.exit_code == 2
+    error = next(line for line in full.stderr.splitlines() if line.startswith("error: "))
+    assert "state/db cannot be used (File too large); " in error
+    assert "20 completed" in replay(*lines, options=durable).stdout

@@ -14,10 +14,11 @@ from stepstream.contract.topics import EVENTS
 from stepstream.host.folder import locked_folder
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
-from stepstream.runtime.embedded.process import EmbeddedEngine
-from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
+from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.stats import RunStats
+from stepstream.runtime.storage.failures import UnusableState
 from stepstream.runtime.storage.journal import JournalWrite, MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
@@ -78,12 +79,16 @@ class Replaying:
         self._stats = RunStats()
         self.progress.lines = self._lines_before = self.journal.committed(_GROUP, *_LINES)
         self.clock = VirtualClock(self.journal.committed(_GROUP, *_NOW))
+        options = EngineOptions(unready=lambda: self.journal.failure)
         self.engine = EmbeddedEngine(
-            [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index or self._stats
+            [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index or self._stats, options
         )
 
     async def run(self) -> RunStats:
-        """Feed all events, advance time until no run is open, and return the statistics."""
+        """Feed all events, advance time until no run is open, and return the statistics.
+
+        Raise UnusableState if the data directory cannot be written; a new replay resumes there.
+        """
         with self._stack:
             batches = self._batches()
             first = next(batches, None)
@@ -96,6 +101,8 @@ class Replaying:
                     await self._feed(*first)
                     first = next(batches, None)
                 await self._finish()
+            except LogError as error:
+                raise UnusableState(str(error)) from error
             finally:
                 await self.engine.stop(drain_s=0)
             self._report(self.progress)

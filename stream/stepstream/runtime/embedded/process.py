@@ -17,6 +17,7 @@ from stepstream.runtime.callers import Callers
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
+from stepstream.runtime.storage.failures import UnusableState
 from stepstream.runtime.supervision import RESTART_S, keep_serving
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import Load, WorkerObserver
@@ -246,9 +247,14 @@ class EmbeddedEngine:
         return self._may_be_idle() and await self._backbone.is_idle()
 
     async def until_idle(self) -> None:
-        """Return once nothing happens until an event arrives or time passes."""
+        """Return once nothing happens until an event arrives or time passes.
+
+        Raise UnusableState if that cannot be, because the state cannot be written.
+        """
         # Several checks in a row: a task that was just woken may not have run yet.
         idle = 0
         while idle < 3:
+            if reason := self._options.unready():
+                raise UnusableState(reason)
             await asyncio.sleep(0)
             idle = idle + 1 if await self.is_idle() else 0

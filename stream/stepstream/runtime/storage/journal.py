@@ -35,8 +35,12 @@ class JournalWrite:
 
 
 class Journal(Protocol):
-    """A log with consumer groups, for one process; appended records are visible when `write` returns."""
+    """A log with consumer groups, for one process; appended records are visible when `write` returns.
 
+    `failure` says why nothing can be written, and is empty if it can.
+    """
+
+    failure: str
     notifications: "Notifications"
     partitions: int
     producers: dict[str, int]
@@ -121,6 +125,7 @@ class MemoryJournal:
     """The journal of tests and simulations. It lives as long as the object, so it survives simulated crashes."""
 
     def __init__(self, partitions: int = 1) -> None:
+        self.failure = ""
         self.partitions = partitions
         self.notifications = Notifications()
         self._topics: dict[tuple[str, int], _Partition] = {}
