@@ -33,7 +33,6 @@ from stepstream.contract.limits import DEFAULT_LIMITS, MIB, Limits
 from stepstream.contract.names import check_signal_name
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.metrics import CONTENT_TYPE
-from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.filters import TAIL_CHARACTERS, Filter
 from stepstream.runtime.readmodel.index import RunIndex
 
@@ -95,10 +94,6 @@ async def _on_own(_request: Request, error: Exception) -> Response:
     if not isinstance(error, StepstreamError):
         raise error
     return _error(409 if isinstance(error, Conflict) else 503, error.code, str(error))
-
-
-async def _on_store(_request: Request, error: Exception) -> Response:
-    return _error(503, "unavailable", str(error))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -192,7 +187,6 @@ def make_api(
     api.add_exception_handler(StepstreamError, _on_own)
     for kind, handler in (
         (InvalidInput, _on_invalid),
-        (StoreError, _on_store),
         (AnyHttpException, _on_http),
         (RequestValidationError, _on_validation),
         (ClientDisconnect, _on_disconnect),

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
+from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.notification import Notification
 
 # The value of a header may be null, which is not the same as empty.
@@ -81,8 +82,10 @@ class Fenced(LogError):
     """A newer owner of the shard has fenced this one, which must stop."""
 
 
-class StoreError(Exception):
+class StoreError(StepstreamError):
     """Tables or another file on disk cannot be used. What uses them restarts; no record is the cause."""
+
+    code = "unavailable"
 
 
 class Log(Protocol):

@@ -4,7 +4,9 @@ import resource
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from stepstream.cli.main import cli
 from stepstream.contract.codec import Raw, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import RunBegan
@@ -58,3 +60,16 @@ def test_list_that_cannot_be_opened_is_kept(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert not path.with_name("runs.sqlite.aside").exists()
     RunIndex(path).close()
+
+
+def test_prune_on_a_full_disk_ends_with_one_line(tmp_path: Path) -> None:
+    """A file of runs needs space to become smaller."""
+    index = RunIndex(tmp_path / "runs.sqlite")
+    for first in range(0, 1_000, 100):
+        index.fold(batch(first))
+    index.close()
+    with limited_files(LIMIT_BYTES // 4):
+        done = CliRunner().invoke(cli, ["runs", "prune", "--older-than", "1h", "--data-dir", str(tmp_path), "--yes"])
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)
+    assert "runs.sqlite cannot be used (" in done.stderr

@@ -262,7 +262,8 @@ class RunIndex:
             self._warned = True
             kept = "the list of runs has %s bytes of open runs, which are kept; its limit is %s bytes"
             logger.warning(kept, f"{size:,}", f"{limit:,}")
-        return return_free_pages(self._db)
+        with self._checked():
+            return return_free_pages(self._db)
 
     def drop(self, ended_before: int) -> int:
         """Delete one slice of the runs that ended before a time (Unix ms); return how many rows, 0 if none is left."""
@@ -279,7 +280,8 @@ class RunIndex:
 
     def compact(self) -> None:
         """Rewrite the file without its free pages; this takes time and space in proportion to its size."""
-        self._db.executescript("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+        with self._checked():
+            self._db.executescript("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
 
     def close(self) -> None:
         """Close the database."""

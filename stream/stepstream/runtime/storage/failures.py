@@ -21,7 +21,7 @@ _CHECK_DISK = "check its disk and the free space on it"
 
 
 class UnusableState(StepstreamError):
-    """State on disk cannot be used, so a process cannot start, or a command not go on; the message says what to do."""
+    """State on disk cannot be used, so a process or a command ends; the message says what to do."""
 
     code = "unusable-state"
 
