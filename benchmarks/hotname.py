@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cluster import Watched, fleet_of
+from benchmarks.curves import bucket, curves
 from benchmarks.functions import Figure
 from benchmarks.laptop import Bench, bench
 from benchmarks.shard import BareShard
@@ -239,24 +240,7 @@ def routing() -> Iterator[Figure]:
         yield Figure(f"the shard of the name, of 8{', kept' * kept}: CPU", taken, "us")
 
 
-def bucket() -> Iterator[Figure]:
-    """Measure waits that come and go in one bucket: an event ends each before the next is opened."""
-    portion = _EVENTS // 8
-    taken: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        bare = BareShard(Path(folder) / "db", _NOW_MS)
-        for at in range(0, _EVENTS, portion):
-            begun = time.thread_time()
-            for number in range(at, at + portion):
-                bare.apply(_wait(number, "same"))
-                bare.apply(EventRouted(EventRecord(_NAME, Raw(b'{"key":"same"}'), f"e{number}")))
-            taken.append((time.thread_time() - begun) / portion * 1e6)
-        bare.close()
-    yield Figure(f"a wait and its event, first {portion:,} of a bucket: CPU", taken[0], "us")
-    yield Figure(f"a wait and its event, last {portion:,} of {_EVENTS:,}: CPU", taken[-1], "us")
-
-
-ALL = (routing, bucket, laptop, broker, shards)
+ALL = (routing, bucket, curves, laptop, broker, shards)
 
 
 def _collect(figures: AsyncIterator[Figure]) -> Iterator[Figure]:
@@ -268,10 +252,9 @@ def _collect(figures: AsyncIterator[Figure]) -> Iterator[Figure]:
 
 def main(chosen: set[str]) -> Iterator[Figure]:
     """Run the chosen parts of the benchmark, or all."""
-    if not chosen or "routing" in chosen:
-        yield from routing()
-    if not chosen or "bucket" in chosen:
-        yield from bucket()
+    for part in (routing, bucket, curves):
+        if not chosen or part.__name__ in chosen:
+            yield from part()
     if not chosen or "laptop" in chosen:
         yield from _collect(laptop())
     for measure in (broker, shards):

@@ -102,6 +102,22 @@ def test_events_kept_before_their_path_was_known_are_found(shards: int) -> None:
     assert matcher.ended == {"r5": "e6", "r19": "e20", "r99": "e21"}
 
 
+def test_a_path_that_is_new_is_indexed_in_bounded_portions() -> None:
+    """No transition reads more events than its bound, however many are kept; the look-back finds its event."""
+    read = []
+    for count in (200, 2_000):
+        matcher = Matcher(50)
+        for number in range(count):
+            matcher.event(number, 1)
+        matcher.run()
+        matcher.most_read = 0
+        matcher.wait("r", Predicate((("data.id", f"n{count - 1}"),)))
+        matcher.run()
+        assert matcher.ended == {"r": f"e{count}"}
+        read.append(matcher.most_read)
+    assert read[0] == read[1] <= 3 * 50
+
+
 def test_further_paths_use_the_index_of_all_events() -> None:
     """A name has a bounded number of indexes; look-backs by other paths are bounded, as those without an equality."""
     matcher = Matcher()
