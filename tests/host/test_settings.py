@@ -256,7 +256,8 @@ def _text(field: "Field[Any]") -> str:
 
 def test_every_setting_is_documented() -> None:
     """docs/settings.md has exactly the settings of the code, with their defaults and options."""
-    rows = table_rows((ROOT / "docs" / "settings.md").read_text("utf-8"))
+    # The table of exit codes has fewer columns.
+    rows = [row for row in table_rows((ROOT / "docs" / "settings.md").read_text("utf-8")) if len(row) > 2]
     assert {row[0].strip("`"): row[1].strip("`") for row in rows if row[0].startswith("`")} == defaults()
     options = {name for command in all_commands() for option in command.params for name in option.opts}
     for row in rows:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,19 @@ async def test_journal_is_not_opened_while_the_disk_is_full(tmp_path: Path) -> N
                 files = len(list((tmp_path / "db").iterdir()))
     await until_open(journal)
     assert journal.end("events", 0) == written
+    journal.close()
+
+
+def test_journal_that_was_deleted_is_not_created_again(tmp_path: Path) -> None:
+    """An empty one has no functions: it would accept events that start nothing, so the failure stays."""
+    journal = RocksJournal(tmp_path / "db")
+    journal.write(record(0), 0)
+    shutil.rmtree(tmp_path / "db")
+    journal._reopen()
+    assert "is corrupt (Corruption: the file CURRENT is missing); restore the folder from a copy" in journal.failure
+    with pytest.raises(LogError, match="CURRENT is missing"):
+        journal.read("events", 0, 0, 1)
+    assert not (tmp_path / "db").exists()
     journal.close()
 
 

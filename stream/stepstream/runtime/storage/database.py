@@ -35,15 +35,16 @@ class CorruptError(Exception):
 class Database:
     """A RocksDB database of rows and other keys, with bounded scans; its methods raise the errors of RocksDB.
 
-    A write that a crash cut short at the end of the log of writes is dropped. If that log is corrupt before its end,
-    a database that is the `only_copy` is not opened; otherwise all that follows is dropped.
+    A database that does not exist is created, unless `create` is false. A write that a crash cut short at the end of
+    the log of writes is dropped. If that log is corrupt before its end, a database that is the `only_copy` is not
+    opened; of any other database, everything after the damage is dropped.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False, only_copy: bool = False) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        if not (path / "CURRENT").exists() and any(path.glob("MANIFEST-*")):
+    def __init__(self, path: Path, *, durable: bool = False, only_copy: bool = False, create: bool = True) -> None:
+        if not (path / "CURRENT").exists() and (not create or any(path.glob("MANIFEST-*"))):
             # RocksDB would create an empty database in place of this one.
             raise CorruptError("Corruption: the file CURRENT is missing")
+        path.mkdir(parents=True, exist_ok=True)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_keep_log_file_num(2)

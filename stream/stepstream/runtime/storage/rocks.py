@@ -4,6 +4,7 @@ import asyncio
 import functools
 import itertools
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from stepstream.runtime.ports import LogError, LogRecord, StoredRow, StoreError
 from stepstream.runtime.storage.database import Database, InUseError, is_corruption
 from stepstream.runtime.storage.failures import UnusableState, describe_failure, one_line
 from stepstream.runtime.storage.journal import JournalWrite, Notifications, choose_partition
+from stepstream.runtime.supervision import Recurrence
 
 logger = logging.getLogger(__name__)
 _LOG, _OFFSET, _END, _MARK = b"l", b"o", b"e", b"m"
@@ -206,14 +208,14 @@ class RocksJournal:
         self._committed: dict[tuple[str, str, int], int] = {}
         self._db: Database | None = None
         try:
-            self._open()
+            self._open(create=True)
         except InUseError:
             raise
         except Exception as error:
             raise UnusableState(self._describe(error)) from error
 
-    def _open(self) -> None:
-        self._db = Database(self._path, durable=self._durable, only_copy=True)
+    def _open(self, *, create: bool) -> None:
+        self._db = Database(self._path, durable=self._durable, only_copy=True, create=create)
 
     def _describe(self, error: Exception) -> str:
         if is_corruption(error):
@@ -228,20 +230,26 @@ class RocksJournal:
 
     async def keep_open(self) -> None:
         """Open the journal again whenever a write has failed, until cancelled; by itself RocksDB accepts no more."""
+        pause_s, recurrence, opened_at = _REOPEN_S, Recurrence(), -math.inf
         while True:
             await self._failed.wait()
-            failed_at, pause_s = time.monotonic(), _REOPEN_S
+            failed_at = time.monotonic()
+            # On a disk with hardly any space the journal can be opened, but fails again at once.
+            pause_s = _REOPEN_S if failed_at - opened_at > _REOPEN_S_MAX else pause_s
             while self.failure:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _REOPEN_S_MAX)
                 self._reopen()
-            logger.warning("the journal in %s is open again after %.1f s", self._path, time.monotonic() - failed_at)
+            opened_at = time.monotonic()
+            if (more := recurrence.occurs("open")) is not None:
+                words = "the journal in %s is open again after %.1f s%s"
+                logger.warning(words, self._path, opened_at - failed_at, more)
 
     def _reopen(self) -> None:
         try:
             # The lock is released with the last reference, even if closing fails, as it does after a failed write.
             self._db = None
-            self._open()
+            self._open(create=False)
         except Exception as error:  # noqa: BLE001 - the caller tries again
             self.failure = self._describe(error)
             return
