@@ -6,7 +6,8 @@ import contextlib
 import pytest
 
 from stepstream.runtime.ports import LogError, StoreError
-from stepstream.runtime.supervision import Recurrence, keep_serving
+from stepstream.runtime.recurrence import Recurrence
+from stepstream.runtime.supervision import keep_serving
 
 
 async def test_failed_component_is_restarted(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from stepstream.api.probes import make_probes
 from stepstream.host.serving import listen
 from stepstream.host.settings import Settings
-from stepstream.runtime.supervision import Recurrence
+from stepstream.runtime.recurrence import Recurrence
 
 GRACE_S = 5
 CONNECTIONS_MAX = 512

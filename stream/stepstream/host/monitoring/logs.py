@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from stepstream.contract.printable import printable
-from stepstream.runtime.supervision import Recurrence
+from stepstream.runtime.recurrence import Recurrence
 
 
 class Format(StrEnum):

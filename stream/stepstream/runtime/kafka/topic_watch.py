@@ -9,7 +9,7 @@ from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.layout import growth_effect, topic_problems
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.supervision import Recurrence
+from stepstream.runtime.recurrence import Recurrence
 
 logger = logging.getLogger(__name__)
 # A broker that has just started may not know all topics yet, so a topic is missing only if two looks agree. Then the

@@ -15,10 +15,10 @@ import msgspec
 
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, StoredRow, StoreError
+from stepstream.runtime.recurrence import Recurrence
 from stepstream.runtime.storage.database import Database, InUseError, is_corruption
 from stepstream.runtime.storage.failures import UnusableState, describe_failure, one_line
 from stepstream.runtime.storage.journal import JournalWrite, Notifications, choose_partition
-from stepstream.runtime.supervision import Recurrence
 
 logger = logging.getLogger(__name__)
 _LOG, _OFFSET, _END, _MARK = b"l", b"o", b"e", b"m"
