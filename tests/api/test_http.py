@@ -237,6 +237,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/e/{key}",
             "/v1/approvals",
             "/v1/approvals/{run_id}/{step}",
+            "/v1/counts",
+            "/v1/errors",
             "/v1/signals",
             "/v1/runs",
             "/v1/runs/{run_id}",
