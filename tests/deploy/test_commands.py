@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
+from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.probes import make_probes
@@ -102,7 +104,8 @@ def routes_of(kind: str) -> set[str]:
     """Return the paths that an engine, or a worker, answers."""
     if kind == "worker":
         return {route.path for route in make_probes(bool, str, bytes).routes if isinstance(route, Route)}
-    api: Any = make_api(NotImplemented, NotImplemented, bytes, keys=Keys("", ""))
+    engine = EngineFacade(*[NotImplemented for _ in fields(EngineFacade)])
+    api: Any = make_api(engine, NotImplemented, bytes, keys=Keys("", ""))
     return {route.path for route in api.routes if isinstance(route, APIRoute)}
 
 
