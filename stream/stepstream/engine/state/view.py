@@ -74,6 +74,10 @@ class Layer:
         rows = [(Key[Any](table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
         return rows[-limit:]
 
+    def changes(self, table: bytes, part: bytes = b"") -> bool:
+        """Return whether a row of a part was put or deleted."""
+        return (table, part) in self._parts
+
     def put(self, key: Key[Any], row: Row | None) -> None:
         """Put a row, or delete it by None."""
         part = self._parts.get(key[:2])

@@ -25,6 +25,7 @@ from stepstream.engine.state.tables import (
     OPEN_COUNTS,
     POSITIONS,
     REGISTRATIONS,
+    TIMERS,
     encode_row,
     open_count_key,
     open_count_of,
@@ -139,6 +140,7 @@ class Shard:
             self._open = {open_count_of(key): row.count for key, row in scan_table(self._view, OPEN_COUNTS)}
             await self._log.seek(self._offsets(left))
             await self._review()
+            self.due = next_due(self._view)
             self.serving = True
             self._recovered_at = self._clock.now_ms()
             if self._observer:
@@ -191,7 +193,6 @@ class Shard:
             await self._commit(batch)
 
     async def _pass(self) -> None:
-        self.due = next_due(self._view)
         until = min(filter(None, (self.due, self._unchanged_until)), default=None)
         records = self._rest or await self._log.poll(RECORDS_PER_BATCH_MAX, until)
         started = time.perf_counter()
@@ -204,6 +205,7 @@ class Shard:
         self._count_open(batch)
         committing = time.perf_counter()
         committed = await self._conclude(batch)
+        self.due = self._due_after(batch)
         await self._let_others_run(batch)
         if self._observer:
             ended = time.perf_counter()
@@ -235,13 +237,17 @@ class Shard:
         delayed = 0.0
         while batch.can_wait and not self._rest:
             since = time.perf_counter()
-            records = await self._log.more(RECORDS_PER_BATCH_MAX, next_due(batch.overlay))
+            records = await self._log.more(RECORDS_PER_BATCH_MAX, self._due_after(batch))
             delayed += time.perf_counter() - since
             if not records:
                 break
             batch.now = self._clock.now_ms()
             self._fold(batch, records)
         return delayed
+
+    def _due_after(self, batch: Batch) -> int | None:
+        """Return when the earliest timer is due once a batch is committed; few batches change a timer."""
+        return next_due(batch.overlay) if batch.overlay.changes(TIMERS.prefix) else self.due
 
     def _count_open(self, batch: Batch) -> None:
         """Write the counts of open runs and steps to the tables, so that the next owner need not scan every row."""
