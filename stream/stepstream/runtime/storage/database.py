@@ -1,6 +1,6 @@
 """A RocksDB database: rows and other keys, with bounded scans."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rocksdict import DBRecoveryMode, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
@@ -76,17 +76,21 @@ class Database:
         value = self._db.get(key)
         return None if value is None else bytes(value)
 
-    def range(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the pairs whose keys start with `prefix`, from `start` on."""
+    def range(self, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the pairs whose keys start with `prefix`, from `start` on, at most `limit` (0: all)."""
         # Without the bound, a seek at the end of a range reads through all deleted rows after it.
         options = ReadOptions()
         options.set_iterate_upper_bound(key_after(prefix))
         rows = self._db.iter(options)
         rows.seek(start)
+        found: list[tuple[bytes, bytes]] = []
         while rows.valid():
-            yield rows.key(), rows.value()
+            found.append((rows.key(), rows.value()))
+            if len(found) == limit:
+                return found
             rows.next()
         rows.status()  # Raises if the iterator failed, which otherwise looks like the end.
+        return found
 
     def put_rows(self, batch: WriteBatch, rows: Sequence[StoredRow]) -> None:
         """Add rows to a batch (None: delete)."""
@@ -110,11 +114,8 @@ class Database:
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the rows whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
         start = _ROW + prefix
-        found: list[tuple[bytes, bytes]] = []
-        for key, value in self.range(start, _ROW + after + b"\x00" if after else self._fronts.get(start, start)):
-            found.append((key[1:], value))
-            if len(found) == limit:
-                break
+        first = _ROW + after + b"\x00" if after else self._fronts.get(start, start)
+        found = [(key[1:], value) for key, value in self.range(start, first, limit)]
         if start in _QUEUES and not after:
             self._fronts[start] = _ROW + found[0][0] if found else start + b"\xff"
         return found

@@ -48,6 +48,11 @@ def _partition_key(topic: str, partition: int) -> bytes:
     return topic.encode() + b"\x00" + partition.to_bytes(4, "big")
 
 
+def _record(topic: str, partition: int, key: bytes, value: bytes) -> LogRecord:
+    timestamp, record_key, payload, headers = _unpack(value)
+    return LogRecord(topic, partition, int.from_bytes(key[-8:], "big"), record_key, payload, headers, timestamp)
+
+
 class RocksStore:
     """The tables of one shard, with the changelog position that they reflect.
 
@@ -283,7 +288,7 @@ class RocksJournal:
         for group, offsets in write.offsets.items():
             for (topic, partition), offset in offsets.items():
                 self._committed[group, topic, partition] = offset
-        self.notifications.notify(dict.fromkeys(topic for topic, _ in ends))
+        self.notifications.notify({topic: None for topic, _ in ends})
         return written
 
     def _write(self, batch: Any) -> None:
@@ -304,18 +309,14 @@ class RocksJournal:
         if offset >= end or limit <= 0:
             return []
         prefix = _LOG + _partition_key(topic, partition)
-        cut = len(prefix)
-        found: list[LogRecord] = []
+        first = prefix + offset.to_bytes(8, "big")
         try:
-            for key, value in self._opened().range(prefix, prefix + offset.to_bytes(8, "big")):
-                timestamp, record_key, payload, headers = _unpack(value)
-                found_at = int.from_bytes(key[cut:], "big")
-                found.append(LogRecord(topic, partition, found_at, record_key, payload, headers, timestamp))
-                if len(found) == limit:
-                    break
+            # An idle engine reads each record alone, and an iterator costs three times as much as the read of a key.
+            if offset == end - 1 and (only := self._opened().read(first)) is not None:
+                return [_record(topic, partition, first, only)]
+            return [_record(topic, partition, *pair) for pair in self._opened().range(prefix, first, limit)]
         except Exception as error:
             raise self._unreadable(LogError, error) from error
-        return found
 
     def _unreadable(self, kind: type[LogError | StoreError], error: Exception) -> LogError | StoreError:
         return kind(str(error) if isinstance(error, LogError) else self._describe(error))
