@@ -81,7 +81,9 @@ class Bodies:
         return StepResult(Value(raw))
 
     async def _value(self, body: Callable[[], Any], timeout_ms: int, name: str) -> Any:
-        limit = asyncio.timeout(timeout_ms / 1_000 or None)
+        if not timeout_ms:
+            return await _call(body, self.threads, name)
+        limit = asyncio.timeout(timeout_ms / 1_000)
         try:
             async with limit:
                 return await _call(body, self.threads, name)

@@ -154,7 +154,8 @@ class CommandConsumer(ABC, Generic[Item]):
         effects = item.life.on(event)
         for effect in effects:
             self._effects[effect](item)
-        self._settle(item)
+        if not item.life.reports:
+            self._settle(item)
         return effects
 
     def _settle(self, item: Item) -> None:

@@ -38,7 +38,7 @@ class _Gate:
         return True
 
     def _may_enter(self) -> bool:
-        return self._is_open() or not self._inside
+        return not self._inside or self._is_open()
 
     def _enter(self, size: int) -> None:
         self._inside += 1
