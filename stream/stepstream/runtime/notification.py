@@ -24,6 +24,11 @@ class Notification:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def take(self) -> bool:
+        """Return whether a notification came while no task waited; the next wait does not return for it."""
+        notified, self._notified = self._notified, False
+        return notified
+
     @property
     def waited_for(self) -> bool:
         """Whether a task waits."""
@@ -31,8 +36,7 @@ class Notification:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return when notified, or after `timeout_s` seconds."""
-        if self._notified:
-            self._notified = False
+        if self.take():
             return
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
@@ -48,6 +52,8 @@ class Notification:
 
     async def until(self, holds: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Check a condition now and after each notification; return whether it held within `timeout_s` seconds."""
+        if holds():
+            return True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not holds():
