@@ -25,6 +25,7 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.inbox import (
     CancelRequested,
+    CommandsLost,
     InvokePlan,
     RunClaimed,
     RunFailed,
@@ -109,7 +110,7 @@ def read_record(text: str, now: int, position: str, run_of: RunOf) -> Input:
     return record
 
 
-def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:
+def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noqa: C901 - a table
     match words.take():
         case "function":
             return _function(words)
@@ -123,6 +124,8 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:
             return RunClaimed(run_of(words.take()), words.take(), "app")
         case "claim-step":
             return StepClaimed(run_of(words.take()), words.take(), words.take(), "app", words.text("queue"))
+        case "lost":
+            return CommandsLost(words.take())
         case "matched":
             return EventMatched(run_of(words.take()), words.take(), EventRecord(words.take(), id=words.take()))
         case "truncated":
@@ -323,7 +326,8 @@ def _show_command(command: Command) -> str:
         case StepDispatched():
             claim = f" for {command.claim}" if command.claim else ""
             memos = "".join(map(_show_memo, command.memos))
-            return f"dispatch {command.run_id} {command.step}#{command.attempt}{claim}{memos}"
+            partial = " partial" * command.partial
+            return f"dispatch {command.run_id} {command.step}#{command.attempt}{claim}{memos}{partial}"
         case RunStopped():
             step = f" {command.step}" if command.step else ""
             return f"stop {command.run_id}{step} {command.reason}"

@@ -11,7 +11,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded
 from stepstream.contract.ids import run_routing, shard_of
-from stepstream.contract.inbox import SignalSent
+from stepstream.contract.inbox import CommandsLost, SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
 from stepstream.engine.state.changes import Changes, Delete, Put, Reply, Send
@@ -103,7 +103,7 @@ class World:
     def homes(self, record: Input) -> list[int]:
         """Return the shards at which a record from outside arrives."""
         match record:
-            case Tick() | FunctionRegistered():
+            case Tick() | FunctionRegistered() | CommandsLost():
                 return list(range(self.shards))
             case EventReceived():
                 return [self.positions % self.shards]

@@ -158,9 +158,9 @@ class FakeReader(Reader):
         self.paused |= set(self.places)
 
     async def committed(self, places: Sequence[Place]) -> Offsets:
-        """Return the committed offsets of the group."""
+        """Return the committed offsets of the group, for the partitions that have one."""
         await self._cluster.calls.made("committed")
-        return {at: self._cluster.committed_offsets.get(at, 0) for at in places}
+        return {at: offset for at, offset in self._cluster.committed_offsets.items() if at in places}
 
     async def commit(self, offsets: Offsets) -> None:
         """Commit offsets of the group."""

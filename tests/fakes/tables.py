@@ -20,9 +20,14 @@ class Tables:
         return None if value is None else decode_row(key.table, value)
 
     def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
-        """Return the rows of a part."""
-        keys = sorted(key for key in self.rows if key[:2] == (table, part) and (not after or key.sort > after))
-        found = [(key, decode_row(table, self.rows[key])) for key in keys]
+        """Return the rows of a part, or of all parts that start with it, as a store does."""
+        places = ((key.part + key.sort, value) for key, value in self.rows.items() if key.table == table)
+        within = sorted((place[len(part) :], value) for place, value in places if place.startswith(part))
+        found = [
+            (Key[Any](table, part, sort), decode_row(table, value))
+            for sort, value in within
+            if not after or sort > after
+        ]
         return found[:limit] if limit else found
 
     def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Row]]:

@@ -293,12 +293,25 @@ class Answered(msgspec.Struct, frozen=True):
     status: str
 
 
+class CommandsLost(TypedRecord, frozen=True, tag="commands.lost"):
+    """The position of the workers of this name in their commands is lost: some of the commands may be lost too.
+
+    Its partition is that of the commands. The shard sends again what these workers need to continue the runs after the
+    run `after`.
+    """
+
+    workers: str
+    after: str = ""
+
+
 WorkerReport = (
     StepReported | StepFailed | StepsPlanned | WarningReported | RunReturned | RunFailed | RunLeased | RunPostponed
 )
 QueueReport = StepLeased | StepPostponed
 Claim = RunClaimed | StepClaimed
 CallerRequest = SignalSent | CancelRequested | ControlRequest
-InboxRecord = RunRequested | StepResolved | MatchingRecord | WorkerReport | QueueReport | Claim | CallerRequest
+InboxRecord = (
+    RunRequested | StepResolved | MatchingRecord | WorkerReport | QueueReport | Claim | CallerRequest | CommandsLost
+)
 decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

@@ -8,6 +8,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
     CancelRequested,
     Claim,
+    CommandsLost,
     QueueReport,
     RunClaimed,
     RunFailed,
@@ -66,6 +67,7 @@ from stepstream.engine.runs.admission import (
 )
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
 from stepstream.engine.runs.leases import release
+from stepstream.engine.runs.lost_commands import send_again
 from stepstream.engine.runs.plans import plan_steps
 from stepstream.engine.runs.runs import (
     cancel_run,
@@ -149,6 +151,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             rerun(draft, record)
         case FunctionRegistered():
             register_function(draft, record)
+        case CommandsLost():
+            send_again(draft, record)
         case Tick():
             _fire_timer(draft, record)
         case ShardOpened():

@@ -26,7 +26,7 @@ async def lag_of(cluster: Cluster) -> int:
     try:
         reader.assign(places)
         ends, committed = await reader.ends(places), await reader.committed(places)
-        return sum(ends[at] - committed[at] for at in places)
+        return sum(ends[at] - committed.get(at, 0) for at in places)
     finally:
         await reader.close()
 

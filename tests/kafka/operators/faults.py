@@ -9,13 +9,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.admin import NewPartitions
-
 from stepstream.contract.topics import CHANGELOG, EVENTS, INBOX, TOPICS, commands_topic
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.layout import expected_topics
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.topics import grow_topic, recreate_topic
 
 BROKER_S_MAX = 30.0
 
@@ -80,25 +79,12 @@ def delete(site: Site, topics: Sequence[str]) -> None:
 
 def recreate(site: Site, topic: str) -> None:
     """Delete a topic and create it again at once, as the contract says."""
-
-    async def delete_and_create() -> None:
-        spec = expected_topics([site.app], site.shards)[topic]
-        await site.cluster.delete([topic])
-        while topic not in await site.cluster.topics():
-            await site.cluster.create({topic: (spec.partitions, spec.config)}, 1)
-
-    site.do(delete_and_create())
+    site.do(recreate_topic(site.cluster, topic, expected_topics([site.app], site.shards)[topic]))
 
 
 def add_partitions(site: Site, topic: str, count: int) -> None:
     """Give a topic more partitions, as `kafka-topics.sh --alter` does."""
-
-    async def alter() -> None:
-        async with site.cluster.admin() as admin:
-            name = site.cluster.settings.name(topic)
-            await admin.create_partitions({name: NewPartitions(total_count=count)})
-
-    site.do(alter())
+    site.do(grow_topic(site.cluster, topic, count))
 
 
 def _nothing(_site: Site) -> None:

@@ -1,5 +1,6 @@
 """What an operator does to the topics of a running cluster ends nothing, and is reported with its remedy."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from tests.kafka.operators.faults import (
 from tests.kafka.operators.trial import SHARDS, Trial
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
+# From the deletion of a topic until no process is ready.
+UNREADY_S_MAX = 10.0
 
 
 def test_partitions_that_are_added_change_no_shard(bootstrap: str, tmp_path: Path) -> None:
@@ -46,8 +49,10 @@ def test_partitions_that_are_added_change_no_shard(bootstrap: str, tmp_path: Pat
 def test_deleted_topic_is_reported_until_it_exists(bootstrap: str, tmp_path: Path) -> None:
     """Engine and worker are not ready, log the remedy once, and continue once the command was run."""
     with Trial.start(bootstrap, "vanished", tmp_path) as trial:
+        began = time.monotonic()
         trial.strike(INBOX_DELETED)
         until(lambda: all("inbox' is missing" in reason for reason in trial.reasons("worker")))
+        assert time.monotonic() - began < UNREADY_S_MAX
         trial.recover(INBOX_DELETED)
         trial.complete()
         for member in (*trial.observed.engines, *trial.observed.workers):
@@ -94,10 +99,17 @@ def test_recreated_events_are_read_from_their_beginning(bootstrap: str, tmp_path
 
 
 def test_worker_reads_a_recreated_topic_of_commands(bootstrap: str, tmp_path: Path) -> None:
-    """It would wait at the offset of the deleted topic, ready and without lag."""
+    """It would wait at the offset of the deleted topic, ready and without lag. Runs whose commands were lost go on."""
     with Trial.start(bootstrap, "commands", tmp_path) as trial:
         for _ in range(3):
             trial.complete()
-        trial.strike(commands_recreated("long"))
+        # No worker reads the commands of these runs before they are lost.
+        trial.site.fleet.workers[0].freeze()
+        for _ in range(3):
+            trial.send()
+        until(lambda: trial.begun() == trial.sent)
+        commands_recreated("long").strike(trial.site)
+        trial.site.fleet.workers[0].thaw()
+        until(lambda: commands_recreated("long").is_reported(trial.site))
         trial.complete()
         assert commands_topic("long") in trial.observed.workers[0].log.read_text()

@@ -8,7 +8,7 @@ from typing import Self
 
 from stepstream.contract.codec import encode
 from stepstream.contract.events import event_record
-from stepstream.contract.history import RunEnded, decode_history
+from stepstream.contract.history import RunBegan, RunEnded, decode_history
 from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import APPS, Fleet
@@ -73,6 +73,10 @@ class Trial:
     def ended(self) -> list[str]:
         """Return the statuses of the runs that have ended, by the topic `history`."""
         return [entry.status for entry in self.history() if isinstance(entry, RunEnded) and entry.function == "work"]
+
+    def begun(self) -> int:
+        """Return how many runs have begun."""
+        return sum(isinstance(entry, RunBegan) and entry.function == "work" for entry in self.history())
 
     def history(self) -> list[object]:
         """Return the entries of `history`."""

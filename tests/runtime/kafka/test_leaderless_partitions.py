@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stepstream.runtime.kafka import worker_log
+from stepstream.runtime.kafka import reader, worker_log
 from stepstream.runtime.ports import LogRecord
 from tests.fakes.waiting import until
 from tests.runtime.kafka.worker_group import AT, TOPIC, Listener, WorkerGroup, renew_at_once
@@ -41,7 +41,7 @@ async def test_leaderless_partition_does_not_delay_commits(
 ) -> None:
     """The query for its position times out; then the other offsets are committed, beyond transaction markers too."""
     renew_at_once(monkeypatch)
-    monkeypatch.setattr(worker_log, "_ANSWER_S_MAX", 0.01)
+    monkeypatch.setattr(reader, "_ANSWER_S_MAX", 0.01)
     group = group_without("position")
     log = await group.open()
     await group.assign(0, 1)

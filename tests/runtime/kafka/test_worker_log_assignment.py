@@ -134,6 +134,7 @@ async def test_offsets_are_committed_before_partitions_are_revoked(monkeypatch: 
     group.end_offsets[AT] = 8
     log = await group.open()
     await group.assign(0)
+    await until(lambda: group.calls.count["ends"] == 2)
     await log.commit({AT: 8})
     assert group.commits == []
     await group.revoke(0)

@@ -42,6 +42,19 @@ async def test_a_step_taken_by_a_late_claim_is_claimed_again() -> None:
         assert [result.claim for result in at.results] == at.claims
 
 
+async def test_a_running_step_that_is_dispatched_again_keeps_the_command() -> None:
+    """The topic lost the first one; the command stays unacknowledged, so that a crash does not lose the step."""
+    async with PoolHarness() as at:
+        at.log.give(dispatched())
+        await until(lambda: at.bodies == 1)
+        at.log.give(replace(dispatched(), events=(), partial=True))
+        at.finish.set()
+        await until(lambda: at.results)
+        await until(lambda: at.log.committed)
+        assert at.bodies == 1
+        assert at.claims == []
+
+
 async def test_a_reported_step_taken_by_a_late_claim_is_claimed_again() -> None:
     """A worker that reads the claim of another claims the step: its own report may be later than that claim."""
     async with PoolHarness() as at:

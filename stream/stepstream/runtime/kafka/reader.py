@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ _FETCH_WAIT_MS = 500
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
 # How soon a group notices that its topic was deleted, created again or given more partitions; by default 5 minutes.
 _METADATA_MS = 5_000
+# A partition without a leader is asked again later, so that it does not delay the answers for others.
+_ANSWER_S_MAX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,10 @@ class Reader:
         self._client.pause(*self._client.assignment())
 
     async def committed(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        """Return the committed offsets of the group, 0 for a partition without one."""
+        """Return the committed offsets of the group, for the partitions that have one."""
         with translate_kafka_errors("reading committed offsets"):
-            return {at: await self._client.committed(self._named(at)) or 0 for at in partitions}
+            found = {at: await self._client.committed(self._named(at)) for at in partitions}
+        return {at: offset for at, offset in found.items() if offset is not None}
 
     async def commit(self, offsets: Offsets) -> None:
         """Commit offsets of partitions that are still assigned; the broker refuses a member whose session expired."""
@@ -165,3 +169,14 @@ class Reader:
     async def close(self) -> None:
         """Disconnect, and leave the group."""
         await stop(self._client, connections_of(self._client))
+
+
+async def ask_each(ask: Callable[[TopicPartition], Awaitable[None]], partitions: Collection[TopicPartition]) -> None:
+    """Ask for all partitions at once, and continue without those for which no answer comes in time."""
+
+    async def ask_one(at: TopicPartition) -> None:
+        with suppress(LogError, TimeoutError):
+            async with asyncio.timeout(_ANSWER_S_MAX):
+                await ask(at)
+
+    await asyncio.gather(*map(ask_one, partitions))

@@ -1,9 +1,10 @@
 """The log of a worker on Kafka: commands from a consumer group, reports, and the lease on the group membership."""
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from stepstream.contract.ids import shard_of
@@ -11,8 +12,9 @@ from stepstream.contract.topics import INBOX, commands_topic
 from stepstream.runtime.kafka.answers import CreationWatch, Extent
 from stepstream.runtime.kafka.cluster import CLIENT, Cluster
 from stepstream.runtime.kafka.feed import Feed
+from stepstream.runtime.kafka.lost_commands import LostCommands
 from stepstream.runtime.kafka.producer import Producer
-from stepstream.runtime.kafka.reader import Membership, Reader
+from stepstream.runtime.kafka.reader import Membership, Reader, ask_each
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener, TopicPartition
 
@@ -26,21 +28,8 @@ _REVOKE_SESSIONS = 1.0
 # more frequent commits would compete with the reports that are written at the same time.
 _COMMIT_S = 0.25
 _LEAVE_S_MAX = 2.0
-# A partition without a leader is asked again later, so that it does not delay the answers for others.
-_ANSWER_S_MAX = 2.0
 # An offset that no record reaches.
 _NEVER = 2**63
-
-
-async def _ask_each(ask: Callable[[TopicPartition], Awaitable[None]], partitions: Collection[TopicPartition]) -> None:
-    """Ask for all partitions at once, and continue without those for which no answer comes in time."""
-
-    async def ask_one(at: TopicPartition) -> None:
-        with suppress(LogError, TimeoutError):
-            async with asyncio.timeout(_ANSWER_S_MAX):
-                await ask(at)
-
-    await asyncio.gather(*map(ask_one, partitions))
 
 
 class KafkaWorkerLog:
@@ -81,6 +70,7 @@ class KafkaWorkerLog:
         self._left = False
         self._creation = CreationWatch(self._topic)
         self._start_over_asked = False
+        self._lost = LostCommands(workers, shards, self._write)
         # By partition: the offset after the last command that was returned by a poll, the offset before which all
         # commands are processed, and the offset that the group has committed.
         self._polled: dict[int, int] = {}
@@ -132,7 +122,7 @@ class KafkaWorkerLog:
             count = await self._producer.partition_count(self._topic)
             partitions = [(self._topic, partition) for partition in range(count)]
             reader.assign(partitions)
-            reader.seek(await reader.committed(partitions))
+            reader.seek(dict.fromkeys(partitions, 0) | await reader.committed(partitions))
             await self._assign(list(range(count)))
         else:
             reader.join(self._topic, Membership(self._assign, self._revoke))
@@ -172,6 +162,7 @@ class KafkaWorkerLog:
             for partition in offsets.keys() - kept:
                 del offsets[partition]
         reader.seek({(self._topic, partition): at for partition, at in self._polled.items()})
+        self._lost.assigned(() if self._alone else partitions, kept)
         self.assignments += 1
         self._rebalancing = False
         logger.info("partitions %s of %s assigned", sorted(partitions), self._topic)
@@ -208,19 +199,16 @@ class KafkaWorkerLog:
         if self.assignments != assignments:
             return  # After a rebalance, other partitions are read from the beginning.
         self._start_over_asked = self._rebalancing = False
-        logger.warning(
-            "topic %s was deleted and created again, or a broker lost records: it is read from its beginning. Runs "
-            "whose commands were lost wait forever; cancel them and send their events again",
-            self._topic,
-        )
+        again = "it is read from its beginning, and the shards send again what was in it"
+        logger.warning("topic %s was deleted and created again, or a broker lost records: %s", self._topic, again)
         self.feed.forget()
         for offsets in (self._polled, self._processed, self._committed):
             offsets.clear()
         self._fresh_from = dict.fromkeys(self._fresh_from, _NEVER)
+        self._lost.lose(self._fresh_from)
         reader.seek(beginnings)
         if self._listener is not None:
             await self._listener.moved((), lost=False)
-        await self._commit(beginnings)
         self._checked_at = 0.0
         self._check_soon.notify()
         self.notification.notify()
@@ -234,7 +222,7 @@ class KafkaWorkerLog:
             if self.assignments == assignments:
                 self._fresh_from[at[1]] = ends[at]
 
-        await _ask_each(learn, [at for at in self.partitions if self._fresh_from[at[1]] == _NEVER])
+        await ask_each(learn, [at for at in self.partitions if self._fresh_from[at[1]] == _NEVER])
 
     async def _keep_confirmed(self, reader: Reader) -> None:
         """Confirm the membership periodically; other calls that wait do not delay it."""
@@ -261,6 +249,7 @@ class KafkaWorkerLog:
             if checks := time.monotonic() - self._checked_at >= _RENEW_SESSIONS * self._session_s:
                 self._checked_at = time.monotonic()
                 await self._learn_what_is_fresh(reader)
+                await ask_each(functools.partial(self._lost.ask, reader), self._lost.unknown)
             # A group that rebalances refuses commits; they are repeated afterwards.
             with suppress(LogError):
                 await self._commit_processed()
@@ -269,9 +258,13 @@ class KafkaWorkerLog:
 
     async def _commit_processed(self) -> None:
         """Commit the offsets of what was processed since the last commit."""
-        news = {partition: at for partition, at in self._processed.items() if at > self._committed.get(partition, 0)}
+        news = {
+            (self._topic, partition): at
+            for partition, at in self._processed.items()
+            if at > self._committed.get(partition, 0) and self._lost.known(partition)
+        }
         if news:
-            await self._commit({(self._topic, partition): at for partition, at in news.items()})
+            await self._commit(news)
 
     async def _commit(self, offsets: Offsets) -> None:
         if self.feed.reader is None:
@@ -292,13 +285,14 @@ class KafkaWorkerLog:
         async def ask(at: TopicPartition) -> None:
             found[at] = await reader.position(at)
 
-        await _ask_each(ask, self.partitions)
+        await ask_each(ask, self.partitions)
         if self.assignments != assignments:
             return {}  # After a rebalance, a partition may be read again from before its position.
         return {
             at: position
             for at, position in found.items()
             if self._polled.get(at[1]) == self._processed.get(at[1])
+            and self._lost.known(at[1])
             and not self.feed.waiting(at)
             and position > max(self._processed.get(at[1], 0), self._committed.get(at[1], 0))
         }

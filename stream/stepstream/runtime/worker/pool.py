@@ -125,7 +125,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
         key = (command.run_id, command.step)
         step = self._items.get(key)
         if step is not None and record.offset <= step.last_offset:
-            self._redelivered(step, record)
+            self._redelivered(step, record, command)
             return
         match command:
             case RunStopped():
@@ -136,6 +136,8 @@ class PoolWorker(CommandConsumer[LiveStep]):
                 self._add(record, command, fresh=not (command.claim or command.partial))
             case StepDispatched(claim="") if step.claim or step.command.attempt < command.attempt:
                 self._replace(step, record, command)
+            case StepDispatched(claim="") if _sent_again(step, command):
+                step.add_command(record)
             case StepDispatched(claim=""):
                 self._end(record)
             case _:
@@ -144,13 +146,15 @@ class PoolWorker(CommandConsumer[LiveStep]):
         if (step := self._items.get(key)) is not None:
             step.last_offset = record.offset
 
-    def _redelivered(self, step: LiveStep, record: LogRecord) -> None:
+    def _redelivered(self, step: LiveStep, record: LogRecord, command: StepDispatched | RunStopped) -> None:
         """Process a command of a step that was read before its partition was revoked and assigned again.
 
         The one that dispatched the step is acknowledged when the step has ended.
         """
         if record.offset == step.dispatched_at:
             step.commands.clear()
+            step.add_command(record)
+        elif _sent_again(step, command):
             step.add_command(record)
         else:
             self._end(record)
@@ -267,3 +271,16 @@ class PoolWorker(CommandConsumer[LiveStep]):
 def _without_state(command: StepDispatched) -> StepDispatched:
     """Return a command without the data that the answer to a claim repeats: many steps may wait for answers."""
     return replace(command, events=(), memos=())
+
+
+def _sent_again(step: LiveStep, command: StepDispatched | RunStopped) -> bool:
+    """Return whether a command dispatches again an attempt that this worker has: its topic had lost the first command.
+
+    Until the step has ended, it is the only command that another worker would find.
+    """
+    return (
+        isinstance(command, StepDispatched)
+        and command.partial
+        and not command.claim
+        and command.attempt == step.command.attempt
+    )
