@@ -11,6 +11,7 @@ from unittest.mock import AsyncMock, MagicMock
 from stepstream import App, Context, on
 from stepstream.host import kafka_worker
 from stepstream.host.settings import settings_from
+from stepstream.runtime.kafka.layout import Layout
 from stepstream.runtime.kafka.settings import KafkaSettings
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.worker.harness import started
@@ -54,8 +55,7 @@ def main() -> None:
     log.assignments, log.confirmed_at, log.member, log.partitions = 1, 0.0, True, []
     stand_ins: dict[str, Any] = {
         "hosted": hosted,
-        "shards_of": AsyncMock(return_value=1),
-        "config_warnings": AsyncMock(return_value=[]),
+        "layout_of": AsyncMock(return_value=Layout(1, b"", [])),
         "KafkaBackbone": MagicMock(return_value=AsyncMock()),
         "KafkaCallers": MagicMock(),
         "KafkaWorkerLog": MagicMock(return_value=log),

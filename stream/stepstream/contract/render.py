@@ -164,6 +164,9 @@ def _channel(topic: Topic) -> dict[str, Any]:
             }
         },
     }
+    if topic.segment_ms:
+        segments = {"segment.ms": topic.segment_ms, "segment.bytes": topic.segment_bytes}
+        channel["bindings"]["kafka"]["topicConfiguration"] |= segments
     if "<app>" in topic.name:
         channel["parameters"] = {"app": {"description": "The name of the app whose workers read it."}}
     if not topic.sharded:

@@ -29,6 +29,9 @@ ENGINES = "engines"
 class Topic:
     """A topic of the contract; `sharded` ones have one partition per shard, `retention_ms` of -1 means forever.
 
+    A topic of many small records that are soon useless closes a segment after `segment_ms` or `segment_bytes`: only a
+    closed segment is deleted. 0 is the default of the broker, usually a week and 1 GiB.
+
     `records` are the types of its values; a topic without any carries bytes that are not part of the contract.
     """
 
@@ -41,6 +44,8 @@ class Topic:
     sharded: bool = True
     retention_ms: int = 7 * DAY_MS
     message_bytes_max: int = 8 * MIB
+    segment_ms: int = 0
+    segment_bytes: int = 0
     records: tuple[type[msgspec.Struct], ...] = ()
 
 
@@ -115,6 +120,8 @@ TOPICS = (
         "the process that sent the request",
         sharded=False,
         retention_ms=HOUR_MS,
+        segment_ms=HOUR_MS // 6,
+        segment_bytes=16 * MIB,
         records=(Answered,),
     ),
     Topic(
@@ -125,6 +132,8 @@ TOPICS = (
         "engines",
         sharded=False,
         retention_ms=HOUR_MS,
+        segment_ms=HOUR_MS // 6,
+        segment_bytes=16 * MIB,
         records=(EngineHeartbeat,),
     ),
     Topic(

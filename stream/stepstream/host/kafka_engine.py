@@ -24,8 +24,7 @@ from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.backlogs import Backlogs
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup, ShardGroupOptions
-from stepstream.runtime.kafka.layout import config_warnings, shards_of
-from stepstream.runtime.kafka.origin import origin_of
+from stepstream.runtime.kafka.layout import Layout, config_warnings, layout_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import SHARD_TOPICS
 from stepstream.runtime.kafka.topic_watch import TopicWatch
@@ -57,27 +56,26 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
     cluster = Cluster(kafka)
-    shards = await shards_of(cluster)
-    for warning in await config_warnings(cluster, [], shards):
+    layout = await layout_of(cluster, engine=True)
+    for warning in config_warnings(kafka, layout.configs):
         logger.warning("%s", warning)
     with locked_folder(settings.data_dir):
 
         async def serve(api: Any) -> None:
-            await serve_http(api, listener, stop, lambda port: ready(port, shards))
+            await serve_http(api, listener, stop, lambda port: ready(port, layout.shards))
 
-        await _serve_shards(settings, cluster, shards, serve)
+        await _serve_shards(settings, cluster, layout, serve)
 
 
 async def _serve_shards(
-    settings: Settings, cluster: Cluster, shards: int, serve: Callable[[Any], Awaitable[None]]
+    settings: Settings, cluster: Cluster, layout: Layout, serve: Callable[[Any], Awaitable[None]]
 ) -> None:
     """Run all parts of an engine in Faust while its API is served."""
-    clock, metrics = SystemClock(), Metrics("engine", "sources")
+    clock, metrics, shards = SystemClock(), Metrics("engine", "sources"), layout.shards
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
-    origin = (await origin_of(cluster, 0, shards)).key.hex()
-    index = RunIndex(settings.data_dir / RUNS_FILE, retention=settings.kept_runs, origin=origin)
+    index = RunIndex(settings.data_dir / RUNS_FILE, retention=settings.kept_runs, origin=layout.origin.hex())
     options = ShardGroupOptions(
         shards,
         settings.data_dir,

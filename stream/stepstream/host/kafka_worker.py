@@ -23,7 +23,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.fleet import KafkaCallers
-from stepstream.runtime.kafka.layout import config_warnings, shards_of
+from stepstream.runtime.kafka.layout import config_warnings, layout_of
 from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.topic_watch import TopicWatch
@@ -103,10 +103,10 @@ def _parts(
 async def _check_topics(spec: WorkerSpec, cluster: Cluster) -> int:
     """Return the number of shards; log which topics differ from what they should be."""
     # The topic of a queue must exist before the engine learns of functions that name the queue.
-    shards = await shards_of(cluster, spec.all_names, record=False)
-    for warning in await config_warnings(cluster, spec.all_names, shards, _UNUSED_TOPICS):
+    layout = await layout_of(cluster, spec.all_names, engine=False)
+    for warning in config_warnings(cluster.settings, layout.configs, _UNUSED_TOPICS):
         logger.warning("%s", warning)
-    return shards
+    return layout.shards
 
 
 async def serve_worker(

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from stepstream.contract.topics import CHANGELOG, ENGINES
 from stepstream.runtime.kafka.answers import Extent
-from stepstream.runtime.kafka.layout import config_warnings, expected_topics, shards_of, survey
+from stepstream.runtime.kafka.layout import config_warnings, expected_topics, layout_of, survey
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.ports import LogRecord
 from tests.fakes.cluster import FakeCluster
 
 
@@ -22,7 +24,6 @@ class Described(FakeCluster):
         self._topics = expected_topics(["shop"], 4)
         self._replicas = {name: 1 if name == underreplicated else replicas for name in self._topics}
         self._in_sync = in_sync
-        self.configs_read = False
 
     async def extents(self, topics: Sequence[str] | None = None) -> dict[str, Extent]:
         """Return the extent of each topic."""
@@ -31,7 +32,6 @@ class Described(FakeCluster):
 
     async def configs(self, topics: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return the configuration of each topic."""
-        self.configs_read = True
         assert "min.insync.replicas" in keys
         return {
             name: self._topics[name].config | {"min.insync.replicas": self._in_sync} | self.changed.get(name, {})
@@ -66,7 +66,8 @@ async def test_each_topic_that_differs_has_a_line_with_the_command() -> None:
     cluster = Described(1, "1")
     cluster.changed = {"events": {"retention.ms": "1", "max.message.bytes": "2"}, "history": {"retention.ms": "3"}}
     cluster.hidden = {"replies", "functions"}
-    events, unreadable = await config_warnings(cluster, ["shop"], 4, ["history"])
+    found = await survey(cluster, ["shop"])
+    events, unreadable = config_warnings(cluster.settings, found.configs, ["history"])
     expected = expected_topics(["shop"], 4)["events"].config
     kept, most = expected["retention.ms"], expected["max.message.bytes"]
     assert events == (
@@ -79,8 +80,28 @@ async def test_each_topic_that_differs_has_a_line_with_the_command() -> None:
     )
 
 
-async def test_starting_process_reads_no_configuration() -> None:
+async def test_large_segments_of_heartbeats_are_reported() -> None:
+    """With the defaults, a broker would store a week of them, or 1 GiB, though they are useless after seconds."""
+    cluster = Described(1, "1")
+    cluster.changed = {ENGINES: {"segment.ms": "604800000", "segment.bytes": "1073741824"}}
+    assert list(map(str, (await survey(cluster, ["shop"])).configs)) == [
+        "topic 'n.engines': segment.ms is 604800000 instead of 600000",
+        "topic 'n.engines': segment.bytes is 1073741824 instead of 16777216",
+    ]
+
+
+async def test_worker_that_may_not_read_configurations_starts() -> None:
     """The number of shards needs no permission DescribeConfigs, which a worker need not have."""
     cluster = Described(3, "1")
-    assert await shards_of(cluster, ["shop"]) == 4
-    assert not cluster.configs_read
+    cluster.hidden = set(expected_topics(["shop"], 4))
+    assert (await layout_of(cluster, ["shop"], engine=False)).shards == 4
+
+
+async def test_starting_engine_reads_the_origin_once() -> None:
+    """It has the number of shards, and identifies the topics of the read model."""
+    cluster = Described(3, "1")
+    cluster.add([LogRecord(CHANGELOG, 0, 0, b"\x00origin-1", b'{"shards":4}', (), 0)])
+    found = await layout_of(cluster, ["shop"], engine=True)
+    assert (found.shards, found.origin) == (4, b"\x00origin-1")
+    assert len(cluster.readers) == 1
+    assert "topic 'n.inbox': min.insync.replicas is 1 instead of 2" in map(str, found.configs)

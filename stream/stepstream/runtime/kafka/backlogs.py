@@ -7,7 +7,7 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.errors import translate_kafka_errors
-from stepstream.runtime.ports import LogError, Offsets
+from stepstream.runtime.ports import Offsets
 
 # An engine reads the backlogs of at most this many topics, the first by name.
 TOPICS_MAX = 100
@@ -21,6 +21,10 @@ class Backlog(NamedTuple):
 
     lags: dict[int, int]
     members: int
+
+
+def _group(name: str) -> str:
+    return f"worker-{name}"
 
 
 class Backlogs:
@@ -43,8 +47,7 @@ class Backlogs:
     async def members(self, names: Sequence[str]) -> dict[str, int]:
         """Return how many workers are in their group, by name; raise LogError if a broker does not answer."""
         async with self._cluster.admin() as admin:
-            with translate_kafka_errors("describing groups"):
-                return {name: await self._members(admin, name) for name in names}
+            return {name: await self._members(admin, name) for name in names}
 
     async def _read(self, names: Sequence[str]) -> dict[str, Backlog]:
         if any(commands_topic(name) not in self._partition_counts for name in names):
@@ -54,12 +57,11 @@ class Backlogs:
             return {}
         committed, members = Offsets(), dict[str, int]()
         async with self._cluster.admin() as admin:
-            with translate_kafka_errors("describing groups"):
-                for name in known:
-                    # The client ignores the error of a coordinator that has not loaded the offsets yet. One that
-                    # knows the members of the group has loaded them.
-                    members[name] = await self._members(admin, name)
-                    committed |= await self._committed(admin, name)
+            for name in known:
+                # The client ignores the error of a coordinator that has not loaded the offsets yet. One that knows the
+                # members of the group has loaded them.
+                members[name] = await self._members(admin, name)
+                committed |= await self._committed(admin, name)
         waiting = await self._waiting(known, committed)
         return {
             name: Backlog({at: waiting[commands_topic(name), at] for at in self._range(name)}, members[name])
@@ -70,19 +72,12 @@ class Backlogs:
         return range(self._partition_counts[commands_topic(name)])
 
     async def _members(self, admin: Any, name: str) -> int:
-        # The client misreads an answer with more than one group.
-        (answer,) = await admin.describe_consumer_groups([self._group(name)])
-        ((code, _group, _state, _kind, _protocol, members, *_),) = answer.groups
-        if code:
-            raise LogError(f"group {self._group(name)} cannot be described (Kafka error {code})")
-        return len(members)
-
-    def _group(self, name: str) -> str:
-        return self._cluster.settings.name(f"worker-{name}")
+        return len(await self._cluster.members_by(admin, _group(name)))
 
     async def _committed(self, admin: Any, name: str) -> Offsets:
         plain = self._cluster.settings.plain
-        found = await admin.list_consumer_group_offsets(self._group(name))
+        with translate_kafka_errors("reading committed offsets"):
+            found = await admin.list_consumer_group_offsets(self._cluster.settings.name(_group(name)))
         return {(plain(at.topic), at.partition): committed.offset for at, committed in found.items()}
 
     async def _waiting(self, names: Sequence[str], committed: Offsets) -> Offsets:

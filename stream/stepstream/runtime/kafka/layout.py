@@ -12,14 +12,23 @@ from stepstream.contract.names import check_topic_part
 from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, INBOX, TOPICS, Topic, commands_topic
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.origin import origin_of, recorded_shards
+from stepstream.runtime.kafka.origin import origin_of, recorded_origin
 from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.ports import Origin
 
 logger = logging.getLogger(__name__)
 SHARDS_SUGGESTED = 8
 _PARTITIONS_REMEDY = "another number of partitions would move keys; choose another --namespace, or recreate the topic"
-# Keys whose value decides whether records are lost or refused.
-_COMPARED = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "delete.retention.ms")
+# Keys whose value decides whether records are lost or refused, or how long the broker stores what nobody needs.
+_COMPARED = (
+    "cleanup.policy",
+    "retention.ms",
+    "retention.bytes",
+    "max.message.bytes",
+    "delete.retention.ms",
+    "segment.ms",
+    "segment.bytes",
+)
 # Two replicas acknowledge each write, so that the loss of any one broker loses no record and stops no writer.
 _REPLICAS_FOR_A_QUORUM = 3
 _IN_SYNC = "min.insync.replicas"
@@ -68,6 +77,8 @@ def _config(topic: Topic) -> dict[str, str]:
     if topic.compacted:
         # Tables that are older than half of this are discarded when they are opened (kafka.backbone.STALE_MS).
         config["delete.retention.ms"] = str(DAY_MS)
+    if topic.segment_ms:
+        config |= {"segment.ms": str(topic.segment_ms), "segment.bytes": str(topic.segment_bytes)}
     return config
 
 
@@ -89,14 +100,14 @@ class ConfigDifference:
 class Survey:
     """All differences between the topics of a cluster and those of the contract.
 
-    `shards` is 0 if there are no topics; `recorded` says whether the changelog records it. `replicas` is the expected
+    `shards` is 0 if there are no topics; `origin` is that of the changelog of shard 0. `replicas` is the expected
     number. `missing` are names without the namespace, `repartitioned` sentences about wrong numbers of partitions,
     `underreplicated` about too few replicas. `grown` are sentences about topics with further partitions, which do no
     harm: they are not differences, since Kafka cannot remove a partition.
     """
 
     shards: int
-    recorded: bool
+    origin: Origin
     replicas: int
     missing: list[str]
     repartitioned: list[str]
@@ -104,29 +115,32 @@ class Survey:
     grown: list[str]
     configs: list[ConfigDifference]
 
+    @property
+    def recorded(self) -> bool:
+        """Whether the changelog records the number of shards."""
+        return self.origin.shards > 0
+
     def __bool__(self) -> bool:
         return bool(self.missing or self.repartitioned or self.underreplicated or self.configs)
 
 
-async def survey(
-    cluster: Cluster, apps: Sequence[str], shards: int = 0, replicas: int = 0, *, configs: bool = True
-) -> Survey:
+async def survey(cluster: Cluster, apps: Sequence[str], shards: int = 0, replicas: int = 0) -> Survey:
     """Compare the topics for some apps; the default for `replicas` is the number that the inbox has.
 
-    `shards` is the expected number if there are no topics. Without `configs`, configurations are not read.
+    `shards` is the expected number if there are no topics.
     """
     extents = await cluster.extents()
-    recorded = await recorded_shards(cluster) if CHANGELOG in extents else 0
+    origin = await recorded_origin(cluster) if CHANGELOG in extents else Origin(b"", 0)
+    recorded = origin.shards
     found_shards = recorded or _most_common_partitions(extents)
     shards, replicas = found_shards or shards, replicas or extents.get(INBOX, Extent(0, 0)).replicas
     expected = expected_topics(apps, shards)
     name = full_names(cluster.settings, expected)
     existing = {topic: (spec, extents[topic]) for topic, spec in expected.items() if topic in extents}
-    compared = existing if configs else {}
-    actual = await cluster.configs(list(compared), (*_COMPARED, _IN_SYNC)) if compared else {}
+    actual = await cluster.configs(list(existing), (*_COMPARED, _IN_SYNC)) if existing else {}
     return Survey(
         found_shards,
-        recorded > 0,
+        origin,
         replicas,
         [topic for topic in expected if topic not in extents],
         [
@@ -146,7 +160,7 @@ async def survey(
         ],
         [
             ConfigDifference(name[topic], key, have, value)
-            for topic, (spec, extent) in compared.items()
+            for topic, (spec, extent) in existing.items()
             for key, value in spec.config_on(extent.replicas).items()
             if not _suffices(key, have := actual.get(topic, {}).get(key, ""), value, extent.replicas)
         ],
@@ -235,33 +249,42 @@ def alter_command(settings: KafkaSettings, topic: str, differences: Iterable[Con
     return shlex.join([*words, "--add-config", config])
 
 
-async def config_warnings(
-    cluster: Cluster, apps: Sequence[str], shards: int, unused: Collection[str] = ()
+def config_warnings(
+    settings: KafkaSettings, differences: Sequence[ConfigDifference], unused: Collection[str] = ()
 ) -> list[str]:
-    """Return a line for each existing topic whose configuration differs, with the command that corrects it.
+    """Return a line for each topic whose configuration differs, with the command that corrects it.
 
     Topics whose configuration may not be read share a line. `unused` are topics that the process does not use.
     """
-    left_out = {cluster.settings.name(topic) for topic in unused}
-    found = [each for each in (await survey(cluster, apps, shards)).configs if each.topic not in left_out]
+    left_out = {settings.name(topic) for topic in unused}
+    found = [each for each in differences if each.topic not in left_out]
     lines, unreadable = [], dict.fromkeys(each.topic for each in found if not each.actual)
     for topic in dict.fromkeys(each.topic for each in found if each.actual):
         own = [each for each in found if each.topic == topic and each.actual]
         differs = ", ".join(f"{each.key} is {each.actual} instead of {each.expected}" for each in own)
-        lines.append(f"topic {topic!r}: {differs}; run `{alter_command(cluster.settings, topic, own)}`")
+        lines.append(f"topic {topic!r}: {differs}; run `{alter_command(settings, topic, own)}`")
     if unreadable:
         remedy = "grant DescribeConfigs, as in the output of `stepstream topics acls`"
         lines.append(f"the configuration of topics {', '.join(unreadable)} cannot be read; {remedy}")
     return lines
 
 
-async def shards_of(cluster: Cluster, apps: Sequence[str] = (), *, record: bool = True) -> int:
-    """Return the number of shards; log a warning for each topic with further partitions.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a process knows of its topics: the number of shards, the key of shard 0's origin, and other settings."""
 
-    With `record` a number that is not recorded yet is; only engines may write to the changelog. Raise LayoutError, with
-    the remedy, if the topics do not match the contract.
+    shards: int
+    origin: bytes
+    configs: list[ConfigDifference]
+
+
+async def layout_of(cluster: Cluster, apps: Sequence[str] = (), *, engine: bool) -> Layout:
+    """Return the layout; log a warning for each topic with further partitions.
+
+    An engine records the number of shards if that was not done yet; only engines may write to the changelog. Raise
+    LayoutError, with the remedy, if the topics do not match the contract.
     """
-    found = await survey(cluster, apps, configs=False)
+    found = await survey(cluster, apps)
     remedy = f"run `{apply_command(cluster.settings, apps, found.shards, found.replicas)}`"
     if not found.shards:
         (missing,) = _missing(cluster.settings, [INBOX])
@@ -272,10 +295,11 @@ async def shards_of(cluster: Cluster, apps: Sequence[str] = (), *, record: bool 
         raise LayoutError(f"{'; '.join(_missing(cluster.settings, found.missing))}; {remedy}")
     for each in found.grown:
         logger.warning("%s; Kafka cannot remove them", each)
-    if found.recorded or not record:
-        return found.shards
-    # Another process may record it at the same time: the first record counts.
-    return (await origin_of(cluster, 0, found.shards)).shards or found.shards
+    origin = found.origin
+    if engine and not found.recorded:
+        # Another process may record it at the same time: the first record counts.
+        origin = await origin_of(cluster, 0, found.shards)
+    return Layout(origin.shards or found.shards, origin.key, found.configs)
 
 
 async def apply_topics(

@@ -36,19 +36,23 @@ async def origin_of(cluster: Cluster, shard: int, shards: int) -> Origin:
         if first is None:
             await _write(cluster, shard, shards)
             first, end = await _first(reader, shard)
-        return Origin(first.key if first and first.key.startswith(_ORIGIN) else b"", end, _shards_in(first))
+        return _origin(first, end)
     finally:
         await reader.close()
 
 
-async def recorded_shards(cluster: Cluster) -> int:
-    """Return the number of shards that the changelog of shard 0 records; 0 if it is empty or records none."""
+async def recorded_origin(cluster: Cluster) -> Origin:
+    """Return the origin of shard 0's changelog; its key is b"" if the changelog is empty or starts with another row."""
     reader = await cluster.reader(known=True)
     try:
-        first, _ = await _first(reader, 0)
-        return _shards_in(first)
+        return _origin(*await _first(reader, 0))
     finally:
         await reader.close()
+
+
+def _origin(first: LogRecord | None, end: int) -> Origin:
+    key = first.key if first and first.key.startswith(_ORIGIN) else b""
+    return Origin(key, end, _shards_in(first))
 
 
 def _shards_in(first: LogRecord | None) -> int:
