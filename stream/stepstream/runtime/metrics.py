@@ -87,6 +87,7 @@ METRICS = (
     Metric("engine", "counter", "history_skipped", (), "History records that could not be read"),
     Metric("engine", "gauge", "shard_serving", ("shard",), "1 when the shard serves, 0 while it recovers"),
     Metric("engine", "counter", "shard_recoveries", ("shard",), "Recoveries of the shard in this process"),
+    Metric("engine", "counter", "shard_takeovers", ("shard",), "Takeovers of the shard from a silent engine"),
     Metric("engine", "gauge", "recovery_read_rows", ("shard",), "Changelog rows read in the latest recovery"),
     Metric("engine", "gauge", "recovery_left_rows", ("shard",), "Changelog offsets still to read"),
     Metric("engine", "gauge", "standby_lag_rows", ("shard",), "Changelog offsets that a warm copy has not read"),

@@ -43,6 +43,8 @@ def test_standby_takes_over_before_the_session_ends(bootstrap: str, tmp_path: Pa
         until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
         first.stop()
         until(lambda: len(owned(observed, second)) == SHARDS)
+        takeovers = observed.scrape(second).values("stepstream_shard_takeovers_total")
+        assert sum(value for _, value in takeovers) >= 2
 
 
 def test_short_session_moves_shards_without_a_standby(bootstrap: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +61,34 @@ async def test_watch_stays_connected_until_a_request_fails(monkeypatch: pytest.M
     assert cluster.connections == 2
     assert seen == [_INBOX] * 5
     assert not watch.unready
+
+
+@pytest.mark.parametrize("answer_s", [0.0, 1.5, topic_watch.ANSWER_S_MAX])
+async def test_process_is_not_ready_10_s_after_a_deletion(answer_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the broker takes as long for each answer as it may, and the deletion follows the start of a look."""
+    now, deleted_at, reported_at = 100.0, 0.0, 0.0
+
+    class Slow(_Cluster):
+        async def extents_by(self, _admin: Any, _topics: Sequence[str] | None) -> dict[str, Extent]:
+            nonlocal now, deleted_at
+            extents = dict(_INBOX) if not deleted_at else {}
+            deleted_at = deleted_at or now
+            now += answer_s
+            return extents
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now, reported_at
+        now += seconds
+        if watch.unready:
+            reported_at = now - seconds
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(topic_watch, "time", SimpleNamespace(monotonic=lambda: now))
+    watch = TopicWatch(Slow(), [INBOX], 4, [])
+    with pytest.raises(asyncio.CancelledError):
+        await watch.serve()
+    assert 0 < reported_at - deleted_at <= 10
 
 
 async def test_topic_is_missing_only_after_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,8 @@ class EngineGauges(_Lags):
             yield Reading("recovery_read_rows", label, state.rows_read)
             yield Reading("recovery_left_rows", label, state.offsets_left)
             serving |= set(label) if state.serving else set()
+        for shard in sorted({int(label) for label in serving} | self._group.takeovers.keys()):
+            yield Reading("shard_takeovers", (str(shard),), self._group.takeovers[shard])
         yield from (each for each in self.readings if each.labels[0] in serving or each.labels[-1] == HISTORY)
         yield from self.copies if self.readings else ()
 
@@ -282,6 +284,7 @@ class EmbeddedGauges:
         for shard, serving in self._engine.shards_serving().items():
             label = (str(shard),)
             yield Reading("shard_serving", label, serving)
+            yield Reading("shard_takeovers", label, 0)
             # The tables are read from the journal: there is no changelog to recover from.
             yield Reading("recovery_read_rows", label, 0)
             yield Reading("recovery_left_rows", label, 0)

@@ -5,6 +5,7 @@ import functools
 import logging
 import socket
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,8 @@ class ShardGroup:
         # Held while shards and copies are ended and started.
         self._changing = asyncio.Lock()
         self.assignments = 0
+        # How often this engine took over each shard before the group assigned it.
+        self.takeovers = Counter[int]()
 
     @property
     def assigned(self) -> list[int]:
@@ -257,6 +260,7 @@ class ShardGroup:
             owners = sorted({abandoned[shard] for shard in taken})
             logger.warning("engine %s is silent or has left; taking over shards %s", ", ".join(owners), sorted(taken))
             self._taken |= taken
+            self.takeovers.update(taken)
             self._begin(self._reconcile())
         for shard, owner in abandoned.items():
             if (shard, owner) not in self._fenced and shard not in self._tasks and peers.fences(shard):

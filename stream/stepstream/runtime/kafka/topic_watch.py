@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
@@ -12,8 +13,9 @@ from stepstream.runtime.ports import LogError
 from stepstream.runtime.recurrence import Recurrence
 
 logger = logging.getLogger(__name__)
-# A broker that has just started may not know all topics yet, so a topic is missing only if two looks agree. Then the
-# process is not ready 10 s after a topic was deleted at the latest.
+# From the start of one look to the start of the next. A broker that has just started may not know all topics yet, so a
+# topic is missing only if two looks agree. Then the process is not ready 10 s after a topic was deleted at the latest:
+# a look that began before, and its period; the two looks that follow, each as long as an answer may take.
 WATCH_S = 3.0
 ANSWER_S_MAX = 3.0
 
@@ -52,10 +54,11 @@ class TopicWatch:
             async with asyncio.timeout(ANSWER_S_MAX):
                 admin = await connected.enter_async_context(self._cluster.admin())
             while True:
+                began = time.monotonic()
                 async with asyncio.timeout(ANSWER_S_MAX):
                     extents = await self._cluster.extents_by(admin, self._topics)
                 self._look(extents)
-                await asyncio.sleep(WATCH_S)
+                await asyncio.sleep(max(began + WATCH_S - time.monotonic(), 0))
 
     def _look(self, extents: Mapping[str, Extent]) -> None:
         problems = topic_problems(self._cluster.settings, extents, self._topics, self._shards, self._apps)
