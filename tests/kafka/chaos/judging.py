@@ -19,6 +19,15 @@ from stepstream.contract.topics import COMMANDS, DEAD_LETTERS, EVENTS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.ports import LogRecord
 from tests.kafka.chaos.load import Load, digest
+from tests.kafka.chaos.scene import (
+    CLOCK_AHEAD,
+    CLOCK_BACK,
+    FENCED_ENGINES,
+    PARTITIONS_NOTICED,
+    RECREATION_NOTICED,
+    SETTINGS_NOTICED,
+    SUSPECTED_ENGINES,
+)
 from tests.kafka.cluster.history import Ledger, Runs, read_all
 
 _STEPS = ["first", "left", "right", "last"]
@@ -31,10 +40,15 @@ EVIDENCE: Mapping[str, Sequence[str]] = {
     "stale": ["engines killed", "disks rolled back"],
     "worker": ["workers killed"],
     "both": ["engines killed", "workers killed"],
-    "frozen-engine": ["frozen engines fenced", "shards moved to another engine"],
+    "frozen-engine": [FENCED_ENGINES, "shards moved to another engine"],
     "frozen-worker": ["runs moved to another worker"],
     "more-engines": ["shards moved to another engine"],
-    "suspected": ["healthy engines suspected"],
+    "suspected": [SUSPECTED_ENGINES],
+    "partition-added": [PARTITIONS_NOTICED],
+    "setting-removed": [SETTINGS_NOTICED],
+    "commands-recreated": [RECREATION_NOTICED],
+    "engine-clock": [CLOCK_AHEAD, CLOCK_BACK],
+    "worker-clock": [CLOCK_AHEAD, CLOCK_BACK],
     "repeated": ["duplicates refused"],
     "poison": ["records dead-lettered"],
 }
@@ -53,7 +67,7 @@ async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers
         *judge_outputs(runs, load.sent),
         *judge_effects(runs, effects, workers_died=workers_died),
         *judge_events(runs, await read_all(cluster, EVENTS), load),
-        *judge_dead_letters(await read_all(cluster, DEAD_LETTERS), load.poisoned),
+        *judge_dead_letters(await read_all(cluster, DEAD_LETTERS), load.poisoned, load.lost),
     ]
 
 
@@ -153,18 +167,24 @@ def judge_events(runs: Runs, records: Sequence[LogRecord], load: Load) -> Iterat
         yield f"{name} of {number} was sent {names[name, number]} times"
 
 
-def judge_dead_letters(dead_letters: Sequence[LogRecord], poisoned: Mapping[str, str]) -> Iterator[str]:
+def judge_dead_letters(
+    dead_letters: Sequence[LogRecord], poisoned: Mapping[str, str], lost: Mapping[str, Collection[str]]
+) -> Iterator[str]:
     """Each record that cannot be parsed is in dead-letters with its bytes and a reason, and no other record is.
 
     Shards write dead letters in a transaction, so once. A worker that is killed at that moment may write one again.
+    Records in a topic that was deleted may be in dead-letters; the new topic has the same offsets.
     """
     found: Counter[str] = Counter()
     for record in dead_letters:
         headers = {name: value or b"" for name, value in record.headers}
         origin = headers["stepstream-from"].decode()
-        found[origin] += 1
+        known = digest(record.value) in lost.get(origin, ())
+        found[origin] += not known
         if not headers["stepstream-reason"]:
             yield f"{origin} is a dead letter without a reason"
+        if known:
+            continue
         if origin not in poisoned:
             yield f"{origin} is a dead letter: {headers['stepstream-reason'].decode()}: {record.value[:200]!r}"
         elif digest(record.value) != poisoned[origin]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from stepstream.contract.codec import encode
@@ -49,17 +50,18 @@ HUGE: tuple[Poison, ...] = (
 class Load:
     """The producer of a chaos run. The broker accepted the event `go-<number>` for each number below `sent`.
 
-    `poisoned` has the digest of each record that cannot be parsed, by topic-partition-offset. `repeated` counts the
-    duplicates that were sent.
+    `poisoned` has the digest of each record that cannot be parsed, by topic-partition-offset; `lost` has those of a
+    topic that was deleted, which may have been read before. `repeated` counts the duplicates that were sent.
     """
 
     def __init__(self, cluster: Cluster, shards: int) -> None:
         self._cluster = cluster
-        self._shards = shards
+        self.shards = shards
         self._producer: Producer | None = None
         self.sent = 0
         self.repeated = 0
         self.poisoned: dict[str, str] = {}
+        self.lost: dict[str, set[str]] = defaultdict(set)
 
     async def send(self, count: int) -> None:
         """Send new events."""
@@ -78,10 +80,15 @@ class Load:
     async def poison(self, draw: random.Random) -> None:
         """Send one record of each kind that cannot be parsed, to random partitions; the huge ones only once."""
         for number, (topic, value_of) in enumerate(POISONS if self.poisoned else (*POISONS, *HUGE)):
-            partition = draw.randrange(self._shards)
+            partition = draw.randrange(self.shards)
             value = value_of(f"poison-{len(self.poisoned)}-{number}-")
             ((_, offset),) = await self._append([NewRecord(topic, partition, b"poison", value)])
             self.poisoned[f"{topic}-{partition}-{offset}"] = digest(value)
+
+    def lose(self, topic: str) -> None:
+        """Expect nothing of the records of a topic that is deleted."""
+        for place in [place for place in self.poisoned if place.startswith(f"{topic}-")]:
+            self.lost[place].add(self.poisoned.pop(place))
 
     async def _append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         for _ in range(_TRIES - 1):

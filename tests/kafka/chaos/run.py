@@ -15,9 +15,10 @@ from pathlib import Path
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.settings import KafkaSettings
-from tests.kafka.chaos.faults import FAULTS, POLL_S, UP, UP_S_MAX, Disk, Effects, Scene, short_log, until
+from tests.kafka.chaos.faults import FAULTS, short_log
 from tests.kafka.chaos.judging import judge, judge_evidence
 from tests.kafka.chaos.load import APP, Load
+from tests.kafka.chaos.scene import NOTICED, POLL_S, UP, UP_S_MAX, Disk, Effects, Scene, until
 from tests.kafka.cluster.broker import Broker, Brokers, running
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import Ledger, until_registered
@@ -132,8 +133,7 @@ def figures_of(scene: Scene) -> dict[str, int]:
         **{f"times {name}": count for name, count in sorted(scene.struck.items())},
         "transactions aborted": len(aborted),
         "records of them in the changelog": sum(aborted),
-        "frozen engines fenced": scene.fenced,
-        "healthy engines suspected": scene.suspected,
+        **{name: scene.noticed[name] for name in NOTICED},
         "assignments of shards": scene.rebalances + last,
         "shards moved to another engine": scene.fleet.moves() - scene.moves_before,
         "runs moved to another worker": scene.ledger.moves(),
@@ -158,7 +158,8 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
             fleet.add_engine(*(["--standby"] if number else []), module="tests.kafka.chaos.zombie_engine")
         for number in range(plan.workers):
             # All but the first have so few slots that runs are queued when a fault hits the worker.
-            fleet.add_worker(*(("--concurrency", "2") if number else ()), **short_log("worker"))
+            options = ("--concurrency", "2") if number else ()
+            fleet.add_worker(*options, module="tests.kafka.chaos.shifted_clock", **short_log("worker"))
         await until_registered(cluster, plan.shards)
         await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
         scene.moves_before = fleet.moves()
@@ -186,7 +187,15 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
 
 
 # After these faults a body may have run twice, although no worker was killed.
-_MOVES_WORKERS = {"frozen-worker", "more-workers", "rolled-worker", "broker-killed", "broker-stopped", "broker-frozen"}
+_MOVES_WORKERS = {
+    "frozen-worker",
+    "more-workers",
+    "rolled-worker",
+    "broker-killed",
+    "broker-stopped",
+    "broker-frozen",
+    "commands-recreated",
+}
 
 
 def run(plan: Plan, folder: Path, report: Callable[[str], None]) -> Verdict:

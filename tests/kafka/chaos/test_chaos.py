@@ -31,10 +31,16 @@ MOVES = Plan(
     engines=3,
     workers=3,
 )
+OPERATOR = Plan(
+    4,
+    seed=13,
+    faults=("engine", "partition-added", "setting-removed", "commands-recreated", "engine-clock", "worker-clock"),
+)
 PLANS = [
     pytest.param(SHORT, id="short"),
     pytest.param(KILLS, id="kills", marks=pytest.mark.long),
     pytest.param(MOVES, id="moves", marks=pytest.mark.long),
+    pytest.param(OPERATOR, id="operator", marks=pytest.mark.long),
 ]
 
 
@@ -43,8 +49,9 @@ def test_faults_lose_and_duplicate_nothing(plan: Plan, tmp_path: Path, capsys: p
     """Each accepted event has its runs, which end once; each step has one result, and no body runs after it.
 
     Engines are killed, some in a commit and some with their disks wiped or rolled back, and workers with them, while
-    duplicates and records that cannot be parsed arrive, and engines take over the shards of healthy ones. In the last
-    plan members are suspended, join and leave, and the broker restarts and stalls for longer than a commit may take.
+    duplicates and records that cannot be parsed arrive, and engines take over the shards of healthy ones. In another
+    plan members are suspended, join and leave, and the broker restarts and stalls for longer than a commit may take; in
+    the last one an operator changes topics, and clocks jump.
     The judge also fails a run whose faults had no effect.
     """
     with capsys.disabled():

@@ -132,12 +132,16 @@ def test_judge_compares_dead_letters_with_what_was_sent() -> None:
         return LogRecord(DEAD_LETTERS, 0, 0, made.key, made.value, made.headers, 0)
 
     def judged(*dead_letters: LogRecord) -> str:
-        return " ".join(judge_dead_letters(dead_letters, {"events-0-1": digest(b"bad")}))
+        return " ".join(
+            judge_dead_letters(dead_letters, {"events-0-1": digest(b"bad")}, {"events-0-3": {digest(b"old")}})
+        )
 
     assert judged(dead_letter(b"bad", 1)) == ""
     assert "is missing" in judged()
     assert "other bytes" in judged(dead_letter(b"good", 1))
     assert "is in dead-letters 2 times" in judged(*[dead_letter(b"bad", 1)] * 2)
+    assert judged(dead_letter(b"bad", 1), dead_letter(b"old", 3)) == ""
+    assert "events-0-3 is a dead letter" in judged(dead_letter(b"bad", 1), dead_letter(b"other", 3))
     assert "events-0-2 is a dead letter" in judged(dead_letter(b"bad", 1), dead_letter(b"fine", 2))
 
 

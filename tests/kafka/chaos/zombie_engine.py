@@ -10,6 +10,7 @@ from stepstream.contract.heartbeats import EngineHeartbeat
 from stepstream.runtime.kafka.peers import Peers
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import Fenced, Offsets
+from tests.kafka.chaos.shifted_clock import shift_clocks
 from tests.kafka.chaos.zombie_app import suspend_on_request
 
 FENCED = "the commit after the suspension was fenced"
@@ -43,6 +44,7 @@ def _suspect_on_request(self: Peers, beat: EngineHeartbeat) -> None:
 
 
 if __name__ == "__main__":
+    shift_clocks()
     Peers.note = _suspect_on_request  # type: ignore[method-assign]
     # No hook of the product is between the writes and the commit.
     KafkaLog.commit = _suspend_and_commit  # type: ignore[method-assign]

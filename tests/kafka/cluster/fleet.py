@@ -14,7 +14,7 @@ from typing import Self
 ROOT = Path(__file__).parents[3]
 # The folder of the apps that fleets run.
 APPS = Path(__file__).parents[1]
-# The variable with the file that says by how many seconds the clock of tests/kafka/oncall/clock_engine.py is wrong.
+# The variable with the file that says by how many seconds the clock of a process is wrong, if its module reads it.
 CLOCK_FILE = "ONCALL_CLOCK_FILE"
 _ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] assigned", re.MULTILINE)
 
@@ -163,10 +163,10 @@ class Fleet:
         arguments = ["engine", "--data-dir", str(self.folder / name), "--port", "0", *options]
         return self._add(self.engines, name, arguments, environment, module)
 
-    def add_worker(self, *options: str, **environment: str) -> Member:
-        """Start another worker."""
+    def add_worker(self, *options: str, module: str = "stepstream", **environment: str) -> Member:
+        """Start another worker, or a module that wraps one."""
         name = f"worker-{len(self.workers)}"
-        return self._add(self.workers, name, ["worker", str(self.app), *options], environment)
+        return self._add(self.workers, name, ["worker", str(self.app), *options], environment, module)
 
     def _add(
         self,
@@ -174,7 +174,7 @@ class Fleet:
         name: str,
         arguments: list[str],
         environment: Mapping[str, str],
-        module: str = "stepstream",
+        module: str,
     ) -> Member:
         # With a static name a restarted member keeps its partitions in the group.
         files = {"ZOMBIE_STOP_FILE": str(self.folder / f"{name}.stop"), CLOCK_FILE: str(self.folder / f"{name}.clock")}
