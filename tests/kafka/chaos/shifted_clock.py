@@ -1,4 +1,4 @@
-"""Runs stepstream with a system clock that a test shifts: python -m tests.kafka.chaos.shifted_clock worker …"""
+"""The main of a process whose system clock a test shifts."""
 
 import os
 import time

@@ -16,7 +16,7 @@ import httpx
 
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.topics import DEAD_LETTERS
-from tests.kafka.chaos.faults import until
+from tests.kafka.chaos.scene import until
 from tests.kafka.cluster.broker import Broker
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import Ledger, read_all, until_registered

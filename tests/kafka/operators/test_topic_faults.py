@@ -99,7 +99,7 @@ def test_recreated_events_are_read_from_their_beginning(bootstrap: str, tmp_path
 
 
 def test_worker_reads_a_recreated_topic_of_commands(bootstrap: str, tmp_path: Path) -> None:
-    """It would wait at the offset of the deleted topic, ready and without lag. Runs whose commands were lost go on."""
+    """It would wait at the offset of the deleted topic, ready and without lag. Runs with lost commands continue."""
     with Trial.start(bootstrap, "commands", tmp_path) as trial:
         for _ in range(3):
             trial.complete()

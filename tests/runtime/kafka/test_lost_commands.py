@@ -51,7 +51,7 @@ async def test_topic_that_was_created_again_loses_its_commands(monkeypatch: pyte
 
 
 async def test_no_position_is_committed_before_commands_are_requested(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the next worker would find a valid position, and nobody would request the commands."""
+    """Otherwise the next worker would find a valid position, and request no commands."""
     renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.committed_offsets = {}

@@ -1,9 +1,10 @@
 """The progress of a recovery is visible in the metrics, in the readiness and in the log."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -68,6 +69,7 @@ def test_metrics_report_a_recovery() -> None:
 
         unready = "shard 3 recovers, 40 rows left"
         assignments = 1
+        takeovers: ClassVar = Counter({1: 2})
 
         def states(self) -> list[ShardState]:
             """Return both."""
@@ -81,5 +83,6 @@ def test_metrics_report_a_recovery() -> None:
     assert gauges.unready == "shard 3 recovers, 40 rows left"
     assert scrape.sum("stepstream_ready") == 0
     assert scrape.values("stepstream_shard_serving") == [({"shard": "0"}, 1), ({"shard": "3"}, 0)]
+    assert scrape.values("stepstream_shard_takeovers_total") == [({"shard": "0"}, 0), ({"shard": "1"}, 2)]
     assert scrape.sum("stepstream_recovery_read_rows", shard="3") == 60
     assert scrape.sum("stepstream_recovery_left_rows", shard="3") == 40

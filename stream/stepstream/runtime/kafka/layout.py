@@ -19,7 +19,7 @@ from stepstream.runtime.ports import Origin
 logger = logging.getLogger(__name__)
 SHARDS_SUGGESTED = 8
 _PARTITIONS_REMEDY = "another number of partitions would move keys; choose another --namespace, or recreate the topic"
-# Keys whose value decides whether records are lost or refused, or how long the broker stores what nobody needs.
+# Keys whose value decides whether records are lost or refused, or how long the broker stores useless ones.
 _COMPARED = (
     "cleanup.policy",
     "retention.ms",
