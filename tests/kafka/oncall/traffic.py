@@ -102,12 +102,13 @@ class Traffic:
         ]
 
     async def _post(self, client: httpx.AsyncClient, events: list[dict[str, object]]) -> None:
-        while True:
+        self._posts += 1
+        # Each try of a request is at another engine than the one before.
+        for number in itertools.count(self._posts):
             status, text, targets = 0, "", self.targets()
-            self._posts += 1
             if targets:
                 try:
-                    answer = await client.post(f"{targets[self._posts % len(targets)]}/e/key", json=events)
+                    answer = await client.post(f"{targets[number % len(targets)]}/e/key", json=events)
                     status, text = answer.status_code, answer.text
                 except httpx.TransportError:
                     pass
