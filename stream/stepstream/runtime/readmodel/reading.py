@@ -13,9 +13,9 @@ _WHOLE = _WHOLE.replace("runs.events, runs.error,", "run_texts.events, run_texts
 _NAME = "substr(detail, 1, instr(detail || ' ', ' ') - 1)"
 _AWAITED = f"""
 WITH RECURSIVE names (name) AS (
-    SELECT min({_NAME}) FROM steps WHERE kind = ?1 AND status = 'waiting'
+    SELECT min({_NAME}) FROM steps WHERE kind = :kind AND status = 'waiting'
     UNION ALL
-    SELECT (SELECT min({_NAME}) FROM steps WHERE kind = ?1 AND status = 'waiting' AND {_NAME} > names.name)
+    SELECT (SELECT min({_NAME}) FROM steps WHERE kind = :kind AND status = 'waiting' AND {_NAME} > names.name)
     FROM names WHERE names.name IS NOT NULL
 ) SELECT name FROM names WHERE name IS NOT NULL
 """
@@ -35,12 +35,12 @@ def show(db: Connection, run_id: str) -> RunView | None:
 
 def awaited_events(db: Connection) -> set[str]:
     """Return the names of the events that runs wait for."""
-    return {name for (name,) in db.execute(_AWAITED, (StepKind.WAIT,))}
+    return {name for (name,) in db.execute(_AWAITED, {"kind": StepKind.WAIT})}
 
 
 def counts(db: Connection, function: str = "") -> dict[str, int]:
     """Return how many runs there are by status, of one function or of all; no run is read for that."""
-    query = "SELECT status, sum(runs) FROM run_sums WHERE runs > 0 AND (?1 = '' OR function = ?1) GROUP BY status"
+    query = "SELECT status, sum(runs) FROM run_sums WHERE runs > 0 AND ? IN ('', function) GROUP BY status"
     return dict(db.execute(query, (function,)))
 
 
