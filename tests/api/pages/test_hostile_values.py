@@ -55,7 +55,7 @@ async def attack(ctx: Context) -> object:
         await ctx.step.run(f"{SCRIPT} {number}", lambda: "done")
     await ctx.step.send_event("sent", Event(SCRIPT, {IMAGE: SCRIPT}, id=MARKS[:1] + "1"))
     if ctx.event.data.get("end") == "failed":
-        await ctx.step.run("fails", refuse, SCRIPT + TERMINAL + MARKS + "x" * 10_000)
+        await ctx.step.run(f"fails {SCRIPT}{TERMINAL}{MARKS}", refuse, SCRIPT + TERMINAL + MARKS + "x" * 10_000)
     if ctx.event.data.get("end") == "open":
         await asyncio.gather(
             ctx.step.wait_for_event(f"w{SCRIPT}", event=IMAGE, if_="async.data.a == event.data.t", timeout="1d"),

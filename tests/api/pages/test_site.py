@@ -11,6 +11,7 @@ from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.pages.assets import asset_url
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, browser_of
 from tests.fakes.facades import facade_of
@@ -117,13 +118,28 @@ async def test_the_root_leads_to_the_page(engine: VirtualEngine) -> None:
     assert (page.status, "There is no page /ui/orders." in page.text) == (404, True)
 
 
+async def test_an_error_shows_hostile_text_as_text(engine: VirtualEngine) -> None:
+    """A path or a parameter with direction marks, control characters and elements is shown with their codes."""
+    browser = browser_of(engine)
+    for path in (
+        "/ui/%E2%80%AE%1B%3Cimg%3E",
+        "/ui/runs?%E2%80%AE%1B%3Cimg%3E=1",
+        "/ui/runs?before=%E2%80%AE%1B%3Cimg%3E",
+    ):
+        page = await browser.open(path)
+        assert page.status in (400, 404)
+        assert "\\u202e" in page.text
+        assert not set("\u202e\x1b") & set(page.response.text)
+        assert not page.all("img")
+
+
 async def test_a_failure_of_ours_is_a_page(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error is logged and answered with a page that has none of its text."""
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(RunIndex, "list", fail)
+    monkeypatch.setattr(RunQueries, "search", fail)
     page = await browser_of(engine).open("/ui/runs")
     assert page.status == 500
     assert "see its log" in page.text

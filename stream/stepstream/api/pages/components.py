@@ -11,6 +11,7 @@ from stepstream.api.pages.assets import ROOT
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.printable import printable
 from stepstream.contract.wording import duration_text
+from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.why import local_time
 
 NAME_CHARACTERS_MAX = 200
@@ -59,9 +60,14 @@ def run_link(run_id: str, *, whole: bool = False) -> h.Element:
     return h.a(".id", href=url("runs", run_id), title=run_id)[run_id if whole else f"…{run_id[-_TAIL:]}"]
 
 
+def filter_url(key: str, value: str) -> str:
+    """Return the URL of the runs with this value of a key of filters."""
+    return url("runs", query=[("filter", str(Filter().having(key, value)))])
+
+
 def function_link(function: str) -> h.Element:
     """Return a link to the runs of a function."""
-    return h.a(href=url("runs", query=[("function", function)]))[text(function)]
+    return h.a(href=filter_url("function", function))[text(function)]
 
 
 def facts(rows: Iterable[tuple[str, h.Node]]) -> h.Element:

@@ -6,6 +6,7 @@ import htpy as h
 
 from stepstream.api.pages.components import text
 from stepstream.contract.codec import Json
+from stepstream.contract.printable import printable
 
 _MESSAGE_CHARACTERS_MAX = 4_000
 _STACK_CHARACTERS_MAX = 64 * 1024
@@ -19,13 +20,14 @@ def place_of(stack: str) -> str:
 
 
 def error_view(error: Json, heading: str) -> h.Element | None:
-    """Return an error as a section; None if there is no error."""
+    """Return an error as a group; None if there is no error."""
     if not isinstance(error, dict):
         return None
     stack = str(error.get("stack", "")).rstrip()
     place = place_of(stack[-_STACK_CHARACTERS_MAX:])
-    return h.section(".failure", aria_label=heading)[
-        h.h2[heading],
+    # A page may have several of the same name, which landmarks must not have.
+    return h.div(".failure", role="group", aria_label=printable(heading))[
+        h.h2[text(heading)],
         h.p(".message")[
             h.strong[text(error.get("name", ""))], ": ", text(error.get("message", ""), _MESSAGE_CHARACTERS_MAX)
         ],

@@ -14,9 +14,12 @@ _FIELDS_MAX = 50
 
 
 def post_form(visit: Visit, action: str, label: str, *content: h.Node) -> h.Element | None:
-    """Return a form with the token of its session; None for a visitor that may only read."""
-    if not visit.may_operate and not visit.is_logged_in:
-        return None
+    """Return a form that acts; None for a visitor that may only read."""
+    return session_form(visit, action, label, *content) if visit.may_operate else None
+
+
+def session_form(visit: Visit, action: str, label: str, *content: h.Node) -> h.Element:
+    """Return a form with the token of its session, for any visitor."""
     return h.form(".actions", method="post", action=action, aria_label=label)[
         h.input(type="hidden", name=FORM_TOKEN, value=visit.token), content
     ]

@@ -9,9 +9,10 @@ from stepstream import __version__
 from stepstream.api.pages.assets import asset_url
 from stepstream.api.pages.components import text, url
 from stepstream.api.pages.context import Visit
-from stepstream.api.pages.forms import post_form
+from stepstream.api.pages.forms import session_form
 from stepstream.api.pages.sessions import Role
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.printable import printable
 
 # htmx evaluates attributes only where they have code; none has, the policy of the page forbids it, and its own style
 # sheet is left out. Elements that readers opened stay open when a part of the page is replaced.
@@ -39,7 +40,7 @@ def document(visit: Visit | None, title: str, current: str, counts: Mapping[str,
             h.meta(name="viewport", content="width=device-width, initial-scale=1"),
             h.meta(name="color-scheme", content="light dark"),
             h.meta(name="htmx-config", content=_HTMX),
-            h.title[f"{title} · stepstream"],
+            h.title[f"{printable(title)} · stepstream"],
             h.link(rel="stylesheet", href=asset_url("page.css")),
             h.link(rel="icon", href="data:,"),
             [h.script(src=asset_url(name), defer=True) for name in _SCRIPTS],
@@ -74,13 +75,13 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
                 ]
             ]
         ],
-        h.form(".find", action=url("find"), role="search")[
+        h.form(".find", action=url("find"), role="search", aria_label="Find a run")[
             h.input(
                 "#find",
                 type="search",
                 name="id",
-                placeholder="Run id, its end, or event id",
-                aria_label="Find a run by its id, the end of its id, or the id of its event",
+                placeholder="Run id, its end, event id, or attribute",
+                aria_label="Find a run by its id, the end of its id, the id of its event, or the value of an attribute",
                 autocomplete="off",
             )
         ],
@@ -92,7 +93,7 @@ def _visitor(visit: Visit) -> h.Element | None:
     """Return who reads, what they may do, and the way out."""
     if visit.role == Role.OPERATE and not visit.is_logged_in:
         return None
-    leave = post_form(visit, url("logout"), "Log out", h.button["Log out"]) if visit.is_logged_in else None
+    leave = session_form(visit, url("logout"), "Log out", h.button["Log out"]) if visit.is_logged_in else None
     return h.div(".visitor")[h.span["read only" if visit.role == Role.READ else text(visit.user)], leave]
 
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from stepstream.api.pages.assets import ROOT
 from stepstream.api.pages.components import note, url
 from stepstream.api.pages.context import Visit, html, see
-from stepstream.api.pages.forms import FORM_TOKEN
+from stepstream.api.pages.forms import session_form
 from stepstream.api.pages.layout import document
 from stepstream.api.pages.sessions import USER_CHARACTERS_MAX, Role, Session, SessionKeys
 
@@ -27,8 +27,10 @@ def login_page(visit: Visit, target: str, message: str = "", status: int = 200) 
     content = [
         h.h1["Log in"],
         note(message, "bad") if message else None,
-        h.form(".actions", method="post", action=url("login"), aria_label="Log in")[
-            h.input(type="hidden", name=FORM_TOKEN, value=visit.token),
+        session_form(
+            visit,
+            url("login"),
+            "Log in",
             h.input(type="hidden", name="next", value=target),
             h.label["Key of the engine", h.input(type="password", name="key", required=True, autofocus=True)],
             h.label[
@@ -36,7 +38,7 @@ def login_page(visit: Visit, target: str, message: str = "", status: int = 200) 
                 h.input(name="user", maxlength=USER_CHARACTERS_MAX, autocomplete="username"),
             ],
             h.button["Log in"],
-        ],
+        ),
         h.p["The key is STEPSTREAM_API_KEY of the engine, or STEPSTREAM_READ_KEY to read only."],
     ]
     return html(document(visit, "Log in", "", {}, *content), status)

@@ -10,7 +10,7 @@ from stepstream.contract.codec import dump_json
 async def show_raw(site: Site, visit: Visit) -> Response:
     """Answer with a value as JSON text; `download` asks the browser to save it."""
     part = visit.param("part")
-    run = found(site, visit)
+    run = await found(site, visit)
     values = values_of(run, part)
     if not values:
         raise PageError(404, "The run has no such value.")

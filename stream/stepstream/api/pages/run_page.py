@@ -8,6 +8,7 @@ from starlette.responses import Response
 from stepstream.api.pages.components import (
     at,
     facts,
+    filter_url,
     function_link,
     is_open,
     note,
@@ -22,10 +23,11 @@ from stepstream.api.pages.errors_view import error_view
 from stepstream.api.pages.forms import post_form
 from stepstream.api.pages.json_tree import json_tree
 from stepstream.api.pages.layout import document
+from stepstream.api.pages.related import related_runs
 from stepstream.api.pages.steps_view import steps_view
 from stepstream.contract.codec import Json
 from stepstream.contract.kinds import RunStatus
-from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.readmodel.views import RunSummary, RunView
 from stepstream.runtime.readmodel.why import Why, why_open
 
 _MESSAGES = {
@@ -34,29 +36,30 @@ _MESSAGES = {
     "delivered": "The signal was delivered.",
     "not-delivered": "No run waits for that signal; signals are not stored.",
 }
-_RELATED_MAX = 50
+_EVENTS_MAX = 50
 
 
-def found(site: Site, visit: Visit) -> RunView:
+async def found(site: Site, visit: Visit) -> RunView:
     """Return the run of a URL; raise PageError if there is none."""
     run_id = visit.request.path_params["run_id"]
-    if (run := site.runs.show(run_id)) is None:
+    if (run := await site.runs.queries.show(run_id)) is None:
         raise PageError(404, "There is no run with this id. It may have been dropped after its retention.")
     return run
 
 
 async def show_run(site: Site, visit: Visit) -> Response:
     """Answer with the page of a run."""
-    run = found(site, visit)
+    run = await found(site, visit)
     now_ms = site.now_ms()
     workers = await site.engine.workers(run.workers) if run.workers else {}
     message = _MESSAGES.get(visit.param("done"))
+    counts, related = await site.runs.queries.counts(), await related_runs(site, run)
     return html(
         document(
             visit,
             f"{run.function} {run.run_id[-6:]}",
             "Runs",
-            site.runs.counts(),
+            counts,
             note(message, "good") if message else None,
             h.div("#run", data_live=is_open(run.status))[
                 _heading(run),
@@ -65,9 +68,9 @@ async def show_run(site: Site, visit: Visit) -> Response:
                 _facts(run, now_ms),
                 _actions(visit, run),
                 error_view(run.error, "Error"),
-                steps_view(site, run, now_ms, visit.request.query_params),
+                steps_view(run, related.invoked, now_ms, visit.request.query_params),
                 _values(run),
-                _relations(site, run),
+                _relations(related.others),
             ],
         )
     )
@@ -118,8 +121,8 @@ def _values(run: RunView) -> h.Node:
     return [
         h.section(aria_labelledby="input")[
             h.h2("#input")[heading],
-            [_event(event, f"{raw}?part=event-{index}") for index, event in enumerate(events[:_RELATED_MAX])],
-            h.p[f"{len(events) - _RELATED_MAX:,} more events"] if len(events) > _RELATED_MAX else None,
+            [_event(event, f"{raw}?part=event-{index}") for index, event in enumerate(events[:_EVENTS_MAX])],
+            h.p[f"{len(events) - _EVENTS_MAX:,} more events"] if len(events) > _EVENTS_MAX else None,
         ],
         h.section(aria_labelledby="output")[
             h.h2("#output")["Output"], json_tree(run.output, "Output", f"{raw}?part=output")
@@ -138,7 +141,7 @@ def _event(event: Json, raw_url: str) -> h.Element | None:
         facts(
             [
                 ("Name", text(event.get("name", ""))),
-                ("Id", h.a(href=url("runs", query=[("event_id", id)]))[text(id)] if id else None),
+                ("Id", h.a(href=filter_url("event_id", id))[text(id)] if id else None),
                 ("Sent", at(sent) if isinstance(sent, int) else None),
             ]
         ),
@@ -146,15 +149,7 @@ def _event(event: Json, raw_url: str) -> h.Element | None:
     ]
 
 
-def _relations(site: Site, run: RunView) -> h.Node:
-    events = run.events if isinstance(run.events, list) else []
-    ids = [str(event.get("id", "")) for event in events if isinstance(event, dict)]
-    others = [
-        other
-        for event_id in ids[:1]
-        for other in site.runs.list(event_id=event_id, limit=_RELATED_MAX)
-        if other.run_id != run.run_id
-    ]
+def _relations(others: Sequence[RunSummary]) -> h.Node:
     if not others:
         return None
     return h.section(aria_labelledby="others")[

@@ -1,12 +1,12 @@
 """The page of runs: a list that is filtered by its URL."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.components import (
-    Query,
     at,
     function_link,
     note,
@@ -20,38 +20,60 @@ from stepstream.api.pages.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.layout import document, status_counts
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
+from stepstream.contract.limits import FILTER_CHARACTERS_MAX
 from stepstream.contract.wording import counted
-from stepstream.runtime.readmodel.filters import TAIL_CHARACTERS
+from stepstream.runtime.readmodel.filters import Filter, FilterError, Pattern, Term
+from stepstream.runtime.readmodel.queries import QueryTooSlow
+from stepstream.runtime.readmodel.search import RunPage
 from stepstream.runtime.readmodel.views import RunSummary
 
 ROWS = 50
-_FILTERS = ("status", "function", "event_id", "tail")
+# Parameters that links may have instead of a filter, and the keys of filters that they mean.
+_KEYS = {"status": "status", "function": "function", "event_id": "event_id", "tail": "run_id"}
 _ERROR_CHARACTERS = 120
+_EXAMPLE = 'function:orders.* status:failed order_id=4711 error:"refused" after:-1h'
 
 
-def _filters(visit: Visit) -> dict[str, str]:
-    """Return the filters of a URL; raise PageError for a parameter that is unknown or cannot match anything."""
-    given = dict(visit.request.query_params)
-    if unknown := sorted(given.keys() - {*_FILTERS, "before"}):
-        raise PageError(400, f"unknown parameter {unknown[0]!r}; this page takes {', '.join(_FILTERS)} and before")
-    filters = {name: value.strip() for name, value in given.items() if value.strip()}
-    if (status := filters.get("status")) and status not in list(RunStatus):
-        raise PageError(400, f"status {status!r} is not one of {', '.join(RunStatus)}")
-    if (before := filters.get("before")) and not is_run_id(before):
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The filter of a URL as it was written, the list before which the page begins, and why it is not a filter."""
+
+    text: str
+    before: str
+    filter: Filter
+    error: str = ""
+
+
+def _asked(visit: Visit) -> _Asked:
+    """Return what a URL asks for; raise PageError for a parameter that is unknown or is not a run id."""
+    given = {name: value.strip() for name, value in visit.request.query_params.items()}
+    if unknown := sorted(given.keys() - {*_KEYS, "filter", "before"}):
+        raise PageError(400, f"unknown parameter {unknown[0]!r}; this page takes filter, before, {', '.join(_KEYS)}")
+    before = given.get("before", "")
+    if before and not is_run_id(before):
         raise PageError(400, f"before {before!r} is not a run id")
-    if (tail := filters.get("tail")) and len(tail) < TAIL_CHARACTERS:
-        raise PageError(400, f"give at least {TAIL_CHARACTERS} characters of the run id")
-    return filters
+    written = given.get("filter", "")
+    try:
+        found = Filter.parse(written)
+        for name, key in _KEYS.items():
+            found = found.having(key, given[name]) if given.get(name) else found
+        if any(given.get(name) for name in _KEYS):
+            written = str(found)
+        return _Asked(written, before, Filter.parse(written))
+    except FilterError as error:
+        return _Asked(written, before, Filter(), error.reason)
 
 
 async def show_runs(site: Site, visit: Visit) -> Response:
-    """Answer with a page of the list."""
-    filters = _filters(visit)
-    before = filters.pop("before", "")
-    found = site.runs.list(**filters, before=before, limit=ROWS + 1)
-    counts = site.runs.counts()
-    query = [(name, filters.get(name, "")) for name in _FILTERS]
-    links = {status: _with(query, status=status) for status in ("", *RunStatus)}
+    """Answer with a page of the list; a filter that is not one is answered with the reason beside its field."""
+    asked, counts = _asked(visit), await site.runs.queries.counts()
+    error, page = asked.error, RunPage([])
+    if not error:
+        try:
+            found = asked.filter.at(site.now_ms())
+            page = await site.runs.queries.search(found, before=asked.before, limit=ROWS)
+        except QueryTooSlow as slow:
+            error = slow.reason
     return html(
         document(
             visit,
@@ -59,43 +81,91 @@ async def show_runs(site: Site, visit: Visit) -> Response:
             "Runs",
             counts,
             h.h1["Runs"],
-            status_counts(counts, filters.get("status", ""), links),
-            _filter_form(filters),
-            _table(found[:ROWS], site.now_ms()) if found else _nothing(filters),
-            _pages(query, found, before),
-        )
+            status_counts(counts, _status_of(asked.filter), _status_links(asked.filter)),
+            _filter_form(asked.text, error),
+            _list(page, asked, site.now_ms()) if not error else None,
+        ),
+        400 if error else 200,
     )
 
 
 async def find_run(site: Site, visit: Visit) -> Response:
-    """Answer with what a pasted id means: a run, the runs whose id ends so, or the runs of an event."""
+    """Answer with the only run that a pasted text means, or with the list of those that it may mean."""
     given = visit.param("id").strip()
-    if is_run_id(given.upper()):
+    if not given:
+        return see(url("runs"))
+    word = Filter((Term("", (Pattern(given),)),))
+    found: Sequence[RunSummary] = ()
+    if len(given) <= FILTER_CHARACTERS_MAX:
+        found = (await site.runs.queries.search(word, limit=2)).runs
+    if len(found) == 1:
+        return see(url("runs", found[0].run_id))
+    if not found and is_run_id(given.upper()):
         return see(url("runs", given.upper()))
-    if len(given) >= TAIL_CHARACTERS and site.runs.list(tail=given.upper(), limit=1):
-        return see(url("runs", query=[("tail", given.upper())]))
-    return see(url("runs", query=[("event_id", given)]))
+    return see(url("runs", query=[("filter", str(word) if found or not _is_filter(given) else given)]))
 
 
-def _with(query: Query, **changed: str) -> str:
-    return url("runs", query=[(name, changed.get(name, value)) for name, value in query])
+def _is_filter(given: str) -> bool:
+    try:
+        Filter.parse(given)
+    except FilterError:
+        return False
+    return True
 
 
-def _filter_form(filters: dict[str, str]) -> h.Element:
-    return h.form(".filters", action=url("runs"), aria_label="Filter the runs")[
-        h.input(type="hidden", name="status", value=filters["status"]) if "status" in filters else None,
-        [
-            h.label[label, h.input(name=name, value=filters.get(name, ""), autocomplete="off", spellcheck="false")]
-            for name, label in (("function", "Function"), ("event_id", "Event id"), ("tail", "End of run id"))
+def _status_of(filter: Filter) -> str:
+    """Return the status that a filter asks for, empty if it asks for several or for none."""
+    found = [term.texts for term in filter.terms if term.key == "status" and not term.excluded]
+    return found[0][0] if found and len(found[0]) == 1 else ""
+
+
+def _status_links(filter: Filter) -> dict[str, str]:
+    links = {status.value: _list_url(str(filter.having("status", status))) for status in RunStatus}
+    return {"": _list_url(str(filter.without("status"))), **links}
+
+
+def _list_url(filter: str, before: str = "") -> str:
+    return url("runs", query=[("filter", filter), ("before", before)])
+
+
+def _filter_form(written: str, error: str) -> h.Element:
+    return h.form(".filters", action=url("runs"), role="search", aria_label="Filter the runs")[
+        h.label(".wide")[
+            "Filter",
+            h.input(
+                "#filter",
+                type="search",
+                name="filter",
+                value=written,
+                placeholder=_EXAMPLE,
+                aria_describedby="filter-error" if error else "filter-help",
+                aria_invalid="true" if error else None,
+                autocomplete="off",
+                spellcheck="false",
+            ),
         ],
         h.button["Filter"],
         h.a(href=url("runs"))["Clear"],
+        h.p("#filter-error.note.is-bad", role="alert")[text(error, 2_000)] if error else None,
+        h.p("#filter-help.hint")["For example ", h.code[_EXAMPLE]],
+    ]
+
+
+def _list(page: RunPage, asked: _Asked, now_ms: int) -> h.Node:
+    stopped = f"The search examined {page.examined:,} runs; older runs may match as well." if page.stopped else ""
+    return [
+        _table(page.runs, now_ms) if page.runs else None if stopped else _nothing(asked.filter),
+        note(stopped) if stopped else None,
+        h.nav(".pages", aria_label="Pages of the list")[
+            h.a("#earlier", href=_list_url(asked.text))["Newest runs"] if asked.before else None,
+            h.a("#later", href=_list_url(asked.text, page.next))["Older runs"] if page.next else None,
+        ],
     ]
 
 
 def _table(runs: Sequence[RunSummary], now_ms: int) -> h.Element:
     names = ("Run", "Function", "Status", "Event", "Started", "Took", "Error")
-    return h.div(".scroll", role="region", aria_label="Runs", tabindex="0")[
+    return h.div(".scroll", role="region", aria_label="Table of runs", tabindex="0")[
         h.table("#runs.rows")[
             h.thead[h.tr[[h.th(scope="col")[name] for name in names]]],
             h.tbody[[_row(run, now_ms) for run in runs]],
@@ -119,15 +189,7 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
     ]
 
 
-def _nothing(filters: dict[str, str]) -> h.Element:
-    if filters:
-        return note(["No run matches these filters. ", h.a(href=url("runs"))["Show all runs"]])
+def _nothing(filter: Filter) -> h.Element:
+    if filter.terms:
+        return note(["No run matches this filter. ", h.a(href=url("runs"))["Show all runs"]])
     return note("No run yet: send an event whose name a function has as its trigger.")
-
-
-def _pages(query: Query, found: Sequence[RunSummary], before: str) -> h.Element:
-    older = url("runs", query=[*query, ("before", found[ROWS - 1].run_id)]) if len(found) > ROWS else ""
-    return h.nav(".pages", aria_label="Pages of the list")[
-        h.a("#earlier", href=url("runs", query=query))["Newest runs"] if before else None,
-        h.a("#later", href=older)["Older runs"] if older else None,
-    ]

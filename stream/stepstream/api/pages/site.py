@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepstream.api.pages.actions import cancel_run
 from stepstream.api.pages.assets import ROOT, asset
-from stepstream.api.pages.components import note, url
+from stepstream.api.pages.components import note, text, url
 from stepstream.api.pages.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.forms import FORM_TOKEN, read_form
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
@@ -27,6 +27,7 @@ from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.runtime.ports import StoreError
 
 logger = logging.getLogger(__name__)
+_MESSAGE_CHARACTERS_MAX = 2_000
 Show = Callable[[Site, Visit], Awaitable[Response]]
 Act = Callable[[Site, Visit, Mapping[str, str]], Awaitable[Response]]
 HEADERS = {
@@ -195,5 +196,9 @@ class _Reception:
 
 
 def _error_page(visit: Visit | None, status: int, message: str) -> Response:
-    content = [h.h1[f"{status}"], note(message, "bad"), h.p[h.a(href=url("runs"))["All runs"]]]
+    content = [
+        h.h1[f"{status}"],
+        note(text(message, _MESSAGE_CHARACTERS_MAX), "bad"),
+        h.p[h.a(href=url("runs"))["All runs"]],
+    ]
     return html(document(visit, f"Error {status}", "", {}, *content), status)

@@ -1,19 +1,18 @@
 """The steps of a run as a table with a timeline; steps and loops that the URL names are open."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import htpy as h
 from markupsafe import Markup
 from starlette.datastructures import QueryParams
 
 from stepstream.api.pages.components import at, facts, run_link, state, text, took, url
-from stepstream.api.pages.context import Site
 from stepstream.api.pages.errors_view import error_view
 from stepstream.api.pages.json_tree import json_tree, snippet
 from stepstream.api.pages.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
-from stepstream.contract.kinds import OPEN_STEP_STATUSES, StepKind
+from stepstream.contract.kinds import OPEN_STEP_STATUSES
 from stepstream.contract.wording import counted
-from stepstream.runtime.readmodel.views import RunView, StepView
+from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
 
 _WIDTH, _HEIGHT = 1_000, 14
 _NARROWEST = 3
@@ -22,9 +21,10 @@ _HATCHED = (Phase.RETRY, Phase.WAIT, Phase.CHILD)
 _COLUMNS = 6
 _SHORT = 80
 State = Sequence[tuple[str, str]]
+Invoked = Mapping[str, Sequence[RunSummary]]
 
 
-def steps_view(site: Site, run: RunView, now_ms: int, query: QueryParams) -> h.Element | None:
+def steps_view(run: RunView, invoked: Invoked, now_ms: int, query: QueryParams) -> h.Element | None:
     """Return the table of the steps in the state that a URL names."""
     if not run.steps:
         return None
@@ -37,7 +37,7 @@ def steps_view(site: Site, run: RunView, now_ms: int, query: QueryParams) -> h.E
         h.h2("#steps")["Steps"],
         _zoom(run, window, kept),
         _patterns(),
-        h.div(".scroll", role="region", aria_label="Steps", tabindex="0")[
+        h.div(".scroll", role="region", aria_label="Table of steps", tabindex="0")[
             h.table(".rows.timeline")[
                 h.thead[h.tr[[h.th(scope="col")[name] for name in names]]],
                 h.tbody[
@@ -45,7 +45,9 @@ def steps_view(site: Site, run: RunView, now_ms: int, query: QueryParams) -> h.E
                         # As a string: each element above a part of a page costs it time again.
                         str(_folded(row, run, window, now_ms, kept))
                         if isinstance(row, Fold)
-                        else _step(site, row, run, window, now_ms, kept, is_opened=row.step in opened)
+                        else _step(
+                            row, run, invoked.get(row.step, ()), window, now_ms, kept, is_opened=row.step in opened
+                        )
                         for row in rows
                     ]
                 ],
@@ -137,7 +139,14 @@ def _folded(fold: Fold, run: RunView, window: Window, now_ms: int, kept: State) 
 
 
 def _step(
-    site: Site, step: StepView, run: RunView, window: Window, now_ms: int, kept: State, *, is_opened: bool
+    step: StepView,
+    run: RunView,
+    invoked: Sequence[RunSummary],
+    window: Window,
+    now_ms: int,
+    kept: State,
+    *,
+    is_opened: bool,
 ) -> h.Node:
     anchor = f"step-{step.step}"
     segments = bar_of(step, now_ms)
@@ -156,7 +165,7 @@ def _step(
         h.td(".number")[took(segments[-1].end - segments[0].start)],
         h.td(".result")[_result(step)],
     ]
-    return [str(row), _details(site, step, run)] if is_opened else str(row)
+    return [str(row), _details(step, run, invoked)] if is_opened else str(row)
 
 
 def _result(step: StepView) -> h.Node:
@@ -167,10 +176,8 @@ def _result(step: StepView) -> h.Node:
     return h.code[text(snippet(step.output, _SHORT), _SHORT + 1)]
 
 
-def _details(site: Site, step: StepView, run: RunView) -> h.Element:
+def _details(step: StepView, run: RunView, invoked: Sequence[RunSummary]) -> h.Element:
     raw = url("runs", run.run_id, "raw", query=[("part", f"step-{step.step}")])
-    # The event that starts an invoked run has the id of the step that invoked it.
-    invoked = site.runs.list(event_id=f"{run.run_id}:{step.step}", limit=1) if step.kind == StepKind.INVOKE else []
     return h.tr(".details")[
         h.td(colspan=_COLUMNS)[
             facts(
@@ -186,7 +193,7 @@ def _details(site: Site, step: StepView, run: RunView) -> h.Element:
                     ("Started run", [(run_link(child.run_id), " ", state(child.status)) for child in invoked] or None),
                 ]
             ),
-            error_view(step.error, f"Error of {step.id}"[:200]) if step.error else None,
+            error_view(step.error, f"Error of {step.id}") if step.error else None,
             json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
         ]
     ]
