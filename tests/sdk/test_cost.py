@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stepstream import Context
+from stepstream import App, Context, Event, ThreadedContext, on
 from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.testing import VirtualEngine
 from tests.sdk.runs import Run, memo
 
 Program = Callable[[int], Callable[[Context], Awaitable[Any]]]
@@ -62,3 +63,34 @@ async def test_a_step_in_a_large_gather_costs_no_more(program: Program, replayed
     """A step among 800 costs at most 1.2 times as much as one among 25."""
     few, many = [await count_calls(program, steps, replayed=replayed) for steps in (26, 800)]
     assert many <= 1.2 * few
+
+
+class CountedItems(dict[str, int]):
+    """An argument that counts how often its items are read."""
+
+    reads = 0
+
+    def items(self) -> Any:
+        """Count, and return the items."""
+        CountedItems.reads += 1
+        return super().items()
+
+
+async def test_a_step_that_a_thread_replays_has_its_arguments_read_once() -> None:
+    """A step whose id is used again is compared with its stored result by what the code passes to it."""
+    app = App("cost")
+
+    @app.function(on("go"))
+    def code(ctx: ThreadedContext) -> int:
+        found = [ctx.step.run("item", len, CountedItems(n=number)) for number in range(3)]
+        ctx.step.sleep("nap", "1h")
+        return sum(found)
+
+    CountedItems.reads = 0
+    async with VirtualEngine(app, live_cache=False) as engine:
+        await engine.send(Event("go"))
+        live = CountedItems.reads
+        await engine.advance("1h")
+        assert engine.run().output == 3
+    # The first use of an id has no fingerprint.
+    assert (live, CountedItems.reads - live) == (2, 2)

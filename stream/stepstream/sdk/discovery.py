@@ -130,21 +130,23 @@ class Discovery:
             )
         self._changed.clear()
 
-    def is_stored_next(
+    def stored_next(
         self, created: Created, call_of: Callable[[StepHash], Call], arguments: Mapping[str, Any]
-    ) -> bool:
-        """Return whether the stored result of a step is the next one, for a thread that runs the code alone."""
+    ) -> Call | None:
+        """Return the call of a step whose stored result is the next one, for a thread that runs the code alone."""
         activity = self._scope.activity
         memo = self._results.first() if activity.is_sequential and not activity.closed else None
         if memo is None or memo.id != created.step_id or current_body.get():
-            return False
+            return None
         step = step_hash(created.step_id, created.use)
         if memo.step != step:
-            return False
+            return None
         call = call_of(step)
         call.arguments = arguments
+        if memo.fingerprint:
+            call.fingerprint = fingerprint(call)
         # A mismatch is reported by the event loop.
-        return memo.kind == call.kind and (not memo.fingerprint or memo.fingerprint == fingerprint(call))
+        return call if memo.kind == call.kind and memo.fingerprint in (0, call.fingerprint) else None
 
 
 def _check_order(step_id: str, unordered: Unordered, member: object) -> None:

@@ -124,7 +124,7 @@ class Fingerprints:
         order = self._orders.setdefault(call.id, _Order())
         if use == 1:
             self._note_first(call.id, order)
-        call.fingerprint = found = fingerprint(call)
+        call.fingerprint = found = call.fingerprint or fingerprint(call)
         if found == stored:
             return False
         order.moved.add(found)

@@ -138,7 +138,7 @@ class Replay:
     # What steps use.
 
     def take_next(self, call: Call) -> Outcome:
-        """Return the result of a step for which Discovery.is_stored_next is true."""
+        """Return the result of a step that Discovery.stored_next has found."""
         memo = self._results.take_first(call.step)
         if memo is None:
             raise RuntimeError(f"the stored result of step {call.id!r} is not the next one")

@@ -53,11 +53,11 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
         return self._created.number
 
     async def _run(self) -> T:
-        call = self._discover()
+        call = self._discover(self._call_of)
         return self._value_of(call, await self._replay.result(call))
 
-    def _discover(self) -> Call:
-        call = self._replay.steps.discover(self._created, self._call_of, self.group, self._arguments)
+    def _discover(self, call_of: Callable[[StepHash], Call]) -> Call:
+        call = self._replay.steps.discover(self._created, call_of, self.group, self._arguments)
         if observe := step_observer.get():
             observe(self._replay.run_id, call, self._arguments)
         return call
@@ -67,9 +67,10 @@ class StepCall(Coroutine[Any, Any, T], Generic[T]):
 
         A thread calls this while it runs the code alone: most steps of a replay need no switch to the event loop.
         """
-        if not self._replay.steps.is_stored_next(self._created, self._call_of, self._arguments):
+        found = self._replay.steps.stored_next(self._created, self._call_of, self._arguments)
+        if found is None:
             return None
-        call = self._discover()
+        call = self._discover(lambda _: found)
         return (self._value_of(call, self._replay.take_next(call)),)
 
     def _started(self) -> Coroutine[Any, Any, T]:
