@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from stepstream.contract.wording import counted
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.rows import Position, Row
 from stepstream.engine.state.tables import OPEN_COUNTS, POSITIONS, decode_row, open_count_of, position_of
@@ -101,10 +102,10 @@ def _set_aside(store: Store, position: int) -> OpenedTables:
     open_runs = sum(count for (name, _), count in counts.items() if name == "open_runs")
     aside = store.set_aside()
     logger.error(
-        "the tables at position %d, with %d open runs, do not belong to their changelog, which was deleted and created "
+        "the tables at position %d, with %s, do not belong to their changelog, which was deleted and created "
         "again, or is of another cluster or namespace: they are %s, and new ones are read from the changelog",
         position,
-        open_runs,
+        counted(open_runs, "open run"),
         f"renamed to {aside}" if aside else "dropped",
     )
     return OpenedTables(0, left)
