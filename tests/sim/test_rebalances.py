@@ -20,7 +20,7 @@ def broken_by(seeds: Iterable[int]) -> str:
 
 @pytest.mark.slow
 def test_rebalances_break_no_invariant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The schedules together take runs through every ownership that a log allows."""
+    """The schedules together take runs through every ownership."""
     reached = set[Ownership]()
     on = Life.on
 
@@ -32,8 +32,7 @@ def test_rebalances_break_no_invariant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Life, "on", record)
     broken = broken_by(range(SEEDS))
     assert not broken, broken
-    # A run is `leased` only if a membership is confirmed while the group reassigns partitions, which no log does.
-    assert reached == set(Ownership) - {Ownership.LEASED}
+    assert reached == set(Ownership)
 
 
 @pytest.mark.slow

@@ -223,7 +223,10 @@ class WorkerLog(Protocol):
         """Return whether a command was appended after this worker opened its log: no other can have started it."""
 
     async def until_member(self) -> None:
-        """Return when it is certain that this worker still owns its partitions; awaited before each body starts."""
+        """Return when it is certain that this worker still owns its partitions; awaited before each body starts.
+
+        It never returns during a rebalance: between `moving` and `moved` of the listener.
+        """
 
     async def poll(self, limit: int) -> list[LogRecord]:
         """Return up to `limit` commands; wait for the first, but return none from time to time."""

@@ -145,52 +145,6 @@ def test_a_run_may_end_while_partitions_move() -> None:
 
 
 @life_table
-def test_a_run_with_a_refused_body_leaves_although_its_partition_stays() -> None:
-    """Commands are given to its code for as long as it has bodies; it is claimed again afterwards.
-
-    fresh                | queued held      | queue-start
-    slot                 | active held      | take-slot start-code
-    body-requested       |                  | confirm-membership
-    membership-confirmed |                  | start-body
-    body-requested       |                  | confirm-membership
-    body-requested       |                  | confirm-membership
-    lease                | active moving    | lease
-    membership-confirmed | leaving leased   |
-    membership-confirmed |                  |
-    kept                 |                  |
-    resumed              |                  | keep-results resume-code
-    updated              |                  | keep-results resume-code
-    stale                |                  |
-    lease                |                  | lease
-    renew                |                  | lease
-    body-requested       |                  |
-    body ended           | returning leased | stop-code release-lease
-    resumed              |                  |
-    updated              |                  |
-    taken                |                  |
-    stale                |                  |
-    body-requested       |                  |
-    reports durable      | stopped leased   | reclaim
-    """
-
-
-@life_table
-def test_a_run_with_a_refused_body_may_lose_its_partition_later() -> None:
-    """It stays leased until it leaves.
-
-    fresh                | queued held    | queue-start
-    slot                 | active held    | take-slot start-code
-    body-requested       |                | confirm-membership
-    membership-confirmed |                | start-body
-    body-requested       |                | confirm-membership
-    lease                | active moving  | lease
-    membership-confirmed | leaving leased |
-    revoked              | leaving away   | forget
-    ended                | ending away    | report-end
-    """
-
-
-@life_table
 def test_code_of_a_revoked_partition_that_waits_leaves() -> None:
     """Its results come to the other worker.
 
@@ -207,7 +161,7 @@ def test_code_of_a_revoked_partition_that_waits_leaves() -> None:
 
 @life_table
 def test_code_of_a_revoked_partition_that_cannot_be_resumed_leaves() -> None:
-    """As code that can.
+    """As code that can. A thread may be about to start a body.
 
     fresh                | queued held      | queue-start
     slot                 | active held      | take-slot start-code
@@ -217,6 +171,7 @@ def test_code_of_a_revoked_partition_that_cannot_be_resumed_leaves() -> None:
     revoked              | active away      | forget
     body ended           |                  |
     unloaded             | returning away   | stop-code release-lease
+    body-requested       |                  |
     """
 
 
@@ -300,23 +255,6 @@ def test_a_worker_may_drain_while_partitions_move() -> None:
     membership-confirmed |                   | start-body
     lease                | active moving     | lease
     drain                | active retiring   |
-    """
-
-
-@life_table
-def test_a_worker_may_drain_after_a_body_was_refused() -> None:
-    """The commands of a run that is about to leave are those of the next worker, and so are those read since.
-
-    fresh                | queued held        | queue-start
-    slot                 | active held        | take-slot start-code
-    body-requested       |                    | confirm-membership
-    membership-confirmed |                    | start-body
-    body-requested       |                    | confirm-membership
-    lease                | active moving      | lease
-    membership-confirmed | leaving leased     |
-    body ended           | returning leased   | stop-code release-lease
-    drain                | returning retiring |
-    reports durable      | stopped retiring   | forget drop
     """
 
 

@@ -159,15 +159,14 @@ PHASES: Mapping[Phase, Mapping[Event, Move[Phase]]] = {
         **_stay(Phase.WOKEN, Event.STALE, Event.SUSPENDED, Event.UNLOADED, Event.DETACHED),
         **_STOP,
     },
+    # A run leaves when its partition is revoked, and then its ownership notes the commands; or when the worker drains,
+    # and then none is read.
     Phase.LEAVING: {
         Event.SETTLED: _ABANDON,
         Event.RETURNED: _RETURN,
-        Event.RESUMED: _to(Phase.LEAVING, Effect.KEEP_RESULTS, Effect.RESUME_CODE),
-        Event.UPDATED: _to(Phase.LEAVING, Effect.KEEP_RESULTS, Effect.RESUME_CODE),
-        Event.TAKEN: _RECLAIM,
         Event.ENDED: _END,
         # Code that cancels the step whose body was refused can wait for the engine, or for something else.
-        **_stay(Phase.LEAVING, Event.STALE, Event.CONTINUED, Event.REFUSED),
+        **_stay(Phase.LEAVING, Event.CONTINUED, Event.REFUSED),
         **_stay(Phase.LEAVING, Event.SUSPENDED, Event.UNLOADED, Event.DETACHED),
         **_STOP,
     },
@@ -175,7 +174,7 @@ PHASES: Mapping[Phase, Mapping[Event, Move[Phase]]] = {
         Event.FINISHED: _ABANDON,
         Event.RECLAIMED: _RECLAIM,
         # A thread may be about to start a body when its code is stopped.
-        **_stay(Phase.RETURNING, Event.REFUSED, *UPDATES),
+        **_stay(Phase.RETURNING, Event.REFUSED),
         **_STOP,
     },
     Phase.ENDING: {
@@ -204,26 +203,15 @@ OWNERSHIPS: Mapping[Ownership, Mapping[Event, Move[Ownership]]] = {
     },
     Ownership.MOVING: {
         Event.BODY_REQUESTED: _to(Ownership.MOVING, Effect.CONFIRM),
-        Event.CONFIRMED: _to(Ownership.LEASED, passes=Event.REFUSED),
         Event.DURABLE: _to(Ownership.MOVING, passes=Event.FINISHED),
         Event.LEASE: _to(Ownership.MOVING, Effect.LEASE),
         Event.RENEW: _to(Ownership.MOVING, Effect.LEASE),
         Event.KEPT: _to(Ownership.HELD, Effect.RELEASE_LEASE),
         Event.REVOKED: _to(Ownership.AWAY, Effect.FORGET),
         Event.DRAIN: _to(Ownership.RETIRING),
-        # Whether the run may stay is known when the group has reassigned the partitions.
+        # Whether the run may stay is known when the group has reassigned the partitions. Until then, no membership is
+        # confirmed either.
         **_stay(Ownership.MOVING, Event.QUIESCENT),
-    },
-    Ownership.LEASED: {
-        Event.BODY_REQUESTED: _to(Ownership.LEASED, passes=Event.REFUSED),
-        Event.CONFIRMED: _to(Ownership.LEASED, passes=Event.REFUSED),
-        Event.QUIESCENT: _to(Ownership.LEASED, passes=Event.RETURNED),
-        Event.DURABLE: _to(Ownership.LEASED, passes=Event.RECLAIMED),
-        Event.LEASE: _to(Ownership.LEASED, Effect.LEASE),
-        Event.RENEW: _to(Ownership.LEASED, Effect.LEASE),
-        Event.REVOKED: _to(Ownership.AWAY, Effect.FORGET),
-        Event.DRAIN: _to(Ownership.RETIRING),
-        **_stay(Ownership.LEASED, Event.KEPT),
     },
     Ownership.AWAY: {
         Event.BODY_REQUESTED: _to(Ownership.AWAY, passes=Event.REFUSED),

@@ -28,7 +28,6 @@ class Ownership(StrEnum):
 
     HELD = "held"  # The partition of the run is assigned to this worker.
     MOVING = "moving"  # The group reassigns partitions, and the run has a lease because a body is running.
-    LEASED = "leased"  # The partition stayed, but a body was refused: the lease is kept until the run has left.
     AWAY = "away"  # The partition is assigned to another worker; by its lease the run stays here for its bodies.
     BACK = "back"  # Like away, and commands of the run were read since: the run is claimed again afterwards.
     DRAINING = "draining"  # The worker drains.
