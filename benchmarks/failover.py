@@ -1,16 +1,20 @@
-"""How long shards do not answer when an engine ends, is suspended, or joins: python -m benchmarks failover.
+"""How long shards do not answer when an engine ends, is suspended or joins, or the broker was away.
+
+`python -m benchmarks failover [killed|killed_alone|stopped|suspended|joined|outage …]` measures all of them, or some.
 
 Requests go to each shard several times a second. The silence of a shard is the longest time without an answer around a
-fault. FAULTS in the environment is how often each fault strikes (default: 50).
+fault. FAULTS in the environment is how often each fault strikes (default: 50). Each silence is printed as it comes, and
+the distribution after the last one; if a kind of fault ends early, that of what was measured until then.
 """
 
 import asyncio
 import logging
 import os
-import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,10 +35,10 @@ from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.fleet import KafkaCallers
 from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.sdk.event import to_record
 from tests.kafka.chaos.zombie_app import SUSPENDED
-from tests.kafka.cluster.broker import running_broker
+from tests.kafka.cluster.broker import Broker, running, running_broker
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.observed import Observed
 
@@ -46,6 +50,7 @@ _WAIT_S_MAX = 60.0
 _CALM_S = 2.0
 # Less than the session, so that the group does not decide.
 _SUSPENDED_S = 6.0
+_OUTAGE_S = 30.0
 _ZOMBIE = "tests.kafka.chaos.zombie_engine"
 
 
@@ -78,7 +83,7 @@ class Shards:
             await asyncio.sleep(_REQUEST_S)
 
     async def _request(self, shard: int) -> None:
-        with suppress(StepstreamError):
+        with suppress(StepstreamError, LogError):
             await self._callers.cancel(self._names[shard])
             self.answers[shard].append(time.monotonic())
 
@@ -165,58 +170,87 @@ async def _shards(bootstrap: str, name: str, engines: int, module: str, *options
             await shards.close()
 
 
-def _figures(name: str, found: list[float], aim: str) -> list[Figure]:
-    p99 = statistics.quantiles(found, n=100, method="inclusive")[98] if len(found) > 1 else found[0]
-    return [
-        Figure(f"{name}, median of {len(found)}", statistics.median(found), "s"),
-        Figure(f"{name}, p99", p99, "s", aim),
-        Figure(f"{name}, longest", max(found), "s"),
-    ]
+@dataclass(slots=True)
+class Silences:
+    """The silences of one kind that were measured (s), and what some of their percentiles should be."""
+
+    name: str
+    aims: dict[str, str]
+    found: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float) -> None:
+        """Note a silence, and print it."""
+        self.found.append(seconds)
+        print(f"  {self.name} {len(self.found)}: {seconds:.2f} s", flush=True)
+
+    def figures(self) -> list[Figure]:
+        """Return the distribution, empty if nothing was measured."""
+        if not self.found:
+            return []
+        ranked = sorted(self.found)
+        # The nearest rank: no percentile is below what as many of the faults have shown.
+        figures = {f"p{percent}": ranked[-(-percent * len(ranked) // 100) - 1] for percent in (50, 90, 99)}
+        figures["max"] = ranked[-1]
+        return [
+            Figure(f"{self.name}, {which} of {len(self.found)}", value, "s", self.aims.get(which, ""))
+            for which, value in figures.items()
+        ]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a kind of fault has shown until now."""
+
+    kinds: list[Silences] = field(default_factory=list)
+
+    def silences(self, name: str, **aims: str) -> Silences:
+        """Return where to note the silences of a kind; `aims` are by percentile, such as p99="< 3"."""
+        self.kinds.append(Silences(name, aims))
+        return self.kinds[-1]
 
 
 def _count() -> int:
     return int(os.environ.get("FAULTS", "50"))
 
 
-async def _end(bootstrap: str, name: str, end: Callable[[Member], None], *options: str) -> list[float]:
-    """End one of two engines again and again; return the longest silence of a shard each time."""
-    found: list[float] = []
-    async with _shards(bootstrap, name, 2, "stepstream", *options) as shards:
+async def _end(
+    bootstrap: str, namespace: str, end: Callable[[Member], None], silences: Silences, *options: str
+) -> None:
+    """End one of two engines again and again; note the longest silence of a shard each time."""
+    async with _shards(bootstrap, namespace, 2, "stepstream", *options) as shards:
         for number in range(_count()):
             engine = shards.fleet.engines[number % 2]
             owned = shards.owned(engine)
             began = time.monotonic()
             await asyncio.to_thread(end, engine)
             await shards.until_answered(began)
-            found.append(max(silence(shards.answers[shard], began) for shard in owned))
+            silences.add(max(silence(shards.answers[shard], began) for shard in owned))
             engine.log.write_text("")
             engine.start()
             await shards.until_spread(2)
-    return found
 
 
-async def killed(bootstrap: str) -> list[Figure]:
+async def killed(bootstrap: str, findings: Findings) -> None:
     """Kill an engine whose shards another one has copied."""
-    found = await _end(bootstrap, "killed", lambda engine: engine.kill(), "--standby")
-    return _figures("killed engine with a standby: silence", found, "< 3")
+    silences = findings.silences("killed engine with a standby", p99="< 3")
+    await _end(bootstrap, "killed", lambda engine: engine.kill(), silences, "--standby")
 
 
-async def killed_alone(bootstrap: str) -> list[Figure]:
+async def killed_alone(bootstrap: str, findings: Findings) -> None:
     """Kill an engine without a standby: the session of the group decides."""
-    found = await _end(bootstrap, "alone", lambda engine: engine.kill())
-    return _figures("killed engine without a standby: silence", found, "")
+    await _end(bootstrap, "alone", lambda engine: engine.kill(), findings.silences("killed engine without a standby"))
 
 
-async def stopped(bootstrap: str) -> list[Figure]:
+async def stopped(bootstrap: str, findings: Findings) -> None:
     """Stop an engine with SIGTERM."""
-    found = await _end(bootstrap, "stopped", lambda engine: engine.stop(), "--standby")
-    return _figures("SIGTERM with a standby: silence", found, "< 1")
+    silences = findings.silences("SIGTERM with a standby", p99="< 1")
+    await _end(bootstrap, "stopped", lambda engine: engine.stop(), silences, "--standby")
 
 
-async def suspended(bootstrap: str) -> list[Figure]:
+async def suspended(bootstrap: str, findings: Findings) -> None:
     """Suspend an engine in a commit; its open transaction delays the bodies of healthy shards."""
-    own: list[float] = []
-    healthy: list[float] = []
+    healthy = findings.silences("suspended engine: bodies of healthy shards", max="<= 2")
+    own = findings.silences("suspended engine: its shards")
     async with _shards(bootstrap, "suspended", 2, _ZOMBIE, "--standby") as shards:
         shards.fleet.add_worker()
         shards.begin(shards.start_runs(), shards.watch())
@@ -228,24 +262,20 @@ async def suspended(bootstrap: str) -> list[Figure]:
             await shards.until(lambda: engine.said(SUSPENDED) > before)  # noqa: B023 - it is awaited here.
             began = time.monotonic()
             await asyncio.sleep(_SUSPENDED_S)
-            healthy.append(max(silence(shards.ends[shard], began) for shard in range(_SHARDS) if shard not in owned))
+            healthy.add(max(silence(shards.ends[shard], began) for shard in range(_SHARDS) if shard not in owned))
             engine.stop_file.unlink(missing_ok=True)
-            own.append(max(silence(shards.answers[shard], began) for shard in owned))
+            own.add(max(silence(shards.answers[shard], began) for shard in owned))
             # A process that had been suspended before would be suspected later the next time.
             engine.kill()
             engine.log.write_text("")
             engine.start()
             await shards.until_spread(2)
-    return [
-        *_figures("suspended engine: silence of bodies of healthy shards", healthy, "<= 2"),
-        *_figures("suspended engine: silence of its shards", own, ""),
-    ]
 
 
-async def joined(bootstrap: str) -> list[Figure]:
+async def joined(bootstrap: str, findings: Findings) -> None:
     """Start a third engine, and stop it again."""
-    kept: list[float] = []
-    moved: list[float] = []
+    kept = findings.silences("joining engine: shards that stay", p99="< 0.5")
+    moved = findings.silences("joining engine: shards that move")
     async with _shards(bootstrap, "joined", 2, "stepstream", "--standby") as shards:
         for _ in range(_count()):
             began = time.monotonic()
@@ -253,18 +283,48 @@ async def joined(bootstrap: str) -> list[Figure]:
             await shards.until_spread(3)
             owned = shards.owned(engine)
             await shards.until_answered(time.monotonic())
-            kept.append(max(silence(shards.answers[shard], began) for shard in range(_SHARDS) if shard not in owned))
-            moved.append(max(silence(shards.answers[shard], began) for shard in owned))
+            kept.add(max(silence(shards.answers[shard], began) for shard in range(_SHARDS) if shard not in owned))
+            moved.add(max(silence(shards.answers[shard], began) for shard in owned))
             await asyncio.to_thread(engine.stop)
             shards.fleet.engines.remove(engine)
             await shards.until_spread(2)
-    return [
-        *_figures("joining engine: silence of shards that stay", kept, "< 0.5"),
-        *_figures("joining engine: silence of shards that move", moved, ""),
-    ]
 
 
-ALL: tuple[Callable[[str], Coroutine[Any, Any, list[Figure]]], ...] = (killed, killed_alone, stopped, suspended, joined)
+async def outage(_bootstrap: str, findings: Findings) -> None:
+    """Kill the broker, which is away for half a minute; the silence counts from when it accepts connections again."""
+    silences = findings.silences("broker back after 30 s", p99="< 5")
+    with (
+        TemporaryDirectory(prefix="stepstream-kafka-") as folder,
+        running(Broker(Path(folder))) as broker,
+    ):
+        async with _shards(broker.bootstrap, "outage", 2, "stepstream", "--standby") as shards:
+            for _ in range(_count()):
+                await asyncio.to_thread(broker.kill)
+                await asyncio.sleep(_OUTAGE_S)
+                await asyncio.to_thread(broker.start)
+                began = time.monotonic()
+                await shards.until_answered(began)
+                silences.add(max(next(at for at in times if at > began) - began for times in shards.answers.values()))
+
+
+Measure = Callable[[str, Findings], Coroutine[Any, Any, None]]
+ALL: tuple[Measure, ...] = (killed, killed_alone, stopped, suspended, joined, outage)
+
+
+def measure_all(measures: Sequence[Measure], bootstrap: str) -> Iterator[Figure]:
+    """Yield the figures of each measurement, also of one that fails; it is printed, and the others go on."""
+    failed = list[str]()
+    for measure in measures:
+        findings = Findings()
+        try:
+            asyncio.run(measure(bootstrap, findings))
+        except Exception:  # noqa: BLE001 - hours of measurements would be lost
+            traceback.print_exc()
+            failed.append(getattr(measure, "__name__", ""))
+        for kind in findings.kinds:
+            yield from kind.figures()
+    if failed:
+        raise SystemExit(f"ended early: {', '.join(failed)}")
 
 
 def main(expected: set[str]) -> Iterator[Figure]:
@@ -272,6 +332,6 @@ def main(expected: set[str]) -> Iterator[Figure]:
     # Clients retry what a new topic refuses, and log it.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with running_broker() as bootstrap:
-        for measure in ALL:
-            if not expected or getattr(measure, "__name__", "") in expected:
-                yield from asyncio.run(measure(bootstrap))
+        yield from measure_all(
+            [each for each in ALL if not expected or getattr(each, "__name__", "") in expected], bootstrap
+        )

@@ -1,10 +1,12 @@
-"""The command of the benchmarks refuses names that it does not know."""
+"""The command of the benchmarks refuses names that it does not know, and keeps what was measured before a failure."""
 
 import sys
 
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.failover import Findings, measure_all
+from benchmarks.functions import Figure
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,29 @@ def test_an_unknown_benchmark_is_refused(
     printed = capsys.readouterr()
     assert (ended.value.code, printed.out) == (2, "")
     assert message in printed.err
+
+
+def test_measurement_that_fails_keeps_figures_and_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each silence is printed as it comes; the figures are a distribution; the command fails at its end."""
+
+    async def first(_bootstrap: str, findings: Findings) -> None:
+        silences = findings.silences("killed", p99="< 3")
+        findings.silences("of which there are none")
+        for hundredths in range(1, 102):
+            silences.add(hundredths / 100)
+        raise TimeoutError
+
+    async def second(_bootstrap: str, findings: Findings) -> None:
+        findings.silences("stopped").add(0.5)
+
+    figures: list[Figure] = []
+    with pytest.raises(SystemExit, match="ended early: first"):
+        figures.extend(measure_all((first, second), "nowhere:9092"))
+    assert "  killed 1: 0.01 s\n" in capsys.readouterr().out
+    assert [(figure.name, round(figure.value, 2), figure.aim) for figure in figures] == [
+        ("killed, p50 of 101", 0.51, ""),
+        ("killed, p90 of 101", 0.91, ""),
+        ("killed, p99 of 101", 1.0, "< 3"),
+        ("killed, max of 101", 1.01, ""),
+        *((f"stopped, {which} of 1", 0.5, "") for which in ("p50", "p90", "p99", "max")),
+    ]
