@@ -312,7 +312,7 @@ ALL: tuple[Measure, ...] = (killed, killed_alone, stopped, suspended, joined, ou
 
 
 def measure_all(measures: Sequence[Measure], bootstrap: str) -> Iterator[Figure]:
-    """Yield the figures of each measurement, also of one that fails; it is printed, and the others go on."""
+    """Yield the figures of each measurement, also of one that fails: its error is printed, and the others follow."""
     failed = list[str]()
     for measure in measures:
         findings = Findings()

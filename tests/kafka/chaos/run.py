@@ -168,7 +168,7 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
         for number in range(plan.workers):
             # All but the first have so few slots that runs are queued when a fault hits the worker.
             options = ("--concurrency", "2") if number else ()
-            fleet.add_worker(*options, module="tests.kafka.chaos.shifted_clock", **short_log("worker"))
+            fleet.add_worker(*options, module="tests.kafka.cluster.shifted_clock", **short_log("worker"))
         await until_registered(cluster, plan.shards)
         await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
         scene.moves_before = fleet.moves()

@@ -10,8 +10,8 @@ from stepstream.contract.heartbeats import EngineHeartbeat
 from stepstream.runtime.kafka.peers import Peers
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.ports import Fenced, Offsets
-from tests.kafka.chaos.shifted_clock import shift_clocks
 from tests.kafka.chaos.zombie_app import suspend_on_request
+from tests.kafka.cluster.shifted_clock import shift_clocks
 
 FENCED = "the commit after the suspension was fenced"
 _commit = KafkaLog.commit

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 # The folder of the apps that fleets run.
 APPS = Path(__file__).parents[1]
 # The variable with the file that says by how many seconds the clock of a process is wrong, if its module reads it.
-CLOCK_FILE = "ONCALL_CLOCK_FILE"
+CLOCK_FILE = "SHIFTED_CLOCK_FILE"
 _ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] assigned", re.MULTILINE)
 
 

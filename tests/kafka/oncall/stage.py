@@ -19,7 +19,7 @@ POLL_S = 0.2
 _ANSWER_S_MAX = 1.5
 # How often an order is looked at before another one is sent.
 _LOOKS = 15
-_ENGINE = "tests.kafka.oncall.clock_engine"
+_ENGINE = "tests.kafka.cluster.shifted_clock"
 
 
 @dataclass(slots=True)

@@ -1,4 +1,8 @@
-"""The main of a process whose system clock a test shifts."""
+"""The command `stepstream` with a system clock that a test shifts, as if someone had set it.
+
+`Member.set_clock` writes the file with the shift. The lines of the log have the right time, so that those of several
+processes can be ordered.
+"""
 
 import os
 import time
