@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from stepstream.cli.console import Screen
-from stepstream.cli.tables import clock, print_run, whereabouts
+from stepstream.cli.tables import clock, print_run
 
-_BEGAN, _NOW = 1_767_225_600_000, 1_767_225_700_000
+_BEGAN = 1_767_225_600_000
 _STEP: dict[str, Any] = {
     "id": "captured",
     "kind": "wait",
@@ -37,6 +37,7 @@ _RUN: dict[str, Any] = {
     "retry_at": 0,
     "rerun": None,
     "reruns": [],
+    "why": [],
 }
 
 
@@ -44,7 +45,7 @@ def printed(run: dict[str, Any], width: int = 200, *, terminal: bool = False) ->
     """Return what is printed about a run."""
     text = io.StringIO()
     console = Console(file=text, width=width, force_terminal=terminal, no_color=True)
-    print_run(Screen(console=console), run, _NOW)
+    print_run(Screen(console=console), run)
     return text.getvalue()
 
 
@@ -96,62 +97,10 @@ def test_only_a_terminal_cuts_long_values() -> None:
     assert "y" * 2_000 not in printed(long, 10_000, terminal=True)
 
 
-def where(step: dict[str, Any] | None = None, **run: Any) -> str:
-    """Return the lines about a run with one step, or with none."""
-    steps = [] if step is None else [_STEP | step]
-    return "\n".join(whereabouts(_RUN | {"steps": steps} | run, _NOW))
-
-
-def test_a_run_without_an_open_step_is_with_a_worker() -> None:
-    """The line says since when, which worker has the run, and what to look at."""
-    line = where()
-    assert line.startswith(
-        "no step is open: its code, or the body of a step, runs on a worker of shop, or waits for one, "
-        f"since {clock(_BEGAN)}"
-    )
-    assert "check the workers of shop, their logs" in line
-    assert "stepstream_worker_lag_records" in line
-    done = {"kind": "run", "status": "completed", "detail": "", "ended_at": _BEGAN + 60_000}
-    assert f"since {clock(_BEGAN + 60_000)}" in where(done)
-
-
-def test_a_dispatched_step_names_the_workers_of_its_queue() -> None:
-    """Its body waits for a worker of the queue, or runs in one."""
-    line = where({"id": "render", "kind": "run", "detail": "queue gpu"})
-    since = clock(_STEP["first_at"])
-    assert line.startswith(f"'render' runs on a worker of shop.gpu, or waits for one, since {since}")
-    assert "check the workers of shop.gpu, their logs" in line
-
-
-def test_an_attempt_that_is_due_is_with_a_worker() -> None:
-    """Before its time the table says when it is due; afterwards a worker has it."""
-    retrying = {"id": "charge", "kind": "run", "status": "retrying", "detail": "", "until": _NOW + 1}
-    assert where(retrying) == ""
-    assert where(retrying | {"until": _NOW}).startswith(
-        "the next attempt of 'charge' runs on a worker of shop, or waits for one, since"
-    )
-
-
-def test_a_missing_worker_is_reported_with_the_command() -> None:
-    """If the engine knows how many workers are running, the line states it and does not ask."""
-    down = where(workers={"shop": 0})
-    assert down == (
-        f"no step is open: its code, or the body of a step, waits for a worker of shop since {clock(_BEGAN)}\n"
-        "no worker of shop is running: start one with `stepstream worker FILE`"
-    )
-    dispatched = {"id": "render", "kind": "run", "detail": "queue gpu"}
-    down = where(dispatched, workers={"shop": 2, "shop.gpu": 0})
-    assert down.startswith("'render' waits for a worker of shop.gpu since")
-    assert down.endswith("no worker of shop.gpu is running: start one with `stepstream worker FILE --queue gpu`")
-    up = where(workers={"shop": 2})
-    assert "runs on a worker of shop, or waits for one," in up
-    assert "running workers of shop: 2;" in up
-
-
-def test_what_the_table_shows_is_not_repeated() -> None:
-    """A wait has its row; a run that starts later, or whose code is retried, has one line with the time."""
-    assert where({}) == ""
-    assert where(status="scheduled") == f"starts at {clock(_BEGAN)}"
-    assert where(retry_at=_NOW + 5) == f"the code between steps is retried at {clock(_NOW + 5)}"
-    assert where(status="completed") == ""
-    assert "no step is open" in printed(_RUN | {"steps": []})
+def test_each_reason_comes_with_its_time_and_its_remedy() -> None:
+    """A reason that time will end has no remedy."""
+    nap = {"code": "sleep", "text": "step 'nap' sleeps until noon", "step": "nap", "since": 0, "until": 5, "remedy": ""}
+    down = {"code": "no-worker", "text": "its code waits", "step": "", "since": _BEGAN, "until": 0, "remedy": "start"}
+    lines = [line.rstrip() for line in printed(_RUN | {"why": [down, nap]}).splitlines()]
+    at = lines.index(f"  open because its code waits, since {clock(_BEGAN)}")
+    assert lines[at + 1 : at + 3] == ["    start", "  open because step 'nap' sleeps until noon"]

@@ -39,6 +39,9 @@ async def test_a_run_waits_for_its_code(engine_of: EngineOf, caplog: pytest.LogC
         run = engine.run()
         assert run.status == "running"
         assert ["has no function 'added'" in warning for warning in run.warnings] == [True]
+        (why,) = await engine.why()
+        assert why.code == "missing-code"
+        assert "the latest release of app 'shop' has no function 'added'" in why.text
         logged = [record for record in caplog.records if record.name == "stepstream.runtime.worker.reports"]
         assert "this worker of app shop has no function added: the run is postponed for" in logged[0].getMessage()
         assert {(line.__dict__["run_id"], line.__dict__["function"]) for line in logged} == {(run.run_id, "added")}

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from stepstream.contract.control import RerunRequested
 from stepstream.contract.events import EventRecord
+from stepstream.runtime.overview import Overview
+from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.readmodel.why import Surroundings, surroundings_of
 
 
 class SendSignal(Protocol):
@@ -29,6 +32,7 @@ class EngineFacade:
     `send` sends events, all or none, and returns their ids once they are durable. `cancel` cancels a run and returns
     whether it was open. `workers` returns how many workers of each name are running; names whose number is unknown are
     left out. `unready` says why the process is not ready, and is empty when it is. `operator` controls runs.
+    `overview` has what the process knows of functions and shards.
     """
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
@@ -37,3 +41,8 @@ class EngineFacade:
     workers: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
     unready: Callable[[], str]
     operator: Operator
+    overview: Overview
+
+    async def surroundings(self, run: RunView) -> Surroundings:
+        """Return what the process knows beside a run, by which `why_open` explains it."""
+        return surroundings_of(run, self.overview, await self.workers(run.workers) if run.workers else {})

@@ -35,6 +35,8 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.metrics import CONTENT_TYPE
 from stepstream.runtime.readmodel.filters import TAIL_CHARACTERS, Filter
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.readmodel.why import why_open
 
 SIGNAL_BYTES_MAX = MIB
 _split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -161,6 +163,13 @@ async def _page(
     return dataclasses.asdict(page)
 
 
+async def _explained(run: RunView, engine: EngineFacade, now_ms: int) -> dict[str, Any]:
+    """Return a run with its running workers, and why it does not continue."""
+    known = await engine.surroundings(run)
+    why = [dataclasses.asdict(each) for each in why_open(run, now_ms, known)]
+    return {**dataclasses.asdict(run), "workers": known.workers, "why": why}
+
+
 def make_api(
     engine: EngineFacade,
     index: RunIndex,
@@ -173,7 +182,7 @@ def make_api(
     now_ms: Callable[[], int] | None = None,
 ) -> FastAPI:
     """Return the API over an engine and its read model, with the page below /ui."""
-    keys = keys or Keys()
+    keys, now_ms = keys or Keys(), now_ms or SystemClock().now_ms
     # While a key is missing, only programs on this machine may send requests.
     everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
     api = FastAPI(
@@ -195,14 +204,14 @@ def make_api(
         api.add_exception_handler(kind, handler)
     bodies = bodies or BodyBudget()
     _add_events(api, engine, keys.event, limits, bodies)
-    _add_runs(api, engine, index, _guard(keys.api), bodies)
+    _add_runs(api, engine, index, _guard(keys.api), bodies, now_ms)
     actor = actors(page, keys.api)
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     add_control(api, engine.operator, index, guarded, bodies, limits, actor)
     add_summaries(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
-        site = Site(engine, index, bodies, now_ms or SystemClock().now_ms)
+        site = Site(engine, index, bodies, now_ms)
         api.mount(ROOT, make_site(site, access_of(keys, page)))
     return api
 
@@ -222,6 +231,7 @@ def _add_runs(
     index: RunIndex,
     guard: Callable[[Request], Awaitable[None]],
     bodies: BodyBudget,
+    now_ms: Callable[[], int],
 ) -> None:
     guarded = [Depends(guard), Depends(_refuse_unknown)]
     add_approvals(api, engine.signal, index, guarded, bodies)
@@ -251,7 +261,7 @@ def _add_runs(
         run = await index.queries.show(run_id)
         if run is None:
             raise HTTPException(404, f"there is no run {run_id!r}")
-        return {**dataclasses.asdict(run), "workers": await engine.workers(run.workers) if run.workers else {}}
+        return await _explained(run, engine, now_ms())
 
     @api.delete("/v1/runs/{run_id}", dependencies=guarded, summary="Cancel a run")
     async def cancel_run(run_id: str) -> dict[str, bool]:

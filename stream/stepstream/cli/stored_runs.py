@@ -1,5 +1,6 @@
 """Runs that are read from a data directory, without an engine."""
 
+import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from stepstream.cli.console import EXIT_USAGE, fail
 from stepstream.host.folder import locked_folder
 from stepstream.runtime.readmodel.filters import Filter, FilterError
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.why import Surroundings, why_open
 
 
 class StoredRuns:
@@ -34,7 +36,11 @@ class StoredRuns:
         """Return a run with its steps; None if there is none."""
         with closing(self._open()) as index:
             view = index.show(run_id)
-        return asdict(view) if view is not None else None
+        if view is None:
+            return None
+        # Of a folder it is unknown which workers run.
+        why = why_open(view, round(time.time() * 1_000), Surroundings())
+        return {**asdict(view), "why": [asdict(each) for each in why]}
 
     def ended(self, before: int) -> int:
         """Return how many runs ended before a time (Unix ms)."""

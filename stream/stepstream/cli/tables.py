@@ -10,9 +10,7 @@ from rich.table import Column
 
 from stepstream.cli.console import Screen
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
-from stepstream.contract.names import workers_name
 from stepstream.contract.wording import duration_text
-from stepstream.runtime.readmodel.views import queue_of
 
 # On a terminal; in a pipe nothing is cut.
 _RESULT_CHARACTERS_MAX = 80
@@ -60,8 +58,8 @@ def print_errors(screen: Screen, groups: Sequence[Json]) -> None:
     screen.table((Column("group", no_wrap=True, min_width=12), *names), rows)
 
 
-def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
-    """Print a run with its events, its steps, where it is, and each error with its traceback, once."""
+def print_run(screen: Screen, run: Json) -> None:
+    """Print a run with its events, its steps, why it is open, and each error with its traceback, once."""
     screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
     for event in run["events"]:
         _print_event(screen, event)
@@ -75,7 +73,7 @@ def print_run(screen: Screen, run: Json, now_ms: int | None = None) -> None:
         # An error that a step raised and the function did not catch is shown with its traceback below.
         is_of_step = any(step["error"] == run["error"] for step in failed)
         _print_error(screen, "  error", run["error"], with_stack=not is_of_step)
-    for line in whereabouts(run, round(time.time() * 1_000) if now_ms is None else now_ms):
+    for line in why_lines(run):
         screen.line((f"  {line}", "yellow"))
     if not run["steps"]:
         return
@@ -135,52 +133,15 @@ def _lookup(value: Any, path: str) -> Any:
     return value
 
 
-def whereabouts(run: Json, now_ms: int) -> list[str]:
-    """Return where an open run is, as far as its steps do not show it, and what to look at."""
-    if run["status"] == RunStatus.SCHEDULED:
-        return [f"starts at {clock(run['started_at'])}"]
-    if run["status"] != RunStatus.RUNNING:
-        return []
-    if run["retry_at"] > now_ms:
-        return [f"the code between steps is retried at {clock(run['retry_at'])}"]
-    app, workers = run["app"], run.get("workers", {})
-    still = [step for step in run["steps"] if step["status"] in OPEN_STEP_STATUSES]
-    lines, queues = list[str](), list[str]()
-    for step in still:
-        queue = queue_of(step["kind"], step["detail"])
-        place = _with_a_worker(workers_name(app, queue), workers)
-        if step["status"] == StepStatus.WAITING and queue:
-            lines.append(f"{step['id']!r} {place} since {clock(step['first_at'])}")
-            queues.append(queue)
-        elif step["status"] == StepStatus.RETRYING and step["until"] <= now_ms:
-            lines.append(f"the next attempt of {step['id']!r} {place} since {clock(step['until'])}")
-            queues.append(queue)
-    if not still:
-        since = clock(max([run["accepted_at"], run["started_at"], run["retry_at"], *map(_latest, run["steps"])]))
-        lines.append(f"no step is open: its code, or the body of a step, {_with_a_worker(app, workers)} since {since}")
-        queues.append("")
-    return lines + [_running_workers(app, queue, workers) for queue in dict.fromkeys(queues)]
-
-
-def _with_a_worker(name: str, workers: Mapping[str, int]) -> str:
-    waits = f"waits for a worker of {name}"
-    return waits if workers.get(name) == 0 else f"runs on a worker of {name}, or waits for one,"
-
-
-def _running_workers(app: str, queue: str, workers: Mapping[str, int]) -> str:
-    name = workers_name(app, queue)
-    match workers.get(name):
-        case None:
-            return f"if that is long ago, check the workers of {name}, their logs, and stepstream_worker_lag_records"
-        case 0:
-            option = f" --queue {queue}" if queue else ""
-            return f"no worker of {name} is running: start one with `stepstream worker FILE{option}`"
-        case count:
-            return f"running workers of {name}: {count}; see their logs and stepstream_worker_lag_records"
-
-
-def _latest(step: Json) -> int:
-    return max(int(step["first_at"]), int(step["ended_at"]))
+def why_lines(run: Json) -> list[str]:
+    """Return why an open run does not continue, and what to do."""
+    lines: list[str] = []
+    for why in run["why"]:
+        since = f", since {clock(why['since'])}" if why["since"] else ""
+        lines.append(f"open because {why['text']}{since}")
+        if why["remedy"]:
+            lines.append(f"  {why['remedy']}")
+    return lines
 
 
 def _result(step: Json, *, cut: bool) -> str:

@@ -1,6 +1,8 @@
-"""How messages write numbers and durations."""
+"""How messages write numbers and durations, and the words of messages that are recognised again."""
 
 from stepstream.contract.limits import DAY_MS, HOUR_MS, MINUTE_MS
+
+CODE_REMEDY = "deploy its code, or wait for the rollout to end"
 
 
 def counted(number: int, noun: str) -> str:
@@ -21,3 +23,13 @@ def duration_text(length_ms: float) -> str:
         if whole:
             return f"{whole:,}{unit} {rest // part_ms}{part}"
     return ""
+
+
+def missing_code(app: str, function: str) -> str:
+    """Return the warning of a run that a worker received which has no such function."""
+    return f"a worker of app {app!r} received the run but has no function {function!r}; {CODE_REMEDY}"
+
+
+def unfit_code(function: str) -> str:
+    """Return the start of the warning of a run whose code does not fit its history."""
+    return f"the code of function {function!r} does not fit the history of the run, which waits: "

@@ -124,7 +124,7 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
         watchers.append(events.watch)
         stop.bodies = lambda: _bodies(engine)
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
-        control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator)
+        control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator, engine)
         facade = EngineFacade(events.send, engine.signal, *control)
         api = make_api(facade, index, metrics.text, keys=settings.keys, page=settings.page_options)
         async with probes(settings, lambda: True, lambda: engine.unready, metrics.text):

@@ -46,9 +46,9 @@ async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str
         return {}
 
 
-def _facade(callers: KafkaCallers, gauges: EngineGauges, backlogs: Backlogs) -> EngineFacade:
+def _facade(callers: KafkaCallers, gauges: EngineGauges, backlogs: Backlogs, group: ShardGroup) -> EngineFacade:
     workers = functools.partial(_running_workers, backlogs)
-    return EngineFacade(callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready, callers)
+    return EngineFacade(callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready, callers, group)
 
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
@@ -108,7 +108,7 @@ async def _serve_shards(
         parts |= {"topics": watch.serve, "pruning": functools.partial(keep_pruned, index.prune)}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
-            facade = _facade(callers, gauges, backlogs)
+            facade = _facade(callers, gauges, backlogs, group)
             api = make_api(facade, index, metrics.text, keys=settings.keys, page=settings.page_options)
             async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
                 await serve(api)

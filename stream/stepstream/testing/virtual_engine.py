@@ -21,6 +21,7 @@ from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import Backbone, Clock
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.readmodel.why import Why, surroundings_of, why_open
 from stepstream.runtime.reruns import RerunOptions, rerun_request
 from stepstream.runtime.storage.journal import MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
@@ -278,6 +279,15 @@ class VirtualEngine:
             found = [(run.function, run.status) for run in runs]
             raise LookupError(f"{len(runs)} runs instead of one: {found}{'' if runs else self._unmatched()}")
         return runs[0]
+
+    async def why(self, function: Function[Any] | str = "") -> list[Why]:
+        """Return why the only run, or the only run of a function, does not continue; empty if it has ended.
+
+        Each reason has a `code` (such as "sleep", "event" or "missing-code"), the `text`, the id of the open `step`,
+        and the times `since` and `until` (Unix ms). Raises `LookupError` if there is not exactly one run.
+        """
+        run = self.run(function)
+        return why_open(run, self.now_ms, surroundings_of(run, self.engine, await self.engine.workers(run.workers)))
 
     def _unmatched(self) -> str:
         """Return the end of a message: the events that were sent and neither started a run nor woke one."""

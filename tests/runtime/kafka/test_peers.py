@@ -156,3 +156,14 @@ def test_engine_that_ended_long_ago_is_forgotten() -> None:
     read(peers, beat("a", {0: 1}))
     read(peers, beat("b"), times=20_000)
     assert peers.abandoned() == {}
+
+
+def test_owners_are_known_after_each_engine_had_time_for_a_heartbeat() -> None:
+    """Until then an engine that runs may not have sent one; a silent one owns nothing."""
+    peers = peers_of("b")
+    read(peers, beat("a", {0: 1}), beat("b", {2: 1}), times=ALLOWED - 1)
+    assert peers.owners() is None
+    read(peers, beat("a", {0: 1}), beat("b", {2: 1}))
+    assert peers.owners() == {0: "a", 2: "b"}
+    read(peers, beat("b", {2: 1}), times=ALLOWED)
+    assert peers.owners() == {2: "b"}

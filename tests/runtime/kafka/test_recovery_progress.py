@@ -59,6 +59,12 @@ def test_engine_states_why_it_is_not_ready(tmp_path: Path) -> None:
     # A shard that was assigned a moment ago was not started yet.
     group._tasks |= dict.fromkeys((6, 7), group._tasks[2])
     assert group.unready == f"{reasons}; shard 6 is starting; and 1 more"
+    # Without heartbeats nothing is known of the shards of other engines.
+    shown = {view.shard: (bool(view.owner), view.unready) for view in group.shards()}
+    assert shown[0] == shown[4] == (False, "")
+    assert shown[2] == (True, "recovers, 1,234 rows left")
+    assert shown[3] == (True, "")
+    assert shown[5] == (True, "is starting (last failure: starting a producer: no broker answers)")
 
 
 def test_metrics_report_a_recovery() -> None:

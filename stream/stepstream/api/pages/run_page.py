@@ -51,7 +51,7 @@ async def show_run(site: Site, visit: Visit) -> Response:
     """Answer with the page of a run."""
     run = await found(site, visit)
     now_ms = site.now_ms()
-    workers = await site.engine.workers(run.workers) if run.workers else {}
+    known = await site.engine.surroundings(run)
     message = _MESSAGES.get(visit.param("done"))
     counts, related = await site.runs.queries.counts(), await related_runs(site, run)
     return html(
@@ -63,7 +63,7 @@ async def show_run(site: Site, visit: Visit) -> Response:
             note(message, "good") if message else None,
             h.div("#run", data_live=is_open(run.status))[
                 _heading(run),
-                [_why(each) for each in why_open(run, now_ms, workers)],
+                [_why(each) for each in why_open(run, now_ms, known)],
                 [note(text(warning, 2_000), "warn") for warning in run.warnings],
                 _facts(run, now_ms),
                 _actions(visit, run),

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import HISTORY
 from stepstream.contract.wording import counted
 from stepstream.runtime.callers import Callers
+from stepstream.runtime.overview import ShardView
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
@@ -215,6 +217,18 @@ class EmbeddedEngine:
         return self._options.unready() or "; ".join(
             f"shard {at} is recovering" for at in range(self._options.shards) if not serving.get(at)
         )
+
+    def functions(self) -> list[FunctionRegistered]:
+        """Return all registered functions, retired ones included; none while no shard serves."""
+        return next((shard.functions() for shard in self._shards.values() if shard.serving), [])
+
+    def shards(self) -> list[ShardView]:
+        """Return all shards, in order."""
+        serving = self.shards_serving()
+        return [
+            ShardView(at, "this process", "" if serving.get(at) else "it recovers its tables")
+            for at in range(self._options.shards)
+        ]
 
     def shards_serving(self) -> dict[int, bool]:
         """Return whether each shard serves, of those that were started."""

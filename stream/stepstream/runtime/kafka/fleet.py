@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from stepstream.contract.codec import encode
+from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.heartbeats import EngineHeartbeat, ShardCopied, ShardServed
 from stepstream.contract.ids import shard_of
 from stepstream.contract.inbox import Answered, decode_answer
@@ -30,6 +31,7 @@ from stepstream.runtime.kafka.peers import Peers
 from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.standby import Standby
+from stepstream.runtime.overview import ShardView
 from stepstream.runtime.ports import Clock, Fenced, LogError, NewRecord, TopicPartition
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.rocks import RocksStore
@@ -55,8 +57,7 @@ class ShardState(NamedTuple):
         """Why it does not serve; empty if it does."""
         if self.serving:
             return ""
-        state = f"recovers, {counted(self.offsets_left, 'row')} left" if self.offsets_left else "is starting"
-        return f"shard {self.shard} {state}"
+        return f"recovers, {counted(self.offsets_left, 'row')} left" if self.offsets_left else "is starting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +124,35 @@ class ShardGroup:
         if not self._joined:
             return "the group has not assigned shards yet"
         states = {state.shard: state for state in self.states()}
-        unready = [states.get(shard, ShardState(shard, False, 0, 0)).unready for shard in self.assigned]
-        reasons = [
-            f"{state}{self._failure(shard)}" for shard, state in zip(self.assigned, unready, strict=True) if state
-        ]
+        unready = {shard: self._unready(shard, states) for shard in self.assigned}
+        reasons = [f"shard {shard} {reason}" for shard, reason in unready.items() if reason]
         more = f"; and {len(reasons) - _REASONS_MAX} more" if len(reasons) > _REASONS_MAX else ""
         return "; ".join(reasons[:_REASONS_MAX]) + more
 
-    def _failure(self, shard: int) -> str:
-        error = self._failed.get(shard)
-        return f" (last failure: {error})" if error else ""
+    def _unready(self, shard: int, states: Mapping[int, ShardState]) -> str:
+        """Return why a shard of this process does not serve; empty if it does."""
+        reason, error = states.get(shard, ShardState(shard, False, 0, 0)).unready, self._failed.get(shard)
+        return f"{reason} (last failure: {error})" if reason and error else reason
 
     def states(self) -> list[ShardState]:
         """Return the state of each assigned shard that was started."""
         served = {shard: self._served[shard] for shard in self.assigned if shard in self._served}
         return [ShardState(at, it.serving, it.rows_read, self._logs[at].changelog_left) for at, it in served.items()]
+
+    def functions(self) -> list[FunctionRegistered]:
+        """Return all registered functions, retired ones included; none while this process serves no shard."""
+        return next((self._served[state.shard].functions() for state in self.states() if state.serving), [])
+
+    def shards(self) -> list[ShardView]:
+        """Return all shards, in order. Without heartbeats nothing is known of those of other engines."""
+        owners = self._heartbeats.owners() if self._heartbeats else None
+        states = {state.shard: state for state in self.states()}
+        known = range(self._options.shards)
+        own = {at: ShardView(at, self._name, self._unready(at, states)) for at in self._tasks}
+        if owners is None:
+            return [own.get(at, ShardView(at, "", "")) for at in known]
+        others = {at: ShardView(at, name, "") for at, name in owners.items()}
+        return [own.get(at) or others.get(at) or ShardView(at, "", "no running engine serves it") for at in known]
 
     def copies(self) -> dict[int, int]:
         """Return the changelog position of each warm copy, by shard."""

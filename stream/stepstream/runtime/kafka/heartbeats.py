@@ -47,6 +47,10 @@ class Heartbeats:
         self._paused = False
         self._peers = Peers(name, _BEATS, round(cluster.settings.session_s / self._interval_s))
 
+    def owners(self) -> dict[int, str] | None:
+        """Return the running engine that serves each shard; None while that is unknown."""
+        return self._peers.owners()
+
     async def serve(self) -> None:
         """Send and read until cancelled, or until the log fails."""
         self._paused = False

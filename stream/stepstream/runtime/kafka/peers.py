@@ -54,10 +54,12 @@ class Peers:
         self._copies: Mapping[int, int] = {}
         self._serving = set[int]()
         self._peers: dict[str, _Peer] = {}
+        self._own_beats = 0
 
     def note(self, beat: EngineHeartbeat) -> None:
         """Note the next heartbeat of the log."""
         if beat.engine == self._own:
+            self._own_beats += 1
             self._copies = _positions(beat)
             self._serving = {served.shard for served in beat.serving}
             for peer in self._peers.values():
@@ -80,6 +82,13 @@ class Peers:
             peer.allowed = self._allowed
         peer.missed, peer.leaving, peer.copies = 0, beat.leaving, _positions(beat)
         peer.serving = {served.shard: served.epoch for served in beat.serving}
+
+    def owners(self) -> dict[int, str] | None:
+        """Return the engine that serves each shard, of those that run; None until each had time for a heartbeat."""
+        if self._own_beats < self._allowed:
+            return None
+        found = {shard: name for name, peer in self._peers.items() if not peer.silent for shard in peer.serving}
+        return found | dict.fromkeys(self._serving, self._own)
 
     def superseded(self, serving: Mapping[int, int]) -> set[int]:
         """Return the shards, each with the epoch of this engine, that another engine serves with a higher epoch."""

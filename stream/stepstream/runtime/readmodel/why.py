@@ -3,15 +3,23 @@
 import json
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json
-from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.ids import run_routing, shard_of
+from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
 from stepstream.contract.names import workers_name
+from stepstream.contract.wording import missing_code, unfit_code
+from stepstream.runtime.overview import Overview, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView, queue_of
+
+# A run may have thousands of open steps; the most serious reasons come first.
+REASONS_MAX = 20
 
 _OWN_REFERENCE = re.compile(r"\bevent((?:\.[A-Za-z_]\w*)+)")
 _METRIC = "stepstream_worker_lag_records"
@@ -20,6 +28,8 @@ _METRIC = "stepstream_worker_lag_records"
 class WhyCode(StrEnum):
     """What an open run waits for; in the order in which reasons are listed."""
 
+    SHARD = "shard"
+    MISSING_CODE = "missing-code"
     NO_WORKER = "no-worker"
     RETRY = "retry"
     WORKER = "worker"
@@ -54,27 +64,55 @@ def local_time(at_ms: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1_000)) if at_ms else ""
 
 
-def why_open(run: RunView, now_ms: int, workers: Mapping[str, int]) -> list[Why]:
-    """Return why a run does not continue; empty if it has ended.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known beside a run itself; what is unknown is left out.
 
-    `workers` has the number of running workers by name; a name whose number is unknown is missing.
+    `workers` has the number of running workers by name. `function` is the registration of the run's function, None if
+    unknown. `shard` is the shard of the run.
     """
+
+    workers: Mapping[str, int] = field(default_factory=dict)
+    function: FunctionRegistered | None = None
+    shard: ShardView | None = None
+
+
+def surroundings_of(run: RunView, overview: Overview, workers: Mapping[str, int]) -> Surroundings:
+    """Return what a process knows beside a run."""
+    function = next((each for each in overview.functions() if each.id == run.function), None)
+    shards = overview.shards()
+    return Surroundings(workers, function, shards[shard_of(run_routing(run.run_id), len(shards))] if shards else None)
+
+
+def why_open(run: RunView, now_ms: int, known: Surroundings) -> list[Why]:
+    """Return why a run does not continue, at most REASONS_MAX reasons; empty if it has ended."""
+    if run.status not in OPEN_RUN_STATUSES:
+        return []
+    found = [*_of_shard(known.shard), *_of_run(run, now_ms, known)]
+    return sorted(found, key=lambda why: _ORDER.index(why.code))[:REASONS_MAX]
+
+
+def _of_shard(shard: ShardView | None) -> Sequence[Why]:
+    if shard is None or not shard.unready:
+        return []
+    remedy = "if that does not end soon, look at /ready and the log of the engines"
+    return [Why(WhyCode.SHARD, f"its shard {shard.shard} processes no records: {shard.unready}", remedy=remedy)]
+
+
+def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
     if run.status == RunStatus.SCHEDULED:
         return [Why(WhyCode.SCHEDULED, f"it starts at {local_time(run.started_at)}", until=run.started_at)]
-    if run.status != RunStatus.RUNNING:
-        return []
     if run.retry_at > now_ms:
         attempt = f"attempt {run.attempt + 1} of the code between steps is due at {local_time(run.retry_at)}"
         return [Why(WhyCode.RETRY, f"{attempt}{_after(run.error)}", until=run.retry_at)]
     still = [step for step in run.steps if step.status in OPEN_STEP_STATUSES]
     if not still:
         since = max([run.accepted_at, run.started_at, run.retry_at, *map(_latest, run.steps)])
-        return [_worker("its code, or the body of a step,", "", run.app, "", since, workers)]
-    found = [_of_step(step, run, now_ms, workers) for step in still]
-    return sorted(found, key=lambda why: _ORDER.index(why.code))
+        return [_worker("its code, or the body of a step,", "", run, "", since, known)]
+    return [_of_step(step, run, now_ms, known) for step in still]
 
 
-def _of_step(step: StepView, run: RunView, now_ms: int, workers: Mapping[str, int]) -> Why:
+def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> Why:
     name, since, until = f"step {step.id!r}", step.first_at, step.until
     ends = f", at the latest until {local_time(until)}" if until else ""
     match step.kind:
@@ -83,7 +121,7 @@ def _of_step(step: StepView, run: RunView, now_ms: int, workers: Mapping[str, in
         case StepKind.WAIT:
             return Why(WhyCode.EVENT, f"{name} waits for the event {awaited(step, run)}{ends}", step.id, since, until)
         case StepKind.SIGNAL:
-            remedy = "send the signal from this page, or with POST /v1/signals"
+            remedy = "send it: on this page, with `stepstream signal`, or with POST /v1/signals"
             return Why(
                 WhyCode.SIGNAL, f"{name} waits for the signal {step.detail!r}{ends}", step.id, since, until, remedy
             )
@@ -95,12 +133,15 @@ def _of_step(step: StepView, run: RunView, now_ms: int, workers: Mapping[str, in
         text = f"attempt {step.attempts + 1} of {name} is due at {local_time(until)}{_after(step.error)}"
         return Why(WhyCode.RETRY, text, step.id, since, until)
     what = f"attempt {step.attempts + 1} of {name}" if step.attempts else name
-    return _worker(what, step.id, run.app, queue, until or since, workers)
+    return _worker(what, step.id, run, queue, until or since, known)
 
 
-def _worker(what: str, step: str, app: str, queue: str, since: int, workers: Mapping[str, int]) -> Why:
-    name = workers_name(app, queue)
-    match workers.get(name):
+def _worker(what: str, step: str, run: RunView, queue: str, since: int, known: Surroundings) -> Why:
+    """Return the reason of what a worker has, or should have."""
+    if missing := _code(what, step, run, queue, since, known.function):
+        return missing
+    name = workers_name(run.app, queue)
+    match known.workers.get(name):
         case 0:
             option = f" --queue {queue}" if queue else ""
             remedy = f"start one with `stepstream worker FILE{option}`"
@@ -111,6 +152,27 @@ def _worker(what: str, step: str, app: str, queue: str, since: int, workers: Map
         case count:
             remedy = f"running workers of {name}: {count}; see their logs and {_METRIC}"
     return Why(WhyCode.WORKER, f"{what} runs on a worker of {name}, or waits for one", step, since, remedy=remedy)
+
+
+def _code(
+    what: str, step: str, run: RunView, queue: str, since: int, function: FunctionRegistered | None
+) -> Why | None:
+    """Return the reason if no worker, or not every worker, has the code that a run needs."""
+    remedy = "deploy its code again, or cancel the run"
+    if function and function.retired:
+        text = f"{what} waits for its code: the latest release of app {run.app!r} has no function {run.function!r}"
+        return Why(WhyCode.MISSING_CODE, text, step, since, remedy=remedy)
+    if function and queue and queue not in function.queues:
+        text = f"{what} waits for the queue {queue!r}, which the latest release of app {run.app!r} does not have"
+        return Why(WhyCode.MISSING_CODE, text, step, since, remedy=f"add it to App(queues=), or {remedy}")
+    again = f"; it is tried again after at most {POSTPONE_MS_MAX // MINUTE_MS} min"
+    if missing_code(run.app, run.function) in run.warnings:
+        text = f"{what} waits for its code, or runs again: a worker of app {run.app!r} had no function {run.function!r}"
+        return Why(WhyCode.MISSING_CODE, text + again, step, since, remedy="end the workers of other releases")
+    if any(warning.startswith(unfit_code(run.function)) for warning in run.warnings):
+        text = f"{what} waits for code that fits its history, or runs again: a worker had code that does not"
+        return Why(WhyCode.MISSING_CODE, text + again, step, since, remedy="deploy code that fits, or cancel the run")
+    return None
 
 
 def awaited(step: StepView, run: RunView) -> str:

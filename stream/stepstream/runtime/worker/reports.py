@@ -22,6 +22,7 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPONE_MS_MIN
 from stepstream.contract.outcomes import Failure
+from stepstream.contract.wording import CODE_REMEDY, missing_code, unfit_code
 from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.errors import HistoryMismatchError, error_info, format_error, stack_of
@@ -126,7 +127,7 @@ def _mismatch(function: str, what: str, error: HistoryMismatchError, wait_ms: in
     remedy = "deploy code that fits, or cancel the run"
     words = "the code of function %s does not fit the history of the run: %s; the %s is postponed for %g s; %s"
     _code_logger.error(words, function, error, what, wait_ms / 1_000, remedy, extra=extra)
-    return f"the code of function {function!r} does not fit the history of the run, which waits: {error}; {remedy}"
+    return f"{unfit_code(function)}{error}; {remedy}"
 
 
 def _postponed_step(command: StepDispatched, queue: str, reason: str, wait_ms: int) -> StepPostponed:
@@ -140,15 +141,13 @@ def _postpone_ms(started_at: int, now_ms: int) -> int:
 
 def _missing(command: RunStarted | RunLoaded | StepDispatched, app: str, now_ms: int) -> tuple[str, int]:
     """Return why a run or a step without its function is postponed, and for how long (ms)."""
-    remedy = "deploy its code, or wait for the rollout to end"
-    reason = f"a worker of app {app!r} received the run but has no function {command.function!r}; {remedy}"
     wait_ms = _postpone_ms(command.started_at, now_ms)
     step = {"step": command.id} if isinstance(command, StepDispatched) else {}
     extra = {"run_id": command.run_id, "function": command.function, **step}
     words = "this worker of app %s has no function %s: the %s is postponed for %g s; %s"
     what = "step" if step else "run"
-    logger.warning(words, app, command.function, what, wait_ms / 1_000, remedy, extra=extra)
-    return reason, wait_ms
+    logger.warning(words, app, command.function, what, wait_ms / 1_000, CODE_REMEDY, extra=extra)
+    return missing_code(app, command.function), wait_ms
 
 
 def split_plan(planned: StepsPlanned) -> list[StepsPlanned]:

@@ -1,0 +1,30 @@
+"""What a process knows about the whole engine beside the runs: the registered functions, and who serves the shards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stepstream.contract.functions import FunctionRegistered
+
+
+@dataclass(frozen=True, slots=True)
+class ShardView:
+    """A shard as this process sees it.
+
+    `owner` is the engine that serves it, "" if this process knows none. `unready` says why it processes nothing, and is
+    empty if it does, or if this process cannot know.
+    """
+
+    shard: int
+    owner: str
+    unready: str
+
+
+class Overview(Protocol):
+    """What a process knows at once, from its memory and its tables."""
+
+    def functions(self) -> Sequence[FunctionRegistered]:
+        """Return all registered functions, retired ones included; none while this process serves no shard."""
+
+    def shards(self) -> Sequence[ShardView]:
+        """Return all shards, in order."""

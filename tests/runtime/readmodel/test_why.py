@@ -1,0 +1,142 @@
+"""Why an open run does not continue: by its steps, by its workers, by its code and by its shard."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stepstream.contract.codec import Json
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.wording import missing_code, unfit_code
+from stepstream.runtime.overview import ShardView
+from stepstream.runtime.readmodel.views import RunView, StepView
+from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, surroundings_of, why_open
+
+BEGAN, NOW = 1_767_225_600_000, 1_767_225_700_000
+RUN_ID = "01KDVDNA00ZP0GFMQQFK8ZDFSF"
+RUN = RunView(RUN_ID, "pay", "shop", "running", BEGAN, BEGAN, 0, [], None, "", (), 0, 0, 0, "", {}, "")
+RENDER = StepView("h", "render", "run", "waiting", 0, BEGAN + 5, 0, 0, 0, "queue gpu", None, None, False)
+KNOWN = FunctionRegistered("pay", "shop", queues=("gpu",))
+
+
+def whys(*steps: StepView, known: Surroundings | None = None, **run: Any) -> list[Why]:
+    """Return the reasons of a run with these steps."""
+    return why_open(replace(RUN, steps=steps, **run), NOW, known or Surroundings())
+
+
+def why(*steps: StepView, known: Surroundings | None = None, **run: Any) -> Why:
+    """Return the only reason."""
+    (found,) = whys(*steps, known=known, **run)
+    return found
+
+
+def test_an_ended_run_has_no_reason() -> None:
+    """Only an open run waits."""
+    assert whys(status="completed") == []
+
+
+def test_a_run_without_an_open_step_is_with_a_worker() -> None:
+    """The reason says since when, and what to look at: the start of the run, or the end of its latest step."""
+    found = why()
+    assert (found.code, found.since) == ("worker", BEGAN)
+    assert found.text == "its code, or the body of a step, runs on a worker of shop, or waits for one"
+    assert "check the workers of shop, their logs, and stepstream_worker_lag_records" in found.remedy
+    assert why(replace(RENDER, status="completed", ended_at=BEGAN + 60_000)).since == BEGAN + 60_000
+
+
+def test_a_dispatched_step_names_the_workers_of_its_queue() -> None:
+    """Its body waits for a worker of the queue, or runs in one."""
+    found = why(RENDER)
+    assert (found.code, found.step, found.since) == ("worker", "render", BEGAN + 5)
+    assert found.text.startswith("step 'render' runs on a worker of shop.gpu, or waits for one")
+
+
+def test_an_attempt_waits_for_its_time_and_then_for_a_worker() -> None:
+    """Before its time the reason has the time and the last error; afterwards a worker has it."""
+    error: Json = {"name": "IOError", "message": "no card\nreader", "stack": ""}
+    retrying = replace(RENDER, detail="", status="retrying", attempts=2, until=NOW + 1, error=error)
+    found = why(retrying)
+    assert (found.code, found.until) == ("retry", NOW + 1)
+    assert found.text.startswith("attempt 3 of step 'render' is due at 20")
+    assert found.text.endswith(", after IOError: no card")
+    due = why(replace(retrying, until=NOW))
+    assert (due.code, due.since) == ("worker", NOW)
+    assert due.text.startswith("attempt 3 of step 'render' runs on a worker of shop, or waits for one")
+
+
+def test_a_missing_worker_comes_with_the_command() -> None:
+    """If the number of workers is known, the reason states it and does not ask."""
+    down = why(known=Surroundings({"shop": 0}))
+    assert (down.code, down.remedy) == ("no-worker", "start one with `stepstream worker FILE`")
+    assert down.text.endswith("waits for a worker of shop, and none is running")
+    down = why(RENDER, known=Surroundings({"shop": 2, "shop.gpu": 0}))
+    assert (down.code, down.remedy) == ("no-worker", "start one with `stepstream worker FILE --queue gpu`")
+    up = why(known=Surroundings({"shop": 2}))
+    assert (up.code, up.remedy.partition(";")[0]) == ("worker", "running workers of shop: 2")
+
+
+def test_code_that_the_latest_release_lacks_is_missing() -> None:
+    """A function that was removed, or a queue, comes before the number of workers: more of them would not help."""
+    gone = Surroundings({"shop": 0}, replace_registration(retired=True))
+    assert why(known=gone).code == "missing-code"
+    assert why(known=gone).text.endswith("the latest release of app 'shop' has no function 'pay'")
+    without = why(RENDER, known=Surroundings({"shop.gpu": 0}, replace_registration(queues=())))
+    assert without.code == "missing-code"
+    assert "waits for the queue 'gpu', which the latest release of app 'shop' does not have" in without.text
+    assert why(RENDER, known=Surroundings({"shop.gpu": 1}, KNOWN)).code == "worker"
+
+
+def replace_registration(**changes: Any) -> FunctionRegistered:
+    """Return another registration of the function."""
+    return FunctionRegistered(**{"id": "pay", "app": "shop", "queues": ("gpu",), **changes})
+
+
+@pytest.mark.parametrize(
+    ("warning", "says"),
+    [
+        (missing_code("shop", "pay"), "a worker of app 'shop' had no function 'pay'"),
+        (f"{unfit_code('pay')}step 2 differs; deploy", "a worker had code that does not"),
+    ],
+)
+def test_a_worker_that_reported_no_fitting_code_is_named(warning: str, says: str) -> None:
+    """The warning stays after the code was deployed, so the reason says that the run may run again."""
+    found = why(warnings=("other", warning), known=Surroundings({"shop": 1}, KNOWN))
+    assert found.code == "missing-code"
+    assert says in found.text
+    assert "or runs again" in found.text
+    assert "after at most 10 min" in found.text
+    sleeping = replace(RENDER, kind="sleep", until=NOW + 1)
+    assert why(sleeping, warnings=(warning,)).code == "sleep"
+
+
+def test_a_shard_that_is_not_served_comes_first() -> None:
+    """Nothing continues without it, also at the time that the run waits for."""
+    known = Surroundings(shard=ShardView(3, "", "no running engine serves it"))
+    shard, sleep = whys(replace(RENDER, kind="sleep", until=NOW + 1), known=known)
+    assert (shard.code, sleep.code) == ("shard", "sleep")
+    assert shard.text == "its shard 3 processes no records: no running engine serves it"
+    assert why(status="scheduled", known=Surroundings(shard=ShardView(3, "a", ""))).code == "scheduled"
+
+
+def test_surroundings_are_those_of_the_run() -> None:
+    """The registration is that of its function, and the shard the one that its id belongs to."""
+
+    class Seen:
+        """An engine with two functions and five shards."""
+
+        def functions(self) -> list[FunctionRegistered]:
+            return [FunctionRegistered("other", "shop"), KNOWN]
+
+        def shards(self) -> list[ShardView]:
+            return [ShardView(at, "a", "") for at in range(5)]
+
+    known = surroundings_of(RUN, Seen(), {"shop": 1})
+    assert (known.function, known.shard) == (KNOWN, ShardView(1, "a", ""))
+
+
+def test_reasons_are_bounded() -> None:
+    """A run may have thousands of open steps; the most serious reasons stay."""
+    sleeps = [replace(RENDER, id=f"nap {number}", kind="sleep", until=NOW + 1) for number in range(1_000)]
+    found = whys(*sleeps, RENDER)
+    assert len(found) == REASONS_MAX
+    assert found[0].code == "worker"
