@@ -91,10 +91,10 @@ def test_a_log_is_a_member_from_its_first_assignment() -> None:
     log = KafkaWorkerLog(FakeCluster(), "shop", 4)
     assert not log.member
     assert log.confirmed_at == 0
-    log.assignments = 1
+    log.offsets.assign([], ())
     assert log.member
     assert log.confirmed_at == pytest.approx(time.monotonic(), abs=5)
-    log._fresh_from = {0: 5}
+    log.offsets.assign([0], ())
     assert not log.member
-    log._confirmed_at = time.monotonic()
+    log.lease.confirmed_at = time.monotonic()
     assert log.member

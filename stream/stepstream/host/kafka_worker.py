@@ -23,6 +23,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.fleet import KafkaCallers
+from stepstream.runtime.kafka.group_lease import MemberOptions
 from stepstream.runtime.kafka.layout import config_warnings, layout_of
 from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.kafka.settings import KafkaSettings
@@ -131,8 +132,8 @@ async def serve_worker(
     async def work() -> None:
         if slot.draining:
             await asyncio.get_running_loop().create_future()
-        instance = instance_of(app, settings.instance)
-        log = KafkaWorkerLog(cluster, spec.name, shards, instance=instance, client=client_of(app))
+        member = MemberOptions(instance=instance_of(app, settings.instance), client=client_of(app))
+        log = KafkaWorkerLog(cluster, spec.name, shards, member)
         slot.take(worker := spec.make(log, bodies, memory, settings, metrics), log)
         await worker.serve()
 

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from stepstream.runtime.kafka import reader, worker_log
+from stepstream.runtime.kafka import reader
+from stepstream.runtime.kafka.group_lease import MemberOptions
 from stepstream.runtime.ports import LogRecord
 from tests.fakes.waiting import until
-from tests.runtime.kafka.worker_group import AT, TOPIC, Listener, WorkerGroup, renew_at_once
+from tests.runtime.kafka.worker_group import AT, AT_ONCE, TOPIC, Listener, WorkerGroup
 
 SILENT = (TOPIC, 1)
 FRESH = LogRecord(TOPIC, 0, 9, b"k", b"v", (), 0)
@@ -23,11 +24,10 @@ def group_without(call: str) -> WorkerGroup:
 
 
 @pytest.mark.parametrize("silent", ["ends", "position"])
-async def test_leaderless_partition_delays_no_other(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leaderless_partition_delays_no_other(silent: str) -> None:
     """The membership is confirmed, code starts, and new commands of other partitions are fresh."""
-    renew_at_once(monkeypatch)
     group = group_without(silent)
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await asyncio.wait_for(group.assign(0, 1), 5)
     await group.calls.until("confirm", more=5)
     await asyncio.wait_for(log.until_member(), 5)
@@ -40,10 +40,9 @@ async def test_leaderless_partition_does_not_delay_commits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The query for its position times out; then the other offsets are committed, beyond transaction markers too."""
-    renew_at_once(monkeypatch)
     monkeypatch.setattr(reader, "_ANSWER_S_MAX", 0.01)
     group = group_without("position")
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await group.assign(0, 1)
     await log.commit({SILENT: 5})
     await until(lambda: {SILENT: 5} in group.commits)
@@ -51,26 +50,24 @@ async def test_leaderless_partition_does_not_delay_commits(
     await log.close()
 
 
-async def test_slow_listener_does_not_delay_a_rebalance(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_listener_does_not_delay_a_rebalance() -> None:
     """Leases cannot be written while the inbox has no leader; the group would expire a member that waits for them."""
-    monkeypatch.setattr(worker_log, "_REVOKE_SESSIONS", 0.001)
 
     class Busy(Listener):
         async def moving(self) -> None:
             await asyncio.get_running_loop().create_future()
 
     group = WorkerGroup()
-    log = await group.open(Busy())
+    log = await group.open(Busy(), MemberOptions(revoke_sessions=0.001))
     await group.assign(0, 1)
     await asyncio.wait_for(group.revoke(0, 1), 5)
     await log.close()
 
 
-async def test_position_from_before_a_rebalance_is_not_committed_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_position_from_before_a_rebalance_is_not_committed_after_it() -> None:
     """Commands before it are read again after the rebalance and must not be skipped."""
-    renew_at_once(monkeypatch)
     group = group_without("position")
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await group.assign(0, 1)
     await group.calls.until("position", more=2)
     await group.revoke(0, 1)

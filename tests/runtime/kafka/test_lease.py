@@ -2,22 +2,20 @@
 
 import asyncio
 
-import pytest
-
 from stepstream import App, Context, on
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunStarted
 from stepstream.contract.events import event_record
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.kafka import worker_log
+from stepstream.runtime.kafka.group_lease import MemberOptions
 from stepstream.runtime.kafka.settings import SESSION_S
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
 from tests.fakes.waiting import iterate, until
-from tests.runtime.kafka.worker_group import AT, FIRST, TOPIC, WorkerGroup, renew_at_once
+from tests.runtime.kafka.worker_group import AT, FIRST, TOPIC, WorkerGroup
 
 STARTED = RunStarted("01AAAAAAAAAAAAAAAAAAAAAAAA", "work", 1, (event_record("go", {}),), 0)
 COMMAND = LogRecord(TOPIC, 0, FIRST, b"k", encode(STARTED), (), 0)
@@ -38,15 +36,13 @@ class Time:
 class Scene:
     """A worker with a run of two steps that is frozen in the middle of the first one."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.time = Time()
         self.ran: list[str] = []
         self.group = WorkerGroup()
         self.group.records.clear()
         self.group.end_offsets[AT] = FIRST
         self.app = App("shop")
-        monkeypatch.setattr(worker_log, "time", self.time)
-        renew_at_once(monkeypatch)
 
         async def body(step: str) -> None:
             self.ran.append(step)
@@ -58,7 +54,9 @@ class Scene:
             await ctx.step.run("first", body, "first")
             await ctx.step.run("second", body, "second")
 
-        self.log = KafkaWorkerLog(self.group, "shop", 1)
+        self.log = KafkaWorkerLog(
+            self.group, "shop", 1, MemberOptions(commit_s=0.0, renew_sessions=0.0, monotonic=self.time.monotonic)
+        )
         self.worker = Worker(self.log, self.app, WorkerOptions(VirtualClock(0)))
 
     async def freeze(self) -> asyncio.Task[None]:
@@ -74,9 +72,9 @@ class Scene:
         return serving
 
 
-async def test_expired_worker_starts_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expired_worker_starts_no_code() -> None:
     """The result of the running step is reported; the rest of the run belongs to others, who may have ended it."""
-    scene = Scene(monkeypatch)
+    scene = Scene()
     serving = await scene.freeze()
     scene.group.calls.fail("confirm", LogError("the member is not known"))
     await scene.group.revoke(0)
@@ -87,9 +85,9 @@ async def test_expired_worker_starts_no_code(monkeypatch: pytest.MonkeyPatch) ->
     await asyncio.gather(serving, return_exceptions=True)
 
 
-async def test_confirmed_worker_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_confirmed_worker_continues() -> None:
     """Once the group confirms the membership, no other worker can have had its runs: the next step starts."""
-    scene = Scene(monkeypatch)
+    scene = Scene()
     serving = await scene.freeze()
     scene.group.calls.allow("confirm")
     await until(lambda: scene.ran == ["first", "second"])

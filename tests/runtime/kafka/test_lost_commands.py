@@ -7,7 +7,7 @@ from stepstream.contract.topics import INBOX
 from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.ports import LogRecord
 from tests.fakes.waiting import until
-from tests.runtime.kafka.worker_group import AT, END, FIRST, TOPIC, WorkerGroup, renew_at_once
+from tests.runtime.kafka.worker_group import AT, AT_ONCE, END, FIRST, TOPIC, WorkerGroup
 
 LOST = CommandsLost("shop")
 
@@ -20,14 +20,11 @@ def requests(group: WorkerGroup) -> list[object]:
 @pytest.mark.parametrize(
     ("committed", "asks"), [(None, True), (FIRST - 1, True), (FIRST, False), (END, False), (END + 1, True)]
 )
-async def test_position_that_is_not_valid_loses_commands(
-    committed: int | None, asks: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_position_that_is_not_valid_loses_commands(committed: int | None, asks: bool) -> None:
     """The group has none, its commands were deleted by their retention, or it is beyond the end of a new topic."""
-    renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.committed_offsets = {} if committed is None else {AT: committed}
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await group.assign(0)
     await until(lambda: group.calls.count["confirm"] > 2)
     assert requests(group) == [LOST] * asks
@@ -35,11 +32,10 @@ async def test_position_that_is_not_valid_loses_commands(
     await log.close()
 
 
-async def test_topic_that_was_created_again_loses_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_topic_that_was_created_again_loses_its_commands() -> None:
     """It is read from its beginning; commands are requested even if the old position exists in the new topic."""
-    renew_at_once(monkeypatch)
     group = WorkerGroup()
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     log.check({TOPIC: Extent(1, 1, "first")})
     await group.assign(0)
     await until(lambda: group.calls.count["confirm"] > 2)
@@ -50,13 +46,12 @@ async def test_topic_that_was_created_again_loses_its_commands(monkeypatch: pyte
     await log.close()
 
 
-async def test_no_position_is_committed_before_commands_are_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_position_is_committed_before_commands_are_requested() -> None:
     """Otherwise the next worker would find a valid position, and request no commands."""
-    renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.committed_offsets = {}
     group.calls.block("send")
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await group.assign(0)
     records: list[LogRecord] = []
     while not records:

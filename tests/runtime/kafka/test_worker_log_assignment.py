@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from stepstream.runtime.kafka import worker_log
+from stepstream.runtime.kafka.group_lease import MemberOptions
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord
 from tests.fakes.waiting import until
-from tests.runtime.kafka.worker_group import AT, Listener, WorkerGroup, renew_at_once
+from tests.runtime.kafka.worker_group import AT, AT_ONCE, Listener, WorkerGroup
 
 
 async def polled(log: KafkaWorkerLog, count: int) -> list[LogRecord]:
@@ -36,12 +36,11 @@ async def test_commands_read_before_the_end_is_known_are_not_fresh() -> None:
     await log.close()
 
 
-async def test_unprocessed_commands_are_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unprocessed_commands_are_not_committed() -> None:
     """The periodic commit skips a partition with a command that was polled and not processed."""
-    renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.calls.block("ends")
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await group.assign(0)
     await polled(log, 3)
     group.end_offsets[AT] = 8
@@ -91,12 +90,11 @@ async def test_partition_that_others_may_have_had_is_not_kept(member: str, gener
     await log.close()
 
 
-async def test_end_offset_is_queried_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_end_offset_is_queried_again_after_a_failure() -> None:
     """While the broker is down, no command is fresh; once it answers, later commands are."""
-    renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.calls.fail("ends", LogError("the broker is away"))
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await group.assign(0)
     records = await polled(log, 3)
     assert [record.offset for record in records] == [7, 8, 9]
@@ -109,12 +107,11 @@ async def test_end_offset_is_queried_again_after_a_failure(monkeypatch: pytest.M
     await log.close()
 
 
-async def test_failed_confirmations_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_confirmations_end_the_worker() -> None:
     """An unexpected error of the client must not leave a worker that waits for its membership forever."""
-    renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.end_offsets[AT] = 8
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     group.calls.fail("confirm", KeyError("a client that does not know its own"))
     await group.assign(0)
 
@@ -127,12 +124,11 @@ async def test_failed_confirmations_end_the_worker(monkeypatch: pytest.MonkeyPat
     await log.close()
 
 
-async def test_offsets_are_committed_before_partitions_are_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_offsets_are_committed_before_partitions_are_revoked() -> None:
     """The next owner of a partition, or the next worker after this one, continues after what was processed."""
-    monkeypatch.setattr(worker_log, "_COMMIT_S", 1_000.0)
     group = WorkerGroup()
     group.end_offsets[AT] = 8
-    log = await group.open()
+    log = await group.open(options=MemberOptions(commit_s=1_000.0))
     await group.assign(0)
     await until(lambda: group.calls.count["ends"] == 2)
     await log.commit({AT: 8})
@@ -145,12 +141,11 @@ async def test_offsets_are_committed_before_partitions_are_revoked(monkeypatch: 
     assert group.commits == [{AT: 8}, {AT: 9}]
 
 
-async def test_refused_commit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_commit_is_repeated() -> None:
     """A group that rebalances refuses commits; the worker continues and commits afterwards."""
-    renew_at_once(monkeypatch)
     group = WorkerGroup()
     group.end_offsets[AT] = 8
-    log = await group.open()
+    log = await group.open(options=AT_ONCE)
     await group.assign(0)
     group.calls.fail("commit", LogError("the group rebalances"))
     await log.commit({AT: 8})

@@ -2,10 +2,8 @@
 
 from collections.abc import Collection
 
-import pytest
-
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.kafka import worker_log
+from stepstream.runtime.kafka.group_lease import GROUP_MEMBER, MemberOptions
 from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import LogRecord, RebalanceListener
 from tests.fakes.cluster import FakeCluster
@@ -13,6 +11,8 @@ from tests.fakes.cluster import FakeCluster
 TOPIC = commands_topic("shop")
 AT = (TOPIC, 0)
 FIRST, END = 7, 10
+# The lease is renewed, and offsets are committed, in each iteration of the event loop.
+AT_ONCE = MemberOptions(commit_s=0.0, renew_sessions=0.0)
 
 
 class WorkerGroup(FakeCluster):
@@ -23,9 +23,11 @@ class WorkerGroup(FakeCluster):
         self.add(LogRecord(*AT, offset, b"k", b"v", (), 0) for offset in range(FIRST, END))
         self.committed_offsets[AT] = FIRST
 
-    async def open(self, listener: RebalanceListener | None = None) -> KafkaWorkerLog:
+    async def open(
+        self, listener: RebalanceListener | None = None, options: MemberOptions = GROUP_MEMBER
+    ) -> KafkaWorkerLog:
         """Return the log of a worker that has joined the group."""
-        log = KafkaWorkerLog(self, "shop", 1)
+        log = KafkaWorkerLog(self, "shop", 1, options)
         await log.open(listener or Listener())
         return log
 
@@ -43,9 +45,3 @@ class Listener:
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
         """Note which partitions stay."""
         self.moves.append((set(kept), lost))
-
-
-def renew_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the log renew its lease and commit in each iteration of the event loop."""
-    monkeypatch.setattr(worker_log, "_RENEW_SESSIONS", 0.0)
-    monkeypatch.setattr(worker_log, "_COMMIT_S", 0.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.topics import FUNCTIONS, HISTORY
 from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.group_lease import MemberOptions
 from stepstream.runtime.kafka.producer import Producer
 from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.kafka.shard_log import KafkaLog
@@ -62,7 +63,9 @@ class KafkaBackbone:
 
     def worker_log(self, workers: str) -> WorkerLog:
         """Return a new log for the workers of an app or queue."""
-        log = self._worker_logs[workers] = KafkaWorkerLog(self._cluster, workers, self._shards, alone=self._alone)
+        log = self._worker_logs[workers] = KafkaWorkerLog(
+            self._cluster, workers, self._shards, MemberOptions(alone=self._alone)
+        )
         return log
 
     async def append(self, records: Sequence[NewRecord], within_s: float | None = None) -> list[tuple[int, int]]:
