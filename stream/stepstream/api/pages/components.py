@@ -8,6 +8,7 @@ import htpy as h
 from markupsafe import Markup, escape
 
 from stepstream.api.pages.assets import ROOT
+from stepstream.api.pages.context import PageError, Visit
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.printable import printable
 from stepstream.contract.wording import duration_text
@@ -78,6 +79,39 @@ def facts(rows: Iterable[tuple[str, h.Node]]) -> h.Element:
 def note(content: h.Node, kind: str = "info") -> h.Element:
     """Return a message to the reader; `kind` is info, good or bad."""
     return h.p(f".note.is-{kind}", role="status" if kind != "bad" else "alert")[content]
+
+
+def known_params(visit: Visit, *names: str) -> dict[str, str]:
+    """Return the values of a URL's parameters, "" for those without one; raise PageError for an unknown one."""
+    given = visit.request.query_params
+    if unknown := sorted(given.keys() - set(names)):
+        raise PageError(400, f"unknown parameter {unknown[0]!r}; this page takes {', '.join(names) or 'none'}")
+    return {name: given.get(name, "").strip() for name in names}
+
+
+def text_field(name: str, label: str, value: str, *, error: str = "", hint: str = "") -> h.Element:
+    """Return a field with its label, what is expected, and what is wrong with its value."""
+    note_id = f"{name}-note" if error or hint else None
+    return h.label[
+        label,
+        h.input(
+            name=name,
+            value=value,
+            autocomplete="off",
+            spellcheck="false",
+            placeholder=hint or None,
+            aria_describedby=note_id if error else None,
+            aria_invalid="true" if error else None,
+        ),
+        h.span(f"#{note_id}.bad", role="alert")[text(error, 2_000)] if error else None,
+    ]
+
+
+def listing(label: str, columns: Sequence[str], rows: Sequence[h.Node]) -> h.Element:
+    """Return rows as a table that scrolls; rows with `data_row` are those that the keyboard moves through."""
+    return h.div(".scroll", role="region", aria_label=label, tabindex="0")[
+        h.table(".rows")[h.thead[h.tr[[h.th(scope="col")[name] for name in columns]]], h.tbody[rows]]
+    ]
 
 
 def is_open(status: str) -> bool:

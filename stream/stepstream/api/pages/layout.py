@@ -19,6 +19,7 @@ from stepstream.contract.printable import printable
 _HTMX = (
     'includeIndicatorCSS:false history:false extensions:"sse,no-eval" morphIgnore:["open","hidden","data-htmx-powered"]'
 )
+_ENTRIES = (("Runs", "runs"), ("Errors", "errors"))
 _SCRIPTS = ("vendor/htmx.min.js", "vendor/hx-sse.min.js")
 _KEYS = (
     ("j", "next row"),
@@ -60,7 +61,8 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
     brand = h.a(".brand", href=url("runs"))["stepstream"]
     if visit is None:
         return h.header(".top")[brand]
-    entries = [("Runs", url("runs"), sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES), "open")]
+    still = sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES)
+    entries = [(name, url(path), still if name == "Runs" else 0, "open") for name, path in _ENTRIES]
     return h.header(".top")[
         brand,
         h.nav(aria_label="Pages")[

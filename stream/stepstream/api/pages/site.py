@@ -15,6 +15,7 @@ from stepstream.api.pages.actions import cancel_run
 from stepstream.api.pages.assets import ROOT, asset
 from stepstream.api.pages.components import note, text, url
 from stepstream.api.pages.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.errors_page import show_errors
 from stepstream.api.pages.forms import FORM_TOKEN, read_form
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
 from stepstream.api.pages.layout import document
@@ -60,6 +61,7 @@ PAGES: Mapping[str, Show] = {
     "/runs/{run_id}": show_run,
     "/runs/{run_id}/raw": show_raw,
     "/find": find_run,
+    "/errors": show_errors,
 }
 ACTIONS: Mapping[str, Act] = {"/runs/{run_id}/cancel": cancel_run}
 

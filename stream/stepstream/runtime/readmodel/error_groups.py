@@ -56,11 +56,11 @@ def group_of(row: Sequence[Any]) -> ErrorGroup:
     return group
 
 
-def list_groups(db: sqlite3.Connection, function: str, since: int, limit: int) -> list[ErrorGroup]:
+def list_groups(db: sqlite3.Connection, function: str, since: int, limit: int, offset: int = 0) -> list[ErrorGroup]:
     """Return the groups that were seen since a time (Unix ms), those with the most failures first."""
     where = "last_at >= ? AND (? = '' OR function = ?)"
-    query = f"SELECT {_columns} FROM error_groups WHERE {where} ORDER BY failures DESC, last_at DESC LIMIT ?"
-    return [group_of(row) for row in db.execute(query, (since, function, function, limit))]
+    query = f"SELECT {_columns} FROM error_groups WHERE {where} ORDER BY failures DESC, last_at DESC LIMIT ? OFFSET ?"
+    return [group_of(row) for row in db.execute(query, (since, function, function, limit, offset))]
 
 
 class ErrorGroups:

@@ -86,9 +86,11 @@ class RunQueries:
         """Return how many runs there are by function and status."""
         return await self._ask(reading.function_counts)
 
-    async def error_groups(self, function: str = "", *, since: int = 0, limit: int = 50) -> list[ErrorGroup]:
+    async def error_groups(
+        self, function: str = "", *, since: int = 0, limit: int = 50, offset: int = 0
+    ) -> list[ErrorGroup]:
         """Return the groups of errors seen since a time (Unix ms), those with the most failures first."""
-        return await self._ask(lambda db: list_groups(db, function, since, limit))
+        return await self._ask(lambda db: list_groups(db, function, since, limit, offset))
 
     async def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         opened = self._opened
