@@ -35,6 +35,7 @@ _RUN: dict[str, Any] = {
     "accepted_at": _BEGAN,
     "started_at": _BEGAN,
     "retry_at": 0,
+    "attributes": {},
     "rerun": None,
     "reruns": [],
     "why": [],
@@ -47,6 +48,13 @@ def printed(run: dict[str, Any], width: int = 200, *, terminal: bool = False) ->
     console = Console(file=text, width=width, force_terminal=terminal, no_color=True)
     print_run(Screen(console=console), run)
     return text.getvalue()
+
+
+def test_attributes_are_shown_with_their_values() -> None:
+    """The attributes are one line; a string is quoted, so that it differs from a number."""
+    assert 'attributes: order="4711", n=1, paid=true' in printed(
+        _RUN | {"attributes": {"order": "4711", "n": 1, "paid": True}}
+    )
 
 
 def test_a_rerun_shows_its_origin_and_a_copied_step() -> None:

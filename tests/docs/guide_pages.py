@@ -34,6 +34,15 @@ async def plain(engine: VirtualEngine) -> None:
     assert engine.run("write-report").output == "median 2"
 
 
+@FUNCTIONS.shows("ship-order")
+async def attributes(engine: VirtualEngine) -> None:
+    """A run has the attribute of its event, and those that its code set last."""
+    await engine.send(Event("order.paid", {"order_id": 4711}))
+    assert engine.run("ship-order").attributes == {"order_id": 4711, "stage": "waiting"}
+    await engine.send(Event("order.packed", {"order_id": 4711}))
+    assert engine.run("ship-order").attributes == {"order_id": 4711, "stage": "packed", "carrier": "rail"}
+
+
 @STEPS.shows("charge-order")
 async def run(engine: VirtualEngine) -> None:
     """A result goes from step to step."""

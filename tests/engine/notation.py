@@ -1,16 +1,19 @@
 """The notation of record tables: words become a record, and what leaves the engine becomes words."""
 
+import json
 from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
 
-from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, load_json
+from stepstream.contract.attributes import Attributes
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, encode, load_json
 from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped, StepDispatched
 from stepstream.contract.control import Rerun, RerunRequested
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.history import (
+    AttributesChanged,
     HistoryEntry,
     RunAttemptFailed,
     RunBegan,
@@ -24,6 +27,7 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.inbox import (
+    AttributesSet,
     CancelRequested,
     CommandsLost,
     InvokePlan,
@@ -149,7 +153,7 @@ def _request(verb: str, words: Words, run_of: RunOf) -> Input:
     return RerunRequested(request, function, rerun, events, memos, reply)
 
 
-def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
+def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa: C901 - a table
     match verb:
         case "report":
             step, outcome = words.take(), read_outcome(words.take())
@@ -179,6 +183,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:
             return RunReturned(run_id, epoch, _data(words, NULL))
         case "raise":
             return RunFailed(run_id, epoch, ErrorInfo("Oops"), words.number("attempt"), words.number("retry", -1))
+        case "set":
+            return AttributesSet(run_id, epoch, json.loads(words.take()))
         case _:
             assert verb == "warn", f"{verb!r} is not a record"
             return WarningReported(run_id, epoch, words.take())
@@ -205,8 +211,16 @@ def _function(words: Words) -> FunctionRegistered:
     triggers += [CronTrigger(*cron.split("@")) for cron in _listed(words, "cron")]
     lookback_ms, on_failure = words.number("lookback"), words.text("on_failure")
     retired, queues = words.has("retired"), tuple(_listed(words, "queues"))
+    attributes = dict(pair.split(":", 1) for pair in _listed(words, "attributes"))
     return FunctionRegistered(
-        name, "app", tuple(triggers), on_failure, lookback_ms=lookback_ms, retired=retired, queues=queues
+        name,
+        "app",
+        tuple(triggers),
+        on_failure,
+        lookback_ms=lookback_ms,
+        retired=retired,
+        queues=queues,
+        attributes=attributes,
     )
 
 
@@ -279,19 +293,26 @@ def _show_entry(entry: HistoryEntry) -> str:
         case RunBegan():
             later = f" for {entry.start_at}" if entry.start_at > entry.at else ""
             origin = f" of {entry.rerun.origin}" if entry.rerun else ""
-            return f"began {entry.run_id} {entry.function}{origin}{later}"
+            attributes = f" with {_compact(entry.attributes)}" if entry.attributes else ""
+            return f"began {entry.run_id} {entry.function}{origin}{later}{attributes}"
         case RunAttemptFailed():
             return f"attempt {entry.attempt} failed, next {entry.retry_at}"
         case RunMoved():
             return f"moved to epoch {entry.epoch}"
         case RunWarned():
             return f"warned {entry.warning}"
+        case AttributesChanged():
+            return f"attributes {_compact(entry.attributes)}"
         case RunEnded():
             outcome = Failure(entry.error) if entry.error else Value(entry.output)
             warnings = "".join(f" warned {warning}" for warning in entry.warnings)
             return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{warnings}"
         case _:
             return _show_step_entry(entry)
+
+
+def _compact(attributes: Attributes) -> str:
+    return encode(attributes).decode()
 
 
 def _show_step_entry(entry: StepPlanned | StepAttemptFailed | StepEnded | StepCopied | StepCancelled) -> str:

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import load_json
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.events import event_record
@@ -68,6 +69,7 @@ class Run:
         self.cancelled: list[str] = []
         self.ungrouped: list[str] = []
         self.warnings: list[str] = []
+        self.attributes: list[AttributeChanges] = []
         self.detached_count = 0
         self.end: Finished | None = None
         self.gates = {step_id: asyncio.Event() for step_id in hold}
@@ -144,6 +146,10 @@ class Run:
     def warn(self, handle: RunHandle, warning: str) -> None:
         """Record a warning."""
         self.warnings.append(warning)
+
+    def set_attributes(self, handle: RunHandle, changes: AttributeChanges) -> None:
+        """Record a change of attributes."""
+        self.attributes.append(changes)
 
     def suspended(self, handle: RunHandle) -> None:
         """Record that the code is suspended."""

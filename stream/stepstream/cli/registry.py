@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any, NamedTuple
 
@@ -37,10 +38,15 @@ COMMANDS = {
 
 def load(module: str) -> Any:
     """Import a module of `stepstream.cli`; Ctrl-C during the import ends the process without a traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        return importlib.import_module(f"stepstream.cli.{module}")
+    # A KeyboardInterrupt would be lost in a module that catches whatever its own imports raise.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
     try:
         return importlib.import_module(f"stepstream.cli.{module}")
-    except KeyboardInterrupt:
-        os._exit(EXIT_INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def main() -> None:

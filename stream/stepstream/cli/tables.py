@@ -63,6 +63,8 @@ def print_run(screen: Screen, run: Json) -> None:
     screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
     for event in run["events"]:
         _print_event(screen, event)
+    if run["attributes"]:
+        screen.line("  attributes: ", ", ".join(f"{name}={_json(value)}" for name, value in run["attributes"].items()))
     _print_reruns(screen, run)
     if run["status"] == RunStatus.COMPLETED:
         screen.line(f"  output: {_json(run['output'])}")

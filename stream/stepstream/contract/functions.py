@@ -38,7 +38,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     `on_failure` is the id of the function that starts when a run of this one fails. `version` is a digest of the code,
     recorded with each run. `lookback_ms` is how far back its waits may look; `queues` are those of its app. `release`
     is a digest of all functions of the app in this worker, `replaced` are the releases that it replaced, latest last.
-    `chain_max` is how many runs may start one another in a chain that this function continues.
+    `chain_max` is how many runs may start one another in a chain that this function continues. `attributes` are CEL
+    expressions on `event` by name, whose values become the attributes of a run when it begins.
     """
 
     id: str
@@ -52,6 +53,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     release: str = ""
     replaced: tuple[str, ...] = ()
     chain_max: int = CHAIN_RUNS_MAX
+    attributes: dict[str, str] = {}
 
 
 def trigger_names(event: str) -> list[str]:

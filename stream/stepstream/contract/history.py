@@ -3,6 +3,7 @@
 import msgspec
 
 from stepstream.contract.approvals import ApprovalRequest
+from stepstream.contract.attributes import Attributes
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.control import Rerun
 from stepstream.contract.events import EventRecord
@@ -19,7 +20,8 @@ class _Entry(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
 class RunBegan(_Entry, frozen=True, tag="run.began"):
     """A run was accepted; it starts at `start_at`. `caller` is the run that invoked it.
 
-    With a `rerun` it repeats another run; the results that it takes over follow as StepCopied.
+    With a `rerun` it repeats another run; the results that it takes over follow as StepCopied. `attributes` are those
+    that its function derives from the event.
     """
 
     function: str
@@ -28,6 +30,7 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
     events: tuple[EventRecord, ...]
     caller: str = ""
     rerun: Rerun | None = None
+    attributes: Attributes = {}
 
 
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
@@ -107,6 +110,12 @@ class RunWarned(_Entry, frozen=True, tag="run.warned"):
     warning: str
 
 
+class AttributesChanged(_Entry, frozen=True, tag="run.attributes_changed"):
+    """The code set attributes of the run; `attributes` are all that it has now."""
+
+    attributes: Attributes
+
+
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
     """The run ended: completed, failed or cancelled; `warnings` are all that were recorded for it."""
 
@@ -127,6 +136,7 @@ HistoryEntry = (
     | RunAttemptFailed
     | RunMoved
     | RunWarned
+    | AttributesChanged
     | RunEnded
 )
 decode_history = msgspec.json.Decoder(HistoryEntry).decode

@@ -3,6 +3,7 @@
 import msgspec
 
 from stepstream.contract.approvals import ApprovalRequest
+from stepstream.contract.attributes import AttributeChanges, Attributes
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.control import ControlRequest
 from stepstream.contract.events import EventRecord
@@ -17,7 +18,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     The 24 hours count from event to event: `arrived_at` is when the log took this one (Unix ms, 0: now).
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
-    chain of runs that started one another.
+    chain of runs that started one another. `attributes` are those with which the run begins.
     """
 
     run_id: str
@@ -31,6 +32,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     suppress_end_events: bool = False
     chain: int = 0
     arrived_at: int = 0
+    attributes: Attributes = msgspec.field(default_factory=dict)
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
@@ -268,6 +270,14 @@ class WarningReported(TypedRecord, frozen=True, tag="run.warning_reported"):
     warning: str
 
 
+class AttributesSet(TypedRecord, frozen=True, tag="run.attributes_set"):
+    """The code of a run set attributes; null removes one. The same values again change nothing."""
+
+    run_id: str
+    epoch: int
+    attributes: AttributeChanges
+
+
 class RunReturned(TypedRecord, frozen=True, tag="run.returned"):
     """The function returned `output`."""
 
@@ -305,7 +315,15 @@ class CommandsLost(TypedRecord, frozen=True, tag="commands.lost"):
 
 
 WorkerReport = (
-    StepReported | StepFailed | StepsPlanned | WarningReported | RunReturned | RunFailed | RunLeased | RunPostponed
+    StepReported
+    | StepFailed
+    | StepsPlanned
+    | WarningReported
+    | AttributesSet
+    | RunReturned
+    | RunFailed
+    | RunLeased
+    | RunPostponed
 )
 QueueReport = StepLeased | StepPostponed
 Claim = RunClaimed | StepClaimed

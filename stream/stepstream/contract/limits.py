@@ -39,6 +39,9 @@ APPROVAL_DESCRIPTION_CHARACTERS_MAX = 10_000
 APPROVAL_COMMENT_CHARACTERS_MAX = 10_000
 APPROVAL_RECIPIENTS_MAX = 50
 APPROVAL_FORM_BYTES_MAX = 64 * 1024
+# The attributes by which people find a run, and a text among them.
+ATTRIBUTES_PER_RUN_MAX = 32
+ATTRIBUTE_CHARACTERS_MAX = 256
 FUNCTION_ID_CHARACTERS_MAX = 255
 # Kafka's own limit; a name consists of a namespace, `commands`, and an app with its queue.
 TOPIC_CHARACTERS_MAX = 249

@@ -27,6 +27,8 @@ def _value(kind: inspect.Type, name: str) -> Any:
     match kind:
         case inspect.StructType():
             return _build(kind, bare=False)
+        case inspect.DictType(value_type=item):
+            return {"a_name": _value(item, name)}
         case inspect.VarTupleType(item_type=inspect.UnionType(types=kinds)):
             return tuple(_value(item, name) for item in kinds)
         case inspect.VarTupleType(item_type=item):

@@ -12,6 +12,7 @@ Schema = dict[str, Any]
 _PLAIN: dict[type[inspect.Type], Schema] = {
     inspect.StrType: {"type": "string"},
     inspect.IntType: {"type": "integer"},
+    inspect.FloatType: {"type": "number"},
     inspect.BoolType: {"type": "boolean"},
     inspect.NoneType: {"type": "null"},
     # A value of the user may be any JSON.
@@ -49,6 +50,8 @@ def _schema(kind: inspect.Type, defs: Schema) -> Schema:
         case inspect.TupleType(item_types=items):
             found = [_schema(item, defs) for item in items]
             return {"type": "array", "prefixItems": found, "items": False, "minItems": len(found)}
+        case inspect.DictType(value_type=value):
+            return {"type": "object", "additionalProperties": _schema(value, defs)}
         case inspect.UnionType(types=kinds):
             return {"anyOf": [_schema(item, defs) for item in kinds]}
         case inspect.EnumType(cls=enum):

@@ -6,6 +6,7 @@ from typing import assert_never
 from stepstream.contract.control import RerunRequested
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
+    AttributesSet,
     CancelRequested,
     Claim,
     CommandsLost,
@@ -78,6 +79,7 @@ from stepstream.engine.runs.runs import (
     lease_run,
     postpone_run,
     return_run,
+    set_attributes,
     warn_of_truncated_look_back,
     warn_run,
 )
@@ -171,6 +173,8 @@ def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim) -
             return_run(draft, record)
         case WarningReported():
             warn_run(draft, record)
+        case AttributesSet():
+            set_attributes(draft, record)
         case StepFailed():
             fail_step(draft, record)
         case RunFailed():

@@ -135,6 +135,7 @@ _BY_NAME = {metric.name: metric for metric in METRICS}
 _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "match_errors": ("expression_errors", ("match",)),
     "condition_errors": ("expression_errors", ("trigger",)),
+    "attribute_errors": ("expression_errors", ("attribute",)),
 }
 _BY_FUNCTION = {metric.name for metric in METRICS if metric.labels[:1] == ("function",)}
 OTHER_FUNCTIONS = "(other)"

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
 from stepstream.contract.durations import Duration, duration_ms
@@ -103,6 +103,7 @@ class App:
         retries: int = RETRIES_DEFAULT,
         backoff: Backoff | None = None,
         on_failure: AsyncHandler[Any] | PlainHandler[Any] | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -118,6 +119,9 @@ class App:
             on_failure: A handler that runs as a separate function, with the id `ID-on-failure`, when a run fails; not
                 when it is cancelled. Its event is `stream/function.failed`, whose data has the original `event` and the
                 `error` with `name`, `message`, `code` and `stack`.
+            attributes: What people find runs by: CEL expressions on `event` by name, such as
+                `{"order_id": "event.data.order_id"}`, evaluated when a run begins. A run lacks the attribute of an
+                expression that fails or has no string, number or bool as its value. See also `ctx.set_attributes`.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
@@ -125,7 +129,8 @@ class App:
 
         if len(triggers) == 1 and inspect.isfunction(triggers[0]):
             raise DefinitionError("write @app.function() with parentheses")
-        return lambda handler: self._define(handler, triggers, id, retry_policy(retries, backoff), on_failure)
+        policy = retry_policy(retries, backoff)
+        return lambda handler: self._define(handler, triggers, id, policy, on_failure, attributes)
 
     def _define(
         self,
@@ -134,6 +139,7 @@ class App:
         id: str,
         policy: RetryPolicy,
         on_failure: AsyncHandler[Any] | PlainHandler[Any] | None,
+        attributes: Mapping[str, str] | None,
     ) -> Function[Any]:
         if not callable(handler):
             raise DefinitionError("write @app.function(…) above a function, with parentheses")
@@ -149,7 +155,7 @@ class App:
         failure: Function[Any] | None = None
         if on_failure is not None:
             failure = make(on_failure, (), id=function_id + _FAILURE_SUFFIX)
-        function: Function[Any] = make(handler, triggers, id=function_id, on_failure=failure)
+        function: Function[Any] = make(handler, triggers, id=function_id, on_failure=failure, attributes=attributes)
         for each in (function, failure):
             if each is not None:
                 _check_context(each)

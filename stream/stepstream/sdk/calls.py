@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import Raw
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import StepHash
@@ -236,6 +237,9 @@ class Runner(Protocol):
 
     def warn(self, run: RunHandle, warning: str) -> None:
         """Record that the run's code and its history disagree."""
+
+    def set_attributes(self, run: RunHandle, changes: AttributeChanges) -> None:
+        """Change the attributes of the run; a replay of its code may repeat this."""
 
     def suspended(self, run: RunHandle) -> None:
         """The code can do nothing until the engine resolves a step that is open there."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from stepstream.contract.attributes import Attribute, AttributeChanges, check_attributes
+from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.parallel import Group
 from stepstream.sdk.replay import Replay
@@ -51,6 +53,25 @@ class _Context(Generic[S, G]):
         self.run_id = replay.run_id
         self.attempt = attempt
         self.logger = RunLogger(logging.getLogger(f"stepstream.run.{function}"), replay, function)
+        self._replay = replay
+
+    def set_attributes(self, attributes: Mapping[str, Attribute | None] | None = None, /, **values: Any) -> None:
+        """Set attributes of the run, by which people find it: `stepstream runs list --filter order_id=4711`.
+
+        Args:
+            attributes: By name; for names that are not Python identifiers.
+            values: The same as keywords. A value is a string of at most 256 characters, a number, a bool, or None,
+                which removes the attribute. A run has at most 32 attributes.
+
+        It takes effect at once and is not a step: call it between steps, as often as you like. Raises `InvalidInput`,
+        and `StepUsageError` in the body of a step.
+        """
+        if current_body.get():
+            raise StepUsageError("set_attributes was called in the body of a step; call it in the function, beside it")
+        self._set_attributes(check_attributes({**(attributes or {}), **values}))
+
+    def _set_attributes(self, changes: AttributeChanges) -> None:
+        self._replay.set_attributes(changes)
 
 
 class Context(_Context[Step, Group]):
@@ -69,6 +90,9 @@ class Context(_Context[Step, Group]):
 
 class ThreadedContext(_Context[ThreadedStep, ThreadedGroup]):
     """The argument of a plain `def` handler: like `Context`, with steps that block until they have their result."""
+
+    def _set_attributes(self, changes: AttributeChanges) -> None:
+        self.step.call_in_loop(self._replay.set_attributes, changes)
 
 
 def make_context(replay: Replay, step: Step, function: str, events: Sequence[Event], attempt: int) -> Context:

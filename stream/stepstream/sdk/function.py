@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import random
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -13,11 +13,13 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from stepstream.contract.attributes import check_attribute_name
 from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.limits import (
+    ATTRIBUTES_PER_RUN_MAX,
     CHAIN_RUNS_MAX,
     FUNCTION_ID_CHARACTERS_MAX,
     RETRIES_MAX,
@@ -144,6 +146,7 @@ class Function(Generic[T_co]):
         lookback_ms: int = 0,
         queues: Sequence[str] = (),
         chain_max: int = CHAIN_RUNS_MAX,
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
         self.app = app
         self.handler = handler
@@ -154,6 +157,7 @@ class Function(Generic[T_co]):
         self.lookback_ms = lookback_ms
         self.queues = tuple(queues)
         self.chain_max = chain_max
+        self.attributes = dict(attributes or {})
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -183,6 +187,7 @@ class Function(Generic[T_co]):
             lookback_ms=self.lookback_ms,
             queues=self.queues,
             chain_max=self.chain_max,
+            attributes=self.attributes,
         )
 
 
@@ -202,6 +207,14 @@ def _check(function: Function[Any]) -> None:
         raise DefinitionError(
             f"function {function.id!r}: a handler takes one argument, the context: write def {name}(ctx)"
         )
+    if len(function.attributes) > ATTRIBUTES_PER_RUN_MAX:
+        raise DefinitionError(f"function {function.id!r}: attributes=: a run may have {ATTRIBUTES_PER_RUN_MAX}")
+    for name, expression in function.attributes.items():
+        try:
+            check_attribute_name(name)
+            check(expression, frozenset({"event"}))
+        except (InvalidInput, ExpressionError) as error:
+            raise DefinitionError(f"function {function.id!r}: attributes={{{name!r}: …}}: {error}") from None
 
 
 def _is_async(handler: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
@@ -19,6 +20,7 @@ from stepstream.sdk.groups import Groups
 from stepstream.sdk.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity, Wait
 from stepstream.sdk.operations import Operations
 from stepstream.sdk.pacing import PacedCalls
+from stepstream.sdk.pending_attributes import PendingAttributes
 from stepstream.sdk.results import Results
 from stepstream.sdk.tasks import RunTask, Scope, current_body, current_scope, run_task
 from stepstream.sdk.values import dump_output
@@ -86,6 +88,7 @@ class Replay:
         )
         self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
+        self._attributes = PendingAttributes(self._report_attributes)
         self._main: asyncio.Task[Any] | None = None
 
     @property
@@ -125,6 +128,7 @@ class Replay:
         self._finish(end)
 
     def _finish(self, end: Finished) -> None:
+        self._attributes.report()
         self.activity.closed = True
         self.steps.warn_of_changes()
         for memo in self._results.left():
@@ -209,6 +213,8 @@ class Replay:
     def _resolve(self, call: Call, memo: Memo) -> Outcome:
         self._calls.move(call, CallEvent.GIVE, CallState.RESOLVED)
         self.seen = max(self.seen, memo.seen)
+        if not self._results:
+            self._attributes.report()
         return memo.outcome
 
     def _abandon(self, call: Call) -> None:
@@ -234,6 +240,15 @@ class Replay:
         if text not in self._warnings:
             self._warnings.add(text)
             self.activity.call_outside(self._runner.warn, self, text)
+
+    def set_attributes(self, changes: AttributeChanges) -> None:
+        """Change the attributes of the run."""
+        if not self._dispatched:
+            self._attributes.add(changes, report=not self._results)
+
+    def _report_attributes(self, changes: AttributeChanges) -> None:
+        if not self.over:
+            self.activity.call_outside(self._runner.set_attributes, self, changes)
 
     # What the runner uses.
 
@@ -289,7 +304,10 @@ class Replay:
     def _settle(self) -> None:
         self.steps.warn_of_changes()
         try:
-            if not self._give_next() and not self._operate():
+            if self._give_next():
+                return
+            self._attributes.report()
+            if not self._operate():
                 self._report_idle()
         except Exception as error:  # noqa: BLE001 - the run must not wait forever for a callback that failed
             self._finish(Finished(error=error))

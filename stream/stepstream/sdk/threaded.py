@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Literal, ParamSpec, TypeVar, overload
@@ -51,6 +52,10 @@ class Line:
             # That of concurrent.futures is an ordinary exception, which the code might catch.
             raise RunInterrupted from None
 
+    def call_in_loop(self, function: Callable[[], object]) -> None:
+        """Call a function in the event loop, before what this thread asks of it next."""
+        self._loop.call_soon_threadsafe(function)
+
     async def _block(self, code: Coroutine[Any, Any, T]) -> T:
         with ThreadBlocked(self._replay.activity):
             return await code
@@ -76,6 +81,10 @@ class ThreadedStep:
         if stored := call.take_stored():
             return stored[0]
         return (_branch_line.get() or self._line).wait_for(call)
+
+    def call_in_loop(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call a function in the event loop, before the next step of this thread starts."""
+        self._line.call_in_loop(functools.partial(function, *args, **kwargs))
 
     def options(
         self,

@@ -6,6 +6,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStarted, decode_command
 from stepstream.contract.events import EventRecord
@@ -98,6 +99,9 @@ class _Shadow:
 
     def warn(self, _run: RunHandle, warning: str) -> None:
         """Ignore a warning: the live run has recorded the same one."""
+
+    def set_attributes(self, _run: RunHandle, changes: AttributeChanges) -> None:
+        """Ignore attributes: the live run has set the same ones."""
 
     def suspended(self, _run: RunHandle) -> None:
         """Note that the code waits for a step."""

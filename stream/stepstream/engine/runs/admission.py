@@ -19,6 +19,7 @@ from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.matching import EventRouted
 from stepstream.contract.outcomes import outcome_bytes
+from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.records import EventReceived
 from stepstream.engine.state.rows import (
@@ -149,6 +150,7 @@ def request_run(
         suppress_end_events=event.name.startswith(OWN_PREFIX) and event.name != CRON,
         chain=chain,
         arrived_at=arrived_at,
+        attributes=attributes_of(draft, function, event),
     )
     draft.route(hash_part, request)
 
@@ -173,6 +175,7 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         caller=request.caller,
         suppress_end_events=request.suppress_end_events,
         chain=request.chain,
+        attributes=request.attributes,
     )
     _begin(draft, run, request.events)
     if run.due:
@@ -186,7 +189,9 @@ def _begin(
     draft: Draft, run: Run, events: tuple[EventRecord, ...], rerun: Rerun | None = None, copied: Sequence[Memo] = ()
 ) -> None:
     caller = run.caller.run_id if run.caller else ""
-    began = RunBegan(run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller, rerun)
+    began = RunBegan(
+        run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller, rerun, run.attributes
+    )
     draft.begin(run, began, copied)
     draft.put(run_events_key(run.run_id), RunEvents(events))
     draft.count("open_runs", run.function)
@@ -199,7 +204,10 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
     if function is None or function.retired:
         draft.reply(request.reply_to, "function_not_found")
         return
-    start = RunRequested(run_id_at(draft.now, request.routing_key), function.id, function.app, request.events)
+    attributes = attributes_of(draft, function, request.events[0])
+    start = RunRequested(
+        run_id_at(draft.now, request.routing_key), function.id, function.app, request.events, attributes=attributes
+    )
     if not _started_before(draft, start):
         _begin_rerun(draft, start, request, function.on_failure)
     if known := draft.get(start_key(request.routing_key)):
@@ -220,6 +228,7 @@ def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested, on_
         on_failure=on_failure,
         suppress_end_events=start.events[0].name in OWN_NAMES,
         origin=request.rerun.origin,
+        attributes=start.attributes,
     )
     _begin(draft, run, start.events, request.rerun, memos)
     if memos:

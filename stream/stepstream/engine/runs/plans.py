@@ -28,6 +28,7 @@ from stepstream.contract.matching import SignalWaitOpened, WaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, WaitCompiler
 from stepstream.engine.matching.waits import bucket_of, close_step
+from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.dispatch import dispatch, has_queue, recall
 from stepstream.engine.runs.runs import current
 from stepstream.engine.runs.steps import engine_memo, join_groups, keep_result, leave_group
@@ -219,15 +220,17 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
     due = draft.now + plan.timeout_ms
     caller = _open(draft, run_id, plan, OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group), plan.function)
     hash_part = run_hash(function.id, cause)
+    event = EventRecord(INVOKED, plan.data, cause, draft.now)
     request = RunRequested(
         run_id_at(draft.now, hash_part),
         function.id,
         function.app,
-        (EventRecord(INVOKED, plan.data, cause, draft.now),),
+        (event,),
         on_failure=function.on_failure,
         caller=StepRef(run_id, plan.step),
         suppress_end_events=caller.suppress_end_events,
         chain=caller.chain + 1,
+        attributes=attributes_of(draft, function, event),
     )
     draft.route(hash_part, request)
     return None

@@ -2,12 +2,14 @@
 
 from msgspec.structs import replace
 
+from stepstream.contract.attributes import changed, same
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Open, RunLoaded, RunResumed, RunStarted, RunStopped
 from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord
-from stepstream.contract.history import RunAttemptFailed, RunEnded, RunMoved
+from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunEnded, RunMoved
 from stepstream.contract.ids import StepRef, run_hash, run_id_at
 from stepstream.contract.inbox import (
+    AttributesSet,
     CancelRequested,
     RunClaimed,
     RunFailed,
@@ -95,6 +97,16 @@ def warn_run(draft: Draft, report: WarningReported) -> None:
     """Record a warning of the worker."""
     if run := current(draft, report.run_id, report.epoch):
         draft.warn(run, report.warning)
+
+
+def set_attributes(draft: Draft, report: AttributesSet) -> None:
+    """Change the attributes of a run; a replay may report the same values again."""
+    run = current(draft, report.run_id, report.epoch)
+    if run is None:
+        return
+    attributes = changed(run.attributes, report.attributes)
+    if not same(attributes, run.attributes):
+        draft.record(replace(run, attributes=attributes), AttributesChanged, attributes)
 
 
 def warn_of_truncated_look_back(draft: Draft, truncated: LookBackTruncated) -> None:

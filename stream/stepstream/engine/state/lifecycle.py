@@ -23,6 +23,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     "active": {
         "RunClaimed": ("active",),
         "WarningReported": ("active",),
+        "AttributesSet": ("active",),
         "LookBackTruncated": ("active",),
         "StepReported": ("active", "absent"),
         "StepFailed": ("active", "absent"),
@@ -38,6 +39,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     },
     "backing-off": {
         "WarningReported": ("backing-off",),
+        "AttributesSet": ("backing-off",),
         "LookBackTruncated": ("backing-off",),
         "StepReported": ("backing-off", "absent"),
         "StepFailed": ("backing-off", "absent"),

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from stepstream.contract.attributes import Attributes
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
@@ -23,7 +24,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     counts failures of the code between steps since the last result; `chain` counts the runs that precede this one in a
     chain of runs that started one another; `due` is when the code is retried or the run
     starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
-    where the code and the history disagreed. `origin` is the run that this one repeats.
+    where the code and the history disagreed. `origin` is the run that this one repeats. People find it by its
+    `attributes`.
     """
 
     run_id: str
@@ -45,6 +47,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     chain: int = 0
     origin: str = ""
+    attributes: Attributes = {}
 
 
 class RunEvents(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL
 from stepstream.contract.history import (
+    AttributesChanged,
     HistoryEntry,
     RunAttemptFailed,
     RunBegan,
@@ -31,6 +32,7 @@ from stepstream.runtime.readmodel.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.schema import text_of
 
+_RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
 
@@ -63,7 +65,7 @@ class Batch:
                 self._cancel_step(entry)
             case RunEnded():
                 self._end_run(run, entry)
-            case RunAttemptFailed() | RunMoved() | RunWarned():
+            case RunAttemptFailed() | RunMoved() | RunWarned() | AttributesChanged():
                 self._change_run(run, entry)
             case _:
                 assert_never(entry)
@@ -84,7 +86,14 @@ class Batch:
         status = RunStatus.SCHEDULED if entry.start_at > entry.at else RunStatus.RUNNING
         small = text_of([replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events])
         self._runs[entry.run_id] = RunRow(
-            entry.run_id, entry.seq, entry.function, status, entry.start_at, began=entry, small_events=small
+            entry.run_id,
+            entry.seq,
+            entry.function,
+            status,
+            entry.start_at,
+            attributes=entry.attributes,
+            began=entry,
+            small_events=small,
         )
 
     def _change_step(self, run: RunRow, entry: _StepEntry) -> None:
@@ -135,7 +144,7 @@ class Batch:
         else:
             self._cancelled[entry.run_id, entry.step] = entry.at
 
-    def _change_run(self, run: RunRow, entry: RunAttemptFailed | RunMoved | RunWarned) -> None:
+    def _change_run(self, run: RunRow, entry: _RunEntry) -> None:
         run.changed = True
         match entry:
             case RunAttemptFailed():
@@ -147,6 +156,8 @@ class Batch:
                 run.epoch = entry.epoch
             case RunWarned():
                 run.warnings = [*run.warnings, entry.warning]
+            case AttributesChanged():
+                run.attributes = entry.attributes
 
     def _end_run(self, run: RunRow, entry: RunEnded) -> None:
         run.changed = run.has_texts = True
@@ -206,6 +217,12 @@ class Batch:
         events = [(event, run.run_id) for run in added if run.began for event in run.began.events]
         self._many("INSERT OR IGNORE INTO run_events VALUES (?, ?)", ((event.id, run_id) for event, run_id in events))
         self._many("INSERT OR IGNORE INTO run_names VALUES (?, ?)", ((event.name, run_id) for event, run_id in events))
+        runs = [run for run in self._runs.values() if run.attributes is not run.indexed]
+        self._many(
+            "DELETE FROM run_attributes WHERE value = ? AND name = ? AND run_id = ?",
+            (entry for run in runs for entry in run.unindexed()),
+        )
+        self._many("INSERT OR IGNORE INTO run_attributes VALUES (?, ?, ?)", (e for run in runs for e in run.to_index()))
         sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         for run in self._runs.values():
             run.add_to(sums)

@@ -1,16 +1,17 @@
 """Rows of runs and steps while a batch of history is folded: what is in the tables, and what the batch changes."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import msgspec
 
+from stepstream.contract.codec import Json
 from stepstream.contract.history import RunBegan
 from stepstream.contract.kinds import RunStatus, StepStatus
 from stepstream.contract.outcomes import ErrorInfo
-from stepstream.runtime.readmodel.schema import small_error, text_of
+from stepstream.runtime.readmodel.schema import attribute_text, small_error, text_of
 
 _strings = msgspec.json.Decoder(list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -72,6 +73,7 @@ class StepRow:
 class RunRow:
     """A run: its state, and the status (`counted`) under which the sums have it when the batch begins.
 
+    `indexed` are the attributes that their index has then.
     `changed` says that more than its place in history changed, `has_texts` that its error or its output did.
     """
 
@@ -89,6 +91,7 @@ class RunRow:
     counted: str = ""
     warnings: list[str] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
+    indexed: dict[str, Any] = field(default_factory=dict)
     began: RunBegan | None = None
     small_events: str = ""
     changed: bool = False
@@ -114,7 +117,19 @@ class RunRow:
             return None
         loaded = cls(*row[:-2])
         loaded.warnings, loaded.attributes = _strings(row[-2]), _object(row[-1])
+        loaded.indexed = loaded.attributes
         return loaded
+
+    def unindexed(self) -> Set[tuple[str, str, str]]:
+        """Return the entries of attributes that their index has and must lose."""
+        return self._entries(self.indexed) - self._entries(self.attributes)
+
+    def to_index(self) -> Set[tuple[str, str, str]]:
+        """Return the entries of attributes that their index lacks."""
+        return self._entries(self.attributes) - self._entries(self.indexed)
+
+    def _entries(self, attributes: Mapping[str, Json]) -> Set[tuple[str, str, str]]:
+        return {(attribute_text(value), name, self.run_id) for name, value in attributes.items()}
 
     def start(self) -> None:
         """Note that its code runs: nothing in history says when a scheduled run started."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import Command, Open, RunStopped, StepDispatched
 from stepstream.contract.ids import StepHash
@@ -78,6 +79,9 @@ class LiveStep(WorkItem):
         """Do nothing: the worker that has the run does this."""
 
     def warn(self, handle: RunHandle, warning: str) -> None:
+        """Do nothing: the worker that has the run does this."""
+
+    def set_attributes(self, handle: RunHandle, changes: AttributeChanges) -> None:
         """Do nothing: the worker that has the run does this."""
 
     def suspended(self, handle: RunHandle) -> None:

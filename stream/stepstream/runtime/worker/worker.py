@@ -2,9 +2,10 @@
 
 from msgspec.structs import replace
 
+from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import Command, RunLoaded, RunResumed, RunStarted, RunStopped, StepDispatched
-from stepstream.contract.inbox import RunClaimed, StepsPlanned, WarningReported, WorkerReport
+from stepstream.contract.inbox import AttributesSet, RunClaimed, StepsPlanned, WarningReported, WorkerReport
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
@@ -205,6 +206,11 @@ class Worker(CommandConsumer[LiveRun]):
         """Report to the engine that the code and its history disagree."""
         run = self._run_of(handle)
         self._send(run, WarningReported(run.run_id, handle.epoch, warning))
+
+    def set_attributes(self, handle: RunHandle, changes: AttributeChanges) -> None:
+        """Ask the engine to change the attributes of the run."""
+        run = self._run_of(handle)
+        self._send(run, AttributesSet(run.run_id, handle.epoch, changes))
 
     def _send(self, run: LiveRun, report: WorkerReport) -> None:
         try:
