@@ -13,9 +13,9 @@ from stepstream.api.facade import Operator
 from stepstream.api.pages.options import PageOptions
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import REASON_CHARACTERS_MAX, REQUEST_ID_CHARACTERS_MAX, Limits
+from stepstream.contract.limits import REQUEST_ID_CHARACTERS_MAX, Limits
 from stepstream.runtime.readmodel.index import RunIndex
-from stepstream.runtime.reruns import RerunOptions, rerun_request
+from stepstream.runtime.reruns import RerunOptions, check_reason, rerun_request
 
 Actor = Callable[[Request], str]
 _RERUN_BODY = {
@@ -65,12 +65,6 @@ def parse_rerun(body: bytes, by: str) -> RerunOptions:
     return RerunOptions(request, parsed.from_step, parsed.from_failure, data, parsed.results, by, parsed.why)
 
 
-def check_reason(why: str) -> None:
-    """Raise InvalidInput for a reason that is too long for the history of a run."""
-    if len(why) > REASON_CHARACTERS_MAX:
-        raise InvalidInput(f"expected at most {REASON_CHARACTERS_MAX} characters", "why")
-
-
 def add_control(
     api: FastAPI,
     operator: Operator,
@@ -86,7 +80,7 @@ def add_control(
     async def rerun(run_id: str, request: Request) -> dict[str, Any]:
         async with bodies.body(request, limits.request_bytes_max) as body:
             options = parse_rerun(body, actor(request))
-            recorded = index.recorded(run_id)
+            recorded = await index.queries.recorded(run_id)
             if recorded is None:
                 raise HTTPException(404, f"there is no run {run_id!r}")
             return {"run_id": await operator.rerun(rerun_request(recorded, options, limits))}

@@ -211,7 +211,7 @@ def make_api(
     add_summaries(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
-        site = Site(engine, index, bodies, now_ms)
+        site = Site(engine, index, bodies, now_ms, limits)
         api.mount(ROOT, make_site(site, access_of(keys, page)))
     return api
 

@@ -11,7 +11,7 @@ from stepstream.contract.control import Rerun, RerunRequested
 from stepstream.contract.errors import Conflict, InvalidInput, TooLarge
 from stepstream.contract.events import EventRecord
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
-from stepstream.contract.limits import Limits
+from stepstream.contract.limits import REASON_CHARACTERS_MAX, Limits
 from stepstream.contract.outcomes import Failure, Value
 from stepstream.contract.topics import INBOX, payload_bytes_max
 from stepstream.runtime.readmodel.recorded import RecordedRun
@@ -45,14 +45,7 @@ def rerun_request(run: RecordedRun, options: RerunOptions, limits: Limits) -> Re
     """
     if run.status in OPEN_RUN_STATUSES:
         raise Conflict(f"run {run.run_id} has not ended; cancel it first")
-    if options.from_step and options.from_failure:
-        raise InvalidInput("give from_step or from_failure, not both", "from_failure")
-    step = _find_step(run, options.from_step, "from_step") if options.from_step else ""
-    if options.from_failure:
-        step = _failed_step(run)
-        memos = _memos_before(run, step) if step else run.memos
-    else:
-        memos = _memos_before(run, step) if step else ()
+    step, memos = copied_memos(run, options.from_step, from_failure=options.from_failure)
     memos = _edited(run, memos, options.results, limits)
     rerun = Rerun(run.run_id, dict(run.steps).get(step, ""), options.by, options.why)
     request = RerunRequested(options.request, run.function, rerun, _events(run, options.data, limits), memos)
@@ -63,6 +56,26 @@ def rerun_request(run: RecordedRun, options: RerunOptions, limits: Limits) -> Re
             "rerun from an earlier step, or from the start"
         )
     return request
+
+
+def check_reason(why: str) -> None:
+    """Raise InvalidInput for a reason that is too long for the history of a run."""
+    if len(why) > REASON_CHARACTERS_MAX:
+        raise InvalidInput(f"expected at most {REASON_CHARACTERS_MAX} characters", "why")
+
+
+def copied_memos(run: RecordedRun, from_step: str, *, from_failure: bool) -> tuple[str, tuple[Memo, ...]]:
+    """Return the hash of the step from which a run is repeated, empty for none, and the results that are taken over.
+
+    Raise Conflict for a run without a failure, InvalidInput for an unknown step.
+    """
+    if from_step and from_failure:
+        raise InvalidInput("give from_step or from_failure, not both", "from_failure")
+    if from_failure:
+        step = _failed_step(run)
+        return step, _memos_before(run, step) if step else run.memos
+    step = _find_step(run, from_step, "from_step") if from_step else ""
+    return step, _memos_before(run, step) if step else ()
 
 
 def _find_step(run: RecordedRun, step: str, field_name: str) -> str:

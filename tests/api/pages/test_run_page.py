@@ -36,7 +36,7 @@ async def test_a_failed_run_shows_its_error_and_its_line(engine: VirtualEngine) 
     assert "ValueError : amount -1 is negative" in failure
     assert "tests/api/pages/conftest.py:" in failure.partition("Traceback")[0]
     assert 'raise ValueError(f"amount {amount} is negative")' in failure
-    assert not page.all(".actions")
+    assert page.texts(".actions button") == ["Repeat from the failure", "Repeat the run"]
 
 
 async def test_a_loop_is_one_row_that_opens(engine: VirtualEngine) -> None:
@@ -90,7 +90,8 @@ async def test_an_invoked_run_is_linked_both_ways(engine: VirtualEngine) -> None
     page = await browser.open(f"/ui/runs/{caller.run_id}")
     assert "waits for the run of 'child' that it invoked" in page.texts(".why")[0]
     opened = await browser.open(page.link("call"))
-    below = await browser.open(opened.link(f"…{called.run_id[-6:]}"))
+    assert opened.texts(".details dd a") == [f"…{called.run_id[-6:]}"]
+    below = await browser.open(page.link(f"…{called.run_id[-6:]}"))
     assert below.path == f"/ui/runs/{called.run_id}"
     assert (await browser.open(below.link(caller.run_id))).path == f"/ui/runs/{caller.run_id}"
 
@@ -105,6 +106,24 @@ async def test_a_run_is_cancelled_once(engine: VirtualEngine) -> None:
     await engine.until_idle()
     assert engine.run().status == "cancelled"
     assert "had ended already" in (await browser.submit(page, ".actions")).text
+
+
+async def test_a_signal_is_sent_to_the_run_that_waits(engine: VirtualEngine) -> None:
+    """Invalid JSON is refused beside the field, which keeps it; then the run gets the data, once."""
+    await engine.send(Event("parent"))
+    browser, run_id = browser_of(engine), engine.run("child").run_id
+    page = await browser.open(f"/ui/runs/{run_id}")
+    form = 'form[aria-label="Send the signal child"]'
+    refused = await browser.submit(page, form, data="{'a': 1}")
+    assert refused.status == 400
+    assert "not valid JSON" in refused.texts(".signal .note")[0]
+    assert refused.texts(".signal[open] textarea") == ["{'a': 1}"]
+    done = await browser.submit(refused, form, data='{"a": 1}')
+    assert done.texts(".note") == ["The signal was delivered."]
+    await engine.until_idle()
+    assert engine.run("child").output == "{'a': 1}"
+    assert "No run waits for that signal" in (await browser.submit(page, form)).text
+    assert not (await browser.open(f"/ui/runs/{run_id}")).all(".signal")
 
 
 async def test_an_unknown_run_is_a_page(engine: VirtualEngine) -> None:

@@ -71,7 +71,7 @@ def function_link(function: str) -> h.Element:
     return h.a(href=filter_url("function", function))[text(function)]
 
 
-def facts(rows: Iterable[tuple[str, h.Node]]) -> h.Element:
+def facts(rows: Iterable[tuple[h.Node, h.Node]]) -> h.Element:
     """Return pairs of a name and a value; those without a value are left out."""
     return h.dl(".facts")[[(h.dt[name], h.dd[value]) for name, value in rows if value not in (None, "", 0)]]
 

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.pages.sessions import Role, Session
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.runtime.readmodel.index import RunIndex
 
 
@@ -21,6 +22,7 @@ class Site:
     runs: RunIndex
     bodies: BodyBudget
     now_ms: Callable[[], int]
+    limits: Limits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,39 +20,51 @@ from stepstream.api.pages.components import (
 )
 from stepstream.api.pages.context import PageError, Site, Visit, html
 from stepstream.api.pages.errors_view import error_view
-from stepstream.api.pages.forms import post_form
+from stepstream.api.pages.fields import ACCEPTED, Refusal
 from stepstream.api.pages.json_tree import json_tree
 from stepstream.api.pages.layout import document
 from stepstream.api.pages.related import related_runs
+from stepstream.api.pages.run_forms import may_repeat, run_forms
 from stepstream.api.pages.steps_view import steps_view
 from stepstream.contract.codec import Json
 from stepstream.contract.kinds import RunStatus
+from stepstream.contract.limits import REASON_CHARACTERS_MAX
+from stepstream.runtime.readmodel.filters import ATTRIBUTE
+from stepstream.runtime.readmodel.schema import attribute_text
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 from stepstream.runtime.readmodel.why import Why, why_open
 
+# The parameter of the page of a new run, which the read model may not have yet.
+REPEATED = "repeated"
 _MESSAGES = {
     "cancelled": "The run is cancelled.",
+    REPEATED: "This is the new run.",
     "ended": "The run had ended already; nothing was cancelled.",
     "delivered": "The signal was delivered.",
     "not-delivered": "No run waits for that signal; signals are not stored.",
 }
 _EVENTS_MAX = 50
+_RERUNS_MAX = 50
+NO_RUN = "There is no run with this id. It may have been dropped after its retention."
 
 
 async def found(site: Site, visit: Visit) -> RunView:
     """Return the run of a URL; raise PageError if there is none."""
     run_id = visit.request.path_params["run_id"]
     if (run := await site.runs.queries.show(run_id)) is None:
-        raise PageError(404, "There is no run with this id. It may have been dropped after its retention.")
+        raise PageError(404, NO_RUN)
     return run
 
 
-async def show_run(site: Site, visit: Visit) -> Response:
-    """Answer with the page of a run."""
+async def show_run(site: Site, visit: Visit, refusal: Refusal = ACCEPTED) -> Response:
+    """Answer with the page of a run; with what was wrong in one of its forms, if it was refused."""
+    if visit.param("done") == REPEATED and await site.runs.queries.show(visit.request.path_params["run_id"]) is None:
+        return _coming(visit)
     run = await found(site, visit)
     now_ms = site.now_ms()
     known = await site.engine.surroundings(run)
     message = _MESSAGES.get(visit.param("done"))
+    query = visit.request.query_params
     counts, related = await site.runs.queries.counts(), await related_runs(site, run)
     return html(
         document(
@@ -66,14 +78,24 @@ async def show_run(site: Site, visit: Visit) -> Response:
                 [_why(each) for each in why_open(run, now_ms, known)],
                 [note(text(warning, 2_000), "warn") for warning in run.warnings],
                 _facts(run, now_ms),
-                _actions(visit, run),
+                _attributes(run),
+                run_forms(visit, run, refusal),
                 error_view(run.error, "Error"),
-                steps_view(run, related.invoked, now_ms, visit.request.query_params),
+                steps_view(run, related.invoked, now_ms, query, may_repeat=may_repeat(visit, run)),
                 _values(run),
                 _relations(related.others),
             ],
-        )
+        ),
+        400 if refusal.reason else 200,
     )
+
+
+def _coming(visit: Visit) -> Response:
+    """Return a page that loads itself again until the read model has the run that was just started."""
+    content = note("The new run is not listed yet; this page loads again by itself.")
+    response = html(document(visit, "New run", "Runs", {}, h.h1["New run"], content), 202)
+    response.headers["Refresh"] = "1"
+    return response
 
 
 def _heading(run: RunView) -> h.Element:
@@ -102,16 +124,39 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Steps", f"{len(run.steps):,}"),
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
+            ("Repeats", _origin(run)),
+            ("Repeated by", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
             ("Function", function_link(run.function)),
         ]
     )
 
 
-def _actions(visit: Visit, run: RunView) -> h.Element | None:
-    if not is_open(run.status) or not visit.may_operate:
+def _origin(run: RunView) -> h.Node:
+    """Return the run that a run repeats, from which step, who asked for it, and why."""
+    if not run.origin:
         return None
-    target = url("runs", run.run_id, "cancel")
-    return post_form(visit, target, "Cancel the run", h.button(".danger")["Cancel the run"])
+    rerun = run.rerun if isinstance(run.rerun, dict) else {}
+    step, by, why = (str(rerun.get(name) or "") for name in ("step", "by", "why"))
+    return [
+        run_link(run.origin, whole=True),
+        [" from step ", text(step)] if step else None,
+        [", by ", text(by)] if by else None,
+        [": ", text(why, REASON_CHARACTERS_MAX)] if why else None,
+    ]
+
+
+def _attributes(run: RunView) -> h.Element | None:
+    """Return the attributes, each a link to the runs that have the same value."""
+    if not isinstance(run.attributes, dict) or not run.attributes:
+        return None
+    return h.section(aria_labelledby="attributes")[
+        h.h2("#attributes")["Attributes"],
+        facts((text(name), _attribute(name, attribute_text(value))) for name, value in run.attributes.items()),
+    ]
+
+
+def _attribute(name: str, value: str) -> h.Node:
+    return h.a(href=filter_url(f"{ATTRIBUTE}{name}", value))[text(value)]
 
 
 def _values(run: RunView) -> h.Node:

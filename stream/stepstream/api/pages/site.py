@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stepstream.api.pages.actions import cancel_run
+from stepstream.api.pages.actions import cancel_run, send_signal
 from stepstream.api.pages.assets import ROOT, asset
 from stepstream.api.pages.components import note, text, url
 from stepstream.api.pages.context import PageError, Site, Visit, html, see
@@ -21,10 +21,11 @@ from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from
 from stepstream.api.pages.layout import document
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.raw import show_raw
+from stepstream.api.pages.rerun_page import rerun, show_rerun
 from stepstream.api.pages.run_page import show_run
 from stepstream.api.pages.runs_page import find_run, show_runs
 from stepstream.api.pages.sessions import Role
-from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
 from stepstream.runtime.ports import StoreError
 
 logger = logging.getLogger(__name__)
@@ -60,10 +61,15 @@ PAGES: Mapping[str, Show] = {
     "/runs": show_runs,
     "/runs/{run_id}": show_run,
     "/runs/{run_id}/raw": show_raw,
+    "/runs/{run_id}/rerun": show_rerun,
     "/find": find_run,
     "/errors": show_errors,
 }
-ACTIONS: Mapping[str, Act] = {"/runs/{run_id}/cancel": cancel_run}
+ACTIONS: Mapping[str, Act] = {
+    "/runs/{run_id}/cancel": cancel_run,
+    "/runs/{run_id}/rerun": rerun,
+    "/runs/{run_id}/signal": send_signal,
+}
 
 
 class _Headers:
@@ -188,6 +194,8 @@ class _Reception:
                 return _error_page(visit, error.status, error.message)
             except InvalidInput as error:
                 return _error_page(visit, 400, str(error))
+            except Conflict as error:
+                return _error_page(visit, 409, str(error))
             except (StepstreamError, StoreError) as error:
                 return _error_page(visit, 503, str(error))
             except Exception:

@@ -1,6 +1,7 @@
 """The steps of a run as a table with a timeline; steps and loops that the URL names are open."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import htpy as h
 from markupsafe import Markup
@@ -24,14 +25,28 @@ State = Sequence[tuple[str, str]]
 Invoked = Mapping[str, Sequence[RunSummary]]
 
 
-def steps_view(run: RunView, invoked: Invoked, now_ms: int, query: QueryParams) -> h.Element | None:
-    """Return the table of the steps in the state that a URL names."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the table shows: a run, the runs that it invoked, a part of its time, and the state that a URL names."""
+
+    run: RunView
+    invoked: Invoked
+    now_ms: int
+    window: Window
+    kept: State
+    opened: Collection[str]
+    may_repeat: bool
+
+
+def steps_view(
+    run: RunView, invoked: Invoked, now_ms: int, query: QueryParams, *, may_repeat: bool
+) -> h.Element | None:
+    """Return the table of the steps in the state that a URL names; `may_repeat` adds links to repeat from a step."""
     if not run.steps:
         return None
-    window = window_of(run, now_ms, query)
     kept = [(name, value) for name, value in query.multi_items() if name in ("step", "fold", "from", "to")]
-    rows = rows_of(run.steps, query.getlist("fold"))
-    opened = set(query.getlist("step"))
+    window, opened = window_of(run, now_ms, query), set(query.getlist("step"))
+    shown = _Shown(run, invoked, now_ms, window, kept, opened, may_repeat)
     names = ("Step", "Kind", "Status", "Timeline", "Took", "Result")
     return h.section(aria_labelledby="steps")[
         h.h2("#steps")["Steps"],
@@ -43,12 +58,8 @@ def steps_view(run: RunView, invoked: Invoked, now_ms: int, query: QueryParams) 
                 h.tbody[
                     [
                         # As a string: each element above a part of a page costs it time again.
-                        str(_folded(row, run, window, now_ms, kept))
-                        if isinstance(row, Fold)
-                        else _step(
-                            row, run, invoked.get(row.step, ()), window, now_ms, kept, is_opened=row.step in opened
-                        )
-                        for row in rows
+                        str(_folded(row, shown)) if isinstance(row, Fold) else _step(row, shown)
+                        for row in rows_of(run.steps, query.getlist("fold"))
                     ]
                 ],
             ]
@@ -117,55 +128,48 @@ def _bar(segments: Sequence[Segment], window: Window) -> Markup:
     )
 
 
-def _folded(fold: Fold, run: RunView, window: Window, now_ms: int, kept: State) -> h.Element:
+def _folded(fold: Fold, shown: _Shown) -> h.Element:
     anchor = f"fold-{fold.steps[0].step}"
     counts = ", ".join(f"{count:,} {status}" for status, count in fold.statuses.most_common())
-    spent = sum((step.ended_at or now_ms) - (step.started_at or step.first_at) for step in fold.steps)
-    is_opened = ("fold", fold.pattern) in kept
+    spent = sum((step.ended_at or shown.now_ms) - (step.started_at or step.first_at) for step in fold.steps)
+    is_opened = ("fold", fold.pattern) in shown.kept
     return h.tr(f"#{anchor}.fold", data_row=True)[
         h.td[
             h.a(
                 ".open",
-                href=_toggled(run, kept, "fold", fold.pattern, anchor),
+                href=_toggled(shown.run, shown.kept, "fold", fold.pattern, anchor),
                 aria_expanded="true" if is_opened else "false",
             )[text(fold.label)]
         ],
         h.td[fold.steps[0].kind],
         h.td[counts],
-        h.td(".bar")[_bar(bar_of(fold, now_ms), window)],
+        h.td(".bar")[_bar(bar_of(fold, shown.now_ms), shown.window)],
         h.td(".number")[took(spent)],
         h.td[counted(len(fold.steps), "step")],
     ]
 
 
-def _step(
-    step: StepView,
-    run: RunView,
-    invoked: Sequence[RunSummary],
-    window: Window,
-    now_ms: int,
-    kept: State,
-    *,
-    is_opened: bool,
-) -> h.Node:
+def _step(step: StepView, shown: _Shown) -> h.Node:
     anchor = f"step-{step.step}"
-    segments = bar_of(step, now_ms)
+    segments = bar_of(step, shown.now_ms)
+    is_opened = step.step in shown.opened
+    invoked = shown.invoked.get(step.step, ())
     attempts = h.span(".attempts")[f"{step.attempts} attempts"] if step.attempts > 1 else None
     row = h.tr(f"#{anchor}", data_row=True)[
         h.td[
             h.a(
                 ".open",
-                href=_toggled(run, kept, "step", step.step, anchor),
+                href=_toggled(shown.run, shown.kept, "step", step.step, anchor),
                 aria_expanded="true" if is_opened else "false",
             )[text(step.id)]
         ],
         h.td[step.kind],
         h.td[state(step.status), attempts],
-        h.td(".bar")[_bar(segments, window)],
+        h.td(".bar")[_bar(segments, shown.window)],
         h.td(".number")[took(segments[-1].end - segments[0].start)],
-        h.td(".result")[_result(step)],
+        h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
     ]
-    return [str(row), _details(step, run, invoked)] if is_opened else str(row)
+    return [str(row), _details(step, shown)] if is_opened else str(row)
 
 
 def _result(step: StepView) -> h.Node:
@@ -176,8 +180,9 @@ def _result(step: StepView) -> h.Node:
     return h.code[text(snippet(step.output, _SHORT), _SHORT + 1)]
 
 
-def _details(step: StepView, run: RunView, invoked: Sequence[RunSummary]) -> h.Element:
-    raw = url("runs", run.run_id, "raw", query=[("part", f"step-{step.step}")])
+def _details(step: StepView, shown: _Shown) -> h.Element:
+    run_id, invoked = shown.run.run_id, shown.invoked.get(step.step, ())
+    raw = url("runs", run_id, "raw", query=[("part", f"step-{step.step}")])
     return h.tr(".details")[
         h.td(colspan=_COLUMNS)[
             facts(
@@ -195,5 +200,8 @@ def _details(step: StepView, run: RunView, invoked: Sequence[RunSummary]) -> h.E
             ),
             error_view(step.error, f"Error of {step.id}") if step.error else None,
             json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
+            h.a(href=url("runs", run_id, "rerun", query=[("from", step.step)]))["Repeat from step ", text(step.id)]
+            if shown.may_repeat
+            else None,
         ]
     ]

@@ -16,6 +16,7 @@ from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
+from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.search import RunCount, RunPage, count, search
 from stepstream.runtime.readmodel.views import RunView
 
@@ -69,6 +70,10 @@ class RunQueries:
     async def show(self, run_id: str) -> RunView | None:
         """Return one run with its steps in order."""
         return await self._ask(lambda db: reading.show(db, run_id))
+
+    async def recorded(self, run_id: str) -> RecordedRun | None:
+        """Return what a rerun of a run needs, None if there is no such run."""
+        return await self._ask(lambda db: recorded_run(db, run_id))
 
     async def open_approvals(self, limit: int) -> list[ApprovalView]:
         """Return the approvals that wait for a decision, the oldest first."""
