@@ -53,7 +53,7 @@ def test_a_timeout_of_zero_asks_whether_it_has_come() -> None:
 
 @table()
 def test_a_wait_that_looked_back_times_out() -> None:
-    """When no kept event ends a wait, it waits for later ones until its time is over, and its matcher says so.
+    """When no kept event ends a wait, it waits for later ones until it times out, and its matcher says so.
 
     10  | function f on=go lookback=100 | -
     11  | event come {"id":2} e1        | -
@@ -161,7 +161,7 @@ def satisfies(event: EventRecord, predicate: Predicate) -> bool:
 def test_each_wait_ends_with_the_first_event(script: Script, at_once: int, shards: int, doubled: bool) -> None:
     """Kept or later, whatever index was complete when, and however few events one transition may evaluate.
 
-    Nothing is left of a look-back that has ended, nor of what was kept when its time is over.
+    Nothing is left of a look-back that has ended, nor of expired events.
     """
     matcher = Matcher(at_once, shards, doubled=doubled, checked=True)
     expected = play(script, matcher)

@@ -1,4 +1,4 @@
-"""Retention of kept events: each is deleted when its own time is over, whatever the windows were before and after."""
+"""Retention of kept events: each is deleted when it expires, whatever the windows were before and after."""
 
 import pytest
 from hypothesis import given, settings
@@ -71,7 +71,7 @@ SCRIPTS = st.lists(st.one_of(WINDOWS, PASSED, ARRIVALS, ARRIVALS), max_size=40)
 def test_each_event_is_kept_for_the_window_it_arrived_in(
     script: list[tuple[str, int]], at_once: int, shards: int, indexed: bool
 ) -> None:
-    """It is deleted in the minute after its time is over; nothing is left in the end, not even a timer."""
+    """It is deleted in the minute after it expires; nothing is left in the end, not even a timer."""
     matcher = Matcher(at_once, shards, checked=True)
     window = HOUR_MS
     until: list[int] = []

@@ -41,5 +41,5 @@ def add_approvals(
         if asked is None:
             raise HTTPException(404, f"step {step!r} of run {run_id!r} asks for no approval")
         if not await decide(signal, asked, decision, round(time.time() * 1_000)):
-            raise HTTPException(409, "this approval was answered already, or its time is over")
+            raise HTTPException(409, "this approval was answered before, or has timed out")
         return {"accepted": True}

@@ -38,7 +38,7 @@ def _refuse(uri: str) -> Any:
 
 
 def check_values(form: Any, values: Json) -> None:
-    """Raise InvalidInput that names the first field that does not fit the form; nothing fits a missing form."""
+    """Raise InvalidInput for the first field that does not fit the form; without a form, no field fits."""
     if form is None:
         if values is not None:
             raise InvalidInput("this approval asks for no values", "values")

@@ -113,7 +113,7 @@ class Log(Protocol):
         """Return up to `limit` new records of the inputs; wait for the first, but not beyond `until_ms`."""
 
     async def more(self, limit: int, until_ms: int | None) -> list[LogRecord]:
-        """Return records that arrive while a batch may be delayed; none when that time is over.
+        """Return records that arrive while a batch may be delayed; none once that time has passed.
 
         The time counts from the last poll. It depends on the cost of a commit, and never exceeds `until_ms`.
         """

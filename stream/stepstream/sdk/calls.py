@@ -174,7 +174,7 @@ class CallTable:
         return any(self._by_state[state] for state in states)
 
     def of(self, state: CallState) -> list[Call]:
-        """Return the calls in a state, in the order in which they came to it."""
+        """Return the calls in a state, in the order in which they entered it."""
         return list(self._by_state[state])
 
     def first(self, state: CallState) -> Call | None:

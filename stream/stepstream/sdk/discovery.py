@@ -122,7 +122,7 @@ class Discovery:
             self._changed[call.id] = None
 
     def warn_of_changes(self) -> None:
-        """Warn of changed arguments, once the code is blocked: by then a changed order has shown itself."""
+        """Warn of changed arguments. Called once the code is blocked, when a changed order would have been detected."""
         for step_id in self._changed:
             self._warn(
                 f"step {step_id!r} is called with other arguments than before, and keeps its result: the code has "

@@ -35,7 +35,7 @@ class Line:
         self._stopped = False
 
     def branch(self) -> "Line":
-        """Return another line of the same run."""
+        """Return a line for a branch of the same run."""
         return Line(self._replay, self._loop)
 
     def wait_for(self, code: Coroutine[Any, Any, T]) -> T:
@@ -166,7 +166,7 @@ class ThreadedGroup:
         self._line = line
 
     def parallel(self, *branches: Callable[[], T]) -> list[T]:
-        """Call all; return their results in order. The first error is raised at once, and stops the others."""
+        """Call all branches at once; return their results in order. The first error is raised, and stops the others."""
         results: list[T] = self._run(lambda group, codes: group.parallel(*codes), branches)
         return results
 

@@ -32,7 +32,7 @@ def append_line(run_id: str, step: str) -> None:
 
 
 async def body(run_id: str, step: str) -> None:
-    """Append a line, and suspend the process in the step that is meant for it."""
+    """Append a line, and suspend the process in the step that requests it."""
     append_line(run_id, step)
     if step == SUSPENDS_IN:
         suspend_on_request()

@@ -155,7 +155,7 @@ class Trial:
         return [each for each in self.traffic.latencies if began_s <= each.due - start < ended_s]
 
     async def rounds(self) -> None:
-        """Strike the loaded cluster with each fault, and again until the time is over."""
+        """Strike the loaded cluster with each fault, and again until the time has passed."""
         await asyncio.sleep(WARM_UP_S)
         names = self._names(FAULTS)
         for number in itertools.count():

@@ -62,5 +62,5 @@ def html(document: h.Renderable, status: int = 200) -> Response:
 
 
 def see(location: str) -> Response:
-    """Return the answer to a form: the browser requests another page, so that a reload does not repeat the action."""
+    """Return a redirect in response to a form, so that a reload of the next page does not repeat the action."""
     return RedirectResponse(location, 303)

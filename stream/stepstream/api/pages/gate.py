@@ -51,7 +51,7 @@ class Access:
         return self.options.trusts(request.client and request.client.host)
 
     def keep(self, response: Response, session: Session, request: Request) -> None:
-        """Let the browser keep a session, unless it has it already."""
+        """Set the cookie that carries a session."""
         value = self.keys.cookie(session)
         forwarded = request.headers.get("x-forwarded-proto", "") if self.is_proxied(request) else ""
         is_secure = "https" in (request.url.scheme, forwarded)

@@ -132,7 +132,7 @@ class _Reception:
         return self._answering(answer)
 
     def action(self, act: Act) -> Callable[[Request], Awaitable[Response]]:
-        """Return the route of a form that acts, which visitors who may only read cannot send."""
+        """Return the route of a form that acts; it answers 403 to visitors who may only read."""
 
         async def answer(visit: Visit) -> Response:
             form = await self._form(visit)

@@ -188,7 +188,8 @@ def continue_index(draft: Draft, due: IndexContinued) -> None:
 def forget_events(draft: Draft, timer: Timer, due: int) -> None:
     """Delete the kept events of a timer that was due (Unix ms), as many as one transition may.
 
-    The next tick continues by a timer that was due then: one that is due now could replace that of another minute.
+    If some are left, a timer that is due at the same time continues at the next tick. With the current time it could
+    replace the timer of another minute.
     """
     paths = _paths(draft, timer.owner)
     left = _forget_events(draft, timer, timer.after, paths) if timer.after else None
@@ -199,7 +200,7 @@ def forget_events(draft: Draft, timer: Timer, due: int) -> None:
 
 
 def _forget_events(draft: Draft, timer: Timer, after: KeptPlace, paths: dict[str, KeptPath]) -> KeptPlace | None:
-    """Delete the next events whose time is over; return the last of them if there may be more."""
+    """Delete the next events that have expired; return the last of them if there may be more."""
     event, budget = timer.owner, MatchBudget(draft)
     old: list[tuple[KeptPlace, KeptEvent]] = []
     left: KeptPlace | None = None

@@ -142,7 +142,7 @@ class DeferredLog(EmbeddedLog):
     """The log of a shard whose tables are in the journal's database: the store writes its transaction with the rows."""
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
-        """Stage records; the rows are durable themselves and need no changelog."""
+        """Stage records. The store makes rows durable, so there is no changelog."""
         await super().send(records, rows[:0])
 
     async def commit(self, offsets: Offsets) -> int:

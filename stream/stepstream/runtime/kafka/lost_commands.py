@@ -1,4 +1,4 @@
-"""Has shards send commands again when a worker's position in them is lost, as it is with a topic that was deleted."""
+"""Has shards send commands again when a worker has lost its position in them, for example with a deleted topic."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -38,7 +38,7 @@ class LostCommands:
         self._lost &= self._unknown
 
     def lose(self, partitions: Collection[int]) -> None:
-        """Take all commands of these partitions for lost."""
+        """Note that all commands of these partitions are lost."""
         self._lost |= self._of_shards(partitions)
         self._unknown |= self._lost
 

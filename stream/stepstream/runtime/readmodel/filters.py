@@ -31,7 +31,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PLAIN = re.compile(r'[^\s",]*')
 _RUN_ID_PART = re.compile(rf"[0-9A-Za-z]{{{TAIL_CHARACTERS},26}}")
 _TIME = "write a time as 2026-11-28T10:00 (UTC), 2026-11-28, or -1h for an hour ago"
-# Words of other tools, and the key that is meant.
+# Words of other tools, and the key with the same meaning.
 _MEANT = {
     "id": "run_id",
     "run": "run_id",
@@ -104,7 +104,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs are meant: those for which every term holds; all runs without terms."""
+    """A condition on runs: every term must hold. Without terms, all runs satisfy it."""
 
     terms: tuple[Term, ...] = ()
 

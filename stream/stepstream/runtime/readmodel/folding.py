@@ -49,7 +49,7 @@ class Batch:
         self._sums = [0, 0, 0]
 
     def apply(self, entry: HistoryEntry) -> None:
-        """Apply an entry of history, unless the tables have it already."""
+        """Apply an entry of history, unless the tables contain it."""
         if isinstance(entry, RunBegan):
             if self._run(entry.run_id) is None:
                 self._begin(entry)

@@ -66,7 +66,7 @@ class RunCount:
 class _Plan:
     """How a filter is executed: candidates in the order of ids, conditions on their rows, and expressions.
 
-    The candidates are exactly the runs that are meant if there is neither a condition nor an expression.
+    If there is neither a condition nor an expression, the candidates are the result.
     """
 
     candidates: Sql
