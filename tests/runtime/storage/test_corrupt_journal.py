@@ -59,6 +59,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "rows are missing": ("*.sst", Path.unlink),
     "manifest is missing": ("MANIFEST-*", Path.unlink),
     "manifest is empty": ("MANIFEST-*", lambda file: cut(file, 0)),
+    "manifest is cut off": ("MANIFEST-*", lambda file: cut(file, 0.9)),
     "manifest is garbage": ("MANIFEST-*", lambda file: garble(file, 0.5)),
     "CURRENT is garbage": ("CURRENT", lambda file: file.write_bytes(b"\xff\xfegarbage")),
     "CURRENT is empty": ("CURRENT", lambda file: cut(file, 0)),

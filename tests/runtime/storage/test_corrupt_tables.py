@@ -1,6 +1,7 @@
 """Corrupt tables: a shard never uses what is left of them, and rebuilds them from its changelog."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,69 @@ def test_corrupt_tables_are_opened_empty(tmp_path: Path, pattern: str, at: float
     store, position = opened(tmp_path / "shard")
     assert (position, store.scan(b"a", 0)) == (0, [])
     store.close()
+
+
+def killed(path: Path) -> Path:
+    """Create tables of a process that was killed after it had flushed files; return a copy of them."""
+    store, _ = opened(path)
+    assert store._db is not None
+    # Four files would begin a compaction, while they are copied.
+    for position in range(1, 4):
+        store.write([(b"a%d" % position, b"x")], position)
+        store._db._db.flush()
+    store.write([(b"a4", b"x")], 4)
+    shutil.copytree(path, path.with_name("killed"))
+    store.close()
+    return path.with_name("killed")
+
+
+def ends_lost(content: bytes) -> Iterator[bytes]:
+    """Yield a list of files without its end, and with an end of zeros or garbage."""
+    for at in range(0, len(content), 29):
+        lost = len(content) - at
+        yield from (content[:at], content[:at] + bytes(lost), content[:at] + b"\xa5" * lost)
+
+
+@pytest.mark.slow
+def test_tables_whose_list_of_files_lost_its_end_are_opened_empty(tmp_path: Path) -> None:
+    """RocksDB would open them at the latest position, without the rows of some files."""
+    folder, tried = killed(tmp_path / "shard"), tmp_path / "tried"
+    (manifest,) = folder.glob("MANIFEST-*")
+    for content in ends_lost(manifest.read_bytes()):
+        shutil.copytree(folder, tried)
+        (tried / manifest.name).write_bytes(content)
+        store, position = opened(tried)
+        assert (position, store.scan(b"a", 0)) == (0, [])
+        store.close()
+        shutil.rmtree(tried)
+
+
+@pytest.mark.parametrize("record", [b"", b"garbage", None])
+def test_tables_without_a_record_of_their_list_of_files_are_used(tmp_path: Path, record: bytes | None) -> None:
+    """As those of an earlier release, or on a disk that took no record."""
+    folder = killed(tmp_path / "shard")
+    if record is None:
+        (folder / "MANIFEST.check").unlink()
+    else:
+        (folder / "MANIFEST.check").write_bytes(record)
+    store, position = opened(folder)
+    assert (position, len(store.scan(b"a", 0))) == (4, 4)
+    store.close()
+
+
+def test_tables_of_a_process_that_was_killed_are_used(tmp_path: Path) -> None:
+    """The list of files may have grown since it was recorded, and was then replaced by another list."""
+    path = tmp_path / "shard"
+    for position in range(1, 4):
+        store, before = opened(path)
+        assert (before, len(store.scan(b"a", 0))) == (position - 1, position - 1)
+        store.write([(b"a%d" % position, b"x")], position)
+        assert store._db is not None
+        store._db._db.flush()
+        shutil.copytree(path, tmp_path / "killed")
+        store.close()
+        shutil.rmtree(path)
+        (tmp_path / "killed").rename(path)
 
 
 @pytest.mark.parametrize("pattern", ["MANIFEST-*", "*.sst", "CURRENT", "*"])

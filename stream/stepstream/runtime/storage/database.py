@@ -8,6 +8,7 @@ from rocksdict import DBRecoveryMode, Options, Rdict, ReadOptions, WriteBatch, W
 from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.ports import StoredRow
 from stepstream.runtime.storage.journal import key_after
+from stepstream.runtime.storage.manifest import CorruptError, Manifest
 
 _ROW = b"r"
 # Tables whose rows are deleted from the front: a scan starts at the first live row, not at the deleted ones before it.
@@ -28,10 +29,6 @@ class InUseError(StepstreamError):
     code = "data-in-use"
 
 
-class CorruptError(Exception):
-    """A database is corrupt, which RocksDB does not notice."""
-
-
 class Database:
     """A RocksDB database of rows and other keys, with bounded scans; its methods raise the errors of RocksDB.
 
@@ -45,6 +42,8 @@ class Database:
             # RocksDB would create an empty database in place of this one.
             raise CorruptError("Corruption: the file CURRENT is missing")
         path.mkdir(parents=True, exist_ok=True)
+        self._manifest = Manifest(path, sync=only_copy)
+        self._manifest.check()
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_keep_log_file_num(2)
@@ -65,6 +64,7 @@ class Database:
         self._write_options = WriteOptions()
         self._write_options.sync = durable
         self._fronts: dict[bytes, bytes] = {}
+        self._manifest.note()
 
     @staticmethod
     def batch() -> WriteBatch:
@@ -105,6 +105,7 @@ class Database:
 
     def write(self, batch: WriteBatch) -> None:
         """Write a batch atomically."""
+        self._manifest.note()
         self._db.write(batch, self._write_options)
 
     def get(self, key: bytes) -> bytes | None:
@@ -137,3 +138,4 @@ class Database:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+        self._manifest.note()
