@@ -69,7 +69,9 @@ def killed(path: Path) -> Path:
     for position in range(1, 4):
         store.write([(b"a%d" % position, b"x")], position)
         store._db._db.flush()
-    store.write([(b"a4", b"x")], 4)
+    # The list of files is recorded at every 64th write.
+    for _ in range(64):
+        store.write([(b"a4", b"x")], 4)
     shutil.copytree(path, path.with_name("killed"))
     store.close()
     return path.with_name("killed")

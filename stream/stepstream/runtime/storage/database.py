@@ -105,7 +105,7 @@ class Database:
 
     def write(self, batch: WriteBatch) -> None:
         """Write a batch atomically."""
-        self._manifest.note()
+        self._manifest.note_write()
         self._db.write(batch, self._write_options)
 
     def get(self, key: bytes) -> bytes | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 _CURRENT, _RECORD, _PREFIX = "CURRENT", "MANIFEST.check", "MANIFEST-"
+# RocksDB writes a file of rows once thousands of batches have filled its memory, and the look costs as much as a batch.
+_WRITES_PER_LOOK = 64
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, int, int]).decode
 
@@ -28,7 +30,7 @@ class Manifest:
         self._folder = folder
         self._sync = sync
         self._file = Path()
-        self._number = self._length = self._checksum = 0
+        self._number = self._length = self._checksum = self._writes = 0
 
     def check(self) -> None:
         """Raise CorruptError if the list differs from its record. A database without a record is not checked."""
@@ -43,6 +45,12 @@ class Manifest:
             content = self._path(current).read_bytes() if current == number else b""
         if current < number or (current == number and zlib.crc32(content[:length]) != checksum):
             raise CorruptError(f"Corruption: the end of {self._path(number).name} is missing or damaged")
+
+    def note_write(self) -> None:
+        """Record the list at times while batches are written."""
+        self._writes += 1
+        if self._writes % _WRITES_PER_LOOK == 0:
+            self.note()
 
     def note(self) -> None:
         """Record the list if it has grown. A disk that takes no record keeps the one before, which still holds."""
