@@ -1,8 +1,12 @@
 """What `stepstream dev` exports: the gauges of the engine and of the worker, in one process."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 from stepstream import App, Context, Event, on
+from stepstream.contract.codec import load_json
+from stepstream.contract.history import HistoryEntry, RunEnded
 from stepstream.host.embedded import running_engine
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.settings import Settings
@@ -47,3 +51,29 @@ def test_workers_of_a_queue_have_their_own_name() -> None:
     app, settings = App("shop", queues=["gpu"]), Settings(version="v3")
     (reading,) = build_info(app, settings, "shop.gpu")
     assert reading.labels[1:] == ("shop.gpu", "v3")
+
+
+async def test_bodies_of_a_queue_have_their_own_threads(tmp_path: Path) -> None:
+    """Bodies of a queue that wait leave a thread to the other steps; with one pool of one thread, both would wait."""
+    app = App("shop", queues=["gpu"])
+    began, released = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        began.set()
+        return released.wait(60)
+
+    def release() -> bool:
+        released.set()
+        return began.wait(60)
+
+    @app.function(on("go"))
+    async def work(ctx: Context) -> tuple[bool, bool]:
+        return await asyncio.gather(ctx.step.options(queue="gpu").run("wait", wait), ctx.step.run("release", release))
+
+    entries: list[HistoryEntry] = []
+    settings = Settings(data_dir=tmp_path, body_threads=1)
+    async with running_engine(app, settings, entries.append) as (engine, _, _, _):
+        await engine.send([to_record(Event("go"))])
+        await engine.until_idle()
+    (ended,) = (entry for entry in entries if isinstance(entry, RunEnded))
+    assert load_json(ended.output) == [True, True]
