@@ -52,6 +52,8 @@ HEALTHY: dict[str, str] = {
     'stepstream_worker_lag_records{job="stepstream-worker-shop",instance="w0",app="shop",partition="0"}': "0x60",
     'stepstream_disk_free_bytes{job="stepstream-engine",instance="e0"}': "500x60",
     'stepstream_disk_size_bytes{job="stepstream-engine",instance="e0"}': "1000x60",
+    'process_open_fds{job="stepstream-engine",instance="e0"}': "100x60",
+    'process_max_fds{job="stepstream-engine",instance="e0"}': "1000x60",
     'stepstream_dead_letters_total{job="stepstream-engine",instance="e0",topic="events",reason="too-large"}': "0x60",
     'stepstream_chains_refused_total{job="stepstream-engine",instance="e0",function="loop"}': "0x60",
 }
@@ -148,6 +150,7 @@ FAULTS = {
         {"StepstreamTimersLate": {}},
     ),
     "the disk fills up": Fault({"disk_free": "200-20x9 10x20"}, {"StepstreamDiskAlmostFull": {"instance": "e0"}}),
+    "clients hold all connections": Fault({"open_fds": "900x30"}, {"StepstreamFilesOpen": {"instance": "e0"}}),
     "a broker acknowledges slowly": Fault(
         {'commit_duration le="0.1"': "18000x30", 'commit_duration le="0.5"': "18000x30"}, {"StepstreamCommitsSlow": {}}
     ),
