@@ -1,5 +1,7 @@
 """The test kit: crashes, stubs, virtual time, finding runs, and the fixture."""
 
+import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +13,7 @@ from typing import Literal
 import pytest
 
 from stepstream import App, Context, Event, cron, on
+from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.testing import Crash, VirtualEngine
 
 PLACES = list(product(("worker", "engine"), ("before", "after")))
@@ -158,3 +161,26 @@ async def test_the_fixture_is_the_class(
     async with stepstream_engine(shop.app) as engine:
         await engine.send(Event("order"))
         assert [step.id for step in engine.run().steps] == ["charge", "cool-off"]
+
+
+async def test_waiting_for_a_thread_leaves_it_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a plain body runs, the engine checks a bounded number of times whether all is idle."""
+    app, released, checks = App("shop"), threading.Event(), 0
+    is_idle = EmbeddedEngine.is_idle
+
+    async def counting(engine: EmbeddedEngine) -> bool:
+        nonlocal checks
+        checks += 1
+        return await is_idle(engine)
+
+    @app.function(on("order"))
+    async def pack(ctx: Context) -> bool:
+        return await ctx.step.run("wait", released.wait)
+
+    async with VirtualEngine(app) as engine:
+        monkeypatch.setattr(EmbeddedEngine, "is_idle", counting)
+        asyncio.get_running_loop().call_later(0.1, released.set)
+        await engine.send(Event("order"))
+        assert engine.run().output is True
+    # With one check in each iteration of the event loop there are thousands.
+    assert checks < 200

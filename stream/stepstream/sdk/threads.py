@@ -30,10 +30,20 @@ class Threads:
         self.bodies = BodyThreads(bodies_max)
         self._parked_max = parked_max
         self._parked: dict[Hashable, Callable[[], object]] = {}
+        self._running = 0
 
     async def run_function(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a plain function of a user to its end."""
-        return await in_thread(self._functions, function, *arguments)
+        self._running += 1
+        try:
+            return await in_thread(self._functions, function, *arguments)
+        finally:
+            self._running -= 1
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a plain function or body has a thread, or waits for one."""
+        return bool(self._running or self.bodies.in_use or self.bodies.waiting)
 
     def park(self, run: Hashable, evict: Callable[[], object]) -> None:
         """Let a run keep its thread while it waits; the run that has waited the longest is evicted for it."""

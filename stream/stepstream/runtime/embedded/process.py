@@ -32,6 +32,9 @@ from stepstream.sdk.threads import Threads
 
 logger = logging.getLogger(__name__)
 DRAIN_S_MAX = 10.0
+# Checks whether all is idle: so many in a row beside threads, and then with pauses.
+_CHECKS_BESIDE_THREADS_MAX = 20
+_CHECK_S = 0.001
 
 
 class ReadModel(Protocol):
@@ -260,15 +263,21 @@ class EmbeddedEngine:
         """Return whether nothing happens until an event arrives or time passes."""
         return self._may_be_idle() and await self._backbone.is_idle()
 
+    def _has_threads(self) -> bool:
+        return any(bodies.threads.in_use for bodies in (self._options.bodies, *self._queue_bodies.values()))
+
     async def until_idle(self) -> None:
         """Return once nothing happens until an event arrives or time passes.
 
         Raise UnusableState if that cannot be, because the state cannot be written.
         """
         # Several checks in a row: a task that was just woken may not have run yet.
-        idle = 0
+        idle = checks = 0
         while idle < 3:
             if reason := self._options.unready():
                 raise UnusableState(reason)
-            await asyncio.sleep(0)
+            # A thread may need the CPU that further checks would take.
+            is_thread_slow = not idle and checks > _CHECKS_BESIDE_THREADS_MAX and self._has_threads()
+            await asyncio.sleep(_CHECK_S if is_thread_slow else 0)
             idle = idle + 1 if await self.is_idle() else 0
+            checks += 1
