@@ -7,6 +7,11 @@ from stepstream.contract.limits import ACTOR_CHARACTERS_MAX
 _WITH_KEY, _LOCAL = "API key", "local"
 
 
+def is_person(actor: str) -> bool:
+    """Return whether an actor is a name, and not any client with the key or any program of this machine."""
+    return actor not in (_WITH_KEY, _LOCAL)
+
+
 def actor_of(headers: Mapping[str, str], user_header: str, *, has_key: bool) -> str:
     """Return the user of a request, as a trusted proxy states it in `user_header` (empty: there is no such proxy).
 

@@ -80,6 +80,9 @@ class Browser:
             or (field.text() if field.tag == "textarea" else "")
             for field in form.css("input[name], textarea[name], button[name]")
         }
+        for field in form.css("select[name]"):
+            chosen = field.css("option[selected]") or field.css("option")
+            fields[str(field.attributes["name"])] = chosen[0].attributes.get("value") or ""
         assert not values.keys() - fields.keys(), f"the form has only {sorted(fields)}"
         target = urljoin(str(page.response.url), form.attributes.get("action") or "")
         sent = {**fields, **values}

@@ -3,8 +3,10 @@
 import asyncio
 import re
 from collections import Counter, deque
+from typing import Literal
 from urllib.parse import parse_qsl
 
+import pydantic
 import pytest
 
 from stepstream import App, Context, Event, on
@@ -47,6 +49,21 @@ def echo(text: str) -> object:
     return {text: [text, {"nested": text}]}
 
 
+class HostileForm(pydantic.BaseModel):
+    """A form with hostile names, titles, descriptions, defaults and options."""
+
+    text: str = pydantic.Field(SCRIPT + MARKS, title=SCRIPT, description=IMAGE + MARKS)
+    option: Literal["<img src=x onerror=alert(1)>", "\u202eevil"] = pydantic.Field("\u202eevil", title=MARKS)
+    other: dict[str, str] = pydantic.Field({IMAGE: MARKS}, title=IMAGE)
+
+    model_config = pydantic.ConfigDict(alias_generator=lambda name: f"{name}{MARKS}{IMAGE}")
+
+
+def text_of(ctx: Context) -> str:
+    """Return the hostile text of a run."""
+    return str(ctx.event.data["t"])
+
+
 @app.function(on("hostile/*"), retries=0)
 async def attack(ctx: Context) -> object:
     """Write hostile values wherever a function can."""
@@ -63,6 +80,9 @@ async def attack(ctx: Context) -> object:
             ctx.step.wait_for_event(f"w{SCRIPT}", event=IMAGE, if_="async.data.a == event.data.t", timeout="1d"),
             ctx.step.wait_for_signal(f"s{SCRIPT}{ctx.event.id}", signal=QUOTES + ctx.event.id, timeout="1d"),
             ctx.step.sleep(IMAGE, "1d"),
+            ctx.step.wait_for_approval(
+                f"a{SCRIPT}", title=text_of(ctx), description=text_of(ctx) * 9, to=SHORT, form=HostileForm, timeout="1d"
+            ),
         )
     return {IMAGE: huge[: 2 * MIB]}
 
@@ -136,6 +156,7 @@ async def test_hostile_values_stay_text_on_every_page() -> None:
     assert len(pages) > 100
     assert sum("/raw?" in url for url in pages) > 10
     assert len(pages) < PAGES_MAX
+    assert sum("/approvals/" in url for url in pages) > 5
     assert sum("/rerun" in url for url in pages) > 10
     assert [fault for url, page in pages.items() for fault in faults(url, page)] == []
     shown = "".join(page.response.text for url, page in pages.items() if "/raw?" not in url)

@@ -16,6 +16,7 @@ from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.readmodel.approvals import open_approvals
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.queries import OPEN_APPROVALS
 
 REQUEST = ApprovalRequest("Refund?", to=("ann",), form=Raw(b'{"type":"object"}'))
 
@@ -43,13 +44,16 @@ def index(tmp_path: Path) -> Iterator[RunIndex]:
     made.close()
 
 
-def test_open_ones_are_listed_the_oldest_first(index: RunIndex) -> None:
+async def test_open_ones_are_listed_the_oldest_first(index: RunIndex) -> None:
     """Decided and cancelled approvals are not listed, and can still be found."""
     assert [(each.run_id, each.title, each.to, each.until) for each in index.open_approvals()] == [
         ("C", "Refund?", ("ann",), 15),
         ("B", "Refund?", ("ann",), 19),
     ]
     assert [each.run_id for each in index.open_approvals(1)] == ["C"]
+    pages = [await index.queries.open_approvals(1, after) for after in (("C", "s1"), ("B", "s1"))]
+    assert [[each.run_id for each in page] for page in pages] == [["B"], []]
+    assert (await index.queries.counts())[OPEN_APPROVALS] == 2
     found = index.approval("A", "s1")
     assert found is not None
     assert (found.status, found.form) == ("completed", {"type": "object"})
@@ -65,7 +69,7 @@ def test_list_reads_no_decided_approval(index: RunIndex, tmp_path: Path) -> None
         db.set_trace_callback(None)
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries[0]}")]
     db.close()
-    assert plan[0] == "SEARCH s USING INDEX steps_waiting (kind=?)"
+    assert plan[0] == "SEARCH s USING INDEX steps_waiting (kind=? AND <expr>>? AND <expr><?)"
     assert not any(line.startswith("SCAN") for line in plan)
 
 

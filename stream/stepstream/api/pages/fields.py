@@ -1,6 +1,6 @@
 """Fields of forms: they keep what was entered when a form is refused, and show the reason beside the field."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import htpy as h
@@ -10,6 +10,7 @@ from stepstream.contract.printable import printable
 
 _REASON_CHARACTERS_MAX = 2_000
 _ROWS_MAX = 20
+Options = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,15 @@ def line(refusal: Refusal, id: str, name: str, label: h.Node, value: str = "", *
     """Return a field of one line; `id` is unique in its page."""
     marks = _marks(refusal, id, name)
     element = h.input(id=id, name=name, value=refusal.entered.get(name, value), **attributes, **marks)
+    return h.div(".field")[h.label[label, element], _reason(refusal, id, name)]
+
+
+def choice(refusal: Refusal, id: str, name: str, label: h.Node, options: Options, value: str = "") -> h.Element:
+    """Return a list of options, pairs of a value and a text, of which one is chosen; `id` is unique in its page."""
+    chosen = refusal.entered.get(name, value)
+    element = h.select(id=id, name=name, **_marks(refusal, id, name))[
+        [h.option(value=each, selected=each == chosen)[printable(shown)] for each, shown in options]
+    ]
     return h.div(".field")[h.label[label, element], _reason(refusal, id, name)]
 
 

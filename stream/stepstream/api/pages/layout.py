@@ -13,13 +13,14 @@ from stepstream.api.pages.forms import session_form
 from stepstream.api.pages.sessions import Role
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.printable import printable
+from stepstream.runtime.readmodel.queries import OPEN_APPROVALS
 
 # htmx evaluates attributes only where they have code; none has, the policy of the page forbids it, and its own style
 # sheet is left out. Elements that readers opened stay open when a part of the page is replaced.
 _HTMX = (
     'includeIndicatorCSS:false history:false extensions:"sse,no-eval" morphIgnore:["open","hidden","data-htmx-powered"]'
 )
-_ENTRIES = (("Runs", "runs"), ("Errors", "errors"))
+_ENTRIES = (("Runs", "runs"), ("Waiting", "waiting"), ("Errors", "errors"))
 _SCRIPTS = ("vendor/htmx.min.js", "vendor/hx-sse.min.js")
 _KEYS = (
     ("j", "next row"),
@@ -62,7 +63,8 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
     if visit is None:
         return h.header(".top")[brand]
     still = sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES)
-    entries = [(name, url(path), still if name == "Runs" else 0, "open") for name, path in _ENTRIES]
+    numbers = {"Runs": (still, "open"), "Waiting": (counts.get(OPEN_APPROVALS, 0), "approvals to decide")}
+    entries = [(name, url(path), *numbers.get(name, (0, ""))) for name, path in _ENTRIES]
     return h.header(".top")[
         brand,
         h.nav(aria_label="Pages")[

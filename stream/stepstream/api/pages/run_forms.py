@@ -24,14 +24,19 @@ def may_repeat(visit: Visit, run: RunView) -> bool:
 
 def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
     """Return the forms that act on a run."""
+    asked = [
+        h.p[h.a(href=url("approvals", run.run_id, step.step))["Decide the approval ", text(step.id)]]
+        for step in run.steps
+        if _is_waiting_signal(step) and step.detail == approval_signal(run.run_id, step.step)
+    ]
     if not visit.may_operate:
-        return None
+        return asked
     if is_open(run.status):
         signals = [_signal_form(visit, run, step, refusal.of(step.step)) for step in awaited_signals(run)]
         cancel = post_form(
             visit, url("runs", run.run_id, "cancel"), "Cancel the run", h.button(".danger")["Cancel the run"]
         )
-        return [signals, cancel]
+        return [asked, signals, cancel]
     has_failed = run.status in (RunStatus.FAILED, RunStatus.CANCELLED)
     return h.div(".actions")[
         _repeat_form(visit, run, "Repeat from the failure", FROM_FAILURE) if has_failed else None,
@@ -43,9 +48,12 @@ def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
 def awaited_signals(run: RunView) -> Iterator[StepView]:
     """Yield the open steps of a run that wait for a signal that does not answer an approval."""
     for step in run.steps:
-        is_open_signal = step.kind == StepKind.SIGNAL and step.status == StepStatus.WAITING
-        if is_open_signal and step.detail != approval_signal(run.run_id, step.step):
+        if _is_waiting_signal(step) and step.detail != approval_signal(run.run_id, step.step):
             yield step
+
+
+def _is_waiting_signal(step: StepView) -> bool:
+    return step.kind == StepKind.SIGNAL and step.status == StepStatus.WAITING
 
 
 def request_fields(from_step: str) -> h.Node:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepstream.api.pages.actions import cancel_run, send_signal
+from stepstream.api.pages.approval_page import answer_approval, show_approval
 from stepstream.api.pages.assets import ROOT, asset
 from stepstream.api.pages.components import note, text, url
 from stepstream.api.pages.context import PageError, Site, Visit, html, see
@@ -25,6 +26,7 @@ from stepstream.api.pages.rerun_page import rerun, show_rerun
 from stepstream.api.pages.run_page import show_run
 from stepstream.api.pages.runs_page import find_run, show_runs
 from stepstream.api.pages.sessions import Role
+from stepstream.api.pages.waiting_page import show_waiting
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
 from stepstream.runtime.ports import StoreError
 
@@ -63,12 +65,15 @@ PAGES: Mapping[str, Show] = {
     "/runs/{run_id}/raw": show_raw,
     "/runs/{run_id}/rerun": show_rerun,
     "/find": find_run,
+    "/waiting": show_waiting,
+    "/approvals/{run_id}/{step}": show_approval,
     "/errors": show_errors,
 }
 ACTIONS: Mapping[str, Act] = {
     "/runs/{run_id}/cancel": cancel_run,
     "/runs/{run_id}/rerun": rerun,
     "/runs/{run_id}/signal": send_signal,
+    "/approvals/{run_id}/{step}": answer_approval,
 }
 
 

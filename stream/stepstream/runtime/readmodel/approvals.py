@@ -9,10 +9,13 @@ from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.history import StepPlanned
 from stepstream.contract.kinds import StepStatus
-from stepstream.runtime.readmodel.schema import text_of
+from stepstream.runtime.readmodel.schema import name_of, text_of
 
 _COLUMNS = "a.run_id, a.step, s.id, r.function, s.status, s.first_at, s.until, a.request"
-_FROM = "steps s JOIN approvals a USING (run_id, step) JOIN runs r USING (run_id)"
+_WAITING = "steps s JOIN approvals a USING (run_id, step)"
+_FROM = f"{_WAITING} JOIN runs r USING (run_id)"
+# As literals, because a partial index is not used for parameters. The names are those of approval_signal.
+_OPEN = f"s.kind = 'signal' AND s.status = 'waiting' AND {name_of('s')} >= 'approval/' AND {name_of('s')} < 'approval0'"
 
 
 class Database(Protocol):
@@ -50,12 +53,18 @@ def ask(db: Database, entry: StepPlanned, request: ApprovalRequest) -> None:
     db.execute("INSERT OR IGNORE INTO approvals VALUES (?, ?, ?)", row)
 
 
-def open_approvals(db: sqlite3.Connection, limit: int) -> list[ApprovalView]:
-    """Return the approvals that wait for a decision, the oldest first."""
-    # As literals, because a partial index is not used for parameters.
-    where = "s.kind = 'signal' AND s.status = 'waiting'"
-    query = f"SELECT {_COLUMNS} FROM {_FROM} WHERE {where} ORDER BY s.first_at LIMIT ?"
-    return [_view(row) for row in db.execute(query, (limit,))]
+def open_approvals(db: sqlite3.Connection, limit: int, after: tuple[str, str] = ("", "")) -> list[ApprovalView]:
+    """Return the approvals that wait for a decision, the oldest first: those after a step (run id and hash)."""
+    asked = "coalesce((SELECT first_at FROM steps WHERE run_id = ? AND step = ?), -1)"
+    where = f"{_OPEN} AND (s.first_at, s.run_id, s.step) > ({asked}, ?, ?)"
+    query = f"SELECT {_COLUMNS} FROM {_FROM} WHERE {where} ORDER BY s.first_at, s.run_id, s.step LIMIT ?"
+    return [_view(row) for row in db.execute(query, (*after, *after, limit))]
+
+
+def count_open_approvals(db: sqlite3.Connection, most: int) -> int:
+    """Return how many approvals wait for a decision; `most` if there are more."""
+    query = f"SELECT count(*) FROM (SELECT 1 FROM {_WAITING} WHERE {_OPEN} LIMIT ?)"
+    return int(db.execute(query, (most,)).fetchone()[0])
 
 
 def find_approval(db: sqlite3.Connection, run_id: str, step: str) -> ApprovalView | None:

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from stepstream.contract.errors import InvalidInput
+from stepstream.contract.kinds import StepKind
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import reading
-from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
+from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_approvals, find_approval, open_approvals
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.search import RunCount, RunPage, count, search
 from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.readmodel.waiting import WaitingStep, waiting_steps
 
 T = TypeVar("T")
 QUERY_S_MAX = 2.0
+OPEN_APPROVALS = "open approvals"
+OPEN_APPROVALS_MAX = 1_000
 _THREADS = 2
 _OPERATIONS_PER_CHECK = 20_000
 
@@ -75,17 +79,21 @@ class RunQueries:
         """Return what a rerun of a run needs, None if there is no such run."""
         return await self._ask(lambda db: recorded_run(db, run_id))
 
-    async def open_approvals(self, limit: int) -> list[ApprovalView]:
-        """Return the approvals that wait for a decision, the oldest first."""
-        return await self._ask(lambda db: open_approvals(db, limit))
+    async def open_approvals(self, limit: int, after: tuple[str, str] = ("", "")) -> list[ApprovalView]:
+        """Return the approvals that wait for a decision, the oldest first: those after a step (run id and hash)."""
+        return await self._ask(lambda db: open_approvals(db, limit, after))
 
     async def approval(self, run_id: str, step: str) -> ApprovalView | None:
         """Return what a step asks or asked a person, None if it asked nothing."""
         return await self._ask(lambda db: find_approval(db, run_id, step))
 
+    async def waiting(self, kind: StepKind, limit: int, after: tuple[str, str] = ("", "")) -> list[WaitingStep]:
+        """Return the waiting steps of a kind without approvals, by what they wait for: those after a step."""
+        return await self._ask(lambda db: waiting_steps(db, kind, limit, after))
+
     async def counts(self) -> dict[str, int]:
-        """Return how many runs there are by status."""
-        return await self._ask(reading.counts)
+        """Return how many runs there are by status, and how many approvals wait as OPEN_APPROVALS, if any do."""
+        return await self._ask(_counts)
 
     async def function_counts(self) -> dict[str, dict[str, int]]:
         """Return how many runs there are by function and status."""
@@ -143,6 +151,11 @@ class RunQueries:
     def close(self) -> None:
         """Close the connections, once running queries have ended."""
         self.reopen()
+
+
+def _counts(db: sqlite3.Connection) -> dict[str, int]:
+    approvals = count_open_approvals(db, OPEN_APPROVALS_MAX)
+    return {**reading.counts(db), **({OPEN_APPROVALS: approvals} if approvals else {})}
 
 
 def _now_ms() -> int:

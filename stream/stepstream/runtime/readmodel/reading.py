@@ -4,13 +4,14 @@ from collections import Counter
 from sqlite3 import Connection
 
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
+from stepstream.runtime.readmodel.schema import name_of
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunView, json_of, step_of, summary_of
 
 _WHOLE = ", ".join(f"runs.{name}" for name in RUN_COLUMNS.split(", "))
 _WHOLE = _WHOLE.replace("runs.events, runs.error,", "run_texts.events, run_texts.error,")
 # The names of the waits of a kind: SQLite seeks the next name in the index, however many steps wait for each.
-_NAME = "substr(detail, 1, instr(detail || ' ', ' ') - 1)"
+_NAME = name_of()
 _AWAITED = f"""
 WITH RECURSIVE names (name) AS (
     SELECT min({_NAME}) FROM steps WHERE kind = :kind AND status = 'waiting'

@@ -7,6 +7,13 @@ from msgspec.structs import replace
 from stepstream.contract.codec import Json, encode
 from stepstream.contract.outcomes import ErrorInfo
 
+
+def name_of(table: str = "") -> str:
+    """Return the expression of what a step waits for without its condition, which steps_waiting has."""
+    detail = f"{table}.detail" if table else "detail"
+    return f"substr({detail}, 1, instr({detail} || ' ', ' ') - 1)"
+
+
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
 VERSION = 7
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
@@ -49,9 +56,7 @@ CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_caller ON runs (caller, run_id) WHERE caller != '';
 CREATE INDEX IF NOT EXISTS runs_with_error ON runs (run_id) WHERE error IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_by_error_group ON runs (error_group, run_id) WHERE error_group IS NOT NULL;
-CREATE INDEX IF NOT EXISTS steps_waiting ON steps (
-    kind, substr(detail, 1, instr(detail || ' ', ' ') - 1), run_id
-) WHERE status = 'waiting';
+CREATE INDEX IF NOT EXISTS steps_waiting ON steps (kind, {name_of()}, run_id) WHERE status = 'waiting';
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
