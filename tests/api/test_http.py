@@ -263,6 +263,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/runs",
             "/v1/runs/{run_id}",
             "/v1/runs/{run_id}/rerun",
+            "/v1/runs/{run_id}/pause",
+            "/v1/runs/{run_id}/resume",
             "/v1/events/{event_id}/runs",
             "/metrics",
             "/health",

@@ -8,8 +8,17 @@ import msgspec
 
 from stepstream.contract.attributes import Attributes
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, encode, load_json
-from stepstream.contract.commands import Command, Memo, RunLoaded, RunResumed, RunStarted, RunStopped, StepDispatched
-from stepstream.contract.control import Rerun, RerunRequested
+from stepstream.contract.commands import (
+    Command,
+    Memo,
+    ReloadRequested,
+    RunLoaded,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    StepDispatched,
+)
+from stepstream.contract.control import Pause, PauseRequested, Rerun, RerunRequested, UnpauseRequested
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.history import (
@@ -19,6 +28,8 @@ from stepstream.contract.history import (
     RunBegan,
     RunEnded,
     RunMoved,
+    RunPaused,
+    RunUnpaused,
     RunWarned,
     StepAttemptFailed,
     StepCancelled,
@@ -136,7 +147,7 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
             return LookBackTruncated(run_of(words.take()), words.take(), words.take())
         case "resolved":
             return StepResolved(run_of(words.take()), words.take(), read_outcome(words.take()))
-        case "rerun" | "cancel" as verb:
+        case "rerun" | "cancel" | "pause" | "unpause" as verb:
             return _request(verb, words, run_of)
         case verb:
             return _report(verb, words, run_of(words.take()), words.number("epoch", 1))
@@ -145,8 +156,13 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
 def _request(verb: str, words: Words, run_of: RunOf) -> Input:
     """Return what an operator asks for."""
     run_id, reply = run_of(words.take()), words.text("reply")
-    if verb == "cancel":
-        return CancelRequested(run_id, reply)
+    match verb:
+        case "cancel":
+            return CancelRequested(run_id, reply)
+        case "pause":
+            return PauseRequested(run_id, Pause(words.number("until"), words.text("by") or "ann", "fix"), reply)
+        case "unpause":
+            return UnpauseRequested(run_id, words.text("by") or "ann", "fixed", reply)
     function, request, rerun = words.take(), words.take(), Rerun(run_id, words.text("step"), "ann", "fix")
     events = (EventRecord(words.take(), id=words.take()),)
     memos = tuple(_memo(words.take()) for _ in list(words.plain))
@@ -303,6 +319,10 @@ def _show_entry(entry: HistoryEntry) -> str:
             return f"warned {entry.warning}"
         case AttributesChanged():
             return f"attributes {_compact(entry.attributes)}"
+        case RunPaused():
+            return f"paused by {entry.pause.by} until {entry.pause.until}"
+        case RunUnpaused():
+            return f"unpaused by {entry.by or 'time'}"
         case RunEnded():
             outcome = Failure(entry.error) if entry.error else Value(entry.output)
             warnings = "".join(f" warned {warning}" for warning in entry.warnings)
@@ -344,6 +364,8 @@ def _show_command(command: Command) -> str:
             memos = "".join(map(_show_memo, command.memos))
             asleep = "" if command.wake else " asleep"
             return f"resume {command.run_id}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
+        case ReloadRequested():
+            return f"reload {command.run_id}"
         case StepDispatched():
             claim = f" for {command.claim}" if command.claim else ""
             memos = "".join(map(_show_memo, command.memos))

@@ -1,13 +1,14 @@
 """Run many random schedules: `python -m tests.sim N=100000`; `SEED=7` prints one of them, call by call.
 
-With `WORKERS=2` each group has two workers, and rebalances.
+With `WORKERS=2` each group has two workers, and rebalances. With `OPERATOR=1` an operator pauses and resumes runs.
 """
 
 import sys
 import time
+from collections.abc import Callable
 
 from tests.sim.faults import Faults
-from tests.sim.schedule import judge, judge_seed, random_rebalances, random_schedule, run_schedule
+from tests.sim.schedule import judge, judge_seed, random_operators, random_rebalances, random_schedule, run_schedule
 from tests.sim.world import Setting
 
 _PROGRESS_EVERY_S = 5.0
@@ -16,11 +17,15 @@ _PROGRESS_EVERY_S = 5.0
 def main(arguments: list[str]) -> int:
     """Run schedules by seed, print their rate and every failure, and return the exit code."""
     options = dict(argument.split("=", 1) for argument in arguments)
-    make = random_rebalances if options.get("WORKERS") == "2" else random_schedule
+    make: Callable[[int], tuple[Setting, Faults]] = random_schedule
+    repeat = ""
+    if options.get("OPERATOR") == "1":
+        make, repeat = random_operators, "OPERATOR=1 "
+    elif options.get("WORKERS") == "2":
+        make, repeat = random_rebalances, "WORKERS=2 "
     if "SEED" in options:
         return show(*make(int(options["SEED"])), run_schedule(*make(int(options["SEED"]))).digest)
     count, first = int(options.get("N", "1000")), int(options.get("FROM", "0"))
-    repeat = "WORKERS=2 " if make is random_rebalances else ""
     started = reported = time.monotonic()
     failed: list[int] = []
     for done in range(count):

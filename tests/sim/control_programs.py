@@ -1,5 +1,6 @@
 """The programs of the simulation in which an operator controls runs."""
 
+import asyncio
 from collections.abc import Callable
 
 from stepstream import App, Context, Event, NonRetriableError, on
@@ -36,4 +37,33 @@ def reruns() -> Program:
     return program
 
 
+def retries() -> Program:
+    """Three runs whose code fails between two steps, and whose bodies fail in a queue and beside a sleep."""
+    app = App("sim", queues=["gpu"])
+
+    async def script(world: World) -> None:
+        await world.send(Event("go"), Event("go"), Event("go"))
+        await world.advance("5m")
+
+    program = Program(app, script, {("retries", "completed"): 3})
+
+    @app.function(on("go"), backoff="5s")
+    async def retries(ctx: Context) -> list[object]:
+        gpu = ctx.step.options(queue="gpu")
+        first = await ctx.step.run("first", program.body, ctx, "first")
+        if (ctx.run_id, "code") not in program.failed:
+            program.failed.add((ctx.run_id, "code"))
+            raise ValueError("once")
+        both = await asyncio.gather(
+            gpu.run("render", program.body_that_fails_once, ctx, "render"),
+            ctx.step.run("fails", program.body_that_fails_once, ctx, "fails"),
+            ctx.step.sleep("nap", "1m"),
+        )
+        return [first, *both, await gpu.run("last", program.body, ctx, "last")]
+
+    return program
+
+
 CONTROL_PROGRAMS: dict[str, Callable[[], Program]] = {"reruns": reruns}
+# For schedules with an operator who pauses runs.
+PAUSED_PROGRAMS: dict[str, Callable[[], Program]] = {"retries": retries}

@@ -80,12 +80,14 @@ class Faults:
     `names` are the calls so far, and `struck` the faults that have occurred. `jitter` seeds random delays of calls, and
     randomly hides records of the inbox for a while: `hidden` counts those. With `rebalances` each group has two
     workers. With `reads` the reads of a store count as calls, too. `applied` and `ended` are the steps and the runs
-    that have ended according to the committed history.
+    that have ended according to the committed history. With the seed `operator` an operator pauses and resumes runs.
+    `watch` is called with the records of each commit, and `opened` with each worker that opens its log.
     """
 
     plan: dict[int, Fault] = field(default_factory=dict)
     jitter: int | None = None
     rebalances: Rebalances | None = None
+    operator: int | None = None
     reads: bool = False
     names: list[str] = field(default_factory=list)
     struck: list[str] = field(default_factory=list)
@@ -96,6 +98,8 @@ class Faults:
     rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
     retire: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
     worker_log: Callable[[Any, "Faults", str], WorkerLog] | None = None
+    watch: Callable[[Sequence[NewRecord]], None] | None = None
+    opened: Callable[[Any, str], None] | None = None
     left: set[str] = field(default_factory=set)
     disks: dict[int, Disk] = field(default_factory=dict)
     draw: random.Random | None = field(init=False)
@@ -115,7 +119,7 @@ class Faults:
 
     def without_plan(self) -> "Faults":
         """Return faults without any failure, which share the record of what is committed."""
-        return Faults(applied=self.applied, ended=self.ended)
+        return Faults(applied=self.applied, ended=self.ended, watch=self.watch)
 
     async def delay(self) -> None:
         """Wait for a few passes of the loop, at random."""
@@ -141,6 +145,8 @@ class Faults:
 
     def committed(self, records: Sequence[NewRecord]) -> None:
         """Record which steps and runs have ended by these committed records."""
+        if self.watch:
+            self.watch(records)
         for record in records:
             if record.topic == HISTORY:
                 match decode_history(record.value):

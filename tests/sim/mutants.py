@@ -1,6 +1,7 @@
 """Seeded bugs: each is an edit of the source that the simulation must detect."""
 
 from tests.sim.mutation import Mutant
+from tests.sim.pause_mutants import PAUSE_MUTANTS
 
 _KEPT_LAYER = "_KEPT.setdefault((id(self._clock), self._shard), Layer(self._view))"
 _BEGIN = "        await self._log.begin()\n"
@@ -142,6 +143,7 @@ LEASE_MUTANTS = tuple(
 
 MUTANTS = (
     *LEASE_MUTANTS,
+    *PAUSE_MUTANTS,
     Mutant(
         "a lost run gives its slot to another lost run",
         "runtime/worker/consumer.py",

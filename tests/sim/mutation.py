@@ -19,7 +19,7 @@ class Mutant:
     """A bug: in `module`, a path within the package, each first text of `edits` is replaced by the second.
 
     Schedules run from the seed `first`: a bug that few schedules detect has one of those soon after it. With two
-    `workers` their groups rebalance.
+    `workers` their groups rebalance. With an `operator` an operator pauses and resumes runs.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Mutant:
     edits: tuple[tuple[str, str], ...]
     first: int = 0
     workers: int = 1
+    operator: bool = False
 
 
 class PatchError(Exception):
@@ -53,8 +54,11 @@ def copy_with(mutant: Mutant | None, place: Path) -> Path:
     return place
 
 
-def simulate(place: Path, first: int = 0, workers: int = 1) -> subprocess.CompletedProcess[str]:
+def simulate(
+    place: Path, first: int = 0, workers: int = 1, *, operator: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run schedules from a seed on, until the first that breaks an invariant, with the package at `place`."""
     command = [sys.executable, "-m", "tests.sim", f"N={SEEDS}", f"FROM={first}", "UNTIL=failure", f"WORKERS={workers}"]
+    command.append(f"OPERATOR={int(operator)}")
     environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)

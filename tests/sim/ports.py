@@ -266,6 +266,8 @@ class FaultyWorkerLog:
 
     async def open(self, listener: RebalanceListener) -> None:
         """Open, or fail."""
+        if self._faults.opened:
+            self._faults.opened(listener, self._worker)
         await self._call("open", functools.partial(self._log.open, listener))
 
     async def until_member(self) -> None:

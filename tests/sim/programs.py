@@ -6,7 +6,7 @@ from collections.abc import Callable
 from stepstream import App, Context, Event, NonRetriableError, StepError, cron, on
 from stepstream.contract.limits import Limits
 from stepstream.testing import START_MS
-from tests.sim.control_programs import CONTROL_PROGRAMS
+from tests.sim.control_programs import CONTROL_PROGRAMS, PAUSED_PROGRAMS
 from tests.sim.program import Program
 from tests.sim.world import World
 
@@ -332,3 +332,4 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 }
 # For schedules in which groups rebalance.
 GROUP_PROGRAMS = {**PROGRAMS, "branches": branches}
+ALL_PROGRAMS = {**GROUP_PROGRAMS, **PAUSED_PROGRAMS}

@@ -1,5 +1,6 @@
 """Schedules: a program runs under planned faults, and its outcome is compared with a run without any."""
 
+import asyncio
 import functools
 import hashlib
 import logging
@@ -24,7 +25,7 @@ from tests.sim.invariants import (
     results_of,
 )
 from tests.sim.program import Program
-from tests.sim.programs import GROUP_PROGRAMS, PROGRAMS
+from tests.sim.programs import ALL_PROGRAMS, GROUP_PROGRAMS, PROGRAMS
 from tests.sim.random_waits import PREFIX, make_waits
 from tests.sim.rebalances import GroupWorld
 from tests.sim.world import Setting, World
@@ -34,6 +35,18 @@ CALLS_AFTER_MAX = 16
 PASSES_LATE_MAX = 60
 _REBALANCE_FREQUENCIES = (0.02, 0.1, 0.3)
 _BODY_PASSES = (8, 40, 120)
+_OPERATED: tuple[str, ...] = (
+    "sequence",
+    "parallel",
+    "conversation",
+    "lookbacks",
+    "family",
+    "cancelled",
+    "clockwork",
+    "pools",
+    "gates",
+)
+_OPERATED += ("reruns", "branches", *3 * ("retries",))
 
 
 class UnsoundError(Exception):
@@ -71,7 +84,7 @@ def run_schedule(setting: Setting, faults: Faults) -> Outcome:
 
 async def _run(setting: Setting, faults: Faults) -> Outcome:
     name = setting.program
-    program = make_waits(int(name.removeprefix(PREFIX))) if name.startswith(PREFIX) else GROUP_PROGRAMS[name]()
+    program = make_waits(int(name.removeprefix(PREFIX))) if name.startswith(PREFIX) else ALL_PROGRAMS[name]()
     program.is_applied = lambda run_id, step: (run_id, step) in faults.applied
     if faults.rebalances is None:
         world = World(program.app, faults, setting, program.limits)
@@ -79,7 +92,11 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
         program.body_passes = faults.rebalances.body_passes
         world = GroupWorld(program.app, faults, setting, program.limits, faults.rebalances)
     async with world:
+        operating = world.operating()
         await program.script(world)
+        if operating:
+            operating.cancel()
+            await asyncio.gather(operating, return_exceptions=True)
         outcome = Outcome(
             results_of(world.history),
             _broken(world, program),
@@ -167,18 +184,33 @@ def random_schedule(seed: int, programs: Sequence[str] = sorted(PROGRAMS)) -> tu
     return setting, Faults(random_plan(draw, clean(setting)[0]), jitter=jitter)
 
 
-def random_rebalances(seed: int) -> tuple[Setting, Faults]:
+def random_rebalances(
+    seed: int, programs: Sequence[str] = (*sorted(GROUP_PROGRAMS), *3 * ("branches",))
+) -> tuple[Setting, Faults]:
     """Return the setting and the faults of a seed, with two workers in each group.
 
     In most schedules nothing else fails: then no body runs twice, and each lease is released.
     """
     draw = random.Random(f"rebalances-{seed}")
-    setting, faults = random_schedule(seed, [*sorted(GROUP_PROGRAMS), *3 * ["branches"]])
+    setting, faults = random_schedule(seed, programs)
     disturbed = draw.random() < 0.3
     if not disturbed:
         faults.plan.clear()
     frequency, body_passes = draw.choice(_REBALANCE_FREQUENCIES), draw.choice(_BODY_PASSES)
     faults.rebalances = Rebalances(draw.randrange(1 << 30), frequency, body_passes, expires=disturbed)
+    return setting, faults
+
+
+def random_operators(seed: int) -> tuple[Setting, Faults]:
+    """Return the setting and the faults of a seed, with an operator who pauses and resumes runs.
+
+    In half of the schedules nothing else happens; in some, groups of two workers rebalance.
+    """
+    draw = random.Random(f"operators-{seed}")
+    setting, faults = (random_rebalances if draw.random() < 0.3 else random_schedule)(seed, _OPERATED)
+    if draw.random() < 0.5:
+        faults.plan.clear()
+    faults.operator = seed
     return setting, faults
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepstream import App, StepstreamError
-from stepstream.contract.commands import decode_command
+from stepstream.contract.commands import Command, decode_command
 from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import commands_topic
-from stepstream.engine.state.tables import LEASES
+from stepstream.engine.state.tables import LEASES, RUNS
 from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.shard.loop import Shard, ShardOptions
@@ -21,6 +21,7 @@ from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
 from tests.sim.invariants import check_wakes
+from tests.sim.operators import Operator
 from tests.sim.ports import FaultyLog, wrap_port
 
 # Nothing may happen for so many passes before the world counts as idle.
@@ -62,6 +63,29 @@ class World(VirtualEngine):
         self._limits = limits
         faults.rival = self._serve_rival
         faults.retire = self._retire
+        self._operator = None if faults.operator is None else Operator(faults.operator, faults)
+        if self._operator:
+            faults.watch = self._operator.committed
+            faults.opened = self._attach_operator
+
+    def _attach_operator(self, worker: Any, name: str) -> None:
+        topic = commands_topic(name.partition("#")[0])
+
+        def commands(partition: int, end: int) -> list[Command]:
+            read = self.journal.read(topic, partition, 0, end)
+            return [decode_command(each.value) for each in read if each.offset < end]
+
+        if self._operator:
+            self._operator.attach(worker, commands)
+
+    def operating(self) -> "asyncio.Task[None] | None":
+        """Start the operator, if there is one."""
+        if self._operator is None:
+            return None
+        return asyncio.create_task(self._operator.operate(self, self._rows_of_runs))
+
+    def _rows_of_runs(self) -> list[bytes]:
+        return [value for store in self.stores for _, value in store.scan(RUNS.prefix, len(store.rows))]
 
     @property
     def stores(self) -> list[MemoryStore]:
@@ -127,6 +151,9 @@ class World(VirtualEngine):
             idle_passes = idle_passes + 1 if await self.engine.is_idle() and not self._busy() else 0
         await super().until_idle()
         self.complaints += check_wakes(self.stores, self._commanded())
+        if self._operator:
+            self.complaints += self._operator.complaints
+            self._operator.complaints.clear()
 
     def _commanded(self) -> set[str]:
         """Return the runs that have a command which no worker has acknowledged."""
@@ -140,7 +167,7 @@ class World(VirtualEngine):
         return commanded
 
     def _busy(self) -> bool:
-        return bool(self._faults.detached or self._faults.hidden)
+        return bool(self._faults.detached or self._faults.hidden or (self._operator and self._operator.is_busy))
 
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal; return whether a run got it, as far as the reply was not lost."""

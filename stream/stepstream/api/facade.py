@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stepstream.contract.control import RerunRequested
+from stepstream.contract.control import Pause, RerunRequested
 from stepstream.contract.events import EventRecord
 from stepstream.runtime.overview import Overview
 from stepstream.runtime.readmodel.views import RunView
@@ -23,6 +23,12 @@ class Operator(Protocol):
 
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before."""
+
+    async def pause(self, run_id: str, pause: Pause) -> bool:
+        """Pause a run, or change its pause; return whether it existed and had not ended."""
+
+    async def unpause(self, run_id: str, by: str = "", why: str = "") -> bool:
+        """End the pause of a run; return whether it was paused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from stepstream.api.pages.context import Site
 from stepstream.api.pages.gate import access_of
 from stepstream.api.pages.options import DEFAULT_PAGE, PageMode, PageOptions
 from stepstream.api.pages.site import make_site
+from stepstream.api.pauses import add_pauses
 from stepstream.api.probes import ready_response
 from stepstream.api.summaries import add_summaries
 from stepstream.contract.codec import Raw, dump_json, load_json
@@ -208,6 +209,7 @@ def make_api(
     actor = actors(page, keys.api)
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     add_control(api, engine.operator, index, guarded, bodies, limits, actor)
+    add_pauses(api, engine.operator, index, guarded, bodies, actor, now_ms)
     add_summaries(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:

@@ -1,4 +1,4 @@
-"""The command `stepstream runs rerun`; this module adds it to the commands of `runs`."""
+"""The commands `stepstream runs rerun`, `pause` and `resume`; this module adds them to the commands of `runs`."""
 
 import json
 import secrets
@@ -10,6 +10,7 @@ from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_USAGE, AsJson, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.runs import EngineRuns, RunIdOrTail, cli, find_id
+from stepstream.cli.tables import clock
 
 Why = Annotated[str, typer.Option(help="The reason, for the history of the run.")]
 
@@ -61,3 +62,45 @@ def rerun_run(
         out.json(answer)
     else:
         out.text(answer["run_id"])
+
+
+@cli.command("pause", epilog="Example: stepstream runs pause FK8ZDFSF --until 2h --why 'payment API is down'")
+def pause_run(
+    run_id: RunIdOrTail,
+    until: Annotated[
+        str, typer.Option(help="When it ends: a duration such as 2h, or 2026-01-31T12:00:00Z (default: never).")
+    ] = "",
+    why: Why = "",
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Pause a run: the bodies of steps that run may end, and nothing else starts."""
+    client = EngineClient(url, api_key)
+    body = {"until": until, "why": why}
+    answer = _change(client, find_id(EngineRuns(client), run_id), "pause", body, "paused")
+    if as_json:
+        out.json(answer)
+    else:
+        out.text(f"paused until {clock(answer['until'])}" if answer["until"] else "paused")
+
+
+@cli.command("resume", epilog="Example: stepstream runs resume FK8ZDFSF --why 'payment API is back'")
+def resume_run(
+    run_id: RunIdOrTail, why: Why = "", url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False
+) -> None:
+    """Resume a run that was paused."""
+    client = EngineClient(url, api_key)
+    answer = _change(client, find_id(EngineRuns(client), run_id), "resume", {"why": why}, "resumed")
+    if as_json:
+        out.json(answer)
+    else:
+        out.text("resumed")
+
+
+def _change(client: EngineClient, run_id: str, verb: str, body: dict[str, Any], expect: str) -> dict[str, Any]:
+    unsure = f"The run may have been {expect}; it is safe to repeat the command"
+    answer: dict[str, Any] = request(
+        client, "POST", "v1", "runs", run_id, verb, expect=expect, unsure=unsure, body=body
+    )
+    return answer

@@ -25,7 +25,7 @@ COMMANDS = {
     "send": Command("messages", "Send one event, and print its id."),
     "signal": Command("messages", "Send a signal to the run that waits for it; exit with 1 if no run does."),
     "approvals": Command("approvals", "List what waits for the decision of a person, and decide."),
-    "runs": Command("control", "List, show, cancel, rerun and prune runs, and group their errors."),
+    "runs": Command("control", "List, show, cancel, pause, resume, rerun and prune runs, and group their errors."),
     "replay": Command(
         "replay", "Replay recorded events through your functions, on a virtual clock that follows the events."
     ),

@@ -30,7 +30,7 @@ def print_runs(screen: Screen, runs: Sequence[Json]) -> None:
         (
             run["run_id"],
             run["function"],
-            run["status"],
+            f"{run['status']} (paused)" if run["paused"] else run["status"],
             clock(run["started_at"]),
             duration_text(run["ended_at"] - run["started_at"]) if run["ended_at"] else "",
         )

@@ -83,6 +83,12 @@ class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
     wake: bool = True
 
 
+class ReloadRequested(TypedRecord, frozen=True, tag="run.reload_requested"):
+    """Let the bodies of a run that are running end, start no others, and then claim the run: it is paused, or was."""
+
+    run_id: str
+
+
 class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
     """Run the body of one step, and nothing else of its run; for the workers of a queue.
 
@@ -106,7 +112,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
 
 
 class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):
-    """Stop a run: it ended, was cancelled, or waits for its next attempt.
+    """Stop a run: it ended, was cancelled, is paused, or waits for its next attempt.
 
     With a `step`, only that dispatched step must stop.
     """
@@ -116,5 +122,5 @@ class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):
     step: str = ""
 
 
-Command = RunStarted | RunLoaded | RunResumed | StepDispatched | RunStopped
+Command = RunStarted | RunLoaded | RunResumed | ReloadRequested | StepDispatched | RunStopped
 decode_command = msgspec.json.Decoder(Command).decode

@@ -41,4 +41,32 @@ class RerunRequested(TypedRecord, frozen=True, tag="run.rerun_requested"):
         return run_hash(self.function, f"rerun:{self.rerun.origin}:{self.request}")
 
 
-ControlRequest = RerunRequested
+class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A pause that `by` asked for, for the reason `why`; it ends at `until` (Unix ms, 0: when an operator ends it)."""
+
+    until: int = 0
+    by: str = ""
+    why: str = ""
+
+
+class PauseRequested(TypedRecord, frozen=True, tag="run.pause_requested"):
+    """A caller pauses a run, or changes its pause; the process named `reply_to` expects an answer: whether it is open.
+
+    Bodies that run end, and their results are stored. No other body and no code starts until the pause ends.
+    """
+
+    run_id: str
+    pause: Pause
+    reply_to: str = ""
+
+
+class UnpauseRequested(TypedRecord, frozen=True, tag="run.unpause_requested"):
+    """A caller ends the pause of a run; the process named `reply_to` expects an answer: whether it was paused."""
+
+    run_id: str
+    by: str = ""
+    why: str = ""
+    reply_to: str = ""
+
+
+ControlRequest = RerunRequested | PauseRequested | UnpauseRequested

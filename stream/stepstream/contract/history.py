@@ -5,7 +5,7 @@ import msgspec
 from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.attributes import Attributes
 from stepstream.contract.codec import NULL, Raw
-from stepstream.contract.control import Rerun
+from stepstream.contract.control import Pause, Rerun
 from stepstream.contract.events import EventRecord
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Outcome
@@ -116,6 +116,19 @@ class AttributesChanged(_Entry, frozen=True, tag="run.attributes_changed"):
     attributes: Attributes
 
 
+class RunPaused(_Entry, frozen=True, tag="run.paused"):
+    """The run was paused, or its pause was changed."""
+
+    pause: Pause
+
+
+class RunUnpaused(_Entry, frozen=True, tag="run.unpaused"):
+    """The pause of the run ended. `by` says who ended it, empty if its time had come, and `why` the reason."""
+
+    by: str = ""
+    why: str = ""
+
+
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
     """The run ended: completed, failed or cancelled; `warnings` are all that were recorded for it."""
 
@@ -137,6 +150,8 @@ HistoryEntry = (
     | RunMoved
     | RunWarned
     | AttributesChanged
+    | RunPaused
+    | RunUnpaused
     | RunEnded
 )
 decode_history = msgspec.json.Decoder(HistoryEntry).decode

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import assert_never
 
-from stepstream.contract.control import RerunRequested
+from stepstream.contract.control import ControlRequest, PauseRequested, RerunRequested, UnpauseRequested
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
     AttributesSet,
@@ -69,6 +69,7 @@ from stepstream.engine.runs.admission import (
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.lost_commands import send_again
+from stepstream.engine.runs.pauses import fire_pause, pause_run, unpause_run
 from stepstream.engine.runs.plans import plan_steps
 from stepstream.engine.runs.runs import (
     cancel_run,
@@ -149,8 +150,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             send_signal(draft, record)
         case CancelRequested():
             cancel_run(draft, record)
-        case RerunRequested():
-            rerun(draft, record)
+        case RerunRequested() | PauseRequested() | UnpauseRequested():
+            _apply_of_operator(draft, record)
         case FunctionRegistered():
             register_function(draft, record)
         case CommandsLost():
@@ -161,6 +162,18 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             review_crons(draft)
         case _:
             _apply_of_worker(draft, record)
+
+
+def _apply_of_operator(draft: Draft, record: ControlRequest) -> None:
+    match record:
+        case RerunRequested():
+            rerun(draft, record)
+        case PauseRequested():
+            pause_run(draft, record)
+        case UnpauseRequested():
+            unpause_run(draft, record)
+        case _:
+            assert_never(record)
 
 
 def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim) -> None:  # noqa: C901 - a table too
@@ -212,6 +225,8 @@ def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:
             fire_run(draft, timer.owner)
         case TimerKind.LEASE:
             release(draft, timer.owner, timer.name)
+        case TimerKind.PAUSE:
+            fire_pause(draft, timer.owner)
         case TimerKind.START_EXPIRY:
             forget_start(draft, timer.owner, tick.read_to)
         case TimerKind.CRON:

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.control import RerunRequested
+from stepstream.contract.control import Pause, PauseRequested, RerunRequested, UnpauseRequested
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, EventRecord, encode_batch
 from stepstream.contract.ids import is_run_id, run_routing, shard_of
@@ -97,6 +97,14 @@ class Callers:
         if not is_run_id(answer):
             raise Conflict(f"no function {request.function!r} is registered; start a worker that has it")
         return answer
+
+    async def pause(self, run_id: str, pause: Pause) -> bool:
+        """Pause a run, or change its pause; return whether it existed and had not ended."""
+        return await self._ask(run_routing(run_id), lambda to: PauseRequested(run_id, pause, to)) == "paused"
+
+    async def unpause(self, run_id: str, by: str = "", why: str = "") -> bool:
+        """End the pause of a run; return whether it was paused."""
+        return await self._ask(run_routing(run_id), lambda to: UnpauseRequested(run_id, by, why, to)) == "unpaused"
 
     async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
         self._count += 1

@@ -18,6 +18,7 @@ from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.decisions import Decision, decide
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
+from stepstream.runtime.pauses import pause_of
 from stepstream.runtime.ports import Backbone, Clock
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.views import RunView
@@ -195,6 +196,21 @@ class VirtualEngine:
         cancelled = await self.engine.cancel(run_id)
         await self.until_idle()
         return cancelled
+
+    async def pause(self, run_id: str, *, until: str = "", why: str = "") -> bool:
+        """Pause a run, or change its pause, and let all effects happen; return whether it existed and had not ended.
+
+        The pause ends after a duration such as `"2h"`, at an ISO 8601 time, or when `resume` is called.
+        """
+        paused = await self.engine.operator.pause(run_id, pause_of(until, "test", why, self.now_ms))
+        await self.until_idle()
+        return paused
+
+    async def resume(self, run_id: str, *, why: str = "") -> bool:
+        """End the pause of a run and let all effects happen; return whether it was paused."""
+        resumed = await self.engine.operator.unpause(run_id, "test", why)
+        await self.until_idle()
+        return resumed
 
     async def rerun(
         self,

@@ -60,6 +60,7 @@ def test_any_text_is_a_filter_or_has_an_error_with_a_column(text: str) -> None:
         ("-after:-1h", 1, "use the other bound"),
         ('cel:"event.amount > 1"', 5, "is event.data.amount meant?"),
         ('-cel:"true"', 1, "write ! in the expression"),
+        ("paused:yes", 8, "neither true nor false"),
         ("run_id:abc", 8, "at least its last 6 characters"),
         ('tenant:a"b', 9, "put the whole value in quotes"),
         ('tenant:"a"b', 11, "must follow the closing quote"),

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.codec import dump_json, encode
+from stepstream.contract.control import Pause
 from stepstream.contract.events import EventRecord
-from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunPaused, RunUnpaused
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.outcomes import ErrorInfo
@@ -43,6 +44,9 @@ def history() -> list[HistoryEntry]:
         error = None
         match number % 4:
             case 0:
+                entries.append(RunPaused(id_of(number), 2, at, Pause(0, "ann", "fix")))
+                if number % 8:
+                    entries.append(RunUnpaused(id_of(number), 3, at))
                 continue
             case 1:
                 status = RunStatus.COMPLETED
@@ -83,6 +87,10 @@ FOUND: list[tuple[str, Condition]] = [
     ("-status:ended", lambda n: n % 4 == 0),
     ("function:mail status:failed", lambda n: n % 3 == 2 and n % 4 == 2),
     ("function:mail,orders.charge -status:failed,completed", lambda n: n % 3 != 1 and n % 4 not in (1, 2)),
+    ("paused:true", lambda n: n % 8 == 0),
+    ("paused:false", lambda n: n % 8),
+    ("-paused:true function:mail", lambda n: n % 8 and n % 3 == 2),
+    ("paused:true,false", lambda _: True),
     ("app:shop status:failed", lambda n: n % 4 == 2),
     ("-app:shop", lambda _: False),
     ("event:mail/go", lambda n: n % 3 == 2),

@@ -10,11 +10,11 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.wording import missing_code, unfit_code
 from stepstream.runtime.overview import ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView
-from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, surroundings_of, why_open
+from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, local_time, surroundings_of, why_open
 
 BEGAN, NOW = 1_767_225_600_000, 1_767_225_700_000
 RUN_ID = "01KDVDNA00ZP0GFMQQFK8ZDFSF"
-RUN = RunView(RUN_ID, "pay", "shop", "running", BEGAN, BEGAN, 0, [], None, "", (), 0, 0, 0, "", {}, "")
+RUN = RunView(RUN_ID, "pay", "shop", "running", BEGAN, BEGAN, 0, [], None, "", (), 0, 0, 0, "", {}, "", None)
 RENDER = StepView("h", "render", "run", "waiting", 0, BEGAN + 5, 0, 0, 0, "queue gpu", None, None, False)
 KNOWN = FunctionRegistered("pay", "shop", queues=("gpu",))
 
@@ -33,6 +33,17 @@ def why(*steps: StepView, known: Surroundings | None = None, **run: Any) -> Why:
 def test_an_ended_run_has_no_reason() -> None:
     """Only an open run waits."""
     assert whys(status="completed") == []
+
+
+def test_a_paused_run_waits_for_its_end() -> None:
+    """The reason has who paused it, why and until when; what its steps wait for does not matter meanwhile."""
+    pause: dict[str, Json] = {"since": BEGAN, "until": 0, "by": "ann", "why": "bank is down"}
+    found = why(RENDER, paused=pause)
+    assert (found.code, found.since, found.until) == ("paused", BEGAN, 0)
+    assert found.text == "ann paused it: bank is down"
+    assert found.remedy.startswith(f"resume it with `stepstream runs resume {RUN_ID}`")
+    found = why(status="scheduled", paused=pause | {"until": NOW, "by": "", "why": ""})
+    assert (found.until, found.text) == (NOW, f"an operator paused it until {local_time(NOW)}")
 
 
 def test_a_run_without_an_open_step_is_with_a_worker() -> None:

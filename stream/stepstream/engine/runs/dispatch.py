@@ -68,9 +68,12 @@ def claim_step(draft: Draft, claim: StepClaimed) -> None:
         return
     if run is None or opened is None or opened.queue != claim.queue or opened.due:
         draft.command(claim.app, RunStopped(claim.run_id, step=claim.step), claim.queue)
+        return
+    claimed = replace(opened, claim=claim.claim, due=max(draft.now, 1) if run.paused else 0)
+    draft.put_step(claim.run_id, claim.step, opened, claimed)
+    if claimed.due:
+        draft.command(claim.app, RunStopped(claim.run_id, "paused", claim.step), claim.queue)
     else:
-        claimed = replace(opened, claim=claim.claim)
-        draft.put_step(claim.run_id, claim.step, opened, claimed)
         dispatch(draft, run, claim.step, claimed)
 
 

@@ -15,7 +15,7 @@ def send_again(draft: Draft, lost: CommandsLost) -> None:
 
     Which commands were lost is not known. A claim is always correct: its answer has the whole state under a new epoch,
     and what another worker still does with the run no longer counts. The workers of a run or step that waits for its
-    next attempt get their command when it is due.
+    next attempt get their command when it is due, and those of a paused run when its pause ends.
     """
     apps = {function.app for _, function in draft.scan(REGISTRATIONS, b"")}
     if not any(lost.workers == app or lost.workers.startswith(f"{app}.") for app in apps):
@@ -24,7 +24,7 @@ def send_again(draft: Draft, lost: CommandsLost) -> None:
     for read, (_, row) in enumerate(draft.scan(RUNS, b"", most, after), 1):
         # The scan does not know what earlier records of the batch have changed.
         run = draft.run(row.run_id)
-        if run is not None and run.app == lost.workers and not run.due:
+        if run is not None and run.app == lost.workers and not run.due and not run.paused:
             draft.command(run.app, RunResumed(run.run_id, run.epoch))
             sent += 1
         elif run is not None and lost.workers.startswith(f"{run.app}."):

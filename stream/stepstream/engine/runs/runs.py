@@ -27,6 +27,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.dispatch import memos_of, recall
 from stepstream.engine.runs.leases import defer_claim, grant, release, release_all
+from stepstream.engine.runs.pauses import disarm_pause
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.lifecycle import state_of_run
 from stepstream.engine.state.rows import Run, Timer, TimerKind
@@ -52,8 +53,8 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         return
     if run.claim == claim.claim or defer_claim(draft, claim):
         return
-    if run.due:
-        draft.command(run.app, RunStopped(run.run_id, "waiting"))
+    if run.due or run.paused:
+        draft.command(run.app, RunStopped(run.run_id, "paused" if run.paused else "waiting"))
         return
     epoch = run.epoch + 1
     run = draft.record(replace(run, epoch=epoch, claim=claim.claim), RunMoved, epoch)
@@ -159,7 +160,7 @@ def _resume_at(draft: Draft, run: Run, due: int) -> None:
 def fire_run(draft: Draft, run_id: str) -> None:
     """Start a run, or retry the code between its steps: its time has come."""
     run = draft.run(run_id)
-    if run is None:
+    if run is None or run.paused:
         return
     scheduled = state_of_run(run) == "scheduled"
     draft.put_run(replace(run, due=0))
@@ -218,6 +219,7 @@ def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
         draft.delete(group)
     release_all(draft, run.run_id)
     draft.disarm(run.due, Timer(TimerKind.RUN, run.run_id))
+    disarm_pause(draft, run)
     draft.delete(run_events_key(run.run_id))
 
 

@@ -14,6 +14,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, 
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
 from stepstream.engine.runs.leases import release
+from stepstream.engine.runs.pauses import send_news
 from stepstream.engine.runs.runs import current
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Group, OpenStep, Run, Timer, TimerKind
@@ -147,7 +148,7 @@ def _resume(draft: Draft, run: Run, memo: Memo, group: str) -> None:
     """Send a result to the worker that holds the run; it wakes the run if its group is complete or it is an error."""
     left = draft.get(group_key(run.run_id, group)) if group else None
     wake = left is None or isinstance(memo.outcome, Failure)
-    draft.command(run.app, RunResumed(run.run_id, run.epoch, (memo,), wake=wake))
+    send_news(draft, run, RunResumed(run.run_id, run.epoch, (memo,), wake=wake))
 
 
 def receive_match(draft: Draft, matched: EventMatched) -> None:
@@ -164,12 +165,15 @@ def fire_step(draft: Draft, run_id: str, step: str) -> None:
     if run is None or opened is None:
         return
     match opened.kind:
+        case StepKind.RUN if opened.queue and run.paused:
+            pass  # The end of the pause arms the timer again.
         case StepKind.RUN:
             draft.put_step(run_id, step, opened, replace(opened, due=0))
             if opened.queue:
                 dispatch(draft, run, step, opened)
             else:
-                draft.command(run.app, RunResumed(run_id, run.epoch, retries=(Open(step, opened.attempt, ready=True),)))
+                due = Open(step, opened.attempt, ready=True)
+                send_news(draft, run, RunResumed(run_id, run.epoch, retries=(due,)))
         case StepKind.SLEEP:
             resolve_step(draft, run_id, step, Value(NULL))
         case StepKind.INVOKE:

@@ -7,7 +7,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import StepKind
 from stepstream.engine.state.rows import OpenStep, Run
 
-RunState = Literal["absent", "scheduled", "active", "backing-off"]
+RunState = Literal["absent", "scheduled", "active", "backing-off", "paused"]
 StepState = Literal["absent", "planned", "backing-off", "ready", "kept"]
 
 # State, record, next states. A run that ended is absent: none of its rows is left.
@@ -18,6 +18,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     },
     "scheduled": {
         "Tick": ("active",),
+        "PauseRequested": ("paused",),
         "CancelRequested": ("absent",),
     },
     "active": {
@@ -36,6 +37,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "RunPostponed": ("backing-off",),
         "RunReturned": ("absent",),
         "CancelRequested": ("absent",),
+        "PauseRequested": ("paused",),
     },
     "backing-off": {
         "WarningReported": ("backing-off",),
@@ -50,6 +52,26 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "Tick": ("backing-off", "active", "absent"),
         "RunReturned": ("absent",),
         "CancelRequested": ("absent",),
+        "PauseRequested": ("paused",),
+    },
+    # Its worker may still report what it had begun.
+    "paused": {
+        "PauseRequested": ("paused",),
+        "UnpauseRequested": ("active", "backing-off"),
+        "WarningReported": ("paused",),
+        "AttributesSet": ("paused",),
+        "LookBackTruncated": ("paused",),
+        "StepReported": ("paused", "absent"),
+        "StepFailed": ("paused", "absent"),
+        "StepsPlanned": ("paused", "absent"),
+        "StepResolved": ("paused", "absent"),
+        "EventMatched": ("paused", "absent"),
+        "StepPostponed": ("paused",),
+        "RunFailed": ("paused", "absent"),
+        "RunPostponed": ("paused",),
+        "Tick": ("paused", "active", "backing-off", "absent"),
+        "RunReturned": ("absent",),
+        "CancelRequested": ("absent",),
     },
 }
 
@@ -59,7 +81,7 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
         "RerunRequested": ("kept",),
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),
-        "StepsPlanned": ("planned", "ready", "kept"),
+        "StepsPlanned": ("planned", "ready", "backing-off", "kept"),
     },
     "planned": {
         "EventMatched": ("kept",),
@@ -76,7 +98,7 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
         "StepFailed": ("backing-off",),
     },
     "ready": {
-        "StepClaimed": ("ready",),
+        "StepClaimed": ("ready", "backing-off"),
         "StepPostponed": ("backing-off",),
         "StepsPlanned": ("ready", "absent"),
         "StepReported": ("kept",),
@@ -96,6 +118,8 @@ def state_of_run(run: Run | None) -> RunState:
     """Return the state of a run by its row; a run whose history has only its beginning has not started."""
     if run is None:
         return "absent"
+    if run.paused:
+        return "paused"
     if not run.due:
         return "active"
     return "scheduled" if run.history_seq == 1 else "backing-off"

@@ -6,6 +6,7 @@ import msgspec
 
 from stepstream.contract.attributes import Attributes
 from stepstream.contract.commands import Memo
+from stepstream.contract.control import Pause
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef
@@ -25,7 +26,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     chain of runs that started one another; `due` is when the code is retried or the run
     starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
     where the code and the history disagreed. `origin` is the run that this one repeats. People find it by its
-    `attributes`.
+    `attributes`. While it is `paused` its workers get no code to run, and its timers that are due are no longer armed.
     """
 
     run_id: str
@@ -48,6 +49,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     chain: int = 0
     origin: str = ""
     attributes: Attributes = {}
+    paused: Pause | None = None
 
 
 class RunEvents(msgspec.Struct, frozen=True):
@@ -99,6 +101,7 @@ class TimerKind(StrEnum):
     STEP = "step"
     RUN = "run"
     LEASE = "lease"
+    PAUSE = "pause"
     START_EXPIRY = "start-expiry"
     CRON = "cron"
     KEPT_EVENTS_EXPIRY = "kept-events-expiry"

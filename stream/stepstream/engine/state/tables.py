@@ -41,7 +41,7 @@ from stepstream.engine.state.rows import (
 
 R = TypeVar("R", bound=msgspec.Struct)
 Routing = Callable[[Key[Any], Any], str | None]
-_RUN_TIMERS = {TimerKind.STEP, TimerKind.RUN, TimerKind.LEASE}
+_RUN_TIMERS = {TimerKind.STEP, TimerKind.RUN, TimerKind.LEASE, TimerKind.PAUSE}
 
 
 def _by_run(key: Key[Any], _row: object) -> str:

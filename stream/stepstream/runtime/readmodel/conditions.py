@@ -92,6 +92,8 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
                 f"r.error IS NOT NULL AND {_ERROR_TEXT} LIKE ? ESCAPE '\\'",
                 (f"%{_LIKE.sub(_escaped, value.text)}%",),
             )
+        case "paused":
+            return Sql("(r.paused IS NOT NULL) = ?", (value.text == "true",))
         case "":
             return _word_condition(value.text)
         case key if key in _WORDS:
@@ -164,8 +166,8 @@ def index_reads(term: Term) -> list[Sql] | None:
             kept = "error_group IS NOT NULL" if term.key == "error_group" else f"{term.key} != ''"
             one = f"SELECT run_id FROM runs WHERE {term.key} = ? AND {kept}"
             return [Sql(one, (text,)) for text in term.texts]
-        case "error":
-            return [Sql("SELECT run_id FROM runs WHERE error IS NOT NULL")]
+        case "error" | "paused" if term.key == "error" or term.texts == ("true",):
+            return [Sql(f"SELECT run_id FROM runs WHERE {term.key} IS NOT NULL")]
         case _:
             return None
 

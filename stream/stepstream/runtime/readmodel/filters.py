@@ -169,6 +169,10 @@ def _check_status(text: str) -> str:
     return "" if text in known else f"{text!r} is not a status; use one of {', '.join(known)}"
 
 
+def _check_flag(text: str) -> str:
+    return "" if text in ("true", "false") else f"{text!r} is neither true nor false"
+
+
 def _check_time(text: str) -> str:
     try:
         filter_time_ms(text, TIMESTAMP_MS_MAX)
@@ -217,6 +221,7 @@ FIELDS: Mapping[str, _Field] = {
     "origin": _Field(),
     "error": _Field(repeats=True),
     "error_group": _Field(),
+    "paused": _Field(_check_flag),
     "after": _MOMENT,
     "before": _MOMENT,
     "started_after": _MOMENT,

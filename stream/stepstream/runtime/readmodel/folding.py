@@ -18,6 +18,8 @@ from stepstream.contract.history import (
     RunBegan,
     RunEnded,
     RunMoved,
+    RunPaused,
+    RunUnpaused,
     RunWarned,
     StepAttemptFailed,
     StepCancelled,
@@ -32,7 +34,7 @@ from stepstream.runtime.readmodel.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.schema import text_of
 
-_RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged
+_RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
 
@@ -65,7 +67,7 @@ class Batch:
                 self._cancel_step(entry)
             case RunEnded():
                 self._end_run(run, entry)
-            case RunAttemptFailed() | RunMoved() | RunWarned() | AttributesChanged():
+            case RunAttemptFailed() | RunMoved() | RunWarned() | AttributesChanged() | RunPaused() | RunUnpaused():
                 self._change_run(run, entry)
             case _:
                 assert_never(entry)
@@ -158,11 +160,15 @@ class Batch:
                 run.warnings = [*run.warnings, entry.warning]
             case AttributesChanged():
                 run.attributes = entry.attributes
+            case RunPaused(pause=pause):
+                run.paused = text_of({"since": entry.at, "until": pause.until, "by": pause.by, "why": pause.why})
+            case RunUnpaused():
+                run.paused = None
 
     def _end_run(self, run: RunRow, entry: RunEnded) -> None:
         run.changed = run.has_texts = True
         run.status, run.ended_at, run.warnings, run.retry_at = entry.status, entry.at, [*entry.warnings], 0
-        run.error, run.error_text, run.error_group = None, None, None
+        run.error, run.error_text, run.error_group, run.paused = None, None, None, None
         if entry.error:
             run.fail(entry.error)
         if entry.status == RunStatus.COMPLETED:

@@ -88,6 +88,7 @@ class RunRow:
     retry_at: int = 0
     epoch: int = 1
     error_group: str | None = None
+    paused: str | None = None
     counted: str = ""
     warnings: list[str] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -99,10 +100,10 @@ class RunRow:
     error_text: str | None = None
     output: str | None = None
 
-    INSERT: ClassVar[str] = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    INSERT: ClassVar[str] = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     UPDATE: ClassVar[str] = (
         "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, attempt = ?, retry_at = ?, epoch = ?, "
-        "seq = ?, attributes = ?, error_group = ? WHERE run_id = ?"
+        "seq = ?, attributes = ?, error_group = ?, paused = ? WHERE run_id = ?"
     )
 
     @classmethod
@@ -110,7 +111,7 @@ class RunRow:
         """Return the run of the tables, None if they do not have it."""
         query = (
             "SELECT run_id, seq, function, status, started_at, ended_at, error, attempt, retry_at, epoch, error_group, "
-            "status, warnings, attributes FROM runs WHERE run_id = ?"
+            "paused, status, warnings, attributes FROM runs WHERE run_id = ?"
         )
         row = db.execute(query, (run_id,)).fetchone()
         if row is None:
@@ -149,14 +150,14 @@ class RunRow:
             *(self.run_id, self.function, began.app, self.status, began.at, self.started_at, self.ended_at),
             *(self.small_events, self.error, began.caller, text_of(self.warnings), self.attempt, self.retry_at),
             *(self.epoch, self.seq, rerun.origin if rerun else "", text_of(rerun) if rerun else None),
-            *(text_of(self.attributes), self.error_group),
+            *(text_of(self.attributes), self.error_group, self.paused),
         )
 
     def updated(self) -> Sequence[object]:
         """Return the values of UPDATE."""
         return (
             *(self.status, self.ended_at, self.error, text_of(self.warnings), self.attempt, self.retry_at),
-            *(self.epoch, self.seq, text_of(self.attributes), self.error_group, self.run_id),
+            *(self.epoch, self.seq, text_of(self.attributes), self.error_group, self.paused, self.run_id),
         )
 
     def texts(self) -> Sequence[object]:

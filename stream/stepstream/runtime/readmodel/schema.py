@@ -15,7 +15,7 @@ def name_of(table: str = "") -> str:
 
 
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 7
+VERSION = 8
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # run_sums has the runs that the tables have, and how long the ended ones took; step_sums counts from the beginning.
@@ -23,7 +23,7 @@ SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
     ended_at INTEGER, events TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER, retry_at INTEGER,
-    epoch INTEGER, seq INTEGER, origin TEXT, rerun TEXT, attributes TEXT, error_group TEXT
+    epoch INTEGER, seq INTEGER, origin TEXT, rerun TEXT, attributes TEXT, error_group TEXT, paused TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT);
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
@@ -55,6 +55,7 @@ CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
 CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_caller ON runs (caller, run_id) WHERE caller != '';
 CREATE INDEX IF NOT EXISTS runs_with_error ON runs (run_id) WHERE error IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_paused ON runs (run_id) WHERE paused IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_by_error_group ON runs (error_group, run_id) WHERE error_group IS NOT NULL;
 CREATE INDEX IF NOT EXISTS steps_waiting ON steps (kind, {name_of()}, run_id) WHERE status = 'waiting';
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);

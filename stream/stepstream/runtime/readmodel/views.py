@@ -11,7 +11,7 @@ from stepstream.contract.names import workers_name
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
-    "retry_at, epoch, origin, attributes, error_group"
+    "retry_at, epoch, origin, attributes, error_group, paused"
 )
 _NAMES = RUN_COLUMNS.split(", ")
 
@@ -54,7 +54,8 @@ class RunSummary:
     """A run as in lists: `status` is a RunStatus; times in Unix ms, 0 if unknown. `origin` is the run that it repeats.
 
     Large values are missing: the data of `events`, the stack of `error`, and the fields that only RunView has.
-    `attributes` is an object. `error_group` is the id of the group of its error, empty without an error.
+    `attributes` is an object. `error_group` is the id of the group of its error, empty without an error. `paused` says
+    since and until when (0: until an operator resumes it), who paused it and why; None if the run is not paused.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class RunSummary:
     origin: str
     attributes: Json
     error_group: str
+    paused: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def json_of(text: str | None) -> Json:
 def summary_of(row: Sequence[Any]) -> dict[str, Any]:
     """Return the fields of a summary from a row of RUN_COLUMNS."""
     values = dict(zip(_NAMES, row, strict=False))
-    values |= {name: json_of(values[name]) for name in ("events", "error", "attributes")}
+    values |= {name: json_of(values[name]) for name in ("events", "error", "attributes", "paused")}
     values["error_group"] = values["error_group"] or ""
     listed = json_of(values["warnings"])
     values["warnings"] = tuple(map(str, listed)) if isinstance(listed, list) else ()

@@ -30,6 +30,7 @@ class WhyCode(StrEnum):
 
     SHARD = "shard"
     MISSING_CODE = "missing-code"
+    PAUSED = "paused"
     NO_WORKER = "no-worker"
     RETRY = "retry"
     WORKER = "worker"
@@ -100,6 +101,8 @@ def _of_shard(shard: ShardView | None) -> Sequence[Why]:
 
 
 def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
+    if isinstance(run.paused, Mapping):
+        return [_paused(run.run_id, run.paused)]
     if run.status == RunStatus.SCHEDULED:
         return [Why(WhyCode.SCHEDULED, f"it starts at {local_time(run.started_at)}", until=run.started_at)]
     if run.retry_at > now_ms:
@@ -110,6 +113,14 @@ def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
         since = max([run.accepted_at, run.started_at, run.retry_at, *map(_latest, run.steps)])
         return [_worker("its code, or the body of a step,", "", run, "", since, known)]
     return [_of_step(step, run, now_ms, known) for step in still]
+
+
+def _paused(run_id: str, pause: Mapping[str, Any]) -> Why:
+    since, until, why = pause["since"], pause["until"], pause["why"]
+    ends = f" until {local_time(until)}" if until else ""
+    remedy = f"resume it with `stepstream runs resume {run_id}`, or with POST /v1/runs/{run_id}/resume"
+    text = f"{pause['by'] or 'an operator'} paused it{ends}{f': {why}' if why else ''}"
+    return Why(WhyCode.PAUSED, text, since=since, until=until, remedy=remedy)
 
 
 def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> Why:

@@ -4,7 +4,15 @@ from msgspec.structs import replace
 
 from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import encode
-from stepstream.contract.commands import Command, RunLoaded, RunResumed, RunStarted, RunStopped, StepDispatched
+from stepstream.contract.commands import (
+    Command,
+    ReloadRequested,
+    RunLoaded,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    StepDispatched,
+)
 from stepstream.contract.inbox import AttributesSet, RunClaimed, StepsPlanned, WarningReported, WorkerReport
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.topics import commands_topic
@@ -95,6 +103,8 @@ class Worker(CommandConsumer[LiveRun]):
                 run.incoming = command
                 self._hold(run, len(record.value))
                 return Event.RESUMED if command.wake else Event.UPDATED
+            case ReloadRequested() if record.offset > run.last_offset:
+                return Event.RELOAD
             case RunStopped() if record.offset > run.last_offset:
                 return Event.STOP
         return Event.STALE

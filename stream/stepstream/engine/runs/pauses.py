@@ -1,0 +1,78 @@
+"""Pauses: a paused run keeps what happens to it, and its workers get no code to run until the pause ends.
+
+What is held needs no list of its own. A claim of the whole run has its results and the attempts that are due. The timer
+of an attempt that the engine starts, of a dispatched step or of the code between steps, is not armed again when it was
+due; its row keeps the time, by which the end of the pause finds it.
+"""
+
+from msgspec.structs import replace
+
+from stepstream.contract.commands import ReloadRequested, RunResumed
+from stepstream.contract.control import PauseRequested, UnpauseRequested
+from stepstream.contract.history import RunPaused, RunUnpaused
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.rows import Run, Timer, TimerKind
+from stepstream.engine.state.tables import STEPS, run_part, step_of
+
+
+def send_news(draft: Draft, run: Run, news: RunResumed) -> None:
+    """Send news to the worker that holds a run; for a paused run, the claim after its pause has them."""
+    if not run.paused:
+        draft.command(run.app, news)
+
+
+def pause_run(draft: Draft, request: PauseRequested) -> None:
+    """Pause a run, or change its pause."""
+    run = draft.run(request.run_id)
+    if run is None:
+        draft.reply(request.reply_to, "not_found")
+        return
+    if run.paused != request.pause:
+        disarm_pause(draft, run)
+        draft.record(replace(run, paused=request.pause), RunPaused, request.pause)
+        if request.pause.until:
+            draft.arm(request.pause.until, Timer(TimerKind.PAUSE, run.run_id))
+        if not run.paused:
+            _reload(draft, run)
+    draft.reply(request.reply_to, "paused")
+
+
+def unpause_run(draft: Draft, request: UnpauseRequested) -> None:
+    """End the pause of a run at the request of a caller."""
+    run = draft.run(request.run_id)
+    if run is not None and run.paused:
+        _unpause(draft, run, request.by, request.why)
+        draft.reply(request.reply_to, "unpaused")
+    else:
+        draft.reply(request.reply_to, "not_found" if run is None else "not_paused")
+
+
+def fire_pause(draft: Draft, run_id: str) -> None:
+    """End the pause of a run: its time has come."""
+    run = draft.run(run_id)
+    if run is not None and run.paused:
+        _unpause(draft, run, "", "")
+
+
+def _unpause(draft: Draft, run: Run, by: str, why: str) -> None:
+    """End a pause: have the run claimed, and arm the timers that were due meanwhile; each of them fires once."""
+    disarm_pause(draft, run)
+    run = draft.record(replace(run, paused=None), RunUnpaused, by, why)
+    if 0 < run.due <= draft.now:
+        draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
+    for key, step in draft.scan(STEPS, run_part(run.run_id)):
+        if step.queue and 0 < step.due <= draft.now:
+            draft.arm(step.due, Timer(TimerKind.STEP, run.run_id, step_of(key)))
+    _reload(draft, run)
+
+
+def _reload(draft: Draft, run: Run) -> None:
+    """Have the worker of a run claim it, unless no worker can have it."""
+    if not run.due:
+        draft.command(run.app, ReloadRequested(run.run_id))
+
+
+def disarm_pause(draft: Draft, run: Run) -> None:
+    """Remove the timer that ends the pause of a run, if it has one."""
+    if run.paused:
+        draft.disarm(run.paused.until, Timer(TimerKind.PAUSE, run.run_id))

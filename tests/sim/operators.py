@@ -1,0 +1,123 @@
+"""An operator who pauses and resumes open runs at random, from a seed, and what must hold meanwhile.
+
+Virtual time does not advance while a run is paused, so runs must end as they do without the operator.
+"""
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from stepstream.contract.commands import (
+    Command,
+    ReloadRequested,
+    RunLoaded,
+    RunResumed,
+    RunStarted,
+    StepDispatched,
+    decode_command,
+)
+from stepstream.contract.control import Pause
+from stepstream.contract.history import RunEnded, RunPaused, RunUnpaused, decode_history
+from stepstream.contract.topics import COMMANDS, HISTORY
+from stepstream.engine.state.rows import Run
+from stepstream.engine.state.tables import RUNS, decode_row
+from stepstream.runtime.callers import AnswerLostError, UnavailableError
+from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.worker.worker import Worker
+from stepstream.sdk.calls import Call
+from stepstream.sdk.execution import StepResult
+from stepstream.testing import VirtualEngine
+from tests.sim.faults import Faults
+
+_PAUSES_MAX = 6
+_PASSES_BETWEEN_MAX = 150
+_PASSES_PAUSED = (0, 3, 20, 100, 300)
+_WORK = RunStarted | RunLoaded | RunResumed | StepDispatched
+
+
+class Operator:
+    """Pauses a few runs, one after the other; `is_busy` while one may be paused."""
+
+    def __init__(self, seed: int, faults: Faults) -> None:
+        self._faults = faults
+        self._draw = random.Random(f"operator-{seed}")
+        self.is_busy = False
+        self.complaints: list[str] = []
+        self._paused = set[str]()
+
+    async def operate(self, world: VirtualEngine, rows: Callable[[], Sequence[bytes]]) -> None:
+        """Pause and resume runs; `rows` returns those of the open runs."""
+        draw, operator = self._draw, world.engine.operator
+        for _ in range(draw.randint(1, _PAUSES_MAX)):
+            await _passes(draw.randrange(1, _PASSES_BETWEEN_MAX))
+            runs = [row.run_id for value in rows() if isinstance(row := decode_row(RUNS.prefix, value), Run)]
+            if not runs:
+                continue
+            run_id = draw.choice(sorted(runs))
+            # The time of some pauses has come already.
+            pause = Pause(world.now_ms if draw.random() < 0.2 else 0, "operator")
+            self.is_busy = True
+            await self._ask(lambda run_id=run_id, pause=pause: operator.pause(run_id, pause))  # type: ignore[misc]
+            await _passes(draw.choice(_PASSES_PAUSED))
+            await self._ask(lambda run_id=run_id: operator.unpause(run_id))  # type: ignore[misc]
+            self.is_busy = False
+
+    async def _ask(self, request: Callable[[], Awaitable[bool]]) -> None:
+        """Send a request until it is answered, as its reply may be lost."""
+        while True:
+            try:
+                await request()
+                return
+            except (TimeoutError, UnavailableError, AnswerLostError):
+                await asyncio.sleep(0)
+
+    def committed(self, records: Sequence[NewRecord]) -> None:
+        """Check the records of a transaction, in order: a paused run gets no command to run its code."""
+        for record in records:
+            if record.topic == HISTORY:
+                match decode_history(record.value):
+                    case RunPaused(run_id=run_id):
+                        self._paused.add(run_id)
+                    case RunUnpaused(run_id=run_id) | RunEnded(run_id=run_id):
+                        self._paused.discard(run_id)
+                    case _:
+                        pass
+            elif record.topic.startswith(COMMANDS):
+                command = decode_command(record.value)
+                if isinstance(command, _WORK) and command.run_id in self._paused:
+                    self.complaints.append(f"{command.run_id}: got {type(command).__name__} while it was paused")
+
+    def attach(self, worker: Any, commands: Callable[[int, int], Sequence[Command]]) -> None:
+        """Check each body that a worker of runs starts; `commands` returns those of a partition before an offset."""
+        if isinstance(worker, Worker):
+            run = functools.partial(self._run_body, worker, commands, worker._attempts.run)
+            worker._attempts.run = run  # type: ignore[method-assign]
+
+    async def _run_body(
+        self,
+        worker: Worker,
+        commands: Callable[[int, int], Sequence[Command]],
+        run: Callable[[str, str, Call], Awaitable[StepResult]],
+        function: str,
+        run_id: str,
+        call: Call,
+    ) -> StepResult:
+        item = worker._items[run_id]
+        read = [command for command in commands(item.partition, item.last_offset + 1) if command.run_id == run_id]
+        last = next((each for each in reversed(read) if isinstance(each, ReloadRequested | RunLoaded)), None)
+        if isinstance(last, ReloadRequested):
+            self.complaints.append(f"{run_id}: step {call.id!r} started after the worker had to claim the run")
+        try:
+            return await run(function, run_id, call)
+        except asyncio.CancelledError:
+            undisturbed = not self._faults.struck and self._faults.rebalances is None
+            if undisturbed and worker._items.get(run_id) is not item and run_id not in self._faults.ended:
+                self.complaints.append(f"{run_id}: the body of step {call.id!r} was stopped")
+            raise
+
+
+async def _passes(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)

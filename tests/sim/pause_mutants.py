@@ -1,0 +1,61 @@
+"""Seeded bugs in pauses, which an operator of the simulation must detect."""
+
+from tests.sim.mutation import Mutant
+
+PAUSE_MUTANTS = tuple(
+    Mutant(name, module, edits, operator=True)
+    for name, module, edits in (
+        (
+            "a claim of a paused run is granted",
+            "engine/runs/runs.py",
+            (("    if run.due or run.paused:\n", "    if run.due:\n"),),
+        ),
+        (
+            "a claim of a dispatched step of a paused run is granted",
+            "engine/runs/dispatch.py",
+            (("due=max(draft.now, 1) if run.paused else 0)", "due=0)"),),
+        ),
+        (
+            "a step that is planned during a pause is never dispatched",
+            "engine/runs/pauses.py",
+            (("        if step.queue and 0 < step.due <= draft.now:\n", "        if step.queue and step.due < 0:\n"),),
+        ),
+        (
+            "code that is retried during a pause is never retried",
+            "engine/runs/pauses.py",
+            (("    if 0 < run.due <= draft.now:\n", "    if run.due < 0:\n"),),
+        ),
+        (
+            "a body starts after its worker read that the run is paused",
+            "runtime/worker/lifecycle.py",
+            (
+                (
+                    "Event.RELOAD, Event.STALE, Event.ALLOWED, Event.REFUSED),",
+                    "Event.RELOAD, Event.STALE, Event.REFUSED),\n"
+                    "        Event.ALLOWED: _to(Phase.RELOADING, Effect.START_BODY),",
+                ),
+            ),
+        ),
+        (
+            "the bodies of a run that is paused are stopped",
+            "runtime/worker/lifecycle.py",
+            (
+                (
+                    "        Event.RELOAD: _to(Phase.RELOADING),\n        Event.ALLOWED",
+                    "        Event.RELOAD: _RECLAIM,\n        Event.ALLOWED",
+                ),
+            ),
+        ),
+        (
+            "a run that is resumed while a body is running stays where it is",
+            "runtime/worker/lifecycle.py",
+            (
+                (
+                    "    Phase.RELOADING: {\n        Event.SETTLED: _RECLAIM,\n",
+                    "    Phase.RELOADING: {\n"
+                    "        Event.SETTLED: _to(Phase.STOPPED, Effect.ACKNOWLEDGE, Effect.DROP),\n",
+                ),
+            ),
+        ),
+    )
+)
