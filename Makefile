@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses 2 --dist worksteal
-# `make check` runs the rules, and `make test-long`, which installs the packages that they need, the tests that evaluate
-# alerts or render the chart.
+# `make check` runs the rules, and `make test-long`, which installs the packages that they need, the tests in a browser
+# and those that evaluate alerts or render the chart.
 RULES := tests/test_tidy.py tests/docs/test_links.py
-LEFT_OUT := $(addprefix --ignore ,$(RULES) tests/deploy tests/kafka/oncall)
+LEFT_OUT := $(addprefix --ignore ,$(RULES) tests/browser tests/deploy tests/kafka/oncall)
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
 
@@ -42,7 +42,7 @@ $(RUNTIME): pyproject.toml | $(VENV)/.python
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.broker $(VENV)/.deploy $(VENV)/.docs $(VENV)/.test: $(VENV)/.%: pyproject.toml | $(VENV)/.python
+$(VENV)/.broker $(VENV)/.browser $(VENV)/.deploy $(VENV)/.docs $(VENV)/.test: $(VENV)/.%: pyproject.toml | $(VENV)/.python
 	@echo "installing the packages of the group $* into $(VENV)"
 	@$(PIP) --group $*
 	@touch $@
@@ -64,9 +64,9 @@ test: check $(VENV)/.broker $(VENV)/.flights ## The checks and all tests but the
 	$(BIN)/python -m tests.kafka.cluster.distribution
 	$(PYTEST) $(PARALLEL) -m 'not long and not alone' $(LEFT_OUT)
 	$(PYTEST) -m 'not long and alone' $(LEFT_OUT)
-	@echo 'left out: tests/deploy, tests/kafka/oncall and the tests marked long, which make test-long runs'
+	@echo 'left out: tests/browser, tests/deploy, tests/kafka/oncall and the tests marked long, which make test-long runs'
 
-test-long: $(TEST) $(VENV)/.broker $(VENV)/.flights $(VENV)/.deploy ## The tests that `make test` leaves out
+test-long: $(TEST) $(VENV)/.broker $(VENV)/.browser $(VENV)/.flights $(VENV)/.deploy ## The tests that `make test` leaves out
 	$(PYTEST) $(PARALLEL) -m 'long and not alone'
 	$(PYTEST) -m 'long and alone'
 

@@ -43,11 +43,15 @@ async def work(ctx: Context) -> list:
 
 
 class Serving:
-    """One folder with an app, its state and its log of effects; the process can be killed and restarted."""
+    """One folder with an app, its state and its log of effects; the process can be killed and restarted.
 
-    def __init__(self, folder: Path, file: str = "kill_app.py") -> None:
+    `settings` are further variables of its environment.
+    """
+
+    def __init__(self, folder: Path, file: str = "kill_app.py", **settings: str) -> None:
         self.folder = folder
         self.file = file
+        self.settings = settings
         self.effects = folder / "effects.txt"
         self.effects.touch()
         self.log = folder / "dev.log"
@@ -56,11 +60,11 @@ class Serving:
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, limit: int = sys.maxsize) -> None:
+    def start(self, limit: int = sys.maxsize, port: int = 0) -> None:
         """Start the process and wait until it serves; bodies block before their effect after `limit` effects."""
-        command = [sys.executable, "-m", "stepstream", "dev", self.file, "--no-reload", "--port", "0"]
+        command = [sys.executable, "-m", "stepstream", "dev", self.file, "--no-reload", "--port", str(port)]
         settings = {"EFFECTS": str(self.effects), "LIMIT": str(limit), "PYTHONUNBUFFERED": "1"}
-        environment = {**os.environ, **settings}
+        environment = {**os.environ, **settings, **self.settings}
         # In a pipe that nothing reads, the process would block as soon as the pipe is full.
         with self.log.open("w") as log, self.error_log.open("w") as errors:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=errors)

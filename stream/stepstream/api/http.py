@@ -290,6 +290,8 @@ def _add_operations(
     async def describe() -> dict[str, Any]:
         return api.openapi()
 
+    # The page is mounted below its address, which itself is often typed.
+    @api.get(ROOT, include_in_schema=False)
     @api.get("/", include_in_schema=False)
     async def show_page() -> Response:
         return RedirectResponse(f"{ROOT}/")

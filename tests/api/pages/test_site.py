@@ -111,9 +111,10 @@ class Stopped:
 
 
 async def test_the_root_leads_to_the_page(engine: VirtualEngine) -> None:
-    """The address of the engine leads to the list of runs; an unknown page says so."""
+    """The address of the engine and that of the page lead to the list of runs; an unknown page says so."""
     browser = browser_of(engine)
-    assert (await browser.open("/")).path == "/ui/runs"
+    for path in ("/", "/ui", "/ui/"):
+        assert (await browser.open(path)).path == "/ui/runs"
     page = await browser.open("/ui/orders")
     assert (page.status, "There is no page /ui/orders." in page.text) == (404, True)
 

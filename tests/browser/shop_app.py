@@ -1,0 +1,64 @@
+"""The app that the flows look at: orders, reports with many steps, invoked runs and steps that fail."""
+
+from typing import Any
+
+from stepstream import App, Context, on
+
+app = App("shop")
+
+
+async def charge(order: dict[str, Any]) -> str:
+    """Charge an order; a total below 0 fails."""
+    if order["total"] < 0:
+        raise ValueError(f"total {order['total']} is negative")
+    return f"receipt for {order['total']}"
+
+
+@app.function(on("order"), retries=0)
+async def fulfil_order(ctx: Context) -> dict[str, Any]:
+    """Charge an order and wait for its parcel."""
+    receipt = await ctx.step.run("charge", charge, ctx.event.data)
+    parcel = await ctx.step.wait_for_event("parcel", event="parcel", match="data.id", timeout="7d")
+    return {"receipt": receipt, "parcel": parcel and parcel.data, "items": [{"sku": f"sku-{n}"} for n in range(3)]}
+
+
+def write(number: int) -> dict[str, int]:
+    """Write a page."""
+    return {"number": number}
+
+
+@app.function(on("report"), retries=0)
+async def write_report(ctx: Context) -> int:
+    """Run a step for each page of a report."""
+    pages = ctx.event.data["pages"]
+    for number in range(pages):
+        await ctx.step.run(f"page {number}", write, number)
+    return int(pages)
+
+
+@app.function(on("call"), retries=0)
+async def call(ctx: Context) -> Any:
+    """Invoke a function that waits for a signal."""
+    return await ctx.step.invoke("answer", function=answer, data=ctx.event.data, timeout="1d")
+
+
+@app.function()
+async def answer(ctx: Context) -> Any:
+    """Wait for a signal."""
+    return await ctx.step.wait_for_signal("go", signal=f"go/{ctx.event.data['id']}", timeout="1d")
+
+
+@app.function(on("flaky"), retries=1, backoff="1h")
+async def charge_flaky(ctx: Context) -> str:
+    """Fail once, and wait an hour for the second attempt."""
+    return await ctx.step.run("charge", charge, {"total": -1})
+
+
+@app.function(on("echo"), retries=0)
+async def echo(ctx: Context) -> Any:
+    """Return hostile text from a step whose id is hostile too, or fail with it."""
+    text = str(ctx.event.data["text"])
+    given = await ctx.step.run(text[:200], lambda: {text: [text]})
+    if ctx.event.data.get("fails"):
+        raise ValueError(text)
+    return given

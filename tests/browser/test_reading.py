@@ -1,0 +1,117 @@
+"""Every page, for every reader: on a phone, in the dark, by assistive technology, and without JavaScript."""
+
+import re
+from collections.abc import Mapping
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.shop import Shop
+from tests.browser.watching import Watch
+
+LONG = "a-word-that-has-no-place-to-break" * 20
+# A name for each kind of page; see the fixture `paths`.
+PAGES = ("runs", "filtered", "misspelled", "nothing", "open", "failed", "steps", "loop", "errors", "missing")
+STATUSES = {"misspelled": 400, "missing": 404}
+SCHEMES = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def paths(shop: Shop) -> Mapping[str, str]:
+    """Return the path of each page, with something to show on it."""
+    parcel = shop.waiting("order", {"id": "reading", "total": 5, LONG: {"deep": [LONG, {"n": 1}]}}, "parcel")
+    failed = shop.started("echo", {"text": LONG, "fails": True}, "failed")
+    report = shop.started("report", {"pages": 12})
+    steps = "&".join(f"step={each['step']}" for each in shop.show(parcel)["steps"])
+    return {
+        "runs": "/ui/runs",
+        "filtered": "/ui/runs?filter=status:failed+function:echo",
+        "misspelled": "/ui/runs?filter=staus:failed",
+        "nothing": "/ui/runs?filter=function:unknown",
+        "open": f"/ui/runs/{parcel}",
+        "failed": f"/ui/runs/{failed}",
+        "steps": f"/ui/runs/{parcel}?{steps}",
+        "loop": f"/ui/runs/{report}?fold=page+%23",
+        "errors": "/ui/errors",
+        "missing": "/ui/runs/01KDVDNA00ZP0GFMQQFK8ZDFSF",
+    }
+
+
+def overflow(page: Page) -> object:
+    """Return how many pixels a page is wider than its window, and the elements that stick out."""
+    return page.evaluate(
+        """() => {
+          const width = document.documentElement.clientWidth;
+          const clipped = (each) => each.closest(".scroll, .skip, pre, thead, dialog") !== null;
+          const wide = [...document.querySelectorAll("body *")].filter(
+            (each) => each.getBoundingClientRect().right > width + 1 && !clipped(each));
+          const found = wide.slice(0, 5).map((each) => each.outerHTML.slice(0, 200));
+          return [document.documentElement.scrollWidth - width, found];
+        }"""
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_fit_phones_and_desktops(
+    visit: Visit, shop: Shop, watch: Watch, paths: Mapping[str, str], name: str
+) -> None:
+    """No page is wider than a window of 390 or 1280 pixels, however long the words of its values are."""
+    page = visit(shop.url)
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        open_page(page, watch, paths, name)
+        assert (width, overflow(page)) == (width, [0, []])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_pass_axe(
+    visit: Visit, shop: Shop, watch: Watch, paths: Mapping[str, str], name: str, scheme: str
+) -> None:
+    """axe finds no violation on any page, in the light and in the dark."""
+    page = visit(shop.url, color_scheme=scheme)
+    open_page(page, watch, paths, name)
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], [node["html"][:300] for node in each["nodes"][:5]]) for each in found] == []
+
+
+def open_page(page: Page, watch: Watch, paths: Mapping[str, str], name: str) -> None:
+    """Open a page by its name."""
+    status = STATUSES.get(name, 200)
+    if status != 200:
+        watch.expect(str(status))
+    answer = page.goto(paths[name])
+    assert answer is not None
+    assert answer.status == status
+
+
+def test_the_scheme_follows_the_reader(visit: Visit, shop: Shop) -> None:
+    """The background is light or dark as the reader's system is."""
+    shades = []
+    for scheme in SCHEMES:
+        page = visit(shop.url, color_scheme=scheme)
+        page.goto("/ui/runs")
+        colour = str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        shades.append(sum(map(int, re.findall(r"\d+", colour)[:3])))
+    assert shades[0] > 700
+    assert shades[1] < 100
+
+
+def test_a_reader_needs_no_javascript(visit: Visit, shop: Shop, paths: Mapping[str, str]) -> None:
+    """Without scripts a reader filters, opens a run, its steps, a loop, a value and a traceback."""
+    page = visit(shop.url, java_script_enabled=False)
+    page.goto("/ui/runs")
+    page.get_by_label("Filter", exact=True).fill("function:write-report")
+    page.get_by_role("button", name="Filter").click()
+    page.locator("#runs a.id").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("write-report")
+    page.get_by_role("link", name="page 0…11").click()
+    page.get_by_role("link", name="page 7", exact=True).click()
+    expect(page.locator(".details")).to_contain_text("number: 7")
+    # A button that needs a script is not shown.
+    expect(page.get_by_role("button", name="copy")).to_have_count(0)
+    page.goto(paths["failed"])
+    page.get_by_text("Traceback", exact=True).first.click()
+    expect(page.locator(".failure pre").first).to_be_hidden()
