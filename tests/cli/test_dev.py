@@ -40,7 +40,7 @@ def test_a_changed_file_is_loaded(tmp_path: Path) -> None:
         elif "state is in" in line:
             break
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert names == ["kill", "changed"]
     assert process.returncode == 0
 
@@ -97,14 +97,14 @@ def test_a_killed_command_can_be_started_again(tmp_path: Path) -> None:
     first = dev(tmp_path, "--port", "0")
     port = port_of(first)
     first.kill()
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     again = dev(tmp_path, "--port", port)
     assert port_of(again) == port
     taken = dev(tmp_path, "--port", port)
-    taken.communicate(timeout=20)
+    taken.communicate(timeout=60)
     assert taken.returncode == 2, "a port in use ends the command"
     again.send_signal(signal.SIGTERM)
-    again.communicate(timeout=20)
+    again.communicate(timeout=60)
     assert again.returncode == 0
 
 
@@ -142,7 +142,7 @@ def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path, imports: 
         if not imports:
             break
     os.killpg(process.pid, signal.SIGINT)
-    out, rest = process.communicate(timeout=20)
+    out, rest = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in rest
 
@@ -165,7 +165,7 @@ async def broken_work(ctx: Context) -> None:
     httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
     until(first, "word")
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     again = dev(tmp_path, "--port", "0")
     url = f"http://127.0.0.1:{port_of(again)}"
     httpx.post(f"{url}/e/dev", json={"name": "word"}).raise_for_status()
@@ -177,7 +177,7 @@ async def broken_work(ctx: Context) -> None:
     (tmp_path / "app.py").write_text(app, encoding="utf-8")
     assert "@app.function(on(…))" in until(again, "no function yet")
     again.send_signal(signal.SIGTERM)
-    again.communicate(timeout=20)
+    again.communicate(timeout=60)
 
 
 def until(process: "subprocess.Popen[str]", words: str) -> str:
