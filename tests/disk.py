@@ -22,6 +22,18 @@ def limited_files(bytes_max: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def limit_files_of(pid: int) -> None:
+    """Let no file of another process grow beyond a few kilobytes."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (_FILE_BYTES_MAX, hard))
+
+
+def unlimit_files_of(pid: int) -> None:
+    """Let files of another process grow again."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
 class SmallDisk:
     """A disk of a few megabytes at `path` that can be filled under a running process.
 
@@ -38,8 +50,7 @@ class SmallDisk:
     def fill(self, pid: int) -> None:
         """Leave no space for a process."""
         if not self.mounted:
-            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (_FILE_BYTES_MAX, hard))
+            limit_files_of(pid)
             return
         _run("dd", "if=/dev/zero", f"of={self._filler}", "bs=4k")
 
@@ -48,8 +59,7 @@ class SmallDisk:
         if self.mounted:
             self._filler.unlink()
         else:
-            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+            unlimit_files_of(pid)
 
     def remove(self) -> None:
         """Unmount the disk."""

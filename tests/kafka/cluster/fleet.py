@@ -41,6 +41,12 @@ class Member:
             self._log_start = os.fstat(log.fileno()).st_size
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
 
+    @property
+    def pid(self) -> int:
+        """The id of the process, which was started."""
+        assert self.process is not None
+        return self.process.pid
+
     def said(self, words: str) -> int:
         """Return how often the process has logged some words since its last start."""
         with self.log.open("rb") as log:

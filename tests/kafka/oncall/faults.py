@@ -5,6 +5,7 @@ one engine and one worker: they destroy records, as the runbook says, or last un
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import EVENTS, INBOX
 from stepstream.runtime.kafka.layout import expected_topics
+from tests.disk import limit_files_of, unlimit_files_of
 from tests.kafka.cluster.fleet import Member
 from tests.kafka.cluster.hostile import send_batches
 from tests.kafka.oncall.stage import NO_ANSWER, Stage
@@ -30,6 +32,7 @@ APP = "orders"
 _AHEAD_S, _BACK_S = 60.0, -3_600.0
 # How long the clock stays as it was set, so that its engine uses it for many batches.
 _CLOCK_S = 5.0
+_ROW_BYTES = 100_000
 
 Hits = list[Member]
 Strike = Callable[[Stage], Awaitable[Hits]]
@@ -150,6 +153,28 @@ async def _send_hostile(stage: Stage) -> Hits:
     return []
 
 
+async def _fill_disk(stage: Stage) -> Hits:
+    member = stage.pick("engine")
+    limit_files_of(member.pid)
+    # Small rows may still fit.
+    await stage.order("x" * _ROW_BYTES)
+    return [member]
+
+
+async def _free_disk(_stage: Stage, hits: Hits) -> None:
+    for member in hits:
+        unlimit_files_of(member.pid)
+
+
+async def _damage_tables(stage: Stage) -> Hits:
+    member = stage.pick("engine")
+    member.kill()
+    for manifest in member.disk.glob("shard-*/MANIFEST-*"):
+        os.truncate(manifest, manifest.stat().st_size // 2)
+    await _start(stage, [member])
+    return [member]
+
+
 async def _set_retention(stage: Stage, milliseconds: int) -> None:
     site = stage.site
     # This request replaces all settings of a topic.
@@ -210,6 +235,8 @@ MISTAKES = {
     "retention-changed": Fault(
         _shorten_retention, _restore_retention, logged=f"retention.ms is {DAY_MS} instead of {7 * DAY_MS}"
     ),
+    "disk-full": Fault(_fill_disk, _free_disk, hit="cannot be used ("),
+    "tables-damaged": Fault(_damage_tables, logged="are corrupt; they are deleted and rebuilt from the changelog"),
     "all-topics-deleted": _mistake(ALL_DELETED, seconds=15),
     "no-worker": Fault(
         _kill_worker_before_an_order,

@@ -96,11 +96,11 @@ class Stage:
             member.start()
         return [f"{member.name} ended by itself" for member in found]
 
-    async def order(self) -> str:
+    async def order(self, text: str = "") -> str:
         """Send a new paid order to the first engine; return the path of its runs. Raises httpx.HTTPError."""
         number = self._orders
         self._orders += 1
-        data: dict[str, object] = {"n": number, "timeout": "1h"}
+        data: dict[str, object] = {"n": number, "timeout": "1h", "text": text}
         events = [{"name": f"order/{name}", "id": f"{name}-{number}", "data": data} for name in ("placed", "paid")]
         answer = await self.client.post(f"{self.observed.url(self.fleet.engines[0])}/e/key", json=events)
         answer.raise_for_status()

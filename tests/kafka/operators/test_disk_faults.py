@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.disk import SmallDisk
-from tests.kafka.cluster.fleet import Member
 from tests.kafka.cluster.observed import until
 from tests.kafka.operators.trial import Trial
 
@@ -21,17 +20,11 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     made.remove()
 
 
-def pid_of(member: Member) -> int:
-    """Return the id of a running process."""
-    assert member.process is not None
-    return member.process.pid
-
-
 def test_engine_resumes_once_its_disk_has_space(bootstrap: str, tmp_path: Path, disk: SmallDisk) -> None:
     """It accepts events, says why it is not ready, and processes each event once; its log has no traceback."""
     with Trial.start(bootstrap, "full", tmp_path) as trial:
         (engine,) = trial.site.fleet.engines
-        disk.fill(pid_of(engine))
+        disk.fill(engine.pid)
         # Small rows may still fit into the last block of a file.
         for partition in (0, 1):
             trial.send(partition, "x" * 100_000)
@@ -39,7 +32,7 @@ def test_engine_resumes_once_its_disk_has_space(bootstrap: str, tmp_path: Path, 
         (reason,) = trial.reasons("engine")
         assert "free space on its disk" in reason
         trial.send()
-        disk.free(pid_of(engine))
+        disk.free(engine.pid)
         trial.until_ready()
         trial.complete()
         assert trial.ended() == ["completed"] * trial.sent
