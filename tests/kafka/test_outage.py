@@ -14,6 +14,8 @@ from tests.kafka.cluster.observed import Observed, until
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 ANSWER_S_MAX = 12.0
 BACK_S_MAX = 10.0
+# The outage itself, and a shard whose commit was not answered before it was noticed.
+LINES_MAX = 5
 APP = APPS / "members" / "long_app.py"
 
 
@@ -63,6 +65,7 @@ def check_recovery(observed: Observed, times: int) -> None:
     for member in (*observed.engines, *observed.workers):
         assert member.said("WARNING stepstream.host.broker_contact: no broker has answered") == times
         assert member.said("INFO stepstream.host.broker_contact: a broker answers again") == times
+        assert member.said("Z WARNING ") + member.said("Z ERROR ") <= LINES_MAX * times, member.log.read_text()
 
 
 def observe(broker: Broker, fleet: Fleet, observed: Observed) -> None:
