@@ -24,6 +24,7 @@ from stepstream.api.pages.options import DEFAULT_PAGE, PageMode, PageOptions
 from stepstream.api.pages.site import make_site
 from stepstream.api.pauses import add_pauses
 from stepstream.api.probes import ready_response
+from stepstream.api.streams import Streams
 from stepstream.api.summaries import add_summaries
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
@@ -181,8 +182,9 @@ def make_api(
     bodies: BodyBudget | None = None,
     page: PageOptions = DEFAULT_PAGE,
     now_ms: Callable[[], int] | None = None,
+    streams: Streams | None = None,
 ) -> FastAPI:
-    """Return the API over an engine and its read model, with the page below /ui."""
+    """Return the API over an engine and its read model, with the page below /ui, which `streams` keeps current."""
     keys, now_ms = keys or Keys(), now_ms or SystemClock().now_ms
     # While a key is missing, only programs on this machine may send requests.
     everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
@@ -213,7 +215,7 @@ def make_api(
     add_summaries(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
-        site = Site(engine, index, bodies, now_ms, limits)
+        site = Site(engine, index, bodies, now_ms, streams or Streams(index.changes), limits)
         api.mount(ROOT, make_site(site, access_of(keys, page)))
     return api
 

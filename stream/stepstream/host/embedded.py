@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
 from stepstream.api.facade import EngineFacade
-from stepstream.api.http import make_api
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
 from stepstream.host.folder import locked_folder
-from stepstream.host.http_server import probes, serve_http
+from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings
 from stepstream.host.monitoring.versions import build_info
@@ -126,7 +125,7 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
         control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator, engine)
         facade = EngineFacade(events.send, engine.signal, *control)
-        api = make_api(facade, index, metrics.text, keys=settings.keys, page=settings.page_options)
+        api = engine_api(facade, index, metrics.text, settings, stop)
         async with probes(settings, lambda: True, lambda: engine.unready, metrics.text):
             await serve_http(api, listener, stop, reporter.ready)
         reporting.cancel()

@@ -16,9 +16,13 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from stepstream.api.facade import EngineFacade
+from stepstream.api.http import make_api
 from stepstream.api.probes import make_probes
+from stepstream.api.streams import Streams
 from stepstream.host.serving import listen
 from stepstream.host.settings import Settings
+from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.recurrence import Recurrence
 
 GRACE_S = 5
@@ -200,6 +204,14 @@ async def serve_http(
     stopping.cancel()
     server.should_exit = True
     await serving
+
+
+def engine_api(
+    engine: EngineFacade, index: RunIndex, metrics: Callable[[], bytes], settings: Settings, stop: asyncio.Event
+) -> Callable[..., Awaitable[None]]:
+    """Return the API and the page of an engine; the streams of the page end when `stop` is set."""
+    streams = Streams(index.changes, stop)
+    return make_api(engine, index, metrics, keys=settings.keys, page=settings.page_options, streams=streams)
 
 
 @asynccontextmanager

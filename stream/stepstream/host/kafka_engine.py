@@ -4,13 +4,11 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from stepstream.api.facade import EngineFacade
-from stepstream.api.http import make_api
 from stepstream.contract.topics import DEAD_LETTERS, HISTORY, REPLIES
 from stepstream.host.folder import locked_folder
-from stepstream.host.http_server import probes, serve_http
+from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, Measured, index_readings
 from stepstream.host.monitoring.versions import build_info
@@ -61,14 +59,18 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
         logger.warning("%s", warning)
     with locked_folder(settings.data_dir):
 
-        async def serve(api: Any) -> None:
+        async def serve(facade: EngineFacade, index: RunIndex, metrics: Metrics) -> None:
+            api = engine_api(facade, index, metrics.text, settings, stop)
             await serve_http(api, listener, stop, lambda port: ready(port, layout.shards))
 
         await _serve_shards(settings, cluster, layout, serve)
 
 
 async def _serve_shards(
-    settings: Settings, cluster: Cluster, layout: Layout, serve: Callable[[Any], Awaitable[None]]
+    settings: Settings,
+    cluster: Cluster,
+    layout: Layout,
+    serve: Callable[[EngineFacade, RunIndex, Metrics], Awaitable[None]],
 ) -> None:
     """Run all parts of an engine in Faust while its API is served."""
     clock, metrics, shards = SystemClock(), Metrics("engine", "sources"), layout.shards
@@ -109,9 +111,8 @@ async def _serve_shards(
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
             facade = _facade(callers, gauges, backlogs, group)
-            api = make_api(facade, index, metrics.text, keys=settings.keys, page=settings.page_options)
             async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
-                await serve(api)
+                await serve(facade, index, metrics)
     finally:
         index.close()
         await backbone.close()

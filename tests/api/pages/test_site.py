@@ -17,9 +17,8 @@ from tests.api.pages.browsing import Browser, browser_of
 from tests.fakes.facades import facade_of
 
 VENDORED = {
-    # htmx.org 4.0.1: dist/htmx.min.js and dist/ext/hx-sse.min.js.
+    # htmx.org 4.0.1: dist/htmx.min.js.
     "htmx.min.js": "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130",
-    "hx-sse.min.js": "18ef2761356ec1fe0bb6d92612315b37517a7c1e9856b661c5ae81fef239d103",
 }
 STATIC = resources.files("stepstream.api.pages") / "static"
 STATIC_BYTES_MAX = 100_000
@@ -45,7 +44,7 @@ async def test_static_files_are_kept_by_browsers(engine: VirtualEngine) -> None:
     page = await browser.open("/ui/runs")
     urls = [node.attributes["src"] for node in page.all("script")]
     urls += [node.attributes["href"] for node in page.all("link[rel=stylesheet]")]
-    assert len(urls) == 4
+    assert len(urls) == 3
     for url in urls:
         answer = (await browser.open(url or "")).response
         assert answer.status_code == 200

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.pages.sessions import Role, Session
+from stepstream.api.streams import Streams
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.runtime.readmodel.index import RunIndex
 
@@ -22,6 +23,7 @@ class Site:
     runs: RunIndex
     bodies: BodyBudget
     now_ms: Callable[[], int]
+    streams: Streams
     limits: Limits = DEFAULT_LIMITS
 
 

@@ -1,5 +1,6 @@
 """The frame of every page: header, navigation, main part and footer."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 
@@ -17,11 +18,15 @@ from stepstream.runtime.readmodel.queries import OPEN_APPROVALS
 
 # htmx evaluates attributes only where they have code; none has, the policy of the page forbids it, and its own style
 # sheet is left out. Elements that readers opened stay open when a part of the page is replaced.
-_HTMX = (
-    'includeIndicatorCSS:false history:false extensions:"sse,no-eval" morphIgnore:["open","hidden","data-htmx-powered"]'
+_HTMX = json.dumps(
+    {
+        "includeIndicatorCSS": False,
+        "history": False,
+        "extensions": "no-eval",
+        "morphIgnore": ["open", "hidden", "data-htmx-powered"],
+    }
 )
 _ENTRIES = (("Runs", "runs"), ("Waiting", "waiting"), ("Errors", "errors"))
-_SCRIPTS = ("vendor/htmx.min.js", "vendor/hx-sse.min.js")
 _KEYS = (
     ("j", "next row"),
     ("k", "previous row"),
@@ -45,7 +50,7 @@ def document(visit: Visit | None, title: str, current: str, counts: Mapping[str,
             h.title[f"{printable(title)} · stepstream"],
             h.link(rel="stylesheet", href=asset_url("page.css")),
             h.link(rel="icon", href="data:,"),
-            [h.script(src=asset_url(name), defer=True) for name in _SCRIPTS],
+            h.script(src=asset_url("vendor/htmx.min.js"), defer=True),
             h.script(src=asset_url("page.js"), type="module"),
         ],
         h.body[
@@ -62,23 +67,9 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
     brand = h.a(".brand", href=url("runs"))["stepstream"]
     if visit is None:
         return h.header(".top")[brand]
-    still = sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES)
-    numbers = {"Runs": (still, "open"), "Waiting": (counts.get(OPEN_APPROVALS, 0), "approvals to decide")}
-    entries = [(name, url(path), *numbers.get(name, (0, ""))) for name, path in _ENTRIES]
     return h.header(".top")[
         brand,
-        h.nav(aria_label="Pages")[
-            h.ul[
-                [
-                    h.li[
-                        h.a(href=link, aria_current="page" if name == current else None)[
-                            name, h.span(".count", title=f"{count:,} {what}")[f"{count:,}"] if count else None
-                        ]
-                    ]
-                    for name, link, count, what in entries
-                ]
-            ]
-        ],
+        navigation(current, counts),
         h.form(".find", action=url("find"), role="search", aria_label="Find a run")[
             h.input(
                 "#find",
@@ -90,6 +81,25 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
             )
         ],
         _visitor(visit),
+    ]
+
+
+def navigation(current: str, counts: Mapping[str, int]) -> h.Element:
+    """Return the links to the pages, with the numbers of what is open."""
+    still = sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES)
+    numbers = {"Runs": (still, "open"), "Waiting": (counts.get(OPEN_APPROVALS, 0), "approvals to decide")}
+    entries = [(name, url(path), *numbers.get(name, (0, ""))) for name, path in _ENTRIES]
+    return h.nav("#pages", aria_label="Pages")[
+        h.ul[
+            [
+                h.li[
+                    h.a(href=link, aria_current="page" if name == current else None)[
+                        name, h.span(".count", title=f"{count:,} {what}")[f"{count:,}"] if count else None
+                    ]
+                ]
+                for name, link, count, what in entries
+            ]
+        ]
     ]
 
 
@@ -117,7 +127,7 @@ def _keys() -> h.Element:
 def status_counts(counts: Mapping[str, int], selected: str, links: Mapping[str, str]) -> h.Element:
     """Return the numbers of runs by status, each a link that filters by it."""
     shown: Sequence[str] = [status.value for status in RunStatus]
-    return h.ul(".tabs", aria_label="Runs by status")[
+    return h.ul("#statuses.tabs", aria_label="Runs by status")[
         h.li[h.a(href=links[""], aria_current="true" if not selected else None)["all"]],
         [
             h.li[

@@ -23,9 +23,11 @@ from stepstream.api.pages.errors_view import error_view
 from stepstream.api.pages.fields import ACCEPTED, Refusal
 from stepstream.api.pages.json_tree import json_tree
 from stepstream.api.pages.layout import document
+from stepstream.api.pages.live import live_part, partial, stream
 from stepstream.api.pages.related import related_runs
 from stepstream.api.pages.run_forms import may_repeat, run_forms
 from stepstream.api.pages.steps_view import steps_view
+from stepstream.api.streams import NOTHING, Update
 from stepstream.contract.codec import Json
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
@@ -60,12 +62,11 @@ async def show_run(site: Site, visit: Visit, refusal: Refusal = ACCEPTED) -> Res
     """Answer with the page of a run; with what was wrong in one of its forms, if it was refused."""
     if visit.param("done") == REPEATED and await site.runs.queries.show(visit.request.path_params["run_id"]) is None:
         return _coming(visit)
+    mark = site.streams.changes.mark()
     run = await found(site, visit)
-    now_ms = site.now_ms()
-    known = await site.engine.surroundings(run)
     message = _MESSAGES.get(visit.param("done"))
-    query = visit.request.query_params
-    counts, related = await site.runs.queries.counts(), await related_runs(site, run)
+    query = visit.request.query_params.multi_items()
+    counts = await site.runs.queries.counts()
     return html(
         document(
             visit,
@@ -73,21 +74,45 @@ async def show_run(site: Site, visit: Visit, refusal: Refusal = ACCEPTED) -> Res
             "Runs",
             counts,
             note(message, "good") if message else None,
-            h.div("#run", data_live=is_open(run.status))[
-                _heading(run),
-                [_why(each) for each in why_open(run, now_ms, known)],
-                [note(text(warning, 2_000), "warn") for warning in run.warnings],
-                _facts(run, now_ms),
-                _attributes(run),
-                run_forms(visit, run, refusal),
-                error_view(run.error, "Error"),
-                steps_view(run, related.invoked, now_ms, query, may_repeat=may_repeat(visit, run)),
-                _values(run),
-                _relations(related.others),
-            ],
+            live_part(mark, ("live", "runs", run.run_id), query) if is_open(run.status) else None,
+            await _run_part(site, visit, run, refusal),
         ),
         400 if refusal.reason else 200,
     )
+
+
+async def stream_run(site: Site, visit: Visit) -> Response:
+    """Answer with the changes of the page of a run, until the run ends."""
+    run_id = (await found(site, visit)).run_id
+
+    async def compose(since: int) -> Update:
+        if since != NOTHING and not site.streams.changes.among([run_id], since):
+            return Update()
+        run = await site.runs.queries.show(run_id)
+        if run is None:
+            return Update(is_last=True)
+        part = partial("run", await _run_part(site, visit, run, ACCEPTED))
+        return Update(part, is_last=not is_open(run.status))
+
+    return stream(site, visit, compose)
+
+
+async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) -> h.Element:
+    now_ms, related = site.now_ms(), await related_runs(site, run)
+    known = await site.engine.surroundings(run)
+    query = visit.request.query_params
+    return h.div("#run")[
+        _heading(run),
+        [_why(each) for each in why_open(run, now_ms, known)],
+        [note(text(warning, 2_000), "warn") for warning in run.warnings],
+        _facts(run, now_ms),
+        _attributes(run),
+        run_forms(visit, run, refusal),
+        error_view(run.error, "Error"),
+        steps_view(run, related.invoked, now_ms, query, may_repeat=may_repeat(visit, run)),
+        _values(run),
+        _relations(related.others),
+    ]
 
 
 def _coming(visit: Visit) -> Response:

@@ -1,6 +1,6 @@
-"""The page of runs: a list that is filtered by its URL."""
+"""The page of runs: a list that is filtered by its URL, and the stream that keeps it current."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import htpy as h
@@ -17,7 +17,9 @@ from stepstream.api.pages.components import (
     url,
 )
 from stepstream.api.pages.context import PageError, Site, Visit, html, see
-from stepstream.api.pages.layout import document, status_counts
+from stepstream.api.pages.layout import document, navigation, status_counts
+from stepstream.api.pages.live import AFTER, live_part, partial, stream
+from stepstream.api.streams import Update
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX
@@ -30,6 +32,8 @@ from stepstream.runtime.readmodel.views import RunSummary
 ROWS = 50
 # Parameters that links may have instead of a filter, and the keys of filters that they mean.
 _KEYS = {"status": "status", "function": "function", "event_id": "event_id", "tail": "run_id"}
+# The ids of the runs that a page shows, in the URL of its stream.
+_SHOWN = "shown"
 _ERROR_CHARACTERS = 120
 _EXAMPLE = 'function:orders.* status:failed order_id=4711 error:"refused" after:-1h'
 
@@ -44,9 +48,9 @@ class _Asked:
     error: str = ""
 
 
-def _asked(visit: Visit) -> _Asked:
+def _asked(parameters: Mapping[str, str]) -> _Asked:
     """Return what a URL asks for; raise PageError for a parameter that is unknown or is not a run id."""
-    given = {name: value.strip() for name, value in visit.request.query_params.items()}
+    given = {name: value.strip() for name, value in parameters.items()}
     if unknown := sorted(given.keys() - {*_KEYS, "filter", "before"}):
         raise PageError(400, f"unknown parameter {unknown[0]!r}; this page takes filter, before, {', '.join(_KEYS)}")
     before = given.get("before", "")
@@ -66,7 +70,8 @@ def _asked(visit: Visit) -> _Asked:
 
 async def show_runs(site: Site, visit: Visit) -> Response:
     """Answer with a page of the list; a filter that is not one is answered with the reason beside its field."""
-    asked, counts = _asked(visit), await site.runs.queries.counts()
+    asked, mark = _asked(visit.request.query_params), site.streams.changes.mark()
+    counts = await site.runs.queries.counts()
     error, page = asked.error, RunPage([])
     if not error:
         try:
@@ -81,12 +86,46 @@ async def show_runs(site: Site, visit: Visit) -> Response:
             "Runs",
             counts,
             h.h1["Runs"],
-            status_counts(counts, _status_of(asked.filter), _status_links(asked.filter)),
+            _statuses(counts, asked.filter),
             _filter_form(asked.text, error),
-            _list(page, asked, site.now_ms()) if not error else None,
+            [_live(mark, asked, page), _list(page, asked, site.now_ms())] if not error else None,
         ),
         400 if error else 200,
     )
+
+
+def _live(mark: str, asked: _Asked, page: RunPage) -> h.Node:
+    shown = ",".join(run.run_id for run in page.runs)
+    query = [("filter", asked.text), ("before", asked.before), (_SHOWN, shown)]
+    return [live_part(mark, ("live", "runs"), query), _new_runs(asked, [])]
+
+
+async def stream_runs(site: Site, visit: Visit) -> Response:
+    """Answer with the changes of a page of the list: of its rows and the counts, and how many runs are new."""
+    given = dict(visit.request.query_params)
+    given.pop(AFTER, None)
+    shown = [run_id for run_id in given.pop(_SHOWN, "").split(",") if is_run_id(run_id)][:ROWS]
+    asked = _asked(given)
+    if asked.error:
+        raise PageError(400, asked.error)
+    new: list[str] = []
+
+    async def compose(since: int) -> Update:
+        queries, now_ms = site.runs.queries, site.now_ms()
+        counts = await queries.counts()
+        parts = [partial("pages", navigation("Runs", counts)), partial("statuses", _statuses(counts, asked.filter))]
+        if changed := site.streams.changes.among(shown, since):
+            parts += [partial(f"run-{run.run_id}", _row(run, now_ms)) for run in await queries.find_runs(changed)]
+        # Beyond the rows of a page, a larger number says nothing more.
+        if not asked.before and len(new) < ROWS:
+            page = await queries.search(asked.filter.at(now_ms), limit=ROWS + len(shown))
+            oldest = min(shown) if len(shown) == ROWS else ""
+            found = (run.run_id for run in page.runs if run.run_id not in shown and run.run_id > oldest)
+            new[:] = list(found)[:ROWS]
+            parts.append(partial("new-runs", _new_runs(asked, new)))
+        return Update("".join(parts))
+
+    return stream(site, visit, compose)
 
 
 async def find_run(site: Site, visit: Visit) -> Response:
@@ -117,6 +156,17 @@ def _status_of(filter: Filter) -> str:
     """Return the status that a filter asks for, empty if it asks for several or for none."""
     found = [term.texts for term in filter.terms if term.key == "status" and not term.excluded]
     return found[0][0] if found and len(found[0]) == 1 else ""
+
+
+def _statuses(counts: Mapping[str, int], filter: Filter) -> h.Element:
+    return status_counts(counts, _status_of(filter), _status_links(filter))
+
+
+def _new_runs(asked: _Asked, new: Sequence[str]) -> h.Element:
+    """Return the line that leads to runs that a page does not show yet; the script follows it if they are few."""
+    more = "or more " if len(new) == ROWS else ""
+    line = h.a(href=_list_url(asked.text))[f"Show {len(new)} {more}new {'run' if len(new) == 1 else 'runs'}"]
+    return h.p("#new-runs", data_new=f"{len(new)}", aria_live="polite")[line if new else None]
 
 
 def _status_links(filter: Filter) -> dict[str, str]:

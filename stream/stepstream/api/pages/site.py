@@ -23,8 +23,8 @@ from stepstream.api.pages.layout import document
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.raw import show_raw
 from stepstream.api.pages.rerun_page import rerun, show_rerun
-from stepstream.api.pages.run_page import show_run
-from stepstream.api.pages.runs_page import find_run, show_runs
+from stepstream.api.pages.run_page import show_run, stream_run
+from stepstream.api.pages.runs_page import find_run, show_runs, stream_runs
 from stepstream.api.pages.sessions import Role
 from stepstream.api.pages.waiting_page import show_waiting
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
@@ -64,6 +64,8 @@ PAGES: Mapping[str, Show] = {
     "/runs/{run_id}": show_run,
     "/runs/{run_id}/raw": show_raw,
     "/runs/{run_id}/rerun": show_rerun,
+    "/live/runs": stream_runs,
+    "/live/runs/{run_id}": stream_run,
     "/find": find_run,
     "/waiting": show_waiting,
     "/approvals/{run_id}/{step}": show_approval,

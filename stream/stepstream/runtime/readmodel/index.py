@@ -14,6 +14,7 @@ from stepstream.contract.history import HistoryEntry, decode_history
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
+from stepstream.runtime.readmodel.changes import RunChanges
 from stepstream.runtime.readmodel.error_groups import drop_groups
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.folding import Batch
@@ -63,6 +64,8 @@ class RunIndex:
         self._warned = False
         self._rebuilding = False
         self.skipped = 0
+        # What the last batches changed, for live pages.
+        self.changes = RunChanges()
         self._queries = RunQueries(path, lambda: self._db, self._checked)
         try:
             self._db = _open(path, origin)
@@ -116,6 +119,7 @@ class RunIndex:
         with self._checked():
             entries = self._fold(records)
             self._latest = max(self._latest, records[-1].timestamp)
+        self.changes.add(entry.run_id for entry in entries)
         return entries
 
     def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,8 +18,8 @@ from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_appr
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
-from stepstream.runtime.readmodel.search import RunCount, RunPage, count, search
-from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.readmodel.search import RunCount, RunPage, count, find_runs, search
+from stepstream.runtime.readmodel.views import RunSummary, RunView
 from stepstream.runtime.readmodel.waiting import WaitingStep, waiting_steps
 
 T = TypeVar("T")
@@ -65,6 +65,10 @@ class RunQueries:
         """Return the runs of a filter with an id before `before`, newest first."""
         now_ms = _now_ms()
         return await self._ask(lambda db: search(db, filter, now_ms, before=before, limit=limit))
+
+    async def find_runs(self, run_ids: Sequence[str]) -> list[RunSummary]:
+        """Return the runs with these ids, at most 1,000, that the read model has."""
+        return await self._ask(lambda db: find_runs(db, run_ids))
 
     async def count(self, filter: Filter) -> RunCount:
         """Return how many runs a filter finds; if they are very many, at least how many."""

@@ -84,6 +84,13 @@ def list_runs(db: Connection, filter: Filter, before: str, limit: int) -> list[R
     return [RunSummary(**summary_of(row)) for row in _rows(db, plan, -1, limit)]
 
 
+def find_runs(db: Connection, run_ids: Sequence[str]) -> list[RunSummary]:
+    """Return the runs with these ids, at most 1,000, that the tables have."""
+    marks = ", ".join("?" * len(run_ids))
+    query = f"SELECT {_COLUMNS} FROM runs AS r WHERE run_id IN ({marks})"
+    return [RunSummary(**summary_of(row)) for row in db.execute(query, run_ids)]
+
+
 def search(db: Connection, filter: Filter, now_ms: int, *, before: str = "", limit: int = 50) -> RunPage:
     """Return the runs of a filter with an id before `before`, newest first."""
     plan = _plan(db, filter, before, now_ms)
