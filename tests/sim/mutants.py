@@ -11,8 +11,8 @@ _ANSWER = """        if self._answer:
 """
 
 _RAN = "                result = await self._attempts.run(run.function, run.run_id, call)\n"
-_MOVING = "        await self._commit()\n\n    async def moved"
-_LEAVE = "            await self._commit()\n            await self._log.leave()\n"
+_MOVING = "        await self._commands.commit()\n\n    async def moved"
+_LEAVE = "            await self._commands.commit()\n            await self._log.leave()\n"
 
 # Bugs in how workers lease and return runs, which need a second worker to show.
 LEASE_MUTANTS = tuple(
@@ -111,7 +111,7 @@ LEASE_MUTANTS = tuple(
         (
             "offsets of revoked partitions are committed",
             "consumer",
-            (("        self._positions.keep(kept)\n", ""),),
+            (("        self._commands.keep(kept)\n", ""),),
         ),
         (
             "the lease of a run that leaves a draining worker is not released",
@@ -297,7 +297,7 @@ MUTANTS = (
         "a claim of a leased run is never granted",
         "engine/runs/leases.py",
         (("        draft.continue_later(run_routing(run_id), claim)\n", "        pass\n"),),
-        first=600,
+        workers=2,
     ),
     Mutant(
         "a fenced owner continues",

@@ -6,28 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
-import msgspec
-
-from stepstream.contract.commands import Command, decode_command
-from stepstream.contract.limits import TASKS_STARTED_PER_ITERATION_MAX
+from stepstream.contract.commands import Command
 from stepstream.contract.wording import counted
 from stepstream.runtime.dead_letters import CommandDeadLetters
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
+from stepstream.runtime.worker.admission import Admission
 from stepstream.runtime.worker.attempts import Attempts
+from stepstream.runtime.worker.command_reader import CommandReader
 from stepstream.runtime.worker.leases import Leases
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.outbox import Outbox
-from stepstream.runtime.worker.positions import Positions
 from stepstream.runtime.worker.slots import Slots
 from stepstream.runtime.worker.states import Effect, Event, Phase
 from stepstream.runtime.worker.work_item import WorkItem
-from stepstream.sdk.pacing import Pacer
 from stepstream.sdk.tasks import task_factory
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item", bound=WorkItem)
-_COMMANDS_PER_POLL_MAX = 64
 # A draining worker stays in its group for this long: most bodies end in that time, and moving a run costs a replay.
 LEAVE_AFTER_S = 2.0
 
@@ -43,15 +39,14 @@ class CommandConsumer(ABC, Generic[Item]):
         self._options = options
         self._items: dict[Hashable, Item] = {}
         self._slots = Slots[Item](options.runs_active_max, options.runs_active_max + options.runs_cached_max)
-        self._pacer = Pacer(TASKS_STARTED_PER_ITERATION_MAX, self._admit_more)
-        # How many tasks the code of each function created when it last ran.
-        self._tasks_created: dict[str, int] = {}
         self._attempts = Attempts(options)
-        self._positions = Positions()
         self.changed = Notification()
         self._memory = options.memory
         self._outbox = Outbox(log, self.changed, CommandDeadLetters(log, topic, options.observer), options.memory)
-        self._draining = False
+        self._admission = Admission[Item](
+            self._slots, options.memory, self.changed, lambda item: self._on(item, Event.SLOT), self._outbox.fail
+        )
+        self._commands = CommandReader(log, self._outbox, self.changed, self._may_read, self._refuse, self._process)
         self._leases = Leases(log, self._items, options.lease_ms, options.lease_renew_s)
         self.serving = False
         self._effects: dict[Effect, Callable[[Item], None]] = {
@@ -83,8 +78,8 @@ class CommandConsumer(ABC, Generic[Item]):
         loop = asyncio.get_running_loop()
         loop.set_task_factory(task_factory)
         failed = self._outbox.failed = loop.create_future()
-        self._memory.on_room(self._admit_more)
-        polling = asyncio.ensure_future(self._poll())
+        self._memory.on_room(self._admission.admit_later)
+        polling = asyncio.ensure_future(self._read_commands())
         try:
             await asyncio.wait({polling, failed}, return_when=asyncio.FIRST_COMPLETED)
             if failed.done():
@@ -102,23 +97,17 @@ class CommandConsumer(ABC, Generic[Item]):
                 self._release(item)
                 # The threads belong to the process; its next worker uses them too.
                 self._options.bodies.threads.unpark(item)
-            self._memory.ignore(self._admit_more)
+            self._memory.ignore(self._admission.admit_later)
             self._leases.cancel()
             self._outbox.cancel()
             await self._log.close()
 
     # Commands.
 
-    async def _poll(self) -> None:
+    async def _read_commands(self) -> None:
         await self._log.open(self)
         self.serving = True
-        while not self._draining:
-            await self.changed.until(self._may_read)
-            records = await self._log.poll(_COMMANDS_PER_POLL_MAX)
-            for record in () if self._draining else records:
-                self._positions.begin(record.topic, record.partition, record.offset)
-                self._read(record)
-            await self._commit()
+        await self._commands.read()
         # The caller of drain() ends the worker: a worker that returned would be restarted.
         await asyncio.get_running_loop().create_future()
 
@@ -126,26 +115,6 @@ class CommandConsumer(ABC, Generic[Item]):
         """Return whether to read commands: with a full memory only if nothing else can free some."""
         busy = self._slots.active or len(self._outbox)
         return len(self._slots.waiting) < self._options.runs_queued_max and not (self._memory.is_full and busy)
-
-    def _read(self, record: LogRecord) -> None:
-        try:
-            command = decode_command(record.value)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            self._outbox.dead_letter(record, str(error), "invalid", self._positions)
-            return
-        if refusal := self._refuse(command):
-            self._outbox.dead_letter(record, refusal, "not-applicable", self._positions)
-            return
-        self._process(record, command)
-
-    def _end(self, record: LogRecord) -> None:
-        """Acknowledge a command."""
-        self._positions.end(record.topic, record.partition, record.offset)
-
-    async def _commit(self) -> None:
-        """Commit the acknowledged commands."""
-        if offsets := self._positions.advance():
-            await self._log.commit(offsets)
 
     # The life cycle.
 
@@ -170,38 +139,14 @@ class CommandConsumer(ABC, Generic[Item]):
         self._on(again, Event.DELIVERED)
 
     def _queue_start(self, item: Item) -> None:
-        self._slots.queue(item, resumes=False)
-        self._admit()
-
-    def _admit(self) -> None:
-        """Give free slots to the items that wait for one."""
-        while self._may_start() and (item := self._slots.next()):
-            # Code that has not run before starts alone: it may create a thousand tasks.
-            self._pacer.spend(self._tasks_created.get(item.code, TASKS_STARTED_PER_ITERATION_MAX))
-            self._on(item, Event.SLOT)
-        self.changed.notify()
-
-    def _may_start(self) -> bool:
-        return self._pacer.is_room and not (self._memory.is_full and self._slots.active)
-
-    def _note_tasks(self, item: Item) -> None:
-        """Note how many tasks the code of a function creates: the largest number, which smaller ones lower slowly."""
-        if item.replay:
-            before = self._tasks_created.get(item.code, 0)
-            self._tasks_created[item.code] = max(item.replay.activity.take_created(), before - before // 8, 1)
-
-    def _admit_more(self) -> None:
-        try:
-            self._admit()
-        except Exception as error:  # noqa: BLE001 - the event loop would only log it; the worker must be restarted
-            self._outbox.fail(error)
+        self._admission.queue(item, resumes=False)
 
     def _stop(self, item: Item) -> None:
         item.stop()
 
     def _acknowledge(self, item: Item) -> None:
         for record in item.commands:
-            self._end(record)
+            self._commands.end(record)
         item.commands.clear()
 
     def _forget(self, item: Item) -> None:
@@ -212,9 +157,7 @@ class CommandConsumer(ABC, Generic[Item]):
             del self._items[item.key]
         item.stop()
         self._release(item)
-        self._slots.withdraw(item)
-        self._slots.release(item)
-        self._admit()
+        self._admission.release(item)
 
     # Memory.
 
@@ -281,7 +224,7 @@ class CommandConsumer(ABC, Generic[Item]):
     async def moving(self) -> None:
         """Lease what has running bodies, as its partition may be revoked; and commit."""
         await self._leases.report(Event.LEASE)
-        await self._commit()
+        await self._commands.commit()
 
     async def moved(self, kept: Collection[int], *, lost: bool) -> None:
         """Drop items that now belong to other workers; one with running bodies stays until they end, unless `lost`."""
@@ -290,7 +233,7 @@ class CommandConsumer(ABC, Generic[Item]):
         for item in sorted(self._items.values(), key=lambda item: item not in self._slots.waiting):
             gone = Event.LOST if lost else Event.REVOKED
             self._on(item, Event.KEPT if item.partition in kept else gone)
-        self._positions.keep(kept)
+        self._commands.keep(kept)
         if stay := self._leases.keep_renewed():
             words = "partitions of %s were revoked while step bodies run; the bodies finish in this worker"
             logger.info(words, counted(stay, "run"))
@@ -303,15 +246,15 @@ class CommandConsumer(ABC, Generic[Item]):
         With `lease_ms` the worker leaves its group when this takes longer than `leave_after_s`. Other workers get its
         commands then, but for `lease_ms` they get no run whose body is running here.
         """
-        self._draining = True
+        self._commands.stopped = True
         self._leases.for_ms = lease_ms or self._options.lease_ms
         self._begin_drain()
         if lease_ms and not await self.changed.until(self._idle, leave_after_s):
             await self._leases.report(Event.LEASE)
-            await self._commit()
+            await self._commands.commit()
             await self._log.leave()
         await self.changed.until(self._idle)
-        await self._commit()
+        await self._commands.commit()
 
     def _begin_drain(self) -> None:
         for item in list(self._items.values()):

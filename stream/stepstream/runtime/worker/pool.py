@@ -133,7 +133,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
             return
         match command:
             case RunStopped():
-                self._end(record)
+                self._commands.end(record)
                 if step is not None:
                     self._on(step, Event.STOP)
             case StepDispatched() if step is None:
@@ -143,9 +143,9 @@ class PoolWorker(CommandConsumer[LiveStep]):
             case StepDispatched(claim="") if _sent_again(step, command):
                 step.add_command(record)
             case StepDispatched(claim=""):
-                self._end(record)
+                self._commands.end(record)
             case _:
-                self._end(record)
+                self._commands.end(record)
                 self._on(step, self._granted(step, record, command))
         if (step := self._items.get(key)) is not None:
             step.last_offset = record.offset
@@ -161,7 +161,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
         elif _sent_again(step, command):
             step.add_command(record)
         else:
-            self._end(record)
+            self._commands.end(record)
 
     def _add(self, record: LogRecord, command: StepDispatched, *, fresh: bool) -> None:
         event = self._event(command) if fresh and self._log.is_fresh(record) else Event.DELIVERED
@@ -230,7 +230,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
 
     async def run_body(self, step: LiveStep, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body of a step, report its result in the background, and stop the code."""
-        self._note_tasks(step)
+        self._admission.note_tasks(step)
         async with self._memory.body(step.function):
             await self._until_allowed(step)
             try:

@@ -1,5 +1,7 @@
 """The worker of an app: it runs the code of many runs at once, and reports each result before the code continues."""
 
+import functools
+
 from msgspec.structs import replace
 
 from stepstream.contract.attributes import AttributeChanges
@@ -50,9 +52,9 @@ class Worker(CommandConsumer[LiveRun]):
         self._effects |= {
             Effect.KEEP_RESULTS: LiveRun.keep_results,
             Effect.RESUME_CODE: LiveRun.resume,
-            Effect.QUEUE_RESUME: self._queue_resume,
+            Effect.QUEUE_RESUME: functools.partial(self._admission.queue, resumes=True),
             Effect.WITHDRAW: self._slots.withdraw,
-            Effect.DETACH: self._detach,
+            Effect.DETACH: self._admission.detach,
             Effect.PARK: self._park,
             Effect.UNPARK: self._unpark,
         }
@@ -137,18 +139,9 @@ class Worker(CommandConsumer[LiveRun]):
         while len(self._items) > self._options.runs_cached_max and self._parked:
             self._on(next(iter(self._parked.values())), Event.EVICTED)
 
-    def _queue_resume(self, run: LiveRun) -> None:
-        self._slots.queue(run, resumes=True)
-        self._admit()
-
-    def _detach(self, run: LiveRun) -> None:
-        self._slots.detach(run)
-        self._admit()
-
     def _park(self, run: LiveRun) -> None:
         self._parked[run.run_id] = run
-        self._slots.release(run)
-        self._admit()
+        self._admission.release(run)
         if run.replay and run.replay.threaded:
             self._options.bodies.threads.park(run, lambda: self._on(run, Event.EVICTED))
         self._evict_to_budget()
@@ -244,13 +237,13 @@ class Worker(CommandConsumer[LiveRun]):
     def _wait(self, handle: RunHandle, event: Event) -> None:
         run = self._items.get(handle.run_id)
         if run is not None and run.replay is handle:
-            self._note_tasks(run)
+            self._admission.note_tasks(run)
             self._on(run, event)
 
     def finished(self, handle: RunHandle, end: Finished) -> None:
         """The code has ended."""
         run = self._run_of(handle)
-        self._note_tasks(run)
+        self._admission.note_tasks(run)
         function = self._app.get(run.function)
         policy = function.policy if function else None
         report = end_report(run, handle, end, policy, self._options.clock.now_ms())
