@@ -19,6 +19,9 @@ NAMES_WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "NOTES.txt", "run"}
 
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
+PARAMETERS_MAX = 6
+# The test kit is public: its options are keywords, which most tests do not need.
+MANY_PARAMETERS = {"VirtualEngine"}
 
 # The one package that may import a dependency; None: any single module may.
 HOMES: Mapping[str, str | None] = {
@@ -145,6 +148,20 @@ def functions_are_short(source: Source) -> Findings:
             if lines > FUNCTION_LINES_MAX:
                 remedy = f"{node.name} has {lines} lines, {FUNCTION_LINES_MAX} are allowed; extract a part of it"
                 yield Finding(source.path, node.lineno, remedy)
+
+
+def constructors_take_options(source: Source) -> Findings:
+    """No constructor has more than six parameters: more of them are one frozen options object."""
+    for owner in ast.walk(source.tree):
+        if not isinstance(owner, ast.ClassDef) or owner.name in MANY_PARAMETERS:
+            continue
+        for node in owner.body:
+            if isinstance(node, FUNCTIONS) and node.name == "__init__":
+                count = len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]) - 1
+                if count > PARAMETERS_MAX:
+                    yield Finding(
+                        source.path, node.lineno, f"{owner.name} takes {count} parameters; pass one options object"
+                    )
 
 
 def modules_say_what_they_are_for(source: Source) -> Findings:

@@ -1,8 +1,8 @@
 """The app: a set of functions; it also sends events and signals from outside of functions."""
 
-import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, overload
 
 from stepstream.contract.durations import Duration, duration_ms
@@ -14,7 +14,7 @@ from stepstream.contract.names import check_workers_name, workers_name
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
-from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, RetryPolicy, retry_policy
+from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, FunctionOptions, retry_policy
 from stepstream.sdk.source import Format, Mapped, Source
 from stepstream.sdk.tasks import current_scope
 from stepstream.sdk.values import annotation_of, to_json
@@ -129,33 +129,31 @@ class App:
 
         if len(triggers) == 1 and inspect.isfunction(triggers[0]):
             raise DefinitionError("write @app.function() with parentheses")
-        policy = retry_policy(retries, backoff)
-        return lambda handler: self._define(handler, triggers, id, policy, on_failure, attributes)
+        options = FunctionOptions(
+            triggers,
+            retry_policy(retries, backoff),
+            attributes=dict(attributes or {}),
+            lookback_ms=self.lookback_ms,
+            queues=tuple(self.queues),
+            chain_max=self.chain_max,
+        )
+        return lambda handler: self._define(handler, id, options, on_failure)
 
     def _define(
         self,
         handler: Any,
-        triggers: Sequence[Trigger],
         id: str,
-        policy: RetryPolicy,
+        options: FunctionOptions,
         on_failure: AsyncHandler[Any] | PlainHandler[Any] | None,
-        attributes: Mapping[str, str] | None,
     ) -> Function[Any]:
         if not callable(handler):
             raise DefinitionError("write @app.function(…) above a function, with parentheses")
         function_id = id or getattr(handler, "__name__", "").replace("_", "-")
-        make = functools.partial(
-            Function,
-            self.name,
-            policy=policy,
-            lookback_ms=self.lookback_ms,
-            queues=self.queues,
-            chain_max=self.chain_max,
-        )
         failure: Function[Any] | None = None
         if on_failure is not None:
-            failure = make(on_failure, (), id=function_id + _FAILURE_SUFFIX)
-        function: Function[Any] = make(handler, triggers, id=function_id, on_failure=failure, attributes=attributes)
+            of_failure = replace(options, triggers=(), attributes={})
+            failure = Function(self.name, function_id + _FAILURE_SUFFIX, on_failure, of_failure)
+        function: Function[Any] = Function(self.name, function_id, handler, replace(options, on_failure=failure))
         for each in (function, failure):
             if each is not None:
                 _check_context(each)

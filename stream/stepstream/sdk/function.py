@@ -6,7 +6,7 @@ import inspect
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
@@ -128,36 +128,36 @@ def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None
     return policy
 
 
+@dataclass(frozen=True, slots=True)
+class FunctionOptions:
+    """What a definition says of a function, apart from its id and its handler, and what its app says of all."""
+
+    triggers: tuple[Trigger, ...] = ()
+    policy: RetryPolicy = RetryPolicy()
+    on_failure: "Function[Any] | None" = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    lookback_ms: int = 0
+    queues: tuple[str, ...] = ()
+    chain_max: int = CHAIN_RUNS_MAX
+
+
 class Function(Generic[T_co]):
     """A durable function: a handler with its id, triggers and retries. `@app.function` creates it.
 
     Pass it to `step.invoke(function=)`. The type parameter is what the handler returns.
     """
 
-    def __init__(
-        self,
-        app: str,
-        handler: Callable[..., Any],
-        triggers: Sequence[Trigger],
-        *,
-        id: str,
-        policy: RetryPolicy,
-        on_failure: "Function[Any] | None" = None,
-        lookback_ms: int = 0,
-        queues: Sequence[str] = (),
-        chain_max: int = CHAIN_RUNS_MAX,
-        attributes: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, app: str, id: str, handler: Callable[..., Any], options: FunctionOptions) -> None:
         self.app = app
-        self.handler = handler
-        self.triggers = tuple(triggers)
         self.id = id
-        self.policy = policy
-        self.on_failure = on_failure
-        self.lookback_ms = lookback_ms
-        self.queues = tuple(queues)
-        self.chain_max = chain_max
-        self.attributes = dict(attributes or {})
+        self.handler = handler
+        self.triggers = options.triggers
+        self.policy = options.policy
+        self.on_failure = options.on_failure
+        self.attributes = options.attributes
+        self.lookback_ms = options.lookback_ms
+        self.queues = options.queues
+        self.chain_max = options.chain_max
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -187,7 +187,7 @@ class Function(Generic[T_co]):
             lookback_ms=self.lookback_ms,
             queues=self.queues,
             chain_max=self.chain_max,
-            attributes=self.attributes,
+            attributes=dict(self.attributes),
         )
 
 
