@@ -1,6 +1,5 @@
 """The HTTP API: events and signals in, runs out, and the answers to bad input."""
 
-import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -177,42 +176,6 @@ async def test_no_route_redirects(engine: VirtualEngine) -> None:
         assert (await client.get("/v1/runs/")).status_code == 404
 
 
-async def test_an_open_run_shows_the_number_of_its_workers(engine: VirtualEngine) -> None:
-    """It counts the workers of its app and of the queues of its open steps; an ended run shows none."""
-    app = App("posts", queues=["gpu"])
-
-    @app.function(on("hold"))
-    async def hold(ctx: Context) -> None:
-        await ctx.step.wait_for_event("word", event="word", timeout="1h")
-
-    async with VirtualEngine(app) as held, client_of(held) as client:
-        await held.send(Event("hold"))
-        run = held.run()
-        assert (await client.get(f"/v1/runs/{run.run_id}")).json()["workers"] == {"posts": 1}
-        assert await held.engine.workers(["posts", "posts.gpu", "other"]) == {"posts": 1, "posts.gpu": 1, "other": 0}
-        await held.send(Event("word"))
-        assert (await client.get(f"/v1/runs/{run.run_id}")).json()["workers"] == {}
-
-
-async def test_an_open_run_says_why_it_does_not_continue(engine: VirtualEngine) -> None:
-    """The API has the reasons of the page, and so has the engine for tests; an ended run has none."""
-    app = App("posts")
-
-    @app.function(on("hold"))
-    async def hold(ctx: Context) -> None:
-        await ctx.step.wait_for_event("word", event="word", timeout="1h")
-
-    async with VirtualEngine(app) as held, client_of(held) as client:
-        await held.send(Event("hold"))
-        path = f"/v1/runs/{held.run().run_id}"
-        (why,) = (await client.get(path)).json()["why"]
-        assert [why] == [dataclasses.asdict(each) for each in await held.why()]
-        assert (why["code"], why["step"], why["remedy"]) == ("event", "word", "")
-        assert why["until"] == why["since"] + 3_600_000
-        held.engine._shards.clear()
-        assert [each["code"] for each in (await client.get(path)).json()["why"]] == ["shard", "event"]
-
-
 async def test_runs_are_found_by_the_end_of_their_ids(engine: VirtualEngine) -> None:
     """`tail` finds the run whose id ends with it; fewer than six characters are refused."""
     async with client_of(engine) as client:
@@ -258,7 +221,15 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/approvals",
             "/v1/approvals/{run_id}/{step}",
             "/v1/counts",
+            "/v1/dead-letters",
+            "/v1/dead-letters/{place}",
+            "/v1/dead-letters/{place}/redrive",
             "/v1/errors",
+            "/v1/events",
+            "/v1/functions",
+            "/v1/functions/{function}",
+            "/v1/shards",
+            "/v1/workers",
             "/v1/signals",
             "/v1/runs",
             "/v1/runs/{run_id}",

@@ -62,6 +62,7 @@ async def reporting(folder: Path) -> AsyncIterator[Reports]:
 
 ORDER = Event("shop/order.created", {"total": 1, "order": 7}, id="first")
 NAMES = "'billing/*', 'shop/order.created', 'shop/paid'"
+REASON = "nothing listens to that name; did you mean 'shop/order.created'?"
 UNMATCHED = "starts no function and resumes no wait"
 
 
@@ -69,11 +70,12 @@ async def test_an_event_that_matches_nothing_is_reported(tmp_path: Path) -> None
     """A wrong name gets similar ones, a condition that is false is shown, and a repeated id is named as such."""
     async with reporting(tmp_path) as reports:
         await reports.send(Event("shop/order.create", {"total": 1}))
-        assert await reports.line() == (
-            f"event 'shop/order.create' {UNMATCHED}: nothing listens to that name; did you mean 'shop/order.created'?"
-        )
+        assert await reports.line() == (f"event 'shop/order.create' {UNMATCHED}: {REASON}")
         await reports.send(Event("shop/order.created", {"total": 0}))
         assert (await reports.line()).endswith(": fulfil-order: the condition event.data.total > 0 is false")
+        assert reports.reporter is not None
+        latest = [(event.name, event.reason.partition(":")[0]) for event in reports.reporter.unmatched()]
+        assert latest == [("shop/order.created", "fulfil-order"), ("shop/order.create", REASON)]
         await reports.send(Event("shop/order.created", {"totl": 1}), Event("shop/order.created", {"total": "1"}))
         unmet = "fulfil-order: the condition event.data.total > 0 fails on this event: "
         assert {(await reports.line()).partition(f"{UNMATCHED}: ")[2] for _ in range(2)} == {

@@ -1,12 +1,13 @@
 """What the HTTP API asks of the engine in its process."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from stepstream.contract.control import Pause, RerunRequested
 from stepstream.contract.events import EventRecord
-from stepstream.runtime.overview import Overview
+from stepstream.runtime.metrics import Reading
+from stepstream.runtime.overview import Overview, UnmatchedEvent
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Surroundings, surroundings_of
 
@@ -32,13 +33,58 @@ class Operator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetterView:
+    """A dead letter: its place, its time (Unix ms), the origin of its record, and why it could not be processed.
+
+    `size` is that of the value (bytes), `redrives` counts how often the record was redriven before, and `sources` are
+    those that could not map it. Only a part of a record that `is_cut` was stored. Lists leave out the content; a key or
+    value that is null is None. If it was redriven, `is_sent` and `by` say so.
+    """
+
+    place: str
+    at: int
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    size: int
+    redrives: int
+    sources: Sequence[str]
+    is_cut: bool = False
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    is_sent: bool = False
+    by: str = ""
+
+    def sent_by(self, by: str) -> "DeadLetterView":
+        """Return it as redriven by a user, "" if unknown."""
+        return replace(self, is_sent=True, by=by)
+
+
+class DeadLetters(Protocol):
+    """The latest dead letters of the log."""
+
+    async def latest(self, limit: int) -> Sequence[DeadLetterView]:
+        """Return the latest dead letters without their content, the newest first."""
+
+    async def show(self, place: str) -> DeadLetterView | None:
+        """Return one of the latest dead letters with its content, None if it is not among them."""
+
+    async def redrive(self, place: str, by: str) -> None:
+        """Send one of the latest dead letters again; raise Conflict if that cannot be done, or was done before."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFacade:
     """The calls of the API.
 
     `send` sends events, all or none, and returns their ids once they are durable. `cancel` cancels a run and returns
     whether it was open. `workers` returns how many workers of each name are running; names whose number is unknown are
     left out. `unready` says why the process is not ready, and is empty when it is. `operator` controls runs.
-    `overview` has what the process knows of functions and shards.
+    `overview` has what the process knows of functions and shards. `unmatched` returns the latest events from outside
+    that matched nothing, the newest first; None if the process does not notice them. `readings` are the gauges that
+    this process measures. `dead_letters` reads and redrives dead letters.
     """
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
@@ -48,6 +94,9 @@ class EngineFacade:
     unready: Callable[[], str]
     operator: Operator
     overview: Overview
+    unmatched: Callable[[], Sequence[UnmatchedEvent] | None] = lambda: None
+    readings: Callable[[], Iterable[Reading]] = tuple
+    dead_letters: DeadLetters | None = None
 
     async def surroundings(self, run: RunView) -> Surroundings:
         """Return what the process knows beside a run, by which `why_open` explains it."""

@@ -15,7 +15,9 @@ from starlette.requests import ClientDisconnect
 from stepstream.api.approvals import add_approvals
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.control import actors, add_control
+from stepstream.api.dead_letters import add_dead_letters
 from stepstream.api.facade import EngineFacade
+from stepstream.api.functions import add_functions
 from stepstream.api.guards import NO_KEY, Keys, foreign_reason, knows_key, same_key
 from stepstream.api.pages.assets import ROOT
 from stepstream.api.pages.context import Site
@@ -26,6 +28,7 @@ from stepstream.api.pauses import add_pauses
 from stepstream.api.probes import ready_response
 from stepstream.api.streams import Streams
 from stepstream.api.summaries import add_summaries
+from stepstream.api.workers import add_workers
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
@@ -213,6 +216,9 @@ def make_api(
     add_control(api, engine.operator, index, guarded, bodies, limits, actor)
     add_pauses(api, engine.operator, index, guarded, bodies, actor, now_ms)
     add_summaries(api, index, guarded)
+    add_dead_letters(api, engine, guarded, actor)
+    add_workers(api, engine, guarded)
+    add_functions(api, engine, index, guarded, now_ms)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
         site = Site(engine, index, bodies, now_ms, streams or Streams(index.changes), limits)

@@ -3,18 +3,32 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Query
 from fastapi.params import Depends
 
 from stepstream.contract.errors import InvalidInput
+from stepstream.contract.ids import is_run_id
 from stepstream.runtime.readmodel.filters import filter_time_ms
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.seen_events import is_row_number
 
 
 def add_summaries(api: FastAPI, index: RunIndex, guarded: Sequence[Depends]) -> None:
     """Add the routes."""
+
+    @api.get("/v1/events", dependencies=guarded, summary="List events with what they did, the newest first")
+    async def list_events(
+        kind: Literal["started", "resumed"] = Query("started", description="whether they started or resumed runs"),
+        name: str = "",
+        before: str = Query("", description="the `next` of the previous page"),
+        limit: int = Query(50, ge=1, le=1_000),
+    ) -> dict[str, Any]:
+        if before and not (is_run_id(before) if kind == "started" else is_row_number(before)):
+            raise InvalidInput(f"{before!r} is not the `next` of a page", "before")
+        query = index.queries.starting_events if kind == "started" else index.queries.resuming_events
+        return dataclasses.asdict(await query(name, before=before, limit=limit))
 
     @api.get("/v1/counts", dependencies=guarded, summary="Count the runs by function and status")
     async def show_counts() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from stepstream.api.facade import EngineFacade
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
+from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLetterLog
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
@@ -124,7 +125,8 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
         stop.bodies = lambda: _bodies(engine)
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
         control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator, engine)
-        facade = EngineFacade(events.send, engine.signal, *control)
+        dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone))
+        facade = EngineFacade(events.send, engine.signal, *control, events.unmatched, metrics.readings, dead_letters)
         api = engine_api(facade, index, metrics.text, settings, stop)
         async with probes(settings, lambda: True, lambda: engine.unready, metrics.text):
             await serve_http(api, listener, stop, reporter.ready)

@@ -3,10 +3,11 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.topics import DEAD_LETTERS, HISTORY, REPLIES
+from stepstream.host.deadletters.latest import ClusterDeadLetterLog, LatestDeadLetters
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
@@ -26,7 +27,7 @@ from stepstream.runtime.kafka.layout import Layout, config_warnings, layout_of
 from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.kafka.shard_log import SHARD_TOPICS
 from stepstream.runtime.kafka.topic_watch import TopicWatch
-from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.metrics import Metrics, Reading
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.pruning import keep_pruned
@@ -44,9 +45,17 @@ async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str
         return {}
 
 
-def _facade(callers: KafkaCallers, gauges: EngineGauges, backlogs: Backlogs, group: ShardGroup) -> EngineFacade:
+def _facade(
+    callers: KafkaCallers,
+    gauges: EngineGauges,
+    backlogs: Backlogs,
+    group: ShardGroup,
+    readings: Callable[[], Iterable[Reading]],
+    log: ClusterDeadLetterLog,
+) -> EngineFacade:
     workers = functools.partial(_running_workers, backlogs)
-    return EngineFacade(callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready, callers, group)
+    control = (callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready, callers)
+    return EngineFacade(*control, group, readings=readings, dead_letters=LatestDeadLetters(log))
 
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
@@ -110,7 +119,7 @@ async def _serve_shards(
         parts |= {"topics": watch.serve, "pruning": functools.partial(keep_pruned, index.prune)}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
-            facade = _facade(callers, gauges, backlogs, group)
+            facade = _facade(callers, gauges, backlogs, group, metrics.readings, ClusterDeadLetterLog(cluster, sources))
             async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
                 await serve(facade, index, metrics)
     finally:

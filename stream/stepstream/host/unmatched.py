@@ -3,7 +3,8 @@
 import asyncio
 import difflib
 import inspect
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,9 +14,12 @@ from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from stepstream.expressions.predicates import EvaluationError, holds
+from stepstream.runtime.overview import UnmatchedEvent
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.sdk.app import App
 
+# How many events that matched nothing are kept for the page.
+LATEST_MAX = 100
 _PENDING_MAX = 10_000
 _NAMES_MAX = 5
 _POLL_S = 0.02
@@ -49,6 +53,11 @@ class UnmatchedEventReporter:
         self._report = report
         self._pending: dict[str, EventRecord] = {}
         self._checking: asyncio.Task[None] | None = None
+        self._latest = deque[UnmatchedEvent](maxlen=LATEST_MAX)
+
+    def unmatched(self) -> list[UnmatchedEvent]:
+        """Return the latest events that matched nothing since the process started, the newest first."""
+        return list(reversed(self._latest))
 
     async def send(self, events: Sequence[EventRecord]) -> list[str]:
         """Send events, and check in the background what they matched."""
@@ -79,7 +88,13 @@ class UnmatchedEventReporter:
             self._pending.clear()
         unmatched, self._pending = self._pending, {}
         awaited = self._index.awaited_events() if unmatched else set()
-        lines = Counter(self._reason(id, event, awaited) for id, event in unmatched.items())
+        reasons = {id: self._reason(id, event, awaited) for id, event in unmatched.items()}
+        now_ms = round(time.time() * 1_000)
+        self._latest += (UnmatchedEvent(id, unmatched[id].name, now_ms, reason) for id, reason in reasons.items())
+        lines = Counter(
+            f"event {unmatched[id].name!r} starts no function and resumes no wait: {reason}"
+            for id, reason in reasons.items()
+        )
         for line, times in lines.items():
             self._report(line if times == 1 else f"{line} ({times:,} times)")
 
@@ -102,7 +117,7 @@ class UnmatchedEventReporter:
             reason = _TOO_EARLY
         else:
             reason = near_names(event.name, {trigger.event for _, trigger in triggers} | awaited)
-        return f"event {event.name!r} starts no function and resumes no wait: {reason}"
+        return reason
 
 
 def _unmet(condition: str, event: EventRecord) -> str:

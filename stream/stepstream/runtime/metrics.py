@@ -216,6 +216,11 @@ class Metrics:
         """Call `sources` for more readings whenever the metrics are read."""
         self._sources += sources
 
+    def readings(self) -> Iterator[Reading]:
+        """Return what all sources read now."""
+        for source in self._sources:
+            yield from source()
+
     def count(self, name: str, *labels: str, amount: float = 1) -> None:
         """Add to a counter."""
         self._counters[name][self._bounded(name, labels)] += amount

@@ -12,12 +12,23 @@ class ShardView:
     """A shard as this process sees it.
 
     `owner` is the engine that serves it, "" if this process knows none. `unready` says why it processes nothing, and is
-    empty if it does, or if this process cannot know.
+    empty if it does, or if this process cannot know. `is_own` says that this process is its owner.
     """
 
     shard: int
     owner: str
     unready: str
+    is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedEvent:
+    """An event that started no function and resumed no wait, and why; `at` is Unix ms."""
+
+    id: str
+    name: str
+    at: int
+    reason: str
 
 
 class Overview(Protocol):

@@ -12,6 +12,8 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.api.pages.site import HEADERS
 from stepstream.contract.limits import MIB
+from stepstream.contract.topics import EVENTS
+from stepstream.runtime.ports import NewRecord
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, Page, browser_of
 
@@ -152,6 +154,10 @@ async def test_hostile_values_stay_text_on_every_page() -> None:
                 )
         await engine.send(Event("hostile/huge", {"end": "huge", "t": HUGE[: 500 * 1_024]}))
         assert {run.status for run in engine.runs()} == {"completed", "failed", "running"}
+        await engine.embedded.append(
+            [NewRecord(EVENTS, -1, text.encode(), text.encode(), ((text, text.encode()),)) for text in SHORT]
+        )
+        await engine.until_idle()
         pages = await crawl(browser_of(engine))
     assert len(pages) > 100
     assert sum("/raw?" in url for url in pages) > 10

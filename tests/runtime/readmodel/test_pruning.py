@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stepstream.contract.codec import dump_json, encode
+from stepstream.contract.codec import Raw, dump_json, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
@@ -20,7 +20,7 @@ from stepstream.runtime.readmodel import pruning
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import Retention
 
-TABLES = ("runs", "run_texts", "run_events", "run_names", "steps", "dropped_runs")
+TABLES = ("runs", "run_texts", "run_events", "run_names", "event_waits", "steps", "dropped_runs")
 KB = 1_024
 
 
@@ -40,12 +40,14 @@ class Folded(RunIndex):
         event = EventRecord("go", dump_json("x" * size, "data"), id=f"e-{run}")
         self.put(RunBegan(run, 1, at, "function", "shop", at, (event,)))
 
-    def add(self, run: str, at: int, steps: int = 1, size: int = 0) -> None:
-        """Add a run that ended, with steps whose results have `size` bytes."""
+    def add(self, run: str, at: int, steps: int = 1, size: int = 0, waits: int = 0) -> None:
+        """Add a run that ended, with steps whose results have `size` bytes, and waits that one event ended."""
         self.begin(run, at)
         result = Value(dump_json("x" * size, "result"))
         self.put(*(StepEnded(run, 2 + n, at, f"s{n}", f"s{n}", StepKind.RUN, result) for n in range(steps)))
-        self.put(RunEnded(run, 2 + steps, at, RunStatus.COMPLETED, "function"))
+        event = Value(Raw(encode(EventRecord("came", id=f"came-{run}"))))
+        came = (StepEnded(run, 2 + steps + n, at, f"w{n}", f"w{n}", StepKind.WAIT, event) for n in range(waits))
+        self.put(*came, RunEnded(run, 2 + steps + waits, at, RunStatus.COMPLETED, "function"))
 
     def ids(self) -> list[str]:
         """Return the ids of all runs, sorted."""
@@ -65,14 +67,15 @@ def test_runs_are_dropped_by_age() -> None:
     """With their steps, events and texts; the age counts from the latest record, and open runs stay."""
     index = Folded(retention=Retention(10 * DAY_MS))
     index.begin("open", DAY_MS)
-    index.add("old", DAY_MS)
-    index.add("kept", 2 * DAY_MS)
+    index.add("old", DAY_MS, waits=2)
+    index.add("kept", 2 * DAY_MS, waits=1)
     assert not pruned(index)
     index.add("new", 11 * DAY_MS + 1)
     assert pruned(index)
     assert index.ids() == ["kept", "new", "open"]
     assert index.list(event_id="e-old") == []
-    assert index.rows() == {"runs": 3, "run_texts": 3, "run_events": 3, "run_names": 3, "steps": 2, "dropped_runs": 0}
+    left = {"runs": 3, "run_texts": 3, "run_events": 3, "run_names": 3, "event_waits": 1, "steps": 3, "dropped_runs": 0}
+    assert index.rows() == left
 
 
 def test_all_runs_are_kept_without_a_retention() -> None:
@@ -165,7 +168,8 @@ def test_pruning_continues_after_a_crash(tmp_path: Path, monkeypatch: pytest.Mon
     index.close()
     index = Folded(path, Retention(DAY_MS))
     assert pruned(index)
-    assert index.rows() == {"runs": 1, "run_texts": 1, "run_events": 1, "run_names": 1, "steps": 1, "dropped_runs": 0}
+    left = {"runs": 1, "run_texts": 1, "run_events": 1, "run_names": 1, "event_waits": 0, "steps": 1, "dropped_runs": 0}
+    assert index.rows() == left
 
 
 def test_history_of_a_dropped_run_is_ignored() -> None:

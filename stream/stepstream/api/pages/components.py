@@ -66,9 +66,24 @@ def filter_url(key: str, value: str) -> str:
     return url("runs", query=[("filter", str(Filter().having(key, value)))])
 
 
+def function_url(id: str) -> str:
+    """Return the URL of the page of a function."""
+    return url("function", query=[("id", id)])
+
+
 def function_link(function: str) -> h.Element:
     """Return a link to the runs of a function."""
     return h.a(href=filter_url("function", function))[text(function)]
+
+
+def event_url(id: str, **query: str) -> str:
+    """Return the URL of the page of an event."""
+    return url("event", query=[("id", id), *query.items()])
+
+
+def event_link(id: str) -> h.Element:
+    """Return a link to the page of an event."""
+    return h.a(href=event_url(id))[text(id)]
 
 
 def facts(rows: Iterable[tuple[h.Node, h.Node]]) -> h.Element:

@@ -26,7 +26,15 @@ _HTMX = json.dumps(
         "morphIgnore": ["open", "hidden", "data-htmx-powered"],
     }
 )
-_ENTRIES = (("Runs", "runs"), ("Waiting", "waiting"), ("Errors", "errors"))
+_ENTRIES = (
+    ("Runs", "runs"),
+    ("Waiting", "waiting"),
+    ("Functions", "functions"),
+    ("Events", "events"),
+    ("Errors", "errors"),
+    ("Workers", "workers"),
+    ("Dead letters", "dead-letters"),
+)
 _KEYS = (
     ("j", "next row"),
     ("k", "previous row"),

@@ -9,7 +9,7 @@ from stepstream.api.pages.components import (
     at,
     facts,
     filter_url,
-    function_link,
+    function_url,
     is_open,
     note,
     run_link,
@@ -151,7 +151,7 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
             ("Repeats", _origin(run)),
             ("Repeated by", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
-            ("Function", function_link(run.function)),
+            ("Function", h.a(href=function_url(run.function))[text(run.function)]),
         ]
     )
 

@@ -16,8 +16,11 @@ from stepstream.api.pages.approval_page import answer_approval, show_approval
 from stepstream.api.pages.assets import ROOT, asset
 from stepstream.api.pages.components import note, text, url
 from stepstream.api.pages.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.dead_letters_page import redrive_dead_letter, show_dead_letter, show_dead_letters
 from stepstream.api.pages.errors_page import show_errors
+from stepstream.api.pages.events_page import send_event, show_event, show_events
 from stepstream.api.pages.forms import FORM_TOKEN, read_form
+from stepstream.api.pages.functions_page import show_function, show_functions, start_function
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
 from stepstream.api.pages.layout import document
 from stepstream.api.pages.login_page import log_in, login_page, next_page
@@ -27,6 +30,7 @@ from stepstream.api.pages.run_page import show_run, stream_run
 from stepstream.api.pages.runs_page import find_run, show_runs, stream_runs
 from stepstream.api.pages.sessions import Role
 from stepstream.api.pages.waiting_page import show_waiting
+from stepstream.api.pages.workers_page import show_workers
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
 from stepstream.runtime.ports import StoreError
 
@@ -70,12 +74,22 @@ PAGES: Mapping[str, Show] = {
     "/waiting": show_waiting,
     "/approvals/{run_id}/{step}": show_approval,
     "/errors": show_errors,
+    "/events": show_events,
+    "/event": show_event,
+    "/workers": show_workers,
+    "/dead-letters": show_dead_letters,
+    "/dead-letter": show_dead_letter,
+    "/functions": show_functions,
+    "/function": show_function,
 }
 ACTIONS: Mapping[str, Act] = {
     "/runs/{run_id}/cancel": cancel_run,
     "/runs/{run_id}/rerun": rerun,
     "/runs/{run_id}/signal": send_signal,
     "/approvals/{run_id}/{step}": answer_approval,
+    "/function": start_function,
+    "/events": send_event,
+    "/dead-letter": redrive_dead_letter,
 }
 
 

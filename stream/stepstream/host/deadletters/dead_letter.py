@@ -24,6 +24,7 @@ from stepstream.runtime.dead_letters import (
 from stepstream.runtime.ports import Headers, LogRecord, NewRecord
 
 REDRIVEN_HEADER = "stepstream-redriven"
+BY_HEADER = "stepstream-by"
 _DIGITS_MAX = 16
 
 
@@ -99,10 +100,10 @@ class DeadLetter:
         place = (self.topic, self.partition, self.offset)
         return LogRecord(*place, self.record.key, self.record.value, self.headers, self.timestamp, self.nulls)
 
-    def mark(self) -> NewRecord:
-        """Return the record of `dead-letters` that says this one was redriven."""
-        header = (SENT_HEADER, self.place.encode())
-        return NewRecord(DEAD_LETTERS, self.record.partition, b"", b"", (header,))
+    def mark(self, by: str = "") -> NewRecord:
+        """Return the record of `dead-letters` that says this one was redriven, and by which user, if known."""
+        headers = ((SENT_HEADER, self.place.encode()), *(((BY_HEADER, by.encode(errors="replace")),) if by else ()))
+        return NewRecord(DEAD_LETTERS, self.record.partition, b"", b"", headers)
 
     def full(self) -> dict[str, Any]:
         """Return the summary with the content; bytes that are not UTF-8 are base64, a null is None."""
@@ -149,6 +150,11 @@ def marked_place(record: LogRecord) -> str | None:
     """Return the place of the dead letter that a mark says was redriven; None for a record that is not a mark."""
     headers = dict(record.headers)
     return (headers[SENT_HEADER] or b"").decode(errors="replace") if SENT_HEADER in headers else None
+
+
+def marked_by(record: LogRecord) -> str:
+    """Return the user that a mark names, "" if it names none."""
+    return (dict(record.headers).get(BY_HEADER) or b"").decode(errors="replace")
 
 
 def _count(value: bytes | None) -> int:

@@ -103,8 +103,12 @@ async def plan_many(
             yield planned
 
 
-async def redrive(cluster: Cluster, planned: AsyncIterable[Redrive], sent: Callable[[DeadLetter], None]) -> None:
+async def redrive(
+    cluster: Cluster, planned: AsyncIterable[Redrive], sent: Callable[[DeadLetter], None], by: str = ""
+) -> None:
     """Send the planned records and the marks that they were redriven in transactions; `sent` gets each dead letter.
+
+    The marks name the user `by`.
 
     A process that redrives later fences this one by the transactional id, so that no dead letter is redriven by both.
     """
@@ -114,15 +118,15 @@ async def redrive(cluster: Cluster, planned: AsyncIterable[Redrive], sent: Calla
             batch.append(each)
             size = sum(len(record.value) for _, records in batch for record in records)
             if len(batch) >= _DEAD_LETTERS_PER_TRANSACTION or size > MIB:
-                await _send(producer, batch, sent)
+                await _send(producer, batch, sent, by)
                 batch = []
         if batch:
-            await _send(producer, batch, sent)
+            await _send(producer, batch, sent, by)
 
 
-async def _send(producer: Producer, batch: Sequence[Redrive], sent: Callable[[DeadLetter], None]) -> None:
+async def _send(producer: Producer, batch: Sequence[Redrive], sent: Callable[[DeadLetter], None], by: str) -> None:
     await producer.begin()
-    await producer.send([record for each in batch for record in (*each.records, each.dead_letter.mark())])
+    await producer.send([record for each in batch for record in (*each.records, each.dead_letter.mark(by))])
     await producer.commit()
     for each in batch:
         sent(each.dead_letter)

@@ -65,9 +65,12 @@ async def dead_letter_at(cluster: Cluster, place: str) -> DeadLetter:
 
 
 async def dead_letter_records(
-    cluster: Cluster, since: dict[tuple[str, int], int] | None = None
+    cluster: Cluster, since: dict[tuple[str, int], int] | None = None, last: int = 0
 ) -> AsyncIterator[LogRecord]:
-    """Yield what `dead-letters` holds now, from its start or from some offsets; raise DeadLetterError without it."""
+    """Yield what `dead-letters` holds now, from its start or from some offsets; raise DeadLetterError without it.
+
+    With `last`, at most so many offsets of each partition are read, the latest ones.
+    """
     count = (await cluster.topics()).get(DEAD_LETTERS, 0)
     if not count:
         topic = cluster.settings.name(DEAD_LETTERS)
@@ -76,6 +79,8 @@ async def dead_letter_records(
     async with _reader(cluster) as reader:
         reader.assign(places)
         beginnings, ends = await reader.beginnings(places), await reader.ends(places)
+        if last:
+            beginnings = {at: max(beginnings[at], ends[at] - last) for at in places}
         reader.seek({at: max(beginnings[at], min((since or beginnings)[at], ends[at])) for at in places})
         while any([await reader.position(at) < ends[at] for at in places]):
             for record in await reader.read(_RECORDS_PER_READ, _READ_MS):

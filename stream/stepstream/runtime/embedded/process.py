@@ -229,7 +229,7 @@ class EmbeddedEngine:
         """Return all shards, in order."""
         serving = self.shards_serving()
         return [
-            ShardView(at, "this process", "" if serving.get(at) else "it recovers its tables")
+            ShardView(at, "this process", "" if serving.get(at) else "it recovers its tables", is_own=True)
             for at in range(self._options.shards)
         ]
 

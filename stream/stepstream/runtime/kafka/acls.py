@@ -68,7 +68,9 @@ def _engine() -> Iterator[Acl]:
     for topic in (INBOX, CHANGELOG, HISTORY, EVENTS, REPLIES, ENGINES):
         yield Acl("", "topic", topic, (*_BOTH, "DescribeConfigs"))
     yield Acl("", "topic", FUNCTIONS, (*_READ, "DescribeConfigs"))
-    yield Acl("", "topic", DEAD_LETTERS, (*_WRITE, "DescribeConfigs"))
+    # Its page lists dead letters, and sends them again.
+    yield Acl("", "topic", DEAD_LETTERS, (*_BOTH, "DescribeConfigs"))
+    yield Acl("", "transactional-id", "redrive", _WRITE)
     # An engine creates a commands topic that was deleted.
     yield Acl("", "topic", f"{COMMANDS}.", (*_WRITE, "Create", "DescribeConfigs"), prefixed=True)
     yield Acl("", "group", "engine", _READ)

@@ -148,7 +148,7 @@ class ShardGroup:
         owners = self._heartbeats.owners() if self._heartbeats else None
         states = {state.shard: state for state in self.states()}
         known = range(self._options.shards)
-        own = {at: ShardView(at, self._name, self._unready(at, states)) for at in self._tasks}
+        own = {at: ShardView(at, self._name, self._unready(at, states), is_own=True) for at in self._tasks}
         if owners is None:
             return [own.get(at, ShardView(at, "", "")) for at in known]
         others = {at: ShardView(at, name, "") for at, name in owners.items()}

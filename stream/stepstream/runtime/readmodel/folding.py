@@ -33,6 +33,7 @@ from stepstream.runtime.readmodel.approvals import ask
 from stepstream.runtime.readmodel.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.schema import text_of
+from stepstream.runtime.readmodel.seen_events import is_resumed, note_resumed
 
 _RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
@@ -48,6 +49,7 @@ class Batch:
         self._cancelled: dict[tuple[str, str], int] = {}
         self._errors = ErrorGroups()
         self._failed: list[RunEnded] = []
+        self._resumed: list[StepEnded] = []
         self._sums = [0, 0, 0]
 
     def apply(self, entry: HistoryEntry) -> None:
@@ -75,6 +77,7 @@ class Batch:
     def write(self) -> None:
         """Write all rows."""
         self._write_steps()
+        note_resumed(self._db, self._resumed)
         self._group_failed_runs()
         self._write_runs()
         self._errors.write(self._db)
@@ -132,6 +135,8 @@ class Batch:
                 self._add_outcome(row, entry)
                 self._sums[0] += 1
                 self._sums[2] += row.status == StepStatus.TIMED_OUT
+                if is_resumed(entry):
+                    self._resumed.append(entry)
                 if isinstance(entry.outcome, Failure):
                     self._errors.add(run.function, entry.id, entry.outcome.error, entry.at, entry.run_id)
         return row

@@ -60,11 +60,15 @@ def _drop_steps(db: sqlite3.Connection) -> int:
     found = db.execute("SELECT run_id FROM dropped_runs LIMIT 1").fetchone()
     if found is None:
         return 0
-    one = "DELETE FROM steps WHERE run_id = ? AND step = (SELECT step FROM steps WHERE run_id = ? LIMIT 1)"
-    return (
-        db.execute(one, (*found, *found)).rowcount
-        or db.execute("DELETE FROM dropped_runs WHERE run_id = ?", found).rowcount
+    # The output of a wait is the event that ended it.
+    query = (
+        "SELECT CASE WHEN kind = 'wait' AND status = 'completed' THEN json_extract(output, '$.id') END, run_id, step "
+        "FROM steps WHERE run_id = ? LIMIT 1"
     )
+    if (step := db.execute(query, found).fetchone()) is None:
+        return db.execute("DELETE FROM dropped_runs WHERE run_id = ?", found).rowcount
+    db.execute("DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?", step)
+    return db.execute("DELETE FROM steps WHERE run_id = ? AND step = ?", step[1:]).rowcount
 
 
 def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:

@@ -10,15 +10,24 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
+from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.kinds import StepKind
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_approvals, find_approval, open_approvals
+from stepstream.runtime.readmodel.durations import Durations, durations, latest_event
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.search import RunCount, RunPage, count, find_runs, search
+from stepstream.runtime.readmodel.seen_events import (
+    EventPage,
+    WholeEvent,
+    find_event,
+    resuming_events,
+    starting_events,
+)
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 from stepstream.runtime.readmodel.waiting import WaitingStep, waiting_steps
 
@@ -102,6 +111,26 @@ class RunQueries:
     async def function_counts(self) -> dict[str, dict[str, int]]:
         """Return how many runs there are by function and status."""
         return await self._ask(reading.function_counts)
+
+    async def durations(self, function: str) -> Durations:
+        """Return how long the latest completed runs of a function took."""
+        return await self._ask(lambda db: durations(db, function))
+
+    async def latest_event(self, function: str) -> Json:
+        """Return the latest event from outside that started a run of a function; None if there is none."""
+        return await self._ask(lambda db: latest_event(db, function))
+
+    async def starting_events(self, name: str = "", *, before: str = "", limit: int = 50) -> EventPage:
+        """Return the events that started runs, newest first; `before` is the `next` of the page before."""
+        return await self._ask(lambda db: starting_events(db, name, before, limit))
+
+    async def resuming_events(self, name: str = "", *, before: str = "", limit: int = 50) -> EventPage:
+        """Return the events that resumed waits, newest first; `before` is the `next` of the page before."""
+        return await self._ask(lambda db: resuming_events(db, name, before, limit))
+
+    async def event(self, id: str) -> WholeEvent | None:
+        """Return an event with what it started and resumed; None if nothing that is kept."""
+        return await self._ask(lambda db: find_event(db, id))
 
     async def error_groups(
         self, function: str = "", *, since: int = 0, limit: int = 50, offset: int = 0

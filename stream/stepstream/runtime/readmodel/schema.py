@@ -15,9 +15,10 @@ def name_of(table: str = "") -> str:
 
 
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 8
+VERSION = 9
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
+# event_waits has the event that ended each wait, in the order in which they were folded.
 # run_sums has the runs that the tables have, and how long the ended ones took; step_sums counts from the beginning.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
@@ -31,6 +32,9 @@ CREATE TABLE IF NOT EXISTS run_names (name TEXT, run_id TEXT, PRIMARY KEY (name,
 CREATE TABLE IF NOT EXISTS run_attributes (
     value TEXT, name TEXT, run_id TEXT, PRIMARY KEY (value, name, run_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event_waits (
+    event_id TEXT, name TEXT, run_id TEXT, step TEXT, at INTEGER, UNIQUE (event_id, run_id, step)
+);
 CREATE TABLE IF NOT EXISTS steps (
     run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, seq INTEGER, seen INTEGER, own INTEGER,

@@ -1,0 +1,215 @@
+"""The pages of functions: a list of what is registered, and one function with its triggers, times and a start form."""
+
+from collections.abc import Mapping, Sequence
+
+import htpy as h
+from starlette.responses import Response
+
+from stepstream.api.functions import CRON_TIMES, FunctionView, cron_times, function_views
+from stepstream.api.pages.components import (
+    at,
+    event_url,
+    facts,
+    filter_url,
+    function_url,
+    known_params,
+    listing,
+    note,
+    run_link,
+    text,
+    text_field,
+    took,
+    url,
+)
+from stepstream.api.pages.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.event_form import event_form, send_entered
+from stepstream.api.pages.fields import ACCEPTED, Refusal
+from stepstream.api.pages.layout import document
+from stepstream.contract.codec import Json
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
+from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.wording import counted, duration_text
+from stepstream.runtime.readmodel.durations import MEASURED_MAX, Durations
+from stepstream.runtime.readmodel.filters import Filter
+
+ROWS = 100
+_TRIGGERS_SHOWN = 3
+_TRIGGER_CHARACTERS = 120
+_COLUMNS = ("Function", "App", "Triggers", "Next time", "Open", "Completed", "Failed", "Cancelled")
+_ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+async def show_functions(site: Site, visit: Visit) -> Response:
+    """Answer with a page of the list."""
+    asked = known_params(visit, "name", "after")
+    known = await function_views(site.engine, site.runs)
+    views = [each for each in known if asked["name"].lower() in each.id.lower() and each.id > asked["after"]]
+    later = url("functions", query=[("name", asked["name"]), ("after", views[ROWS - 1].id)]) if views[ROWS:] else ""
+    return html(
+        document(
+            visit,
+            "Functions",
+            "Functions",
+            await site.runs.queries.counts(),
+            h.h1["Functions"],
+            h.form(".filters", action=url("functions"), role="search", aria_label="Find functions")[
+                text_field("name", "Name contains", asked["name"]),
+                h.button["Find"],
+                h.a(href=url("functions"))["Clear"],
+            ],
+            None if site.engine.overview.functions() else _unknown(),
+            listing("Table of functions", _COLUMNS, [_row(view, site.now_ms()) for view in views[:ROWS]])
+            if views
+            else note("No function matches." if known else "No function yet: start a worker whose app has one."),
+            h.nav(".pages", aria_label="Pages of the list")[
+                h.a("#earlier", href=url("functions", query=[("name", asked["name"])]))["First functions"]
+                if asked["after"]
+                else None,
+                h.a("#later", href=later)["Further functions"] if later else None,
+            ],
+        )
+    )
+
+
+def _unknown() -> h.Element:
+    return note("This engine serves no shard now, so it does not know what is registered; ask another engine.", "warn")
+
+
+def _row(view: FunctionView, now_ms: int) -> h.Element:
+    known = view.registration
+    triggers = known.triggers if known else ()
+    due = [cron_times(each, now_ms, 1) for each in triggers if isinstance(each, CronTrigger)]
+    more = len(triggers) - _TRIGGERS_SHOWN
+    return h.tr(data_row=True)[
+        h.td[
+            h.a(href=function_url(view.id))[text(view.id)], h.span(".warn")[" retired"] if _is_retired(known) else None
+        ],
+        h.td[text(known.app) if known else None],
+        h.td[
+            h.ul(".plain")[
+                [h.li[_trigger(each)] for each in triggers[:_TRIGGERS_SHOWN]],
+                h.li[f"{more} more"] if more > 0 else None,
+            ]
+        ],
+        h.td[at(min((times[0] for times in due if times), default=0))],
+        h.td(".number")[_count_link(view, "open", sum(view.counts.get(each, 0) for each in OPEN_RUN_STATUSES))],
+        [h.td(".number")[_count_link(view, status, view.counts.get(status, 0))] for status in _ENDED],
+    ]
+
+
+def _is_retired(known: FunctionRegistered | None) -> bool:
+    return known is not None and known.retired
+
+
+def _count_link(view: FunctionView, status: str, count: int) -> h.Node:
+    target = url("runs", query=[("filter", str(Filter().having("function", view.id).having("status", status)))])
+    return h.a(href=target)[f"{count:,}"] if count else "0"
+
+
+def _trigger(trigger: Trigger) -> h.Node:
+    match trigger:
+        case EventTrigger():
+            condition = [" if ", h.code[text(trigger.condition, _TRIGGER_CHARACTERS)]] if trigger.condition else None
+            return ["event ", text(trigger.event), condition]
+        case CronTrigger():
+            return ["cron ", h.code[text(trigger.expression)], " ", text(trigger.timezone)]
+
+
+async def show_function(site: Site, visit: Visit) -> Response:
+    """Answer with the page of a function."""
+    known_params(visit, "id")
+    return await _function_page(site, visit, ACCEPTED)
+
+
+async def start_function(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
+    """Send an event that starts a function, and lead to its runs; or show the form again with what is wrong."""
+    try:
+        id = await send_entered(site, form)
+    except InvalidInput as error:
+        return await _function_page(site, visit, Refusal("", form, error.field, error.reason))
+    return see(event_url(id, sent="1"))
+
+
+async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
+    id = visit.param("id")
+    view = next((each for each in await function_views(site.engine, site.runs) if each.id == id), None)
+    if view is None:
+        raise PageError(404, "There is no function with this id, and no run of it.")
+    queries, now_ms = site.runs.queries, site.now_ms()
+    content = [
+        h.div(".heading")[h.h1[text(id)]],
+        None if view.registration else _unknown(),
+        note("The latest release of its app does not have this function: nothing starts it.", "warn")
+        if _is_retired(view.registration)
+        else None,
+        _facts(view.registration, now_ms) if view.registration else None,
+        _counts(view),
+        _durations(await queries.durations(id)),
+        h.p[h.a(href=url("errors", query=[("function", id)]))["Errors of this function"]],
+        _start(visit, view, await queries.latest_event(id), refusal),
+    ]
+    page = document(visit, f"Function {id}", "Functions", await queries.counts(), *content)
+    return html(page, 400 if refusal.reason else 200)
+
+
+def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
+    crons = [trigger for trigger in known.triggers if isinstance(trigger, CronTrigger)]
+    times = sorted(due for trigger in crons for due in cron_times(trigger, now_ms))[:CRON_TIMES]
+    on_failure = h.a(href=function_url(known.on_failure))[text(known.on_failure)] if known.on_failure else None
+    return facts(
+        [
+            ("App", text(known.app)),
+            ("Triggers", h.ul(".plain")[[h.li[_trigger(each)] for each in known.triggers]] if known.triggers else None),
+            ("Next times", [[at(due), " "] for due in times] or None),
+            ("On failure", on_failure),
+            ("Queues of the app", ", ".join(known.queues) or None),
+            ("Events are kept for", duration_text(known.lookback_ms) if known.lookback_ms else None),
+            ("Runs in a chain, at most", f"{known.chain_max:,}"),
+            ("Version of the code", h.code[text(known.version)] if known.version else None),
+            ("Release of the app", h.code[text(known.release)] if known.release else None),
+        ]
+    )
+
+
+def _counts(view: FunctionView) -> h.Element:
+    return h.ul(".tabs", aria_label="Runs by status")[
+        h.li[h.a(href=filter_url("function", view.id))["all runs"]],
+        [h.li[status, " ", _count_link(view, status, view.counts.get(status, 0))] for status in RunStatus],
+    ]
+
+
+def _durations(found: Durations) -> h.Node:
+    if not found.runs:
+        return None
+    of = counted(found.runs, "completed run")
+    latest = f"the latest {MEASURED_MAX:,} completed runs" if found.runs == MEASURED_MAX else of
+    return h.section(aria_labelledby="durations")[
+        h.h2("#durations")["Durations"],
+        h.p(".hint")[f"From start to end, with waits, of {latest}."],
+        facts([("Half take at most", took(found.p50_ms)), ("90 %", took(found.p90_ms)), ("99 %", took(found.p99_ms))]),
+        listing("The slowest runs", ("Slowest runs", "Took"), [_slow_row(*each) for each in found.slowest]),
+    ]
+
+
+def _slow_row(run_id: str, length_ms: int) -> h.Element:
+    return h.tr(data_row=True)[h.td[run_link(run_id, whole=True)], h.td(".number")[took(length_ms)]]
+
+
+def _start(visit: Visit, view: FunctionView, latest: Json, refusal: Refusal) -> h.Node:
+    """Return the form that sends an event which starts the function; the latest such event is the example."""
+    triggers: Sequence[Trigger] = view.registration.triggers if view.registration else ()
+    events = [trigger.event for trigger in triggers if isinstance(trigger, EventTrigger)]
+    if not events or not visit.may_operate or _is_retired(view.registration):
+        return None
+    found = latest if isinstance(latest, dict) else {}
+    plain = next((event for event in events if not event.endswith("*")), events[0].rstrip("*"))
+    return h.section(aria_labelledby="start")[
+        h.h2("#start")["Start"],
+        h.p(".hint")["An event starts every function whose trigger it matches. The data is that of the latest event."]
+        if found
+        else h.p(".hint")["An event starts every function whose trigger it matches."],
+        event_form(
+            visit, function_url(view.id), refusal, name=str(found.get("name", plain)), example=found.get("data")
+        ),
+    ]

@@ -1,0 +1,99 @@
+"""The page of workers and shards: which run, what waits, and how far each shard is."""
+
+from collections.abc import Sequence
+
+import htpy as h
+from starlette.responses import Response
+
+from stepstream.api.pages.components import known_params, listing, note, text, url
+from stepstream.api.pages.context import Site, Visit, html
+from stepstream.api.pages.layout import document
+from stepstream.api.workers import WORKERS_MAX, ShardStatus, WorkersView, history_lag, shard_views, workers_views
+from stepstream.contract.wording import counted, duration_text
+from stepstream.runtime.readmodel.filters import Filter
+
+_WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release")
+_SHARDS = ("Shard", "Engine", "State", "Left to recover", "Records that wait", "Oldest of them", "Warm copy behind by")
+_REASON_CHARACTERS = 1_000
+_OPEN = Filter().having("status", "open")
+
+
+async def show_workers(site: Site, visit: Visit) -> Response:
+    """Answer with the page."""
+    known_params(visit)
+    workers, shards, lag = await workers_views(site.engine), shard_views(site.engine), history_lag(site.engine)
+    unready = site.engine.unready()
+    content = [
+        h.h1["Workers and shards"],
+        note(["This engine is not ready: ", text(unready, _REASON_CHARACTERS)], "bad") if unready else None,
+        h.h2["Workers"],
+        _workers_table(workers) if workers else note(_no_workers(shards)),
+        h.h2["Shards"],
+        listing("Table of shards", _SHARDS, [_shard_row(shard) for shard in shards]),
+        h.p(".hint")[_seen(shards)],
+        h.p(".hint")[
+            "The list of runs is up to date."
+            if not lag
+            else f"The list of runs is {counted(lag, 'record')} of history behind."
+        ]
+        if lag is not None
+        else None,
+    ]
+    return html(document(visit, "Workers and shards", "Workers", await site.runs.queries.counts(), *content))
+
+
+def _no_workers(shards: Sequence[ShardStatus]) -> str:
+    if any(shard.view.is_own and not shard.view.unready for shard in shards):
+        return "No function is registered yet: start a worker."
+    return "This engine serves no shard now, so it does not know which workers exist; ask another engine."
+
+
+def _workers_table(workers: Sequence[WorkersView]) -> h.Node:
+    cut = len(workers) == WORKERS_MAX
+    return [
+        listing("Table of workers", _WORKERS, [_worker_row(each) for each in workers]),
+        h.p(".hint")[f"The first {WORKERS_MAX} names are listed; there may be more."] if cut else None,
+    ]
+
+
+def _worker_row(view: WorkersView) -> h.Element:
+    option = f" --queue {view.queue}" if view.queue else ""
+    down = h.span(".bad")["none; start one with ", h.code[text(f"stepstream worker FILE{option}")]]
+    up = "unknown: no broker answered" if view.running is None else f"{view.running:,}"
+    return h.tr(data_row=True)[
+        h.td[h.a(href=url("runs", query=[("filter", str(_OPEN.having("app", view.app)))]))[text(view.name)]],
+        h.td[down if view.running == 0 else up],
+        h.td[_measured(view.waiting)],
+        h.td(".number")[f"{view.functions:,}"],
+        h.td[h.code[text(" ".join(view.releases))]],
+    ]
+
+
+def _measured(value: int | None) -> str:
+    return "measured by another engine" if value is None else f"{value:,}"
+
+
+def _shard_row(shard: ShardStatus) -> h.Element:
+    view = shard.view
+    state = "serves" if view.owner else "unknown"
+    return h.tr[
+        h.td(".number")[f"{view.shard}"],
+        h.td[text(view.owner) if view.owner else None, " (this engine)" if view.is_own else None],
+        h.td[h.span(".bad")[text(view.unready, _REASON_CHARACTERS)] if view.unready else state],
+        h.td(".number")[f"{shard.left_rows:,} rows" if shard.left_rows is not None else None],
+        h.td(".number")[f"{shard.waiting:,}" if shard.waiting is not None else None],
+        h.td(".number")[duration_text(shard.oldest_s * 1_000) if shard.oldest_s is not None else None],
+        h.td(".number")[f"{shard.copy_rows:,} rows" if shard.copy_rows is not None else None],
+    ]
+
+
+def _seen(shards: Sequence[ShardStatus]) -> str:
+    """Return what this process cannot see."""
+    if all(shard.view.is_own for shard in shards):
+        return "This process serves all shards."
+    if any(not shard.view.owner and not shard.view.unready for shard in shards):
+        return (
+            "This engine knows its own shards only: it exchanges no heartbeats with other engines, or has received too "
+            "few yet."
+        )
+    return "Each engine measures its own shards; of others, this one knows by heartbeats which engine serves them."

@@ -1,0 +1,64 @@
+"""How long the latest runs of a function took, and the latest event that started one."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stepstream.contract.codec import Json
+from stepstream.contract.events import OWN_PREFIX
+from stepstream.contract.kinds import RunStatus
+from stepstream.runtime.readmodel.views import json_of
+
+# How many of the latest completed runs of a function are measured.
+MEASURED_MAX = 1_000
+SLOWEST_MAX = 10
+# How many runs of each status are searched for an event from outside.
+_SEARCHED_MAX = 20
+_SHARES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long the latest completed runs took (ms), from start to end, with waits.
+
+    `p50_ms`, `p90_ms` and `p99_ms` are percentiles by the nearest rank, 0 without a run. `slowest` has run ids and
+    durations (ms), the slowest first.
+    """
+
+    runs: int
+    p50_ms: int
+    p90_ms: int
+    p99_ms: int
+    slowest: Sequence[tuple[str, int]]
+
+
+def durations(db: sqlite3.Connection, function: str) -> Durations:
+    """Return the durations of the latest completed runs of a function, of MEASURED_MAX at most."""
+    query = (
+        "SELECT run_id, ended_at - started_at FROM runs WHERE function = ? AND status = ? ORDER BY run_id DESC LIMIT ?"
+    )
+    found = db.execute(query, (function, RunStatus.COMPLETED, MEASURED_MAX)).fetchall()
+    ordered = sorted(((run_id, max(length, 0)) for run_id, length in found), key=lambda each: each[1])
+    # -(-a // b) is the quotient, rounded up.
+    ranks = (max(-(-len(ordered) * round(share * 100) // 100), 1) for share in _SHARES)
+    p50, p90, p99 = (ordered[rank - 1][1] if ordered else 0 for rank in ranks)
+    return Durations(len(ordered), p50, p90, p99, ordered[: -SLOWEST_MAX - 1 : -1])
+
+
+def latest_event(db: sqlite3.Connection, function: str) -> Json:
+    """Return the event of the latest run of a function that an event from outside started; None if there is none."""
+    each = "SELECT run_id, events FROM (SELECT run_id, events FROM runs WHERE function = ? AND status = ?"
+    each += " ORDER BY run_id DESC LIMIT ?)"
+    values = [value for status in RunStatus for value in (function, status, _SEARCHED_MAX)]
+    rows = db.execute(" UNION ALL ".join([each] * len(RunStatus)) + " ORDER BY run_id DESC", values)
+    for run_id, events in rows:
+        first = _first(events)
+        if isinstance(first, dict) and not str(first.get("name", "")).startswith(OWN_PREFIX):
+            row = db.execute("SELECT events FROM run_texts WHERE run_id = ?", (run_id,)).fetchone()
+            return _first(row[0]) if row else None
+    return None
+
+
+def _first(events: str) -> Json:
+    found = json_of(events)
+    return found[0] if isinstance(found, list) and found else None

@@ -1,0 +1,175 @@
+"""The events in the read model: those that started runs, and those that resumed waits; others leave no history."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from stepstream.contract.codec import Json
+from stepstream.contract.events import decode_stored_event
+from stepstream.contract.history import StepEnded
+from stepstream.contract.kinds import StepKind
+from stepstream.contract.outcomes import Value
+from stepstream.runtime.readmodel.views import json_of
+
+# How many runs or waits one request reads to find a page of events; the next request continues after them.
+EXAMINED_MAX = 2_000
+# How many of the runs and waits of an event are listed.
+EFFECTS_MAX = 20
+_DIGITS_MAX = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that an event started; `status` is a RunStatus."""
+
+    run_id: str
+    function: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A step that an event resumed: its hash `step`, its `id`, and the function of its run."""
+
+    run_id: str
+    function: str
+    step: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenEvent:
+    """An event with what it did, the newest first and EFFECTS_MAX of each at most; `at` is Unix ms."""
+
+    id: str
+    name: str
+    at: int
+    started: Sequence[Started]
+    resumed: Sequence[Resumed]
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events, newest first; `next` is what `before` of the next page must be, 0 or "" after the last one."""
+
+    events: Sequence[SeenEvent]
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeEvent:
+    """An event with its data; `value` is its record, which is the part `part` of the run `run_id`."""
+
+    seen: SeenEvent
+    value: Json
+    run_id: str
+    part: str
+
+
+def note_resumed(db: sqlite3.Connection, ended: Sequence[StepEnded]) -> None:
+    """Store which event resumed each of these steps, of those that waited for one."""
+    found = ((entry, decode_stored_event(entry.outcome.data)) for entry in ended if isinstance(entry.outcome, Value))
+    rows = ((event.id, event.name, entry.run_id, entry.step, entry.at) for entry, event in found)
+    db.executemany("INSERT OR IGNORE INTO event_waits VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def is_resumed(entry: StepEnded) -> bool:
+    """Return whether an event ended a step."""
+    return entry.kind == StepKind.WAIT and isinstance(entry.outcome, Value)
+
+
+def is_row_number(text: str) -> bool:
+    """Return whether a text can be the `next` of a page of events that resumed waits."""
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+
+
+def starting_events(db: sqlite3.Connection, name: str, before: str, limit: int) -> EventPage:
+    """Return the events that started runs with an id before `before`, of one name or of all."""
+    # Run ids begin with their time.
+    within = ("run_id < ?", before) if before else ("run_id > ?", "")
+    query = f"SELECT run_id, events, accepted_at FROM runs WHERE {within[0]} ORDER BY run_id DESC"
+    values: tuple[str | int, ...] = (within[1],)
+    if name:
+        named = f"SELECT run_id FROM run_names WHERE {within[0]} AND name = ? ORDER BY run_id DESC LIMIT ?"
+        query = f"SELECT run_id, events, accepted_at FROM ({named}) JOIN runs USING (run_id) ORDER BY run_id DESC"
+        values = (within[1], name, EXAMINED_MAX)
+    found: dict[str, SeenEvent] = {}
+    examined, last = 0, ""
+    for run_id, events, at in islice(db.execute(query, values), EXAMINED_MAX):
+        examined, last = examined + 1, run_id
+        for id, its_name in _names(events):
+            if name in ("", its_name) and id not in found and not _is_later(db, id, run_id):
+                found[id] = _seen(db, id, its_name, at)
+        if len(found) >= limit:
+            return EventPage(list(found.values()), run_id)
+    return EventPage(list(found.values()), last if examined == EXAMINED_MAX else "")
+
+
+def _names(events: str) -> Iterator[tuple[str, str]]:
+    listed = json_of(events)
+    for event in listed if isinstance(listed, list) else ():
+        if isinstance(event, dict):
+            yield str(event.get("id", "")), str(event.get("name", ""))
+
+
+def _is_later(db: sqlite3.Connection, event_id: str, run_id: str) -> bool:
+    """Return whether an event started a newer run too: then an earlier page has it."""
+    (newest,) = db.execute("SELECT max(run_id) FROM run_events WHERE event_id = ?", (event_id,)).fetchone()
+    return bool(newest and newest > run_id)
+
+
+def resuming_events(db: sqlite3.Connection, name: str, before: str, limit: int) -> EventPage:
+    """Return the events that resumed waits, of one name or of all; `before` is the `next` of an earlier page."""
+    query = "SELECT rowid, event_id, name, at FROM event_waits WHERE rowid < ? ORDER BY rowid DESC LIMIT ?"
+    found: dict[str, SeenEvent] = {}
+    examined, last = 0, 0
+    first = int(before) if before else 2**62
+    for rowid, id, its_name, at in db.execute(query, (first, EXAMINED_MAX)):
+        examined, last = examined + 1, rowid
+        if name in ("", its_name) and id not in found and not _is_later_wait(db, id, rowid):
+            found[id] = _seen(db, id, its_name, at)
+        if len(found) >= limit:
+            return EventPage(list(found.values()), str(rowid))
+    return EventPage(list(found.values()), str(last) if examined == EXAMINED_MAX else "")
+
+
+def _is_later_wait(db: sqlite3.Connection, event_id: str, rowid: int) -> bool:
+    (newest,) = db.execute("SELECT max(rowid) FROM event_waits WHERE event_id = ?", (event_id,)).fetchone()
+    return bool(newest and newest > rowid)
+
+
+def _seen(db: sqlite3.Connection, id: str, name: str, at: int) -> SeenEvent:
+    started = (
+        "SELECT r.run_id, r.function, r.status FROM run_events e JOIN runs r USING (run_id) "
+        "WHERE e.event_id = ? ORDER BY e.run_id DESC LIMIT ?"
+    )
+    resumed = (
+        "SELECT w.run_id, r.function, w.step, s.id FROM event_waits w JOIN runs r USING (run_id) "
+        "JOIN steps s USING (run_id, step) WHERE w.event_id = ? ORDER BY w.run_id DESC LIMIT ?"
+    )
+    return SeenEvent(
+        *(id, name, at),
+        [Started(*row) for row in db.execute(started, (id, EFFECTS_MAX))],
+        [Resumed(*row) for row in db.execute(resumed, (id, EFFECTS_MAX))],
+    )
+
+
+def find_event(db: sqlite3.Connection, id: str) -> WholeEvent | None:
+    """Return an event with its data; None if it started no run that is kept and resumed none."""
+    query = (
+        "SELECT t.run_id, t.events, r.accepted_at FROM run_events e JOIN run_texts t USING (run_id) "
+        "JOIN runs r USING (run_id) WHERE e.event_id = ? LIMIT 1"
+    )
+    if row := db.execute(query, (id,)).fetchone():
+        events = json_of(row[1])
+        for index, event in enumerate(events if isinstance(events, list) else ()):
+            if isinstance(event, dict) and event.get("id") == id:
+                return WholeEvent(_seen(db, id, str(event.get("name")), row[2]), event, row[0], f"event-{index}")
+    query = (
+        "SELECT w.run_id, w.step, w.name, w.at, s.output FROM event_waits w JOIN steps s USING (run_id, step) "
+        "WHERE w.event_id = ? LIMIT 1"
+    )
+    if row := db.execute(query, (id,)).fetchone():
+        return WholeEvent(_seen(db, id, row[2], row[3]), json_of(row[4]), row[0], f"step-{row[1]}")
+    return None

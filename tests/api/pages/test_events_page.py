@@ -1,0 +1,158 @@
+"""The pages of events: what each started and resumed, what matched nothing, and sending one by a form."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
+from stepstream.contract.ids import is_run_id
+from stepstream.runtime.overview import UnmatchedEvent
+from stepstream.runtime.readmodel import seen_events
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import Browser, browser_of
+from tests.fakes.facades import facade_of
+
+app = App("shop")
+
+
+@app.function(on("order"))
+async def fulfil(ctx: Context) -> None:
+    """Wait for a parcel."""
+    await ctx.step.wait_for_event("parcel", event="parcel/left", match="data.id", timeout="2h")
+
+
+@app.function(on("order"))
+async def notify(_ctx: Context) -> None:
+    """End at once."""
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[VirtualEngine]:
+    """Yield the engine of the shop."""
+    async with VirtualEngine(app) as made:
+        yield made
+
+
+async def test_events_are_listed_with_what_they_started(engine: VirtualEngine) -> None:
+    """An event that starts two functions is one row, with links to both runs."""
+    await engine.send(Event("order", {"id": 1}, id="first"), Event("order", {"id": 2}, id="second"))
+    browser = browser_of(engine)
+    page = await browser.open("/ui/events")
+    assert sorted(row.split(" ")[0] for row in page.texts("tbody tr")) == ["first", "second"]
+    assert all("fulfil running" in row and "notify completed" in row for row in page.texts("tbody tr"))
+    assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Events"]
+    one = await browser.open(page.link("first"))
+    assert one.path == "/ui/event?id=first"
+    assert one.texts("h1") == ["order"]
+    assert "id : 1" in one.texts(".json")[0]
+    runs = await browser.open(one.link("All runs of the event"))
+    assert len(runs.all("tbody tr")) == 2
+
+
+async def test_events_are_listed_with_what_they_resumed(engine: VirtualEngine) -> None:
+    """An event that only ends waits starts no run; its row and its page name the steps."""
+    await engine.send(Event("order", {"id": 1}), Event("order", {"id": 1}))
+    await engine.send(Event("parcel/left", {"id": 1}, id="left-1"))
+    browser = browser_of(engine)
+    page = await browser.open((await browser.open("/ui/events")).link("resumed runs"))
+    (row,) = page.texts("tbody tr")
+    assert row.startswith("left-1 parcel/left 2026-01-01")
+    assert row.count("fulfil , step parcel") == 2
+    one = await browser.open(page.link("left-1"))
+    assert one.texts("main h2") == ["Resumed", "Data"]
+    raw = await browser.open(one.link("raw"))
+    assert raw.response.json()["data"] == {"id": 1}
+
+
+async def test_events_have_further_pages(engine: VirtualEngine) -> None:
+    """A page has 50 events, and the next one the rest, of a name or of all; no event is on two pages."""
+    await engine.send(*(Event("order", {"id": number}) for number in range(60)))
+    await engine.send(*(Event("parcel/left", {"id": number}) for number in range(60)))
+    browser = browser_of(engine)
+    for path in ("/ui/events", "/ui/events?name=order", "/ui/events?kind=resumed&name=parcel/left"):
+        page = await browser.open(path)
+        older = await browser.open(page.link("Older events"))
+        seen = [cells.split(" ")[0] for each in (page, older) for cells in each.texts("tbody tr")]
+        assert (len(page.all("tbody tr")), len(seen), len(set(seen))) == (50, 60, 60)
+        assert (await browser.open(older.link("Newest events"))).texts("tbody tr") == page.texts("tbody tr")
+    for query in ("before=x", "kind=resumed&before=-1", "kind=other", "nmae=a"):
+        assert (await browser.open(f"/ui/events?{query}")).status == 400
+
+
+async def test_a_search_is_bounded(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that examined its share without a match leads to the next one."""
+    monkeypatch.setattr(seen_events, "EXAMINED_MAX", 10)
+    await engine.send(Event("order", {"id": 1}, id="rare"))
+    await engine.send(Event("parcel/left", {"id": 1}, id="rare-left"))
+    await engine.advance("1s")
+    await engine.send(*(Event("order", {"id": number}) for number in range(2, 12)))
+    await engine.send(*(Event("parcel/left", {"id": number}) for number in range(2, 12)))
+    assert not (await engine.index.queries.resuming_events("other")).events
+    found, before, pages = list[str](), "", 0
+    while pages == 0 or before:
+        page = await engine.index.queries.starting_events("order", before=before)
+        found, before, pages = [*found, *(event.id for event in page.events)], page.next, pages + 1
+    assert (len(found), pages > 1) == (11, True)
+    assert found[-1] == "rare"
+
+
+async def sent(browser: Browser, **fields: str) -> tuple[int, str]:
+    """Send an event by the form; return the status and the text of the answer."""
+    page = await browser.submit(await browser.open("/ui/events"), ".actions", **fields)
+    return page.status, page.text
+
+
+async def test_an_event_is_sent_by_the_form(engine: VirtualEngine) -> None:
+    """The answer shows what it started; a wrong field keeps what was entered, with the reason beside it."""
+    browser = browser_of(engine)
+    status, said = await sent(browser, name="order", data='{"id": 4}', id="by-form")
+    assert (status, "The event was sent." in said) == (200, True)
+    await engine.until_idle()
+    assert "fulfil running" in (await browser.open("/ui/event?id=by-form")).text
+    status, said = await sent(browser, name="order", data='{"id": ')
+    assert (status, "not valid JSON" in said, '{"id":' in said) == (400, True, True)
+    assert len(engine.runs("fulfil")) == 1
+
+
+async def test_what_matched_nothing_is_listed_with_the_reason(engine: VirtualEngine) -> None:
+    """A laptop knows it; an engine on Kafka says that it does not."""
+    browser = browser_of(engine)
+    page = await browser.open("/ui/events?kind=unmatched")
+    assert "An engine on Kafka keeps no record" in page.text
+    event = UnmatchedEvent("e-1", "oder", engine.now_ms, "did you mean 'order'?")
+    for events, says in (([event], "e-1 oder 2026"), (list[UnmatchedEvent](), "has matched something")):
+        facade = dataclasses.replace(facade_of(engine.engine), unmatched=events.copy)
+        browser = Browser(make_api(facade, engine.index, bytes, now_ms=lambda: engine.now_ms))
+        assert says in (await browser.open("/ui/events?kind=unmatched")).text
+        one = await browser.open("/ui/event?id=e-1")
+        assert (one.status, "did you mean 'order'?" in one.text) == ((200, True) if events else (404, False))
+
+
+async def test_readers_see_events_without_the_form(engine: VirtualEngine) -> None:
+    """An empty list says so."""
+    browser = browser_of(engine, Keys("event", "api", "read"))
+    browser.client.headers["Authorization"] = "Bearer read"
+    page = await browser.open("/ui/events")
+    assert "No event started a run yet." in page.text
+    assert not page.all("main form[method=post]")
+    assert "No event of this name resumed a run." in (await browser.open("/ui/events?kind=resumed&name=a")).text
+    assert (await browser.client.post("/ui/events", data={"name": "order", "data": "{}"})).status_code == 403
+
+
+async def test_events_are_answered_by_the_api(engine: VirtualEngine) -> None:
+    """With what they started and resumed, in pages."""
+    await engine.send(Event("order", {"id": 1}, id="a"), Event("order", {"id": 2}, id="b"))
+    await engine.send(Event("parcel/left", {"id": 1}, id="left"))
+    api = make_api(facade_of(engine.engine), engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        first = (await client.get("/v1/events", params={"limit": 1})).json()
+        second = (await client.get("/v1/events", params={"before": first["next"]})).json()
+        assert sorted(event["id"] for event in first["events"] + second["events"]) == ["a", "b"]
+        assert is_run_id(first["next"])
+        (left,) = (await client.get("/v1/events", params={"kind": "resumed"})).json()["events"]
+        assert [(each["function"], each["id"]) for each in left["resumed"]] == [("fulfil", "parcel")]
+        assert (await client.get("/v1/events", params={"kind": "resumed", "before": "x"})).status_code == 400

@@ -1,0 +1,208 @@
+"""The pages of functions: what is registered, how often it ran and how long, and starting it by a form."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+import pytest
+
+from stepstream import App, Context, Event, cron, on
+from stepstream.api.functions import cron_times
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
+from stepstream.contract.functions import CronTrigger, FunctionRegistered
+from stepstream.runtime.overview import ShardView
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import browser_of
+from tests.fakes.facades import facade_of
+
+app = App("shop", queues=["gpu"], lookback="1h")
+
+
+@app.function(on("order", if_="event.data.total > 0"), cron("0 3 * * *", tz="Europe/Berlin"), retries=0)
+async def fulfil(ctx: Context) -> str:
+    """Sleep for as many seconds as the event says; fail for a negative number."""
+    seconds = ctx.event.data.get("seconds", 0)
+    if seconds < 0:
+        raise ValueError("negative")
+    await ctx.step.sleep("nap", seconds)
+    return "done"
+
+
+@app.function(id='a/"b" <i>')
+async def invoked(_ctx: Context) -> None:
+    """Wait to be invoked."""
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[VirtualEngine]:
+    """Yield the engine of the shop."""
+    async with VirtualEngine(app) as made:
+        yield made
+
+
+async def ran(engine: VirtualEngine, *seconds: int) -> None:
+    """Let a run take each of these times."""
+    for number in seconds:
+        await engine.send(Event("order", {"total": 1, "seconds": number}))
+    await engine.advance("10m")
+
+
+async def test_functions_are_listed_with_their_runs(engine: VirtualEngine) -> None:
+    """Each registered function has its triggers, its next time, and counts that link to its runs."""
+    await ran(engine, 5, -1, 700)
+    browser = browser_of(engine)
+    page = await browser.open("/ui/functions")
+    other, row = page.texts("tbody tr")
+    assert other == 'a/"b" <i> shop 0 0 0 0'
+    assert row.startswith(
+        "fulfil shop event order if event.data.total > 0 cron 0 3 * * * Europe/Berlin 2026-01-01 02:00"
+    )
+    assert row.endswith("1 1 1 0")
+    assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Functions"]
+    link = page.all("tbody tr:last-child td:nth-child(7) a")[0].attributes["href"]
+    assert [row.split(" ")[1:3] for row in (await browser.open(link or "")).texts("tbody tr")] == [["fulfil", "failed"]]
+    found = await browser.submit(page, ".filters", name="FUL")
+    assert [row.split(" ")[0] for row in found.texts("tbody tr")] == ["fulfil"]
+    assert "No function matches" in (await browser.open("/ui/functions?name=x%00y")).text
+
+
+async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEngine) -> None:
+    """The page has what is registered, percentiles, and the slowest runs, which it links."""
+    await ran(engine, 1, 2, 3, 4, 500)
+    browser = browser_of(engine)
+    page = await browser.open((await browser.open("/ui/functions")).link("fulfil"))
+    shown = dict(zip(page.texts(".facts dt"), page.texts(".facts dd"), strict=True))
+    assert (shown["Queues of the app"], shown["Runs in a chain, at most"]) == ("gpu", "100")
+    assert shown["Next times"].count("2026-01-0") == 3
+    assert (shown["Half take at most"], shown["99 %"]) == ("3.0 s", "8m 20s")
+    slow = engine.runs()[-1]
+    assert page.texts("section tbody tr")[0] == f"{slow.run_id} 8m 20s"
+    assert (await browser.open(page.link(slow.run_id))).path == f"/ui/runs/{slow.run_id}"
+    assert "completed 5" in page.text
+    odd = await browser.open((await browser.open("/ui/functions")).link('a/"b" <i>'))
+    assert odd.texts("h1") == ['a/"b" <i>']
+    assert not odd.all("main form")
+    assert (await browser.open("/ui/function?id=none")).status == 404
+
+
+async def test_a_function_is_started_with_the_data_of_its_latest_event(engine: VirtualEngine) -> None:
+    """The form has the latest event as an example, also after runs by cron; its answer lists what it started."""
+    browser = browser_of(engine)
+    page = await browser.open("/ui/function?id=fulfil")
+    assert page.all("#event-name")[0].attributes["value"] == "order"
+    await engine.send(Event("order", {"total": 1, "seconds": 9}))
+    await engine.advance("2d")
+    page = await browser.open("/ui/function?id=fulfil")
+    assert '"seconds": 9' in page.all("#event-data")[0].text()
+    started = await browser.submit(page, ".actions", id="order-7")
+    await engine.until_idle()
+    assert started.path == "/ui/event?id=order-7&sent=1"
+    (run,) = engine.runs("fulfil", status="running")
+    assert isinstance(run.events, list)
+    assert run.events[0] == {"name": "order", "data": {"total": 1, "seconds": 9}, "id": "order-7", "ts": engine.now_ms}
+    assert f"…{run.run_id[-6:]} fulfil running" in (await browser.open(started.path)).text
+    # Without an id, the form itself has one: sent twice, it starts one run.
+    for _ in range(2):
+        await browser.submit(page, ".actions", data='{"total": 2}')
+    await engine.until_idle()
+    assert sum(run.events[0]["data"] == {"total": 2} for run in engine.runs("fulfil")) == 1  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize(
+    ("entered", "field", "says"),
+    [
+        ({"data": '{"total": '}, "data", "not valid JSON"),
+        ({"data": "[1]"}, "data", "object"),
+        ({"name": " "}, "name", "give the name of the event"),
+        ({"name": "stream/function.failed"}, "name", "stream/"),
+        ({"id": "x" * 300}, "id", "characters"),
+    ],
+)
+async def test_a_wrong_event_keeps_what_was_entered(
+    engine: VirtualEngine, entered: dict[str, str], field: str, says: str
+) -> None:
+    """The reason is beside its field, and nothing is sent."""
+    browser = browser_of(engine)
+    page = await browser.submit(await browser.open("/ui/function?id=fulfil"), ".actions", **entered)
+    assert page.status == 400
+    (wrong,) = page.all("[aria-invalid=true]")
+    assert wrong.attributes["name"] == field
+    assert entered[field].strip() in (wrong.text() or wrong.attributes.get("value") or "")
+    assert any(says in reason for reason in page.texts(".field [role=alert]"))
+    assert not engine.runs()
+
+
+async def test_readers_see_functions_without_the_form(engine: VirtualEngine) -> None:
+    """The read key shows the page; a form that is sent nevertheless is refused."""
+    browser = browser_of(engine, Keys("event", "api", "read"))
+    browser.client.headers["Authorization"] = "Bearer read"
+    page = await browser.open("/ui/function?id=fulfil")
+    assert page.status == 200
+    assert not page.all("main form[method=post]")
+    refused = await browser.client.post("/ui/function?id=fulfil", data={"name": "order", "data": "{}"})
+    assert refused.status_code == 403
+    assert all(row.css_first("a") for row in (await browser.open("/ui/functions")).all("tr[data-row]"))
+
+
+class _Elsewhere:
+    """What an engine knows that serves no shard."""
+
+    def __init__(self, *functions: FunctionRegistered) -> None:
+        self._functions = functions
+
+    def functions(self) -> Sequence[FunctionRegistered]:
+        """Return the registrations."""
+        return self._functions
+
+    def shards(self) -> Sequence[ShardView]:
+        """Return none."""
+        return []
+
+
+async def test_an_engine_without_shards_says_what_it_does_not_know(engine: VirtualEngine) -> None:
+    """Functions that have runs are listed; without any the page says what registers one."""
+    await ran(engine, 1)
+    facade = dataclasses.replace(facade_of(engine.engine), overview=_Elsewhere())
+    api = make_api(facade, engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        for path in ("/ui/functions", "/ui/function?id=fulfil"):
+            assert "it does not know what is registered" in (await client.get(path)).text
+        (only,) = (await client.get("/v1/functions")).json()["functions"]
+    assert only == {"id": "fulfil", "registration": None, "counts": {"completed": 1}, "cron_times": {}}
+    async with VirtualEngine() as empty:
+        assert "No function yet" in (await browser_of(empty).open("/ui/functions")).text
+
+
+async def test_a_retired_function_says_that_nothing_starts_it(engine: VirtualEngine) -> None:
+    """It stays listed while its registration is kept; it has no form."""
+    retired = FunctionRegistered("fulfil", "shop", retired=True)
+    facade = dataclasses.replace(facade_of(engine.engine), overview=_Elsewhere(retired))
+    api = make_api(facade, engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        text = (await client.get("/ui/function?id=fulfil")).text
+    assert "nothing starts it" in text
+    assert "Send an event" not in text
+
+
+async def test_functions_are_answered_by_the_api(engine: VirtualEngine) -> None:
+    """Pages are ordered by id; one function has its durations too."""
+    await ran(engine, 1, 3)
+    api = make_api(facade_of(engine.engine), engine.index, bytes, now_ms=lambda: engine.now_ms)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        first = (await client.get("/v1/functions", params={"limit": 1})).json()
+        second = (await client.get("/v1/functions", params={"after": first["next"]})).json()
+        assert [each["id"] for each in first["functions"] + second["functions"]] == ['a/"b" <i>', "fulfil"]
+        shown = (await client.get("/v1/functions/fulfil")).json()
+        assert shown["registration"]["queues"] == ["gpu"]
+        assert shown["counts"] == {"completed": 2}
+        assert shown["durations"]["p90_ms"] == 3_000
+        assert len(shown["cron_times"]["0 3 * * * Europe/Berlin"]) == 3
+        assert (await client.get('/v1/functions/a%2F"b" <i>')).json()["durations"]["runs"] == 0
+        assert (await client.get("/v1/functions/none")).status_code == 404
+
+
+def test_times_of_an_unknown_zone_are_left_out() -> None:
+    """A worker may know a time zone that this engine does not."""
+    assert cron_times(CronTrigger("0 3 * * *", "Moon/Crater"), 0) == []
+    assert cron_times(CronTrigger("0 0 * * *"), 0, 2) == [86_400_000, 172_800_000]

@@ -1,0 +1,160 @@
+"""The page of workers and shards: which run, what waits, and what this process cannot see."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.host.monitoring.gauges import EmbeddedGauges
+from stepstream.runtime.metrics import Reading
+from stepstream.runtime.overview import ShardView
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import Browser, Page
+from tests.fakes.facades import facade_of
+
+app = App("shop", queues=["gpu"])
+
+
+@app.function(on("order"))
+async def fulfil(ctx: Context) -> None:
+    """Wait for a parcel."""
+    await ctx.step.wait_for_event("parcel", event="parcel/left", timeout="2h")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[VirtualEngine]:
+    """Yield the engine of the shop."""
+    async with VirtualEngine(app, shards=2) as made:
+        yield made
+
+
+async def shown(engine: VirtualEngine, keys: Keys | None = None, **changes: Any) -> Page:
+    """Return the page of an engine, with changes of what it knows."""
+    facade = dataclasses.replace(facade_of(engine.engine), **changes)
+    return await Browser(make_api(facade, engine.index, bytes, keys=keys)).open("/ui/workers")
+
+
+async def test_a_laptop_shows_its_workers_and_shards(engine: VirtualEngine) -> None:
+    """Each app and queue has its running workers and commands that wait, each shard its lag and its owner."""
+    await engine.send(Event("order"))
+    page = await shown(engine, readings=EmbeddedGauges(engine.engine, engine.embedded).read)
+    workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
+    assert [words.rsplit(" ", 1)[0] for words in workers] == ["shop 1 0 1", "shop.gpu 1 0 1"]
+    assert shards == [f"{at} this process (this engine) serves 0 rows 0 0.0 s" for at in range(2)]
+    assert "This process serves all shards." in page.text
+    assert "The list of runs is up to date." in page.text
+    assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Workers"]
+    assert len(page.all("tr[data-row] a")) == 2
+
+
+LABELS = ("Table of workers", "Table of shards")
+
+
+class _Engine:
+    """An engine of a cluster with four shards: it serves one, recovers one, and knows of the others by heartbeats."""
+
+    def __init__(self, **others: ShardView) -> None:
+        self._others = others
+
+    def functions(self) -> Sequence[FunctionRegistered]:
+        """Return an app with a queue."""
+        return [FunctionRegistered("fulfil", "shop", queues=("gpu",), release="r1")]
+
+    def shards(self) -> Sequence[ShardView]:
+        """Return all shards."""
+        return [
+            ShardView(0, "engine-a", "", is_own=True),
+            ShardView(1, "engine-a", "recovers, 1,234 rows left", is_own=True),
+            self._others.get("third", ShardView(2, "engine-b", "")),
+            self._others.get("fourth", ShardView(3, "", "no running engine serves it")),
+        ]
+
+    def readings(self) -> Iterator[Reading]:
+        """Return what it measures."""
+        yield Reading("input_lag_records", ("0", "events"), 5)
+        yield Reading("input_lag_records", ("0", "inbox"), 7)
+        yield Reading("input_lag_records", ("2", "history"), 9)
+        yield Reading("input_oldest_seconds", ("0",), 3.21)
+        yield Reading("recovery_left_rows", ("0",), 0)
+        yield Reading("recovery_left_rows", ("1",), 1_234)
+        yield Reading("standby_lag_rows", ("2",), 42)
+        yield Reading("commands_lag_records", ("shop.gpu", "0"), 30)
+        yield Reading("commands_lag_records", ("shop.gpu", "1"), 3)
+
+
+async def _running(_names: Sequence[str]) -> dict[str, int]:
+    return {"shop": 3, "shop.gpu": 0}
+
+
+async def _unknown(_names: Sequence[str]) -> dict[str, int]:
+    return {}
+
+
+async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -> None:
+    """What another engine measures is named as such; a queue without a worker has the command, a shard the reason."""
+    seen = _Engine()
+    page = await shown(engine, overview=seen, readings=seen.readings, workers=_running)
+    workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
+    assert workers == [
+        "shop 3 measured by another engine 1 r1",
+        "shop.gpu none; start one with stepstream worker FILE --queue gpu 33 1 r1",
+    ]
+    assert shards == [
+        "0 engine-a (this engine) serves 0 rows 12 3.2 s",
+        "1 engine-a (this engine) recovers, 1,234 rows left 1,234 rows",
+        "2 engine-b serves 42 rows",
+        "3 no running engine serves it",
+    ]
+    assert "Each engine measures its own shards" in page.text
+    assert "9 records of history behind" in page.text
+    assert len(page.texts(".bad")) == 3
+
+
+async def test_what_is_unknown_is_not_guessed(engine: VirtualEngine) -> None:
+    """Without heartbeats the owners of other shards are unknown, without a broker the number of workers."""
+    seen = _Engine(third=ShardView(2, "", ""), fourth=ShardView(3, "", ""))
+    page = await shown(engine, overview=seen, workers=_unknown, unready=lambda: "no broker has answered")
+    workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
+    assert workers[0] == "shop unknown: no broker answered measured by another engine 1 r1"
+    assert shards[3] == "3 unknown"
+    assert "This engine knows its own shards only" in page.text
+    assert "This engine is not ready: no broker has answered" in page.text
+    assert "The list of runs" not in page.text
+
+
+async def test_readers_see_workers_and_an_empty_engine_says_so() -> None:
+    """The page has no form, so the read key suffices."""
+    async with VirtualEngine() as empty:
+        facade = facade_of(empty.engine)
+        browser = Browser(make_api(facade, empty.index, bytes, keys=Keys("event", "api", "read")))
+        browser.client.headers["Authorization"] = "Bearer read"
+        assert "No function is registered yet" in (await browser.open("/ui/workers")).text
+        assert (await browser.open("/ui/workers?page=2")).status == 400
+
+
+async def test_workers_and_shards_are_answered_by_the_api(engine: VirtualEngine) -> None:
+    """With null for what this engine does not measure."""
+    seen = _Engine()
+    facade = dataclasses.replace(facade_of(engine.engine), overview=seen, readings=seen.readings, workers=_running)
+    api = make_api(facade, engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        workers = (await client.get("/v1/workers")).json()["workers"]
+        assert [(each["name"], each["running"], each["waiting"]) for each in workers] == [
+            ("shop", 3, None),
+            ("shop.gpu", 0, 33),
+        ]
+        answer = (await client.get("/v1/shards")).json()
+        assert answer["history"] == 9
+        assert answer["shards"][2] == {
+            "view": {"shard": 2, "owner": "engine-b", "unready": "", "is_own": False},
+            "left_rows": None,
+            "waiting": None,
+            "oldest_s": None,
+            "copy_rows": 42,
+        }
