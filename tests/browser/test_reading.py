@@ -13,7 +13,8 @@ from tests.browser.watching import Watch
 
 LONG = "a-word-that-has-no-place-to-break" * 20
 # A name for each kind of page; see the fixture `paths`.
-PAGES = ("runs", "filtered", "misspelled", "nothing", "open", "failed", "steps", "loop", "errors", "missing")
+LISTS = ("errors", "functions", "events", "resumed", "unmatched", "workers", "dead-letters")
+PAGES = ("runs", "filtered", "misspelled", "nothing", "open", "failed", "steps", "loop", *LISTS, "function", "missing")
 STATUSES = {"misspelled": 400, "missing": 404}
 SCHEMES = ("light", "dark")
 
@@ -35,6 +36,13 @@ def paths(shop: Shop) -> Mapping[str, str]:
         "steps": f"/ui/runs/{parcel}?{steps}",
         "loop": f"/ui/runs/{report}?fold=page+%23",
         "errors": "/ui/errors",
+        "functions": "/ui/functions",
+        "function": "/ui/function?id=write-report",
+        "events": "/ui/events",
+        "resumed": "/ui/events?kind=resumed",
+        "unmatched": "/ui/events?kind=unmatched",
+        "workers": "/ui/workers",
+        "dead-letters": "/ui/dead-letters",
         "missing": "/ui/runs/01KDVDNA00ZP0GFMQQFK8ZDFSF",
     }
 

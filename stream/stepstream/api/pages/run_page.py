@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from stepstream.api.pages.components import (
     at,
+    event_link,
     facts,
     filter_url,
     function_url,
@@ -211,7 +212,7 @@ def _event(event: Json, raw_url: str) -> h.Element | None:
         facts(
             [
                 ("Name", text(event.get("name", ""))),
-                ("Id", h.a(href=filter_url("event_id", id))[text(id)] if id else None),
+                ("Id", event_link(id) if id else None),
                 ("Sent", at(sent) if isinstance(sent, int) else None),
             ]
         ),
