@@ -132,7 +132,7 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
         case "event":
             name = words.take()
             event = EventRecord(name, _data(words), words.take(), words.number("ts"))
-            return EventReceived(event, position, now)
+            return EventReceived(event, position, words.number("arrived") or now)
         case "signal":
             return SignalSent(words.take(), _data(words), words.text("reply"))
         case "claim":

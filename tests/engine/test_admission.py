@@ -121,6 +121,15 @@ def test_an_event_of_the_future_starts_then() -> None:
 
 
 @table()
+def test_an_event_of_a_clock_that_is_ahead_starts_at_once() -> None:
+    """Without a ts it has the time at which the log took it, which the clock of its producer sets.
+
+    10 | function f on=go           | -
+    10 | event go e1 arrived=60_000 | began r1 f; start r1
+    """
+
+
+@table()
 def test_an_event_of_the_future_wakes_at_once() -> None:
     """An event with a future ts ends waits for its name immediately.
 

@@ -97,7 +97,9 @@ def receive_event(draft: Draft, received: EventReceived) -> None:
     derived = received.own and (received.event.name.startswith(OWN_PREFIX) or is_sent_event_id(received.event.id))
     explicit = bool(received.event.id) and not derived
     event = replace(
-        received.event, id=received.event.id or received.position, ts=received.event.ts or received.arrived_at
+        received.event,
+        id=received.event.id or received.position,
+        ts=received.event.ts or _within(received.arrived_at, draft.now),
     )
     for function_id in _triggered(draft, event):
         if function := draft.function(function_id):
