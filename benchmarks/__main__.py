@@ -1,4 +1,4 @@
-"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback|hotname] [name …]."""
+"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback|hotname|readmodel] [name …]."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, failover, hotname, laptop, lookback
+from benchmarks import cluster, failover, hotname, laptop, lookback, readmodel
 from benchmarks.functions import Figure
 from stepstream.host.serving import collect_garbage_seldom
 
@@ -29,6 +29,7 @@ RUNTIMES = {
     "failover": (_names(failover.ALL), failover.main),
     "lookback": (_names(lookback.ALL), lookback.main),
     "hotname": (_names(hotname.ALL), hotname.main),
+    "readmodel": (_names(readmodel.ALL), readmodel.main),
 }
 
 
