@@ -6,6 +6,7 @@ from stepstream import Context
 from stepstream.contract.commands import Open
 from stepstream.contract.ids import step_hash
 from stepstream.contract.kinds import StepKind
+from tests.fakes.waiting import until
 from tests.sdk.runs import Run, memo
 
 
@@ -22,18 +23,36 @@ async def stages(ctx: Context) -> str:
 
 
 async def test_live_changes_are_reported_at_once() -> None:
-    """Each change is reported before the step that follows it."""
-    run = await Run(stages).start()
-    assert run.attributes == [{"stage": "a", "first": 1}, {"stage": "b"}]
+    """A change is reported while the step that follows it runs, and not later than the end of the code."""
+    run = Run(stages, hold=["a"])
+    started = asyncio.create_task(run.start())
+    await until(lambda: run.attributes)
+    assert run.attributes == [{"stage": "a", "first": 1}]
+    run.gates["a"].set()
+    await started
+    assert run.attributes[1:] == [{"stage": "b"}]
     await run.resume(memo("b", None, seen=1, kind=StepKind.SLEEP))
-    assert run.attributes[2:] == [{"stage": "c"}, {"stage": "d"}]
+    assert {name: value for changes in run.attributes[2:] for name, value in changes.items()} == {"stage": "d"}
+
+
+async def test_many_changes_between_steps_are_one_report() -> None:
+    """Code that sets attributes in a loop sends one report for each iteration of the event loop."""
+
+    async def code(ctx: Context) -> None:
+        for number in range(10_000):
+            ctx.set_attributes(number=number, **{f"a{number % 10}": number})
+        await ctx.step.sleep("rest", "1m")
+
+    run = await Run(code).start()
+    assert [changes["number"] for changes in run.attributes] == [9_999]
+    assert len(run.attributes[0]) == 11
 
 
 async def test_a_replay_reports_the_state_that_it_reached() -> None:
     """What the code sets while results are left is collected, since a later part of the code changed it already."""
     memos = [memo("a", 1, own=1), memo("b", None, seen=1, kind=StepKind.SLEEP)]
     run = await Run(stages, memos).start()
-    assert run.attributes == [{"stage": "b", "first": 1}, {"stage": "c"}, {"stage": "d"}]
+    assert run.attributes == [{"stage": "b", "first": 1}, {"stage": "d"}]
 
 
 async def test_a_result_that_nothing_awaits_holds_nothing_back() -> None:

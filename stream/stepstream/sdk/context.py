@@ -63,8 +63,8 @@ class _Context(Generic[S, G]):
             values: The same as keywords. A value is a string of at most 256 characters, a number, a bool, or None,
                 which removes the attribute. A run has at most 32 attributes.
 
-        It takes effect at once and is not a step: call it between steps, as often as you like. Raises `InvalidInput`,
-        and `StepUsageError` in the body of a step.
+        It is not a step and needs no `await`: call it between steps, as often as you like. Raises `InvalidInput`, and
+        `StepUsageError` in the body of a step.
         """
         if current_body.get():
             raise StepUsageError("set_attributes was called in the body of a step; call it in the function, beside it")

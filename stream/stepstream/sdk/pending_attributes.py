@@ -1,5 +1,6 @@
 """Attributes that the code of a run has set, until they are reported."""
 
+import asyncio
 from collections.abc import Callable
 
 from stepstream.contract.attributes import AttributeChanges
@@ -9,17 +10,30 @@ class PendingAttributes:
     """Collects changes of attributes; `report` is called with all that were collected since it was called last.
 
     While a replay has stored results left, the code sets attributes that a later part of it may have changed long ago.
-    So they are reported only when the code has all results, or cannot continue.
+    So they are reported only when `is_live`, or when the code cannot continue. What live code sets in one iteration of
+    the event loop is one report, however often it does.
     """
 
-    def __init__(self, report: Callable[[AttributeChanges], None]) -> None:
+    def __init__(
+        self,
+        report: Callable[[AttributeChanges], None],
+        is_live: Callable[[], bool],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._report = report
+        self._is_live = is_live
+        self._loop = loop
         self._changes: AttributeChanges = {}
 
-    def add(self, changes: AttributeChanges, *, report: bool) -> None:
-        """Add changes, and report them at once or later."""
+    def add(self, changes: AttributeChanges) -> None:
+        """Add changes, to be reported soon."""
+        if not self._changes:
+            self._loop.call_soon(self.report_if_live)
         self._changes |= changes
-        if report:
+
+    def report_if_live(self) -> None:
+        """Report what was collected, unless stored results are left."""
+        if self._changes and self._is_live():
             self.report()
 
     def report(self) -> None:

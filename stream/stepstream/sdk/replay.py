@@ -88,7 +88,7 @@ class Replay:
         )
         self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
-        self._attributes = PendingAttributes(self._report_attributes)
+        self._attributes = PendingAttributes(self._report_attributes, lambda: not self._results, self._loop)
         self._main: asyncio.Task[Any] | None = None
 
     @property
@@ -213,8 +213,7 @@ class Replay:
     def _resolve(self, call: Call, memo: Memo) -> Outcome:
         self._calls.move(call, CallEvent.GIVE, CallState.RESOLVED)
         self.seen = max(self.seen, memo.seen)
-        if not self._results:
-            self._attributes.report()
+        self._attributes.report_if_live()
         return memo.outcome
 
     def _abandon(self, call: Call) -> None:
@@ -244,7 +243,7 @@ class Replay:
     def set_attributes(self, changes: AttributeChanges) -> None:
         """Change the attributes of the run."""
         if not self._dispatched:
-            self._attributes.add(changes, report=not self._results)
+            self._attributes.add(changes)
 
     def _report_attributes(self, changes: AttributeChanges) -> None:
         if not self.over:
