@@ -51,7 +51,7 @@ def _history(number: int) -> Iterator[HistoryEntry]:
     event = EventRecord("shop/order", dump_json({"order_id": number, "total": number % 997}), f"e-{number}", at)
     attributes: dict[str, str | int | float | bool] = {"order_id": number, "tenant": f"t-{number % _TENANTS}"}
     yield RunBegan(run_id, 1, at, function, "shop", at, (event,), attributes=attributes)
-    yield _step(run_id, 2, "reserve", at)
+    yield _step(run_id, 2, "pick", at)
     if number % _WAITS_EVERY == 1:
         waits = f"shop/paid-{number % 50} data.order_id"
         yield StepPlanned(run_id, 3, at, step_hash("paid", 0), "paid", StepKind.WAIT, waits, at + 3_600_000)

@@ -132,12 +132,14 @@ class World:
                 elif isinstance(change, Send) and change.topic == INBOX:
                     queue.append((change.record, change.partition))  # type: ignore[arg-type]
                 elif isinstance(change, Send):
-                    words.append(self.leave(change))
+                    words.append(self.leave(change, at))
         return words
 
-    def leave(self, change: Send) -> str:
+    def leave(self, change: Send, shard: int) -> str:
         """Check what leaves the engine and return it in words."""
         record = change.record
+        # An added partition of a topic must not change where the records of a run are.
+        assert change.partition == (-1 if change.topic == EVENTS else shard), change
         if isinstance(record, RunBegan):
             self.names.setdefault(record.run_id, f"r{len(self.names) + 1}")
         if change.topic == HISTORY and isinstance(record, HistoryEntry):

@@ -73,7 +73,7 @@ class Delayed(World):
                 log = self.logs.setdefault((shard, change.partition), deque())
                 log.append(change.record)  # type: ignore[arg-type]  # What goes to the inbox is an InboxRecord.
             elif isinstance(change, Send):
-                self.leave(change)
+                self.leave(change, shard)
                 if isinstance(change.record, RunBegan | RunEnded):
                     self.lives[type(change.record).__name__, change.record.run_id] += 1
 

@@ -43,6 +43,8 @@ Produce a record like this to the topic `events`:
 ## Rules for all records
 
 - Values are JSON in UTF-8. Topic names take the prefix of the namespace.
+- A record of `inbox`, `changelog`, `history` or `commands.…` is in the partition with the number of its shard, even
+  if an operator has added partitions. In other topics the key chooses the partition.
 - Readers ignore fields that they do not know. An absent field has the default that its schema names.
 - A record that cannot be read goes to `dead-letters` with its bytes and these headers:
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.history import RunBegan
-from stepstream.contract.topics import EVENTS, INBOX, commands_topic
+from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
 from tests.kafka.cluster.observed import until
 from tests.kafka.operators.faults import (
     ALL_DELETED,
     CHANGELOG_RECREATED,
     EVENTS_RECREATED,
     INBOX_DELETED,
+    add_partitions,
     commands_recreated,
     partitions_added,
 )
@@ -24,10 +25,16 @@ UNREADY_S_MAX = 10.0
 
 
 def test_partitions_that_are_added_change_no_shard(bootstrap: str, tmp_path: Path) -> None:
-    """Engines keep the recorded number of shards, and read events of every partition; warnings name the topic."""
+    """Engines keep the recorded number of shards, and read events of every partition; warnings name the topic.
+
+    Nothing is written to further partitions of the other topics: read models would miss runs, and workers commands.
+    """
     with Trial.start(bootstrap, "grown", tmp_path) as trial:
         trial.strike(partitions_added(INBOX))
         trial.strike(partitions_added(EVENTS, 3))
+        trial.strike(partitions_added(HISTORY))
+        add_partitions(trial.site, commands_topic("long"), SHARDS + 2)
+        until(lambda: trial.site.logged(".commands.long' has", "worker") > 0)
         trial.until_ready()
         trial.complete(partition=SHARDS + 2)
         fleet = trial.site.fleet

@@ -191,7 +191,8 @@ class Draft:
         self.record(replace(run, warnings=(*run.warnings, warning)), RunWarned, warning)
 
     def _append(self, run_id: str, entry: HistoryEntry) -> None:
-        self._changes.append(Send(HISTORY, run_id, entry))
+        # In the partition of the shard: one by the key would change when an operator adds partitions to the topic.
+        self._changes.append(Send(HISTORY, run_id, entry, self.shard))
 
     def _check_limits(self, run: Run) -> None:
         limits = self.limits
@@ -270,8 +271,8 @@ class Draft:
         self._changes.append(Send(INBOX, routing_key, record, self.shard, later=True))
 
     def command(self, app: str, command: Command, queue: str = "") -> None:
-        """Send a command to the workers of `app`, or of one of its queues."""
-        self._changes.append(Send(commands_topic(app, queue), command.run_id, command))
+        """Send a command to the workers of `app`, or of one of its queues, in the partition of this shard."""
+        self._changes.append(Send(commands_topic(app, queue), command.run_id, command, self.shard))
 
     def emit(self, run: Run, event: EventRecord) -> None:
         """Publish an event of a run, which follows it in its chain."""
