@@ -145,18 +145,6 @@ MUTANTS = (
     *LEASE_MUTANTS,
     *PAUSE_MUTANTS,
     Mutant(
-        "a lost run gives its slot to another lost run",
-        "runtime/worker/consumer.py",
-        (
-            (
-                "sorted(self._items.values(), key=lambda item: item not in self._slots.waiting)",
-                "list(self._items.values())",
-            ),
-        ),
-        first=800,
-        workers=2,
-    ),
-    Mutant(
         "rows are written before the commit",
         "runtime/shard/loop.py",
         ((_BEGIN, "        self._store.write(rows, self._store.open())\n" + _BEGIN),),
