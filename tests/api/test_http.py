@@ -233,6 +233,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/signals",
             "/v1/runs",
             "/v1/runs/{run_id}",
+            "/v1/runs/{run_id}/logs",
             "/v1/runs/{run_id}/rerun",
             "/v1/runs/{run_id}/pause",
             "/v1/runs/{run_id}/resume",

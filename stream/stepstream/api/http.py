@@ -19,6 +19,7 @@ from stepstream.api.dead_letters import add_dead_letters
 from stepstream.api.facade import EngineFacade
 from stepstream.api.functions import add_functions
 from stepstream.api.guards import NO_KEY, Keys, foreign_reason, knows_key, same_key
+from stepstream.api.logs import add_logs
 from stepstream.api.pages.assets import ROOT
 from stepstream.api.pages.context import Site
 from stepstream.api.pages.gate import access_of
@@ -219,6 +220,7 @@ def make_api(
     add_dead_letters(api, engine, guarded, actor)
     add_workers(api, engine, guarded)
     add_functions(api, engine, index, guarded, now_ms)
+    add_logs(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
         site = Site(engine, index, bodies, now_ms, streams or Streams(index.changes), limits)

@@ -2,7 +2,7 @@
 
 import difflib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -41,6 +41,9 @@ class Runs(Protocol):
     def show(self, run_id: str) -> dict[str, Any] | None:
         """Return a run with its steps; None if there is none."""
 
+    def logs(self, run_id: str) -> Sequence[Any]:
+        """Return what a run logged, in order of time."""
+
 
 class EngineRuns:
     """The runs of an engine."""
@@ -63,6 +66,15 @@ class EngineRuns:
     def show(self, run_id: str) -> dict[str, Any] | None:
         run: dict[str, Any] = request(self._client, "GET", "v1", "runs", run_id, expect="run_id")
         return run
+
+    def logs(self, run_id: str) -> Sequence[Any]:
+        found: list[dict[str, Any]] = []
+        while True:
+            query = {"limit": _PAGE, **({"after": found[-1]["after"]} if found else {})}
+            page = request(self._client, "GET", "v1", "runs", run_id, "logs", expect="lines", query=query)
+            found += page["lines"]
+            if len(page["lines"]) < _PAGE:
+                return found
 
 
 class _StoredRuns(Runs, Protocol):
@@ -152,11 +164,14 @@ def show_run(
     data_dir: DataDir = None,
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
+    logs: Annotated[bool, typer.Option("--logs", help="Also print what the run logged, by step and attempt.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a run: its event, its steps, what it waits for, and its error."""
     runs = _runs_at(data_dir, EngineClient(url, api_key))
     run = _show(runs, find_id(runs, run_id))
+    if logs:
+        run["logs"] = runs.logs(run["run_id"])
     if as_json:
         out.json(run)
     else:

@@ -1,6 +1,7 @@
 """Runs that are read from a data directory, without an engine."""
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from stepstream.cli.console import EXIT_USAGE, fail
 from stepstream.host.folder import locked_folder
 from stepstream.runtime.readmodel.filters import Filter, FilterError
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.why import Surroundings, why_open
 
 
@@ -41,6 +43,11 @@ class StoredRuns:
         # Of a folder it is unknown which workers run.
         why = why_open(view, round(time.time() * 1_000), Surroundings())
         return {**asdict(view), "why": [asdict(each) for each in why]}
+
+    def logs(self, run_id: str) -> Sequence[Any]:
+        """Return what a run logged, in order of time."""
+        with closing(self._open()) as index:
+            return [asdict(line) for line in index.logs(run_id, limit=LOG_LINES_MAX)]
 
     def ended(self, before: int) -> int:
         """Return how many runs ended before a time (Unix ms)."""

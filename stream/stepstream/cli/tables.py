@@ -77,8 +77,13 @@ def print_run(screen: Screen, run: Json) -> None:
         _print_error(screen, "  error", run["error"], with_stack=not is_of_step)
     for line in why_lines(run):
         screen.line((f"  {line}", "yellow"))
-    if not run["steps"]:
-        return
+    if run["steps"]:
+        _print_steps(screen, run, failed)
+    if "logs" in run:
+        _print_logs(screen, run)
+
+
+def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:
     # What a run waits for is the reason to look at it: a narrow terminal wraps it and hides nothing.
     names = ("step", "kind", "status", "attempts", "waits for", "until", "result")
     rows = [
@@ -96,6 +101,24 @@ def print_run(screen: Screen, run: Json) -> None:
     screen.table([Column(name, overflow="fold") for name in names], rows)
     for step in failed:
         _print_error(screen, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def _print_logs(screen: Screen, run: Json) -> None:
+    """Print what a run logged: the lines of one attempt after the other, below its name."""
+    names = {step["step"]: step["id"] for step in run["steps"]}
+    groups: dict[tuple[str, int], list[Json]] = {}
+    for line in run["logs"]:
+        groups.setdefault((line["step"], line["attempt"]), []).append(line)
+    if not groups:
+        screen.line("no logs: the run logged nothing, or its logs were dropped")
+    for (step, attempt), lines in groups.items():
+        of = f"of step {names.get(step, step)!r}" if step else "of the code between steps"
+        screen.line(f"logs {of}", f", attempt {attempt + 1}" if attempt else "")
+        for line in lines:
+            first, *rest = line["text"].splitlines() or [""]
+            screen.line(f"  {clock(line['at'])} {line['level']} {line['logger']}: {first}")
+            for each in rest:
+                screen.line(f"    {each}")
 
 
 def _print_reruns(screen: Screen, run: Json) -> None:

@@ -12,6 +12,7 @@ from stepstream.contract.heartbeats import EngineHeartbeat
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.inbox import Answered, InboxRecord
 from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
+from stepstream.contract.logs import StepLogged
 from stepstream.contract.names import workers_name
 
 EVENTS = "events"
@@ -20,6 +21,7 @@ COMMANDS = "commands"
 CHANGELOG = "changelog"
 HISTORY = "history"
 FUNCTIONS = "functions"
+LOGS = "logs"
 DEAD_LETTERS = "dead-letters"
 REPLIES = "replies"
 ENGINES = "engines"
@@ -100,6 +102,18 @@ TOPICS = (
         "read models, anyone",
         retention_ms=90 * DAY_MS,
         records=get_args(HistoryEntry),
+    ),
+    Topic(
+        LOGS,
+        "what the code of a run logged; nothing depends on it, and what cannot be written is lost",
+        "run id",
+        "workers",
+        "read models, anyone",
+        retention_ms=DAY_MS,
+        message_bytes_max=2 * MIB,
+        segment_ms=HOUR_MS,
+        segment_bytes=128 * MIB,
+        records=(StepLogged,),
     ),
     Topic(
         FUNCTIONS,

@@ -64,6 +64,7 @@ async def running_engine(
             watch=watch,
             memory=MemoryBudget(settings.memory_mib * MIB),
             unready=lambda: journal.failure,
+            keep_logs=index.add_logs,
         )
         engine = EmbeddedEngine([app], backbone, clock, index, options)
         disk = DiskGauges(settings.data_dir)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from stepstream.api.facade import EngineFacade
-from stepstream.contract.topics import DEAD_LETTERS, HISTORY, REPLIES
+from stepstream.contract.topics import DEAD_LETTERS, HISTORY, LOGS, REPLIES
 from stepstream.host.deadletters.latest import ClusterDeadLetterLog, LatestDeadLetters
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
@@ -56,6 +56,20 @@ def _facade(
     workers = functools.partial(_running_workers, backlogs)
     control = (callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready, callers)
     return EngineFacade(*control, group, readings=readings, dead_letters=LatestDeadLetters(log))
+
+
+def _read_model(backbone: KafkaBackbone, index: RunIndex) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Return the parts that keep the read model current."""
+
+    async def project() -> None:
+        async for records in backbone.history(functools.partial(index.position, HISTORY)):
+            index.fold(records)
+
+    async def read_logs() -> None:
+        async for records in backbone.logs(functools.partial(index.position, LOGS)):
+            index.fold_logs(records)
+
+    return {"read_model": project, "logs": read_logs, "pruning": functools.partial(keep_pruned, index.prune)}
 
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
@@ -108,15 +122,11 @@ async def _serve_shards(
     metrics.ask(functools.partial(index_readings, index))
     metrics.ask(functools.partial(build_info, None, settings))
 
-    async def project() -> None:
-        async for records in backbone.history(functools.partial(index.position, HISTORY)):
-            index.fold(records)
-
     try:
         await warn_of_missing(cluster, sources)
-        parts = {"shards": group.serve, "answers": callers.serve, "read_model": project}
+        parts = {"shards": group.serve, "answers": callers.serve, **_read_model(backbone, index)}
         parts |= {name: each.measure for name, each in measured.items()}
-        parts |= {"topics": watch.serve, "pruning": functools.partial(keep_pruned, index.prune)}
+        parts |= {"topics": watch.serve}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
             facade = _facade(callers, gauges, backlogs, group, metrics.readings, ClusterDeadLetterLog(cluster, sources))

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stepstream.contract.limits import MIB, RUNS_ACTIVE_MAX
 from stepstream.contract.names import workers_name
@@ -34,9 +34,11 @@ from stepstream.runtime.ports import WorkerLog
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.step_logs import StepLogs, append_logs
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.step_logs import catching
 from stepstream.sdk.threads import Threads
 
 logger = logging.getLogger(__name__)
@@ -67,14 +69,9 @@ class WorkerSpec:
         """The names of all workers of the app: of its runs, and of each queue."""
         return [workers_name(self.app.name, queue) for queue in ("", *self.app.queues)]
 
-    def make(
-        self, log: WorkerLog, bodies: Bodies, memory: MemoryBudget, settings: Settings, metrics: Metrics
-    ) -> Worker | PoolWorker:
+    def make(self, log: WorkerLog, options: WorkerOptions) -> Worker | PoolWorker:
         """Return a worker that does this."""
-        live_cache, most = settings.live_cache, self.concurrency
-        options = WorkerOptions(
-            bodies=bodies, observer=metrics, live_cache=live_cache, runs_active_max=most, memory=memory
-        )
+        options = replace(options, runs_active_max=self.concurrency)
         return PoolWorker(log, self.app, self.queue, options) if self.queue else Worker(log, self.app, options)
 
 
@@ -110,6 +107,13 @@ async def _check_topics(spec: WorkerSpec, cluster: Cluster) -> int:
     return layout.shards
 
 
+def _options(
+    settings: Settings, bodies: Bodies, memory: MemoryBudget, metrics: Metrics, backbone: KafkaBackbone
+) -> WorkerOptions:
+    logs = StepLogs(functools.partial(append_logs, backbone.append), SystemClock().now_ms)
+    return WorkerOptions(bodies=bodies, observer=metrics, live_cache=settings.live_cache, memory=memory, logs=logs)
+
+
 async def serve_worker(
     spec: WorkerSpec, settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int | None], None]
 ) -> None:
@@ -128,20 +132,21 @@ async def serve_worker(
     gauges, stop.bodies = WorkerGauges(slot, backbone), lambda: slot.load.bodies if slot.load else 0
     version = functools.partial(build_info, app, settings, spec.name)
     metrics.ask(gauges.read, functools.partial(memory_readings, memory), version)
+    options = _options(settings, bodies, memory, metrics, backbone)
 
     async def work() -> None:
         if slot.draining:
             await asyncio.get_running_loop().create_future()
         member = MemberOptions(instance=instance_of(app, settings.instance), client=client_of(app))
         log = KafkaWorkerLog(cluster, spec.name, shards, member)
-        slot.take(worker := spec.make(log, bodies, memory, settings, metrics), log)
-        await worker.serve()
+        slot.take(worker := spec.make(log, options), log)
+        with catching():
+            await worker.serve()
 
     drained, parts = True, {"worker": work, "answers": callers.serve, "lags": gauges.measure, "topics": watch.serve}
     # Only the workers of runs register functions and read sources; workers of queues would only repeat both.
     sources = [] if spec.queue else app.sources
-    if not spec.queue:
-        parts["functions"] = registrar.serve
+    parts |= {} if spec.queue else {"functions": registrar.serve}
     try:
         async with probes(settings, lambda: slot.alive, lambda: slot.unready, metrics.text) as port:
             # Invalid functions are reported before any part starts.

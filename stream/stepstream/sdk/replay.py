@@ -79,13 +79,11 @@ class Replay:
         self.activity = Activity(self._loop, self._settle)
         self._calls = CallTable()
         self._results = Results(snapshot.memos)
-        opened = {step.step: step for step in snapshot.opened}
-        self._operations = Operations(self._calls, self.groups, opened, snapshot.dispatched)
+        self._opened = {step.step: step for step in snapshot.opened}
+        self._operations = Operations(self._calls, self.groups, self._opened, snapshot.dispatched)
         self._scope = Scope(snapshot.run_id, self.activity, snapshot.chain)
-        steps_max = limits.steps_per_run_max
-        self.steps = Discovery(
-            self._scope, self._results, self._operations, steps_max, warn=self.warn, reject=self.reject
-        )
+        known = (self._scope, self._results, self._operations, limits.steps_per_run_max)
+        self.steps = Discovery(*known, warn=self.warn, reject=self.reject)
         self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
         self._attributes = PendingAttributes(self._report_attributes, lambda: not self._results, self._loop)
@@ -100,6 +98,11 @@ class Replay:
     def replaying(self) -> bool:
         """Return whether the code has not been given all its memoized results yet."""
         return bool(self._results)
+
+    @property
+    def repeating(self) -> bool:
+        """Return whether an earlier execution of the code has been where it is now."""
+        return self._dispatched or self.replaying or bool(self._opened)
 
     # The code and its end.
 
@@ -262,8 +265,7 @@ class Replay:
     def resume(self, memos: Sequence[Memo], retries: Sequence[Open], acknowledged: bool) -> None:
         """Take in results and due attempts, and the acknowledgement that the planned waits are registered."""
         for memo in memos:
-            call = self._calls.get(memo.step)
-            self._results.add(memo, awaited=call is not None and call.waits)
+            self._results.add(memo, awaited=self._awaits(memo.step))
         self._operations.call_for(retries)
         if acknowledged:
             self._begin(self._calls.of(CallState.HELD))
@@ -334,8 +336,7 @@ class Replay:
         return True
 
     def _awaits(self, step: str) -> bool:
-        call = self._calls.get(step)
-        return call is not None and call.waits
+        return (call := self._calls.get(step)) is not None and call.waits
 
     def _operate(self) -> bool:
         """Hand new operations to the runner: waits are registered before any body begins."""

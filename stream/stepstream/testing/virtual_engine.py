@@ -21,6 +21,7 @@ from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.pauses import pause_of
 from stepstream.runtime.ports import Backbone, Clock
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Why, surroundings_of, why_open
 from stepstream.runtime.reruns import RerunOptions, rerun_request
@@ -118,6 +119,8 @@ class VirtualEngine:
             watch=self.history.append,
             wrap=self._wrapping(wrap),
             restart_s=0.0,
+            keep_logs=index.add_logs,
+            logs_delay_s=0.0,
         )
         self.engine = EmbeddedEngine(apps, self._backbone, self.clock, index, options)
 
@@ -284,6 +287,18 @@ class VirtualEngine:
         order = {run_id: (sent.get(id, len(sent)), began) for began, (run_id, id) in enumerate(caused)}
         shown = [view for run in reversed(listed) if (view := index.show(run.run_id))]
         return sorted(shown, key=lambda run: (run.accepted_at, order.get(run.run_id, (0, 0)), run.run_id))
+
+    def logs(self, run_id: str, step: str | None = None) -> list[str]:
+        """Return what a run logged, in order of time; of one step by its id, or with "" of the code between steps.
+
+        The level of the logger decides what is logged, as everywhere: the root logger of Python has `WARNING`.
+        """
+        run = self.index.show(run_id)
+        hashes = {"": ""} | {each.id: each.step for each in run.steps} if run else {}
+        if step is not None and step not in hashes:
+            raise LookupError(f"run {run_id} has no step {step!r}")
+        lines = self.index.logs(run_id, step=None if step is None else hashes[step], limit=LOG_LINES_MAX)
+        return [line.text for line in lines]
 
     def run(self, function: Function[Any] | str = "") -> RunView:
         """Return the only run, or the only run of a function; raise `LookupError` if there is not exactly one.

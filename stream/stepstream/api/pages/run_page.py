@@ -25,6 +25,7 @@ from stepstream.api.pages.fields import ACCEPTED, Refusal
 from stepstream.api.pages.json_tree import json_tree
 from stepstream.api.pages.layout import document
 from stepstream.api.pages.live import live_part, partial, stream
+from stepstream.api.pages.logs_view import logs_view
 from stepstream.api.pages.related import related_runs
 from stepstream.api.pages.run_forms import may_repeat, run_forms
 from stepstream.api.pages.steps_view import steps_view
@@ -100,6 +101,7 @@ async def stream_run(site: Site, visit: Visit) -> Response:
 
 async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) -> h.Element:
     now_ms, related = site.now_ms(), await related_runs(site, run)
+    logs = await logs_view(site, run)
     known = await site.engine.surroundings(run)
     query = visit.request.query_params
     return h.div("#run")[
@@ -111,6 +113,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
         run_forms(visit, run, refusal),
         error_view(run.error, "Error"),
         steps_view(run, related.invoked, now_ms, query, may_repeat=may_repeat(visit, run)),
+        logs,
         _values(run),
         _relations(related.others),
     ]

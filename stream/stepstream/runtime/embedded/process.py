@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
+from stepstream.contract.logs import StepLogged
 from stepstream.contract.names import workers_name
 from stepstream.contract.topics import HISTORY
 from stepstream.contract.wording import counted
@@ -25,9 +27,11 @@ from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import Load, WorkerObserver
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.step_logs import StepLogs
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.step_logs import catching
 from stepstream.sdk.threads import Threads
 
 logger = logging.getLogger(__name__)
@@ -53,7 +57,8 @@ class EngineOptions:
 
     `wrap` receives each port by its name ("log-0", "store-0", "worker-shop") and returns the one to use: tests inject
     faults with it. `restart_s` is the time after which a component that failed is restarted. `unready` says why the
-    process is not ready although every shard serves, and is empty if there is no such reason.
+    process is not ready although every shard serves, and is empty if there is no such reason. `keep_logs`
+    receives what runs log, `logs_delay_s` later.
     """
 
     shards: int = 1
@@ -69,6 +74,8 @@ class EngineOptions:
     restart_s: float = RESTART_S
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     unready: Callable[[], str] = str
+    keep_logs: Callable[[Sequence[StepLogged]], None] | None = None
+    logs_delay_s: float = 0.3
 
 
 class EmbeddedEngine:
@@ -91,11 +98,16 @@ class EmbeddedEngine:
         self._workers: dict[str, Worker | PoolWorker] = {}
         self._queue_bodies: dict[str, Bodies] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._logs: StepLogs | None = None
+        self._catching = ExitStack()
         self._callers = Callers(backbone.append, self._options.shards, self._options.limits)
 
     async def start(self) -> None:
         """Register the functions and start every component."""
         await self._register()
+        if self._options.keep_logs:
+            self._logs = StepLogs(self._keep_logs, self.clock.now_ms, self._options.logs_delay_s)
+            self._catching.enter_context(catching())
         for shard in range(self._options.shards):
             self._supervise(f"shard {shard}", functools.partial(self._serve_shard, shard))
         for app in self.apps:
@@ -129,6 +141,9 @@ class EmbeddedEngine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._catching.close()
+        if self._logs:
+            await self._logs.flush()
         for app in self.apps:
             app.connect(None)
         for bodies in (self._options.bodies, *self._queue_bodies.values()):
@@ -180,7 +195,12 @@ class EmbeddedEngine:
             options.runs_active_max,
             options.runs_cached_max,
             options.memory,
+            logs=self._logs,
         )
+
+    async def _keep_logs(self, entries: Sequence[StepLogged]) -> None:
+        if keep := self._options.keep_logs:
+            keep(entries)
 
     async def _serve_index(self) -> None:
         async for records in self._backbone.history(functools.partial(self.index.position, HISTORY)):
@@ -256,6 +276,7 @@ class EmbeddedEngine:
             self.serving
             and len(self._workers) == sum(1 + len(app.queues) for app in self.apps)
             and all(worker.serving and not worker.active for worker in self._workers.values())
+            and not (self._logs and self._logs.pending)
             and (due is None or due > self.clock.now_ms())
         )
 

@@ -15,6 +15,7 @@ from stepstream.contract.topics import (
     FUNCTIONS,
     HISTORY,
     INBOX,
+    LOGS,
     REPLIES,
     commands_topic,
 )
@@ -67,7 +68,8 @@ def expected_acls(settings: KafkaSettings, apps: Sequence[str], of: Principals) 
 def _engine() -> Iterator[Acl]:
     for topic in (INBOX, CHANGELOG, HISTORY, EVENTS, REPLIES, ENGINES):
         yield Acl("", "topic", topic, (*_BOTH, "DescribeConfigs"))
-    yield Acl("", "topic", FUNCTIONS, (*_READ, "DescribeConfigs"))
+    for topic in (FUNCTIONS, LOGS):
+        yield Acl("", "topic", topic, (*_READ, "DescribeConfigs"))
     # Its page lists dead letters, and sends them again.
     yield Acl("", "topic", DEAD_LETTERS, (*_BOTH, "DescribeConfigs"))
     yield Acl("", "transactional-id", "redrive", _WRITE)
@@ -84,7 +86,7 @@ def _worker(apps: Sequence[str]) -> Iterator[Acl]:
         yield Acl("", "topic", commands_topic(app), (*_READ, "DescribeConfigs"))
         yield Acl("", "group", f"worker-{app}", _READ)
         yield Acl("", "group", f"sources-{app}", _READ)
-    for topic in (INBOX, DEAD_LETTERS, EVENTS):
+    for topic in (INBOX, DEAD_LETTERS, EVENTS, LOGS):
         yield Acl("", "topic", topic, (*_WRITE, "DescribeConfigs"))
     yield Acl("", "topic", FUNCTIONS, (*_BOTH, "DescribeConfigs"))
     # At its start a worker checks that all topics exist, and reads the number of shards.
@@ -106,7 +108,7 @@ def _operator() -> Iterator[Acl]:
     yield Acl("", "topic", DEAD_LETTERS, (*_BOTH, "Create", "DescribeConfigs"))
     # The number of shards is recorded in the changelog.
     yield Acl("", "topic", CHANGELOG, (*_READ, "Create", "DescribeConfigs"))
-    for topic in (HISTORY, REPLIES, ENGINES):
+    for topic in (HISTORY, REPLIES, ENGINES, LOGS):
         yield Acl("", "topic", topic, ("Describe", "Create", "DescribeConfigs"))
     yield Acl("", "transactional-id", "redrive", _WRITE)
 

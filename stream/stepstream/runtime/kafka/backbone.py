@@ -1,11 +1,11 @@
 """The backbone on Kafka: the ports of one process, each with its own clients of one cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from stepstream.contract.limits import HOUR_MS
-from stepstream.contract.topics import FUNCTIONS, HISTORY
+from stepstream.contract.topics import FUNCTIONS, HISTORY, LOGS
 from stepstream.runtime.kafka.cluster import Cluster
 from stepstream.runtime.kafka.group_lease import MemberOptions
 from stepstream.runtime.kafka.producer import Producer
@@ -124,13 +124,23 @@ class KafkaBackbone:
                 self._history_waits = True
                 records = await reader.read(_RECORDS_PER_READ, _READ_MS)
                 self._history_waits = False
-                by_partition: dict[int, list[LogRecord]] = {}
-                for record in records:
-                    by_partition.setdefault(record.partition, []).append(record)
-                for batch in by_partition.values():
+                for batch in _by_partition(records):
                     yield batch
         finally:
             self._history = None
+            await reader.close()
+
+    async def logs(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
+        """Yield the records of `logs`, each partition from its position."""
+        reader = await self._cluster.reader()
+        partitions = [(LOGS, partition) for partition in range(self._shards)]
+        reader.assign(partitions)
+        reader.seek({at: position(at[1]) for at in partitions})
+        try:
+            while True:
+                for batch in _by_partition(await reader.read(_RECORDS_PER_READ, _READ_MS)):
+                    yield batch
+        finally:
             await reader.close()
 
     async def ping(self) -> None:
@@ -202,3 +212,10 @@ class KafkaBackbone:
         for client in (self._producer, self._end_reader, self._query_reader):
             if client is not None:
                 await client.close()
+
+
+def _by_partition(records: Sequence[LogRecord]) -> Iterable[list[LogRecord]]:
+    found: dict[int, list[LogRecord]] = {}
+    for record in records:
+        found.setdefault(record.partition, []).append(record)
+    return found.values()

@@ -4,20 +4,23 @@ import functools
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from stepstream.contract.history import HistoryEntry, decode_history
-from stepstream.runtime.ports import LogRecord, StoreError
+from stepstream.contract.logs import StepLogged, decode_logged
+from stepstream.contract.topics import HISTORY, LOGS
+from stepstream.runtime.ports import LogRecord, StoreError, TopicPartition
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
 from stepstream.runtime.readmodel.changes import RunChanges
 from stepstream.runtime.readmodel.error_groups import drop_groups
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.folding import Batch
+from stepstream.runtime.readmodel.logged_lines import LoggedLine, add_lines, drop_lines, read_lines
 from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of, return_free_pages, used_bytes
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
@@ -62,7 +65,8 @@ class RunIndex:
         # The time of the latest record (Unix ms). Without new ones nothing is dropped for its age.
         self._latest = 0
         self._warned = False
-        self._rebuilding = False
+        # The topics that must be read from their first position again.
+        self._rebuilding: set[str] = set()
         self.skipped = 0
         # What the last batches changed, for live pages.
         self.changes = RunChanges()
@@ -83,7 +87,7 @@ class RunIndex:
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{end}").replace(f"{self._path}.aside{end}")
         self._db = _open(self._path, self._origin)
-        self._rebuilding = True
+        self._rebuilding = {HISTORY, LOGS}
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
@@ -102,7 +106,7 @@ class RunIndex:
 
     def position(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is not folded yet."""
-        self._rebuilding = False
+        self._rebuilding.discard(topic)
         query = "SELECT offset FROM positions WHERE topic = ? AND partition = ?"
         with self._checked():
             row = self._db.execute(query, (topic, partition)).fetchone()
@@ -114,7 +118,7 @@ class RunIndex:
         A record that cannot be decoded is skipped. Raise StoreError if the tables were replaced since `position` was
         called: history must be read again from there.
         """
-        if self._rebuilding:
+        if HISTORY in self._rebuilding:
             raise StoreError("the read model was replaced, and must be read from its first position")
         with self._checked():
             entries = self._fold(records)
@@ -157,11 +161,33 @@ class RunIndex:
                 raise _NotFolded(record) from error
             entries.append(entry)
         batch.write()
+        self._note({(record.topic, record.partition): record.offset + 1 for record in records})
+        return entries
+
+    def fold_logs(self, records: Sequence[LogRecord]) -> None:
+        """Add records of `logs`, and store the position after them; otherwise as `fold`."""
+        if LOGS in self._rebuilding:
+            raise StoreError("the read model was replaced, and must be read from its first position")
+        entries: list[StepLogged] = []
+        for record in records:
+            try:
+                entries.append(decode_logged(record.value))
+            except _UNREADABLE as error:
+                self._skip(record, error)
         positions = {(record.topic, record.partition): record.offset + 1 for record in records}
+        self.add_logs(entries, positions)
+
+    def add_logs(self, entries: Sequence[StepLogged], positions: Mapping[TopicPartition, int] | None = None) -> None:
+        """Add what runs logged."""
+        with self._checked(), self._transaction():
+            add_lines(self._db, entries)
+            self._note(positions or {})
+        self.changes.add(entry.run_id for entry in entries)
+
+    def _note(self, positions: Mapping[TopicPartition, int]) -> None:
         self._db.executemany(
             "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
         )
-        return entries
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -219,6 +245,11 @@ class RunIndex:
         with self._checked():
             return reading.show(self._db, run_id)
 
+    def logs(self, run_id: str, *, step: str | None = None, limit: int = 1_000) -> Sequence[LoggedLine]:
+        """Return lines that a run logged, or one step of it, in order of time."""
+        with self._checked():
+            return read_lines(self._db, run_id, step=step, limit=limit)
+
     def recorded(self, run_id: str) -> RecordedRun | None:
         """Return what a rerun of a run needs, None if there is no such run."""
         with self._checked():
@@ -261,6 +292,8 @@ class RunIndex:
             return deleted
         with self._checked(), self._transaction():
             drop_groups(self._db, self._latest - self._retention.ms)
+            if dropped := drop_lines(self._db, self._latest):
+                return dropped
         size, limit = used_bytes(self._db), self._retention.bytes
         if 0 < limit < size and not self._warned:
             self._warned = True

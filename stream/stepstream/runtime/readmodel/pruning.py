@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime.ports import StoreError
+from stepstream.runtime.readmodel.logged_lines import drop_lines_of
 from stepstream.runtime.readmodel.schema import attribute_text
 
 RETENTION_DAYS = 90
@@ -66,7 +67,8 @@ def _drop_steps(db: sqlite3.Connection) -> int:
         "FROM steps WHERE run_id = ? LIMIT 1"
     )
     if (step := db.execute(query, found).fetchone()) is None:
-        return db.execute("DELETE FROM dropped_runs WHERE run_id = ?", found).rowcount
+        ended = "DELETE FROM dropped_runs WHERE run_id = ?"
+        return drop_lines_of(db, *found) or db.execute(ended, found).rowcount
     db.execute("DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?", step)
     return db.execute("DELETE FROM steps WHERE run_id = ? AND step = ?", step[1:]).rowcount
 

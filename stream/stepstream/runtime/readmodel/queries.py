@@ -19,6 +19,7 @@ from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_appr
 from stepstream.runtime.readmodel.durations import Durations, durations, latest_event
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
+from stepstream.runtime.readmodel.logged_lines import LoggedLine, read_lines
 from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.search import RunCount, RunPage, count, find_runs, search
 from stepstream.runtime.readmodel.seen_events import (
@@ -95,6 +96,12 @@ class RunQueries:
     async def open_approvals(self, limit: int, after: tuple[str, str] = ("", "")) -> list[ApprovalView]:
         """Return the approvals that wait for a decision, the oldest first: those after a step (run id and hash)."""
         return await self._ask(lambda db: open_approvals(db, limit, after))
+
+    async def logs(
+        self, run_id: str, *, step: str | None = None, after: str = "", limit: int = 1_000
+    ) -> list[LoggedLine]:
+        """Return lines that a run logged, or one step of it, in order of time."""
+        return await self._ask(lambda db: read_lines(db, run_id, step=step, after=after, limit=limit))
 
     async def approval(self, run_id: str, step: str) -> ApprovalView | None:
         """Return what a step asks or asked a person, None if it asked nothing."""

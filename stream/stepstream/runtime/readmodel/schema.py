@@ -15,7 +15,7 @@ def name_of(table: str = "") -> str:
 
 
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 9
+VERSION = 10
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, in the order in which they were folded.
@@ -52,9 +52,16 @@ CREATE TABLE IF NOT EXISTS error_groups (
     id TEXT PRIMARY KEY, function TEXT, step TEXT, name TEXT, message TEXT, failures INTEGER, runs INTEGER,
     first_at INTEGER, last_at INTEGER, samples TEXT
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS logs (
+    run_id TEXT, at INTEGER, source TEXT, number INTEGER, step TEXT, attempt INTEGER, level TEXT, logger TEXT,
+    text TEXT, PRIMARY KEY (run_id, at, source, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS log_sums (lines INTEGER);
+INSERT INTO log_sums SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM log_sums);
 CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
+CREATE INDEX IF NOT EXISTS logs_by_time ON logs (at);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
 CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_caller ON runs (caller, run_id) WHERE caller != '';

@@ -3,11 +3,13 @@
 import logging
 import time
 
+from stepstream.contract.logs import LogKey
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.sdk.calls import Call
 from stepstream.sdk.errors import format_error
 from stepstream.sdk.execution import StepResult
+from stepstream.sdk.step_logs import current_catch
 
 logger = logging.getLogger("stepstream.step")
 
@@ -23,11 +25,14 @@ class Attempts:
         """Run one attempt of a body and return how it ended."""
         started = time.perf_counter()
         self.running += 1
+        options = self._options
+        logs = options.logs
+        token = current_catch.set(logs.attempt(LogKey(run_id, call.step, call.attempt)) if logs else None)
         try:
-            options = self._options
             result = await options.bodies.run(function, call, options.limits, options.clock.now_ms)
         finally:
             self.running -= 1
+            current_catch.reset(token)
         seconds = time.perf_counter() - started
         if self._options.observer:
             self._options.observer.attempted(function, _outcome(result), seconds)

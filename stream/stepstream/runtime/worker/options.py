@@ -7,6 +7,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.ports import Clock
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import WorkerObserver
+from stepstream.runtime.worker.step_logs import StepLogs
 from stepstream.sdk.execution import Bodies
 
 
@@ -32,3 +33,5 @@ class WorkerOptions:
     # expires.
     lease_ms: int = 60_000
     lease_renew_s: float = 20.0
+    # Where what the code logs is kept; None keeps nothing.
+    logs: StepLogs | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from stepstream.contract.events import EventRecord
+from stepstream.contract.logs import LogKey
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.worker.lifecycle import Life
 from stepstream.runtime.worker.options import WorkerOptions
@@ -15,6 +16,7 @@ from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.execution import start_code
 from stepstream.sdk.function import Function
 from stepstream.sdk.replay import Replay, Snapshot
+from stepstream.sdk.step_logs import current_catch
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +75,12 @@ class WorkItem(ABC):
         threaded = not function.is_async
         now_ms = options.clock.now_ms
         self.replay = Replay(snapshot, runner, limits, now_ms=now_ms, threaded=threaded, starts=bodies.starts)
-        start_code(self.replay, function, events, attempt, limits, bodies.threads)
+        logs = options.logs
+        token = current_catch.set(logs.attempt(LogKey(snapshot.run_id, "", attempt), self.replay) if logs else None)
+        try:
+            start_code(self.replay, function, events, attempt, limits, bodies.threads)
+        finally:
+            current_catch.reset(token)
 
     async def halt(self) -> NoReturn:
         """Block code that must not continue until it is stopped, then raise RunInterrupted."""

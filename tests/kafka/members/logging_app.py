@@ -1,0 +1,29 @@
+"""The app of the test of step logs: a function that logs between its steps and in their bodies."""
+
+import logging
+
+from stepstream import App, Context, on
+
+app = App("logging", queues=["gpu"])
+logger = logging.getLogger("logging_app")
+
+
+async def render(number: int) -> int:
+    """Log in a body that a worker of a queue runs."""
+    logger.warning("rendering %d", number)
+    return number
+
+
+@app.function(on("logging/go"))
+async def work(ctx: Context) -> None:
+    """Log before, in and after two steps."""
+    logger.info("begins")
+    await ctx.step.options(queue="gpu").run("render", render, ctx.event.data["n"])
+    ctx.logger.info("rendered")
+    await ctx.step.sleep("nap", "1s")
+    logger.info("ends")
+
+
+@app.function(on("logging/silent"))
+async def silent(_ctx: Context) -> None:
+    """Log nothing."""
