@@ -1,4 +1,4 @@
-"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback|hotname|readmodel] [name …]."""
+"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback|hotname|readmodel|live] [name …]."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, failover, hotname, laptop, lookback, readmodel
+from benchmarks import cluster, failover, hotname, laptop, live, lookback, readmodel
 from benchmarks.functions import Figure
 from stepstream.host.serving import collect_garbage_seldom
 
@@ -30,6 +30,7 @@ RUNTIMES = {
     "lookback": (_names(lookback.ALL), lookback.main),
     "hotname": (_names(hotname.ALL), hotname.main),
     "readmodel": (_names(readmodel.ALL), readmodel.main),
+    "live": (_names(live.ALL), live.main),
 }
 
 
