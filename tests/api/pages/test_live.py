@@ -74,9 +74,9 @@ async def test_new_runs_are_counted_by_the_filter(engine: VirtualEngine) -> None
 
 
 async def test_a_run_is_followed_to_its_end(engine: VirtualEngine) -> None:
-    """The stream of a run sends it in the state of its URL, when it changes, and says when it has ended."""
+    """The stream of a run sends it in the state of its URL, when it changes, and ends soon after it."""
     await engine.send(Event("order", {"amount": 5, "id": 1}))
-    api = api_of(engine)
+    api = api_of(engine, StreamOptions(interval_s=0, heartbeat_s=0.01, busy_share=1e9))
     run = engine.run()
     (charged, _) = run.steps
     page = await Browser(api).open(f"/ui/runs/{run.run_id}?step={charged.step}")
@@ -88,6 +88,7 @@ async def test_a_run_is_followed_to_its_end(engine: VirtualEngine) -> None:
         assert "Result of the step" in message.html
         assert message.event == ""
         await engine.cancel(run.run_id)
+        await engine.advance("3s")
         while (message := await stream.message()).event != "ended":
             pass
         assert "cancelled" in message.texts()["run"]

@@ -48,6 +48,7 @@ _MESSAGES = {
     "not-delivered": "No run waits for that signal; signals are not stored.",
 }
 _EVENTS_MAX = 50
+_LATE_LOGS_MS = 2_000
 _RERUNS_MAX = 50
 NO_RUN = "There is no run with this id. It may have been dropped after its retention."
 
@@ -94,7 +95,8 @@ async def stream_run(site: Site, visit: Visit) -> Response:
         if run is None:
             return Update(is_last=True)
         part = partial("run", await _run_part(site, visit, run, ACCEPTED))
-        return Update(part, is_last=not is_open(run.status))
+        # The last lines of its logs come after its end.
+        return Update(part, is_last=0 < run.ended_at < site.now_ms() - _LATE_LOGS_MS)
 
     return stream(site, visit, compose)
 
