@@ -235,8 +235,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/runs/{run_id}",
             "/v1/runs/{run_id}/logs",
             "/v1/runs/{run_id}/rerun",
-            "/v1/runs/{run_id}/pause",
-            "/v1/runs/{run_id}/resume",
+            "/v1/pauses",
+            *(f"/v1/{what}/{verb}" for what in PAUSABLE for verb in ("pause", "resume")),
             "/v1/events/{event_id}/runs",
             "/metrics",
             "/health",
@@ -351,6 +351,7 @@ async def test_all_errors_have_one_shape(engine: VirtualEngine, method: str, pat
     assert ("allow" in answer.headers) == (status == 405)
 
 
+PAUSABLE = ("runs/{run_id}", "functions/{function_id}", "queues/{app}/{queue}")
 DEEP = b'{"name":"go","data":{"a":' + b"[" * 200 + b"]" * 200 + b"}}"
 NOT_UTF8 = b'{"name":"go","data":{"a":"\xff"}}'
 

@@ -13,7 +13,7 @@ from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 
-app = App("api")
+app = App("api", queues=["gpu"])
 
 
 @app.function(on("wait"))
@@ -108,3 +108,36 @@ async def test_what_cannot_be_paused_or_resumed_is_refused(engine: VirtualEngine
     assert [answer.status_code for answer in answers] == [409, 409, 409, 404]
     assert messages[0] == messages[1] == f"run {over} has ended already"
     assert messages[2:] == [f"run {still} is not paused", f"there is no run {'0' * 26!r}"]
+
+
+async def test_a_function_and_a_queue_are_paused_and_resumed(
+    engine: VirtualEngine, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are listed with who and why, which the log keeps, and the run of the function says why it does not start."""
+    caplog.set_level("INFO", "stepstream")
+    answer = await client.post("/v1/functions/wait/pause", json={"until": "2h", "why": "bank is down"})
+    assert answer.json() == {"paused": True, "until": engine.now_ms + 7_200_000}
+    assert (await client.post("/v1/queues/api/gpu/pause")).json() == {"paused": True, "until": 0}
+    await engine.until_idle()
+    listed = (await client.get("/v1/pauses")).json()["pauses"]
+    assert [(each["scope"], each["by"], each["why"]) for each in listed] == [
+        ("function:wait", "local", "bank is down"),
+        ("queue:api.gpu", "local", ""),
+    ]
+    shown = (await client.get(f"/v1/runs/{engine.run('wait').run_id}")).json()
+    assert shown["why"][0]["text"].startswith("local paused function wait until 20")
+    for path in ("/v1/functions/wait", "/v1/queues/api/gpu"):
+        assert (await client.post(f"{path}/resume", json={"why": "bank is back"})).json() == {"resumed": True}
+        again = await client.post(f"{path}/resume")
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
+    await engine.until_idle()
+    assert (await client.get("/v1/pauses")).json() == {"pauses": []}
+    assert "local paused function:wait: bank is down" in caplog.messages
+    assert "local resumed queue:api.gpu: bank is back" in caplog.messages
+
+
+@pytest.mark.parametrize("path", ["/v1/functions/none", "/v1/queues/api/cpu", "/v1/queues/none/gpu"])
+async def test_an_unknown_function_or_queue_is_not_found(client: httpx.AsyncClient, path: str) -> None:
+    """A misspelled name pauses nothing."""
+    for verb in ("pause", "resume"):
+        assert (await client.post(f"{path}/{verb}")).status_code == 404

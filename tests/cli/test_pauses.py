@@ -12,7 +12,7 @@ from tests.cli.serving import Serving
 APP = """
 from stepstream import App, Context, on
 
-app = App("shop")
+app = App("shop", queues=["gpu"])
 
 
 @app.function(on("go"))
@@ -22,7 +22,7 @@ async def order(ctx: Context) -> object:
 
 
 @pytest.mark.slow
-def test_commands_pause_and_resume_a_run(tmp_path: Path) -> None:
+def test_commands_pause_and_resume(tmp_path: Path) -> None:
     """Lists and the run show the pause with its reason; a signal that comes meanwhile ends the run afterwards."""
     serving = Serving(tmp_path, "app.py")
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
@@ -56,5 +56,14 @@ def test_commands_pause_and_resume_a_run(tmp_path: Path) -> None:
         assert stepstream("signal", "approval", "--data", "1").returncode == 0
         assert stepstream("runs", "resume", run_id, "--json").stdout == '{"resumed": true}\n'
         assert until_listed("status:completed") == run_id
+        for path in (("functions", "order"), ("queues", "shop", "gpu")):
+            kind, *names = path
+            assert stepstream(kind, "pause", *names, "--why", "bank is down").stdout == "paused\n"
+            while "bank is down" not in (listed := stepstream(kind, "paused").stdout):
+                pass
+            assert ".".join(names) in listed
+            assert stepstream(kind, "resume", *names).stdout == "resumed\n"
+            assert stepstream(kind, "resume", *names).returncode == 1
+            assert stepstream(kind, "pause", *names[:-1], "none").returncode == 1
     finally:
         serving.kill()

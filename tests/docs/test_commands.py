@@ -55,8 +55,9 @@ def shop(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serving(shop: Path) -> Iterator[Terminal]:
-    """`stepstream dev shop.py` with a function that waits for a signal."""
-    (shop / "shop.py").write_text((shop / "shop.py").read_text("utf-8") + APPROVAL, encoding="utf-8")
+    """`stepstream dev shop.py` with a queue, and a function that waits for a signal."""
+    code = (shop / "shop.py").read_text("utf-8").replace('App("shop")', 'App("shop", queues=["gpu"])')
+    (shop / "shop.py").write_text(code + APPROVAL, encoding="utf-8")
     with terminal(shop) as opened:
         opened.dev("shop.py")
         yield opened

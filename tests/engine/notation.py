@@ -18,7 +18,14 @@ from stepstream.contract.commands import (
     RunStopped,
     StepDispatched,
 )
-from stepstream.contract.control import Pause, PauseRequested, Rerun, RerunRequested, UnpauseRequested
+from stepstream.contract.control import (
+    Pause,
+    PauseRequested,
+    Rerun,
+    RerunRequested,
+    ScopePauseRequested,
+    UnpauseRequested,
+)
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.history import (
@@ -141,6 +148,10 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
             return StepClaimed(run_of(words.take()), words.take(), words.take(), "app", words.text("queue"))
         case "lost":
             return CommandsLost(words.take())
+        case "pause-scope":
+            return ScopePauseRequested(words.take(), Pause(words.number("until"), "ann", "fix"), words.text("reply"))
+        case "resume-scope":
+            return ScopePauseRequested(words.take(), None, words.text("reply"))
         case "matched":
             return EventMatched(run_of(words.take()), words.take(), EventRecord(words.take(), id=words.take()))
         case "truncated":

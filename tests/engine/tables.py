@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 
-from stepstream.contract.control import RerunRequested
+from stepstream.contract.control import RerunRequested, ScopePauseRequested
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded
@@ -109,6 +109,8 @@ class World:
                 return [self.positions % self.shards]
             case RerunRequested():
                 return [shard_of(record.routing_key, self.shards)]
+            case ScopePauseRequested():
+                return [shard_of(record.scope, self.shards)]
             case SignalSent():
                 return [shard_of(record.signal, self.shards)]
             case _:

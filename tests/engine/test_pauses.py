@@ -108,7 +108,7 @@ def test_attempts_that_are_due_during_a_pause_follow_it() -> None:
     27  | raise r1 epoch=2 retry=10     | attempt 0 failed, next 37
     27  | pause r1 until=50             | paused by ann until 50
     37  | tick                          | -
-    38  | claim r1 c2                   | stop r1 paused
+    38  | claim r1 c2                   | stop r1 waiting
     50  | tick                          | unpaused by time
     50  | tick                          | resume r1
     51  | claim r1 c3                   | moved to epoch 3; load r1 for c3 a#1! b#1!

@@ -186,3 +186,51 @@ async def test_a_paused_run_can_be_cancelled(engine_of: EngineOf) -> None:
         run = engine.run()
         assert (run.status, run.paused) == ("cancelled", None)
     assert shop.ran == {"first": 1}
+
+
+@pytest.mark.log
+async def test_a_paused_function_accepts_runs_and_starts_them_afterwards(engine_of: EngineOf) -> None:
+    """Other functions run. A run that waits misses nothing, and everything continues once."""
+    shop = Shop()
+    async with engine_of(shop.app) as engine:
+        await engine.send(Event("sleep"))
+        await engine.pause_function("sleeps", why="bank is down")
+        await engine.send(Event("sleep"), Event("sleep", ts=engine.now_ms + 30_000), Event("flaky"))
+        await engine.advance("5m")
+        assert [run.status for run in engine.runs("fails-once")] == ["completed"]
+        assert shop.ran == {"first": 1, "flaky": 2}
+        assert not any(run.output for run in engine.runs("sleeps"))
+        assert await engine.resume_function("sleeps")
+        assert not await engine.resume_function("sleeps")
+        await engine.advance("2m")
+        assert [run.output for run in engine.runs("sleeps")] == 3 * [["first", "second"]]
+    assert shop.ran == {"first": 3, "second": 3, "flaky": 2}
+
+
+@pytest.mark.log
+async def test_a_paused_queue_starts_no_body(engine_of: EngineOf) -> None:
+    """The other steps of the run do not wait for it. It ends by itself."""
+    shop = Shop()
+    async with engine_of(shop.app) as engine:
+        await engine.pause_queue("pause", "gpu", until="2h")
+        await engine.send(Event("gather"))
+        assert await engine.signal("approval", "yes")
+        await engine.advance("1h")
+        reasons = [why.text for why in await engine.why() if why.code == "paused"]
+        assert len(reasons) == 1
+        assert reasons[0].startswith("test paused queue pause.gpu until ")
+        assert shop.ran == {}
+        await engine.advance("2h")
+        assert engine.run().output == ["yes", None, "render"]
+    assert shop.ran == {"render": 2}
+
+
+async def test_the_reason_of_a_run_of_a_paused_function(engine_of: EngineOf) -> None:
+    """It has who paused the function, and how to resume it."""
+    shop = Shop()
+    async with engine_of(shop.app) as engine:
+        await engine.pause_function("sleeps", why="bank is down")
+        await engine.send(Event("sleep"))
+        why = (await engine.why())[0]
+        assert (why.code, why.text) == ("paused", "test paused function sleeps: bank is down")
+        assert why.remedy == "resume it with `stepstream functions resume sleeps`"

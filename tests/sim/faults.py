@@ -10,7 +10,7 @@ from typing import Any
 
 from stepstream.contract.history import RunEnded, StepEnded, decode_history
 from stepstream.contract.topics import HISTORY
-from stepstream.runtime.ports import LogError, NewRecord, WorkerLog
+from stepstream.runtime.ports import LogError, NewRecord, StoredRow, WorkerLog
 
 _DELAY_PROBABILITY = 0.15
 _DELAY_PASSES_MAX = 12
@@ -81,7 +81,8 @@ class Faults:
     randomly hides records of the inbox for a while: `hidden` counts those. With `rebalances` each group has two
     workers. With `reads` the reads of a store count as calls, too. `applied` and `ended` are the steps and the runs
     that have ended according to the committed history. With the seed `operator` an operator pauses and resumes runs.
-    `watch` is called with the records of each commit, and `opened` with each worker that opens its log.
+    `watch` is called with the shard, the records and the rows of each commit, and `opened` with each worker that opens
+    its log.
     """
 
     plan: dict[int, Fault] = field(default_factory=dict)
@@ -98,7 +99,7 @@ class Faults:
     rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
     retire: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
     worker_log: Callable[[Any, "Faults", str], WorkerLog] | None = None
-    watch: Callable[[Sequence[NewRecord]], None] | None = None
+    watch: Callable[[int, Sequence[NewRecord], Sequence[StoredRow]], None] | None = None
     opened: Callable[[Any, str], None] | None = None
     left: set[str] = field(default_factory=set)
     disks: dict[int, Disk] = field(default_factory=dict)
@@ -143,10 +144,10 @@ class Faults:
         self.detached.add(task)
         task.add_done_callback(self.detached.discard)
 
-    def committed(self, records: Sequence[NewRecord]) -> None:
+    def committed(self, shard: int, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Record which steps and runs have ended by these committed records."""
         if self.watch:
-            self.watch(records)
+            self.watch(shard, records, rows)
         for record in records:
             if record.topic == HISTORY:
                 match decode_history(record.value):

@@ -1,4 +1,4 @@
-"""An operator who pauses and resumes open runs at random, from a seed, and what must hold meanwhile.
+"""An operator who pauses and resumes runs, functions and queues at random, from a seed, and what must hold meanwhile.
 
 Virtual time does not advance while a run is paused, so runs must end as they do without the operator.
 """
@@ -6,6 +6,7 @@ Virtual time does not advance while a run is paused, so runs must end as they do
 import asyncio
 import functools
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,13 +19,13 @@ from stepstream.contract.commands import (
     StepDispatched,
     decode_command,
 )
-from stepstream.contract.control import Pause
-from stepstream.contract.history import RunEnded, RunPaused, RunUnpaused, decode_history
+from stepstream.contract.control import Pause, function_scope, queue_scope
+from stepstream.contract.history import RunBegan, RunEnded, RunPaused, RunUnpaused, decode_history
 from stepstream.contract.topics import COMMANDS, HISTORY
 from stepstream.engine.state.rows import Run
-from stepstream.engine.state.tables import RUNS, decode_row
+from stepstream.engine.state.tables import RUNS, SCOPE_PAUSES, decode_row
 from stepstream.runtime.callers import AnswerLostError, UnavailableError
-from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.ports import NewRecord, StoredRow
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.calls import Call
 from stepstream.sdk.execution import StepResult
@@ -38,7 +39,7 @@ _WORK = RunStarted | RunLoaded | RunResumed | StepDispatched
 
 
 class Operator:
-    """Pauses a few runs, one after the other; `is_busy` while one may be paused."""
+    """Pauses a few runs, functions and queues, one after the other; `is_busy` while one may be paused."""
 
     def __init__(self, seed: int, faults: Faults) -> None:
         self._faults = faults
@@ -46,22 +47,34 @@ class Operator:
         self.is_busy = False
         self.complaints: list[str] = []
         self._paused = set[str]()
+        self._functions = dict[str, str]()
+        # What each shard has paused.
+        self._scopes = defaultdict[int, set[str]](set)
 
     async def operate(self, world: VirtualEngine, rows: Callable[[], Sequence[bytes]]) -> None:
         """Pause and resume runs; `rows` returns those of the open runs."""
         draw, operator = self._draw, world.engine.operator
         for _ in range(draw.randint(1, _PAUSES_MAX)):
             await _passes(draw.randrange(1, _PASSES_BETWEEN_MAX))
-            runs = [row.run_id for value in rows() if isinstance(row := decode_row(RUNS.prefix, value), Run)]
+            runs = [row for value in rows() if isinstance(row := decode_row(RUNS.prefix, value), Run)]
             if not runs:
                 continue
-            run_id = draw.choice(sorted(runs))
+            run = draw.choice(sorted(runs, key=lambda run: run.run_id))
             # The time of some pauses has come already.
             pause = Pause(world.now_ms if draw.random() < 0.2 else 0, "operator")
             self.is_busy = True
-            await self._ask(lambda run_id=run_id, pause=pause: operator.pause(run_id, pause))  # type: ignore[misc]
-            await _passes(draw.choice(_PASSES_PAUSED))
-            await self._ask(lambda run_id=run_id: operator.unpause(run_id))  # type: ignore[misc]
+            if draw.random() < 0.5:
+                await self._ask(functools.partial(operator.pause, run.run_id, pause))
+                await _passes(draw.choice(_PASSES_PAUSED))
+                await self._ask(functools.partial(operator.unpause, run.run_id))
+            else:
+                queues = [queue_scope(app.name, queue) for app in world.engine.apps for queue in app.queues]
+                scope = draw.choice([function_scope(run.function), *queues])
+                await self._ask(functools.partial(operator.pause_scope, scope, pause))
+                await _passes(draw.choice(_PASSES_PAUSED))
+                await self._ask(functools.partial(operator.pause_scope, scope, None))
+                while any(self._scopes.values()):
+                    await _passes(1)
             self.is_busy = False
 
     async def _ask(self, request: Callable[[], Awaitable[bool]]) -> None:
@@ -73,11 +86,17 @@ class Operator:
             except (TimeoutError, UnavailableError, AnswerLostError):
                 await asyncio.sleep(0)
 
-    def committed(self, records: Sequence[NewRecord]) -> None:
+    def committed(self, shard: int, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Check the records of a transaction, in order: a paused run gets no command to run its code."""
+        changed = {key[1:].decode(): value for key, value in rows if key[:1] == SCOPE_PAUSES.prefix}
+        # Of a scope that changes in this batch, the order among its records is not known.
+        scopes = self._scopes[shard] - changed.keys()
+        self._scopes[shard] = scopes | {scope for scope, value in changed.items() if value}
         for record in records:
             if record.topic == HISTORY:
                 match decode_history(record.value):
+                    case RunBegan(run_id=run_id, function=function):
+                        self._functions[run_id] = function
                     case RunPaused(run_id=run_id):
                         self._paused.add(run_id)
                     case RunUnpaused(run_id=run_id) | RunEnded(run_id=run_id):
@@ -86,7 +105,10 @@ class Operator:
                         pass
             elif record.topic.startswith(COMMANDS):
                 command = decode_command(record.value)
-                if isinstance(command, _WORK) and command.run_id in self._paused:
+                function = function_scope(self._functions.get(command.run_id, ""))
+                queue = record.topic.replace(f"{COMMANDS}.", "queue:")
+                is_work = isinstance(command, _WORK)
+                if is_work and (command.run_id in self._paused or {function, queue} & scopes):
                     self.complaints.append(f"{command.run_id}: got {type(command).__name__} while it was paused")
 
     def attach(self, worker: Any, commands: Callable[[int, int], Sequence[Command]]) -> None:

@@ -8,12 +8,12 @@ PAUSE_MUTANTS = tuple(
         (
             "a claim of a paused run is granted",
             "engine/runs/runs.py",
-            (("    if run.due or run.paused:\n", "    if run.due:\n"),),
+            (("    if run.due or hold(draft, run):\n", "    if run.due:\n"),),
         ),
         (
             "a claim of a dispatched step of a paused run is granted",
             "engine/runs/dispatch.py",
-            (("due=max(draft.now, 1) if run.paused else 0)", "due=0)"),),
+            (("due=max(draft.now, 1) if is_paused(draft, run, claim.queue) else 0)", "due=0)"),),
         ),
         (
             "a step that is planned during a pause is never dispatched",
@@ -24,6 +24,26 @@ PAUSE_MUTANTS = tuple(
             "code that is retried during a pause is never retried",
             "engine/runs/pauses.py",
             (("    if 0 < run.due <= draft.now:\n", "    if run.due < 0:\n"),),
+        ),
+        (
+            "a run that a pause of its function held never continues",
+            "engine/runs/scope_pauses.py",
+            (("    if released:\n        reload(draft, run)\n", ""),),
+        ),
+        (
+            "what a pause of a queue held is never dispatched",
+            "engine/runs/scope_pauses.py",
+            (("    return arm_again(draft, run) + released\n", "    return released\n"),),
+        ),
+        (
+            "a run of a paused function gets news",
+            "engine/runs/pauses.py",
+            (
+                (
+                    "    if not hold(draft, run):\n        draft.command(run.app, news)",
+                    "    draft.command(run.app, news)",
+                ),
+            ),
         ),
         (
             "a body starts after its worker read that the run is paused",

@@ -42,6 +42,7 @@ class FaultyLog:
         self._faults = faults
         self._shard = shard
         self._staged: list[NewRecord] = []
+        self._rows: list[StoredRow] = []
         self._hidden: list[LogRecord] = []
 
     async def _call(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -131,12 +132,13 @@ class FaultyLog:
 
     async def begin(self) -> None:
         """Begin a transaction, or fail."""
-        self._staged = []
+        self._staged, self._rows = [], []
         await self._call("begin", self._log.begin)
 
     async def send(self, records: Sequence[NewRecord], rows: Sequence[StoredRow]) -> None:
         """Send, or fail."""
         self._staged += records
+        self._rows += rows
         await self._call("send", lambda: self._log.send(records, rows))
 
     async def commit(self, taken: Offsets) -> int:
@@ -147,7 +149,7 @@ class FaultyLog:
         for _ in range(3):
             await asyncio.sleep(0)
         position = await self._log.commit(taken)
-        self._faults.committed(self._staged)
+        self._faults.committed(self._shard, self._staged, self._rows)
         return position
 
     async def close(self) -> None:

@@ -31,6 +31,9 @@ class Operator(Protocol):
     async def unpause(self, run_id: str, by: str = "", why: str = "") -> bool:
         """End the pause of a run; return whether it was paused."""
 
+    async def pause_scope(self, scope: str, pause: Pause | None) -> bool:
+        """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterView:

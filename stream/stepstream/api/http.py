@@ -215,7 +215,7 @@ def make_api(
     actor = actors(page, keys.api)
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     add_control(api, engine.operator, index, guarded, bodies, limits, actor)
-    add_pauses(api, engine.operator, index, guarded, bodies, actor, now_ms)
+    add_pauses(api, engine, index, guarded, bodies, actor, now_ms)
     add_summaries(api, index, guarded)
     add_dead_letters(api, engine, guarded, actor)
     add_workers(api, engine, guarded)

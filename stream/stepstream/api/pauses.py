@@ -1,6 +1,9 @@
-"""The routes by which operators pause runs and resume them."""
+"""The routes by which operators pause runs, functions and queues, and resume them."""
 
+import dataclasses
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -8,13 +11,16 @@ from fastapi import FastAPI, HTTPException, Request
 
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.control import Actor
-from stepstream.api.facade import Operator
+from stepstream.api.facade import EngineFacade
+from stepstream.contract.control import function_scope, queue_scope
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import MIB
+from stepstream.contract.printable import printable
 from stepstream.runtime.pauses import pause_of
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.reruns import check_reason
 
+logger = logging.getLogger(__name__)
 _BODY_BYTES_MAX = MIB // 16
 _PAUSE_BODY = {
     "requestBody": {
@@ -55,14 +61,16 @@ def _parse(body: bytes, decode: Callable[[bytes], Any]) -> Any:
 
 def add_pauses(
     api: FastAPI,
-    operator: Operator,
+    engine: EngineFacade,
     index: RunIndex,
     dependencies: Sequence[Any],
     bodies: BodyBudget,
     actor: Actor,
     now_ms: Callable[[], int],
 ) -> None:
-    """Add the routes that pause runs and resume them."""
+    """Add the routes that pause runs, functions and queues, and resume them."""
+    operator = engine.operator
+    _add_scopes(api, _Scopes(engine, bodies, actor, now_ms), dependencies)
 
     async def refusal(run_id: str, open_reason: str) -> HTTPException:
         run = await index.queries.show(run_id)
@@ -86,3 +94,73 @@ def add_pauses(
         if not await operator.unpause(run_id, actor(request), asked.why):
             raise await refusal(run_id, f"run {run_id} is not paused")
         return {"resumed": True}
+
+
+def _function(engine: EngineFacade, function_id: str) -> str:
+    """Return the scope of a function; raise HTTPException if it is unknown."""
+    known = engine.overview.functions()
+    if known and all(each.id != function_id for each in known):
+        raise HTTPException(404, f"there is no function {function_id!r}")
+    return function_scope(function_id)
+
+
+def _queue(engine: EngineFacade, app: str, queue: str) -> str:
+    """Return the scope of a queue; raise HTTPException if it is unknown."""
+    known = engine.overview.functions()
+    if known and all(each.app != app or queue not in each.queues for each in known):
+        raise HTTPException(404, f"app {app!r} has no queue {queue!r}")
+    return queue_scope(app, queue)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scopes:
+    """Pauses functions and queues as requests ask, and logs who did it."""
+
+    engine: EngineFacade
+    bodies: BodyBudget
+    actor: Actor
+    now_ms: Callable[[], int]
+
+    async def pause(self, scope: str, request: Request) -> dict[str, Any]:
+        """Pause a scope, or change its pause."""
+        async with self.bodies.body(request, _BODY_BYTES_MAX) as body:
+            asked: PauseBody = _parse(body, _decode_pause)
+        pause = pause_of(asked.until, self.actor(request), asked.why, self.now_ms())
+        await self.engine.operator.pause_scope(scope, pause)
+        logger.info("%s paused %s: %s", printable(pause.by), printable(scope), printable(pause.why))
+        return {"paused": True, "until": pause.until}
+
+    async def resume(self, scope: str, request: Request) -> dict[str, Any]:
+        """Resume a scope; raise HTTPException if it is not paused."""
+        async with self.bodies.body(request, _BODY_BYTES_MAX) as body:
+            asked: ResumeBody = _parse(body, _decode_resume)
+        if not await self.engine.operator.pause_scope(scope, None):
+            raise HTTPException(409, f"{scope.replace(':', ' ', 1)} is not paused")
+        logger.info("%s resumed %s: %s", printable(self.actor(request)), printable(scope), printable(asked.why))
+        return {"resumed": True}
+
+
+def _add_scopes(api: FastAPI, scopes: _Scopes, dependencies: Sequence[Any]) -> None:
+    engine = scopes.engine
+    pausing: dict[str, Any] = {"openapi_extra": _PAUSE_BODY, "dependencies": dependencies}
+    resuming: dict[str, Any] = {"openapi_extra": _RESUME_BODY, "dependencies": dependencies}
+
+    @api.get("/v1/pauses", dependencies=dependencies, summary="List the pauses of functions and queues")
+    async def list_pauses() -> dict[str, Any]:
+        return {"pauses": [dataclasses.asdict(each) for each in engine.overview.pauses()]}
+
+    @api.post("/v1/functions/{function_id:path}/pause", **pausing, summary="Pause a function")
+    async def pause_function(function_id: str, request: Request) -> dict[str, Any]:
+        return await scopes.pause(_function(engine, function_id), request)
+
+    @api.post("/v1/functions/{function_id:path}/resume", **resuming, summary="Resume a function")
+    async def resume_function(function_id: str, request: Request) -> dict[str, Any]:
+        return await scopes.resume(_function(engine, function_id), request)
+
+    @api.post("/v1/queues/{app}/{queue}/pause", **pausing, summary="Pause a queue of an app")
+    async def pause_queue(app: str, queue: str, request: Request) -> dict[str, Any]:
+        return await scopes.pause(_queue(engine, app, queue), request)
+
+    @api.post("/v1/queues/{app}/{queue}/resume", **resuming, summary="Resume a queue of an app")
+    async def resume_queue(app: str, queue: str, request: Request) -> dict[str, Any]:
+        return await scopes.resume(_queue(engine, app, queue), request)

@@ -9,8 +9,8 @@ import typer
 from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_USAGE, AsJson, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
+from stepstream.cli.pausing import Until, pause, resume
 from stepstream.cli.runs import EngineRuns, RunIdOrTail, cli, find_id
-from stepstream.cli.tables import clock
 
 Why = Annotated[str, typer.Option(help="The reason, for the history of the run.")]
 
@@ -67,9 +67,7 @@ def rerun_run(
 @cli.command("pause", epilog="Example: stepstream runs pause FK8ZDFSF --until 2h --why 'payment API is down'")
 def pause_run(
     run_id: RunIdOrTail,
-    until: Annotated[
-        str, typer.Option(help="When it ends: a duration such as 2h, or 2026-01-31T12:00:00Z (default: never).")
-    ] = "",
+    until: Until = "",
     why: Why = "",
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
@@ -77,12 +75,7 @@ def pause_run(
 ) -> None:
     """Pause a run: the bodies of steps that run may end, and nothing else starts."""
     client = EngineClient(url, api_key)
-    body = {"until": until, "why": why}
-    answer = _change(client, find_id(EngineRuns(client), run_id), "pause", body, "paused")
-    if as_json:
-        out.json(answer)
-    else:
-        out.text(f"paused until {clock(answer['until'])}" if answer["until"] else "paused")
+    pause(client, "runs", find_id(EngineRuns(client), run_id), until=until, why=why, as_json=as_json)
 
 
 @cli.command("resume", epilog="Example: stepstream runs resume FK8ZDFSF --why 'payment API is back'")
@@ -91,16 +84,4 @@ def resume_run(
 ) -> None:
     """Resume a run that was paused."""
     client = EngineClient(url, api_key)
-    answer = _change(client, find_id(EngineRuns(client), run_id), "resume", {"why": why}, "resumed")
-    if as_json:
-        out.json(answer)
-    else:
-        out.text("resumed")
-
-
-def _change(client: EngineClient, run_id: str, verb: str, body: dict[str, Any], expect: str) -> dict[str, Any]:
-    unsure = f"The run may have been {expect}; it is safe to repeat the command"
-    answer: dict[str, Any] = request(
-        client, "POST", "v1", "runs", run_id, verb, expect=expect, unsure=unsure, body=body
-    )
-    return answer
+    resume(client, "runs", find_id(EngineRuns(client), run_id), why=why, as_json=as_json)

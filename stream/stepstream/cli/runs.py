@@ -20,7 +20,7 @@ from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.wording import counted
 
-cli = commands("List, show, cancel, rerun and prune runs, and group their errors.")
+cli = commands("List, show, cancel, pause, resume, rerun and prune runs, and group their errors.")
 
 DataDir = Annotated[
     Path | None,

@@ -6,6 +6,7 @@ from stepstream.contract.codec import TypedRecord
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import run_hash
+from stepstream.contract.names import workers_name
 
 
 class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,4 +70,41 @@ class UnpauseRequested(TypedRecord, frozen=True, tag="run.unpause_requested"):
     reply_to: str = ""
 
 
-ControlRequest = RerunRequested | PauseRequested | UnpauseRequested
+class ScopePauseRequested(TypedRecord, frozen=True, tag="scope.pause_requested"):
+    """A caller pauses a function or a queue, changes its pause, or resumes it (without a `pause`).
+
+    The shard that owns the scope orders these requests. The process named `reply_to` expects an answer: whether the
+    scope is paused, or was.
+    """
+
+    scope: str
+    pause: Pause | None = None
+    reply_to: str = ""
+
+
+class ScopePauseChanged(TypedRecord, frozen=True, tag="scope.pause_changed"):
+    """A function or a queue is paused, its pause changes, or it is resumed (without a `pause`); for every shard."""
+
+    scope: str
+    pause: Pause | None = None
+
+
+class ScopeResumed(TypedRecord, frozen=True, tag="scope.resumed"):
+    """A shard has resumed a function or a queue, and continues its runs that follow the run `after`, in portions."""
+
+    scope: str
+    after: str = ""
+
+
+def function_scope(function: str) -> str:
+    """Return the scope of a pause that is a function."""
+    return f"function:{function}"
+
+
+def queue_scope(app: str, queue: str) -> str:
+    """Return the scope of a pause that is a queue of an app."""
+    return f"queue:{workers_name(app, queue)}"
+
+
+ControlRequest = RerunRequested | PauseRequested | UnpauseRequested | ScopePauseRequested
+ScopeRecord = ScopePauseChanged | ScopeResumed

@@ -5,7 +5,7 @@ import msgspec
 from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.attributes import AttributeChanges, Attributes
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
-from stepstream.contract.control import ControlRequest
+from stepstream.contract.control import ControlRequest, ScopeRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
@@ -329,7 +329,15 @@ QueueReport = StepLeased | StepPostponed
 Claim = RunClaimed | StepClaimed
 CallerRequest = SignalSent | CancelRequested | ControlRequest
 InboxRecord = (
-    RunRequested | StepResolved | MatchingRecord | WorkerReport | QueueReport | Claim | CallerRequest | CommandsLost
+    RunRequested
+    | StepResolved
+    | MatchingRecord
+    | WorkerReport
+    | QueueReport
+    | Claim
+    | CallerRequest
+    | CommandsLost
+    | ScopeRecord
 )
 decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 from typing import assert_never
 
-from stepstream.contract.control import ControlRequest, PauseRequested, RerunRequested, UnpauseRequested
+from stepstream.contract.control import (
+    ControlRequest,
+    PauseRequested,
+    RerunRequested,
+    ScopePauseChanged,
+    ScopePauseRequested,
+    ScopeResumed,
+    UnpauseRequested,
+)
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
     AttributesSet,
@@ -84,6 +92,12 @@ from stepstream.engine.runs.runs import (
     warn_of_truncated_look_back,
     warn_run,
 )
+from stepstream.engine.runs.scope_pauses import (
+    change_scope_pause,
+    fire_scope_pause,
+    request_scope_pause,
+    resume_scope,
+)
 from stepstream.engine.runs.steps import fail_step, fire_step, receive_match, report_step, resolve_step
 from stepstream.engine.state.changes import Changes
 from stepstream.engine.state.draft import Draft, LimitExceeded
@@ -148,14 +162,14 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             close_signal(draft, record)
         case SignalSent():
             send_signal(draft, record)
-        case CancelRequested():
-            cancel_run(draft, record)
-        case RerunRequested() | PauseRequested() | UnpauseRequested():
+        case CancelRequested() | RerunRequested() | PauseRequested() | UnpauseRequested() | ScopePauseRequested():
             _apply_of_operator(draft, record)
         case FunctionRegistered():
             register_function(draft, record)
-        case CommandsLost():
-            send_again(draft, record)
+        case ScopePauseChanged():
+            change_scope_pause(draft, record)
+        case ScopeResumed():
+            resume_scope(draft, record)
         case Tick():
             _fire_timer(draft, record)
         case ShardOpened():
@@ -164,19 +178,23 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             _apply_of_worker(draft, record)
 
 
-def _apply_of_operator(draft: Draft, record: ControlRequest) -> None:
+def _apply_of_operator(draft: Draft, record: CancelRequested | ControlRequest) -> None:
     match record:
+        case CancelRequested():
+            cancel_run(draft, record)
         case RerunRequested():
             rerun(draft, record)
         case PauseRequested():
             pause_run(draft, record)
         case UnpauseRequested():
             unpause_run(draft, record)
+        case ScopePauseRequested():
+            request_scope_pause(draft, record)
         case _:
             assert_never(record)
 
 
-def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim) -> None:  # noqa: C901 - a table too
+def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim | CommandsLost) -> None:  # noqa: C901 - a table too
     match record:
         case StepReported():
             report_step(draft, record)
@@ -204,6 +222,8 @@ def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim) -
             postpone_run(draft, record)
         case StepPostponed():
             postpone_step(draft, record)
+        case CommandsLost():
+            send_again(draft, record)
         case _:
             assert_never(record)
 
@@ -227,6 +247,8 @@ def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:
             release(draft, timer.owner, timer.name)
         case TimerKind.PAUSE:
             fire_pause(draft, timer.owner)
+        case TimerKind.SCOPE_PAUSE:
+            fire_scope_pause(draft, timer.owner)
         case TimerKind.START_EXPIRY:
             forget_start(draft, timer.owner, tick.read_to)
         case TimerKind.CRON:

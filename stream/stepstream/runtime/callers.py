@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.control import Pause, PauseRequested, RerunRequested, UnpauseRequested
+from stepstream.contract.control import Pause, PauseRequested, RerunRequested, ScopePauseRequested, UnpauseRequested
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, EventRecord, encode_batch
 from stepstream.contract.ids import is_run_id, run_routing, shard_of
@@ -105,6 +105,11 @@ class Callers:
     async def unpause(self, run_id: str, by: str = "", why: str = "") -> bool:
         """End the pause of a run; return whether it was paused."""
         return await self._ask(run_routing(run_id), lambda to: UnpauseRequested(run_id, by, why, to)) == "unpaused"
+
+    async def pause_scope(self, scope: str, pause: Pause | None) -> bool:
+        """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was."""
+        answer = await self._ask(scope, lambda to: ScopePauseRequested(scope, pause, to))
+        return answer != "not_paused"
 
     async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
         self._count += 1

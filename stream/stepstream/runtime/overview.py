@@ -31,11 +31,25 @@ class UnmatchedEvent:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScopePauseView:
+    """The pause of a function or a queue: its scope, since and until when (Unix ms, 0: no end), who and why."""
+
+    scope: str
+    since: int
+    until: int
+    by: str
+    why: str
+
+
 class Overview(Protocol):
     """What a process knows at once, from its memory and its tables."""
 
     def functions(self) -> Sequence[FunctionRegistered]:
         """Return all registered functions, retired ones included; none while this process serves no shard."""
+
+    def pauses(self) -> Sequence[ScopePauseView]:
+        """Return the pauses of functions and queues; none while this process serves no shard."""
 
     def shards(self) -> Sequence[ShardView]:
         """Return all shards, in order."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from stepstream.contract.codec import dump_json
+from stepstream.contract.control import Pause, function_scope, queue_scope
 from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.events import decode_stored_event
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
@@ -214,6 +215,27 @@ class VirtualEngine:
         resumed = await self.engine.operator.unpause(run_id, "test", why)
         await self.until_idle()
         return resumed
+
+    async def pause_function(self, function: str, *, until: str = "", why: str = "") -> None:
+        """Pause a function by its id, as `pause` does a run: its runs are accepted, and get no code to run."""
+        await self._change_scope(function_scope(function), pause_of(until, "test", why, self.now_ms))
+
+    async def resume_function(self, function: str) -> bool:
+        """End the pause of a function; return whether it was paused."""
+        return await self._change_scope(function_scope(function), None)
+
+    async def pause_queue(self, app: str, queue: str, *, until: str = "", why: str = "") -> None:
+        """Pause a queue of an app, as `pause` does a run: no body of it starts."""
+        await self._change_scope(queue_scope(app, queue), pause_of(until, "test", why, self.now_ms))
+
+    async def resume_queue(self, app: str, queue: str) -> bool:
+        """End the pause of a queue; return whether it was paused."""
+        return await self._change_scope(queue_scope(app, queue), None)
+
+    async def _change_scope(self, scope: str, pause: Pause | None) -> bool:
+        changed = await self.engine.operator.pause_scope(scope, pause)
+        await self.until_idle()
+        return changed
 
     async def rerun(
         self,

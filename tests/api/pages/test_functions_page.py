@@ -11,7 +11,7 @@ from stepstream.api.functions import cron_times
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
-from stepstream.runtime.overview import ShardView
+from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
 from tests.fakes.facades import facade_of
@@ -154,6 +154,10 @@ class _Elsewhere:
     def functions(self) -> Sequence[FunctionRegistered]:
         """Return the registrations."""
         return self._functions
+
+    def pauses(self) -> Sequence[ScopePauseView]:
+        """Return no pause."""
+        return ()
 
     def shards(self) -> Sequence[ShardView]:
         """Return none."""

@@ -13,7 +13,7 @@ from stepstream.api.http import make_api
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.host.monitoring.gauges import EmbeddedGauges
 from stepstream.runtime.metrics import Reading
-from stepstream.runtime.overview import ShardView
+from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, Page
 from tests.fakes.facades import facade_of
@@ -65,6 +65,10 @@ class _Engine:
     def functions(self) -> Sequence[FunctionRegistered]:
         """Return an app with a queue."""
         return [FunctionRegistered("fulfil", "shop", queues=("gpu",), release="r1")]
+
+    def pauses(self) -> Sequence[ScopePauseView]:
+        """Return no pause."""
+        return ()
 
     def shards(self) -> Sequence[ShardView]:
         """Return all shards."""

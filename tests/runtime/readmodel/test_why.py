@@ -8,7 +8,7 @@ import pytest
 from stepstream.contract.codec import Json
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.wording import missing_code, unfit_code
-from stepstream.runtime.overview import ShardView
+from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView
 from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, local_time, surroundings_of, why_open
 
@@ -137,6 +137,9 @@ def test_surroundings_are_those_of_the_run() -> None:
 
         def functions(self) -> list[FunctionRegistered]:
             return [FunctionRegistered("other", "shop"), KNOWN]
+
+        def pauses(self) -> list[ScopePauseView]:
+            return []
 
         def shards(self) -> list[ShardView]:
             return [ShardView(at, "a", "") for at in range(5)]

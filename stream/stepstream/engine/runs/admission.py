@@ -20,6 +20,7 @@ from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.matching import EventRouted
 from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.runs.attributes import attributes_of
+from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.records import EventReceived
 from stepstream.engine.state.rows import (
@@ -179,10 +180,11 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         chain=request.chain,
         attributes=request.attributes,
     )
+    run = replace(run, held=not run.due and is_paused(draft, run))
     _begin(draft, run, request.events)
     if run.due:
         draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
-    else:
+    elif not run.held:
         command = RunStarted(run.run_id, run.function, run.epoch, request.events, run.started_at, run.chain)
         draft.command(run.app, command)
 
@@ -232,7 +234,10 @@ def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested, on_
         origin=request.rerun.origin,
         attributes=start.attributes,
     )
+    run = replace(run, held=is_paused(draft, run))
     _begin(draft, run, start.events, request.rerun, memos)
+    if run.held:
+        return
     if memos:
         # No worker has the run: the one that reads this claims it, and receives the results.
         draft.command(run.app, RunResumed(run.run_id, run.epoch))

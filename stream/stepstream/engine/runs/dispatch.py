@@ -6,6 +6,7 @@ from stepstream.contract.commands import Memo, RunStopped, StepDispatched
 from stepstream.contract.inbox import StepClaimed, StepFailed, StepLeased, StepPostponed, StepReported
 from stepstream.contract.limits import DISPATCHED_BYTES_MAX
 from stepstream.engine.runs.leases import defer_claim, grant, release
+from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import MEMOS, run_part
@@ -69,7 +70,7 @@ def claim_step(draft: Draft, claim: StepClaimed) -> None:
     if run is None or opened is None or opened.queue != claim.queue or opened.due:
         draft.command(claim.app, RunStopped(claim.run_id, step=claim.step), claim.queue)
         return
-    claimed = replace(opened, claim=claim.claim, due=max(draft.now, 1) if run.paused else 0)
+    claimed = replace(opened, claim=claim.claim, due=max(draft.now, 1) if is_paused(draft, run, claim.queue) else 0)
     draft.put_step(claim.run_id, claim.step, opened, claimed)
     if claimed.due:
         draft.command(claim.app, RunStopped(claim.run_id, "paused", claim.step), claim.queue)

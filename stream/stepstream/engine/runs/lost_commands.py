@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from stepstream.contract.commands import RunResumed, StepDispatched
 from stepstream.contract.inbox import CommandsLost
 from stepstream.contract.names import workers_name
+from stepstream.engine.runs.pauses import hold
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run
 from stepstream.engine.state.tables import REGISTRATIONS, RUNS, STEPS, run_part, step_of
@@ -24,7 +25,7 @@ def send_again(draft: Draft, lost: CommandsLost) -> None:
     for read, (_, row) in enumerate(draft.scan(RUNS, b"", most, after), 1):
         # The scan does not know what earlier records of the batch have changed.
         run = draft.run(row.run_id)
-        if run is not None and run.app == lost.workers and not run.due and not run.paused:
+        if run is not None and run.app == lost.workers and not run.due and not hold(draft, run):
             draft.command(run.app, RunResumed(run.run_id, run.epoch))
             sent += 1
         elif run is not None and lost.workers.startswith(f"{run.app}."):

@@ -1,4 +1,4 @@
-"""Pauses: a paused run keeps what happens to it, and its workers get no code to run until the pause ends.
+"""Pauses of runs: a paused run keeps what happens to it, and its workers get no code to run until the pause ends.
 
 What is held needs no list of its own. A claim of the whole run has its results and the attempts that are due. The timer
 of an attempt that the engine starts, of a dispatched step or of the code between steps, is not armed again when it was
@@ -8,16 +8,35 @@ due; its row keeps the time, by which the end of the pause finds it.
 from msgspec.structs import replace
 
 from stepstream.contract.commands import ReloadRequested, RunResumed
-from stepstream.contract.control import PauseRequested, UnpauseRequested
+from stepstream.contract.control import PauseRequested, UnpauseRequested, function_scope, queue_scope
 from stepstream.contract.history import RunPaused, RunUnpaused
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, Timer, TimerKind
-from stepstream.engine.state.tables import STEPS, run_part, step_of
+from stepstream.engine.state.tables import SCOPE_PAUSES, STEPS, run_part, scope_of, step_of
+
+
+def is_paused(draft: Draft, run: Run, queue: str = "") -> bool:
+    """Return whether a run gets no code to run: it is paused or held, or its function is paused, or a step's queue."""
+    if run.paused or run.held:
+        return True
+    paused = draft.scan(SCOPE_PAUSES, b"")
+    scopes = (function_scope(run.function), queue_scope(run.app, queue) if queue else "")
+    return any(scope_of(key) in scopes for key, _ in paused)
+
+
+def hold(draft: Draft, run: Run) -> bool:
+    """Return whether a command of a run must not be sent, as in is_paused; the run then misses it, which is noted."""
+    if not is_paused(draft, run):
+        return False
+    still = draft.run(run.run_id)
+    if still and not still.paused and not still.held:
+        draft.put_run(replace(still, held=True))
+    return True
 
 
 def send_news(draft: Draft, run: Run, news: RunResumed) -> None:
     """Send news to the worker that holds a run; for a paused run, the claim after its pause has them."""
-    if not run.paused:
+    if not hold(draft, run):
         draft.command(run.app, news)
 
 
@@ -33,7 +52,7 @@ def pause_run(draft: Draft, request: PauseRequested) -> None:
         if request.pause.until:
             draft.arm(request.pause.until, Timer(TimerKind.PAUSE, run.run_id))
         if not run.paused:
-            _reload(draft, run)
+            reload(draft, run)
     draft.reply(request.reply_to, "paused")
 
 
@@ -57,16 +76,28 @@ def fire_pause(draft: Draft, run_id: str) -> None:
 def _unpause(draft: Draft, run: Run, by: str, why: str) -> None:
     """End a pause: have the run claimed, and arm the timers that were due meanwhile; each of them fires once."""
     disarm_pause(draft, run)
-    run = draft.record(replace(run, paused=None), RunUnpaused, by, why)
+    run = replace(run, paused=None)
+    # Its function may be paused as well.
+    run = draft.record(replace(run, held=not run.due and is_paused(draft, run)), RunUnpaused, by, why)
+    arm_again(draft, run)
+    if not run.held:
+        reload(draft, run)
+
+
+def arm_again(draft: Draft, run: Run) -> int:
+    """Arm the timers of a run that were due during a pause; return their number. Those that are armed stay so."""
+    armed = 0
     if 0 < run.due <= draft.now:
         draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
+        armed += 1
     for key, step in draft.scan(STEPS, run_part(run.run_id)):
         if step.queue and 0 < step.due <= draft.now:
             draft.arm(step.due, Timer(TimerKind.STEP, run.run_id, step_of(key)))
-    _reload(draft, run)
+            armed += 1
+    return armed
 
 
-def _reload(draft: Draft, run: Run) -> None:
+def reload(draft: Draft, run: Run) -> None:
     """Have the worker of a run claim it, unless no worker can have it."""
     if not run.due:
         draft.command(run.app, ReloadRequested(run.run_id))

@@ -30,7 +30,7 @@ from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, W
 from stepstream.engine.matching.waits import bucket_of, close_step
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.dispatch import dispatch, has_queue, recall
-from stepstream.engine.runs.pauses import send_news
+from stepstream.engine.runs.pauses import is_paused, send_news
 from stepstream.engine.runs.runs import current
 from stepstream.engine.runs.steps import engine_memo, join_groups, keep_result, leave_group
 from stepstream.engine.state.draft import Draft
@@ -151,7 +151,7 @@ def _plan_dispatched(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None
     if not has_queue(draft, run.function, plan.queue):
         message = f"app {run.app!r} has no queue {plan.queue!r}; write App({run.app!r}, queues=[{plan.queue!r}])"
         return Failure(ErrorInfo("QueueNotFoundError", message, code="queue-not-found"))
-    due = max(draft.now, 1) if run.paused else 0
+    due = max(draft.now, 1) if is_paused(draft, run, plan.queue) else 0
     opened = OpenStep(plan.id, StepKind.RUN, due, group=plan.group, queue=plan.queue, fingerprint=plan.fingerprint)
     run = _open(draft, run_id, plan, opened, f"queue {plan.queue}")
     if not due:

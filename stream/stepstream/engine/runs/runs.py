@@ -27,7 +27,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.dispatch import memos_of, recall
 from stepstream.engine.runs.leases import defer_claim, grant, release, release_all
-from stepstream.engine.runs.pauses import disarm_pause
+from stepstream.engine.runs.pauses import disarm_pause, hold, is_paused
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.lifecycle import state_of_run
 from stepstream.engine.state.rows import Run, Timer, TimerKind
@@ -53,8 +53,8 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         return
     if run.claim == claim.claim or defer_claim(draft, claim):
         return
-    if run.due or run.paused:
-        draft.command(run.app, RunStopped(run.run_id, "paused" if run.paused else "waiting"))
+    if run.due or hold(draft, run):
+        draft.command(run.app, RunStopped(run.run_id, "waiting" if run.due else "paused"))
         return
     epoch = run.epoch + 1
     run = draft.record(replace(run, epoch=epoch, claim=claim.claim), RunMoved, epoch)
@@ -160,7 +160,7 @@ def _resume_at(draft: Draft, run: Run, due: int) -> None:
 def fire_run(draft: Draft, run_id: str) -> None:
     """Start a run, or retry the code between its steps: its time has come."""
     run = draft.run(run_id)
-    if run is None or run.paused:
+    if run is None or is_paused(draft, run):
         return
     scheduled = state_of_run(run) == "scheduled"
     draft.put_run(replace(run, due=0))

@@ -14,7 +14,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, 
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
 from stepstream.engine.runs.leases import release
-from stepstream.engine.runs.pauses import send_news
+from stepstream.engine.runs.pauses import is_paused, send_news
 from stepstream.engine.runs.runs import current
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Group, OpenStep, Run, Timer, TimerKind
@@ -165,7 +165,7 @@ def fire_step(draft: Draft, run_id: str, step: str) -> None:
     if run is None or opened is None:
         return
     match opened.kind:
-        case StepKind.RUN if opened.queue and run.paused:
+        case StepKind.RUN if opened.queue and is_paused(draft, run, opened.queue):
             pass  # The end of the pause arms the timer again.
         case StepKind.RUN:
             draft.put_step(run_id, step, opened, replace(opened, due=0))

@@ -266,6 +266,11 @@ class Draft:
         """Send a record to the shard that owns a run."""
         self.route(run_routing(run_id), record)
 
+    def send_to_all(self, key: str, record: InboxRecord) -> None:
+        """Send a record to every shard."""
+        for shard in range(self.shards):
+            self._changes.append(Send(INBOX, key, record, shard))
+
     def continue_later(self, routing_key: str, record: InboxRecord) -> None:
         """Send this shard a record that it applies in a later batch."""
         self._changes.append(Send(INBOX, routing_key, record, self.shard, later=True))

@@ -38,6 +38,8 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "RunReturned": ("absent",),
         "CancelRequested": ("absent",),
         "PauseRequested": ("paused",),
+        "ScopeResumed": ("active",),
+        "CommandsLost": ("active",),
     },
     "backing-off": {
         "WarningReported": ("backing-off",),
@@ -53,11 +55,13 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "RunReturned": ("absent",),
         "CancelRequested": ("absent",),
         "PauseRequested": ("paused",),
+        "ScopeResumed": ("backing-off",),
     },
     # Its worker may still report what it had begun.
     "paused": {
         "PauseRequested": ("paused",),
         "UnpauseRequested": ("active", "backing-off"),
+        "ScopeResumed": ("paused",),
         "WarningReported": ("paused",),
         "AttributesSet": ("paused",),
         "LookBackTruncated": ("paused",),

@@ -27,6 +27,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
     where the code and the history disagreed. `origin` is the run that this one repeats. People find it by its
     `attributes`. While it is `paused` its workers get no code to run, and its timers that are due are no longer armed.
+    It is `held` if a pause of its function has kept a command from its worker.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     origin: str = ""
     attributes: Attributes = {}
     paused: Pause | None = None
+    held: bool = False
 
 
 class RunEvents(msgspec.Struct, frozen=True):
@@ -102,6 +104,7 @@ class TimerKind(StrEnum):
     RUN = "run"
     LEASE = "lease"
     PAUSE = "pause"
+    SCOPE_PAUSE = "scope-pause"
     START_EXPIRY = "start-expiry"
     CRON = "cron"
     KEPT_EVENTS_EXPIRY = "kept-events-expiry"
@@ -248,6 +251,13 @@ class LookBack(msgspec.Struct, frozen=True, omit_defaults=True):
     expired: bool = False
 
 
+class ScopePause(msgspec.Struct, frozen=True):
+    """The pause of a function or a queue since `since` (Unix ms); every shard has the row."""
+
+    pause: Pause
+    since: int
+
+
 class OpenCount(msgspec.Struct, frozen=True):
     """How many runs of a function, or steps of a kind, are open; the shard's loop maintains it for the metrics."""
 
@@ -287,6 +297,7 @@ Row = (
     | KeptPaths
     | IndexedEvent
     | LookBack
+    | ScopePause
     | OpenCount
     | Position
 )

@@ -31,6 +31,7 @@ from stepstream.engine.state.rows import (
     Row,
     Run,
     RunEvents,
+    ScopePause,
     SignalWaiter,
     Start,
     Timer,
@@ -102,6 +103,7 @@ KEPT_HEAD = Table(b"a", KeptHead)
 KEPT_PATHS = Table(b"x", KeptPaths, _by_name)
 KEPT_INDEX = Table(b"y", IndexedEvent, _by_name)
 LOOK_BACKS = Table(b"b", LookBack, _by_name)
+SCOPE_PAUSES = Table(b"P", ScopePause)
 OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
 
@@ -109,7 +111,7 @@ _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, STARTS),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
-    *(OPEN_COUNTS, POSITIONS),
+    *(SCOPE_PAUSES, OPEN_COUNTS, POSITIONS),
 )
 TABLES = {table.prefix: table for table in _ALL}
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
@@ -274,6 +276,16 @@ def look_backs_part(event: str, path: str) -> bytes:
 def look_back_key(event: str, path: str, waiter: StepRef) -> Key[LookBack]:
     """Return the key of a look-back in progress."""
     return LOOK_BACKS.key(look_backs_part(event, path), waiter_place(waiter))
+
+
+def scope_pause_key(scope: str) -> Key[ScopePause]:
+    """Return the key of the pause of a function or a queue."""
+    return SCOPE_PAUSES.key(b"", scope.encode())
+
+
+def scope_of(key: Key[ScopePause]) -> str:
+    """Return the scope that `scope_pause_key` was given."""
+    return key.sort.decode()
 
 
 def open_count_key(name: str, label: str) -> Key[OpenCount]:

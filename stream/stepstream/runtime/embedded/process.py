@@ -17,7 +17,7 @@ from stepstream.contract.names import workers_name
 from stepstream.contract.topics import HISTORY
 from stepstream.contract.wording import counted
 from stepstream.runtime.callers import Callers
-from stepstream.runtime.overview import ShardView
+from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
@@ -244,6 +244,10 @@ class EmbeddedEngine:
     def functions(self) -> list[FunctionRegistered]:
         """Return all registered functions, retired ones included; none while no shard serves."""
         return next((shard.functions() for shard in self._shards.values() if shard.serving), [])
+
+    def pauses(self) -> list[ScopePauseView]:
+        """Return the pauses of functions and queues; none while no shard serves."""
+        return next((shard.pauses() for shard in self._shards.values() if shard.serving), [])
 
     def shards(self) -> list[ShardView]:
         """Return all shards, in order."""

@@ -31,7 +31,7 @@ from stepstream.runtime.kafka.peers import Peers
 from stepstream.runtime.kafka.reader import Membership, Reader
 from stepstream.runtime.kafka.shard_log import KafkaLog
 from stepstream.runtime.kafka.standby import Standby
-from stepstream.runtime.overview import ShardView
+from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.ports import Clock, Fenced, LogError, NewRecord, TopicPartition
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.rocks import RocksStore
@@ -142,6 +142,10 @@ class ShardGroup:
     def functions(self) -> list[FunctionRegistered]:
         """Return all registered functions, retired ones included; none while this process serves no shard."""
         return next((self._served[state.shard].functions() for state in self.states() if state.serving), [])
+
+    def pauses(self) -> list[ScopePauseView]:
+        """Return the pauses of functions and queues; none while this process serves no shard."""
+        return next((self._served[state.shard].pauses() for state in self.states() if state.serving), [])
 
     def shards(self) -> list[ShardView]:
         """Return all shards, in order. Without heartbeats nothing is known of those of other engines."""

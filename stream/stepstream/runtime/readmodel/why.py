@@ -9,13 +9,14 @@ from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json
+from stepstream.contract.control import function_scope, queue_scope
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
 from stepstream.contract.names import workers_name
 from stepstream.contract.wording import missing_code, unfit_code
-from stepstream.runtime.overview import Overview, ShardView
+from stepstream.runtime.overview import Overview, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView, queue_of
 
 # A run may have thousands of open steps; the most serious reasons come first.
@@ -70,26 +71,28 @@ class Surroundings:
     """What is known beside a run itself; what is unknown is left out.
 
     `workers` has the number of running workers by name. `function` is the registration of the run's function, None if
-    unknown. `shard` is the shard of the run.
+    unknown. `shard` is the shard of the run. `pauses` has those of functions and queues.
     """
 
     workers: Mapping[str, int] = field(default_factory=dict)
     function: FunctionRegistered | None = None
     shard: ShardView | None = None
+    pauses: Sequence[ScopePauseView] = ()
 
 
 def surroundings_of(run: RunView, overview: Overview, workers: Mapping[str, int]) -> Surroundings:
     """Return what a process knows beside a run."""
     function = next((each for each in overview.functions() if each.id == run.function), None)
     shards = overview.shards()
-    return Surroundings(workers, function, shards[shard_of(run_routing(run.run_id), len(shards))] if shards else None)
+    shard = shards[shard_of(run_routing(run.run_id), len(shards))] if shards else None
+    return Surroundings(workers, function, shard, overview.pauses())
 
 
 def why_open(run: RunView, now_ms: int, known: Surroundings) -> list[Why]:
     """Return why a run does not continue, at most REASONS_MAX reasons; empty if it has ended."""
     if run.status not in OPEN_RUN_STATUSES:
         return []
-    found = [*_of_shard(known.shard), *_of_run(run, now_ms, known)]
+    found = [*_of_shard(known.shard), *_of_pauses(run, known.pauses), *_of_run(run, now_ms, known)]
     return sorted(found, key=lambda why: _ORDER.index(why.code))[:REASONS_MAX]
 
 
@@ -98,6 +101,35 @@ def _of_shard(shard: ShardView | None) -> Sequence[Why]:
         return []
     remedy = "if that does not end soon, look at /ready and the log of the engines"
     return [Why(WhyCode.SHARD, f"its shard {shard.shard} processes no records: {shard.unready}", remedy=remedy)]
+
+
+def _of_pauses(run: RunView, pauses: Sequence[ScopePauseView]) -> Sequence[Why]:
+    """Return the pauses of a run's function, and of the queues in which its open steps are."""
+    still = [step for step in run.steps if step.status in OPEN_STEP_STATUSES]
+    queues = {queue for step in still if (queue := queue_of(step.kind, step.detail))}
+    scopes = {function_scope(run.function), *(queue_scope(run.app, queue) for queue in queues)}
+    found = [pause for pause in pauses if pause.scope in scopes]
+    return [
+        Why(
+            WhyCode.PAUSED,
+            _pause_text(pause.by, pause.scope.replace(":", " ", 1), pause.until, pause.why),
+            since=pause.since,
+            until=pause.until,
+            remedy=_remedy(pause.scope),
+        )
+        for pause in found
+    ]
+
+
+def _remedy(scope: str) -> str:
+    kind, _, name = scope.partition(":")
+    names = name if kind == "function" else name.replace(".", " ", 1)
+    return f"resume it with `stepstream {kind}s resume {names}`"
+
+
+def _pause_text(by: str, what: str, until: int, why: str) -> str:
+    ends = f" until {local_time(until)}" if until else ""
+    return f"{by or 'an operator'} paused {what}{ends}{f': {why}' if why else ''}"
 
 
 def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
@@ -117,10 +149,8 @@ def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
 
 def _paused(run_id: str, pause: Mapping[str, Any]) -> Why:
     since, until, why = pause["since"], pause["until"], pause["why"]
-    ends = f" until {local_time(until)}" if until else ""
     remedy = f"resume it with `stepstream runs resume {run_id}`, or with POST /v1/runs/{run_id}/resume"
-    text = f"{pause['by'] or 'an operator'} paused it{ends}{f': {why}' if why else ''}"
-    return Why(WhyCode.PAUSED, text, since=since, until=until, remedy=remedy)
+    return Why(WhyCode.PAUSED, _pause_text(pause["by"], "it", until, why), since=since, until=until, remedy=remedy)
 
 
 def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> Why:

@@ -25,16 +25,19 @@ from stepstream.engine.state.tables import (
     OPEN_COUNTS,
     POSITIONS,
     REGISTRATIONS,
+    SCOPE_PAUSES,
     TIMERS,
     encode_row,
     open_count_key,
     open_count_of,
     position_key,
     position_of,
+    scope_of,
 )
 from stepstream.engine.state.view import Layer, scan_table
 from stepstream.engine.transition import due_timers, next_due, transition
 from stepstream.runtime.dead_letters import kind_of, unreadable_kind
+from stepstream.runtime.overview import ScopePauseView
 from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError, TopicPartition
 from stepstream.runtime.shard.batch import Batch, Effects
 from stepstream.runtime.shard.tables import StoreView, open_tables
@@ -183,6 +186,13 @@ class Shard:
     def functions(self) -> list[FunctionRegistered]:
         """Return all functions in the tables, retired ones included; call it only while the shard serves."""
         return [row for _, row in scan_table(self._view, REGISTRATIONS)]
+
+    def pauses(self) -> list[ScopePauseView]:
+        """Return the pauses of functions and queues; call it only while the shard serves."""
+        return [
+            ScopePauseView(scope_of(key), row.since, row.pause.until, row.pause.by, row.pause.why)
+            for key, row in scan_table(self._view, SCOPE_PAUSES)
+        ]
 
     async def _review(self) -> None:
         """Let the engine review what depends on the clock of the last owner; nearly always that changes nothing."""

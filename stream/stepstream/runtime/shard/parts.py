@@ -7,11 +7,11 @@ from typing import Any
 
 from stepstream.contract.limits import CACHED_PART_BYTES_MAX, CACHED_PART_ROWS_MAX, CACHED_PARTS_MAX
 from stepstream.engine.state.keys import Key
-from stepstream.engine.state.tables import LOOK_BACKS, QUEUED_EVENTS, WAITS
+from stepstream.engine.state.tables import LOOK_BACKS, QUEUED_EVENTS, SCOPE_PAUSES, WAITS
 from stepstream.runtime.ports import Store
 
 # Their scans are by the whole part of a key, never by less.
-CACHED_TABLES = frozenset(table.prefix for table in (WAITS, QUEUED_EVENTS, LOOK_BACKS))
+CACHED_TABLES = frozenset(table.prefix for table in (WAITS, QUEUED_EVENTS, LOOK_BACKS, SCOPE_PAUSES))
 # A part is read in portions of so many rows.
 _ROWS_READ = (16, CACHED_PART_ROWS_MAX - 16 + 1)
 

@@ -1,0 +1,91 @@
+"""Pauses of functions and queues: every shard has them, and their end continues what they held, in portions.
+
+The shard that owns the scope of a pause orders the requests and sends each change to all shards. A shard looks at the
+pauses where it would send a command, so a pause costs nothing for the runs that wait meanwhile.
+"""
+
+from msgspec.structs import replace
+
+from stepstream.contract.control import (
+    Pause,
+    ScopePauseChanged,
+    ScopePauseRequested,
+    ScopeResumed,
+    function_scope,
+    queue_scope,
+)
+from stepstream.engine.runs.pauses import arm_again, reload
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.rows import Run, ScopePause, Timer, TimerKind
+from stepstream.engine.state.tables import RUNS, run_part, scope_pause_key
+
+
+def request_scope_pause(draft: Draft, request: ScopePauseRequested) -> None:
+    """Pause a function or a queue, change its pause, or resume it."""
+    known = draft.get(scope_pause_key(request.scope))
+    if known is None and request.pause is None:
+        draft.reply(request.reply_to, "not_paused")
+        return
+    if known is None or known.pause != request.pause:
+        _disarm(draft, request.scope, known)
+        _change(draft, request.scope, request.pause)
+    draft.reply(request.reply_to, "paused" if request.pause else "resumed")
+
+
+def fire_scope_pause(draft: Draft, scope: str) -> None:
+    """End the pause of a function or a queue: its time has come."""
+    if draft.get(scope_pause_key(scope)):
+        _change(draft, scope, None)
+
+
+def _disarm(draft: Draft, scope: str, known: ScopePause | None) -> None:
+    if known:
+        draft.disarm(known.pause.until, Timer(TimerKind.SCOPE_PAUSE, scope))
+
+
+def _change(draft: Draft, scope: str, pause: Pause | None) -> None:
+    if pause and pause.until:
+        draft.arm(pause.until, Timer(TimerKind.SCOPE_PAUSE, scope))
+    draft.send_to_all(scope, ScopePauseChanged(scope, pause))
+
+
+def change_scope_pause(draft: Draft, changed: ScopePauseChanged) -> None:
+    """Apply the pause of a function or a queue in this shard, or its end."""
+    key = scope_pause_key(changed.scope)
+    known = draft.get(key)
+    if changed.pause:
+        draft.put(key, ScopePause(changed.pause, known.since if known else draft.now))
+    elif known:
+        draft.delete(key)
+        # A scan does not see the runs of this batch.
+        draft.continue_later(changed.scope, ScopeResumed(changed.scope))
+
+
+def resume_scope(draft: Draft, resumed: ScopeResumed) -> None:
+    """Continue the runs of a function or a queue that was resumed, a bounded number; a later batch has the others."""
+    if draft.get(scope_pause_key(resumed.scope)):
+        return  # It is paused again, and the end of that pause continues all of them.
+    most, after, done = draft.limits.waits_per_match_max, run_part(resumed.after) if resumed.after else b"", 0
+    for read, (_, row) in enumerate(draft.scan(RUNS, b"", most, after), 1):
+        # The scan does not know what earlier records of the batch have changed.
+        if run := draft.run(row.run_id):
+            done += _resume(draft, run, resumed.scope)
+        if read == most or done >= most:
+            draft.continue_later(resumed.scope, replace(resumed, after=row.run_id))
+            return
+
+
+def _resume(draft: Draft, run: Run, scope: str) -> int:
+    """Continue a run if it is in the scope; return how many commands and timers that took."""
+    of_function = scope == function_scope(run.function)
+    if not of_function and not scope.startswith(queue_scope(run.app, "") + "."):
+        return 0
+    released = of_function and run.held
+    if released:
+        run = replace(run, held=False)
+        draft.put_run(run)
+    if run.paused:
+        return 0
+    if released:
+        reload(draft, run)
+    return arm_again(draft, run) + released
