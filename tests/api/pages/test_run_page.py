@@ -101,11 +101,32 @@ async def test_a_run_is_cancelled_once(engine: VirtualEngine) -> None:
     await engine.send(Event("order", {"amount": 5, "id": 7}))
     browser = browser_of(engine)
     page = await browser.open(f"/ui/runs/{engine.run().run_id}")
-    done = await browser.submit(page, ".actions")
+    done = await browser.submit(page, 'form[aria-label="Cancel the run"]')
     assert done.texts(".note") == ["The run is cancelled."]
     await engine.until_idle()
     assert engine.run().status == "cancelled"
-    assert "had ended already" in (await browser.submit(page, ".actions")).text
+    assert "had ended already" in (await browser.submit(page, 'form[aria-label="Cancel the run"]')).text
+
+
+async def test_a_run_is_paused_and_resumed(engine: VirtualEngine) -> None:
+    """A time that cannot be read is refused beside the field; then the page says who paused the run and why."""
+    await engine.send(Event("parent"))
+    browser, run_id = browser_of(engine), engine.run("child").run_id
+    page = await browser.open(f"/ui/runs/{run_id}")
+    refused = await browser.submit(page, 'form[aria-label="Pause the run"]', until="soon", why="bank is down")
+    assert refused.status == 400
+    assert "'soon' is not a time" in refused.texts(".signal[open] .note")[0]
+    done = await browser.submit(refused, 'form[aria-label="Pause the run"]', until="2h", why="bank is down")
+    assert done.texts(".note") == ["The run is paused."]
+    await engine.until_idle()
+    paused = await browser.open(f"/ui/runs/{run_id}")
+    assert "paused it until" in paused.texts(".why")[0]
+    assert "bank is down" in paused.texts(".why")[0]
+    done = await browser.submit(paused, 'form[aria-label="Resume the run"]')
+    assert done.texts(".note") == ["The run is resumed."]
+    assert "was not paused" in (await browser.submit(paused, 'form[aria-label="Resume the run"]')).text
+    await engine.until_idle()
+    assert engine.run("child").paused is None
 
 
 async def test_a_signal_is_sent_to_the_run_that_waits(engine: VirtualEngine) -> None:

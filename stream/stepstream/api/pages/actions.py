@@ -7,11 +7,12 @@ from starlette.responses import Response
 from stepstream.api.pages.components import url
 from stepstream.api.pages.context import Site, Visit, see
 from stepstream.api.pages.fields import Refusal
-from stepstream.api.pages.run_forms import awaited_signals
+from stepstream.api.pages.run_forms import PAUSE, awaited_signals
 from stepstream.api.pages.run_page import found, show_run
 from stepstream.contract.codec import dump_json, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.limits import MIB
+from stepstream.runtime.pauses import pause_of
 
 _SIGNAL_BYTES_MAX = MIB
 
@@ -20,6 +21,25 @@ async def cancel_run(site: Site, visit: Visit, _form: Mapping[str, str]) -> Resp
     """Cancel a run."""
     run_id = visit.request.path_params["run_id"]
     done = "cancelled" if await site.engine.cancel(run_id) else "ended"
+    return see(url("runs", run_id, query=[("done", done)]))
+
+
+async def pause_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
+    """Pause a run."""
+    run_id = visit.request.path_params["run_id"]
+    until, why = form.get("until", "").strip(), form.get("why", "").strip()
+    try:
+        pause = pause_of(until, visit.user, why, site.now_ms())
+    except InvalidInput as error:
+        return await show_run(site, visit, Refusal(PAUSE, form, error.field, error.reason))
+    done = "paused" if await site.engine.operator.pause(run_id, pause) else "ended"
+    return see(url("runs", run_id, query=[("done", done)]))
+
+
+async def resume_run(site: Site, visit: Visit, _form: Mapping[str, str]) -> Response:
+    """Resume a run."""
+    run_id = visit.request.path_params["run_id"]
+    done = "resumed" if await site.engine.operator.unpause(run_id, visit.user) else "not-paused"
     return see(url("runs", run_id, query=[("done", done)]))
 
 

@@ -1,4 +1,4 @@
-"""The forms of the page of a run: cancel it, repeat it, and send the signals that it waits for."""
+"""The forms of the page of a run: cancel, pause or repeat it, and send the signals that it waits for."""
 
 import secrets
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import htpy as h
 
 from stepstream.api.pages.components import is_open, text, url
 from stepstream.api.pages.context import Visit
-from stepstream.api.pages.fields import Refusal, area
+from stepstream.api.pages.fields import Refusal, area, line
 from stepstream.api.pages.forms import post_form
 from stepstream.contract.approvals import approval_signal
 from stepstream.contract.kinds import RunStatus, StepKind, StepStatus
@@ -15,6 +15,7 @@ from stepstream.contract.printable import printable
 from stepstream.runtime.readmodel.views import RunView, StepView
 
 FROM_FAILURE = "failure"
+PAUSE = "pause"
 
 
 def may_repeat(visit: Visit, run: RunView) -> bool:
@@ -36,7 +37,7 @@ def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
         cancel = post_form(
             visit, url("runs", run.run_id, "cancel"), "Cancel the run", h.button(".danger")["Cancel the run"]
         )
-        return [asked, signals, cancel]
+        return [asked, signals, cancel, _pause_form(visit, run, refusal.of(PAUSE))]
     has_failed = run.status in (RunStatus.FAILED, RunStatus.CANCELLED)
     return h.div(".actions")[
         _repeat_form(visit, run, "Repeat from the failure", FROM_FAILURE) if has_failed else None,
@@ -66,6 +67,22 @@ def request_fields(from_step: str) -> h.Node:
 
 def _repeat_form(visit: Visit, run: RunView, label: str, from_step: str) -> h.Element | None:
     return post_form(visit, url("runs", run.run_id, "rerun"), label, request_fields(from_step), h.button[label])
+
+
+def _pause_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | None:
+    if run.paused:
+        return post_form(visit, url("runs", run.run_id, "resume"), "Resume the run", h.button["Resume the run"])
+    return h.details(".signal", open=bool(refusal.reason))[
+        h.summary["Pause the run"],
+        post_form(
+            visit,
+            url("runs", run.run_id, "pause"),
+            "Pause the run",
+            line(refusal, "pause-until", "until", "Until (2h, or 2026-01-31T12:00:00Z; empty: until it is resumed)"),
+            line(refusal, "pause-why", "why", "Why"),
+            h.button["Pause"],
+        ),
+    ]
 
 
 def _signal_form(visit: Visit, run: RunView, step: StepView, refusal: Refusal) -> h.Element:

@@ -43,7 +43,10 @@ REPEATED = "repeated"
 _MESSAGES = {
     "cancelled": "The run is cancelled.",
     REPEATED: "This is the new run.",
-    "ended": "The run had ended already; nothing was cancelled.",
+    "ended": "The run had ended already; nothing was changed.",
+    "paused": "The run is paused.",
+    "resumed": "The run is resumed.",
+    "not-paused": "The run was not paused.",
     "delivered": "The signal was delivered.",
     "not-delivered": "No run waits for that signal; signals are not stored.",
 }

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stepstream.api.pages.actions import cancel_run, send_signal
+from stepstream.api.pages.actions import cancel_run, pause_run, resume_run, send_signal
 from stepstream.api.pages.approval_page import answer_approval, show_approval
 from stepstream.api.pages.assets import ROOT, asset
 from stepstream.api.pages.components import note, text, url
@@ -84,6 +84,8 @@ PAGES: Mapping[str, Show] = {
 }
 ACTIONS: Mapping[str, Act] = {
     "/runs/{run_id}/cancel": cancel_run,
+    "/runs/{run_id}/pause": pause_run,
+    "/runs/{run_id}/resume": resume_run,
     "/runs/{run_id}/rerun": rerun,
     "/runs/{run_id}/signal": send_signal,
     "/approvals/{run_id}/{step}": answer_approval,
