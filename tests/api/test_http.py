@@ -239,6 +239,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             *(f"/v1/{what}/{verb}" for what in PAUSABLE for verb in ("pause", "resume")),
             "/v1/events/{event_id}/runs",
             "/metrics",
+            "/v1/approvals/{run_id}/{step}/link",
             "/health",
             "/ready",
         }

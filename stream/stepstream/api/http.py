@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 from starlette.requests import ClientDisconnect
 
-from stepstream.api.approvals import add_approvals
+from stepstream.api.approval_links import ApprovalLinks
+from stepstream.api.approvals import add_approval_links, add_approvals
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.control import actors, add_control
 from stepstream.api.dead_letters import add_dead_letters
@@ -135,6 +136,18 @@ async def _on_validation(_request: Request, error: Exception) -> Response:
     return _error(400, "invalid-input", first["msg"], ".".join(map(str, first["loc"][1:])))
 
 
+def _add_errors(api: FastAPI) -> None:
+    api.add_exception_handler(StepstreamError, _on_own)
+    for kind, handler in (
+        (InvalidInput, _on_invalid),
+        (AnyHttpException, _on_http),
+        (RequestValidationError, _on_validation),
+        (ClientDisconnect, _on_disconnect),
+        (Exception, _on_bug),
+    ):
+        api.add_exception_handler(kind, handler)
+
+
 def _guard(key: str) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         if not knows_key(request.headers, key):
@@ -200,20 +213,14 @@ def make_api(
         # A redirect would repeat the event key, which is in the path, in the clear.
         redirect_slashes=False,
     )
-    api.add_exception_handler(StepstreamError, _on_own)
-    for kind, handler in (
-        (InvalidInput, _on_invalid),
-        (AnyHttpException, _on_http),
-        (RequestValidationError, _on_validation),
-        (ClientDisconnect, _on_disconnect),
-        (Exception, _on_bug),
-    ):
-        api.add_exception_handler(kind, handler)
+    _add_errors(api)
     bodies = bodies or BodyBudget()
     _add_events(api, engine, keys.event, limits, bodies)
     _add_runs(api, engine, index, _guard(keys.api), bodies, now_ms)
     actor = actors(page, keys.api)
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
+    links = ApprovalLinks(keys.api, page.mode == PageMode.ON)
+    add_approval_links(api, links, index, guarded, bodies, now_ms)
     add_control(api, engine.operator, index, guarded, bodies, limits, actor)
     add_pauses(api, engine, index, guarded, bodies, actor, now_ms)
     add_summaries(api, index, guarded)
@@ -223,7 +230,7 @@ def make_api(
     add_logs(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
-        site = Site(engine, index, bodies, now_ms, streams or Streams(index.changes), limits)
+        site = Site(engine, index, bodies, now_ms, streams or Streams(index.changes), limits, links)
         api.mount(ROOT, make_site(site, access_of(keys, page)))
     return api
 

@@ -1,4 +1,4 @@
-"""The commands `stepstream approvals list`, `approve` and `reject`."""
+"""The commands `stepstream approvals list`, `approve`, `reject` and `link`."""
 
 import getpass
 from typing import Annotated, Any
@@ -77,15 +77,30 @@ def reject(
     _decide(EngineClient(url, api_key), run_id, step, body, as_json=as_json)
 
 
+@cli.command(epilog="Example: stepstream approvals link 01KC8Z --expires 24h --by ann")
+def link(
+    run_id: RunId,
+    step: StepId = "",
+    expires: Annotated[str, typer.Option(help="How long the link is valid, at most 30d.")] = "24h",
+    by: Annotated[str, typer.Option(help="Who decides by the link (default: the form asks).", show_default=False)] = "",
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print a link by which a person without the API key decides, once."""
+    client = EngineClient(url, api_key)
+    asked = _one_asked(client, run_id, step)
+    path = ("v1", "approvals", asked["run_id"], asked["step"], "link")
+    answer = request(client, "POST", *path, expect="path", body={"expires": expires, "by": by})
+    answer["url"] = f"{client.url.rstrip('/')}{answer['path']}"
+    if as_json:
+        out.json(answer)
+    else:
+        out.line(answer["url"])
+
+
 def _decide(client: EngineClient, run_id: str, step: str, body: dict[str, Any], *, as_json: bool) -> None:
-    found = [each for each in _asked(client) if each["run_id"].endswith(run_id.upper()) and step in ("", each["id"])]
-    if not found:
-        which = f"step {step!r} of run {run_id!r}" if step else f"run {run_id!r}"
-        raise fail(f"{which} waits for no decision; `stepstream approvals list` shows what does", EXIT_FAILED)
-    if len(found) > 1:
-        several = ", ".join(f"{each['run_id']} {each['id']!r}" for each in found)
-        raise fail(f"{run_id!r} fits several: {several}; give the whole run id and the step", EXIT_USAGE)
-    (asked,) = found
+    asked = _one_asked(client, run_id, step)
     body["by"] = body["by"] or getpass.getuser()
     path = ("v1", "approvals", asked["run_id"], asked["step"])
     unsure = "The decision may have been accepted; `stepstream runs show` shows the result of the step"
@@ -94,3 +109,16 @@ def _decide(client: EngineClient, run_id: str, step: str, body: dict[str, Any], 
         out.json(answer)
     else:
         out.line(f"{'approved' if body['approved'] else 'rejected'}: {asked['title']}")
+
+
+def _one_asked(client: EngineClient, run_id: str, step: str) -> dict[str, Any]:
+    """Return the only open approval that arguments mean, or end the command with an error."""
+    found = [each for each in _asked(client) if each["run_id"].endswith(run_id.upper()) and step in ("", each["id"])]
+    if not found:
+        which = f"step {step!r} of run {run_id!r}" if step else f"run {run_id!r}"
+        raise fail(f"{which} waits for no decision; `stepstream approvals list` shows what does", EXIT_FAILED)
+    if len(found) > 1:
+        several = ", ".join(f"{each['run_id']} {each['id']!r}" for each in found)
+        raise fail(f"{run_id!r} fits several: {several}; give the whole run id and the step", EXIT_USAGE)
+    (asked,) = found
+    return asked

@@ -64,13 +64,22 @@ async def answer_approval(site: Site, visit: Visit, form: Mapping[str, str]) -> 
     params = visit.request.path_params
     asked = await found_approval(site, params["run_id"], params["step"])
     try:
-        decision = decision_of(asked, form, visitor_name(visit))
-        counts = await decide(site.engine.signal, asked, decision, site.now_ms())
+        counts = await stored_decision(site, asked, form, visitor_name(visit))
     except InvalidInput as error:
-        return await show_approval(site, visit, Refusal("", form, field_of(asked, error), error.reason))
+        return await show_approval(site, visit, refused(asked, form, error))
     if not counts:
         return see(approval_url(asked, done="late"))
     return see(url("waiting", query=[("decided", f"{asked.run_id}/{asked.step}")]))
+
+
+async def stored_decision(site: Site, asked: ApprovalView, form: Mapping[str, str], by: str) -> bool:
+    """Send the decision of a form to its run; return whether it counts. Raise InvalidInput for a wrong one."""
+    return await decide(site.engine.signal, asked, decision_of(asked, form, by), site.now_ms())
+
+
+def refused(asked: ApprovalView, form: Mapping[str, str], error: InvalidInput) -> Refusal:
+    """Return what was wrong in the form of an approval."""
+    return Refusal("", form, field_of(asked, error), error.reason)
 
 
 def visitor_name(visit: Visit) -> str:
@@ -101,7 +110,7 @@ def approval_facts(asked: ApprovalView, *, with_links: bool = True) -> h.Node:
     ]
 
 
-async def answer_view(site: Site, asked: ApprovalView) -> h.Node:
+async def answer_view(site: Site, asked: ApprovalView, *, with_values: bool = True) -> h.Node:
     """Return who answered an approval and how, or why there is no answer; None while it is open."""
     if asked.is_open:
         return None
@@ -113,10 +122,10 @@ async def answer_view(site: Site, asked: ApprovalView) -> h.Node:
         answer = decode_answer(dump_json(output))
     except (msgspec.MsgspecError, InvalidInput):
         return note("The step got an answer that is not a decision; its run shows it.")
-    return _answer(asked, answer)
+    return _answer(asked, answer, with_values=with_values)
 
 
-def _answer(asked: ApprovalView, answer: ApprovalAnswer) -> h.Node:
+def _answer(asked: ApprovalView, answer: ApprovalAnswer, *, with_values: bool) -> h.Node:
     raw = url("runs", asked.run_id, "raw", query=[("part", f"step-{asked.step}")])
     values = load_json(answer.values, own=True)
     return [
@@ -125,5 +134,5 @@ def _answer(asked: ApprovalView, answer: ApprovalAnswer) -> h.Node:
             "good" if answer.approved else "info",
         ),
         h.p(".message")[text(answer.comment, APPROVAL_COMMENT_CHARACTERS_MAX)] if answer.comment else None,
-        json_tree(values, "Values", raw) if values is not None else None,
+        json_tree(values, "Values", raw) if with_values and values is not None else None,
     ]

@@ -7,6 +7,7 @@ import htpy as h
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from stepstream.api.approval_links import NO_LINKS, ApprovalLinks
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.pages.sessions import Role, Session
@@ -25,6 +26,7 @@ class Site:
     now_ms: Callable[[], int]
     streams: Streams
     limits: Limits = DEFAULT_LIMITS
+    links: ApprovalLinks = NO_LINKS
 
 
 @dataclass(frozen=True, slots=True)

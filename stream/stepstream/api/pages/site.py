@@ -23,6 +23,7 @@ from stepstream.api.pages.forms import FORM_TOKEN, read_form
 from stepstream.api.pages.functions_page import show_function, show_functions, start_function
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
 from stepstream.api.pages.layout import document
+from stepstream.api.pages.link_page import answer_link, show_link
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.raw import show_raw
 from stepstream.api.pages.rerun_page import rerun, show_rerun
@@ -95,6 +96,11 @@ ACTIONS: Mapping[str, Act] = {
 }
 
 
+# What visitors with a signed link may see and do, whatever their role.
+LINK_PAGES: Mapping[str, Show] = {"/approve/{token}": show_link}
+LINK_ACTIONS: Mapping[str, Act] = {"/approve/{token}": answer_link}
+
+
 class _Headers:
     """Adds the headers of every response; a response that says nothing about caching is not cached."""
 
@@ -121,6 +127,9 @@ def make_site(site: Site, access: Access) -> ASGIApp:
     reception = _Reception(site, access)
     routes = [Route(path, reception.page(show), methods=["GET"]) for path, show in PAGES.items()]
     routes += [Route(path, reception.action(act), methods=["POST"]) for path, act in ACTIONS.items()]
+    for path in LINK_PAGES:
+        routes.append(Route(path, reception.page(LINK_PAGES[path], is_public=True), methods=["GET"]))
+        routes.append(Route(path, reception.action(LINK_ACTIONS[path], is_public=True), methods=["POST"]))
     routes += [
         Route("/login", reception.login, methods=["GET", "POST"]),
         Route("/logout", reception.logout, methods=["POST"]),
@@ -139,27 +148,27 @@ class _Reception:
         self._site = site
         self._access = access
 
-    def page(self, show: Show) -> Callable[[Request], Awaitable[Response]]:
+    def page(self, show: Show, *, is_public: bool = False) -> Callable[[Request], Awaitable[Response]]:
         """Return the route of a page, which asks for a login first if it must."""
 
         async def answer(visit: Visit) -> Response:
-            if visit.role != Role.NONE:
-                return self._keep(visit, await show(self._site, visit))
-            if is_link_from_elsewhere(visit.request):
+            if visit.role == Role.NONE and is_link_from_elsewhere(visit.request):
                 # The same request from this page has the cookie, if there is one.
                 return html(h.html[h.head[h.meta(http_equiv="refresh", content="0")]])
+            if visit.role != Role.NONE or is_public:
+                return self._keep(visit, await show(self._site, visit))
             query = visit.request.url.query
             target = visit.request.url.path + (f"?{query}" if query else "")
             return self._keep(visit, login_page(visit, target, status=401))
 
         return self._answering(answer)
 
-    def action(self, act: Act) -> Callable[[Request], Awaitable[Response]]:
+    def action(self, act: Act, *, is_public: bool = False) -> Callable[[Request], Awaitable[Response]]:
         """Return the route of a form that acts; it answers 403 to visitors who may only read."""
 
         async def answer(visit: Visit) -> Response:
             form = await self._form(visit)
-            if not visit.may_operate:
+            if not visit.may_operate and not is_public:
                 raise PageError(403, "You may read this page only; log in with the API key to act.")
             return await act(self._site, visit, form)
 

@@ -1,0 +1,99 @@
+"""Links by which a person without a key answers one approval until a time: signed, so no engine stores them."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+import msgspec
+
+from stepstream.contract.durations import duration_ms
+from stepstream.contract.errors import Conflict, InvalidInput
+from stepstream.contract.limits import DAY_MS
+from stepstream.runtime.decisions import NAME_CHARACTERS_MAX
+
+LINK_MS_MAX = 30 * DAY_MS
+_TOKEN_CHARACTERS_MAX = 4_096
+_NO_KEY = "links are signed with the API key, and this engine has none; set STEPSTREAM_API_KEY"
+_NO_PAGE = "this engine serves no page that acts, and the link leads to one; start it without --page"
+
+
+class ApprovalLink(msgspec.Struct, frozen=True, array_like=True):
+    """The approval that a link answers, until when (Unix ms), and in whose name, empty for a name that is asked for."""
+
+    run_id: str
+    step: str
+    expires_at: int
+    by: str = ""
+
+
+class LinkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request for a link."""
+
+    expires: str = "24h"
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalLinks:
+    """Signs links with a secret that is derived from the API key. All links end when the key changes.
+
+    `is_served` says whether the process has a page that acts.
+    """
+
+    api_key: str = ""
+    is_served: bool = False
+
+    @property
+    def _secret(self) -> bytes:
+        return hashlib.sha256(f"stepstream approval link\0{self.api_key}".encode()).digest()
+
+    def check(self) -> None:
+        """Raise Conflict if this process has no links."""
+        if not self.api_key:
+            raise Conflict(_NO_KEY)
+        if not self.is_served:
+            raise Conflict(_NO_PAGE)
+
+    def token(self, link: ApprovalLink) -> str:
+        """Return a link as the last part of its URL; raise Conflict if this process has no links."""
+        self.check()
+        body = base64.urlsafe_b64encode(msgspec.json.encode(link)).decode().rstrip("=")
+        return f"{body}.{self._signature(body)}"
+
+    def link(self, token: str) -> ApprovalLink | None:
+        """Return the link of a token, also if it has expired; None if it is not of this key."""
+        self.check()
+        body, _, signature = token.rpartition(".")
+        expected = self._signature(body)
+        if len(token) > _TOKEN_CHARACTERS_MAX or not hmac.compare_digest(signature.encode(), expected.encode()):
+            return None
+        try:
+            return msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=ApprovalLink)
+        except (msgspec.MsgspecError, binascii.Error, UnicodeError):
+            return None
+
+    def _signature(self, body: str) -> str:
+        signed = hmac.new(self._secret, body.encode(errors="replace"), hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(signed).decode().rstrip("=")
+
+
+NO_LINKS = ApprovalLinks()
+
+
+def parse_link(body: bytes, now_ms: int) -> tuple[int, str]:
+    """Return when a link expires (Unix ms) and in whose name it answers; raise InvalidInput for a wrong request."""
+    try:
+        parsed = msgspec.json.decode(body.strip() or b"{}", type=LinkBody)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(str(error), "body") from None
+    if len(parsed.by) > NAME_CHARACTERS_MAX:
+        raise InvalidInput(f"use at most {NAME_CHARACTERS_MAX} characters", "by")
+    try:
+        length_ms = duration_ms(parsed.expires)
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, "expires") from None
+    if not 0 < length_ms <= LINK_MS_MAX:
+        raise InvalidInput(f"use a duration of at most {LINK_MS_MAX // DAY_MS} days, such as 24h", "expires")
+    return now_ms + length_ms, parsed.by.strip()
