@@ -129,6 +129,13 @@ async def test_a_filter_that_is_wrong_is_refused(engine: VirtualEngine, query: s
     assert not page.all("tbody tr")
 
 
+async def test_saved_views_need_the_script(engine: VirtualEngine) -> None:
+    """Their part is hidden until the script fills it."""
+    page = await browser_of(engine).open("/ui/runs?filter=error:x")
+    assert ["hidden" in part.attributes for part in page.all("#views")] == [True]
+    assert len(page.all("#views ul")) == len(page.all("#views form input[name=name]")) == 1
+
+
 async def test_an_empty_list_says_what_to_do(engine: VirtualEngine) -> None:
     """Without a run the page says what starts one."""
     assert "No run yet: send an event" in (await browser_of(engine).open("/ui/")).text

@@ -39,14 +39,14 @@ def area(refusal: Refusal, id: str, name: str, label: h.Node, value: str = "") -
     rows = min(max(shown.count("\n") + 1, 2), _ROWS_MAX)
     # Parsers drop the first line feed in the element.
     element = h.textarea(id=id, name=name, rows=rows, spellcheck="false", **_marks(refusal, id, name))[f"\n{shown}"]
-    return h.div(".field")[h.label[label, element], _reason(refusal, id, name)]
+    return h.div(".field")[h.label[h.span[label], element], _reason(refusal, id, name)]
 
 
 def line(refusal: Refusal, id: str, name: str, label: h.Node, value: str = "", **attributes: str) -> h.Element:
     """Return a field of one line; `id` is unique in its page."""
     marks = _marks(refusal, id, name)
     element = h.input(id=id, name=name, value=refusal.entered.get(name, value), **attributes, **marks)
-    return h.div(".field")[h.label[label, element], _reason(refusal, id, name)]
+    return h.div(".field")[h.label[h.span[label], element], _reason(refusal, id, name)]
 
 
 def choice(refusal: Refusal, id: str, name: str, label: h.Node, options: Options, value: str = "") -> h.Element:
@@ -55,7 +55,7 @@ def choice(refusal: Refusal, id: str, name: str, label: h.Node, options: Options
     element = h.select(id=id, name=name, **_marks(refusal, id, name))[
         [h.option(value=each, selected=each == chosen)[printable(shown)] for each, shown in options]
     ]
-    return h.div(".field")[h.label[label, element], _reason(refusal, id, name)]
+    return h.div(".field")[h.label[h.span[label], element], _reason(refusal, id, name)]
 
 
 def other_reason(refusal: Refusal, *names: str) -> h.Element | None:

@@ -178,8 +178,8 @@ def _list_url(filter: str, before: str = "") -> str:
     return url("runs", query=[("filter", filter), ("before", before)])
 
 
-def _filter_form(written: str, error: str) -> h.Element:
-    return h.form(".filters", action=url("runs"), role="search", aria_label="Filter the runs")[
+def _filter_form(written: str, error: str) -> h.Node:
+    form = h.form(".filters", action=url("runs"), role="search", aria_label="Filter the runs")[
         h.label(".wide")[
             "Filter",
             h.input(
@@ -198,6 +198,18 @@ def _filter_form(written: str, error: str) -> h.Element:
         h.a(href=url("runs"))["Clear"],
         h.p("#filter-error.note.is-bad", role="alert")[text(error, 2_000)] if error else None,
         h.p("#filter-help.hint")["For example ", h.code[_EXAMPLE]],
+    ]
+    return [form, _saved_views()]
+
+
+def _saved_views() -> h.Element:
+    """Return what the script fills with the views that a reader saved in the browser; without it, it is not shown."""
+    return h.nav("#views.tabs", aria_label="Saved views", hidden=True)[
+        h.ul(".tabs"),
+        h.form(aria_label="Save this filter")[
+            h.label["Save this filter as ", h.input(name="name", maxlength="60", required=True, autocomplete="off")],
+            h.button["Save"],
+        ],
     ]
 
 

@@ -2,7 +2,9 @@
 import { serveCopy } from "./copy.js";
 import { serveKeys } from "./keys.js";
 import { serveLive } from "./live.js";
+import { serveViews } from "./views.js";
 
 serveCopy(document);
 serveKeys(document);
+serveViews(document);
 serveLive(document, window.htmx);
