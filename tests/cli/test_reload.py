@@ -99,6 +99,23 @@ def test_a_save_with_the_same_time_and_size_is_loaded(developing: Developing) ->
         assert f"serves {name}" in developing.until("serves")
 
 
+def test_a_reload_opens_the_page_no_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--open` opens the page where the first process serves it, and the processes of later saves open none."""
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" >>{opened}\n', encoding="utf-8")
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", str(browser))
+    developing = Developing(tmp_path, "--open")
+    pages = [developing.until("see all runs at").split()[-1]]
+    while not opened.exists():
+        assert developing.process.poll() is None
+    developing.write("other")
+    pages.append(developing.until("see all runs at").split()[-1])
+    developing.press_ctrl_c()
+    developing.process.communicate(timeout=20)
+    assert opened.read_text("utf-8").splitlines() == pages[:1]
+
+
 def version() -> str:
     """Return the version that is printed at the start."""
     return subprocess.run(

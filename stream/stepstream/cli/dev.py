@@ -30,6 +30,7 @@ def dev(
     port: Port = None,
     reload: Annotated[bool, typer.Option(help="Restart when a Python file in the folder of FILE changes.")] = True,
     page: Page = None,
+    open: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
     log_format: LogFormat = Format.TEXT,
@@ -50,10 +51,15 @@ def dev(
     if reload:
         command = [sys.executable, "-m", "stepstream", *sys.argv[1:], "--no-reload"]
         folder = Path(target.partition(":")[0]).resolve().parent
-        raise typer.Exit(run_reloading(command, folder, lambda text: out.line((text, "yellow"))))
+        # A reload opens no second window.
+        raise typer.Exit(run_reloading(command, ("--no-open",), folder, lambda text: out.line((text, "yellow"))))
     logs = Logs(log_format, log_level)
     wait_for_start()
     logs.know(app.name, app_version(app, settings), code_versions(app, settings))
-    reporter = TerminalReporter(out, app, settings) if log_format is Format.TEXT else LogReporter(app, settings)
+    reporter = (
+        TerminalReporter(out, app, settings, opens=open)
+        if log_format is Format.TEXT
+        else LogReporter(app, settings, opens=open)
+    )
     collect_garbage_seldom()
     asyncio.run(serve(app, settings, reporter))

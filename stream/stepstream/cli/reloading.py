@@ -65,8 +65,9 @@ class Child:
 class _Supervision:
     """One command: the child that serves, the one that is about to replace it, and the signals for both."""
 
-    def __init__(self, command: Sequence[str], report: Callable[[str], None]) -> None:
+    def __init__(self, command: Sequence[str], later: Sequence[str], report: Callable[[str], None]) -> None:
         self._command = command
+        self._later = later
         self._report = report
         self.stop = threading.Event()
         self._children: list[Child] = []
@@ -83,6 +84,7 @@ class _Supervision:
         child = Child(self._command)
         self._children.append(child)
         if child.is_loaded():
+            self._command, self._later = (*self._command, *self._later), ()
             return child
         child.exit_code()
         self._children.remove(child)
@@ -117,13 +119,14 @@ class _Supervision:
         return codes[-1] if codes else _EXIT_INTERRUPTED if self.stop.is_set() else 1
 
 
-def run_reloading(command: Sequence[str], folder: Path, report: Callable[[str], None]) -> int:
+def run_reloading(command: Sequence[str], later: Sequence[str], folder: Path, report: Callable[[str], None]) -> int:
     """Run `command` until SIGINT or SIGTERM, restart it when a Python file in `folder` changes, return its exit code.
 
+    A restart adds the arguments `later`.
     The command must call `wait_for_start` once it has loaded the files, and it reports itself if it cannot load them;
     `report` gets what happens then. Each stop lets the child drain.
     """
-    supervision = _Supervision(command, report)
+    supervision = _Supervision(command, later, report)
     changes: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
     threading.Thread(target=_watch, args=(folder, supervision.stop, changes), daemon=True).start()
     supervision.reload()

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from stepstream import __version__
 from stepstream.cli.console import Part, Screen
+from stepstream.cli.opening import open_page, page_address
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -101,12 +102,13 @@ class HistoryPrinter:
 
 
 class TerminalReporter(HistoryPrinter):
-    """Reports to a person at a terminal."""
+    """Reports to a person at a terminal; `opens` opens the page in a browser."""
 
-    def __init__(self, screen: Screen, app: App, settings: Settings) -> None:
+    def __init__(self, screen: Screen, app: App, settings: Settings, *, opens: bool = False) -> None:
         super().__init__(screen)
         self._app = app
         self._settings = settings
+        self._opens = opens
         own, level = logging.getLogger("stepstream"), logging.getLogger().level
         if level > logging.DEBUG:
             silence_attempts()
@@ -121,6 +123,10 @@ class TerminalReporter(HistoryPrinter):
         self._print(("stepstream", "bold"), f" {__version__} serves ", (self._app.name, "cyan"), f" ({functions})")
         address = address_of(self._settings.host, port)
         self._print(f"  send events to {address}/e/dev, state is in {self._settings.data_dir}")
+        if page := page_address(self._settings, port):
+            self._print(f"  see all runs at {page}")
+            if self._opens:
+                open_page(page, lambda text: self._print((f"  {text}", "yellow")))
         if not len(self._app):
             self._print((f"  {NO_FUNCTION}", "yellow"))
 
@@ -136,9 +142,10 @@ class TerminalReporter(HistoryPrinter):
 class LogReporter:
     """Reports to the log, for machines; the attempts of steps are logged where they run."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, *, opens: bool = False) -> None:
         self._app = app
         self._settings = settings
+        self._opens = opens
 
     def know(self, _run_id: str, _function: str, _started_at: int) -> None:
         """Ignore a run that was open before; its entries name its function."""
@@ -153,6 +160,8 @@ class LogReporter:
         """Log what serves, and where."""
         address = address_of(self._settings.host, port)
         logger.info("stepstream %s serves %s at %s", __version__, self._app.name, address)
+        if self._opens and (page := page_address(self._settings, port)):
+            open_page(page, logger.warning)
         if not len(self._app):
             logger.warning(NO_FUNCTION)
 
