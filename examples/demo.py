@@ -4,17 +4,22 @@
 
 The process is killed by SIGKILL. The table is counted from the outputs of the flights' runs, and must equal what the
 day's own run summed up while the process was killed under it; the exit code is 1 if it does not.
-`--json` prints the table for scripts.
+`--json` prints the table for scripts. `--folder build/demo` keeps the state of the day, and the demo ends with the
+command that opens it in the page.
 """
 
 import argparse
 import json
+import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from flights_events import write_events
@@ -118,14 +123,34 @@ def run(folder: Path, console: Console) -> tuple[dict[str, RunStats], list[Mappi
     return count(read_outputs(data, "follow-flight")), read_outputs(data, "sum-up-day")
 
 
+@contextmanager
+def folder_of(given: Path | None) -> Iterator[Path]:
+    """Give the folder of the demo: a new one without what an earlier demo left, or a temporary one."""
+    if given is None:
+        with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as made:
+            yield Path(made)
+        return
+    shutil.rmtree(given / "state", ignore_errors=True)
+    given.mkdir(parents=True, exist_ok=True)
+    yield given
+
+
+def page_command(folder: Path) -> str:
+    """Return the command that opens the finished day in the page."""
+    paths = (os.path.relpath(path) for path in (STEPSTREAM, HERE / "flights.py", folder / "state"))
+    command, app, state = map(shlex.quote, paths)
+    return f"{command} dev {app} --data-dir {state} --open"
+
+
 def main() -> None:
-    """Run the demo in a temporary folder, which is removed afterwards."""
+    """Run the demo."""
     parser = argparse.ArgumentParser(description="Replay a day of real flights, killed half-way and started again.")
     parser.add_argument("--json", action="store_true", help="print the table as JSON; all else goes to stderr")
+    parser.add_argument("--folder", type=Path, help="keep the state of the day in this folder (default: none)")
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json)
-    with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as folder:
-        table, sums = run(Path(folder), console)
+    with folder_of(arguments.folder) as folder:
+        table, sums = run(folder, console)
     if arguments.json:
         print(json.dumps(table))
     else:
@@ -133,6 +158,8 @@ def main() -> None:
     if sums != [table]:
         sys.exit("the day's run and the flights' runs do not agree")
     console.print("The day's run summed up the same figures: every flight counted once, in spite of the kill.")
+    if arguments.folder:
+        console.print(f"See each flight in the page:\n  {page_command(arguments.folder)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The demos, whose processes are killed half-way, end with the figures that other code counts from the CSV."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from figures import day_figures, notifications
 
@@ -13,8 +15,8 @@ EXAMPLES = ROOT / "examples"
 CSV, AIRPORTS = EXAMPLES / "data" / "flights-2013-01-01.csv", EXAMPLES / "data" / "airports.csv"
 
 
-def expect_figures(command: list[str], seconds_max: float) -> None:
-    """Run a demo; its table must be what other code counts from the CSV."""
+def expect_figures(command: list[str], seconds_max: float) -> "subprocess.CompletedProcess[str]":
+    """Run a demo and return what it printed; its table must be what other code counts from the CSV."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds_max)
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
@@ -22,12 +24,25 @@ def expect_figures(command: list[str], seconds_max: float) -> None:
     assert {carrier: {key: row[key] for key in expected[carrier]} for carrier, row in table.items()} == expected
     assert sum(row["lost"] for row in table.values()) == 0
     assert notifications(expected) == 67
+    return done
 
 
 @pytest.mark.slow
-def test_demo_counts_what_the_csv_says() -> None:
-    """A process that is killed in the middle of the day loses no flight, and counts none twice."""
-    expect_figures([sys.executable, str(EXAMPLES / "demo.py"), "--json"], 300)
+def test_demo_counts_what_the_csv_says(tmp_path: Path) -> None:
+    """A process that is killed in the middle of the day loses no flight, and counts none twice.
+
+    The command that the demo prints serves the finished day: the list has each run, though it is of 2013.
+    """
+    done = expect_figures([sys.executable, str(EXAMPLES / "demo.py"), "--json", "--folder", str(tmp_path)], 300)
+    command = shlex.split(done.stderr.rpartition("See each flight in the page:")[2])
+    assert command[-1] == "--open"
+    serving = subprocess.Popen([*command[:-1], "--port", "0"], stdout=subprocess.PIPE, text=True)
+    assert serving.stdout is not None
+    page = next(line.split()[-1] for line in serving.stdout if "see all runs at" in line)
+    counts = httpx.get(f"{page.removesuffix('/ui')}/v1/counts").raise_for_status().json()
+    serving.terminate()
+    serving.communicate(timeout=60)
+    assert counts["functions"]["follow-flight"] == {"completed": 842}
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from importlib import resources
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ VENDORED = {
 }
 STATIC = resources.files("stepstream.api.pages") / "static"
 STATIC_BYTES_MAX = 100_000
+PAGES_BYTES_MAX = 300_000
 
 
 def test_vendored_scripts_are_the_pinned_ones() -> None:
@@ -36,6 +38,13 @@ def test_static_files_are_small() -> None:
     """All scripts and styles together have less than 100 kB."""
     files = [*STATIC.iterdir(), *(STATIC / "vendor").iterdir()]
     assert sum(len(each.read_bytes()) for each in files if each.is_file()) < STATIC_BYTES_MAX
+
+
+def test_the_page_adds_little_to_the_wheel() -> None:
+    """The code of the page and its files together have less than 300 kB before compression."""
+    files = [each for each in Path(str(STATIC)).parent.rglob("*") if each.is_file() and each.suffix != ".pyc"]
+    assert len(files) > 20
+    assert sum(each.stat().st_size for each in files) < PAGES_BYTES_MAX
 
 
 async def test_static_files_are_kept_by_browsers(engine: VirtualEngine) -> None:

@@ -88,7 +88,7 @@ def event_link(id: str) -> h.Element:
 
 def facts(rows: Iterable[tuple[h.Node, h.Node]]) -> h.Element:
     """Return pairs of a name and a value; those without a value are left out."""
-    return h.dl(".facts")[[(h.dt[name], h.dd[value]) for name, value in rows if value not in (None, "", 0)]]
+    return h.dl(".facts")[[h.div[h.dt[name], h.dd[value]] for name, value in rows if value not in (None, "", 0)]]
 
 
 def note(content: h.Node, kind: str = "info") -> h.Element:

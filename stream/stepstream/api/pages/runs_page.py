@@ -187,7 +187,6 @@ def _filter_form(written: str, error: str) -> h.Node:
                 type="search",
                 name="filter",
                 value=written,
-                placeholder=_EXAMPLE,
                 aria_describedby="filter-error" if error else "filter-help",
                 aria_invalid="true" if error else None,
                 autocomplete="off",

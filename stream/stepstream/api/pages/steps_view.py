@@ -117,7 +117,7 @@ def _bar(segments: Sequence[Segment], window: Window) -> Markup:
         said.append(f"{each.phase} {took(each.end - each.start)}")
         if each.end < window.start or each.start > window.end:
             continue
-        left = window.position(each.start, _WIDTH)
+        left = min(window.position(each.start, _WIDTH), _WIDTH - _NARROWEST)
         width = max(window.position(each.end, _WIDTH) - left, _NARROWEST)
         fill = f' fill="url(#hatch-{each.phase})"' if each.phase in _HATCHED else ""
         drawn.append(f'<rect class="bar-{each.phase}" x="{left:g}" width="{width:g}" height="{_HEIGHT}"{fill}></rect>')
