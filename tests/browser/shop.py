@@ -14,6 +14,11 @@ Run = Mapping[str, Any]
 APP = Path(__file__).with_name("shop_app.py")
 
 
+def has_step(run: Run, step: str) -> bool:
+    """Return whether a run has planned a step."""
+    return any(each["id"] == step for each in run.get("steps", []))
+
+
 class Shop(Serving):
     """A process in its own folder; `settings` are variables of its environment."""
 
@@ -59,10 +64,19 @@ class Shop(Serving):
 
     def waiting(self, event: str, data: Mapping[str, Any], step: str, id: str = "") -> str:
         """Send an event; return the id of its run once the run has reached a step that waits."""
-        reached = self.run_of(
-            self.order(event, data, id), lambda run: any(each["id"] == step for each in run.get("steps", []))
-        )
-        return str(reached["run_id"])
+        return str(self.run_of(self.order(event, data, id), lambda run: has_step(run, step))["run_id"])
+
+    def reached(self, run_id: str, step: str) -> Run:
+        """Return a run once it has planned a step."""
+        while not has_step(run := self.show(run_id), step):
+            pass
+        return run
+
+    def run_of_caller(self, run_id: str) -> str:
+        """Return the id of the run that another one invoked."""
+        while not (found := self.get("/v1/runs", filter=f"caller:{run_id}")["runs"]):
+            pass
+        return str(found[0]["run_id"])
 
     def restart(self) -> None:
         """Kill the process and start it on the same port."""

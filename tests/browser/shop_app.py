@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import BaseModel, Field
+
 from stepstream import App, Context, on
 
 app = App("shop")
@@ -17,6 +19,7 @@ async def charge(order: dict[str, Any]) -> str:
 @app.function(on("order"), retries=0)
 async def fulfil_order(ctx: Context) -> dict[str, Any]:
     """Charge an order and wait for its parcel."""
+    ctx.set_attributes(order_id=ctx.event.data["id"])
     receipt = await ctx.step.run("charge", charge, ctx.event.data)
     parcel = await ctx.step.wait_for_event("parcel", event="parcel", match="data.id", timeout="7d")
     return {"receipt": receipt, "parcel": parcel and parcel.data, "items": [{"sku": f"sku-{n}"} for n in range(3)]}
@@ -46,6 +49,19 @@ async def call(ctx: Context) -> Any:
 async def answer(ctx: Context) -> Any:
     """Wait for a signal."""
     return await ctx.step.wait_for_signal("go", signal=f"go/{ctx.event.data['id']}", timeout="1d")
+
+
+class Refund(BaseModel):
+    """What the person who approves a refund enters."""
+
+    amount: float = Field(gt=0, description="in euros")
+
+
+@app.function(on("refund"), retries=0)
+async def refund(ctx: Context) -> Any:
+    """Ask a person for a refund."""
+    decision = await ctx.step.wait_for_approval("ask", title=f"Refund {ctx.event.id}?", form=Refund, timeout="3d")
+    return decision and [decision.approved, decision.by, decision.values and decision.values.amount]
 
 
 @app.function(on("flaky"), retries=1, backoff="1h")

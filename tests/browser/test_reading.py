@@ -13,8 +13,22 @@ from tests.browser.watching import Watch
 
 LONG = "a-word-that-has-no-place-to-break" * 20
 # A name for each kind of page; see the fixture `paths`.
-LISTS = ("errors", "functions", "events", "resumed", "unmatched", "workers", "dead-letters")
-PAGES = ("runs", "filtered", "misspelled", "nothing", "open", "failed", "steps", "loop", *LISTS, "function", "missing")
+LISTS = ("errors", "functions", "events", "resumed", "unmatched", "workers", "dead-letters", "waiting")
+PAGES = (
+    "runs",
+    "filtered",
+    "misspelled",
+    "nothing",
+    "open",
+    "failed",
+    "steps",
+    "loop",
+    "rerun",
+    *LISTS,
+    "function",
+    "approval",
+    "missing",
+)
 STATUSES = {"misspelled": 400, "missing": 404}
 SCHEMES = ("light", "dark")
 
@@ -25,6 +39,7 @@ def paths(shop: Shop) -> Mapping[str, str]:
     parcel = shop.waiting("order", {"id": "reading", "total": 5, LONG: {"deep": [LONG, {"n": 1}]}}, "parcel")
     failed = shop.started("echo", {"text": LONG, "fails": True}, "failed")
     report = shop.started("report", {"pages": 12})
+    asked = shop.show(shop.waiting("refund", {}, "ask"))
     steps = "&".join(f"step={each['step']}" for each in shop.show(parcel)["steps"])
     return {
         "runs": "/ui/runs",
@@ -35,6 +50,7 @@ def paths(shop: Shop) -> Mapping[str, str]:
         "failed": f"/ui/runs/{failed}",
         "steps": f"/ui/runs/{parcel}?{steps}",
         "loop": f"/ui/runs/{report}?fold=page+%23",
+        "rerun": f"/ui/runs/{failed}/rerun",
         "errors": "/ui/errors",
         "functions": "/ui/functions",
         "function": "/ui/function?id=write-report",
@@ -43,6 +59,8 @@ def paths(shop: Shop) -> Mapping[str, str]:
         "unmatched": "/ui/events?kind=unmatched",
         "workers": "/ui/workers",
         "dead-letters": "/ui/dead-letters",
+        "waiting": "/ui/waiting",
+        "approval": f"/ui/approvals/{asked['run_id']}/{asked['steps'][0]['step']}",
         "missing": "/ui/runs/01KDVDNA00ZP0GFMQQFK8ZDFSF",
     }
 

@@ -41,9 +41,9 @@ def test_a_misspelled_filter_is_explained(page: Page, watch: Watch) -> None:
 
 
 def test_a_run_is_found_by_what_was_pasted(page: Page, shop: Shop) -> None:
-    """The search field of each page takes a run id, its end, and the id of its event: the run opens."""
+    """The search field of each page takes a run id, its end, an event id, and an attribute: the run opens."""
     run_id = shop.waiting("order", {"id": "find-me", "total": 5}, "parcel", id="order-4711")
-    for given in (run_id, run_id[-6:].lower(), "order-4711"):
+    for given in (run_id, run_id[-6:].lower(), "order-4711", "find-me"):
         page.goto("/ui/runs")
         page.get_by_role("searchbox", name="Find a run").fill(given)
         page.keyboard.press("Enter")
