@@ -11,17 +11,22 @@ from typing import Any
 
 from benchmarks.functions import Figure, app
 from stepstream import Event
+from stepstream.contract.bulk import BulkAction
 from stepstream.contract.codec import encode
 from stepstream.contract.history import HistoryEntry, RunEnded
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import StepReported
+from stepstream.contract.limits import BULK_RATE_MAX, DEFAULT_LIMITS
 from stepstream.contract.matching import Predicate, WaitOpened
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
+from stepstream.runtime.bulk import BulkOptions, select
+from stepstream.runtime.bulk import start as start_bulk
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.runtime.storage.rocks import RocksJournal
@@ -171,10 +176,35 @@ async def bare_loop(runs: int = 20_000) -> list[Figure]:
     return [Figure("bare loop over the same writes", runs / took, "runs/s")]
 
 
+async def bulk(runs: int = 10_000) -> list[Figure]:
+    """Measure a bulk operation that reruns 10,000 runs at its highest rate."""
+    async with bench() as made:
+        events = [to_record(Event("bench/once", {"n": number})) for number in range(runs)]
+        for start in range(0, runs, 100):
+            await made.engine.send(events[start : start + 100])
+            await made.until_ended(start - 400)
+        await made.until_ended(runs)
+        options = BulkOptions(BulkAction.RERUN, Filter.parse("function:return-at-once"), cap=runs, rate=BULK_RATE_MAX)
+        began = time.perf_counter()
+        queries = made.index.queries
+        selection = await select(queries, options)
+        selected = time.perf_counter()
+        await start_bulk(made.engine.operator.bulk, queries, options, selection.run_ids, DEFAULT_LIMITS)
+        started = time.perf_counter()
+        await made.until_ended(2 * runs)
+        ended = time.perf_counter()
+    return [
+        Figure("bulk rerun, finding 10,000 runs", selected - began, "s"),
+        Figure("bulk rerun, storing their requests", started - selected, "s"),
+        Figure("bulk rerun, at most 1,000/s, to the last end", ended - started, "s", ">= 10"),
+    ]
+
+
 ALL: tuple[Callable[[], Coroutine[Any, Any, list[Figure]]], ...] = (
     bare_loop,
     throughput,
     idle_latency,
     long_run,
     waits,
+    bulk,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from stepstream.engine.state.lifecycle import RUN_LIFE, STEP_LIFE
+from stepstream.engine.state.lifecycle import BULK_LIFE, RUN_LIFE, STEP_LIFE
 from stepstream.runtime.worker.lifecycle import OWNERSHIPS, PHASES, Move
 from stepstream.runtime.worker.states import Effect, Event, Ownership, Phase
 from stepstream.sdk.calls import CALL_LIFE, CallEvent, CallState
@@ -18,11 +18,11 @@ S = TypeVar("S", bound=str)
 HEAD = """\
 # States
 
-The life cycles of runs and steps, in the engine, in a worker, and in the code of a run. `python -m tests.states`
-renders this page from the tables in the code, and a test compares it with them.
+The life cycles of runs, steps and bulk operations, in the engine, in a worker, and in the code of a run.
+`python -m tests.states` renders this page from the tables in the code, and a test compares it with them.
 
-A run and a step in the engine come from `stream/stepstream/engine/state/lifecycle.py`. The engine checks every
-transition of a run and of a step against these tables. A run in a worker comes from
+A run, a step and a bulk operation in the engine come from `stream/stepstream/engine/state/lifecycle.py`. The engine
+checks every transition of each against these tables. A run in a worker comes from
 `stream/stepstream/runtime/worker/lifecycle.py`. A worker does what these tables say and nothing else. A call, which is
 a step that code awaits, comes from `stream/stepstream/sdk/calls.py`. The replay of a run checks every transition of a
 call against that table. All three reject a transition that is not in them, and tests exercise each one that is.
@@ -38,6 +38,11 @@ STEP_TEXT = """\
 A step is `planned` while it sleeps, or waits for an event, a signal or another run. A body that failed is `backing-off`
 until its next attempt is due, and then `ready`. `kept` has its result, which never changes. The end of the run removes
 all of its steps, in any state.
+"""
+BULK_TEXT = """\
+A [bulk operation](bulk.md) is `receiving` until the last page of its runs has arrived, and then `running`. An upload
+that stops makes it `expired`, and it changes no run. After its end it is remembered for seven days, so that a repeated
+request starts nothing. `Tick` sends the next requests, and removes what an operation leaves.
 """
 WORKER_TEXT = """\
 A worker keeps one phase and one ownership for each of its runs. The phase says what the code of the run can do next.
@@ -75,7 +80,8 @@ def render() -> str:
     words = ["### Events\n", _list(Event), "### Effects\n", _list(Effect)]
     call = ["## A call in the code of a run\n", CALL_TEXT, _list(CallState), *_draw(CALL_LIFE, "event")]
     call += ["### Events of a call\n", _list(CallEvent)]
-    return "\n".join([HEAD, *engine, *_draw(STEP_LIFE), *worker, *ownership, *words, *call])
+    engine += [*_draw(STEP_LIFE), "## A bulk operation\n", BULK_TEXT, *_draw(BULK_LIFE)]
+    return "\n".join([HEAD, *engine, *worker, *ownership, *words, *call])
 
 
 def _diagram(arrows: Mapping[tuple[str, str], Iterable[str]]) -> str:

@@ -15,6 +15,7 @@ from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, StoreError
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.testing import VirtualEngine
+from tests.api.routes import PAUSE_ROUTES
 from tests.fakes.facades import facade_of
 
 app = App("api")
@@ -220,6 +221,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/e/{key}",
             "/v1/approvals",
             "/v1/approvals/{run_id}/{step}",
+            *(f"/v1/bulk{rest}" for rest in ("", "/{operation_id}")),
             "/v1/counts",
             "/v1/dead-letters",
             "/v1/dead-letters/{place}",
@@ -235,8 +237,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/runs/{run_id}",
             "/v1/runs/{run_id}/logs",
             "/v1/runs/{run_id}/rerun",
-            "/v1/pauses",
-            *(f"/v1/{what}/{verb}" for what in PAUSABLE for verb in ("pause", "resume")),
+            *PAUSE_ROUTES,
             "/v1/events/{event_id}/runs",
             "/metrics",
             "/v1/approvals/{run_id}/{step}/link",
@@ -352,7 +353,6 @@ async def test_all_errors_have_one_shape(engine: VirtualEngine, method: str, pat
     assert ("allow" in answer.headers) == (status == 405)
 
 
-PAUSABLE = ("runs/{run_id}", "functions/{function_id}", "queues/{app}/{queue}")
 DEEP = b'{"name":"go","data":{"a":' + b"[" * 200 + b"]" * 200 + b"}}"
 NOT_UTF8 = b'{"name":"go","data":{"a":"\xff"}}'
 

@@ -66,4 +66,4 @@ def test_the_command_asks_before_it_cancels_many(monkeypatch: pytest.MonkeyPatch
     assert (done.exit_code, done.stdout) == (0, "cancelled 5 runs of 'loop'\n")
     for arguments in ((), ("abcdef", "--function", "loop")):
         wrong = invoke(*arguments)
-        assert (wrong.exit_code, "give the id of a run, or --function" in wrong.stderr) == (2, True)
+        assert (wrong.exit_code, "give the id of a run, --filter or --function" in wrong.stderr) == (2, True)

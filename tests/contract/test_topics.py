@@ -13,7 +13,7 @@ from stepstream import __version__
 from stepstream.contract.commands import decode_command
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import decode_event
-from stepstream.contract.history import decode_history
+from stepstream.contract.history import decode_history_record
 from stepstream.contract.inbox import decode_inbox
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.render import RELEASE, render
@@ -23,7 +23,7 @@ from tests.tidy_rules import ROOT
 TOPICS_FOLDER = ROOT / "topics"
 GOLDEN = sorted(TOPICS_FOLDER.glob("golden/*/*.json"))
 RECORDS = {record.__name__: (record, topic.name) for topic in TOPICS for record in topic.records}
-DECODERS = {INBOX: decode_inbox, f"{COMMANDS}.<app>": decode_command, HISTORY: decode_history}
+DECODERS = {INBOX: decode_inbox, f"{COMMANDS}.<app>": decode_command, HISTORY: decode_history_record}
 
 
 def test_the_folder_is_what_the_code_renders() -> None:

@@ -129,6 +129,8 @@ def test_every_endpoint_has_an_example_that_works(serving: Terminal) -> None:
         assert answer.is_success or "'0-17' is not among the latest" in answer.text, f"{example}: {answer.text}"
         if "/e/" in endpoint:
             names["EVENT_ID"] = answer.json()["ids"][0]
+        if "`POST /v1/bulk`" in endpoint:
+            names["OPERATION_ID"] = answer.json()["id"]
         if "`GET /v1/approvals`" in endpoint:
             (asked,) = answer.json()["approvals"]
             names |= {"ASKED": asked["run_id"], "STEP": asked["step"]}

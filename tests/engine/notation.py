@@ -1,12 +1,12 @@
 """The notation of record tables: words become a record, and what leaves the engine becomes words."""
 
 import json
-from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
 
 from stepstream.contract.attributes import Attributes
+from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, encode, load_json
 from stepstream.contract.commands import (
     Command,
@@ -74,42 +74,8 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched, LookBackTruncated
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.state.records import EventReceived, Input
-
-RunOf = Callable[[str], str]
-
-
-class Words:
-    """The words of one record: those in order, and those of the form `name=value`; each must be consumed."""
-
-    def __init__(self, text: str) -> None:
-        words = text.split()
-        named = [word for word in words if word.partition("=")[0].isidentifier() and "=" in word]
-        self.named = dict(word.split("=", 1) for word in named)
-        self.plain = [word for word in words if word not in named]
-
-    def take(self, default: str = "") -> str:
-        """Return the next word in order."""
-        return self.plain.pop(0) if self.plain else default
-
-    def number(self, name: str, default: int = 0) -> int:
-        """Return a named number."""
-        return int(self.named.pop(name, default))
-
-    def text(self, name: str) -> str:
-        """Return a named text; an underscore stands for a space."""
-        return self.named.pop(name, "").replace("_", " ")
-
-    def has(self, word: str) -> bool:
-        """Consume a word at any place; return whether it occurred."""
-        if word in self.plain:
-            self.plain.remove(word)
-            return True
-        return False
-
-    def end(self) -> None:
-        """Fail if words are left: a table must not have words without effect."""
-        assert not self.plain, f"unknown words {self.plain}"
-        assert not self.named, f"unknown words {self.named}"
+from tests.engine.bulk_notation import read_bulk, show_bulk
+from tests.engine.words import RunOf, Words
 
 
 def read_outcome(word: str) -> Outcome:
@@ -160,6 +126,8 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
             return StepResolved(run_of(words.take()), words.take(), read_outcome(words.take()))
         case "rerun" | "cancel" | "pause" | "unpause" as verb:
             return _request(verb, words, run_of)
+        case "bulk":
+            return read_bulk(words, run_of)
         case verb:
             return _report(verb, words, run_of(words.take()), words.number("epoch", 1))
 
@@ -311,6 +279,8 @@ def show_record(record: msgspec.Struct) -> str:
         return f"emit {record.name}#{record.id}"
     if isinstance(record, HistoryEntry):
         return _show_entry(record)
+    if isinstance(record, BulkChanged):
+        return show_bulk(record)
     assert isinstance(record, Command), f"{record!r} does not leave the engine"
     return _show_command(record)
 

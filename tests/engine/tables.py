@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 
+from stepstream.contract.bulk import BulkCancelRequested, BulkChanged, BulkItemEnded, BulkPageAdded, BulkStarted
 from stepstream.contract.control import RerunRequested, ScopePauseRequested
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
@@ -15,10 +16,10 @@ from stepstream.contract.inbox import CommandsLost, SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
 from stepstream.engine.state.changes import Changes, Delete, Put, Reply, Send
-from stepstream.engine.state.lifecycle import state_of_run, state_of_step
+from stepstream.engine.state.lifecycle import state_of_bulk, state_of_run, state_of_step
 from stepstream.engine.state.records import EventReceived, Input, Tick
-from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
-from stepstream.engine.state.tables import MEMOS, RUNS, STEPS, TABLES
+from stepstream.engine.state.rows import Bulk, OpenStep, Run, Timer, TimerKind
+from stepstream.engine.state.tables import BULKS, MEMOS, RUNS, STEPS, TABLES
 from stepstream.engine.transition import due_timers, transition
 from tests.engine.notation import read_record, show_record
 from tests.fakes.tables import Tables
@@ -109,6 +110,8 @@ class World:
                 return [self.positions % self.shards]
             case RerunRequested():
                 return [shard_of(record.routing_key, self.shards)]
+            case BulkStarted() | BulkPageAdded() | BulkItemEnded() | BulkCancelRequested():
+                return [shard_of(record.operation, self.shards)]
             case ScopePauseRequested():
                 return [shard_of(record.scope, self.shards)]
             case SignalSent():
@@ -147,6 +150,9 @@ class World:
         if change.topic == HISTORY and isinstance(record, HistoryEntry):
             self.seqs[record.run_id] += 1
             assert record.seq == self.seqs[record.run_id], f"history has a gap at {record}"
+        if isinstance(record, BulkChanged):
+            self.seqs[record.operation] += 1
+            assert record.seq == self.seqs[record.operation], f"history has a gap at {record}"
         if isinstance(record, RunEnded):
             self.check_gone(record.run_id)
         if change.topic == EVENTS and isinstance(record, EventRecord):
@@ -167,6 +173,9 @@ class World:
             if isinstance(change, Put | Delete) and change.key.table == RUNS.prefix:
                 run = tables.get(change.key)
                 states["run", change.key.part, b""] = state_of_run(run if isinstance(run, Run) else None)
+            elif isinstance(change, Put | Delete) and change.key.table == BULKS.prefix:
+                bulk = tables.get(change.key)
+                states["bulk", change.key.part, b""] = state_of_bulk(bulk if isinstance(bulk, Bulk) else None)
             elif isinstance(change, Put | Delete) and change.key.table in (STEPS.prefix, MEMOS.prefix):
                 _, part, sort = change.key
                 opened = tables.get(STEPS.key(part, sort))

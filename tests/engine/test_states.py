@@ -13,7 +13,7 @@ from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.outcomes import Value
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.lifecycle import RUN_LIFE, STEP_LIFE, IllegalMove
+from stepstream.engine.state.lifecycle import BULK_LIFE, RUN_LIFE, STEP_LIFE, IllegalMove
 from stepstream.engine.state.rows import OpenStep, Run
 from tests.engine.tables import TABLE, Line, Move, World, fold
 from tests.fakes.tables import Tables
@@ -36,6 +36,7 @@ def test_every_move_is_shown_and_no_other_is_made() -> None:
         made |= fold(lines, 1, limits).moves
     allowed: set[Move] = {("run", *move) for move in find_moves(RUN_LIFE)}
     allowed |= {("step", *move) for move in find_moves(STEP_LIFE)}
+    allowed |= {("bulk", *move) for move in find_moves(BULK_LIFE)}
     assert sorted(allowed - made) == [], "no record table shows these moves"
     assert sorted(made - allowed) == [], "the life cycles do not know these moves"
 

@@ -64,6 +64,44 @@ def retries() -> Program:
     return program
 
 
+def many() -> Program:
+    """Three runs fail and one waits; one operation repeats the first from what failed, another cancels the last."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(Event("go"), Event("go"), Event("go"), Event("wait"))
+        expected = {"rerun": {"started": 3}, "cancel": {"cancelled": 1}}
+        for _ in range(2):
+            for action in expected:
+                await world.bulk(action, filter="app:sim", rate=10, from_failure=action == "rerun", request_id=action)
+        await world.advance("5m")
+        for action, outcomes in expected.items():
+            shown = await world.bulk_operation(action)
+            if dict(shown.outcomes) != outcomes or shown.state != "completed":
+                program.repeated.append(f"bulk operation {action} is {shown}")
+
+    program = Program(app, script, {("charge", "failed"): 3, ("charge", "completed"): 3, ("wait", "cancelled"): 1})
+    first_runs: set[str] = set()
+
+    async def fails_in_first_runs(ctx: Context) -> str:
+        if len(first_runs) < 3 or ctx.run_id in first_runs:
+            first_runs.add(ctx.run_id)
+            raise NonRetriableError("broken")
+        return await program.body(ctx, "charge")
+
+    @app.function(on("go"), backoff="5s")
+    async def charge(ctx: Context) -> list[str]:
+        first = await ctx.step.run("pick", program.body, ctx, "pick")
+        return [first, await ctx.step.run("charge", fails_in_first_runs, ctx)]
+
+    @app.function(on("wait"))
+    async def wait(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1h")
+
+    return program
+
+
 CONTROL_PROGRAMS: dict[str, Callable[[], Program]] = {"reruns": reruns}
+BULK_PROGRAMS: dict[str, Callable[[], Program]] = {"many": many}
 # For schedules with an operator who pauses runs.
 PAUSED_PROGRAMS: dict[str, Callable[[], Program]] = {"retries": retries}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from stepstream.contract.history import RunEnded, StepEnded, decode_history
+from stepstream.contract.history import RunEnded, StepEnded, decode_history_record
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow, WorkerLog
 
@@ -150,7 +150,7 @@ class Faults:
             self.watch(shard, records, rows)
         for record in records:
             if record.topic == HISTORY:
-                match decode_history(record.value):
+                match decode_history_record(record.value):
                     case StepEnded(run_id=run_id, id=step):
                         self.applied.add((run_id, step))
                     case RunEnded(run_id=run_id):

@@ -18,6 +18,7 @@ from stepstream.contract.history import (
 from stepstream.contract.outcomes import TimedOut, Value
 from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import (
+    BULKS,
     CRONS,
     EVENT_NAMES,
     KEPT_EVENTS,
@@ -40,8 +41,8 @@ from stepstream.runtime.storage.journal import MemoryStore
 _LASTING = {table.prefix for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, STARTS, TRIGGERS)}
 _LASTING_TIMERS = {TimerKind.CRON, TimerKind.START_EXPIRY}
 # Rows that are removed only when they expire.
-_EXPIRING = {table.prefix for table in (EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS)}
-_EXPIRY_TIMERS = {TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
+_EXPIRING = {table.prefix for table in (BULKS, EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS)}
+_EXPIRY_TIMERS = {TimerKind.BULK, TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 
 
@@ -113,6 +114,11 @@ def _check_tokens(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]
 def has_expiring_rows(stores: Sequence[MemoryStore]) -> bool:
     """Return whether any row is left that is removed when it expires."""
     return any(store.scan(table, 1) for store in stores for table in _EXPIRING)
+
+
+def has_bulk_operations(stores: Sequence[MemoryStore]) -> bool:
+    """Return whether any bulk operation is remembered, which lasts longer than other rows that expire."""
+    return any(store.scan(BULKS.prefix, 1) for store in stores)
 
 
 def check_rows(stores: Sequence[MemoryStore], *, expired: bool = False) -> Iterator[str]:

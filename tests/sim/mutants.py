@@ -244,6 +244,26 @@ MUTANTS = (
         (("if not _started_before(draft, start):\n        _begin_rerun", "if draft.now:\n        _begin_rerun"),),
     ),
     Mutant(
+        "the outcome of a run of a bulk operation may count twice",
+        "engine/runs/bulk.py",
+        (("    draft.delete(key)\n    shown, counts", "    shown, counts"),),
+    ),
+    Mutant(
+        "a repeated request starts a bulk operation again",
+        "engine/runs/bulk.py",
+        (
+            (
+                "(bulk.shown.state == BulkState.RECEIVING and bulk.upload != started.upload)",
+                "bulk.upload != started.upload",
+            ),
+        ),
+    ),
+    Mutant(
+        "a bulk operation stops after its first requests",
+        "engine/runs/bulk.py",
+        (("if sent < shown.total else 0", "if sent < 0 else 0"),),
+    ),
+    Mutant(
         "a parked run that continues by itself requests no command",
         "runtime/worker/lifecycle.py",
         ((", Effect.TAKE_SLOT, Effect.ASK_WAKE)", ", Effect.TAKE_SLOT)"),),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from stepstream import App, Context, Event, NonRetriableError, StepError, cron, on
 from stepstream.contract.limits import Limits
 from stepstream.testing import START_MS
-from tests.sim.control_programs import CONTROL_PROGRAMS, PAUSED_PROGRAMS
+from tests.sim.control_programs import BULK_PROGRAMS, CONTROL_PROGRAMS, PAUSED_PROGRAMS
 from tests.sim.program import Program
 from tests.sim.world import World
 
@@ -329,7 +329,8 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "pools": pools,
     "gates": gates,
     **CONTROL_PROGRAMS,
+    **BULK_PROGRAMS,
 }
-# For schedules in which groups rebalance.
-GROUP_PROGRAMS = {**PROGRAMS, "branches": branches}
-ALL_PROGRAMS = {**GROUP_PROGRAMS, **PAUSED_PROGRAMS}
+# For schedules in which groups rebalance, which has no effect on bulk operations.
+GROUP_PROGRAMS = {**{name: PROGRAMS[name] for name in PROGRAMS.keys() - BULK_PROGRAMS.keys()}, "branches": branches}
+ALL_PROGRAMS = {**PROGRAMS, **GROUP_PROGRAMS, **PAUSED_PROGRAMS}

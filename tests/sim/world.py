@@ -186,6 +186,14 @@ class World(VirtualEngine):
             except (TimeoutError, UnavailableError, AnswerLostError):
                 await self.until_idle()
 
+    async def bulk(self, action: str, **options: Any) -> str:
+        """Start a bulk operation; send the request until it is answered, as its reply may be lost."""
+        while True:
+            try:
+                return await super().bulk(action, **options)
+            except (TimeoutError, UnavailableError, AnswerLostError):
+                await self.until_idle()
+
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; a positive reply must not precede the commit of its end, and any reply may be lost."""
         try:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from stepstream.contract.bulk import BulkRequest
 from stepstream.contract.control import Pause, RerunRequested
 from stepstream.contract.events import EventRecord
 from stepstream.runtime.metrics import Reading
@@ -30,6 +31,9 @@ class Operator(Protocol):
 
     async def unpause(self, run_id: str, by: str = "", why: str = "") -> bool:
         """End the pause of a run; return whether it was paused."""
+
+    async def bulk(self, request: BulkRequest) -> str:
+        """Send a request about a bulk operation; return the state of the operation, `absent` if there is none."""
 
     async def pause_scope(self, scope: str, pause: Pause | None) -> bool:
         """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was."""

@@ -6,13 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
+from stepstream.cli.bulk import (
+    CAP_DEFAULT,
+    RATE_DEFAULT,
+    Cap,
+    DryRun,
+    Filter,
+    Rate,
+    Why,
+    Yes,
+    act_on_many,
+    check_target,
+)
 from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_USAGE, AsJson, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.pausing import Until, pause, resume
 from stepstream.cli.runs import EngineRuns, RunIdOrTail, cli, find_id
-
-Why = Annotated[str, typer.Option(help="The reason, for the history of the run.")]
 
 
 def _json(text: str, what: str) -> Any:
@@ -32,9 +42,12 @@ def _results(options: list[str]) -> dict[str, Any]:
     return found
 
 
-@cli.command("rerun", epilog="Example: stepstream runs rerun FK8ZDFSF --from-failure --why 'payment API is back'")
+@cli.command("rerun", epilog="Example: stepstream runs rerun --filter 'status:failed after:-1h' --from-failure")
 def rerun_run(
-    run_id: RunIdOrTail,
+    run_id: Annotated[
+        str, typer.Argument(metavar="[RUN_ID]", help="The id of a run, or its last 6 characters or more.")
+    ] = "",
+    filter: Filter = "",
     from_step: Annotated[str, typer.Option(help="Take over the results before this step, given by its id.")] = "",
     from_failure: Annotated[
         bool, typer.Option("--from-failure", help="Take over the results before what failed.")
@@ -44,17 +57,32 @@ def rerun_run(
         list[str] | None, typer.Option(help="STEP=JSON replaces a result that is taken over; may be repeated.")
     ] = None,
     why: Why = "",
+    cap: Cap = CAP_DEFAULT,
+    rate: Rate = RATE_DEFAULT,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Repeat an ended run as a new run, and print its id."""
+    """Repeat an ended run as a new run, and print its id; or repeat all runs that a filter finds."""
     client = EngineClient(url, api_key)
-    # With its own id the request can be sent again without a second run.
-    body: dict[str, Any] = {"from_failure": from_failure, "from_step": from_step, "why": why}
-    body |= {"results": _results(result or []), "request_id": secrets.token_hex(8)}
+    check_target(run_id, filter)
+    body: dict[str, Any] = {"from_failure": from_failure, "why": why}
     if data:
         body["data"] = _json(data, "--data")
+    if not filter:
+        _rerun_one(client, run_id, body | {"from_step": from_step, "results": _results(result or [])}, as_json=as_json)
+        return
+    if from_step or result:
+        raise fail("--from-step and --result are for one run; use --from-failure with --filter", EXIT_USAGE)
+    body |= {"action": "rerun", "filter": filter, "cap": cap, "rate": rate}
+    act_on_many(client, body, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _rerun_one(client: EngineClient, run_id: str, body: dict[str, Any], *, as_json: bool) -> None:
+    # With its own id the request can be sent again without a second run.
+    body = {**body, "request_id": secrets.token_hex(8)}
     chosen = find_id(EngineRuns(client), run_id)
     unsure = "The run may have been repeated; see `stepstream runs show` for its reruns"
     answer = request(client, "POST", "v1", "runs", chosen, "rerun", expect="run_id", unsure=unsure, body=body)

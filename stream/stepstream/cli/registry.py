@@ -26,6 +26,7 @@ COMMANDS = {
     "signal": Command("messages", "Send a signal to the run that waits for it; exit with 1 if no run does."),
     "approvals": Command("approvals", "List what waits for the decision of a person, and decide."),
     "runs": Command("control", "List, show, cancel, pause, resume, rerun and prune runs, and group their errors."),
+    "bulk": Command("bulk", "List, show and cancel bulk operations on runs."),
     "functions": Command("functions", "Pause functions and resume them."),
     "queues": Command("queues", "Pause queues of apps and resume them."),
     "replay": Command(

@@ -8,6 +8,18 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from stepstream.cli.bulk import (
+    CAP_DEFAULT,
+    RATE_DEFAULT,
+    Cap,
+    DryRun,
+    Filter,
+    Rate,
+    Why,
+    Yes,
+    act_on_many,
+    check_target,
+)
 from stepstream.cli.cancelling import cancel_runs, open_runs
 from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
@@ -178,24 +190,35 @@ def show_run(
         print_run(out, run)
 
 
-@cli.command("cancel", epilog="Example: stepstream runs cancel 01KDVDNA00ZP0GFMQQFK8ZDFSF")
+@cli.command("cancel", epilog="Example: stepstream runs cancel --filter 'function:mail.*' --why 'wrong template'")
 def cancel_run(
     run_id: Annotated[
         str, typer.Argument(metavar="[RUN_ID]", help="The id of a run, or its last 6 characters or more.")
     ] = "",
+    filter: Filter = "",
     function: Annotated[str, typer.Option(help="Cancel all open runs of this function instead.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="With --function, do not ask for confirmation.")] = False,
+    why: Why = "",
+    cap: Cap = CAP_DEFAULT,
+    rate: Rate = RATE_DEFAULT,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Cancel a run, or all open runs of a function."""
+    """Cancel a run, all that a filter finds, or all open runs of a function."""
     client = EngineClient(url, api_key)
-    if bool(run_id) == bool(function):
-        raise fail("give the id of a run, or --function", EXIT_USAGE)
-    if function:
+    check_target(run_id, filter, function)
+    if filter:
+        body = {"action": "cancel", "filter": filter, "why": why, "cap": cap, "rate": rate}
+        act_on_many(client, body, dry_run=dry_run, yes=yes, as_json=as_json)
+    elif function:
         _cancel_function(client, function, yes=yes, as_json=as_json)
-        return
+    else:
+        _cancel_one(client, run_id, as_json=as_json)
+
+
+def _cancel_one(client: EngineClient, run_id: str, *, as_json: bool) -> None:
     unsure = "The run may have been cancelled; it is safe to repeat the command, which then says so"
     chosen = find_id(EngineRuns(client), run_id)
     answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure)

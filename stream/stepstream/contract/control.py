@@ -22,6 +22,13 @@ class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
 
 
+class BulkRef(msgspec.Struct, frozen=True):
+    """The bulk operation that sends a request, and the number of the run in it; it expects the outcome."""
+
+    operation: str
+    item: int
+
+
 class RerunRequested(TypedRecord, frozen=True, tag="run.rerun_requested"):
     """A caller reruns an ended run: `events` start the new run, which begins with the results in `memos`.
 
@@ -35,6 +42,7 @@ class RerunRequested(TypedRecord, frozen=True, tag="run.rerun_requested"):
     events: tuple[EventRecord, ...]
     memos: tuple[Memo, ...] = ()
     reply_to: str = ""
+    bulk: BulkRef | None = None
 
     @property
     def routing_key(self) -> str:

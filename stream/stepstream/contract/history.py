@@ -1,9 +1,10 @@
-"""The records of `history`: what happened to a run, numbered from 1 without gaps."""
+"""The records of `history`: what happened to a run, numbered from 1 without gaps, and to bulk operations."""
 
 import msgspec
 
 from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.attributes import Attributes
+from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.control import Pause, Rerun
 from stepstream.contract.events import EventRecord
@@ -154,4 +155,6 @@ HistoryEntry = (
     | RunUnpaused
     | RunEnded
 )
+HistoryRecord = HistoryEntry | BulkChanged
 decode_history = msgspec.json.Decoder(HistoryEntry).decode
+decode_history_record = msgspec.json.Decoder(HistoryRecord).decode

@@ -4,8 +4,9 @@ import msgspec
 
 from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.attributes import AttributeChanges, Attributes
+from stepstream.contract.bulk import BulkRecord
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
-from stepstream.contract.control import ControlRequest, ScopeRecord
+from stepstream.contract.control import BulkRef, ControlRequest, ScopeRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
@@ -44,10 +45,16 @@ class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
 
 
 class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
-    """A caller cancels a run; the process named `reply_to` expects an answer: whether the run was open."""
+    """A caller cancels a run; the process named `reply_to` expects an answer: whether the run was open.
+
+    `by` says who asked for it, and `why` is the reason that was given.
+    """
 
     run_id: str
     reply_to: str = ""
+    by: str = ""
+    why: str = ""
+    bulk: BulkRef | None = None
 
 
 class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
@@ -336,6 +343,7 @@ InboxRecord = (
     | QueueReport
     | Claim
     | CallerRequest
+    | BulkRecord
     | CommandsLost
     | ScopeRecord
 )

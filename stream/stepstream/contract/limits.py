@@ -60,6 +60,22 @@ TIMESTAMP_MS_MAX = 2**48 - 1
 ACTOR_CHARACTERS_MAX = 128
 REASON_CHARACTERS_MAX = 1_024
 REQUEST_ID_CHARACTERS_MAX = 128
+OPERATION_ID_CHARACTERS_MAX = 64
+# The runs of a bulk operation by default and at most, how many it acts on per second, and what their requests for
+# reruns have together: the engine stores them until they are answered.
+BULK_RUNS_DEFAULT = 10_000
+BULK_RUNS_MAX = 100_000
+BULK_RATE_DEFAULT = 100
+BULK_RATE_MAX = 1_000
+BULK_BYTES_MAX = 256 * MIB
+# A page of runs on its way to the engine; one request for a rerun may be larger.
+BULK_PAGE_RUNS_MAX = 500
+BULK_PAGE_BYTES_MAX = 4 * MIB
+# An operation whose pages stop arriving expires; one that has ended is remembered, so that a repeat changes nothing.
+BULK_UPLOAD_MS_MAX = 10 * MINUTE_MS
+BULK_REMEMBERED_MS = 7 * DAY_MS
+# The operations that a read model keeps.
+BULK_LISTED_MAX = 1_000
 ERROR_MESSAGE_CHARACTERS_MAX = 4_096
 ERROR_STACK_CHARACTERS_MAX = 16_384
 WARNINGS_PER_RUN_MAX = 20

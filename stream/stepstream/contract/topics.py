@@ -9,7 +9,7 @@ from stepstream.contract.commands import Command
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.heartbeats import EngineHeartbeat
-from stepstream.contract.history import HistoryEntry
+from stepstream.contract.history import HistoryRecord
 from stepstream.contract.inbox import Answered, InboxRecord
 from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
 from stepstream.contract.logs import StepLogged
@@ -96,12 +96,12 @@ TOPICS = (
     ),
     Topic(
         HISTORY,
-        "what happened to a run, numbered from 1",
-        "run id",
+        "what happened to a run or a bulk operation, numbered from 1",
+        "run id, or id of the operation",
         "shards",
         "read models, anyone",
         retention_ms=90 * DAY_MS,
-        records=get_args(HistoryEntry),
+        records=get_args(HistoryRecord),
     ),
     Topic(
         LOGS,
@@ -128,7 +128,7 @@ TOPICS = (
     ),
     Topic(
         REPLIES,
-        "the answer to a signal or a cancellation",
+        "the answer to a signal or to a request of an operator",
         "the name that the request gave for its answer",
         "shards",
         "the process that sent the request",

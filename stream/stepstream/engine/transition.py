@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import assert_never
 
+from stepstream.contract.bulk import BulkCancelRequested, BulkItemEnded, BulkPageAdded, BulkStarted
 from stepstream.contract.control import (
     ControlRequest,
     PauseRequested,
@@ -74,10 +75,11 @@ from stepstream.engine.runs.admission import (
     rerun,
     review_crons,
 )
+from stepstream.engine.runs.bulk import apply_bulk, fire_bulk
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.lost_commands import send_again
-from stepstream.engine.runs.pauses import fire_pause, pause_run, unpause_run
+from stepstream.engine.runs.pauses import pause_run, unpause_run
 from stepstream.engine.runs.plans import plan_steps
 from stepstream.engine.runs.runs import (
     cancel_run,
@@ -92,12 +94,7 @@ from stepstream.engine.runs.runs import (
     warn_of_truncated_look_back,
     warn_run,
 )
-from stepstream.engine.runs.scope_pauses import (
-    change_scope_pause,
-    fire_scope_pause,
-    request_scope_pause,
-    resume_scope,
-)
+from stepstream.engine.runs.scope_pauses import apply_scope, end_pause, request_scope_pause
 from stepstream.engine.runs.steps import fail_step, fire_step, receive_match, report_step, resolve_step
 from stepstream.engine.state.changes import Changes
 from stepstream.engine.state.draft import Draft, LimitExceeded
@@ -164,12 +161,12 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             send_signal(draft, record)
         case CancelRequested() | RerunRequested() | PauseRequested() | UnpauseRequested() | ScopePauseRequested():
             _apply_of_operator(draft, record)
+        case BulkStarted() | BulkPageAdded() | BulkItemEnded() | BulkCancelRequested():
+            apply_bulk(draft, record)
         case FunctionRegistered():
             register_function(draft, record)
-        case ScopePauseChanged():
-            change_scope_pause(draft, record)
-        case ScopeResumed():
-            resume_scope(draft, record)
+        case ScopePauseChanged() | ScopeResumed():
+            apply_scope(draft, record)
         case Tick():
             _fire_timer(draft, record)
         case ShardOpened():
@@ -245,12 +242,12 @@ def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:
             fire_run(draft, timer.owner)
         case TimerKind.LEASE:
             release(draft, timer.owner, timer.name)
-        case TimerKind.PAUSE:
-            fire_pause(draft, timer.owner)
-        case TimerKind.SCOPE_PAUSE:
-            fire_scope_pause(draft, timer.owner)
+        case TimerKind.PAUSE | TimerKind.SCOPE_PAUSE:
+            end_pause(draft, timer)
         case TimerKind.START_EXPIRY:
             forget_start(draft, timer.owner, tick.read_to)
+        case TimerKind.BULK:
+            fire_bulk(draft, timer.owner)
         case TimerKind.CRON:
             fire_cron(draft, timer.owner, int(timer.name))
         case TimerKind.KEPT_EVENTS_EXPIRY:

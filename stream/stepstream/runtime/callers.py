@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from stepstream.contract.bulk import BulkRequest
 from stepstream.contract.codec import Raw, dump_json, encode
 from stepstream.contract.control import Pause, PauseRequested, RerunRequested, ScopePauseRequested, UnpauseRequested
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
@@ -105,6 +106,10 @@ class Callers:
     async def unpause(self, run_id: str, by: str = "", why: str = "") -> bool:
         """End the pause of a run; return whether it was paused."""
         return await self._ask(run_routing(run_id), lambda to: UnpauseRequested(run_id, by, why, to)) == "unpaused"
+
+    async def bulk(self, request: BulkRequest) -> str:
+        """Send a request about a bulk operation; return the state of the operation, `absent` if there is none."""
+        return await self._ask(request.operation, lambda to: replace(request, reply_to=to))
 
     async def pause_scope(self, scope: str, pause: Pause | None) -> bool:
         """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was."""

@@ -7,20 +7,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from stepstream.contract.bulk import BulkAction, BulkChanged
 from stepstream.contract.codec import dump_json
-from stepstream.contract.control import Pause, function_scope, queue_scope
 from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.events import decode_stored_event
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
-from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
+from stepstream.contract.limits import (
+    DEFAULT_LIMITS,
+    RUNS_ACTIVE_MAX,
+    RUNS_CACHED_MAX,
+    Limits,
+)
 from stepstream.contract.outcomes import Value
+from stepstream.runtime.bulk import BulkOptions, select, start
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.decisions import Decision, decide
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
-from stepstream.runtime.pauses import pause_of
 from stepstream.runtime.ports import Backbone, Clock
+from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.views import RunView
@@ -36,12 +42,13 @@ from stepstream.sdk.function import Function
 from stepstream.sdk.step_call import step_observer
 from stepstream.sdk.values import to_json
 from stepstream.testing.crashes import Crash, CrashTest
+from stepstream.testing.pausing import PausingEngine
 from stepstream.testing.replay_check import ReplayCheck
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
 
-class VirtualEngine:
+class VirtualEngine(PausingEngine):
     """A running engine for tests, as an async context manager: real engine, real steps, virtual time.
 
     Args:
@@ -201,42 +208,6 @@ class VirtualEngine:
         await self.until_idle()
         return cancelled
 
-    async def pause(self, run_id: str, *, until: str = "", why: str = "") -> bool:
-        """Pause a run, or change its pause, and let all effects happen; return whether it existed and had not ended.
-
-        The pause ends after a duration such as `"2h"`, at an ISO 8601 time, or when `resume` is called.
-        """
-        paused = await self.engine.operator.pause(run_id, pause_of(until, "test", why, self.now_ms))
-        await self.until_idle()
-        return paused
-
-    async def resume(self, run_id: str, *, why: str = "") -> bool:
-        """End the pause of a run and let all effects happen; return whether it was paused."""
-        resumed = await self.engine.operator.unpause(run_id, "test", why)
-        await self.until_idle()
-        return resumed
-
-    async def pause_function(self, function: str, *, until: str = "", why: str = "") -> None:
-        """Pause a function by its id, as `pause` does a run: its runs are accepted, and get no code to run."""
-        await self._change_scope(function_scope(function), pause_of(until, "test", why, self.now_ms))
-
-    async def resume_function(self, function: str) -> bool:
-        """End the pause of a function; return whether it was paused."""
-        return await self._change_scope(function_scope(function), None)
-
-    async def pause_queue(self, app: str, queue: str, *, until: str = "", why: str = "") -> None:
-        """Pause a queue of an app, as `pause` does a run: no body of it starts."""
-        await self._change_scope(queue_scope(app, queue), pause_of(until, "test", why, self.now_ms))
-
-    async def resume_queue(self, app: str, queue: str) -> bool:
-        """End the pause of a queue; return whether it was paused."""
-        return await self._change_scope(queue_scope(app, queue), None)
-
-    async def _change_scope(self, scope: str, pause: Pause | None) -> bool:
-        changed = await self.engine.operator.pause_scope(scope, pause)
-        await self.until_idle()
-        return changed
-
     async def rerun(
         self,
         run_id: str,
@@ -270,6 +241,28 @@ class VirtualEngine:
         new = await self.engine.operator.rerun(rerun_request(recorded, options, self._limits))
         await self.until_idle()
         return new
+
+    async def bulk(
+        self, action: str, *, filter: str = "", ids: Sequence[str] = (), request_id: str = "", **options: Any
+    ) -> str:
+        """Start a bulk operation, `"cancel"` or `"rerun"`, on the runs of a filter or with some ids; return its id.
+
+        Options are `why`, `cap`, `rate` and `from_failure`. It acts on `rate` runs per second of virtual time, so
+        `advance` lets it continue. The same `request_id` starts one. `InvalidInput`: it would act on too many runs.
+        """
+        id = request_id or f"bulk-{self.now_ms}-{len(self.history)}"
+        found, options = None if ids else Filter.parse(filter), {"by": "test", "operation": id, **options}
+        asked, queries = BulkOptions(BulkAction(action), found, tuple(ids), **options), self.index.queries
+        run_ids = (await select(queries, asked)).run_ids
+        await start(self.engine.operator.bulk, queries, asked, run_ids, self._limits)
+        await self.until_idle()
+        return id
+
+    async def bulk_operation(self, operation: str) -> BulkChanged:
+        """Return the newest state of a bulk operation; raise `LookupError` if there is none with this id."""
+        if (found := await self.index.queries.bulk(operation)) is None:
+            raise LookupError(f"there is no bulk operation {operation!r}")
+        return found
 
     async def until_idle(self) -> None:
         """Return once nothing more happens until an event arrives or time passes."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from stepstream.contract.history import HistoryEntry, RunEnded, RunMoved, decode_history
+from stepstream.contract.bulk import BulkChanged
+from stepstream.contract.history import HistoryEntry, RunEnded, RunMoved, decode_history_record
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
 from stepstream.engine.state.rows import Position
 from stepstream.engine.state.tables import position_key
@@ -97,7 +98,9 @@ class Ledger:
 
     def _take(self, records: Sequence[LogRecord]) -> None:
         for record in records:
-            entry = decode_history(record.value)
+            entry = decode_history_record(record.value)
+            if isinstance(entry, BulkChanged):
+                continue
             self.runs[entry.run_id].append(entry)
             self.ended += isinstance(entry, RunEnded)
             if self._note:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import htpy as h
 from starlette.responses import Response
 
+from stepstream.api.pages.bulk_page import bulk_links
 from stepstream.api.pages.components import (
     at,
     function_link,
@@ -88,6 +89,7 @@ async def show_runs(site: Site, visit: Visit) -> Response:
             h.h1["Runs"],
             _statuses(counts, asked.filter),
             _filter_form(asked.text, error),
+            bulk_links(visit, asked.filter) if page.runs else None,
             [_live(mark, asked, page), _list(page, asked, site.now_ms())] if not error else None,
         ),
         400 if error else 200,

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stepstream.api.pages.actions import cancel_run, pause_run, resume_run, send_signal
 from stepstream.api.pages.approval_page import answer_approval, show_approval
 from stepstream.api.pages.assets import ROOT, asset
+from stepstream.api.pages.bulk_page import cancel_bulk, list_bulks, show_bulk, show_preview, start_bulk
 from stepstream.api.pages.components import note, text, url
 from stepstream.api.pages.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.dead_letters_page import redrive_dead_letter, show_dead_letter, show_dead_letters
@@ -82,6 +83,9 @@ PAGES: Mapping[str, Show] = {
     "/dead-letter": show_dead_letter,
     "/functions": show_functions,
     "/function": show_function,
+    "/bulk": list_bulks,
+    "/bulk/new": show_preview,
+    "/bulk/{operation}": show_bulk,
 }
 ACTIONS: Mapping[str, Act] = {
     "/runs/{run_id}/cancel": cancel_run,
@@ -93,6 +97,8 @@ ACTIONS: Mapping[str, Act] = {
     "/function": start_function,
     "/events": send_event,
     "/dead-letter": redrive_dead_letter,
+    "/bulk": start_bulk,
+    "/bulk/{operation}/cancel": cancel_bulk,
 }
 
 

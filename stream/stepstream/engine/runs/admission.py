@@ -206,7 +206,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
     """Create a run that repeats an ended one, unless the same request did so before; answer with its id."""
     function = draft.function(request.function)
     if function is None or function.retired:
-        draft.reply(request.reply_to, "function_not_found")
+        draft.answer(request, "function_not_found")
         return
     attributes = attributes_of(draft, function, request.events[0])
     start = RunRequested(
@@ -215,7 +215,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
     if not _started_before(draft, start):
         _begin_rerun(draft, start, request, function.on_failure)
     if known := draft.get(start_key(request.routing_key)):
-        draft.reply(request.reply_to, known.run_id)
+        draft.answer(request, known.run_id, "started")
 
 
 def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested, on_failure: str) -> None:

@@ -20,6 +20,8 @@ def is_paused(draft: Draft, run: Run, queue: str = "") -> bool:
     if run.paused or run.held:
         return True
     paused = draft.scan(SCOPE_PAUSES, b"")
+    if not paused:
+        return False
     scopes = (function_scope(run.function), queue_scope(run.app, queue) if queue else "")
     return any(scope_of(key) in scopes for key, _ in paused)
 

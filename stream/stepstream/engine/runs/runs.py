@@ -175,10 +175,12 @@ def cancel_run(draft: Draft, request: CancelRequested) -> None:
     """End a run at the request of a caller."""
     run = draft.run(request.run_id)
     if run is None:
-        draft.reply(request.reply_to, "not_found")
+        draft.answer(request, "not_found")
         return
-    end_run(draft, run, RunStatus.CANCELLED, Failure(CANCELLED_ERROR))
-    draft.reply(request.reply_to, "cancelled")
+    by, why = f" by {request.by}" * bool(request.by), f": {request.why}" * bool(request.why)
+    error = replace(CANCELLED_ERROR, message=CANCELLED_ERROR.message + by + why)
+    end_run(draft, run, RunStatus.CANCELLED, Failure(error))
+    draft.answer(request, "cancelled")
 
 
 def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:

@@ -10,11 +10,12 @@ from stepstream.contract.control import (
     Pause,
     ScopePauseChanged,
     ScopePauseRequested,
+    ScopeRecord,
     ScopeResumed,
     function_scope,
     queue_scope,
 )
-from stepstream.engine.runs.pauses import arm_again, reload
+from stepstream.engine.runs.pauses import arm_again, fire_pause, reload
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, ScopePause, Timer, TimerKind
 from stepstream.engine.state.tables import RUNS, run_part, scope_pause_key
@@ -32,12 +33,6 @@ def request_scope_pause(draft: Draft, request: ScopePauseRequested) -> None:
     draft.reply(request.reply_to, "paused" if request.pause else "resumed")
 
 
-def fire_scope_pause(draft: Draft, scope: str) -> None:
-    """End the pause of a function or a queue: its time has come."""
-    if draft.get(scope_pause_key(scope)):
-        _change(draft, scope, None)
-
-
 def _disarm(draft: Draft, scope: str, known: ScopePause | None) -> None:
     if known:
         draft.disarm(known.pause.until, Timer(TimerKind.SCOPE_PAUSE, scope))
@@ -47,6 +42,22 @@ def _change(draft: Draft, scope: str, pause: Pause | None) -> None:
     if pause and pause.until:
         draft.arm(pause.until, Timer(TimerKind.SCOPE_PAUSE, scope))
     draft.send_to_all(scope, ScopePauseChanged(scope, pause))
+
+
+def end_pause(draft: Draft, timer: Timer) -> None:
+    """End the pause of a run, a function or a queue: its time has come."""
+    if timer.kind is TimerKind.PAUSE:
+        fire_pause(draft, timer.owner)
+    elif draft.get(scope_pause_key(timer.owner)):
+        _change(draft, timer.owner, None)
+
+
+def apply_scope(draft: Draft, record: ScopeRecord) -> None:
+    """Apply the change of a pause in this shard, or continue the runs that it held."""
+    if isinstance(record, ScopePauseChanged):
+        change_scope_pause(draft, record)
+    else:
+        resume_scope(draft, record)
 
 
 def change_scope_pause(draft: Draft, changed: ScopePauseChanged) -> None:

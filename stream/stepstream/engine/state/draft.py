@@ -6,13 +6,15 @@ from typing import Any, Concatenate, ParamSpec
 
 from msgspec.structs import replace
 
+from stepstream.contract.bulk import BulkChanged, BulkItemEnded
 from stepstream.contract.commands import Command, Memo
+from stepstream.contract.control import RerunRequested
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunWarned, StepCopied
 from stepstream.contract.ids import run_routing, shard_of
-from stepstream.contract.inbox import InboxRecord
+from stepstream.contract.inbox import CancelRequested, InboxRecord
 from stepstream.contract.limits import WARNINGS_PER_RUN_MAX, Limits
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
@@ -262,6 +264,13 @@ class Draft:
         to = shard_of(routing_key, self.shards)
         self._changes.append(Send(INBOX, routing_key, record, to, later=self.shards > 1))
 
+    def route_later(self, routing_key: str, record: InboxRecord) -> None:
+        """Send a record to the shard that owns `routing_key`, which applies it as a separate input.
+
+        If it cannot be applied, it becomes a dead letter alone, and what sent it stays.
+        """
+        self._changes.append(Send(INBOX, routing_key, record, shard_of(routing_key, self.shards), later=True))
+
     def route_to_run(self, run_id: str, record: InboxRecord) -> None:
         """Send a record to the shard that owns a run."""
         self.route(run_routing(run_id), record)
@@ -287,6 +296,17 @@ class Draft:
         """Answer a caller; with an empty `to` no answer is expected."""
         if to:
             self._changes.append(Reply(to, status))
+
+    def record_bulk(self, entry: BulkChanged) -> None:
+        """Publish the state of a bulk operation."""
+        self._changes.append(Send(HISTORY, entry.operation, entry, self.shard))
+
+    def answer(self, request: CancelRequested | RerunRequested, status: str, outcome: str = "") -> None:
+        """Answer a request, and report the outcome (by default the status) to the bulk operation that sent it."""
+        self.reply(request.reply_to, status)
+        if request.bulk:
+            operation, item = request.bulk.operation, request.bulk.item
+            self.route(operation, BulkItemEnded(operation, item, outcome or status))
 
     # Metrics.
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from stepstream.contract.bulk import BulkState
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import StepKind
-from stepstream.engine.state.rows import OpenStep, Run
+from stepstream.engine.state.rows import Bulk, OpenStep, Run
 
 RunState = Literal["absent", "scheduled", "active", "backing-off", "paused"]
 StepState = Literal["absent", "planned", "backing-off", "ready", "kept"]
@@ -111,6 +112,34 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     "kept": {},
 }
 
+# The same for a bulk operation, which is remembered for a while after its end.
+BULK_LIFE: Mapping[Literal["absent"] | BulkState, Mapping[str, tuple[Literal["absent"] | BulkState, ...]]] = {
+    "absent": {
+        "BulkStarted": (BulkState.RECEIVING,),
+    },
+    BulkState.RECEIVING: {
+        "BulkStarted": (BulkState.RECEIVING,),
+        "BulkPageAdded": (BulkState.RECEIVING, BulkState.RUNNING, BulkState.COMPLETED),
+        "BulkCancelRequested": (BulkState.CANCELLED,),
+        "Tick": (BulkState.EXPIRED,),
+    },
+    BulkState.RUNNING: {
+        "Tick": (BulkState.RUNNING,),
+        "BulkItemEnded": (BulkState.RUNNING, BulkState.COMPLETED),
+        "BulkCancelRequested": (BulkState.CANCELLED,),
+    },
+    BulkState.COMPLETED: {
+        "Tick": ("absent",),
+    },
+    BulkState.CANCELLED: {
+        "BulkItemEnded": (BulkState.CANCELLED,),
+        "Tick": (BulkState.CANCELLED, "absent"),
+    },
+    BulkState.EXPIRED: {
+        "Tick": (BulkState.EXPIRED, "absent"),
+    },
+}
+
 
 class IllegalMove(StepstreamError):
     """A record would move a run or a step against its life cycle: a bug of the engine or of a worker."""
@@ -136,6 +165,18 @@ def state_of_step(step: OpenStep | None) -> StepState:
     if step.kind != StepKind.RUN:
         return "planned"
     return "backing-off" if step.due else "ready"
+
+
+def state_of_bulk(bulk: Bulk | None) -> Literal["absent"] | BulkState:
+    """Return the state of a bulk operation by its row."""
+    return bulk.shown.state if bulk else "absent"
+
+
+def check_bulk(before: Bulk | None, record_type: str, after: Bulk | None) -> None:
+    """Raise IllegalMove unless a record of this type may move a bulk operation from `before` to `after`."""
+    was, becomes = state_of_bulk(before), state_of_bulk(after)
+    if becomes not in BULK_LIFE[was].get(record_type, ()):
+        raise IllegalMove(f"{record_type} may not move a bulk operation from {was} to {becomes}")
 
 
 def check_run(before: Run | None, record_type: str, after: Run | None) -> None:

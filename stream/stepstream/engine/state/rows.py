@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from stepstream.contract.attributes import Attributes
+from stepstream.contract.bulk import BulkChanged, BulkItem
 from stepstream.contract.commands import Memo
 from stepstream.contract.control import Pause
 from stepstream.contract.events import EventRecord
@@ -109,10 +110,12 @@ class TimerKind(StrEnum):
     CRON = "cron"
     KEPT_EVENTS_EXPIRY = "kept-events-expiry"
     EVENT_NAME_EXPIRY = "event-name-expiry"
+    BULK = "bulk"
 
 
 class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A timer; its key has the time. `owner` is a run id, a run hash, a function id or an event name, by the kind.
+    """A timer; its key has the time. `owner` is a run id, a run hash, a function id, an event name or an
+    operation, by the kind.
 
     `name` distinguishes the timers of an owner: a step of the run, the number of a cron trigger, or the look-back
     window of kept events. The kept events that a timer deletes are those that follow the place `after`.
@@ -251,6 +254,19 @@ class LookBack(msgspec.Struct, frozen=True, omit_defaults=True):
     expired: bool = False
 
 
+class Bulk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A bulk operation, as history has `shown` it, and the counts since then.
+
+    Of the pages of `upload`, `received` runs have arrived; a run that was not answered yet is a BulkItem. The timer of
+    the operation fires at `due` (Unix ms, 0: it has none).
+    """
+
+    shown: BulkChanged
+    upload: str
+    received: int = 0
+    due: int = 0
+
+
 class ScopePause(msgspec.Struct, frozen=True):
     """The pause of a function or a queue since `since` (Unix ms); every shard has the row."""
 
@@ -297,6 +313,8 @@ Row = (
     | KeptPaths
     | IndexedEvent
     | LookBack
+    | Bulk
+    | BulkItem
     | ScopePause
     | OpenCount
     | Position

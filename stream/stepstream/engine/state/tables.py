@@ -6,12 +6,14 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from stepstream.contract.bulk import BulkItem
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import Memo
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef, run_routing
 from stepstream.engine.state.keys import Key, number_bytes, parse_texts, text_bytes
 from stepstream.engine.state.rows import (
+    Bulk,
     Crons,
     EventName,
     Group,
@@ -103,6 +105,8 @@ KEPT_HEAD = Table(b"a", KeptHead)
 KEPT_PATHS = Table(b"x", KeptPaths, _by_name)
 KEPT_INDEX = Table(b"y", IndexedEvent, _by_name)
 LOOK_BACKS = Table(b"b", LookBack, _by_name)
+BULKS = Table(b"j", Bulk, _by_name)
+BULK_ITEMS = Table(b"z", BulkItem, _by_name)
 SCOPE_PAUSES = Table(b"P", ScopePause)
 OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
@@ -111,7 +115,7 @@ _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, STARTS),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
-    *(SCOPE_PAUSES, OPEN_COUNTS, POSITIONS),
+    *(BULKS, BULK_ITEMS, SCOPE_PAUSES, OPEN_COUNTS, POSITIONS),
 )
 TABLES = {table.prefix: table for table in _ALL}
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
@@ -276,6 +280,26 @@ def look_backs_part(event: str, path: str) -> bytes:
 def look_back_key(event: str, path: str, waiter: StepRef) -> Key[LookBack]:
     """Return the key of a look-back in progress."""
     return LOOK_BACKS.key(look_backs_part(event, path), waiter_place(waiter))
+
+
+def bulk_part(operation: str) -> bytes:
+    """Return the part under which the runs of a bulk operation are scanned."""
+    return text_bytes(operation)
+
+
+def bulk_key(operation: str) -> Key[Bulk]:
+    """Return the key of a bulk operation."""
+    return BULKS.key(bulk_part(operation))
+
+
+def bulk_item_key(operation: str, item: int) -> Key[BulkItem]:
+    """Return the key of a run of a bulk operation, given by its number."""
+    return BULK_ITEMS.key(bulk_part(operation), number_bytes(item))
+
+
+def bulk_item_of(key: Key[BulkItem]) -> int:
+    """Return the number of a run in its bulk operation."""
+    return int.from_bytes(key.sort, "big")
 
 
 def scope_pause_key(scope: str) -> Key[ScopePause]:

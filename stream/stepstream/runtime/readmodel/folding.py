@@ -10,10 +10,11 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import EMPTY_OBJECT, NULL
 from stepstream.contract.history import (
     AttributesChanged,
-    HistoryEntry,
+    HistoryRecord,
     RunAttemptFailed,
     RunBegan,
     RunEnded,
@@ -30,6 +31,7 @@ from stepstream.contract.history import (
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.approvals import ask
+from stepstream.runtime.readmodel.bulks import write_bulks
 from stepstream.runtime.readmodel.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.schema import text_of
@@ -51,9 +53,13 @@ class Batch:
         self._failed: list[RunEnded] = []
         self._resumed: list[StepEnded] = []
         self._sums = [0, 0, 0]
+        self._bulks: dict[str, BulkChanged] = {}
 
-    def apply(self, entry: HistoryEntry) -> None:
+    def apply(self, entry: HistoryRecord) -> None:
         """Apply an entry of history, unless the tables contain it."""
+        if isinstance(entry, BulkChanged):
+            self._bulks[entry.operation] = entry
+            return
         if isinstance(entry, RunBegan):
             if self._run(entry.run_id) is None:
                 self._begin(entry)
@@ -81,6 +87,7 @@ class Batch:
         self._group_failed_runs()
         self._write_runs()
         self._errors.write(self._db)
+        write_bulks(self._db, self._bulks.values())
 
     def _run(self, run_id: str) -> RunRow | None:
         if (run := self._runs.get(run_id)) is None and (run := RunRow.load(self._db, run_id)) is not None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from stepstream.contract.history import HistoryEntry, decode_history
+from stepstream.contract.bulk import BulkChanged
+from stepstream.contract.history import HistoryEntry, decode_history_record
 from stepstream.contract.logs import StepLogged, decode_logged
 from stepstream.contract.topics import HISTORY, LOGS
 from stepstream.runtime.ports import LogRecord, StoreError, TopicPartition
@@ -113,7 +114,7 @@ class RunIndex:
         return int(row[0]) if row else 0
 
     def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
-        """Fold records of `history` and store the position after them, atomically; return their entries.
+        """Fold records of `history` and store the position after them, atomically; return their entries of runs.
 
         A record that cannot be decoded is skipped. Raise StoreError if the tables were replaced since `position` was
         called: history must be read again from there.
@@ -147,7 +148,7 @@ class RunIndex:
             if record in skipped:
                 continue
             try:
-                entry = decode_history(record.value)
+                entry = decode_history_record(record.value)
             except _UNREADABLE as error:
                 skipped.add(record)
                 self._skip(record, error)
@@ -159,7 +160,8 @@ class RunIndex:
                     batch = Batch(self._db)
             except _UNREADABLE as error:
                 raise _NotFolded(record) from error
-            entries.append(entry)
+            if not isinstance(entry, BulkChanged):
+                entries.append(entry)
         batch.write()
         self._note({(record.topic, record.partition): record.offset + 1 for record in records})
         return entries

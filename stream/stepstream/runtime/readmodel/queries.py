@@ -10,12 +10,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
+from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.kinds import StepKind
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_approvals, find_approval, open_approvals
+from stepstream.runtime.readmodel.bulks import find_bulk, list_bulks
 from stepstream.runtime.readmodel.durations import Durations, durations, latest_event
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
@@ -110,6 +112,18 @@ class RunQueries:
     async def waiting(self, kind: StepKind, limit: int, after: tuple[str, str] = ("", "")) -> list[WaitingStep]:
         """Return the waiting steps of a kind without approvals, by what they wait for: those after a step."""
         return await self._ask(lambda db: waiting_steps(db, kind, limit, after))
+
+    async def recorded_all(self, run_ids: Sequence[str]) -> list[RecordedRun]:
+        """Return what reruns of these runs need, in their order; runs that do not exist are left out."""
+        return await self._ask(lambda db: [run for run_id in run_ids if (run := recorded_run(db, run_id))])
+
+    async def bulk(self, operation: str) -> BulkChanged | None:
+        """Return a bulk operation, None if there is none with this id."""
+        return await self._ask(lambda db: find_bulk(db, operation))
+
+    async def bulks(self, limit: int) -> list[BulkChanged]:
+        """Return bulk operations, the newest first."""
+        return await self._ask(lambda db: list_bulks(db, limit))
 
     async def counts(self) -> dict[str, int]:
         """Return how many runs there are by status, and how many approvals wait as OPEN_APPROVALS, if any do."""

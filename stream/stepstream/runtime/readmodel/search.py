@@ -213,8 +213,10 @@ def _sources(terms: Sequence[Term]) -> Iterator[tuple[list[Sql], list[Term]]]:
     statuses = [term for term in plain if term.key == "status"]
     if functions:
         failing = any(term.key in ("error", "error_group") for term in plain)
-        possible = statuses_of(statuses[0]) if statuses else list(FAILING if failing else RunStatus)
-        yield function_reads(functions[0].texts, possible), [*functions, *statuses]
+        named = [statuses_of(term) for term in statuses]
+        possible = [each for each in (FAILING if failing else RunStatus) if all(each in names for names in named)]
+        if possible:
+            yield function_reads(functions[0].texts, possible), [functions[0], *statuses]
 
 
 def _holds(expressions: Sequence[Sequence[str]], row: Sequence[Any]) -> bool:

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.history import (
     HistoryEntry,
     RunBegan,
     RunEnded,
     StepAttemptFailed,
     StepEnded,
-    decode_history,
+    decode_history_record,
 )
 from stepstream.contract.outcomes import TimedOut
 from stepstream.runtime.ports import LogRecord
@@ -42,7 +43,8 @@ class RunStats:
 
     def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
         """Fold records of `history`; return their entries."""
-        entries = [decode_history(record.value) for record in records]
+        found = [decode_history_record(record.value) for record in records]
+        entries = [entry for entry in found if not isinstance(entry, BulkChanged)]
         for entry in entries:
             self._add(entry)
         for record in records:

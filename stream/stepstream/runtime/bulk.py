@@ -1,0 +1,246 @@
+"""Starts bulk operations: finds their runs in the read model, and sends these to the engine in pages."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from stepstream.contract.bulk import (
+    BulkAction,
+    BulkItem,
+    BulkPageAdded,
+    BulkRequest,
+    BulkStarted,
+    BulkState,
+    is_operation_id,
+)
+from stepstream.contract.codec import Raw, encode
+from stepstream.contract.errors import Conflict, InvalidInput, TooLarge
+from stepstream.contract.ids import is_run_id
+from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.limits import (
+    BULK_BYTES_MAX,
+    BULK_PAGE_BYTES_MAX,
+    BULK_PAGE_RUNS_MAX,
+    BULK_RATE_DEFAULT,
+    BULK_RATE_MAX,
+    BULK_RUNS_DEFAULT,
+    BULK_RUNS_MAX,
+    OPERATION_ID_CHARACTERS_MAX,
+    Limits,
+)
+from stepstream.contract.topics import CHANGELOG, payload_bytes_max
+from stepstream.runtime.readmodel.filters import Filter, Pattern, Term
+from stepstream.runtime.readmodel.queries import RunQueries
+from stepstream.runtime.readmodel.recorded import RecordedRun
+from stepstream.runtime.readmodel.views import RunSummary
+from stepstream.runtime.reruns import RerunOptions, rerun_request
+
+SAMPLE_RUNS = 10
+# A search of runs that needs longer must be narrowed; the client still waits for the answer.
+SEARCH_S_MAX = 20.0
+_PAGE = 1_000
+_LISTED_CHECKS, _LISTED_CHECK_S = 40, 0.05
+_ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+# What a row has besides the request of its run.
+_ROW_BYTES_MORE = 1_024
+
+Send = Callable[[BulkRequest], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOptions:
+    """What to do with which runs: those of a `filter`, or those of `ids`.
+
+    At most `cap` runs are acted on, `rate` of them per second. The same `operation` starts one operation. With
+    `from_failure` reruns take over the results before what failed; `data` replaces the data of the first event of each.
+    """
+
+    action: BulkAction
+    filter: Filter | None = None
+    ids: tuple[str, ...] = ()
+    by: str = ""
+    why: str = ""
+    cap: int = BULK_RUNS_DEFAULT
+    rate: int = BULK_RATE_DEFAULT
+    from_failure: bool = False
+    data: Raw | None = None
+    operation: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for options that no operation can have."""
+        if (self.filter is None) == (not self.ids):
+            raise InvalidInput("give a filter or the ids of runs", "filter")
+        if self.filter is not None and not self.filter.terms:
+            raise InvalidInput("an empty filter would find all runs; name a function, a status or a time", "filter")
+        if wrong := next((run_id for run_id in self.ids if not is_run_id(run_id)), None):
+            raise InvalidInput(f"{wrong!r} is not a run id", "ids")
+        for name, value, most in (("cap", self.cap, BULK_RUNS_MAX), ("rate", self.rate, BULK_RATE_MAX)):
+            if not 1 <= value <= most:
+                raise InvalidInput(f"expected 1 to {most:,}", name)
+        if not is_operation_id(self.operation):
+            most = OPERATION_ID_CHARACTERS_MAX
+            raise InvalidInput(f"use at most {most} ASCII letters, digits and . _ -", "request_id")
+        if self.action != BulkAction.RERUN and (self.from_failure or self.data is not None):
+            raise InvalidInput("only reruns have it", "from_failure" if self.from_failure else "data")
+
+    @property
+    def statuses(self) -> tuple[RunStatus, ...]:
+        """The statuses of the runs to which the action applies."""
+        if self.action == BulkAction.CANCEL:
+            return OPEN_RUN_STATUSES
+        return _ENDED[1:] if self.from_failure else _ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSelection:
+    """The runs of a bulk operation, the newest first, and the first of them as a sample.
+
+    `skipped` counts those of the given ids to which the action does not apply.
+    """
+
+    run_ids: list[str]
+    sample: list[RunSummary]
+    skipped: int = 0
+
+
+async def select(queries: RunQueries, options: BulkOptions) -> BulkSelection:
+    """Return the runs of an operation.
+
+    Raise TooLarge if they are more than its cap, and InvalidInput for ids of no run and for a search that takes long.
+    """
+    if options.filter is None:
+        found, unknown = await _listed(queries, options.ids)
+        if unknown:
+            raise InvalidInput(f"there is no run {unknown[0]!r}", "ids")
+    else:
+        found = await _found(queries, options.filter, options)
+    applicable = [run for run in found if run.status in options.statuses]
+    if len(applicable) > options.cap:
+        if options.filter is None:
+            count = f"{len(applicable):,}"
+        else:
+            counted = await queries.count(_applied(options.filter, options))
+            count = f"{'' if counted.exact else 'at least '}{max(counted.runs, len(applicable)):,}"
+        raise TooLarge(
+            f"the operation would {options.action} {count} runs, and may {options.cap:,}; narrow the filter or raise "
+            f"the cap (at most {BULK_RUNS_MAX:,})",
+            "cap",
+        )
+    return BulkSelection([run.run_id for run in applicable], applicable[:SAMPLE_RUNS], len(found) - len(applicable))
+
+
+def _applied(filter: Filter, options: BulkOptions) -> Filter:
+    return Filter((*filter.terms, Term("status", tuple(map(Pattern, options.statuses)))))
+
+
+async def _found(queries: RunQueries, filter: Filter, options: BulkOptions) -> list[RunSummary]:
+    """Return the runs of a filter, at most one more than the cap."""
+    filter = _applied(filter, options)
+    found: list[RunSummary] = []
+    deadline, before = time.monotonic() + SEARCH_S_MAX, ""
+    while True:
+        page = await queries.search(filter, before=before, limit=min(_PAGE, options.cap + 1 - len(found)))
+        found += page.runs
+        before = page.next
+        if not before or len(found) > options.cap:
+            return found
+        if time.monotonic() > deadline:
+            reason = f"the search takes more than {SEARCH_S_MAX:g} s; narrow it with function:, status: or after:"
+            raise InvalidInput(reason, "filter")
+
+
+async def _listed(queries: RunQueries, ids: Sequence[str]) -> tuple[list[RunSummary], list[str]]:
+    """Return the runs with these ids, and the ids of no run."""
+    ordered = list(dict.fromkeys(ids))
+    found: list[RunSummary] = []
+    for at in range(0, len(ordered), _PAGE):
+        found += await queries.find_runs(ordered[at : at + _PAGE])
+    found.sort(key=lambda run: run.run_id, reverse=True)
+    known = {run.run_id for run in found}
+    return found, [run_id for run_id in ids if run_id not in known]
+
+
+async def start(
+    send: Send, queries: RunQueries, options: BulkOptions, run_ids: Sequence[str], limits: Limits
+) -> BulkState:
+    """Start an operation on these runs, unless it was started before; return its state.
+
+    It runs once its last page has arrived: if this call fails or its process ends before, the operation expires
+    without having changed a run, and the same request may be sent again.
+    """
+    upload = secrets.token_hex(8)
+    started = BulkStarted(options.operation, upload, options.action, options.rate, options.by, options.why)
+    state = await send(started)
+    if state != BulkState.RECEIVING:
+        return BulkState(state)
+    first = 0
+    async for items, last in _pages(queries, options, run_ids, limits):
+        state = await send(BulkPageAdded(options.operation, upload, first, items, last))
+        if state != BulkState.RECEIVING and not last:
+            raise Conflict(f"bulk operation {options.operation} is {state}; another request started or cancelled it")
+        first += len(items)
+    return BulkState(state)
+
+
+async def until_listed(queries: RunQueries, operation: str) -> None:
+    """Return when the read model has an operation, so that its client finds it; or after a while without it."""
+    for _ in range(_LISTED_CHECKS):
+        if await queries.bulk(operation) is not None:
+            return
+        await asyncio.sleep(_LISTED_CHECK_S)
+
+
+async def _pages(
+    queries: RunQueries, options: BulkOptions, run_ids: Sequence[str], limits: Limits
+) -> AsyncIterator[tuple[tuple[BulkItem, ...], bool]]:
+    """Yield the runs in pages, each with whether it is the last one; runs that were dropped meanwhile are left out."""
+    whole = 0
+    for at in range(0, len(run_ids), BULK_PAGE_RUNS_MAX):
+        page: list[BulkItem] = []
+        size = 0
+        async for item in _items(queries, options, run_ids[at : at + BULK_PAGE_RUNS_MAX], limits):
+            length = len(encode(item))
+            whole += length
+            if whole > BULK_BYTES_MAX:
+                raise TooLarge(
+                    f"the events and results of these runs exceed {BULK_BYTES_MAX:,} bytes; rerun fewer at a time",
+                    "cap",
+                )
+            if page and size + length > BULK_PAGE_BYTES_MAX:
+                yield tuple(page), False
+                page, size = [], 0
+            page.append(item)
+            size += length
+        yield tuple(page), at + BULK_PAGE_RUNS_MAX >= len(run_ids)
+
+
+async def _items(
+    queries: RunQueries, options: BulkOptions, run_ids: Sequence[str], limits: Limits
+) -> AsyncIterator[BulkItem]:
+    if options.action == BulkAction.CANCEL:
+        for run_id in run_ids:
+            yield BulkItem(run_id)
+        return
+    for at in range(0, len(run_ids), _RECORDED):
+        for run in await queries.recorded_all(run_ids[at : at + _RECORDED]):
+            yield _rerun_item(run, options, limits)
+
+
+# A run may have 32 MiB of results, so few are read at a time.
+_RECORDED = 20
+
+
+def _rerun_item(run: RecordedRun, options: BulkOptions, limits: Limits) -> BulkItem:
+    request = f"bulk:{options.operation}"
+    rerun = RerunOptions(request, from_failure=options.from_failure, data=options.data, by=options.by, why=options.why)
+    item = BulkItem(run.run_id, rerun_request(run, rerun, limits))
+    size, most = len(encode(item)) + _ROW_BYTES_MORE, payload_bytes_max(CHANGELOG)
+    if size > most:
+        raise TooLarge(
+            f"the events and results of run {run.run_id} have {size:,} bytes, and a run of a bulk operation at most "
+            f"{most:,}; rerun it alone",
+            "ids",
+        )
+    return item

@@ -1,0 +1,119 @@
+"""The pages of bulk operations: preview, confirmation, progress, stop and list."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stepstream import App, Context, Event, NonRetriableError, on
+from stepstream.api.guards import Keys
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import Browser, Page, browser_of
+
+app = App("many")
+
+
+@app.function(on("wait"))
+async def wait(ctx: Context) -> None:
+    """Wait for an hour."""
+    await ctx.step.sleep("nap", "1h")
+
+
+@app.function(on("fail"), retries=0)
+async def fail(ctx: Context) -> None:
+    """Fail."""
+    await ctx.step.run("pick", lambda: 1)
+    raise NonRetriableError("broken")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[VirtualEngine]:
+    """An engine with twelve runs that wait and three that failed."""
+    async with VirtualEngine(app) as made:
+        await made.send(*(Event("wait") for _ in range(12)), *(Event("fail") for _ in range(3)))
+        yield made
+
+
+async def previewed(browser: Browser, filter: str, label: str) -> Page:
+    """Return the preview to which a list of runs leads."""
+    runs = await browser.open(f"/ui/runs?filter={filter}")
+    return await browser.open(runs.link(label))
+
+
+async def test_runs_are_cancelled_after_a_preview(engine: VirtualEngine) -> None:
+    """The preview counts the runs and shows ten; the confirmed operation is shown until its end, and listed."""
+    browser = browser_of(engine)
+    page = await previewed(browser, "function:wait", "Cancel all of these runs")
+    assert len(page.all("tbody tr")) == 10
+    assert "2 more" in page.text
+    assert page.texts("main form button") == ["Cancel 12 runs"]
+    assert len(engine.runs(status="running")) == 12
+    shown = await browser.submit(page, "main form", why="a <mistake>", rate="10")
+    assert shown.response.headers["refresh"] == "2"
+    assert "running" in shown.texts(".state")
+    await engine.advance("5s")
+    shown = await browser.open(shown.path)
+    assert "refresh" not in shown.response.headers
+    assert "12 cancelled" in shown.text
+    assert "a <mistake>" in shown.text
+    listed = await browser.open(shown.link("All bulk operations"))
+    assert listed.texts("tbody td")[1:5] == ["cancel", "completed", "12 of 12", "12 cancelled"]
+
+
+async def test_runs_are_repeated_from_their_failure(engine: VirtualEngine) -> None:
+    """The preview offers both ways; a form that is sent twice starts one operation."""
+    browser = browser_of(engine)
+    page = await previewed(browser, "function:fail", "Repeat all of these runs")
+    page = await browser.open(page.link("From what failed"))
+    first = await browser.submit(page, "main form")
+    assert (await browser.submit(page, "main form")).path == first.path
+    await engine.advance("5s")
+    assert "3 started" in (await browser.open(first.path)).text
+    repeated = [run for run in engine.runs("fail") if run.origin]
+    assert len(repeated) == 3
+    assert all(run.steps[0].copied for run in repeated)
+
+
+async def test_an_operation_is_stopped(engine: VirtualEngine) -> None:
+    """Runs on which it did not act yet stay open."""
+    browser = browser_of(engine)
+    page = await previewed(browser, "function:wait", "Cancel all of these runs")
+    shown = await browser.submit(page, "main form", rate="1")
+    await browser.submit(shown, "main form")
+    await engine.advance("1m")
+    shown = await browser.open(shown.path)
+    assert "cancelled" in shown.texts(".state")
+    assert "Stopped by local" in shown.text
+    assert len(engine.runs("wait", status="running")) == 11
+
+
+@pytest.mark.parametrize(("field", "value"), [("rate", "0"), ("rate", "x"), ("why", "x" * 2_000), ("request", "../x")])
+async def test_a_wrong_value_is_shown_with_its_reason(engine: VirtualEngine, field: str, value: str) -> None:
+    """The form keeps what was entered, and nothing is started."""
+    browser = browser_of(engine)
+    page = await previewed(browser, "function:wait", "Cancel all of these runs")
+    refused = await browser.submit(page, "main form", **{field: value})
+    assert (refused.status, bool(refused.all("[role=alert]"))) == (400, True)
+    assert len(engine.runs("wait", status="running")) == 12
+
+
+async def test_a_preview_without_runs_has_no_form(engine: VirtualEngine) -> None:
+    """A filter that finds nothing, is empty or is wrong starts nothing; an unknown action is refused."""
+    browser = browser_of(engine)
+    for filter in ("function:none", "", "staus:failed"):
+        page = await browser.open(f"/ui/bulk/new?action=cancel&filter={filter}")
+        assert not page.all("main form")
+    assert (await browser.open("/ui/bulk/new?action=delete&filter=function:wait")).status == 400
+    assert (await browser.open("/ui/bulk/none")).status == 404
+    assert "None yet" in (await browser.open("/ui/bulk")).text
+
+
+async def test_readers_see_operations_and_start_none(engine: VirtualEngine) -> None:
+    """A visitor who may only read sees no links and no forms."""
+    await engine.bulk("cancel", filter="function:wait", rate=1)
+    browser = browser_of(engine, Keys("event", "secret", "reader"))
+    await browser.submit(await browser.open("/ui/login"), "main form", key="reader")
+    runs = await browser.open("/ui/runs?filter=function:wait")
+    assert not [text for text in runs.texts("main a") if "all of these" in text]
+    assert (await browser.open("/ui/bulk/new?action=cancel&filter=function:wait")).status == 403
+    listed = await browser.open("/ui/bulk")
+    assert len(listed.all("tbody tr")) == 1

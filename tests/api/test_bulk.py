@@ -1,0 +1,134 @@
+"""Bulk operations over HTTP: preview, start, progress, cancellation, and the errors of bad requests."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
+from stepstream.contract.limits import BULK_RATE_MAX, REASON_CHARACTERS_MAX
+from stepstream.testing import VirtualEngine
+from tests.fakes.facades import facade_of
+
+app = App("api")
+
+
+@app.function(on("go"))
+async def work(ctx: Context) -> object:
+    """Return a value of the event."""
+    return ctx.event.data.get("n")
+
+
+@app.function(on("wait"))
+async def wait(ctx: Context) -> None:
+    """Wait for an hour."""
+    await ctx.step.sleep("wait", "1h")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[VirtualEngine]:
+    """An engine with one run that has ended and twelve that are open."""
+    async with VirtualEngine(app) as made:
+        await made.send(Event("go", {"n": 1}), *(Event("wait", {"n": n}) for n in range(12)))
+        yield made
+
+
+def client_of(engine: VirtualEngine, keys: Keys | None = None) -> httpx.AsyncClient:
+    """Return a client of the API over an engine."""
+    api = make_api(facade_of(engine.engine), engine.index, bytes, keys=keys)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost")
+
+
+async def test_a_preview_counts_runs_and_changes_nothing(engine: VirtualEngine) -> None:
+    """It has the number of runs and ten of them, the newest first."""
+    body = {"action": "cancel", "filter": "function:wait", "dry_run": True}
+    async with client_of(engine) as client:
+        answer = await client.post("/v1/bulk", json=body)
+        assert answer.status_code == 200
+        preview = answer.json()
+        assert (preview["count"], preview["skipped"], len(preview["sample"])) == (12, 0, 10)
+        ids = [run["run_id"] for run in preview["sample"]]
+        assert ids == sorted(ids, reverse=True)
+        assert (await client.get("/v1/bulk")).json() == {"operations": []}
+    await engine.until_idle()
+    assert len(engine.runs(status="running")) == 12
+
+
+async def test_an_operation_is_started_shown_and_listed(engine: VirtualEngine) -> None:
+    """The answer has its id; its progress says who started it, why, and the outcome of each run."""
+    body = {"action": "cancel", "filter": "function:wait", "why": "a test", "request_id": "b1", "rate": 100}
+    async with client_of(engine) as client:
+        answers = [await client.post("/v1/bulk", json=body) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [202, 202]
+        assert {answer.json()["id"] for answer in answers} == {"b1"}
+        await engine.advance("1s")
+        shown = (await client.get("/v1/bulk/b1")).json()
+        assert shown["outcomes"] == {"cancelled": 12}
+        assert (shown["state"], shown["sent"], shown["total"]) == ("completed", 12, 12)
+        assert (shown["action"], shown["by"], shown["why"]) == ("cancel", "local", "a test")
+        assert (await client.get("/v1/bulk")).json() == {"operations": [shown]}
+        assert (await client.post("/v1/bulk", json=body)).json() == {"id": "b1", "state": "completed", "count": 12}
+        assert (await client.get("/v1/bulk/b2")).status_code == 404
+        assert (await client.delete("/v1/bulk/b1")).json() == {"state": "completed"}
+        assert (await client.delete("/v1/bulk/b2")).status_code == 404
+
+
+async def test_an_operation_is_cancelled(engine: VirtualEngine) -> None:
+    """The runs on which it did not act yet stay open, and it says who cancelled it."""
+    body = {"action": "cancel", "filter": "function:wait", "rate": 1}
+    async with client_of(engine, Keys("event", "secret")) as client:
+        client.headers["Authorization"] = "Bearer secret"
+        operation = (await client.post("/v1/bulk", json=body)).json()["id"]
+        await engine.advance("2s")
+        answer = await client.delete(f"/v1/bulk/{operation}")
+        assert answer.json() == {"state": "cancelled"}
+        await engine.advance("1h")
+        shown = (await client.get(f"/v1/bulk/{operation}")).json()
+        assert (shown["state"], shown["sent"], shown["ended_by"]) == ("cancelled", 3, "API key")
+    assert len(engine.runs("wait", status="completed")) == 9
+
+
+async def test_runs_are_rerun_with_other_data(engine: VirtualEngine) -> None:
+    """A rerun by ids leaves out runs that are open."""
+    ids = [run.run_id for run in engine.runs()]
+    body = {"action": "rerun", "ids": ids, "data": {"n": 2}}
+    async with client_of(engine) as client:
+        preview = (await client.post("/v1/bulk", json={**body, "dry_run": True})).json()
+        assert (preview["count"], preview["skipped"]) == (1, 12)
+        await client.post("/v1/bulk", json=body)
+    await engine.until_idle()
+    assert [run.output for run in engine.runs("work")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ("{", "body"),
+        ('{"action": "delete", "filter": "status:failed"}', "body"),
+        ('{"action": "cancel", "filters": "status:failed"}', "body"),
+        ('{"action": "cancel"}', "filter"),
+        ('{"action": "cancel", "filter": ""}', "filter"),
+        ('{"action": "cancel", "filter": "staus:failed"}', "filter"),
+        ('{"action": "cancel", "filter": "status:failed", "ids": ["x"]}', "filter"),
+        ('{"action": "cancel", "ids": ["x"]}', "ids"),
+        (f'{{"action": "cancel", "ids": ["{"0" * 26}"]}}', "ids"),
+        ('{"action": "cancel", "filter": "function:none"}', "filter"),
+        ('{"action": "cancel", "filter": "function:wait", "cap": 11}', "cap"),
+        ('{"action": "cancel", "filter": "function:wait", "cap": 0}', "cap"),
+        (f'{{"action": "cancel", "filter": "function:wait", "rate": {BULK_RATE_MAX + 1}}}', "rate"),
+        ('{"action": "cancel", "filter": "function:wait", "from_failure": true}', "from_failure"),
+        ('{"action": "cancel", "filter": "function:wait", "data": {}}', "data"),
+        ('{"action": "rerun", "filter": "function:work", "data": []}', "data"),
+        ('{"action": "cancel", "filter": "function:wait", "request_id": "../x"}', "request_id"),
+        (f'{{"action": "cancel", "filter": "function:wait", "why": "{"x" * (REASON_CHARACTERS_MAX + 1)}"}}', "why"),
+    ],
+)
+async def test_a_bad_request_names_the_field(engine: VirtualEngine, body: str, field: str) -> None:
+    """It starts nothing."""
+    async with client_of(engine) as client:
+        answer = await client.post("/v1/bulk", content=body)
+    assert (answer.status_code // 100, answer.json()["error"]["field"]) == (4, field), answer.text
+    await engine.until_idle()
+    assert len(engine.runs(status="running")) == 12
