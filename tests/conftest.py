@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -15,6 +16,12 @@ from tests.kafka.cluster.java import NoBrokerError
 # Marks that leave tests out, and the commands that run them.
 LEFT_OUT = {"long": "make test-long", "kafka": "make test", "slow": "make test"}
 _COUNTS = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure() -> None:
+    """Let the processes of tests react to Ctrl-C, which a background job of a script ignores, and its children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

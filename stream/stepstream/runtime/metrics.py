@@ -70,7 +70,13 @@ METRICS = (
     Metric("engine", "histogram", "timer_late_seconds", ("kind",), "Delay with which timers fired", _SHORT_S),
     Metric("engine", "counter", "expression_errors", ("place",), "Expressions that failed on an event"),
     Metric("engine", "counter", "duplicate_starts", (), "Starts refused because of a repeated event id"),
-    Metric("engine", "counter", "stale_reports", (), "Reports dropped for runs that have moved or ended"),
+    Metric(
+        "engine",
+        "counter",
+        "stale_reports",
+        (),
+        "Reports dropped for runs that have moved or ended, or that a bulk operation has counted",
+    ),
     Metric("engine", "counter", "records", ("shard",), "Records read"),
     Metric("engine", "histogram", "batch_records", ("shard",), "Records in a batch", _RECORDS),
     Metric("engine", "histogram", "batch_duration_seconds", ("shard",), "Time for a batch, with its commit", _SHORT_S),
@@ -134,6 +140,8 @@ _BY_NAME = {metric.name: metric for metric in METRICS}
 # Counts of the engine with another name in the metrics, and the label that is added.
 _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "match_errors": ("expression_errors", ("match",)),
+    "stale_bulk_pages": ("stale_reports", ()),
+    "stale_bulk_outcomes": ("stale_reports", ()),
     "condition_errors": ("expression_errors", ("trigger",)),
     "attribute_errors": ("expression_errors", ("attribute",)),
 }

@@ -32,6 +32,9 @@ class StepLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a record to the attempt that logged it, if one did."""
+        if logging.lastResort and record.levelno >= logging.lastResort.level and not _has_other_handlers(record.name):
+            # In a program that configures no logging, warnings go to stderr, as without this handler.
+            logging.lastResort.handle(record)
         catch = current_catch.get()
         if catch is None or (record.name.startswith(_OURS) and not record.name.startswith(_OF_RUNS)):
             return
@@ -47,6 +50,15 @@ class StepLogHandler(logging.Handler):
         if len(text) > LOG_LINE_CHARACTERS_MAX:
             text = text[:LOG_LINE_CHARACTERS_MAX] + _CUT.format(len(text))
         return text.encode(errors="replace").decode()
+
+
+def _has_other_handlers(name: str) -> bool:
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        if any(not isinstance(handler, StepLogHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 @contextmanager
