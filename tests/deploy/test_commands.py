@@ -3,8 +3,8 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import fields
-from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
@@ -16,6 +16,7 @@ from stepstream.api.http import make_api
 from stepstream.api.probes import make_probes
 from stepstream.host.monitoring.logs import Format, Level
 from stepstream.host.settings import SettingsError, kafka_settings_from, settings_from
+from stepstream.runtime.readmodel.index import RunIndex
 from tests.cli.parsing import SETTINGS, UsageError, parse
 from tests.deploy.chart import container, pods
 from tests.deploy.compose import OURS, compose, environment_of
@@ -105,7 +106,8 @@ def routes_of(kind: str) -> set[str]:
     if kind == "worker":
         return {route.path for route in make_probes(bool, str, bytes).routes if isinstance(route, Route)}
     engine = EngineFacade(*[NotImplemented for _ in fields(EngineFacade)])
-    api: Any = make_api(engine, NotImplemented, bytes, keys=Keys("", ""))
+    with closing(RunIndex()) as index:
+        api = make_api(engine, index, bytes, keys=Keys("", ""))
     return {route.path for route in api.routes if isinstance(route, APIRoute)}
 
 
