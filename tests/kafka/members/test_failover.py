@@ -23,18 +23,26 @@ def owned(observed: Observed, engine: Member) -> set[str]:
     return set()
 
 
+def knows_owners(observed: Observed, engine: Member) -> bool:
+    """Return whether an engine knows which engine serves each shard: it notices the silence of those only."""
+    shards = observed.client.get(f"{observed.url(engine)}/v1/shards").json()["shards"]
+    return len(shards) == SHARDS and all(shard["view"]["owner"] for shard in shards)
+
+
 def test_standby_takes_over_before_the_session_ends(bootstrap: str, tmp_path: Path) -> None:
     """The shards of a killed engine serve again, and those of an engine that was suspended return to it."""
     with Fleet(bootstrap, "failover", tmp_path) as fleet, Observed(fleet) as observed:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "failover")
         first, second = fleet.add_engine("--standby"), fleet.add_engine("--standby")
         until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
+        until(lambda: knows_owners(observed, second))
         first.freeze()
         began = time.monotonic()
         until(lambda: len(owned(observed, second)) == SHARDS)
         assert time.monotonic() - began < SESSION_S / 2
         first.thaw()
         until(lambda: all(len(owned(observed, engine)) == 1 for engine in fleet.engines))
+        until(lambda: knows_owners(observed, second))
         first.kill()
         began = time.monotonic()
         until(lambda: len(owned(observed, second)) == SHARDS)
