@@ -9,6 +9,8 @@ from stepstream import App, Context, Event, on
 from stepstream.contract.errors import InvalidInput
 from stepstream.runtime.pauses import pause_of
 from stepstream.sdk.event import to_record
+from stepstream.testing import VirtualEngine
+from tests.fakes.waiting import until
 from tests.scenarios.conftest import EngineOf
 
 
@@ -63,6 +65,20 @@ class Shop:
         return "long"
 
 
+async def pause_during_a_body(engine: VirtualEngine, shop: Shop) -> str:
+    """Pause a run while the body of its first step runs, and return its id once its history shows the pause.
+
+    On Kafka the pause and the report of the body come by different topics, so nothing orders them by itself.
+    """
+    await engine.engine.send([to_record(Event("long"))])
+    await shop.begun.wait()
+    await until(engine.runs)
+    run_id = engine.run().run_id
+    assert await engine.engine.operator.pause(run_id, pause_of("", "test", "", engine.now_ms))
+    await until(lambda: engine.run().paused)
+    return run_id
+
+
 @pytest.mark.log
 async def test_a_paused_run_continues_where_it_was(engine_of: EngineOf) -> None:
     """The sleep is over during the pause; the code continues after it, and no body runs twice."""
@@ -91,13 +107,7 @@ async def test_a_body_that_runs_when_the_pause_begins_may_end(engine_of: EngineO
     """Its result counts, and the next step starts only after the pause."""
     shop = Shop()
     async with engine_of(shop.app) as engine:
-        await engine.engine.send([to_record(Event("long"))])
-        await shop.begun.wait()
-        async with asyncio.timeout(20):
-            while not engine.runs():
-                await asyncio.to_thread(int)
-        run_id = engine.run().run_id
-        assert await engine.engine.operator.pause(run_id, pause_of("", "test", "", engine.now_ms))
+        run_id = await pause_during_a_body(engine, shop)
         shop.may_end.set()
         await engine.until_idle()
         assert [(step.id, step.status) for step in engine.run().steps] == [("long", "completed")]
@@ -111,13 +121,7 @@ async def test_a_pause_and_a_resume_during_one_body(engine_of: EngineOf) -> None
     """The body that runs is not started again, and its worker continues the run when it has ended."""
     shop = Shop()
     async with engine_of(shop.app) as engine:
-        await engine.engine.send([to_record(Event("long"))])
-        await shop.begun.wait()
-        async with asyncio.timeout(20):
-            while not engine.runs():
-                await asyncio.to_thread(int)
-        run_id = engine.run().run_id
-        assert await engine.engine.operator.pause(run_id, pause_of("", "test", "", engine.now_ms))
+        run_id = await pause_during_a_body(engine, shop)
         assert await engine.engine.operator.unpause(run_id)
         shop.may_end.set()
         await engine.until_idle()
