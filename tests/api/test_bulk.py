@@ -37,7 +37,7 @@ async def engine() -> AsyncIterator[VirtualEngine]:
 
 def client_of(engine: VirtualEngine, keys: Keys | None = None) -> httpx.AsyncClient:
     """Return a client of the API over an engine."""
-    api = make_api(facade_of(engine.engine), engine.index, bytes, keys=keys)
+    api = make_api(facade_of(engine.engine), engine.index, bytes, keys=keys, now_ms=lambda: engine.now_ms)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost")
 
 
@@ -102,6 +102,24 @@ async def test_runs_are_rerun_with_other_data(engine: VirtualEngine) -> None:
     assert [run.output for run in engine.runs("work")] == [1, 2]
 
 
+async def test_runs_are_paused_and_resumed(engine: VirtualEngine) -> None:
+    """A pause may have an end; a resume leaves out the runs that are not paused."""
+    ids = [run.run_id for run in engine.runs("wait")]
+    body = {"action": "pause", "ids": ids[:5], "until": "2h", "why": "a test", "request_id": "p"}
+    async with client_of(engine) as client:
+        await client.post("/v1/bulk", json=body)
+        await engine.until_idle()
+        shown = (await client.get("/v1/bulk/p")).json()
+        assert (shown["outcomes"], shown["until"]) == ({"paused": 5}, engine.now_ms + 7_200_000)
+        preview = (await client.post("/v1/bulk", json={"action": "resume", "ids": ids, "dry_run": True})).json()
+        assert (preview["count"], preview["skipped"]) == (5, 7)
+        await client.post("/v1/bulk", json={"action": "resume", "filter": "function:wait", "request_id": "r"})
+        await engine.until_idle()
+        assert (await client.get("/v1/bulk/r")).json()["outcomes"] == {"resumed": 5}
+    await engine.advance("1h")
+    assert len(engine.runs("wait", status="completed")) == 12
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -121,6 +139,9 @@ async def test_runs_are_rerun_with_other_data(engine: VirtualEngine) -> None:
         ('{"action": "cancel", "filter": "function:wait", "from_failure": true}', "from_failure"),
         ('{"action": "cancel", "filter": "function:wait", "data": {}}', "data"),
         ('{"action": "rerun", "filter": "function:work", "data": []}', "data"),
+        ('{"action": "resume", "filter": "function:wait", "until": "2h"}', "until"),
+        ('{"action": "pause", "filter": "function:wait", "until": "soon"}', "until"),
+        ('{"action": "resume", "filter": "function:wait"}', "filter"),
         ('{"action": "cancel", "filter": "function:wait", "request_id": "../x"}', "request_id"),
         (f'{{"action": "cancel", "filter": "function:wait", "why": "{"x" * (REASON_CHARACTERS_MAX + 1)}"}}', "why"),
     ],

@@ -37,6 +37,12 @@ def test_commands_act_on_many_runs(tmp_path: Path) -> None:
         serving.send(0, 12)
         while {run["status"] for run in serving.runs()} != {"running"} or len(serving.runs()) < 12:
             pass
+        held = stepstream("runs", "pause", "--filter", "function:wait", "--until", "2h", "--yes")
+        assert (held.returncode, "completed: 12 paused" in held.stdout) == (0, True), held
+        assert all(run["paused"] for run in serving.runs())
+        resumed = stepstream("runs", "resume", "--filter", "paused:true", input="y\n")
+        assert (resumed.returncode, "completed: 12 resumed" in resumed.stdout) == (0, True), resumed
+        assert not any(run["paused"] for run in serving.runs())
         cancel = ("runs", "cancel", "--filter", "function:wait", "--why", "a test")
         preview = json.loads(stepstream(*cancel, "--dry-run", "--json").stdout)
         assert (preview["count"], len(preview["sample"])) == (12, 10)
@@ -52,7 +58,7 @@ def test_commands_act_on_many_runs(tmp_path: Path) -> None:
         shown = json.loads(repeated.stdout)
         assert (shown["state"], shown["outcomes"]) == ("completed", {"started": 12})
         listed = json.loads(stepstream("bulk", "list", "--json").stdout)
-        assert [(each["action"], each["why"]) for each in listed] == [("rerun", ""), ("cancel", "a test")]
+        assert [(each["action"], each["why"]) for each in listed[:2]] == [("rerun", ""), ("cancel", "a test")]
         assert "outcomes: 12 started" in stepstream("bulk", "show", shown["id"]).stdout
         ended = stepstream("bulk", "cancel", shown["id"])
         assert (ended.returncode, "the operation is completed already" in ended.stderr) == (1, True)

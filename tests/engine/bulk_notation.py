@@ -21,7 +21,8 @@ def read_bulk(words: Words, run_of: RunOf) -> Input:
     match verb:
         case "start":
             action, upload, rate = BulkAction(words.take()), words.take(), words.number("rate", 100)
-            return BulkStarted(operation, upload, action, rate, "ann", words.text("why"), reply)
+            until = words.number("until", 0)
+            return BulkStarted(operation, upload, action, rate, "ann", words.text("why"), reply, until)
         case "page":
             upload, first, last = words.take(), int(words.take()), words.has("last")
             items = tuple(_item(operation, *word.split(":"), run_of=run_of) for word in words.plain)

@@ -165,3 +165,27 @@ def test_requests_that_were_sent_are_counted_after_a_cancellation() -> None:
     11 | tick                                   | -
     11 | rows BulkItem                          | 0
     """
+
+
+@table()
+def test_a_bulk_pause_holds_open_runs_until_a_bulk_resume() -> None:
+    """The pause of each run has its end, and who asked for it and why; a run without a pause has a separate outcome.
+
+    10 | function f on=go                          | -
+    10 | event go e1 & event go e2                 | began r1 f; start r1; began r2 f; start r2
+    11 | return r2 =1                              | completed r2 =1; emit stream/function.finished#r2:finished
+    20 | bulk start b pause u until=500 why=down   | bulk b receiving 0/0
+    20 | bulk page b u 0 r1 r2 last                | bulk b running 0/2
+    20 | tick                                      | bulk b running 2/2; paused by ann until 500; reload r1;
+       |                                           | bulk b completed 2/2 not_found=1 paused=1
+    21 | claim r1 c1                               | stop r1 paused
+    30 | bulk start c resume u why=up              | bulk c receiving 0/0
+    30 | bulk page c u 0 r1 r2 last                | bulk c running 0/2
+    30 | tick                                      | bulk c running 2/2; unpaused by ann; reload r1;
+       |                                           | bulk c completed 2/2 not_found=1 resumed=1
+    31 | bulk start d resume u                     | bulk d receiving 0/0
+    31 | bulk page d u 0 r1 last                   | bulk d running 0/1
+    31 | tick                                      | bulk d running 1/1; bulk d completed 1/1 not_paused=1
+    32 | claim r1 c2                               | moved to epoch 2; load r1 for c2
+    500 | tick                                     | -
+    """

@@ -90,3 +90,35 @@ async def test_a_bulk_operation_takes_only_runs_to_which_it_applies(engine_of: E
             await engine.bulk("rerun", ids=["0" * 26])
         with pytest.raises(InvalidInput, match="an empty filter would find all runs"):
             await engine.bulk("rerun", filter=" ")
+
+
+@pytest.mark.log
+async def test_runs_are_paused_and_resumed_in_bulk(engine_of: EngineOf) -> None:
+    """A paused run does not continue before its pause ends; a bulk resume takes only runs that are paused."""
+    shop = Shop()
+    async with engine_of(shop.app) as engine:
+        await engine.send(*(Event("wait", {"n": n}) for n in range(4)))
+        paused = await engine.bulk("pause", filter="function:wait", why="a storm", until="3h")
+        await engine.advance("2h")
+        assert dict((await engine.bulk_operation(paused)).outcomes) == {"paused": 4}
+        assert {str(run.paused["why"]) for run in engine.runs() if isinstance(run.paused, dict)} == {"a storm"}
+        assert len(engine.runs(status="running")) == 4
+        await engine.resume(engine.runs()[0].run_id)
+        resumed = await engine.bulk("resume", filter="function:wait", why="it is over", rate=2)
+        await engine.advance("10s")
+        assert (await engine.bulk_operation(resumed)).outcomes == (("resumed", 3),)
+        assert len(engine.runs(status="completed")) == 4
+        with pytest.raises(InvalidInput, match="there is no run to resume"):
+            await engine.bulk("resume", filter="function:wait")
+
+
+async def test_a_bulk_pause_ends_at_its_time(engine_of: EngineOf) -> None:
+    """Each run continues when its pause ends."""
+    shop = Shop()
+    async with engine_of(shop.app) as engine:
+        await engine.send(Event("wait"), Event("wait"))
+        await engine.bulk("pause", ids=[run.run_id for run in engine.runs()], until="2h")
+        await engine.advance("119m")
+        assert len(engine.runs(status="running")) == 2
+        await engine.advance("1m")
+        assert len(engine.runs(status="completed")) == 2

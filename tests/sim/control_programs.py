@@ -101,7 +101,34 @@ def many() -> Program:
     return program
 
 
+def held() -> Program:
+    """Three runs sleep for a minute; one operation pauses them for longer, another resumes them."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(Event("go"), Event("go"), Event("go"))
+        for action, outcomes in {"pause": {"paused": 3}, "resume": {"resumed": 3}}.items():
+            for _ in range(2):
+                await world.bulk(action, filter="app:sim status:open", rate=10, request_id=action)
+            await world.advance("5m")
+            shown = await world.bulk_operation(action)
+            if dict(shown.outcomes) != outcomes or shown.state != "completed":
+                program.repeated.append(f"bulk operation {action} is {shown}")
+            if action == "pause" and len(world.runs(status="running")) != 3:
+                program.repeated.append("a run ended while it was paused")
+
+    program = Program(app, script, {("nap", "completed"): 3})
+
+    @app.function(on("go"), backoff="5s")
+    async def nap(ctx: Context) -> list[str]:
+        first = await ctx.step.run("first", program.body, ctx, "first")
+        await ctx.step.sleep("nap", "1m")
+        return [first, await ctx.step.run("second", program.body, ctx, "second")]
+
+    return program
+
+
 CONTROL_PROGRAMS: dict[str, Callable[[], Program]] = {"reruns": reruns}
-BULK_PROGRAMS: dict[str, Callable[[], Program]] = {"many": many}
+BULK_PROGRAMS: dict[str, Callable[[], Program]] = {"many": many, "held": held}
 # For schedules with an operator who pauses runs.
 PAUSED_PROGRAMS: dict[str, Callable[[], Program]] = {"retries": retries}

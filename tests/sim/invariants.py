@@ -138,7 +138,7 @@ def check_rows(stores: Sequence[MemoryStore], *, expired: bool = False) -> Itera
 def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[str]:
     """Each run has something durable that wakes it: a timer, or an unacknowledged command if it is in `commanded`.
 
-    This holds whenever the system is idle: a worker may lose its memory at any moment.
+    The end of its pause wakes a paused run. This holds whenever the system is idle: a worker may lose its memory at any moment.
     """
     for store in stores:
         for _, value in store.scan(RUNS.prefix, len(store.rows)):
@@ -149,7 +149,7 @@ def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[
                 for _, row in store.scan(STEPS.prefix + run_part(run.run_id), len(store.rows))
             ]
             timed = run.due or any(isinstance(step, OpenStep) and step.due for step in steps)
-            if not timed and run.run_id not in commanded:
+            if not timed and not run.paused and run.run_id not in commanded:
                 yield f"{run.run_id} of {run.function}: neither a timer nor a command will wake it"
 
 

@@ -259,6 +259,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a bulk pause of a run has no outcome",
+        "engine/runs/pauses.py",
+        (('    draft.answer(request, "paused")\n', '    draft.reply(request.reply_to, "paused")\n'),),
+    ),
+    Mutant(
         "a bulk operation stops after its first requests",
         "engine/runs/bulk.py",
         (("if sent < shown.total else 0", "if sent < 0 else 0"),),

@@ -2,31 +2,27 @@
 
 import dataclasses
 import secrets
-import time
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 
-from stepstream.api.bodies import BodyBudget
-from stepstream.api.control import Actor
-from stepstream.api.facade import Operator
+from stepstream.api.control import OperatorRoutes
 from stepstream.contract.bulk import BulkAction, BulkCancelRequested, BulkChanged, BulkState
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import BULK_LISTED_MAX, BULK_RATE_DEFAULT, BULK_RUNS_DEFAULT, Limits
+from stepstream.contract.limits import BULK_LISTED_MAX, BULK_RATE_DEFAULT, BULK_RUNS_DEFAULT
 from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, until_listed
+from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.filters import Filter
-from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.reruns import check_reason
 
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "{action: cancel | rerun, filter | ids, why?, dry_run?, cap?, rate?, request_id?, "
-        "from_failure?, data?}; the last two are of reruns",
+        "description": "{action: cancel | rerun | pause | resume, filter | ids, why?, dry_run?, cap?, rate?, "
+        "request_id?, from_failure?, data?, until?}; from_failure and data are of reruns, until is of pauses",
         "content": {"application/json": {"schema": {"type": "object"}}},
     },
     "responses": {"202": {"description": "the operation runs"}},
@@ -46,9 +42,10 @@ class BulkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_id: str = ""
     from_failure: bool = False
     data: Raw = Raw(b"")
+    until: str = ""
 
 
-def parse_bulk(body: bytes, by: str) -> tuple[BulkOptions, bool]:
+def parse_bulk(body: bytes, by: str, now_ms: int) -> tuple[BulkOptions, bool]:
     """Return the options of a request for a bulk operation, and whether it is only previewed."""
     try:
         parsed = msgspec.json.decode(body, type=BulkBody)
@@ -59,7 +56,7 @@ def parse_bulk(body: bytes, by: str) -> tuple[BulkOptions, bool]:
     check_reason(parsed.why)
     options = BulkOptions(
         parsed.action,
-        None if parsed.filter is None else Filter.parse(parsed.filter).at(round(time.time() * 1_000)),
+        None if parsed.filter is None else Filter.parse(parsed.filter).at(now_ms),
         parsed.ids,
         by,
         parsed.why,
@@ -67,6 +64,7 @@ def parse_bulk(body: bytes, by: str) -> tuple[BulkOptions, bool]:
         parsed.rate,
         parsed.from_failure,
         parsed.data if bytes(parsed.data) else None,
+        end_of_pause(parsed.until, now_ms),
         parsed.request_id or secrets.token_hex(8),
     )
     return options, parsed.dry_run
@@ -75,7 +73,7 @@ def parse_bulk(body: bytes, by: str) -> tuple[BulkOptions, bool]:
 def shown_bulk(bulk: BulkChanged) -> dict[str, Any]:
     """Return an operation as the API answers with it: the fields of BulkChanged without its number in history."""
     shown = msgspec.to_builtins(bulk) | {"id": bulk.operation, "outcomes": dict(bulk.outcomes), "changed_at": bulk.at}
-    defaults = {"by": "", "why": "", "total": 0, "sent": 0, "ended_by": ""}
+    defaults = {"by": "", "why": "", "total": 0, "sent": 0, "ended_by": "", "until": 0}
     return {**defaults, **{name: value for name, value in shown.items() if name not in _OWN}}
 
 
@@ -90,53 +88,44 @@ def _preview(selection: BulkSelection, options: BulkOptions) -> dict[str, Any]:
     return {"action": options.action, "filter": filter, "count": count, "skipped": skipped, "sample": sample}
 
 
-def add_bulk(
-    api: FastAPI,
-    operator: Operator,
-    index: RunIndex,
-    dependencies: Sequence[Any],
-    bodies: BodyBudget,
-    limits: Limits,
-    actor: Actor,
-) -> None:
+def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:
     """Add the routes."""
+    _add_operations(api, routes)
+    queries, limits = routes.queries, routes.limits
 
-    @api.post("/v1/bulk", openapi_extra=_BODY, dependencies=dependencies, summary="Cancel or rerun many runs")
+    @api.post("/v1/bulk", openapi_extra=_BODY, dependencies=routes.dependencies, summary="Act on many runs")
     async def start_bulk(request: Request) -> JSONResponse:
-        async with bodies.body(request, limits.request_bytes_max) as body:
-            options, dry_run = parse_bulk(body, actor(request))
-        known = await index.queries.bulk(options.operation)
+        async with routes.bodies.body(request, limits.request_bytes_max) as body:
+            options, dry_run = parse_bulk(body, routes.actor(request), routes.now_ms())
+        known = await queries.bulk(options.operation)
         if known is not None and known.state != BulkState.RECEIVING and not dry_run:
             return JSONResponse({"id": known.operation, "state": known.state, "count": known.total}, 202)
-        selection = await select(index.queries, options)
+        selection = await select(queries, options)
         if dry_run:
             return JSONResponse(_preview(selection, options))
-        if not selection.run_ids:
-            raise InvalidInput(f"there is no run to {options.action}", "ids" if options.ids else "filter")
-        state = await start(operator.bulk, index.queries, options, selection.run_ids, limits)
-        await until_listed(index.queries, options.operation)
+        state = await start(routes.operator.bulk, queries, options, selection.run_ids, limits)
+        await until_listed(queries, options.operation)
         return JSONResponse({"id": options.operation, "state": state, "count": len(selection.run_ids)}, 202)
 
-    _add_operations(api, operator, index, dependencies, actor)
 
+def _add_operations(api: FastAPI, routes: OperatorRoutes) -> None:
+    queries = routes.queries
+    guarded: dict[str, Any] = {"dependencies": routes.dependencies}
 
-def _add_operations(
-    api: FastAPI, operator: Operator, index: RunIndex, dependencies: Sequence[Any], actor: Actor
-) -> None:
-    @api.get("/v1/bulk", dependencies=dependencies, summary="List bulk operations, the newest first")
+    @api.get("/v1/bulk", **guarded, summary="List bulk operations, the newest first")
     async def list_bulks(limit: int = Query(50, ge=1, le=BULK_LISTED_MAX)) -> dict[str, Any]:
-        return {"operations": [shown_bulk(each) for each in await index.queries.bulks(limit)]}
+        return {"operations": [shown_bulk(each) for each in await queries.bulks(limit)]}
 
-    @api.get("/v1/bulk/{operation_id}", dependencies=dependencies, summary="Show the progress of a bulk operation")
+    @api.get("/v1/bulk/{operation_id}", **guarded, summary="Show the progress of a bulk operation")
     async def show_bulk(operation_id: str) -> dict[str, Any]:
-        found = await index.queries.bulk(operation_id)
+        found = await queries.bulk(operation_id)
         if found is None:
             raise HTTPException(404, f"there is no bulk operation {operation_id!r}")
         return shown_bulk(found)
 
-    @api.delete("/v1/bulk/{operation_id}", dependencies=dependencies, summary="Stop a bulk operation")
+    @api.delete("/v1/bulk/{operation_id}", **guarded, summary="Stop a bulk operation")
     async def cancel_bulk(operation_id: str, request: Request) -> dict[str, str]:
-        state = await operator.bulk(BulkCancelRequested(operation_id, actor(request)))
+        state = await routes.operator.bulk(BulkCancelRequested(operation_id, routes.actor(request)))
         if state == "absent":
             raise HTTPException(404, f"there is no bulk operation {operation_id!r}")
         return {"state": state}

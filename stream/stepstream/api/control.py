@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,12 +10,12 @@ from fastapi import FastAPI, HTTPException, Request
 
 from stepstream.api.actors import actor_of
 from stepstream.api.bodies import BodyBudget
-from stepstream.api.facade import Operator
+from stepstream.api.facade import EngineFacade, Operator
 from stepstream.api.pages.options import PageOptions
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import REQUEST_ID_CHARACTERS_MAX, Limits
-from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.reruns import RerunOptions, check_reason, rerun_request
 
 Actor = Callable[[Request], str]
@@ -24,6 +25,24 @@ _RERUN_BODY = {
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRoutes:
+    """What the routes of operators use; `actor` returns who sent a request, `now_ms` the time (Unix ms)."""
+
+    engine: EngineFacade
+    queries: RunQueries
+    dependencies: Sequence[Any]
+    bodies: BodyBudget
+    limits: Limits
+    actor: Actor
+    now_ms: Callable[[], int]
+
+    @property
+    def operator(self) -> Operator:
+        """What controls the runs of the engine."""
+        return self.engine.operator
 
 
 class RerunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,22 +84,15 @@ def parse_rerun(body: bytes, by: str) -> RerunOptions:
     return RerunOptions(request, parsed.from_step, parsed.from_failure, data, parsed.results, by, parsed.why)
 
 
-def add_control(
-    api: FastAPI,
-    operator: Operator,
-    index: RunIndex,
-    dependencies: Sequence[Any],
-    bodies: BodyBudget,
-    limits: Limits,
-    actor: Actor,
-) -> None:
+def add_control(api: FastAPI, routes: OperatorRoutes) -> None:
     """Add the routes that repeat runs."""
+    guarded: dict[str, Any] = {"openapi_extra": _RERUN_BODY, "dependencies": routes.dependencies}
 
-    @api.post("/v1/runs/{run_id}/rerun", openapi_extra=_RERUN_BODY, dependencies=dependencies, summary="Repeat a run")
+    @api.post("/v1/runs/{run_id}/rerun", **guarded, summary="Repeat a run")
     async def rerun(run_id: str, request: Request) -> dict[str, Any]:
-        async with bodies.body(request, limits.request_bytes_max) as body:
-            options = parse_rerun(body, actor(request))
-            recorded = await index.queries.recorded(run_id)
+        async with routes.bodies.body(request, routes.limits.request_bytes_max) as body:
+            options = parse_rerun(body, routes.actor(request))
+            recorded = await routes.queries.recorded(run_id)
             if recorded is None:
                 raise HTTPException(404, f"there is no run {run_id!r}")
-            return {"run_id": await operator.rerun(rerun_request(recorded, options, limits))}
+            return {"run_id": await routes.operator.rerun(rerun_request(recorded, options, routes.limits))}

@@ -16,7 +16,7 @@ from stepstream.api.approval_links import ApprovalLinks
 from stepstream.api.approvals import add_approval_links, add_approvals
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.bulk import add_bulk
-from stepstream.api.control import actors, add_control
+from stepstream.api.control import OperatorRoutes, actors, add_control
 from stepstream.api.dead_letters import add_dead_letters
 from stepstream.api.facade import EngineFacade
 from stepstream.api.functions import add_functions
@@ -222,9 +222,10 @@ def make_api(
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     links = ApprovalLinks(keys.api, page.mode == PageMode.ON)
     add_approval_links(api, links, index, guarded, bodies, now_ms)
-    add_control(api, engine.operator, index, guarded, bodies, limits, actor)
-    add_bulk(api, engine.operator, index, guarded, bodies, limits, actor)
-    add_pauses(api, engine, index, guarded, bodies, actor, now_ms)
+    routes = OperatorRoutes(engine, index.queries, guarded, bodies, limits, actor, now_ms)
+    add_control(api, routes)
+    add_bulk(api, routes)
+    add_pauses(api, routes)
     add_summaries(api, index, guarded)
     add_dead_letters(api, engine, guarded, actor)
     add_workers(api, engine, guarded)

@@ -2,22 +2,20 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, HTTPException, Request
 
-from stepstream.api.bodies import BodyBudget
-from stepstream.api.control import Actor
+from stepstream.api.control import OperatorRoutes
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.control import function_scope, queue_scope
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import MIB
 from stepstream.contract.printable import printable
 from stepstream.runtime.pauses import pause_of
-from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.reruns import check_reason
 
 logger = logging.getLogger(__name__)
@@ -59,39 +57,32 @@ def _parse(body: bytes, decode: Callable[[bytes], Any]) -> Any:
     return parsed
 
 
-def add_pauses(
-    api: FastAPI,
-    engine: EngineFacade,
-    index: RunIndex,
-    dependencies: Sequence[Any],
-    bodies: BodyBudget,
-    actor: Actor,
-    now_ms: Callable[[], int],
-) -> None:
+def add_pauses(api: FastAPI, routes: OperatorRoutes) -> None:
     """Add the routes that pause runs, functions and queues, and resume them."""
-    operator = engine.operator
-    _add_scopes(api, _Scopes(engine, bodies, actor, now_ms), dependencies)
+    _add_scopes(api, _Scopes(routes))
+    pausing: dict[str, Any] = {"openapi_extra": _PAUSE_BODY, "dependencies": routes.dependencies}
+    resuming: dict[str, Any] = {"openapi_extra": _RESUME_BODY, "dependencies": routes.dependencies}
 
     async def refusal(run_id: str, open_reason: str) -> HTTPException:
-        run = await index.queries.show(run_id)
+        run = await routes.queries.show(run_id)
         if run is None:
             return HTTPException(404, f"there is no run {run_id!r}")
         return HTTPException(409, f"run {run_id} has ended already" if run.ended_at else open_reason)
 
-    @api.post("/v1/runs/{run_id}/pause", openapi_extra=_PAUSE_BODY, dependencies=dependencies, summary="Pause a run")
+    @api.post("/v1/runs/{run_id}/pause", **pausing, summary="Pause a run")
     async def pause(run_id: str, request: Request) -> dict[str, Any]:
-        async with bodies.body(request, _BODY_BYTES_MAX) as body:
+        async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
             asked: PauseBody = _parse(body, _decode_pause)
-        pause = pause_of(asked.until, actor(request), asked.why, now_ms())
-        if not await operator.pause(run_id, pause):
+        pause = pause_of(asked.until, routes.actor(request), asked.why, routes.now_ms())
+        if not await routes.operator.pause(run_id, pause):
             raise await refusal(run_id, f"run {run_id} has ended already")
         return {"paused": True, "until": pause.until}
 
-    @api.post("/v1/runs/{run_id}/resume", openapi_extra=_RESUME_BODY, dependencies=dependencies, summary="Resume a run")
+    @api.post("/v1/runs/{run_id}/resume", **resuming, summary="Resume a run")
     async def resume(run_id: str, request: Request) -> dict[str, Any]:
-        async with bodies.body(request, _BODY_BYTES_MAX) as body:
+        async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
             asked: ResumeBody = _parse(body, _decode_resume)
-        if not await operator.unpause(run_id, actor(request), asked.why):
+        if not await routes.operator.unpause(run_id, routes.actor(request), asked.why):
             raise await refusal(run_id, f"run {run_id} is not paused")
         return {"resumed": True}
 
@@ -116,32 +107,29 @@ def _queue(engine: EngineFacade, app: str, queue: str) -> str:
 class _Scopes:
     """Pauses functions and queues as requests ask, and logs who did it."""
 
-    engine: EngineFacade
-    bodies: BodyBudget
-    actor: Actor
-    now_ms: Callable[[], int]
+    routes: OperatorRoutes
 
     async def pause(self, scope: str, request: Request) -> dict[str, Any]:
         """Pause a scope, or change its pause."""
-        async with self.bodies.body(request, _BODY_BYTES_MAX) as body:
+        async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
             asked: PauseBody = _parse(body, _decode_pause)
-        pause = pause_of(asked.until, self.actor(request), asked.why, self.now_ms())
-        await self.engine.operator.pause_scope(scope, pause)
+        pause = pause_of(asked.until, self.routes.actor(request), asked.why, self.routes.now_ms())
+        await self.routes.operator.pause_scope(scope, pause)
         logger.info("%s paused %s: %s", printable(pause.by), printable(scope), printable(pause.why))
         return {"paused": True, "until": pause.until}
 
     async def resume(self, scope: str, request: Request) -> dict[str, Any]:
         """Resume a scope; raise HTTPException if it is not paused."""
-        async with self.bodies.body(request, _BODY_BYTES_MAX) as body:
+        async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
             asked: ResumeBody = _parse(body, _decode_resume)
-        if not await self.engine.operator.pause_scope(scope, None):
+        if not await self.routes.operator.pause_scope(scope, None):
             raise HTTPException(409, f"{scope.replace(':', ' ', 1)} is not paused")
-        logger.info("%s resumed %s: %s", printable(self.actor(request)), printable(scope), printable(asked.why))
+        logger.info("%s resumed %s: %s", printable(self.routes.actor(request)), printable(scope), printable(asked.why))
         return {"resumed": True}
 
 
-def _add_scopes(api: FastAPI, scopes: _Scopes, dependencies: Sequence[Any]) -> None:
-    engine = scopes.engine
+def _add_scopes(api: FastAPI, scopes: _Scopes) -> None:
+    engine, dependencies = scopes.routes.engine, scopes.routes.dependencies
     pausing: dict[str, Any] = {"openapi_extra": _PAUSE_BODY, "dependencies": dependencies}
     resuming: dict[str, Any] = {"openapi_extra": _RESUME_BODY, "dependencies": dependencies}
 

@@ -1,4 +1,4 @@
-"""Bulk operations: what `runs cancel` and `runs rerun` do with --filter, and the commands `stepstream bulk`."""
+"""Bulk operations: what commands such as `runs cancel` do with --filter, and the commands `stepstream bulk`."""
 
 import secrets
 import time
@@ -26,6 +26,9 @@ cli = commands("List, show and cancel bulk operations on runs.")
 Filter = Annotated[
     str, typer.Option(help="All runs that match instead, such as 'status:failed after:-1h'; see docs/search.md.")
 ]
+RunIdOrFilter = Annotated[
+    str, typer.Argument(metavar="[RUN_ID]", help="The id of a run, or its last 6 characters or more.")
+]
 Why = Annotated[str, typer.Option(help="The reason, for the history of the runs.")]
 Cap = Annotated[
     int, typer.Option(help="With --filter, refuse to act on more runs than this.", min=1, max=BULK_RUNS_MAX)
@@ -37,7 +40,6 @@ Operation = Annotated[str, typer.Argument(metavar="ID", help="The id of the oper
 CAP_DEFAULT, RATE_DEFAULT = BULK_RUNS_DEFAULT, BULK_RATE_DEFAULT
 _OPEN = ("receiving", "running")
 _POLL_S = 0.5
-_VERBS = {"cancel": "Cancel", "rerun": "Rerun"}
 
 
 def act_on_many(
@@ -78,7 +80,7 @@ def _confirmed(client: EngineClient, body: dict[str, Any], *, dry_run: bool, as_
         _print_preview(screen, preview)
     if dry_run or not preview["count"]:
         return {}
-    typer.confirm(f"{_VERBS[body['action']]} {counted(preview['count'], 'run')}?", abort=True, err=as_json)
+    typer.confirm(f"{body['action'].capitalize()} {counted(preview['count'], 'run')}?", abort=True, err=as_json)
     return {**body, "filter": preview["filter"]}
 
 
@@ -152,6 +154,8 @@ def show_operation(operation: Operation, url: Url = URL_DEFAULT, api_key: ApiKey
     for name in ("by", "why", "ended_by"):
         if shown[name]:
             out.line(f"{name.replace('_', ' ')}: {shown[name]}")
+    if shown["until"]:
+        out.line(f"paused until: {clock(shown['until'])}")
     if shown["outcomes"]:
         out.line(f"outcomes: {_outcomes(shown)}")
 

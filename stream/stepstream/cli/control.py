@@ -13,6 +13,7 @@ from stepstream.cli.bulk import (
     DryRun,
     Filter,
     Rate,
+    RunIdOrFilter,
     Why,
     Yes,
     act_on_many,
@@ -22,7 +23,7 @@ from stepstream.cli.client import EngineClient, request
 from stepstream.cli.console import EXIT_USAGE, AsJson, fail, out
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.pausing import Until, pause, resume
-from stepstream.cli.runs import EngineRuns, RunIdOrTail, cli, find_id
+from stepstream.cli.runs import EngineRuns, cli, find_id
 
 
 def _json(text: str, what: str) -> Any:
@@ -44,9 +45,7 @@ def _results(options: list[str]) -> dict[str, Any]:
 
 @cli.command("rerun", epilog="Example: stepstream runs rerun --filter 'status:failed after:-1h' --from-failure")
 def rerun_run(
-    run_id: Annotated[
-        str, typer.Argument(metavar="[RUN_ID]", help="The id of a run, or its last 6 characters or more.")
-    ] = "",
+    run_id: RunIdOrFilter = "",
     filter: Filter = "",
     from_step: Annotated[str, typer.Option(help="Take over the results before this step, given by its id.")] = "",
     from_failure: Annotated[
@@ -92,24 +91,50 @@ def _rerun_one(client: EngineClient, run_id: str, body: dict[str, Any], *, as_js
         out.text(answer["run_id"])
 
 
-@cli.command("pause", epilog="Example: stepstream runs pause FK8ZDFSF --until 2h --why 'payment API is down'")
+@cli.command("pause", epilog="Example: stepstream runs pause --filter 'function:orders.* status:open' --until 2h")
 def pause_run(
-    run_id: RunIdOrTail,
+    run_id: RunIdOrFilter = "",
+    filter: Filter = "",
     until: Until = "",
     why: Why = "",
+    cap: Cap = CAP_DEFAULT,
+    rate: Rate = RATE_DEFAULT,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Pause a run: the bodies of steps that run may end, and nothing else starts."""
+    """Pause a run, or all that a filter finds: the bodies of steps that run may end, and nothing else starts."""
     client = EngineClient(url, api_key)
-    pause(client, "runs", find_id(EngineRuns(client), run_id), until=until, why=why, as_json=as_json)
+    check_target(run_id, filter)
+    if filter:
+        body = {"action": "pause", "filter": filter, "until": until, "why": why, "cap": cap, "rate": rate}
+        act_on_many(client, body, dry_run=dry_run, yes=yes, as_json=as_json)
+    else:
+        pause(client, "runs", find_id(EngineRuns(client), run_id), until=until, why=why, as_json=as_json)
 
 
-@cli.command("resume", epilog="Example: stepstream runs resume FK8ZDFSF --why 'payment API is back'")
+@cli.command(
+    "resume", epilog="Example: stepstream runs resume --filter 'function:orders.*' --why 'payment API is back'"
+)
 def resume_run(
-    run_id: RunIdOrTail, why: Why = "", url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False
+    run_id: RunIdOrFilter = "",
+    filter: Filter = "",
+    why: Why = "",
+    cap: Cap = CAP_DEFAULT,
+    rate: Rate = RATE_DEFAULT,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Resume a run that was paused."""
+    """Resume a run that was paused, or all of those that a filter finds."""
     client = EngineClient(url, api_key)
-    resume(client, "runs", find_id(EngineRuns(client), run_id), why=why, as_json=as_json)
+    check_target(run_id, filter)
+    if filter:
+        body = {"action": "resume", "filter": filter, "why": why, "cap": cap, "rate": rate}
+        act_on_many(client, body, dry_run=dry_run, yes=yes, as_json=as_json)
+    else:
+        resume(client, "runs", find_id(EngineRuns(client), run_id), why=why, as_json=as_json)

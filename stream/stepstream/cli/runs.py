@@ -15,6 +15,7 @@ from stepstream.cli.bulk import (
     DryRun,
     Filter,
     Rate,
+    RunIdOrFilter,
     Why,
     Yes,
     act_on_many,
@@ -192,9 +193,7 @@ def show_run(
 
 @cli.command("cancel", epilog="Example: stepstream runs cancel --filter 'function:mail.*' --why 'wrong template'")
 def cancel_run(
-    run_id: Annotated[
-        str, typer.Argument(metavar="[RUN_ID]", help="The id of a run, or its last 6 characters or more.")
-    ] = "",
+    run_id: RunIdOrFilter = "",
     filter: Filter = "",
     function: Annotated[str, typer.Option(help="Cancel all open runs of this function instead.")] = "",
     why: Why = "",

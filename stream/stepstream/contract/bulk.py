@@ -17,6 +17,8 @@ class BulkAction(StrEnum):
 
     CANCEL = "cancel"
     RERUN = "rerun"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 class BulkState(StrEnum):
@@ -42,6 +44,7 @@ class BulkItem(msgspec.Struct, frozen=True, omit_defaults=True):
 class BulkStarted(TypedRecord, frozen=True, tag="bulk.started"):
     """A caller starts a bulk operation, whose runs follow in pages; `rate` is how many per second are acted on.
 
+    Pauses end at `until` (Unix ms, 0: when an operator ends them).
     A repeated start of an operation whose pages have all arrived changes nothing. An unfinished `upload` of its pages
     is replaced by another one. The process named `reply_to` expects an answer: the state of the operation.
     """
@@ -53,6 +56,7 @@ class BulkStarted(TypedRecord, frozen=True, tag="bulk.started"):
     by: str = ""
     why: str = ""
     reply_to: str = ""
+    until: int = 0
 
 
 class BulkPageAdded(TypedRecord, frozen=True, tag="bulk.page_added"):
@@ -96,7 +100,7 @@ class BulkChanged(msgspec.Struct, frozen=True, tag_field="type", tag="bulk.chang
     """The state of a bulk operation, when it changes, and once a second at most while it runs.
 
     Of its `total` runs, requests for `sent` were sent, and `outcomes` counts the answers to these by what they say.
-    `ended_by` is who cancelled it.
+    `ended_by` is who cancelled it. The pauses of its runs end at `until` (Unix ms, 0: when an operator ends them).
     """
 
     operation: str
@@ -112,6 +116,7 @@ class BulkChanged(msgspec.Struct, frozen=True, tag_field="type", tag="bulk.chang
     sent: int = 0
     outcomes: tuple[tuple[str, int], ...] = ()
     ended_by: str = ""
+    until: int = 0
 
 
 def is_operation_id(text: str) -> bool:

@@ -67,6 +67,7 @@ class PauseRequested(TypedRecord, frozen=True, tag="run.pause_requested"):
     run_id: str
     pause: Pause
     reply_to: str = ""
+    bulk: BulkRef | None = None
 
 
 class UnpauseRequested(TypedRecord, frozen=True, tag="run.unpause_requested"):
@@ -76,6 +77,7 @@ class UnpauseRequested(TypedRecord, frozen=True, tag="run.unpause_requested"):
     by: str = ""
     why: str = ""
     reply_to: str = ""
+    bulk: BulkRef | None = None
 
 
 class ScopePauseRequested(TypedRecord, frozen=True, tag="scope.pause_requested"):

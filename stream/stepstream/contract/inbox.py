@@ -6,7 +6,14 @@ from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.attributes import AttributeChanges, Attributes
 from stepstream.contract.bulk import BulkRecord
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
-from stepstream.contract.control import BulkRef, ControlRequest, ScopeRecord
+from stepstream.contract.control import (
+    BulkRef,
+    ControlRequest,
+    PauseRequested,
+    RerunRequested,
+    ScopeRecord,
+    UnpauseRequested,
+)
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
@@ -335,6 +342,8 @@ WorkerReport = (
 QueueReport = StepLeased | StepPostponed
 Claim = RunClaimed | StepClaimed
 CallerRequest = SignalSent | CancelRequested | ControlRequest
+# What a bulk operation may send for a run, and then counts the outcome of.
+RunOperation = CancelRequested | RerunRequested | PauseRequested | UnpauseRequested
 InboxRecord = (
     RunRequested
     | StepResolved

@@ -55,6 +55,7 @@ class BulkOptions:
 
     At most `cap` runs are acted on, `rate` of them per second. The same `operation` starts one operation. With
     `from_failure` reruns take over the results before what failed; `data` replaces the data of the first event of each.
+    Pauses end at `until` (Unix ms, 0: when an operator ends them).
     """
 
     action: BulkAction
@@ -66,6 +67,7 @@ class BulkOptions:
     rate: int = BULK_RATE_DEFAULT
     from_failure: bool = False
     data: Raw | None = None
+    until: int = 0
     operation: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
@@ -84,13 +86,19 @@ class BulkOptions:
             raise InvalidInput(f"use at most {most} ASCII letters, digits and . _ -", "request_id")
         if self.action != BulkAction.RERUN and (self.from_failure or self.data is not None):
             raise InvalidInput("only reruns have it", "from_failure" if self.from_failure else "data")
+        if self.action != BulkAction.PAUSE and self.until:
+            raise InvalidInput("only pauses have it", "until")
 
     @property
     def statuses(self) -> tuple[RunStatus, ...]:
         """The statuses of the runs to which the action applies."""
-        if self.action == BulkAction.CANCEL:
+        if self.action != BulkAction.RERUN:
             return OPEN_RUN_STATUSES
         return _ENDED[1:] if self.from_failure else _ENDED
+
+    def applies_to(self, run: RunSummary) -> bool:
+        """Return whether the action applies to a run."""
+        return run.status in self.statuses and (self.action != BulkAction.RESUME or run.paused is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ async def select(queries: RunQueries, options: BulkOptions) -> BulkSelection:
             raise InvalidInput(f"there is no run {unknown[0]!r}", "ids")
     else:
         found = await _found(queries, options.filter, options)
-    applicable = [run for run in found if run.status in options.statuses]
+    applicable = [run for run in found if options.applies_to(run)]
     if len(applicable) > options.cap:
         if options.filter is None:
             count = f"{len(applicable):,}"
@@ -132,7 +140,8 @@ async def select(queries: RunQueries, options: BulkOptions) -> BulkSelection:
 
 
 def _applied(filter: Filter, options: BulkOptions) -> Filter:
-    return Filter((*filter.terms, Term("status", tuple(map(Pattern, options.statuses)))))
+    paused = [Term("paused", (Pattern("true"),))] if options.action == BulkAction.RESUME else []
+    return Filter((*filter.terms, Term("status", tuple(map(Pattern, options.statuses))), *paused))
 
 
 async def _found(queries: RunQueries, filter: Filter, options: BulkOptions) -> list[RunSummary]:
@@ -165,13 +174,19 @@ async def _listed(queries: RunQueries, ids: Sequence[str]) -> tuple[list[RunSumm
 async def start(
     send: Send, queries: RunQueries, options: BulkOptions, run_ids: Sequence[str], limits: Limits
 ) -> BulkState:
-    """Start an operation on these runs, unless it was started before; return its state.
+    """Start an operation on these runs, unless it was started before; return its state. Raise InvalidInput for no runs.
 
     It runs once its last page has arrived: if this call fails or its process ends before, the operation expires
     without having changed a run, and the same request may be sent again.
     """
+    if not run_ids:
+        known = await queries.bulk(options.operation)
+        if known is None or known.state == BulkState.RECEIVING:
+            raise InvalidInput(f"there is no run to {options.action}", "ids" if options.ids else "filter")
+        return known.state
     upload = secrets.token_hex(8)
-    started = BulkStarted(options.operation, upload, options.action, options.rate, options.by, options.why)
+    who = (options.by, options.why)
+    started = BulkStarted(options.operation, upload, options.action, options.rate, *who, until=options.until)
     state = await send(started)
     if state != BulkState.RECEIVING:
         return BulkState(state)
@@ -219,7 +234,7 @@ async def _pages(
 async def _items(
     queries: RunQueries, options: BulkOptions, run_ids: Sequence[str], limits: Limits
 ) -> AsyncIterator[BulkItem]:
-    if options.action == BulkAction.CANCEL:
+    if options.action != BulkAction.RERUN:
         for run_id in run_ids:
             yield BulkItem(run_id)
         return

@@ -8,15 +8,18 @@ from stepstream.runtime.reruns import check_reason
 
 
 def pause_of(until: str, by: str, why: str, now_ms: int) -> Pause:
-    """Return the pause that ends at `until`: a duration from now such as "2h", an ISO 8601 time, or "" for no end.
-
-    Raise InvalidInput for another text, for a time that is not within the next 366 days, and for a long reason.
-    """
+    """Return the pause that ends at `until`; raise InvalidInput as end_of_pause does, and for a long reason."""
     check_reason(why)
-    return Pause(_end_of(until, now_ms) if until else 0, by, why)
+    return Pause(end_of_pause(until, now_ms), by, why)
 
 
-def _end_of(until: str, now_ms: int) -> int:
+def end_of_pause(until: str, now_ms: int) -> int:
+    """Return when a pause ends (Unix ms): after a duration such as "2h", at an ISO 8601 time, or for "" never (0).
+
+    Raise InvalidInput for another text, and for a time that is not within the next 366 days.
+    """
+    if not until:
+        return 0
     try:
         ends = now_ms + duration_ms(until)
     except InvalidDuration:

@@ -25,6 +25,7 @@ from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.decisions import Decision, decide
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
+from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.ports import Backbone, Clock
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
@@ -243,15 +244,24 @@ class VirtualEngine(PausingEngine):
         return new
 
     async def bulk(
-        self, action: str, *, filter: str = "", ids: Sequence[str] = (), request_id: str = "", **options: Any
+        self,
+        action: str,
+        *,
+        filter: str = "",
+        ids: Sequence[str] = (),
+        until: str = "",
+        request_id: str = "",
+        **options: Any,
     ) -> str:
-        """Start a bulk operation, `"cancel"` or `"rerun"`, on the runs of a filter or with some ids; return its id.
+        """Cancel, rerun, pause or resume (`action`) the runs of a filter or with some ids; return the operation's id.
 
-        Options are `why`, `cap`, `rate` and `from_failure`. It acts on `rate` runs per second of virtual time, so
-        `advance` lets it continue. The same `request_id` starts one. `InvalidInput`: it would act on too many runs.
+        Options are `why`, `cap`, `rate` and `from_failure`; `until` is as for `pause`. It acts on `rate` runs per
+        second of virtual time, so `advance` lets it continue. The same `request_id` starts one. `InvalidInput`: it
+        would act on too many runs.
         """
         id = request_id or f"bulk-{self.now_ms}-{len(self.history)}"
         found, options = None if ids else Filter.parse(filter), {"by": "test", "operation": id, **options}
+        options["until"] = end_of_pause(until, self.now_ms)
         asked, queries = BulkOptions(BulkAction(action), found, tuple(ids), **options), self.index.queries
         run_ids = (await select(queries, asked)).run_ids
         await start(self.engine.operator.bulk, queries, asked, run_ids, self._limits)

@@ -73,6 +73,24 @@ async def test_runs_are_repeated_from_their_failure(engine: VirtualEngine) -> No
     assert all(run.steps[0].copied for run in repeated)
 
 
+async def test_runs_are_paused_until_a_time_and_resumed(engine: VirtualEngine) -> None:
+    """A wrong time is shown beside its field; the progress says until when, and a resume finds the paused runs."""
+    browser = browser_of(engine)
+    page = await previewed(browser, "function:wait", "Pause all of these runs")
+    refused = await browser.submit(page, "main form", until="soon")
+    assert (refused.status, refused.texts("#until-reason")[0][:14]) == (400, "'soon' is not ")
+    shown = await browser.submit(page, "main form", until="2h", why="a storm")
+    await engine.advance("5s")
+    shown = await browser.open(shown.path)
+    assert "12 paused" in shown.text
+    assert "Paused until" in shown.text
+    page = await previewed(browser, "paused:true", "Resume all of these runs")
+    assert page.texts("main form button") == ["Resume 12 runs"]
+    shown = await browser.submit(page, "main form")
+    await engine.advance("5s")
+    assert "12 resumed" in (await browser.open(shown.path)).text
+
+
 async def test_an_operation_is_stopped(engine: VirtualEngine) -> None:
     """Runs on which it did not act yet stay open."""
     browser = browser_of(engine)

@@ -11,19 +11,25 @@ from stepstream.api.pages.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.fields import ACCEPTED, Refusal, line, other_reason
 from stepstream.api.pages.forms import post_form
 from stepstream.api.pages.layout import document
-from stepstream.api.pages.run_forms import FROM_FAILURE
+from stepstream.api.pages.run_forms import FROM_FAILURE, UNTIL
 from stepstream.contract.bulk import OPEN_BULK_STATES, BulkAction, BulkCancelRequested, BulkChanged
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import BULK_RATE_DEFAULT, BULK_RATE_MAX, BULK_RUNS_DEFAULT, REASON_CHARACTERS_MAX
 from stepstream.contract.wording import counted
 from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, until_listed
+from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.reruns import check_reason
 
 ROWS = 100
 _REFRESH_S = "2"
-_FIELDS = ("why", "rate")
-_VERBS = {BulkAction.CANCEL: "Cancel", BulkAction.RERUN: "Repeat"}
+_FIELDS = ("why", "rate", "until")
+_VERBS = {
+    BulkAction.CANCEL: "Cancel",
+    BulkAction.RERUN: "Repeat",
+    BulkAction.PAUSE: "Pause",
+    BulkAction.RESUME: "Resume",
+}
 _COLUMNS = ("Operation", "Action", "State", "Runs", "Outcomes", "Started", "By", "Reason")
 
 
@@ -40,11 +46,9 @@ async def start_bulk(site: Site, visit: Visit, form: Mapping[str, str]) -> Respo
         if await site.runs.queries.bulk(options.operation):
             return see(url("bulk", options.operation))  # The form was sent twice.
         selection = await select(site.runs.queries, options)
-        if not selection.run_ids:
-            raise InvalidInput("no run matches any longer", "filter")
+        await start(site.engine.operator.bulk, site.runs.queries, options, selection.run_ids, site.limits)
     except InvalidInput as error:
         return await _preview(site, visit, form, Refusal("", form, error.field, error.reason))
-    await start(site.engine.operator.bulk, site.runs.queries, options, selection.run_ids, site.limits)
     await until_listed(site.runs.queries, options.operation)
     return see(url("bulk", options.operation))
 
@@ -74,6 +78,7 @@ async def show_bulk(site: Site, visit: Visit) -> Response:
                 ("Started", at(found.started_at)),
                 ("By", text(found.by) if found.by else ""),
                 ("Reason", text(found.why, REASON_CHARACTERS_MAX) if found.why else ""),
+                ("Paused until", at(found.until)),
                 ("Stopped by", text(found.ended_by) if found.ended_by else ""),
             ]
         ),
@@ -146,6 +151,7 @@ def _options(site: Site, visit: Visit, form: Mapping[str, str]) -> BulkOptions:
         why=why,
         rate=int(rate) if rate.isascii() and rate.isdecimal() and len(rate) <= len(str(BULK_RATE_MAX)) else 0,
         from_failure=form.get("from") == FROM_FAILURE,
+        until=end_of_pause(form.get("until", "").strip(), site.now_ms()),
         operation=form.get("request", ""),
     )
 
@@ -157,7 +163,7 @@ async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: R
     selection, options = BulkSelection([], []), None
     try:
         # What is wrong with other fields is shown beside them, not here.
-        options = _options(site, visit, {**form, "why": "", "rate": ""})
+        options = _options(site, visit, {**form, **dict.fromkeys(_FIELDS, "")})
         selection = await select(site.runs.queries, options)
     except InvalidInput as error:
         refusal = Refusal("", form, "filter", error.reason)
@@ -215,6 +221,7 @@ def _confirm_form(visit: Visit, form: Mapping[str, str], refusal: Refusal, filte
         label,
         [h.input(type="hidden", name=name, value=value) for name, value in hidden.items()],
         other_reason(refusal, *_FIELDS),
+        line(refusal, "until", "until", UNTIL) if action == BulkAction.PAUSE else None,
         line(refusal, "why", "why", "Reason, for the history", maxlength=str(REASON_CHARACTERS_MAX)),
         line(refusal, "rate", "rate", f"Runs per second, up to {BULK_RATE_MAX:,}", str(BULK_RATE_DEFAULT)),
         h.p(".hint")[f"At most {BULK_RUNS_DEFAULT:,} runs; for more, use `stepstream runs {action} --filter`."],

@@ -16,6 +16,8 @@ from stepstream.runtime.readmodel.views import RunView, StepView
 
 FROM_FAILURE = "failure"
 PAUSE = "pause"
+# The label of the field with the end of a pause.
+UNTIL = "Until (2h, or 2026-01-31T12:00:00Z; empty: until resumed)"
 
 
 def may_repeat(visit: Visit, run: RunView) -> bool:
@@ -78,7 +80,7 @@ def _pause_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | Non
             visit,
             url("runs", run.run_id, "pause"),
             "Pause the run",
-            line(refusal, "pause-until", "until", "Until (2h, or 2026-01-31T12:00:00Z; empty: until it is resumed)"),
+            line(refusal, "pause-until", "until", UNTIL),
             line(refusal, "pause-why", "why", "Why"),
             h.button["Pause"],
         ),

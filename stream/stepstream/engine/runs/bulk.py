@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.bulk import (
     OPEN_BULK_STATES,
+    BulkAction,
     BulkCancelRequested,
     BulkChanged,
     BulkItem,
@@ -15,9 +16,9 @@ from stepstream.contract.bulk import (
     BulkStarted,
     BulkState,
 )
-from stepstream.contract.control import BulkRef
+from stepstream.contract.control import BulkRef, Pause, PauseRequested, UnpauseRequested
 from stepstream.contract.ids import run_routing
-from stepstream.contract.inbox import CancelRequested
+from stepstream.contract.inbox import CancelRequested, RunOperation
 from stepstream.contract.limits import (
     BULK_PAGE_BYTES_MAX,
     BULK_PAGE_RUNS_MAX,
@@ -63,6 +64,7 @@ def _start(draft: Draft, bulk: Bulk | None, started: BulkStarted) -> None:
             draft.now,
             started.by,
             started.why,
+            until=started.until,
         )
         # The pages of another upload overwrite those of this one, and what they leave is deleted at the end.
         received = Bulk(shown, started.upload, due=bulk.due if bulk else 0)
@@ -150,9 +152,18 @@ def _send_item(draft: Draft, shown: BulkChanged, number: int, item: BulkItem) ->
     ref = BulkRef(shown.operation, number)
     if item.rerun is not None:
         draft.route_later(item.rerun.routing_key, replace(item.rerun, bulk=ref))
-    else:
-        request = CancelRequested(item.run_id, by=shown.by, why=shown.why, bulk=ref)
-        draft.route_later(run_routing(item.run_id), request)
+        return
+    request: RunOperation
+    match shown.action:
+        case BulkAction.PAUSE:
+            request = PauseRequested(item.run_id, Pause(shown.until, shown.by, shown.why), bulk=ref)
+        case BulkAction.RESUME:
+            request = UnpauseRequested(item.run_id, shown.by, shown.why, bulk=ref)
+        case BulkAction.CANCEL | BulkAction.RERUN:
+            request = CancelRequested(item.run_id, by=shown.by, why=shown.why, bulk=ref)
+        case _:
+            assert_never(shown.action)
+    draft.route_later(run_routing(item.run_id), request)
 
 
 def _bytes_of(item: BulkItem) -> int:

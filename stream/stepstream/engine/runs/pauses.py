@@ -46,7 +46,7 @@ def pause_run(draft: Draft, request: PauseRequested) -> None:
     """Pause a run, or change its pause."""
     run = draft.run(request.run_id)
     if run is None:
-        draft.reply(request.reply_to, "not_found")
+        draft.answer(request, "not_found")
         return
     if run.paused != request.pause:
         disarm_pause(draft, run)
@@ -55,7 +55,7 @@ def pause_run(draft: Draft, request: PauseRequested) -> None:
             draft.arm(request.pause.until, Timer(TimerKind.PAUSE, run.run_id))
         if not run.paused:
             reload(draft, run)
-    draft.reply(request.reply_to, "paused")
+    draft.answer(request, "paused")
 
 
 def unpause_run(draft: Draft, request: UnpauseRequested) -> None:
@@ -63,9 +63,9 @@ def unpause_run(draft: Draft, request: UnpauseRequested) -> None:
     run = draft.run(request.run_id)
     if run is not None and run.paused:
         _unpause(draft, run, request.by, request.why)
-        draft.reply(request.reply_to, "unpaused")
+        draft.answer(request, "unpaused", "resumed")
     else:
-        draft.reply(request.reply_to, "not_found" if run is None else "not_paused")
+        draft.answer(request, "not_found" if run is None else "not_paused")
 
 
 def fire_pause(draft: Draft, run_id: str) -> None:

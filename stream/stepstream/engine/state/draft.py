@@ -8,13 +8,12 @@ from msgspec.structs import replace
 
 from stepstream.contract.bulk import BulkChanged, BulkItemEnded
 from stepstream.contract.commands import Command, Memo
-from stepstream.contract.control import RerunRequested
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunWarned, StepCopied
 from stepstream.contract.ids import run_routing, shard_of
-from stepstream.contract.inbox import CancelRequested, InboxRecord
+from stepstream.contract.inbox import InboxRecord, RunOperation
 from stepstream.contract.limits import WARNINGS_PER_RUN_MAX, Limits
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
@@ -301,7 +300,7 @@ class Draft:
         """Publish the state of a bulk operation."""
         self._changes.append(Send(HISTORY, entry.operation, entry, self.shard))
 
-    def answer(self, request: CancelRequested | RerunRequested, status: str, outcome: str = "") -> None:
+    def answer(self, request: RunOperation, status: str, outcome: str = "") -> None:
         """Answer a request, and report the outcome (by default the status) to the bulk operation that sent it."""
         self.reply(request.reply_to, status)
         if request.bulk:
