@@ -138,7 +138,8 @@ def check_rows(stores: Sequence[MemoryStore], *, expired: bool = False) -> Itera
 def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[str]:
     """Each run has something durable that wakes it: a timer, or an unacknowledged command if it is in `commanded`.
 
-    The end of its pause wakes a paused run. This holds whenever the system is idle: a worker may lose its memory at any moment.
+    This holds whenever the system is idle: a worker may lose its memory at any moment. The end of its pause wakes a
+    paused run.
     """
     for store in stores:
         for _, value in store.scan(RUNS.prefix, len(store.rows)):
