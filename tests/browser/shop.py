@@ -2,12 +2,17 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from stepstream.contract.topics import EVENTS
+from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.storage.journal import JournalWrite
+from stepstream.runtime.storage.rocks import RocksJournal
 from tests.cli.serving import Serving
 
 Run = Mapping[str, Any]
@@ -31,9 +36,12 @@ class Shop(Serving):
 
     def order(self, event: str, data: Mapping[str, Any], id: str = "") -> str:
         """Send an event; return its id."""
-        body = {"name": event, "data": data} | ({"id": id} if id else {})
-        sent = httpx.post(f"{self.url}/e/{self._event_key}", json=body).raise_for_status()
-        return str(sent.json()["ids"][0])
+        return self.send_all([{"name": event, "data": data} | ({"id": id} if id else {})])[0]
+
+    def send_all(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Send events at once; return their ids."""
+        sent = httpx.post(f"{self.url}/e/{self._event_key}", json=events, timeout=60).raise_for_status()
+        return list(sent.json()["ids"])
 
     def get(self, path: str, **query: str) -> Any:
         """Return what a route of the API answers."""
@@ -72,17 +80,42 @@ class Shop(Serving):
             pass
         return run
 
+    def until_listed(self, filter: str, count: int) -> None:
+        """Return once the list has as many runs of a filter, 500 at most."""
+        while len(self.get("/v1/runs", filter=filter, limit="500")["runs"]) < count:
+            pass
+
+    def act_on_all(self, action: str, filter: str, why: str) -> str:
+        """Act on all runs of a filter at once; return the id of the operation once it has ended."""
+        body = {"action": action, "filter": filter, "why": why}
+        sent = httpx.post(f"{self.url}/v1/bulk", json=body, headers=self._headers).raise_for_status()
+        operation = str(sent.json()["id"])
+        while self.get(f"/v1/bulk/{operation}")["state"] != "completed":
+            pass
+        return operation
+
     def run_of_caller(self, run_id: str) -> str:
         """Return the id of the run that another one invoked."""
         while not (found := self.get("/v1/runs", filter=f"caller:{run_id}")["runs"]):
             pass
         return str(found[0]["run_id"])
 
-    def restart(self) -> None:
-        """Kill the process and start it on the same port."""
+    def restart(self, meanwhile: Callable[[Path], None] = lambda _: None) -> None:
+        """Kill the process, change its state folder if need be, and start it on the same port."""
         port = int(self.url.rpartition(":")[2])
         self.kill()
+        meanwhile(self.folder / ".stepstream")
         self.start(port=port)
+
+    def append_unreadable(self, value: bytes) -> None:
+        """Append a record that cannot be read to the log, which a shard then reads."""
+
+        def append(state: Path) -> None:
+            journal = RocksJournal(state / "db")
+            journal.write(JournalWrite([NewRecord(EVENTS, 0, b"key", value)]), round(time.time() * 1_000))
+            journal.close()
+
+        self.restart(append)
 
     def end(self) -> None:
         """Stop the process; no page may have failed on an error of ours."""

@@ -19,10 +19,24 @@ async def charge(order: dict[str, Any]) -> str:
 @app.function(on("order"), retries=0)
 async def fulfil_order(ctx: Context) -> dict[str, Any]:
     """Charge an order and wait for its parcel."""
-    ctx.set_attributes(order_id=ctx.event.data["id"])
+    ctx.set_attributes(order_id=ctx.event.data["id"], total=ctx.event.data["total"])
     receipt = await ctx.step.run("charge", charge, ctx.event.data)
     parcel = await ctx.step.wait_for_event("parcel", event="parcel", match="data.id", timeout="7d")
     return {"receipt": receipt, "parcel": parcel and parcel.data, "items": [{"sku": f"sku-{n}"} for n in range(3)]}
+
+
+async def post(price: int, order: dict[str, Any]) -> str:
+    """Post an invoice; a price above the limit of its order fails."""
+    if price > order["limit"]:
+        raise ValueError(f"{price} is above the limit of {order['limit']}")
+    return f"posted {price} to {order['customer']}"
+
+
+@app.function(on("invoice"), retries=0)
+async def invoice(ctx: Context) -> str:
+    """Look up a price, and post it."""
+    price = await ctx.step.run("look up", lambda: 90)
+    return await ctx.step.run("post", post, price, ctx.event.data)
 
 
 def write(number: int) -> dict[str, int]:

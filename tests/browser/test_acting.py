@@ -71,3 +71,26 @@ def test_a_failed_run_is_repeated_with_other_data(page: Page, shop: Shop, watch:
     expect(page.locator(".timeline")).to_contain_text("receipt for 7")
     page.get_by_role("link", name=re.compile(run_id[-6:])).first.click()
     expect(page).to_have_url(re.compile(run_id))
+
+
+def test_a_failed_step_is_repeated_with_other_results(page: Page, shop: Shop) -> None:
+    """A reader repeats a run from its failed step, with other data and another result of the step before."""
+    run_id = shop.started("invoice", {"customer": "Mia", "limit": 50}, "failed")
+    page.goto(f"/ui/runs/{run_id}")
+    page.get_by_role("link", name="post", exact=True).click()
+    page.get_by_role("link", name="Repeat from step post").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Repeat from step post")
+    page.get_by_role("link", name="edit the result of look up").click()
+    page.get_by_label("Result of step look up").fill("70")
+    field = page.get_by_label(re.compile("Data of the event"))
+    field.fill(field.input_value().replace("50", "75").replace("Mia", "Noa"))
+    page.get_by_label("Reason, for the history").fill("the price was wrong")
+    page.get_by_role("button", name="Repeat from step post").click()
+    expect(page).not_to_have_url(re.compile(run_id))
+    repeated = page.url.partition("?")[0].rpartition("/")[2]
+    assert shop.until(repeated, "completed")["output"] == "posted 70 to Noa"
+    page.goto(f"/ui/runs/{repeated}")
+    # The step before was not run again: its edited result was copied.
+    expect(page.locator(".timeline")).to_contain_text("70")
+    expect(page.locator(".facts").first).to_contain_text("from step post")
+    expect(page.locator(".facts").first).to_contain_text("the price was wrong")

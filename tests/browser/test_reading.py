@@ -27,20 +27,30 @@ PAGES = (
     *LISTS,
     "function",
     "approval",
+    "bulk-preview",
+    "bulk",
+    "bulks",
+    "event",
+    "dead-letter",
     "missing",
 )
 STATUSES = {"misspelled": 400, "missing": 404}
 SCHEMES = ("light", "dark")
 
 
+REASON = f"<b>{LONG}"
+
+
 @pytest.fixture(scope="module")
 def paths(shop: Shop) -> Mapping[str, str]:
     """Return the path of each page, with something to show on it."""
+    shop.append_unreadable(f"{{{LONG}".encode())
     parcel = shop.waiting("order", {"id": "reading", "total": 5, LONG: {"deep": [LONG, {"n": 1}]}}, "parcel")
     failed = shop.started("echo", {"text": LONG, "fails": True}, "failed")
     report = shop.started("report", {"pages": 12})
     asked = shop.show(shop.waiting("refund", {}, "ask"))
     steps = "&".join(f"step={each['step']}" for each in shop.show(parcel)["steps"])
+    operation = shop.act_on_all("rerun", f"run_id:{failed}", REASON)
     return {
         "runs": "/ui/runs",
         "filtered": "/ui/runs?filter=status:failed+function:echo",
@@ -61,6 +71,11 @@ def paths(shop: Shop) -> Mapping[str, str]:
         "dead-letters": "/ui/dead-letters",
         "waiting": "/ui/waiting",
         "approval": f"/ui/approvals/{asked['run_id']}/{asked['steps'][0]['step']}",
+        "bulk-preview": "/ui/bulk/new?action=rerun&filter=function:echo",
+        "bulk": f"/ui/bulk/{operation}",
+        "bulks": "/ui/bulk",
+        "event": f"/ui/event?id={shop.show(parcel)['events'][0]['id']}",
+        "dead-letter": "/ui/dead-letter?place=0-0",
         "missing": "/ui/runs/01KDVDNA00ZP0GFMQQFK8ZDFSF",
     }
 
