@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "App": "sdk.app",
     "Approval": "sdk.approvals",
+    "CancelOn": "sdk.cancellation",
     "Context": "sdk.context",
     "CronTrigger": "contract.functions",
     "DefinitionError": "sdk.errors",

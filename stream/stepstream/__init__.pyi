@@ -4,6 +4,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
 from stepstream.sdk.app import App
 from stepstream.sdk.approvals import Approval
+from stepstream.sdk.cancellation import CancelOn
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import (
     DefinitionError,
@@ -21,6 +22,7 @@ __version__: str
 __all__ = [
     "App",
     "Approval",
+    "CancelOn",
     "Context",
     "CronTrigger",
     "DefinitionError",

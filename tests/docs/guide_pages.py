@@ -13,10 +13,11 @@ WAITING = Scenarios("waiting.md")
 TRIGGERS = Scenarios("triggers.md")
 PARALLEL = Scenarios("parallel.md")
 ERRORS = Scenarios("errors.md")
+FLOW_CONTROL = Scenarios("flow-control.md")
 QUEUES = Scenarios("queues.md")
 SOURCES = Scenarios("sources.md")
 VERSIONING = Scenarios("versioning.md")
-GUIDES = (FUNCTIONS, STEPS, WAITING, TRIGGERS, PARALLEL, ERRORS, QUEUES, SOURCES, VERSIONING)
+GUIDES = (FUNCTIONS, STEPS, WAITING, TRIGGERS, PARALLEL, ERRORS, FLOW_CONTROL, QUEUES, SOURCES, VERSIONING)
 
 
 @FUNCTIONS.shows("charge-order")
@@ -187,6 +188,16 @@ async def failure(engine: VirtualEngine) -> None:
     assert {run.output for run in engine.runs("book-room")} == {"2", "1"}
     await engine.send(Event("room.chosen", {"room": "0"}))
     assert engine.run("book-room-on-failure").output == "0: there is no such room"
+
+
+@FLOW_CONTROL.shows("remind-to-pay")
+async def cancel_on(engine: VirtualEngine) -> None:
+    """The run of the order that is withdrawn ends, and the other one continues."""
+    await engine.send(*(Event("order.placed", {"order_id": number}) for number in (1, 2)))
+    await engine.send(Event("order.withdrawn", {"order_id": 1}))
+    await engine.advance("1d")
+    ended = {str(run.status): run.output for run in engine.runs("remind-to-pay")}
+    assert ended == {"cancelled": None, "completed": "please pay 2"}
 
 
 @QUEUES.shows("render-film")

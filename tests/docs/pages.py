@@ -47,7 +47,8 @@ def files(page: Path) -> dict[str, str]:
     """
     found: dict[str, list[str]] = {}
     for block in blocks(page):
-        title = block.title or (f"{page.stem.lower()}_page.py" if block.language == "python" else "")
+        module = page.stem.lower().replace("-", "_")
+        title = block.title or (f"{module}_page.py" if block.language == "python" else "")
         if title:
             found.setdefault(title, []).append(block.text)
     return {title: ("\n\n" if title.endswith(".py") else "").join(texts) for title, texts in found.items()}

@@ -20,7 +20,8 @@ class Delayed(World):
         """Start with two functions and two runs."""
         self.logs: dict[tuple[int, int], deque[Input]] = {}
         self.lives: Counter[tuple[str, str]] = Counter()
-        for record in ("function f on=go lookback=50", "function g", 'event go {"id":1} e1', 'event go {"id":2} e2'):
+        f = "function f on=go lookback=50 cancel_on=stop:data.id;come:?async.data.id>event.data.id:30"
+        for record in (f, "function g cancel_on=stop", 'event go {"id":1} e1', 'event go {"id":2} e2'):
             self.play(Line(10, record, ""))
             self.deliver_all(10)
 

@@ -27,7 +27,7 @@ from stepstream.contract.control import (
     UnpauseRequested,
 )
 from stepstream.contract.events import EventRecord
-from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
+from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.history import (
     AttributesChanged,
     HistoryEntry,
@@ -216,7 +216,15 @@ def _function(words: Words) -> FunctionRegistered:
         retired=retired,
         queues=queues,
         attributes=attributes,
+        cancel_on=tuple(map(_cancel_trigger, _listed(words, "cancel_on"))),
     )
+
+
+def _cancel_trigger(word: str) -> CancelTrigger:
+    """Return the rule of `event[:match|:?condition][:ms]`."""
+    event, asked, ms = (*word.split(":"), "", "")[:3]
+    match, condition = ("", asked[1:]) if asked.startswith("?") else (asked, "")
+    return CancelTrigger(event, match, condition, int(ms or 0))
 
 
 def _listed(words: Words, name: str) -> list[str]:
@@ -307,7 +315,8 @@ def _show_entry(entry: HistoryEntry) -> str:
         case RunEnded():
             outcome = Failure(entry.error) if entry.error else Value(entry.output)
             warnings = "".join(f" warned {warning}" for warning in entry.warnings)
-            return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{warnings}"
+            event = f" by {entry.cancelled_by.name}:{entry.cancelled_by.id}" if entry.cancelled_by else ""
+            return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{event}{warnings}"
         case _:
             return _show_step_entry(entry)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stepstream.contract.bulk import OPEN_BULK_STATES, BulkChanged, BulkItem, BulkItemEnded
 from stepstream.contract.history import RunBegan
 from stepstream.contract.inbox import CancelRequested
-from stepstream.contract.limits import DAY_MS, DEFAULT_LIMITS
+from stepstream.contract.limits import DAY_MS, DEFAULT_LIMITS, PATH_USED_MS
 from stepstream.engine.state.changes import Send
 from stepstream.engine.state.records import Input
 from stepstream.engine.state.rows import Bulk
@@ -121,7 +121,8 @@ def test_each_run_counts_once_in_any_order(actions: Actions) -> None:
     assert not world.rows(Bulk)
     world.take([CancelRequested(run) for kind, run in world.lives if kind == "RunBegan"], later)
     world.deliver_all(later)
-    while ticks := world.ticks(later + DAY_MS):
-        world.take(ticks, later + DAY_MS)
-        world.deliver_all(later + DAY_MS)
+    later += PATH_USED_MS + DAY_MS
+    while ticks := world.ticks(later):
+        world.take(ticks, later)
+        world.deliver_all(later)
     assert world.left() == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, CancelOn, Context, Event, on
 from stepstream.contract.history import HistoryEntry
 from stepstream.host.embedded import running_engine
 from stepstream.host.settings import Settings
@@ -17,7 +17,9 @@ from stepstream.sdk.event import to_record
 app = App("shop")
 
 
-@app.function(on("shop/order.created", if_="event.data.total > 0"))
+@app.function(
+    on("shop/order.created", if_="event.data.total > 0"), cancel_on=[CancelOn("shop/stop", match="data.order")]
+)
 async def fulfil_order(ctx: Context) -> None:
     """Wait for a payment of the same order."""
     await ctx.step.wait_for_event("paid", event="shop/paid", match="data.order", timeout="1h")
@@ -61,7 +63,7 @@ async def reporting(folder: Path) -> AsyncIterator[Reports]:
 
 
 ORDER = Event("shop/order.created", {"total": 1, "order": 7}, id="first")
-NAMES = "'billing/*', 'shop/order.created', 'shop/paid'"
+NAMES = "'billing/*', 'shop/order.created', 'shop/paid', 'shop/stop'"
 REASON = "nothing listens to that name; did you mean 'shop/order.created'?"
 UNMATCHED = "starts no function and resumes no wait"
 
@@ -102,6 +104,16 @@ async def test_an_event_that_matches_is_not_reported(tmp_path: Path) -> None:
         )
         await reports.send(Event("shop/paid", {"order": 7}), Event("shop/pay", {"order": 7}))
         assert "'shop/pay'" in await reports.line()
+        assert reports.lines.empty()
+
+
+async def test_an_event_that_cancels_a_run_is_not_reported(tmp_path: Path) -> None:
+    """One that finds no run to cancel is, with the functions that it would cancel."""
+    async with reporting(tmp_path) as reports:
+        await reports.send(ORDER)
+        await reports.send(Event("shop/stop", {"order": 7}))
+        await reports.send(Event("shop/stop", {"order": 7}))
+        assert (await reports.line()).endswith("it would cancel runs of fulfil-order, but no open run matches")
         assert reports.lines.empty()
 
 

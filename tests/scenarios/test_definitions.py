@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Context, DefinitionError, Event, StepstreamError, cron, on
+from stepstream import App, CancelOn, Context, DefinitionError, Event, StepstreamError, cron, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -58,6 +58,24 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "cron-fields": (lambda _: cron("0 9 * *"), ["5 fields"]),
     "cron-range": (lambda _: cron("61 9 * * *"), ["'61 9 * * *'"]),
     "cron-zone": (lambda _: cron("0 9 * * *", tz="Mars/Olympus"), ["Mars/Olympus", "Europe/Berlin"]),
+    "cancel-wildcard": (lambda _: CancelOn("order.*"), ["CancelOn('order.*')", "wildcards"]),
+    "cancel-name": (lambda _: CancelOn(""), ["1 to 255 characters"]),
+    "cancel-both": (lambda _: CancelOn("o", match="data.id", if_="true"), ["match= or if_=, not both"]),
+    "cancel-path": (lambda _: CancelOn("o", match="data..id"), ["data.user_id"]),
+    "cancel-syntax": (lambda _: CancelOn("o", if_="async.data.n >"), ["CancelOn('o')", "1:15"]),
+    "cancel-field": (lambda _: CancelOn("o", if_="async.id2 == 1"), ["async.data.id2 meant"]),
+    "cancel-timeout": (lambda _: CancelOn("o", timeout="367d"), ["'367d'", "366 days"]),
+    "cancel-at-once": (lambda _: CancelOn("o", timeout=0), ["1 ms"]),
+    "cancel-duration": (lambda _: CancelOn("o", timeout="soon"), ["'soon'", "30s"]),
+    "cancel-6": (lambda app: app.function(cancel_on=[CancelOn(f"e{n}") for n in range(6)])(nothing), ["at most 5"]),
+    "cancel-text": (
+        lambda app: app.function(cancel_on=["order.cancelled"])(nothing),  # type: ignore[list-item]  # The point.
+        ["'nothing'", 'cancel_on=[CancelOn("event")]'],
+    ),
+    "cancel-alone": (
+        lambda app: app.function(cancel_on=CancelOn("o"))(nothing),  # type: ignore[arg-type]  # The point.
+        ["write a list"],
+    ),
     "app-name": (lambda _: App("no spaces"), ["a to z"]),
 }
 

@@ -1,8 +1,10 @@
 """Run many random schedules: `python -m tests.sim N=100000`; `SEED=7` prints one of them, call by call.
 
 With `WORKERS=2` each group has two workers, and rebalances. With `OPERATOR=1` an operator pauses and resumes runs.
+`PROGRAM=withdrawn` runs only that program.
 """
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +25,9 @@ def main(arguments: list[str]) -> int:
         make, repeat = random_operators, "OPERATOR=1 "
     elif options.get("WORKERS") == "2":
         make, repeat = random_rebalances, "WORKERS=2 "
+    if program := options.get("PROGRAM"):
+        make = functools.partial(random_rebalances if repeat else random_schedule, programs=(program,))
+        repeat += f"PROGRAM={program} "
     if "SEED" in options:
         return show(*make(int(options["SEED"])), run_schedule(*make(int(options["SEED"]))).digest)
     count, first = int(options.get("N", "1000")), int(options.get("FROM", "0"))

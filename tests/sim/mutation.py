@@ -19,7 +19,8 @@ class Mutant:
     """A bug: in `module`, a path within the package, each first text of `edits` is replaced by the second.
 
     Schedules run from the seed `first`: a bug that few schedules detect has one of those soon after it. With two
-    `workers` their groups rebalance. With an `operator` an operator pauses and resumes runs.
+    `workers` their groups rebalance. With an `operator` an operator pauses and resumes runs. With a `program` no other
+    one runs.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Mutant:
     first: int = 0
     workers: int = 1
     operator: bool = False
+    program: str = ""
 
 
 class PatchError(Exception):
@@ -54,11 +56,10 @@ def copy_with(mutant: Mutant | None, place: Path) -> Path:
     return place
 
 
-def simulate(
-    place: Path, first: int = 0, workers: int = 1, *, operator: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run schedules from a seed on, until the first that breaks an invariant, with the package at `place`."""
-    command = [sys.executable, "-m", "tests.sim", f"N={SEEDS}", f"FROM={first}", "UNTIL=failure", f"WORKERS={workers}"]
-    command.append(f"OPERATOR={int(operator)}")
+def simulate(place: Path, mutant: Mutant | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the schedules of a mutant until the first that breaks an invariant, with the package at `place`."""
+    at = mutant or Mutant("", "", ())
+    command = [sys.executable, "-m", "tests.sim", f"N={SEEDS}", f"FROM={at.first}", "UNTIL=failure"]
+    command += [f"WORKERS={at.workers}", f"OPERATOR={int(at.operator)}", f"PROGRAM={at.program}"]
     environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)

@@ -18,7 +18,7 @@ class Program:
     """An app and its script. `ends` counts the runs that must end, by function and status.
 
     `is_applied` returns whether a step of a run has a committed result, and `repeated` reports bodies that started
-    although it had one.
+    although it had one. After `expiry` the last row that expires is gone.
     """
 
     app: App
@@ -30,6 +30,7 @@ class Program:
     limits: Limits = DEFAULT_LIMITS
     body_passes: int = BODY_PASSES
     failed: set[tuple[str, str]] = field(default_factory=set)
+    expiry: str = "2h"
 
     async def body(self, ctx: Context, step: str) -> str:
         """Run the body of a step, and return a token of its name and of how often it has run."""

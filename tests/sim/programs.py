@@ -6,6 +6,7 @@ from collections.abc import Callable
 from stepstream import App, Context, Event, NonRetriableError, StepError, cron, on
 from stepstream.contract.limits import Limits
 from stepstream.testing import START_MS
+from tests.sim.cancel_programs import CANCEL_PROGRAMS
 from tests.sim.control_programs import BULK_PROGRAMS, CONTROL_PROGRAMS, PAUSED_PROGRAMS
 from tests.sim.program import Program
 from tests.sim.world import World
@@ -333,4 +334,4 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 }
 # For schedules in which groups rebalance, which has no effect on bulk operations.
 GROUP_PROGRAMS = {**{name: PROGRAMS[name] for name in PROGRAMS.keys() - BULK_PROGRAMS.keys()}, "branches": branches}
-ALL_PROGRAMS = {**PROGRAMS, **GROUP_PROGRAMS, **PAUSED_PROGRAMS}
+ALL_PROGRAMS = {**PROGRAMS, **GROUP_PROGRAMS, **PAUSED_PROGRAMS, **CANCEL_PROGRAMS}

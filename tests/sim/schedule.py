@@ -108,15 +108,15 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
         )
         # A broken world may never become idle. Schedules with one fault are many, and are not about expiry.
         if not outcome.broken and len(faults.plan) != 1:
-            outcome.broken += await _expire(world)
+            outcome.broken += await _expire(world, program.expiry)
         return outcome
 
 
-async def _expire(world: World) -> list[str]:
+async def _expire(world: World, expiry: str) -> list[str]:
     """Advance the clock until rows that expire are removed, if there are any; return the rows that are left."""
     if not has_expiring_rows(world.stores):
         return []
-    await world.advance("8d" if has_bulk_operations(world.stores) else "2h")
+    await world.advance("8d" if has_bulk_operations(world.stores) else expiry)
     return list(check_rows(world.stores, expired=True))
 
 

@@ -13,7 +13,7 @@ from tests.sim.mutation import SEEDS, SOURCE, Mutant, PatchError, copy_with, pat
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_seeded_bug_is_caught(mutant: Mutant, tmp_path: Path) -> None:
     """A schedule breaks an invariant; the program prints its seed, and exits with 1."""
-    done = simulate(copy_with(mutant, tmp_path), mutant.first, mutant.workers, operator=mutant.operator)
+    done = simulate(copy_with(mutant, tmp_path), mutant)
     assert done.returncode == 1, done.stderr or f"{SEEDS} schedules did not detect that {mutant.name}"
     assert "seed" in done.stdout, done.stdout
 

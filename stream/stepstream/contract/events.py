@@ -32,6 +32,13 @@ ENGINE_ORIGIN = b"engine"
 CHAIN_HEADER = "stepstream-chain"
 
 
+class EventRef(msgspec.Struct, frozen=True):
+    """The name and the id of an event."""
+
+    name: str
+    id: str
+
+
 class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event on the wire; `data` is a JSON object, `ts` is in Unix milliseconds (0: the time of its arrival).
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import CHAIN_RUNS_MAX, DEFAULT_LIMITS
+from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, CHAIN_RUNS_MAX, DEFAULT_LIMITS
 from stepstream.contract.names import check_topic_part, check_workers_name, workers_name
 
 _PART_ENDS = re.compile(r"[/.]")
@@ -32,6 +32,18 @@ class CronTrigger(msgspec.Struct, frozen=True, tag="cron", tag_field="type", omi
 Trigger = EventTrigger | CronTrigger
 
 
+class CancelTrigger(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Cancel an open run on an event of this name; `match` and `condition` are those of a wait for an event.
+
+    It counts for `timeout_ms` from the admission of the run (0: until the run ends).
+    """
+
+    event: str
+    match: str = ""
+    condition: str = ""
+    timeout_ms: int = 0
+
+
 class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     """A function as its worker registered it. `retired` removes its triggers; open runs continue.
 
@@ -39,7 +51,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     recorded with each run. `lookback_ms` is how far back its waits may look; `queues` are those of its app. `release`
     is a digest of all functions of the app in this worker, `replaced` are the releases that it replaced, latest last.
     `chain_max` is how many runs may start one another in a chain that this function continues. `attributes` are CEL
-    expressions on `event` by name, whose values become the attributes of a run when it begins.
+    expressions on `event` by name, whose values become the attributes of a run when it begins. The events of
+    `cancel_on` cancel its open runs.
     """
 
     id: str
@@ -54,6 +67,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     replaced: tuple[str, ...] = ()
     chain_max: int = CHAIN_RUNS_MAX
     attributes: dict[str, str] = {}
+    cancel_on: tuple[CancelTrigger, ...] = ()
 
 
 def trigger_names(event: str) -> list[str]:
@@ -79,6 +93,10 @@ def decode_function(value: bytes) -> FunctionRegistered:
         raise InvalidInput("events are kept for 0 to 366 days", "lookback_ms")
     if function.chain_max < 1:
         raise InvalidInput("a chain has at least one run", "chain_max")
+    if len(function.cancel_on) > CANCEL_ON_PER_FUNCTION_MAX:
+        raise InvalidInput(f"at most {CANCEL_ON_PER_FUNCTION_MAX} events may cancel a run", "cancel_on")
+    if not all(0 <= each.timeout_ms <= DEFAULT_LIMITS.wait_ms_max for each in function.cancel_on):
+        raise InvalidInput("an event may cancel a run for 0 to 366 days", "cancel_on")
     return function
 
 

@@ -7,7 +7,7 @@ from stepstream.contract.attributes import Attributes
 from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.control import Pause, Rerun
-from stepstream.contract.events import EventRecord
+from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 
@@ -131,13 +131,17 @@ class RunUnpaused(_Entry, frozen=True, tag="run.unpaused"):
 
 
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
-    """The run ended: completed, failed or cancelled; `warnings` are all that were recorded for it."""
+    """The run ended: completed, failed or cancelled; `warnings` are all that were recorded for it.
+
+    `cancelled_by` is the event that cancelled it, if one did.
+    """
 
     status: RunStatus
     function: str
     output: Raw = NULL
     error: ErrorInfo | None = None
     warnings: tuple[str, ...] = ()
+    cancelled_by: EventRef | None = None
 
 
 HistoryEntry = (

@@ -16,6 +16,7 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 _TIME_CHARACTERS = 10
 _HASH_CHARACTERS = 16
+_CANCEL_ON = "cancel_on:"
 _SENT_EVENT_ID = re.compile(rf"[{_CROCKFORD}]{{{_TIME_CHARACTERS + _HASH_CHARACTERS}}}:[0-9a-f]{{16}}:\d+")
 
 
@@ -24,6 +25,16 @@ class StepRef(msgspec.Struct, frozen=True):
 
     run_id: str
     step: str
+
+
+def cancel_waiter(run_id: str, number: int) -> StepRef:
+    """Return the waiter for the event of a rule, by its number, that cancels a run; a step has a hash for a name."""
+    return StepRef(run_id, f"{_CANCEL_ON}{number}")
+
+
+def is_cancel_waiter(step: str) -> bool:
+    """Return whether `step` is that of a waiter that `cancel_waiter` gives."""
+    return step.startswith(_CANCEL_ON)
 
 
 class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -15,6 +15,7 @@ from stepstream.contract.control import (
     UnpauseRequested,
 )
 from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import CancelTrigger
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
 from stepstream.contract.outcomes import ErrorInfo, Outcome
@@ -26,7 +27,8 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     The 24 hours count from event to event: `arrived_at` is when the log took this one (Unix ms, 0: now).
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
-    chain of runs that started one another. `attributes` are those with which the run begins.
+    chain of runs that started one another. `attributes` are those with which the run begins. The events of `cancel_on`
+    cancel it.
     """
 
     run_id: str
@@ -41,6 +43,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     chain: int = 0
     arrived_at: int = 0
     attributes: Attributes = msgspec.field(default_factory=dict)
+    cancel_on: tuple[CancelTrigger, ...] = ()
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):

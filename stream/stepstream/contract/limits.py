@@ -48,6 +48,11 @@ TOPIC_CHARACTERS_MAX = 249
 NAMESPACE_CHARACTERS_MAX = 60
 WORKERS_NAME_CHARACTERS_MAX = TOPIC_CHARACTERS_MAX - NAMESPACE_CHARACTERS_MAX - len(".commands.")
 TRIGGERS_PER_FUNCTION_MAX = 10
+# The events that may cancel a run.
+CANCEL_ON_PER_FUNCTION_MAX = 5
+# The path of a wait that has no time limit is indexed for the longer time, and the run renews that after the shorter.
+PATH_RENEWED_MS = 30 * DAY_MS
+PATH_USED_MS = 60 * DAY_MS
 # A chain of runs that start one another; an app may set another limit up to the second number.
 CHAIN_RUNS_MAX = 100
 CHAIN_RUNS_SETTABLE_MAX = 1_000_000

@@ -40,6 +40,8 @@ class WaitOpened(TypedRecord, frozen=True, tag="wait.opened"):
     """A step waits for an event; sent to the shard of the event name, which places the wait in `bucket`.
 
     With `lookback_from` (Unix ms, 0: no look-back) an event that was kept since then ends it, except `trigger_id`.
+    A wait that belongs to a run and not to a step has a waiter of `ids.cancel_waiter`, and may never expire
+    (TIMESTAMP_MS_MAX).
     """
 
     waiter: StepRef
@@ -51,12 +53,19 @@ class WaitOpened(TypedRecord, frozen=True, tag="wait.opened"):
 
 
 class WaitPlaced(TypedRecord, frozen=True, tag="wait.placed"):
-    """A wait, sent by the shard of the event name to the shard of its bucket."""
+    """A wait, sent by the shard of the event name to the shard of its bucket; the event `trigger_id` cannot end it."""
 
     waiter: StepRef
     bucket: Bucket
     predicate: Predicate
     expires_at: int
+    trigger_id: str = ""
+
+
+class WaitRenewed(TypedRecord, frozen=True, tag="wait.renewed"):
+    """A run still waits in `bucket`, without a time limit; sent to the shard of the event name, as the wait was."""
+
+    bucket: Bucket
 
 
 class WaitClosed(TypedRecord, frozen=True, tag="wait.closed"):
@@ -84,7 +93,7 @@ class WaitRemoved(TypedRecord, frozen=True, tag="wait.removed"):
 
 
 class EventMatched(TypedRecord, frozen=True, tag="event.matched"):
-    """An event ends the wait of a step; it arrived at `arrived_at` (Unix ms, 0: before the wait was opened)."""
+    """An event ends the wait of a step, or cancels a run; it arrived at `arrived_at` (Unix ms, 0: before the wait)."""
 
     run_id: str
     step: str
@@ -143,6 +152,7 @@ MatchingRecord = (
     | LookBackTruncated
     | WaitOpened
     | WaitPlaced
+    | WaitRenewed
     | WaitClosed
     | WaitRemoved
     | EventMatched

@@ -52,7 +52,9 @@ from stepstream.contract.matching import (
     WaitOpened,
     WaitPlaced,
     WaitRemoved,
+    WaitRenewed,
 )
+from stepstream.engine.matching.cancel_waits import fire_cancel_waits
 from stepstream.engine.matching.kept import continue_index, forget_events
 from stepstream.engine.matching.signals import close_signal, open_signal, send_signal
 from stepstream.engine.matching.waits import (
@@ -64,6 +66,7 @@ from stepstream.engine.matching.waits import (
     open_wait,
     place_wait,
     remove_wait,
+    renew_wait,
     route_event,
 )
 from stepstream.engine.runs.admission import (
@@ -141,14 +144,8 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             look_further_back(draft, record)
         case LookBackTruncated():
             warn_of_truncated_look_back(draft, record)
-        case WaitOpened():
-            open_wait(draft, record)
-        case WaitPlaced():
-            place_wait(draft, record)
-        case WaitClosed():
-            close_wait(draft, record)
-        case WaitRemoved():
-            remove_wait(draft, record)
+        case WaitOpened() | WaitPlaced() | WaitClosed() | WaitRemoved() | WaitRenewed():
+            _apply_of_wait(draft, record)
         case EventMatched():
             receive_match(draft, record)
         case StepResolved():
@@ -173,6 +170,22 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
             review_crons(draft)
         case _:
             _apply_of_worker(draft, record)
+
+
+def _apply_of_wait(draft: Draft, record: WaitOpened | WaitPlaced | WaitClosed | WaitRemoved | WaitRenewed) -> None:
+    match record:
+        case WaitOpened():
+            open_wait(draft, record)
+        case WaitPlaced():
+            place_wait(draft, record)
+        case WaitClosed():
+            close_wait(draft, record)
+        case WaitRemoved():
+            remove_wait(draft, record)
+        case WaitRenewed():
+            renew_wait(draft, record)
+        case _:
+            assert_never(record)
 
 
 def _apply_of_operator(draft: Draft, record: CancelRequested | ControlRequest) -> None:
@@ -234,12 +247,14 @@ def _fire_timer(draft: Draft, tick: Tick) -> None:
     _fire(draft, timer, tick)
 
 
-def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:
+def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:  # noqa: C901 - a table, one line for each kind
     match timer.kind:
         case TimerKind.STEP:
             fire_step(draft, timer.owner, timer.name)
         case TimerKind.RUN:
             fire_run(draft, timer.owner)
+        case TimerKind.CANCEL_WAITS:
+            fire_cancel_waits(draft, timer.owner)
         case TimerKind.LEASE:
             release(draft, timer.owner, timer.name)
         case TimerKind.PAUSE | TimerKind.SCOPE_PAUSE:

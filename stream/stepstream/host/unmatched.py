@@ -10,7 +10,7 @@ from typing import Any
 
 from stepstream.contract.events import EventRecord, decode_stored_event, event_fields
 from stepstream.contract.functions import EventTrigger, trigger_names
-from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from stepstream.expressions.predicates import EvaluationError, holds
@@ -75,6 +75,8 @@ class UnmatchedEventReporter:
             case RunBegan(events=events):
                 for event in events:
                     self._pending.pop(event.id, None)
+            case RunEnded(cancelled_by=event) if event:
+                self._pending.pop(event.id, None)
             case StepEnded(kind=StepKind.WAIT, outcome=Value(data)) if self._pending:
                 self._pending.pop(decode_stored_event(data).id, None)
 
@@ -111,12 +113,15 @@ class UnmatchedEventReporter:
             reason = f"an event with the id {id!r} arrived before; each id starts a function once in 24 h"
         elif conditions:
             reason = "; ".join(f"{name}: {_unmet(condition, event)}" for name, condition in conditions)
+        elif cancelled := [each.id for each in self._app for rule in each.cancel_on if rule.event == event.name]:
+            reason = f"it would cancel runs of {' and '.join(dict.fromkeys(cancelled))}, but no open run matches"
         elif event.name in awaited:
             reason = "runs wait for that name, but their match= or if_= is false, or the event came before the wait"
         elif any(mentions(function.handler, event.name) for function in self._app):
             reason = _TOO_EARLY
         else:
-            reason = near_names(event.name, {trigger.event for _, trigger in triggers} | awaited)
+            cancelling = {rule.event for function in self._app for rule in function.cancel_on}
+            reason = near_names(event.name, {trigger.event for _, trigger in triggers} | awaited | cancelling)
         return reason
 
 

@@ -41,6 +41,13 @@ class Metric:
 METRICS = (
     Metric("engine", "counter", "runs_started", ("function",), "Runs that were accepted"),
     Metric("engine", "counter", "runs_ended", ("function", "status"), "Runs that have ended"),
+    Metric(
+        "engine",
+        "counter",
+        "runs_cancelled",
+        ("function", "cause"),
+        "Runs that were cancelled, by a request or by an event of cancel_on",
+    ),
     Metric("engine", "gauge", "runs_open", ("function",), "Runs that have not ended"),
     Metric(
         "engine", "histogram", "run_duration_seconds", ("function",), "Time from the start of a run to its end", _LONG_S
@@ -143,6 +150,7 @@ _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "stale_bulk_pages": ("stale_reports", ()),
     "stale_bulk_outcomes": ("stale_reports", ()),
     "condition_errors": ("expression_errors", ("trigger",)),
+    "cancel_on_errors": ("expression_errors", ("cancel_on",)),
     "attribute_errors": ("expression_errors", ("attribute",)),
 }
 _BY_FUNCTION = {metric.name for metric in METRICS if metric.labels[:1] == ("function",)}

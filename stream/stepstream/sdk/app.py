@@ -11,6 +11,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
 from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS
 from stepstream.contract.names import check_workers_name, workers_name
+from stepstream.sdk.cancellation import CancelOn
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
@@ -104,6 +105,7 @@ class App:
         backoff: Backoff | None = None,
         on_failure: AsyncHandler[Any] | PlainHandler[Any] | None = None,
         attributes: Mapping[str, str] | None = None,
+        cancel_on: Sequence[CancelOn] = (),
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -122,6 +124,8 @@ class App:
             attributes: What people find runs by: CEL expressions on `event` by name, such as
                 `{"order_id": "event.data.order_id"}`, evaluated when a run begins. A run lacks the attribute of an
                 expression that fails or has no string, number or bool as its value. See also `ctx.set_attributes`.
+            cancel_on: Up to five events that cancel an open run, such as
+                `[CancelOn("shop/order.cancelled", match="data.order_id")]`.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
@@ -133,6 +137,7 @@ class App:
             triggers,
             retry_policy(retries, backoff),
             attributes=dict(attributes or {}),
+            cancel_on=cancel_on,
             lookback_ms=self.lookback_ms,
             queues=tuple(self.queues),
             chain_max=self.chain_max,
@@ -151,7 +156,7 @@ class App:
         function_id = id or getattr(handler, "__name__", "").replace("_", "-")
         failure: Function[Any] | None = None
         if on_failure is not None:
-            of_failure = replace(options, triggers=(), attributes={})
+            of_failure = replace(options, triggers=(), attributes={}, cancel_on=())
             failure = Function(self.name, function_id + _FAILURE_SUFFIX, on_failure, of_failure)
         function: Function[Any] = Function(self.name, function_id, handler, replace(options, on_failure=failure))
         for each in (function, failure):

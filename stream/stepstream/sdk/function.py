@@ -26,6 +26,7 @@ from stepstream.contract.limits import (
     TRIGGERS_PER_FUNCTION_MAX,
 )
 from stepstream.expressions.errors import ExpressionError
+from stepstream.sdk.cancellation import CancelOn, cancel_triggers
 from stepstream.sdk.deferred import check
 from stepstream.sdk.errors import DefinitionError
 
@@ -139,6 +140,7 @@ class FunctionOptions:
     lookback_ms: int = 0
     queues: tuple[str, ...] = ()
     chain_max: int = CHAIN_RUNS_MAX
+    cancel_on: Sequence[CancelOn] = ()
 
 
 class Function(Generic[T_co]):
@@ -158,6 +160,7 @@ class Function(Generic[T_co]):
         self.lookback_ms = options.lookback_ms
         self.queues = options.queues
         self.chain_max = options.chain_max
+        self.cancel_on = cancel_triggers(id, options.cancel_on)
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -188,6 +191,7 @@ class Function(Generic[T_co]):
             queues=self.queues,
             chain_max=self.chain_max,
             attributes=dict(self.attributes),
+            cancel_on=self.cancel_on,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 import pytest
 
-from stepstream import App, Context, Event, cron, on
+from stepstream import App, CancelOn, Context, Event, cron, on
 from stepstream.api.functions import cron_times
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
@@ -19,7 +19,12 @@ from tests.fakes.facades import facade_of
 app = App("shop", queues=["gpu"], lookback="1h")
 
 
-@app.function(on("order", if_="event.data.total > 0"), cron("0 3 * * *", tz="Europe/Berlin"), retries=0)
+RULES = [CancelOn("<b>", match="data.id"), CancelOn("stop", if_="async.data.all", timeout="1h")]
+
+
+@app.function(
+    on("order", if_="event.data.total > 0"), cron("0 3 * * *", tz="Europe/Berlin"), retries=0, cancel_on=RULES
+)
 async def fulfil(ctx: Context) -> str:
     """Sleep for as many seconds as the event says; fail for a negative number."""
     seconds = ctx.event.data.get("seconds", 0)
@@ -74,6 +79,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     page = await browser.open((await browser.open("/ui/functions")).link("fulfil"))
     shown = dict(zip(page.texts(".facts dt"), page.texts(".facts dd"), strict=True))
     assert (shown["Queues of the app"], shown["Runs in a chain, at most"]) == ("gpu", "100")
+    assert shown["Cancelled by"] == "event <b> with the same data.id event stop if async.data.all within 1h 0m"
     assert shown["Next times"].count("2026-01-0") == 3
     assert (shown["Half take at most"], shown["99 %"]) == ("3.0 s", "8m 20s")
     slow = engine.runs()[-1]

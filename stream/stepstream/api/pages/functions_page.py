@@ -27,7 +27,7 @@ from stepstream.api.pages.fields import ACCEPTED, Refusal
 from stepstream.api.pages.layout import document
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
+from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.wording import counted, duration_text
 from stepstream.runtime.readmodel.durations import MEASURED_MAX, Durations
@@ -116,6 +116,13 @@ def _trigger(trigger: Trigger) -> h.Node:
             return ["cron ", h.code[text(trigger.expression)], " ", text(trigger.timezone)]
 
 
+def _rule(rule: CancelTrigger) -> h.Node:
+    condition = [" if ", h.code[text(rule.condition, _TRIGGER_CHARACTERS)]] if rule.condition else None
+    match = [" with the same ", h.code[text(rule.match)]] if rule.match else None
+    within = f" within {duration_text(rule.timeout_ms)}" if rule.timeout_ms else None
+    return ["event ", text(rule.event), match, condition, within]
+
+
 async def show_function(site: Site, visit: Visit) -> Response:
     """Answer with the page of a function."""
     known_params(visit, "id")
@@ -162,6 +169,10 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
             ("App", text(known.app)),
             ("Triggers", h.ul(".plain")[[h.li[_trigger(each)] for each in known.triggers]] if known.triggers else None),
             ("Next times", [[at(due), " "] for due in times] or None),
+            (
+                "Cancelled by",
+                h.ul(".plain")[(h.li[_rule(each)] for each in known.cancel_on)] if known.cancel_on else None,
+            ),
             ("On failure", on_failure),
             ("Queues of the app", ", ".join(known.queues) or None),
             ("Events are kept for", duration_text(known.lookback_ms) if known.lookback_ms else None),

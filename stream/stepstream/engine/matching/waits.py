@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import StepResolved
-from stepstream.contract.limits import BATCH_BYTES_MAX, PATHS_PER_NAME_MAX
+from stepstream.contract.limits import BATCH_BYTES_MAX, PATH_USED_MS, PATHS_PER_NAME_MAX, TIMESTAMP_MS_MAX
 from stepstream.contract.matching import (
     EventForwarded,
     EventMatched,
@@ -18,6 +18,7 @@ from stepstream.contract.matching import (
     WaitOpened,
     WaitPlaced,
     WaitRemoved,
+    WaitRenewed,
 )
 from stepstream.contract.outcomes import TimedOut
 from stepstream.engine.matching.kept import keep_event
@@ -61,8 +62,9 @@ def look_further_back(draft: Draft, due: LookBackContinued) -> None:
 
 
 def _send_to_bucket(draft: Draft, wait: WaitOpened) -> None:
-    bucket = _note_path(draft, wait.bucket, wait.expires_at)
-    placed = WaitPlaced(wait.waiter, bucket, wait.predicate, wait.expires_at)
+    used_until = wait.expires_at if wait.expires_at < TIMESTAMP_MS_MAX else draft.now + PATH_USED_MS
+    bucket = _note_path(draft, wait.bucket, used_until)
+    placed = WaitPlaced(wait.waiter, bucket, wait.predicate, wait.expires_at, wait.trigger_id)
     if bucket.path:
         draft.route(bucket.routing_key, placed)
     else:
@@ -71,7 +73,7 @@ def _send_to_bucket(draft: Draft, wait: WaitOpened) -> None:
 
 def place_wait(draft: Draft, wait: WaitPlaced) -> None:
     """At the shard of the bucket: register a wait."""
-    row = Wait(wait.waiter, wait.predicate, wait.expires_at, _queued_count(draft))
+    row = Wait(wait.waiter, wait.predicate, wait.expires_at, _queued_count(draft), wait.trigger_id)
     draft.put(wait_key(wait.bucket, wait.waiter), row)
 
 
@@ -90,6 +92,15 @@ def _note_path(draft: Draft, bucket: Bucket, until: int) -> Bucket:
     if row is None:
         draft.arm(until, Timer(TimerKind.EVENT_NAME_EXPIRY, bucket.event))
     return bucket
+
+
+def renew_wait(draft: Draft, renewed: WaitRenewed) -> None:
+    """At the shard of the event name: use the paths for longer under which a wait may have been placed."""
+    event = renewed.bucket.event
+    row = draft.get(event_name_key(event))
+    for path in dict.fromkeys((renewed.bucket.path, "")):
+        if row and path in row.paths:
+            _note_path(draft, Bucket(event, path), draft.now + PATH_USED_MS)
 
 
 def forget_paths(draft: Draft, event: str) -> None:
@@ -218,7 +229,7 @@ def _match(
         size = len(wait.predicate.bindings)
         if size >= LARGE_BYTES_MIN:
             budget.charge(size // READ_PER_PARSED)
-        is_open = (not number or wait.behind < number) and wait.expires_at > draft.now
+        is_open = (not number or wait.behind < number) and wait.expires_at > draft.now and wait.trigger_id != event.id
         if is_open and budget.satisfies(candidate, wait.predicate):
             matched.append((key, wait))
     for key, wait in matched:

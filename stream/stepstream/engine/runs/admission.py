@@ -19,6 +19,7 @@ from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.matching import EventRouted
 from stepstream.contract.outcomes import outcome_bytes
+from stepstream.engine.matching.cancel_waits import open_cancel_waits
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.state.draft import Draft
@@ -154,6 +155,7 @@ def request_run(
         chain=chain,
         arrived_at=arrived_at,
         attributes=attributes_of(draft, function, event),
+        cancel_on=function.cancel_on,
     )
     draft.route(hash_part, request)
 
@@ -181,7 +183,7 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         attributes=request.attributes,
     )
     run = replace(run, held=not run.due and is_paused(draft, run))
-    _begin(draft, run, request.events)
+    _begin(draft, run, request)
     if run.due:
         draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
     elif not run.held:
@@ -190,14 +192,16 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
 
 
 def _begin(
-    draft: Draft, run: Run, events: tuple[EventRecord, ...], rerun: Rerun | None = None, copied: Sequence[Memo] = ()
+    draft: Draft, run: Run, request: RunRequested, rerun: Rerun | None = None, copied: Sequence[Memo] = ()
 ) -> None:
+    events = request.events
     caller = run.caller.run_id if run.caller else ""
     began = RunBegan(
         run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller, rerun, run.attributes
     )
     draft.begin(run, began, copied)
-    draft.put(run_events_key(run.run_id), RunEvents(events))
+    waits = open_cancel_waits(draft, run.run_id, events[0], request.cancel_on)
+    draft.put(run_events_key(run.run_id), RunEvents(events, waits))
     draft.count("open_runs", run.function)
     draft.count("runs_started", run.function)
 
@@ -208,17 +212,22 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
     if function is None or function.retired:
         draft.answer(request, "function_not_found")
         return
-    attributes = attributes_of(draft, function, request.events[0])
     start = RunRequested(
-        run_id_at(draft.now, request.routing_key), function.id, function.app, request.events, attributes=attributes
+        run_id_at(draft.now, request.routing_key),
+        function.id,
+        function.app,
+        request.events,
+        on_failure=function.on_failure,
+        attributes=attributes_of(draft, function, request.events[0]),
+        cancel_on=function.cancel_on,
     )
     if not _started_before(draft, start):
-        _begin_rerun(draft, start, request, function.on_failure)
+        _begin_rerun(draft, start, request)
     if known := draft.get(start_key(request.routing_key)):
         draft.answer(request, known.run_id, "started")
 
 
-def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested, on_failure: str) -> None:
+def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested) -> None:
     memos = request.memos
     run = Run(
         start.run_id,
@@ -229,13 +238,13 @@ def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested, on_
         memo_bytes=sum(outcome_bytes(memo.outcome) for memo in memos),
         seen=max((memo.seen for memo in memos), default=0),
         own=max((memo.own for memo in memos), default=0),
-        on_failure=on_failure,
+        on_failure=start.on_failure,
         suppress_end_events=start.events[0].name in OWN_NAMES,
         origin=request.rerun.origin,
         attributes=start.attributes,
     )
     run = replace(run, held=is_paused(draft, run))
-    _begin(draft, run, start.events, request.rerun, memos)
+    _begin(draft, run, start, request.rerun, memos)
     if run.held:
         return
     if memos:

@@ -176,8 +176,9 @@ def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, compiler: WaitCompiler
     _open(draft, run_id, plan, opened, f"{plan.event} {plan.match or plan.condition}".strip())
     if predicate and bucket:
         lookback_from = max(draft.now - plan.lookback_ms, 1) if looking_back else 0
-        waiter = StepRef(run_id, plan.step)
-        draft.route(plan.event, WaitOpened(waiter, bucket, predicate, due, lookback_from, compiler.trigger.id))
+        waiter, trigger = StepRef(run_id, plan.step), compiler.trigger
+        trigger_id = trigger.id if looking_back and trigger.name == plan.event else ""
+        draft.route(plan.event, WaitOpened(waiter, bucket, predicate, due, lookback_from, trigger_id))
     return None
 
 
@@ -235,6 +236,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         suppress_end_events=caller.suppress_end_events,
         chain=caller.chain + 1,
         attributes=attributes_of(draft, function, event),
+        cancel_on=function.cancel_on,
     )
     draft.route(hash_part, request)
     return None

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from stepstream.contract.attributes import changed, same
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Open, RunLoaded, RunResumed, RunStarted, RunStopped
-from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord
+from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord, EventRef
 from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunEnded, RunMoved
 from stepstream.contract.ids import StepRef, run_hash, run_id_at
 from stepstream.contract.inbox import (
@@ -22,15 +22,16 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import LOOKBACK_EVENTS_MAX
-from stepstream.contract.matching import LookBackTruncated
+from stepstream.contract.matching import EventMatched, LookBackTruncated
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
+from stepstream.engine.matching.cancel_waits import close_cancel_waits
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.dispatch import memos_of, recall
 from stepstream.engine.runs.leases import defer_claim, grant, release, release_all
 from stepstream.engine.runs.pauses import disarm_pause, hold, is_paused
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.lifecycle import state_of_run
-from stepstream.engine.state.rows import Run, Timer, TimerKind
+from stepstream.engine.state.rows import Run, RunEvents, Timer, TimerKind
 from stepstream.engine.state.tables import GROUPS, MEMOS, STEPS, run_events_key, run_part, step_of
 
 CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
@@ -178,9 +179,21 @@ def cancel_run(draft: Draft, request: CancelRequested) -> None:
         draft.answer(request, "not_found")
         return
     by, why = f" by {request.by}" * bool(request.by), f": {request.why}" * bool(request.why)
-    error = replace(CANCELLED_ERROR, message=CANCELLED_ERROR.message + by + why)
-    end_run(draft, run, RunStatus.CANCELLED, Failure(error))
+    _cancel(draft, run, "request", by + why)
     draft.answer(request, "cancelled")
+
+
+def cancel_by_event(draft: Draft, matched: EventMatched) -> None:
+    """End a run on an event that its function names in `cancel_on`."""
+    if run := draft.run(matched.run_id):
+        event = EventRef(matched.event.name, matched.event.id)
+        _cancel(draft, run, "event", f" by event {event.name} (id {event.id})", event)
+
+
+def _cancel(draft: Draft, run: Run, cause: str, detail: str, event: EventRef | None = None) -> None:
+    draft.count("runs_cancelled", run.function, cause)
+    error = replace(CANCELLED_ERROR, message=CANCELLED_ERROR.message + detail)
+    end_run(draft, run, RunStatus.CANCELLED, Failure(error), event)
 
 
 def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
@@ -189,13 +202,14 @@ def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
         end_run(draft, run, RunStatus.FAILED, Failure(exceeded.error))
 
 
-def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome) -> None:
+def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancelled_by: EventRef | None = None) -> None:
     """End a run: delete all its rows, answer its caller, publish its end, and start its failure handler."""
-    events = draft.events(run.run_id)
+    start = draft.get(run_events_key(run.run_id)) or RunEvents(())
     output = outcome.data if isinstance(outcome, Value) else NULL
     error = outcome.error if isinstance(outcome, Failure) else None
     _delete_rows(draft, run, status)
-    draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings)
+    close_cancel_waits(draft, run.run_id, start.cancel_waits)
+    draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by)
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
     draft.time("run", run.function, run.started_at)
@@ -205,8 +219,8 @@ def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome) -> None
         draft.command(run.app, RunStopped(run.run_id, status))
     if not run.suppress_end_events:
         _emit_end(draft, run, status, output, error)
-    if status == RunStatus.FAILED and run.on_failure and events:
-        _start_handler(draft, run, events, error)
+    if status == RunStatus.FAILED and run.on_failure and start.events:
+        _start_handler(draft, run, start.events, error)
 
 
 def _delete_rows(draft: Draft, run: Run, reason: str) -> None:

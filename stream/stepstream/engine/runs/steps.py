@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Memo, Open, RunResumed
 from stepstream.contract.history import StepAttemptFailed, StepEnded
+from stepstream.contract.ids import is_cancel_waiter
 from stepstream.contract.inbox import StepFailed, StepReported
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
@@ -15,7 +16,7 @@ from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.pauses import is_paused, send_news
-from stepstream.engine.runs.runs import current
+from stepstream.engine.runs.runs import cancel_by_event, current
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Group, OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import group_key
@@ -152,7 +153,10 @@ def _resume(draft: Draft, run: Run, memo: Memo, group: str) -> None:
 
 
 def receive_match(draft: Draft, matched: EventMatched) -> None:
-    """End the wait of a step with an event."""
+    """End the wait of a step with an event, or cancel a run that waits for it."""
+    if is_cancel_waiter(matched.step):
+        cancel_by_event(draft, matched)
+        return
     kept = resolve_step(draft, matched.run_id, matched.step, Value(Raw(encode(matched.event))))
     if kept and matched.arrived_at:
         draft.time("match", "", matched.arrived_at)

@@ -19,6 +19,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     },
     "scheduled": {
         "Tick": ("active",),
+        "EventMatched": ("absent",),
         "PauseRequested": ("paused",),
         "CancelRequested": ("absent",),
     },

@@ -55,10 +55,23 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     held: bool = False
 
 
-class RunEvents(msgspec.Struct, frozen=True):
-    """The events that started a run."""
+class CancelWait(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A wait for an event that cancels its run, in `bucket` under the name `waiter`.
+
+    At `due` (Unix ms) it ends or, if it lasts until the end of the run, is renewed.
+    """
+
+    waiter: StepRef
+    bucket: Bucket
+    due: int
+    renewed: bool = False
+
+
+class RunEvents(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The events that started a run, and the waits for those that cancel it."""
 
     events: tuple[EventRecord, ...]
+    cancel_waits: tuple[CancelWait, ...] = ()
 
 
 class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,6 +118,7 @@ class TimerKind(StrEnum):
     RUN = "run"
     LEASE = "lease"
     PAUSE = "pause"
+    CANCEL_WAITS = "cancel-waits"
     SCOPE_PAUSE = "scope-pause"
     START_EXPIRY = "start-expiry"
     CRON = "cron"
@@ -136,13 +150,15 @@ class EventName(msgspec.Struct, frozen=True):
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     """A wait in its bucket: an event that satisfies the predicate ends the step.
 
-    `behind` is how many events the shard had queued when the wait was placed: they came earlier and cannot end it.
+    `behind` is how many events the shard had queued when the wait was placed: they came earlier and cannot end it. The
+    event `trigger_id` cannot either.
     """
 
     waiter: StepRef
     predicate: Predicate
     expires_at: int
     behind: int = 0
+    trigger_id: str = ""
 
 
 class QueuedEvent(msgspec.Struct, frozen=True):

@@ -1,0 +1,44 @@
+"""Seeded bugs in cancellation by events."""
+
+from tests.sim.mutation import Mutant
+
+CANCEL_MUTANTS = tuple(
+    Mutant(name, module, edits, program="withdrawn")
+    for name, module, edits in (
+        (
+            "the wait for a cancelling event outlives its run",
+            "engine/matching/cancel_waits.py",
+            (
+                (
+                    "    for wait in waits:\n        draft.route",
+                    "    for wait in waits[:0]:\n        draft.route",
+                ),
+            ),
+        ),
+        (
+            "the timer of cancelling events outlives its run",
+            "engine/matching/cancel_waits.py",
+            (("    _disarm(draft, run_id, waits)\n", ""),),
+        ),
+        (
+            "an event cancels a run after the time of its rule",
+            "engine/matching/cancel_waits.py",
+            (
+                (
+                    "expires_at = draft.now + rule.timeout_ms if rule.timeout_ms else",
+                    "expires_at = draft.now + 9 * rule.timeout_ms if rule.timeout_ms else",
+                ),
+            ),
+        ),
+        (
+            "a run is cancelled by its own trigger",
+            "engine/matching/waits.py",
+            ((" and wait.trigger_id != event.id\n", "\n"),),
+        ),
+        (
+            "a cancelling event is taken for the result of a step",
+            "engine/runs/steps.py",
+            (("        cancel_by_event(draft, matched)\n        return\n", "        return\n"),),
+        ),
+    )
+)

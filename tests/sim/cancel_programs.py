@@ -1,0 +1,55 @@
+"""The programs of the simulation in which events cancel runs."""
+
+from collections.abc import Callable
+
+from stepstream import App, CancelOn, Context, Event, StepError, on
+from tests.sim.program import Program
+from tests.sim.world import World
+
+
+def withdrawn() -> Program:
+    """Three orders with a child each: one is withdrawn asleep, one in its child, and one too late.
+
+    The event that starts a run could cancel it by its second rule, and another order is withdrawn before it starts.
+    """
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(Event("withdrawn", {"id": 9}))
+        # With three shards, one has the orders 4, 15 and 28, their runs and their name: only its log orders them.
+        await world.send(*(Event("order", {"id": number}, id=f"o-{number}") for number in (4, 9, 15, 28)))
+        await world.send(Event("withdrawn", {"id": 4}))
+        await world.advance("2m")
+        await world.send(Event("child-withdrawn", {"id": 15}))
+        await world.advance("20m")
+        await world.send(Event("withdrawn", {"id": 28}))
+        await world.advance("2h")
+
+    rules = [
+        CancelOn("withdrawn", match="data.id", timeout="10m"),
+        CancelOn("order", if_="async.data.id == event.data.id"),
+    ]
+    ends = {("order", "cancelled"): 1, ("order", "completed"): 3, ("child", "cancelled"): 1, ("child", "completed"): 2}
+    program = Program(app, script, ends, expiry="61d")
+
+    @app.function(cancel_on=[CancelOn("child-withdrawn", match="data.id")], backoff="5s")
+    async def child(ctx: Context) -> str:
+        await ctx.step.sleep("nap", "10m")
+        return await ctx.step.run("pack", program.body, ctx, "pack")
+
+    @app.function(on("order"), cancel_on=rules, backoff="5s")
+    async def order(ctx: Context) -> list[str]:
+        first = await ctx.step.run("first", program.body, ctx, "first")
+        await ctx.step.sleep("nap", "1m")
+        try:
+            await ctx.step.invoke("child", function=child, data={"id": ctx.event.data["id"]})
+        except StepError as error:
+            return [first, error.code]
+        await ctx.step.sleep("rest", "30m")
+        return [first, await ctx.step.run("last", program.body, ctx, "last")]
+
+    return program
+
+
+# They are not among those of random seeds, so that these seeds keep their schedules.
+CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {"withdrawn": withdrawn}
