@@ -1,21 +1,21 @@
 """Closes the databases of read models that a test opened: Python 3.13 warns of each one that is left open."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stepstream.runtime.readmodel import index
+from stepstream.runtime.readmodel.dialect import SqliteDatabase
 
 
 @pytest.fixture(autouse=True)
 def closed_indexes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close at the end of a test every read model that it opened."""
-    opened: list[sqlite3.Connection] = []
+    opened: list[SqliteDatabase] = []
     open_database = index._open
 
-    def note(path: Path | None, origin: str) -> sqlite3.Connection:
+    def note(path: Path | None, origin: str) -> SqliteDatabase:
         database = open_database(path, origin)
         opened.append(database)
         return database

@@ -15,6 +15,7 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.readmodel.approvals import open_approvals
+from stepstream.runtime.readmodel.dialect import SqliteDatabase
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.queries import OPEN_APPROVALS
 
@@ -62,7 +63,7 @@ async def test_open_ones_are_listed_the_oldest_first(index: RunIndex) -> None:
 
 def test_list_reads_no_decided_approval(index: RunIndex, tmp_path: Path) -> None:
     """The list reads the index of waiting steps, so a million decisions cost it nothing."""
-    with sqlite3.connect(tmp_path / "runs.sqlite") as db:
+    with sqlite3.connect(tmp_path / "runs.sqlite", factory=SqliteDatabase) as db:
         queries: list[str] = []
         db.set_trace_callback(queries.append)
         open_approvals(db, 10)

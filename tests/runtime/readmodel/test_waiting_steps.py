@@ -9,6 +9,7 @@ from stepstream.contract.history import HistoryEntry, RunBegan, StepPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
+from stepstream.runtime.readmodel.dialect import SqliteDatabase
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.waiting import waiting_steps
 
@@ -22,7 +23,7 @@ def test_waiting_steps_are_read_in_the_order_of_the_index(tmp_path: Path) -> Non
         entries.append(RunBegan(run, 1, 1, "f", "shop", 1, (EventRecord("go", id=f"e-{run}"),)))
         entries.append(StepPlanned(run, 2, 1, "s1", "ok", kind, detail, 9))
     index.fold([LogRecord(HISTORY, 0, at, b"", encode(entry), (), 9) for at, entry in enumerate(entries)])
-    with sqlite3.connect(tmp_path / "runs.sqlite") as db:
+    with sqlite3.connect(tmp_path / "runs.sqlite", factory=SqliteDatabase) as db:
         queries: list[str] = []
         db.set_trace_callback(queries.append)
         found = [step.run_id for step in waiting_steps(db, StepKind.WAIT, 10, ("", ""))]

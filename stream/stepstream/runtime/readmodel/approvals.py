@@ -1,14 +1,14 @@
 """The approvals in the read model: what waits for a person's decision, and what was asked."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.history import StepPlanned
 from stepstream.contract.kinds import StepStatus
+from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.schema import name_of, text_of
 
 _COLUMNS = "a.run_id, a.step, s.id, r.function, s.status, s.first_at, s.until, a.request"
@@ -16,13 +16,6 @@ _WAITING = "steps s JOIN approvals a USING (run_id, step)"
 _FROM = f"{_WAITING} JOIN runs r USING (run_id)"
 # As literals, because a partial index is not used for parameters. The names are those of approval_signal.
 _OPEN = f"s.kind = 'signal' AND s.status = 'waiting' AND {name_of('s')} >= 'approval/' AND {name_of('s')} < 'approval0'"
-
-
-class Database(Protocol):
-    """What this module uses of a connection of sqlite3."""
-
-    def execute(self, query: str, values: Sequence[Any] = ..., /) -> Any:
-        """Execute a statement, and return its cursor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +43,10 @@ class ApprovalView:
 def ask(db: Database, entry: StepPlanned, request: ApprovalRequest) -> None:
     """Store what a step asks."""
     row = (entry.run_id, entry.step, text_of(request))
-    db.execute("INSERT OR IGNORE INTO approvals VALUES (?, ?, ?)", row)
+    db.execute("INSERT INTO approvals VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
 
 
-def open_approvals(db: sqlite3.Connection, limit: int, after: tuple[str, str] = ("", "")) -> list[ApprovalView]:
+def open_approvals(db: Database, limit: int, after: tuple[str, str] = ("", "")) -> list[ApprovalView]:
     """Return the approvals that wait for a decision, the oldest first: those after a step (run id and hash)."""
     asked = "coalesce((SELECT first_at FROM steps WHERE run_id = ? AND step = ?), -1)"
     where = f"{_OPEN} AND (s.first_at, s.run_id, s.step) > ({asked}, ?, ?)"
@@ -61,13 +54,13 @@ def open_approvals(db: sqlite3.Connection, limit: int, after: tuple[str, str] = 
     return [_view(row) for row in db.execute(query, (*after, *after, limit))]
 
 
-def count_open_approvals(db: sqlite3.Connection, most: int) -> int:
+def count_open_approvals(db: Database, most: int) -> int:
     """Return how many approvals wait for a decision; `most` if there are more."""
-    query = f"SELECT count(*) FROM (SELECT 1 FROM {_WAITING} WHERE {_OPEN} LIMIT ?)"
+    query = f"SELECT count(*) FROM (SELECT 1 FROM {_WAITING} WHERE {_OPEN} LIMIT ?) AS waiting"
     return int(db.execute(query, (most,)).fetchone()[0])
 
 
-def find_approval(db: sqlite3.Connection, run_id: str, step: str) -> ApprovalView | None:
+def find_approval(db: Database, run_id: str, step: str) -> ApprovalView | None:
     """Return what a step asks or asked, None if it is no approval."""
     query = f"SELECT {_COLUMNS} FROM {_FROM} WHERE a.run_id = ? AND a.step = ?"
     row = db.execute(query, (run_id, step)).fetchone()

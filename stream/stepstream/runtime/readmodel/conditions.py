@@ -15,6 +15,7 @@ from stepstream.runtime.readmodel.filters import (
     Term,
     filter_time_ms,
 )
+from stepstream.runtime.readmodel.schema import TAIL
 
 # The greatest character: no text with a prefix is greater than the prefix and this.
 _LAST = "\U0010ffff"
@@ -66,7 +67,7 @@ def row_condition(term: Term, now_ms: int) -> Sql | None:
         found = Sql(f"r.status IN ({_marks(texts)})", tuple(texts))
     else:
         found = joined(" OR ", [_value_condition(term, value) for value in term.values])
-    return Sql(f"{'NOT ' * term.excluded}coalesce(({found.text}), 0)", found.values)
+    return Sql(f"{'NOT ' * term.excluded}coalesce(({found.text}), false)", found.values)
 
 
 def _marks(values: Sequence[object]) -> str:
@@ -78,7 +79,7 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
         return _attribute_condition(term.attribute, value)
     match term.key:
         case "run_id":
-            return Sql("substr(r.run_id, -length(?)) = ?", (value.text.upper(), value.text.upper()))
+            return _id_ends_with(value.text)
         case "event":
             named = "SELECT 1 FROM json_each(r.events) AS e WHERE "
             compared = _compared("json_extract(e.value, '$.name')", value)
@@ -89,7 +90,7 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
             )
         case "error":
             return Sql(
-                f"r.error IS NOT NULL AND {_ERROR_TEXT} LIKE ? ESCAPE '\\'",
+                f"r.error IS NOT NULL AND lower({_ERROR_TEXT}) LIKE lower(?) ESCAPE '\\'",
                 (f"%{_LIKE.sub(_escaped, value.text)}%",),
             )
         case "paused":
@@ -130,14 +131,18 @@ def _attribute_condition(name: str, value: Pattern) -> Sql:
     return Sql(f"EXISTS ({query})", (value.text, name))
 
 
+def _id_ends_with(text: str) -> Sql:
+    return Sql(f"substr(r.run_id, length(r.run_id) - {len(text) - 1}) = ?", (text.upper(),))
+
+
 def _word_condition(text: str) -> Sql:
     parts = [
-        "EXISTS (SELECT 1 FROM run_events AS e WHERE e.event_id = ? AND e.run_id = r.run_id)",
-        f"EXISTS (SELECT 1 FROM json_each(r.attributes) WHERE {_ATTRIBUTE_TEXT} = ?)",
-        "(length(?) >= ? AND substr(r.run_id, -length(?)) = ?)",
+        Sql("EXISTS (SELECT 1 FROM run_events AS e WHERE e.event_id = ? AND e.run_id = r.run_id)", (text,)),
+        Sql(f"EXISTS (SELECT 1 FROM json_each(r.attributes) WHERE {_ATTRIBUTE_TEXT} = ?)", (text,)),
     ]
-    upper = text.upper()
-    return Sql(" OR ".join(parts), (text, text, upper, TAIL_CHARACTERS, upper, upper))
+    if len(text) >= TAIL_CHARACTERS:
+        parts.append(_id_ends_with(text))
+    return joined(" OR ", parts)
 
 
 def index_reads(term: Term) -> list[Sql] | None:
@@ -175,7 +180,7 @@ def index_reads(term: Term) -> list[Sql] | None:
 def _id_reads(text: str) -> Iterator[Sql]:
     upper = text.upper()
     yield Sql("SELECT run_id FROM runs WHERE run_id = ?", (upper,))
-    yield Sql("SELECT run_id FROM runs WHERE substr(run_id, -6) = ?", (upper[-TAIL_CHARACTERS:],))
+    yield Sql(f"SELECT run_id FROM runs WHERE {TAIL} = ?", (upper[-TAIL_CHARACTERS:],))
 
 
 def _word_reads(text: str) -> Iterator[Sql]:
@@ -195,6 +200,18 @@ def names_read(column: str, table: str, prefix: str, most: int) -> Sql:
     )
     last = prefix + _LAST
     return Sql(query, (prefix, last, last, most))
+
+
+def newest(reads: Sequence[Sql], within: Sql, limit: int, *, lazy: bool) -> Sql:
+    """Return the statement of the newest runs of several reads of indexes, each in a range of ids, newest first.
+
+    Without `lazy`, each read is limited, because the database would read all of it before it merges them.
+    """
+    each = [joined("", (read, within)) for read in reads]
+    end = Sql(f" ORDER BY run_id DESC LIMIT {limit}")
+    if not lazy and len(each) > 1:
+        each = [Sql(f"SELECT * FROM ({one.text}{end.text}) AS some", one.values) for one in each]
+    return joined("", (joined(" UNION ", each), end))
 
 
 def function_reads(functions: Sequence[str], statuses: Sequence[str]) -> list[Sql]:

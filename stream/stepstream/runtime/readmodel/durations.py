@@ -1,12 +1,12 @@
 """How long the latest runs of a function took, and the latest event that started one."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.codec import Json
 from stepstream.contract.events import OWN_PREFIX
 from stepstream.contract.kinds import RunStatus
+from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.views import json_of
 
 # How many of the latest completed runs of a function are measured.
@@ -32,7 +32,7 @@ class Durations:
     slowest: Sequence[tuple[str, int]]
 
 
-def durations(db: sqlite3.Connection, function: str) -> Durations:
+def durations(db: Database, function: str) -> Durations:
     """Return the durations of the latest completed runs of a function, of MEASURED_MAX at most."""
     query = (
         "SELECT run_id, ended_at - started_at FROM runs WHERE function = ? AND status = ? ORDER BY run_id DESC LIMIT ?"
@@ -45,10 +45,10 @@ def durations(db: sqlite3.Connection, function: str) -> Durations:
     return Durations(len(ordered), p50, p90, p99, ordered[: -SLOWEST_MAX - 1 : -1])
 
 
-def latest_event(db: sqlite3.Connection, function: str) -> Json:
+def latest_event(db: Database, function: str) -> Json:
     """Return the event of the latest run of a function that an event from outside started; None if there is none."""
     each = "SELECT run_id, events FROM (SELECT run_id, events FROM runs WHERE function = ? AND status = ?"
-    each += " ORDER BY run_id DESC LIMIT ?)"
+    each += " ORDER BY run_id DESC LIMIT ?) AS latest"
     values = [value for status in RunStatus for value in (function, status, _SEARCHED_MAX)]
     rows = db.execute(" UNION ALL ".join([each] * len(RunStatus)) + " ORDER BY run_id DESC", values)
     for run_id, events in rows:

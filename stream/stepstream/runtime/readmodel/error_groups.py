@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import msgspec
 
 from stepstream.contract.outcomes import ErrorInfo
+from stepstream.runtime.readmodel.dialect import ALL, Database
 
 # Groups that were seen least recently are dropped: messages may differ in what is not recognised as a value.
 GROUPS_MAX = 5_000
@@ -56,7 +56,7 @@ def group_of(row: Sequence[Any]) -> ErrorGroup:
     return group
 
 
-def list_groups(db: sqlite3.Connection, function: str, since: int, limit: int, offset: int = 0) -> list[ErrorGroup]:
+def list_groups(db: Database, function: str, since: int, limit: int, offset: int = 0) -> list[ErrorGroup]:
     """Return the groups that were seen since a time (Unix ms), those with the most failures first."""
     where = "last_at >= ? AND (? = '' OR function = ?)"
     query = f"SELECT {_columns} FROM error_groups WHERE {where} ORDER BY failures DESC, last_at DESC LIMIT ? OFFSET ?"
@@ -83,8 +83,8 @@ class ErrorGroups:
             group.samples = [run_id, *group.samples][:SAMPLES_MAX]
         return key
 
-    def write(self, db: sqlite3.Connection) -> None:
-        """Add the failures to the table."""
+    def write(self, db: Database) -> None:
+        """Add the failures to the table, which the transaction has locked with the sums."""
         for group in self._added.values():
             query = f"SELECT {_columns} FROM error_groups WHERE id = ?"
             if row := db.execute(query, (group.id,)).fetchone():
@@ -98,14 +98,17 @@ class ErrorGroups:
             for g in self._added.values()
         )
         db.executemany(
-            f"INSERT OR REPLACE INTO error_groups ({_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
+            f"INSERT INTO error_groups ({_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET failures = excluded.failures, runs = excluded.runs, "
+            "first_at = excluded.first_at, last_at = excluded.last_at, samples = excluded.samples",
+            values,
         )
         if self._added:
-            oldest = "SELECT id FROM error_groups ORDER BY last_at DESC LIMIT -1 OFFSET ?"
+            oldest = f"SELECT id FROM error_groups ORDER BY last_at DESC LIMIT {ALL} OFFSET ?"
             db.execute(f"DELETE FROM error_groups WHERE id IN ({oldest})", (GROUPS_MAX,))
 
 
-def drop_groups(db: sqlite3.Connection, seen_before: int) -> int:
+def drop_groups(db: Database, seen_before: int) -> int:
     """Delete the groups that were last seen before a time (Unix ms); return how many."""
     return db.execute("DELETE FROM error_groups WHERE last_at < ?", (seen_before,)).rowcount
 

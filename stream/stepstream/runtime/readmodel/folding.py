@@ -3,11 +3,11 @@
 The rows of a batch are collected and written table by table: a run that begins and ends in it is written once.
 """
 
-import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
+import msgspec
 from msgspec.structs import replace
 
 from stepstream.contract.bulk import BulkChanged
@@ -29,14 +29,16 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
-from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.approvals import ask
 from stepstream.runtime.readmodel.bulks import write_bulks
+from stepstream.runtime.readmodel.dialect import Database, lock_sums
 from stepstream.runtime.readmodel.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.schema import text_of
 from stepstream.runtime.readmodel.seen_events import is_resumed, note_resumed
 
+_error_of = msgspec.json.Decoder(ErrorInfo).decode
 _RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
@@ -44,7 +46,7 @@ _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 class Batch:
     """The rows that a batch of history changes. The tables have them once `write` was called."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
         self._runs: dict[str, RunRow] = {}
         self._steps: dict[tuple[str, str], StepRow] = {}
@@ -86,6 +88,9 @@ class Batch:
         note_resumed(self._db, self._resumed)
         self._group_failed_runs()
         self._write_runs()
+        # From here on, transactions that fold other shards wait for the end of this one.
+        lock_sums(self._db)
+        self._write_sums()
         self._errors.write(self._db)
         write_bulks(self._db, self._bulks.values())
 
@@ -202,25 +207,23 @@ class Batch:
             "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND status IN (?, ?)",
             ((StepStatus.CANCELLED, run.ended_at, run.run_id, *OPEN_STEP_STATUSES) for run in ended),
         )
-        if any(self._sums):
-            self._db.execute(
-                "UPDATE step_sums SET steps = steps + ?, retries = retries + ?, timeouts = timeouts + ?", self._sums
-            )
 
     def _group_failed_runs(self) -> None:
         """Find the groups of the errors with which runs ended: those of the steps that raised them, if any did."""
         for entry in self._failed:
             if entry.error is None:
                 continue
-            found = self._db.execute(
-                "SELECT id FROM steps WHERE run_id = ? AND status = 'failed' AND json_extract(error, '$.name') = ? "
-                "AND json_extract(error, '$.message') = ? ORDER BY seq DESC LIMIT 1",
-                (entry.run_id, entry.error.name, entry.error.message),
-            ).fetchone()
-            run = self._runs[entry.run_id]
-            run.error_group = self._errors.add(
-                run.function, found[0] if found else "", entry.error, entry.at, entry.run_id, ends_run=True
-            )
+            run, step = self._runs[entry.run_id], self._raised_in(entry.run_id, entry.error)
+            run.error_group = self._errors.add(run.function, step, entry.error, entry.at, entry.run_id, ends_run=True)
+
+    def _raised_in(self, run_id: str, error: ErrorInfo) -> str:
+        """Return the id of the last step of a run that failed with an error, "" if none did."""
+        failed = "SELECT id, error FROM steps WHERE run_id = ? AND status = 'failed' ORDER BY seq DESC"
+        for id, text in self._db.execute(failed, (run_id,)):
+            found = _error_of(text)
+            if (found.name, found.message) == (error.name, error.message):
+                return str(id)
+        return ""
 
     def _write_runs(self) -> None:
         added = [run for run in self._runs.values() if run.began is not None]
@@ -233,25 +236,34 @@ class Batch:
         texts = ((run.error_text, run.output, run.run_id) for run in changed if run.has_texts)
         self._many("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", texts)
         events = [(event, run.run_id) for run in added if run.began for event in run.began.events]
-        self._many("INSERT OR IGNORE INTO run_events VALUES (?, ?)", ((event.id, run_id) for event, run_id in events))
-        self._many("INSERT OR IGNORE INTO run_names VALUES (?, ?)", ((event.name, run_id) for event, run_id in events))
+        self._add("run_events VALUES (?, ?)", ((event.id, run_id) for event, run_id in events))
+        self._add("run_names VALUES (?, ?)", ((event.name, run_id) for event, run_id in events))
         runs = [run for run in self._runs.values() if run.attributes is not run.indexed]
         self._many(
             "DELETE FROM run_attributes WHERE value = ? AND name = ? AND run_id = ?",
             (entry for run in runs for entry in run.unindexed()),
         )
-        self._many("INSERT OR IGNORE INTO run_attributes VALUES (?, ?, ?)", (e for run in runs for e in run.to_index()))
+        self._add("run_attributes VALUES (?, ?, ?)", (entry for run in runs for entry in run.to_index()))
+
+    def _write_sums(self) -> None:
+        if any(self._sums):
+            self._db.execute(
+                "UPDATE step_sums SET steps = steps + ?, retries = retries + ?, timeouts = timeouts + ?", self._sums
+            )
         sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         for run in self._runs.values():
             run.add_to(sums)
         self._many(
-            "INSERT INTO run_sums VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "runs = runs + excluded.runs, total_ms = total_ms + excluded.total_ms",
+            "INSERT INTO run_sums VALUES (?, ?, ?, ?) ON CONFLICT (function, status) DO UPDATE SET "
+            "runs = run_sums.runs + excluded.runs, total_ms = run_sums.total_ms + excluded.total_ms",
             ((*key, *values) for key, values in sums.items() if any(values)),
         )
 
-    def _many(self, statement: str, rows: Iterable[Iterable[object]]) -> None:
-        self._db.executemany(statement, rows)  # type: ignore[arg-type]
+    def _add(self, into: str, rows: Iterable[Sequence[object]]) -> None:
+        self._many(f"INSERT INTO {into} ON CONFLICT DO NOTHING", rows)
+
+    def _many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        self._db.executemany(statement, rows)
 
 
 def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:

@@ -18,6 +18,7 @@ from stepstream.runtime.ports import LogRecord, StoreError, TopicPartition
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
 from stepstream.runtime.readmodel.changes import RunChanges
+from stepstream.runtime.readmodel.dialect import SqliteDatabase
 from stepstream.runtime.readmodel.error_groups import drop_groups
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.folding import Batch
@@ -108,7 +109,7 @@ class RunIndex:
     def position(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is not folded yet."""
         self._rebuilding.discard(topic)
-        query = "SELECT offset FROM positions WHERE topic = ? AND partition = ?"
+        query = 'SELECT "offset" FROM positions WHERE topic = ? AND partition = ?'
         with self._checked():
             row = self._db.execute(query, (topic, partition)).fetchone()
         return int(row[0]) if row else 0
@@ -187,9 +188,11 @@ class RunIndex:
         self.changes.add(entry.run_id for entry in entries)
 
     def _note(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._db.executemany(
-            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(*at, offset) for at, offset in positions.items()]
+        upsert = (
+            "INSERT INTO positions VALUES (?, ?, ?) "
+            'ON CONFLICT (topic, partition) DO UPDATE SET "offset" = excluded."offset"'
         )
+        self._db.executemany(upsert, [(*at, offset) for at, offset in positions.items()])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -338,9 +341,9 @@ def _is_disk_failure(error: sqlite3.DatabaseError) -> bool:
     return _name_of(error).startswith(_FAILED_DISK)
 
 
-def _open(path: Path | None, origin: str) -> sqlite3.Connection:
+def _open(path: Path | None, origin: str) -> SqliteDatabase:
     """Open tables of this version and origin; raise DatabaseError for others."""
-    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, factory=SqliteDatabase)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()

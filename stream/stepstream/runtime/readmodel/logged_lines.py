@@ -1,12 +1,12 @@
 """What runs logged, in the read model: lines by run, bounded by age and number."""
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.logs import StepLogged
+from stepstream.runtime.readmodel.dialect import Database, lock_sums
 
 LOG_KEPT_MS = 7 * DAY_MS
 LOG_LINES_MAX = 1_000_000
@@ -30,9 +30,8 @@ class LoggedLine:
     after: str
 
 
-def add_lines(db: sqlite3.Connection, entries: Iterable[StepLogged]) -> None:
+def add_lines(db: Database, entries: Iterable[StepLogged]) -> None:
     """Add lines; those that the table has are replaced, so adding them again changes nothing."""
-    before = db.total_changes
     rows = [
         (each.run_id, line.at, each.source, line.number, each.step, each.attempt, line.level, line.logger, line.text)
         for each in entries
@@ -42,12 +41,13 @@ def add_lines(db: sqlite3.Connection, entries: Iterable[StepLogged]) -> None:
         "DELETE FROM logs WHERE run_id = ? AND at = ? AND source = ? AND number = ?", (row[:4] for row in rows)
     ).rowcount
     db.executemany("INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    if db.total_changes != before:
+    if rows:
+        lock_sums(db)
         db.execute("UPDATE log_sums SET lines = lines + ?", (len(rows) - max(known, 0),))
 
 
 def read_lines(
-    db: sqlite3.Connection, run_id: str, *, step: str | None = None, after: str = "", limit: int = 1_000
+    db: Database, run_id: str, *, step: str | None = None, after: str = "", limit: int = 1_000
 ) -> list[LoggedLine]:
     """Return lines of a run, or of one step of it (a hash, or "" for the code between steps), in order of time.
 
@@ -75,22 +75,23 @@ def _cursor(after: str) -> tuple[int, str, int]:
     return int(at), source, int(number)
 
 
-def drop_lines(db: sqlite3.Connection, now: int) -> int:
+def drop_lines(db: Database, now: int) -> int:
     """Delete some lines that are older than LOG_KEPT_MS or exceed LOG_LINES_MAX, the oldest first; return how many."""
     (lines,) = db.execute("SELECT lines FROM log_sums").fetchone()
     limit = now if lines > LOG_LINES_MAX else now - LOG_KEPT_MS
     return _drop(db, "at < ? ORDER BY at", (limit,))
 
 
-def drop_lines_of(db: sqlite3.Connection, run_id: str) -> int:
+def drop_lines_of(db: Database, run_id: str) -> int:
     """Delete some lines of a run; return how many, 0 if none is left."""
     return _drop(db, "run_id = ?", (run_id,))
 
 
-def _drop(db: sqlite3.Connection, where: str, values: Sequence[object]) -> int:
+def _drop(db: Database, where: str, values: Sequence[object]) -> int:
     key = "run_id, at, source, number"
     some = f"SELECT {key} FROM logs WHERE {where} LIMIT {_LINES_PER_SLICE}"
     dropped = db.execute(f"DELETE FROM logs WHERE ({key}) IN ({some})", values).rowcount
     if dropped:
+        lock_sums(db)
         db.execute("UPDATE log_sums SET lines = lines - ?", (dropped,))
     return dropped

@@ -1,15 +1,16 @@
 """Drops the runs that ended long ago from the read model, in slices that hold up the event loop for milliseconds."""
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 from stepstream.contract.codec import Json, load_json
+from stepstream.contract.events import decode_stored_event
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime.ports import StoreError
+from stepstream.runtime.readmodel.dialect import Database, SqliteDatabase, lock_sums
 from stepstream.runtime.readmodel.logged_lines import drop_lines_of
 from stepstream.runtime.readmodel.schema import attribute_text
 
@@ -41,12 +42,13 @@ class Retention:
     bytes: int = 0
 
 
-def drop_slice(db: sqlite3.Connection, ended_before: Callable[[], int]) -> int:
+def drop_slice(db: Database, ended_before: Callable[[], int]) -> int:
     """Delete the first rows of the runs that ended before a time (Unix ms); return how many, 0 if none is left.
 
     A run disappears at once, and its steps follow: `dropped_runs` has the runs whose steps are left. The time is asked
     for before each run, because it may depend on the size of what is left.
     """
+    lock_sums(db)
     deadline = time.perf_counter() + SLICE_S
     deleted = 0
     while deleted < ROWS_PER_SLICE_MAX and time.perf_counter() < deadline:
@@ -57,25 +59,27 @@ def drop_slice(db: sqlite3.Connection, ended_before: Callable[[], int]) -> int:
     return deleted
 
 
-def _drop_steps(db: sqlite3.Connection) -> int:
+def _drop_steps(db: Database) -> int:
     found = db.execute("SELECT run_id FROM dropped_runs LIMIT 1").fetchone()
     if found is None:
         return 0
     # The output of a wait is the event that ended it.
     query = (
-        "SELECT CASE WHEN kind = 'wait' AND status = 'completed' THEN json_extract(output, '$.id') END, run_id, step "
+        "SELECT CASE WHEN kind = 'wait' AND status = 'completed' THEN output END, run_id, step "
         "FROM steps WHERE run_id = ? LIMIT 1"
     )
     if (step := db.execute(query, found).fetchone()) is None:
         ended = "DELETE FROM dropped_runs WHERE run_id = ?"
         return drop_lines_of(db, *found) or db.execute(ended, found).rowcount
-    db.execute("DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?", step)
+    if output := step[0]:
+        waited = "DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?"
+        db.execute(waited, (decode_stored_event(output.encode()).id, *step[1:]))
     return db.execute("DELETE FROM steps WHERE run_id = ? AND step = ?", step[1:]).rowcount
 
 
-def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:
+def _drop_run(db: Database, ended_before: int) -> int:
     query = (
-        "SELECT run_id, events, attributes, function, status, max(ended_at - started_at, 0) FROM runs "
+        "SELECT run_id, events, attributes, function, status, ended_at - started_at FROM runs "
         "WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT 1"
     )
     if (found := db.execute(query, (ended_before,)).fetchone()) is None:
@@ -83,7 +87,7 @@ def _drop_run(db: sqlite3.Connection, ended_before: int) -> int:
     run_id, events, attributes, *counted, took = found
     db.execute("INSERT INTO dropped_runs VALUES (?)", (run_id,))
     summed = "UPDATE run_sums SET runs = runs - 1, total_ms = total_ms - ? WHERE function = ? AND status = ?"
-    db.execute(summed, (took, *counted))
+    db.execute(summed, (max(took, 0), *counted))
     indexed = _indexed(run_id, load_json(events.encode(), own=True), load_json(attributes.encode(), own=True))
     statements = [
         *indexed,
@@ -103,18 +107,18 @@ def _indexed(run_id: str, events: Json, attributes: Json) -> Iterator[tuple[str,
         yield "DELETE FROM run_attributes WHERE value = ? AND name = ? AND run_id = ?", key
 
 
-def limit_of(db: sqlite3.Connection, kept: Retention, now: int) -> int:
+def limit_of(db: Database, kept: Retention, now: int) -> int:
     """Return the time (Unix ms) before which runs must have ended to be dropped now."""
     return _NEVER if kept.bytes and used_bytes(db) > kept.bytes else now - kept.ms
 
 
-def used_bytes(db: sqlite3.Connection) -> int:
+def used_bytes(db: Database) -> int:
     """Return the size of the tables, without the free pages of their file."""
     pages, free, size = _pages(db)
     return (pages - free) * size
 
 
-def return_free_pages(db: sqlite3.Connection) -> int:
+def return_free_pages(db: SqliteDatabase) -> int:
     """Return some free pages of the file to the disk if it has many; return how many.
 
     A file of an earlier release keeps its size, and uses its free pages again.
@@ -127,7 +131,7 @@ def return_free_pages(db: sqlite3.Connection) -> int:
     return pages - _pages(db)[0]
 
 
-def _pages(db: sqlite3.Connection) -> tuple[int, int, int]:
+def _pages(db: Database) -> tuple[int, int, int]:
     pages, free, size = (
         int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
     )

@@ -18,6 +18,7 @@ from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_approvals, find_approval, open_approvals
 from stepstream.runtime.readmodel.bulks import find_bulk, list_bulks
+from stepstream.runtime.readmodel.dialect import Database, SqliteDatabase
 from stepstream.runtime.readmodel.durations import Durations, durations, latest_event
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
@@ -63,7 +64,7 @@ class RunQueries:
     def __init__(
         self,
         path: Path | None,
-        own: Callable[[], sqlite3.Connection],
+        own: Callable[[], SqliteDatabase],
         checked: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._path = path
@@ -71,7 +72,7 @@ class RunQueries:
         self._checked = checked
         self._threads: ThreadPoolExecutor | None = None
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: list[SqliteDatabase] = []
 
     async def search(self, filter: Filter, *, before: str = "", limit: int = 50) -> RunPage:
         """Return the runs of a filter with an id before `before`, newest first."""
@@ -159,7 +160,7 @@ class RunQueries:
         """Return the groups of errors seen since a time (Unix ms), those with the most failures first."""
         return await self._ask(lambda db: list_groups(db, function, since, limit, offset))
 
-    async def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    async def _ask(self, query: Callable[[Database], T]) -> T:
         opened = self._opened
         try:
             if self._path is None:
@@ -173,11 +174,13 @@ class RunQueries:
             with self._checked():
                 raise
 
-    def _answer(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    def _answer(self, query: Callable[[Database], T]) -> T:
         """Return the answer of a query in its thread; raise QueryTooSlow after its time."""
         opened, db = self._opened, getattr(self._local, "db", None)
         if db is None or db not in opened:
-            self._local.db = db = sqlite3.connect(f"{self._path_uri()}?mode=ro", uri=True, check_same_thread=False)
+            self._local.db = db = sqlite3.connect(
+                f"{self._path_uri()}?mode=ro", uri=True, check_same_thread=False, factory=SqliteDatabase
+            )
             opened.append(db)
         deadline = time.perf_counter() + QUERY_S_MAX
         db.set_progress_handler(lambda: time.perf_counter() > deadline, _OPERATIONS_PER_CHECK)
@@ -207,7 +210,7 @@ class RunQueries:
         self.reopen()
 
 
-def _counts(db: sqlite3.Connection) -> dict[str, int]:
+def _counts(db: Database) -> dict[str, int]:
     approvals = count_open_approvals(db, OPEN_APPROVALS_MAX)
     return {**reading.counts(db), **({OPEN_APPROVALS: approvals} if approvals else {})}
 

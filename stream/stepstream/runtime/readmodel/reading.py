@@ -1,9 +1,9 @@
 """Reads of the read model's tables: a run with its steps, counts, sums, and the events that runs wait for."""
 
 from collections import Counter
-from sqlite3 import Connection
 
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
+from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.schema import name_of
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunView, json_of, step_of, summary_of
@@ -14,15 +14,15 @@ _WHOLE = _WHOLE.replace("runs.events, runs.error,", "run_texts.events, run_texts
 _NAME = name_of()
 _AWAITED = f"""
 WITH RECURSIVE names (name) AS (
-    SELECT min({_NAME}) FROM steps WHERE kind = :kind AND status = 'waiting'
+    SELECT min({_NAME}) FROM steps WHERE kind = ? AND status = 'waiting'
     UNION ALL
-    SELECT (SELECT min({_NAME}) FROM steps WHERE kind = :kind AND status = 'waiting' AND {_NAME} > names.name)
+    SELECT (SELECT min({_NAME}) FROM steps WHERE kind = ? AND status = 'waiting' AND {_NAME} > names.name)
     FROM names WHERE names.name IS NOT NULL
 ) SELECT name FROM names WHERE name IS NOT NULL
 """
 
 
-def show(db: Connection, run_id: str) -> RunView | None:
+def show(db: Database, run_id: str) -> RunView | None:
     """Return one run with its steps in order."""
     query = f"SELECT {_WHOLE}, rerun, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
     row = db.execute(query, (run_id,)).fetchone()
@@ -34,18 +34,18 @@ def show(db: Connection, run_id: str) -> RunView | None:
     return RunView(**summary_of(row), output=json_of(row[-1]), steps=steps, rerun=json_of(row[-2]), reruns=reruns)
 
 
-def awaited_events(db: Connection) -> set[str]:
+def awaited_events(db: Database) -> set[str]:
     """Return the names of the events that runs wait for."""
-    return {name for (name,) in db.execute(_AWAITED, {"kind": StepKind.WAIT})}
+    return {name for (name,) in db.execute(_AWAITED, (StepKind.WAIT, StepKind.WAIT))}
 
 
-def counts(db: Connection, function: str = "") -> dict[str, int]:
+def counts(db: Database, function: str = "") -> dict[str, int]:
     """Return how many runs there are by status, of one function or of all; no run is read for that."""
     query = "SELECT status, sum(runs) FROM run_sums WHERE runs > 0 AND ? IN ('', function) GROUP BY status"
     return dict(db.execute(query, (function,)))
 
 
-def function_counts(db: Connection) -> dict[str, dict[str, int]]:
+def function_counts(db: Database) -> dict[str, dict[str, int]]:
     """Return how many runs there are by function and status."""
     found: dict[str, dict[str, int]] = {}
     for function, status, runs in db.execute("SELECT function, status, runs FROM run_sums WHERE runs > 0"):
@@ -53,7 +53,7 @@ def function_counts(db: Connection) -> dict[str, dict[str, int]]:
     return found
 
 
-def stats(db: Connection) -> RunStats:
+def stats(db: Database) -> RunStats:
     """Return the sums of all runs; only open runs are read for that."""
     stats = RunStats(Counter(counts(db)))
     stats.steps, stats.retries, stats.timeouts = db.execute("SELECT steps, retries, timeouts FROM step_sums").fetchone()
@@ -65,7 +65,7 @@ def stats(db: Connection) -> RunStats:
     return stats
 
 
-def has_open_runs(db: Connection) -> bool:
+def has_open_runs(db: Database) -> bool:
     """Return whether a run has not ended."""
     query = "SELECT 1 FROM runs WHERE status IN (?, ?) LIMIT 1"
     return db.execute(query, OPEN_RUN_STATUSES).fetchone() is not None

@@ -1,7 +1,6 @@
 """What the read model has of a run that may be repeated: its events, and the results of its steps."""
 
 from dataclasses import dataclass
-from sqlite3 import Connection
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.kinds import RunStatus, StepKind, StepStatus
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.runtime.readmodel.dialect import Database
 
 _events_of = msgspec.json.Decoder(tuple[EventRecord, ...]).decode
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
@@ -32,7 +32,7 @@ class RecordedRun:
     steps: tuple[tuple[str, str], ...]
 
 
-def recorded_run(db: Connection, run_id: str) -> RecordedRun | None:
+def recorded_run(db: Database, run_id: str) -> RecordedRun | None:
     """Return what a rerun of a run needs, None if there is no such run."""
     query = (
         "SELECT function, status, run_texts.events, run_texts.error FROM runs JOIN run_texts USING (run_id) "

@@ -1,6 +1,5 @@
 """Rows of runs and steps while a batch of history is folded: what is in the tables, and what the batch changes."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ from stepstream.contract.codec import Json
 from stepstream.contract.history import RunBegan
 from stepstream.contract.kinds import RunStatus, StepStatus
 from stepstream.contract.outcomes import ErrorInfo
+from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.schema import attribute_text, small_error, text_of
 
 _strings = msgspec.json.Decoder(list[str]).decode
@@ -42,9 +42,10 @@ class StepRow:
 
     # Of a step that is known, the first time, the kind, what it waits for and its place stay.
     UPSERT: ClassVar[str] = (
-        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-        "status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at, "
-        "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN until ELSE excluded.until END, "
+        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (run_id, step) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, "
+        "started_at = excluded.started_at, "
+        "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN steps.until ELSE excluded.until END, "
         "output = excluded.output, error = excluded.error, seen = excluded.seen, own = excluded.own, "
         "fingerprint = excluded.fingerprint"
     )
@@ -107,7 +108,7 @@ class RunRow:
     )
 
     @classmethod
-    def load(cls, db: sqlite3.Connection, run_id: str) -> "RunRow | None":
+    def load(cls, db: Database, run_id: str) -> "RunRow | None":
         """Return the run of the tables, None if they do not have it."""
         query = (
             "SELECT run_id, seq, function, status, started_at, ended_at, error, attempt, retry_at, epoch, error_group, "

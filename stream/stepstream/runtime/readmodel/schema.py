@@ -14,6 +14,8 @@ def name_of(table: str = "") -> str:
     return f"substr({detail}, 1, instr({detail} || ' ', ' ') - 1)"
 
 
+# The end of a run id, which runs_by_tail has.
+TAIL = "substr(run_id, -6)"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
 VERSION = 10
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
@@ -62,7 +64,7 @@ CREATE TABLE IF NOT EXISTS bulk_operations (
     operation TEXT PRIMARY KEY, seq INTEGER, started_at INTEGER, shown TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (topic, partition));
+CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, "offset" INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
 CREATE INDEX IF NOT EXISTS logs_by_time ON logs (at);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
@@ -74,7 +76,7 @@ CREATE INDEX IF NOT EXISTS runs_by_error_group ON runs (error_group, run_id) WHE
 CREATE INDEX IF NOT EXISTS steps_waiting ON steps (kind, {name_of()}, run_id) WHERE status = 'waiting';
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
-CREATE INDEX IF NOT EXISTS runs_by_tail ON runs (substr(run_id, -6));
+CREATE INDEX IF NOT EXISTS runs_by_tail ON runs ({TAIL});
 PRAGMA user_version = {VERSION};
 """
 

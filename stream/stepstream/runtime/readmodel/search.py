@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from sqlite3 import Connection
 from typing import Any
 
 from stepstream.contract.codec import Json, load_json
@@ -20,9 +19,11 @@ from stepstream.runtime.readmodel.conditions import (
     index_reads,
     joined,
     names_read,
+    newest,
     row_condition,
     statuses_of,
 )
+from stepstream.runtime.readmodel.dialect import ALL, Database
 from stepstream.runtime.readmodel.filters import Filter, Pattern, Term
 from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunSummary, summary_of
 
@@ -64,12 +65,13 @@ class RunCount:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How a filter is executed: candidates in the order of ids, conditions on their rows, and expressions.
+    """How a filter is executed: reads of indexes, in a range of ids, conditions on their rows, and expressions.
 
-    If there is neither a condition nor an expression, the candidates are the result.
+    If there is neither a condition nor an expression, the runs of the indexes are the result.
     """
 
-    candidates: Sql
+    reads: Sequence[Sql]
+    within: Sql
     conditions: Sql
     expressions: list[list[str]]
 
@@ -77,21 +79,25 @@ class _Plan:
     def is_exact(self) -> bool:
         return not self.conditions.text and not self.expressions
 
+    def candidates(self, db: Database, limit: int) -> Sql:
+        """Return the statement of the ids that the indexes have, newest first."""
+        return newest(self.reads, self.within, limit, lazy=db.keeps_order)
 
-def list_runs(db: Connection, filter: Filter, before: str, limit: int) -> list[RunSummary]:
-    """Return the runs of a filter without an expression, however many must be examined (limit -1: all)."""
+
+def list_runs(db: Database, filter: Filter, before: str, limit: int) -> list[RunSummary]:
+    """Return the runs of a filter without an expression, however many must be examined."""
     plan = _plan(db, filter, before, 0)
-    return [RunSummary(**summary_of(row)) for row in _rows(db, plan, -1, limit)]
+    return [RunSummary(**summary_of(row)) for row in _rows(db, plan, ALL, limit)]
 
 
-def find_runs(db: Connection, run_ids: Sequence[str]) -> list[RunSummary]:
+def find_runs(db: Database, run_ids: Sequence[str]) -> list[RunSummary]:
     """Return the runs with these ids, at most 1,000, that the tables have."""
     marks = ", ".join("?" * len(run_ids))
     query = f"SELECT {_COLUMNS} FROM runs AS r WHERE run_id IN ({marks})"
     return [RunSummary(**summary_of(row)) for row in db.execute(query, run_ids)]
 
 
-def search(db: Connection, filter: Filter, now_ms: int, *, before: str = "", limit: int = 50) -> RunPage:
+def search(db: Database, filter: Filter, now_ms: int, *, before: str = "", limit: int = 50) -> RunPage:
     """Return the runs of a filter with an id before `before`, newest first."""
     plan = _plan(db, filter, before, now_ms)
     rows: list[Sequence[Any]] = []
@@ -120,60 +126,61 @@ def search(db: Connection, filter: Filter, now_ms: int, *, before: str = "", lim
     return RunPage(runs, "", examined or counted)
 
 
-def count(db: Connection, filter: Filter, now_ms: int) -> RunCount:
+def count(db: Database, filter: Filter, now_ms: int) -> RunCount:
     """Return how many runs a filter finds, among the newest EXAMINED_MAX candidates at most."""
     plan = _plan(db, filter, "", now_ms)
     if plan.expressions:
         page = search(db, filter, now_ms, limit=EVALUATED_MAX)
         return RunCount(len(page.runs), not page.next)
-    found = Sql(f"SELECT count(*) FROM {_found(plan, EXAMINED_MAX).text}", _found(plan, EXAMINED_MAX).values)
-    (runs,) = db.execute(found.text, found.values).fetchone()
+    found = _found(db, plan, EXAMINED_MAX)
+    (runs,) = db.execute(f"SELECT count(*) FROM {found.text}", found.values).fetchone()
     examined = runs if plan.is_exact else _extent(db, plan)[0]
     return RunCount(runs, examined < EXAMINED_MAX)
 
 
-def _found(plan: _Plan, examined: int) -> Sql:
-    """Return the FROM and WHERE of the runs among so many candidates (-1: all), in their order."""
-    some = f"({plan.candidates.text} ORDER BY run_id DESC LIMIT ?) AS c CROSS JOIN runs AS r ON r.run_id = c.run_id"
+def _found(db: Database, plan: _Plan, examined: int) -> Sql:
+    """Return the FROM and WHERE of the runs among so many candidates."""
+    some = plan.candidates(db, examined)
     where = f" WHERE {plan.conditions.text}" if plan.conditions.text else ""
-    return Sql(some + where, (*plan.candidates.values, examined, *plan.conditions.values))
+    text = f"({some.text}) AS c CROSS JOIN runs AS r ON r.run_id = c.run_id{where}"
+    return Sql(text, (*some.values, *plan.conditions.values))
 
 
-def _rows(db: Connection, plan: _Plan, examined: int, limit: int = -1, *, with_texts: bool = False) -> Iterator[Any]:
-    found = _found(plan, examined)
+def _rows(db: Database, plan: _Plan, examined: int, limit: int = ALL, *, with_texts: bool = False) -> Iterator[Any]:
+    found = _found(db, plan, examined)
     columns = _COLUMNS
     if with_texts:
         columns += (
             ", (SELECT t.events FROM run_texts AS t WHERE t.run_id = r.run_id)"
             ", (SELECT t.output FROM run_texts AS t WHERE t.run_id = r.run_id)"
         )
-    query = f"SELECT {columns} FROM {found.text} LIMIT ?"
-    return iter(db.execute(query, (*found.values, limit)))
+    order = "" if db.keeps_order else " ORDER BY c.run_id DESC"
+    return iter(db.execute(f"SELECT {columns} FROM {found.text}{order} LIMIT ?", (*found.values, limit)))
 
 
-def _extent(db: Connection, plan: _Plan) -> tuple[int, str]:
+def _extent(db: Database, plan: _Plan) -> tuple[int, str]:
     """Return how many candidates were examined, and the id of the last one."""
-    query = f"SELECT count(*), min(run_id) FROM ({plan.candidates.text} ORDER BY run_id DESC LIMIT ?)"
-    counted, least = db.execute(query, (*plan.candidates.values, EXAMINED_MAX)).fetchone()
+    some = plan.candidates(db, EXAMINED_MAX)
+    counted, least = db.execute(f"SELECT count(*), min(run_id) FROM ({some.text}) AS c", some.values).fetchone()
     return counted, least or ""
 
 
-def _plan(db: Connection, filter: Filter, before: str, now_ms: int) -> _Plan:
+def _plan(db: Database, filter: Filter, before: str, now_ms: int) -> _Plan:
     within = id_range(filter.terms, before, now_ms)
     terms = [_expanded(db, term) for term in filter.terms]
     sources = [source for source in _sources(terms) if len(source[0]) <= _READS_MAX]
-    best, covered = [Sql("SELECT run_id FROM runs WHERE 1")], list[Term]()
+    best, covered = [Sql("SELECT run_id FROM runs WHERE true")], list[Term]()
     if len(sources) == 1:
         best, covered = sources[0]
     elif sources:
-        best, covered = min(sources, key=lambda source: _size(db, _merged(source[0], within)))
+        best, covered = min(sources, key=lambda source: _size(db, source[0], within))
     conditions = [
         condition for term in terms if term not in covered and (condition := row_condition(term, now_ms)) is not None
     ]
-    return _Plan(_merged(best, within), joined(" AND ", conditions), cel_sources(filter.terms))
+    return _Plan(best, within, joined(" AND ", conditions), cel_sources(filter.terms))
 
 
-def _expanded(db: Connection, term: Term) -> Term:
+def _expanded(db: Database, term: Term) -> Term:
     """Return a term with the names that a wildcard stands for, unless they are many."""
     if term.key not in _NAMED or not any(value.prefix for value in term.values):
         return term
@@ -191,14 +198,9 @@ def _expanded(db: Connection, term: Term) -> Term:
     return replace(term, values=tuple(values))
 
 
-def _merged(reads: Sequence[Sql], within: Sql) -> Sql:
-    """Return one statement that merges others; SQLite reads each in order, and only as far as needed."""
-    return joined(" UNION ", [joined("", (read, within)) for read in reads])
-
-
-def _size(db: Connection, candidates: Sql) -> int:
-    query = f"SELECT count(*) FROM ({candidates.text} ORDER BY run_id DESC LIMIT ?)"
-    return int(db.execute(query, (*candidates.values, EXAMINED_MAX)).fetchone()[0])
+def _size(db: Database, reads: Sequence[Sql], within: Sql) -> int:
+    some = newest(reads, within, EXAMINED_MAX, lazy=db.keeps_order)
+    return int(db.execute(f"SELECT count(*) FROM ({some.text}) AS c", some.values).fetchone()[0])
 
 
 def _sources(terms: Sequence[Term]) -> Iterator[tuple[list[Sql], list[Term]]]:

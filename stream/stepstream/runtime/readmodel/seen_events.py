@@ -1,6 +1,5 @@
 """The events in the read model: those that started runs, and those that resumed waits; others leave no history."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from stepstream.contract.events import decode_stored_event
 from stepstream.contract.history import StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
+from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.views import json_of
 
 # How many runs or waits one request reads to find a page of events; the next request continues after them.
@@ -67,11 +67,12 @@ class WholeEvent:
     part: str
 
 
-def note_resumed(db: sqlite3.Connection, ended: Sequence[StepEnded]) -> None:
+def note_resumed(db: Database, ended: Sequence[StepEnded]) -> None:
     """Store which event resumed each of these steps, of those that waited for one."""
     found = ((entry, decode_stored_event(entry.outcome.data)) for entry in ended if isinstance(entry.outcome, Value))
     rows = ((event.id, event.name, entry.run_id, entry.step, entry.at) for entry, event in found)
-    db.executemany("INSERT OR IGNORE INTO event_waits VALUES (?, ?, ?, ?, ?)", rows)
+    into = "event_waits (event_id, name, run_id, step, at) VALUES (?, ?, ?, ?, ?)"
+    db.executemany(f"INSERT INTO {into} ON CONFLICT DO NOTHING", rows)
 
 
 def is_resumed(entry: StepEnded) -> bool:
@@ -84,7 +85,7 @@ def is_row_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
 
 
-def starting_events(db: sqlite3.Connection, name: str, before: str, limit: int) -> EventPage:
+def starting_events(db: Database, name: str, before: str, limit: int) -> EventPage:
     """Return the events that started runs with an id before `before`, of one name or of all."""
     # Run ids begin with their time.
     within = ("run_id < ?", before) if before else ("run_id > ?", "")
@@ -92,7 +93,7 @@ def starting_events(db: sqlite3.Connection, name: str, before: str, limit: int) 
     values: tuple[str | int, ...] = (within[1],)
     if name:
         named = f"SELECT run_id FROM run_names WHERE {within[0]} AND name = ? ORDER BY run_id DESC LIMIT ?"
-        query = f"SELECT run_id, events, accepted_at FROM ({named}) JOIN runs USING (run_id) ORDER BY run_id DESC"
+        query = f"SELECT run_id, events, accepted_at FROM ({named}) AS n JOIN runs USING (run_id) ORDER BY run_id DESC"
         values = (within[1], name, EXAMINED_MAX)
     found: dict[str, SeenEvent] = {}
     examined, last = 0, ""
@@ -113,13 +114,13 @@ def _names(events: str) -> Iterator[tuple[str, str]]:
             yield str(event.get("id", "")), str(event.get("name", ""))
 
 
-def _is_later(db: sqlite3.Connection, event_id: str, run_id: str) -> bool:
+def _is_later(db: Database, event_id: str, run_id: str) -> bool:
     """Return whether an event started a newer run too: then an earlier page has it."""
     (newest,) = db.execute("SELECT max(run_id) FROM run_events WHERE event_id = ?", (event_id,)).fetchone()
     return bool(newest and newest > run_id)
 
 
-def resuming_events(db: sqlite3.Connection, name: str, before: str, limit: int) -> EventPage:
+def resuming_events(db: Database, name: str, before: str, limit: int) -> EventPage:
     """Return the events that resumed waits, of one name or of all; `before` is the `next` of an earlier page."""
     query = "SELECT rowid, event_id, name, at FROM event_waits WHERE rowid < ? ORDER BY rowid DESC LIMIT ?"
     found: dict[str, SeenEvent] = {}
@@ -134,12 +135,12 @@ def resuming_events(db: sqlite3.Connection, name: str, before: str, limit: int) 
     return EventPage(list(found.values()), str(last) if examined == EXAMINED_MAX else "")
 
 
-def _is_later_wait(db: sqlite3.Connection, event_id: str, rowid: int) -> bool:
+def _is_later_wait(db: Database, event_id: str, rowid: int) -> bool:
     (newest,) = db.execute("SELECT max(rowid) FROM event_waits WHERE event_id = ?", (event_id,)).fetchone()
     return bool(newest and newest > rowid)
 
 
-def _seen(db: sqlite3.Connection, id: str, name: str, at: int) -> SeenEvent:
+def _seen(db: Database, id: str, name: str, at: int) -> SeenEvent:
     started = (
         "SELECT r.run_id, r.function, r.status FROM run_events e JOIN runs r USING (run_id) "
         "WHERE e.event_id = ? ORDER BY e.run_id DESC LIMIT ?"
@@ -155,7 +156,7 @@ def _seen(db: sqlite3.Connection, id: str, name: str, at: int) -> SeenEvent:
     )
 
 
-def find_event(db: sqlite3.Connection, id: str) -> WholeEvent | None:
+def find_event(db: Database, id: str) -> WholeEvent | None:
     """Return an event with its data; None if it started no run that is kept and resumed none."""
     query = (
         "SELECT t.run_id, t.events, r.accepted_at FROM run_events e JOIN run_texts t USING (run_id) "

@@ -1,9 +1,9 @@
 """The steps that wait for a signal, an event or a time, as the page of what waits lists them."""
 
 from dataclasses import dataclass
-from sqlite3 import Connection
 
 from stepstream.contract.kinds import StepKind
+from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.schema import name_of
 
 _NAME = name_of("s")
@@ -26,7 +26,7 @@ class WaitingStep:
     until: int
 
 
-def waiting_steps(db: Connection, kind: StepKind, limit: int, after: tuple[str, str]) -> list[WaitingStep]:
+def waiting_steps(db: Database, kind: StepKind, limit: int, after: tuple[str, str]) -> list[WaitingStep]:
     """Return the waiting steps of a kind after a step (run id and hash), without approvals.
 
     They are ordered by what they wait for, and those that wait for the same by the age of their runs.
