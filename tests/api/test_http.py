@@ -14,6 +14,7 @@ from stepstream.runtime.callers import Callers
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, StoreError
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.sqlite_tables import SqliteTables
 from stepstream.testing import VirtualEngine
 from tests.api.routes import PAUSE_ROUTES
 from tests.fakes.facades import facade_of
@@ -288,7 +289,7 @@ async def test_what_the_log_does_not_acknowledge_is_503(
 async def test_list_of_runs_that_cannot_be_read_is_503(engine: VirtualEngine, path: str) -> None:
     """The answer has the reason with its remedy."""
     full = "the list of runs in runs.sqlite cannot be used (database or disk is full); free space on its disk"
-    index = _UnreadableIndex(full)
+    index = RunIndex(_UnreadableTables(full))
     api = make_api(facade_of(engine.engine), index, bytes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
         answer = await client.get(path)
@@ -296,17 +297,18 @@ async def test_list_of_runs_that_cannot_be_read_is_503(engine: VirtualEngine, pa
     assert answer.json()["error"] == {"code": "unavailable", "message": full, "field": ""}
 
 
-class _UnreadableIndex(RunIndex):
+class _UnreadableTables(SqliteTables):
     """A list of runs on a full disk."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__()
+        super().__init__(None, keep=False, origin="")
         self._reason = reason
         # Every query fails now, as it does on a full disk.
         self.close()
 
     @contextmanager
-    def _checked(self) -> Iterator[None]:
+    def checked(self) -> Iterator[None]:
+        """Fail."""
         raise StoreError(self._reason)
         yield
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stepstream.runtime.readmodel import index
+from stepstream.runtime.readmodel import sqlite_tables
 from stepstream.runtime.readmodel.dialect import SqliteDatabase
 
 
@@ -13,14 +13,14 @@ from stepstream.runtime.readmodel.dialect import SqliteDatabase
 def closed_indexes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close at the end of a test every read model that it opened."""
     opened: list[SqliteDatabase] = []
-    open_database = index._open
+    open_database = sqlite_tables._open
 
     def note(path: Path | None, origin: str) -> SqliteDatabase:
         database = open_database(path, origin)
         opened.append(database)
         return database
 
-    monkeypatch.setattr(index, "_open", note)
+    monkeypatch.setattr(sqlite_tables, "_open", note)
     yield
     for database in opened:
         database.close()

@@ -72,7 +72,7 @@ async def running_engine(
         metrics.ask(functools.partial(memory_readings, options.memory))
         metrics.ask(functools.partial(build_info, app, settings))
         await engine.start()
-        prune = functools.partial(keep_pruned, index.prune)
+        prune = functools.partial(keep_pruned, index.pruned)
         tasks = [
             asyncio.ensure_future(keep_serving("the measurement of the disk", disk.measure)),
             asyncio.ensure_future(keep_serving("the list of runs", prune)),

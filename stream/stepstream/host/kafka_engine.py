@@ -69,7 +69,7 @@ def _read_model(backbone: KafkaBackbone, index: RunIndex) -> dict[str, Callable[
         async for records in backbone.logs(functools.partial(index.position, LOGS)):
             index.fold_logs(records)
 
-    return {"read_model": project, "logs": read_logs, "pruning": functools.partial(keep_pruned, index.prune)}
+    return {"read_model": project, "logs": read_logs, "pruning": functools.partial(keep_pruned, index.pruned)}
 
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:

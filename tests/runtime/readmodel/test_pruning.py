@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import pruning
+from stepstream.runtime.readmodel.dialect import SqliteDatabase
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import Retention
 
@@ -183,7 +184,7 @@ def test_history_of_a_dropped_run_is_ignored() -> None:
     assert index.rows() == rows
 
 
-async def _prune_in_background(prune: Callable[[], int], passes: int) -> None:
+async def _prune_in_background(prune: Callable[[], Awaitable[int]], passes: int) -> None:
     pruning_task = asyncio.ensure_future(pruning.keep_pruned(prune))
     for _ in range(passes):
         await asyncio.sleep(0)
@@ -197,7 +198,7 @@ async def test_other_tasks_run_between_slices(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pruning, "_CHECK_S", 0)
     calls: list[int] = []
 
-    def prune() -> int:
+    async def prune() -> int:
         calls.append(len(calls))
         if len(calls) == 3:
             raise StoreError("corrupt")
@@ -213,6 +214,7 @@ def test_files_of_an_earlier_release_are_pruned(tmp_path: Path) -> None:
     index = Folded(path)
     for number in range(20):
         index.add(f"r{number}", 1, size=100 * KB)
+    assert isinstance(index._db, SqliteDatabase)
     index._db.executescript("DROP TABLE dropped_runs; PRAGMA auto_vacuum = NONE; PRAGMA journal_mode = DELETE; VACUUM;")
     index.close()
     before = path.stat().st_size

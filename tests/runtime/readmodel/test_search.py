@@ -15,7 +15,7 @@ from stepstream.contract.kinds import RunStatus
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
-from stepstream.runtime.readmodel import queries, search
+from stepstream.runtime.readmodel import queries, search, sqlite_tables
 from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.queries import QueryTooSlow
@@ -172,7 +172,7 @@ async def test_a_search_stops_at_its_bound_and_continues(
 async def test_a_query_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread is free again, and the error says what to do."""
     monkeypatch.setattr(queries, "QUERY_S_MAX", 0.0)
-    monkeypatch.setattr(queries, "_OPERATIONS_PER_CHECK", 1)
+    monkeypatch.setattr(sqlite_tables, "_OPERATIONS_PER_CHECK", 1)
     index = RunIndex(tmp_path / "runs.sqlite")
     with pytest.raises(QueryTooSlow, match="narrow the filter"):
         await index.queries.counts()

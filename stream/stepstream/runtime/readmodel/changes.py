@@ -42,6 +42,13 @@ class RunChanges:
             self._floor = self._changed.pop(oldest)
         self._notification.notify()
 
+    def forget(self) -> None:
+        """Note that any run may have changed."""
+        self.version += 1
+        self._changed.clear()
+        self._floor = self.version
+        self._notification.notify()
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Note changes during the block."""

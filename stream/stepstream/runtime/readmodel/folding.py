@@ -44,11 +44,12 @@ _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
 
 class Batch:
-    """The rows that a batch of history changes. The tables have them once `write` was called."""
+    """The rows that a batch of history changes, `entries`. The tables have them once `write` was called."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, entries: Iterable[HistoryRecord]) -> None:
         self._db = db
-        self._runs: dict[str, RunRow] = {}
+        # The runs that the entries are about, of those that the tables or the batch have.
+        self._runs = RunRow.load(db, {entry.run_id for entry in entries if not isinstance(entry, BulkChanged)})
         self._steps: dict[tuple[str, str], StepRow] = {}
         self._cancelled: dict[tuple[str, str], int] = {}
         self._errors = ErrorGroups()
@@ -63,10 +64,10 @@ class Batch:
             self._bulks[entry.operation] = entry
             return
         if isinstance(entry, RunBegan):
-            if self._run(entry.run_id) is None:
+            if entry.run_id not in self._runs:
                 self._begin(entry)
             return
-        run = self._run(entry.run_id)
+        run = self._runs.get(entry.run_id)
         if run is None or entry.seq <= run.seq:
             return
         run.seq = entry.seq
@@ -93,11 +94,6 @@ class Batch:
         self._write_sums()
         self._errors.write(self._db)
         write_bulks(self._db, self._bulks.values())
-
-    def _run(self, run_id: str) -> RunRow | None:
-        if (run := self._runs.get(run_id)) is None and (run := RunRow.load(self._db, run_id)) is not None:
-            self._runs[run_id] = run
-        return run
 
     def _begin(self, entry: RunBegan) -> None:
         status = RunStatus.SCHEDULED if entry.start_at > entry.at else RunStatus.RUNNING

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -107,9 +107,9 @@ def _indexed(run_id: str, events: Json, attributes: Json) -> Iterator[tuple[str,
         yield "DELETE FROM run_attributes WHERE value = ? AND name = ? AND run_id = ?", key
 
 
-def limit_of(db: Database, kept: Retention, now: int) -> int:
+def limit_of(used_bytes: Callable[[], int], kept: Retention, now: int) -> int:
     """Return the time (Unix ms) before which runs must have ended to be dropped now."""
-    return _NEVER if kept.bytes and used_bytes(db) > kept.bytes else now - kept.ms
+    return _NEVER if kept.bytes and used_bytes() > kept.bytes else now - kept.ms
 
 
 def used_bytes(db: Database) -> int:
@@ -138,11 +138,11 @@ def _pages(db: Database) -> tuple[int, int, int]:
     return pages, free, size
 
 
-async def keep_pruned(prune: Callable[[], int]) -> None:
+async def keep_pruned(prune: Callable[[], Awaitable[int]]) -> None:
     """Call `prune`, which deletes one slice and returns its rows, as long as it finds any; then again every minute."""
     while True:
         pause_s = _CHECK_S
         # Corrupt tables are rebuilt from history.
         with suppress(StoreError):
-            pause_s = _PAUSE_S if prune() else _CHECK_S
+            pause_s = _PAUSE_S if await prune() else _CHECK_S
         await asyncio.sleep(pause_s)

@@ -1,24 +1,17 @@
-"""Queries on the read model in threads, each with its own connection, so that none of them holds up the event loop."""
+"""The queries of pages, the API and bulk actions on the read model; none of them holds up the event loop."""
 
-import asyncio
-import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.kinds import StepKind
-from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_approvals, find_approval, open_approvals
 from stepstream.runtime.readmodel.bulks import find_bulk, list_bulks
-from stepstream.runtime.readmodel.dialect import Database, SqliteDatabase
+from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.durations import Durations, durations, latest_event
 from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.filters import Filter
@@ -39,8 +32,6 @@ T = TypeVar("T")
 QUERY_S_MAX = 2.0
 OPEN_APPROVALS = "open approvals"
 OPEN_APPROVALS_MAX = 1_000
-_THREADS = 2
-_OPERATIONS_PER_CHECK = 20_000
 
 
 class QueryTooSlow(InvalidInput):
@@ -55,24 +46,21 @@ class QueryTooSlow(InvalidInput):
         )
 
 
+class Ask(Protocol):
+    """Asks the tables."""
+
+    async def __call__(self, query: Callable[[Database], T]) -> T:
+        """Return the answer of a query."""
+
+
 class RunQueries:
     """What pages, the API and bulk actions ask of the read model; RunIndex makes it, as its `queries`.
 
-    A query of a file runs in a thread and sees the last batch that was folded. Tables in memory are read at once.
+    None of them holds up the event loop; each sees the last batch that was folded.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        own: Callable[[], SqliteDatabase],
-        checked: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._path = path
-        self._own = own
-        self._checked = checked
-        self._threads: ThreadPoolExecutor | None = None
-        self._local = threading.local()
-        self._opened: list[SqliteDatabase] = []
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
 
     async def search(self, filter: Filter, *, before: str = "", limit: int = 50) -> RunPage:
         """Return the runs of a filter with an id before `before`, newest first."""
@@ -159,55 +147,6 @@ class RunQueries:
     ) -> list[ErrorGroup]:
         """Return the groups of errors seen since a time (Unix ms), those with the most failures first."""
         return await self._ask(lambda db: list_groups(db, function, since, limit, offset))
-
-    async def _ask(self, query: Callable[[Database], T]) -> T:
-        opened = self._opened
-        try:
-            if self._path is None:
-                return query(self._own())
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="queries")
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, query)
-        except sqlite3.DatabaseError as error:
-            if self._opened is not opened:
-                raise StoreError("the read model was replaced while it was read; ask again") from error
-            with self._checked():
-                raise
-
-    def _answer(self, query: Callable[[Database], T]) -> T:
-        """Return the answer of a query in its thread; raise QueryTooSlow after its time."""
-        opened, db = self._opened, getattr(self._local, "db", None)
-        if db is None or db not in opened:
-            self._local.db = db = sqlite3.connect(
-                f"{self._path_uri()}?mode=ro", uri=True, check_same_thread=False, factory=SqliteDatabase
-            )
-            opened.append(db)
-        deadline = time.perf_counter() + QUERY_S_MAX
-        db.set_progress_handler(lambda: time.perf_counter() > deadline, _OPERATIONS_PER_CHECK)
-        try:
-            return query(db)
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
-                raise QueryTooSlow from None
-            raise
-
-    def _path_uri(self) -> str:
-        assert self._path is not None
-        return self._path.absolute().as_uri()
-
-    def reopen(self) -> None:
-        """Let the next queries open the file again, because it was replaced."""
-        opened, self._opened = self._opened, []
-        if self._threads is not None:
-            # A query that runs ends first.
-            self._threads.shutdown()
-            self._threads = None
-        for db in opened:
-            db.close()
-
-    def close(self) -> None:
-        """Close the connections, once running queries have ended."""
-        self.reopen()
 
 
 def _counts(db: Database) -> dict[str, int]:

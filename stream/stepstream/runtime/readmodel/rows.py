@@ -1,6 +1,6 @@
 """Rows of runs and steps while a batch of history is folded: what is in the tables, and what the batch changes."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -108,19 +108,18 @@ class RunRow:
     )
 
     @classmethod
-    def load(cls, db: Database, run_id: str) -> "RunRow | None":
-        """Return the run of the tables, None if they do not have it."""
+    def load(cls, db: Database, run_ids: Collection[str]) -> "dict[str, RunRow]":
+        """Return those of some runs that the tables have, by id."""
         query = (
             "SELECT run_id, seq, function, status, started_at, ended_at, error, attempt, retry_at, epoch, error_group, "
-            "paused, status, warnings, attributes FROM runs WHERE run_id = ?"
+            f"paused, status, warnings, attributes FROM runs WHERE run_id IN ({', '.join('?' * len(run_ids))})"
         )
-        row = db.execute(query, (run_id,)).fetchone()
-        if row is None:
-            return None
-        loaded = cls(*row[:-2])
-        loaded.warnings, loaded.attributes = _strings(row[-2]), _object(row[-1])
-        loaded.indexed = loaded.attributes
-        return loaded
+        found: dict[str, RunRow] = {}
+        for row in db.execute(query, [*run_ids]) if run_ids else ():
+            loaded = found[row[0]] = cls(*row[:-2])
+            loaded.warnings, loaded.attributes = _strings(row[-2]), _object(row[-1])
+            loaded.indexed = loaded.attributes
+        return found
 
     def unindexed(self) -> Set[tuple[str, str, str]]:
         """Return the entries of attributes that their index has and must lose."""

@@ -77,7 +77,6 @@ CREATE INDEX IF NOT EXISTS steps_waiting ON steps (kind, {name_of()}, run_id) WH
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs ({TAIL});
-PRAGMA user_version = {VERSION};
 """
 
 

@@ -155,7 +155,8 @@ def _rows(db: Database, plan: _Plan, examined: int, limit: int = ALL, *, with_te
             ", (SELECT t.output FROM run_texts AS t WHERE t.run_id = r.run_id)"
         )
     order = "" if db.keeps_order else " ORDER BY c.run_id DESC"
-    return iter(db.execute(f"SELECT {columns} FROM {found.text}{order} LIMIT ?", (*found.values, limit)))
+    read = db.stream if with_texts else db.execute
+    return iter(read(f"SELECT {columns} FROM {found.text}{order} LIMIT ?", (*found.values, limit)))
 
 
 def _extent(db: Database, plan: _Plan) -> tuple[int, str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from stepstream.contract.codec import Json
 from stepstream.contract.events import decode_stored_event
@@ -89,15 +88,15 @@ def starting_events(db: Database, name: str, before: str, limit: int) -> EventPa
     """Return the events that started runs with an id before `before`, of one name or of all."""
     # Run ids begin with their time.
     within = ("run_id < ?", before) if before else ("run_id > ?", "")
-    query = f"SELECT run_id, events, accepted_at FROM runs WHERE {within[0]} ORDER BY run_id DESC"
-    values: tuple[str | int, ...] = (within[1],)
+    query = f"SELECT run_id, events, accepted_at FROM runs WHERE {within[0]} ORDER BY run_id DESC LIMIT ?"
+    values: tuple[str | int, ...] = (within[1], EXAMINED_MAX)
     if name:
         named = f"SELECT run_id FROM run_names WHERE {within[0]} AND name = ? ORDER BY run_id DESC LIMIT ?"
         query = f"SELECT run_id, events, accepted_at FROM ({named}) AS n JOIN runs USING (run_id) ORDER BY run_id DESC"
         values = (within[1], name, EXAMINED_MAX)
     found: dict[str, SeenEvent] = {}
     examined, last = 0, ""
-    for run_id, events, at in islice(db.execute(query, values), EXAMINED_MAX):
+    for run_id, events, at in db.execute(query, values):
         examined, last = examined + 1, run_id
         for id, its_name in _names(events):
             if name in ("", its_name) and id not in found and not _is_later(db, id, run_id):
