@@ -1,5 +1,7 @@
 """Attributes of a run: derived from its event, and set by its code, live and after a replay."""
 
+import asyncio
+
 import pytest
 
 from stepstream import App, Context, Event, StepError, ThreadedContext, on
@@ -49,6 +51,25 @@ async def test_a_plain_function_sets_attributes(engine_of: EngineOf) -> None:
         assert engine.run().attributes == {"stage": "sleeping"}
         await engine.advance("1m")
         assert engine.run().attributes == {"stage": "done", "ok": True}
+
+
+async def test_a_replayed_thread_leaves_its_attributes_to_the_event_loop(engine_of: EngineOf) -> None:
+    """The event loop reports what is pending when the thread takes its last stored result."""
+    app, loop = App("attributes"), asyncio.get_running_loop()
+
+    @app.function(on("order"))
+    def fulfil(ctx: ThreadedContext) -> str:
+        ctx.set_attributes(stage="new")
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()
+        ctx.step.sleep("cool off", "1m")
+        ctx.step.sleep("warm up", "1m")
+        return "done"
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("order"))
+        await engine.advance("2m")
+        run = engine.run()
+        assert (run.output, run.attempt, run.attributes) == ("done", 0, {"stage": "new"})
 
 
 async def test_wrong_attributes_fail_where_they_are_set(engine_of: EngineOf) -> None:

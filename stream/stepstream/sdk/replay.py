@@ -145,11 +145,14 @@ class Replay:
     # What steps use.
 
     def take_next(self, call: Call) -> Outcome:
-        """Return the result of a step that Discovery.stored_next has found."""
+        """Return the result of a step that Discovery.stored_next has found, to the thread that runs the code."""
         memo = self._results.take_first(call.step)
         if memo is None:
             raise RuntimeError(f"the stored result of step {call.id!r} is not the next one")
-        return self._resolve(call, memo)
+        outcome = self._give(call, memo)
+        if not self._results:
+            self._loop.call_soon_threadsafe(self._attributes.report_if_live)
+        return outcome
 
     async def result(self, call: Call) -> Outcome:
         """Return the result of a step: the memoized one when it is due, or a new one."""
@@ -214,9 +217,13 @@ class Replay:
             call.waiting = None
 
     def _resolve(self, call: Call, memo: Memo) -> Outcome:
+        outcome = self._give(call, memo)
+        self._attributes.report_if_live()
+        return outcome
+
+    def _give(self, call: Call, memo: Memo) -> Outcome:
         self._calls.move(call, CallEvent.GIVE, CallState.RESOLVED)
         self.seen = max(self.seen, memo.seen)
-        self._attributes.report_if_live()
         return memo.outcome
 
     def _abandon(self, call: Call) -> None:
