@@ -86,7 +86,7 @@ screenshots: $(RUNTIME) $(VENV)/.browser ## Take the pictures of docs/images fro
 	$(BIN)/python examples/screenshots.py
 
 topics: $(RUNTIME) ## Render topics/, the published contract, and deploy/topics/
-	$(BIN)/python -m stepstream.contract.render
+	$(BIN)/python -m stepstream.contract.publishing.render
 	$(BIN)/stepstream topics render --shards 8 --app flights --replicas 3 --format strimzi >deploy/topics/kafkatopics.yaml
 
 lock: $(VENV)/.python ## Resolve the packages of the image again: deploy/requirements.lock and deploy/build.lock

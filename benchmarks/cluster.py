@@ -23,11 +23,11 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import CHANGELOG, EVENTS, HISTORY, INBOX
 from stepstream.expressions.predicates import index_key
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.producer import Producer
-from stepstream.runtime.kafka.reader import Reader
-from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.producer import Producer
+from stepstream.runtime.kafka.client.reader import Reader
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.runtime.storage.rocks import RocksStore
 from stepstream.sdk.event import to_record

@@ -32,9 +32,9 @@ from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.topics import EVENTS
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.fleet import KafkaCallers
-from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.sdk.event import to_record
 from tests.kafka.chaos.zombie_app import SUSPENDED

@@ -11,13 +11,13 @@ from typing import Any
 
 from benchmarks.functions import Figure, app
 from stepstream import Event
-from stepstream.contract.bulk import BulkAction
 from stepstream.contract.codec import encode
 from stepstream.contract.history import HistoryEntry, RunEnded
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import StepReported
 from stepstream.contract.limits import BULK_RATE_MAX, DEFAULT_LIMITS
 from stepstream.contract.matching import Predicate, WaitOpened
+from stepstream.contract.operators.bulk import BulkAction
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import INBOX
 from stepstream.runtime.bulk import BulkOptions, select
@@ -26,8 +26,8 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import NewRecord
-from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.event import to_record

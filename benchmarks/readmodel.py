@@ -23,8 +23,8 @@ from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
-from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 

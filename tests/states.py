@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from stepstream.engine.state.lifecycle import BULK_LIFE, RUN_LIFE, STEP_LIFE
-from stepstream.runtime.worker.lifecycle import OWNERSHIPS, PHASES, Move
-from stepstream.runtime.worker.states import Effect, Event, Ownership, Phase
-from stepstream.sdk.calls import CALL_LIFE, CallEvent, CallState
+from stepstream.runtime.worker.runs.lifecycle import OWNERSHIPS, PHASES, Move
+from stepstream.runtime.worker.runs.states import Effect, Event, Ownership, Phase
+from stepstream.sdk.replay.calls import CALL_LIFE, CallEvent, CallState
 from tests.tidy_rules import ROOT
 
 STATES_FILE = ROOT / "docs" / "states.md"
@@ -23,8 +23,8 @@ The life cycles of runs, steps and bulk operations, in the engine, in a worker, 
 
 A run, a step and a bulk operation in the engine come from `stream/stepstream/engine/state/lifecycle.py`. The engine
 checks every transition of each against these tables. A run in a worker comes from
-`stream/stepstream/runtime/worker/lifecycle.py`. A worker does what these tables say and nothing else. A call, which is
-a step that code awaits, comes from `stream/stepstream/sdk/calls.py`. The replay of a run checks every transition of a
+`stream/stepstream/runtime/worker/runs/lifecycle.py`. A worker does what these tables say and nothing else. A call, which is
+a step that code awaits, comes from `stream/stepstream/sdk/replay/calls.py`. The replay of a run checks every transition of a
 call against that table. All three reject a transition that is not in them, and tests exercise each one that is.
 """
 RUN_TEXT = """\

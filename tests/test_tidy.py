@@ -232,4 +232,4 @@ def test_every_scenario_is_in_the_table_of_rules() -> None:
     """tests/scenarios/README.md names each scenario file and no other."""
     folder = ROOT / "tests/scenarios"
     named = set(re.findall(r"test_\w+\.py", (folder / "README.md").read_text("utf-8")))
-    assert named == {path.name for path in folder.glob("test_*.py")}
+    assert named == {path.name for path in folder.rglob("test_*.py")}

@@ -41,7 +41,7 @@ ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
     "stepstream.cli.main": "the command",
-    "stepstream.contract.render": "make topics",
+    "stepstream.contract.publishing.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.sdk.models": "sdk/deferred.py loads it by name",
     "stepstream.cli.stored_runs": "cli/runs.py loads it by name",
@@ -204,7 +204,7 @@ def imports_by_name_are_few(source: Source) -> Findings:
 
 
 # The modules that write to a terminal or a log; they escape what they are given by contract/printable.py.
-OUTPUT = {f"{PRODUCT}{path}" for path in ("cli/console.py", "cli/registry.py", "host/monitoring/logs.py")}
+OUTPUT = {f"{PRODUCT}{path}" for path in ("cli/terminal/console.py", "cli/registry.py", "host/monitoring/logs.py")}
 
 
 def output_is_escaped(source: Source) -> Findings:
@@ -221,7 +221,9 @@ def output_is_escaped(source: Source) -> Findings:
             "sys.stderr.write",
             "logging.StreamHandler",
         }:
-            yield Finding(source.path, node.lineno, "print by cli/console.py, or log: both escape control characters")
+            yield Finding(
+                source.path, node.lineno, "print by cli/terminal/console.py, or log: both escape control characters"
+            )
         if isinstance(node, ast.ClassDef) and "logging.Formatter" in map(source.dotted, node.bases):
             yield Finding(source.path, node.lineno, "format lines of the log in host/monitoring/logs.py, which escapes")
 

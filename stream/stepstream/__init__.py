@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 # and editors read __init__.pyi instead; a test holds the two together.
 _HOMES = {
     "App": "sdk.app",
-    "Approval": "sdk.approvals",
+    "Approval": "sdk.steps.approvals",
     "CancelOn": "sdk.cancellation",
     "Context": "sdk.context",
     "CronTrigger": "contract.functions",

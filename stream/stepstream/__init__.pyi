@@ -3,7 +3,6 @@
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
 from stepstream.sdk.app import App
-from stepstream.sdk.approvals import Approval
 from stepstream.sdk.cancellation import CancelOn
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import (
@@ -16,6 +15,7 @@ from stepstream.sdk.errors import (
 )
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Function, cron, on
+from stepstream.sdk.steps.approvals import Approval
 
 __version__: str
 

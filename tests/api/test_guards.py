@@ -9,13 +9,13 @@ import pytest
 
 from stepstream.api.guards import Keys
 from stepstream.api.http import SIGNAL_BYTES_MAX, make_api
-from stepstream.api.probes import make_probes
+from stepstream.api.routes.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import DEFAULT_LIMITS
-from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.queries import RunQueries
-from stepstream.runtime.readmodel.search import RunPage
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.search.search import RunPage
 from tests.fakes.facades import facade_of
 
 EVENT = {"name": "go"}

@@ -9,7 +9,7 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
-from stepstream.api.pages.options import DEFAULT_PAGE, PageOptions, networks_of
+from stepstream.api.page_options import DEFAULT_PAGE, PageOptions, networks_of
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of

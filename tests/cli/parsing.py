@@ -9,7 +9,7 @@ import typer
 from stepstream.cli.main import cli, load_command
 from stepstream.cli.registry import COMMANDS
 from stepstream.host.settings import Settings
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 
 # Newer versions of typer carry their own click.
 UsageError: Any = typer.BadParameter.__base__

@@ -16,7 +16,7 @@ from stepstream.contract.events import decode_event
 from stepstream.contract.history import decode_history_record
 from stepstream.contract.inbox import decode_inbox
 from stepstream.contract.limits import DAY_MS
-from stepstream.contract.render import RELEASE, render
+from stepstream.contract.publishing.render import RELEASE, render
 from stepstream.contract.topics import COMMANDS, HISTORY, INBOX, TOPICS
 from tests.tidy_rules import ROOT
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepstream.contract.wording import counted
+from stepstream.contract.text.wording import counted
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (12_345, "12,345 rows")])

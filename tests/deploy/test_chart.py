@@ -8,12 +8,12 @@ import pytest
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import commands_topic
 from stepstream.host.settings import settings_from
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from tests.deploy.chart import CHART, RefusedError, ask_helm, ci_values, container, only, pods, render, rendered
 from tests.tidy_rules import ROOT
 

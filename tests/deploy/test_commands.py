@@ -13,7 +13,7 @@ from starlette.routing import Route
 from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
-from stepstream.api.probes import make_probes
+from stepstream.api.routes.probes import make_probes
 from stepstream.host.monitoring.logs import Format, Level
 from stepstream.host.settings import SettingsError, kafka_settings_from, settings_from
 from stepstream.runtime.readmodel.index import RunIndex

@@ -83,7 +83,7 @@ async def ids(engine: VirtualEngine) -> None:
 
 @CONCEPTS.shows("check-wrong", "check-right")
 async def order_of_a_set(engine: VirtualEngine) -> None:
-    """While no worker replays the code, both are right; tests/scenarios/test_as_completed.py replays them."""
+    """While no worker replays the code, both are right; tests/scenarios/parallel/test_as_completed.py replays them."""
     await engine.send(Event("check.requested"))
     assert (output(engine, "check-wrong"), output(engine, "check-right")) == (13, 13)
 

@@ -6,7 +6,6 @@ from typing import Any, assert_never
 import msgspec
 
 from stepstream.contract.attributes import Attributes
-from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, encode, load_json
 from stepstream.contract.commands import (
     Command,
@@ -17,14 +16,6 @@ from stepstream.contract.commands import (
     RunStarted,
     RunStopped,
     StepDispatched,
-)
-from stepstream.contract.control import (
-    Pause,
-    PauseRequested,
-    Rerun,
-    RerunRequested,
-    ScopePauseRequested,
-    UnpauseRequested,
 )
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
@@ -72,9 +63,18 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched, LookBackTruncated
+from stepstream.contract.operators.bulk import BulkChanged
+from stepstream.contract.operators.control import (
+    Pause,
+    PauseRequested,
+    Rerun,
+    RerunRequested,
+    ScopePauseRequested,
+    UnpauseRequested,
+)
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.state.records import EventReceived, Input
-from tests.engine.bulk_notation import read_bulk, show_bulk
+from tests.engine.runs.bulk_notation import read_bulk, show_bulk
 from tests.engine.words import RunOf, Words
 
 

@@ -6,14 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 
-from stepstream.contract.bulk import BulkCancelRequested, BulkChanged, BulkItemEnded, BulkPageAdded, BulkStarted
-from stepstream.contract.control import RerunRequested, ScopePauseRequested
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import CommandsLost, SignalSent
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.contract.operators.bulk import (
+    BulkCancelRequested,
+    BulkChanged,
+    BulkItemEnded,
+    BulkPageAdded,
+    BulkStarted,
+)
+from stepstream.contract.operators.control import RerunRequested, ScopePauseRequested
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
 from stepstream.engine.state.changes import Changes, Delete, Put, Reply, Send
 from stepstream.engine.state.lifecycle import state_of_bulk, state_of_run, state_of_step

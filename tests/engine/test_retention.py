@@ -8,8 +8,8 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.limits import HOUR_MS, MINUTE_MS
 from stepstream.contract.matching import Predicate
 from stepstream.engine.state.tables import KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS, TIMERS
-from tests.engine.matcher import Matcher
-from tests.engine.predicates import BUCKETS
+from tests.engine.matching.matcher import Matcher
+from tests.engine.matching.predicates import BUCKETS
 from tests.engine.tables import SHARDS, table
 
 BY_ID = BUCKETS[0]

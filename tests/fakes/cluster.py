@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from stepstream.runtime.kafka.answers import Extent
-from stepstream.runtime.kafka.cluster import CLIENT, Cluster
-from stepstream.runtime.kafka.producer import Producer
-from stepstream.runtime.kafka.reader import Membership, Reader
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.answers import Extent
+from stepstream.runtime.kafka.client.cluster import CLIENT, Cluster
+from stepstream.runtime.kafka.client.producer import Producer
+from stepstream.runtime.kafka.client.reader import Membership, Reader
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord, Offsets
 from tests.fakes.calls import Calls
 from tests.fakes.waiting import until

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 
 

@@ -11,8 +11,8 @@ from unittest.mock import AsyncMock, MagicMock
 from stepstream import App, Context, on
 from stepstream.host import kafka_worker
 from stepstream.host.settings import settings_from
-from stepstream.runtime.kafka.layout import Layout
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.topics.layout import Layout
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.worker.harness import started
 

@@ -12,8 +12,8 @@ from stepstream.cli.registry import COMMANDS
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.limits import DAY_MS
 from stepstream.host.settings import Settings, SettingsError, kafka_settings_from, read_sources, settings_from
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.readmodel.pruning import Retention
 from tests.markdown import table_rows
 from tests.tidy_rules import ROOT

@@ -5,10 +5,10 @@ import time
 import httpx
 import pytest
 
-from stepstream.api.probes import make_probes
+from stepstream.api.routes.probes import make_probes
 from stepstream.host.settings import Settings, SettingsError, settings_from
 from stepstream.host.worker_slot import LOST_S_MAX, WorkerSlot
-from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from tests.fakes.cluster import FakeCluster
 from tests.host.stand_ins import StandIn, gauges_of, slot_of

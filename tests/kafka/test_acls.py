@@ -12,8 +12,8 @@ import pytest
 from stepstream.contract.codec import encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
 from tests.kafka.chaos.load import feed
 from tests.kafka.cluster.broker import free_port, running

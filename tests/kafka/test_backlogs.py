@@ -8,8 +8,8 @@ import pytest
 from stepstream.contract.codec import dump_json, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.topics import EVENTS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.observed import Observed, until

@@ -9,8 +9,8 @@ import pytest
 
 from stepstream.contract.limits import MIB
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, EVENTS, commands_topic
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.broker import running_broker
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.hostile import RECORDS, send_batches

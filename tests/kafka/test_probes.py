@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import apply_topics
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.topics.layout import apply_topics
 from tests.kafka.chaos.chaos_app import FLAKY_EVERY
 from tests.kafka.chaos.load import feed
 from tests.kafka.cluster.fleet import APPS, Fleet, Member

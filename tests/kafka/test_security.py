@@ -11,8 +11,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.broker import Broker, BrokerOptions, free_port, running
 from tests.kafka.cluster.fleet import ROOT, Fleet
 from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read

@@ -13,11 +13,11 @@ from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import STALE_MS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.origin import origin_of
-from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.shard_log import SHARD_TOPICS, KafkaLog
-from stepstream.runtime.kafka.standby import Standby
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.shards.shard_log import SHARD_TOPICS, KafkaLog
+from stepstream.runtime.kafka.shards.standby import Standby
+from stepstream.runtime.kafka.topics.origin import origin_of
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.shard.tables import open_tables
 from stepstream.runtime.storage.rocks import RocksStore

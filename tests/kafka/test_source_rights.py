@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.broker import free_port, running
 from tests.kafka.cluster.distribution import tool_command
 from tests.kafka.cluster.fleet import Fleet

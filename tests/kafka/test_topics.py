@@ -14,9 +14,9 @@ import yaml
 
 from stepstream.contract.topics import TOPICS
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import LogError, NewRecord
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.observed import WAIT_S_MAX, until

@@ -14,9 +14,9 @@ from stepstream.runtime.metrics import Component, Metrics
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.storage.journal import JournalWrite
+from stepstream.runtime.worker.commands.outbox import Outbox
+from stepstream.runtime.worker.commands.positions import Positions
 from stepstream.runtime.worker.memory import MemoryBudget
-from stepstream.runtime.worker.outbox import Outbox
-from stepstream.runtime.worker.positions import Positions
 from stepstream.testing import VirtualEngine
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.exposition import Scrape, observe

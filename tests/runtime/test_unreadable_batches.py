@@ -11,8 +11,8 @@ from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS, EVENTS, HISTORY,
 from stepstream.host.deadletters.dead_letter import DeadLetterError, dead_letter_of
 from stepstream.host.sources.agent import SourceAgent
 from stepstream.runtime.dead_letters import dead_letter_record
-from stepstream.runtime.kafka.parsing import UnreadableHeader
-from stepstream.runtime.kafka.shard_log import rows_of
+from stepstream.runtime.kafka.client.parsing import UnreadableHeader
+from stepstream.runtime.kafka.shards.shard_log import rows_of
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogRecord, NewRecord, Unreadable
 from stepstream.runtime.readmodel.index import RunIndex

@@ -14,13 +14,13 @@ from stepstream.contract.inbox import StepPlan, StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.outcomes import Outcome, Value
-from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.context import Context, make_context
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import RetryPolicy
-from stepstream.sdk.replay import Replay, Snapshot
-from stepstream.sdk.step import Step
-from stepstream.sdk.tasks import task_factory
+from stepstream.sdk.replay.calls import Call, Finished, RunHandle
+from stepstream.sdk.replay.replay import Replay, Snapshot
+from stepstream.sdk.replay.tasks import task_factory
+from stepstream.sdk.steps.step import Step
 from stepstream.sdk.values import PLAIN_JSON, dump_value
 
 RUN_ID = "01HN4Q5V80ZZZZZZZZZZZZZZZZ"

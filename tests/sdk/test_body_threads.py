@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from stepstream.sdk.body_threads import BodyThreads
+from stepstream.sdk.threads.body_threads import BodyThreads
 from tests.fakes.waiting import iterate, until
 
 

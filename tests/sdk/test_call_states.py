@@ -11,7 +11,7 @@ from stepstream.contract.commands import Open
 from stepstream.contract.ids import step_hash
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
-from stepstream.sdk.calls import CALL_LIFE, Call, CallEvent, CallState, CallTable, IllegalCallMove
+from stepstream.sdk.replay.calls import CALL_LIFE, Call, CallEvent, CallState, CallTable, IllegalCallMove
 from tests.fakes.waiting import iterate, until
 from tests.sdk.runs import Run, memo
 from tests.states import find_moves

@@ -16,9 +16,9 @@ from stepstream import Context, Event
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.ids import StepHash
 from stepstream.contract.kinds import StepKind
-from stepstream.sdk.calls import Call
 from stepstream.sdk.errors import HistoryMismatchError
-from stepstream.sdk.fingerprints import fingerprint
+from stepstream.sdk.replay.calls import Call
+from stepstream.sdk.replay.fingerprints import fingerprint
 from tests.sdk.runs import Run, memo
 
 Code = Callable[[Context], Awaitable[Any]]

@@ -11,7 +11,7 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.commands import Open
 from stepstream.contract.ids import step_hash
-from stepstream.sdk import replay
+from stepstream.sdk.replay import replay
 from stepstream.testing import VirtualEngine
 from tests.fakes.waiting import iterate
 from tests.sdk.runs import Run, memo

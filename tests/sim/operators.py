@@ -19,16 +19,16 @@ from stepstream.contract.commands import (
     StepDispatched,
     decode_command,
 )
-from stepstream.contract.control import Pause, function_scope, queue_scope
 from stepstream.contract.history import RunBegan, RunEnded, RunPaused, RunUnpaused, decode_history
+from stepstream.contract.operators.control import Pause, function_scope, queue_scope
 from stepstream.contract.topics import COMMANDS, HISTORY
 from stepstream.engine.state.rows import Run
 from stepstream.engine.state.tables import RUNS, SCOPE_PAUSES, decode_row
 from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from stepstream.runtime.ports import NewRecord, StoredRow
 from stepstream.runtime.worker.worker import Worker
-from stepstream.sdk.calls import Call
 from stepstream.sdk.execution import StepResult
+from stepstream.sdk.replay.calls import Call
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
 

@@ -9,9 +9,9 @@ from stepstream.engine.state.tables import LEASES
 from stepstream.runtime.ports import Offsets
 from stepstream.runtime.storage.journal import MemoryStore
 from stepstream.runtime.worker.consumer import CommandConsumer
-from stepstream.runtime.worker.states import Effect
-from stepstream.sdk.calls import Call
+from stepstream.runtime.worker.runs.states import Effect
 from stepstream.sdk.execution import StepResult
+from stepstream.sdk.replay.calls import Call
 from tests.sim.faults import Faults
 
 

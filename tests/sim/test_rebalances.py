@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from stepstream.runtime.worker.lifecycle import Life
-from stepstream.runtime.worker.states import Effect, Event, Ownership
+from stepstream.runtime.worker.runs.lifecycle import Life
+from stepstream.runtime.worker.runs.states import Effect, Event, Ownership
 from tests.sim.schedule import judge_seed, random_rebalances
 
 SEEDS = 60

@@ -9,7 +9,7 @@ from typing import Any
 from stepstream import App, StepstreamError
 from stepstream.contract.commands import Command, decode_command
 from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import commands_topic
 from stepstream.engine.state.tables import LEASES, RUNS
 from stepstream.runtime.callers import AnswerLostError, UnavailableError

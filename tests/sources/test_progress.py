@@ -12,8 +12,8 @@ from stepstream.host.monitoring.gauges import SourceGauges
 from stepstream.host.sources import agent
 from stepstream.host.sources.faust_app import make_faust
 from stepstream.host.sources.readers import SourceReaders, SourceSensor
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.sdk.source import Source

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepstream import App, Context, Event, StepError, ThreadedContext, on
-from stepstream.sdk import replay
+from stepstream.sdk.replay import replay
 from stepstream.testing import Crash, ReplayMismatch, VirtualEngine
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from stepstream.contract.durations import duration_ms
 from stepstream.contract.errors import Conflict, InvalidInput
 from stepstream.contract.limits import DAY_MS
+from stepstream.contract.text.durations import duration_ms
 from stepstream.runtime.decisions import NAME_CHARACTERS_MAX
 
 LINK_MS_MAX = 30 * DAY_MS

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from stepstream.contract.bulk import BulkRequest
-from stepstream.contract.control import Pause, RerunRequested
 from stepstream.contract.events import EventRecord
+from stepstream.contract.operators.bulk import BulkRequest
+from stepstream.contract.operators.control import Pause, RerunRequested
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.overview import Overview, UnmatchedEvent
 from stepstream.runtime.readmodel.views import RunView

@@ -13,36 +13,36 @@ from starlette.exceptions import HTTPException as AnyHttpException
 from starlette.requests import ClientDisconnect
 
 from stepstream.api.approval_links import ApprovalLinks
-from stepstream.api.approvals import add_approval_links, add_approvals
 from stepstream.api.bodies import BodyBudget
-from stepstream.api.bulk import add_bulk
-from stepstream.api.control import OperatorRoutes, actors, add_control
-from stepstream.api.dead_letters import add_dead_letters
 from stepstream.api.facade import EngineFacade
-from stepstream.api.functions import add_functions
 from stepstream.api.guards import NO_KEY, Keys, foreign_reason, knows_key, same_key
-from stepstream.api.logs import add_logs
-from stepstream.api.pages.assets import ROOT
-from stepstream.api.pages.context import Site
+from stepstream.api.page_options import DEFAULT_PAGE, PageMode, PageOptions
 from stepstream.api.pages.gate import access_of
-from stepstream.api.pages.options import DEFAULT_PAGE, PageMode, PageOptions
+from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.pages.parts.context import Site
 from stepstream.api.pages.site import make_site
-from stepstream.api.pauses import add_pauses
-from stepstream.api.probes import ready_response
+from stepstream.api.routes.approvals import add_approval_links, add_approvals
+from stepstream.api.routes.bulk import add_bulk
+from stepstream.api.routes.control import OperatorRoutes, actors, add_control
+from stepstream.api.routes.dead_letters import add_dead_letters
+from stepstream.api.routes.functions import add_functions
+from stepstream.api.routes.logs import add_logs
+from stepstream.api.routes.pauses import add_pauses
+from stepstream.api.routes.probes import ready_response
+from stepstream.api.routes.workers import add_workers
 from stepstream.api.streams import Streams
 from stepstream.api.summaries import add_summaries
-from stepstream.api.workers import add_workers
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import DEFAULT_LIMITS, MIB, Limits
-from stepstream.contract.names import check_signal_name
+from stepstream.contract.text.names import check_signal_name
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.metrics import CONTENT_TYPE
-from stepstream.runtime.readmodel.filters import TAIL_CHARACTERS, Filter
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.search.filters import TAIL_CHARACTERS, Filter
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import why_open
 

@@ -10,9 +10,9 @@ from fastapi.params import Depends
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.ids import is_run_id
-from stepstream.runtime.readmodel.filters import filter_time_ms
 from stepstream.runtime.readmodel.index import RunIndex
-from stepstream.runtime.readmodel.seen_events import is_row_number
+from stepstream.runtime.readmodel.search.filters import filter_time_ms
+from stepstream.runtime.readmodel.tables.seen_events import is_row_number
 
 
 def add_summaries(api: FastAPI, index: RunIndex, guarded: Sequence[Depends]) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from stepstream.cli.console import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, fail
+from stepstream.cli.terminal.console import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, fail
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.printable import printable
+from stepstream.contract.text.printable import printable
 
 TIMEOUT_S = 30.0
 _BY_URL = "--url or STEPSTREAM_URL"

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from stepstream import __version__
-from stepstream.cli.console import BY_VARIABLES, commands, out
 from stepstream.cli.kafka import run
 from stepstream.cli.options import (
     Bootstrap,
@@ -24,7 +23,8 @@ from stepstream.cli.options import (
     StateDir,
     Target,
 )
-from stepstream.cli.reporters import NO_FUNCTION
+from stepstream.cli.terminal.console import BY_VARIABLES, commands, out
+from stepstream.cli.terminal.reporters import NO_FUNCTION
 from stepstream.contract.limits import RUNS_ACTIVE_MAX
 from stepstream.host.kafka_engine import serve_engine
 from stepstream.host.kafka_worker import WorkerSpec, serve_worker

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from stepstream.cli.console import EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.kafka import cluster_of, run
 from stepstream.cli.options import Bootstrap, Namespace
-from stepstream.contract.wording import counted
+from stepstream.cli.terminal.console import EXIT_USAGE, AsJson, commands, err, fail, out
+from stepstream.contract.text.wording import counted
 from stepstream.host.deadletters.dead_letter import DeadLetter, DeadLetterError
 from stepstream.host.deadletters.redrive import Redrive, RedrivePlanner, plan_many, plan_some, redrive
 from stepstream.host.deadletters.topic import dead_letter_at, survey
 from stepstream.host.loading import load_app
 from stepstream.host.settings import read_sources
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import LogError
 
 cli = commands("List, show and redrive records that could not be processed.")

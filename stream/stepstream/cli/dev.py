@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from stepstream.cli.console import BY_VARIABLES, EXIT_FAILED, EXIT_USAGE, commands, fail, out
 from stepstream.cli.options import Host, LogFormat, LogLevel, Page, Port, Retention, RetentionBytes, StateDir, Target
 from stepstream.cli.reloading import end_quietly, is_supervised, run_reloading, wait_for_start
-from stepstream.cli.reporters import LogReporter, TerminalReporter
+from stepstream.cli.terminal.console import BY_VARIABLES, EXIT_FAILED, EXIT_USAGE, commands, fail, out
+from stepstream.cli.terminal.reporters import LogReporter, TerminalReporter
 from stepstream.contract.errors import StepstreamError
 from stepstream.host.embedded import serve
 from stepstream.host.loading import LoadError, load_app

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from stepstream.cli.console import EXIT_UNREACHABLE, fail
+from stepstream.cli.terminal.console import EXIT_UNREACHABLE, fail
 from stepstream.host.settings import kafka_settings_from
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import LogError
 
 if sys.platform == "win32":

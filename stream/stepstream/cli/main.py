@@ -6,8 +6,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stepstream import __version__
-from stepstream.cli.console import EXIT_USAGE, fail, out
 from stepstream.cli.registry import COMMANDS, load
+from stepstream.cli.terminal.console import EXIT_USAGE, fail, out
 from stepstream.contract.errors import StepstreamError
 
 

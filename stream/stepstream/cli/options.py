@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stepstream.api.pages.options import PageMode
+from stepstream.api.page_options import PageMode
 from stepstream.host.monitoring.logs import Format, Level
 
 Target = Annotated[

@@ -22,13 +22,15 @@ COMMANDS = {
     "dev": Command(
         "dev", "Run engine, worker and HTTP API in one process; Ctrl-C stops it once running steps have finished."
     ),
-    "send": Command("messages", "Send one event, and print its id."),
-    "signal": Command("messages", "Send a signal to the run that waits for it; exit with 1 if no run does."),
-    "approvals": Command("approvals", "List what waits for the decision of a person, and decide."),
-    "runs": Command("control", "List, show, cancel, pause, resume, rerun and prune runs, and group their errors."),
-    "bulk": Command("bulk", "List, show and cancel bulk operations on runs."),
-    "functions": Command("functions", "Pause functions and resume them."),
-    "queues": Command("queues", "Pause queues of apps and resume them."),
+    "send": Command("control.messages", "Send one event, and print its id."),
+    "signal": Command("control.messages", "Send a signal to the run that waits for it; exit with 1 if no run does."),
+    "approvals": Command("control.approvals", "List what waits for the decision of a person, and decide."),
+    "runs": Command(
+        "control.control", "List, show, cancel, pause, resume, rerun and prune runs, and group their errors."
+    ),
+    "bulk": Command("control.bulk", "List, show and cancel bulk operations on runs."),
+    "functions": Command("control.functions", "Pause functions and resume them."),
+    "queues": Command("control.queues", "Pause queues of apps and resume them."),
     "replay": Command(
         "replay", "Replay recorded events through your functions, on a virtual clock that follows the events."
     ),

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stepstream.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.options import Target
+from stepstream.cli.terminal.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import RunStatus
-from stepstream.contract.wording import counted, duration_text
+from stepstream.contract.text.wording import counted, duration_text
 from stepstream.host.loading import load_app
 from stepstream.host.monitoring.logs import Format, Level, Logs, silence_attempts
 from stepstream.host.replaying import Progress as ReplayProgress

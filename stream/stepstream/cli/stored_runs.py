@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stepstream.cli.console import EXIT_USAGE, fail
+from stepstream.cli.terminal.console import EXIT_USAGE, fail
 from stepstream.host.folder import locked_folder
-from stepstream.runtime.readmodel.filters import Filter, FilterError
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
-from stepstream.runtime.readmodel.logged_lines import LOG_LINES_MAX
+from stepstream.runtime.readmodel.search.filters import Filter, FilterError
+from stepstream.runtime.readmodel.tables.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.why import Surroundings, why_open
 
 

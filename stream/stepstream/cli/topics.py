@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from stepstream.cli.console import EXIT_USAGE, commands, err, out
 from stepstream.cli.kafka import cluster_of, run
 from stepstream.cli.options import Bootstrap, Namespace
+from stepstream.cli.terminal.console import EXIT_USAGE, commands, err, out
 from stepstream.host.settings import kafka_settings_from
-from stepstream.runtime.kafka.acls import Principals, expected_acls, render_acl_commands, render_acl_json
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import (
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.topics.acls import Principals, expected_acls, render_acl_commands, render_acl_json
+from stepstream.runtime.kafka.topics.layout import (
     Survey,
     alter_command,
     apply_command,
@@ -21,7 +21,7 @@ from stepstream.runtime.kafka.layout import (
     full_names,
     survey,
 )
-from stepstream.runtime.kafka.topic_files import render_commands, render_strimzi
+from stepstream.runtime.kafka.topics.topic_files import render_commands, render_strimzi
 
 cli = commands("Create and check the topics of a cluster.")
 

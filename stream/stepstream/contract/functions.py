@@ -7,7 +7,7 @@ import msgspec
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, CHAIN_RUNS_MAX, DEFAULT_LIMITS
-from stepstream.contract.names import check_topic_part, check_workers_name, workers_name
+from stepstream.contract.text.names import check_topic_part, check_workers_name, workers_name
 
 _PART_ENDS = re.compile(r"[/.]")
 

@@ -2,13 +2,13 @@
 
 import msgspec
 
-from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.attributes import Attributes
-from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import NULL, Raw
-from stepstream.contract.control import Pause, Rerun
 from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.operators.approvals import ApprovalRequest
+from stepstream.contract.operators.bulk import BulkChanged
+from stepstream.contract.operators.control import Pause, Rerun
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 
 

@@ -2,11 +2,15 @@
 
 import msgspec
 
-from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.attributes import AttributeChanges, Attributes
-from stepstream.contract.bulk import BulkRecord
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
-from stepstream.contract.control import (
+from stepstream.contract.events import EventRecord
+from stepstream.contract.functions import CancelTrigger
+from stepstream.contract.ids import StepRef
+from stepstream.contract.matching import MatchingRecord
+from stepstream.contract.operators.approvals import ApprovalRequest
+from stepstream.contract.operators.bulk import BulkRecord
+from stepstream.contract.operators.control import (
     BulkRef,
     ControlRequest,
     PauseRequested,
@@ -14,10 +18,6 @@ from stepstream.contract.control import (
     ScopeRecord,
     UnpauseRequested,
 )
-from stepstream.contract.events import EventRecord
-from stepstream.contract.functions import CancelTrigger
-from stepstream.contract.ids import StepRef
-from stepstream.contract.matching import MatchingRecord
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 
 

@@ -13,7 +13,7 @@ from stepstream.contract.history import HistoryRecord
 from stepstream.contract.inbox import Answered, InboxRecord
 from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
 from stepstream.contract.logs import StepLogged
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 
 EVENTS = "events"
 INBOX = "inbox"

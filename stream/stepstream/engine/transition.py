@@ -3,16 +3,6 @@
 from collections.abc import Iterator
 from typing import assert_never
 
-from stepstream.contract.bulk import BulkCancelRequested, BulkItemEnded, BulkPageAdded, BulkStarted
-from stepstream.contract.control import (
-    ControlRequest,
-    PauseRequested,
-    RerunRequested,
-    ScopePauseChanged,
-    ScopePauseRequested,
-    ScopeResumed,
-    UnpauseRequested,
-)
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
     AttributesSet,
@@ -53,6 +43,16 @@ from stepstream.contract.matching import (
     WaitPlaced,
     WaitRemoved,
     WaitRenewed,
+)
+from stepstream.contract.operators.bulk import BulkCancelRequested, BulkItemEnded, BulkPageAdded, BulkStarted
+from stepstream.contract.operators.control import (
+    ControlRequest,
+    PauseRequested,
+    RerunRequested,
+    ScopePauseChanged,
+    ScopePauseRequested,
+    ScopeResumed,
+    UnpauseRequested,
 )
 from stepstream.engine.matching.cancel_waits import fire_cancel_waits
 from stepstream.engine.matching.kept import continue_index, forget_events

@@ -4,7 +4,7 @@ import logging
 import time
 
 from stepstream.runtime import supervision
-from stepstream.runtime.kafka.settings import SESSION_S
+from stepstream.runtime.kafka.client.settings import SESSION_S
 
 logger = logging.getLogger(__name__)
 # After this long a consumer group expires a member by default, and assigns its partitions to others.

@@ -31,7 +31,7 @@ from stepstream.runtime.supervision import keep_serving
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.threads.threads import Threads
 
 _OPEN_MAX = 5_000
 

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stepstream.api.facade import EngineFacade
 from stepstream.api.http import make_api
-from stepstream.api.probes import make_probes
+from stepstream.api.routes.probes import make_probes
 from stepstream.api.streams import Streams
 from stepstream.host.serving import listen
 from stepstream.host.settings import Settings

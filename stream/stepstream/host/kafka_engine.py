@@ -21,12 +21,12 @@ from stepstream.host.sources.readers import warn_of_missing
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.backlogs import Backlogs
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup, ShardGroupOptions
-from stepstream.runtime.kafka.layout import Layout, config_warnings, layout_of
-from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.shard_log import SHARD_TOPICS
-from stepstream.runtime.kafka.topic_watch import TopicWatch
+from stepstream.runtime.kafka.shards.shard_log import SHARD_TOPICS
+from stepstream.runtime.kafka.topics.layout import Layout, config_warnings, layout_of
+from stepstream.runtime.kafka.topics.topic_watch import TopicWatch
 from stepstream.runtime.metrics import Metrics, Reading
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex

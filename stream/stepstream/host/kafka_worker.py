@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stepstream.contract.limits import MIB, RUNS_ACTIVE_MAX
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import CHANGELOG, ENGINES, FUNCTIONS, HISTORY, INBOX, commands_topic
 from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.http_server import probes
@@ -21,14 +21,14 @@ from stepstream.host.sources.readers import warn_of_missing
 from stepstream.host.worker_slot import WorkerSlot
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.fleet import KafkaCallers
-from stepstream.runtime.kafka.group_lease import MemberOptions
-from stepstream.runtime.kafka.layout import config_warnings, layout_of
-from stepstream.runtime.kafka.registrar import FunctionRegistrar, client_of, instance_of
-from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.topic_watch import TopicWatch
-from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.topics.layout import config_warnings, layout_of
+from stepstream.runtime.kafka.topics.registrar import FunctionRegistrar, client_of, instance_of
+from stepstream.runtime.kafka.topics.topic_watch import TopicWatch
+from stepstream.runtime.kafka.workers.group_lease import MemberOptions
+from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import WorkerLog
 from stepstream.runtime.worker.memory import MemoryBudget
@@ -39,7 +39,7 @@ from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.step_logs import catching
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.threads.threads import Threads
 
 logger = logging.getLogger(__name__)
 # A worker neither reads nor writes them, except for the number of shards in the changelog.

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from stepstream.api.guards import Keys, is_loopback
-from stepstream.api.pages.options import PageMode, PageOptions, networks_of
-from stepstream.contract.durations import duration_ms
+from stepstream.api.page_options import PageMode, PageOptions, networks_of
 from stepstream.contract.errors import InvalidDuration, InvalidInput, StepstreamError
 from stepstream.contract.limits import BODY_THREADS_MAX, DAY_MS, MEMORY_BYTES_MAX, MIB, NAMESPACE_CHARACTERS_MAX
-from stepstream.contract.names import check_topic_part
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.contract.text.durations import duration_ms
+from stepstream.contract.text.names import check_topic_part
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.readmodel.pruning import (
     RETENTION_BYTES_MIN,
     RETENTION_DAYS,

@@ -8,7 +8,7 @@ from stepstream.host.monitoring.gauges import SourceGauges
 from stepstream.host.sources.agent import Append
 from stepstream.host.sources.faust_app import make_faust
 from stepstream.host.sources.readers import SourceReaders
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.metrics import Metrics
 from stepstream.sdk.source import Source
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from stepstream.host.broker_contact import BrokerContact
-from stepstream.runtime.kafka.answers import Extent
-from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.client.answers import Extent
+from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from stepstream.runtime.worker.observer import Load
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker

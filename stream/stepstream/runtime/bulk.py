@@ -6,15 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from stepstream.contract.bulk import (
-    BulkAction,
-    BulkItem,
-    BulkPageAdded,
-    BulkRequest,
-    BulkStarted,
-    BulkState,
-    is_operation_id,
-)
 from stepstream.contract.codec import Raw, encode
 from stepstream.contract.errors import Conflict, InvalidInput, TooLarge
 from stepstream.contract.ids import is_run_id
@@ -30,10 +21,19 @@ from stepstream.contract.limits import (
     OPERATION_ID_CHARACTERS_MAX,
     Limits,
 )
+from stepstream.contract.operators.bulk import (
+    BulkAction,
+    BulkItem,
+    BulkPageAdded,
+    BulkRequest,
+    BulkStarted,
+    BulkState,
+    is_operation_id,
+)
 from stepstream.contract.topics import CHANGELOG, payload_bytes_max
-from stepstream.runtime.readmodel.filters import Filter, Pattern, Term
 from stepstream.runtime.readmodel.queries import RunQueries
-from stepstream.runtime.readmodel.recorded import RecordedRun
+from stepstream.runtime.readmodel.search.filters import Filter, Pattern, Term
+from stepstream.runtime.readmodel.tables.recorded import RecordedRun
 from stepstream.runtime.readmodel.views import RunSummary
 from stepstream.runtime.reruns import RerunOptions, rerun_request
 

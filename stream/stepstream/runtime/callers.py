@@ -6,15 +6,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from stepstream.contract.bulk import BulkRequest
 from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.control import Pause, PauseRequested, RerunRequested, ScopePauseRequested, UnpauseRequested
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, EventRecord, encode_batch
 from stepstream.contract.ids import is_run_id, run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import Limits
-from stepstream.contract.names import check_signal_name
+from stepstream.contract.operators.bulk import BulkRequest
+from stepstream.contract.operators.control import (
+    Pause,
+    PauseRequested,
+    RerunRequested,
+    ScopePauseRequested,
+    UnpauseRequested,
+)
+from stepstream.contract.text.names import check_signal_name
 from stepstream.contract.topics import EVENTS, INBOX
 from stepstream.runtime.ports import LogError, NewRecord
 

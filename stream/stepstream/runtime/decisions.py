@@ -6,11 +6,11 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from stepstream.contract.approvals import ApprovalAnswer, approval_signal, encode_answer
 from stepstream.contract.codec import Json, Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import APPROVAL_COMMENT_CHARACTERS_MAX
-from stepstream.runtime.readmodel.approvals import ApprovalView
+from stepstream.contract.operators.approvals import ApprovalAnswer, approval_signal, encode_answer
+from stepstream.runtime.readmodel.tables.approvals import ApprovalView
 
 NAME_CHARACTERS_MAX = 200
 Signal = Callable[[str, Raw], Awaitable[bool]]

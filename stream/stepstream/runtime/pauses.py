@@ -1,9 +1,9 @@
 """Pauses as operators ask for them: until a time or for a duration."""
 
-from stepstream.contract.control import Pause
-from stepstream.contract.durations import duration_ms, moment_ms
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.operators.control import Pause
+from stepstream.contract.text.durations import duration_ms, moment_ms
 from stepstream.runtime.reruns import check_reason
 
 

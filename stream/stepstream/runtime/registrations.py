@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import encode
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.limits import RELEASES_REPLACED_MAX
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.app import App

@@ -7,14 +7,14 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import Raw, encode
 from stepstream.contract.commands import Memo
-from stepstream.contract.control import Rerun, RerunRequested
 from stepstream.contract.errors import Conflict, InvalidInput, TooLarge
 from stepstream.contract.events import EventRecord
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.limits import REASON_CHARACTERS_MAX, Limits
+from stepstream.contract.operators.control import Rerun, RerunRequested
 from stepstream.contract.outcomes import Failure, Value
 from stepstream.contract.topics import INBOX, payload_bytes_max
-from stepstream.runtime.readmodel.recorded import RecordedRun
+from stepstream.runtime.readmodel.tables.recorded import RecordedRun
 
 # What a request has besides the events and results: the fields of the answer, which are added later.
 _MORE_BYTES = 1_024

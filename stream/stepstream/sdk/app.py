@@ -5,19 +5,19 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar, overload
 
-from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
 from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS
-from stepstream.contract.names import check_workers_name, workers_name
+from stepstream.contract.text.durations import Duration, duration_ms
+from stepstream.contract.text.names import check_workers_name, workers_name
 from stepstream.sdk.cancellation import CancelOn
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, FunctionOptions, retry_policy
+from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
-from stepstream.sdk.tasks import current_scope
 from stepstream.sdk.values import annotation_of, to_json
 
 T = TypeVar("T")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
 from stepstream.contract.functions import CancelTrigger
 from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, DEFAULT_LIMITS
+from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.deferred import check, check_path
 from stepstream.sdk.errors import DefinitionError

@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 from stepstream.contract.attributes import Attribute, AttributeChanges, check_attributes
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event
-from stepstream.sdk.parallel import Group
-from stepstream.sdk.replay import Replay
-from stepstream.sdk.step import Step
-from stepstream.sdk.tasks import current_body
-from stepstream.sdk.threaded import Line, ThreadedGroup, ThreadedStep
+from stepstream.sdk.replay.replay import Replay
+from stepstream.sdk.replay.tasks import current_body
+from stepstream.sdk.steps.parallel import Group
+from stepstream.sdk.steps.step import Step
+from stepstream.sdk.threads.threaded import Line, ThreadedGroup, ThreadedStep
 
 S = TypeVar("S", bound=Step | ThreadedStep)
 G = TypeVar("G", bound=Group | ThreadedGroup)

@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stepstream.contract.durations import Duration, duration_ms, moment_ms
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import (
     ERROR_MESSAGE_CHARACTERS_MAX,
@@ -16,6 +15,7 @@ from stepstream.contract.limits import (
     RETRY_AFTER_MS_MIN,
 )
 from stepstream.contract.outcomes import ErrorInfo
+from stepstream.contract.text.durations import Duration, duration_ms, moment_ms
 
 
 class StepError(StepstreamError):

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from stepstream.contract.codec import load_json, type_name
-from stepstream.contract.durations import moment_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_event, event_record
+from stepstream.contract.text.durations import moment_ms
 from stepstream.sdk.values import to_json
 
 

@@ -11,17 +11,17 @@ from stepstream.contract.errors import InvalidInput, NotJson
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
-from stepstream.sdk.calls import Call
 from stepstream.sdk.context import make_context, make_threaded_context
 from stepstream.sdk.errors import RetryAfterError, StepTimeoutError, StepUsageError, error_info, is_final, stack_of
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
-from stepstream.sdk.pacing import PacedCalls
-from stepstream.sdk.replay import Replay
-from stepstream.sdk.step import Step
-from stepstream.sdk.step_call import StepCall
-from stepstream.sdk.tasks import InThread, current_body
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.replay.calls import Call
+from stepstream.sdk.replay.pacing import PacedCalls
+from stepstream.sdk.replay.replay import Replay
+from stepstream.sdk.replay.tasks import InThread, current_body
+from stepstream.sdk.steps.step import Step
+from stepstream.sdk.steps.step_call import StepCall
+from stepstream.sdk.threads.threads import Threads
 from stepstream.sdk.values import dump_value
 
 logger = logging.getLogger(__name__)

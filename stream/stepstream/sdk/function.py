@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from stepstream.contract.attributes import check_attribute_name
-from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
@@ -25,6 +24,7 @@ from stepstream.contract.limits import (
     RETRIES_MAX,
     TRIGGERS_PER_FUNCTION_MAX,
 )
+from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.cancellation import CancelOn, cancel_triggers
 from stepstream.sdk.deferred import check

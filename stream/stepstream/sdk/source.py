@@ -10,10 +10,10 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
 from cloudevents.core.formats.json import JSONFormat
 
 from stepstream.contract.codec import Json, dump_json, load_json, type_name
-from stepstream.contract.durations import moment_ms
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_batch, check_event, check_event_name
 from stepstream.contract.limits import Limits
+from stepstream.contract.text.durations import moment_ms
 from stepstream.expressions.errors import EvaluationError, ExpressionError
 from stepstream.sdk.deferred import check, evaluate
 from stepstream.sdk.errors import DefinitionError

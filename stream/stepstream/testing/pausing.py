@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from stepstream.contract.control import Pause, function_scope, queue_scope
+from stepstream.contract.operators.control import Pause, function_scope, queue_scope
 from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.pauses import pause_of
 

@@ -16,12 +16,12 @@ from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 from stepstream.runtime.ports import LogRecord
 from stepstream.sdk.app import App
-from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.execution import start_code
-from stepstream.sdk.replay import Replay, Snapshot
-from stepstream.sdk.step_call import step_observer
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.replay.calls import Call, Finished, RunHandle
+from stepstream.sdk.replay.replay import Replay, Snapshot
+from stepstream.sdk.steps.step_call import step_observer
+from stepstream.sdk.threads.threads import Threads
 from stepstream.testing.plain_values import first_difference, plain_value
 
 _OPEN = "still open"

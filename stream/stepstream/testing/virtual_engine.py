@@ -7,9 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stepstream.contract.bulk import BulkAction, BulkChanged
 from stepstream.contract.codec import dump_json
-from stepstream.contract.durations import Duration, duration_ms
 from stepstream.contract.events import decode_stored_event
 from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
@@ -19,7 +17,9 @@ from stepstream.contract.limits import (
     RUNS_CACHED_MAX,
     Limits,
 )
+from stepstream.contract.operators.bulk import BulkAction, BulkChanged
 from stepstream.contract.outcomes import Value
+from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.runtime.bulk import BulkOptions, select, start
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.decisions import Decision, decide
@@ -27,20 +27,20 @@ from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.ports import Backbone, Clock
-from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
-from stepstream.runtime.readmodel.logged_lines import LOG_LINES_MAX
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.tables.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Why, surroundings_of, why_open
 from stepstream.runtime.reruns import RerunOptions, rerun_request
 from stepstream.runtime.storage.journal import MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
-from stepstream.sdk.calls import Call
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.function import Function
-from stepstream.sdk.step_call import step_observer
+from stepstream.sdk.replay.calls import Call
+from stepstream.sdk.steps.step_call import step_observer
 from stepstream.sdk.values import to_json
 from stepstream.testing.crashes import Crash, CrashTest
 from stepstream.testing.pausing import PausingEngine

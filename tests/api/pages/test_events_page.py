@@ -11,7 +11,7 @@ from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.contract.ids import is_run_id
 from stepstream.runtime.overview import UnmatchedEvent
-from stepstream.runtime.readmodel import seen_events
+from stepstream.runtime.readmodel.tables import seen_events
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, browser_of
 from tests.fakes.facades import facade_of

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from stepstream import App, CancelOn, Context, Event, cron, on
-from stepstream.api.functions import cron_times
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
+from stepstream.api.routes.functions import cron_times
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine

@@ -3,7 +3,7 @@
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from stepstream.api.pages.json_tree import CHARACTERS_MAX, CHILDREN_MAX, LEVELS_MAX, json_tree, snippet
+from stepstream.api.pages.parts.json_tree import CHARACTERS_MAX, CHILDREN_MAX, LEVELS_MAX, json_tree, snippet
 from stepstream.contract.codec import Json
 from tests.api.pages.browsing import words
 

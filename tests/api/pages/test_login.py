@@ -9,9 +9,9 @@ import pytest
 from stepstream import Event
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
+from stepstream.api.page_options import PageMode, PageOptions, networks_of
 from stepstream.api.pages.login_page import next_page
-from stepstream.api.pages.options import PageMode, PageOptions, networks_of
-from stepstream.api.pages.sessions import SESSION_MS, Role, SessionKeys
+from stepstream.api.pages.parts.sessions import SESSION_MS, Role, SessionKeys
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import HOST, Browser
 from tests.fakes.facades import facade_of

@@ -10,7 +10,7 @@ import pytest
 
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
-from stepstream.api.pages.assets import asset_url
+from stepstream.api.pages.parts.assets import asset_url
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.testing import VirtualEngine

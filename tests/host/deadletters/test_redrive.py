@@ -11,7 +11,7 @@ from stepstream.host.deadletters.dead_letter import DeadLetterError
 from stepstream.host.deadletters.redrive import RedrivePlanner, plan_many, plan_some, redrive
 from stepstream.host.deadletters.topic import dead_letter_at, survey
 from stepstream.runtime.dead_letters import FailedSources, dead_letter_record
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord
 from stepstream.sdk.source import Source
 from tests.fakes.dead_letters import DeadLetterTopics

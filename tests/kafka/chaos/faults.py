@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from stepstream.runtime.kafka.settings import TRANSACTION_S
+from stepstream.runtime.kafka.client.settings import TRANSACTION_S
 from tests.kafka.chaos.clock_faults import JumpClock
 from tests.kafka.chaos.scene import (
     FENCED_ENGINES,

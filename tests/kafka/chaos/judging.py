@@ -16,7 +16,7 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.topics import COMMANDS, DEAD_LETTERS, EVENTS
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import LogRecord
 from tests.kafka.chaos.load import Load, digest
 from tests.kafka.chaos.scene import (

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from stepstream.contract.codec import encode
 from stepstream.contract.events import event_record
 from stepstream.contract.topics import COMMANDS, EVENTS, INBOX
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.producer import Producer
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.producer import Producer
 from stepstream.runtime.ports import LogError, NewRecord
 
 APP = "chaos"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepstream.contract.topics import CHANGELOG
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.chaos.faults import FAULTS, short_log
 from tests.kafka.chaos.judging import judge, judge_evidence
 from tests.kafka.chaos.load import APP, Load

@@ -10,8 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.chaos.load import Load
 from tests.kafka.chaos.zombie_app import SUSPENDED
 from tests.kafka.cluster.broker import Broker, Brokers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stepstream.contract.topics import CHANGELOG, COMMANDS, DEAD_LETTERS, EVENTS, FUNCTIONS, HISTORY, INBOX
-from stepstream.runtime.kafka.layout import expected_topics, survey
+from stepstream.runtime.kafka.topics.layout import expected_topics, survey
 from stepstream.runtime.ports import LogError
 from tests.kafka.chaos.load import APP
 from tests.kafka.chaos.scene import (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from stepstream.cli.main import main
 from stepstream.contract.heartbeats import EngineHeartbeat
-from stepstream.runtime.kafka.peers import Peers
-from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.shards.peers import Peers
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import Fenced, Offsets
 from tests.kafka.chaos.zombie_app import suspend_on_request
 from tests.kafka.cluster.shifted_clock import shift_clocks

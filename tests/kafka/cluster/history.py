@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.history import HistoryEntry, RunEnded, RunMoved, decode_history_record
+from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
 from stepstream.engine.state.rows import Position
 from stepstream.engine.state.tables import position_key
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.reader import Reader
-from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.reader import Reader
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import LogError, LogRecord, StoredRow
 
 END_S_MAX = 60.0

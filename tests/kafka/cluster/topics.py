@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.errors import translate_kafka_errors
-from stepstream.runtime.kafka.layout import TopicSpec
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.errors import translate_kafka_errors
+from stepstream.runtime.kafka.topics.layout import TopicSpec
 
 
 async def recreate_topic(cluster: Cluster, topic: str, spec: TopicSpec, replicas: int = 1) -> None:

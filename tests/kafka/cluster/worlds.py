@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from stepstream import App
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 from stepstream.runtime.kafka.backbone import KafkaBackbone
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import expected_topics
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.topics.layout import expected_topics
 from stepstream.testing import VirtualEngine
 
 

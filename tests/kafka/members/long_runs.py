@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from stepstream.contract.topics import EVENTS
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import NewRecord
 
 APP = Path(__file__).with_name("long_app.py")

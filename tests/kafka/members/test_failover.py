@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stepstream.runtime.kafka.settings import SESSION_S
+from stepstream.runtime.kafka.client.settings import SESSION_S
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.observed import Observed, until
 

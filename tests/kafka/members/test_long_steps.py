@@ -18,9 +18,9 @@ from stepstream.contract.events import event_record
 from stepstream.contract.history import RunBegan, RunEnded, RunMoved
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import SESSION_S, KafkaSettings
-from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import SESSION_S, KafkaSettings
+from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker

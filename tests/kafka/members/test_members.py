@@ -12,11 +12,11 @@ from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, decode_history
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka import reader as readers
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.reader import Membership, Reader
-from stepstream.runtime.kafka.settings import KafkaSettings
-from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.client import reader as readers
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.reader import Membership, Reader
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.chaos.judging import judge_run
 from tests.kafka.chaos.zombie_app import SUSPENDED, SUSPENDS_IN

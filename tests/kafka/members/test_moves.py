@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.history import RunEnded
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import Ledger, until_ended, until_registered
 from tests.kafka.cluster.observed import until

@@ -12,8 +12,8 @@ import pytest
 
 from stepstream.contract.history import RunEnded, decode_history
 from stepstream.contract.topics import EVENTS, HISTORY
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import ROOT, Fleet, Member
 from tests.kafka.cluster.history import until_registered

@@ -11,8 +11,8 @@ from stepstream.contract.codec import encode
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.history import RunBegan, RunEnded, RunWarned, decode_history
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.event import to_record
 from tests.kafka.cluster.fleet import Fleet, Member

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.topics import commands_topic
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.chaos.load import feed
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import until_ended, until_registered

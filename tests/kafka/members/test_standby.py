@@ -10,8 +10,8 @@ import pytest
 from stepstream.contract.codec import encode
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.topics import EVENTS, FUNCTIONS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.observed import Observed, until

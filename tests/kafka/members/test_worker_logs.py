@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from stepstream.contract.topics import EVENTS, LOGS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.history import read_all, until_ended, until_registered

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import EVENTS, INBOX
-from stepstream.runtime.kafka.layout import expected_topics
+from stepstream.runtime.kafka.topics.layout import expected_topics
 from tests.disk import limit_files_of, unlimit_files_of
 from tests.kafka.cluster.fleet import Member
 from tests.kafka.cluster.hostile import send_batches

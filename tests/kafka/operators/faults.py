@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepstream.contract.topics import CHANGELOG, EVENTS, INBOX, TOPICS, commands_topic
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.layout import expected_topics
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.kafka.topics.layout import expected_topics
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.topics import grow_topic, recreate_topic
 

@@ -11,8 +11,8 @@ import pytest
 
 from stepstream.contract.history import RunBegan, RunEnded
 from stepstream.contract.topics import EVENTS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import Ledger, until_registered

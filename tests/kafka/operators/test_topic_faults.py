@@ -63,7 +63,7 @@ def test_deleted_topic_is_reported_until_it_exists(bootstrap: str, tmp_path: Pat
         trial.recover(INBOX_DELETED)
         trial.complete()
         for member in (*trial.observed.engines, *trial.observed.workers):
-            assert member.said("ERROR stepstream.runtime.kafka.topic_watch") == 1
+            assert member.said("ERROR stepstream.runtime.kafka.topics.topic_watch") == 1
             assert member.said("ERROR") < 12, member.log.read_text()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stepstream.contract.history import RunBegan, decode_history
 from stepstream.contract.topics import HISTORY
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import LogRecord, NewRecord
 
 SHARDS = 2

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.history import RunBegan
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.distribution import tool_command
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import until_ended, until_registered

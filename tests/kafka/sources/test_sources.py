@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.topics import DEAD_LETTERS, EVENTS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.observed import Observed, until

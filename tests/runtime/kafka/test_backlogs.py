@@ -12,9 +12,9 @@ from stepstream.contract.ids import shard_of
 from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka import backlogs
 from stepstream.runtime.kafka.backlogs import Backlog, Backlogs
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
-from stepstream.runtime.kafka.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, Offsets, TopicPartition
 
 TOPIC = "commands.shop"

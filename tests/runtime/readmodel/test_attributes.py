@@ -14,8 +14,8 @@ from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
-from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.search.filters import Filter
 
 RUN = run_id_at(1_000, run_hash("f", "e"))
 

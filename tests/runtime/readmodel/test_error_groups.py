@@ -7,11 +7,11 @@ import pytest
 
 from stepstream import App, Context, Event, NonRetriableError, StepError, on
 from stepstream.api.http import make_api
-from stepstream.cli.console import Screen
-from stepstream.cli.tables import print_errors
-from stepstream.runtime.readmodel import error_groups
-from stepstream.runtime.readmodel.error_groups import normalised
-from stepstream.runtime.readmodel.filters import Filter
+from stepstream.cli.terminal.console import Screen
+from stepstream.cli.terminal.tables import print_errors
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.tables import error_groups
+from stepstream.runtime.readmodel.tables.error_groups import normalised
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX
-from stepstream.runtime.readmodel.filters import FIELDS, Filter, FilterError, Pattern, Term
+from stepstream.runtime.readmodel.search.filters import FIELDS, Filter, FilterError, Pattern, Term
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 patterns = st.builds(Pattern, texts, st.booleans())

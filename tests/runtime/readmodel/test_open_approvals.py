@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded, StepPlanned
 from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
-from stepstream.runtime.readmodel.approvals import open_approvals
 from stepstream.runtime.readmodel.dialect import SqliteDatabase
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.queries import OPEN_APPROVALS
+from stepstream.runtime.readmodel.tables.approvals import open_approvals
 
 REQUEST = ApprovalRequest("Refund?", to=("ann",), form=Raw(b'{"type":"object"}'))
 

@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.codec import dump_json, encode
-from stepstream.contract.control import Pause
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunPaused, RunUnpaused
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus
+from stepstream.contract.operators.control import Pause
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
-from stepstream.runtime.readmodel import queries, search, sqlite_tables
-from stepstream.runtime.readmodel.filters import Filter
+from stepstream.runtime.readmodel import queries, sqlite_tables
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.queries import QueryTooSlow
+from stepstream.runtime.readmodel.search import search
+from stepstream.runtime.readmodel.search.filters import Filter
 
 Condition = Callable[[int], object]
 HOUR_MS = 3_600_000

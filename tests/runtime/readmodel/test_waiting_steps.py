@@ -11,7 +11,7 @@ from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.readmodel.dialect import SqliteDatabase
 from stepstream.runtime.readmodel.index import RunIndex
-from stepstream.runtime.readmodel.waiting import waiting_steps
+from stepstream.runtime.readmodel.tables.waiting import waiting_steps
 
 
 def test_waiting_steps_are_read_in_the_order_of_the_index(tmp_path: Path) -> None:

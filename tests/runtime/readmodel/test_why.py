@@ -7,7 +7,7 @@ import pytest
 
 from stepstream.contract.codec import Json
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.wording import missing_code, unfit_code
+from stepstream.contract.text.wording import missing_code, unfit_code
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView
 from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, local_time, surroundings_of, why_open

@@ -11,7 +11,7 @@ from stepstream.contract import limits
 from stepstream.contract.limits import RECORDS_PER_BATCH_MAX
 from stepstream.engine.state.tables import TIMERS
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.kafka.shard_log import KafkaLog
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.shard import batch
 from stepstream.runtime.shard.tables import StoreView

@@ -8,7 +8,7 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.events import event_record
-from stepstream.sdk import replay
+from stepstream.sdk.replay import replay
 from stepstream.testing import Crash, VirtualEngine
 from tests.fakes.waiting import until
 

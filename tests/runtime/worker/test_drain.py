@@ -21,7 +21,7 @@ from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.execution import Bodies
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.threads.threads import Threads
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.worker.harness import EVENTS, BlockedBody, dispatched, options, started, until_free

@@ -5,7 +5,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepstream.runtime.worker.positions import Positions
+from stepstream.runtime.worker.commands.positions import Positions
 
 
 @given(offsets=st.lists(st.integers(0, 1_000), unique=True, min_size=1, max_size=20), data=st.data())

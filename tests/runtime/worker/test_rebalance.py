@@ -12,7 +12,7 @@ from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.execution import Bodies
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.threads.threads import Threads
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import TOPIC, FakeWorkerLog
 from tests.runtime.worker.harness import BlockedRun, charging, options, serving, started, until_free

@@ -19,9 +19,9 @@ from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.execution import Bodies
-from stepstream.sdk.tasks import task_factory
-from stepstream.sdk.threaded import Line
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.replay.tasks import task_factory
+from stepstream.sdk.threads.threaded import Line
+from stepstream.sdk.threads.threads import Threads
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.runtime.worker.harness import charging, dispatched, options, served, serving, started, until_free

@@ -6,11 +6,11 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.facade import DeadLetters, DeadLetterView
-from stepstream.api.pages.components import at, facts, known_params, listing, note, text, url
-from stepstream.api.pages.context import PageError, Site, Visit, html, see
-from stepstream.api.pages.forms import post_form
-from stepstream.api.pages.layout import document
-from stepstream.contract.wording import counted
+from stepstream.api.pages.parts.components import at, facts, known_params, listing, note, text, url
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.forms import post_form
+from stepstream.api.pages.parts.layout import document
+from stepstream.contract.text.wording import counted
 
 ROWS = 100
 _COLUMNS = ("Place", "Time", "From", "Size", "Why", "Redriven")

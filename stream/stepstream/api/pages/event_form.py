@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import htpy as h
 
-from stepstream.api.pages.context import Site, Visit
-from stepstream.api.pages.fields import Refusal, area, line, other_reason
-from stepstream.api.pages.forms import post_form
+from stepstream.api.pages.parts.context import Site, Visit
+from stepstream.api.pages.parts.fields import Refusal, area, line, other_reason
+from stepstream.api.pages.parts.forms import post_form
 from stepstream.contract.codec import EMPTY_OBJECT, Json, dump_json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import decode_event

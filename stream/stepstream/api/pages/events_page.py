@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.pages.components import (
+from stepstream.api.pages.event_form import event_form, send_entered
+from stepstream.api.pages.parts.components import (
     at,
     event_link,
     event_url,
@@ -20,15 +21,14 @@ from stepstream.api.pages.components import (
     text_field,
     url,
 )
-from stepstream.api.pages.context import PageError, Site, Visit, html, see
-from stepstream.api.pages.event_form import event_form, send_entered
-from stepstream.api.pages.fields import ACCEPTED, Refusal
-from stepstream.api.pages.json_tree import json_tree
-from stepstream.api.pages.layout import document
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
+from stepstream.api.pages.parts.json_tree import json_tree
+from stepstream.api.pages.parts.layout import document
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.ids import is_run_id
 from stepstream.runtime.overview import UnmatchedEvent
-from stepstream.runtime.readmodel.seen_events import (
+from stepstream.runtime.readmodel.tables.seen_events import (
     EFFECTS_MAX,
     EventPage,
     Resumed,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.functions import CRON_TIMES, FunctionView, cron_times, function_views
-from stepstream.api.pages.components import (
+from stepstream.api.pages.event_form import event_form, send_entered
+from stepstream.api.pages.parts.components import (
     at,
     event_url,
     facts,
@@ -21,17 +21,17 @@ from stepstream.api.pages.components import (
     took,
     url,
 )
-from stepstream.api.pages.context import PageError, Site, Visit, html, see
-from stepstream.api.pages.event_form import event_form, send_entered
-from stepstream.api.pages.fields import ACCEPTED, Refusal
-from stepstream.api.pages.layout import document
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
+from stepstream.api.pages.parts.layout import document
+from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
-from stepstream.contract.wording import counted, duration_text
+from stepstream.contract.text.wording import counted, duration_text
 from stepstream.runtime.readmodel.durations import MEASURED_MAX, Durations
-from stepstream.runtime.readmodel.filters import Filter
+from stepstream.runtime.readmodel.search.filters import Filter
 
 ROWS = 100
 _TRIGGERS_SHOWN = 3

@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from stepstream.api.actors import actor_of
 from stepstream.api.guards import Keys, bearer_token, foreign_reason
-from stepstream.api.pages.assets import ROOT
-from stepstream.api.pages.context import PageError, Visit
-from stepstream.api.pages.options import DEFAULT_PAGE, PageMode, PageOptions
-from stepstream.api.pages.sessions import SESSION_MS, Role, Session, SessionKeys
+from stepstream.api.page_options import DEFAULT_PAGE, PageMode, PageOptions
+from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.pages.parts.context import PageError, Visit
+from stepstream.api.pages.parts.sessions import SESSION_MS, Role, Session, SessionKeys
 
 COOKIE = "stepstream_session"
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.pages.assets import ROOT
-from stepstream.api.pages.components import note, url
-from stepstream.api.pages.context import Visit, html, see
-from stepstream.api.pages.forms import session_form
-from stepstream.api.pages.layout import document
-from stepstream.api.pages.sessions import USER_CHARACTERS_MAX, Role, Session, SessionKeys
+from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.pages.parts.components import note, url
+from stepstream.api.pages.parts.context import Visit, html, see
+from stepstream.api.pages.parts.forms import session_form
+from stepstream.api.pages.parts.layout import document
+from stepstream.api.pages.parts.sessions import USER_CHARACTERS_MAX, Role, Session, SessionKeys
 
 logger = logging.getLogger(__name__)
 

@@ -11,27 +11,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stepstream.api.pages.actions import cancel_run, pause_run, resume_run, send_signal
-from stepstream.api.pages.approval_page import answer_approval, show_approval
-from stepstream.api.pages.assets import ROOT, asset
-from stepstream.api.pages.bulk_page import cancel_bulk, list_bulks, show_bulk, show_preview, start_bulk
-from stepstream.api.pages.components import note, text, url
-from stepstream.api.pages.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.dead_letters_page import redrive_dead_letter, show_dead_letter, show_dead_letters
-from stepstream.api.pages.errors_page import show_errors
 from stepstream.api.pages.events_page import send_event, show_event, show_events
-from stepstream.api.pages.forms import FORM_TOKEN, read_form
 from stepstream.api.pages.functions_page import show_function, show_functions, start_function
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
-from stepstream.api.pages.layout import document
-from stepstream.api.pages.link_page import answer_link, show_link
 from stepstream.api.pages.login_page import log_in, login_page, next_page
-from stepstream.api.pages.raw import show_raw
-from stepstream.api.pages.rerun_page import rerun, show_rerun
-from stepstream.api.pages.run_page import show_run, stream_run
-from stepstream.api.pages.runs_page import find_run, show_runs, stream_runs
-from stepstream.api.pages.sessions import Role
-from stepstream.api.pages.waiting_page import show_waiting
+from stepstream.api.pages.parts.assets import ROOT, asset
+from stepstream.api.pages.parts.components import note, text, url
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.forms import FORM_TOKEN, read_form
+from stepstream.api.pages.parts.layout import document
+from stepstream.api.pages.parts.sessions import Role
+from stepstream.api.pages.runs.actions import cancel_run, pause_run, resume_run, send_signal
+from stepstream.api.pages.runs.bulk_page import cancel_bulk, list_bulks, show_bulk, show_preview, start_bulk
+from stepstream.api.pages.runs.errors_page import show_errors
+from stepstream.api.pages.runs.raw import show_raw
+from stepstream.api.pages.runs.rerun_page import rerun, show_rerun
+from stepstream.api.pages.runs.run_page import show_run, stream_run
+from stepstream.api.pages.runs.runs_page import find_run, show_runs, stream_runs
+from stepstream.api.pages.waiting.approval_page import answer_approval, show_approval
+from stepstream.api.pages.waiting.link_page import answer_link, show_link
+from stepstream.api.pages.waiting.waiting_page import show_waiting
 from stepstream.api.pages.workers_page import show_workers
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
 from stepstream.runtime.ports import StoreError

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.pages.components import known_params, listing, note, text, url
-from stepstream.api.pages.context import Site, Visit, html
-from stepstream.api.pages.layout import document
-from stepstream.api.workers import WORKERS_MAX, ShardStatus, WorkersView, history_lag, shard_views, workers_views
-from stepstream.contract.wording import counted, duration_text
-from stepstream.runtime.readmodel.filters import Filter
+from stepstream.api.pages.parts.components import known_params, listing, note, text, url
+from stepstream.api.pages.parts.context import Site, Visit, html
+from stepstream.api.pages.parts.layout import document
+from stepstream.api.routes.workers import WORKERS_MAX, ShardStatus, WorkersView, history_lag, shard_views, workers_views
+from stepstream.contract.text.wording import counted, duration_text
+from stepstream.runtime.readmodel.search.filters import Filter
 
 _WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release")
 _SHARDS = ("Shard", "Engine", "State", "Left to recover", "Records that wait", "Oldest of them", "Warm copy behind by")

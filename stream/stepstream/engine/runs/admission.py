@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, dump_json
 from stepstream.contract.commands import Memo, RunResumed, RunStarted
-from stepstream.contract.control import Rerun, RerunRequested
 from stepstream.contract.events import CRON, OWN_NAMES, OWN_PREFIX, EventRecord, event_fields
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import RunBegan
@@ -18,6 +17,7 @@ from stepstream.contract.inbox import RunRequested
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.matching import EventRouted
+from stepstream.contract.operators.control import Rerun, RerunRequested
 from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.matching.cancel_waits import open_cancel_waits
 from stepstream.engine.runs.attributes import attributes_of

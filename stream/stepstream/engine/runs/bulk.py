@@ -4,7 +4,15 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from stepstream.contract.bulk import (
+from stepstream.contract.ids import run_routing
+from stepstream.contract.inbox import CancelRequested, RunOperation
+from stepstream.contract.limits import (
+    BULK_PAGE_BYTES_MAX,
+    BULK_PAGE_RUNS_MAX,
+    BULK_REMEMBERED_MS,
+    BULK_UPLOAD_MS_MAX,
+)
+from stepstream.contract.operators.bulk import (
     OPEN_BULK_STATES,
     BulkAction,
     BulkCancelRequested,
@@ -16,15 +24,7 @@ from stepstream.contract.bulk import (
     BulkStarted,
     BulkState,
 )
-from stepstream.contract.control import BulkRef, Pause, PauseRequested, UnpauseRequested
-from stepstream.contract.ids import run_routing
-from stepstream.contract.inbox import CancelRequested, RunOperation
-from stepstream.contract.limits import (
-    BULK_PAGE_BYTES_MAX,
-    BULK_PAGE_RUNS_MAX,
-    BULK_REMEMBERED_MS,
-    BULK_UPLOAD_MS_MAX,
-)
+from stepstream.contract.operators.control import BulkRef, Pause, PauseRequested, UnpauseRequested
 from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import check_bulk

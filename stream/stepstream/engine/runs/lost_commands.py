@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.commands import RunResumed, StepDispatched
 from stepstream.contract.inbox import CommandsLost
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 from stepstream.engine.runs.pauses import hold
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run

@@ -8,8 +8,8 @@ due; its row keeps the time, by which the end of the pause finds it.
 from msgspec.structs import replace
 
 from stepstream.contract.commands import ReloadRequested, RunResumed
-from stepstream.contract.control import PauseRequested, UnpauseRequested, function_scope, queue_scope
 from stepstream.contract.history import RunPaused, RunUnpaused
+from stepstream.contract.operators.control import PauseRequested, UnpauseRequested, function_scope, queue_scope
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, Timer, TimerKind
 from stepstream.engine.state.tables import SCOPE_PAUSES, STEPS, run_part, scope_of, step_of

@@ -5,7 +5,6 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from stepstream.contract.approvals import ApprovalRequest
 from stepstream.contract.codec import NULL, dump_json
 from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
@@ -25,6 +24,7 @@ from stepstream.contract.inbox import (
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened, WaitOpened
+from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, WaitCompiler
 from stepstream.engine.matching.waits import bucket_of, close_step

@@ -6,7 +6,7 @@ pauses where it would send a command, so a pause costs nothing for the runs that
 
 from msgspec.structs import replace
 
-from stepstream.contract.control import (
+from stepstream.contract.operators.control import (
     Pause,
     ScopePauseChanged,
     ScopePauseRequested,

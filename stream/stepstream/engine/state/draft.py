@@ -6,7 +6,6 @@ from typing import Any, Concatenate, ParamSpec
 
 from msgspec.structs import replace
 
-from stepstream.contract.bulk import BulkChanged, BulkItemEnded
 from stepstream.contract.commands import Command, Memo
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import EventRecord
@@ -15,6 +14,7 @@ from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunWar
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.inbox import InboxRecord, RunOperation
 from stepstream.contract.limits import WARNINGS_PER_RUN_MAX, Limits
+from stepstream.contract.operators.bulk import BulkChanged, BulkItemEnded
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
 from stepstream.engine.state.changes import Change, Changes, Count, Delete, Put, Reply, Sample, Send

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from stepstream.contract.bulk import BulkState
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import StepKind
+from stepstream.contract.operators.bulk import BulkState
 from stepstream.engine.state.rows import Bulk, OpenStep, Run
 
 RunState = Literal["absent", "scheduled", "active", "backing-off", "paused"]

@@ -5,15 +5,15 @@ from enum import StrEnum
 import msgspec
 
 from stepstream.contract.attributes import Attributes
-from stepstream.contract.bulk import BulkChanged, BulkItem
 from stepstream.contract.commands import Memo
-from stepstream.contract.control import Pause
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import Claim
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import Predicate, WaitOpened
+from stepstream.contract.operators.bulk import BulkChanged, BulkItem
+from stepstream.contract.operators.control import Pause
 
 # The arrival time by which a kept event sorts, and its number in the shard.
 KeptPlace = tuple[int, int]

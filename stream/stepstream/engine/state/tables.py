@@ -6,11 +6,11 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from stepstream.contract.bulk import BulkItem
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import Memo
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef, run_routing
+from stepstream.contract.operators.bulk import BulkItem
 from stepstream.engine.state.keys import Key, number_bytes, parse_texts, text_bytes
 from stepstream.engine.state.rows import (
     Bulk,

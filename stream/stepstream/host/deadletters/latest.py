@@ -19,7 +19,7 @@ from stepstream.host.deadletters.redrive import Redrive, RedrivePlanner, redrive
 from stepstream.host.deadletters.topic import dead_letter_records
 from stepstream.runtime.callers import UnavailableError
 from stepstream.runtime.embedded.log import EmbeddedBackbone
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import LogError, LogRecord
 from stepstream.sdk.source import Source
 

@@ -10,8 +10,8 @@ from stepstream.contract.topics import COMMANDS, TOPICS
 from stepstream.host.deadletters.dead_letter import DeadLetter, DeadLetterError, dead_letter_of
 from stepstream.host.deadletters.topic import dead_letter_at, dead_letter_records, survey
 from stepstream.host.sources.mapping import events_of
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.producer import Producer
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.producer import Producer
 from stepstream.runtime.ports import NewRecord
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source

@@ -9,8 +9,8 @@ from typing import Any
 
 from stepstream.contract.topics import DEAD_LETTERS
 from stepstream.host.deadletters.dead_letter import DeadLetter, DeadLetterError, dead_letter_of, marked_place
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.reader import Reader
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.reader import Reader
 from stepstream.runtime.ports import LogRecord
 
 _READ_MS = 1_000

@@ -14,9 +14,9 @@ from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.backlogs import Backlog, Backlogs
-from stepstream.runtime.kafka.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.reader import Reader
 from stepstream.runtime.kafka.fleet import ShardGroup
-from stepstream.runtime.kafka.reader import Reader
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex

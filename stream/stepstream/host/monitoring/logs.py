@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from stepstream.contract.printable import printable
+from stepstream.contract.text.printable import printable
 from stepstream.runtime.recurrence import Recurrence
 
 

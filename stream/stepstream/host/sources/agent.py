@@ -16,7 +16,7 @@ from stepstream.runtime.dead_letters import (
     kind_of,
     unreadable_kind,
 )
-from stepstream.runtime.kafka.parsing import unreadable_of
+from stepstream.runtime.kafka.client.parsing import unreadable_of
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.sdk.errors import error_info
 from stepstream.sdk.source import Source

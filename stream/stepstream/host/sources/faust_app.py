@@ -14,9 +14,9 @@ import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from mode import Service
 
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.patches import patch_faust
-from stepstream.runtime.kafka.settings import KafkaSettings
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.patches import patch_faust
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.supervision import keep_serving
 

@@ -13,8 +13,8 @@ from stepstream.host.sources.agent import Append, SourceAgent
 from stepstream.host.sources.faust_app import REFRESH_MS, Part
 from stepstream.host.sources.watching import GroupWatch, describe_failure
 from stepstream.runtime.dead_letters import DeadLetterObserver
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.errors import translate_kafka_errors
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.errors import translate_kafka_errors
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.supervision import keep_serving
 from stepstream.sdk.source import Source

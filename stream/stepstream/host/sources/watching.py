@@ -5,8 +5,8 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from stepstream.contract.wording import counted
-from stepstream.runtime.kafka.patches import ConsumerEndedError, ConsumerState, read_consumer_state
+from stepstream.contract.text.wording import counted
+from stepstream.runtime.kafka.client.patches import ConsumerEndedError, ConsumerState, read_consumer_state
 
 logger = logging.getLogger(__name__)
 WATCH_S = 10.0

@@ -13,9 +13,9 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.logs import StepLogged
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
+from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import HISTORY
-from stepstream.contract.wording import counted
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
@@ -32,7 +32,7 @@ from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.step_logs import catching
-from stepstream.sdk.threads import Threads
+from stepstream.sdk.threads.threads import Threads
 
 logger = logging.getLogger(__name__)
 DRAIN_S_MAX = 10.0

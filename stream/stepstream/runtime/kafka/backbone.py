@@ -6,12 +6,12 @@ from pathlib import Path
 
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.topics import FUNCTIONS, HISTORY, LOGS
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.group_lease import MemberOptions
-from stepstream.runtime.kafka.producer import Producer
-from stepstream.runtime.kafka.reader import Reader
-from stepstream.runtime.kafka.shard_log import KafkaLog
-from stepstream.runtime.kafka.worker_log import KafkaWorkerLog
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.producer import Producer
+from stepstream.runtime.kafka.client.reader import Reader
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
+from stepstream.runtime.kafka.workers.group_lease import MemberOptions
+from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import (
     Clock,
     Log,

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka.backbone import KafkaBackbone
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.errors import translate_kafka_errors
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.errors import translate_kafka_errors
 from stepstream.runtime.ports import Offsets
 
 # An engine reads the backlogs of at most this many topics, the first by name.

@@ -19,18 +19,18 @@ from stepstream.contract.heartbeats import EngineHeartbeat, ShardCopied, ShardSe
 from stepstream.contract.ids import shard_of
 from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
+from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import INBOX, REPLIES
-from stepstream.contract.wording import counted
 from stepstream.runtime.callers import Callers
-from stepstream.runtime.kafka.answers import Extent
 from stepstream.runtime.kafka.backbone import STALE_MS, KafkaBackbone
-from stepstream.runtime.kafka.cluster import Cluster
-from stepstream.runtime.kafka.heartbeats import Heartbeats
-from stepstream.runtime.kafka.peers import Peers
-from stepstream.runtime.kafka.reader import Membership, Reader
-from stepstream.runtime.kafka.shard_log import KafkaLog
-from stepstream.runtime.kafka.standby import Standby
+from stepstream.runtime.kafka.client.answers import Extent
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.reader import Membership, Reader
+from stepstream.runtime.kafka.shards.heartbeats import Heartbeats
+from stepstream.runtime.kafka.shards.peers import Peers
+from stepstream.runtime.kafka.shards.shard_log import KafkaLog
+from stepstream.runtime.kafka.shards.standby import Standby
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.ports import Clock, Fenced, LogError, NewRecord, TopicPartition
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions

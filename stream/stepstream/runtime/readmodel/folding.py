@@ -10,7 +10,6 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import EMPTY_OBJECT, NULL
 from stepstream.contract.history import (
     AttributesChanged,
@@ -29,14 +28,15 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
-from stepstream.runtime.readmodel.approvals import ask
-from stepstream.runtime.readmodel.bulks import write_bulks
 from stepstream.runtime.readmodel.dialect import Database, lock_sums
-from stepstream.runtime.readmodel.error_groups import ErrorGroups
-from stepstream.runtime.readmodel.rows import RunRow, StepRow
-from stepstream.runtime.readmodel.schema import text_of
-from stepstream.runtime.readmodel.seen_events import is_resumed, note_resumed
+from stepstream.runtime.readmodel.tables.approvals import ask
+from stepstream.runtime.readmodel.tables.bulks import write_bulks
+from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
+from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
+from stepstream.runtime.readmodel.tables.schema import text_of
+from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_resumed
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
 _RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused

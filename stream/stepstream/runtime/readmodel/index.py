@@ -8,25 +8,25 @@ from pathlib import Path
 
 import msgspec
 
-from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.history import HistoryEntry, HistoryRecord, decode_history_record
 from stepstream.contract.logs import StepLogged, decode_logged
+from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.topics import HISTORY, LOGS
 from stepstream.runtime.ports import LogRecord, Offsets, StoreError, TopicPartition
 from stepstream.runtime.readmodel import reading
-from stepstream.runtime.readmodel.approvals import ApprovalView, find_approval, open_approvals
 from stepstream.runtime.readmodel.changes import RunChanges
 from stepstream.runtime.readmodel.dialect import Database, Tables
-from stepstream.runtime.readmodel.error_groups import drop_groups
-from stepstream.runtime.readmodel.filters import Filter
 from stepstream.runtime.readmodel.folding import Batch
-from stepstream.runtime.readmodel.logged_lines import LoggedLine, add_lines, drop_lines, read_lines
 from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of
 from stepstream.runtime.readmodel.queries import RunQueries
-from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
-from stepstream.runtime.readmodel.search import list_runs, search
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.search.search import list_runs, search
 from stepstream.runtime.readmodel.sqlite_tables import SqliteTables
 from stepstream.runtime.readmodel.stats import RunStats
+from stepstream.runtime.readmodel.tables.approvals import ApprovalView, find_approval, open_approvals
+from stepstream.runtime.readmodel.tables.error_groups import drop_groups
+from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine, add_lines, drop_lines, read_lines
+from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from stepstream.contract.events import decode_stored_event
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.dialect import Database, SqliteDatabase, lock_sums
-from stepstream.runtime.readmodel.logged_lines import drop_lines_of
-from stepstream.runtime.readmodel.schema import attribute_text
+from stepstream.runtime.readmodel.tables.logged_lines import drop_lines_of
+from stepstream.runtime.readmodel.tables.schema import attribute_text
 
 RETENTION_DAYS = 90
 RETENTION_DAYS_MAX = 366

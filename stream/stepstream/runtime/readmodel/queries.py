@@ -4,29 +4,34 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.kinds import StepKind
+from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.runtime.readmodel import reading
-from stepstream.runtime.readmodel.approvals import ApprovalView, count_open_approvals, find_approval, open_approvals
-from stepstream.runtime.readmodel.bulks import find_bulk, list_bulks
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.durations import Durations, durations, latest_event
-from stepstream.runtime.readmodel.error_groups import ErrorGroup, list_groups
-from stepstream.runtime.readmodel.filters import Filter
-from stepstream.runtime.readmodel.logged_lines import LoggedLine, read_lines
-from stepstream.runtime.readmodel.recorded import RecordedRun, recorded_run
-from stepstream.runtime.readmodel.search import RunCount, RunPage, count, find_runs, search
-from stepstream.runtime.readmodel.seen_events import (
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.search.search import RunCount, RunPage, count, find_runs, search
+from stepstream.runtime.readmodel.tables.approvals import (
+    ApprovalView,
+    count_open_approvals,
+    find_approval,
+    open_approvals,
+)
+from stepstream.runtime.readmodel.tables.bulks import find_bulk, list_bulks
+from stepstream.runtime.readmodel.tables.error_groups import ErrorGroup, list_groups
+from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine, read_lines
+from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_run
+from stepstream.runtime.readmodel.tables.seen_events import (
     EventPage,
     WholeEvent,
     find_event,
     resuming_events,
     starting_events,
 )
+from stepstream.runtime.readmodel.tables.waiting import WaitingStep, waiting_steps
 from stepstream.runtime.readmodel.views import RunSummary, RunView
-from stepstream.runtime.readmodel.waiting import WaitingStep, waiting_steps
 
 T = TypeVar("T")
 QUERY_S_MAX = 2.0

@@ -4,8 +4,8 @@ from collections import Counter
 
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
 from stepstream.runtime.readmodel.dialect import Database
-from stepstream.runtime.readmodel.schema import name_of
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
+from stepstream.runtime.readmodel.tables.schema import name_of
 from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunView, json_of, step_of, summary_of
 
 _WHOLE = ", ".join(f"runs.{name}" for name in RUN_COLUMNS.split(", "))

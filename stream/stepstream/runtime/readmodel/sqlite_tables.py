@@ -13,7 +13,7 @@ from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import queries
 from stepstream.runtime.readmodel.dialect import Database, ReadingThreads, SqliteDatabase
 from stepstream.runtime.readmodel.pruning import return_free_pages, used_bytes
-from stepstream.runtime.readmodel.schema import SCHEMA, VERSION
+from stepstream.runtime.readmodel.tables.schema import SCHEMA, VERSION
 from stepstream.runtime.readmodel.views import UnreadableRuns
 from stepstream.runtime.storage.failures import describe_failure
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stepstream.contract.bulk import BulkChanged
 from stepstream.contract.history import (
     HistoryEntry,
     RunBegan,
@@ -13,6 +12,7 @@ from stepstream.contract.history import (
     StepEnded,
     decode_history_record,
 )
+from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.outcomes import TimedOut
 from stepstream.runtime.ports import LogRecord
 

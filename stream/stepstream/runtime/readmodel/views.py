@@ -7,7 +7,7 @@ from typing import Any
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind
-from stepstream.contract.names import workers_name
+from stepstream.contract.text.names import workers_name
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "

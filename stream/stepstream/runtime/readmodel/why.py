@@ -9,13 +9,13 @@ from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json
-from stepstream.contract.control import function_scope, queue_scope
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
-from stepstream.contract.names import workers_name
-from stepstream.contract.wording import missing_code, unfit_code
+from stepstream.contract.operators.control import function_scope, queue_scope
+from stepstream.contract.text.names import workers_name
+from stepstream.contract.text.wording import missing_code, unfit_code
 from stepstream.runtime.overview import Overview, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView, queue_of
 

@@ -10,7 +10,7 @@ from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADE
 from stepstream.contract.history import RunEnded
 from stepstream.contract.limits import BATCH_BYTES_MAX, CHANGES_PER_BATCH_MAX
 from stepstream.contract.matching import EventForwarded, EventRouted
-from stepstream.contract.names import check_workers_name
+from stepstream.contract.text.names import check_workers_name
 from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, payload_bytes_max
 from stepstream.engine.state.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.state.keys import Key

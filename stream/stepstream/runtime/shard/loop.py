@@ -16,8 +16,8 @@ from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADE
 from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
 from stepstream.contract.limits import BATCH_MS_MAX, DEFAULT_LIMITS, MINUTE_MS, RECORDS_PER_BATCH_MAX, Limits
+from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import EVENTS, FUNCTIONS
-from stepstream.contract.wording import counted
 from stepstream.engine.state.changes import Count, Sample
 from stepstream.engine.state.records import EventReceived, Input, ShardOpened, Tick
 from stepstream.engine.state.rows import OpenCount, Position

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from stepstream.contract.wording import counted
+from stepstream.contract.text.wording import counted
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.rows import Position, Row
 from stepstream.engine.state.tables import OPEN_COUNTS, POSITIONS, decode_row, open_count_of, position_of

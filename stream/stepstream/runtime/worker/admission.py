@@ -6,9 +6,9 @@ from typing import Generic, TypeVar
 from stepstream.contract.limits import TASKS_STARTED_PER_ITERATION_MAX
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.worker.memory import MemoryBudget
-from stepstream.runtime.worker.slots import Slots
-from stepstream.runtime.worker.work_item import WorkItem
-from stepstream.sdk.pacing import Pacer
+from stepstream.runtime.worker.runs.slots import Slots
+from stepstream.runtime.worker.runs.work_item import WorkItem
+from stepstream.sdk.replay.pacing import Pacer
 
 Item = TypeVar("Item", bound=WorkItem)
 

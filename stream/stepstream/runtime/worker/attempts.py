@@ -6,9 +6,9 @@ import time
 from stepstream.contract.logs import LogKey
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.worker.options import WorkerOptions
-from stepstream.sdk.calls import Call
 from stepstream.sdk.errors import format_error
 from stepstream.sdk.execution import StepResult
+from stepstream.sdk.replay.calls import Call
 from stepstream.sdk.step_logs import current_catch
 
 logger = logging.getLogger("stepstream.step")

@@ -7,20 +7,20 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from stepstream.contract.commands import Command
-from stepstream.contract.wording import counted
+from stepstream.contract.text.wording import counted
 from stepstream.runtime.dead_letters import CommandDeadLetters
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.worker.admission import Admission
 from stepstream.runtime.worker.attempts import Attempts
-from stepstream.runtime.worker.command_reader import CommandReader
-from stepstream.runtime.worker.leases import Leases
+from stepstream.runtime.worker.commands.command_reader import CommandReader
+from stepstream.runtime.worker.commands.outbox import Outbox
 from stepstream.runtime.worker.options import WorkerOptions
-from stepstream.runtime.worker.outbox import Outbox
-from stepstream.runtime.worker.slots import Slots
-from stepstream.runtime.worker.states import Effect, Event, Phase
-from stepstream.runtime.worker.work_item import WorkItem
-from stepstream.sdk.tasks import task_factory
+from stepstream.runtime.worker.runs.leases import Leases
+from stepstream.runtime.worker.runs.slots import Slots
+from stepstream.runtime.worker.runs.states import Effect, Event, Phase
+from stepstream.runtime.worker.runs.work_item import WorkItem
+from stepstream.sdk.replay.tasks import task_factory
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item", bound=WorkItem)

@@ -16,7 +16,6 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogRecord, WorkerLog
 from stepstream.runtime.worker.claims import Claims
 from stepstream.runtime.worker.consumer import CommandConsumer
-from stepstream.runtime.worker.lifecycle import Life
 from stepstream.runtime.worker.observer import Load
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.reports import (
@@ -26,14 +25,15 @@ from stepstream.runtime.worker.reports import (
     step_postponed,
     step_report,
 )
-from stepstream.runtime.worker.states import Event
-from stepstream.runtime.worker.work_item import WorkItem
+from stepstream.runtime.worker.runs.lifecycle import Life
+from stepstream.runtime.worker.runs.states import Event
+from stepstream.runtime.worker.runs.work_item import WorkItem
 from stepstream.sdk.app import App
-from stepstream.sdk.calls import RUN, Call, Finished, RunHandle
 from stepstream.sdk.errors import HistoryMismatchError, error_info
 from stepstream.sdk.execution import StepResult, judge
 from stepstream.sdk.function import Function, RetryPolicy
-from stepstream.sdk.replay import Snapshot
+from stepstream.sdk.replay.calls import RUN, Call, Finished, RunHandle
+from stepstream.sdk.replay.replay import Snapshot
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -22,12 +22,12 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPONE_MS_MIN
 from stepstream.contract.outcomes import Failure
-from stepstream.contract.wording import CODE_REMEDY, missing_code, unfit_code
-from stepstream.runtime.worker.live_run import LiveRun
-from stepstream.sdk.calls import Call, Finished, RunHandle
+from stepstream.contract.text.wording import CODE_REMEDY, missing_code, unfit_code
+from stepstream.runtime.worker.runs.live_run import LiveRun
 from stepstream.sdk.errors import HistoryMismatchError, error_info, format_error, stack_of
 from stepstream.sdk.execution import StepResult, failure_delay
 from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.replay.calls import Call, Finished, RunHandle
 
 logger = logging.getLogger(__name__)
 _code_logger = logging.getLogger("stepstream.code")

@@ -19,7 +19,7 @@ from stepstream.contract.logs import (
 )
 from stepstream.contract.topics import LOGS
 from stepstream.runtime.ports import LogError, NewRecord, StoreError
-from stepstream.sdk.replay import Replay
+from stepstream.sdk.replay.replay import Replay
 
 logger = logging.getLogger(__name__)
 _BUFFERED_BYTES_MAX = 8 * MIB

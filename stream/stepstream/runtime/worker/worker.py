@@ -21,8 +21,6 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.worker.claims import Claims
 from stepstream.runtime.worker.consumer import CommandConsumer
-from stepstream.runtime.worker.lifecycle import Life
-from stepstream.runtime.worker.live_run import LiveRun
 from stepstream.runtime.worker.observer import Load
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.reports import (
@@ -34,10 +32,12 @@ from stepstream.runtime.worker.reports import (
     step_report,
     unencodable,
 )
-from stepstream.runtime.worker.states import Effect, Event
+from stepstream.runtime.worker.runs.lifecycle import Life
+from stepstream.runtime.worker.runs.live_run import LiveRun
+from stepstream.runtime.worker.runs.states import Effect, Event
 from stepstream.sdk.app import App
-from stepstream.sdk.calls import Call, Finished, RunHandle
 from stepstream.sdk.errors import RunInterrupted
+from stepstream.sdk.replay.calls import Call, Finished, RunHandle
 
 
 class Worker(CommandConsumer[LiveRun]):

@@ -1,0 +1,134 @@
+"""The parts that pages share: text of users, times, states, links and messages."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
+
+import htpy as h
+from markupsafe import Markup, escape
+
+from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.pages.parts.context import PageError, Visit
+from stepstream.contract.kinds import RunStatus
+from stepstream.contract.text.printable import printable
+from stepstream.contract.text.wording import duration_text
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.why import local_time
+
+NAME_CHARACTERS_MAX = 200
+_TAIL = 6
+Query = Sequence[tuple[str, str]]
+
+
+# The functions that build strings and not elements are by far the most frequent on a page; all they insert is escaped.
+
+
+def text(value: object, characters_max: int = NAME_CHARACTERS_MAX) -> Markup:
+    """Return text of a user: isolated from its surroundings, without control characters, cut with a note."""
+    given = str(value)
+    cut = f"… ({len(given):,} characters)" if len(given) > characters_max else ""
+    shown = escape(printable(given[:characters_max], keep_lines=True))
+    return Markup(f"<bdi>{shown}{cut}</bdi>")  # noqa: S704 - escaped above
+
+
+def at(at_ms: int) -> Markup | None:
+    """Return a time as an element; None for 0."""
+    if not at_ms:
+        return None
+    exact = datetime.fromtimestamp(at_ms / 1_000, tz=UTC).isoformat(timespec="milliseconds")
+    return Markup(f'<time datetime="{exact}">{local_time(at_ms)}</time>')  # noqa: S704 - of digits
+
+
+def took(length_ms: int) -> str:
+    """Return how long something took: milliseconds below a second."""
+    return f"{max(length_ms, 0):,} ms" if length_ms < 1_000 else duration_text(length_ms)
+
+
+def state(status: str) -> Markup:
+    """Return the state of a run or a step: a word and a colour."""
+    word = escape(status)
+    return Markup(f'<span class="state is-{word}">{word.replace("_", " ")}</span>')  # noqa: S704 - escaped above
+
+
+def url(*path: str, query: Iterable[tuple[str, str]] = ()) -> str:
+    """Return a URL of the page; empty values of the query are left out."""
+    pairs = urlencode([(name, value) for name, value in query if value])
+    return "/".join((ROOT, *(quote(part, safe="") for part in path))) + (f"?{pairs}" if pairs else "")
+
+
+def run_link(run_id: str, *, whole: bool = False) -> h.Element:
+    """Return a link to a run: its id, or the end of its id."""
+    return h.a(".id", href=url("runs", run_id), title=run_id)[run_id if whole else f"…{run_id[-_TAIL:]}"]
+
+
+def filter_url(key: str, value: str) -> str:
+    """Return the URL of the runs with this value of a key of filters."""
+    return url("runs", query=[("filter", str(Filter().having(key, value)))])
+
+
+def function_url(id: str) -> str:
+    """Return the URL of the page of a function."""
+    return url("function", query=[("id", id)])
+
+
+def function_link(function: str) -> h.Element:
+    """Return a link to the runs of a function."""
+    return h.a(href=filter_url("function", function))[text(function)]
+
+
+def event_url(id: str, **query: str) -> str:
+    """Return the URL of the page of an event."""
+    return url("event", query=[("id", id), *query.items()])
+
+
+def event_link(id: str) -> h.Element:
+    """Return a link to the page of an event."""
+    return h.a(href=event_url(id))[text(id)]
+
+
+def facts(rows: Iterable[tuple[h.Node, h.Node]]) -> h.Element:
+    """Return pairs of a name and a value; those without a value are left out."""
+    return h.dl(".facts")[[h.div[h.dt[name], h.dd[value]] for name, value in rows if value not in (None, "", 0)]]
+
+
+def note(content: h.Node, kind: str = "info") -> h.Element:
+    """Return a message to the reader; `kind` is info, good or bad."""
+    return h.p(f".note.is-{kind}", role="status" if kind != "bad" else "alert")[content]
+
+
+def known_params(visit: Visit, *names: str) -> dict[str, str]:
+    """Return the values of a URL's parameters, "" for those without one; raise PageError for an unknown one."""
+    given = visit.request.query_params
+    if unknown := sorted(given.keys() - set(names)):
+        raise PageError(400, f"unknown parameter {unknown[0]!r}; this page takes {', '.join(names) or 'none'}")
+    return {name: given.get(name, "").strip() for name in names}
+
+
+def text_field(name: str, label: str, value: str, *, error: str = "", hint: str = "") -> h.Element:
+    """Return a field with its label, what is expected, and what is wrong with its value."""
+    note_id = f"{name}-note" if error or hint else None
+    return h.label[
+        label,
+        h.input(
+            name=name,
+            value=value,
+            autocomplete="off",
+            spellcheck="false",
+            placeholder=hint or None,
+            aria_describedby=note_id if error else None,
+            aria_invalid="true" if error else None,
+        ),
+        h.span(f"#{note_id}.bad", role="alert")[text(error, 2_000)] if error else None,
+    ]
+
+
+def listing(label: str, columns: Sequence[str], rows: Sequence[h.Node]) -> h.Element:
+    """Return rows as a table that scrolls; rows with `data_row` are those that the keyboard moves through."""
+    return h.div(".scroll", role="region", aria_label=label, tabindex="0")[
+        h.table(".rows")[h.thead[h.tr[[h.th(scope="col")[name] for name in columns]]], h.tbody[rows]]
+    ]
+
+
+def is_open(status: str) -> bool:
+    """Return whether a run has not ended."""
+    return status in (RunStatus.SCHEDULED, RunStatus.RUNNING)

@@ -1,0 +1,70 @@
+"""What pages read and act on, who visits them, and the answers they share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import htpy as h
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from stepstream.api.approval_links import NO_LINKS, ApprovalLinks
+from stepstream.api.bodies import BodyBudget
+from stepstream.api.facade import EngineFacade
+from stepstream.api.pages.parts.sessions import Role, Session
+from stepstream.api.streams import Streams
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.runtime.readmodel.index import RunIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The engine and the read model behind the page; `now_ms` is the time (Unix ms)."""
+
+    engine: EngineFacade
+    runs: RunIndex
+    bodies: BodyBudget
+    now_ms: Callable[[], int]
+    streams: Streams
+    limits: Limits = DEFAULT_LIMITS
+    links: ApprovalLinks = NO_LINKS
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a visitor: what the visitor may do, who it is (for history), and the token of forms."""
+
+    request: Request
+    session: Session
+    role: Role
+    user: str
+    token: str
+    # Whether there is something to log out of.
+    is_logged_in: bool = False
+
+    @property
+    def may_operate(self) -> bool:
+        """Whether pages have forms that act."""
+        return self.role == Role.OPERATE
+
+    def param(self, name: str) -> str:
+        """Return a parameter of the query, or ""."""
+        return self.request.query_params.get(name, "")
+
+
+class PageError(Exception):
+    """A request that cannot be answered: its status, and what is wrong and how to fix it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def html(document: h.Renderable, status: int = 200) -> Response:
+    """Return a document as a response."""
+    return HTMLResponse(str(document), status)
+
+
+def see(location: str) -> Response:
+    """Return a redirect in response to a form, so that a reload of the next page does not repeat the action."""
+    return RedirectResponse(location, 303)

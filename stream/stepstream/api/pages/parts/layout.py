@@ -1,0 +1,148 @@
+"""The frame of every page: header, navigation, main part and footer."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+
+import htpy as h
+
+from stepstream import __version__
+from stepstream.api.pages.parts.assets import asset_url
+from stepstream.api.pages.parts.components import text, url
+from stepstream.api.pages.parts.context import Visit
+from stepstream.api.pages.parts.forms import session_form
+from stepstream.api.pages.parts.sessions import Role
+from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.text.printable import printable
+from stepstream.runtime.readmodel.queries import OPEN_APPROVALS
+
+# htmx evaluates attributes only where they have code; none has, the policy of the page forbids it, and its own style
+# sheet is left out. Elements that readers opened stay open when a part of the page is replaced.
+_HTMX = json.dumps(
+    {
+        "includeIndicatorCSS": False,
+        "history": False,
+        "extensions": "no-eval",
+        "morphIgnore": ["open", "hidden", "data-htmx-powered"],
+    }
+)
+_ENTRIES = (
+    ("Runs", "runs"),
+    ("Waiting", "waiting"),
+    ("Functions", "functions"),
+    ("Events", "events"),
+    ("Errors", "errors"),
+    ("Workers", "workers"),
+    ("Dead letters", "dead-letters"),
+)
+_KEYS = (
+    ("j", "next row"),
+    ("k", "previous row"),
+    ("o", "open the row"),
+    ("[", "earlier part of the timeline, or newer runs"),
+    ("]", "later part of the timeline, or older runs"),
+    ("/", "search"),
+    ("?", "show or hide these keys"),
+)
+
+
+def document(visit: Visit | None, title: str, current: str, counts: Mapping[str, int], *content: h.Node) -> h.Element:
+    """Return a whole page; `current` is the entry of the navigation it belongs to. Strangers see no navigation."""
+    known = visit if visit and visit.role != Role.NONE else None
+    return h.html(lang="en")[
+        h.head[
+            h.meta(charset="utf-8"),
+            h.meta(name="viewport", content="width=device-width, initial-scale=1"),
+            h.meta(name="color-scheme", content="light dark"),
+            h.meta(name="htmx-config", content=_HTMX),
+            h.title[f"{printable(title)} · stepstream"],
+            h.link(rel="stylesheet", href=asset_url("page.css")),
+            h.link(rel="icon", href="data:,"),
+            h.script(src=asset_url("vendor/htmx.min.js"), defer=True),
+            h.script(src=asset_url("page.js"), type="module"),
+        ],
+        h.body[
+            h.a(".skip", href="#main")["Skip to the content"],
+            _header(known, current, counts),
+            h.main("#main", tabindex="-1")[content],
+            _footer(),
+            _keys(),
+        ],
+    ]
+
+
+def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.Element:
+    brand = h.a(".brand", href=url("runs"))["stepstream"]
+    if visit is None:
+        return h.header(".top")[brand]
+    return h.header(".top")[
+        brand,
+        navigation(current, counts),
+        h.form(".find", action=url("find"), role="search", aria_label="Find a run")[
+            h.input(
+                "#find",
+                type="search",
+                name="id",
+                placeholder="Run id, its end, event id, or attribute",
+                aria_label="Find a run by its id, the end of its id, the id of its event, or the value of an attribute",
+                autocomplete="off",
+            )
+        ],
+        _visitor(visit),
+    ]
+
+
+def navigation(current: str, counts: Mapping[str, int]) -> h.Element:
+    """Return the links to the pages, with the numbers of what is open."""
+    still = sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES)
+    numbers = {"Runs": (still, "open"), "Waiting": (counts.get(OPEN_APPROVALS, 0), "approvals to decide")}
+    entries = [(name, url(path), *numbers.get(name, (0, ""))) for name, path in _ENTRIES]
+    return h.nav("#pages", aria_label="Pages")[
+        h.ul[
+            [
+                h.li[
+                    h.a(href=link, aria_current="page" if name == current else None)[
+                        name, h.span(".count", title=f"{count:,} {what}")[f"{count:,}"] if count else None
+                    ]
+                ]
+                for name, link, count, what in entries
+            ]
+        ]
+    ]
+
+
+def _visitor(visit: Visit) -> h.Element | None:
+    """Return who reads, what they may do, and the way out."""
+    if visit.role == Role.OPERATE and not visit.is_logged_in:
+        return None
+    leave = session_form(visit, url("logout"), "Log out", h.button["Log out"]) if visit.is_logged_in else None
+    return h.div(".visitor")[h.span["read only" if visit.role == Role.READ else text(visit.user)], leave]
+
+
+def _footer() -> h.Element:
+    zone = time.strftime("%Z (UTC%z)")
+    return h.footer[f"stepstream {__version__} · times in {zone} · ", h.kbd["?"], " shows the keys"]
+
+
+def _keys() -> h.Element:
+    return h.dialog("#keys", aria_labelledby="keys-title")[
+        h.h2("#keys-title")["Keys"],
+        h.dl[[(h.dt[h.kbd[key]], h.dd[what]) for key, what in _KEYS]],
+        h.form(method="dialog")[h.button["Close"]],
+    ]
+
+
+def status_counts(counts: Mapping[str, int], selected: str, links: Mapping[str, str]) -> h.Element:
+    """Return the numbers of runs by status, each a link that filters by it."""
+    shown: Sequence[str] = [status.value for status in RunStatus]
+    return h.ul("#statuses.tabs", aria_label="Runs by status")[
+        h.li[h.a(href=links[""], aria_current="true" if not selected else None)["all"]],
+        [
+            h.li[
+                h.a(href=links[status], aria_current="true" if status == selected else None)[
+                    status, " ", h.span(".count")[f"{counts.get(status, 0):,}"]
+                ]
+            ]
+            for status in shown
+        ],
+    ]

@@ -1,0 +1,1 @@
+"""Pages about runs: the list, one run, rerun, errors, bulk operations."""

@@ -1,0 +1,229 @@
+"""The pages of bulk operations: a preview that is confirmed, the progress of one, and the list of all."""
+
+import secrets
+from collections.abc import Mapping
+
+import htpy as h
+from starlette.responses import Response
+
+from stepstream.api.pages.parts.components import at, facts, known_params, listing, note, run_link, state, text, url
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, line, other_reason
+from stepstream.api.pages.parts.forms import post_form
+from stepstream.api.pages.parts.layout import document
+from stepstream.api.pages.runs.run_forms import FROM_FAILURE, UNTIL
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.limits import BULK_RATE_DEFAULT, BULK_RATE_MAX, BULK_RUNS_DEFAULT, REASON_CHARACTERS_MAX
+from stepstream.contract.operators.bulk import OPEN_BULK_STATES, BulkAction, BulkCancelRequested, BulkChanged
+from stepstream.contract.text.wording import counted
+from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, until_listed
+from stepstream.runtime.pauses import end_of_pause
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.reruns import check_reason
+
+ROWS = 100
+_REFRESH_S = "2"
+_FIELDS = ("why", "rate", "until")
+_VERBS = {
+    BulkAction.CANCEL: "Cancel",
+    BulkAction.RERUN: "Repeat",
+    BulkAction.PAUSE: "Pause",
+    BulkAction.RESUME: "Resume",
+}
+_COLUMNS = ("Operation", "Action", "State", "Runs", "Outcomes", "Started", "By", "Reason")
+
+
+async def show_preview(site: Site, visit: Visit) -> Response:
+    """Answer with how many runs a filter finds, ten of them, and the form that starts an operation on them."""
+    asked = known_params(visit, "action", "filter", "from")
+    return await _preview(site, visit, {**asked, "request": secrets.token_hex(8)}, ACCEPTED)
+
+
+async def start_bulk(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
+    """Start an operation; lead to its progress, or show the preview again with what is wrong."""
+    try:
+        options = _options(site, visit, form)
+        if await site.runs.queries.bulk(options.operation):
+            return see(url("bulk", options.operation))  # The form was sent twice.
+        selection = await select(site.runs.queries, options)
+        await start(site.engine.operator.bulk, site.runs.queries, options, selection.run_ids, site.limits)
+    except InvalidInput as error:
+        return await _preview(site, visit, form, Refusal("", form, error.field, error.reason))
+    await until_listed(site.runs.queries, options.operation)
+    return see(url("bulk", options.operation))
+
+
+async def cancel_bulk(site: Site, visit: Visit, _form: Mapping[str, str]) -> Response:
+    """Stop an operation; runs on which it did not act yet stay as they are."""
+    operation = visit.request.path_params["operation"]
+    await site.engine.operator.bulk(BulkCancelRequested(operation, visit.user))
+    return see(url("bulk", operation))
+
+
+async def show_bulk(site: Site, visit: Visit) -> Response:
+    """Answer with the progress of an operation."""
+    found = await site.runs.queries.bulk(visit.request.path_params["operation"])
+    if found is None:
+        raise PageError(404, "There is no such bulk operation.")
+    title = f"{_VERBS[found.action]} {counted(found.total, 'run')}"
+    is_open = found.state in OPEN_BULK_STATES
+    content = [
+        h.h1[title],
+        facts(
+            [
+                ("State", state(found.state)),
+                ("Requests sent", f"{found.sent:,} of {found.total:,}"),
+                ("Outcomes", _outcomes(found)),
+                ("Runs per second, at most", f"{found.rate:,}"),
+                ("Started", at(found.started_at)),
+                ("By", text(found.by) if found.by else ""),
+                ("Reason", text(found.why, REASON_CHARACTERS_MAX) if found.why else ""),
+                ("Paused until", at(found.until)),
+                ("Stopped by", text(found.ended_by) if found.ended_by else ""),
+            ]
+        ),
+        post_form(visit, url("bulk", found.operation, "cancel"), "Stop", h.button(".danger")["Stop"])
+        if is_open
+        else None,
+        h.p[h.a(href=url("bulk"))["All bulk operations"]],
+    ]
+    answer = html(document(visit, title, "Runs", await site.runs.queries.counts(), *content))
+    if is_open:
+        answer.headers["Refresh"] = _REFRESH_S
+    return answer
+
+
+async def list_bulks(site: Site, visit: Visit) -> Response:
+    """Answer with the bulk operations, the newest first."""
+    known_params(visit)
+    found = await site.runs.queries.bulks(ROWS)
+    rows = [
+        h.tr(data_row=True)[
+            h.td[h.a(href=url("bulk", each.operation))[text(each.operation)]],
+            h.td[each.action],
+            h.td[state(each.state)],
+            h.td(".number")[f"{each.sent:,} of {each.total:,}"],
+            h.td[_outcomes(each)],
+            h.td[at(each.started_at)],
+            h.td[text(each.by)],
+            h.td[text(each.why)],
+        ]
+        for each in found
+    ]
+    content = [
+        h.h1["Bulk operations"],
+        listing("Bulk operations", _COLUMNS, rows) if rows else note("None yet: filter the runs, and act on all."),
+    ]
+    return html(document(visit, "Bulk operations", "Runs", await site.runs.queries.counts(), *content))
+
+
+def bulk_links(visit: Visit, filter: Filter) -> h.Node:
+    """Return the links from a list of runs to the operations on all of them."""
+    if not visit.may_operate or not filter.terms:
+        return None
+    query = [("filter", str(filter))]
+    return h.p(".actions")[
+        [
+            [h.a(href=url("bulk", "new", query=[("action", action.value), *query]))[f"{verb} all of these runs"], " "]
+            for action, verb in _VERBS.items()
+        ]
+    ]
+
+
+def _outcomes(found: BulkChanged) -> str:
+    return ", ".join(f"{runs:,} {outcome.replace('_', ' ')}" for outcome, runs in found.outcomes)
+
+
+def _action(form: Mapping[str, str]) -> BulkAction:
+    if (action := form.get("action", "")) not in list(BulkAction):
+        raise PageError(400, f"action {action!r} is not one of {', '.join(BulkAction)}")
+    return BulkAction(action)
+
+
+def _options(site: Site, visit: Visit, form: Mapping[str, str]) -> BulkOptions:
+    """Return what a form asks for; raise InvalidInput that names the field."""
+    check_reason(why := form.get("why", "").strip())
+    rate = form.get("rate", "").strip() or str(BULK_RATE_DEFAULT)
+    return BulkOptions(
+        _action(form),
+        Filter.parse(form.get("filter", "")).at(site.now_ms()),
+        by=visit.user,
+        why=why,
+        rate=int(rate) if rate.isascii() and rate.isdecimal() and len(rate) <= len(str(BULK_RATE_MAX)) else 0,
+        from_failure=form.get("from") == FROM_FAILURE,
+        until=end_of_pause(form.get("until", "").strip(), site.now_ms()),
+        operation=form.get("request", ""),
+    )
+
+
+async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: Refusal) -> Response:
+    if not visit.may_operate:
+        raise PageError(403, "You may read this page only; log in with the API key to act.")
+    action, title = _action(form), f"{_VERBS[_action(form)]} many runs"
+    selection, options = BulkSelection([], []), None
+    try:
+        # What is wrong with other fields is shown beside them, not here.
+        options = _options(site, visit, {**form, **dict.fromkeys(_FIELDS, "")})
+        selection = await select(site.runs.queries, options)
+    except InvalidInput as error:
+        refusal = Refusal("", form, "filter", error.reason)
+    content = [
+        h.h1[title],
+        facts([("Filter", h.code[text(form.get("filter", ""), 4_096)])]),
+        _sample(selection),
+        _from_links(form) if action == BulkAction.RERUN else None,
+        _confirm_form(visit, form, refusal, str(options.filter), len(selection.run_ids))
+        if options and selection.run_ids
+        else other_reason(refusal) or note(f"There is no run to {action}."),
+        h.p[h.a(href=url("runs", query=[("filter", form.get("filter", ""))]))["Back to the runs"]],
+    ]
+    return html(document(visit, title, "Runs", {}, *content), 400 if refusal.reason else 200)
+
+
+def _sample(selection: BulkSelection) -> h.Node:
+    rows = [
+        h.tr(data_row=True)[
+            h.td[run_link(run.run_id)], h.td[text(run.function)], h.td[state(run.status)], h.td[at(run.started_at)]
+        ]
+        for run in selection.sample
+    ]
+    more = len(selection.run_ids) - len(rows)
+    return [
+        listing("The newest of the runs", ("Run", "Function", "Status", "Started"), rows) if rows else None,
+        note(f"{more:,} more") if more > 0 else None,
+    ]
+
+
+def _from_links(form: Mapping[str, str]) -> h.Element:
+    """Return links between repeating runs from their start and from what failed."""
+    chosen, query = form.get("from", ""), [("action", BulkAction.RERUN.value), ("filter", form.get("filter", ""))]
+    origins = (("", "From their start"), (FROM_FAILURE, "From what failed"))
+    return h.ul(".tabs", aria_label="From where")[
+        [
+            h.li[
+                h.a(
+                    href=url("bulk", "new", query=[*query, ("from", origin)]),
+                    aria_current="true" if origin == chosen else None,
+                )[name]
+            ]
+            for origin, name in origins
+        ]
+    ]
+
+
+def _confirm_form(visit: Visit, form: Mapping[str, str], refusal: Refusal, filter: str, count: int) -> h.Node:
+    action = _action(form)
+    label = f"{_VERBS[action]} {counted(count, 'run')}"
+    hidden = {"action": action.value, "filter": filter, "from": form.get("from", ""), "request": form["request"]}
+    return post_form(
+        visit,
+        url("bulk"),
+        label,
+        [h.input(type="hidden", name=name, value=value) for name, value in hidden.items()],
+        other_reason(refusal, *_FIELDS),
+        line(refusal, "until", "until", UNTIL) if action == BulkAction.PAUSE else None,
+        line(refusal, "why", "why", "Reason, for the history", maxlength=str(REASON_CHARACTERS_MAX)),
+        line(refusal, "rate", "rate", f"Runs per second, up to {BULK_RATE_MAX:,}", str(BULK_RATE_DEFAULT)),
+        h.p(".hint")[f"At most {BULK_RUNS_DEFAULT:,} runs; for more, use `stepstream runs {action} --filter`."],
+        h.button(class_="danger" if action == BulkAction.CANCEL else None)[label],
+    )

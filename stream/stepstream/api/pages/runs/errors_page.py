@@ -1,0 +1,118 @@
+"""The page of errors: failures in groups of the same function, step and message, with links to their runs."""
+
+from collections.abc import Mapping, Sequence
+
+import htpy as h
+from starlette.responses import Response
+
+from stepstream.api.pages.parts.components import (
+    at,
+    filter_url,
+    function_link,
+    known_params,
+    listing,
+    note,
+    run_link,
+    text,
+    text_field,
+    url,
+)
+from stepstream.api.pages.parts.context import Site, Visit, html
+from stepstream.api.pages.parts.layout import document
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.text.wording import counted
+from stepstream.runtime.readmodel.search.filters import filter_time_ms
+from stepstream.runtime.readmodel.tables.error_groups import GROUPS_MAX, ErrorGroup
+
+ROWS = 50
+_RANGES = (("-1h", "last hour"), ("-1d", "last day"), ("-7d", "last week"), ("", "all"))
+_ERROR_CHARACTERS = 500
+_COLUMNS = ("Error", "Function", "Step", "Failures", "Failed runs", "First seen", "Last seen", "Latest runs")
+
+
+async def show_errors(site: Site, visit: Visit) -> Response:
+    """Answer with a page of groups of errors."""
+    asked = known_params(visit, "function", "since", "page")
+    page = int(asked["page"]) if asked["page"].isascii() and asked["page"].isdecimal() else 1
+    # Beyond the number of groups that are kept there is nothing, and SQLite takes no larger number.
+    page = min(max(page, 1), GROUPS_MAX // ROWS + 1)
+    since_ms, error = 0, ""
+    try:
+        since_ms = filter_time_ms(asked["since"], site.now_ms()) if asked["since"] else 0
+    except InvalidInput as invalid:
+        error = invalid.reason
+    groups: Sequence[ErrorGroup] = ()
+    if not error:
+        queries, first = site.runs.queries, (page - 1) * ROWS
+        groups = await queries.error_groups(asked["function"], since=since_ms, limit=ROWS + 1, offset=first)
+    return html(
+        document(
+            visit,
+            "Errors",
+            "Errors",
+            await site.runs.queries.counts(),
+            h.h1["Errors"],
+            _ranges(asked),
+            _form(asked, error),
+            None if error else _table(groups[:ROWS]) if groups else _nothing(asked),
+            h.nav(".pages", aria_label="Pages of the list")[
+                h.a("#earlier", href=_list_url(asked, page - 1))["More frequent errors"] if page > 1 else None,
+                h.a("#later", href=_list_url(asked, page + 1))["Less frequent errors"] if len(groups) > ROWS else None,
+            ],
+        ),
+        400 if error else 200,
+    )
+
+
+def _list_url(asked: Mapping[str, str], page: int = 1, **changed: str) -> str:
+    values = {**asked, "page": str(page) if page > 1 else "", **changed}
+    return url("errors", query=values.items())
+
+
+def _ranges(asked: Mapping[str, str]) -> h.Element:
+    return h.ul(".tabs", aria_label="When the errors were seen")[
+        [
+            h.li[
+                h.a(href=_list_url(asked, since=since), aria_current="true" if since == asked["since"] else None)[name]
+            ]
+            for since, name in _RANGES
+        ]
+    ]
+
+
+def _form(asked: Mapping[str, str], error: str) -> h.Element:
+    return h.form(".filters", action=url("errors"), aria_label="Filter the errors")[
+        text_field("function", "Function", asked["function"]),
+        text_field("since", "Seen since", asked["since"], error=error, hint="-1h, or 2026-11-28T10:00 (UTC)"),
+        h.button["Filter"],
+        h.a(href=url("errors"))["Clear"],
+    ]
+
+
+def _table(groups: Sequence[ErrorGroup]) -> h.Node:
+    return [
+        listing("Groups of errors", _COLUMNS, [_row(group) for group in groups]),
+        h.p(".hint")["Counts are those since the first failure of a group; attempts that were repeated count too."],
+    ]
+
+
+def _row(group: ErrorGroup) -> h.Element:
+    said = text(f"{group.name}: {group.message}", _ERROR_CHARACTERS)
+    # Without a failed run, later attempts succeeded, or will be made.
+    shown = h.a(href=filter_url("error_group", group.id))[said] if group.runs else said
+    return h.tr(f"#group-{group.id}", data_row=True)[
+        h.td(".error")[shown],
+        h.td[function_link(group.function)],
+        h.td[text(group.step) if group.step else "code between steps"],
+        h.td(".number")[f"{group.failures:,}"],
+        h.td(".number")[f"{group.runs:,}"],
+        h.td[at(group.first_at)],
+        h.td[at(group.last_at)],
+        h.td[[(run_link(run_id), " ") for run_id in group.samples]],
+    ]
+
+
+def _nothing(asked: Mapping[str, str]) -> h.Element:
+    if any(asked.values()):
+        return note(["No error matches. ", h.a(href=url("errors"))["Show all errors"]])
+    return note(f"No error yet. Failures are grouped here; the {counted(GROUPS_MAX, 'group')} seen last are kept.")

@@ -1,0 +1,42 @@
+"""An error with its message, the line of the user's code that raised it, and its traceback."""
+
+import re
+
+import htpy as h
+
+from stepstream.api.pages.parts.components import text
+from stepstream.contract.codec import Json
+from stepstream.contract.text.printable import printable
+
+_MESSAGE_CHARACTERS_MAX = 4_000
+_STACK_CHARACTERS_MAX = 64 * 1024
+_FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+)', re.MULTILINE)
+
+
+def place_of(stack: str) -> str:
+    """Return FILE:LINE of the innermost frame of a traceback, or ""."""
+    frames = _FRAME.findall(stack)
+    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else ""
+
+
+def error_view(error: Json, heading: str) -> h.Element | None:
+    """Return an error as a group; None if there is no error."""
+    if not isinstance(error, dict):
+        return None
+    stack = str(error.get("stack", "")).rstrip()
+    place = place_of(stack[-_STACK_CHARACTERS_MAX:])
+    # A page may have several of the same name, which landmarks must not have.
+    return h.div(".failure", role="group", aria_label=printable(heading))[
+        h.h2[text(heading)],
+        h.p(".message")[
+            h.strong[text(error.get("name", ""))], ": ", text(error.get("message", ""), _MESSAGE_CHARACTERS_MAX)
+        ],
+        h.p(".place")["raised at ", h.code[text(place, 500)]] if place else None,
+        # The end of a traceback has the frame that raised.
+        h.details(open=True)[
+            h.summary["Traceback"],
+            h.pre(tabindex="0")[text(stack[-_STACK_CHARACTERS_MAX:], _STACK_CHARACTERS_MAX)],
+        ]
+        if stack
+        else None,
+    ]

@@ -1,0 +1,102 @@
+"""The forms of the page of a run: cancel, pause or repeat it, and send the signals that it waits for."""
+
+import secrets
+from collections.abc import Iterator
+
+import htpy as h
+
+from stepstream.api.pages.parts.components import is_open, text, url
+from stepstream.api.pages.parts.context import Visit
+from stepstream.api.pages.parts.fields import Refusal, area, line
+from stepstream.api.pages.parts.forms import post_form
+from stepstream.contract.kinds import RunStatus, StepKind, StepStatus
+from stepstream.contract.operators.approvals import approval_signal
+from stepstream.contract.text.printable import printable
+from stepstream.runtime.readmodel.views import RunView, StepView
+
+FROM_FAILURE = "failure"
+PAUSE = "pause"
+# The label of the field with the end of a pause.
+UNTIL = "Until (2h, or 2026-01-31T12:00:00Z; empty: until resumed)"
+
+
+def may_repeat(visit: Visit, run: RunView) -> bool:
+    """Return whether a visitor may repeat a run."""
+    return visit.may_operate and not is_open(run.status)
+
+
+def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
+    """Return the forms that act on a run."""
+    asked = [
+        h.p[h.a(href=url("approvals", run.run_id, step.step))["Decide the approval ", text(step.id)]]
+        for step in run.steps
+        if _is_waiting_signal(step) and step.detail == approval_signal(run.run_id, step.step)
+    ]
+    if not visit.may_operate:
+        return asked
+    if is_open(run.status):
+        signals = [_signal_form(visit, run, step, refusal.of(step.step)) for step in awaited_signals(run)]
+        cancel = post_form(
+            visit, url("runs", run.run_id, "cancel"), "Cancel the run", h.button(".danger")["Cancel the run"]
+        )
+        return [asked, signals, cancel, _pause_form(visit, run, refusal.of(PAUSE))]
+    has_failed = run.status in (RunStatus.FAILED, RunStatus.CANCELLED)
+    return h.div(".actions")[
+        _repeat_form(visit, run, "Repeat from the failure", FROM_FAILURE) if has_failed else None,
+        _repeat_form(visit, run, "Repeat the run", ""),
+        h.a(href=url("runs", run.run_id, "rerun"))["Repeat with other data"],
+    ]
+
+
+def awaited_signals(run: RunView) -> Iterator[StepView]:
+    """Yield the open steps of a run that wait for a signal that does not answer an approval."""
+    for step in run.steps:
+        if _is_waiting_signal(step) and step.detail != approval_signal(run.run_id, step.step):
+            yield step
+
+
+def _is_waiting_signal(step: StepView) -> bool:
+    return step.kind == StepKind.SIGNAL and step.status == StepStatus.WAITING
+
+
+def request_fields(from_step: str) -> h.Node:
+    """Return the hidden fields of a form that repeats a run; sent twice, it starts one run."""
+    return [
+        h.input(type="hidden", name="from", value=from_step),
+        h.input(type="hidden", name="request", value=secrets.token_hex(8)),
+    ]
+
+
+def _repeat_form(visit: Visit, run: RunView, label: str, from_step: str) -> h.Element | None:
+    return post_form(visit, url("runs", run.run_id, "rerun"), label, request_fields(from_step), h.button[label])
+
+
+def _pause_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | None:
+    if run.paused:
+        return post_form(visit, url("runs", run.run_id, "resume"), "Resume the run", h.button["Resume the run"])
+    return h.details(".signal", open=bool(refusal.reason))[
+        h.summary["Pause the run"],
+        post_form(
+            visit,
+            url("runs", run.run_id, "pause"),
+            "Pause the run",
+            line(refusal, "pause-until", "until", UNTIL),
+            line(refusal, "pause-why", "why", "Why"),
+            h.button["Pause"],
+        ),
+    ]
+
+
+def _signal_form(visit: Visit, run: RunView, step: StepView, refusal: Refusal) -> h.Element:
+    label = f"Send the signal {printable(step.detail)}"
+    return h.details(".signal", open=bool(refusal.reason))[
+        h.summary["Send the signal ", text(step.detail)],
+        post_form(
+            visit,
+            url("runs", run.run_id, "signal"),
+            label,
+            h.input(type="hidden", name="step", value=step.step),
+            area(refusal, f"signal-{step.step}", "data", "Data (JSON)", "null"),
+            h.button["Send"],
+        ),
+    ]

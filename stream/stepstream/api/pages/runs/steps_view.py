@@ -1,0 +1,207 @@
+"""The steps of a run as a table with a timeline; steps and loops that the URL names are open."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import htpy as h
+from markupsafe import Markup
+from starlette.datastructures import QueryParams
+
+from stepstream.api.pages.parts.components import at, facts, run_link, state, text, took, url
+from stepstream.api.pages.parts.json_tree import json_tree, snippet
+from stepstream.api.pages.runs.errors_view import error_view
+from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
+from stepstream.contract.kinds import OPEN_STEP_STATUSES
+from stepstream.contract.text.wording import counted
+from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
+
+_WIDTH, _HEIGHT = 1_000, 14
+_NARROWEST = 3
+_HATCH = 6
+_HATCHED = (Phase.RETRY, Phase.WAIT, Phase.CHILD)
+_COLUMNS = 6
+_SHORT = 80
+State = Sequence[tuple[str, str]]
+Invoked = Mapping[str, Sequence[RunSummary]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the table shows: a run, the runs that it invoked, a part of its time, and the state that a URL names."""
+
+    run: RunView
+    invoked: Invoked
+    now_ms: int
+    window: Window
+    kept: State
+    opened: Collection[str]
+    may_repeat: bool
+
+
+def steps_view(
+    run: RunView, invoked: Invoked, now_ms: int, query: QueryParams, *, may_repeat: bool
+) -> h.Element | None:
+    """Return the table of the steps in the state that a URL names; `may_repeat` adds links to repeat from a step."""
+    if not run.steps:
+        return None
+    kept = [(name, value) for name, value in query.multi_items() if name in ("step", "fold", "from", "to")]
+    window, opened = window_of(run, now_ms, query), set(query.getlist("step"))
+    shown = _Shown(run, invoked, now_ms, window, kept, opened, may_repeat)
+    names = ("Step", "Kind", "Status", "Timeline", "Took", "Result")
+    return h.section(aria_labelledby="steps")[
+        h.h2("#steps")["Steps"],
+        _zoom(run, window, kept),
+        _patterns(),
+        h.div(".scroll", role="region", aria_label="Table of steps", tabindex="0")[
+            h.table(".rows.timeline")[
+                h.thead[h.tr[[h.th(scope="col")[name] for name in names]]],
+                h.tbody[
+                    [
+                        # As a string: each element above a part of a page costs it time again.
+                        str(_folded(row, shown)) if isinstance(row, Fold) else _step(row, shown)
+                        for row in rows_of(run.steps, query.getlist("fold"))
+                    ]
+                ],
+            ]
+        ],
+    ]
+
+
+def _toggled(run: RunView, kept: State, name: str, value: str, anchor: str) -> str:
+    """Return the URL of the same page with one step or loop opened or closed."""
+    entry = (name, value)
+    changed = [each for each in kept if each != entry] if entry in kept else [*kept, entry]
+    return f"{url('runs', run.run_id, query=changed)}#{anchor}"
+
+
+def _zoom(run: RunView, window: Window, kept: State) -> h.Element:
+    rest = [each for each in kept if each[0] not in ("from", "to")]
+
+    def link(name: str, label: str, share: float, zoom: float, id: str | None = None) -> h.Element:
+        start, end = window.moved(share, zoom)
+        target = url("runs", run.run_id, query=[*rest, ("from", str(start)), ("to", str(end))])
+        return h.a(href=f"{target}#steps", id=id, title=label, aria_label=label)[name]
+
+    return h.nav(".zoom", aria_label="Part of the time that the timeline shows")[
+        link("←", "Earlier", -0.5, 1, "earlier"),
+        link("→", "Later", 0.5, 1, "later"),
+        link("+", "Zoom in", 0, 2),
+        link("-", "Zoom out", 0, 0.5),
+        h.a(href=f"{url('runs', run.run_id, query=rest)}#steps")["All"],
+        h.span[at(window.start), " to ", at(window.end), f", {took(window.end - window.start)}"],
+    ]
+
+
+def _patterns() -> h.Element:
+    """Return the hatches of bars that show waiting, which the bars refer to by id."""
+    return h.svg(".patterns", aria_hidden="true")[
+        h.defs[
+            [
+                h.pattern(
+                    id=f"hatch-{phase}",
+                    width=_HATCH,
+                    height=_HATCH,
+                    patternUnits="userSpaceOnUse",
+                    patternTransform="rotate(45)",
+                )[h.line(f".hatch-{phase}", y2=_HATCH, stroke_width=_HATCH)]
+                for phase in _HATCHED
+            ]
+        ]
+    ]
+
+
+def _bar(segments: Sequence[Segment], window: Window) -> Markup:
+    drawn: list[str] = []
+    said: list[str] = []
+    for each in segments:
+        said.append(f"{each.phase} {took(each.end - each.start)}")
+        if each.end < window.start or each.start > window.end:
+            continue
+        left = min(window.position(each.start, _WIDTH), _WIDTH - _NARROWEST)
+        width = max(window.position(each.end, _WIDTH) - left, _NARROWEST)
+        fill = f' fill="url(#hatch-{each.phase})"' if each.phase in _HATCHED else ""
+        drawn.append(f'<rect class="bar-{each.phase}" x="{left:g}" width="{width:g}" height="{_HEIGHT}"{fill}></rect>')
+    # As a string, because a run may have a thousand bars; all parts are numbers and names of phases.
+    return Markup(  # noqa: S704
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" width="100%" height="{_HEIGHT}" role="img" '
+        f'aria-label="{", ".join(said)}">{"".join(drawn)}</svg>'
+    )
+
+
+def _folded(fold: Fold, shown: _Shown) -> h.Element:
+    anchor = f"fold-{fold.steps[0].step}"
+    counts = ", ".join(f"{count:,} {status}" for status, count in fold.statuses.most_common())
+    spent = sum((step.ended_at or shown.now_ms) - (step.started_at or step.first_at) for step in fold.steps)
+    is_opened = ("fold", fold.pattern) in shown.kept
+    return h.tr(f"#{anchor}.fold", data_row=True)[
+        h.td[
+            h.a(
+                ".open",
+                href=_toggled(shown.run, shown.kept, "fold", fold.pattern, anchor),
+                aria_expanded="true" if is_opened else "false",
+            )[text(fold.label)]
+        ],
+        h.td[fold.steps[0].kind],
+        h.td[counts],
+        h.td(".bar")[_bar(bar_of(fold, shown.now_ms), shown.window)],
+        h.td(".number")[took(spent)],
+        h.td[counted(len(fold.steps), "step")],
+    ]
+
+
+def _step(step: StepView, shown: _Shown) -> h.Node:
+    anchor = f"step-{step.step}"
+    segments = bar_of(step, shown.now_ms)
+    is_opened = step.step in shown.opened
+    invoked = shown.invoked.get(step.step, ())
+    attempts = h.span(".attempts")[f"{step.attempts} attempts"] if step.attempts > 1 else None
+    row = h.tr(f"#{anchor}", data_row=True)[
+        h.td[
+            h.a(
+                ".open",
+                href=_toggled(shown.run, shown.kept, "step", step.step, anchor),
+                aria_expanded="true" if is_opened else "false",
+            )[text(step.id)]
+        ],
+        h.td[step.kind],
+        h.td[state(step.status), attempts],
+        h.td(".bar")[_bar(segments, shown.window)],
+        h.td(".number")[took(segments[-1].end - segments[0].start)],
+        h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
+    ]
+    return [str(row), _details(step, shown)] if is_opened else str(row)
+
+
+def _result(step: StepView) -> h.Node:
+    if isinstance(step.error, dict):
+        return h.span(".error")[text(f"{step.error.get('name')}: {step.error.get('message')}", _SHORT)]
+    if step.status in OPEN_STEP_STATUSES:
+        return [text(queue_label(step), _SHORT), [" until ", at(step.until)] if step.until else None]
+    return h.code[text(snippet(step.output, _SHORT), _SHORT + 1)]
+
+
+def _details(step: StepView, shown: _Shown) -> h.Element:
+    run_id, invoked = shown.run.run_id, shown.invoked.get(step.step, ())
+    raw = url("runs", run_id, "raw", query=[("part", f"step-{step.step}")])
+    return h.tr(".details")[
+        h.td(colspan=_COLUMNS)[
+            facts(
+                [
+                    ("Planned", at(step.first_at)),
+                    ("Last attempt started", at(step.started_at)),
+                    ("Ended", at(step.ended_at)),
+                    ("Until", at(step.until)),
+                    ("Attempts", f"{step.attempts}" if step.attempts else None),
+                    ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
+                    if step.detail
+                    else ("", None),
+                    ("Started run", [(run_link(child.run_id), " ", state(child.status)) for child in invoked] or None),
+                ]
+            ),
+            error_view(step.error, f"Error of {step.id}") if step.error else None,
+            json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
+            h.a(href=url("runs", run_id, "rerun", query=[("from", step.step)]))["Repeat from step ", text(step.id)]
+            if shown.may_repeat
+            else None,
+        ]
+    ]

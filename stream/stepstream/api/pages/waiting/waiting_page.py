@@ -1,0 +1,136 @@
+"""The page of what waits: approvals with their forms, and the steps that wait for a signal, an event or a time."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import htpy as h
+from starlette.responses import Response
+
+from stepstream.api.pages.parts.components import (
+    at,
+    function_link,
+    known_params,
+    listing,
+    note,
+    run_link,
+    text,
+    url,
+)
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html
+from stepstream.api.pages.parts.layout import document
+from stepstream.api.pages.waiting.approval_page import approval_facts, approval_url, decision_form
+from stepstream.contract.kinds import StepKind
+from stepstream.contract.text.printable import printable
+from stepstream.runtime.readmodel.tables.approvals import ApprovalView
+from stepstream.runtime.readmodel.tables.waiting import WaitingStep
+
+ROWS = 50
+APPROVALS = 20
+_DETAIL_CHARACTERS = 500
+
+
+class _Kind(StrEnum):
+    """What is waited for: a parameter of the URL."""
+
+    APPROVALS = "approvals"
+    SIGNALS = "signals"
+    EVENTS = "events"
+    SLEEPING = "sleeping"
+
+
+_STEPS: Mapping[_Kind, StepKind] = {
+    _Kind.SIGNALS: StepKind.SIGNAL,
+    _Kind.EVENTS: StepKind.WAIT,
+    _Kind.SLEEPING: StepKind.SLEEP,
+}
+_NOTHING: Mapping[_Kind, str] = {
+    _Kind.APPROVALS: "No approval waits for a decision.",
+    _Kind.SIGNALS: "No run waits for a signal.",
+    _Kind.EVENTS: "No run waits for an event.",
+    _Kind.SLEEPING: "No run sleeps.",
+}
+Cursor = tuple[str, str]
+
+
+async def show_waiting(site: Site, visit: Visit) -> Response:
+    """Answer with a page of what waits for something of a kind."""
+    asked = known_params(visit, "kind", "after", "decided")
+    if (given := asked["kind"] or _Kind.APPROVALS) not in list(_Kind):
+        raise PageError(400, f"kind {given!r} is not one of {', '.join(_Kind)}")
+    kind, (run_id, _, step) = _Kind(given), asked["after"].partition("/")
+    if kind == _Kind.APPROVALS:
+        content = await _approvals(site, visit, (run_id, step), asked["decided"])
+    else:
+        content = await _steps(site, kind, (run_id, step))
+    return html(
+        document(
+            visit,
+            "Waiting",
+            "Waiting",
+            await site.runs.queries.counts(),
+            h.h1["Waiting"],
+            h.ul(".tabs", aria_label="What runs wait for")[
+                [
+                    h.li[h.a(href=_list_url(each), aria_current="true" if each == kind else None)[each.value]]
+                    for each in _Kind
+                ],
+                h.li[h.a(href=url("runs", query=[("filter", "status:scheduled")]))["scheduled runs"]],
+            ],
+            note("Your decision is stored.", "good") if asked["decided"] else None,
+            content,
+        )
+    )
+
+
+def _list_url(kind: _Kind, after: Cursor | None = None) -> str:
+    return url("waiting", query=[("kind", kind), ("after", "/".join(after) if after else "")])
+
+
+def _pages(kind: _Kind, after: Cursor, last: Cursor | None) -> h.Element:
+    return h.nav(".pages", aria_label="Pages of the list")[
+        h.a("#earlier", href=_list_url(kind))["First page"] if any(after) else None,
+        h.a("#later", href=_list_url(kind, last))["Next page"] if last else None,
+    ]
+
+
+async def _approvals(site: Site, visit: Visit, after: Cursor, decided: str) -> h.Node:
+    found = await site.runs.queries.open_approvals(APPROVALS + 1, after)
+    # The read model may not have a decision yet that was just stored.
+    shown = [each for each in found[:APPROVALS] if f"{each.run_id}/{each.step}" != decided]
+    last = (found[APPROVALS - 1].run_id, found[APPROVALS - 1].step) if len(found) > APPROVALS else None
+    return [
+        [_approval(visit, asked) for asked in shown] if shown else note(_NOTHING[_Kind.APPROVALS]),
+        _pages(_Kind.APPROVALS, after, last),
+    ]
+
+
+def _approval(visit: Visit, asked: ApprovalView) -> h.Element:
+    return h.article(".approval", aria_label=f"{printable(asked.title)} of run {asked.run_id}")[
+        h.h2[h.a(href=approval_url(asked))[text(asked.title)]],
+        approval_facts(asked),
+        h.details[h.summary["Decide"], decision_form(visit, asked)] if visit.may_operate else None,
+    ]
+
+
+async def _steps(site: Site, kind: _Kind, after: Cursor) -> h.Node:
+    found = await site.runs.queries.waiting(_STEPS[kind], ROWS + 1, after)
+    last = (found[ROWS - 1].run_id, found[ROWS - 1].step) if len(found) > ROWS else None
+    if not found:
+        return [note(_NOTHING[kind]), _pages(kind, after, last)]
+    waits = ("Waits for",) if kind != _Kind.SLEEPING else ()
+    columns: Sequence[str] = (*waits, "Run", "Function", "Step", "Since", "Until")
+    return [
+        listing("Table of waiting steps", columns, [_row(kind, step) for step in found[:ROWS]]),
+        _pages(kind, after, last),
+    ]
+
+
+def _row(kind: _Kind, step: WaitingStep) -> h.Element:
+    return h.tr(data_row=True)[
+        h.td[text(step.detail, _DETAIL_CHARACTERS)] if kind != _Kind.SLEEPING else None,
+        h.td[run_link(step.run_id)],
+        h.td[function_link(step.function)],
+        h.td[text(step.id)],
+        h.td[at(step.since)],
+        h.td[at(step.until)],
+    ]

@@ -1,0 +1,154 @@
+"""The routes by which operators pause runs, functions and queues, and resume them."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, HTTPException, Request
+
+from stepstream.api.facade import EngineFacade
+from stepstream.api.routes.control import OperatorRoutes
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.limits import MIB
+from stepstream.contract.operators.control import function_scope, queue_scope
+from stepstream.contract.text.printable import printable
+from stepstream.runtime.pauses import pause_of
+from stepstream.runtime.reruns import check_reason
+
+logger = logging.getLogger(__name__)
+_BODY_BYTES_MAX = MIB // 16
+_PAUSE_BODY = {
+    "requestBody": {
+        "description": "{until?, why?}: a duration such as 2h or an ISO 8601 time, and the reason",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+_RESUME_BODY = {
+    "requestBody": {"description": "{why?}", "content": {"application/json": {"schema": {"type": "object"}}}}
+}
+
+
+class PauseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request to pause something; without `until` it is paused until an operator resumes it."""
+
+    until: str = ""
+    why: str = ""
+
+
+class ResumeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request to resume something."""
+
+    why: str = ""
+
+
+_decode_pause = msgspec.json.Decoder(PauseBody).decode
+_decode_resume = msgspec.json.Decoder(ResumeBody).decode
+
+
+def _parse(body: bytes, decode: Callable[[bytes], Any]) -> Any:
+    try:
+        parsed = decode(body.strip() or b"{}")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(str(error), "body") from None
+    check_reason(parsed.why)
+    return parsed
+
+
+def add_pauses(api: FastAPI, routes: OperatorRoutes) -> None:
+    """Add the routes that pause runs, functions and queues, and resume them."""
+    _add_scopes(api, _Scopes(routes))
+    pausing: dict[str, Any] = {"openapi_extra": _PAUSE_BODY, "dependencies": routes.dependencies}
+    resuming: dict[str, Any] = {"openapi_extra": _RESUME_BODY, "dependencies": routes.dependencies}
+
+    async def refusal(run_id: str, open_reason: str) -> HTTPException:
+        run = await routes.queries.show(run_id)
+        if run is None:
+            return HTTPException(404, f"there is no run {run_id!r}")
+        return HTTPException(409, f"run {run_id} has ended already" if run.ended_at else open_reason)
+
+    @api.post("/v1/runs/{run_id}/pause", **pausing, summary="Pause a run")
+    async def pause(run_id: str, request: Request) -> dict[str, Any]:
+        async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
+            asked: PauseBody = _parse(body, _decode_pause)
+        pause = pause_of(asked.until, routes.actor(request), asked.why, routes.now_ms())
+        if not await routes.operator.pause(run_id, pause):
+            raise await refusal(run_id, f"run {run_id} has ended already")
+        return {"paused": True, "until": pause.until}
+
+    @api.post("/v1/runs/{run_id}/resume", **resuming, summary="Resume a run")
+    async def resume(run_id: str, request: Request) -> dict[str, Any]:
+        async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
+            asked: ResumeBody = _parse(body, _decode_resume)
+        if not await routes.operator.unpause(run_id, routes.actor(request), asked.why):
+            raise await refusal(run_id, f"run {run_id} is not paused")
+        return {"resumed": True}
+
+
+def _function(engine: EngineFacade, function_id: str) -> str:
+    """Return the scope of a function; raise HTTPException if it is unknown."""
+    known = engine.overview.functions()
+    if known and all(each.id != function_id for each in known):
+        raise HTTPException(404, f"there is no function {function_id!r}")
+    return function_scope(function_id)
+
+
+def _queue(engine: EngineFacade, app: str, queue: str) -> str:
+    """Return the scope of a queue; raise HTTPException if it is unknown."""
+    known = engine.overview.functions()
+    if known and all(each.app != app or queue not in each.queues for each in known):
+        raise HTTPException(404, f"app {app!r} has no queue {queue!r}")
+    return queue_scope(app, queue)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scopes:
+    """Pauses functions and queues as requests ask, and logs who did it."""
+
+    routes: OperatorRoutes
+
+    async def pause(self, scope: str, request: Request) -> dict[str, Any]:
+        """Pause a scope, or change its pause."""
+        async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
+            asked: PauseBody = _parse(body, _decode_pause)
+        pause = pause_of(asked.until, self.routes.actor(request), asked.why, self.routes.now_ms())
+        await self.routes.operator.pause_scope(scope, pause)
+        logger.info("%s paused %s: %s", printable(pause.by), printable(scope), printable(pause.why))
+        return {"paused": True, "until": pause.until}
+
+    async def resume(self, scope: str, request: Request) -> dict[str, Any]:
+        """Resume a scope; raise HTTPException if it is not paused."""
+        async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
+            asked: ResumeBody = _parse(body, _decode_resume)
+        if not await self.routes.operator.pause_scope(scope, None):
+            raise HTTPException(409, f"{scope.replace(':', ' ', 1)} is not paused")
+        logger.info("%s resumed %s: %s", printable(self.routes.actor(request)), printable(scope), printable(asked.why))
+        return {"resumed": True}
+
+
+def _add_scopes(api: FastAPI, scopes: _Scopes) -> None:
+    engine, dependencies = scopes.routes.engine, scopes.routes.dependencies
+    pausing: dict[str, Any] = {"openapi_extra": _PAUSE_BODY, "dependencies": dependencies}
+    resuming: dict[str, Any] = {"openapi_extra": _RESUME_BODY, "dependencies": dependencies}
+
+    @api.get("/v1/pauses", dependencies=dependencies, summary="List the pauses of functions and queues")
+    async def list_pauses() -> dict[str, Any]:
+        return {"pauses": [dataclasses.asdict(each) for each in engine.overview.pauses()]}
+
+    @api.post("/v1/functions/{function_id:path}/pause", **pausing, summary="Pause a function")
+    async def pause_function(function_id: str, request: Request) -> dict[str, Any]:
+        return await scopes.pause(_function(engine, function_id), request)
+
+    @api.post("/v1/functions/{function_id:path}/resume", **resuming, summary="Resume a function")
+    async def resume_function(function_id: str, request: Request) -> dict[str, Any]:
+        return await scopes.resume(_function(engine, function_id), request)
+
+    @api.post("/v1/queues/{app}/{queue}/pause", **pausing, summary="Pause a queue of an app")
+    async def pause_queue(app: str, queue: str, request: Request) -> dict[str, Any]:
+        return await scopes.pause(_queue(engine, app, queue), request)
+
+    @api.post("/v1/queues/{app}/{queue}/resume", **resuming, summary="Resume a queue of an app")
+    async def resume_queue(app: str, queue: str, request: Request) -> dict[str, Any]:
+        return await scopes.resume(_queue(engine, app, queue), request)

@@ -1,0 +1,188 @@
+"""Runs and steps as tables and lines, for people at a terminal and in pipes."""
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Column
+
+from stepstream.cli.terminal.console import Screen
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.contract.text.wording import duration_text
+
+# On a terminal; in a pipe nothing is cut.
+_RESULT_CHARACTERS_MAX = 80
+_DATA_CHARACTERS_MAX = 1_000
+_OWN_REFERENCE = re.compile(r"\bevent((?:\.[A-Za-z_]\w*)+)")
+Json = Mapping[str, Any]
+
+
+def clock(at_ms: int) -> str:
+    """Return a point in time as local time, or nothing for 0."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1_000)) if at_ms else ""
+
+
+def print_runs(screen: Screen, runs: Sequence[Json]) -> None:
+    """Print runs as a table."""
+    rows = [
+        (
+            run["run_id"],
+            run["function"],
+            f"{run['status']} (paused)" if run["paused"] else run["status"],
+            clock(run["started_at"]),
+            duration_text(run["ended_at"] - run["started_at"]) if run["ended_at"] else "",
+        )
+        for run in runs
+    ]
+    screen.table((Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took"), rows)
+
+
+def print_errors(screen: Screen, groups: Sequence[Json]) -> None:
+    """Print groups of errors as a table; the id of a group is for the filter `error_group:`."""
+    rows = [
+        (
+            group["id"],
+            group["function"],
+            group["step"],
+            f"{group['name']}: {group['message']}",
+            group["failures"],
+            group["runs"],
+            clock(group["last_at"]),
+            group["samples"][0][-8:],
+        )
+        for group in groups
+    ]
+    names = ("function", "step", "error", "failures", "failed runs", "last seen", "latest run")
+    screen.table((Column("group", no_wrap=True, min_width=12), *names), rows)
+
+
+def print_run(screen: Screen, run: Json) -> None:
+    """Print a run with its events, its steps, why it is open, and each error with its traceback, once."""
+    screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
+    for event in run["events"]:
+        _print_event(screen, event)
+    if run["attributes"]:
+        screen.line("  attributes: ", ", ".join(f"{name}={_json(value)}" for name, value in run["attributes"].items()))
+    _print_reruns(screen, run)
+    if run["status"] == RunStatus.COMPLETED:
+        screen.line(f"  output: {_json(run['output'])}")
+    for warning in run["warnings"]:
+        screen.line(f"  warning: {warning}")
+    failed = [step for step in run["steps"] if step["error"]]
+    if run["error"]:
+        # An error that a step raised and the function did not catch is shown with its traceback below.
+        is_of_step = any(step["error"] == run["error"] for step in failed)
+        _print_error(screen, "  error", run["error"], with_stack=not is_of_step)
+    for line in why_lines(run):
+        screen.line((f"  {line}", "yellow"))
+    if run["steps"]:
+        _print_steps(screen, run, failed)
+    if "logs" in run:
+        _print_logs(screen, run)
+
+
+def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:
+    # What a run waits for is the reason to look at it: a narrow terminal wraps it and hides nothing.
+    names = ("step", "kind", "status", "attempts", "waits for", "until", "result")
+    rows = [
+        (
+            step["id"],
+            step["kind"],
+            f"{step['status']} (copied)" if step["copied"] else step["status"],
+            step["attempts"] or "",
+            _waits_for(step, run),
+            clock(step["until"]) if step["status"] in OPEN_STEP_STATUSES else "",
+            _result(step, cut=screen.is_terminal),
+        )
+        for step in run["steps"]
+    ]
+    screen.table([Column(name, overflow="fold") for name in names], rows)
+    for step in failed:
+        _print_error(screen, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def _print_logs(screen: Screen, run: Json) -> None:
+    """Print what a run logged: the lines of one attempt after the other, below its name."""
+    names = {step["step"]: step["id"] for step in run["steps"]}
+    groups: dict[tuple[str, int], list[Json]] = {}
+    for line in run["logs"]:
+        groups.setdefault((line["step"], line["attempt"]), []).append(line)
+    if not groups:
+        screen.line("no logs: the run logged nothing, or its logs were dropped")
+    for (step, attempt), lines in groups.items():
+        of = f"of step {names.get(step, step)!r}" if step else "of the code between steps"
+        screen.line(f"logs {of}", f", attempt {attempt + 1}" if attempt else "")
+        for line in lines:
+            first, *rest = line["text"].splitlines() or [""]
+            screen.line(f"  {clock(line['at'])} {line['level']} {line['logger']}: {first}")
+            for each in rest:
+                screen.line(f"    {each}")
+
+
+def _print_reruns(screen: Screen, run: Json) -> None:
+    """Print which run this one repeats, from where, who asked for it and why, and which runs repeat it."""
+    if rerun := run["rerun"]:
+        step, by, why = (rerun.get(name, "") for name in ("step", "by", "why"))
+        parts = [f"from step {step!r}" * bool(step), f"by {by}" * bool(by), f"because {why!r}" * bool(why)]
+        screen.line(" ".join(["  rerun of", rerun["origin"], *filter(None, parts)]))
+    for run_id in run["reruns"]:
+        screen.line(f"  repeated by {run_id}")
+
+
+def _print_event(screen: Screen, event: Json) -> None:
+    data = _json(event.get("data", {}))
+    if screen.is_terminal and len(data) > _DATA_CHARACTERS_MAX:
+        data = f"{data[:_DATA_CHARACTERS_MAX]}… ({len(data):,} characters; --json prints all)"
+    screen.line(f"  event: {event['name']}  id {event['id']}  at {clock(event['ts'])}  {data}")
+
+
+def _waits_for(step: Json, run: Json) -> str:
+    """Return what a step waits for; for an event, with the values of the run's own event that it must match."""
+    detail = str(step["detail"])
+    event, _, condition = detail.partition(" ")
+    if step["kind"] != StepKind.WAIT or not condition or not run["events"]:
+        return detail
+    own = run["events"][0]
+    if not condition.startswith(("async.", "event.")) and " " not in condition:
+        return f"{event} with {condition} = {_json(_lookup(own, condition))}"
+    paths = dict.fromkeys(found[1:] for found in _OWN_REFERENCE.findall(condition))
+    values = ", ".join(f"event.{path} = {_json(_lookup(own, path))}" for path in paths)
+    return f"{event} if {condition}" + (f" ({values})" if values else "")
+
+
+def _lookup(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def why_lines(run: Json) -> list[str]:
+    """Return why an open run does not continue, and what to do."""
+    lines: list[str] = []
+    for why in run["why"]:
+        since = f", since {clock(why['since'])}" if why["since"] else ""
+        lines.append(f"open because {why['text']}{since}")
+        if why["remedy"]:
+            lines.append(f"  {why['remedy']}")
+    return lines
+
+
+def _result(step: Json, *, cut: bool) -> str:
+    if step["error"]:
+        result = f"{step['error']['name']}: {step['error']['message']}".partition("\n")[0]
+    else:
+        result = _json(step["output"]) if step["status"] == StepStatus.COMPLETED else ""
+    return result[:_RESULT_CHARACTERS_MAX] if cut else result
+
+
+def _print_error(screen: Screen, what: str, error: Json, *, with_stack: bool = True) -> None:
+    screen.line((f"{what}: {error['name']}: {error['message']}", "red"), keep_lines=True)
+    if with_stack:
+        for line in error["stack"].rstrip().splitlines():
+            screen.line(f"    {line}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

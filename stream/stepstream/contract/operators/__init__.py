@@ -1,0 +1,1 @@
+"""Records of what operators ask for: approvals, pauses and other control, bulk operations."""

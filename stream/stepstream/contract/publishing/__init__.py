@@ -1,0 +1,1 @@
+"""Renders the contract as JSON Schemas and samples into `topics/`."""

@@ -1,0 +1,1 @@
+"""The Kafka client: settings, producers, readers, and what they repair in aiokafka."""

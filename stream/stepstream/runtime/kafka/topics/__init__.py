@@ -1,0 +1,1 @@
+"""The topics of a deployment: layout, settings, access rights, functions, and what happens when one is recreated."""

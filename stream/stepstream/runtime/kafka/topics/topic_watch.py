@@ -1,0 +1,81 @@
+"""Watches the topics that a process needs, while it runs: whether they exist, and with which ids and partitions."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+
+from stepstream.runtime.kafka.client.answers import Extent
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.topics.layout import growth_effect, topic_problems
+from stepstream.runtime.ports import LogError
+from stepstream.runtime.recurrence import Recurrence
+
+logger = logging.getLogger(__name__)
+# From the start of one look to the start of the next. A broker that has just started may not know all topics yet, so a
+# topic is missing only if two looks agree. Then the process is not ready 10 s after a topic was deleted at the latest:
+# a look that began before, and its period; the two looks that follow, each as long as an answer may take.
+WATCH_S = 3.0
+ANSWER_S_MAX = 3.0
+
+
+class TopicWatch:
+    """Looks at some topics periodically, by one client, and gives the extents of those that exist to observers."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topics: Sequence[str],
+        shards: int,
+        observers: Sequence[Callable[[Mapping[str, Extent]], None]],
+        apps: Sequence[str] = (),
+    ) -> None:
+        self._cluster = cluster
+        self._topics = topics
+        self._shards = shards
+        self._observers = observers
+        self._apps = apps
+        self._recurrence = Recurrence()
+        self._seen = ""
+        self._partitions: dict[str, int] = {}
+        self.unready = ""
+
+    async def serve(self) -> None:
+        """Look until cancelled. While no broker answers, nothing is known, and nothing changes."""
+        while True:
+            with suppress(LogError, TimeoutError):
+                await self._watch()
+            await asyncio.sleep(WATCH_S)
+
+    async def _watch(self) -> None:
+        """Look by one client, which stays connected, until a request fails."""
+        async with AsyncExitStack() as connected:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                admin = await connected.enter_async_context(self._cluster.admin())
+            while True:
+                began = time.monotonic()
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    extents = await self._cluster.extents_by(admin, self._topics)
+                self._look(extents)
+                await asyncio.sleep(max(began + WATCH_S - time.monotonic(), 0))
+
+    def _look(self, extents: Mapping[str, Extent]) -> None:
+        problems = topic_problems(self._cluster.settings, extents, self._topics, self._shards, self._apps)
+        self.unready, self._seen = problems if problems == self._seen else "", problems
+        if self.unready and (more := self._recurrence.occurs(self.unready)) is not None:
+            logger.error("not ready: %s%s", self.unready, more)
+        if not problems and (lasted_s := self._recurrence.ends()) is not None:
+            logger.info("all topics exist again after %.0f s", lasted_s)
+        self._warn_of_growth(extents)
+        for observe in self._observers:
+            observe(extents)
+
+    def _warn_of_growth(self, extents: Mapping[str, Extent]) -> None:
+        for topic, extent in extents.items():
+            before = self._partitions.setdefault(topic, extent.partitions)
+            if extent.partitions > before:
+                name = self._cluster.settings.name(topic)
+                grown = "topic %r has %d partitions instead of %d, and Kafka cannot remove them: %s"
+                logger.warning(grown, name, extent.partitions, before, growth_effect(topic))
+            self._partitions[topic] = extent.partitions

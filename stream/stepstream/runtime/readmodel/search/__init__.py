@@ -1,0 +1,1 @@
+"""Filters of runs: their syntax, and the queries that they become."""

@@ -1,0 +1,43 @@
+"""The steps that wait for a signal, an event or a time, as the page of what waits lists them."""
+
+from dataclasses import dataclass
+
+from stepstream.contract.kinds import StepKind
+from stepstream.runtime.readmodel.dialect import Database
+from stepstream.runtime.readmodel.tables.schema import name_of
+
+_NAME = name_of("s")
+_COLUMNS = "s.run_id, s.step, s.id, r.function, s.detail, s.first_at, s.until"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingStep:
+    """A step that waits; times in Unix ms, `until` 0 for no limit.
+
+    `detail` is a signal, or an event and a condition.
+    """
+
+    run_id: str
+    step: str
+    id: str
+    function: str
+    detail: str
+    since: int
+    until: int
+
+
+def waiting_steps(db: Database, kind: StepKind, limit: int, after: tuple[str, str]) -> list[WaitingStep]:
+    """Return the waiting steps of a kind after a step (run id and hash), without approvals.
+
+    They are ordered by what they wait for, and those that wait for the same by the age of their runs.
+    """
+    found = db.execute(f"SELECT {name_of()} FROM steps WHERE run_id = ? AND step = ?", after).fetchone()
+    last = (found[0], *after) if found else ("", "", "")
+    # The status is a literal, because a partial index is not used for parameters.
+    query = (
+        f"SELECT {_COLUMNS} FROM steps s CROSS JOIN runs r USING (run_id) "
+        f"WHERE s.kind = ? AND s.status = 'waiting' AND {_NAME} >= ? AND ({_NAME}, s.run_id, s.step) > (?, ?, ?) "
+        "AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.run_id = s.run_id AND a.step = s.step) "
+        f"ORDER BY {_NAME}, s.run_id, s.step LIMIT ?"
+    )
+    return [WaitingStep(*row) for row in db.execute(query, (kind, last[0], *last, limit))]

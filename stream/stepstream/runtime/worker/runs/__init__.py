@@ -1,0 +1,1 @@
+"""The life of a run in a worker: states, transitions, leases, slots."""

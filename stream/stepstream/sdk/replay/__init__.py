@@ -1,0 +1,1 @@
+"""Runs the code of a function against the steps that it has recorded."""

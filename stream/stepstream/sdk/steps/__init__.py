@@ -1,0 +1,1 @@
+"""The steps of `ctx.step` and how code calls them."""

@@ -1,0 +1,242 @@
+"""The steps that wait: for time, for an event, for a signal, or for the decision of a person."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar, overload
+
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import check_event_name
+from stepstream.contract.inbox import SignalPlan, SleepPlan, WaitPlan
+from stepstream.contract.kinds import StepKind
+from stepstream.contract.limits import Limits
+from stepstream.contract.operators.approvals import approval_signal
+from stepstream.contract.text.durations import Duration, Moment, duration_ms, moment_ms
+from stepstream.contract.text.names import check_signal_name
+from stepstream.expressions.errors import ExpressionError
+from stepstream.sdk.deferred import check, check_path
+from stepstream.sdk.errors import StepUsageError
+from stepstream.sdk.event import Event
+from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.replay.calls import SIGNAL, SLEEP, WAIT, Call
+from stepstream.sdk.replay.replay import Replay
+from stepstream.sdk.steps.approvals import Approval, approval_request, approval_value
+from stepstream.sdk.steps.step_call import StepCall, event_value, plain_value
+
+M = TypeVar("M")
+
+# A smaller number is a time before March 1973 in Unix milliseconds, and one before the year 5139 in Unix seconds.
+_UNIX_MS_PLAUSIBLE_MIN = 100_000_000_000
+
+
+class Waits:
+    """The waiting steps of `ctx.step`, and what all of its steps share."""
+
+    def __init__(
+        self,
+        replay: Replay,
+        policy: RetryPolicy,
+        limits: Limits,
+        lookback_ms_max: int = 0,
+        queues: Sequence[str] = (),
+        queue: str = "",
+    ) -> None:
+        self._replay = replay
+        self._policy = policy
+        self._limits = limits
+        self._lookback_ms_max = lookback_ms_max
+        self._queues = queues
+        self._queue = queue
+
+    def sleep(self, id: str, duration: Duration) -> StepCall[None]:
+        """Sleep for a duration: `"24h"`, `"2h45m"`, a `timedelta` or a number of seconds, at most 366 days.
+
+        A sleeping run needs no thread and no worker. The sleep starts when the code first reaches it.
+        """
+        length_ms = self._bounded(id, duration)
+        now = self._replay.now_ms
+        return self._planned(
+            id, SLEEP, lambda call: SleepPlan(call.step, id, now() + length_ms, call.group), duration_ms=length_ms
+        )
+
+    def sleep_until(self, id: str, moment: Moment) -> StepCall[None]:
+        """Sleep until a point in time, at most 366 days away; one in the past returns immediately.
+
+        `moment` is a `datetime`, an ISO 8601 string, or Unix milliseconds as an `int`. Without a time zone it is in
+        UTC, not in the local time of the worker. An `int` that can only be Unix seconds is refused.
+        """
+        until, now_ms = moment_ms(moment), self._replay.now_ms()
+        if isinstance(moment, int) and 0 < moment < _UNIX_MS_PLAUSIBLE_MIN <= now_ms:
+            day = datetime.fromtimestamp(moment / 1_000, UTC).date()
+            remedy = "multiply Unix seconds by 1,000, or give a datetime"
+            raise InvalidInput(f"{moment} is {day} in Unix milliseconds; {remedy}", f"step {id!r}")
+        if until - now_ms > self._limits.wait_ms_max:
+            raise InvalidInput(
+                f"{moment!r} is more than {self._limits.wait_ms_max // 86_400_000} days away", f"step {id!r}"
+            )
+        return self._planned(id, SLEEP, lambda call: SleepPlan(call.step, id, until, call.group), until_ms=until)
+
+    def wait_for_event(
+        self,
+        id: str,
+        *,
+        event: str,
+        timeout: Duration,
+        match: str = "",
+        if_: str = "",
+        lookback: Duration = 0,
+    ) -> StepCall[Event | None]:
+        """Wait for the first event that matches and comes after this call; return None if `timeout` passes first.
+
+        Args:
+            event: The name of the event.
+            timeout: At most 366 days.
+            match: A path, for example `"data.order_id"`, that must have the same value in the event that started the
+                run and in the awaited event. A path that is missing or null in either never matches.
+            if_: Instead of `match`, a CEL expression on `event` (which started the run) and `async` (the awaited
+                event). As in `on(…, if_=)`, null equals null, and a missing field is an error, so the event does
+                not match. Without `match` and `if_` every event with the name matches.
+            lookback: Also consider events that arrived up to this long before the wait, within `App(lookback=)`.
+
+        The event that started the run never matches. An event wakes every run that it matches. Raises `StepError`
+        with the code `invalid-expression` or `expression-limit` if the condition cannot be evaluated with the event
+        that started the run.
+
+        Example:
+            ```python
+            paid = await ctx.step.wait_for_event("paid", event="order.paid", match="data.order_id", timeout="7d")
+            ```
+        """
+        timeout_ms = self._bounded(id, timeout)
+        check_event_name(event, own=True)
+        if event.endswith(("/*", ".*")):
+            raise InvalidInput(f"{event!r}: wait_for_event takes one event name; only triggers take wildcards", "event")
+        _check_predicate(id, match, if_)
+        lookback_ms = self._lookback_ms(id, lookback)
+        return StepCall(
+            self._replay,
+            id,
+            lambda step: Call(
+                step,
+                id,
+                WAIT,
+                plan=lambda call: WaitPlan(step, id, event, timeout_ms, match, if_, lookback_ms, call.group),
+            ),
+            event_value,
+            {"event": event, "timeout_ms": timeout_ms, "match": match, "if_": if_, "lookback_ms": lookback_ms},
+        )
+
+    def wait_for_signal(
+        self, id: str, *, signal: str, timeout: Duration, on_conflict: Literal["fail", "replace"] = "fail"
+    ) -> StepCall[Any]:
+        """Wait for a signal by its name; return its data, or None if `timeout` passes first.
+
+        Args:
+            signal: The name, a string of 1 to 1,024 characters. Only one run at a time can wait for a name.
+            timeout: At most 366 days.
+            on_conflict: If another run waits for the name, `"fail"` raises `StepError` with the code
+                `signal-conflict` here, and `"replace"` raises one with `signal-replaced` there.
+
+        A signal that no run waits for is discarded.
+
+        Example:
+            ```python
+            answer = await ctx.step.wait_for_signal("approval", signal=f"approved/{order_id}", timeout="14d")
+            ```
+        """
+        timeout_ms = self._bounded(id, timeout)
+        check_signal_name(signal)
+        if on_conflict not in ("fail", "replace"):
+            raise InvalidInput(f'{on_conflict!r} is neither "fail" nor "replace"', "on_conflict")
+        replace = on_conflict == "replace"
+        return self._planned(
+            id,
+            SIGNAL,
+            lambda call: SignalPlan(call.step, id, signal, timeout_ms, replace, call.group),
+            signal=signal,
+            timeout_ms=timeout_ms,
+            on_conflict=on_conflict,
+        )
+
+    @overload
+    def wait_for_approval(
+        self, id: str, *, title: str, timeout: Duration, description: str = "", to: Sequence[str] = ()
+    ) -> StepCall[Approval[None] | None]: ...
+    @overload
+    def wait_for_approval(
+        self, id: str, *, title: str, timeout: Duration, form: type[M], description: str = "", to: Sequence[str] = ()
+    ) -> StepCall[Approval[M] | None]: ...
+    def wait_for_approval(
+        self,
+        id: str,
+        *,
+        title: str,
+        timeout: Duration,
+        form: Any = None,
+        description: str = "",
+        to: Sequence[str] = (),
+    ) -> StepCall[Any]:
+        """Wait until a person decides; return the decision, or None if `timeout` passes first.
+
+        The page lists what waits for a decision, with two buttons; `stepstream approvals` and the API answer too. The
+        first answer counts, and an answer that comes later is refused.
+
+        Args:
+            title: What is decided, in at most 200 characters.
+            timeout: At most 366 days.
+            form: A pydantic model or a dataclass. An approval must have values that fit it, a rejection has none.
+            description: What the person should know, in at most 10,000 characters.
+            to: Who should decide: up to 50 names, which are shown and not enforced.
+
+        Example:
+            ```python
+            decision = await ctx.step.wait_for_approval("refund", title=f"Refund order {order_id}?", timeout="3d")
+            if decision is None or not decision.approved:
+                return "no refund"
+            ```
+        """
+        timeout_ms = self._bounded(id, timeout)
+        request = approval_request(id, title, description, to, form)
+        run_id = self._replay.run_id
+        return StepCall(
+            self._replay,
+            id,
+            lambda step: Call(
+                step,
+                id,
+                SIGNAL,
+                plan=lambda call: SignalPlan(
+                    step, id, approval_signal(run_id, step), timeout_ms, group=call.group, approval=request
+                ),
+            ),
+            approval_value(form),
+            {"title": title, "description": description, "to": list(to), "timeout_ms": timeout_ms},
+        )
+
+    def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any], **arguments: Any) -> StepCall[Any]:
+        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), plain_value, arguments)
+
+    def _lookback_ms(self, id: str, lookback: Duration) -> int:
+        lookback_ms = duration_ms(lookback)
+        if lookback_ms > self._lookback_ms_max:
+            remedy = f"write App(…, lookback={lookback!r})"
+            raise StepUsageError(f"step {id!r}: the app retains events for less than lookback={lookback!r}; {remedy}")
+        return lookback_ms
+
+    def _bounded(self, id: str, duration: Duration) -> int:
+        length_ms = duration_ms(duration)
+        if length_ms > self._limits.wait_ms_max:
+            days = self._limits.wait_ms_max // 86_400_000
+            raise InvalidInput(f"{duration!r} is longer than {days} days, the longest wait", f"step {id!r}")
+        return length_ms
+
+
+def _check_predicate(id: str, match: str, if_: str) -> None:
+    if match and if_:
+        raise InvalidInput("give match= or if_=, not both", f"step {id!r}")
+    try:
+        if match:
+            check_path(match)
+        if if_:
+            check(if_, frozenset({"event", "async"}))
+    except ExpressionError as error:
+        raise StepUsageError(f"step {id!r}: {error}") from None

@@ -1,0 +1,1 @@
+"""Plain functions and plain bodies in threads."""

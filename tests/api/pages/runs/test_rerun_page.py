@@ -1,0 +1,192 @@
+"""The forms that repeat a run: whole, from a step with edited values, and from its failure."""
+
+from dataclasses import replace
+
+import pytest
+
+from stepstream import App, Context, Event, on
+from stepstream.api.guards import Keys
+from stepstream.runtime.readmodel.queries import RunQueries
+from stepstream.runtime.readmodel.views import RunView
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import Browser, Page, browser_of
+
+app = App("sums")
+
+
+async def check(total: object) -> object:
+    """Refuse the number 1."""
+    if total is not True and total == 1:
+        raise ValueError("1 is refused")
+    return total
+
+
+@app.function(on("add"), retries=0)
+async def add(ctx: Context) -> object:
+    """Add two numbers, and check the sum."""
+    price = await ctx.step.run("price", lambda: ctx.event.data["price"])
+    tax = await ctx.step.run("tax", lambda: 0)
+    return await ctx.step.run("check", check, price + tax if tax else price)
+
+
+async def opened(engine: VirtualEngine, price: object) -> tuple[Browser, Page]:
+    """Return a browser on the page of a run of `add`."""
+    await engine.send(Event("add", {"price": price}))
+    browser = browser_of(engine)
+    return browser, await browser.open(f"/ui/runs/{engine.runs()[0].run_id}")
+
+
+def repeated(engine: VirtualEngine) -> RunView:
+    """Return the only run that repeats another one."""
+    (found,) = (run for run in engine.runs() if run.origin)
+    return found
+
+
+async def test_a_run_is_repeated_whole() -> None:
+    """The button leads to the new run, which names its origin; the origin links to it."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 5)
+        assert page.texts("form.actions button") == ["Repeat the run"]
+        new = await browser.submit(page, 'form[aria-label="Repeat the run"]')
+        await engine.until_idle()
+        new = await browser.open(new.path)
+        assert "This is the new run." in new.text
+        assert "completed" in new.texts(".heading .state")
+        origin = page.path.rpartition("/")[2]
+        assert f"Repeats {origin} , by local" in new.text
+        back = await browser.open(new.link(origin))
+        assert f"…{repeated(engine).run_id[-6:]}" in back.texts(".facts a")
+
+
+async def test_a_form_that_is_sent_twice_starts_one_run() -> None:
+    """A double click starts one run; the same form with another reason starts another."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 5)
+        form = await browser.open(page.link("Repeat with other data"))
+        first = await browser.submit(form, "main form", why="again")
+        await engine.until_idle()
+        assert (await browser.submit(form, "main form", why="again")).path == first.path
+        assert (await browser.submit(form, "main form", why="once more")).path != first.path
+        await engine.until_idle()
+        assert len(engine.runs()) == 3
+
+
+async def test_a_new_run_is_awaited_by_its_page() -> None:
+    """Until the read model has the new run, its page says so and loads again; another missing run is 404."""
+    async with VirtualEngine(app) as engine:
+        path = f"/ui/runs/{'0' * 26}"
+        page = await browser_of(engine).open(f"{path}?done=repeated")
+        assert (page.status, page.response.headers["refresh"]) == (202, "1")
+        assert (await browser_of(engine).open(path)).status == 404
+
+
+async def test_a_step_is_repeated_with_an_edited_result() -> None:
+    """From a failed step, with another result of an earlier step: that step and the earlier ones are copied."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 1)
+        page = await browser.open(page.link("check"))
+        form = await browser.open(page.link("Repeat from step check"))
+        assert "Results taken over 2 steps" in form.text
+        form = await browser.open(form.link("edit the result of tax"))
+        (field,) = [node for node in form.all("textarea") if "result-" in (node.attributes["name"] or "")]
+        assert field.text().strip() == "0"
+        name = field.attributes["name"] or ""
+        await browser.submit(form, 'main form[aria-label="Repeat"]', **{name: " 4 ", "why": "the tax was missing"})
+        await engine.until_idle()
+        assert sorted(run.status for run in engine.runs()) == ["completed", "failed"]
+        new = repeated(engine)
+        assert (new.output, [step.copied for step in new.steps]) == (5, [True, True, False])
+        page = await browser.open(f"/ui/runs/{new.run_id}")
+        assert "from step check , by local : the tax was missing" in page.text
+
+
+@pytest.mark.parametrize(("written", "status"), [("true", "completed"), ("1.0", "failed"), ("1", "failed")])
+async def test_an_edit_is_recognised_by_its_text(written: str, status: str) -> None:
+    """A result of true in place of 1 is an edit, though they are equal in Python."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 1)
+        page = await browser.open(page.link("check"))
+        form = await browser.open(page.link("Repeat from step check"))
+        form = await browser.open(form.link("edit the result of price"))
+        (name,) = [str(node.attributes["name"]) for node in form.all("textarea[name^=result]")]
+        await browser.submit(form, 'main form[aria-label="Repeat"]', **{name: written})
+        await engine.until_idle()
+        assert repeated(engine).status == status
+
+
+async def test_a_failed_run_is_repeated_from_its_failure() -> None:
+    """With other data in the form, or as it is; earlier steps are copied."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 1)
+        await browser.submit(page, 'form[aria-label="Repeat from the failure"]')
+        await engine.until_idle()
+        assert [step.copied for step in repeated(engine).steps] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [("{", "not valid JSON"), ("[1]", "expected a JSON object"), ('{"a": "' + "x" * 600_000 + '"}', "at most")],
+)
+async def test_a_wrong_value_is_refused_beside_its_field(data: str, says: str) -> None:
+    """The form keeps what was entered, and nothing starts."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 5)
+        form = await browser.open(page.link("Repeat with other data"))
+        again = await browser.submit(form, "main form", data=data, why="kept")
+        assert again.status == 400
+        assert says in again.texts("#data-reason")[0]
+        assert again.all("#data")[0].attributes["aria-describedby"] == "data-reason"
+        assert again.all("#data")[0].text().strip() == data
+        assert again.all("#why")[0].attributes["value"] == "kept"
+        assert len(engine.runs()) == 1
+        again = await browser.submit(again, "main form", data='{"price": 7}')
+        await engine.until_idle()
+        assert repeated(engine).output == 7
+
+
+async def test_what_cannot_be_repeated_says_why(engine: VirtualEngine) -> None:
+    """An open run and a run without failure are conflicts, an unknown step is an error; a reader may not repeat."""
+    await engine.send(Event("order", {"amount": 5, "id": 7}), Event("loop"))
+    browser = browser_of(engine)
+    path = f"/ui/runs/{engine.run('fulfil').run_id}/rerun"
+    assert "has not ended" in (await browser.submit(await browser.open(path), "main form")).text
+    ended = f"/ui/runs/{engine.run('loop').run_id}"
+    assert (await browser.open(f"{ended}/rerun?from=failure")).status == 409
+    assert (await browser.open(f"{ended}/rerun?from=nothing")).status == 400
+    assert (await browser.open(f"/ui/runs/{'0' * 26}/rerun")).status == 404
+    reader = browser_of(engine, Keys("event", "api", "read"))
+    reader.client.headers["Authorization"] = "Bearer read"
+    assert "Repeat" not in (await reader.open(ended)).text
+    assert (await reader.open(f"{ended}/rerun")).status == 403
+
+
+async def test_a_large_value_is_not_put_into_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page names the command instead, and repeats the run with the value as it is."""
+    monkeypatch.setattr("stepstream.api.pages.runs.rerun_page._EDITABLE_BYTES_MAX", 10)
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 123_456)
+        form = await browser.open(page.link("Repeat with other data"))
+        assert "stepstream runs rerun" in form.text
+        await browser.submit(form, "main form")
+        await engine.until_idle()
+        assert repeated(engine).output == 123_456
+
+
+async def test_attributes_lead_to_the_runs_that_have_them(
+    engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each value is a link to a filter, with the text that filters use."""
+    await engine.send(Event("loop"))
+    shown = engine.index.queries.show
+
+    async def show(queries: RunQueries, run_id: str) -> object:
+        run = await shown(run_id)
+        assert run is not None
+        return replace(run, attributes={"order": "a b", "paid": True, "total": 2.0, "status": "x"})
+
+    monkeypatch.setattr(RunQueries, "show", show)
+    browser = browser_of(engine)
+    page = await browser.open(f"/ui/runs/{engine.run().run_id}")
+    links = {page.link(value): value for value in ("a b", "true", "2", "x")}
+    filters = [(await browser.open(link)).all("#filter")[0].attributes["value"] for link in links]
+    assert filters == ['order:"a b"', "paid:true", "total:2", "attr.status:x"]

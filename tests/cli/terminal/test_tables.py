@@ -1,0 +1,114 @@
+"""What `runs show` prints about a run."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from stepstream.cli.terminal.console import Screen
+from stepstream.cli.terminal.tables import clock, print_run
+
+_BEGAN = 1_767_225_600_000
+_STEP: dict[str, Any] = {
+    "id": "captured",
+    "kind": "wait",
+    "status": "waiting",
+    "attempts": 0,
+    "detail": "payments/captured data.order_id",
+    "first_at": 1_767_225_650_000,
+    "ended_at": 0,
+    "until": 1_795_482_469_000,
+    "error": None,
+    "output": None,
+    "copied": False,
+}
+_RUN: dict[str, Any] = {
+    "run_id": "0" * 26,
+    "function": "pay",
+    "app": "shop",
+    "status": "running",
+    "warnings": [],
+    "error": None,
+    "events": [{"name": "order", "id": "e-1", "ts": _BEGAN, "data": {"order_id": 7}}],
+    "steps": [_STEP],
+    "accepted_at": _BEGAN,
+    "started_at": _BEGAN,
+    "retry_at": 0,
+    "attributes": {},
+    "rerun": None,
+    "reruns": [],
+    "why": [],
+}
+
+
+def printed(run: dict[str, Any], width: int = 200, *, terminal: bool = False) -> str:
+    """Return what is printed about a run."""
+    text = io.StringIO()
+    console = Console(file=text, width=width, force_terminal=terminal, no_color=True)
+    print_run(Screen(console=console), run)
+    return text.getvalue()
+
+
+def test_attributes_are_shown_with_their_values() -> None:
+    """The attributes are one line; a string is quoted, so that it differs from a number."""
+    assert 'attributes: order="4711", n=1, paid=true' in printed(
+        _RUN | {"attributes": {"order": "4711", "n": 1, "paid": True}}
+    )
+
+
+def test_a_rerun_shows_its_origin_and_a_copied_step() -> None:
+    """It names the run that it repeats, from where, who asked and why; the origin names the runs that repeat it."""
+    rerun = {"origin": "1" * 26, "step": "charge", "by": "ann", "why": "bank is back"}
+    steps = [_STEP | {"status": "completed", "copied": True}]
+    text = printed(_RUN | {"rerun": rerun, "reruns": ["2" * 26], "steps": steps})
+    assert f"rerun of {'1' * 26} from step 'charge' by ann because 'bank is back'" in text
+    assert f"repeated by {'2' * 26}" in text
+    assert "completed (copied)" in text
+
+
+def test_a_narrow_terminal_hides_nothing_that_a_step_waits_for() -> None:
+    """In 60 columns the name of the event and the value wrap over several lines, and are complete."""
+    text = printed(_RUN, 60, terminal=True)
+    assert "…" not in text
+    rows = [line.split("│")[1:-1] for line in text.splitlines() if "│" in line]
+    assert "".join(row[4].strip() for row in rows) == "payments/capturedwithdata.order_id =7"
+
+
+@pytest.mark.parametrize(
+    ("detail", "shown"),
+    [
+        ("paid data.order_id", "paid with data.order_id = 7"),
+        ("paid data.none.deep", "paid with data.none.deep = null"),
+        (
+            "paid async.data.n == event.data.order_id && event.id != async.id",
+            "paid if async.data.n == event.data.order_id && event.id != async.id "
+            '(event.data.order_id = 7, event.id = "e-1")',
+        ),
+        ("paid async.data.ok", "paid if async.data.ok"),
+        ("paid", "paid"),
+    ],
+)
+def test_a_wait_shows_the_values_that_it_matches(detail: str, shown: str) -> None:
+    """They are those of the run's own event, to which match= and if_= refer."""
+    assert f" {shown} " in printed(_RUN | {"steps": [_STEP | {"detail": detail}]})
+
+
+def test_only_a_terminal_cuts_long_values() -> None:
+    """A pipe gets results and the data of events completely."""
+    step = _STEP | {"status": "completed", "output": "x" * 300}
+    event = {"name": "order", "id": "e-1", "ts": _BEGAN, "data": {"text": "y" * 5_000}}
+    long = _RUN | {"steps": [step], "events": [event]}
+    assert "x" * 300 in printed(long, 10_000)
+    assert "y" * 5_000 in printed(long, 10_000)
+    assert "x" * 100 not in printed(long, 10_000, terminal=True)
+    assert "y" * 2_000 not in printed(long, 10_000, terminal=True)
+
+
+def test_each_reason_comes_with_its_time_and_its_remedy() -> None:
+    """A reason that time will end has no remedy."""
+    nap = {"code": "sleep", "text": "step 'nap' sleeps until noon", "step": "nap", "since": 0, "until": 5, "remedy": ""}
+    down = {"code": "no-worker", "text": "its code waits", "step": "", "since": _BEGAN, "until": 0, "remedy": "start"}
+    lines = [line.rstrip() for line in printed(_RUN | {"why": [down, nap]}).splitlines()]
+    at = lines.index(f"  open because its code waits, since {clock(_BEGAN)}")
+    assert lines[at + 1 : at + 3] == ["    start", "  open because step 'nap' sleeps until noon"]

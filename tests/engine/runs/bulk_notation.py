@@ -1,0 +1,47 @@
+"""The notation of bulk operations in record tables."""
+
+from stepstream.contract.events import EventRecord
+from stepstream.contract.operators.bulk import (
+    BulkAction,
+    BulkCancelRequested,
+    BulkChanged,
+    BulkItem,
+    BulkItemEnded,
+    BulkPageAdded,
+    BulkStarted,
+)
+from stepstream.contract.operators.control import Rerun, RerunRequested
+from stepstream.engine.state.records import Input
+from tests.engine.words import RunOf, Words
+
+
+def read_bulk(words: Words, run_of: RunOf) -> Input:
+    """Return a record of a bulk operation; a run of a page is `r1`, or `r1:f` to rerun it as a run of function f."""
+    verb, operation, reply = words.take(), words.take(), words.text("reply")
+    match verb:
+        case "start":
+            action, upload, rate = BulkAction(words.take()), words.take(), words.number("rate", 100)
+            until = words.number("until", 0)
+            return BulkStarted(operation, upload, action, rate, "ann", words.text("why"), reply, until)
+        case "page":
+            upload, first, last = words.take(), int(words.take()), words.has("last")
+            items = tuple(_item(operation, *word.split(":"), run_of=run_of) for word in words.plain)
+            words.plain.clear()
+            return BulkPageAdded(operation, upload, first, items, last, reply)
+        case "ended":
+            return BulkItemEnded(operation, int(words.take()), words.take())
+        case _:
+            assert verb == "cancel", f"{verb!r} is not a record of a bulk operation"
+            return BulkCancelRequested(operation, "bob", reply)
+
+
+def _item(operation: str, run: str, function: str = "", *, run_of: RunOf) -> BulkItem:
+    events = (EventRecord("go", id="e1"),)
+    rerun = RerunRequested(operation, function, Rerun(run_of(run)), events) if function else None
+    return BulkItem(run_of(run), rerun)
+
+
+def show_bulk(record: BulkChanged) -> str:
+    """Return the state of a bulk operation in words."""
+    outcomes = "".join(f" {outcome}={runs}" for outcome, runs in record.outcomes)
+    return f"bulk {record.operation} {record.state} {record.sent}/{record.total}{outcomes}"
