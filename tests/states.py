@@ -23,9 +23,10 @@ The life cycles of runs, steps and bulk operations, in the engine, in a worker, 
 
 A run, a step and a bulk operation in the engine come from `stream/stepstream/engine/state/lifecycle.py`. The engine
 checks every transition of each against these tables. A run in a worker comes from
-`stream/stepstream/runtime/worker/runs/lifecycle.py`. A worker does what these tables say and nothing else. A call, which is
-a step that code awaits, comes from `stream/stepstream/sdk/replay/calls.py`. The replay of a run checks every transition of a
-call against that table. All three reject a transition that is not in them, and tests exercise each one that is.
+`stream/stepstream/runtime/worker/runs/lifecycle.py`. A worker does what these tables say and nothing else. A call,
+which is a step that code awaits, comes from `stream/stepstream/sdk/replay/calls.py`. The replay of a run checks every
+transition of a call against that table. All three reject a transition that is not in them, and tests exercise each
+one that is.
 """
 RUN_TEXT = """\
 The state of a run follows from its row. Without a row it is `absent`. With a `due` time in the future it is `scheduled`

@@ -28,8 +28,8 @@ def test_the_document_is_what_the_code_says() -> None:
 
 def test_every_move_is_shown_and_no_other_is_made() -> None:
     """The record tables together make each move of the life cycles, and no others."""
-    paths = (ROOT / "tests" / "engine").glob("test_*.py")
-    modules = [importlib.import_module(f"tests.engine.{path.stem}") for path in paths]
+    paths = (ROOT / "tests" / "engine").rglob("test_*.py")
+    modules = [importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)) for path in paths]
     tables = [vars(test)[TABLE] for module in modules for test in vars(module).values() if TABLE in dir(test)]
     made: set[Move] = set()
     for lines, limits in tables:

@@ -21,7 +21,7 @@ LEASE_MUTANTS = tuple(
     for name, module, edits in (
         (
             "the lease of a run that leaves is not released",
-            "lifecycle",
+            "runs/lifecycle",
             (
                 (
                     "_to(Phase.RETURNING, Effect.STOP_CODE, Effect.RELEASE_LEASE)",
@@ -31,12 +31,12 @@ LEASE_MUTANTS = tuple(
         ),
         (
             "the lease of a run that stays is not released",
-            "lifecycle",
+            "runs/lifecycle",
             (("Event.KEPT: _to(Ownership.HELD, Effect.RELEASE_LEASE),", "Event.KEPT: _to(Ownership.HELD),"),),
         ),
         (
             "a lease is released twice",
-            "lifecycle",
+            "runs/lifecycle",
             (("Effect.STOP_CODE, Effect.RELEASE_LEASE)", "Effect.STOP_CODE, *2 * (Effect.RELEASE_LEASE,))"),),
         ),
         (
@@ -61,12 +61,12 @@ LEASE_MUTANTS = tuple(
         ),
         (
             "a run stays after its partition was revoked",
-            "lifecycle",
+            "runs/lifecycle",
             (("Event.REVOKED: _to(Ownership.HELD, passes=Event.LOST),", "Event.REVOKED: _to(Ownership.HELD),"),),
         ),
         (
             "a body starts without a confirmed membership",
-            "lifecycle",
+            "runs/lifecycle",
             (
                 (
                     "Event.BODY_REQUESTED: _to(Ownership.HELD, Effect.CONFIRM),",
@@ -76,7 +76,7 @@ LEASE_MUTANTS = tuple(
         ),
         (
             "a body starts while the group reassigns partitions",
-            "lifecycle",
+            "runs/lifecycle",
             (
                 (
                     "Event.BODY_REQUESTED: _to(Ownership.MOVING, Effect.CONFIRM),",
@@ -86,7 +86,7 @@ LEASE_MUTANTS = tuple(
         ),
         (
             "a body starts in a worker that lost the partition",
-            "lifecycle",
+            "runs/lifecycle",
             (
                 (
                     "Event.BODY_REQUESTED: _to(Ownership.AWAY, passes=Event.REFUSED),",
@@ -96,7 +96,7 @@ LEASE_MUTANTS = tuple(
         ),
         (
             "a run whose partition came back is not claimed again",
-            "lifecycle",
+            "runs/lifecycle",
             (
                 (
                     "Event.DURABLE: _to(Ownership.BACK, passes=Event.RECLAIMED),",
@@ -116,12 +116,12 @@ LEASE_MUTANTS = tuple(
         ),
         (
             "the lease of a run that leaves a draining worker is not released",
-            "lifecycle",
+            "runs/lifecycle",
             (("Effect.FORGET, passes=Event.RETURNED),", "Effect.FORGET, passes=Event.SETTLED),"),),
         ),
         (
             "a draining worker starts bodies",
-            "lifecycle",
+            "runs/lifecycle",
             (
                 (
                     "Event.BODY_REQUESTED: _to(Ownership.DRAINING, passes=Event.REFUSED),",
@@ -131,7 +131,7 @@ LEASE_MUTANTS = tuple(
         ),
         (
             "a run that leaves a draining worker is acknowledged",
-            "lifecycle",
+            "runs/lifecycle",
             (
                 (
                     "Event.QUIESCENT: _to(Ownership.RETIRING, Effect.FORGET, passes=Event.RETURNED),",
@@ -237,7 +237,7 @@ MUTANTS = (
     ),
     Mutant(
         "a draining worker acknowledges commands of runs that it abandons",
-        "runtime/worker/lifecycle.py",
+        "runtime/worker/runs/lifecycle.py",
         (("_ABANDON = _to(Phase.STOPPED, Effect.FORGET,", "_ABANDON = _to(Phase.STOPPED, Effect.ACKNOWLEDGE,"),),
     ),
     Mutant(
@@ -272,7 +272,7 @@ MUTANTS = (
     ),
     Mutant(
         "a parked run that continues by itself requests no command",
-        "runtime/worker/lifecycle.py",
+        "runtime/worker/runs/lifecycle.py",
         ((", Effect.TAKE_SLOT, Effect.ASK_WAKE)", ", Effect.TAKE_SLOT)"),),
     ),
     Mutant(
@@ -287,12 +287,12 @@ MUTANTS = (
     ),
     Mutant(
         "a queued run is not claimed again after a late claim of a dead worker",
-        "runtime/worker/lifecycle.py",
+        "runtime/worker/runs/lifecycle.py",
         (("        Event.TAKEN: _to(Phase.OUTDATED),\n", "        Event.TAKEN: _to(Phase.QUEUED),\n"),),
     ),
     Mutant(
         "code continues after a lost report",
-        "runtime/worker/outbox.py",
+        "runtime/worker/commands/outbox.py",
         (
             ("            if self.failed and self.failed.done():\n", "            if not run_id:\n"),
             ('            raise LogError(f"cannot write a report of run {run_id}") from error\n', ""),
@@ -300,7 +300,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run is suspended although it waits for no step",
-        "sdk/replay.py",
+        "sdk/replay/replay.py",
         (
             (
                 "is_suspended = is_open and (not external or idle_s >= SUSPEND_AFTER_S)",

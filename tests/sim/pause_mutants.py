@@ -47,7 +47,7 @@ PAUSE_MUTANTS = tuple(
         ),
         (
             "a body starts after its worker read that the run is paused",
-            "runtime/worker/lifecycle.py",
+            "runtime/worker/runs/lifecycle.py",
             (
                 (
                     "Event.RELOAD, Event.STALE, Event.ALLOWED, Event.REFUSED),",
@@ -58,7 +58,7 @@ PAUSE_MUTANTS = tuple(
         ),
         (
             "the bodies of a run that is paused are stopped",
-            "runtime/worker/lifecycle.py",
+            "runtime/worker/runs/lifecycle.py",
             (
                 (
                     "        Event.RELOAD: _to(Phase.RELOADING),\n        Event.ALLOWED",
@@ -68,7 +68,7 @@ PAUSE_MUTANTS = tuple(
         ),
         (
             "a run that is resumed while a body is running stays where it is",
-            "runtime/worker/lifecycle.py",
+            "runtime/worker/runs/lifecycle.py",
             (
                 (
                     "    Phase.RELOADING: {\n        Event.SETTLED: _RECLAIM,\n",

@@ -16,9 +16,8 @@ from stepstream.api.approval_links import ApprovalLinks
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import NO_KEY, Keys, foreign_reason, knows_key, same_key
-from stepstream.api.page_options import DEFAULT_PAGE, PageMode, PageOptions
+from stepstream.api.page_options import DEFAULT_PAGE, ROOT, PageMode, PageOptions
 from stepstream.api.pages.gate import access_of
-from stepstream.api.pages.parts.assets import ROOT
 from stepstream.api.pages.parts.context import Site
 from stepstream.api.pages.site import make_site
 from stepstream.api.routes.approvals import add_approval_links, add_approvals

@@ -1,9 +1,11 @@
-"""How the page is served: its mode, and the proxies that state who acts."""
+"""How the page is served: its path, its mode, and the proxies that state who acts."""
 
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+ROOT = "/ui"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -8,8 +8,7 @@ from starlette.responses import Response
 
 from stepstream.api.actors import actor_of
 from stepstream.api.guards import Keys, bearer_token, foreign_reason
-from stepstream.api.page_options import DEFAULT_PAGE, PageMode, PageOptions
-from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.page_options import DEFAULT_PAGE, ROOT, PageMode, PageOptions
 from stepstream.api.pages.parts.context import PageError, Visit
 from stepstream.api.pages.parts.sessions import SESSION_MS, Role, Session, SessionKeys
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.page_options import ROOT
 from stepstream.api.pages.parts.components import note, url
 from stepstream.api.pages.parts.context import Visit, html, see
 from stepstream.api.pages.parts.forms import session_form

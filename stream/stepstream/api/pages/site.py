@@ -11,12 +11,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stepstream.api.page_options import ROOT
 from stepstream.api.pages.dead_letters_page import redrive_dead_letter, show_dead_letter, show_dead_letters
 from stepstream.api.pages.events_page import send_event, show_event, show_events
 from stepstream.api.pages.functions_page import show_function, show_functions, start_function
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
 from stepstream.api.pages.login_page import log_in, login_page, next_page
-from stepstream.api.pages.parts.assets import ROOT, asset
+from stepstream.api.pages.parts.assets import asset
 from stepstream.api.pages.parts.components import note, text, url
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.forms import FORM_TOKEN, read_form

@@ -11,7 +11,7 @@ from fastapi.params import Depends
 from stepstream.api.approval_links import ApprovalLink, ApprovalLinks, parse_link
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import SendSignal
-from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.page_options import ROOT
 from stepstream.contract.limits import MIB
 from stepstream.runtime.decisions import decide, parse_decision
 from stepstream.runtime.readmodel.index import RunIndex

@@ -7,8 +7,7 @@ import threading
 import webbrowser
 from collections.abc import Callable
 
-from stepstream.api.page_options import PageMode
-from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.page_options import ROOT, PageMode
 from stepstream.host.serving import address_of
 from stepstream.host.settings import Settings
 

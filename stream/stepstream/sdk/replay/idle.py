@@ -119,6 +119,18 @@ class Activity:
         self.tasks.discard(task)
         self.deactivate()
 
+    def retrieve_exceptions(self) -> None:
+        """Keep asyncio from logging what the code's other tasks raise: nothing awaits them any longer.
+
+        The run has an error already, or its code was stopped and raises again when it is replayed. Where the code
+        returned, asyncio logs the exception of a task that it forgot to await.
+        """
+        for task in self.tasks | set(self.failed):
+            if task.done():
+                retrieve_exception(task)
+            else:
+                asyncio.Task.add_done_callback(task, retrieve_exception)
+
     def activate(self) -> None:
         """Count one more task or thread that can continue by itself."""
         self.active += 1
@@ -215,6 +227,12 @@ class Activity:
         if self._on_shared:
             found.add(Wait.SHARED)
         return found
+
+
+def retrieve_exception(task: "asyncio.Task[Any]") -> None:
+    """Keep asyncio from logging an exception that the runner has been notified of."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _codes(*functions: Any) -> set[CodeType]:

@@ -17,7 +17,7 @@ from stepstream.sdk.errors import HistoryMismatchError, RunInterrupted, StepUsag
 from stepstream.sdk.replay.calls import Call, CallEvent, CallState, CallTable, Finished, Runner, StepFuture
 from stepstream.sdk.replay.discovery import Discovery
 from stepstream.sdk.replay.groups import Groups
-from stepstream.sdk.replay.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity, Wait
+from stepstream.sdk.replay.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity, Wait, retrieve_exception
 from stepstream.sdk.replay.operations import Operations
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.pending_attributes import PendingAttributes
@@ -114,7 +114,7 @@ class Replay:
         self._main = self._loop.create_task(self._guard(code, handler), context=context)
         if not isinstance(self._main, RunTask):
             raise RuntimeError("the event loop has another task factory; set stepstream.sdk.replay.tasks.task_factory")
-        self._main.add_done_callback(_retrieve_exception)
+        self._main.add_done_callback(retrieve_exception)
 
     async def _guard(self, code: Callable[[], Any], handler: Callable[..., Any]) -> None:
         try:
@@ -139,7 +139,7 @@ class Replay:
                 self.warn(f"step {memo.id!r} has a result that the code no longer requests")
         self.activity.call_outside(self._runner.finished, self, end)
         if end.error is not None:
-            self._retrieve_exceptions()
+            self.activity.retrieve_exceptions()
         self._cancel_tasks(asyncio.current_task())
 
     # What steps use.
@@ -281,7 +281,7 @@ class Replay:
     def abort(self) -> None:
         """Stop the code where it is; the runner gets no further call."""
         self.activity.closed = self.activity.aborted = True
-        self._retrieve_exceptions()
+        self.activity.retrieve_exceptions()
         if not self.threaded:
             self._cancel_tasks(None)
             return
@@ -290,18 +290,6 @@ class Replay:
                 call.waiting.set_exception(RunInterrupted())
         for line in self._lines:
             line.cancel()
-
-    def _retrieve_exceptions(self) -> None:
-        """Keep asyncio from logging what the code's other tasks raise: nothing awaits them any longer.
-
-        The run has an error already, or its code was stopped and raises again when it is replayed. Where the code
-        returned, asyncio logs the exception of a task that it forgot to await.
-        """
-        for task in self.activity.tasks | set(self.activity.failed):
-            if task.done():
-                _retrieve_exception(task)
-            else:
-                asyncio.Task.add_done_callback(task, _retrieve_exception)
 
     def _cancel_tasks(self, but: "asyncio.Task[Any] | None") -> None:
         for task in self.activity.tasks - {but}:
@@ -398,9 +386,3 @@ class Replay:
 def _begin(call: Call) -> None:
     if call.waiting is not None and call.waits:
         call.waiting.set_result(None)
-
-
-def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
-    """Keep asyncio from logging an exception that the runner has been notified of."""
-    if not task.cancelled():
-        task.exception()

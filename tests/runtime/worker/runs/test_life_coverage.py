@@ -20,8 +20,8 @@ _SPECIFIED: set[Transition] = {
 
 def test_every_transition_is_exercised_by_a_table() -> None:
     """The tables of this folder, and the events that are tried in each phase, make each transition."""
-    paths = (ROOT / "tests" / "runtime" / "worker").glob("test_life_of_*.py")
-    modules = [importlib.import_module(f"tests.runtime.worker.{path.stem}") for path in paths]
+    paths = (ROOT / "tests" / "runtime" / "worker").rglob("test_life_of_*.py")
+    modules = [importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)) for path in paths]
     tables = [vars(test)[TABLE] for module in modules for test in vars(module).values() if TABLE in dir(test)]
     made = {transition for lines in tables for transition in follow(lines)}
     for phase in WAYS:

@@ -7,7 +7,8 @@ from importlib import resources
 
 from starlette.responses import Response
 
-ROOT = "/ui"
+from stepstream.api.page_options import ROOT
+
 _DIGEST_CHARACTERS = 16
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _KEPT = "public, max-age=31536000, immutable"

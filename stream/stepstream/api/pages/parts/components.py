@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 import htpy as h
 from markupsafe import Markup, escape
 
-from stepstream.api.pages.parts.assets import ROOT
+from stepstream.api.page_options import ROOT
 from stepstream.api.pages.parts.context import PageError, Visit
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.text.printable import printable
