@@ -44,7 +44,7 @@ ENTRY_POINTS = {
     "stepstream.contract.publishing.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.sdk.models": "sdk/deferred.py loads it by name",
-    "stepstream.cli.stored_runs": "cli/runs.py loads it by name",
+    "stepstream.cli.stored_runs": "cli/control/runs.py loads it by name",
     **{f"stepstream.cli.{each.module}": "cli/registry.py loads it by name" for each in COMMANDS.values()},
     "stepstream.testing": "users import it",
 }
@@ -203,7 +203,7 @@ def imports_by_name_are_few(source: Source) -> Findings:
             yield Finding(source.path, node.lineno, "import it at the top of the file, where tools can see it")
 
 
-# The modules that write to a terminal or a log; they escape what they are given by contract/printable.py.
+# The modules that write to a terminal or a log; they escape what they are given by contract/text/printable.py.
 OUTPUT = {f"{PRODUCT}{path}" for path in ("cli/terminal/console.py", "cli/registry.py", "host/monitoring/logs.py")}
 
 

@@ -29,6 +29,7 @@ from stepstream.engine.state.tables import (
     KEPT_EVENTS,
     KEPT_INDEX,
     KEPT_PATHS,
+    QUEUED_EVENTS,
     TABLES,
     Table,
     index_entry_key,
@@ -111,6 +112,11 @@ class Matcher:
         """Close the wait of a run, or let it expire."""
         wait = self.waits[run_id]
         self.send(wait_closed(run_id, wait.predicate, looking_back=wait.lookback_from > 0, expired=expired))
+
+    @property
+    def is_matching(self) -> bool:
+        """Whether an event has been matched with some of the waits of a bucket, and the others follow."""
+        return self.rows(QUEUED_EVENTS) > 0
 
     def run(self, passes: int = -1) -> None:
         """Let each shard apply so many records of its log, or all there are and that follow from them."""
