@@ -78,9 +78,8 @@ fast-tests: $(TEST) $(VENV)/.broker
 check: $(TEST) ## Style, types, layers and house rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(PYTEST) --quiet $(RULES)
+	@# The types beside the rules: each takes one core.
+	$(BIN)/mypy & types=$$!; $(BIN)/lint-imports && $(PYTEST) --quiet $(RULES); rules=$$?; wait $$types && exit $$rules
 
 screenshots: $(RUNTIME) $(VENV)/.browser ## Take the pictures of docs/images from the page of the demo's day
 	$(BIN)/python examples/screenshots.py

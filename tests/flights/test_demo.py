@@ -56,6 +56,7 @@ def test_demo_on_kafka_reports_an_unreachable_broker() -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.first
 def test_demo_on_kafka_counts_what_the_csv_says() -> None:
     """The same day on a real broker, with an engine and a worker killed, has the same figures."""
     expect_figures([sys.executable, str(EXAMPLES / "demo_kafka.py"), "--json"], 600)

@@ -24,7 +24,6 @@ def shop(*, newer: bool) -> App:
     return app
 
 
-@pytest.mark.log
 @on_disk
 async def test_a_run_waits_for_its_code(engine_of: EngineOf, caplog: pytest.LogCaptureFixture) -> None:
     """If no worker has the code of a run, a warning says so, and the run continues when the code is back.
