@@ -43,10 +43,6 @@ class EmptyEngine:
         """Report that no run waits for the signal."""
         return not name and not data
 
-    async def cancel(self, run_id: str) -> bool:
-        """Report that there is no such run."""
-        return not run_id
-
     async def workers(self, names: Sequence[str]) -> dict[str, int]:
         """Report that no worker is running."""
         return dict.fromkeys(names, 0)

@@ -9,7 +9,7 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
-from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.limits import DEFAULT_LIMITS, REASON_CHARACTERS_MAX
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogError, StoreError
@@ -66,13 +66,17 @@ async def test_events_runs_and_signals(engine: VirtualEngine) -> None:
 
 
 async def test_cancel(engine: VirtualEngine) -> None:
-    """DELETE cancels a run once; an unknown one is 404, an ended one 409."""
+    """DELETE cancels a run once; an unknown one is 404, an ended one 409. The error has who did it, and why."""
     async with client_of(engine) as client:
         await client.post("/e/dev", json={"name": "go"})
         await engine.until_idle()
         path = f"/v1/runs/{engine.run().run_id}"
-        assert (await client.delete(path)).json() == {"cancelled": True}
+        long = await client.delete(path, params={"why": "x" * (REASON_CHARACTERS_MAX + 1)})
+        assert (long.status_code, long.json()["error"]["field"]) == (400, "why")
+        why = "wrong <template> & 🐟"
+        assert (await client.delete(path, params={"why": why})).json() == {"cancelled": True}
         await engine.until_idle()
+        assert (await client.get(path)).json()["error"]["message"] == f"the run was cancelled by local: {why}"
         assert (await client.delete(path)).status_code == 409
         assert (await client.delete("/v1/runs/unknown")).status_code == 404
 
@@ -255,7 +259,7 @@ class _Away:
 
     def __init__(self) -> None:
         self.operator = self._callers = Callers(self._append, 1, DEFAULT_LIMITS)
-        self.send, self.signal, self.cancel = self._callers.send, self._callers.signal, self._callers.cancel
+        self.send, self.signal = self._callers.send, self._callers.signal
 
     async def workers(self, _names: Sequence[str]) -> dict[str, int]:
         return {}

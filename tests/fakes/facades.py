@@ -9,7 +9,7 @@ from stepstream.runtime.embedded.log import EmbeddedBackbone
 
 def facade_of(engine: Any) -> EngineFacade:
     """Return the facade of an engine, or of a fake with the same methods."""
-    control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator, engine)
+    control = (engine.workers, lambda: engine.unready, engine.operator, engine)
     backbone = getattr(engine, "_backbone", None)
     dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone)) if isinstance(backbone, EmbeddedBackbone) else None
     return EngineFacade(engine.send, engine.signal, *control, dead_letters=dead_letters)

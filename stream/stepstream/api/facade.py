@@ -23,6 +23,9 @@ class SendSignal(Protocol):
 class Operator(Protocol):
     """Controls runs; each call returns once its request is applied, and raises Conflict if it does not apply."""
 
+    async def cancel(self, run_id: str, by: str = "", why: str = "") -> bool:
+        """Cancel a run; return whether it existed and had not ended."""
+
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before."""
 
@@ -86,17 +89,16 @@ class DeadLetters(Protocol):
 class EngineFacade:
     """The calls of the API.
 
-    `send` sends events, all or none, and returns their ids once they are durable. `cancel` cancels a run and returns
-    whether it was open. `workers` returns how many workers of each name are running; names whose number is unknown are
-    left out. `unready` says why the process is not ready, and is empty when it is. `operator` controls runs.
-    `overview` has what the process knows of functions and shards. `unmatched` returns the latest events from outside
-    that matched nothing, the newest first; None if the process does not notice them. `readings` are the gauges that
-    this process measures. `dead_letters` reads and redrives dead letters.
+    `send` sends events, all or none, and returns their ids once they are durable. `workers` returns how many workers of
+    each name are running; names whose number is unknown are left out. `unready` says why the process is not ready, and
+    is empty when it is. `operator` controls runs. `overview` has what the process knows of functions and shards.
+    `unmatched` returns the latest events from outside that matched nothing, the newest first; None if the process does
+    not notice them. `readings` are the gauges that this process measures.
+    `dead_letters` reads and redrives dead letters.
     """
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
     signal: SendSignal
-    cancel: Callable[[str], Awaitable[bool]]
     workers: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
     unready: Callable[[], str]
     operator: Operator

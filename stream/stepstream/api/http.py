@@ -284,14 +284,6 @@ def _add_runs(
             raise HTTPException(404, f"there is no run {run_id!r}")
         return await _explained(run, engine, now_ms())
 
-    @api.delete("/v1/runs/{run_id}", dependencies=guarded, summary="Cancel a run")
-    async def cancel_run(run_id: str) -> dict[str, bool]:
-        if await engine.cancel(run_id):
-            return {"cancelled": True}
-        if await index.queries.show(run_id) is None:
-            raise HTTPException(404, f"there is no run {run_id!r}")
-        raise HTTPException(409, f"run {run_id} has ended already")
-
     @api.get("/v1/events/{event_id:path}/runs", dependencies=guarded, summary=f"List the runs of an event, {_LISTS}")
     async def list_event_runs(event_id: str, before: str = _BEFORE, limit: int = _LIMIT) -> dict[str, Any]:
         found = Filter().having_all({"event_id": event_id})

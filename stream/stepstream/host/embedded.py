@@ -125,7 +125,7 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
         watchers.append(events.watch)
         stop.bodies = lambda: _bodies(engine)
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))
-        control = (engine.cancel, engine.workers, lambda: engine.unready, engine.operator, engine)
+        control = (engine.workers, lambda: engine.unready, engine.operator, engine)
         dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone))
         facade = EngineFacade(events.send, engine.signal, *control, events.unmatched, metrics.readings, dead_letters)
         api = engine_api(facade, index, metrics.text, settings, stop)

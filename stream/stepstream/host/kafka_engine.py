@@ -54,7 +54,7 @@ def _facade(
     log: ClusterDeadLetterLog,
 ) -> EngineFacade:
     workers = functools.partial(_running_workers, backlogs)
-    control = (callers.send, callers.signal, callers.cancel, workers, lambda: gauges.unready, callers)
+    control = (callers.send, callers.signal, workers, lambda: gauges.unready, callers)
     return EngineFacade(*control, group, readings=readings, dead_letters=LatestDeadLetters(log))
 
 

@@ -32,7 +32,7 @@ from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Why, surroundings_of, why_open
-from stepstream.runtime.reruns import RerunOptions, rerun_request
+from stepstream.runtime.reruns import RerunOptions, check_reason, rerun_request
 from stepstream.runtime.storage.journal import MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
@@ -203,9 +203,10 @@ class VirtualEngine(PausingEngine):
         await decide(self.engine.signal, waiting[0], decision, self.now_ms)
         await self.until_idle()
 
-    async def cancel(self, run_id: str) -> bool:
-        """Cancel a run; return whether it existed and had not ended."""
-        cancelled = await self.engine.cancel(run_id)
+    async def cancel(self, run_id: str, *, why: str = "") -> bool:
+        """Cancel a run; return whether it existed and had not ended. The error of the run has the reason."""
+        check_reason(why)
+        cancelled = await self.engine.operator.cancel(run_id, "test", why)
         await self.until_idle()
         return cancelled
 

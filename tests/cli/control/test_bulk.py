@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,53 +21,92 @@ async def wait(ctx: Context) -> int:
     await ctx.step.wait_for_signal("wait", signal=f"s{ctx.event.data['n']}", timeout="1h")
     return 1
 """
+CANCEL = ("runs", "cancel", "--filter", "function:wait", "--why", "a test")
+RERUN = ("runs", "rerun", "--filter", "status:cancelled", "--yes")
 
 
-@pytest.mark.slow
-def test_commands_act_on_many_runs(tmp_path: Path) -> None:
-    """A preview changes nothing, a question may be denied, and the outcomes are printed and listed."""
+class Terminal:
+    """Commands against a dev process in which twelve runs wait."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        serving.send(0, 12)
+        while self.statuses() != {"running"} or len(serving.runs()) < 12:
+            pass
+
+    def run(self, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command, and enter a text."""
+        command = [sys.executable, "-m", "stepstream", *arguments, "--url", self.serving.url]
+        return subprocess.run(command, capture_output=True, text=True, check=False, input=input)
+
+    def ended(self, *arguments: str, input: str = "") -> tuple[int, str]:
+        """Run a command; return its exit status and its last line."""
+        done = self.run(*arguments, input=input)
+        return done.returncode, (done.stdout or done.stderr).splitlines()[-1]
+
+    def statuses(self) -> set[str]:
+        """Return the statuses that runs have."""
+        return {str(run["status"]) for run in self.serving.runs()}
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    """Commands against a dev process."""
     serving = Serving(tmp_path, "app.py")
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
     serving.start()
-
-    def stepstream(*arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "stepstream", *arguments, "--url", serving.url]
-        return subprocess.run(command, capture_output=True, text=True, check=False, input=input)
-
     try:
-        serving.send(0, 12)
-        while {run["status"] for run in serving.runs()} != {"running"} or len(serving.runs()) < 12:
-            pass
-        held = stepstream("runs", "pause", "--filter", "function:wait", "--until", "2h", "--yes")
-        assert (held.returncode, "completed: 12 paused" in held.stdout) == (0, True), held
-        assert all(run["paused"] for run in serving.runs())
-        resumed = stepstream("runs", "resume", "--filter", "paused:true", input="y\n")
-        assert (resumed.returncode, "completed: 12 resumed" in resumed.stdout) == (0, True), resumed
-        assert not any(run["paused"] for run in serving.runs())
-        cancel = ("runs", "cancel", "--filter", "function:wait", "--why", "a test")
-        preview = json.loads(stepstream(*cancel, "--dry-run", "--json").stdout)
-        assert (preview["count"], len(preview["sample"])) == (12, 10)
-        denied = stepstream(*cancel, input="n\n")
-        assert (denied.returncode, "12 runs to cancel, 2 of them not shown" in denied.stdout) == (1, True)
-        assert {run["status"] for run in serving.runs()} == {"running"}
-        done = stepstream(*cancel, input="y\n")
-        assert (done.returncode, "completed: 12 cancelled" in done.stdout) == (0, True), done
-        assert {run["status"] for run in serving.runs()} == {"cancelled"}
-
-        rerun = ("runs", "rerun", "--filter", "status:cancelled", "--yes")
-        repeated = stepstream(*rerun, "--json")
-        shown = json.loads(repeated.stdout)
-        assert (shown["state"], shown["outcomes"]) == ("completed", {"started": 12})
-        listed = json.loads(stepstream("bulk", "list", "--json").stdout)
-        assert [(each["action"], each["why"]) for each in listed[:2]] == [("rerun", ""), ("cancel", "a test")]
-        assert "outcomes: 12 started" in stepstream("bulk", "show", shown["id"]).stdout
-        ended = stepstream("bulk", "cancel", shown["id"])
-        assert (ended.returncode, "the operation is completed already" in ended.stderr) == (1, True)
-
-        assert stepstream("bulk", "show", "none").returncode == 1
-        assert "narrow the filter or raise the cap" in stepstream(*cancel, "--cap", "5", "--yes").stderr
-        assert stepstream(*rerun, "--from-step", "wait").returncode == 2
-        assert stepstream("runs", "rerun", "0" * 26, "--filter", "status:failed").returncode == 2
-        assert "there is no run to cancel" in stepstream("runs", "cancel", "--filter", "app:none", "--yes").stderr
+        yield Terminal(serving)
     finally:
         serving.kill()
+
+
+@pytest.mark.slow
+def test_commands_act_on_many_runs(terminal: Terminal) -> None:
+    """A preview changes nothing, a question may be denied, and the outcomes are printed and listed."""
+    preview = json.loads(terminal.run(*CANCEL, "--dry-run", "--json").stdout)
+    assert (preview["count"], len(preview["sample"])) == (12, 10)
+    denied = terminal.run(*CANCEL, input="n\n")
+    assert (denied.returncode, "12 runs to cancel, 2 of them not shown" in denied.stdout) == (1, True)
+    assert terminal.statuses() == {"running"}
+    assert terminal.ended(*CANCEL, input="y\n") == (0, "Cancel 12 runs? [y/N]: completed: 12 cancelled")
+    assert terminal.statuses() == {"cancelled"}
+
+    shown = json.loads(terminal.run(*RERUN, "--json").stdout)
+    assert (shown["state"], shown["outcomes"]) == ("completed", {"started": 12})
+    listed = json.loads(terminal.run("bulk", "list", "--json").stdout)
+    assert [(each["action"], each["why"]) for each in listed] == [("rerun", ""), ("cancel", "a test")]
+    assert "outcomes: 12 started" in terminal.run("bulk", "show", shown["id"]).stdout
+    ended = terminal.run("bulk", "cancel", shown["id"])
+    assert (ended.returncode, "the operation is completed already" in ended.stderr) == (1, True)
+
+    assert terminal.run("bulk", "show", "none").returncode == 1
+    assert "narrow the filter or raise the cap" in terminal.run(*RERUN, "--cap", "5").stderr
+    assert terminal.run(*RERUN, "--from-step", "wait").returncode == 2
+    assert terminal.run("runs", "rerun", "0" * 26, "--filter", "status:failed").returncode == 2
+    assert "there is no run to cancel" in terminal.run("runs", "cancel", "--filter", "app:none", "--yes").stderr
+
+
+@pytest.mark.slow
+def test_commands_pause_resume_and_cancel_many_runs(terminal: Terminal) -> None:
+    """All runs of a filter are paused and resumed; one is cancelled for a reason, and then all of its function."""
+    pause = ("runs", "pause", "--filter", "function:wait", "--until", "2h", "--yes")
+    assert terminal.ended(*pause) == (0, "completed: 12 paused")
+    assert all(run["paused"] for run in terminal.serving.runs())
+    resume = ("runs", "resume", "--filter", "paused:true", "--yes")
+    assert terminal.ended(*resume) == (0, "completed: 12 resumed")
+    assert not any(run["paused"] for run in terminal.serving.runs())
+
+    one = str(terminal.serving.runs()[0]["run_id"])
+    assert terminal.run("runs", "cancel", one, "--why", "a single one").stdout == "cancelled\n"
+    while "the run was cancelled by local: a single one" not in terminal.run("runs", "show", one).stdout:
+        pass
+    cancel = ("runs", "cancel", "--function", "wait", "--why", "again")
+    denied = terminal.run(*cancel, input="n\n")
+    assert (denied.returncode, "Cancel 11 runs?" in denied.stdout) == (1, True), denied
+    assert terminal.ended(*cancel, "--yes") == (0, "completed: 11 cancelled")
+    none = terminal.run("runs", "cancel", "--function", 'wai" status:open')
+    assert "0 runs to cancel" in none.stdout
+    assert "no run of a function 'wai\" status:open'; there are runs of wait" in none.stderr
+    refused = terminal.run("runs", "cancel", "abcdef", "--function", "wait")
+    assert (refused.returncode, "the id of a run, --filter or --function" in refused.stderr) == (2, True)

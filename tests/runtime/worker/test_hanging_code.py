@@ -33,9 +33,9 @@ async def test_cancelling_runs_that_hang_lets_others_start() -> None:
         await asyncio.wait_for(full.wait(), 20)
         await engine.engine.send([event_record("quick")])
         for run_id in started[:-1]:
-            assert await engine.engine.cancel(run_id)
+            assert await engine.engine.operator.cancel(run_id)
         await asyncio.wait_for(done.wait(), 20)
-        assert await engine.engine.cancel(started[-1])
+        assert await engine.engine.operator.cancel(started[-1])
         await engine.until_idle()
         assert {run.status for run in engine.runs("hanging")} == {"cancelled"}
         assert engine.run("quick").status == "completed"

@@ -58,7 +58,7 @@ async def test_cancelling_stops_a_running_body(engine_of: EngineOf) -> None:
 
 
 async def test_cancelling_drops_the_next_attempt(engine_of: EngineOf) -> None:
-    """A run between two attempts of a step is cancelled, and the next attempt never starts."""
+    """A run between two attempts of a step is cancelled for a reason, and the next attempt never starts."""
     app = App("cancel")
     attempts: list[int] = []
 
@@ -72,9 +72,12 @@ async def test_cancelling_drops_the_next_attempt(engine_of: EngineOf) -> None:
 
     async with engine_of(app) as engine:
         await engine.send(Event("go"))
-        assert await engine.cancel(engine.run().run_id)
+        assert await engine.cancel(engine.run().run_id, why="a wrong order")
         await engine.advance("5h")
-        assert engine.run().status == "cancelled"
+        cancelled = engine.run()
+        assert cancelled.status == "cancelled"
+        assert isinstance(cancelled.error, dict)
+        assert cancelled.error["message"] == "the run was cancelled by test: a wrong order"
     assert attempts == [1]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Query, Request
 
 from stepstream.api.actors import actor_of
 from stepstream.api.bodies import BodyBudget
@@ -85,10 +85,21 @@ def parse_rerun(body: bytes, by: str) -> RerunOptions:
 
 
 def add_control(api: FastAPI, routes: OperatorRoutes) -> None:
-    """Add the routes that repeat runs."""
-    guarded: dict[str, Any] = {"openapi_extra": _RERUN_BODY, "dependencies": routes.dependencies}
+    """Add the routes that cancel and repeat runs."""
+    guarded: dict[str, Any] = {"dependencies": routes.dependencies}
 
-    @api.post("/v1/runs/{run_id}/rerun", **guarded, summary="Repeat a run")
+    @api.delete("/v1/runs/{run_id}", **guarded, summary="Cancel a run")
+    async def cancel_run(
+        request: Request, run_id: str, why: str = Query("", description="the reason, for the history of the run")
+    ) -> dict[str, bool]:
+        check_reason(why)
+        if await routes.operator.cancel(run_id, routes.actor(request), why):
+            return {"cancelled": True}
+        if await routes.queries.show(run_id) is None:
+            raise HTTPException(404, f"there is no run {run_id!r}")
+        raise HTTPException(409, f"run {run_id} has ended already")
+
+    @api.post("/v1/runs/{run_id}/rerun", openapi_extra=_RERUN_BODY, **guarded, summary="Repeat a run")
     async def rerun(run_id: str, request: Request) -> dict[str, Any]:
         async with routes.bodies.body(request, routes.limits.request_bytes_max) as body:
             options = parse_rerun(body, routes.actor(request))

@@ -2,7 +2,7 @@
 
 import difflib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -22,7 +22,6 @@ from stepstream.cli.control.bulk import (
     act_on_many,
     check_target,
 )
-from stepstream.cli.control.cancelling import cancel_runs, open_runs
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.registry import load
 from stepstream.cli.terminal.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
@@ -31,7 +30,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.text.durations import duration_ms
-from stepstream.contract.text.wording import counted
+from stepstream.contract.text.wording import counted, filter_value
 
 cli = commands("List, show, cancel, pause, resume, rerun and prune runs, and group their errors.")
 
@@ -152,7 +151,7 @@ def list_runs(
     runs = _runs_at(data_dir, EngineClient(url, api_key))
     found = runs.list(limit, filter=filter, function=function, status=status.value if status else "")
     if function and not found:
-        _suggest_functions(function, runs.list)
+        _suggest_functions(function, runs)
     if not as_json:
         print_runs(out, found)
     elif outputs:
@@ -161,9 +160,9 @@ def list_runs(
         out.json(found)
 
 
-def _suggest_functions(function: str, list_: Callable[[int], list[dict[str, Any]]]) -> None:
+def _suggest_functions(function: str, runs: Runs) -> None:
     """If no run of a function is listed but others are, print the names that exist, similar ones first."""
-    names = sorted({run["function"] for run in list_(_PAGE)})
+    names = sorted({run["function"] for run in runs.list(_PAGE)})
     if function in names or not names:
         return
     near = difflib.get_close_matches(function, names, 3)
@@ -195,7 +194,7 @@ def show_run(
 def cancel_run(
     run_id: RunIdOrFilter = "",
     filter: Filter = "",
-    function: Annotated[str, typer.Option(help="Cancel all open runs of this function instead.")] = "",
+    function: Annotated[str, typer.Option(help="Instead of --filter, all open runs of this function.")] = "",
     why: Why = "",
     cap: Cap = CAP_DEFAULT,
     rate: Rate = RATE_DEFAULT,
@@ -208,38 +207,25 @@ def cancel_run(
     """Cancel a run, all that a filter finds, or all open runs of a function."""
     client = EngineClient(url, api_key)
     check_target(run_id, filter, function)
-    if filter:
-        body = {"action": "cancel", "filter": filter, "why": why, "cap": cap, "rate": rate}
-        act_on_many(client, body, dry_run=dry_run, yes=yes, as_json=as_json)
-    elif function:
-        _cancel_function(client, function, yes=yes, as_json=as_json)
-    else:
-        _cancel_one(client, run_id, as_json=as_json)
+    if run_id:
+        _cancel_one(client, run_id, why, as_json=as_json)
+        return
+    if function:
+        if not (runs := EngineRuns(client)).list(1, function=function):
+            _suggest_functions(function, runs)
+        filter = f"function:{filter_value(function)}"
+    body = {"action": "cancel", "filter": filter, "why": why, "cap": cap, "rate": rate}
+    act_on_many(client, body, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-def _cancel_one(client: EngineClient, run_id: str, *, as_json: bool) -> None:
+def _cancel_one(client: EngineClient, run_id: str, why: str, *, as_json: bool) -> None:
     unsure = "The run may have been cancelled; it is safe to repeat the command, which then says so"
     chosen = find_id(EngineRuns(client), run_id)
-    answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure)
+    answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure, query={"why": why})
     if as_json:
         out.json(answer)
     else:
         out.text("cancelled")
-
-
-def _cancel_function(client: EngineClient, function: str, *, yes: bool, as_json: bool) -> None:
-    found = sum(1 for _ in open_runs(client, function))
-    if found and not yes:
-        typer.confirm(
-            f"Cancel {counted(found, 'open run')} of {function!r}, and those that start meanwhile?", abort=True
-        )
-    cancelled = cancel_runs(client, function) if found else 0
-    if as_json:
-        out.json({"cancelled": cancelled})
-        return
-    out.text(f"cancelled {counted(cancelled, 'run')} of {function!r}")
-    if not found:
-        _suggest_functions(function, EngineRuns(client).list)
 
 
 @cli.command("errors", epilog="Example: stepstream runs errors --function orders.charge --since -1h")

@@ -25,6 +25,11 @@ def duration_text(length_ms: float) -> str:
     return ""
 
 
+def filter_value(text: str) -> str:
+    """Return a text as a value of a filter of runs, in quotes: it means exactly this text."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def missing_code(app: str, function: str) -> str:
     """Return the warning of a run that a worker received which has no such function."""
     return f"a worker of app {app!r} received the run but has no function {function!r}; {CODE_REMEDY}"

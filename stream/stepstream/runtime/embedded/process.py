@@ -219,10 +219,6 @@ class EmbeddedEngine:
         """Send a signal; return whether a run waited for it."""
         return await self._callers.signal(name, data)
 
-    async def cancel(self, run_id: str) -> bool:
-        """Cancel a run; return whether it existed and had not ended."""
-        return await self._callers.cancel(run_id)
-
     @property
     def operator(self) -> Callers:
         """Controls runs."""

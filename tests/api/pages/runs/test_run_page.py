@@ -5,6 +5,7 @@ import json
 import pytest
 
 from stepstream import Event
+from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
 
@@ -97,14 +98,17 @@ async def test_an_invoked_run_is_linked_both_ways(engine: VirtualEngine) -> None
 
 
 async def test_a_run_is_cancelled_once(engine: VirtualEngine) -> None:
-    """The button cancels the run and the page says so; a second press says that it had ended."""
+    """The page says so, and who did it and why; a long reason is refused, and a second press changes nothing."""
     await engine.send(Event("order", {"amount": 5, "id": 7}))
     browser = browser_of(engine)
     page = await browser.open(f"/ui/runs/{engine.run().run_id}")
-    done = await browser.submit(page, 'form[aria-label="Cancel the run"]')
+    refused = await browser.submit(page, 'form[aria-label="Cancel the run"]', why="x" * (REASON_CHARACTERS_MAX + 1))
+    assert (refused.status, len(refused.texts("#cancel-why-reason"))) == (400, 1)
+    done = await browser.submit(page, 'form[aria-label="Cancel the run"]', why=" wrong <template> ")
     assert done.texts(".note") == ["The run is cancelled."]
     await engine.until_idle()
     assert engine.run().status == "cancelled"
+    assert "the run was cancelled by local: wrong <template>" in (await browser.open(done.path)).text
     assert "had ended already" in (await browser.submit(page, 'form[aria-label="Cancel the run"]')).text
 
 

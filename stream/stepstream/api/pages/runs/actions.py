@@ -7,20 +7,25 @@ from starlette.responses import Response
 from stepstream.api.pages.parts.components import url
 from stepstream.api.pages.parts.context import Site, Visit, see
 from stepstream.api.pages.parts.fields import Refusal
-from stepstream.api.pages.runs.run_forms import PAUSE, awaited_signals
+from stepstream.api.pages.runs.run_forms import CANCEL, PAUSE, awaited_signals
 from stepstream.api.pages.runs.run_page import found, show_run
 from stepstream.contract.codec import dump_json, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.limits import MIB
 from stepstream.runtime.pauses import pause_of
+from stepstream.runtime.reruns import check_reason
 
 _SIGNAL_BYTES_MAX = MIB
 
 
-async def cancel_run(site: Site, visit: Visit, _form: Mapping[str, str]) -> Response:
+async def cancel_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     """Cancel a run."""
-    run_id = visit.request.path_params["run_id"]
-    done = "cancelled" if await site.engine.cancel(run_id) else "ended"
+    run_id, why = visit.request.path_params["run_id"], form.get("why", "").strip()
+    try:
+        check_reason(why)
+    except InvalidInput as error:
+        return await show_run(site, visit, Refusal(CANCEL, form, error.field, error.reason))
+    done = "cancelled" if await site.engine.operator.cancel(run_id, visit.user, why) else "ended"
     return see(url("runs", run_id, query=[("done", done)]))
 
 

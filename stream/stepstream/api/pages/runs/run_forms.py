@@ -15,7 +15,7 @@ from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.views import RunView, StepView
 
 FROM_FAILURE = "failure"
-PAUSE = "pause"
+CANCEL, PAUSE = "cancel", "pause"
 # The label of the field with the end of a pause.
 UNTIL = "Until (2h, or 2026-01-31T12:00:00Z; empty: until resumed)"
 
@@ -36,10 +36,12 @@ def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
         return asked
     if is_open(run.status):
         signals = [_signal_form(visit, run, step, refusal.of(step.step)) for step in awaited_signals(run)]
-        cancel = post_form(
-            visit, url("runs", run.run_id, "cancel"), "Cancel the run", h.button(".danger")["Cancel the run"]
-        )
-        return [asked, signals, cancel, _pause_form(visit, run, refusal.of(PAUSE))]
+        return [
+            asked,
+            signals,
+            _cancel_form(visit, run, refusal.of(CANCEL)),
+            _pause_form(visit, run, refusal.of(PAUSE)),
+        ]
     has_failed = run.status in (RunStatus.FAILED, RunStatus.CANCELLED)
     return h.div(".actions")[
         _repeat_form(visit, run, "Repeat from the failure", FROM_FAILURE) if has_failed else None,
@@ -69,6 +71,16 @@ def request_fields(from_step: str) -> h.Node:
 
 def _repeat_form(visit: Visit, run: RunView, label: str, from_step: str) -> h.Element | None:
     return post_form(visit, url("runs", run.run_id, "rerun"), label, request_fields(from_step), h.button[label])
+
+
+def _cancel_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | None:
+    return post_form(
+        visit,
+        url("runs", run.run_id, "cancel"),
+        "Cancel the run",
+        line(refusal, "cancel-why", "why", "Why"),
+        h.button(".danger")["Cancel the run"],
+    )
 
 
 def _pause_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | None:

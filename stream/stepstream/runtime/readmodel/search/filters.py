@@ -13,6 +13,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX, FILTER_TERMS_MAX, FILTER_VALUES_MAX, TIMESTAMP_MS_MAX
 from stepstream.contract.text.durations import duration_ms, moment_ms
+from stepstream.contract.text.wording import filter_value
 from stepstream.expressions.errors import ExpressionError
 from stepstream.expressions.predicates import check
 
@@ -68,7 +69,7 @@ class Pattern:
         """Return the pattern as it is written in a filter."""
         text, star = self.text, "*" if self.prefix else ""
         plain = (text or star) and not re.search(r'[\s",]', text) and not text.endswith("*")
-        return (text if plain else _quoted(text)) + star
+        return (text if plain else filter_value(text)) + star
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +155,10 @@ def _absolute(term: Term, now_ms: int) -> Term:
     return replace(term, values=tuple(map(Pattern, texts)))
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def _bare(value: Pattern) -> str:
     text = str(value)
     unclear = text[:1] in ("-", "(") or text in ("AND", "OR", "NOT") or _NAME.match(text)
-    return _quoted(value.text) if unclear else text
+    return filter_value(value.text) if unclear else text
 
 
 def _check_status(text: str) -> str:
