@@ -9,6 +9,7 @@ from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.contract.limits import BULK_RATE_MAX, REASON_CHARACTERS_MAX
+from stepstream.engine import transition
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 
@@ -118,6 +119,22 @@ async def test_runs_are_paused_and_resumed(engine: VirtualEngine) -> None:
         assert (await client.get("/v1/bulk/r")).json()["outcomes"] == {"resumed": 5}
     await engine.advance("1h")
     assert len(engine.runs("wait", status="completed")) == 12
+
+
+async def test_runs_that_failed_are_named(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outcome of a run whose request cannot be applied is a failure, with the reason."""
+    (ended,) = [run.run_id for run in engine.runs("work")]
+
+    def broken(*_: object) -> None:
+        raise ValueError("a <bug>")
+
+    monkeypatch.setattr(transition, "rerun", broken)
+    async with client_of(engine) as client:
+        await client.post("/v1/bulk", json={"action": "rerun", "ids": [ended], "request_id": "b"})
+        await engine.until_idle()
+        shown = (await client.get("/v1/bulk/b")).json()
+    assert (shown["state"], shown["outcomes"]) == ("completed", {"failed": 1})
+    assert shown["failures"] == [{"run_id": ended, "reason": "ValueError: a <bug>"}]
 
 
 @pytest.mark.parametrize(

@@ -74,13 +74,17 @@ class World:
     seqs: Counter[str] = field(default_factory=Counter)
     positions: int = 0
     moves: set[Move] = field(default_factory=set)
+    is_losing: bool = False
 
     def __post_init__(self) -> None:
         """Start with empty tables."""
         self.tables = [Tables() for _ in range(self.shards)]
 
     def play(self, line: Line) -> list[str]:
-        """Apply the records of a line as one batch, in order; return in words what left the engine."""
+        """Apply the records of a line as one batch, in order; return in words what left the engine.
+
+        `lose ticks` fires the timers that are due, and loses what they send to shards.
+        """
         verb, _, rest = line.record.partition(" ")
         match verb:
             case "rows":
@@ -90,6 +94,11 @@ class World:
             case "emitted":
                 events, self.emitted = self.emitted, []
                 return self.take([EventReceived(event, event.id, event.ts, own=True) for event in events], line.at)
+            case "lose":
+                self.is_losing = True
+                words = self.take(self.ticks(line.at), line.at)
+                self.is_losing = False
+                return words
         records: list[Input] = []
         for text in line.record.split(" & "):
             self.positions += 1
@@ -141,7 +150,8 @@ class World:
                 if isinstance(change, Reply):
                     words.append(self.named(f"reply {change.to} {change.status}"))
                 elif isinstance(change, Send) and change.topic == INBOX:
-                    queue.append((change.record, change.partition))  # type: ignore[arg-type]
+                    if not self.is_losing:
+                        queue.append((change.record, change.partition))  # type: ignore[arg-type]
                 elif isinstance(change, Send):
                     words.append(self.leave(change, at))
         return words

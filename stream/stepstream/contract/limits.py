@@ -76,8 +76,11 @@ BULK_BYTES_MAX = 256 * MIB
 # A page of runs on its way to the engine; one request for a rerun may be larger.
 BULK_PAGE_RUNS_MAX = 500
 BULK_PAGE_BYTES_MAX = 4 * MIB
-# An operation whose pages stop arriving expires; one that has ended is remembered, so that a repeat changes nothing.
+# An operation whose pages stop arriving expires. Its requests are answered for as long as their topic retains them. One
+# that has ended is remembered, so that a repeat changes nothing. The first of its runs that fail are named.
 BULK_UPLOAD_MS_MAX = 10 * MINUTE_MS
+BULK_ANSWER_MS_MAX = 7 * DAY_MS
+BULK_FAILURES_MAX = 10
 BULK_REMEMBERED_MS = 7 * DAY_MS
 # The operations that a read model keeps.
 BULK_LISTED_MAX = 1_000

@@ -98,12 +98,14 @@ class Callers:
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before.
 
-        Raise Conflict if its function is not registered.
+        Raise Conflict if its function is not registered, and for results beyond the limits of a run.
         """
         answer = await self._ask(request.routing_key, lambda to: replace(request, reply_to=to))
-        if not is_run_id(answer):
+        if is_run_id(answer):
+            return answer
+        if answer == "function_not_found":
             raise Conflict(f"no function {request.function!r} is registered; start a worker that has it")
-        return answer
+        raise Conflict(f"{answer}; rerun from an earlier step, or from the start")
 
     async def pause(self, run_id: str, pause: Pause) -> bool:
         """Pause a run, or change its pause; return whether it existed and had not ended."""

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from stepstream.cli import main
+from stepstream.cli.client import EngineClient
 from tests.cli.serving import Serving
 
 APP = """
@@ -110,3 +113,25 @@ def test_commands_pause_resume_and_cancel_many_runs(terminal: Terminal) -> None:
     assert "no run of a function 'wai\" status:open'; there are runs of wait" in none.stderr
     refused = terminal.run("runs", "cancel", "abcdef", "--function", "wait")
     assert (refused.returncode, "the id of a run, --filter or --function" in refused.stderr) == (2, True)
+
+
+def test_runs_that_failed_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command names them with the reason, and its exit status is 1."""
+    failures = [{"run_id": "01", "reason": "ValueError: a \x1b[31mbug"}]
+    shown = {
+        "id": "b",
+        "action": "cancel",
+        "state": "completed",
+        "sent": 2,
+        "total": 2,
+        "until": 0,
+        "by": "",
+        "why": "",
+    }
+    shown |= {"ended_by": "", "outcomes": {"cancelled": 1, "failed": 1}, "failures": failures}
+    answers = {"POST": {"id": "b", "state": "running", "count": 2}, "GET": shown}
+    monkeypatch.setattr(EngineClient, "request", lambda _, method, *__, **___: answers[method])
+    done = CliRunner().invoke(main.cli, ["runs", "cancel", "--filter", "function:wait", "--yes"])
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (1, "completed: 1 cancelled, 1 failed")
+    assert done.stdout.splitlines()[1] == "run 01: ValueError: a \\u001b[31mbug"
+    assert CliRunner().invoke(main.cli, ["bulk", "show", "b"]).stdout.endswith(done.stdout.splitlines()[1] + "\n")

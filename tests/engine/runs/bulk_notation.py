@@ -1,6 +1,9 @@
 """The notation of bulk operations in record tables."""
 
+from stepstream.contract.codec import NULL
+from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.operators.bulk import (
     BulkAction,
     BulkCancelRequested,
@@ -11,12 +14,16 @@ from stepstream.contract.operators.bulk import (
     BulkStarted,
 )
 from stepstream.contract.operators.control import Rerun, RerunRequested
+from stepstream.contract.outcomes import Value
 from stepstream.engine.state.records import Input
 from tests.engine.words import RunOf, Words
 
 
 def read_bulk(words: Words, run_of: RunOf) -> Input:
-    """Return a record of a bulk operation; a run of a page is `r1`, or `r1:f` to rerun it as a run of function f."""
+    """Return a record of a bulk operation; a run of a page is `r1`.
+
+    `r1:f` reruns it as a run of function f, and `r1:f:2` with two results.
+    """
     verb, operation, reply = words.take(), words.take(), words.text("reply")
     match verb:
         case "start":
@@ -29,19 +36,21 @@ def read_bulk(words: Words, run_of: RunOf) -> Input:
             words.plain.clear()
             return BulkPageAdded(operation, upload, first, items, last, reply)
         case "ended":
-            return BulkItemEnded(operation, int(words.take()), words.take())
+            return BulkItemEnded(operation, int(words.take()), words.take(), words.text("reason"))
         case _:
             assert verb == "cancel", f"{verb!r} is not a record of a bulk operation"
             return BulkCancelRequested(operation, "bob", reply)
 
 
-def _item(operation: str, run: str, function: str = "", *, run_of: RunOf) -> BulkItem:
+def _item(operation: str, run: str, function: str = "", copied: str = "0", *, run_of: RunOf) -> BulkItem:
     events = (EventRecord("go", id="e1"),)
-    rerun = RerunRequested(operation, function, Rerun(run_of(run)), events) if function else None
+    memos = tuple(Memo(step, step, StepKind.RUN, Value(NULL)) for step in "abc"[: int(copied)])
+    rerun = RerunRequested(operation, function, Rerun(run_of(run)), events, memos) if function else None
     return BulkItem(run_of(run), rerun)
 
 
 def show_bulk(record: BulkChanged) -> str:
     """Return the state of a bulk operation in words."""
     outcomes = "".join(f" {outcome}={runs}" for outcome, runs in record.outcomes)
-    return f"bulk {record.operation} {record.state} {record.sent}/{record.total}{outcomes}"
+    failures = "".join(f" {failure.run_id}:{failure.reason}" for failure in record.failures)
+    return f"bulk {record.operation} {record.state} {record.sent}/{record.total}{outcomes}{failures}"

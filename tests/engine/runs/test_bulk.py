@@ -1,5 +1,6 @@
 """Bulk operations, as record tables: pages arrive, requests are sent at a rate, and each run counts once."""
 
+from stepstream.contract.limits import Limits
 from tests.engine.tables import table
 
 
@@ -188,4 +189,58 @@ def test_a_bulk_pause_holds_open_runs_until_a_bulk_resume() -> None:
     31 | tick                                      | bulk d running 1/1; bulk d completed 1/1 not_paused=1
     32 | claim r1 c2                               | moved to epoch 2; load r1 for c2
     500 | tick                                     | -
+    """
+
+
+@table()
+def test_a_request_that_fails_is_counted_and_named() -> None:
+    """The shard that cannot apply a request reports why; a later outcome of the same run changes nothing.
+
+    10 | bulk start b rerun u                       | bulk b receiving 0/0
+    10 | bulk ended b 0 started                     | -
+    10 | bulk page b u 0 old1 old2:f last           | bulk b running 0/2
+    10 | count stale_bulk_outcomes                  | 1
+    10 | bulk ended b 1 failed reason=broken        | -
+    10 | bulk ended b 1 started                     | -
+    10 | tick                                       | bulk b running 2/2 failed=1 old2:broken;
+       |                                            | bulk b completed 2/2 failed=2 old2:broken
+       |                                            | old1:it has no request for a rerun
+    """
+
+
+@table()
+def test_an_operation_whose_requests_were_lost_is_completed() -> None:
+    """After seven days no topic has its requests; a later outcome changes nothing, and all of its rows are removed.
+
+    10         | bulk start b cancel u                | bulk b receiving 0/0
+    10         | bulk page b u 0 old1 old2 old3 last  | bulk b running 0/3
+    10         | lose ticks                           | bulk b running 3/3
+    11         | bulk ended b 1 not_found             | -
+    604800009  | tick                                 | -
+    604800010  | tick                                 | bulk b completed 3/3 not_found=1 unanswered=2
+               |                                      | old1:its request was not answered within 7 days
+               |                                      | old3:its request was not answered within 7 days
+    604800011  | bulk ended b 2 cancelled             | -
+    604800011  | count stale_bulk_outcomes            | 1
+    1209600009 | tick                                 | -
+    1209600009 | rows BulkItem                        | 2
+    1209600010 | tick                                 | -
+    1209600010 | rows BulkItem                        | 0
+    1209600010 | rows Bulk                            | 0
+    """
+
+
+@table(Limits(steps_per_run_max=1))
+def test_a_rerun_beyond_lowered_limits_is_refused() -> None:
+    """The limits are lower than when the run ended; the request is answered, and leaves nothing behind.
+
+    10 | function f on=go                            | -
+    10 | rerun old f once go e1 a:=1 b:=2 reply=A      | reply A the run has more than 1 steps
+    10 | rows Start                                  | 0
+    10 | rerun old f once go e1 a:=1 reply=B         | began r1 f of old; copied a=1; resume r1; reply B r1
+    11 | rerun old f once go e1 a:=1 b:=2 reply=C      | reply C r1
+    12 | bulk start b rerun u                        | bulk b receiving 0/0
+    12 | bulk page b u 0 old2:f:2 last               | bulk b running 0/1
+    12 | tick                                        | bulk b running 1/1; bulk b completed 1/1 failed=1
+       |                                             | old2:the run has more than 1 steps
     """

@@ -1,12 +1,19 @@
 """Many runs are cancelled or rerun by one operation: each once, at a rate, with a preview's count as its bound."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from stepstream import App, Context, Event, NonRetriableError, on
 from stepstream.contract.errors import InvalidInput, TooLarge
-from stepstream.contract.operators.bulk import BulkState
+from stepstream.contract.inbox import CancelRequested
+from stepstream.contract.operators.bulk import BulkFailure, BulkState
+from stepstream.engine.state.changes import Changes
+from stepstream.engine.state.records import Input
+from stepstream.engine.state.view import View
+from stepstream.engine.transition import transition
+from stepstream.runtime.shard import loop
 from tests.scenarios.conftest import EngineOf
 
 
@@ -122,3 +129,27 @@ async def test_a_bulk_pause_ends_at_its_time(engine_of: EngineOf) -> None:
         assert len(engine.runs(status="running")) == 2
         await engine.advance("1m")
         assert len(engine.runs(status="completed")) == 2
+
+
+@pytest.mark.log
+async def test_a_request_that_becomes_a_dead_letter_is_counted(
+    engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operation ends, and names the run that it could not cancel, and why; the other runs are cancelled."""
+    shop = Shop()
+    async with engine_of(shop.app) as engine:
+        await engine.send(*(Event("wait", {"n": n}) for n in range(4)))
+        broken = engine.runs()[1].run_id
+
+        def failing(view: View, record: Input, now: int, **place: Any) -> Changes:
+            if isinstance(record, CancelRequested) and record.run_id == broken:
+                raise ValueError("a bug")
+            return transition(view, record, now, **place)
+
+        monkeypatch.setattr(loop, "transition", failing)
+        operation = await engine.bulk("cancel", filter="function:wait")
+        await engine.advance("1s")
+        done = await engine.bulk_operation(operation)
+        assert (done.state, dict(done.outcomes)) == (BulkState.COMPLETED, {"cancelled": 3, "failed": 1})
+        assert done.failures == (BulkFailure(broken, "ValueError: a bug"),)
+        assert [run.run_id for run in engine.runs(status="running")] == [broken]

@@ -73,7 +73,7 @@ def parse_bulk(body: bytes, by: str, now_ms: int) -> tuple[BulkOptions, bool]:
 def shown_bulk(bulk: BulkChanged) -> dict[str, Any]:
     """Return an operation as the API answers with it: the fields of BulkChanged without its number in history."""
     shown = msgspec.to_builtins(bulk) | {"id": bulk.operation, "outcomes": dict(bulk.outcomes), "changed_at": bulk.at}
-    defaults = {"by": "", "why": "", "total": 0, "sent": 0, "ended_by": "", "until": 0}
+    defaults = {"by": "", "why": "", "total": 0, "sent": 0, "ended_by": "", "until": 0, "failures": []}
     return {**defaults, **{name: value for name, value in shown.items() if name not in _OWN}}
 
 

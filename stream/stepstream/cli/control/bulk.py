@@ -76,7 +76,7 @@ def act_on_many(
     except NoAnswer as error:
         raise fail(f"{error}\n{continues}", EXIT_UNREACHABLE) from None
     _print_end(done, as_json=as_json)
-    if done["state"] != "completed":
+    if done["state"] != "completed" or done["failures"]:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -124,6 +124,12 @@ def _print_end(done: dict[str, Any], *, as_json: bool) -> None:
         out.json(done)
     else:
         out.line(f"{done['state']}: {_outcomes(done) or 'no run'}")
+        _print_failures(done)
+
+
+def _print_failures(shown: dict[str, Any]) -> None:
+    for each in shown["failures"]:
+        out.line(f"run {each['run_id']}: {each['reason']}")
 
 
 def _outcomes(shown: dict[str, Any]) -> str:
@@ -168,6 +174,7 @@ def show_operation(operation: Operation, url: Url = URL_DEFAULT, api_key: ApiKey
         out.line(f"paused until: {clock(shown['until'])}")
     if shown["outcomes"]:
         out.line(f"outcomes: {_outcomes(shown)}")
+    _print_failures(shown)
 
 
 @cli.command("cancel", epilog="Example: stepstream bulk cancel 5f2a91c04b7d0e13")

@@ -31,6 +31,8 @@ class BulkState(StrEnum):
     EXPIRED = "expired"
 
 
+# The outcomes of runs on which an operation could not act: their requests failed, or were lost.
+FAILED, UNANSWERED = "failed", "unanswered"
 OPEN_BULK_STATES = (BulkState.RECEIVING, BulkState.RUNNING)
 
 
@@ -74,11 +76,12 @@ class BulkPageAdded(TypedRecord, frozen=True, tag="bulk.page_added"):
 
 
 class BulkItemEnded(TypedRecord, frozen=True, tag="bulk.item_ended"):
-    """The outcome of one run of a bulk operation, given by its number."""
+    """The outcome of one run of a bulk operation, given by its number; `reason` says why it failed."""
 
     operation: str
     item: int
     outcome: str
+    reason: str = ""
 
 
 class BulkCancelRequested(TypedRecord, frozen=True, tag="bulk.cancel_requested"):
@@ -96,11 +99,19 @@ BulkRequest = BulkStarted | BulkPageAdded | BulkCancelRequested
 BulkRecord = BulkRequest | BulkItemEnded
 
 
+class BulkFailure(msgspec.Struct, frozen=True):
+    """A run on which a bulk operation could not act, and the reason."""
+
+    run_id: str
+    reason: str
+
+
 class BulkChanged(msgspec.Struct, frozen=True, tag_field="type", tag="bulk.changed", omit_defaults=True):
     """The state of a bulk operation, when it changes, and once a second at most while it runs.
 
     Of its `total` runs, requests for `sent` were sent, and `outcomes` counts the answers to these by what they say.
-    `ended_by` is who cancelled it. The pauses of its runs end at `until` (Unix ms, 0: when an operator ends them).
+    `ended_by` is who cancelled it; `failures` are the first runs that failed. The pauses of its runs end at `until`
+    (Unix ms, 0: when an operator ends them).
     """
 
     operation: str
@@ -117,6 +128,7 @@ class BulkChanged(msgspec.Struct, frozen=True, tag_field="type", tag="bulk.chang
     outcomes: tuple[tuple[str, int], ...] = ()
     ended_by: str = ""
     until: int = 0
+    failures: tuple[BulkFailure, ...] = ()
 
 
 def is_operation_id(text: str) -> bool:

@@ -17,6 +17,7 @@ from stepstream.contract.inbox import RunRequested
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.matching import EventRouted
+from stepstream.contract.operators.bulk import FAILED
 from stepstream.contract.operators.control import Rerun, RerunRequested
 from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.matching.cancel_waits import open_cancel_waits
@@ -221,19 +222,25 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         attributes=attributes_of(draft, function, request.events[0]),
         cancel_on=function.cancel_on,
     )
+    run = _repetition(start, request, draft.now)
+    known = draft.get(start_key(request.routing_key))
+    # The limits may be lower than when the run ended.
+    if (known is None or known.until <= draft.now) and (error := draft.exceeded(run)):
+        draft.answer(request, error.message, FAILED, error.message)
+        return
     if not _started_before(draft, start):
-        _begin_rerun(draft, start, request)
+        _begin_rerun(draft, run, start, request)
     if known := draft.get(start_key(request.routing_key)):
         draft.answer(request, known.run_id, "started")
 
 
-def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested) -> None:
+def _repetition(start: RunRequested, request: RerunRequested, now: int) -> Run:
     memos = request.memos
-    run = Run(
+    return Run(
         start.run_id,
         start.function,
         start.app,
-        started_at=draft.now,
+        started_at=now,
         steps=len(memos),
         memo_bytes=sum(outcome_bytes(memo.outcome) for memo in memos),
         seen=max((memo.seen for memo in memos), default=0),
@@ -243,11 +250,14 @@ def _begin_rerun(draft: Draft, start: RunRequested, request: RerunRequested) -> 
         origin=request.rerun.origin,
         attributes=start.attributes,
     )
+
+
+def _begin_rerun(draft: Draft, run: Run, start: RunRequested, request: RerunRequested) -> None:
     run = replace(run, held=is_paused(draft, run))
-    _begin(draft, run, start, request.rerun, memos)
+    _begin(draft, run, start, request.rerun, request.memos)
     if run.held:
         return
-    if memos:
+    if request.memos:
         # No worker has the run: the one that reads this claims it, and receives the results.
         draft.command(run.app, RunResumed(run.run_id, run.epoch))
     else:

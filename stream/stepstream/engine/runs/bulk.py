@@ -1,5 +1,6 @@
 """Bulk operations: an action on many runs, which a timer sends at a limited rate and whose outcomes count once."""
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -7,16 +8,23 @@ from msgspec.structs import replace
 from stepstream.contract.ids import run_routing
 from stepstream.contract.inbox import CancelRequested, RunOperation
 from stepstream.contract.limits import (
+    BULK_ANSWER_MS_MAX,
+    BULK_FAILURES_MAX,
     BULK_PAGE_BYTES_MAX,
     BULK_PAGE_RUNS_MAX,
     BULK_REMEMBERED_MS,
     BULK_UPLOAD_MS_MAX,
+    DAY_MS,
+    REASON_CHARACTERS_MAX,
 )
 from stepstream.contract.operators.bulk import (
+    FAILED,
     OPEN_BULK_STATES,
+    UNANSWERED,
     BulkAction,
     BulkCancelRequested,
     BulkChanged,
+    BulkFailure,
     BulkItem,
     BulkItemEnded,
     BulkPageAdded,
@@ -28,6 +36,7 @@ from stepstream.contract.operators.control import BulkRef, Pause, PauseRequested
 from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import check_bulk
+from stepstream.engine.state.records import Input
 from stepstream.engine.state.rows import Bulk, Timer, TimerKind
 from stepstream.engine.state.tables import BULK_ITEMS, bulk_item_key, bulk_item_of, bulk_key, bulk_part
 
@@ -94,19 +103,43 @@ def _add_page(draft: Draft, bulk: Bulk | None, page: BulkPageAdded) -> None:
 def _end_item(draft: Draft, bulk: Bulk | None, ended: BulkItemEnded) -> None:
     """Count the outcome of a run, unless it was counted before."""
     key = bulk_item_key(ended.operation, ended.item)
-    if bulk is None or draft.get(key) is None:
+    item = draft.get(key)
+    if bulk is None or item is None or bulk.shown.state not in (BulkState.RUNNING, BulkState.CANCELLED):
         draft.count("stale_bulk_outcomes")
         return
     draft.delete(key)
-    shown, counts = bulk.shown, dict(bulk.shown.outcomes)
-    counts[ended.outcome] = counts.get(ended.outcome, 0) + 1
-    after = replace(bulk, shown=replace(shown, outcomes=tuple(sorted(counts.items()))))
-    answered = sum(counts.values())
+    shown = _count(bulk.shown, ended.outcome, 1)
+    if ended.outcome == FAILED:
+        shown = _name(shown, [item.run_id], ended.reason)
+    after, answered = replace(bulk, shown=shown), _answered(shown)
     if shown.state == BulkState.RUNNING and answered == shown.total:
         _write(draft, bulk, _in_state(after, BulkState.COMPLETED), draft.now + BULK_REMEMBERED_MS, record=True)
     else:
         last = shown.state != BulkState.RUNNING and answered == shown.sent
         _write(draft, bulk, after, bulk.due, record=last or _is_record_due(draft, shown))
+
+
+def _count(shown: BulkChanged, outcome: str, runs: int) -> BulkChanged:
+    counts = dict(shown.outcomes)
+    counts[outcome] = counts.get(outcome, 0) + runs
+    return replace(shown, outcomes=tuple(sorted(counts.items())))
+
+
+def _answered(shown: BulkChanged) -> int:
+    return sum(runs for _, runs in shown.outcomes)
+
+
+def _name(shown: BulkChanged, run_ids: Iterable[str], reason: str) -> BulkChanged:
+    """Name runs that failed, up to a number."""
+    failures = [*shown.failures, *(BulkFailure(run_id, reason[:REASON_CHARACTERS_MAX]) for run_id in run_ids)]
+    return replace(shown, failures=tuple(failures[:BULK_FAILURES_MAX]))
+
+
+def failed_outcome(record: Input, reason: str) -> BulkItemEnded | None:
+    """Return the outcome of a request that cannot be applied; None if no bulk operation has sent it."""
+    if not isinstance(record, RunOperation) or record.bulk is None:
+        return None
+    return BulkItemEnded(record.bulk.operation, record.bulk.item, FAILED, reason[:REASON_CHARACTERS_MAX])
 
 
 def _cancel(draft: Draft, bulk: Bulk | None, request: BulkCancelRequested) -> None:
@@ -123,8 +156,10 @@ def fire_bulk(draft: Draft, operation: str) -> None:
         return
     bulk, fired = replace(bulk, due=0), bulk
     match bulk.shown.state:
-        case BulkState.RUNNING:
+        case BulkState.RUNNING if bulk.shown.sent < bulk.shown.total:
             _send(draft, fired, bulk)
+        case BulkState.RUNNING:
+            _stop_waiting(draft, fired, bulk)
         case BulkState.RECEIVING:
             _write(draft, fired, _in_state(bulk, BulkState.EXPIRED), draft.now + 1, record=True)
         case BulkState.COMPLETED | BulkState.CANCELLED | BulkState.EXPIRED:
@@ -143,24 +178,40 @@ def _send(draft: Draft, fired: Bulk, bulk: Bulk) -> None:
             _send_item(draft, shown, sent, item)
             size += _bytes_of(item)
         sent += 1
-    due = draft.now + max(1_000 * (sent - shown.sent) // shown.rate, 1) if sent < shown.total else 0
+    last = sent == shown.total
+    wait_ms = BULK_ANSWER_MS_MAX if last else max(1_000 * (sent - shown.sent) // shown.rate, 1)
     after = replace(bulk, shown=replace(shown, sent=sent))
-    _write(draft, fired, after, due, record=_is_record_due(draft, shown) or not due)
+    _write(draft, fired, after, draft.now + wait_ms, record=_is_record_due(draft, shown) or last)
+
+
+def _stop_waiting(draft: Draft, fired: Bulk, bulk: Bulk) -> None:
+    """Complete an operation whose last outcomes are missing: the topic no longer retains their requests."""
+    shown = bulk.shown
+    named = draft.scan(BULK_ITEMS, bulk_part(shown.operation), BULK_FAILURES_MAX)
+    days = BULK_ANSWER_MS_MAX // DAY_MS
+    shown = _name(shown, (item.run_id for _, item in named), f"its request was not answered within {days} days")
+    shown = _count(shown, UNANSWERED, shown.total - _answered(shown))
+    after = _in_state(replace(bulk, shown=shown), BulkState.COMPLETED)
+    _write(draft, fired, after, draft.now + BULK_REMEMBERED_MS, record=True)
 
 
 def _send_item(draft: Draft, shown: BulkChanged, number: int, item: BulkItem) -> None:
     ref = BulkRef(shown.operation, number)
-    if item.rerun is not None:
-        draft.route_later(item.rerun.routing_key, replace(item.rerun, bulk=ref))
-        return
     request: RunOperation
     match shown.action:
+        case BulkAction.CANCEL:
+            request = CancelRequested(item.run_id, by=shown.by, why=shown.why, bulk=ref)
         case BulkAction.PAUSE:
             request = PauseRequested(item.run_id, Pause(shown.until, shown.by, shown.why), bulk=ref)
         case BulkAction.RESUME:
             request = UnpauseRequested(item.run_id, shown.by, shown.why, bulk=ref)
-        case BulkAction.CANCEL | BulkAction.RERUN:
-            request = CancelRequested(item.run_id, by=shown.by, why=shown.why, bulk=ref)
+        case BulkAction.RERUN:
+            if item.rerun is not None:
+                draft.route_later(item.rerun.routing_key, replace(item.rerun, bulk=ref))
+            else:
+                ended = BulkItemEnded(shown.operation, number, FAILED, "it has no request for a rerun")
+                draft.route_later(shown.operation, ended)
+            return
         case _:
             assert_never(shown.action)
     draft.route_later(run_routing(item.run_id), request)

@@ -196,13 +196,19 @@ class Draft:
         self._changes.append(Send(HISTORY, run_id, entry, self.shard))
 
     def _check_limits(self, run: Run) -> None:
+        if error := self.exceeded(run):
+            raise LimitExceeded(run.run_id, error)
+
+    def exceeded(self, run: Run) -> ErrorInfo | None:
+        """Return the error with which a run ends that has outgrown its limits, None if it has not."""
         limits = self.limits
         if run.steps > limits.steps_per_run_max:
             message = f"the run has more than {limits.steps_per_run_max:,} steps"
-            raise LimitExceeded(run.run_id, ErrorInfo("StepLimitError", message, code="step-limit"))
+            return ErrorInfo("StepLimitError", message, code="step-limit")
         if run.memo_bytes > limits.run_memo_bytes_max:
             message = f"the results of the run's steps exceed {limits.run_memo_bytes_max:,} bytes"
-            raise LimitExceeded(run.run_id, ErrorInfo("RunStateLimitError", message, code="run-state-limit"))
+            return ErrorInfo("RunStateLimitError", message, code="run-state-limit")
+        return None
 
     def put_step(self, run_id: str, step: str, before: OpenStep | None, after: OpenStep) -> None:
         """Write a step without a result, whose row was `before`."""
@@ -300,12 +306,12 @@ class Draft:
         """Publish the state of a bulk operation."""
         self._changes.append(Send(HISTORY, entry.operation, entry, self.shard))
 
-    def answer(self, request: RunOperation, status: str, outcome: str = "") -> None:
+    def answer(self, request: RunOperation, status: str, outcome: str = "", reason: str = "") -> None:
         """Answer a request, and report the outcome (by default the status) to the bulk operation that sent it."""
         self.reply(request.reply_to, status)
         if request.bulk:
             operation, item = request.bulk.operation, request.bulk.item
-            self.route(operation, BulkItemEnded(operation, item, outcome or status))
+            self.route(operation, BulkItemEnded(operation, item, outcome or status, reason))
 
     # Metrics.
 

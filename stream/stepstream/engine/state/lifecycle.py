@@ -125,7 +125,7 @@ BULK_LIFE: Mapping[Literal["absent"] | BulkState, Mapping[str, tuple[Literal["ab
         "Tick": (BulkState.EXPIRED,),
     },
     BulkState.RUNNING: {
-        "Tick": (BulkState.RUNNING,),
+        "Tick": (BulkState.RUNNING, BulkState.COMPLETED),
         "BulkItemEnded": (BulkState.RUNNING, BulkState.COMPLETED),
         "BulkCancelRequested": (BulkState.CANCELLED,),
     },

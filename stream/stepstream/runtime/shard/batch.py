@@ -8,10 +8,12 @@ from stepstream.contract.codec import encode
 from stepstream.contract.errors import TooLarge
 from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADER
 from stepstream.contract.history import RunEnded
+from stepstream.contract.ids import shard_of
 from stepstream.contract.limits import BATCH_BYTES_MAX, CHANGES_PER_BATCH_MAX
 from stepstream.contract.matching import EventForwarded, EventRouted
 from stepstream.contract.text.names import check_workers_name
-from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, payload_bytes_max
+from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, INBOX, payload_bytes_max
+from stepstream.engine.runs.bulk import failed_outcome
 from stepstream.engine.state.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import Input
@@ -172,6 +174,14 @@ class Batch:
             f"{record.topic}-{record.partition}-{record.offset}: {reason[:_REASON_CHARACTERS_MAX]}"
         )
         self.count(("dead_letters", record.topic, kind))
+
+    def fail(self, value: Input, record: LogRecord, error: Exception, shards: int) -> None:
+        """Add the dead letter of an input that raised an error; a bulk operation that sent it receives the outcome."""
+        reason = f"{type(error).__name__}: {error}"
+        self.dead_letter(record, reason, "too-large" if isinstance(error, TooLarge) else "not-applicable")
+        if ended := failed_outcome(value, reason):
+            to = shard_of(ended.operation, shards)
+            self.outputs.append(NewRecord(INBOX, to, ended.operation.encode(), encode(ended)))
 
     @property
     def reasons(self) -> str:

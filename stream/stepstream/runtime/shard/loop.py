@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from stepstream.contract.errors import StepstreamError, TooLarge
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import CHAIN_HEADER, ENGINE_ORIGIN, ORIGIN_HEADER, decode_event
 from stepstream.contract.functions import FunctionRegistered, decode_function
 from stepstream.contract.inbox import InboxRecord, decode_inbox
@@ -371,8 +371,7 @@ class Shard:
         except Exception as error:
             failed = "shard %d cannot apply a record of %s, and moves it to dead-letters"
             logger.exception(failed, self._shard, origin.topic, extra=self._extra)
-            kind = "too-large" if isinstance(error, TooLarge) else "not-applicable"
-            batch.dead_letter(origin, f"{type(error).__name__}: {error}", kind)
+            batch.fail(value, origin, error, of)
             return False
         return True
 

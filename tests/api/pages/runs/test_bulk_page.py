@@ -6,6 +6,7 @@ import pytest
 
 from stepstream import App, Context, Event, NonRetriableError, on
 from stepstream.api.guards import Keys
+from stepstream.engine import transition
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, Page, browser_of
 
@@ -89,6 +90,21 @@ async def test_runs_are_paused_until_a_time_and_resumed(engine: VirtualEngine) -
     shown = await browser.submit(page, "main form")
     await engine.advance("5s")
     assert "12 resumed" in (await browser.open(shown.path)).text
+
+
+async def test_runs_that_failed_are_named(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs whose requests cannot be applied are counted, and the first of them are listed with the reason."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("a <bug>")
+
+    monkeypatch.setattr(transition, "cancel_run", broken)
+    await engine.bulk("cancel", filter="function:wait", request_id="b")
+    await engine.advance("1s")
+    page = await browser_of(engine).open("/ui/bulk/b")
+    assert "12 failed" in page.text
+    assert page.texts("tbody td")[1] == "ValueError: a <bug>"
+    assert len(page.all("tbody tr")) == 10
 
 
 async def test_an_operation_is_stopped(engine: VirtualEngine) -> None:

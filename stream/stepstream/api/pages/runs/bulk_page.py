@@ -82,6 +82,7 @@ async def show_bulk(site: Site, visit: Visit) -> Response:
                 ("Stopped by", text(found.ended_by) if found.ended_by else ""),
             ]
         ),
+        _failures(found),
         post_form(visit, url("bulk", found.operation, "cancel"), "Stop", h.button(".danger")["Stop"])
         if is_open
         else None,
@@ -128,6 +129,16 @@ def bulk_links(visit: Visit, filter: Filter) -> h.Node:
             for action, verb in _VERBS.items()
         ]
     ]
+
+
+def _failures(found: BulkChanged) -> h.Node:
+    if not found.failures:
+        return None
+    rows = [
+        h.tr(data_row=True)[h.td[run_link(each.run_id)], h.td[text(each.reason, REASON_CHARACTERS_MAX)]]
+        for each in found.failures
+    ]
+    return listing("The first runs on which it could not act", ("Run", "Reason"), rows)
 
 
 def _outcomes(found: BulkChanged) -> str:
