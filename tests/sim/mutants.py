@@ -248,7 +248,7 @@ MUTANTS = (
     Mutant(
         "the outcome of a run of a bulk operation may count twice",
         "engine/runs/bulk.py",
-        (("    draft.delete(key)\n    shown, counts", "    shown, counts"),),
+        (("    draft.delete(key)\n    shown = _count", "    shown = _count"),),
     ),
     Mutant(
         "a repeated request starts a bulk operation again",
@@ -268,7 +268,7 @@ MUTANTS = (
     Mutant(
         "a bulk operation stops after its first requests",
         "engine/runs/bulk.py",
-        (("if sent < shown.total else 0", "if sent < 0 else 0"),),
+        (("    last = sent == shown.total\n", "    last = sent > 0\n"),),
     ),
     Mutant(
         "a parked run that continues by itself requests no command",

@@ -29,8 +29,8 @@ COMMANDS = {
         "control.control", "List, show, cancel, pause, resume, rerun and prune runs, and group their errors."
     ),
     "bulk": Command("control.bulk", "List, show and cancel bulk operations on runs."),
-    "functions": Command("control.functions", "Pause functions and resume them."),
-    "queues": Command("control.queues", "Pause queues of apps and resume them."),
+    "functions": Command("control.scopes", "Pause functions and resume them."),
+    "queues": Command("control.scopes", "Pause queues and resume them."),
     "replay": Command(
         "replay", "Replay recorded events through your functions, on a virtual clock that follows the events."
     ),
