@@ -188,10 +188,12 @@ async def _runs(engine: Process, function: str) -> list[dict[str, Any]]:
     return runs
 
 
-async def fly(folder: Path, bootstrap: str, console: Console) -> tuple[dict[str, RunStats], list[Mapping[str, object]]]:
-    """Run the day; return the flights' table and what the day's runs summed up, a single one."""
+async def fly(
+    source: Path, folder: Path, bootstrap: str, console: Console
+) -> tuple[dict[str, RunStats], list[Mapping[str, object]]]:
+    """Run the day of `source`; return the flights' table and what the day's runs summed up, a single one."""
     path = folder / "events.jsonl"
-    console.print(f"{write_events(FLIGHTS, path):,} events, made from {FLIGHTS.name}.")
+    console.print(f"{write_events(source, path):,} events, made from {source.name}.")
     events = [json.loads(line) for line in path.read_text().splitlines()]
     flights = sum(event["name"] == "flight/scheduled" for event in events)
     with cluster(folder, bootstrap) as members:
@@ -207,6 +209,9 @@ def main() -> None:
     """Run the demo in a temporary folder, which is removed afterwards."""
     parser = argparse.ArgumentParser(description="Replay a day through Kafka, and kill an engine and a worker.")
     parser.add_argument("--kafka", help="a broker, HOST:PORT; without it one is started from tests/kafka")
+    parser.add_argument(
+        "--flights", type=Path, default=FLIGHTS, metavar="CSV", help="the flights of one day (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print the table as JSON; everything else goes to stderr")
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json)
@@ -217,7 +222,7 @@ def main() -> None:
     broker = importlib.import_module("tests.kafka.cluster.broker")
     try:
         with tempfile.TemporaryDirectory(prefix="stepstream-demo-") as folder, broker.running_broker() as bootstrap:
-            table, sums = asyncio.run(fly(Path(folder), bootstrap, console))
+            table, sums = asyncio.run(fly(arguments.flights, Path(folder), bootstrap, console))
     except broker.NoBrokerError as error:
         sys.exit(str(error))
     except KafkaError as error:

@@ -91,6 +91,7 @@ def port_of(process: "subprocess.Popen[str]") -> str:
     raise AssertionError("it does not serve")
 
 
+@pytest.mark.long
 def test_a_killed_command_can_be_started_again(tmp_path: Path) -> None:
     """kill -9 of the command that the README gives also ends its child, so that port and state are free."""
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")

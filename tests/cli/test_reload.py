@@ -90,6 +90,7 @@ def developing(tmp_path: Path) -> Iterator[Developing]:
     developing.process.communicate(timeout=20)
 
 
+@pytest.mark.long
 def test_a_save_with_the_same_time_and_size_is_loaded(developing: Developing) -> None:
     """Python trusts bytecode whose source has the same time and size; a reload does not."""
     assert developing.until("serves") == f"stepstream {version()} serves first (1 function)"
@@ -99,6 +100,7 @@ def test_a_save_with_the_same_time_and_size_is_loaded(developing: Developing) ->
         assert f"serves {name}" in developing.until("serves")
 
 
+@pytest.mark.long
 def test_a_reload_opens_the_page_no_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--open` opens the page where the first process serves it, and the processes of later saves open none."""
     browser, opened = tmp_path / "browser", tmp_path / "opened"
