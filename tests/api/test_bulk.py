@@ -8,8 +8,9 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
-from stepstream.contract.limits import BULK_RATE_MAX, REASON_CHARACTERS_MAX
+from stepstream.contract.limits import BULK_RATE_MAX, BULK_RUNS_MAX, REASON_CHARACTERS_MAX
 from stepstream.engine import transition
+from stepstream.runtime import bulk
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 
@@ -119,6 +120,38 @@ async def test_runs_are_paused_and_resumed(engine: VirtualEngine) -> None:
         assert (await client.get("/v1/bulk/r")).json()["outcomes"] == {"resumed": 5}
     await engine.advance("1h")
     assert len(engine.runs("wait", status="completed")) == 12
+
+
+async def test_an_id_belongs_to_one_action(engine: VirtualEngine) -> None:
+    """The id of an operation with another action is refused, so that no one takes that one for the requested one."""
+    body = {"action": "cancel", "filter": "function:wait", "request_id": "b", "rate": 1}
+    async with client_of(engine) as client:
+        assert (await client.post("/v1/bulk", json=body)).status_code == 202
+        other = await client.post("/v1/bulk", json={**body, "action": "pause"})
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+        assert "bulk operation b exists, and is to cancel" in other.json()["error"]["message"]
+        assert (await client.delete("/v1/bulk/" + "x" * 5_000)).status_code == 404
+    assert not [run for run in engine.runs("wait") if run.paused]
+
+
+async def test_open_operations_are_bounded(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stores its runs; once one has ended, another may start."""
+    monkeypatch.setattr(bulk, "BULK_OPEN_MAX", 2)
+    body = {"action": "cancel", "filter": "function:wait", "rate": 1}
+    async with client_of(engine) as client:
+        (first, _) = [(await client.post("/v1/bulk", json=body)).json()["id"] for _ in range(2)]
+        refused = await client.post("/v1/bulk", json=body)
+        assert (refused.status_code, "2 bulk operations are open" in refused.json()["error"]["message"]) == (409, True)
+        await client.delete(f"/v1/bulk/{first}")
+        await engine.until_idle()
+        assert (await client.post("/v1/bulk", json=body)).status_code == 202
+
+
+async def test_more_ids_than_an_operation_may_have_are_refused(engine: VirtualEngine) -> None:
+    """Before any of them is read."""
+    async with client_of(engine) as client:
+        answer = await client.post("/v1/bulk", json={"action": "cancel", "ids": ["x"] * (BULK_RUNS_MAX + 1)})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "ids: expected at most 100,000 ids")
 
 
 async def test_runs_that_failed_are_named(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:

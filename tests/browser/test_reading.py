@@ -71,7 +71,7 @@ def paths(shop: Shop) -> Mapping[str, str]:
         "dead-letters": "/ui/dead-letters",
         "waiting": "/ui/waiting",
         "approval": f"/ui/approvals/{asked['run_id']}/{asked['steps'][0]['step']}",
-        "bulk-preview": "/ui/bulk/new?action=rerun&filter=function:echo",
+        "bulk-preview": "/ui/bulk-preview?action=rerun&filter=function:echo",
         "bulk": f"/ui/bulk/{operation}",
         "bulks": "/ui/bulk",
         "event": f"/ui/event?id={shop.show(parcel)['events'][0]['id']}",

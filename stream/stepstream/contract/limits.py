@@ -66,10 +66,11 @@ ACTOR_CHARACTERS_MAX = 128
 REASON_CHARACTERS_MAX = 1_024
 REQUEST_ID_CHARACTERS_MAX = 128
 OPERATION_ID_CHARACTERS_MAX = 64
-# The runs of a bulk operation by default and at most, how many it acts on per second, and what their requests for
-# reruns have together: the engine stores them until they are answered.
+# The runs of a bulk operation by default and at most, how many operations may be open, how many runs each acts on per
+# second, and what their requests for reruns have together: the engine stores them until they are answered.
 BULK_RUNS_DEFAULT = 10_000
 BULK_RUNS_MAX = 100_000
+BULK_OPEN_MAX = 50
 BULK_RATE_DEFAULT = 100
 BULK_RATE_MAX = 1_000
 BULK_BYTES_MAX = 256 * MIB

@@ -12,6 +12,8 @@ from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.limits import (
     BULK_BYTES_MAX,
+    BULK_LISTED_MAX,
+    BULK_OPEN_MAX,
     BULK_PAGE_BYTES_MAX,
     BULK_PAGE_RUNS_MAX,
     BULK_RATE_DEFAULT,
@@ -22,7 +24,9 @@ from stepstream.contract.limits import (
     Limits,
 )
 from stepstream.contract.operators.bulk import (
+    OPEN_BULK_STATES,
     BulkAction,
+    BulkChanged,
     BulkItem,
     BulkPageAdded,
     BulkRequest,
@@ -76,6 +80,8 @@ class BulkOptions:
             raise InvalidInput("give a filter or the ids of runs", "filter")
         if self.filter is not None and not self.filter.terms:
             raise InvalidInput("an empty filter would find all runs; name a function, a status or a time", "filter")
+        if len(self.ids) > BULK_RUNS_MAX:
+            raise InvalidInput(f"expected at most {BULK_RUNS_MAX:,} ids", "ids")
         if wrong := next((run_id for run_id in self.ids if not is_run_id(run_id)), None):
             raise InvalidInput(f"{wrong!r} is not a run id", "ids")
         for name, value, most in (("cap", self.cap, BULK_RUNS_MAX), ("rate", self.rate, BULK_RATE_MAX)):
@@ -101,7 +107,7 @@ class BulkOptions:
         return run.status in self.statuses and (self.action != BulkAction.RESUME or run.paused is not None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BulkSelection:
     """The runs of a bulk operation, the newest first, and the first of them as a sample.
 
@@ -112,31 +118,34 @@ class BulkSelection:
     sample: list[RunSummary]
     skipped: int = 0
 
+    def add(self, runs: Sequence[RunSummary], options: BulkOptions) -> None:
+        """Add those of the runs to which the action applies: a summary is large, so only the sample keeps any."""
+        applicable = [run for run in runs if options.applies_to(run)]
+        self.run_ids += (run.run_id for run in applicable)
+        self.sample += applicable[: SAMPLE_RUNS - len(self.sample)]
+        self.skipped += len(runs) - len(applicable)
+
 
 async def select(queries: RunQueries, options: BulkOptions) -> BulkSelection:
     """Return the runs of an operation.
 
     Raise TooLarge if they are more than its cap, and InvalidInput for ids of no run and for a search that takes long.
     """
+    selected = BulkSelection([], [])
     if options.filter is None:
-        found, unknown = await _listed(queries, options.ids)
-        if unknown:
-            raise InvalidInput(f"there is no run {unknown[0]!r}", "ids")
+        await _take_listed(selected, queries, options)
+        count = f"{len(selected.run_ids):,}"
     else:
-        found = await _found(queries, options.filter, options)
-    applicable = [run for run in found if options.applies_to(run)]
-    if len(applicable) > options.cap:
-        if options.filter is None:
-            count = f"{len(applicable):,}"
-        else:
-            counted = await queries.count(_applied(options.filter, options))
-            count = f"{'' if counted.exact else 'at least '}{max(counted.runs, len(applicable)):,}"
+        filter = _applied(options.filter, options)
+        await _take_found(selected, queries, filter, options)
+        count = await _counted(selected, queries, filter, options)
+    if len(selected.run_ids) > options.cap:
         raise TooLarge(
             f"the operation would {options.action} {count} runs, and may {options.cap:,}; narrow the filter or raise "
             f"the cap (at most {BULK_RUNS_MAX:,})",
             "cap",
         )
-    return BulkSelection([run.run_id for run in applicable], applicable[:SAMPLE_RUNS], len(found) - len(applicable))
+    return selected
 
 
 def _applied(filter: Filter, options: BulkOptions) -> Filter:
@@ -144,31 +153,38 @@ def _applied(filter: Filter, options: BulkOptions) -> Filter:
     return Filter((*filter.terms, Term("status", tuple(map(Pattern, options.statuses))), *paused))
 
 
-async def _found(queries: RunQueries, filter: Filter, options: BulkOptions) -> list[RunSummary]:
-    """Return the runs of a filter, at most one more than the cap."""
-    filter = _applied(filter, options)
-    found: list[RunSummary] = []
+async def _take_found(selected: BulkSelection, queries: RunQueries, filter: Filter, options: BulkOptions) -> None:
+    """Add the runs of a filter, at most one more than the cap."""
     deadline, before = time.monotonic() + SEARCH_S_MAX, ""
     while True:
-        page = await queries.search(filter, before=before, limit=min(_PAGE, options.cap + 1 - len(found)))
-        found += page.runs
+        left = options.cap + 1 - len(selected.run_ids)
+        page = await queries.search(filter, before=before, limit=min(_PAGE, left))
+        selected.add(page.runs, options)
         before = page.next
-        if not before or len(found) > options.cap:
-            return found
+        if not before or len(selected.run_ids) > options.cap:
+            return
         if time.monotonic() > deadline:
             reason = f"the search takes more than {SEARCH_S_MAX:g} s; narrow it with function:, status: or after:"
             raise InvalidInput(reason, "filter")
 
 
-async def _listed(queries: RunQueries, ids: Sequence[str]) -> tuple[list[RunSummary], list[str]]:
-    """Return the runs with these ids, and the ids of no run."""
-    ordered = list(dict.fromkeys(ids))
-    found: list[RunSummary] = []
+async def _counted(selected: BulkSelection, queries: RunQueries, filter: Filter, options: BulkOptions) -> str:
+    """Return how many runs a filter finds, which may be more than were selected."""
+    if len(selected.run_ids) <= options.cap:
+        return f"{len(selected.run_ids):,}"
+    counted = await queries.count(filter)
+    return f"{'' if counted.exact else 'at least '}{max(counted.runs, len(selected.run_ids)):,}"
+
+
+async def _take_listed(selected: BulkSelection, queries: RunQueries, options: BulkOptions) -> None:
+    """Add the runs with the ids of an operation; raise InvalidInput if there is no such run."""
+    ordered = sorted(set(options.ids), reverse=True)
     for at in range(0, len(ordered), _PAGE):
-        found += await queries.find_runs(ordered[at : at + _PAGE])
-    found.sort(key=lambda run: run.run_id, reverse=True)
-    known = {run.run_id for run in found}
-    return found, [run_id for run_id in ids if run_id not in known]
+        page = ordered[at : at + _PAGE]
+        found = {run.run_id: run for run in await queries.find_runs(page)}
+        if unknown := next((run_id for run_id in page if run_id not in found), ""):
+            raise InvalidInput(f"there is no run {unknown!r}", "ids")
+        selected.add([found[run_id] for run_id in page], options)
 
 
 async def start(
@@ -179,11 +195,15 @@ async def start(
     It runs once its last page has arrived: if this call fails or its process ends before, the operation expires
     without having changed a run, and the same request may be sent again.
     """
-    if not run_ids:
-        known = await queries.bulk(options.operation)
-        if known is None or known.state == BulkState.RECEIVING:
-            raise InvalidInput(f"there is no run to {options.action}", "ids" if options.ids else "filter")
+    if (known := await started_before(queries, options)) is not None:
         return known.state
+    if not run_ids:
+        raise InvalidInput(f"there is no run to {options.action}", "ids" if options.ids else "filter")
+    open_count = sum(each.state in OPEN_BULK_STATES for each in await queries.bulks(BULK_LISTED_MAX))
+    if open_count >= BULK_OPEN_MAX:
+        raise Conflict(
+            f"{open_count} bulk operations are open, and at most {BULK_OPEN_MAX} may be; cancel one, or wait"
+        )
     upload = secrets.token_hex(8)
     who = (options.by, options.why)
     started = BulkStarted(options.operation, upload, options.action, options.rate, *who, until=options.until)
@@ -197,6 +217,19 @@ async def start(
             raise Conflict(f"bulk operation {options.operation} is {state}; another request started or cancelled it")
         first += len(items)
     return BulkState(state)
+
+
+async def started_before(queries: RunQueries, options: BulkOptions) -> BulkChanged | None:
+    """Return the operation with the id of these options whose runs have all arrived, None if there is none.
+
+    Raise Conflict if it has another action: its id is used already.
+    """
+    known = await queries.bulk(options.operation)
+    if known is None or known.state == BulkState.RECEIVING:
+        return None
+    if known.action != options.action:
+        raise Conflict(f"bulk operation {options.operation} exists, and is to {known.action}; use another request_id")
+    return known
 
 
 async def until_listed(queries: RunQueries, operation: str) -> None:
@@ -244,7 +277,7 @@ async def _items(
 
 
 # A run may have 32 MiB of results, so few are read at a time.
-_RECORDED = 20
+_RECORDED = 5
 
 
 def _rerun_item(run: RecordedRun, options: BulkOptions, limits: Limits) -> BulkItem:

@@ -261,7 +261,10 @@ class VirtualEngine(PausingEngine):
         would act on too many runs.
         """
         id = request_id or f"bulk-{self.now_ms}-{len(self.history)}"
-        found, options = None if ids else Filter.parse(filter), {"by": "test", "operation": id, **options}
+        found, options = (
+            None if ids else Filter.parse(filter).at(self.now_ms),
+            {"by": "test", "operation": id, **options},
+        )
         options["until"] = end_of_pause(until, self.now_ms)
         asked, queries = BulkOptions(BulkAction(action), found, tuple(ids), **options), self.index.queries
         run_ids = (await select(queries, asked)).run_ids

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from stepstream.cli import main
-from stepstream.cli.client import EngineClient
+from stepstream.cli.client import EngineClient, Refused
+from stepstream.cli.control import bulk
 from tests.cli.serving import Serving
 
 APP = """
@@ -135,3 +136,20 @@ def test_runs_that_failed_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.exit_code, done.stdout.splitlines()[0]) == (1, "completed: 1 cancelled, 1 failed")
     assert done.stdout.splitlines()[1] == "run 01: ValueError: a \\u001b[31mbug"
     assert CliRunner().invoke(main.cli, ["bulk", "show", "b"]).stdout.endswith(done.stdout.splitlines()[1] + "\n")
+
+
+def test_an_operation_that_is_no_longer_listed_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list may lag behind for a while; then the command says that the engine continues, and how to look."""
+    asked: list[str] = []
+
+    def answer(_: EngineClient, method: str, *__: str, **___: object) -> dict[str, object]:
+        asked.append(method)
+        if method == "GET":
+            raise Refused("the key is wrong")
+        return {"id": "b", "state": "running", "count": 2}
+
+    monkeypatch.setattr(EngineClient, "request", answer)
+    monkeypatch.setattr(bulk, "_POLL_S", 0)
+    done = CliRunner().invoke(main.cli, ["runs", "cancel", "--filter", "function:wait", "--yes"])
+    assert (done.exit_code, asked.count("GET")) == (1, 61)
+    assert "the key is wrong\nthe engine continues; see `stepstream bulk show b`" in done.stderr

@@ -22,7 +22,7 @@ from tests.engine.words import RunOf, Words
 def read_bulk(words: Words, run_of: RunOf) -> Input:
     """Return a record of a bulk operation; a run of a page is `r1`.
 
-    `r1:f` reruns it as a run of function f, and `r1:f:2` with two results.
+    `a*3` means `a0 a1 a2`. `r1:f` reruns it as a run of function f, and `r1:f:2` with two results.
     """
     verb, operation, reply = words.take(), words.take(), words.text("reply")
     match verb:
@@ -32,7 +32,8 @@ def read_bulk(words: Words, run_of: RunOf) -> Input:
             return BulkStarted(operation, upload, action, rate, "ann", words.text("why"), reply, until)
         case "page":
             upload, first, last = words.take(), int(words.take()), words.has("last")
-            items = tuple(_item(operation, *word.split(":"), run_of=run_of) for word in words.plain)
+            runs = [run for word in words.plain for run in _runs(word)]
+            items = tuple(_item(operation, *run.split(":"), run_of=run_of) for run in runs)
             words.plain.clear()
             return BulkPageAdded(operation, upload, first, items, last, reply)
         case "ended":
@@ -40,6 +41,11 @@ def read_bulk(words: Words, run_of: RunOf) -> Input:
         case _:
             assert verb == "cancel", f"{verb!r} is not a record of a bulk operation"
             return BulkCancelRequested(operation, "bob", reply)
+
+
+def _runs(word: str) -> list[str]:
+    name, _, count = word.partition("*")
+    return [f"{name}{number}" for number in range(int(count))] if count else [word]
 
 
 def _item(operation: str, run: str, function: str = "", copied: str = "0", *, run_of: RunOf) -> BulkItem:

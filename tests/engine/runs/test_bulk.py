@@ -244,3 +244,20 @@ def test_a_rerun_beyond_lowered_limits_is_refused() -> None:
     12 | tick                                        | bulk b running 1/1; bulk b completed 1/1 failed=1
        |                                             | old2:the run has more than 1 steps
     """
+
+
+@table()
+def test_many_rows_of_an_operation_are_removed_in_portions() -> None:
+    """An upload that was replaced has left more rows than one transition removes.
+
+    10        | bulk start b cancel u        | bulk b receiving 0/0
+    10        | bulk page b u 0 a*502        | -
+    10        | bulk start b cancel v        | bulk b receiving 0/0
+    10        | bulk page b v 0 a1 last      | bulk b running 0/1
+    10        | tick                         | bulk b running 1/1; bulk b completed 1/1 not_found=1
+    604800010 | tick                         | -
+    604800010 | rows BulkItem                | 1
+    604800011 | tick                         | -
+    604800011 | rows BulkItem                | 0
+    604800011 | rows Bulk                    | 0
+    """

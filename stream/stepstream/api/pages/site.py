@@ -85,7 +85,7 @@ PAGES: Mapping[str, Show] = {
     "/functions": show_functions,
     "/function": show_function,
     "/bulk": list_bulks,
-    "/bulk/new": show_preview,
+    "/bulk-preview": show_preview,
     "/bulk/{operation}": show_bulk,
 }
 ACTIONS: Mapping[str, Act] = {

@@ -12,8 +12,8 @@ from stepstream.api.routes.control import OperatorRoutes
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import BULK_LISTED_MAX, BULK_RATE_DEFAULT, BULK_RUNS_DEFAULT
-from stepstream.contract.operators.bulk import BulkAction, BulkCancelRequested, BulkChanged, BulkState
-from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, until_listed
+from stepstream.contract.operators.bulk import BulkAction, BulkCancelRequested, BulkChanged, is_operation_id
+from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, started_before, until_listed
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.reruns import check_reason
@@ -97,8 +97,7 @@ def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:
     async def start_bulk(request: Request) -> JSONResponse:
         async with routes.bodies.body(request, limits.request_bytes_max) as body:
             options, dry_run = parse_bulk(body, routes.actor(request), routes.now_ms())
-        known = await queries.bulk(options.operation)
-        if known is not None and known.state != BulkState.RECEIVING and not dry_run:
+        if not dry_run and (known := await started_before(queries, options)) is not None:
             return JSONResponse({"id": known.operation, "state": known.state, "count": known.total}, 202)
         selection = await select(queries, options)
         if dry_run:
@@ -125,7 +124,8 @@ def _add_operations(api: FastAPI, routes: OperatorRoutes) -> None:
 
     @api.delete("/v1/bulk/{operation_id}", **guarded, summary="Stop a bulk operation")
     async def cancel_bulk(operation_id: str, request: Request) -> dict[str, str]:
-        state = await routes.operator.bulk(BulkCancelRequested(operation_id, routes.actor(request)))
+        request_of = BulkCancelRequested(operation_id, routes.actor(request))
+        state = await routes.operator.bulk(request_of) if is_operation_id(operation_id) else "absent"
         if state == "absent":
             raise HTTPException(404, f"there is no bulk operation {operation_id!r}")
         return {"state": state}

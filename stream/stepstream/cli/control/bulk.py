@@ -50,6 +50,7 @@ Operation = Annotated[str, typer.Argument(metavar="ID", help="The id of the oper
 CAP_DEFAULT, RATE_DEFAULT = BULK_RUNS_DEFAULT, BULK_RATE_DEFAULT
 _OPEN = ("receiving", "running")
 _POLL_S = 0.5
+_REFUSALS_MAX = 60
 
 
 def act_on_many(
@@ -73,8 +74,9 @@ def act_on_many(
     except KeyboardInterrupt:
         err.line(continues)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    except NoAnswer as error:
-        raise fail(f"{error}\n{continues}", EXIT_UNREACHABLE) from None
+    except (NoAnswer, Refused) as error:
+        status = EXIT_UNREACHABLE if isinstance(error, NoAnswer) else EXIT_FAILED
+        raise fail(f"{error}\n{continues}", status) from None
     _print_end(done, as_json=as_json)
     if done["state"] != "completed" or done["failures"]:
         raise typer.Exit(EXIT_FAILED)
@@ -103,13 +105,21 @@ def _print_preview(screen: Screen, preview: dict[str, Any]) -> None:
 
 
 def _follow(client: EngineClient, started: dict[str, Any]) -> dict[str, Any]:
-    """Return an operation once it has ended; print its progress when it changes."""
-    printed = ""
+    """Return an operation once it has ended; print its progress when it changes.
+
+    Raise Refused if the engine does not list it for a while.
+    """
+    printed, refusals = "", 0
     while True:
         try:
             shown = client.request("GET", "v1", "bulk", started["id"], expect="state")
+            refusals = 0
         except Refused:
-            shown = {**started, "total": started["count"], "outcomes": {}}  # The list of operations lags behind.
+            # The list of operations lags behind; but a key may have been changed, or very many operations followed.
+            refusals += 1
+            if refusals > _REFUSALS_MAX:
+                raise
+            shown = {"state": "running", "total": started["count"], "outcomes": {}}
         if shown["state"] not in _OPEN:
             return dict(shown)
         progress = f"{sum(shown['outcomes'].values()):,} of {counted(shown['total'], 'run')}"

@@ -232,12 +232,14 @@ def _remove(draft: Draft, fired: Bulk, bulk: Bulk) -> None:
     shown = bulk.shown
     forgotten = shown.at + BULK_REMEMBERED_MS <= draft.now
     after = b"" if forgotten or not shown.sent else bulk_item_key(shown.operation, shown.sent - 1).sort
-    left = draft.scan(BULK_ITEMS, bulk_part(shown.operation), BULK_PAGE_RUNS_MAX, after)
-    for key, _ in left:
+    removed = size = 0
+    for key, item in draft.walk(BULK_ITEMS, bulk_part(shown.operation), after):
+        if removed == BULK_PAGE_RUNS_MAX or size >= BULK_PAGE_BYTES_MAX:
+            _write(draft, fired, bulk, draft.now + 1)
+            return
         draft.delete(bulk_item_key(shown.operation, bulk_item_of(key)))
-    if len(left) == BULK_PAGE_RUNS_MAX:
-        _write(draft, fired, bulk, draft.now + 1)
-    elif not forgotten:
+        removed, size = removed + 1, size + _bytes_of(item)
+    if not forgotten:
         _write(draft, fired, bulk, shown.at + BULK_REMEMBERED_MS)
     else:
         check_bulk(fired, draft.record_type, None)

@@ -130,7 +130,7 @@ BULK_LIFE: Mapping[Literal["absent"] | BulkState, Mapping[str, tuple[Literal["ab
         "BulkCancelRequested": (BulkState.CANCELLED,),
     },
     BulkState.COMPLETED: {
-        "Tick": ("absent",),
+        "Tick": (BulkState.COMPLETED, "absent"),
     },
     BulkState.CANCELLED: {
         "BulkItemEnded": (BulkState.CANCELLED,),

@@ -6,11 +6,13 @@ import pytest
 
 from stepstream import App, Context, Event, NonRetriableError, on
 from stepstream.api.guards import Keys
+from stepstream.contract.topics import INBOX
 from stepstream.engine import transition
 from stepstream.testing import VirtualEngine
-from tests.api.pages.browsing import Browser, Page, browser_of
+from tests.api.pages.browsing import HOST, Browser, Page, browser_of
 
 app = App("many")
+KEYS = Keys("event", "secret", "reader")
 
 
 @app.function(on("wait"))
@@ -134,20 +136,53 @@ async def test_a_preview_without_runs_has_no_form(engine: VirtualEngine) -> None
     """A filter that finds nothing, is empty or is wrong starts nothing; an unknown action is refused."""
     browser = browser_of(engine)
     for filter in ("function:none", "", "staus:failed"):
-        page = await browser.open(f"/ui/bulk/new?action=cancel&filter={filter}")
+        page = await browser.open(f"/ui/bulk-preview?action=cancel&filter={filter}")
         assert not page.all("main form")
-    assert (await browser.open("/ui/bulk/new?action=delete&filter=function:wait")).status == 400
+    assert (await browser.open("/ui/bulk-preview?action=delete&filter=function:wait")).status == 400
     assert (await browser.open("/ui/bulk/none")).status == 404
     assert "None yet" in (await browser.open("/ui/bulk")).text
 
 
+async def test_any_id_of_an_operation_has_its_page(engine: VirtualEngine) -> None:
+    """An id that a client chose is not taken for another page; one that none can have reaches no engine."""
+    browser = browser_of(engine)
+    for id in ("new", "preview"):
+        await engine.bulk("cancel", filter="function:wait", rate=1, request_id=id)
+        shown = await browser.open(f"/ui/bulk/{id}")
+        assert "Requests sent" in shown.text
+    token = shown.all("main form input[name=token]")[0].attributes["value"] or ""
+    sent = engine.journal.end(INBOX, 0)
+    answer = await browser.client.post("/ui/bulk/-x/cancel", data={"token": token}, headers={"Origin": HOST})
+    assert (answer.status_code, engine.journal.end(INBOX, 0)) == (404, sent)
+
+
 async def test_readers_see_operations_and_start_none(engine: VirtualEngine) -> None:
-    """A visitor who may only read sees no links and no forms."""
+    """A visitor who may only read sees no links and no forms, and cannot send one."""
     await engine.bulk("cancel", filter="function:wait", rate=1)
-    browser = browser_of(engine, Keys("event", "secret", "reader"))
+    browser = browser_of(engine, KEYS)
     await browser.submit(await browser.open("/ui/login"), "main form", key="reader")
     runs = await browser.open("/ui/runs?filter=function:wait")
     assert not [text for text in runs.texts("main a") if "all of these" in text]
-    assert (await browser.open("/ui/bulk/new?action=cancel&filter=function:wait")).status == 403
+    assert (await browser.open("/ui/bulk-preview?action=cancel&filter=function:wait")).status == 403
     listed = await browser.open("/ui/bulk")
     assert len(listed.all("tbody tr")) == 1
+    form = {"action": "cancel", "filter": "function:wait", "request": "b"}
+    (operation,) = [each.operation for each in await engine.index.queries.bulks(10)]
+    client, reading = browser_of(engine, KEYS).client, {"Authorization": "Bearer reader"}
+    assert (await client.post("/ui/bulk", data=form, headers=reading)).status_code == 403
+    assert (await client.post(f"/ui/bulk/{operation}/cancel", headers=reading, data=form)).status_code == 403
+    assert (await client.post("/v1/bulk", json=form, headers=reading)).status_code == 401
+    assert (await client.delete(f"/v1/bulk/{operation}", headers=reading)).status_code == 401
+
+
+async def test_forms_of_other_sites_start_and_stop_nothing(engine: VirtualEngine) -> None:
+    """Neither do forms without the token of the session, even if the browser adds its cookie."""
+    browser = browser_of(engine)
+    operation = await engine.bulk("cancel", filter="function:wait", rate=1)
+    shown = await browser.open(f"/ui/bulk/{operation}")
+    token = shown.all("main form input[name=token]")[0].attributes["value"] or ""
+    form = {"action": "cancel", "filter": "function:wait", "request": "b", "token": token}
+    for path in ("/ui/bulk", f"/ui/bulk/{operation}/cancel"):
+        for sent, origin in ((form, "https://elsewhere.example"), (form, "null"), ({**form, "token": "x"}, HOST)):
+            assert (await browser.client.post(path, data=sent, headers={"Origin": origin})).status_code == 403
+    assert [each.state for each in await engine.index.queries.bulks(10)] == ["running"]

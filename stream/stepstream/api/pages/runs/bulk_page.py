@@ -14,9 +14,15 @@ from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.runs.run_forms import FROM_FAILURE, UNTIL
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import BULK_RATE_DEFAULT, BULK_RATE_MAX, BULK_RUNS_DEFAULT, REASON_CHARACTERS_MAX
-from stepstream.contract.operators.bulk import OPEN_BULK_STATES, BulkAction, BulkCancelRequested, BulkChanged
+from stepstream.contract.operators.bulk import (
+    OPEN_BULK_STATES,
+    BulkAction,
+    BulkCancelRequested,
+    BulkChanged,
+    is_operation_id,
+)
 from stepstream.contract.text.wording import counted
-from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, until_listed
+from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, started_before, until_listed
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.reruns import check_reason
@@ -43,7 +49,7 @@ async def start_bulk(site: Site, visit: Visit, form: Mapping[str, str]) -> Respo
     """Start an operation; lead to its progress, or show the preview again with what is wrong."""
     try:
         options = _options(site, visit, form)
-        if await site.runs.queries.bulk(options.operation):
+        if await started_before(site.runs.queries, options):
             return see(url("bulk", options.operation))  # The form was sent twice.
         selection = await select(site.runs.queries, options)
         await start(site.engine.operator.bulk, site.runs.queries, options, selection.run_ids, site.limits)
@@ -56,7 +62,8 @@ async def start_bulk(site: Site, visit: Visit, form: Mapping[str, str]) -> Respo
 async def cancel_bulk(site: Site, visit: Visit, _form: Mapping[str, str]) -> Response:
     """Stop an operation; runs on which it did not act yet stay as they are."""
     operation = visit.request.path_params["operation"]
-    await site.engine.operator.bulk(BulkCancelRequested(operation, visit.user))
+    if is_operation_id(operation):
+        await site.engine.operator.bulk(BulkCancelRequested(operation, visit.user))
     return see(url("bulk", operation))
 
 
@@ -125,7 +132,7 @@ def bulk_links(visit: Visit, filter: Filter) -> h.Node:
     query = [("filter", str(filter))]
     return h.p(".actions")[
         [
-            [h.a(href=url("bulk", "new", query=[("action", action.value), *query]))[f"{verb} all of these runs"], " "]
+            [h.a(href=url("bulk-preview", query=[("action", action.value), *query]))[f"{verb} all of these runs"], " "]
             for action, verb in _VERBS.items()
         ]
     ]
@@ -213,7 +220,7 @@ def _from_links(form: Mapping[str, str]) -> h.Element:
         [
             h.li[
                 h.a(
-                    href=url("bulk", "new", query=[*query, ("from", origin)]),
+                    href=url("bulk-preview", query=[*query, ("from", origin)]),
                     aria_current="true" if origin == chosen else None,
                 )[name]
             ]
