@@ -12,6 +12,7 @@ import pytest
 from stepstream.host.serving import collect_garbage_seldom
 from tests.kafka.cluster.broker import running_broker
 from tests.kafka.cluster.java import NoBrokerError
+from tests.postgresql import NoServerError, PostgresqlServer, running_server
 
 # Marks that leave tests out, and the commands that run them.
 LEFT_OUT = {"long": "make test-long", "kafka": "make test", "slow": "make test"}
@@ -49,11 +50,18 @@ def bootstrap() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """The PostgreSQL server that all tests of this process share; each test has a separate database."""
+    with running_server() as server:
+        yield server
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Report a missing broker by its one sentence, which says what to install, instead of a traceback."""
+    """Report a missing server by its one sentence, which says what to install, instead of a traceback."""
     report = yield
-    if call.excinfo is not None and isinstance(call.excinfo.value, NoBrokerError):
+    if call.excinfo is not None and isinstance(call.excinfo.value, NoBrokerError | NoServerError):
         report.longrepr = str(call.excinfo.value)
     return report
 

@@ -30,6 +30,7 @@ HOMES: Mapping[str, str | None] = {
     "faust": "stepstream.host.sources",
     "lark": "stepstream.expressions",
     "prometheus_client": None,
+    "psycopg": None,
     "pydantic": None,
     "rocksdict": None,
     "sqlite3": "stepstream.runtime.readmodel",
@@ -44,6 +45,7 @@ ENTRY_POINTS = {
     "stepstream.contract.publishing.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.sdk.models": "sdk/deferred.py loads it by name",
+    "stepstream.runtime.readmodel.postgresql_tables": "host/read_models.py loads it by name",
     "stepstream.cli.stored_runs": "cli/control/runs.py loads it by name",
     **{f"stepstream.cli.{each.module}": "cli/registry.py loads it by name" for each in COMMANDS.values()},
     "stepstream.testing": "users import it",
@@ -189,6 +191,7 @@ def imports_stand_at_the_top(source: Source) -> Findings:
 DEFERRED_IMPORTS = {
     "stream/stepstream/__init__.py",
     "stream/stepstream/cli/registry.py",
+    "stream/stepstream/host/read_models.py",
     "stream/stepstream/pytest_plugin.py",
     "stream/stepstream/sdk/deferred.py",
 }

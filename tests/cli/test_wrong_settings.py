@@ -1,31 +1,15 @@
 """Commands with invalid settings or input end with a sentence on standard error and a code, never a traceback."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
-from typer.testing import CliRunner, Result
 
-from stepstream.cli.main import cli
 from stepstream.runtime.readmodel.index import RunIndex
+from tests.cli.refusals import assert_refused, invoke
 
 KAFKA = (("topics", "check"), ("topics", "apply", "--shards", "1"), ("dead-letters", "list"), ("engine",))
-
-
-def invoke(*arguments: object, env: Mapping[str, str] | None = None) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(cli, [str(each) for each in arguments], env={"COLUMNS": "250", **(env or {})})
-
-
-def assert_refused(done: Result, reason: str, code: int = 2) -> None:
-    """Check that a command ended with a code and one sentence."""
-    assert done.exit_code == code, done.output
-    assert isinstance(done.exception, SystemExit), done.exception
-    assert done.stderr.startswith("error: ")
-    assert reason in done.stderr
-    assert "Traceback" not in done.output
 
 
 @pytest.mark.parametrize("command", KAFKA, ids=" ".join)

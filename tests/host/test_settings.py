@@ -88,6 +88,21 @@ def test_wrong_sizes_of_the_list_are_refused(size: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
+        ({"READ_MODEL": "mysql://u:s3cret@h/d"}, "expected a URL such as postgresql://"),
+        ({"READ_MODEL": "postgresql://u:s3cret@h/d", "RETENTION_BYTES": "2000000"}, "retention_bytes limits a file"),
+    ],
+)
+def test_a_read_model_that_cannot_work_is_refused(given: dict[str, str], reason: str) -> None:
+    """The message does not have the password, and neither has the text of the settings."""
+    with pytest.raises(SettingsError, match=reason) as refused:
+        settings_from({f"STEPSTREAM_{name}": value for name, value in given.items()})
+    assert "s3cret" not in str(refused.value)
+    assert "s3cret" not in repr(settings_from({"STEPSTREAM_READ_MODEL": "postgresql://u:s3cret@h/d"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
         ({"PAGE": "of"}, "page 'of': expected one of off, read-only, on"),
         ({"READ_KEY": "r"}, "read_key is in addition to the API key"),
         ({"READ_KEY": "a", "API_KEY": "a"}, "read_key is in addition to the API key"),

@@ -18,6 +18,7 @@ from stepstream.cli.options import (
     Namespace,
     Page,
     Port,
+    ReadModel,
     Retention,
     RetentionBytes,
     StateDir,
@@ -35,6 +36,10 @@ from stepstream.host.serving import address_of, collect_garbage_seldom
 from stepstream.host.settings import kafka_settings_from, settings_from
 
 logger = logging.getLogger(__name__)
+SecondPort = Annotated[
+    int | None,
+    typer.Option(help="A second port for only /health, /ready and /metrics; 0 picks a free one (default: none)."),
+]
 Standby = Annotated[
     bool | None,
     typer.Option("--standby", help="Keep warm copies of the shards that other engines own (default: off)."),
@@ -80,16 +85,14 @@ def engine(
     host: Host = None,
     port: Port = None,
     metrics_host: MetricsHost = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(help="A second port for only /health, /ready and /metrics; 0 picks a free one (default: none)."),
-    ] = None,
+    metrics_port: SecondPort = None,
     standby: Standby = None,
     failover_s: Failover = None,
     sources: Sources = None,
     page: Page = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
+    read_model: ReadModel = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
@@ -109,6 +112,7 @@ def engine(
             page=page,
             retention=retention,
             retention_bytes=retention_bytes,
+            read_model=read_model,
         )
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
 

@@ -21,6 +21,13 @@ RetentionBytes = Annotated[
     int | None,
     typer.Option(help="Maximum size of the list of runs in bytes; the oldest ended runs are dropped (default: none)."),
 ]
+ReadModel = Annotated[
+    str | None,
+    typer.Option(
+        help="URL of a PostgreSQL database for the list of runs, which all engines share (default: a file of each "
+        "engine). It has a password, so better set the variable STEPSTREAM_READ_MODEL."
+    ),
+]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one (default: 8288).")]
 Page = Annotated[

@@ -13,6 +13,7 @@ from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, Measured, index_readings
 from stepstream.host.monitoring.versions import build_info
+from stepstream.host.read_models import open_read_model
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings, read_sources
 from stepstream.host.source_parts import source_parts
@@ -29,7 +30,7 @@ from stepstream.runtime.kafka.topics.layout import Layout, config_warnings, layo
 from stepstream.runtime.kafka.topics.topic_watch import TopicWatch
 from stepstream.runtime.metrics import Metrics, Reading
 from stepstream.runtime.ports import LogError
-from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import keep_pruned
 
 logger = logging.getLogger(__name__)
@@ -58,18 +59,21 @@ def _facade(
     return EngineFacade(*control, group, readings=readings, dead_letters=LatestDeadLetters(log))
 
 
-def _read_model(backbone: KafkaBackbone, index: RunIndex) -> dict[str, Callable[[], Awaitable[None]]]:
-    """Return the parts that keep the read model current."""
+def _read_model(
+    backbone: KafkaBackbone, index: RunIndex, group: ShardGroup
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Return the parts that keep the read model current; an engine folds its own shards into a shared one."""
+    owned = (lambda: group.assigned) if index.is_shared else None
 
-    async def project() -> None:
-        async for records in backbone.history(functools.partial(index.position, HISTORY)):
-            index.fold(records)
+    async def read(topic: str) -> None:
+        async for records in backbone.follow(topic, index.positions, owned):
+            await index.folded(records)
 
-    async def read_logs() -> None:
-        async for records in backbone.logs(functools.partial(index.position, LOGS)):
-            index.fold_logs(records)
-
-    return {"read_model": project, "logs": read_logs, "pruning": functools.partial(keep_pruned, index.pruned)}
+    parts: dict[str, Callable[[], Awaitable[None]]] = {}
+    parts["read_model"] = functools.partial(read, HISTORY)
+    parts["logs"] = functools.partial(read, LOGS)
+    parts["pruning"] = functools.partial(keep_pruned, index.pruned)
+    return parts | ({"changes": index.follow} if index.is_shared else {})
 
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
@@ -100,7 +104,7 @@ async def _serve_shards(
     sources = read_sources(settings.sources) if settings.sources else []
     backbone = KafkaBackbone(cluster, clock, shards)
     callers = KafkaCallers(cluster, backbone, shards)
-    index = RunIndex(settings.data_dir / RUNS_FILE, retention=settings.kept_runs, origin=layout.origin.hex())
+    index = open_read_model(settings, layout.origin.hex())
     options = ShardGroupOptions(
         shards,
         settings.data_dir,
@@ -124,7 +128,7 @@ async def _serve_shards(
 
     try:
         await warn_of_missing(cluster, sources)
-        parts = {"shards": group.serve, "answers": callers.serve, **_read_model(backbone, index)}
+        parts = {"shards": group.serve, "answers": callers.serve, **_read_model(backbone, index, group)}
         parts |= {name: each.measure for name, each in measured.items()}
         parts |= {"topics": watch.serve}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)

@@ -5,7 +5,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class Settings:
     drain_s          for how many seconds running steps may finish after SIGTERM
     memory_mib       how many MiB of results and reports the workers of the process hold
     body_threads     how many plain step bodies run at the same time
+    read_model       the URL of a PostgreSQL database that has the list of runs; empty for a file of each engine
     """
 
     data_dir: Path = Path(".stepstream")
@@ -89,6 +90,8 @@ class Settings:
     page: PageMode = PageMode.ON
     user_header: str = ""
     proxies: str = ""
+    # Its password must not be in a message or a log.
+    read_model: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key", "read_key"):
@@ -107,6 +110,10 @@ class Settings:
             )
         if self.retention_bytes is not None and self.retention_bytes < RETENTION_BYTES_MIN:
             raise SettingsError(f"retention_bytes {self.retention_bytes}: expected {RETENTION_BYTES_MIN:,} or more")
+        if self.read_model and not self.read_model.startswith(("postgresql://", "postgres://")):
+            raise SettingsError("read_model: expected a URL such as postgresql://USER:PASSWORD@HOST:5432/DATABASE")
+        if self.read_model and self.retention_bytes is not None:
+            raise SettingsError("retention_bytes limits a file, and read_model is a database: set only retention")
         _ = self.kept_runs, self.page_options
 
     @property
@@ -141,7 +148,7 @@ def read_sources(path: Path) -> list[Source]:
         tables = tomllib.loads(path.read_text("utf-8")).get("source", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"sources {path}: {error}") from None
-    known = {"if" if field.name == "if_" else field.name for field in fields(Source)}
+    known = {"if" if each.name == "if_" else each.name for each in fields(Source)}
     found: list[Source] = []
     for number, table in enumerate(tables if isinstance(tables, list) else [tables], 1):
         try:
@@ -258,4 +265,5 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _page_mode(read("page", PageMode.ON)),
         read("user_header", ""),
         read("proxies", ""),
+        read("read_model", ""),
     )

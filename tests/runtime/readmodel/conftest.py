@@ -1,5 +1,29 @@
-"""Every read model that a test here opens is closed at its end."""
+"""Where the tables of the read models of these tests are: in SQLite, or in a database of a PostgreSQL server."""
 
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from stepstream.runtime.readmodel.dialect import Tables
+from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables
 from tests.fakes.indexes import closed_indexes
 
 __all__ = ["closed_indexes"]
+
+NewTables = Callable[[], Tables | None]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def new_tables(request: pytest.FixtureRequest) -> Iterator[NewTables]:
+    """Return a function that makes empty tables: None, for SQLite in memory, or those of a new database."""
+    made: list[PostgresqlTables] = []
+
+    def make() -> Tables | None:
+        if request.param == "sqlite":
+            return None
+        made.append(PostgresqlTables(request.getfixturevalue("postgresql").database()))
+        return made[-1]
+
+    yield make
+    for tables in made:
+        tables.close()

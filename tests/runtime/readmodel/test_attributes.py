@@ -1,9 +1,5 @@
 """Attributes in the read model: shown, found by value, changed, and removed with their run."""
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 
 from stepstream.contract.attributes import Attributes
@@ -14,8 +10,9 @@ from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
-from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.search.filters import Filter
+from tests.runtime.readmodel.conftest import NewTables
 
 RUN = run_id_at(1_000, run_hash("f", "e"))
 
@@ -40,17 +37,16 @@ def found(index: RunIndex, text: str) -> bool:
     return [run.run_id for run in index.find(Filter.parse(text), 0)] == [RUN]
 
 
-def indexed(folder: Path) -> int:
+def indexed(index: RunIndex) -> int:
     """Return how many entries the index of attributes has."""
-    with closing(sqlite3.connect(folder / RUNS_FILE)) as db:
-        return int(db.execute("SELECT count(*) FROM run_attributes").fetchone()[0])
+    return int(index._db.execute("SELECT count(*) FROM run_attributes").fetchone()[0])
 
 
 @pytest.mark.parametrize("batches", [1, 3])
-def test_a_run_is_found_by_the_attributes_that_it_has_now(batches: int, tmp_path: Path) -> None:
+def test_a_run_is_found_by_the_attributes_that_it_has_now(batches: int, new_tables: NewTables) -> None:
     """Values that were replaced or removed find nothing, in one batch as in several."""
     entries: list[HistoryEntry] = [began(order="o-1", n=1), changed(2, order="o-1", n=2), changed(3, order="o-2")]
-    index = RunIndex(tmp_path / RUNS_FILE)
+    index = RunIndex(new_tables())
     for at in range(0, 3, 3 // batches):
         fold(index, *entries[at : at + 3 // batches], at=at)
     run = index.show(RUN)
@@ -59,23 +55,23 @@ def test_a_run_is_found_by_the_attributes_that_it_has_now(batches: int, tmp_path
     assert found(index, "order=o-2")
     assert found(index, "o-2")
     assert not any(found(index, text) for text in ("order=o-1", "o-1", "n=1", "n=2", "n:*"))
-    assert indexed(tmp_path) == 1
+    assert indexed(index) == 1
 
 
-def test_attributes_of_several_types_are_found_by_their_text(tmp_path: Path) -> None:
+def test_attributes_of_several_types_are_found_by_their_text(new_tables: NewTables) -> None:
     """Numbers that are equal have one text; a bool is true or false."""
-    index = RunIndex(tmp_path / RUNS_FILE)
+    index = RunIndex(new_tables())
     fold(index, began(total=12.0, paid=True, customer="Ann B"))
     assert all(found(index, text) for text in ("total=12", "paid=true", 'customer="Ann B"', "customer:Ann*"))
 
 
-def test_a_dropped_run_leaves_no_attributes(tmp_path: Path) -> None:
+def test_a_dropped_run_leaves_no_attributes(new_tables: NewTables) -> None:
     """Dropping a run deletes it from the index of attributes."""
-    index = RunIndex(tmp_path / RUNS_FILE)
+    index = RunIndex(new_tables())
     fold(index, began(order="o-1"), changed(2, order="o-2"), RunEnded(RUN, 3, 1_500, RunStatus.COMPLETED, "f"))
     while index.drop(ended_before=10_000):
         pass
-    assert indexed(tmp_path) == 0
+    assert indexed(index) == 0
 
 
 def test_the_type_of_attributes_survives_the_log() -> None:

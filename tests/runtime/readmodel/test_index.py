@@ -28,6 +28,8 @@ from stepstream.runtime.readmodel.folding import Batch
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.views import RunView, UnreadableRuns
 from stepstream.testing import VirtualEngine
+from tests.fakes.indexes import dumped
+from tests.runtime.readmodel.conftest import NewTables
 
 
 async def history_of_a_day() -> tuple[list[HistoryEntry], list[RunView]]:
@@ -66,13 +68,13 @@ def shown(index: RunIndex) -> list[RunView]:
     return sorted((view for view in views if view), key=lambda run: run.run_id)
 
 
-async def test_read_model_is_rebuilt_from_history() -> None:
+async def test_read_model_is_rebuilt_from_history(new_tables: NewTables) -> None:
     """Folded in any batches, one by one or twice, the runs are the same, and the position is at the end."""
     history, expected = await history_of_a_day()
     assert sorted(run.status for run in expected) == ["cancelled", "completed", "failed"]
     records = records_of(history)
     for batches in ([records], [[record] for record in records], [records, records], [records[:9], records[3:]]):
-        index = RunIndex()
+        index = RunIndex(new_tables())
         for batch in batches:
             index.fold(batch)
         assert shown(index) == expected
@@ -80,30 +82,16 @@ async def test_read_model_is_rebuilt_from_history() -> None:
         index.close()
 
 
-TABLES = ("runs", "run_texts", "run_events", "run_names", "run_attributes", "event_waits", "steps", "approvals")
-SUMS = ("run_sums", "step_sums", "error_groups", "positions")
-
-
-def dumped(index: RunIndex) -> dict[str, list[str]]:
-    """Return all rows of all tables; sums of nothing do not count."""
-    columns = {"event_waits": "event_id, name, run_id, step, at", "run_sums": "function, status, runs, total_ms"}
-    found = {}
-    for table in (*TABLES, *SUMS):
-        rows = index._db.execute(f"SELECT {columns.get(table, '*')} FROM {table}")  # noqa: S608 - fixed names
-        found[table] = sorted(repr(row) for row in rows if table != "run_sums" or row[2])
-    return found
-
-
-async def test_tables_do_not_depend_on_batches() -> None:
+async def test_tables_do_not_depend_on_batches(new_tables: NewTables) -> None:
     """Sums and groups of errors too: each entry counts once, in whatever batch it is."""
     history, _ = await history_of_a_day()
     records = records_of(history)
-    whole = RunIndex()
+    whole = RunIndex(new_tables())
     whole.fold(records)
     scanned = "SELECT status, count(*) FROM runs GROUP BY status"
     assert whole.counts() == dict(whole._db.execute(scanned)) == {"cancelled": 1, "completed": 1, "failed": 1}
     for size in (1, 2, 3, 5, 8):
-        index = RunIndex()
+        index = RunIndex(new_tables())
         for start in range(0, len(records), size):
             index.fold(records[start : start + size])
             if start % 3 == 0:
@@ -118,11 +106,11 @@ BEGAN = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", Ra
 ERROR = ErrorInfo("ValueError", "no", stack="a line\n" * 9)
 
 
-async def test_repeated_entry_changes_nothing() -> None:
+async def test_repeated_entry_changes_nothing(new_tables: NewTables) -> None:
     """Also the first entry of a run that has ended."""
     history, expected = await history_of_a_day()
     records = records_of(history)
-    index = RunIndex()
+    index = RunIndex(new_tables())
     index.fold(records)
     for record in records:
         index.fold([record])
@@ -130,9 +118,9 @@ async def test_repeated_entry_changes_nothing() -> None:
     index.close()
 
 
-def test_retried_step_is_cancelled_with_its_run() -> None:
+def test_retried_step_is_cancelled_with_its_run(new_tables: NewTables) -> None:
     """It has the number of attempts and the time of the next one, until the run ends."""
-    index = RunIndex()
+    index = RunIndex(new_tables())
     failed = [
         StepAttemptFailed("r", 2 + attempt, 1_000, "s", "s", attempt, ERROR, 9_000 + attempt) for attempt in (0, 1)
     ]
@@ -149,9 +137,9 @@ def test_retried_step_is_cancelled_with_its_run() -> None:
     index.close()
 
 
-def test_batch_is_folded_atomically(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_is_folded_atomically(monkeypatch: pytest.MonkeyPatch, new_tables: NewTables) -> None:
     """A failure leaves neither rows nor a position, and the same batch can be folded again."""
-    index = RunIndex()
+    index = RunIndex(new_tables())
     records = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
 
     def broken(*_: Any) -> None:
@@ -178,9 +166,9 @@ def test_batch_is_folded_atomically(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=range(5),
 )
-def test_undecodable_entry_is_skipped(poison: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_undecodable_entry_is_skipped(poison: bytes, caplog: pytest.LogCaptureFixture, new_tables: NewTables) -> None:
     """The rest of the batch is folded, the position moves past it, and it is logged."""
-    index = RunIndex()
+    index = RunIndex(new_tables())
     first, last = records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])
     entries = index.fold([first, LogRecord(HISTORY, 0, 1, b"", poison, (), 0), last._replace(offset=2)])
     assert [type(entry) for entry in entries] == [RunBegan, RunEnded]
@@ -190,9 +178,9 @@ def test_undecodable_entry_is_skipped(poison: bytes, caplog: pytest.LogCaptureFi
     index.close()
 
 
-def test_skipped_entry_leaves_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_entry_leaves_no_rows(monkeypatch: pytest.MonkeyPatch, new_tables: NewTables) -> None:
     """Its changes are rolled back, and the other entries of the batch are folded once."""
-    index, begin = RunIndex(), Batch._begin
+    index, begin = RunIndex(new_tables()), Batch._begin
 
     def begin_half(batch: Batch, entry: RunBegan) -> None:
         begin(batch, entry)
@@ -208,9 +196,9 @@ def test_skipped_entry_leaves_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     index.close()
 
 
-def test_lists_read_no_large_values() -> None:
+def test_lists_read_no_large_values(new_tables: NewTables) -> None:
     """Event data, stacks and outputs are in other tables, and only the view of a single run has them."""
-    index = RunIndex()
+    index = RunIndex(new_tables())
     large = Raw(b'{"text":"' + b"x" * 400_000 + b'"}')
     began = RunBegan("r", 1, 1_000, "function", "shop", 1_000, (EventRecord("go", large, "e", 7, user=large),))
     failed = RunAttemptFailed("r", 2, 1_000, 0, ERROR, 9_000)
@@ -305,9 +293,9 @@ def test_tables_found_corrupt_later_are_replaced(tmp_path: Path) -> None:
     index.close()
 
 
-def test_open_runs_are_found_without_reading_the_others() -> None:
+def test_open_runs_are_found_without_reading_the_others(new_tables: NewTables) -> None:
     """A replay asks before each timer that it fires, and may have replayed any number of runs."""
-    index = RunIndex()
+    index = RunIndex(new_tables())
     assert not index.has_open_runs()
     index.fold(records_of([BEGAN]))
     assert index.has_open_runs()

@@ -17,9 +17,10 @@ from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import pruning
-from stepstream.runtime.readmodel.dialect import SqliteDatabase
+from stepstream.runtime.readmodel.dialect import SqliteDatabase, Tables
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import Retention
+from tests.runtime.readmodel.conftest import NewTables
 
 TABLES = ("runs", "run_texts", "run_events", "run_names", "event_waits", "steps", "dropped_runs")
 KB = 1_024
@@ -28,8 +29,8 @@ KB = 1_024
 class Folded(RunIndex):
     """A read model that a test fills with runs, one record each at its time."""
 
-    def __init__(self, path: Path | None = None, retention: Retention | None = None) -> None:
-        super().__init__(path, retention=retention)
+    def __init__(self, place: Path | Tables | None = None, retention: Retention | None = None) -> None:
+        super().__init__(place, retention=retention)
         self._offsets = itertools.count()
 
     def put(self, *entries: HistoryEntry) -> None:
@@ -64,9 +65,9 @@ def pruned(index: RunIndex) -> list[int]:
     return list(iter(index.prune, 0))
 
 
-def test_runs_are_dropped_by_age() -> None:
+def test_runs_are_dropped_by_age(new_tables: NewTables) -> None:
     """With their steps, events and texts; the age counts from the latest record, and open runs stay."""
-    index = Folded(retention=Retention(10 * DAY_MS))
+    index = Folded(new_tables(), retention=Retention(10 * DAY_MS))
     index.begin("open", DAY_MS)
     index.add("old", DAY_MS, waits=2)
     index.add("kept", 2 * DAY_MS, waits=1)
@@ -79,9 +80,9 @@ def test_runs_are_dropped_by_age() -> None:
     assert index.rows() == left
 
 
-def test_all_runs_are_kept_without_a_retention() -> None:
+def test_all_runs_are_kept_without_a_retention(new_tables: NewTables) -> None:
     """As in tests."""
-    index = Folded()
+    index = Folded(new_tables())
     index.add("old", 1)
     index.add("new", 10_000 * DAY_MS)
     assert not pruned(index)
@@ -125,10 +126,10 @@ def test_open_runs_are_kept_above_the_size(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.text.count("bytes of open runs, which are kept; its limit is 512,000 bytes") == 1
 
 
-def test_a_slice_has_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slice_has_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch, new_tables: NewTables) -> None:
     """Many runs, and a run with many steps, are dropped in slices; a dropped run is not seen between them."""
     monkeypatch.setattr(pruning, "SLICE_S", 60.0)
-    index = Folded(retention=Retention(DAY_MS))
+    index = Folded(new_tables(), retention=Retention(DAY_MS))
     for number in range(400):
         index.add(f"r{number:03}", 1 + number)
     index.add("large", 1_000, steps=1_000)
@@ -144,11 +145,11 @@ def test_a_slice_has_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch) -
     assert index.rows()["steps"] == 1
 
 
-def test_a_slice_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slice_ends_after_its_time(monkeypatch: pytest.MonkeyPatch, new_tables: NewTables) -> None:
     """With a clock that moves a millisecond with each read, a slice deletes about ten times."""
     ticks = itertools.count()
     monkeypatch.setattr("stepstream.runtime.readmodel.pruning.time.perf_counter", lambda: next(ticks) / 1_000)
-    index = Folded(retention=Retention(DAY_MS))
+    index = Folded(new_tables(), retention=Retention(DAY_MS))
     index.add("large", 1, steps=1_000)
     index.add("new", 3 * DAY_MS)
     slices = pruned(index)
@@ -173,9 +174,9 @@ def test_pruning_continues_after_a_crash(tmp_path: Path, monkeypatch: pytest.Mon
     assert index.rows() == left
 
 
-def test_history_of_a_dropped_run_is_ignored() -> None:
+def test_history_of_a_dropped_run_is_ignored(new_tables: NewTables) -> None:
     """An entry that is folded again, or arrives late, adds no rows without a run."""
-    index = Folded(retention=Retention(DAY_MS))
+    index = Folded(new_tables(), retention=Retention(DAY_MS))
     index.add("old", 1)
     index.add("new", 3 * DAY_MS)
     pruned(index)

@@ -16,7 +16,9 @@ from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import queries, sqlite_tables
+from stepstream.runtime.readmodel.dialect import Tables
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 from stepstream.runtime.readmodel.search import search
 from stepstream.runtime.readmodel.search.filters import Filter
@@ -60,10 +62,13 @@ def history() -> list[HistoryEntry]:
     return entries
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", pytest.param("postgresql", marks=pytest.mark.slow)])
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunIndex]:
     """A read model with the runs."""
-    index = RunIndex(tmp_path / "runs.sqlite" if request.param == "file" else None)
+    place: Path | Tables | None = tmp_path / "runs.sqlite" if request.param == "file" else None
+    if request.param == "postgresql":
+        place = PostgresqlTables(request.getfixturevalue("postgresql").database())
+    index = RunIndex(place)
     index.fold(
         [LogRecord(HISTORY, 0, at, b"", encode(entry), (), entry.at) for at, entry in enumerate(history())],
     )

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from pathlib import Path
 
 from stepstream.contract.limits import HOUR_MS
-from stepstream.contract.topics import FUNCTIONS, HISTORY, LOGS
+from stepstream.contract.topics import FUNCTIONS, HISTORY
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.producer import Producer
 from stepstream.runtime.kafka.client.reader import Reader
@@ -26,6 +26,8 @@ from stepstream.runtime.ports import (
 from stepstream.runtime.storage.journal import MemoryStore
 from stepstream.runtime.storage.rocks import RocksStore
 
+# Returns from where to read each of some partitions.
+Positions = Callable[[Sequence[TopicPartition]], Awaitable[Offsets]]
 _READ_MS = 1_000
 _RECORDS_PER_READ = 1_000
 # Half of the time for which a compacted topic retains a deletion (Kafka's delete.retention.ms, 24 h by default).
@@ -51,6 +53,8 @@ class KafkaBackbone:
         self._closing: set[asyncio.Task[None]] = set()
         self._end_reader: Reader | None = None
         self._history: Reader | None = None
+        # The partitions of `history` that it reads.
+        self._history_read: list[TopicPartition] = []
         self._history_waits = False
         self._query_reader: Reader | None = None
 
@@ -113,34 +117,41 @@ class KafkaBackbone:
         finally:
             await reader.close()
 
-    async def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
+    def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
         """Yield the records of `history`, each partition from its position."""
-        self._history = reader = await self._cluster.reader()
-        partitions = [(HISTORY, partition) for partition in range(self._shards)]
-        reader.assign(partitions)
-        reader.seek({at: position(at[1]) for at in partitions})
+
+        async def positions(partitions: Sequence[TopicPartition]) -> Offsets:
+            return {at: position(at[1]) for at in partitions}
+
+        return self.follow(HISTORY, positions)
+
+    async def follow(
+        self, topic: str, positions: Positions, shards: Callable[[], Sequence[int]] | None = None
+    ) -> AsyncIterator[list[LogRecord]]:
+        """Yield the records of `history` or `logs` by partition, each from its position.
+
+        These are the partitions of all shards, or of those that `shards` returns at the time.
+        """
+        reader, read = await self._cluster.reader(), list[TopicPartition]()
+        if topic == HISTORY:
+            self._history = reader
         try:
             while True:
-                self._history_waits = True
-                records = await reader.read(_RECORDS_PER_READ, _READ_MS)
-                self._history_waits = False
+                partitions = [(topic, shard) for shard in (shards() if shards else range(self._shards))]
+                if partitions != read:
+                    reader.assign(partitions)
+                    reader.seek(await positions(partitions))
+                    read = partitions
+                if topic == HISTORY:
+                    self._history_read, self._history_waits = read, True
+                records = await reader.read(_RECORDS_PER_READ, _READ_MS) if read else await _pause()
+                if topic == HISTORY:
+                    self._history_waits = False
                 for batch in _by_partition(records):
                     yield batch
         finally:
-            self._history = None
-            await reader.close()
-
-    async def logs(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
-        """Yield the records of `logs`, each partition from its position."""
-        reader = await self._cluster.reader()
-        partitions = [(LOGS, partition) for partition in range(self._shards)]
-        reader.assign(partitions)
-        reader.seek({at: position(at[1]) for at in partitions})
-        try:
-            while True:
-                for batch in _by_partition(await reader.read(_RECORDS_PER_READ, _READ_MS)):
-                    yield batch
-        finally:
+            if topic == HISTORY:
+                self._history, self._history_read = None, []
             await reader.close()
 
     async def ping(self) -> None:
@@ -179,7 +190,7 @@ class KafkaBackbone:
 
     async def history_lag(self, at: TopicPartition, end: int) -> int:
         """Return how many records of a partition of `history` that ends at `end` were not read."""
-        return max(end - await self._history.position(at), 0) if self._history else 0
+        return max(end - await self._history.position(at), 0) if self._history and at in self._history_read else 0
 
     async def is_idle(self) -> bool:
         """Return whether all shards and workers wait and every record was read."""
@@ -212,6 +223,12 @@ class KafkaBackbone:
         for client in (self._producer, self._end_reader, self._query_reader):
             if client is not None:
                 await client.close()
+
+
+async def _pause() -> list[LogRecord]:
+    """Return no records, after the time of a read: nothing is assigned."""
+    await asyncio.sleep(_READ_MS / 1_000)
+    return []
 
 
 def _by_partition(records: Sequence[LogRecord]) -> Iterable[list[LogRecord]]:

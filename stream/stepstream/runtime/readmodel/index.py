@@ -74,6 +74,11 @@ class RunIndex:
         self._queries = RunQueries(self._tables.ask)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other processes fold into the tables too."""
+        return self._tables.shared
+
+    @property
     def _db(self) -> Database:
         return self._tables.db
 

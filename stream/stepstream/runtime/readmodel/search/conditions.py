@@ -210,7 +210,7 @@ def newest(reads: Sequence[Sql], within: Sql, limit: int, *, lazy: bool) -> Sql:
     each = [joined("", (read, within)) for read in reads]
     end = Sql(f" ORDER BY run_id DESC LIMIT {limit}")
     if not lazy and len(each) > 1:
-        each = [Sql(f"SELECT * FROM ({one.text}{end.text}) AS some", one.values) for one in each]
+        each = [Sql(f"SELECT * FROM ({one.text}{end.text}) AS one", one.values) for one in each]
     return joined("", (joined(" UNION ", each), end))
 
 

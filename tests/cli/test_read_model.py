@@ -1,0 +1,60 @@
+"""`stepstream readmodel` prepares a database, and says in one sentence what is wrong with it."""
+
+import sys
+
+import pytest
+
+from tests.cli.refusals import assert_refused, invoke
+from tests.postgresql import PASSWORD, PostgresqlServer
+
+MODULE = "stepstream.runtime.readmodel.postgresql_tables"
+
+
+@pytest.mark.slow
+def test_tables_are_created_once(postgresql: PostgresqlServer) -> None:
+    """The URL is that of the variable; a second call changes nothing, and so does a migration."""
+    env = {"STEPSTREAM_READ_MODEL": postgresql.database(prepared=False)}
+    assert_refused(
+        invoke("readmodel", "migrate", env=env), "has no tables; create them by `stepstream readmodel create`"
+    )
+    for command, said in (
+        (["create"], "the tables were created; engines fill them"),
+        (["create"], "the tables exist already"),
+        (["migrate"], "the tables are those of this release"),
+        (["create", "--replace"], "the tables were created; engines fill them"),
+    ):
+        done = invoke("readmodel", *command, env=env)
+        assert done.exit_code == 0, done.output
+        assert said in done.output
+
+
+@pytest.mark.slow
+def test_a_wrong_password_is_refused_and_not_shown(postgresql: PostgresqlServer) -> None:
+    """The server's reason is."""
+    url = postgresql.database().replace(PASSWORD, "wr0ng-secret")
+    done = invoke("readmodel", "create", "--read-model", url)
+    assert_refused(done, "password authentication failed")
+    assert "wr0ng-secret" not in done.output
+
+
+def test_a_server_that_is_down_is_reported() -> None:
+    """Nothing listens on the port."""
+    done = invoke("readmodel", "create", "--read-model", "postgresql://u:s3cret@127.0.0.1:1/d")
+    assert_refused(done, "the read model at 127.0.0.1:1/d cannot be used")
+    assert "s3cret" not in done.output
+
+
+def test_commands_need_the_url_of_a_database() -> None:
+    """A command without one is refused, and a wrong one is not repeated."""
+    assert_refused(invoke("readmodel", "create"), "read_model is not set")
+    done = invoke("readmodel", "create", "--read-model", "postgresql://u:s3cret@h/d?nothing=1")
+    assert_refused(done, "read_model: write postgresql://USER:PASSWORD@HOST")
+    assert "s3cret" not in done.output
+
+
+def test_a_missing_client_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says how to install it."""
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    done = invoke("readmodel", "create", "--read-model", "postgresql://h/d")
+    assert_refused(done, "install it by `pip install 'stepstream[postgresql]'`")
