@@ -90,7 +90,7 @@ topics: $(RUNTIME) ## Render topics/, the published contract, and deploy/topics/
 
 lock: $(VENV)/.python ## Resolve the packages of the image again: deploy/requirements.lock and deploy/build.lock
 	@$(PIP) --group lock
-	$(LOCK) pyproject.toml --output-file deploy/requirements.lock
+	$(LOCK) pyproject.toml --extra postgresql --output-file deploy/requirements.lock
 	sed -n '/^\[build-system\]/,/^\[project\]/s/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | \
 		$(LOCK) - --output-file deploy/build.lock
 

@@ -1,11 +1,12 @@
 """The list of runs with a million of them: how fast history is folded, and how long its queries and pages take."""
 
 import asyncio
+import os
 import resource
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -24,11 +25,14 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables, prepare_tables
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
+from tests.postgresql import running_server, tables_bytes
 
-RUNS = 1_000_000
+# Another number takes less time, and measures less.
+RUNS = int(os.environ.get("RUNS", "1000000"))
 STEPS_OF_LONG_RUN = 1_000
 _FUNCTIONS = 20
 _TENANTS = 1_000
@@ -146,22 +150,37 @@ async def _time(name: str, query: Callable[[], Awaitable[object]]) -> list[Figur
 def million_runs() -> Iterator[Figure]:
     """Measure a list of a million runs on SQLite."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / RUNS_FILE
-        index = RunIndex(path)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        taken = _fill(index)
-        yield Figure("runs folded", RUNS / taken, "/s")
-        size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        yield Figure("size of a run on disk", size / RUNS, "bytes")
-        yield from asyncio.run(_measure(index))
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        yield Figure("memory that was added", (after - before) / 1_024, "MiB")
-        index.close()
+        yield from _list_of_runs(
+            RunIndex(Path(folder) / RUNS_FILE), lambda: sum(file.stat().st_size for file in Path(folder).iterdir())
+        )
 
 
-ALL = (million_runs,)
+def million_runs_on_postgresql() -> Iterator[Figure]:
+    """Measure the same on PostgreSQL: in the empty database that STEPSTREAM_READ_MODEL names, or on a new server."""
+    with ExitStack() as stack:
+        if not (url := os.environ.get("STEPSTREAM_READ_MODEL", "")):
+            url = stack.enter_context(running_server()).database(prepared=False)
+        if not prepare_tables(url):
+            raise SystemExit("the database has a read model already: give an empty one")
+        yield from _list_of_runs(RunIndex(PostgresqlTables(url)), lambda: tables_bytes(url))
 
 
-def main(_requested: set[str]) -> Iterator[Figure]:
-    """Run the benchmark."""
-    yield from million_runs()
+def _list_of_runs(index: RunIndex, size: Callable[[], int]) -> Iterator[Figure]:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    taken = _fill(index)
+    yield Figure("runs folded", RUNS / taken, "/s")
+    yield Figure("size of a run on disk", size() / RUNS, "bytes")
+    yield from asyncio.run(_measure(index))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield Figure("memory that was added", (after - before) / 1_024, "MiB")
+    index.close()
+
+
+ALL = (million_runs, million_runs_on_postgresql)
+
+
+def main(requested: set[str]) -> Iterator[Figure]:
+    """Run the benchmarks."""
+    for measure in ALL:
+        if not requested or measure.__name__ in requested:
+            yield from measure()

@@ -118,6 +118,13 @@ class PostgresqlServer:
             self._process.wait()
 
 
+def tables_bytes(url: str) -> int:
+    """Return the size of a database, with its indexes."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    return int(row[0]) if row else 0
+
+
 @contextmanager
 def running_server() -> Iterator[PostgresqlServer]:
     """Run a server while the block runs."""

@@ -113,6 +113,16 @@ def test_an_engine_has_what_the_values_say() -> None:
     assert settings_from({**plain, "STEPSTREAM_HOST": ""}).kept_runs == Retention()
 
 
+def test_engines_share_a_read_model_by_a_secret() -> None:
+    """The URL has a password, so it comes from an existing secret; workers do not need it."""
+    found = rendered(engine={"readModel": {"existingSecret": "runs"}}, workers={"a": POOL})
+    variables = {each["name"]: each for each in container(the(found, "StatefulSet")["spec"]["template"])["env"]}
+    source = variables["STEPSTREAM_READ_MODEL"]["valueFrom"]
+    assert source == {"secretKeyRef": {"name": "runs", "key": "url"}}
+    assert "STEPSTREAM_READ_MODEL" not in str(the(found, "Deployment"))
+    assert "STEPSTREAM_READ_MODEL" not in str(pods("full"))
+
+
 def test_a_pool_has_volumes_of_its_own() -> None:
     """Extra volumes are those of the pool, or of all pools by the defaults; what is mounted is there."""
     for name in ("plain", "full"):

@@ -13,7 +13,8 @@ from tests.tidy_rules import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LOCKS: Mapping[str, list[str]] = {
-    "requirements.lock": PROJECT["project"]["dependencies"],
+    # The image has the client of PostgreSQL, so that a setting is enough to use it.
+    "requirements.lock": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["postgresql"],
     "build.lock": PROJECT["build-system"]["requires"],
 }
 REMEDY = "run `make lock`"

@@ -53,8 +53,8 @@ class KafkaBackbone:
         self._closing: set[asyncio.Task[None]] = set()
         self._end_reader: Reader | None = None
         self._history: Reader | None = None
-        # The partitions of `history` that it reads.
-        self._history_read: list[TopicPartition] = []
+        # The partitions of `history` that it reads, and from where it would read them after a failure.
+        self._history_read: Offsets = {}
         self._history_waits = False
         self._query_reader: Reader | None = None
 
@@ -133,25 +133,30 @@ class KafkaBackbone:
         These are the partitions of all shards, or of those that `shards` returns at the time.
         """
         reader, read = await self._cluster.reader(), list[TopicPartition]()
-        if topic == HISTORY:
-            self._history = reader
         try:
             while True:
                 partitions = [(topic, shard) for shard in (shards() if shards else range(self._shards))]
                 if partitions != read:
-                    reader.assign(partitions)
-                    reader.seek(await positions(partitions))
+                    if topic == HISTORY:
+                        self._history_read = {at: self._history_read.get(at, 0) for at in partitions}
+                    offsets = await positions(partitions)
+                    if partitions:
+                        reader.assign(partitions)
+                        reader.seek(offsets)
                     read = partitions
-                if topic == HISTORY:
-                    self._history_read, self._history_waits = read, True
+                    if topic == HISTORY:
+                        self._history, self._history_read = reader, offsets
+                self._history_waits = self._history_waits or topic == HISTORY
                 records = await reader.read(_RECORDS_PER_READ, _READ_MS) if read else await _pause()
                 if topic == HISTORY:
                     self._history_waits = False
                 for batch in _by_partition(records):
                     yield batch
+                    if topic == HISTORY:
+                        self._history_read[topic, batch[-1].partition] = batch[-1].offset + 1
         finally:
             if topic == HISTORY:
-                self._history, self._history_read = None, []
+                self._history = None
             await reader.close()
 
     async def ping(self) -> None:
@@ -190,7 +195,9 @@ class KafkaBackbone:
 
     async def history_lag(self, at: TopicPartition, end: int) -> int:
         """Return how many records of a partition of `history` that ends at `end` were not read."""
-        return max(end - await self._history.position(at), 0) if self._history and at in self._history_read else 0
+        if at not in self._history_read:
+            return 0
+        return max(end - (await self._history.position(at) if self._history else self._history_read[at]), 0)
 
     async def is_idle(self) -> bool:
         """Return whether all shards and workers wait and every record was read."""

@@ -2,7 +2,8 @@
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from stepstream.runtime.readmodel.tables.schema import SCHEMA, TAIL, VERSION
@@ -32,6 +33,9 @@ $$;
 """
 
 
+_VALUES = re.compile(r"VALUES (\([?, ]+\))")
+# The rows of an INSERT. Portions of one size have one statement, which the server prepares once.
+_PORTION = 20
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
 
 
@@ -62,3 +66,15 @@ def translated(query: str) -> bytes:
 def storable(row: Iterable[Any]) -> list[Any]:
     """Return values as the server takes them; it stores no NUL, and no member of an enumeration."""
     return [value.replace("\0", "\u2400") if isinstance(value, str) else value for value in row]
+
+
+def in_portions(query: str, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, Sequence[Sequence[Any]]]]:
+    """Yield statements with the rows to execute each for: an INSERT takes many rows, which costs a third."""
+    values = _VALUES.search(query)
+    if values is None:
+        yield query, rows
+        return
+    many = query.replace(values[0], f"VALUES {', '.join([values[1]] * _PORTION)}")
+    whole = len(rows) - len(rows) % _PORTION
+    yield many, [[*chain.from_iterable(rows[at : at + _PORTION])] for at in range(0, whole, _PORTION)]
+    yield query, rows[whole:]

@@ -16,7 +16,7 @@ from psycopg.types.numeric import IntLoader
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel import queries
 from stepstream.runtime.readmodel.dialect import Cursor, Database, ReadingThreads
-from stepstream.runtime.readmodel.postgresql_sql import CREATED, DROPPED, storable, translated
+from stepstream.runtime.readmodel.postgresql_sql import CREATED, DROPPED, in_portions, storable, translated
 from stepstream.runtime.readmodel.tables.schema import VERSION
 from stepstream.runtime.storage.failures import one_line
 
@@ -67,7 +67,8 @@ class PostgresqlDatabase:
         """Execute a statement for each row of values."""
         cursor = self.connection.cursor()
         with _unstorable():
-            cursor.executemany(translated(query), [storable(row) for row in rows])
+            for statement, values in in_portions(query, [storable(row) for row in rows]):
+                cursor.executemany(translated(statement), values)
         return cursor
 
     def stream(self, query: str, values: Sequence[Any] = (), /) -> Iterator[Any]:
