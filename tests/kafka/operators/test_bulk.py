@@ -1,8 +1,14 @@
-"""A bulk operation on real Kafka: the engines are killed while it runs, and each run is repeated once."""
+"""A bulk operation on real Kafka: the engines are killed while it runs, and each run is repeated once.
+
+`make test-long` repeats 500 runs. This command repeats as many as an operation has by default, which takes longer:
+
+    BULK_RUNS=10000 python -m pytest tests/kafka/operators/test_bulk.py
+"""
 
 import asyncio
 import functools
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -20,8 +26,10 @@ from tests.kafka.cluster.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 APP = Path(__file__).with_name("bulk_app.py")
-SHARDS, RUNS = 4, 500
-END_S_MAX = 180.0
+SHARDS, RUNS = 4, int(os.environ.get("BULK_RUNS", "500"))
+# The operation takes at least 100 s, in which the engines are killed.
+RATE = max(RUNS // 100, 5)
+END_S_MAX = max(180.0, RUNS / 10)
 
 
 async def go(cluster: Cluster) -> None:
@@ -86,8 +94,9 @@ async def rerun_while_engines_are_killed(fleet: Fleet, observed: Observed, broke
     engine = fleet.engines[0]
     await asyncio.to_thread(until, lambda: failed_runs(observed, engine) == RUNS)
     await asyncio.to_thread(broken.unlink)
-    body = {"action": "rerun", "filter": "status:failed", "from_failure": True, "rate": 5, "request_id": "repair"}
-    started = await asyncio.to_thread(observed.client.post, f"{observed.url(engine)}/v1/bulk", json=body, timeout=60)
+    body = {"action": "rerun", "filter": "status:failed", "from_failure": True, "rate": RATE, "request_id": "repair"}
+    url = f"{observed.url(engine)}/v1/bulk"
+    started = await asyncio.to_thread(observed.client.post, url, json=body, timeout=END_S_MAX)
     assert (started.status_code, started.json()["count"]) == (202, RUNS), started.text
     await asyncio.to_thread(kill_in_turn, observed)
     await ledger.until_ended(2 * RUNS, END_S_MAX)
@@ -105,7 +114,7 @@ async def rerun_while_engines_are_killed(fleet: Fleet, observed: Observed, broke
 
 
 def test_engines_that_are_killed_repeat_each_run_once(bootstrap: str, tmp_path: Path) -> None:
-    """500 failed runs are repeated by one operation, during which the engines are killed three times."""
+    """Failed runs are repeated by one operation, during which the engines are killed three times."""
     broken = tmp_path / "broken"
     broken.touch()
     with Fleet(bootstrap, "bulk", tmp_path, APP, variables={"BULK_BROKEN": str(broken)}) as fleet:
