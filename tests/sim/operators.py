@@ -1,6 +1,7 @@
-"""An operator who pauses and resumes runs, functions and queues at random, from a seed, and what must hold meanwhile.
+"""An operator who pauses and resumes runs, one or all open ones, functions and queues at random, from a seed.
 
-Virtual time does not advance while a run is paused, so runs must end as they do without the operator.
+Virtual time does not advance while a run is paused, so runs must end as they do without the operator. The operator
+checks what must hold meanwhile.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import functools
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stepstream.contract.commands import (
@@ -19,11 +21,14 @@ from stepstream.contract.commands import (
     StepDispatched,
     decode_command,
 )
-from stepstream.contract.history import RunBegan, RunEnded, RunPaused, RunUnpaused, decode_history
+from stepstream.contract.history import RunBegan, RunEnded, RunPaused, RunUnpaused, decode_history_record
+from stepstream.contract.limits import BULK_RATE_MAX, DEFAULT_LIMITS
+from stepstream.contract.operators.bulk import FAILED, OPEN_BULK_STATES, UNANSWERED, BulkAction
 from stepstream.contract.operators.control import Pause, function_scope, queue_scope
 from stepstream.contract.topics import COMMANDS, HISTORY
 from stepstream.engine.state.rows import Run
 from stepstream.engine.state.tables import RUNS, SCOPE_PAUSES, decode_row
+from stepstream.runtime.bulk import BulkOptions, start
 from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from stepstream.runtime.ports import NewRecord, StoredRow
 from stepstream.runtime.worker.worker import Worker
@@ -46,6 +51,7 @@ class Operator:
         self._draw = random.Random(f"operator-{seed}")
         self.is_busy = False
         self.complaints: list[str] = []
+        self._operations = 0
         self._paused = set[str]()
         self._functions = dict[str, str]()
         # What each shard has paused.
@@ -63,10 +69,16 @@ class Operator:
             # The time of some pauses has come already.
             pause = Pause(world.now_ms if draw.random() < 0.2 else 0, "operator")
             self.is_busy = True
-            if draw.random() < 0.5:
+            chosen = draw.random()
+            if chosen < 0.4:
                 await self._ask(functools.partial(operator.pause, run.run_id, pause))
                 await _passes(draw.choice(_PASSES_PAUSED))
                 await self._ask(functools.partial(operator.unpause, run.run_id))
+            elif chosen < 0.6:
+                run_ids = sorted(run.run_id for run in runs)
+                await self._act(world, BulkOptions(BulkAction.PAUSE, ids=tuple(run_ids), until=pause.until))
+                await _passes(draw.choice(_PASSES_PAUSED))
+                await self._act(world, BulkOptions(BulkAction.RESUME, ids=tuple(run_ids)))
             else:
                 queues = [queue_scope(app.name, queue) for app in world.engine.apps for queue in app.queues]
                 scope = draw.choice([function_scope(run.function), *queues])
@@ -77,7 +89,19 @@ class Operator:
                     await _passes(1)
             self.is_busy = False
 
-    async def _ask(self, request: Callable[[], Awaitable[bool]]) -> None:
+    async def _act(self, world: VirtualEngine, options: BulkOptions) -> None:
+        """Act on runs by a bulk operation, which starts with all of them at once; return when it has ended."""
+        self._operations += 1
+        options = replace(options, by="operator", rate=BULK_RATE_MAX, operation=f"operator-{self._operations}")
+        send, queries = world.engine.operator.bulk, world.index.queries
+        await self._ask(functools.partial(start, send, queries, options, options.ids, DEFAULT_LIMITS))
+        while (found := await queries.bulk(options.operation)) is None or found.state in OPEN_BULK_STATES:
+            await _passes(1)
+        outcomes = dict(found.outcomes)
+        if sum(outcomes.values()) != found.total or outcomes.keys() & {FAILED, UNANSWERED}:
+            self.complaints.append(f"bulk operation {found.operation} is {found}")
+
+    async def _ask(self, request: Callable[[], Awaitable[object]]) -> None:
         """Send a request until it is answered, as its reply may be lost."""
         while True:
             try:
@@ -94,7 +118,7 @@ class Operator:
         self._scopes[shard] = scopes | {scope for scope, value in changed.items() if value}
         for record in records:
             if record.topic == HISTORY:
-                match decode_history(record.value):
+                match decode_history_record(record.value):
                     case RunBegan(run_id=run_id, function=function):
                         self._functions[run_id] = function
                     case RunPaused(run_id=run_id):

@@ -195,9 +195,9 @@ async def start(
     It runs once its last page has arrived: if this call fails or its process ends before, the operation expires
     without having changed a run, and the same request may be sent again.
     """
-    if (known := await started_before(queries, options)) is not None:
-        return known.state
     if not run_ids:
+        if (known := await started_before(queries, options)) is not None:
+            return known.state
         raise InvalidInput(f"there is no run to {options.action}", "ids" if options.ids else "filter")
     open_count = sum(each.state in OPEN_BULK_STATES for each in await queries.bulks(BULK_LISTED_MAX))
     if open_count >= BULK_OPEN_MAX:
