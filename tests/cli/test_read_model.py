@@ -10,7 +10,7 @@ from tests.postgresql import PASSWORD, PostgresqlServer
 MODULE = "stepstream.runtime.readmodel.postgresql_tables"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables_are_created_once(postgresql: PostgresqlServer) -> None:
     """The URL is that of the variable; a second call changes nothing, and so does a migration."""
     env = {"STEPSTREAM_READ_MODEL": postgresql.database(prepared=False)}
@@ -28,7 +28,7 @@ def test_tables_are_created_once(postgresql: PostgresqlServer) -> None:
         assert said in done.output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wrong_password_is_refused_and_not_shown(postgresql: PostgresqlServer) -> None:
     """The server's reason is."""
     url = postgresql.database().replace(PASSWORD, "wr0ng-secret")

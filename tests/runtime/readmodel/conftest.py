@@ -13,7 +13,7 @@ __all__ = ["closed_indexes"]
 NewTables = Callable[[], Tables | None]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def new_tables(request: pytest.FixtureRequest) -> Iterator[NewTables]:
     """Return a function that makes empty tables: None, for SQLite in memory, or those of a new database."""
     made: list[PostgresqlTables] = []

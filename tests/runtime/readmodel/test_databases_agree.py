@@ -83,7 +83,7 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
 QUERIES = [name for name, query in inspect.getmembers(RunQueries, inspect.iscoroutinefunction) if name[0] != "_"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", QUERIES)
 async def test_both_databases_give_the_same_answer(name: str, both: list[RunIndex]) -> None:
     """A query that is added needs arguments in ASKED, and statements that both databases accept."""

@@ -27,7 +27,7 @@ from stepstream.runtime.readmodel.tables.schema import VERSION
 from tests.fakes.indexes import dumped
 from tests.postgresql import PASSWORD, PostgresqlServer, running_server
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 Open = Callable[..., RunIndex]
 
 

@@ -62,7 +62,7 @@ def history() -> list[HistoryEntry]:
     return entries
 
 
-@pytest.fixture(params=["file", "memory", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=["file", "memory", pytest.param("postgresql", marks=pytest.mark.long)])
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunIndex]:
     """A read model with the runs."""
     place: Path | Tables | None = tmp_path / "runs.sqlite" if request.param == "file" else None
