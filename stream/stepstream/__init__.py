@@ -24,6 +24,7 @@ _HOMES = {
     "StepUsageError": "sdk.errors",
     "StepstreamError": "contract.errors",
     "ThreadedContext": "sdk.context",
+    "Timeouts": "sdk.cancellation",
     "cron": "sdk.function",
     "on": "sdk.function",
 }

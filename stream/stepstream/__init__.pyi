@@ -3,7 +3,7 @@
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
 from stepstream.sdk.app import App
-from stepstream.sdk.cancellation import CancelOn
+from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import (
     DefinitionError,
@@ -36,6 +36,7 @@ __all__ = [
     "StepUsageError",
     "StepstreamError",
     "ThreadedContext",
+    "Timeouts",
     "cron",
     "on",
 ]

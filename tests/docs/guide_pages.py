@@ -200,6 +200,15 @@ async def cancel_on(engine: VirtualEngine) -> None:
     assert ended == {"cancelled": None, "completed": "please pay 2"}
 
 
+@FLOW_CONTROL.shows("build-report")
+async def timeouts(engine: VirtualEngine) -> None:
+    """A run that gets its event in time completes, and one that waits for longer is cancelled."""
+    await engine.send(*(Event("report.requested", {"day": day}) for day in ("mon", "tue")))
+    await engine.send(Event("data.loaded", {"day": "tue"}))
+    await engine.advance("1h")
+    assert sorted(run.status for run in engine.runs("build-report")) == ["cancelled", "completed"]
+
+
 @QUEUES.shows("render-film")
 async def queue(engine: VirtualEngine) -> None:
     """The body of a queue is run by its workers."""

@@ -18,7 +18,14 @@ from stepstream.contract.commands import (
     StepDispatched,
 )
 from stepstream.contract.events import EventRecord
-from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
+from stepstream.contract.functions import (
+    CancelTrigger,
+    CronTrigger,
+    EventTrigger,
+    FunctionRegistered,
+    RunTimeouts,
+    Trigger,
+)
 from stepstream.contract.history import (
     AttributesChanged,
     HistoryEntry,
@@ -39,6 +46,7 @@ from stepstream.contract.inbox import (
     AttributesSet,
     CancelRequested,
     CommandsLost,
+    ExecutionStarted,
     InvokePlan,
     RunClaimed,
     RunFailed,
@@ -178,6 +186,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
             return RunReturned(run_id, epoch, _data(words, NULL))
         case "raise":
             return RunFailed(run_id, epoch, ErrorInfo("Oops"), words.number("attempt"), words.number("retry", -1))
+        case "execute":
+            return ExecutionStarted(run_id, epoch)
         case "set":
             return AttributesSet(run_id, epoch, json.loads(words.take()))
         case _:
@@ -207,6 +217,7 @@ def _function(words: Words) -> FunctionRegistered:
     lookback_ms, on_failure = words.number("lookback"), words.text("on_failure")
     retired, queues = words.has("retired"), tuple(_listed(words, "queues"))
     attributes = dict(pair.split(":", 1) for pair in _listed(words, "attributes"))
+    timeouts = RunTimeouts(words.number("start"), words.number("finish"))
     return FunctionRegistered(
         name,
         "app",
@@ -217,6 +228,7 @@ def _function(words: Words) -> FunctionRegistered:
         queues=queues,
         attributes=attributes,
         cancel_on=tuple(map(_cancel_trigger, _listed(words, "cancel_on"))),
+        timeouts=None if timeouts == RunTimeouts() else timeouts,
     )
 
 
@@ -344,18 +356,19 @@ def _show_step_entry(entry: StepPlanned | StepAttemptFailed | StepEnded | StepCo
 def _show_command(command: Command) -> str:
     match command:
         case RunStarted():
-            return f"start {command.run_id}"
+            return f"start {command.run_id}{' announced' * command.announce}"
         case RunLoaded():
             opened = [f" {step.step}#{step.attempt}" + "!" * step.ready for step in command.open]
             memos = "".join(map(_show_memo, command.memos))
-            return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}"
+            announced = " announced" * command.announce
+            return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}{announced}"
         case RunResumed():
             retries = "".join(f" {step.step}#{step.attempt}" for step in command.retries)
             memos = "".join(map(_show_memo, command.memos))
             asleep = "" if command.wake else " asleep"
             return f"resume {command.run_id}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
         case ReloadRequested():
-            return f"reload {command.run_id}"
+            return f"reload {command.run_id}{' expired' * command.expired}"
         case StepDispatched():
             claim = f" for {command.claim}" if command.claim else ""
             memos = "".join(map(_show_memo, command.memos))

@@ -1,4 +1,4 @@
-"""Seeded bugs in cancellation by events."""
+"""Seeded bugs in cancellation by events and by timeouts."""
 
 from tests.sim.mutation import Mutant
 
@@ -39,6 +39,41 @@ CANCEL_MUTANTS = tuple(
             "a cancelling event is taken for the result of a step",
             "engine/runs/steps.py",
             (("        cancel_by_event(draft, matched)\n        return\n", "        return\n"),),
+        ),
+    )
+)
+TIMEOUT_MUTANTS = tuple(
+    Mutant(name, module, edits, program="overdue")
+    for name, module, edits in (
+        (
+            "the timer of a timeout outlives its run",
+            "engine/runs/endings.py",
+            (("    draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))\n", ""),),
+        ),
+        (
+            "a worker that claims a new run does not report its start",
+            "engine/runs/runs.py",
+            (("        announces(run),\n", ""),),
+        ),
+        (
+            "a run that has started is still awaited",
+            "engine/runs/deadlines.py",
+            (("    draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))\n", ""),),
+        ),
+        (
+            "a claim of a run that has exceeded its time is granted",
+            "engine/runs/runs.py",
+            (("    if run.expired and not run.due:\n", "    if run.expired and run.due:\n"),),
+        ),
+        (
+            "a run that has exceeded its time stays in its worker",
+            "runtime/worker/runs/lifecycle.py",
+            (
+                (
+                    "        Event.EXPIRED: _RECLAIM,\n        Event.EVICTED",
+                    "        Event.EXPIRED: _to(Phase.PARKED, Effect.ACKNOWLEDGE),\n        Event.EVICTED",
+                ),
+            ),
         ),
     )
 )

@@ -1,8 +1,8 @@
-"""The programs of the simulation in which events cancel runs."""
+"""The programs of the simulation in which events and timeouts cancel runs."""
 
 from collections.abc import Callable
 
-from stepstream import App, CancelOn, Context, Event, StepError, on
+from stepstream import App, CancelOn, Context, Event, StepError, Timeouts, on
 from tests.sim.program import Program
 from tests.sim.world import World
 
@@ -51,5 +51,42 @@ def withdrawn() -> Program:
     return program
 
 
+def overdue() -> Program:
+    """Runs that exceed their time asleep, between attempts, or in a child, and some that end in time."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("go", {"naps": naps}) for naps in (1, 2, 6)))
+        await world.send(Event("flaky"))
+        await world.advance("2h")
+
+    ends = {("child", "cancelled"): 2, ("child", "completed"): 1, ("parent", "completed"): 3, ("flaky", "cancelled"): 1}
+    program = Program(app, script, ends)
+
+    @app.function(timeouts=Timeouts(start="5m", finish="10m"), backoff="5s")
+    async def child(ctx: Context) -> list[str]:
+        tokens = [await ctx.step.run("first", program.body, ctx, "first")]
+        for _ in range(int(ctx.event.data["naps"])):
+            await ctx.step.sleep("nap", "8m")
+        return [*tokens, await ctx.step.run("last", program.body, ctx, "last")]
+
+    @app.function(on("go"), timeouts=Timeouts(start="1m", finish="1d"), backoff="5s")
+    async def parent(ctx: Context) -> object:
+        try:
+            return await ctx.step.invoke("child", function=child, data=ctx.event.data)
+        except StepError as error:
+            return [error.code, await ctx.step.run("late", program.body, ctx, "late")]
+
+    async def fails(ctx: Context) -> None:
+        await program.body(ctx, "fails")
+        raise ValueError("down")
+
+    @app.function(on("flaky"), timeouts=Timeouts(finish="10m"), backoff="15m")
+    async def flaky(ctx: Context) -> None:
+        await ctx.step.run("fails", fails, ctx)
+
+    return program
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
-CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {"withdrawn": withdrawn}
+CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {"withdrawn": withdrawn, "overdue": overdue}

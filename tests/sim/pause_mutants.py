@@ -50,8 +50,8 @@ PAUSE_MUTANTS = tuple(
             "runtime/worker/runs/lifecycle.py",
             (
                 (
-                    "Event.RELOAD, Event.STALE, Event.ALLOWED, Event.REFUSED),",
-                    "Event.RELOAD, Event.STALE, Event.REFUSED),\n"
+                    "        **_stay(Phase.RELOADING, Event.ALLOWED, Event.REFUSED),",
+                    "        **_stay(Phase.RELOADING, Event.REFUSED),\n"
                     "        Event.ALLOWED: _to(Phase.RELOADING, Effect.START_BODY),",
                 ),
             ),

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from stepstream import App, Approval, CancelOn, Context, Event, ThreadedContext, cron, on
+from stepstream import App, Approval, CancelOn, Context, Event, ThreadedContext, Timeouts, cron, on
 
 app = App("types")
 
@@ -59,7 +59,11 @@ async def steps(ctx: Context) -> Receipt:
     return await ctx.step.run("charge-again", charge, {})
 
 
-@app.function(on("b"), cancel_on=[CancelOn("c", match="data.id"), CancelOn("d", if_="true", timeout="1h")])
+@app.function(
+    on("b"),
+    cancel_on=[CancelOn("c", match="data.id"), CancelOn("d", if_="true", timeout="1h")],
+    timeouts=Timeouts(start=5, finish="1h"),
+)
 def plain(ctx: ThreadedContext) -> str:
     """Use steps in a plain function."""
     assert_type(ctx.step.run("charge", charge, {}), Receipt)

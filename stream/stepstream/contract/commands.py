@@ -41,7 +41,10 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):
-    """Start a run that no worker has seen; `chain` runs precede it in a chain of runs that started one another."""
+    """Start a run that no worker has seen; `chain` runs precede it in a chain of runs that started one another.
+
+    With `announce` the engine expects an ExecutionStarted when the code starts.
+    """
 
     run_id: str
     function: str
@@ -49,12 +52,13 @@ class RunStarted(TypedRecord, frozen=True, tag="run.started"):
     events: tuple[EventRecord, ...]
     started_at: int
     chain: int = 0
+    announce: bool = False
 
 
 class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     """Everything about a run, for the worker that claimed it with `claim`; `memos` are in the order of their keys.
 
-    `chain` is that of RunStarted.
+    `chain` and `announce` are those of RunStarted.
     """
 
     run_id: str
@@ -67,6 +71,7 @@ class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     memos: tuple[Memo, ...] = ()
     open: tuple[Open, ...] = ()
     chain: int = 0
+    announce: bool = False
 
 
 class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
@@ -84,9 +89,13 @@ class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
 
 
 class ReloadRequested(TypedRecord, frozen=True, tag="run.reload_requested"):
-    """Let the bodies of a run that are running end, start no others, and then claim the run: it is paused, or was."""
+    """Let the bodies of a run that are running end, start no others, and then claim the run: it is paused, or was.
+
+    A run that is `expired` has exceeded its time: its code may still end with the results of these bodies.
+    """
 
     run_id: str
+    expired: bool = False
 
 
 class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec.structs import astuple
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, CHAIN_RUNS_MAX, DEFAULT_LIMITS
@@ -44,6 +45,16 @@ class CancelTrigger(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_ms: int = 0
 
 
+class RunTimeouts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How long a run may take: to execute its first code after it is due to start, and to end after that (0: no limit).
+
+    A run that takes longer is cancelled.
+    """
+
+    start_ms: int = 0
+    finish_ms: int = 0
+
+
 class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     """A function as its worker registered it. `retired` removes its triggers; open runs continue.
 
@@ -52,7 +63,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     is a digest of all functions of the app in this worker, `replaced` are the releases that it replaced, latest last.
     `chain_max` is how many runs may start one another in a chain that this function continues. `attributes` are CEL
     expressions on `event` by name, whose values become the attributes of a run when it begins. The events of
-    `cancel_on` cancel its open runs.
+    `cancel_on` cancel its open runs, and so do `timeouts`.
     """
 
     id: str
@@ -68,6 +79,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     chain_max: int = CHAIN_RUNS_MAX
     attributes: dict[str, str] = {}
     cancel_on: tuple[CancelTrigger, ...] = ()
+    timeouts: RunTimeouts | None = None
 
 
 def trigger_names(event: str) -> list[str]:
@@ -97,6 +109,8 @@ def decode_function(value: bytes) -> FunctionRegistered:
         raise InvalidInput(f"at most {CANCEL_ON_PER_FUNCTION_MAX} events may cancel a run", "cancel_on")
     if not all(0 <= each.timeout_ms <= DEFAULT_LIMITS.wait_ms_max for each in function.cancel_on):
         raise InvalidInput("an event may cancel a run for 0 to 366 days", "cancel_on")
+    if function.timeouts and not all(0 <= ms <= DEFAULT_LIMITS.wait_ms_max for ms in astuple(function.timeouts)):
+        raise InvalidInput("a timeout of a run is 0 to 366 days", "timeouts")
     return function
 
 

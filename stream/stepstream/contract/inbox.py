@@ -5,7 +5,7 @@ import msgspec
 from stepstream.contract.attributes import AttributeChanges, Attributes
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
-from stepstream.contract.functions import CancelTrigger
+from stepstream.contract.functions import CancelTrigger, RunTimeouts
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
 from stepstream.contract.operators.approvals import ApprovalRequest
@@ -28,7 +28,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
     chain of runs that started one another. `attributes` are those with which the run begins. The events of `cancel_on`
-    cancel it.
+    cancel it, and so do `timeouts`.
     """
 
     run_id: str
@@ -44,6 +44,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     arrived_at: int = 0
     attributes: Attributes = msgspec.field(default_factory=dict)
     cancel_on: tuple[CancelTrigger, ...] = ()
+    timeouts: RunTimeouts | None = None
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
@@ -279,6 +280,13 @@ class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):
     ungrouped: tuple[str, ...] = ()
 
 
+class ExecutionStarted(TypedRecord, frozen=True, tag="run.execution_started"):
+    """A worker executes the first code of a run that has timeouts."""
+
+    run_id: str
+    epoch: int
+
+
 class WarningReported(TypedRecord, frozen=True, tag="run.warning_reported"):
     """The worker found that a run's code and its history disagree; the run continues."""
 
@@ -335,6 +343,7 @@ WorkerReport = (
     StepReported
     | StepFailed
     | StepsPlanned
+    | ExecutionStarted
     | WarningReported
     | AttributesSet
     | RunReturned

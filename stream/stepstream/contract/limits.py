@@ -53,6 +53,8 @@ CANCEL_ON_PER_FUNCTION_MAX = 5
 # The path of a wait that has no time limit is indexed for the longer time, and the run renews that after the shorter.
 PATH_RENEWED_MS = 30 * DAY_MS
 PATH_USED_MS = 60 * DAY_MS
+# How long a body that is running when its run has exceeded its time may continue.
+FINISH_GRACE_MS = 10 * MINUTE_MS
 # A chain of runs that start one another; an app may set another limit up to the second number.
 CHAIN_RUNS_MAX = 100
 CHAIN_RUNS_SETTABLE_MAX = 1_000_000

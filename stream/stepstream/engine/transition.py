@@ -9,6 +9,7 @@ from stepstream.contract.inbox import (
     CancelRequested,
     Claim,
     CommandsLost,
+    ExecutionStarted,
     QueueReport,
     RunClaimed,
     RunFailed,
@@ -79,15 +80,15 @@ from stepstream.engine.runs.admission import (
     review_crons,
 )
 from stepstream.engine.runs.bulk import apply_bulk, fire_bulk
+from stepstream.engine.runs.deadlines import fire_deadline, start_execution
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
+from stepstream.engine.runs.endings import cancel_run, end_outgrown_run
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.lost_commands import send_again
 from stepstream.engine.runs.pauses import pause_run, unpause_run
 from stepstream.engine.runs.plans import plan_steps
 from stepstream.engine.runs.runs import (
-    cancel_run,
     claim_run,
-    end_outgrown_run,
     fail_run,
     fire_run,
     lease_run,
@@ -212,6 +213,8 @@ def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim | 
             plan_steps(draft, record)
         case RunReturned():
             return_run(draft, record)
+        case ExecutionStarted():
+            start_execution(draft, record)
         case WarningReported():
             warn_run(draft, record)
         case AttributesSet():
@@ -253,6 +256,8 @@ def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:  # noqa: C901 - a tab
             fire_step(draft, timer.owner, timer.name)
         case TimerKind.RUN:
             fire_run(draft, timer.owner)
+        case TimerKind.DEADLINE:
+            fire_deadline(draft, timer.owner)
         case TimerKind.CANCEL_WAITS:
             fire_cancel_waits(draft, timer.owner)
         case TimerKind.LEASE:

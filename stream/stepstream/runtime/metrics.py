@@ -46,7 +46,7 @@ METRICS = (
         "counter",
         "runs_cancelled",
         ("function", "cause"),
-        "Runs that were cancelled, by a request or by an event of cancel_on",
+        "Runs that were cancelled, by a request, an event of cancel_on or a timeout",
     ),
     Metric("engine", "gauge", "runs_open", ("function",), "Runs that have not ended"),
     Metric(

@@ -11,7 +11,7 @@ from stepstream.contract.functions import Trigger
 from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.names import check_workers_name, workers_name
-from stepstream.sdk.cancellation import CancelOn
+from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
@@ -106,6 +106,7 @@ class App:
         on_failure: AsyncHandler[Any] | PlainHandler[Any] | None = None,
         attributes: Mapping[str, str] | None = None,
         cancel_on: Sequence[CancelOn] = (),
+        timeouts: Timeouts | None = None,
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -126,6 +127,7 @@ class App:
                 expression that fails or has no string, number or bool as its value. See also `ctx.set_attributes`.
             cancel_on: Up to five events that cancel an open run, such as
                 `[CancelOn("shop/order.cancelled", match="data.order_id")]`.
+            timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
@@ -138,6 +140,7 @@ class App:
             retry_policy(retries, backoff),
             attributes=dict(attributes or {}),
             cancel_on=cancel_on,
+            timeouts=timeouts,
             lookback_ms=self.lookback_ms,
             queues=tuple(self.queues),
             chain_max=self.chain_max,
@@ -156,7 +159,7 @@ class App:
         function_id = id or getattr(handler, "__name__", "").replace("_", "-")
         failure: Function[Any] | None = None
         if on_failure is not None:
-            of_failure = replace(options, triggers=(), attributes={}, cancel_on=())
+            of_failure = replace(options, triggers=(), attributes={}, cancel_on=(), timeouts=None)
             failure = Function(self.name, function_id + _FAILURE_SUFFIX, on_failure, of_failure)
         function: Function[Any] = Function(self.name, function_id, handler, replace(options, on_failure=failure))
         for each in (function, failure):

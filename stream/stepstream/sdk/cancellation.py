@@ -1,11 +1,11 @@
-"""What cancels the open runs of a function: events."""
+"""What cancels the open runs of a function: events, and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
-from stepstream.contract.functions import CancelTrigger
+from stepstream.contract.functions import CancelTrigger, RunTimeouts
 from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, DEFAULT_LIMITS
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
@@ -56,10 +56,50 @@ class CancelOn:
             check_path(self.match)
         if self.if_:
             check(self.if_, frozenset({"event", "async"}))
-        timeout_ms = 0 if self.timeout is None else duration_ms(self.timeout)
-        if self.timeout is not None and not 0 < timeout_ms <= DEFAULT_LIMITS.wait_ms_max:
-            raise InvalidInput(f"{self.timeout!r} is not between 1 ms and 366 days", "timeout")
-        return CancelTrigger(self.event, self.match, self.if_, timeout_ms)
+        return CancelTrigger(self.event, self.match, self.if_, _timeout_ms(self.timeout, "timeout"))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the runs of a function may take: `@app.function(timeouts=Timeouts(start="10m", finish="1h"))`.
+
+    A run that takes longer ends as cancelled, with the timeout as the reason, and `on_failure` does not run.
+
+    Args:
+        start: From the admission of the run, or from the time at which it is scheduled, until its code is executed. The
+            time in which no worker has a slot for it counts, and so does a pause.
+        finish: From then until the run ends, with all retries, sleeps and waits. When it has passed, nothing further
+            starts. A body that is running may continue for up to ten minutes; if its result ends the run without
+            another step, the run completes.
+
+    Each is at most 366 days. Raises `DefinitionError`.
+    """
+
+    start: Duration | None = None
+    finish: Duration | None = None
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for timeouts that are not valid."""
+        try:
+            self.registered()
+        except (InvalidInput, InvalidDuration) as error:
+            raise DefinitionError(f"Timeouts: {error}") from None
+
+    def registered(self) -> RunTimeouts:
+        """Return the timeouts as they are registered with the engine."""
+        if self.start is None and self.finish is None:
+            raise InvalidInput("give start=, finish= or both", "start")
+        return RunTimeouts(_timeout_ms(self.start, "start"), _timeout_ms(self.finish, "finish"))
+
+
+def _timeout_ms(timeout: Duration | None, name: str) -> int:
+    """Return a time limit in milliseconds, 0 for none."""
+    if timeout is None:
+        return 0
+    length_ms = duration_ms(timeout)
+    if not 0 < length_ms <= DEFAULT_LIMITS.wait_ms_max:
+        raise InvalidInput(f"{timeout!r} is not between 1 ms and 366 days", name)
+    return length_ms
 
 
 def cancel_triggers(function_id: str, rules: Sequence[CancelOn]) -> tuple[CancelTrigger, ...]:

@@ -26,7 +26,7 @@ from stepstream.contract.limits import (
 )
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
-from stepstream.sdk.cancellation import CancelOn, cancel_triggers
+from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check
 from stepstream.sdk.errors import DefinitionError
 
@@ -141,6 +141,7 @@ class FunctionOptions:
     queues: tuple[str, ...] = ()
     chain_max: int = CHAIN_RUNS_MAX
     cancel_on: Sequence[CancelOn] = ()
+    timeouts: Timeouts | None = None
 
 
 class Function(Generic[T_co]):
@@ -161,6 +162,7 @@ class Function(Generic[T_co]):
         self.queues = options.queues
         self.chain_max = options.chain_max
         self.cancel_on = cancel_triggers(id, options.cancel_on)
+        self.timeouts = options.timeouts
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -192,6 +194,7 @@ class Function(Generic[T_co]):
             chain_max=self.chain_max,
             attributes=dict(self.attributes),
             cancel_on=self.cancel_on,
+            timeouts=self.timeouts.registered() if self.timeouts else None,
         )
 
 
@@ -202,6 +205,8 @@ def _check(function: Function[Any]) -> None:
         )
     if len(function.triggers) > TRIGGERS_PER_FUNCTION_MAX:
         raise DefinitionError(f"function {function.id!r}: at most {TRIGGERS_PER_FUNCTION_MAX} triggers are allowed")
+    if function.timeouts is not None and not isinstance(function.timeouts, Timeouts):
+        raise DefinitionError(f'function {function.id!r}: write timeouts=Timeouts(finish="1h")')
     if not all(isinstance(trigger, EventTrigger | CronTrigger) for trigger in function.triggers):
         raise DefinitionError(f'function {function.id!r}: a trigger must be on("event") or cron("* * * * *")')
     if inspect.isgeneratorfunction(function.handler) or inspect.isasyncgenfunction(function.handler):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 import pytest
 
-from stepstream import App, CancelOn, Context, Event, cron, on
+from stepstream import App, CancelOn, Context, Event, Timeouts, cron, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.routes.functions import cron_times
@@ -23,7 +23,11 @@ RULES = [CancelOn("<b>", match="data.id"), CancelOn("stop", if_="async.data.all"
 
 
 @app.function(
-    on("order", if_="event.data.total > 0"), cron("0 3 * * *", tz="Europe/Berlin"), retries=0, cancel_on=RULES
+    on("order", if_="event.data.total > 0"),
+    cron("0 3 * * *", tz="Europe/Berlin"),
+    retries=0,
+    cancel_on=RULES,
+    timeouts=Timeouts(finish="2h"),
 )
 async def fulfil(ctx: Context) -> str:
     """Sleep for as many seconds as the event says; fail for a negative number."""
@@ -80,6 +84,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     shown = dict(zip(page.texts(".facts dt"), page.texts(".facts dd"), strict=True))
     assert (shown["Queues of the app"], shown["Runs in a chain, at most"]) == ("gpu", "100")
     assert shown["Cancelled by"] == "event <b> with the same data.id event stop if async.data.all within 1h 0m"
+    assert (shown["Must end within"], "Must start within" in shown) == ("2h 0m", False)
     assert shown["Next times"].count("2026-01-0") == 3
     assert (shown["Half take at most"], shown["99 %"]) == ("3.0 s", "8m 20s")
     slow = engine.runs()[-1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, CancelOn, Context, DefinitionError, Event, StepstreamError, cron, on
+from stepstream import App, CancelOn, Context, DefinitionError, Event, StepstreamError, Timeouts, cron, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -75,6 +75,14 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "cancel-alone": (
         lambda app: app.function(cancel_on=CancelOn("o"))(nothing),  # type: ignore[arg-type]  # The point.
         ["write a list"],
+    ),
+    "timeouts-none": (lambda _: Timeouts(), ["start=, finish= or both"]),
+    "timeouts-long": (lambda _: Timeouts(start="367d"), ["Timeouts", "'367d'", "366 days", "start"]),
+    "timeouts-zero": (lambda _: Timeouts(finish=0), ["1 ms", "finish"]),
+    "timeouts-word": (lambda _: Timeouts(finish="later"), ["'later'", "30s"]),
+    "timeouts-text": (
+        lambda app: app.function(timeouts="1h")(nothing),  # type: ignore[arg-type]  # The point.
+        ["'nothing'", 'Timeouts(finish="1h")'],
     ),
     "app-name": (lambda _: App("no spaces"), ["a to z"]),
 }

@@ -116,6 +116,10 @@ def _trigger(trigger: Trigger) -> h.Node:
             return ["cron ", h.code[text(trigger.expression)], " ", text(trigger.timezone)]
 
 
+def _limit(length_ms: int) -> str | None:
+    return duration_text(length_ms) if length_ms else None
+
+
 def _rule(rule: CancelTrigger) -> h.Node:
     condition = [" if ", h.code[text(rule.condition, _TRIGGER_CHARACTERS)]] if rule.condition else None
     match = [" with the same ", h.code[text(rule.match)]] if rule.match else None
@@ -173,6 +177,8 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
                 "Cancelled by",
                 h.ul(".plain")[(h.li[_rule(each)] for each in known.cancel_on)] if known.cancel_on else None,
             ),
+            ("Must start within", _limit(known.timeouts.start_ms) if known.timeouts else None),
+            ("Must end within", _limit(known.timeouts.finish_ms) if known.timeouts else None),
             ("On failure", on_failure),
             ("Queues of the app", ", ".join(known.queues) or None),
             ("Events are kept for", duration_text(known.lookback_ms) if known.lookback_ms else None),

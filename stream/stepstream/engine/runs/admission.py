@@ -8,7 +8,7 @@ from cronsim import CronSim
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, dump_json
-from stepstream.contract.commands import Memo, RunResumed, RunStarted
+from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import CRON, OWN_NAMES, OWN_PREFIX, EventRecord, event_fields
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import RunBegan
@@ -22,6 +22,7 @@ from stepstream.contract.operators.control import Rerun, RerunRequested
 from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.matching.cancel_waits import open_cancel_waits
 from stepstream.engine.runs.attributes import attributes_of
+from stepstream.engine.runs.deadlines import await_start, start_command
 from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.records import EventReceived
@@ -157,6 +158,7 @@ def request_run(
         arrived_at=arrived_at,
         attributes=attributes_of(draft, function, event),
         cancel_on=function.cancel_on,
+        timeouts=function.timeouts,
     )
     draft.route(hash_part, request)
 
@@ -182,20 +184,20 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         suppress_end_events=request.suppress_end_events,
         chain=request.chain,
         attributes=request.attributes,
+        timeouts=request.timeouts,
     )
     run = replace(run, held=not run.due and is_paused(draft, run))
     _begin(draft, run, request)
     if run.due:
         draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
     elif not run.held:
-        command = RunStarted(run.run_id, run.function, run.epoch, request.events, run.started_at, run.chain)
-        draft.command(run.app, command)
+        draft.command(run.app, start_command(run, request.events))
 
 
 def _begin(
     draft: Draft, run: Run, request: RunRequested, rerun: Rerun | None = None, copied: Sequence[Memo] = ()
 ) -> None:
-    events = request.events
+    run, events = await_start(draft, run), request.events
     caller = run.caller.run_id if run.caller else ""
     began = RunBegan(
         run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller, rerun, run.attributes
@@ -221,6 +223,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         on_failure=function.on_failure,
         attributes=attributes_of(draft, function, request.events[0]),
         cancel_on=function.cancel_on,
+        timeouts=function.timeouts,
     )
     run = _repetition(start, request, draft.now)
     known = draft.get(start_key(request.routing_key))
@@ -249,6 +252,7 @@ def _repetition(start: RunRequested, request: RerunRequested, now: int) -> Run:
         suppress_end_events=start.events[0].name in OWN_NAMES,
         origin=request.rerun.origin,
         attributes=start.attributes,
+        timeouts=start.timeouts,
     )
 
 
@@ -261,7 +265,7 @@ def _begin_rerun(draft: Draft, run: Run, start: RunRequested, request: RerunRequ
         # No worker has the run: the one that reads this claims it, and receives the results.
         draft.command(run.app, RunResumed(run.run_id, run.epoch))
     else:
-        draft.command(run.app, RunStarted(run.run_id, run.function, run.epoch, start.events, run.started_at))
+        draft.command(run.app, start_command(run, start.events))
 
 
 def _started_before(draft: Draft, request: RunRequested) -> bool:

@@ -30,6 +30,7 @@ from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, W
 from stepstream.engine.matching.waits import bucket_of, close_step
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.dispatch import dispatch, has_queue, recall
+from stepstream.engine.runs.endings import cancel_overdue
 from stepstream.engine.runs.pauses import is_paused, send_news
 from stepstream.engine.runs.runs import current
 from stepstream.engine.runs.steps import engine_memo, join_groups, keep_result, leave_group
@@ -42,6 +43,9 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
     """Open the steps that the code requested: waits first, so that none can miss the answer to another step."""
     run = current(draft, planned.run_id, planned.epoch)
     if run is None:
+        return
+    if run.expired and planned.plans:
+        cancel_overdue(draft, run)
         return
     run_id = run.run_id
     cancelled = [_cancel_step(draft, run_id, step) for step in planned.cancelled]
@@ -237,6 +241,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         chain=caller.chain + 1,
         attributes=attributes_of(draft, function, event),
         cancel_on=function.cancel_on,
+        timeouts=function.timeouts,
     )
     draft.route(hash_part, request)
     return None

@@ -1,40 +1,32 @@
-"""The life of a run: claimed, retried, and ended exactly once."""
+"""The life of a run: claimed, leased, warned, retried, and returned or failed by its code."""
 
 from msgspec.structs import replace
 
 from stepstream.contract.attributes import changed, same
-from stepstream.contract.codec import NULL, Raw, encode
-from stepstream.contract.commands import Open, RunLoaded, RunResumed, RunStarted, RunStopped
-from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord, EventRef
-from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunEnded, RunMoved
-from stepstream.contract.ids import StepRef, run_hash, run_id_at
+from stepstream.contract.commands import Open, RunLoaded, RunResumed, RunStopped
+from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunMoved
 from stepstream.contract.inbox import (
     AttributesSet,
-    CancelRequested,
     RunClaimed,
     RunFailed,
     RunLeased,
     RunPostponed,
-    RunRequested,
     RunReturned,
-    StepResolved,
     WarningReported,
 )
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import LOOKBACK_EVENTS_MAX
-from stepstream.contract.matching import EventMatched, LookBackTruncated
-from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
-from stepstream.engine.matching.cancel_waits import close_cancel_waits
-from stepstream.engine.matching.waits import close_step
-from stepstream.engine.runs.dispatch import memos_of, recall
-from stepstream.engine.runs.leases import defer_claim, grant, release, release_all
-from stepstream.engine.runs.pauses import disarm_pause, hold, is_paused
-from stepstream.engine.state.draft import Draft, LimitExceeded
+from stepstream.contract.matching import LookBackTruncated
+from stepstream.contract.outcomes import Failure, Value
+from stepstream.engine.runs.deadlines import announces, start_command
+from stepstream.engine.runs.dispatch import memos_of
+from stepstream.engine.runs.endings import cancel_overdue, end_run
+from stepstream.engine.runs.leases import defer_claim, grant, release
+from stepstream.engine.runs.pauses import hold, is_paused
+from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import state_of_run
-from stepstream.engine.state.rows import Run, RunEvents, Timer, TimerKind
-from stepstream.engine.state.tables import GROUPS, MEMOS, STEPS, run_events_key, run_part, step_of
-
-CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
+from stepstream.engine.state.rows import Run, Timer, TimerKind
+from stepstream.engine.state.tables import STEPS, run_part, step_of
 
 
 def current(draft: Draft, run_id: str, epoch: int) -> Run | None:
@@ -53,6 +45,9 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         draft.command(claim.app, RunStopped(claim.run_id))
         return
     if run.claim == claim.claim or defer_claim(draft, claim):
+        return
+    if run.expired and not run.due:
+        cancel_overdue(draft, run)
         return
     if run.due or hold(draft, run):
         draft.command(run.app, RunStopped(run.run_id, "waiting" if run.due else "paused"))
@@ -81,6 +76,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         memos_of(draft, run.run_id),
         opened,
         run.chain,
+        announces(run),
     )
     draft.command(run.app, loaded)
 
@@ -136,6 +132,9 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
     if report.retry_ms < 0:
         end_run(draft, run, RunStatus.FAILED, Failure(report.error))
         return
+    if run.expired:
+        cancel_overdue(draft, run)
+        return
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, attempt=report.attempt + 1, due=due)
     draft.record(run, RunAttemptFailed, report.attempt, report.error, due)
@@ -166,108 +165,6 @@ def fire_run(draft: Draft, run_id: str) -> None:
     scheduled = state_of_run(run) == "scheduled"
     draft.put_run(replace(run, due=0))
     if scheduled:
-        events = draft.events(run_id)
-        draft.command(run.app, RunStarted(run_id, run.function, run.epoch, events, run.started_at, run.chain))
+        draft.command(run.app, start_command(run, draft.events(run_id)))
     else:
         draft.command(run.app, RunResumed(run_id, run.epoch))
-
-
-def cancel_run(draft: Draft, request: CancelRequested) -> None:
-    """End a run at the request of a caller."""
-    run = draft.run(request.run_id)
-    if run is None:
-        draft.answer(request, "not_found")
-        return
-    by, why = f" by {request.by}" * bool(request.by), f": {request.why}" * bool(request.why)
-    _cancel(draft, run, "request", by + why)
-    draft.answer(request, "cancelled")
-
-
-def cancel_by_event(draft: Draft, matched: EventMatched) -> None:
-    """End a run on an event that its function names in `cancel_on`."""
-    if run := draft.run(matched.run_id):
-        event = EventRef(matched.event.name, matched.event.id)
-        _cancel(draft, run, "event", f" by event {event.name} (id {event.id})", event)
-
-
-def _cancel(draft: Draft, run: Run, cause: str, detail: str, event: EventRef | None = None) -> None:
-    draft.count("runs_cancelled", run.function, cause)
-    error = replace(CANCELLED_ERROR, message=CANCELLED_ERROR.message + detail)
-    end_run(draft, run, RunStatus.CANCELLED, Failure(error), event)
-
-
-def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
-    """End a run that has outgrown its limits, in the state before the change that would exceed them."""
-    if run := draft.run(exceeded.run_id):
-        end_run(draft, run, RunStatus.FAILED, Failure(exceeded.error))
-
-
-def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancelled_by: EventRef | None = None) -> None:
-    """End a run: delete all its rows, answer its caller, publish its end, and start its failure handler."""
-    start = draft.get(run_events_key(run.run_id)) or RunEvents(())
-    output = outcome.data if isinstance(outcome, Value) else NULL
-    error = outcome.error if isinstance(outcome, Failure) else None
-    _delete_rows(draft, run, status)
-    close_cancel_waits(draft, run.run_id, start.cancel_waits)
-    draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by)
-    draft.count("open_runs", run.function, amount=-1)
-    draft.count("runs_ended", run.function, status)
-    draft.time("run", run.function, run.started_at)
-    if run.caller:
-        _answer(draft, run.caller, outcome, status)
-    if status != RunStatus.COMPLETED:
-        draft.command(run.app, RunStopped(run.run_id, status))
-    if not run.suppress_end_events:
-        _emit_end(draft, run, status, output, error)
-    if status == RunStatus.FAILED and run.on_failure and start.events:
-        _start_handler(draft, run, start.events, error)
-
-
-def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
-    part = run_part(run.run_id)
-    for key, step in draft.scan(STEPS, part):
-        close_step(draft, run.run_id, step_of(key), step)
-        recall(draft, run, step_of(key), step, reason)
-        draft.delete_step(key, step)
-    for memo, _ in draft.scan(MEMOS, part):
-        draft.delete(memo)
-    for group, _ in draft.scan(GROUPS, part):
-        draft.delete(group)
-    release_all(draft, run.run_id)
-    draft.disarm(run.due, Timer(TimerKind.RUN, run.run_id))
-    disarm_pause(draft, run)
-    draft.delete(run_events_key(run.run_id))
-
-
-def _answer(draft: Draft, caller: StepRef, outcome: Outcome, status: RunStatus) -> None:
-    if isinstance(outcome, Failure) and status == RunStatus.FAILED:
-        outcome = Failure(replace(outcome.error, code=outcome.error.code or "invoked-run-failed"))
-    draft.route_to_run(caller.run_id, StepResolved(caller.run_id, caller.step, outcome))
-
-
-def _end_data(run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None) -> dict[str, object]:
-    data: dict[str, object] = {"function_id": run.function, "run_id": run.run_id, "status": status}
-    if error is None:
-        data["result"] = output
-    else:
-        data["error"] = error
-    return data
-
-
-def _emit_end(draft: Draft, run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None) -> None:
-    data = Raw(encode(_end_data(run, status, output, error)))
-    draft.emit(run, EventRecord(FINISHED, data, f"{run.run_id}:finished", draft.now))
-    if status == RunStatus.FAILED:
-        draft.emit(run, EventRecord(FAILED, data, f"{run.run_id}:failed", draft.now))
-    elif status == RunStatus.CANCELLED:
-        draft.emit(run, EventRecord(CANCELLED, data, f"{run.run_id}:cancelled", draft.now))
-
-
-def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], error: ErrorInfo | None) -> None:
-    data = _end_data(run, RunStatus.FAILED, NULL, error)
-    data["event"] = events[0]
-    event = EventRecord(FAILED, Raw(encode(data)), f"{run.run_id}:failed", draft.now)
-    hash_part = run_hash(run.on_failure, event.id)
-    handler = run_id_at(draft.now, hash_part)
-    request = RunRequested(handler, run.on_failure, run.app, (event,), suppress_end_events=True, chain=run.chain + 1)
-    draft.route(hash_part, request)

@@ -14,9 +14,10 @@ from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
+from stepstream.engine.runs.endings import cancel_by_event, cancel_overdue
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.pauses import is_paused, send_news
-from stepstream.engine.runs.runs import cancel_by_event, current
+from stepstream.engine.runs.runs import current
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Group, OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import group_key
@@ -112,6 +113,9 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         if dispatched_step(draft, report) is None:
             return
         release(draft, report.run_id, report.step)
+    if run.expired:
+        cancel_overdue(draft, run)
+        return
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, steps=run.steps + (opened is None), attempt=0)
     draft.record(run, StepAttemptFailed, report.step, report.id, report.attempt, report.error, due)

@@ -24,7 +24,8 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "CancelRequested": ("absent",),
     },
     "active": {
-        "RunClaimed": ("active",),
+        "ExecutionStarted": ("active",),
+        "RunClaimed": ("active", "absent"),
         "WarningReported": ("active",),
         "AttributesSet": ("active",),
         "LookBackTruncated": ("active",),
@@ -64,6 +65,8 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "PauseRequested": ("paused",),
         "UnpauseRequested": ("active", "backing-off"),
         "ScopeResumed": ("paused",),
+        "ExecutionStarted": ("paused",),
+        "RunClaimed": ("absent",),
         "WarningReported": ("paused",),
         "AttributesSet": ("paused",),
         "LookBackTruncated": ("paused",),

@@ -7,7 +7,7 @@ import msgspec
 from stepstream.contract.attributes import Attributes
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
-from stepstream.contract.functions import CronTrigger, FunctionRegistered
+from stepstream.contract.functions import CronTrigger, FunctionRegistered, RunTimeouts
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import Claim
 from stepstream.contract.kinds import StepKind
@@ -28,7 +28,9 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
     where the code and the history disagreed. `origin` is the run that this one repeats. People find it by its
     `attributes`. While it is `paused` its workers get no code to run, and its timers that are due are no longer armed.
-    It is `held` if a pause of its function has kept a command from its worker.
+    It is `held` if a pause of its function has kept a command from its worker. A run with `timeouts` has a timer that
+    fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if
+    it has exceeded its time, and then only waits for bodies that are running.
     """
 
     run_id: str
@@ -53,6 +55,10 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     attributes: Attributes = {}
     paused: Pause | None = None
     held: bool = False
+    timeouts: RunTimeouts | None = None
+    deadline: int = 0
+    begun: bool = False
+    expired: bool = False
 
 
 class CancelWait(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -119,6 +125,7 @@ class TimerKind(StrEnum):
     LEASE = "lease"
     PAUSE = "pause"
     CANCEL_WAITS = "cancel-waits"
+    DEADLINE = "deadline"
     SCOPE_PAUSE = "scope-pause"
     START_EXPIRY = "start-expiry"
     CRON = "cron"

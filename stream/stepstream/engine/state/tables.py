@@ -44,7 +44,8 @@ from stepstream.engine.state.rows import (
 
 R = TypeVar("R", bound=msgspec.Struct)
 Routing = Callable[[Key[Any], Any], str | None]
-_RUN_TIMERS = {TimerKind.STEP, TimerKind.RUN, TimerKind.LEASE, TimerKind.PAUSE, TimerKind.CANCEL_WAITS}
+_RUN_TIMERS = {TimerKind.STEP, TimerKind.RUN, TimerKind.LEASE, TimerKind.PAUSE}
+_RUN_TIMERS |= {TimerKind.CANCEL_WAITS, TimerKind.DEADLINE}
 
 
 def _by_run(key: Key[Any], _row: object) -> str:

@@ -15,7 +15,14 @@ from stepstream.contract.commands import (
     RunStopped,
     StepDispatched,
 )
-from stepstream.contract.inbox import AttributesSet, RunClaimed, StepsPlanned, WarningReported, WorkerReport
+from stepstream.contract.inbox import (
+    AttributesSet,
+    ExecutionStarted,
+    RunClaimed,
+    StepsPlanned,
+    WarningReported,
+    WorkerReport,
+)
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
@@ -106,7 +113,7 @@ class Worker(CommandConsumer[LiveRun]):
                 self._hold(run, len(record.value))
                 return Event.RESUMED if command.wake else Event.UPDATED
             case ReloadRequested() if record.offset > run.last_offset:
-                return Event.RELOAD
+                return Event.EXPIRED if command.expired else Event.RELOAD
             case RunStopped() if record.offset > run.last_offset:
                 return Event.STOP
         return Event.STALE
@@ -135,6 +142,8 @@ class Worker(CommandConsumer[LiveRun]):
         function = self._app.get(run.given.function) if run.given else None
         if function is None:
             raise RuntimeError(f"run {run.run_id} has no function to start")
+        if run.given and run.given.announce:
+            self._report(run, encode(ExecutionStarted(run.run_id, run.epoch)))
         run.start(self, function, self._options)
         while len(self._items) > self._options.runs_cached_max and self._parked:
             self._on(next(iter(self._parked.values())), Event.EVICTED)

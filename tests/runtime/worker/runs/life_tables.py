@@ -29,6 +29,7 @@ WAYS = {
     Phase.DETACHED: ["fresh", "slot", "detached"],
     Phase.WOKEN: ["fresh", "slot", "suspended", "resumed"],
     Phase.LEAVING: [*_BODY, "drain", "body-requested"],
+    Phase.EXPIRING: ["fresh", "slot", "expired"],
     Phase.RELOADING: [*_BODY, "reload"],
     Phase.RETURNING: [*_BODY, "lease", "revoked", "body-requested", "body ended"],
     Phase.ENDING: ["fresh", "slot", "ended"],

@@ -25,9 +25,9 @@ def test_every_transition_is_exercised_by_a_table() -> None:
     tables = [vars(test)[TABLE] for module in modules for test in vars(module).values() if TABLE in dir(test)]
     made = {transition for lines in tables for transition in follow(lines)}
     for phase in WAYS:
-        for happens in ("stop", "taken", "reload", "lost", "revoked"):
+        for happens in ("stop", "taken", "reload", "expired", "lost", "revoked"):
             life = lead_to(phase)
-            if happens in ("taken", "reload") and life.ownership is Ownership.DRAINING:
+            if happens in ("taken", "reload", "expired") and life.ownership is Ownership.DRAINING:
                 continue  # No command is read.
             play(life, happens)
             made |= set(life.made)
@@ -35,12 +35,12 @@ def test_every_transition_is_exercised_by_a_table() -> None:
 
 
 _LIVE = {Phase.ACTIVE, Phase.SUSPENDING, Phase.UNLOADING, Phase.DETACHING, Phase.PARKED, Phase.DETACHED}
-_LIVE |= {Phase.WOKEN, Phase.LEAVING, Phase.RELOADING}
+_LIVE |= {Phase.WOKEN, Phase.LEAVING, Phase.RELOADING, Phase.EXPIRING}
 _DRAINS = {Ownership.DRAINING, Ownership.RETIRING}
 _FIRST = {Event.FRESH, Event.DELIVERED, Event.UNRUNNABLE, Event.TAKEN, Event.RESUMED, Event.UPDATED, Event.RELOAD}
-_FIRST |= {Event.STOP}
+_FIRST |= {Event.STOP, Event.EXPIRED}
 # Where a body may be running. A thread may request one while its run ends.
-_BODIES = {Phase.ACTIVE, Phase.LEAVING, Phase.RELOADING, Phase.ENDING}
+_BODIES = {Phase.ACTIVE, Phase.LEAVING, Phase.EXPIRING, Phase.RELOADING, Phase.ENDING}
 
 
 def possible(phase: Phase, ownership: Ownership, *, cache: bool) -> set[Event]:

@@ -18,6 +18,7 @@ class Phase(StrEnum):
     DETACHED = "detached"  # The code waits on external work without a slot; its commands are not acknowledged.
     WOKEN = "woken"  # The code was parked or detached, and is resumed when there is a slot.
     LEAVING = "leaving"  # A body was refused; the run leaves the worker when the other bodies have ended.
+    EXPIRING = "expiring"  # The time of the run is exceeded; its code may end with the results of running bodies.
     RELOADING = "reloading"  # The run is claimed again when the bodies that run have ended; no other one starts.
     RETURNING = "returning"  # The code is stopped, and the report that releases the lease is not durable yet.
     ENDING = "ending"  # The code has ended, and the report of its end is not durable yet.
@@ -47,6 +48,7 @@ class Event(StrEnum):
     RESUMED = "resumed"  # It brings what the code waits for.
     UPDATED = "updated"  # It brings results that do not wake the code by themselves.
     RELOAD = "reload"  # It has the run claimed again once no body is running: the run is paused, or was.
+    EXPIRED = "expired"  # Like reload, but code that is running may still end the run: its time is exceeded.
     STALE = "stale"  # It brings nothing new.
     STOP = "stop"  # The run has ended, or waits for its next attempt.
     # The worker makes room.
@@ -109,4 +111,4 @@ class Effect(StrEnum):
 
 
 # Commands of a run that this worker has, other than those that start or stop it.
-UPDATES = (Event.TAKEN, Event.RESUMED, Event.UPDATED, Event.RELOAD, Event.STALE)
+UPDATES = (Event.TAKEN, Event.RESUMED, Event.UPDATED, Event.RELOAD, Event.EXPIRED, Event.STALE)

@@ -1,0 +1,136 @@
+"""The end of a run: completed, failed or cancelled, exactly once, with none of its rows left."""
+
+from msgspec.structs import replace
+
+from stepstream.contract.codec import NULL, Raw, encode
+from stepstream.contract.commands import RunStopped
+from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord, EventRef
+from stepstream.contract.history import RunEnded
+from stepstream.contract.ids import StepRef, run_hash, run_id_at
+from stepstream.contract.inbox import CancelRequested, RunRequested, StepResolved
+from stepstream.contract.kinds import RunStatus
+from stepstream.contract.matching import EventMatched
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
+from stepstream.contract.text.wording import duration_text
+from stepstream.engine.matching.cancel_waits import close_cancel_waits
+from stepstream.engine.matching.waits import close_step
+from stepstream.engine.runs.dispatch import recall
+from stepstream.engine.runs.leases import release_all
+from stepstream.engine.runs.pauses import disarm_pause
+from stepstream.engine.state.draft import Draft, LimitExceeded
+from stepstream.engine.state.rows import Run, RunEvents, Timer, TimerKind
+from stepstream.engine.state.tables import GROUPS, MEMOS, STEPS, run_events_key, run_part, step_of
+
+CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
+
+
+def cancel_run(draft: Draft, request: CancelRequested) -> None:
+    """End a run at the request of a caller."""
+    run = draft.run(request.run_id)
+    if run is None:
+        draft.answer(request, "not_found")
+        return
+    by, why = f" by {request.by}" * bool(request.by), f": {request.why}" * bool(request.why)
+    _cancel(draft, run, "request", by + why)
+    draft.answer(request, "cancelled")
+
+
+def cancel_by_event(draft: Draft, matched: EventMatched) -> None:
+    """End a run on an event that its function names in `cancel_on`."""
+    if run := draft.run(matched.run_id):
+        event = EventRef(matched.event.name, matched.event.id)
+        _cancel(draft, run, "event", f" by event {event.name} (id {event.id})", event)
+
+
+def cancel_overdue(draft: Draft, run: Run) -> None:
+    """End a run that did not start, or did not end, within its timeout."""
+    if run.timeouts is None:
+        return
+    if run.begun:
+        _cancel(draft, run, "finish-timeout", f": it did not end within {duration_text(run.timeouts.finish_ms)}")
+    else:
+        _cancel(draft, run, "start-timeout", f": it did not start within {duration_text(run.timeouts.start_ms)}")
+
+
+def _cancel(draft: Draft, run: Run, cause: str, detail: str, event: EventRef | None = None) -> None:
+    draft.count("runs_cancelled", run.function, cause)
+    error = replace(CANCELLED_ERROR, message=CANCELLED_ERROR.message + detail)
+    end_run(draft, run, RunStatus.CANCELLED, Failure(error), event)
+
+
+def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
+    """End a run that has outgrown its limits, in the state before the change that would exceed them."""
+    if run := draft.run(exceeded.run_id):
+        end_run(draft, run, RunStatus.FAILED, Failure(exceeded.error))
+
+
+def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancelled_by: EventRef | None = None) -> None:
+    """End a run: delete all its rows, answer its caller, publish its end, and start its failure handler."""
+    start = draft.get(run_events_key(run.run_id)) or RunEvents(())
+    output = outcome.data if isinstance(outcome, Value) else NULL
+    error = outcome.error if isinstance(outcome, Failure) else None
+    _delete_rows(draft, run, status)
+    close_cancel_waits(draft, run.run_id, start.cancel_waits)
+    draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by)
+    draft.count("open_runs", run.function, amount=-1)
+    draft.count("runs_ended", run.function, status)
+    draft.time("run", run.function, run.started_at)
+    if run.caller:
+        _answer(draft, run.caller, outcome, status)
+    if status != RunStatus.COMPLETED:
+        draft.command(run.app, RunStopped(run.run_id, status))
+    if not run.suppress_end_events:
+        _emit_end(draft, run, status, output, error)
+    if status == RunStatus.FAILED and run.on_failure and start.events:
+        _start_handler(draft, run, start.events, error)
+
+
+def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
+    part = run_part(run.run_id)
+    for key, step in draft.scan(STEPS, part):
+        close_step(draft, run.run_id, step_of(key), step)
+        recall(draft, run, step_of(key), step, reason)
+        draft.delete_step(key, step)
+    for memo, _ in draft.scan(MEMOS, part):
+        draft.delete(memo)
+    for group, _ in draft.scan(GROUPS, part):
+        draft.delete(group)
+    release_all(draft, run.run_id)
+    draft.disarm(run.due, Timer(TimerKind.RUN, run.run_id))
+    draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))
+    disarm_pause(draft, run)
+    draft.delete(run_events_key(run.run_id))
+
+
+def _answer(draft: Draft, caller: StepRef, outcome: Outcome, status: RunStatus) -> None:
+    if isinstance(outcome, Failure) and status == RunStatus.FAILED:
+        outcome = Failure(replace(outcome.error, code=outcome.error.code or "invoked-run-failed"))
+    draft.route_to_run(caller.run_id, StepResolved(caller.run_id, caller.step, outcome))
+
+
+def _end_data(run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None) -> dict[str, object]:
+    data: dict[str, object] = {"function_id": run.function, "run_id": run.run_id, "status": status}
+    if error is None:
+        data["result"] = output
+    else:
+        data["error"] = error
+    return data
+
+
+def _emit_end(draft: Draft, run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None) -> None:
+    data = Raw(encode(_end_data(run, status, output, error)))
+    draft.emit(run, EventRecord(FINISHED, data, f"{run.run_id}:finished", draft.now))
+    if status == RunStatus.FAILED:
+        draft.emit(run, EventRecord(FAILED, data, f"{run.run_id}:failed", draft.now))
+    elif status == RunStatus.CANCELLED:
+        draft.emit(run, EventRecord(CANCELLED, data, f"{run.run_id}:cancelled", draft.now))
+
+
+def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], error: ErrorInfo | None) -> None:
+    data = _end_data(run, RunStatus.FAILED, NULL, error)
+    data["event"] = events[0]
+    event = EventRecord(FAILED, Raw(encode(data)), f"{run.run_id}:failed", draft.now)
+    hash_part = run_hash(run.on_failure, event.id)
+    handler = run_id_at(draft.now, hash_part)
+    request = RunRequested(handler, run.on_failure, run.app, (event,), suppress_end_events=True, chain=run.chain + 1)
+    draft.route(hash_part, request)
