@@ -16,7 +16,9 @@ from stepstream.contract.matching import (
     LookBackContinued,
     LookBackTruncated,
     Predicate,
+    WaitClosed,
     WaitOpened,
+    WaitRemoved,
 )
 from stepstream.contract.topics import INBOX
 from stepstream.engine.matching.kept import indexed_value
@@ -66,6 +68,8 @@ class CountingTables(Tables):
 class Matcher:
     """Shards with a log each. `ended` has the event, or TIMEOUT, by which the wait of each run ended.
 
+    `overtaken` has the runs whose wait expired while an event was matched in several transitions.
+
     One transition evaluates at most `at_once` events or waits. With `doubled` the records that continue work are
     delivered twice. With `checked` the indexes are checked after each record.
     """
@@ -80,6 +84,7 @@ class Matcher:
         self.waits: dict[str, WaitOpened] = {}
         self.ended: dict[str, str] = {}
         self.truncated: list[str] = []
+        self.overtaken: set[str] = set()
         self.now = 10
         self.events = 0
         self.data = EMPTY_OBJECT
@@ -113,11 +118,6 @@ class Matcher:
         wait = self.waits[run_id]
         self.send(wait_closed(run_id, wait.predicate, looking_back=wait.lookback_from > 0, expired=expired))
 
-    @property
-    def is_matching(self) -> bool:
-        """Whether an event has been matched with some of the waits of a bucket, and the others follow."""
-        return self.rows(QUEUED_EVENTS) > 0
-
     def run(self, passes: int = -1) -> None:
         """Let each shard apply so many records of its log, or all there are and that follow from them."""
         while passes and any(self.logs):
@@ -139,7 +139,10 @@ class Matcher:
         tables = self.tables[shard]
         while queue:
             tables.read = 0
-            changes = transition(tables, queue.popleft(), self.now, shard=shard, shards=self.shards, limits=self.limits)
+            current = queue.popleft()
+            if isinstance(current, WaitClosed | WaitRemoved) and current.expired and self.rows(QUEUED_EVENTS):
+                self.overtaken.add(current.waiter.run_id)
+            changes = transition(tables, current, self.now, shard=shard, shards=self.shards, limits=self.limits)
             self.most_read = max(self.most_read, tables.read)
             for change in changes.changes:
                 if isinstance(change, Put):
