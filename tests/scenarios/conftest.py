@@ -1,6 +1,7 @@
 """Each scenario runs in memory with 1 and 5 shards, on disk, and on Kafka with 1 and 4, live or replayed.
 
-`make test` runs on Kafka only the scenarios that are marked `log`, `make test-long` runs all.
+`make fast` runs them in memory, live and replayed. `make test` runs on Kafka only those that are marked `log`, and
+`make test-long` all.
 """
 
 import functools
@@ -25,20 +26,21 @@ class World:
     live_cache: bool
     durable: bool
     kafka: bool = False
+    fast: bool = False
 
     @property
     def marks(self) -> tuple[pytest.MarkDecorator, ...]:
         """What decides which command runs a scenario here."""
         if self.kafka:
             return (pytest.mark.kafka, pytest.mark.slow)
-        return (pytest.mark.slow,) if self.durable else ()
+        return () if self.fast else (pytest.mark.slow,)
 
 
 WORLDS = [
-    World("memory", 1, True, False),
+    World("memory", 1, True, False, fast=True),
     World("memory-replayed", 1, False, False),
     World("shards", 5, True, False),
-    World("shards-replayed", 5, False, False),
+    World("shards-replayed", 5, False, False, fast=True),
     World("disk", 1, True, True),
     World("disk-replayed", 1, False, True),
     World("kafka", 1, True, True, kafka=True),
