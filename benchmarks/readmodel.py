@@ -116,6 +116,7 @@ async def _measure(index: RunIndex) -> Iterator[Figure]:
         "one run": lambda: index.queries.show(_id(RUNS // 2)),
         "counts by status": index.queries.counts,
         "groups of errors": index.queries.error_groups,
+        "timings of steps": partial(index.queries.timings, _NOW_MS),
     }
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(VirtualEngine(App("bench")))
@@ -124,6 +125,8 @@ async def _measure(index: RunIndex) -> Iterator[Figure]:
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://localhost"))
         pages = {
             "page Runs": "/ui/runs",
+            "page Performance": "/ui/performance",
+            "page Functions": "/ui/functions",
             "page Runs, one tenant": "/ui/runs?filter=tenant%3Dt-123",
             "page Run, two steps": f"/ui/runs/{_id(RUNS // 2)}",
             f"page Run, {STEPS_OF_LONG_RUN:,} steps": f"/ui/runs/{_id(RUNS)}",

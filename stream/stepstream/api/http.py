@@ -31,6 +31,7 @@ from stepstream.api.routes.probes import ready_response
 from stepstream.api.routes.workers import add_workers
 from stepstream.api.streams import Streams
 from stepstream.api.summaries import add_summaries
+from stepstream.api.timings import add_timings
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
@@ -229,6 +230,7 @@ def make_api(
     add_dead_letters(api, engine, guarded, actor)
     add_workers(api, engine, guarded)
     add_functions(api, engine, index, guarded, now_ms)
+    add_timings(api, index, guarded, now_ms)
     add_logs(api, index, guarded)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:

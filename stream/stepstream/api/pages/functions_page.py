@@ -18,7 +18,6 @@ from stepstream.api.pages.parts.components import (
     run_link,
     text,
     text_field,
-    took,
     url,
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
@@ -29,7 +28,7 @@ from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
-from stepstream.contract.text.wording import counted, duration_text
+from stepstream.contract.text.wording import counted, duration_text, length_text
 from stepstream.runtime.readmodel.durations import MEASURED_MAX, Durations
 from stepstream.runtime.readmodel.search.filters import Filter
 
@@ -59,7 +58,9 @@ async def show_functions(site: Site, visit: Visit) -> Response:
                 h.a(href=url("functions"))["Clear"],
             ],
             None if site.engine.overview.functions() else _unknown(),
-            listing("Table of functions", _COLUMNS, [_row(view, site.now_ms()) for view in views[:ROWS]])
+            listing(
+                "Table of functions", _COLUMNS, [_row(view, site.now_ms()) for view in views[:ROWS]], is_stacked=False
+            )
             if views
             else note("No function matches." if known else "No function yet: start a worker whose app has one."),
             h.nav(".pages", aria_label="Pages of the list")[
@@ -204,13 +205,19 @@ def _durations(found: Durations) -> h.Node:
     return h.section(aria_labelledby="durations")[
         h.h2("#durations")["Durations"],
         h.p(".hint")[f"From start to end, with waits, of {latest}."],
-        facts([("Half take at most", took(found.p50_ms)), ("90 %", took(found.p90_ms)), ("99 %", took(found.p99_ms))]),
+        facts(
+            [
+                ("Half take at most", length_text(found.p50_ms)),
+                ("90 %", length_text(found.p90_ms)),
+                ("99 %", length_text(found.p99_ms)),
+            ]
+        ),
         listing("The slowest runs", ("Slowest runs", "Took"), [_slow_row(*each) for each in found.slowest]),
     ]
 
 
 def _slow_row(run_id: str, length_ms: int) -> h.Element:
-    return h.tr(data_row=True)[h.td[run_link(run_id, whole=True)], h.td(".number")[took(length_ms)]]
+    return h.tr(data_row=True)[h.td[run_link(run_id, whole=True)], h.td(".number")[length_text(length_ms)]]
 
 
 def _start(visit: Visit, view: FunctionView, latest: Json, refusal: Refusal) -> h.Node:

@@ -23,6 +23,7 @@ from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.forms import FORM_TOKEN, read_form
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.parts.sessions import Role
+from stepstream.api.pages.performance_page import show_performance
 from stepstream.api.pages.runs.actions import cancel_run, pause_run, resume_run, send_signal
 from stepstream.api.pages.runs.bulk_page import cancel_bulk, list_bulks, show_bulk, show_preview, start_bulk
 from stepstream.api.pages.runs.errors_page import show_errors
@@ -84,6 +85,7 @@ PAGES: Mapping[str, Show] = {
     "/dead-letter": show_dead_letter,
     "/functions": show_functions,
     "/function": show_function,
+    "/performance": show_performance,
     "/bulk": list_bulks,
     "/bulk-preview": show_preview,
     "/bulk/{operation}": show_bulk,

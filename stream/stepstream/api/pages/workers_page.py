@@ -29,7 +29,7 @@ async def show_workers(site: Site, visit: Visit) -> Response:
         h.h2["Workers"],
         _workers_table(workers) if workers else note(_no_workers(shards)),
         h.h2["Shards"],
-        listing("Table of shards", _SHARDS, [_shard_row(shard) for shard in shards]),
+        listing("Table of shards", _SHARDS, [_shard_row(shard) for shard in shards], is_stacked=False),
         h.p(".hint")[_seen(shards)],
         h.p(".hint")[
             "The list of runs is up to date."
@@ -51,7 +51,7 @@ def _no_workers(shards: Sequence[ShardStatus]) -> str:
 def _workers_table(workers: Sequence[WorkersView]) -> h.Node:
     cut = len(workers) == WORKERS_MAX
     return [
-        listing("Table of workers", _WORKERS, [_worker_row(each) for each in workers]),
+        listing("Table of workers", _WORKERS, [_worker_row(each) for each in workers], is_stacked=False),
         h.p(".hint")[f"The first {WORKERS_MAX} names are listed; there may be more."] if cut else None,
     ]
 

@@ -30,6 +30,11 @@ def filter_value(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def length_text(length_ms: int) -> str:
+    """Return how long something took: milliseconds below a second."""
+    return f"{max(length_ms, 0):,} ms" if length_ms < 1_000 else duration_text(length_ms)
+
+
 def missing_code(app: str, function: str) -> str:
     """Return the warning of a run that a worker received which has no such function."""
     return f"a worker of app {app!r} received the run but has no function {function!r}; {CODE_REMEDY}"

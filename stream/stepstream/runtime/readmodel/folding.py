@@ -37,6 +37,7 @@ from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.tables.schema import text_of
 from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_resumed
+from stepstream.runtime.readmodel.timings import Timings
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
 _RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused
@@ -53,6 +54,7 @@ class Batch:
         self._steps: dict[tuple[str, str], StepRow] = {}
         self._cancelled: dict[tuple[str, str], int] = {}
         self._errors = ErrorGroups()
+        self._timings = Timings()
         self._failed: list[RunEnded] = []
         self._resumed: list[StepEnded] = []
         self._sums = [0, 0, 0]
@@ -93,6 +95,7 @@ class Batch:
         lock_sums(self._db)
         self._write_sums()
         self._errors.write(self._db)
+        self._timings.write(self._db)
         write_bulks(self._db, self._bulks.values())
 
     def _begin(self, entry: RunBegan) -> None:
@@ -142,6 +145,9 @@ class Batch:
                 row.ended_at = entry.at
                 self._add_outcome(row, entry)
                 self._sums[0] += 1
+                if entry.started_at:
+                    failed = isinstance(entry.outcome, Failure)
+                    self._timings.add(run.function, entry.id, run.run_id, entry.started_at, entry.at, failed=failed)
                 self._sums[2] += row.status == StepStatus.TIMED_OUT
                 if is_resumed(entry):
                     self._resumed.append(entry)
@@ -188,6 +194,9 @@ class Batch:
             run.output = bytes(entry.output).decode()
         if entry.status == RunStatus.FAILED:
             self._failed.append(entry)
+        if entry.status != RunStatus.CANCELLED:
+            failed = entry.status == RunStatus.FAILED
+            self._timings.add(run.function, "", run.run_id, run.started_at, entry.at, failed=failed)
 
     def _write_steps(self) -> None:
         for row in self._steps.values():

@@ -27,6 +27,7 @@ from stepstream.runtime.readmodel.tables.approvals import ApprovalView, find_app
 from stepstream.runtime.readmodel.tables.error_groups import drop_groups
 from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine, add_lines, drop_lines, read_lines
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_run
+from stepstream.runtime.readmodel.timings import drop_timings
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 logger = logging.getLogger(__name__)
@@ -315,6 +316,7 @@ class RunIndex:
             return deleted
         with self._tables.transaction():
             drop_groups(self._db, self._latest - self._retention.ms)
+            drop_timings(self._db, self._latest)
             if dropped := drop_lines(self._db, self._latest):
                 return dropped
         size, limit = self._tables.used_bytes(), self._retention.bytes

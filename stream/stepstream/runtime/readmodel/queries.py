@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
@@ -31,6 +31,7 @@ from stepstream.runtime.readmodel.tables.seen_events import (
     starting_events,
 )
 from stepstream.runtime.readmodel.tables.waiting import WaitingStep, waiting_steps
+from stepstream.runtime.readmodel.timings import Timing, TimingOrder, list_timings
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 T = TypeVar("T")
@@ -130,6 +131,20 @@ class RunQueries:
     async def durations(self, function: str) -> Durations:
         """Return how long the latest completed runs of a function took."""
         return await self._ask(lambda db: durations(db, function))
+
+    async def timings(
+        self,
+        since: int,
+        *,
+        steps: bool = True,
+        function: str = "",
+        order: TimingOrder = TimingOrder.P95,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> list[Timing]:
+        """Return how long steps, or whole runs, took since the hour of a time (Unix ms), of a function or of all."""
+        asked: dict[str, Any] = {"since": since, "steps": steps, "function": function, "order": order}
+        return await self._ask(lambda db: list_timings(db, **asked, limit=limit, offset=offset))
 
     async def latest_event(self, function: str) -> Json:
         """Return the latest event from outside that started a run of a function; None if there is none."""

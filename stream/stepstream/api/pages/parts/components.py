@@ -11,7 +11,6 @@ from stepstream.api.page_options import ROOT
 from stepstream.api.pages.parts.context import PageError, Visit
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.text.printable import printable
-from stepstream.contract.text.wording import duration_text
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.why import local_time
 
@@ -37,11 +36,6 @@ def at(at_ms: int) -> Markup | None:
         return None
     exact = datetime.fromtimestamp(at_ms / 1_000, tz=UTC).isoformat(timespec="milliseconds")
     return Markup(f'<time datetime="{exact}">{local_time(at_ms)}</time>')  # noqa: S704 - of digits
-
-
-def took(length_ms: int) -> str:
-    """Return how long something took: milliseconds below a second."""
-    return f"{max(length_ms, 0):,} ms" if length_ms < 1_000 else duration_text(length_ms)
 
 
 def state(status: str) -> Markup:
@@ -104,6 +98,12 @@ def known_params(visit: Visit, *names: str) -> dict[str, str]:
     return {name: given.get(name, "").strip() for name in names}
 
 
+def page_number(given: str, last: int) -> int:
+    """Return the number of a page, from 1 to `last`, that a URL names; 1 for anything else."""
+    # SQLite takes no number that is much larger.
+    return min(max(int(given), 1), last) if given.isascii() and given.isdecimal() and len(given) < 10 else 1
+
+
 def text_field(name: str, label: str, value: str, *, error: str = "", hint: str = "") -> h.Element:
     """Return a field with its label, what is expected, and what is wrong with its value."""
     note_id = f"{name}-note" if error or hint else None
@@ -122,10 +122,15 @@ def text_field(name: str, label: str, value: str, *, error: str = "", hint: str 
     ]
 
 
-def listing(label: str, columns: Sequence[str], rows: Sequence[h.Node]) -> h.Element:
-    """Return rows as a table that scrolls; rows with `data_row` are those that the keyboard moves through."""
+def listing(label: str, columns: Sequence[str], rows: Sequence[h.Node], *, is_stacked: bool = True) -> h.Element:
+    """Return rows as a table that scrolls; rows with `data_row` are those that the keyboard moves through.
+
+    In a narrow window, a table that `is_stacked` has no headings: its cells must say what they are.
+    """
     return h.div(".scroll", role="region", aria_label=label, tabindex="0")[
-        h.table(".rows")[h.thead[h.tr[[h.th(scope="col")[name] for name in columns]]], h.tbody[rows]]
+        h.table(class_="rows" if is_stacked else None)[
+            h.thead[h.tr[[h.th(scope="col")[name] for name in columns]]], h.tbody[rows]
+        ]
     ]
 
 

@@ -30,6 +30,7 @@ _ENTRIES = (
     ("Runs", "runs"),
     ("Waiting", "waiting"),
     ("Functions", "functions"),
+    ("Performance", "performance"),
     ("Events", "events"),
     ("Errors", "errors"),
     ("Workers", "workers"),

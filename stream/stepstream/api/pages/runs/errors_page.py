@@ -12,6 +12,7 @@ from stepstream.api.pages.parts.components import (
     known_params,
     listing,
     note,
+    page_number,
     run_link,
     text,
     text_field,
@@ -33,9 +34,7 @@ _COLUMNS = ("Error", "Function", "Step", "Failures", "Failed runs", "First seen"
 async def show_errors(site: Site, visit: Visit) -> Response:
     """Answer with a page of groups of errors."""
     asked = known_params(visit, "function", "since", "page")
-    page = int(asked["page"]) if asked["page"].isascii() and asked["page"].isdecimal() else 1
-    # Beyond the number of groups that are kept there is nothing, and SQLite takes no larger number.
-    page = min(max(page, 1), GROUPS_MAX // ROWS + 1)
+    page = page_number(asked["page"], GROUPS_MAX // ROWS + 1)
     since_ms, error = 0, ""
     try:
         since_ms = filter_time_ms(asked["since"], site.now_ms()) if asked["since"] else 0

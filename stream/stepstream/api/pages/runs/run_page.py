@@ -16,7 +16,6 @@ from stepstream.api.pages.parts.components import (
     run_link,
     state,
     text,
-    took,
     url,
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html
@@ -33,6 +32,7 @@ from stepstream.api.streams import NOTHING, Update
 from stepstream.contract.codec import Json
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
+from stepstream.contract.text.wording import length_text
 from stepstream.runtime.readmodel.search.filters import ATTRIBUTE
 from stepstream.runtime.readmodel.tables.schema import attribute_text
 from stepstream.runtime.readmodel.views import RunSummary, RunView
@@ -153,8 +153,8 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Accepted", at(run.accepted_at)),
             ("Started", at(run.started_at)),
             ("Ended", at(run.ended_at)),
-            ("Took", took(length) if length >= 0 else None),
-            ("Start delayed by", took(waited) if waited > 0 else None),
+            ("Took", length_text(length) if length >= 0 else None),
+            ("Start delayed by", length_text(waited) if waited > 0 else None),
             ("Steps", f"{len(run.steps):,}"),
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),

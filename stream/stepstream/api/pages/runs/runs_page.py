@@ -13,7 +13,6 @@ from stepstream.api.pages.parts.components import (
     run_link,
     state,
     text,
-    took,
     url,
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
@@ -24,7 +23,7 @@ from stepstream.api.streams import Update
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX
-from stepstream.contract.text.wording import counted
+from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 from stepstream.runtime.readmodel.search.filters import Filter, FilterError, Pattern, Term
 from stepstream.runtime.readmodel.search.search import RunPage
@@ -247,7 +246,7 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
         h.td[state(run.status), h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None],
         h.td[text(first.get("name", "")), f" +{len(events) - 1}" if len(events) > 1 else None],
         h.td[at(run.started_at)],
-        h.td(".number")[took(length) if length >= 0 else ""],
+        h.td(".number")[length_text(length) if length >= 0 else ""],
         h.td(".error")[text(f"{error.get('name')}: {error.get('message')}", _ERROR_CHARACTERS) if error else None],
     ]
 

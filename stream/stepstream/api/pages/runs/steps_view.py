@@ -7,12 +7,12 @@ import htpy as h
 from markupsafe import Markup
 from starlette.datastructures import QueryParams
 
-from stepstream.api.pages.parts.components import at, facts, run_link, state, text, took, url
+from stepstream.api.pages.parts.components import at, facts, run_link, state, text, url
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
 from stepstream.contract.kinds import OPEN_STEP_STATUSES
-from stepstream.contract.text.wording import counted
+from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
 
 _WIDTH, _HEIGHT = 1_000, 14
@@ -88,7 +88,7 @@ def _zoom(run: RunView, window: Window, kept: State) -> h.Element:
         link("+", "Zoom in", 0, 2),
         link("-", "Zoom out", 0, 0.5),
         h.a(href=f"{url('runs', run.run_id, query=rest)}#steps")["All"],
-        h.span[at(window.start), " to ", at(window.end), f", {took(window.end - window.start)}"],
+        h.span[at(window.start), " to ", at(window.end), f", {length_text(window.end - window.start)}"],
     ]
 
 
@@ -114,7 +114,7 @@ def _bar(segments: Sequence[Segment], window: Window) -> Markup:
     drawn: list[str] = []
     said: list[str] = []
     for each in segments:
-        said.append(f"{each.phase} {took(each.end - each.start)}")
+        said.append(f"{each.phase} {length_text(each.end - each.start)}")
         if each.end < window.start or each.start > window.end:
             continue
         left = min(window.position(each.start, _WIDTH), _WIDTH - _NARROWEST)
@@ -144,7 +144,7 @@ def _folded(fold: Fold, shown: _Shown) -> h.Element:
         h.td[fold.steps[0].kind],
         h.td[counts],
         h.td(".bar")[_bar(bar_of(fold, shown.now_ms), shown.window)],
-        h.td(".number")[took(spent)],
+        h.td(".number")[length_text(spent)],
         h.td[counted(len(fold.steps), "step")],
     ]
 
@@ -166,7 +166,7 @@ def _step(step: StepView, shown: _Shown) -> h.Node:
         h.td[step.kind],
         h.td[state(step.status), attempts],
         h.td(".bar")[_bar(segments, shown.window)],
-        h.td(".number")[took(segments[-1].end - segments[0].start)],
+        h.td(".number")[length_text(segments[-1].end - segments[0].start)],
         h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
     ]
     return [str(row), _details(step, shown)] if is_opened else str(row)

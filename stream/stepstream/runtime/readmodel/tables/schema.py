@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, encode
 from stepstream.contract.outcomes import ErrorInfo
+from stepstream.runtime.readmodel import timings
 
 
 def name_of(table: str = "") -> str:
@@ -17,7 +18,7 @@ def name_of(table: str = "") -> str:
 # The end of a run id, which runs_by_tail has.
 TAIL = "substr(run_id, -6)"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 10
+VERSION = 11
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, in the order in which they were folded.
@@ -54,6 +55,7 @@ CREATE TABLE IF NOT EXISTS error_groups (
     id TEXT PRIMARY KEY, function TEXT, step TEXT, name TEXT, message TEXT, failures INTEGER, runs INTEGER,
     first_at INTEGER, last_at INTEGER, samples TEXT
 ) WITHOUT ROWID;
+{timings.TABLE.strip()}
 CREATE TABLE IF NOT EXISTS logs (
     run_id TEXT, at INTEGER, source TEXT, number INTEGER, step TEXT, attempt INTEGER, level TEXT, logger TEXT,
     text TEXT, PRIMARY KEY (run_id, at, source, number)

@@ -1,0 +1,141 @@
+"""The page of performance: the slowest steps and functions of the last hours, and those that fail most."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import htpy as h
+from starlette.responses import Response
+
+from stepstream.api.pages.parts.components import (
+    function_url,
+    known_params,
+    listing,
+    note,
+    page_number,
+    run_link,
+    text,
+    text_field,
+    url,
+)
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html
+from stepstream.api.pages.parts.layout import document
+from stepstream.api.timings import OFFSET_MAX, SINCE_DEFAULT, TimingsAsked, TimingsOf, find_timings
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.text.wording import length_text
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.timings import Timing, TimingOrder
+
+ROWS = 50
+_RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), ("-7d", "last week"))
+_ORDERS: Mapping[TimingOrder, str] = {
+    TimingOrder.P95: "slow mostly",
+    TimingOrder.SLOWEST: "slow once",
+    TimingOrder.FAILED: "most failures",
+    TimingOrder.ENDED: "most often",
+}
+_COLUMNS = ("Ended", "Failed", "Half take at most", "95 % take at most", "Slowest", "Its run")
+_HINTS: Mapping[TimingsOf, str] = {
+    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting. Numbers in the ids of steps are #.",
+    TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Cancelled runs do not count.",
+}
+
+
+async def show_performance(site: Site, visit: Visit) -> Response:
+    """Answer with a page of the list."""
+    given = known_params(visit, "of", "since", "function", "sort", "page")
+    page, asked = page_number(given["page"], OFFSET_MAX // ROWS), _asked(given)
+    error = ""
+    found: Sequence[Timing] = ()
+    try:
+        found = await find_timings(site.runs, asked, site.now_ms(), limit=ROWS + 1, offset=(page - 1) * ROWS)
+    except InvalidInput as invalid:
+        error = invalid.reason
+    content = [
+        h.h1["Performance"],
+        _tabs(asked),
+        h.form(".filters", action=url("performance"), aria_label="Filter the timings")[
+            h.input(type="hidden", name="of", value=asked.of),
+            h.input(type="hidden", name="sort", value=asked.sort),
+            text_field("function", "Function", asked.function),
+            text_field("since", "Since", asked.since, error=error, hint="-1h, or 2026-11-28T10:00 (UTC)"),
+            h.button["Filter"],
+            h.a(href=_url(TimingsAsked(asked.of)))["Clear"],
+        ],
+        [
+            h.p(".hint")[_HINTS[asked.of], " Percentiles are at most 9 % too large."],
+            timings_table(asked.of, found[:ROWS]),
+        ]
+        if found
+        else None
+        if error
+        else _nothing(asked),
+        h.nav(".pages", aria_label="Pages of the list")[
+            h.a("#earlier", href=_url(asked, page - 1))["Previous page"] if page > 1 else None,
+            h.a("#later", href=_url(asked, page + 1))["Next page"] if len(found) > ROWS else None,
+        ],
+    ]
+    counts = await site.runs.queries.counts()
+    return html(document(visit, "Performance", "Performance", counts, *content), 400 if error else 200)
+
+
+def _asked(given: Mapping[str, str]) -> TimingsAsked:
+    """Return what a URL asks for; raise PageError for a word that is unknown."""
+    for name, words in (("of", TimingsOf), ("sort", TimingOrder)):
+        if given[name] and given[name] not in list(words):
+            raise PageError(400, f"{name} {given[name]!r} is not one of {', '.join(words)}")
+    of, sort = TimingsOf(given["of"] or TimingsOf.STEPS), TimingOrder(given["sort"] or TimingOrder.P95)
+    return TimingsAsked(of, given["since"] or SINCE_DEFAULT, given["function"], sort)
+
+
+def _url(asked: TimingsAsked, page: int = 1) -> str:
+    default = TimingsAsked()
+    pairs = [(name, getattr(asked, name)) for name in ("of", "since", "function", "sort")]
+    query = [(name, value) for name, value in pairs if value != getattr(default, name)]
+    return url("performance", query=[*query, ("page", str(page) if page > 1 else "")])
+
+
+def _tabs(asked: TimingsAsked) -> h.Node:
+    def tab(label: str, other: TimingsAsked) -> h.Element:
+        return h.li[h.a(href=_url(other), aria_current="true" if other == asked else None)[label]]
+
+    return [
+        h.ul(".tabs", aria_label="What is measured")[[tab(of.value, replace(asked, of=of)) for of in TimingsOf]],
+        h.ul(".tabs", aria_label="Which hours")[[tab(name, replace(asked, since=since)) for since, name in _RANGES]],
+        h.ul(".tabs", aria_label="Order")[[tab(name, replace(asked, sort=sort)) for sort, name in _ORDERS.items()]],
+    ]
+
+
+def timings_table(of: TimingsOf, found: Sequence[Timing]) -> h.Element:
+    """Return timings as a table."""
+    has_step = of == TimingsOf.STEPS
+    names = ("Step", "Function") if has_step else ("Function",)
+    rows = [_row(each, has_step=has_step) for each in found]
+    return listing("Table of timings", (*names, *_COLUMNS), rows, is_stacked=False)
+
+
+def _row(timing: Timing, *, has_step: bool) -> h.Element:
+    function = h.td[h.a(href=function_url(timing.function))[text(timing.function)]]
+    share = f" ({timing.failed / timing.ended:.0%})" if timing.failed else ""
+    failed = f"{timing.failed:,}{share}"
+    failures = url("errors", query=[("function", timing.function)])
+    if not has_step:
+        runs = Filter().having("function", timing.function).having("status", "failed")
+        failures = url("runs", query=[("filter", str(runs))])
+    return h.tr(data_row=True)[
+        [h.td[text(timing.step)], function] if has_step else function,
+        h.td(".number")[f"{timing.ended:,}"],
+        h.td(".number")[h.a(href=failures)[failed] if timing.failed else failed],
+        h.td(".number")[length_text(timing.p50_ms)],
+        h.td(".number")[length_text(timing.p95_ms)],
+        h.td(".number")[length_text(timing.slowest_ms)],
+        h.td[run_link(timing.run_id)],
+    ]
+
+
+def _nothing(asked: TimingsAsked) -> h.Element:
+    day = TimingsAsked(asked.of, sort=asked.sort)
+    if asked == day:
+        return note(
+            ["Nothing ended in the last day. ", h.a(href=_url(replace(day, since="-7d")))["Show the last week"]]
+        )
+    return note(["Nothing that matches ended in this time. ", h.a(href=_url(day))["Show the last day"]])
