@@ -234,6 +234,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/errors",
             "/v1/events",
             "/v1/functions",
+            "/v1/timings",
             "/v1/functions/{function}",
             "/v1/shards",
             "/v1/workers",

@@ -27,6 +27,13 @@ async def define(engine: VirtualEngine) -> None:
     assert engine.run("charge-order").output == "receipt for 5"
 
 
+@FUNCTIONS.shows("book")
+async def declare(engine: VirtualEngine) -> None:
+    """The model of the data is registered with the function."""
+    await engine.send(Event("flight.booked", {"guests": 3, "cabin": "economy"}))
+    assert engine.run("book").output == "3 in economy"
+
+
 @FUNCTIONS.shows("write-report")
 async def plain(engine: VirtualEngine) -> None:
     """A plain function continues after its sleep."""

@@ -28,10 +28,10 @@ from stepstream.api.routes.functions import add_functions
 from stepstream.api.routes.logs import add_logs
 from stepstream.api.routes.pauses import add_pauses
 from stepstream.api.routes.probes import ready_response
+from stepstream.api.routes.timings import add_timings
 from stepstream.api.routes.workers import add_workers
 from stepstream.api.streams import Streams
 from stepstream.api.summaries import add_summaries
-from stepstream.api.timings import add_timings
 from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event

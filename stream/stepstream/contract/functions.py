@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec.structs import astuple
 
+from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, CHAIN_RUNS_MAX, DEFAULT_LIMITS
+from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, CHAIN_RUNS_MAX, DEFAULT_LIMITS, RETRIES_DEFAULT
 from stepstream.contract.text.names import check_topic_part, check_workers_name, workers_name
 
 _PART_ENDS = re.compile(r"[/.]")
@@ -63,7 +64,9 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     is a digest of all functions of the app in this worker, `replaced` are the releases that it replaced, latest last.
     `chain_max` is how many runs may start one another in a chain that this function continues. `attributes` are CEL
     expressions on `event` by name, whose values become the attributes of a run when it begins. The events of
-    `cancel_on` cancel its open runs, and so do `timeouts`.
+    `cancel_on` cancel its open runs, and so do `timeouts`. `retries` is how many attempts of a step, or of the code
+    between steps, may follow the first one. `input` is the JSON schema of the data of the events that start it, null if
+    it declares none.
     """
 
     id: str
@@ -80,6 +83,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     attributes: dict[str, str] = {}
     cancel_on: tuple[CancelTrigger, ...] = ()
     timeouts: RunTimeouts | None = None
+    retries: int = RETRIES_DEFAULT
+    input: Raw = NULL
 
 
 def trigger_names(event: str) -> list[str]:

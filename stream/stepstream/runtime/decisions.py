@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import jsonschema_rs
 import msgspec
 
 from stepstream.contract.codec import Json, Raw, dump_json, load_json
@@ -11,11 +10,10 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import APPROVAL_COMMENT_CHARACTERS_MAX
 from stepstream.contract.operators.approvals import ApprovalAnswer, approval_signal, encode_answer
 from stepstream.runtime.readmodel.tables.approvals import ApprovalView
+from stepstream.runtime.schema_check import check_schema
 
 NAME_CHARACTERS_MAX = 200
 Signal = Callable[[str, Raw], Awaitable[bool]]
-# A pattern of the form must not take exponential time over the values of a client, nor much memory.
-_PATTERNS = jsonschema_rs.RegexOptions(size_limit=10_000_000)
 
 
 class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,10 +31,6 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"comment: use at most {APPROVAL_COMMENT_CHARACTERS_MAX:,} characters")
 
 
-def _refuse(uri: str) -> Any:
-    raise ValueError(f"the form refers to {uri}, which is not read")
-
-
 def check_values(form: Any, values: Json) -> None:
     """Raise InvalidInput for the first field that does not fit the form; without a form, no field fits."""
     if form is None:
@@ -45,13 +39,7 @@ def check_values(form: Any, values: Json) -> None:
         return
     if values is None:
         raise InvalidInput("this approval asks for the values of its form", "values")
-    try:
-        validator = jsonschema_rs.validator_for(form, retriever=_refuse, pattern_options=_PATTERNS)
-        error = next(validator.iter_errors(values), None)
-    except (jsonschema_rs.ValidationError, ValueError) as problem:
-        raise InvalidInput(f"the form of this step cannot be checked: {problem}", "values") from None
-    if error is not None:
-        raise InvalidInput(error.message, ".".join(map(str, ("values", *error.instance_path))))
+    check_schema(form, values)
 
 
 def parse_decision(body: bytes) -> Decision:

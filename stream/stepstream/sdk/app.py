@@ -8,14 +8,14 @@ from typing import Any, Protocol, TypeVar, overload
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
-from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS
+from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS, RETRIES_DEFAULT
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.names import check_workers_name, workers_name
 from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
-from stepstream.sdk.function import RETRIES_DEFAULT, Backoff, Function, FunctionOptions, retry_policy
+from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
 from stepstream.sdk.values import annotation_of, to_json
@@ -107,6 +107,7 @@ class App:
         attributes: Mapping[str, str] | None = None,
         cancel_on: Sequence[CancelOn] = (),
         timeouts: Timeouts | None = None,
+        input: Any = None,
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -128,6 +129,8 @@ class App:
             cancel_on: Up to five events that cancel an open run, such as
                 `[CancelOn("shop/order.cancelled", match="data.order_id")]`.
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
+            input: The pydantic model or dataclass of the data of the events that start it. The page makes a form of it
+                and checks what a person enters. Events of other producers are not checked: `ctx.event.data` is JSON.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
@@ -135,16 +138,10 @@ class App:
 
         if len(triggers) == 1 and inspect.isfunction(triggers[0]):
             raise DefinitionError("write @app.function() with parentheses")
-        options = FunctionOptions(
-            triggers,
-            retry_policy(retries, backoff),
-            attributes=dict(attributes or {}),
-            cancel_on=cancel_on,
-            timeouts=timeouts,
-            lookback_ms=self.lookback_ms,
-            queues=tuple(self.queues),
-            chain_max=self.chain_max,
-        )
+        # What the app says of all its functions, and what this definition says.
+        shared = (self.lookback_ms, tuple(self.queues), self.chain_max)
+        own = (cancel_on, timeouts, input)
+        options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *shared, *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
     def _define(

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from stepstream.contract.codec import Json, Raw
+from stepstream.contract.codec import Json, Raw, dump_json
 
 
 class Converter(Protocol):
@@ -48,6 +48,21 @@ def schema_of(hint: Any) -> dict[str, Any]:
     """Return the JSON schema of a type; raise what pydantic raises for a type without one."""
     found: dict[str, Any] = _load("sdk.models").schema_of(hint)
     return found
+
+
+def object_schema(model: Any, bytes_max: int) -> Raw:
+    """Return the JSON schema of a pydantic model or a dataclass; raise ValueError for another type, or a large one."""
+    try:
+        schema = schema_of(model)
+    except Exception as error:  # noqa: BLE001 - pydantic runs the code of the user's types
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ValueError(f"it has no JSON schema ({reason})") from None
+    if schema.get("type") != "object":
+        raise ValueError("use a pydantic model or a dataclass, which has fields")
+    raw = dump_json(schema, "schema")
+    if (size := len(bytes(raw))) > bytes_max:
+        raise ValueError(f"its JSON schema has {size:,} bytes; at most {bytes_max:,} are allowed")
+    return raw
 
 
 def dump_typed(value: Any, converter: Converter, what: str) -> Any:

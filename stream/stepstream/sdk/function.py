@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from stepstream.contract.attributes import check_attribute_name
+from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, Trigger
@@ -21,19 +22,20 @@ from stepstream.contract.limits import (
     ATTRIBUTES_PER_RUN_MAX,
     CHAIN_RUNS_MAX,
     FUNCTION_ID_CHARACTERS_MAX,
+    INPUT_SCHEMA_BYTES_MAX,
+    RETRIES_DEFAULT,
     RETRIES_MAX,
     TRIGGERS_PER_FUNCTION_MAX,
 )
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
-from stepstream.sdk.deferred import check
+from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
 
 T_co = TypeVar("T_co", covariant=True)
 Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
 
-RETRIES_DEFAULT = 4
 _NAME_OR_WILDCARD = re.compile(r"[^*]+[/.]\*")
 _BACKOFF_S = (15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600, 7_200)
 _JITTER_MS_MAX = 30_000
@@ -142,6 +144,7 @@ class FunctionOptions:
     chain_max: int = CHAIN_RUNS_MAX
     cancel_on: Sequence[CancelOn] = ()
     timeouts: Timeouts | None = None
+    input: Any = None
 
 
 class Function(Generic[T_co]):
@@ -163,6 +166,7 @@ class Function(Generic[T_co]):
         self.chain_max = options.chain_max
         self.cancel_on = cancel_triggers(id, options.cancel_on)
         self.timeouts = options.timeouts
+        self.input = _input_schema(id, options.input)
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
@@ -195,6 +199,8 @@ class Function(Generic[T_co]):
             attributes=dict(self.attributes),
             cancel_on=self.cancel_on,
             timeouts=self.timeouts.registered() if self.timeouts else None,
+            retries=self.policy.retries,
+            input=self.input,
         )
 
 
@@ -224,6 +230,15 @@ def _check(function: Function[Any]) -> None:
             check(expression, frozenset({"event"}))
         except (InvalidInput, ExpressionError) as error:
             raise DefinitionError(f"function {function.id!r}: attributes={{{name!r}: …}}: {error}") from None
+
+
+def _input_schema(id: str, model: Any) -> Raw:
+    if model is None:
+        return NULL
+    try:
+        return object_schema(model, INPUT_SCHEMA_BYTES_MAX)
+    except ValueError as error:
+        raise DefinitionError(f"function {id!r}: input={name_of(model)}: {error}") from None
 
 
 def _is_async(handler: Any) -> bool:

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
 
 import httpx
 import pytest
+from pydantic import BaseModel, Field
 
-from stepstream import App, CancelOn, Context, Event, Timeouts, cron, on
+from stepstream import App, CancelOn, Context, DefinitionError, Event, Timeouts, cron, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.routes.functions import cron_times
@@ -38,6 +40,27 @@ async def fulfil(ctx: Context) -> str:
     return "done"
 
 
+class Customer(BaseModel):
+    """A customer."""
+
+    name: str
+
+
+class Booking(BaseModel):
+    """What a flight needs."""
+
+    guests: int = Field(2, ge=1, le=9, description="together")
+    cabin: Literal["economy", "business"]
+    note: str | None = None
+    customer: Customer
+
+
+@app.function(on("booking"), input=Booking, retries=2)
+async def book(ctx: Context) -> Any:
+    """Return the data."""
+    return ctx.event.data
+
+
 @app.function(id='a/"b" <i>')
 async def invoked(_ctx: Context) -> None:
     """Wait to be invoked."""
@@ -62,7 +85,7 @@ async def test_functions_are_listed_with_their_runs(engine: VirtualEngine) -> No
     await ran(engine, 5, -1, 700)
     browser = browser_of(engine)
     page = await browser.open("/ui/functions")
-    other, row = page.texts("tbody tr")
+    other, _, row = page.texts("tbody tr")
     assert other == 'a/"b" <i> shop 0 0 0 0'
     assert row.startswith(
         "fulfil shop event order if event.data.total > 0 cron 0 3 * * * Europe/Berlin 2026-01-01 02:00"
@@ -93,7 +116,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     assert "completed 5" in page.text
     odd = await browser.open((await browser.open("/ui/functions")).link('a/"b" <i>'))
     assert odd.texts("h1") == ['a/"b" <i>']
-    assert not odd.all("main form")
+    assert not odd.all("#start")
     assert (await browser.open("/ui/function?id=none")).status == 404
 
 
@@ -106,7 +129,7 @@ async def test_a_function_is_started_with_the_data_of_its_latest_event(engine: V
     await engine.advance("2d")
     page = await browser.open("/ui/function?id=fulfil")
     assert '"seconds": 9' in page.all("#event-data")[0].text()
-    started = await browser.submit(page, ".actions", id="order-7")
+    started = await browser.submit(page, "section .actions", id="order-7")
     await engine.until_idle()
     assert started.path == "/ui/event?id=order-7&sent=1"
     (run,) = engine.runs("fulfil", status="running")
@@ -115,7 +138,7 @@ async def test_a_function_is_started_with_the_data_of_its_latest_event(engine: V
     assert f"…{run.run_id[-6:]} fulfil running" in (await browser.open(started.path)).text
     # Without an id, the form itself has one: sent twice, it starts one run.
     for _ in range(2):
-        await browser.submit(page, ".actions", data='{"total": 2}')
+        await browser.submit(page, "section .actions", data='{"total": 2}')
     await engine.until_idle()
     assert sum(run.events[0]["data"] == {"total": 2} for run in engine.runs("fulfil")) == 1  # type: ignore[index,call-overload]
 
@@ -135,7 +158,7 @@ async def test_a_wrong_event_keeps_what_was_entered(
 ) -> None:
     """The reason is beside its field, and nothing is sent."""
     browser = browser_of(engine)
-    page = await browser.submit(await browser.open("/ui/function?id=fulfil"), ".actions", **entered)
+    page = await browser.submit(await browser.open("/ui/function?id=fulfil"), "section .actions", **entered)
     assert page.status == 400
     (wrong,) = page.all("[aria-invalid=true]")
     assert wrong.attributes["name"] == field
@@ -207,7 +230,7 @@ async def test_functions_are_answered_by_the_api(engine: VirtualEngine) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
         first = (await client.get("/v1/functions", params={"limit": 1})).json()
         second = (await client.get("/v1/functions", params={"after": first["next"]})).json()
-        assert [each["id"] for each in first["functions"] + second["functions"]] == ['a/"b" <i>', "fulfil"]
+        assert [each["id"] for each in first["functions"] + second["functions"]] == ['a/"b" <i>', "book", "fulfil"]
         shown = (await client.get("/v1/functions/fulfil")).json()
         assert shown["registration"]["queues"] == ["gpu"]
         assert shown["counts"] == {"completed": 2}
@@ -221,3 +244,84 @@ def test_times_of_an_unknown_zone_are_left_out() -> None:
     """A worker may know a time zone that this engine does not."""
     assert cron_times(CronTrigger("0 3 * * *", "Moon/Crater"), 0) == []
     assert cron_times(CronTrigger("0 0 * * *"), 0, 2) == [86_400_000, 172_800_000]
+
+
+async def test_a_form_is_made_from_the_model_of_the_input(engine: VirtualEngine) -> None:
+    """Each value has a field with its type, default and help; what is wrong is beside its field, and stays."""
+    browser = browser_of(engine)
+    page = await browser.open("/ui/function?id=book")
+    assert "Retries of a step, at most 2" in page.text
+    guests, cabin = page.all("[name='values.guests']")[0], page.all("[name='values.cabin'] option")
+    assert (guests.attributes["value"], guests.attributes["inputmode"]) == ("2", "decimal")
+    assert [option.text() for option in cabin] == ["(choose)", "economy", "business"]
+    assert "together" in page.text
+    entered = {"values.guests": "12", "values.cabin": '"economy"', "values.customer": '{"name": "Mia"}'}
+    for changed, field, says in (
+        ({}, "values.guests", "maximum of 9"),
+        ({"values.guests": "two"}, "values.guests", "expected a number"),
+        ({"values.cabin": ""}, "values.cabin", "a value is required"),
+        ({"values.guests": "1", "values.customer": "{}"}, "values.customer", "a value is required"),
+        ({"values.guests": "1", "id": "x" * 300}, "id", "characters"),
+    ):
+        wrong = await browser.submit(
+            page,
+            "section .actions",
+            **entered | changed,
+        )
+        assert wrong.status == 400
+        assert [node.attributes["name"] for node in wrong.all("[aria-invalid=true]")] == [field]
+        assert any(says in reason for reason in wrong.texts(".field [role=alert]"))
+    assert not engine.runs()
+    done = await browser.submit(page, "section .actions", **{**entered, "values.guests": "3"}, id="booking-1")
+    assert done.path == "/ui/event?id=booking-1&sent=1"
+    await engine.until_idle()
+    assert engine.run().output == {"guests": 3, "cabin": "economy", "customer": {"name": "Mia"}}
+    # The latest event is where the next one starts from.
+    page = await browser.open("/ui/function?id=book")
+    assert page.all("[name='values.guests']")[0].attributes["value"] == "3"
+
+
+def test_an_input_must_have_fields() -> None:
+    """A type without fields, or without a schema, is refused where the function is defined."""
+    for wrong in (int, object, "Booking"):
+        with pytest.raises(DefinitionError, match="input="):
+            App("wrong").function(input=wrong)(book.handler)
+
+
+async def test_a_function_is_paused_and_resumed_by_its_form(engine: VirtualEngine) -> None:
+    """Its page says who paused it, until when and why; a pause that is wrong is not made."""
+    browser = browser_of(engine)
+    form = "form[aria-label='Pause the function']"
+    page = await browser.submit(await browser.open("/ui/function?id=fulfil"), form, until="yesterday")
+    assert page.status == 400
+    assert not engine.engine.pauses()
+    page = await browser.submit(page, form, until="", why="bank is <down>")
+    assert page.path == "/ui/function?id=fulfil&done=paused"
+    assert "bank is <down>" in page.text
+    await ran(engine, 1)
+    assert [run.status for run in engine.runs()] == ["running"]
+    page = await browser.submit(page, "form[aria-label='Resume the function']")
+    assert "It is resumed." in page.text
+    await engine.advance("1h")
+    assert [run.status for run in engine.runs()] == ["completed"]
+    assert (await browser.open("/ui/function?id=none")).status == 404
+
+
+async def test_the_steps_of_a_function_are_listed(engine: VirtualEngine) -> None:
+    """Its page has the slowest steps of the last day, and leads to all of them."""
+    async with VirtualEngine(steps) as other:
+        await other.send(Event("order"))
+        await other.advance("1m")
+        page = await browser_of(other).open("/ui/function?id=charge")
+        assert page.texts("[aria-labelledby=step-times] tbody td:first-child") == ["bank", "pick"]
+        assert page.link("All of its steps, other days and orders") == "/ui/performance?function=charge"
+
+
+steps = App("steps")
+
+
+@steps.function(on("order"))
+async def charge(ctx: Context) -> None:
+    """Run two steps."""
+    await ctx.step.run("bank", lambda: 1)
+    await ctx.step.run("pick", lambda: 1)

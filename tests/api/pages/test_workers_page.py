@@ -10,12 +10,13 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
+from stepstream.api.pages.runs.run_forms import UNTIL
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.host.monitoring.gauges import EmbeddedGauges
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine
-from tests.api.pages.browsing import Browser, Page
+from tests.api.pages.browsing import Browser, Page, browser_of
 from tests.fakes.facades import facade_of
 
 app = App("shop", queues=["gpu"])
@@ -45,7 +46,7 @@ async def test_a_laptop_shows_its_workers_and_shards(engine: VirtualEngine) -> N
     await engine.send(Event("order"))
     page = await shown(engine, readings=EmbeddedGauges(engine.engine, engine.embedded).read)
     workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
-    assert [words.rsplit(" ", 1)[0] for words in workers] == ["shop 1 0 1", "shop.gpu 1 0 1"]
+    assert [words.split()[:4] for words in workers] == [["shop", "1", "0", "1"], ["shop.gpu", "1", "0", "1"]]
     assert shards == [f"{at} this process (this engine) serves 0 rows 0 0.0 s" for at in range(2)]
     assert "This process serves all shards." in page.text
     assert "The list of runs is up to date." in page.text
@@ -107,7 +108,7 @@ async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -
     workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
     assert workers == [
         "shop 3 measured by another engine 1 r1",
-        "shop.gpu none; start one with stepstream worker FILE --queue gpu 33 1 r1",
+        f"shop.gpu none; start one with stepstream worker FILE --queue gpu 33 1 r1 Pause {UNTIL} Why Pause",
     ]
     assert shards == [
         "0 engine-a (this engine) serves 0 rows 12 3.2 s",
@@ -162,3 +163,27 @@ async def test_workers_and_shards_are_answered_by_the_api(engine: VirtualEngine)
             "oldest_s": None,
             "copy_rows": 42,
         }
+
+
+async def test_a_queue_is_paused_and_resumed_by_its_form(engine: VirtualEngine) -> None:
+    """The row says who paused it, until when and why; what is wrong stays entered; readers have no form."""
+    browser = browser_of(engine, Keys("event", "api", "read"))
+    browser.client.headers["Authorization"] = "Bearer api"
+    form = "form[aria-label='Pause the queue shop.gpu']"
+    page = await browser.open("/ui/workers")
+    wrong = await browser.submit(page, form, until="soon", why="the <GPUs> are hot")
+    assert wrong.status == 400
+    assert wrong.all("[aria-invalid=true]")[0].attributes["value"] == "soon"
+    page = await browser.submit(wrong, form, until="2h")
+    assert page.path == "/ui/workers?done=paused"
+    assert "the <GPUs> are hot" in page.texts("tbody tr")[1]
+    assert not page.all(form)
+    (pause,) = engine.engine.pauses()
+    assert (pause.scope, pause.until) == ("queue:shop.gpu", engine.now_ms + 7_200_000)
+    page = await browser.submit(page, "form[aria-label='Resume the queue shop.gpu']")
+    assert "It is resumed." in page.text
+    assert not engine.engine.pauses()
+    assert (await browser.client.post("/ui/queue/pause?name=shop", data={"why": ""})).status_code == 404
+    browser.client.headers["Authorization"] = "Bearer read"
+    assert not (await browser.open("/ui/workers")).all("main form")
+    assert (await browser.client.post("/ui/queue/pause?name=shop.gpu", data={"why": ""})).status_code == 403

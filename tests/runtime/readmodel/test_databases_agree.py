@@ -18,6 +18,7 @@ from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.tables.timings import TimingOrder
 from tests.postgresql import PostgresqlServer
 
 RUNS = 12
@@ -75,6 +76,7 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "function_counts": [((), {})],
     "durations": [(("f0",), {})],
     "latest_event": [(("f0",), {})],
+    "timings": [((0,), {}), ((0,), {"steps": False, "function": "f1"}), ((0,), {"order": TimingOrder.FAILED})],
     "starting_events": [((), {"limit": 5}), (("order/1",), {"limit": 5}), ((), {"before": id_of(3)})],
     "resuming_events": [((), {}), (("paid",), {}), (("none",), {})],
     "event": [(("e-1",), {}), (("paid-1",), {}), (("none",), {})],

@@ -9,10 +9,10 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.api.http import make_api
 from stepstream.contract.limits import DAY_MS, HOUR_MS
-from stepstream.runtime.readmodel import timings
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import Retention
-from stepstream.runtime.readmodel.timings import Timing, TimingOrder, Timings, list_timings, pattern_of
+from stepstream.runtime.readmodel.tables import timings
+from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder, Timings, list_timings, pattern_of
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 

@@ -2,17 +2,19 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import htpy as h
 
 from stepstream.api.pages.parts.context import Site, Visit
 from stepstream.api.pages.parts.fields import Refusal, area, line, other_reason
 from stepstream.api.pages.parts.forms import post_form
+from stepstream.api.pages.parts.schema_form import entered_values, input_names, input_of, schema_fields, schema_inputs
 from stepstream.contract.codec import EMPTY_OBJECT, Json, dump_json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import decode_event
 from stepstream.contract.limits import EVENT_ID_CHARACTERS_MAX, EVENT_NAME_CHARACTERS_MAX
+from stepstream.runtime.schema_check import check_schema
 
 _FIELDS = ("name", "data", "id")
 _EXAMPLE_CHARACTERS_MAX = 64 * 1024
@@ -25,21 +27,64 @@ def event_form(visit: Visit, action: str, refusal: Refusal, *, name: str = "", e
     data = json.dumps(example if isinstance(example, dict) else {}, ensure_ascii=False, indent=2)
     if len(data) > _EXAMPLE_CHARACTERS_MAX:
         data = "{}"
-    limits = {"name": str(EVENT_NAME_CHARACTERS_MAX), "id": str(EVENT_ID_CHARACTERS_MAX)}
     return post_form(
         visit,
         action,
         "Send an event",
-        # The id of an event that is given none: sent twice, the form starts each function once.
-        h.input(type="hidden", name="request", value=f"page-{secrets.token_hex(8)}"),
+        _request(),
         other_reason(refusal, *_FIELDS),
-        line(refusal, "event-name", "name", "Name", name, maxlength=limits["name"], required="required"),
+        _name_line(refusal, name),
         area(refusal, "event-data", "data", "Data (JSON object)", data),
-        line(
-            refusal, "event-id", "id", "Id, which starts each function once in 24 h (optional)", maxlength=limits["id"]
-        ),
+        _id_line(refusal),
         h.button["Send"],
     )
+
+
+def model_form(
+    visit: Visit, action: str, refusal: Refusal, schema: Json, names: Sequence[str], example: Mapping[str, Json]
+) -> h.Node:
+    """Return the form of an event whose data has a JSON schema; `names` are events, and `example` the latest one."""
+    fields = schema_fields(schema)
+    latest, named = example.get("data"), len(names) == 1 and not names[0].endswith("*")
+    if len(bytes(dump_json(latest))) > _EXAMPLE_CHARACTERS_MAX:
+        latest = None
+    name = str(example.get("name") or names[0].rstrip("*"))
+    return post_form(
+        visit,
+        action,
+        "Send an event",
+        _request(),
+        other_reason(refusal, *([] if named else ["name"]), "id", *input_names(fields)),
+        h.input(type="hidden", name="name", value=names[0]) if named else _name_line(refusal, name),
+        schema_inputs(fields, "event", refusal, latest),
+        _id_line(refusal),
+        h.button["Start"],
+    )
+
+
+async def send_values(site: Site, form: Mapping[str, str], schema: Json) -> str:
+    """Send the event of a model_form and return its id; raise InvalidInput with the field that is wrong."""
+    fields = schema_fields(schema)
+    try:
+        check_schema(schema, values := entered_values(fields, form))
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, input_of(fields, error.field)) from None
+    return await send_entered(site, {**form, "data": bytes(dump_json(values)).decode()})
+
+
+def _request() -> h.VoidElement:
+    # The id of an event that is given none: sent twice, the form starts each function once.
+    return h.input(type="hidden", name="request", value=f"page-{secrets.token_hex(8)}")
+
+
+def _name_line(refusal: Refusal, name: str) -> h.Element:
+    limit = str(EVENT_NAME_CHARACTERS_MAX)
+    return line(refusal, "event-name", "name", "Name", name, maxlength=limit, required="required")
+
+
+def _id_line(refusal: Refusal) -> h.Element:
+    label = "Id, which starts each function once in 24 h (optional)"
+    return line(refusal, "event-id", "id", label, maxlength=str(EVENT_ID_CHARACTERS_MAX))
 
 
 async def send_entered(site: Site, form: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.pages.event_form import event_form, send_entered
+from stepstream.api.pages.event_form import event_form, model_form, send_entered, send_values
 from stepstream.api.pages.parts.components import (
     at,
     event_url,
@@ -23,17 +23,25 @@ from stepstream.api.pages.parts.components import (
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
+from stepstream.api.pages.performance_page import timings_table
+from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
 from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views
-from stepstream.contract.codec import Json
+from stepstream.api.routes.timings import TimingsAsked, TimingsOf, find_timings
+from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.operators.control import function_scope
 from stepstream.contract.text.wording import counted, duration_text, length_text
 from stepstream.runtime.readmodel.durations import MEASURED_MAX, Durations
 from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.tables.timings import Timing
 
 ROWS = 100
 _TRIGGERS_SHOWN = 3
+_STEPS = 10
+# The form that pauses, on the page with the form that starts.
+_PAUSE = "pause"
 _TRIGGER_CHARACTERS = 120
 _COLUMNS = ("Function", "App", "Triggers", "Next time", "Open", "Completed", "Failed", "Cancelled")
 _ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
@@ -130,27 +138,48 @@ def _rule(rule: CancelTrigger) -> h.Node:
 
 async def show_function(site: Site, visit: Visit) -> Response:
     """Answer with the page of a function."""
-    known_params(visit, "id")
+    known_params(visit, "id", "done")
     return await _function_page(site, visit, ACCEPTED)
+
+
+async def pause_function(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
+    """Pause or resume a function; or show the form again with what is wrong."""
+    view = await _found(site, visit)
+    try:
+        done = await change_pause(site, visit, form, function_scope(view.id))
+    except InvalidInput as error:
+        return await _function_page(site, visit, Refusal(_PAUSE, form, error.field, error.reason))
+    return see(function_url(view.id, done=done))
+
+
+async def _found(site: Site, visit: Visit) -> FunctionView:
+    """Return the function of a URL; raise PageError if there is none."""
+    id = visit.param("id")
+    view = next((each for each in await function_views(site.engine, site.runs) if each.id == id), None)
+    if view is None:
+        raise PageError(404, "There is no function with this id, and no run of it.")
+    return view
 
 
 async def start_function(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     """Send an event that starts a function, and lead to its runs; or show the form again with what is wrong."""
+    view = await _found(site, visit)
     try:
-        id = await send_entered(site, form)
+        schema = _input_of(view.registration)
+        id = await (send_entered(site, form) if schema is None else send_values(site, form, schema))
     except InvalidInput as error:
         return await _function_page(site, visit, Refusal("", form, error.field, error.reason))
     return see(event_url(id, sent="1"))
 
 
 async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
-    id = visit.param("id")
-    view = next((each for each in await function_views(site.engine, site.runs) if each.id == id), None)
-    if view is None:
-        raise PageError(404, "There is no function with this id, and no run of it.")
-    queries, now_ms = site.runs.queries, site.now_ms()
+    view, queries, now_ms = await _found(site, visit), site.runs.queries, site.now_ms()
+    id, pause = view.id, pause_of_scope(site.engine.overview.pauses(), function_scope(view.id))
+    steps = await find_timings(site.runs, TimingsAsked(function=id), now_ms, limit=_STEPS)
     content = [
+        pause_message(visit.param("done")),
         h.div(".heading")[h.h1[text(id)]],
+        note(["This function is ", pause_text(pause), "."], "warn") if pause else None,
         None if view.registration else _unknown(),
         note("The latest release of its app does not have this function: nothing starts it.", "warn")
         if _is_retired(view.registration)
@@ -158,8 +187,12 @@ async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response
         _facts(view.registration, now_ms) if view.registration else None,
         _counts(view),
         _durations(await queries.durations(id)),
+        _steps(id, steps),
         h.p[h.a(href=url("errors", query=[("function", id)]))["Errors of this function"]],
-        _start(visit, view, await queries.latest_event(id), refusal),
+        _start(visit, view, await queries.latest_event(id), refusal.of("")),
+        pause_form(visit, url("function", "pause", query=[("id", id)]), "the function", pause, refusal.of(_PAUSE))
+        if view.registration
+        else None,
     ]
     page = document(visit, f"Function {id}", "Functions", await queries.counts(), *content)
     return html(page, 400 if refusal.reason else 200)
@@ -181,6 +214,7 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
             ("Must start within", _limit(known.timeouts.start_ms) if known.timeouts else None),
             ("Must end within", _limit(known.timeouts.finish_ms) if known.timeouts else None),
             ("On failure", on_failure),
+            ("Retries of a step, at most", f"{known.retries:,}"),
             ("Queues of the app", ", ".join(known.queues) or None),
             ("Events are kept for", duration_text(known.lookback_ms) if known.lookback_ms else None),
             ("Runs in a chain, at most", f"{known.chain_max:,}"),
@@ -216,6 +250,16 @@ def _durations(found: Durations) -> h.Node:
     ]
 
 
+def _steps(id: str, found: Sequence[Timing]) -> h.Node:
+    if not found:
+        return None
+    return h.section(aria_labelledby="step-times")[
+        h.h2("#step-times")["Steps of the last day"],
+        timings_table(TimingsOf.STEPS, found),
+        h.p[h.a(href=url("performance", query=[("function", id)]))["All of its steps, other days and orders"]],
+    ]
+
+
 def _slow_row(run_id: str, length_ms: int) -> h.Element:
     return h.tr(data_row=True)[h.td[run_link(run_id, whole=True)], h.td(".number")[length_text(length_ms)]]
 
@@ -228,12 +272,18 @@ def _start(visit: Visit, view: FunctionView, latest: Json, refusal: Refusal) -> 
         return None
     found = latest if isinstance(latest, dict) else {}
     plain = next((event for event in events if not event.endswith("*")), events[0].rstrip("*"))
+    action, schema = function_url(view.id), _input_of(view.registration)
     return h.section(aria_labelledby="start")[
         h.h2("#start")["Start"],
         h.p(".hint")["An event starts every function whose trigger it matches. The data is that of the latest event."]
         if found
         else h.p(".hint")["An event starts every function whose trigger it matches."],
-        event_form(
-            visit, function_url(view.id), refusal, name=str(found.get("name", plain)), example=found.get("data")
-        ),
+        event_form(visit, action, refusal, name=str(found.get("name", plain)), example=found.get("data"))
+        if schema is None
+        else model_form(visit, action, refusal, schema, events, found),
     ]
+
+
+def _input_of(known: FunctionRegistered | None) -> Json:
+    """Return the JSON schema of the data of the events that start a function; None if it declares none."""
+    return load_json(known.input, own=True) if known else None

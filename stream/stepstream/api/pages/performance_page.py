@@ -19,11 +19,11 @@ from stepstream.api.pages.parts.components import (
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.timings import OFFSET_MAX, SINCE_DEFAULT, TimingsAsked, TimingsOf, find_timings
+from stepstream.api.routes.timings import OFFSET_MAX, SINCE_DEFAULT, TimingsAsked, TimingsOf, find_timings
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.text.wording import length_text
 from stepstream.runtime.readmodel.search.filters import Filter
-from stepstream.runtime.readmodel.timings import Timing, TimingOrder
+from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder
 
 ROWS = 50
 _RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), ("-7d", "last week"))

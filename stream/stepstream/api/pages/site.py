@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stepstream.api.page_options import ROOT
 from stepstream.api.pages.dead_letters_page import redrive_dead_letter, show_dead_letter, show_dead_letters
 from stepstream.api.pages.events_page import send_event, show_event, show_events
-from stepstream.api.pages.functions_page import show_function, show_functions, start_function
+from stepstream.api.pages.functions_page import pause_function, show_function, show_functions, start_function
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.parts.assets import asset
@@ -34,7 +34,7 @@ from stepstream.api.pages.runs.runs_page import find_run, show_runs, stream_runs
 from stepstream.api.pages.waiting.approval_page import answer_approval, show_approval
 from stepstream.api.pages.waiting.link_page import answer_link, show_link
 from stepstream.api.pages.waiting.waiting_page import show_waiting
-from stepstream.api.pages.workers_page import show_workers
+from stepstream.api.pages.workers_page import pause_queue, show_workers
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
 from stepstream.runtime.ports import StoreError
 
@@ -98,6 +98,8 @@ ACTIONS: Mapping[str, Act] = {
     "/runs/{run_id}/signal": send_signal,
     "/approvals/{run_id}/{step}": answer_approval,
     "/function": start_function,
+    "/function/pause": pause_function,
+    "/queue/pause": pause_queue,
     "/events": send_event,
     "/dead-letter": redrive_dead_letter,
     "/bulk": start_bulk,

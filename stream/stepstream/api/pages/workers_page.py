@@ -1,18 +1,24 @@
 """The page of workers and shards: which run, what waits, and how far each shard is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import known_params, listing, note, text, url
-from stepstream.api.pages.parts.context import Site, Visit, html
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
+from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
 from stepstream.api.routes.workers import WORKERS_MAX, ShardStatus, WorkersView, history_lag, shard_views, workers_views
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.operators.control import queue_scope
+from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, duration_text
+from stepstream.runtime.overview import ScopePauseView
 from stepstream.runtime.readmodel.search.filters import Filter
 
-_WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release")
+_WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release", "Pause")
 _SHARDS = ("Shard", "Engine", "State", "Left to recover", "Records that wait", "Oldest of them", "Warm copy behind by")
 _REASON_CHARACTERS = 1_000
 _OPEN = Filter().having("status", "open")
@@ -20,14 +26,32 @@ _OPEN = Filter().having("status", "open")
 
 async def show_workers(site: Site, visit: Visit) -> Response:
     """Answer with the page."""
-    known_params(visit)
+    known_params(visit, "done")
+    return await _workers_page(site, visit, ACCEPTED)
+
+
+async def pause_queue(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
+    """Pause or resume a queue; or show the form again with what is wrong."""
+    name = visit.param("name")
+    view = next((each for each in await workers_views(site.engine) if each.queue and each.name == name), None)
+    if view is None:
+        raise PageError(404, "There is no queue of this name.")
+    try:
+        done = await change_pause(site, visit, form, queue_scope(view.app, view.queue))
+    except InvalidInput as error:
+        return await _workers_page(site, visit, Refusal(name, form, error.field, error.reason))
+    return see(url("workers", query=[("done", done)]))
+
+
+async def _workers_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
     workers, shards, lag = await workers_views(site.engine), shard_views(site.engine), history_lag(site.engine)
     unready = site.engine.unready()
     content = [
+        pause_message(visit.param("done")),
         h.h1["Workers and shards"],
         note(["This engine is not ready: ", text(unready, _REASON_CHARACTERS)], "bad") if unready else None,
         h.h2["Workers"],
-        _workers_table(workers) if workers else note(_no_workers(shards)),
+        _workers_table(site, visit, workers, refusal) if workers else note(_no_workers(shards)),
         h.h2["Shards"],
         listing("Table of shards", _SHARDS, [_shard_row(shard) for shard in shards], is_stacked=False),
         h.p(".hint")[_seen(shards)],
@@ -39,7 +63,8 @@ async def show_workers(site: Site, visit: Visit) -> Response:
         if lag is not None
         else None,
     ]
-    return html(document(visit, "Workers and shards", "Workers", await site.runs.queries.counts(), *content))
+    page = document(visit, "Workers and shards", "Workers", await site.runs.queries.counts(), *content)
+    return html(page, 400 if refusal.reason else 200)
 
 
 def _no_workers(shards: Sequence[ShardStatus]) -> str:
@@ -48,15 +73,26 @@ def _no_workers(shards: Sequence[ShardStatus]) -> str:
     return "This engine serves no shard now, so it does not know which workers exist; ask another engine."
 
 
-def _workers_table(workers: Sequence[WorkersView]) -> h.Node:
-    cut = len(workers) == WORKERS_MAX
+def _workers_table(site: Site, visit: Visit, workers: Sequence[WorkersView], refusal: Refusal) -> h.Node:
+    cut, pauses = len(workers) == WORKERS_MAX, site.engine.overview.pauses()
+    rows = [_worker_row(each, _pause(visit, each, pauses, refusal)) for each in workers]
     return [
-        listing("Table of workers", _WORKERS, [_worker_row(each) for each in workers], is_stacked=False),
+        listing("Table of workers", _WORKERS, rows, is_stacked=False),
         h.p(".hint")[f"The first {WORKERS_MAX} names are listed; there may be more."] if cut else None,
     ]
 
 
-def _worker_row(view: WorkersView) -> h.Element:
+def _pause(visit: Visit, view: WorkersView, pauses: Sequence[ScopePauseView], refusal: Refusal) -> h.Node:
+    """Return the pause of a queue, and the form that changes it."""
+    if not view.queue:
+        return None
+    pause = pause_of_scope(pauses, queue_scope(view.app, view.queue))
+    action, own = url("queue", "pause", query=[("name", view.name)]), refusal.of(view.name)
+    form = pause_form(visit, action, f"the queue {printable(view.name)}", pause, own, f"pause-{view.name}")
+    return [h.span(".warn")[pause_text(pause)] if pause else None, form]
+
+
+def _worker_row(view: WorkersView, pause: h.Node) -> h.Element:
     option = f" --queue {view.queue}" if view.queue else ""
     down = h.span(".bad")["none; start one with ", h.code[text(f"stepstream worker FILE{option}")]]
     up = "unknown: no broker answered" if view.running is None else f"{view.running:,}"
@@ -66,6 +102,7 @@ def _worker_row(view: WorkersView) -> h.Element:
         h.td[_measured(view.waiting)],
         h.td(".number")[f"{view.functions:,}"],
         h.td[h.code[text(" ".join(view.releases))]],
+        h.td[pause],
     ]
 
 

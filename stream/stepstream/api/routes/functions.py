@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, HTTPException, Query
 from fastapi.params import Depends
 
 from stepstream.api.facade import EngineFacade
+from stepstream.contract.codec import encode, load_json
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.engine.runs.admission import next_due
 from stepstream.runtime.readmodel.index import RunIndex
@@ -52,7 +52,7 @@ def _as_json(view: FunctionView, now_ms: int) -> dict[str, Any]:
     crons = [trigger for trigger in known.triggers if isinstance(trigger, CronTrigger)] if known else []
     return {
         "id": view.id,
-        "registration": msgspec.to_builtins(known) if known else None,
+        "registration": load_json(encode(known)) if known else None,
         "counts": view.counts,
         "cron_times": {f"{each.expression} {each.timezone}": cron_times(each, now_ms) for each in crons},
     }

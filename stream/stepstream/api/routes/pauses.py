@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, HTTPException, Request
 
-from stepstream.api.facade import EngineFacade
+from stepstream.api.facade import EngineFacade, Operator
 from stepstream.api.routes.control import OperatorRoutes
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import MIB
-from stepstream.contract.operators.control import function_scope, queue_scope
+from stepstream.contract.operators.control import Pause, function_scope, queue_scope
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.pauses import pause_of
 from stepstream.runtime.reruns import check_reason
@@ -46,6 +46,19 @@ class ResumeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _decode_pause = msgspec.json.Decoder(PauseBody).decode
 _decode_resume = msgspec.json.Decoder(ResumeBody).decode
+
+
+async def pause_scope(operator: Operator, scope: str, pause: Pause) -> None:
+    """Pause a function or a queue, or change its pause, and log who did it."""
+    await operator.pause_scope(scope, pause)
+    logger.info("%s paused %s: %s", printable(pause.by), printable(scope), printable(pause.why))
+
+
+async def resume_scope(operator: Operator, scope: str, by: str, why: str = "") -> bool:
+    """Resume a function or a queue, and log who did it; return whether it was paused."""
+    if was_paused := await operator.pause_scope(scope, None):
+        logger.info("%s resumed %s: %s", printable(by), printable(scope), printable(why))
+    return was_paused
 
 
 def _parse(body: bytes, decode: Callable[[bytes], Any]) -> Any:
@@ -114,17 +127,15 @@ class _Scopes:
         async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
             asked: PauseBody = _parse(body, _decode_pause)
         pause = pause_of(asked.until, self.routes.actor(request), asked.why, self.routes.now_ms())
-        await self.routes.operator.pause_scope(scope, pause)
-        logger.info("%s paused %s: %s", printable(pause.by), printable(scope), printable(pause.why))
+        await pause_scope(self.routes.operator, scope, pause)
         return {"paused": True, "until": pause.until}
 
     async def resume(self, scope: str, request: Request) -> dict[str, Any]:
         """Resume a scope; raise HTTPException if it is not paused."""
         async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
             asked: ResumeBody = _parse(body, _decode_resume)
-        if not await self.routes.operator.pause_scope(scope, None):
+        if not await resume_scope(self.routes.operator, scope, self.routes.actor(request), asked.why):
             raise HTTPException(409, f"{scope.replace(':', ' ', 1)} is not paused")
-        logger.info("%s resumed %s: %s", printable(self.routes.actor(request)), printable(scope), printable(asked.why))
         return {"resumed": True}
 
 

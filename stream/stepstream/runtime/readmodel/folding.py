@@ -37,7 +37,7 @@ from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.tables.schema import text_of
 from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_resumed
-from stepstream.runtime.readmodel.timings import Timings
+from stepstream.runtime.readmodel.tables.timings import Timings
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
 _RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused

@@ -27,7 +27,7 @@ from stepstream.runtime.readmodel.tables.approvals import ApprovalView, find_app
 from stepstream.runtime.readmodel.tables.error_groups import drop_groups
 from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine, add_lines, drop_lines, read_lines
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_run
-from stepstream.runtime.readmodel.timings import drop_timings
+from stepstream.runtime.readmodel.tables.timings import drop_timings
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 logger = logging.getLogger(__name__)

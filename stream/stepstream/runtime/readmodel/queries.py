@@ -30,8 +30,8 @@ from stepstream.runtime.readmodel.tables.seen_events import (
     resuming_events,
     starting_events,
 )
+from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder, list_timings
 from stepstream.runtime.readmodel.tables.waiting import WaitingStep, waiting_steps
-from stepstream.runtime.readmodel.timings import Timing, TimingOrder, list_timings
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from stepstream.contract.codec import NULL, Raw, dump_json, has_lone_surrogate
+from stepstream.contract.codec import NULL, Raw, has_lone_surrogate
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import (
     APPROVAL_DESCRIPTION_CHARACTERS_MAX,
@@ -17,7 +17,7 @@ from stepstream.contract.limits import (
 )
 from stepstream.contract.operators.approvals import ApprovalRequest, decode_answer
 from stepstream.contract.outcomes import ErrorInfo, Outcome, Value
-from stepstream.sdk.deferred import converter_of, schema_of
+from stepstream.sdk.deferred import converter_of, object_schema
 from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.replay.calls import Call
 from stepstream.sdk.steps.step_call import loaded_value, plain_value
@@ -58,18 +58,9 @@ def _check_text(text: object, characters_max: int, field: str) -> None:
 
 def _schema(id: str, form: Any) -> Raw:
     try:
-        schema = schema_of(form)
-    except Exception as error:  # noqa: BLE001 - pydantic runs the code of the user's types
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise StepUsageError(f"step {id!r}: form={form!r} has no JSON schema ({reason})") from None
-    if schema.get("type") != "object":
-        raise StepUsageError(f"step {id!r}: form= must be a pydantic model or a dataclass, whose fields are asked for")
-    raw = dump_json(schema, "form")
-    if (size := len(bytes(raw))) > APPROVAL_FORM_BYTES_MAX:
-        raise StepUsageError(
-            f"step {id!r}: the JSON schema of form= has {size:,} bytes; at most {APPROVAL_FORM_BYTES_MAX:,} are allowed"
-        )
-    return raw
+        return object_schema(form, APPROVAL_FORM_BYTES_MAX)
+    except ValueError as error:
+        raise StepUsageError(f"step {id!r}: form={form!r}: {error}") from None
 
 
 def approval_value(form: Any) -> Callable[[Call, Outcome], Any]:

@@ -134,7 +134,7 @@ async def test_a_form_has_a_field_for_each_simple_value(engine: VirtualEngine) -
     [
         ({"values.amount": "many"}, "values.amount", "expected a number"),
         ({"values.amount": "-1"}, "values.amount", "less than or equal"),
-        ({"values.amount": ""}, "", "required property"),
+        ({"values.amount": ""}, "values.amount", "a value is required"),
         ({"values.items": "a"}, "values.items", "expected JSON"),
         ({"values.items": '["a", 1]'}, "values.items", "not of type"),
         ({"by": " "}, "by", "name the person"),

@@ -60,9 +60,9 @@ def filter_url(key: str, value: str) -> str:
     return url("runs", query=[("filter", str(Filter().having(key, value)))])
 
 
-def function_url(id: str) -> str:
+def function_url(id: str, **query: str) -> str:
     """Return the URL of the page of a function."""
-    return url("function", query=[("id", id)])
+    return url("function", query=[("id", id), *query.items()])
 
 
 def function_link(function: str) -> h.Element:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, encode
 from stepstream.contract.outcomes import ErrorInfo
-from stepstream.runtime.readmodel import timings
+from stepstream.runtime.readmodel.tables import timings
 
 
 def name_of(table: str = "") -> str:

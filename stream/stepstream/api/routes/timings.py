@@ -11,7 +11,7 @@ from fastapi.params import Depends
 
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.search.filters import filter_time_ms
-from stepstream.runtime.readmodel.timings import Timing, TimingOrder
+from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder
 
 SINCE_DEFAULT = "-1d"
 OFFSET_MAX = 100_000
