@@ -52,6 +52,7 @@ class PostgresqlServer:
         self._data = folder / "data"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_template = False
         password = folder / "password"
         password.write_text(PASSWORD)
         if (user := _user()) is not None:
@@ -75,7 +76,7 @@ class PostgresqlServer:
                     # A server that was killed holds its memory until its last process has ended.
                     command = [_program("postgres"), "-D", str(self._data), *options]
                     self._process = subprocess.Popen(command, stdout=log, stderr=log, user=_user(), cwd="/")
-                with suppress(psycopg.OperationalError), psycopg.connect(self.url("postgres"), connect_timeout=2):
+                with suppress(psycopg.OperationalError), psycopg.connect(self.url("postgres")):
                     return
                 if time.monotonic() > deadline:
                     raise RuntimeError((self._folder / "log").read_text()[-2_000:])
@@ -84,16 +85,18 @@ class PostgresqlServer:
 
     def url(self, database: str) -> str:
         """Return the URL of a database."""
-        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        # On a loaded machine, a connection may take longer than an engine would wait.
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}?connect_timeout=60"
 
     def database(self, *, prepared: bool = True) -> str:
         """Return the URL of a new database, with the tables of a read model if it is `prepared`."""
         name = f"test_{uuid4().hex[:12]}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone()
-            if prepared and row is None:
+            if prepared and not self._has_template:
+                connection.execute(f"DROP DATABASE IF EXISTS {_TEMPLATE}".encode())
                 connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
                 prepare_tables(self.url(_TEMPLATE))
+                self._has_template = True
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE if prepared else 'template1'}".encode())
         return self.url(name)
 

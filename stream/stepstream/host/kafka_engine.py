@@ -72,7 +72,7 @@ def _read_model(
     parts: dict[str, Callable[[], Awaitable[None]]] = {}
     parts["read_model"] = functools.partial(read, HISTORY)
     parts["logs"] = functools.partial(read, LOGS)
-    parts["pruning"] = functools.partial(keep_pruned, index.pruned)
+    parts["pruning"] = functools.partial(keep_pruned, index.pruned, beside_loop=index.is_shared)
     return parts | ({"changes": index.follow} if index.is_shared else {})
 
 

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from stepstream.runtime.readmodel.dialect import Tables
+from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables
 from tests.fakes.indexes import closed_indexes
+from tests.postgresql import PostgresqlServer
 
 __all__ = ["closed_indexes"]
 
 NewTables = Callable[[], Tables | None]
+Open = Callable[..., RunIndex]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
@@ -27,3 +30,23 @@ def new_tables(request: pytest.FixtureRequest) -> Iterator[NewTables]:
     yield make
     for tables in made:
         tables.close()
+
+
+@pytest.fixture
+def url(postgresql: PostgresqlServer) -> str:
+    """The URL of a database with empty tables."""
+    return postgresql.database()
+
+
+@pytest.fixture
+def open_index() -> Iterator[Open]:
+    """Open read models, as several engines do."""
+    opened: list[RunIndex] = []
+
+    def open(url: str, origin: str = "topics") -> RunIndex:
+        opened.append(RunIndex(PostgresqlTables(url, origin)))
+        return opened[-1]
+
+    yield open
+    for index in opened:
+        index.close()

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -13,66 +13,24 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import dump_json, encode
 from stepstream.contract.events import EventRecord
-from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepAttemptFailed, StepEnded, StepPlanned
+from stepstream.contract.history import RunBegan, RunEnded, StepEnded, StepPlanned
 from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.limits import DAY_MS
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import postgresql_tables, queries
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables, prepare_tables
+from stepstream.runtime.readmodel.pruning import Retention
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 from stepstream.runtime.readmodel.search.filters import Filter
-from stepstream.runtime.readmodel.tables.schema import VERSION
 from tests.fakes.indexes import dumped
 from tests.postgresql import PASSWORD, PostgresqlServer, running_server
+from tests.runtime.readmodel.conftest import Open
+from tests.runtime.readmodel.shard_history import folded, history
 
 pytestmark = pytest.mark.long
-Open = Callable[..., RunIndex]
-
-
-def history(shard: int, runs: int) -> list[LogRecord]:
-    """Return the history of runs of one shard; every third one fails, and retries before."""
-    entries: list[HistoryEntry] = []
-    for number in range(runs):
-        run, error = f"{shard:02}-{number:04}", ErrorInfo("ValueError", f"order {number} refused")
-        began = RunBegan(run, 1, 1_000, f"f{number % 2}", "shop", 1_000, (EventRecord("go", id=f"e-{run}"),))
-        entries.append(replace(began, attributes={"order": number}))
-        if number % 3:
-            entries.append(StepEnded(run, 2, 2_000, "s", "s", StepKind.RUN, Value(dump_json({"n": number}))))
-            entries.append(RunEnded(run, 3, 3_000, RunStatus.COMPLETED, f"f{number % 2}"))
-        else:
-            entries.append(StepAttemptFailed(run, 2, 2_000, "s", "s", 0, error, 9_000))
-            entries.append(StepEnded(run, 3, 2_500, "s", "s", StepKind.RUN, Failure(error), 1))
-            entries.append(RunEnded(run, 4, 3_000, RunStatus.FAILED, f"f{number % 2}", error=error))
-    return [LogRecord(HISTORY, shard, at, b"", encode(entry), (), entry.at) for at, entry in enumerate(entries)]
-
-
-def folded(index: RunIndex, records: Sequence[LogRecord], size: int = 7) -> None:
-    """Fold records in batches, as a process does that reads from the stored position."""
-    first = index.position(HISTORY, records[0].partition)
-    for at in range(first, len(records), size):
-        index.fold(records[at : at + size])
-
-
-@pytest.fixture
-def url(postgresql: PostgresqlServer) -> str:
-    """The URL of a database with empty tables."""
-    return postgresql.database()
-
-
-@pytest.fixture
-def open_index() -> Iterator[Open]:
-    """Open read models, as several engines do."""
-    opened: list[RunIndex] = []
-
-    def open(url: str, origin: str = "topics") -> RunIndex:
-        opened.append(RunIndex(PostgresqlTables(url, origin)))
-        return opened[-1]
-
-    yield open
-    for index in opened:
-        index.close()
 
 
 def test_two_engines_write_the_same_as_one(url: str, open_index: Open, postgresql: PostgresqlServer) -> None:
@@ -124,10 +82,11 @@ def test_engine_frozen_in_a_transaction_delays_no_other(
     url: str, open_index: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server ends its transaction, so that the new owner of the shard continues; the old one must read again."""
-    monkeypatch.setattr(postgresql_tables, "_IDLE_S_MAX", 1)
     records = history(0, 5)
     frozen, new = open_index(url), open_index(url)
-    frozen.position(HISTORY, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(postgresql_tables, "_IDLE_S_MAX", 1)
+        frozen.position(HISTORY, 0)
 
     def freeze() -> None:
         with frozen._tables.transaction():
@@ -218,7 +177,8 @@ async def test_a_query_that_takes_too_long_is_ended(
     index = open_index(url)
     with pytest.raises(QueryTooSlow, match="narrow the filter"):
         await index.queries._ask(lambda db: db.execute("SELECT pg_sleep(60)").fetchone())
-    assert await index.queries.counts() == {}
+    monkeypatch.undo()
+    assert await open_index(url).queries.counts() == {}
 
 
 async def _first(changes: AsyncIterator[object], then: Callable[[], object]) -> object:
@@ -246,6 +206,43 @@ async def test_live_pages_learn_what_another_engine_folded(url: str, open_index:
     await asyncio.gather(following, return_exceptions=True)
 
 
+def test_engines_prune_at_the_same_time(url: str, open_index: Open) -> None:
+    """Each run is dropped once, while another engine folds, and the sums are right."""
+    kept = Retention(DAY_MS)
+    engines = [RunIndex(PostgresqlTables(url, "topics"), retention=kept) for _ in range(2)]
+    folded(engines[0], history(0, 30))
+    new = RunBegan("new", 1, 3 * DAY_MS, "f", "shop", 3 * DAY_MS, (EventRecord("go", id="e"),))
+    for shard, index in enumerate(engines, 1):
+        # The age of runs counts from the latest record that an engine has folded.
+        record = LogRecord(HISTORY, shard, 0, b"", encode(replace(new, run_id=f"new-{shard}")), (), 3 * DAY_MS)
+        index.fold([record])
+
+    def work(number: int) -> None:
+        if number < len(engines):
+            while engines[number].prune():
+                pass
+        else:
+            folded(open_index(url), history(9, 30))
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(work, range(3)))
+    while engines[0].prune():
+        pass
+    assert engines[0].counts() == {"running": 2}
+    assert {table: len(rows) for table, rows in dumped(engines[0]).items()} == {
+        **dict.fromkeys(dumped(engines[0]), 0),
+        "runs": 2,
+        "run_texts": 2,
+        "run_events": 2,
+        "run_names": 2,
+        "run_sums": 1,
+        "step_sums": 1,
+        "positions": 4,
+    }
+    for index in engines:
+        index.close()
+
+
 async def test_hostile_texts_are_stored(url: str, open_index: Open) -> None:
     """PostgreSQL stores no NUL: it becomes a visible symbol in what is found, and results stay as they are."""
     nul = "a\0b'%?_\\"
@@ -271,82 +268,6 @@ async def test_hostile_texts_are_stored(url: str, open_index: Open) -> None:
     while index.drop(ended_before=100):
         pass
     assert all(not rows for table, rows in dumped(index).items() if table.startswith("run_"))
-
-
-def set_version(url: str, version: int) -> None:
-    """Say that the tables are of another version."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("UPDATE stepstream.schema_version SET version = %s", (version,))
-
-
-def test_tables_are_created_and_migrated(postgresql: PostgresqlServer, open_index: Open) -> None:
-    """Each state has a sentence with its remedy; tables of a newer release stay."""
-    url = postgresql.database(prepared=False)
-    with pytest.raises(StoreError, match="has no tables; create them by `stepstream readmodel create`"):
-        open_index(url).counts()
-    with pytest.raises(StoreError, match="has no tables"):
-        prepare_tables(url, migrate=True)
-    assert prepare_tables(url)
-    assert not prepare_tables(url)
-    assert not prepare_tables(url, migrate=True)
-    index = open_index(url)
-    folded(index, history(0, 2))
-    set_version(url, VERSION - 1)
-    with pytest.raises(StoreError, match=f"of version {VERSION - 1}, not {VERSION}; run `stepstream readmodel migrate"):
-        prepare_tables(url)
-    with pytest.raises(StoreError, match="run `stepstream readmodel migrate`"):
-        open_index(url).counts()
-    assert prepare_tables(url, migrate=True)
-    assert open_index(url).counts() == {}
-    set_version(url, VERSION + 1)
-    for options in ({}, {"migrate": True}, {"replace": True}):
-        with pytest.raises(StoreError, match=f"of version {VERSION + 1}, which a newer release made"):
-            prepare_tables(url, **options)
-    with pytest.raises(StoreError, match="which a newer release made; this one has version"):
-        open_index(url).counts()
-
-
-def test_engine_stops_when_the_tables_are_migrated(url: str, open_index: Open) -> None:
-    """An engine of an earlier release is connected again, and then finds tables that it does not know."""
-    index, records = open_index(url), history(0, 4)
-    folded(index, records[:5])
-    assert prepare_tables(url, replace=True)
-    set_version(url, VERSION + 1)
-    for _ in range(2):
-        with pytest.raises(StoreError):
-            index.fold(records[5:])
-    with pytest.raises(StoreError, match="which a newer release made"):
-        index.fold(records[5:])
-
-
-def test_a_database_has_the_runs_of_one_cluster(url: str, open_index: Open) -> None:
-    """Another namespace, or topics that were created again, would skip entries by its positions."""
-    folded(open_index(url), history(0, 1))
-    with pytest.raises(StoreError, match=r"has the runs of other topics: .* `stepstream readmodel create --replace`"):
-        open_index(url, "others").position(HISTORY, 0)
-
-
-def test_tables_that_are_not_ours_stay(postgresql: PostgresqlServer) -> None:
-    """The schema may have other tables, which are not dropped."""
-    url = postgresql.database(prepared=False)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE SCHEMA stepstream; CREATE TABLE stepstream.runs (theirs text)")
-    with pytest.raises(StoreError, match='relation "runs" already exists'):
-        prepare_tables(url)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("ALTER TABLE stepstream.runs RENAME TO orders")
-    assert prepare_tables(url)
-    assert prepare_tables(url, replace=True)
-    with psycopg.connect(url, autocommit=True) as connection:
-        assert connection.execute("SELECT count(*) FROM stepstream.orders").fetchone() == (0,)
-
-
-@pytest.mark.parametrize("url", ["postgresql://u:s3cret@h:port/d", "postgresql://u:s3cret@h/d?sslmode", "postgres://["])
-def test_a_wrong_url_is_refused_without_its_password(url: str) -> None:
-    """The message says what to write."""
-    with pytest.raises((ValueError, StoreError)) as refused:
-        RunIndex(PostgresqlTables(url)).position(HISTORY, 0)
-    assert "s3cret" not in repr(refused.value)
 
 
 async def test_closing_abandons_a_statement(url: str, open_index: Open) -> None:

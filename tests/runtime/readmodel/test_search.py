@@ -1,7 +1,7 @@
 """Searching runs: every term alone, excluded and with others, through each index and in pages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,12 @@ from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import queries, sqlite_tables
-from stepstream.runtime.readmodel.dialect import Tables
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 from stepstream.runtime.readmodel.search import search
 from stepstream.runtime.readmodel.search.filters import Filter
+from tests.postgresql import PostgresqlServer
 
 Condition = Callable[[int], object]
 HOUR_MS = 3_600_000
@@ -62,16 +62,27 @@ def history() -> list[HistoryEntry]:
     return entries
 
 
+def fill(index: RunIndex) -> RunIndex:
+    """Fold the history."""
+    index.fold([LogRecord(HISTORY, 0, at, b"", encode(entry), (), entry.at) for at, entry in enumerate(history())])
+    return index
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(postgresql: PostgresqlServer) -> Iterator[RunIndex]:
+    """A read model with the runs in PostgreSQL."""
+    index = fill(RunIndex(PostgresqlTables(postgresql.database())))
+    yield index
+    index.close()
+
+
 @pytest.fixture(params=["file", "memory", pytest.param("postgresql", marks=pytest.mark.long)])
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunIndex]:
     """A read model with the runs."""
-    place: Path | Tables | None = tmp_path / "runs.sqlite" if request.param == "file" else None
     if request.param == "postgresql":
-        place = PostgresqlTables(request.getfixturevalue("postgresql").database())
-    index = RunIndex(place)
-    index.fold(
-        [LogRecord(HISTORY, 0, at, b"", encode(entry), (), entry.at) for at, entry in enumerate(history())],
-    )
+        yield request.getfixturevalue("on_postgresql")
+        return
+    index = fill(RunIndex(tmp_path / "runs.sqlite" if request.param == "file" else None))
     yield index
     index.close()
 

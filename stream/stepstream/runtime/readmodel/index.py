@@ -15,9 +15,9 @@ from stepstream.contract.topics import HISTORY, LOGS
 from stepstream.runtime.ports import LogRecord, Offsets, StoreError, TopicPartition
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.changes import RunChanges
-from stepstream.runtime.readmodel.dialect import Database, Tables
+from stepstream.runtime.readmodel.dialect import Database, Tables, lock_sums
 from stepstream.runtime.readmodel.folding import Batch
-from stepstream.runtime.readmodel.pruning import Retention, drop_slice, limit_of
+from stepstream.runtime.readmodel.pruning import STEPS_PER_STATEMENT, Retention, drop_slice, limit_of
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.search.search import list_runs, search
@@ -315,6 +315,7 @@ class RunIndex:
         if deleted := self._drop(functools.partial(limit_of, self._tables.used_bytes, self._retention, self._latest)):
             return deleted
         with self._tables.transaction():
+            lock_sums(self._db)
             drop_groups(self._db, self._latest - self._retention.ms)
             drop_timings(self._db, self._latest)
             if dropped := drop_lines(self._db, self._latest):
@@ -336,7 +337,7 @@ class RunIndex:
 
     def _drop(self, ended_before: Callable[[], int]) -> int:
         with self._tables.transaction():
-            return drop_slice(self._db, ended_before)
+            return drop_slice(self._db, ended_before, STEPS_PER_STATEMENT if self.is_shared else 1)
 
     def ended(self, before: int) -> int:
         """Return how many runs ended before a time (Unix ms)."""

@@ -28,6 +28,8 @@ _CHECK_S = 60.0
 # Free pages are used again; above this share of the file they are returned to the disk, a megabyte per slice.
 _FREE_SHARE_MAX = 0.25
 _PAGES_PER_SLICE = 256
+# What is deleted at a time where that does not hold up the event loop.
+STEPS_PER_STATEMENT = 100
 _NEVER = 2**62
 
 
@@ -42,39 +44,39 @@ class Retention:
     bytes: int = 0
 
 
-def drop_slice(db: Database, ended_before: Callable[[], int]) -> int:
+def drop_slice(db: Database, ended_before: Callable[[], int], steps_max: int = 1) -> int:
     """Delete the first rows of the runs that ended before a time (Unix ms); return how many, 0 if none is left.
 
-    A run disappears at once, and its steps follow: `dropped_runs` has the runs whose steps are left. The time is asked
-    for before each run, because it may depend on the size of what is left.
+    A run disappears at once, and its steps follow, `steps_max` at a time: `dropped_runs` has the runs whose steps are
+    left. The time is asked for before each run, because it may depend on the size of what is left.
     """
     lock_sums(db)
     deadline = time.perf_counter() + SLICE_S
     deleted = 0
     while deleted < ROWS_PER_SLICE_MAX and time.perf_counter() < deadline:
-        rows = _drop_steps(db) or _drop_run(db, ended_before())
+        rows = _drop_steps(db, min(steps_max, ROWS_PER_SLICE_MAX - deleted)) or _drop_run(db, ended_before())
         if not rows:
             break
         deleted += rows
     return deleted
 
 
-def _drop_steps(db: Database) -> int:
+def _drop_steps(db: Database, most: int) -> int:
     found = db.execute("SELECT run_id FROM dropped_runs LIMIT 1").fetchone()
     if found is None:
         return 0
     # The output of a wait is the event that ended it.
     query = (
         "SELECT CASE WHEN kind = 'wait' AND status = 'completed' THEN output END, run_id, step "
-        "FROM steps WHERE run_id = ? LIMIT 1"
+        "FROM steps WHERE run_id = ? LIMIT ?"
     )
-    if (step := db.execute(query, found).fetchone()) is None:
+    steps = db.execute(query, (*found, most)).fetchall()
+    if not steps:
         ended = "DELETE FROM dropped_runs WHERE run_id = ?"
         return drop_lines_of(db, *found) or db.execute(ended, found).rowcount
-    if output := step[0]:
-        waited = "DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?"
-        db.execute(waited, (decode_stored_event(output.encode()).id, *step[1:]))
-    return db.execute("DELETE FROM steps WHERE run_id = ? AND step = ?", step[1:]).rowcount
+    waits = [(decode_stored_event(output.encode()).id, *step) for output, *step in steps if output]
+    db.executemany("DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?", waits)
+    return db.executemany("DELETE FROM steps WHERE run_id = ? AND step = ?", [step for _, *step in steps]).rowcount
 
 
 def _drop_run(db: Database, ended_before: int) -> int:
@@ -138,11 +140,15 @@ def _pages(db: Database) -> tuple[int, int, int]:
     return pages, free, size
 
 
-async def keep_pruned(prune: Callable[[], Awaitable[int]]) -> None:
-    """Call `prune`, which deletes one slice and returns its rows, as long as it finds any; then again every minute."""
+async def keep_pruned(prune: Callable[[], Awaitable[int]], *, beside_loop: bool = False) -> None:
+    """Call `prune`, which deletes one slice and returns its rows, as long as it finds any; then again every minute.
+
+    After a slice it pauses, unless `prune` works `beside_loop`, in a thread.
+    """
     while True:
         pause_s = _CHECK_S
         # Corrupt tables are rebuilt from history.
         with suppress(StoreError):
-            pause_s = _PAUSE_S if await prune() else _CHECK_S
+            if await prune():
+                pause_s = 0 if beside_loop else _PAUSE_S
         await asyncio.sleep(pause_s)
