@@ -216,6 +216,17 @@ async def timeouts(engine: VirtualEngine) -> None:
     assert sorted(run.status for run in engine.runs("build-report")) == ["cancelled", "completed"]
 
 
+@FLOW_CONTROL.shows("crawl", "crawl-site")
+async def children(engine: VirtualEngine) -> None:
+    """A child returns its result, or is cancelled with its parent."""
+    await engine.send(Event("crawl.requested", {"site": "a.b"}))
+    await engine.advance("10m")
+    assert engine.run("crawl").output == 3
+    await engine.send(Event("crawl.requested", {"site": "c"}))
+    await engine.send(Event("crawl.stopped"))
+    assert [run.status for run in engine.runs("crawl-site")] == ["completed", "cancelled"]
+
+
 @QUEUES.shows("render-film")
 async def queue(engine: VirtualEngine) -> None:
     """The body of a queue is run by its workers."""

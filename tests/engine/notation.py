@@ -274,7 +274,7 @@ def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> St
             return SendPlan(step, step, tuple(EventRecord(name, id=id) for name, _, id in events), group)
         case _:
             assert kind == "invoke", f"{kind!r} is not a plan"
-            return InvokePlan(step, step, rest[0], int(rest[1]), group=group)
+            return InvokePlan(step, step, rest[0], int(rest[1]), group=group, cancel_with_parent="cancel" in rest)
 
 
 def show_outcome(outcome: Outcome) -> str:

@@ -20,6 +20,7 @@ PLANS = (
     "signal:STEP:pager:40",
     "signal:STEP:pager:40:replace",
     "invoke:STEP:g:40",
+    "invoke:STEP:g:40:cancel",
     "sleep:STEP:60",
     "wait:STEP:come:40:data.id@x",
     "sleep:STEP:50@x",

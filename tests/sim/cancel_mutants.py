@@ -1,4 +1,4 @@
-"""Seeded bugs in cancellation by events and by timeouts."""
+"""Seeded bugs in cancellation by events, timeouts and the ends of parents."""
 
 from tests.sim.mutation import Mutant
 
@@ -74,6 +74,31 @@ TIMEOUT_MUTANTS = tuple(
                     "        Event.EXPIRED: _to(Phase.PARKED, Effect.ACKNOWLEDGE),\n        Event.EVICTED",
                 ),
             ),
+        ),
+    )
+)
+CHILD_MUTANTS = tuple(
+    Mutant(name, module, edits, program="orphans")
+    for name, module, edits in (
+        (
+            "a child continues after the end of its parent",
+            "engine/runs/endings.py",
+            (("    cancel_children(draft, run)\n", ""),),
+        ),
+        (
+            "a child is cancelled at the shard of its parent",
+            "engine/runs/children.py",
+            (
+                (
+                    "        draft.route_to_run(child.run_id, CancelRequested",
+                    "        draft.route_to_run(run.run_id, CancelRequested",
+                ),
+            ),
+        ),
+        (
+            "a child that has ended is not forgotten",
+            "engine/runs/children.py",
+            (("    draft.delete(child_key(run_id, step))\n", ""),),
         ),
     )
 )

@@ -1,8 +1,9 @@
-"""The programs of the simulation in which events and timeouts cancel runs."""
+"""The programs of the simulation in which events, timeouts and the ends of parents cancel runs."""
 
+import asyncio
 from collections.abc import Callable
 
-from stepstream import App, CancelOn, Context, Event, StepError, Timeouts, on
+from stepstream import App, CancelOn, Context, Event, NonRetriableError, StepError, Timeouts, on
 from tests.sim.program import Program
 from tests.sim.world import World
 
@@ -88,5 +89,41 @@ def overdue() -> Program:
     return program
 
 
+def orphans() -> Program:
+    """Parents that end in each way while their children are open; some children continue."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("go", {"end": end}) for end in ("cancel", "fail", "return", "wait")))
+        await world.advance("1m")
+        await world.send(Event("stop", {"end": "cancel"}))
+        await world.advance("3h")
+
+    ends = {("parent", "cancelled"): 1, ("parent", "failed"): 1, ("parent", "completed"): 2}
+    program = Program(app, script, {**ends, ("child", "cancelled"): 3, ("child", "completed"): 5}, expiry="61d")
+
+    @app.function(backoff="5s")
+    async def child(ctx: Context) -> str:
+        await ctx.step.sleep("nap", "1h")
+        # The parent returns the tokens of both of its children.
+        name = str(ctx.event.data["name"])
+        return await ctx.step.run(name, program.body, ctx, name)
+
+    @app.function(on("go"), cancel_on=[CancelOn("stop", match="data.end")], retries=0)
+    async def parent(ctx: Context) -> object:
+        children = [
+            asyncio.ensure_future(ctx.step.invoke("a", function=child, data={"name": "a"}, on_parent_end="cancel")),
+            asyncio.ensure_future(ctx.step.invoke("b", function=child, data={"name": "b"})),
+        ]
+        if ctx.event.data["end"] in ("cancel", "wait"):
+            return await asyncio.gather(*children)
+        await ctx.step.sleep("nap", "5m")
+        if ctx.event.data["end"] == "fail":
+            raise NonRetriableError("no")
+        return "early"
+
+    return program
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
-CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {"withdrawn": withdrawn, "overdue": overdue}
+CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {"withdrawn": withdrawn, "overdue": overdue, "orphans": orphans}

@@ -1,6 +1,6 @@
 """Seeded bugs: each is an edit of the source that the simulation must detect."""
 
-from tests.sim.cancel_mutants import CANCEL_MUTANTS, TIMEOUT_MUTANTS
+from tests.sim.cancel_mutants import CANCEL_MUTANTS, CHILD_MUTANTS, TIMEOUT_MUTANTS
 from tests.sim.mutation import Mutant
 from tests.sim.pause_mutants import PAUSE_MUTANTS
 
@@ -147,6 +147,7 @@ MUTANTS = (
     *PAUSE_MUTANTS,
     *CANCEL_MUTANTS,
     *TIMEOUT_MUTANTS,
+    *CHILD_MUTANTS,
     Mutant(
         "rows are written before the commit",
         "runtime/shard/loop.py",

@@ -45,7 +45,7 @@ async def steps(ctx: Context) -> Receipt:
     asked = ctx.step.wait_for_approval("form", title="ok?", form=Receipt, timeout="1d")
     assert_type(await asked, Approval[Receipt] | None)
     assert_type(await ctx.step.send_event("send", Event("b")), list[str])
-    assert_type(await ctx.step.invoke("tax", function=tax, data={"n": 1}), float)
+    assert_type(await ctx.step.invoke("tax", function=tax, data={"n": 1}, on_parent_end="cancel"), float)
     assert_type(await ctx.step.invoke("other", function="by-name"), Any)
     assert_type(await ctx.step.options(retries=0, timeout="5s").run("quick", label, "x"), str)
     both = await asyncio.gather(ctx.step.run("l", label, "x"), ctx.step.invoke("t", function=tax))

@@ -58,7 +58,8 @@ class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
 class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
     """A caller cancels a run; the process named `reply_to` expects an answer: whether the run was open.
 
-    `by` says who asked for it, and `why` is the reason that was given.
+    `by` says who asked for it, and `why` is the reason that was given. The end of the run `parent`, which invoked this
+    one, cancels it without a caller.
     """
 
     run_id: str
@@ -66,6 +67,7 @@ class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
     by: str = ""
     why: str = ""
     bulk: BulkRef | None = None
+    parent: str = ""
 
 
 class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
@@ -248,7 +250,10 @@ class SendPlan(TypedRecord, frozen=True, tag="send"):
 
 
 class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
-    """Run another function and wait for its result."""
+    """Run another function and wait for its result.
+
+    With `cancel_with_parent` the other run is cancelled when this one ends.
+    """
 
     step: str
     id: str
@@ -257,6 +262,7 @@ class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
     data: Raw = EMPTY_OBJECT
     group: str = ""
     fingerprint: int = 0
+    cancel_with_parent: bool = False
 
 
 StepPlan = RunPlan | SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan

@@ -99,7 +99,7 @@ from stepstream.engine.runs.runs import (
     warn_run,
 )
 from stepstream.engine.runs.scope_pauses import apply_scope, end_pause, request_scope_pause
-from stepstream.engine.runs.steps import fail_step, fire_step, receive_match, report_step, resolve_step
+from stepstream.engine.runs.steps import answer_step, fail_step, fire_step, receive_match, report_step
 from stepstream.engine.state.changes import Changes
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.keys import Key
@@ -150,7 +150,7 @@ def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one li
         case EventMatched():
             receive_match(draft, record)
         case StepResolved():
-            resolve_step(draft, record.run_id, record.step, record.outcome)
+            answer_step(draft, record)
         case SignalWaitOpened():
             open_signal(draft, record)
         case SignalWaitClosed():

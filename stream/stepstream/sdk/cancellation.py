@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.events import check_event_name
@@ -11,6 +12,8 @@ from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.deferred import check, check_path
 from stepstream.sdk.errors import DefinitionError
+
+OnParentEnd = Literal["continue", "cancel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +113,10 @@ def cancel_triggers(function_id: str, rules: Sequence[CancelOn]) -> tuple[Cancel
     if len(rules) > CANCEL_ON_PER_FUNCTION_MAX:
         raise DefinitionError(f"{place}: at most {CANCEL_ON_PER_FUNCTION_MAX} events may cancel a run")
     return tuple(rule.trigger() for rule in rules)
+
+
+def ends_with_parent(on_parent_end: OnParentEnd) -> bool:
+    """Return whether an invoked run is cancelled when the run that invoked it ends; raise InvalidInput."""
+    if on_parent_end not in ("continue", "cancel"):
+        raise InvalidInput(f'{on_parent_end!r} is neither "continue" nor "cancel"', "on_parent_end")
+    return on_parent_end == "cancel"

@@ -121,6 +121,7 @@ WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
     "sleep-fortnight": (lambda ctx: ctx.step.sleep("s", "1 fortnight"), ["fortnight", "not a duration", "2h45m"]),
     "sleep-true": (lambda ctx: ctx.step.sleep("s", True), ["True is not a duration"]),
     "sleep-none": (lambda ctx: ctx.step.sleep("s", None), ["None is not a duration; write"]),  # type: ignore[arg-type]
+    "parent-end": (lambda ctx: ctx.step.invoke("i", function="f", on_parent_end="stop"), ["'stop'", '"cancel"']),  # type: ignore[call-overload]
     "until-2100": (lambda ctx: ctx.step.sleep_until("s", "2100-01-01"), ["'s'", "366 days"]),
     "until-soon": (lambda ctx: ctx.step.sleep_until("s", "soon"), ["'soon'", "ISO 8601"]),
     "until-none": (lambda ctx: ctx.step.sleep_until("s", None), ["None is not a point in time"]),  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.contract.text.wording import duration_text
 from stepstream.engine.matching.cancel_waits import close_cancel_waits
 from stepstream.engine.matching.waits import close_step
+from stepstream.engine.runs.children import cancel_children
 from stepstream.engine.runs.dispatch import recall
 from stepstream.engine.runs.leases import release_all
 from stepstream.engine.runs.pauses import disarm_pause
@@ -25,10 +26,13 @@ CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-c
 
 
 def cancel_run(draft: Draft, request: CancelRequested) -> None:
-    """End a run at the request of a caller."""
+    """End a run at the request of a caller, or because the run that invoked it has ended."""
     run = draft.run(request.run_id)
     if run is None:
         draft.answer(request, "not_found")
+        return
+    if request.parent:
+        _cancel(draft, run, "parent", f": run {request.parent}, which invoked it, has ended")
         return
     by, why = f" by {request.by}" * bool(request.by), f": {request.why}" * bool(request.why)
     _cancel(draft, run, "request", by + why)
@@ -96,6 +100,7 @@ def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
     for group, _ in draft.scan(GROUPS, part):
         draft.delete(group)
     release_all(draft, run.run_id)
+    cancel_children(draft, run)
     draft.disarm(run.due, Timer(TimerKind.RUN, run.run_id))
     draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))
     disarm_pause(draft, run)

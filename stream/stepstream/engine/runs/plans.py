@@ -29,6 +29,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, 
 from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, WaitCompiler
 from stepstream.engine.matching.waits import bucket_of, close_step
 from stepstream.engine.runs.attributes import attributes_of
+from stepstream.engine.runs.children import add_child
 from stepstream.engine.runs.dispatch import dispatch, has_queue, recall
 from stepstream.engine.runs.endings import cancel_overdue
 from stepstream.engine.runs.pauses import is_paused, send_news
@@ -230,8 +231,11 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
     caller = _open(draft, run_id, plan, OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group), plan.function)
     hash_part = run_hash(function.id, cause)
     event = EventRecord(INVOKED, plan.data, cause, draft.now)
+    child = run_id_at(draft.now, hash_part)
+    if plan.cancel_with_parent:
+        add_child(draft, caller, plan.step, child)
     request = RunRequested(
-        run_id_at(draft.now, hash_part),
+        child,
         function.id,
         function.app,
         (event,),

@@ -8,11 +8,12 @@ from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Memo, Open, RunResumed
 from stepstream.contract.history import StepAttemptFailed, StepEnded
 from stepstream.contract.ids import is_cancel_waiter
-from stepstream.contract.inbox import StepFailed, StepReported
+from stepstream.contract.inbox import StepFailed, StepReported, StepResolved
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
 from stepstream.engine.matching.waits import close_step, withdraw
+from stepstream.engine.runs.children import forget_child
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
 from stepstream.engine.runs.endings import cancel_by_event, cancel_overdue
 from stepstream.engine.runs.leases import release
@@ -131,6 +132,12 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     draft.put_step(run.run_id, report.step, opened, retried)
     draft.arm(due, Timer(TimerKind.STEP, run.run_id, report.step))
     draft.count("step_retries", run.function)
+
+
+def answer_step(draft: Draft, resolved: StepResolved) -> None:
+    """Keep the result of a step that another shard found, possibly the end of the run that the step invoked."""
+    forget_child(draft, resolved.run_id, resolved.step)
+    resolve_step(draft, resolved.run_id, resolved.step, resolved.outcome)
 
 
 def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool:

@@ -30,7 +30,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     `attributes`. While it is `paused` its workers get no code to run, and its timers that are due are no longer armed.
     It is `held` if a pause of its function has kept a command from its worker. A run with `timeouts` has a timer that
     fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if
-    it has exceeded its time, and then only waits for bodies that are running.
+    it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
+    cancelled when it ends.
     """
 
     run_id: str
@@ -59,6 +60,13 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline: int = 0
     begun: bool = False
     expired: bool = False
+    children: int = 0
+
+
+class Child(msgspec.Struct, frozen=True):
+    """An open run that a step of this one invoked, and that is cancelled when this one ends."""
+
+    run_id: str
 
 
 class CancelWait(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -316,6 +324,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 Row = (
     Run
     | RunEvents
+    | Child
     | Memo
     | OpenStep
     | Group

@@ -14,6 +14,7 @@ from stepstream.contract.operators.bulk import BulkItem
 from stepstream.engine.state.keys import Key, number_bytes, parse_texts, text_bytes
 from stepstream.engine.state.rows import (
     Bulk,
+    Child,
     Crons,
     EventName,
     Group,
@@ -90,6 +91,7 @@ MEMOS = Table(b"m", Memo, _by_run)
 STEPS = Table(b"o", OpenStep, _by_run)
 GROUPS = Table(b"g", Group, _by_run)
 LEASES = Table(b"v", Lease, _by_run)
+CHILDREN = Table(b"C", Child, _by_run)
 TIMERS = Table(b"t", Timer, _by_timer)
 EVENT_NAMES = Table(b"n", EventName, _by_name)
 WAITS = Table(b"w", Wait, _by_bucket)
@@ -113,7 +115,7 @@ OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
 
 _ALL: tuple[Table[Any], ...] = (
-    *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, TIMERS),
+    *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, STARTS),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
     *(BULKS, BULK_ITEMS, SCOPE_PAUSES, OPEN_COUNTS, POSITIONS),
@@ -169,6 +171,11 @@ def step_of(key: Key[Any]) -> str:
 def lease_key(run_id: str, step: str = "") -> Key[Lease]:
     """Return the key of the lease of a step, or of the run when no step is given."""
     return LEASES.key(text_bytes(run_id), step.encode())
+
+
+def child_key(run_id: str, step: str) -> Key[Child]:
+    """Return the key of the run that a step invoked."""
+    return CHILDREN.key(text_bytes(run_id), step.encode())
 
 
 def group_key(run_id: str, group: str) -> Key[Group]:

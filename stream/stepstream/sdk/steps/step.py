@@ -12,6 +12,7 @@ from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import InvokePlan, RunPlan, SendPlan
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS
 from stepstream.contract.text.durations import Duration
+from stepstream.sdk.cancellation import OnParentEnd, ends_with_parent
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, name_of, retry_policy
@@ -138,9 +139,25 @@ class Step(Waits):
         return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group), events=batch)
 
     @overload
-    def invoke(self, id: str, *, function: Function[T], data: Any = None, timeout: Duration = ...) -> StepCall[T]: ...
+    def invoke(
+        self,
+        id: str,
+        *,
+        function: Function[T],
+        data: Any = None,
+        timeout: Duration = ...,
+        on_parent_end: OnParentEnd = "continue",
+    ) -> StepCall[T]: ...
     @overload
-    def invoke(self, id: str, *, function: str, data: Any = None, timeout: Duration = ...) -> StepCall[Any]: ...
+    def invoke(
+        self,
+        id: str,
+        *,
+        function: str,
+        data: Any = None,
+        timeout: Duration = ...,
+        on_parent_end: OnParentEnd = "continue",
+    ) -> StepCall[Any]: ...
     def invoke(
         self,
         id: str,
@@ -148,6 +165,7 @@ class Step(Waits):
         function: Function[Any] | str,
         data: Any = None,
         timeout: Duration = timedelta(milliseconds=INVOKE_TIMEOUT_MS),
+        on_parent_end: OnParentEnd = "continue",
     ) -> StepCall[Any]:
         """Start a run of another function, wait for its end, and return its output.
 
@@ -156,6 +174,8 @@ class Step(Waits):
                 declares, or is plain JSON if only the id is given.
             data: The data of the run's event: a JSON object, a pydantic model or a dataclass.
             timeout: At most 366 days, 365 by default.
+            on_parent_end: What happens to the other run if it is open when this one ends, for example because this one
+                is cancelled: it continues, or with `"cancel"` it is cancelled.
 
         Raises `StepError` with the code `invoked-run-failed`, `run-cancelled`, `function-not-found`, or
         `invoke-timeout`, after which the other run continues. A failure of the other run is not retried here.
@@ -166,6 +186,7 @@ class Step(Waits):
             ```
         """
         timeout_ms = self._bounded(id, timeout)
+        cancel = ends_with_parent(on_parent_end)
         payload = EMPTY_OBJECT if data is None else dump_json(to_json(data), f"data of step {id!r}")
         if not bytes(payload).startswith(b"{"):
             raise InvalidInput(f"data= must be a JSON object, not a value of type {type_name(data)}", f"step {id!r}")
@@ -180,7 +201,9 @@ class Step(Waits):
                 id,
                 INVOKE,
                 returns=returns,
-                plan=lambda call: InvokePlan(step, id, name, timeout_ms, payload, call.group),
+                plan=lambda call: InvokePlan(
+                    step, id, name, timeout_ms, payload, call.group, cancel_with_parent=cancel
+                ),
             ),
             plain_value,
             {"function": name, "data": data, "timeout_ms": timeout_ms},

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from stepstream.contract.text.durations import Duration, Moment
+from stepstream.sdk.cancellation import OnParentEnd
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
@@ -145,13 +146,38 @@ class ThreadedStep:
         return self._result(self._step.send_event(id, events))
 
     @overload
-    def invoke(self, id: str, *, function: Function[T], data: Any = None, timeout: Duration = "365d") -> T: ...
+    def invoke(
+        self,
+        id: str,
+        *,
+        function: Function[T],
+        data: Any = None,
+        timeout: Duration = "365d",
+        on_parent_end: OnParentEnd = "continue",
+    ) -> T: ...
     @overload
-    def invoke(self, id: str, *, function: str, data: Any = None, timeout: Duration = "365d") -> Any: ...
-    def invoke(self, id: str, *, function: Function[Any] | str, data: Any = None, timeout: Duration = "365d") -> Any:
+    def invoke(
+        self,
+        id: str,
+        *,
+        function: str,
+        data: Any = None,
+        timeout: Duration = "365d",
+        on_parent_end: OnParentEnd = "continue",
+    ) -> Any: ...
+    def invoke(
+        self,
+        id: str,
+        *,
+        function: Function[Any] | str,
+        data: Any = None,
+        timeout: Duration = "365d",
+        on_parent_end: OnParentEnd = "continue",
+    ) -> Any:
         """Run another function and return its result."""
-        name_or_function: Any = function
-        return self._result(self._step.invoke(id, function=name_or_function, data=data, timeout=timeout))
+        name: Any = function
+        call = self._step.invoke(id, function=name, data=data, timeout=timeout, on_parent_end=on_parent_end)
+        return self._result(call)
 
 
 class ThreadedGroup:

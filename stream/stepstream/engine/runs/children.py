@@ -1,0 +1,36 @@
+"""Runs that are cancelled when the run that invoked them ends.
+
+The row of a child lasts until the child has answered. A step that no longer waits for it, because it timed out or lost
+a race, leaves the row.
+"""
+
+from msgspec.structs import replace
+
+from stepstream.contract.inbox import CancelRequested
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.rows import Child, Run
+from stepstream.engine.state.tables import CHILDREN, child_key, run_part
+
+
+def add_child(draft: Draft, run: Run, step: str, child: str) -> None:
+    """Note the run that a step invoked."""
+    draft.put(child_key(run.run_id, step), Child(child))
+    draft.put_run(replace(run, children=run.children + 1))
+
+
+def forget_child(draft: Draft, run_id: str, step: str) -> None:
+    """Delete the run that a step invoked, if it is noted: it has ended."""
+    run = draft.run(run_id)
+    if run is None or not run.children or draft.get(child_key(run_id, step)) is None:
+        return
+    draft.delete(child_key(run_id, step))
+    draft.put_run(replace(run, children=run.children - 1))
+
+
+def cancel_children(draft: Draft, run: Run) -> None:
+    """Cancel the open children of a run that ends; each has begun, since its request was sent by the same way."""
+    if not run.children:
+        return
+    for key, child in draft.scan(CHILDREN, run_part(run.run_id)):
+        draft.delete(key)
+        draft.route_to_run(child.run_id, CancelRequested(child.run_id, parent=run.run_id))
