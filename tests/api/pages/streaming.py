@@ -8,9 +8,33 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
 
-from tests.api.pages.browsing import words
+from stepstream.api.guards import Keys
+from stepstream.api.http import make_api
+from stepstream.api.streams import StreamOptions, Streams
+from stepstream.testing import VirtualEngine
+from tests.api.pages.browsing import Page, words
+from tests.fakes.facades import facade_of
 
 WAIT_S = 30
+FAST = StreamOptions(interval_s=0, busy_share=1e9)
+
+
+def api_of(
+    engine: VirtualEngine,
+    options: StreamOptions = FAST,
+    closing: asyncio.Event | None = None,
+    keys: Keys | None = None,
+) -> Any:
+    """Return the API over an engine, with streams that wait for nothing."""
+    streams = Streams(engine.index.changes, closing, options)
+    facade = facade_of(engine.engine)
+    return make_api(facade, engine.index, lambda: b"", keys=keys, now_ms=lambda: engine.now_ms, streams=streams)
+
+
+def source_of(page: Page) -> str:
+    """Return the URL of the stream of a page."""
+    (element,) = page.all("[data-live]")
+    return element.attributes["data-live"] or ""
 
 
 @dataclass(frozen=True, slots=True)

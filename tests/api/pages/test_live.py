@@ -1,39 +1,16 @@
 """The streams that keep pages current: what they send, how they resume, what bounds them, and when they end."""
 
 import asyncio
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from stepstream import Event
 from stepstream.api.guards import Keys
-from stepstream.api.http import make_api
 from stepstream.api.streams import StreamOptions, Streams
 from stepstream.testing import VirtualEngine
-from tests.api.pages.browsing import Browser, Page
-from tests.api.pages.streaming import streaming
-from tests.fakes.facades import facade_of
-
-FAST = StreamOptions(interval_s=0, busy_share=1e9)
-
-
-def api_of(
-    engine: VirtualEngine,
-    options: StreamOptions = FAST,
-    closing: asyncio.Event | None = None,
-    keys: Keys | None = None,
-) -> Any:
-    """Return the API over an engine, with streams that wait for nothing."""
-    streams = Streams(engine.index.changes, closing, options)
-    facade = facade_of(engine.engine)
-    return make_api(facade, engine.index, lambda: b"", keys=keys, now_ms=lambda: engine.now_ms, streams=streams)
-
-
-def source_of(page: Page) -> str:
-    """Return the URL of the stream of a page."""
-    (element,) = page.all("[data-live]")
-    return element.attributes["data-live"] or ""
+from tests.api.pages.browsing import Browser
+from tests.api.pages.streaming import api_of, source_of, streaming
 
 
 async def test_a_row_that_changes_is_replaced(engine: VirtualEngine) -> None:

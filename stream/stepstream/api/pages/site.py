@@ -33,7 +33,7 @@ from stepstream.api.pages.runs.run_page import show_run, stream_run
 from stepstream.api.pages.runs.runs_page import find_run, show_runs, stream_runs
 from stepstream.api.pages.waiting.approval_page import answer_approval, show_approval
 from stepstream.api.pages.waiting.link_page import answer_link, show_link
-from stepstream.api.pages.waiting.waiting_page import show_waiting
+from stepstream.api.pages.waiting.waiting_page import show_waiting, stream_waiting
 from stepstream.api.pages.workers_page import pause_queue, show_workers
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
 from stepstream.runtime.ports import StoreError
@@ -74,6 +74,7 @@ PAGES: Mapping[str, Show] = {
     "/runs/{run_id}/rerun": show_rerun,
     "/live/runs": stream_runs,
     "/live/runs/{run_id}": stream_run,
+    "/live/waiting": stream_waiting,
     "/find": find_run,
     "/waiting": show_waiting,
     "/approvals/{run_id}/{step}": show_approval,

@@ -26,6 +26,8 @@ from stepstream.sdk.source import Source
 # How many of the latest records of each partition are read; one may have megabytes.
 EXAMINED_MAX = 200
 _ANSWER_S_MAX = 8.0
+# Records may have megabytes: few are in memory at once, and the event loop serves others between them.
+_RECORDS_PER_READ = 4
 
 
 class DeadLetterLog(Protocol):
@@ -119,9 +121,11 @@ class LocalDeadLetterLog:
         """Yield the latest records of each partition."""
         journal = self._backbone.journal
         for partition in range(journal.partitions):
-            first = max(journal.end(DEAD_LETTERS, partition) - EXAMINED_MAX, 0)
-            for record in journal.read(DEAD_LETTERS, partition, first, EXAMINED_MAX):
-                yield record
+            end = journal.end(DEAD_LETTERS, partition)
+            for offset in range(max(end - EXAMINED_MAX, 0), end, _RECORDS_PER_READ):
+                for record in journal.read(DEAD_LETTERS, partition, offset, min(_RECORDS_PER_READ, end - offset)):
+                    yield record
+                await asyncio.sleep(0)
 
     async def redrive(self, dead_letter: DeadLetter, by: str) -> None:
         """Send a dead letter again; all topics have as many partitions as there are shards."""

@@ -148,6 +148,14 @@ def _value_field(refusal: Refusal, name: str, label: h.Node, value: Raw) -> h.El
     return area(refusal, name, name, label, json.dumps(load_json(value, own=True), ensure_ascii=False, indent=2))
 
 
+def _shown_value(value: Raw | None) -> h.Node:
+    """Return the beginning of a result; of a large one its size, because reading many of them would take long."""
+    if value is None:
+        return "failed or timed out"
+    size = len(bytes(value))
+    return f"{size:,} bytes" if size > _EDITABLE_BYTES_MAX else h.code[text(snippet(load_json(value, own=True)))]
+
+
 def _memo_list(plan: _Plan, edited: Sequence[str]) -> h.Element | None:
     """Return the results that are taken over, each with a link that lets its value be edited."""
     if not plan.memos:
@@ -156,11 +164,10 @@ def _memo_list(plan: _Plan, edited: Sequence[str]) -> h.Element | None:
 
     def row(memo: Memo) -> h.Element:
         query = [("from", plan.origin), *(("edit", step) for step in (*edited, memo.step))]
-        value = _value(memo)
         return h.li[
             text(memo.id),
             " ",
-            h.code[text(snippet(load_json(value, own=True)))] if value else "failed or timed out",
+            _shown_value(_value(memo)),
             " ",
             None
             if memo.step in edited

@@ -1,5 +1,6 @@
 """The page of what waits: approvals with their forms, and the steps that wait for a signal, an event or a time."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -17,8 +18,10 @@ from stepstream.api.pages.parts.components import (
     url,
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html
-from stepstream.api.pages.parts.layout import document
+from stepstream.api.pages.parts.layout import document, navigation
+from stepstream.api.pages.parts.live import AFTER, live_part, partial, stream
 from stepstream.api.pages.waiting.approval_page import approval_facts, approval_url, decision_form
+from stepstream.api.streams import Update
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.tables.approvals import ApprovalView
@@ -49,19 +52,17 @@ _NOTHING: Mapping[_Kind, str] = {
     _Kind.EVENTS: "No run waits for an event.",
     _Kind.SLEEPING: "No run sleeps.",
 }
+# The step after which a page begins, and the approvals that it shows, in the URL of its stream.
+_CURSOR, _SHOWN = "cursor", "shown"
 Cursor = tuple[str, str]
 
 
 async def show_waiting(site: Site, visit: Visit) -> Response:
     """Answer with a page of what waits for something of a kind."""
-    asked = known_params(visit, "kind", "after", "decided")
-    if (given := asked["kind"] or _Kind.APPROVALS) not in list(_Kind):
-        raise PageError(400, f"kind {given!r} is not one of {', '.join(_Kind)}")
-    kind, (run_id, _, step) = _Kind(given), asked["after"].partition("/")
-    if kind == _Kind.APPROVALS:
-        content = await _approvals(site, visit, (run_id, step), asked["decided"])
-    else:
-        content = await _steps(site, kind, (run_id, step))
+    asked, mark = known_params(visit, "kind", "after", "decided"), site.streams.changes.mark()
+    kind, cursor = _place(asked["kind"], asked["after"])
+    content, shown = await _content(site, visit, kind, cursor, asked["decided"])
+    query = [("kind", kind), (_CURSOR, asked["after"]), ("decided", asked["decided"]), (_SHOWN, shown)]
     return html(
         document(
             visit,
@@ -77,9 +78,58 @@ async def show_waiting(site: Site, visit: Visit) -> Response:
                 h.li[h.a(href=url("runs", query=[("filter", "status:scheduled")]))["scheduled runs"]],
             ],
             note("Your decision is stored.", "good") if asked["decided"] else None,
+            live_part(mark, ("live", "waiting"), query),
+            _changed(kind, is_changed=False),
             content,
         )
     )
+
+
+async def stream_waiting(site: Site, visit: Visit) -> Response:
+    """Answer with the changes of a page of what waits: its rows, or that there are other approvals than those shown."""
+    given = known_params(visit, "kind", "decided", AFTER, _CURSOR, _SHOWN)
+    kind, cursor = _place(given["kind"], given[_CURSOR])
+
+    async def compose(_since: int) -> Update:
+        content, shown = await _content(site, visit, kind, cursor, given["decided"])
+        parts = [partial("pages", navigation("Waiting", await site.runs.queries.counts()))]
+        if kind == _Kind.APPROVALS:
+            # A person may be filling in one of the forms.
+            parts.append(partial("changed", _changed(kind, is_changed=shown != given[_SHOWN])))
+        else:
+            parts.append(partial("waiting", content))
+        return Update("".join(parts))
+
+    return stream(site, visit, compose)
+
+
+def _place(kind: str, after: str) -> tuple[_Kind, Cursor]:
+    """Return the kind of a URL and the step after which its page begins; raise PageError for an unknown kind."""
+    if (given := kind or _Kind.APPROVALS) not in list(_Kind):
+        raise PageError(400, f"kind {given!r} is not one of {', '.join(_Kind)}")
+    run_id, _, step = after.partition("/")
+    return _Kind(given), (run_id, step)
+
+
+async def _content(site: Site, visit: Visit, kind: _Kind, after: Cursor, decided: str) -> tuple[h.Element, str]:
+    """Return the list of a kind, and a digest of the approvals in it."""
+    if kind != _Kind.APPROVALS:
+        return h.div("#waiting")[await _steps(site, kind, after)], ""
+    found = await site.runs.queries.open_approvals(APPROVALS + 1, after)
+    # The read model may not have a decision yet that was just stored.
+    shown = [each for each in found[:APPROVALS] if f"{each.run_id}/{each.step}" != decided]
+    last = (found[APPROVALS - 1].run_id, found[APPROVALS - 1].step) if len(found) > APPROVALS else None
+    listed = hashlib.sha256(" ".join(f"{each.run_id}/{each.step}" for each in shown).encode()).hexdigest()
+    return h.div("#waiting")[
+        [_approval(visit, asked) for asked in shown] if shown else note(_NOTHING[_Kind.APPROVALS]),
+        _pages(_Kind.APPROVALS, after, last),
+    ], listed
+
+
+def _changed(kind: _Kind, *, is_changed: bool) -> h.Element:
+    """Return the line that leads to a list that is not the one shown any longer."""
+    line = h.a(href=_list_url(kind))["The list has changed: show it"]
+    return h.p("#changed", aria_live="polite")[line if is_changed else None]
 
 
 def _list_url(kind: _Kind, after: Cursor | None = None) -> str:
@@ -90,17 +140,6 @@ def _pages(kind: _Kind, after: Cursor, last: Cursor | None) -> h.Element:
     return h.nav(".pages", aria_label="Pages of the list")[
         h.a("#earlier", href=_list_url(kind))["First page"] if any(after) else None,
         h.a("#later", href=_list_url(kind, last))["Next page"] if last else None,
-    ]
-
-
-async def _approvals(site: Site, visit: Visit, after: Cursor, decided: str) -> h.Node:
-    found = await site.runs.queries.open_approvals(APPROVALS + 1, after)
-    # The read model may not have a decision yet that was just stored.
-    shown = [each for each in found[:APPROVALS] if f"{each.run_id}/{each.step}" != decided]
-    last = (found[APPROVALS - 1].run_id, found[APPROVALS - 1].step) if len(found) > APPROVALS else None
-    return [
-        [_approval(visit, asked) for asked in shown] if shown else note(_NOTHING[_Kind.APPROVALS]),
-        _pages(_Kind.APPROVALS, after, last),
     ]
 
 
