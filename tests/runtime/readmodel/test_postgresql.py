@@ -248,12 +248,15 @@ async def test_hostile_texts_are_stored(url: str, open_index: Open) -> None:
     nul = "a\0b'%?_\\"
     error = ErrorInfo("Bad\0Error", nul)
     result = Value(dump_json({"x": nul}))
+    # Longer than an entry of an index may be, also after compression.
+    long = "".join(chr(0x10000 + number * 37) for number in range(1_024))
     entries = [
         RunBegan("r", 1, 1, "f", "shop", 1, (EventRecord("go", id=nul),), attributes={"n\0": nul, "x": 1.5, "y": True}),
         StepEnded("r", 2, 1, "s1", nul, StepKind.RUN, result),
-        StepPlanned("r", 3, 1, "s2", "w", StepKind.SIGNAL, "\U0010fffe" * 1_024),
+        StepPlanned("r", 3, 1, "s2", "w", StepKind.SIGNAL, long),
         StepEnded("r", 4, 2, "s3", "s", StepKind.RUN, Failure(error)),
-        RunEnded("r", 5, 3, RunStatus.FAILED, "f", error=error),
+        StepEnded("r", 5, 2, "s4", long, StepKind.RUN, result, started_at=1),
+        RunEnded("r", 6, 3, RunStatus.FAILED, "f", error=error),
     ]
     index = open_index(url)
     index.fold([LogRecord(HISTORY, 0, at, b"", encode(entry), (), 1) for at, entry in enumerate(entries)])

@@ -17,6 +17,8 @@ from stepstream.runtime.readmodel.dialect import Database
 KEPT_MS = 7 * DAY_MS
 # The oldest hours are dropped above this: ids of steps may differ in what is not recognised as a value.
 ROWS_MAX = 50_000
+# An entry of an index of PostgreSQL has at most 2,704 bytes, which the id of a function needs too.
+PATTERN_CHARACTERS_MAX = 300
 _BANDS_PER_DOUBLING = 8
 _MS_DIGITS = 15
 # UUIDs, and long words with a digit: ULIDs and hashes.
@@ -59,7 +61,7 @@ class Timing:
 
 def pattern_of(step: str) -> str:
     """Return the id of a step without what differs between the rounds of a loop."""
-    return _NUMBER.sub("#", _ID.sub("…", step))
+    return _NUMBER.sub("#", _ID.sub("…", step))[:PATTERN_CHARACTERS_MAX]
 
 
 class Timings:
