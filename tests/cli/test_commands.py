@@ -260,6 +260,17 @@ def test_a_run_is_found_by_the_end_of_its_id(invoke: Invoke, state: Path) -> Non
         assert "there is no run" in invoke("runs", "show", text, "--data-dir", state).stderr
 
 
+def test_children_are_cancelled_with_a_run_and_not_with_a_filter(invoke: Invoke, answering: Answering) -> None:
+    """The option is passed on with a run id, and refused without one."""
+    answers = answering(200, {"cancelled": True})
+    assert invoke("runs", "cancel", "0" * 26, "--children").exit_code == 0
+    assert "children=true" in answers.urls[-1]
+    assert invoke("runs", "cancel", "0" * 26).exit_code == 0
+    assert "children" not in answers.urls[-1]
+    refused = invoke("runs", "cancel", "--filter", "app:shop", "--children")
+    assert (refused.exit_code, "give a run id with --children" in refused.stderr) == (2, True)
+
+
 def test_an_ambiguous_end_of_an_id_is_refused(invoke: Invoke, answering: Answering) -> None:
     """If several runs end with the text, the error asks for more of the id."""
     answers = answering(200, {"runs": [{"run_id": "1"}, {"run_id": "2"}]})

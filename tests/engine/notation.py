@@ -145,7 +145,7 @@ def _request(verb: str, words: Words, run_of: RunOf) -> Input:
     run_id, reply = run_of(words.take()), words.text("reply")
     match verb:
         case "cancel":
-            return CancelRequested(run_id, reply)
+            return CancelRequested(run_id, reply, children=words.has("children"))
         case "pause":
             return PauseRequested(run_id, Pause(words.number("until"), words.text("by") or "ann", "fix"), reply)
         case "unpause":

@@ -194,10 +194,10 @@ class World(VirtualEngine):
             except (TimeoutError, UnavailableError, AnswerLostError):
                 await self.until_idle()
 
-    async def cancel(self, run_id: str, *, why: str = "") -> bool:
+    async def cancel(self, run_id: str, *, why: str = "", children: bool = False) -> bool:
         """Cancel a run; a positive reply must not precede the commit of its end, and any reply may be lost."""
         try:
-            done = await self.engine.operator.cancel(run_id, "test", why)
+            done = await self.engine.operator.cancel(run_id, "test", why, children=children)
             if done and run_id not in self._faults.ended:
                 self.complaints.append(f"{run_id}: the reply to cancel came before the end of the run was committed")
         except (TimeoutError, StepstreamError):

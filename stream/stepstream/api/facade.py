@@ -23,8 +23,8 @@ class SendSignal(Protocol):
 class Operator(Protocol):
     """Controls runs; each call returns once its request is applied, and raises Conflict if it does not apply."""
 
-    async def cancel(self, run_id: str, by: str = "", why: str = "") -> bool:
-        """Cancel a run; return whether it existed and had not ended."""
+    async def cancel(self, run_id: str, by: str = "", why: str = "", *, children: bool = False) -> bool:
+        """Cancel a run, also the runs that it waits for if asked; return whether it existed and had not ended."""
 
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before."""

@@ -59,7 +59,7 @@ class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
     """A caller cancels a run; the process named `reply_to` expects an answer: whether the run was open.
 
     `by` says who asked for it, and `why` is the reason that was given. The end of the run `parent`, which invoked this
-    one, cancels it without a caller.
+    one, cancels it without a caller. With `children` the runs that it invoked and still waits for are cancelled too.
     """
 
     run_id: str
@@ -68,6 +68,7 @@ class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
     why: str = ""
     bulk: BulkRef | None = None
     parent: str = ""
+    children: bool = False
 
 
 class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):

@@ -91,9 +91,12 @@ class Callers:
             raise TooLarge(f"the signal's data has {size:,} bytes; at most {most:,} are allowed", "data")
         return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
 
-    async def cancel(self, run_id: str, by: str = "", why: str = "") -> bool:
-        """Cancel a run; return whether it existed and had not ended."""
-        return await self._ask(run_routing(run_id), lambda to: CancelRequested(run_id, to, by, why)) == "cancelled"
+    async def cancel(self, run_id: str, by: str = "", why: str = "", *, children: bool = False) -> bool:
+        """Cancel a run, also the runs that it waits for if asked; return whether it existed and had not ended."""
+        answer = await self._ask(
+            run_routing(run_id), lambda to: CancelRequested(run_id, to, by, why, children=children)
+        )
+        return answer == "cancelled"
 
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before.

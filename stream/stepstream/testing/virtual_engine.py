@@ -203,10 +203,13 @@ class VirtualEngine(PausingEngine):
         await decide(self.engine.signal, waiting[0], decision, self.now_ms)
         await self.until_idle()
 
-    async def cancel(self, run_id: str, *, why: str = "") -> bool:
-        """Cancel a run; return whether it existed and had not ended. The error of the run has the reason."""
+    async def cancel(self, run_id: str, *, why: str = "", children: bool = False) -> bool:
+        """Cancel a run; return whether it existed and had not ended. The error of the run has the reason.
+
+        With `children` the runs that it invoked and waits for are cancelled too, and the runs that those wait for.
+        """
         check_reason(why)
-        cancelled = await self.engine.operator.cancel(run_id, "test", why)
+        cancelled = await self.engine.operator.cancel(run_id, "test", why, children=children)
         await self.until_idle()
         return cancelled
 

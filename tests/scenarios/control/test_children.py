@@ -73,3 +73,15 @@ async def test_a_child_is_cancelled_after_its_step_timed_out(engine_of: EngineOf
         assert engine.run("child").status == "cancelled"
         await engine.advance("2h")
     assert family.ran == []
+
+
+async def test_a_request_cancels_the_children_too(engine_of: EngineOf) -> None:
+    """Both children are cancelled with their parent; the answer is that of the parent."""
+    family = Family()
+    async with engine_of(family.app) as engine:
+        await engine.send(Event("go"))
+        assert await engine.cancel(engine.run("parent").run_id, children=True)
+        assert {run.status for run in engine.runs()} == {"cancelled"}
+        assert not await engine.cancel(engine.run("parent").run_id, children=True)
+        await engine.advance("2h")
+    assert family.ran == []

@@ -90,10 +90,13 @@ def add_control(api: FastAPI, routes: OperatorRoutes) -> None:
 
     @api.delete("/v1/runs/{run_id}", **guarded, summary="Cancel a run")
     async def cancel_run(
-        request: Request, run_id: str, why: str = Query("", description="the reason, for the history of the run")
+        request: Request,
+        run_id: str,
+        why: str = Query("", description="the reason, for the history of the run"),
+        children: bool = Query(False, description="also cancel the runs that it invoked and waits for"),
     ) -> dict[str, bool]:
         check_reason(why)
-        if await routes.operator.cancel(run_id, routes.actor(request), why):
+        if await routes.operator.cancel(run_id, routes.actor(request), why, children=children):
             return {"cancelled": True}
         if await routes.queries.show(run_id) is None:
             raise HTTPException(404, f"there is no run {run_id!r}")

@@ -196,6 +196,9 @@ def cancel_run(
     filter: Filter = "",
     function: Annotated[str, typer.Option(help="Instead of --filter, all open runs of this function.")] = "",
     why: Why = "",
+    children: Annotated[
+        bool, typer.Option("--children", help="With a run id: also cancel the runs that it invoked and waits for.")
+    ] = False,
     cap: Cap = CAP_DEFAULT,
     rate: Rate = RATE_DEFAULT,
     dry_run: DryRun = False,
@@ -208,8 +211,10 @@ def cancel_run(
     client = EngineClient(url, api_key)
     check_target(run_id, filter, function)
     if run_id:
-        _cancel_one(client, run_id, why, as_json=as_json)
+        _cancel_one(client, run_id, why, children=children, as_json=as_json)
         return
+    if children:
+        raise typer.BadParameter("give a run id with --children; a filter finds the children as any other runs")
     if function:
         if not (runs := EngineRuns(client)).list(1, function=function):
             _suggest_functions(function, runs)
@@ -218,10 +223,11 @@ def cancel_run(
     act_on_many(client, body, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-def _cancel_one(client: EngineClient, run_id: str, why: str, *, as_json: bool) -> None:
+def _cancel_one(client: EngineClient, run_id: str, why: str, *, children: bool, as_json: bool) -> None:
     unsure = "The run may have been cancelled; it is safe to repeat the command, which then says so"
     chosen = find_id(EngineRuns(client), run_id)
-    answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure, query={"why": why})
+    query = {"why": why, **({"children": "true"} if children else {})}
+    answer = request(client, "DELETE", "v1", "runs", chosen, expect="cancelled", unsure=unsure, query=query)
     if as_json:
         out.json(answer)
     else:

@@ -1,4 +1,4 @@
-"""Runs that are cancelled when the run that invoked them ends.
+"""Runs that are cancelled when the run that invoked them ends, or with it at the request of a caller.
 
 The row of a child lasts until the child has answered. A step that no longer waits for it, because it timed out or lost
 a race, leaves the row.
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from stepstream.contract.inbox import CancelRequested
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Child, Run
-from stepstream.engine.state.tables import CHILDREN, child_key, run_part
+from stepstream.engine.state.tables import CHILDREN, STEPS, child_key, run_part
 
 
 def add_child(draft: Draft, run: Run, step: str, child: str) -> None:
@@ -34,3 +34,10 @@ def cancel_children(draft: Draft, run: Run) -> None:
     for key, child in draft.scan(CHILDREN, run_part(run.run_id)):
         draft.delete(key)
         draft.route_to_run(child.run_id, CancelRequested(child.run_id, parent=run.run_id))
+
+
+def cancel_awaited(draft: Draft, run: Run) -> None:
+    """Cancel the runs that the steps of a run wait for, and the runs that those wait for."""
+    for _, opened in draft.scan(STEPS, run_part(run.run_id)):
+        if opened.child:
+            draft.route_to_run(opened.child, CancelRequested(opened.child, parent=run.run_id, children=True))

@@ -14,7 +14,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.contract.text.wording import duration_text
 from stepstream.engine.matching.cancel_waits import close_cancel_waits
 from stepstream.engine.matching.waits import close_step
-from stepstream.engine.runs.children import cancel_children
+from stepstream.engine.runs.children import cancel_awaited, cancel_children
 from stepstream.engine.runs.dispatch import recall
 from stepstream.engine.runs.leases import release_all
 from stepstream.engine.runs.pauses import disarm_pause
@@ -31,6 +31,8 @@ def cancel_run(draft: Draft, request: CancelRequested) -> None:
     if run is None:
         draft.answer(request, "not_found")
         return
+    if request.children:
+        cancel_awaited(draft, run)
     if request.parent:
         _cancel(draft, run, "parent", f": run {request.parent}, which invoked it, has ended")
         return

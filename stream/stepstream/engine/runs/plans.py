@@ -228,10 +228,11 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         return Failure(ErrorInfo("FunctionNotFoundError", message, code="function-not-found"))
     cause = f"{run_id}:{plan.step}"
     due = draft.now + plan.timeout_ms
-    caller = _open(draft, run_id, plan, OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group), plan.function)
     hash_part = run_hash(function.id, cause)
-    event = EventRecord(INVOKED, plan.data, cause, draft.now)
     child = run_id_at(draft.now, hash_part)
+    opened = OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group, child=child)
+    caller = _open(draft, run_id, plan, opened, plan.function)
+    event = EventRecord(INVOKED, plan.data, cause, draft.now)
     if plan.cancel_with_parent:
         add_child(draft, caller, plan.step, child)
     request = RunRequested(

@@ -93,7 +93,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A wait has the `bucket` in which it is registered. If it is `looking_back`, the matcher decides whether it times
     out. A step with a `queue` is dispatched to the workers of that queue, and the report of `claim` is the one that
-    counts. `fingerprint` is that of its plan or report.
+    counts. `fingerprint` is that of its plan or report. `child` is the run that it invoked.
     """
 
     id: str
@@ -107,6 +107,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     claim: str = ""
     looking_back: bool = False
     fingerprint: int = 0
+    child: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):

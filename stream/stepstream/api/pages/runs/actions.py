@@ -25,7 +25,8 @@ async def cancel_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Respo
         check_reason(why)
     except InvalidInput as error:
         return await show_run(site, visit, Refusal(CANCEL, form, error.field, error.reason))
-    done = "cancelled" if await site.engine.operator.cancel(run_id, visit.user, why) else "ended"
+    children = form.get("children", "") == "cancel"
+    done = "cancelled" if await site.engine.operator.cancel(run_id, visit.user, why, children=children) else "ended"
     return see(url("runs", run_id, query=[("done", done)]))
 
 

@@ -7,15 +7,16 @@ import htpy as h
 
 from stepstream.api.pages.parts.components import is_open, text, url
 from stepstream.api.pages.parts.context import Visit
-from stepstream.api.pages.parts.fields import Refusal, area, line
+from stepstream.api.pages.parts.fields import Refusal, area, choice, line
 from stepstream.api.pages.parts.forms import post_form
-from stepstream.contract.kinds import RunStatus, StepKind, StepStatus
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.operators.approvals import approval_signal
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.views import RunView, StepView
 
 FROM_FAILURE = "failure"
 CANCEL, PAUSE = "cancel", "pause"
+_CHILDREN = (("", "continue"), ("cancel", "are cancelled too"))
 # The label of the field with the end of a pause.
 UNTIL = "Until (2h, or 2026-01-31T12:00:00Z; empty: until resumed)"
 
@@ -73,12 +74,17 @@ def _repeat_form(visit: Visit, run: RunView, label: str, from_step: str) -> h.El
     return post_form(visit, url("runs", run.run_id, "rerun"), label, request_fields(from_step), h.button[label])
 
 
+def _invokes(run: RunView) -> bool:
+    return any(step.kind == StepKind.INVOKE and step.status in OPEN_STEP_STATUSES for step in run.steps)
+
+
 def _cancel_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | None:
     return post_form(
         visit,
         url("runs", run.run_id, "cancel"),
         "Cancel the run",
         line(refusal, "cancel-why", "why", "Why"),
+        choice(refusal, "cancel-children", "children", "Runs that it invoked", _CHILDREN) if _invokes(run) else None,
         h.button(".danger")["Cancel the run"],
     )
 
