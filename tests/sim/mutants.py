@@ -291,6 +291,7 @@ MUTANTS = (
         "a queued run is not claimed again after a late claim of a dead worker",
         "runtime/worker/runs/lifecycle.py",
         (("        Event.TAKEN: _to(Phase.OUTDATED),\n", "        Event.TAKEN: _to(Phase.QUEUED),\n"),),
+        program="parallel",
     ),
     Mutant(
         "code continues after a lost report",
