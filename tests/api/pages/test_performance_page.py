@@ -63,7 +63,7 @@ async def test_the_function_that_fails_most_is_first(engine: VirtualEngine) -> N
     browser = browser_of(engine)
     page = await browser.open("/ui/performance?of=functions")
     page = await browser.open(page.link("most failures"))
-    assert page.path == "/ui/performance?of=functions&sort=failed"
+    assert page.path == "/ui/performance?of=functions&since=-1d&sort=failed"
     assert [row.split()[0] for row in page.texts("tbody tr")] == ["fulfil", "load"]
     failed = await browser.open(page.link("1 (25%)"))
     assert [row.split()[1:3] for row in failed.texts("tbody tr")] == [["fulfil", "failed"]]
@@ -71,16 +71,17 @@ async def test_the_function_that_fails_most_is_first(engine: VirtualEngine) -> N
     assert [row.split()[0] for row in page.texts("tbody tr")] == ["load"]
 
 
-async def test_a_day_without_a_step_leads_to_the_week(engine: VirtualEngine) -> None:
-    """What is asked for and has nothing says where to look."""
+async def test_a_day_without_a_step_shows_all_hours(engine: VirtualEngine) -> None:
+    """A reader who asks for nothing sees what there is; one who asks for a time is led to it."""
     await engine.advance("2d")
     browser = browser_of(engine)
     page = await browser.open("/ui/performance")
-    assert "Nothing ended in the last day." in page.text
-    page = await browser.open(page.link("Show the last week"))
+    assert page.texts(".tabs[aria-label='Which hours'] [aria-current]") == ["all that is kept"]
     assert len(page.texts("tbody tr")) == 2
-    page = await browser.open("/ui/performance?function=none")
-    assert (await browser.open(page.link("Show the last day"))).path == "/ui/performance"
+    page = await browser.open(page.link("last day"))
+    assert "Nothing that matches ended in this time." in page.text
+    page = await browser.open(page.link("Show all that is kept"))
+    assert len(page.texts("tbody tr")) == 2
 
 
 @pytest.mark.parametrize("query", ["since=soon", "of=all", "sort=name", "x=1"])

@@ -26,7 +26,7 @@ from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.performance_page import timings_table
 from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
 from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views
-from stepstream.api.routes.timings import TimingsAsked, TimingsOf, find_timings
+from stepstream.api.routes.timings import SINCE_ALL, TimingsAsked, TimingsOf, find_timings
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
@@ -65,6 +65,7 @@ async def show_functions(site: Site, visit: Visit) -> Response:
                 h.button["Find"],
                 h.a(href=url("functions"))["Clear"],
             ],
+            h.p[h.a(href=url("performance", query=[("of", "functions"), ("sort", "failed")]))["Which fail most"]],
             None if site.engine.overview.functions() else _unknown(),
             listing(
                 "Table of functions", _COLUMNS, [_row(view, site.now_ms()) for view in views[:ROWS]], is_stacked=False
@@ -175,7 +176,7 @@ async def start_function(site: Site, visit: Visit, form: Mapping[str, str]) -> R
 async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
     view, queries, now_ms = await _found(site, visit), site.runs.queries, site.now_ms()
     id, pause = view.id, pause_of_scope(site.engine.overview.pauses(), function_scope(view.id))
-    steps = await find_timings(site.runs, TimingsAsked(function=id), now_ms, limit=_STEPS)
+    steps = await find_timings(site.runs, TimingsAsked(since=SINCE_ALL, function=id), now_ms, limit=_STEPS)
     content = [
         pause_message(visit.param("done")),
         h.div(".heading")[h.h1[text(id)]],
@@ -254,9 +255,9 @@ def _steps(id: str, found: Sequence[Timing]) -> h.Node:
     if not found:
         return None
     return h.section(aria_labelledby="step-times")[
-        h.h2("#step-times")["Steps of the last day"],
+        h.h2("#step-times")["Its slowest steps"],
         timings_table(TimingsOf.STEPS, found),
-        h.p[h.a(href=url("performance", query=[("function", id)]))["All of its steps, other days and orders"]],
+        h.p[h.a(href=url("performance", query=[("function", id)]))["All of its steps, the last day, and other orders"]],
     ]
 
 

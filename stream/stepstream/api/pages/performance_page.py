@@ -19,17 +19,17 @@ from stepstream.api.pages.parts.components import (
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.routes.timings import OFFSET_MAX, SINCE_DEFAULT, TimingsAsked, TimingsOf, find_timings
+from stepstream.api.routes.timings import OFFSET_MAX, SINCE_ALL, SINCE_DEFAULT, TimingsAsked, TimingsOf, find_timings
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.text.wording import length_text
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder
 
 ROWS = 50
-_RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), ("-7d", "last week"))
+_RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), (SINCE_ALL, "all that is kept"))
 _ORDERS: Mapping[TimingOrder, str] = {
-    TimingOrder.P95: "slow mostly",
-    TimingOrder.SLOWEST: "slow once",
+    TimingOrder.P95: "slowest by 95 %",
+    TimingOrder.SLOWEST: "slowest one",
     TimingOrder.FAILED: "most failures",
     TimingOrder.ENDED: "most often",
 }
@@ -47,7 +47,7 @@ async def show_performance(site: Site, visit: Visit) -> Response:
     error = ""
     found: Sequence[Timing] = ()
     try:
-        found = await find_timings(site.runs, asked, site.now_ms(), limit=ROWS + 1, offset=(page - 1) * ROWS)
+        asked, found = await _found(site, asked, given["since"], page)
     except InvalidInput as invalid:
         error = invalid.reason
     content = [
@@ -78,6 +78,15 @@ async def show_performance(site: Site, visit: Visit) -> Response:
     return html(document(visit, "Performance", "Performance", counts, *content), 400 if error else 200)
 
 
+async def _found(site: Site, asked: TimingsAsked, since: str, page: int) -> tuple[TimingsAsked, Sequence[Timing]]:
+    """Return a page of timings; of all hours if the URL names no time and nothing ended in the last day."""
+    found = await find_timings(site.runs, asked, site.now_ms(), limit=ROWS + 1, offset=(page - 1) * ROWS)
+    if found or since or page > 1:
+        return asked, found
+    whole = replace(asked, since=SINCE_ALL)
+    return whole, await find_timings(site.runs, whole, site.now_ms(), limit=ROWS + 1)
+
+
 def _asked(given: Mapping[str, str]) -> TimingsAsked:
     """Return what a URL asks for; raise PageError for a word that is unknown."""
     for name, words in (("of", TimingsOf), ("sort", TimingOrder)):
@@ -90,7 +99,8 @@ def _asked(given: Mapping[str, str]) -> TimingsAsked:
 def _url(asked: TimingsAsked, page: int = 1) -> str:
     default = TimingsAsked()
     pairs = [(name, getattr(asked, name)) for name in ("of", "since", "function", "sort")]
-    query = [(name, value) for name, value in pairs if value != getattr(default, name)]
+    # A URL without a time shows all hours if the last day has none.
+    query = [(name, value) for name, value in pairs if name == "since" or value != getattr(default, name)]
     return url("performance", query=[*query, ("page", str(page) if page > 1 else "")])
 
 
@@ -133,9 +143,7 @@ def _row(timing: Timing, *, has_step: bool) -> h.Element:
 
 
 def _nothing(asked: TimingsAsked) -> h.Element:
-    day = TimingsAsked(asked.of, sort=asked.sort)
-    if asked == day:
-        return note(
-            ["Nothing ended in the last day. ", h.a(href=_url(replace(day, since="-7d")))["Show the last week"]]
-        )
-    return note(["Nothing that matches ended in this time. ", h.a(href=_url(day))["Show the last day"]])
+    whole = TimingsAsked(asked.of, SINCE_ALL, sort=asked.sort)
+    if asked == whole:
+        return note("Nothing has ended yet.")
+    return note(["Nothing that matches ended in this time. ", h.a(href=_url(whole))["Show all that is kept"]])

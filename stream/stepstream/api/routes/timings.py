@@ -14,6 +14,8 @@ from stepstream.runtime.readmodel.search.filters import filter_time_ms
 from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder
 
 SINCE_DEFAULT = "-1d"
+# All hours that are kept.
+SINCE_ALL = "all"
 OFFSET_MAX = 100_000
 
 
@@ -26,7 +28,7 @@ class TimingsOf(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimingsAsked:
-    """Which timings to list: those since a time as in filters (`-1d`), of one function or of all (empty)."""
+    """Which timings to list: since a time as in filters (`-1d`) or SINCE_ALL, of one function or of all (empty)."""
 
     of: TimingsOf = TimingsOf.STEPS
     since: str = SINCE_DEFAULT
@@ -38,7 +40,7 @@ async def find_timings(
     index: RunIndex, asked: TimingsAsked, now_ms: int, *, limit: int, offset: int = 0
 ) -> Sequence[Timing]:
     """Return timings in their order; raise InvalidInput for a time that is not one."""
-    since = filter_time_ms(asked.since, now_ms)
+    since = 0 if asked.since == SINCE_ALL else filter_time_ms(asked.since, now_ms)
     steps = asked.of == TimingsOf.STEPS
     return await index.queries.timings(
         since, steps=steps, function=asked.function, order=asked.sort, limit=limit, offset=offset
@@ -51,7 +53,7 @@ def add_timings(api: FastAPI, index: RunIndex, guarded: Sequence[Depends], now_m
     @api.get("/v1/timings", dependencies=guarded, summary="List how long steps or runs took, the slowest first")
     async def list_timings(
         of: TimingsOf = TimingsOf.STEPS,
-        since: Annotated[str, Query(description="a time as in filters, such as -1h; a week is kept")] = SINCE_DEFAULT,
+        since: Annotated[str, Query(description="a time such as -1h, or all; a week is kept")] = SINCE_DEFAULT,
         function: str = "",
         sort: TimingOrder = TimingOrder.P95,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 50,

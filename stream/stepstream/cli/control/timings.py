@@ -17,7 +17,7 @@ cli = commands("List how long steps and runs took.")
 def list_timings(
     runs: Annotated[bool, typer.Option("--runs", help="Of whole runs, with their waits, and not of steps.")] = False,
     function: Annotated[str, typer.Option(help="Only those of this function (default: all).")] = "",
-    since: Annotated[str, typer.Option(help="Since the hour of this time, such as -1h; a week is kept.")] = "-1d",
+    since: Annotated[str, typer.Option(help="Since this hour, such as -1h, or all; a week is kept.")] = "-1d",
     sort: Annotated[str, typer.Option(help="What comes first: p95, slowest, failed or ended.")] = "p95",
     limit: Annotated[int, typer.Option(help="List at most so many.", min=1, max=1_000)] = 20,
     url: Url = URL_DEFAULT,
