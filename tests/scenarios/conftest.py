@@ -1,7 +1,7 @@
 """Each scenario runs in memory with 1 and 5 shards, on disk, and on Kafka with 1 and 4, live or replayed.
 
-`make fast` runs them in memory, live and replayed. `make test` runs on Kafka only those that are marked `log`, and
-`make test-long` all.
+`make fast` runs them live on one shard and replayed on five, `make test` also on disk, and on Kafka those that are
+marked `log`. `make test-long` runs the rest.
 """
 
 import functools
@@ -33,7 +33,9 @@ class World:
         """What decides which command runs a scenario here."""
         if self.kafka:
             return (pytest.mark.kafka, pytest.mark.slow)
-        return () if self.fast else (pytest.mark.slow,)
+        if self.durable:
+            return (pytest.mark.slow,)
+        return () if self.fast else (pytest.mark.long,)
 
 
 WORLDS = [

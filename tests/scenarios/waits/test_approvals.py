@@ -85,7 +85,7 @@ async def test_timeout_is_none(engine_of: EngineOf) -> None:
     ("values", "reason"),
     [
         (None, "asks for the values of its form"),
-        ({}, '"amount" is a required property'),
+        ({}, "values.amount: a value is required"),
         ({"amount": 0}, "values.amount"),
         ({"amount": "12"}, "values.amount"),
     ],
