@@ -148,6 +148,7 @@ def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path, imports: 
     assert "Traceback" not in rest
 
 
+@pytest.mark.long
 def test_dev_reports_empty_apps_and_failed_attempts(tmp_path: Path) -> None:
     """An app without functions is reported; a run that an earlier process started is shown with its function.
 

@@ -29,7 +29,7 @@ def expect_figures(
     return done
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_demo_counts_what_the_csv_says(tmp_path: Path) -> None:
     """A process that is killed in the middle of the day loses no flight, and counts none twice.
 

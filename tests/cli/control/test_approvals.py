@@ -63,7 +63,7 @@ def test_a_link_opens_the_page_of_an_approval(tmp_path: Path, monkeypatch: pytes
         serving.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_commands_list_and_decide(tmp_path: Path) -> None:
     """What waits is listed, a decision resumes the run, and each mistake has its exit code and remedy."""
     serving = Serving(tmp_path, "app.py")

@@ -65,7 +65,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
         serving.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_commands_act_on_many_runs(terminal: Terminal) -> None:
     """A preview changes nothing, a question may be denied, and the outcomes are printed and listed."""
     preview = json.loads(terminal.run(*CANCEL, "--dry-run", "--json").stdout)
@@ -91,7 +91,7 @@ def test_commands_act_on_many_runs(terminal: Terminal) -> None:
     assert "there is no run to cancel" in terminal.run("runs", "cancel", "--filter", "app:none", "--yes").stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_commands_pause_resume_and_cancel_many_runs(terminal: Terminal) -> None:
     """All runs of a filter are paused and resumed; one is cancelled for a reason, and then all of its function."""
     pause = ("runs", "pause", "--filter", "function:wait", "--until", "2h", "--yes")

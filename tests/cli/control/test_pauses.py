@@ -21,7 +21,7 @@ async def order(ctx: Context) -> object:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_commands_pause_and_resume(tmp_path: Path) -> None:
     """Lists and the run show the pause with its reason; a signal that comes meanwhile ends the run afterwards."""
     serving = Serving(tmp_path, "app.py")
