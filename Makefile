@@ -10,6 +10,8 @@ PARALLEL := --numprocesses 2 --dist worksteal
 # `make check` runs the rules, and `make test-long`, which installs the packages that they need, the tests in a browser
 # and those that evaluate alerts or render the chart.
 RULES := tests/test_tidy.py tests/docs/test_links.py
+# What is fast; .ci/run adds the scenarios that are replayed.
+FAST ?= not slow
 LEFT_OUT := $(addprefix --ignore ,$(RULES) tests/browser tests/deploy tests/kafka/oncall)
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
@@ -73,7 +75,7 @@ test-long: $(TEST) $(VENV)/.broker $(VENV)/.browser $(VENV)/.flights $(VENV)/.de
 fast: check fast-tests ## The checks and the tests that take neither long nor a broker, under a minute
 
 fast-tests: $(TEST) $(VENV)/.broker
-	$(PYTEST) $(PARALLEL) -m 'not slow and not kafka and not long' $(LEFT_OUT)
+	$(PYTEST) $(PARALLEL) -m '($(FAST)) and not kafka and not long' $(LEFT_OUT)
 
 check: $(TEST) ## Style, types, layers and house rules
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """Each scenario runs in memory with 1 and 5 shards, on disk, and on Kafka with 1 and 4, live or replayed.
 
-`make fast` runs them live on one shard and replayed on five, `make test` also on disk, and on Kafka those that are
-marked `log`. `make test-long` runs the rest.
+`make fast` runs them live on one shard. `make test` also runs them replayed on five, on disk, and, if they are marked
+`log`, on Kafka. `make test-long` runs the rest.
 """
 
 import functools
@@ -26,27 +26,20 @@ class World:
     live_cache: bool
     durable: bool
     kafka: bool = False
-    fast: bool = False
-
-    @property
-    def marks(self) -> tuple[pytest.MarkDecorator, ...]:
-        """What decides which command runs a scenario here."""
-        if self.kafka:
-            return (pytest.mark.kafka, pytest.mark.slow)
-        if self.durable:
-            return (pytest.mark.slow,)
-        return () if self.fast else (pytest.mark.long,)
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+    """What decides which command runs a scenario here."""
 
 
+SLOW, LONG, REPLAYED, KAFKA = pytest.mark.slow, pytest.mark.long, pytest.mark.replayed, pytest.mark.kafka
 WORLDS = [
-    World("memory", 1, True, False, fast=True),
-    World("memory-replayed", 1, False, False),
-    World("shards", 5, True, False),
-    World("shards-replayed", 5, False, False, fast=True),
-    World("disk", 1, True, True),
-    World("disk-replayed", 1, False, True),
-    World("kafka", 1, True, True, kafka=True),
-    World("kafka-4-replayed", 4, False, True, kafka=True),
+    World("memory", 1, True, False),
+    World("memory-replayed", 1, False, False, marks=(LONG,)),
+    World("shards", 5, True, False, marks=(LONG,)),
+    World("shards-replayed", 5, False, False, marks=(SLOW, REPLAYED)),
+    World("disk", 1, True, True, marks=(SLOW,)),
+    World("disk-replayed", 1, False, True, marks=(SLOW,)),
+    World("kafka", 1, True, True, kafka=True, marks=(KAFKA, SLOW)),
+    World("kafka-4-replayed", 4, False, True, kafka=True, marks=(KAFKA, SLOW)),
 ]
 PARAMETERS = [pytest.param(world, marks=world.marks, id=world.name) for world in WORLDS]
 ON_DISK = [parameter for world, parameter in zip(WORLDS, PARAMETERS, strict=True) if world.durable]
