@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -70,12 +69,29 @@ def _parse(body: bytes, decode: Callable[[bytes], Any]) -> Any:
     return parsed
 
 
+async def _pause_asked(routes: OperatorRoutes, request: Request) -> Pause:
+    """Return the pause that a request asks for."""
+    async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
+        asked: PauseBody = _parse(body, _decode_pause)
+    return pause_of(asked.until, routes.actor(request), asked.why, routes.now_ms())
+
+
+async def _reason_given(routes: OperatorRoutes, request: Request) -> str:
+    """Return the reason of a request to resume something."""
+    async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
+        asked: ResumeBody = _parse(body, _decode_resume)
+    return asked.why
+
+
 def add_pauses(api: FastAPI, routes: OperatorRoutes) -> None:
     """Add the routes that pause runs, functions and queues, and resume them."""
-    _add_scopes(api, _Scopes(routes))
     pausing: dict[str, Any] = {"openapi_extra": _PAUSE_BODY, "dependencies": routes.dependencies}
     resuming: dict[str, Any] = {"openapi_extra": _RESUME_BODY, "dependencies": routes.dependencies}
+    _add_runs(api, routes, pausing, resuming)
+    _add_scopes(api, routes, pausing, resuming)
 
+
+def _add_runs(api: FastAPI, routes: OperatorRoutes, pausing: dict[str, Any], resuming: dict[str, Any]) -> None:
     async def refusal(run_id: str, open_reason: str) -> HTTPException:
         run = await routes.queries.show(run_id)
         if run is None:
@@ -84,18 +100,15 @@ def add_pauses(api: FastAPI, routes: OperatorRoutes) -> None:
 
     @api.post("/v1/runs/{run_id}/pause", **pausing, summary="Pause a run")
     async def pause(run_id: str, request: Request) -> dict[str, Any]:
-        async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
-            asked: PauseBody = _parse(body, _decode_pause)
-        pause = pause_of(asked.until, routes.actor(request), asked.why, routes.now_ms())
+        pause = await _pause_asked(routes, request)
         if not await routes.operator.pause(run_id, pause):
             raise await refusal(run_id, f"run {run_id} has ended already")
         return {"paused": True, "until": pause.until}
 
     @api.post("/v1/runs/{run_id}/resume", **resuming, summary="Resume a run")
     async def resume(run_id: str, request: Request) -> dict[str, Any]:
-        async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
-            asked: ResumeBody = _parse(body, _decode_resume)
-        if not await routes.operator.unpause(run_id, routes.actor(request), asked.why):
+        why = await _reason_given(routes, request)
+        if not await routes.operator.unpause(run_id, routes.actor(request), why):
             raise await refusal(run_id, f"run {run_id} is not paused")
         return {"resumed": True}
 
@@ -116,50 +129,36 @@ def _queue(engine: EngineFacade, app: str, queue: str) -> str:
     return queue_scope(app, queue)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scopes:
-    """Pauses functions and queues as requests ask, and logs who did it."""
+def _add_scopes(api: FastAPI, routes: OperatorRoutes, pausing: dict[str, Any], resuming: dict[str, Any]) -> None:
+    engine = routes.engine
 
-    routes: OperatorRoutes
-
-    async def pause(self, scope: str, request: Request) -> dict[str, Any]:
-        """Pause a scope, or change its pause."""
-        async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
-            asked: PauseBody = _parse(body, _decode_pause)
-        pause = pause_of(asked.until, self.routes.actor(request), asked.why, self.routes.now_ms())
-        await pause_scope(self.routes.operator, scope, pause)
+    async def pause(scope: str, request: Request) -> dict[str, Any]:
+        pause = await _pause_asked(routes, request)
+        await pause_scope(routes.operator, scope, pause)
         return {"paused": True, "until": pause.until}
 
-    async def resume(self, scope: str, request: Request) -> dict[str, Any]:
-        """Resume a scope; raise HTTPException if it is not paused."""
-        async with self.routes.bodies.body(request, _BODY_BYTES_MAX) as body:
-            asked: ResumeBody = _parse(body, _decode_resume)
-        if not await resume_scope(self.routes.operator, scope, self.routes.actor(request), asked.why):
+    async def resume(scope: str, request: Request) -> dict[str, Any]:
+        why = await _reason_given(routes, request)
+        if not await resume_scope(routes.operator, scope, routes.actor(request), why):
             raise HTTPException(409, f"{scope.replace(':', ' ', 1)} is not paused")
         return {"resumed": True}
 
-
-def _add_scopes(api: FastAPI, scopes: _Scopes) -> None:
-    engine, dependencies = scopes.routes.engine, scopes.routes.dependencies
-    pausing: dict[str, Any] = {"openapi_extra": _PAUSE_BODY, "dependencies": dependencies}
-    resuming: dict[str, Any] = {"openapi_extra": _RESUME_BODY, "dependencies": dependencies}
-
-    @api.get("/v1/pauses", dependencies=dependencies, summary="List the pauses of functions and queues")
+    @api.get("/v1/pauses", dependencies=routes.dependencies, summary="List the pauses of functions and queues")
     async def list_pauses() -> dict[str, Any]:
         return {"pauses": [dataclasses.asdict(each) for each in engine.overview.pauses()]}
 
     @api.post("/v1/functions/{function_id:path}/pause", **pausing, summary="Pause a function")
     async def pause_function(function_id: str, request: Request) -> dict[str, Any]:
-        return await scopes.pause(_function(engine, function_id), request)
+        return await pause(_function(engine, function_id), request)
 
     @api.post("/v1/functions/{function_id:path}/resume", **resuming, summary="Resume a function")
     async def resume_function(function_id: str, request: Request) -> dict[str, Any]:
-        return await scopes.resume(_function(engine, function_id), request)
+        return await resume(_function(engine, function_id), request)
 
     @api.post("/v1/queues/{app}/{queue}/pause", **pausing, summary="Pause a queue of an app")
     async def pause_queue(app: str, queue: str, request: Request) -> dict[str, Any]:
-        return await scopes.pause(_queue(engine, app, queue), request)
+        return await pause(_queue(engine, app, queue), request)
 
     @api.post("/v1/queues/{app}/{queue}/resume", **resuming, summary="Resume a queue of an app")
     async def resume_queue(app: str, queue: str, request: Request) -> dict[str, Any]:
-        return await scopes.resume(_queue(engine, app, queue), request)
+        return await resume(_queue(engine, app, queue), request)
