@@ -8,14 +8,13 @@ import pytest
 from stepstream import App, Context, Event, ThreadedContext, on
 from stepstream.sdk.event import to_record
 from stepstream.testing import RunView, VirtualEngine
+from tests.fakes.waiting import until
 from tests.scenarios.conftest import EngineOf
 
 
 async def listed(engine: VirtualEngine) -> RunView:
     """Return the only run as soon as the read model has it; its code is running, so the engine is not idle."""
-    async with asyncio.timeout(20):
-        while not engine.runs():
-            await asyncio.to_thread(int)
+    await until(engine.runs)
     return engine.run()
 
 
