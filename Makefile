@@ -72,7 +72,7 @@ test-long: $(TEST) $(VENV)/.broker $(VENV)/.browser $(VENV)/.flights $(VENV)/.de
 	$(PYTEST) $(PARALLEL) -m 'long and not alone'
 	$(PYTEST) -m 'long and alone'
 
-fast: check fast-tests ## The checks and the tests that take neither long nor a broker, under a minute
+fast: check fast-tests ## The checks and the tests that take neither long nor a broker, about a minute
 
 fast-tests: $(TEST) $(VENV)/.broker
 	$(PYTEST) $(PARALLEL) -m '($(FAST)) and not kafka and not long' $(LEFT_OUT)

@@ -15,11 +15,11 @@ cli = commands("List how long steps and runs took.")
 
 @cli.command("timings", epilog="Example: stepstream timings --function orders.charge --since -1h")
 def list_timings(
-    runs: Annotated[bool, typer.Option("--runs", help="Of whole runs, with their waits, and not of steps.")] = False,
-    function: Annotated[str, typer.Option(help="Only those of this function (default: all).")] = "",
-    since: Annotated[str, typer.Option(help="Since this hour, such as -1h, or all; a week is kept.")] = "-1d",
-    sort: Annotated[str, typer.Option(help="What comes first: p95, slowest, failed or ended.")] = "p95",
-    limit: Annotated[int, typer.Option(help="List at most so many.", min=1, max=1_000)] = 20,
+    runs: Annotated[bool, typer.Option("--runs", help="List whole runs, with their waits, instead of steps.")] = False,
+    function: Annotated[str, typer.Option(help="List this function only (default: all functions).")] = "",
+    since: Annotated[str, typer.Option(help="From this time on, such as -1h, or all; seven days are kept.")] = "-1d",
+    sort: Annotated[str, typer.Option(help="Sort by p95, slowest, failed or ended, the largest first.")] = "p95",
+    limit: Annotated[int, typer.Option(help="List at most this many.", min=1, max=1_000)] = 20,
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
     as_json: AsJson = False,
