@@ -9,7 +9,8 @@ from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.contract.limits import BULK_RATE_MAX, BULK_RUNS_MAX, REASON_CHARACTERS_MAX
-from stepstream.engine import transition
+from stepstream.contract.operators.control import RerunRequested
+from stepstream.engine.transition import HANDLERS
 from stepstream.runtime import bulk
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
@@ -161,7 +162,7 @@ async def test_runs_that_failed_are_named(engine: VirtualEngine, monkeypatch: py
     def broken(*_: object) -> None:
         raise ValueError("a <bug>")
 
-    monkeypatch.setattr(transition, "rerun", broken)
+    monkeypatch.setitem(HANDLERS, RerunRequested, broken)
     async with client_of(engine) as client:
         await client.post("/v1/bulk", json={"action": "rerun", "ids": [ended], "request_id": "b"})
         await engine.until_idle()

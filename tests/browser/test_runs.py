@@ -65,8 +65,11 @@ def test_a_reader_needs_no_mouse(page: Page, shop: Shop) -> None:
     expect(focused).to_have_id(rows.nth(0).get_attribute("id") or "")
     page.keyboard.press("]")
     expect(page).to_have_url(re.compile("before="))
+    # The URL of a page is there before its scripts, which read the keys.
+    page.wait_for_load_state()
     page.keyboard.press("[")
     expect(page).not_to_have_url(re.compile("before="))
+    page.wait_for_load_state()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
@@ -74,6 +77,7 @@ def test_a_reader_needs_no_mouse(page: Page, shop: Shop) -> None:
     page.keyboard.press("k")
     page.keyboard.press("o")
     expect(page.get_by_role("heading", level=1)).to_have_text("write-report")
+    page.wait_for_load_state()
     page.keyboard.press("/")
     # In a field, keys are text.
     page.keyboard.type("jk?")

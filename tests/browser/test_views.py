@@ -18,6 +18,7 @@ def test_a_filter_is_saved_under_a_name(page: Page, shop: Shop) -> None:
         page.get_by_label("Filter", exact=True).fill(filter)
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile("filter="))
+        page.wait_for_load_state()
         views.get_by_label("Save this filter as").fill('<b>"mine"')
         page.keyboard.press("Enter")
         expect(views.get_by_role("link")).to_have_text(['<b>"mine"'])

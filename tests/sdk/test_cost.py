@@ -1,6 +1,7 @@
 """What a step costs does not grow with the number of steps beside it: counted in calls of functions, not in seconds."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from stepstream import App, Context, Event, ThreadedContext, on
 from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.sdk.replay.replay import Replay
 from stepstream.testing import VirtualEngine
 from tests.sdk.runs import Run, memo
 
@@ -94,3 +96,31 @@ async def test_a_step_that_a_thread_replays_has_its_arguments_read_once() -> Non
         assert engine.run().output == 3
     # The first use of an id has no fingerprint.
     assert (live, CountedItems.reads - live) == (2, 2)
+
+
+def runs_in_memory() -> set[str]:
+    """Return the ids of the runs whose code is in memory."""
+    return {found.run_id for found in gc.get_objects() if isinstance(found, Replay)}
+
+
+async def test_a_run_frees_its_memory_at_its_end() -> None:
+    """Nothing of a run whose steps follow one another is left to the garbage collector, which would stop all runs."""
+    app = App("memory")
+
+    @app.function(on("go"))
+    async def code(ctx: Context) -> int:
+        await ctx.step.sleep("nap", "1h")
+        return await ctx.step.run("one", int)
+
+    async with VirtualEngine(app) as engine:
+        gc.disable()
+        try:
+            await engine.send(*[Event("go") for _ in range(5)])
+            started = {run.run_id for run in engine.runs()}
+            assert started <= runs_in_memory()
+            await engine.advance("1h")
+            assert [run.output for run in engine.runs()] == [0] * 5
+            # A worker that is idle may still refer to its last command.
+            assert len(started & runs_in_memory()) <= 1
+        finally:
+            gc.enable()

@@ -1,16 +1,14 @@
 """The single entry point of the engine: a view of the tables and a record in, changes out."""
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, assert_never
 
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.inbox import (
     AttributesSet,
     CancelRequested,
-    Claim,
     CommandsLost,
     ExecutionStarted,
-    QueueReport,
     RunClaimed,
     RunFailed,
     RunLeased,
@@ -26,7 +24,6 @@ from stepstream.contract.inbox import (
     StepResolved,
     StepsPlanned,
     WarningReported,
-    WorkerReport,
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, TIMERS_PER_BATCH_MAX, Limits
 from stepstream.contract.matching import (
@@ -47,7 +44,6 @@ from stepstream.contract.matching import (
 )
 from stepstream.contract.operators.bulk import BulkCancelRequested, BulkItemEnded, BulkPageAdded, BulkStarted
 from stepstream.contract.operators.control import (
-    ControlRequest,
     PauseRequested,
     RerunRequested,
     ScopePauseChanged,
@@ -108,6 +104,8 @@ from stepstream.engine.state.rows import Timer, TimerKind
 from stepstream.engine.state.tables import TIMERS, timer_due
 from stepstream.engine.state.view import View, scan_table
 
+T = TypeVar("T")
+_Handler = Callable[[Draft, Any], None]
 # Few timers are due at a time, and those that are not need not be decoded.
 _TIMERS_READ_MIN = 16
 
@@ -121,124 +119,10 @@ def transition(
     """
     draft = Draft(view, now, shard, shards, limits, type(record).__name__)
     try:
-        _apply(draft, record)
+        HANDLERS[type(record)](draft, record)
     except LimitExceeded as exceeded:
         end_outgrown_run(draft, exceeded)
     return draft.result()
-
-
-def _apply(draft: Draft, record: Input) -> None:  # noqa: C901 - a table, one line for each record
-    match record:
-        case EventReceived():
-            receive_event(draft, record)
-        case EventRouted():
-            route_event(draft, record)
-        case RunRequested():
-            begin_run(draft, record)
-        case EventForwarded():
-            match_event(draft, record)
-        case MatchContinued():
-            continue_match(draft, record)
-        case IndexContinued():
-            continue_index(draft, record)
-        case LookBackContinued():
-            look_further_back(draft, record)
-        case LookBackTruncated():
-            warn_of_truncated_look_back(draft, record)
-        case WaitOpened() | WaitPlaced() | WaitClosed() | WaitRemoved() | WaitRenewed():
-            _apply_of_wait(draft, record)
-        case EventMatched():
-            receive_match(draft, record)
-        case StepResolved():
-            answer_step(draft, record)
-        case SignalWaitOpened():
-            open_signal(draft, record)
-        case SignalWaitClosed():
-            close_signal(draft, record)
-        case SignalSent():
-            send_signal(draft, record)
-        case CancelRequested() | RerunRequested() | PauseRequested() | UnpauseRequested() | ScopePauseRequested():
-            _apply_of_operator(draft, record)
-        case BulkStarted() | BulkPageAdded() | BulkItemEnded() | BulkCancelRequested():
-            apply_bulk(draft, record)
-        case FunctionRegistered():
-            register_function(draft, record)
-        case ScopePauseChanged() | ScopeResumed():
-            apply_scope(draft, record)
-        case Tick():
-            _fire_timer(draft, record)
-        case ShardOpened():
-            review_crons(draft)
-        case _:
-            _apply_of_worker(draft, record)
-
-
-def _apply_of_wait(draft: Draft, record: WaitOpened | WaitPlaced | WaitClosed | WaitRemoved | WaitRenewed) -> None:
-    match record:
-        case WaitOpened():
-            open_wait(draft, record)
-        case WaitPlaced():
-            place_wait(draft, record)
-        case WaitClosed():
-            close_wait(draft, record)
-        case WaitRemoved():
-            remove_wait(draft, record)
-        case WaitRenewed():
-            renew_wait(draft, record)
-        case _:
-            assert_never(record)
-
-
-def _apply_of_operator(draft: Draft, record: CancelRequested | ControlRequest) -> None:
-    match record:
-        case CancelRequested():
-            cancel_run(draft, record)
-        case RerunRequested():
-            rerun(draft, record)
-        case PauseRequested():
-            pause_run(draft, record)
-        case UnpauseRequested():
-            unpause_run(draft, record)
-        case ScopePauseRequested():
-            request_scope_pause(draft, record)
-        case _:
-            assert_never(record)
-
-
-def _apply_of_worker(draft: Draft, record: WorkerReport | QueueReport | Claim | CommandsLost) -> None:  # noqa: C901 - a table too
-    match record:
-        case StepReported():
-            report_step(draft, record)
-        case StepsPlanned():
-            plan_steps(draft, record)
-        case RunReturned():
-            return_run(draft, record)
-        case ExecutionStarted():
-            start_execution(draft, record)
-        case WarningReported():
-            warn_run(draft, record)
-        case AttributesSet():
-            set_attributes(draft, record)
-        case StepFailed():
-            fail_step(draft, record)
-        case RunFailed():
-            fail_run(draft, record)
-        case RunClaimed():
-            claim_run(draft, record)
-        case StepClaimed():
-            claim_step(draft, record)
-        case RunLeased():
-            lease_run(draft, record)
-        case StepLeased():
-            lease_step(draft, record)
-        case RunPostponed():
-            postpone_run(draft, record)
-        case StepPostponed():
-            postpone_step(draft, record)
-        case CommandsLost():
-            send_again(draft, record)
-        case _:
-            assert_never(record)
 
 
 def _fire_timer(draft: Draft, tick: Tick) -> None:
@@ -276,6 +160,69 @@ def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:  # noqa: C901 - a tab
             forget_paths(draft, timer.owner)
         case _:
             assert_never(timer.kind)
+
+
+def _on(kind: type[T], apply: Callable[[Draft, T], None]) -> tuple[type, _Handler]:
+    return kind, apply
+
+
+# What each input does; a match statement would try one case after the other.
+HANDLERS: dict[type, _Handler] = dict(
+    [
+        # Events, and what they start.
+        _on(EventReceived, receive_event),
+        _on(EventRouted, route_event),
+        _on(RunRequested, begin_run),
+        _on(FunctionRegistered, register_function),
+        # Waits and the events that match them.
+        _on(EventForwarded, match_event),
+        _on(MatchContinued, continue_match),
+        _on(IndexContinued, continue_index),
+        _on(LookBackContinued, look_further_back),
+        _on(LookBackTruncated, warn_of_truncated_look_back),
+        _on(WaitOpened, open_wait),
+        _on(WaitPlaced, place_wait),
+        _on(WaitClosed, close_wait),
+        _on(WaitRemoved, remove_wait),
+        _on(WaitRenewed, renew_wait),
+        _on(EventMatched, receive_match),
+        _on(SignalWaitOpened, open_signal),
+        _on(SignalWaitClosed, close_signal),
+        _on(SignalSent, send_signal),
+        # Workers.
+        _on(StepReported, report_step),
+        _on(StepFailed, fail_step),
+        _on(StepsPlanned, plan_steps),
+        _on(StepResolved, answer_step),
+        _on(ExecutionStarted, start_execution),
+        _on(RunReturned, return_run),
+        _on(RunFailed, fail_run),
+        _on(WarningReported, warn_run),
+        _on(AttributesSet, set_attributes),
+        _on(RunClaimed, claim_run),
+        _on(StepClaimed, claim_step),
+        _on(RunLeased, lease_run),
+        _on(StepLeased, lease_step),
+        _on(RunPostponed, postpone_run),
+        _on(StepPostponed, postpone_step),
+        _on(CommandsLost, send_again),
+        # Operators.
+        _on(CancelRequested, cancel_run),
+        _on(RerunRequested, rerun),
+        _on(PauseRequested, pause_run),
+        _on(UnpauseRequested, unpause_run),
+        _on(ScopePauseRequested, request_scope_pause),
+        _on(ScopePauseChanged, apply_scope),
+        _on(ScopeResumed, apply_scope),
+        _on(BulkStarted, apply_bulk),
+        _on(BulkPageAdded, apply_bulk),
+        _on(BulkItemEnded, apply_bulk),
+        _on(BulkCancelRequested, apply_bulk),
+        # Time.
+        _on(Tick, _fire_timer),
+        _on(ShardOpened, lambda draft, _: review_crons(draft)),
+    ]
+)
 
 
 def due_timers(view: View, now: int) -> Iterator[tuple[Key[Timer], Timer]]:

@@ -16,11 +16,11 @@ from stepstream.engine.matching.cancel_waits import close_cancel_waits
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.children import cancel_awaited, cancel_children
 from stepstream.engine.runs.dispatch import recall
-from stepstream.engine.runs.leases import release_all
+from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.pauses import disarm_pause
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.rows import Run, RunEvents, Timer, TimerKind
-from stepstream.engine.state.tables import GROUPS, MEMOS, STEPS, run_events_key, run_part, step_of
+from stepstream.engine.state.tables import GROUPS, LEASES, MEMOS, STEPS, run_events_key, run_part, step_of
 
 CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
 
@@ -93,20 +93,28 @@ def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancell
 
 def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
     part = run_part(run.run_id)
-    for key, step in draft.scan(STEPS, part):
-        close_step(draft, run.run_id, step_of(key), step)
-        recall(draft, run, step_of(key), step, reason)
-        draft.delete_step(key, step)
+    if run.parked:
+        _delete_open_steps(draft, run, reason)
     for memo, _ in draft.scan(MEMOS, part):
         draft.delete(memo)
-    for group, _ in draft.scan(GROUPS, part):
-        draft.delete(group)
-    release_all(draft, run.run_id)
+    release(draft, run.run_id)
     cancel_children(draft, run)
     draft.disarm(run.due, Timer(TimerKind.RUN, run.run_id))
     draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))
     disarm_pause(draft, run)
     draft.delete(run_events_key(run.run_id))
+
+
+def _delete_open_steps(draft: Draft, run: Run, reason: str) -> None:
+    part = run_part(run.run_id)
+    for key, step in draft.scan(STEPS, part):
+        close_step(draft, run.run_id, step_of(key), step)
+        recall(draft, run, step_of(key), step, reason)
+        draft.delete_step(key, step)
+    for group, _ in draft.scan(GROUPS, part):
+        draft.delete(group)
+    for lease, _ in draft.scan(LEASES, part):
+        release(draft, run.run_id, step_of(lease))
 
 
 def _answer(draft: Draft, caller: StepRef, outcome: Outcome, status: RunStatus) -> None:

@@ -4,7 +4,7 @@ from stepstream.contract.ids import run_routing
 from stepstream.contract.inbox import Claim, StepClaimed
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Lease, Timer, TimerKind
-from stepstream.engine.state.tables import LEASES, lease_key, run_part, step_of
+from stepstream.engine.state.tables import lease_key
 
 
 def grant(draft: Draft, run_id: str, step: str, for_ms: int) -> None:
@@ -41,9 +41,3 @@ def release(draft: Draft, run_id: str, step: str = "") -> None:
     draft.disarm(lease.until, Timer(TimerKind.LEASE, run_id, step))
     for claim in lease.claims:
         draft.continue_later(run_routing(run_id), claim)
-
-
-def release_all(draft: Draft, run_id: str) -> None:
-    """End the leases of a run and of its steps: the run has ended."""
-    for key, _ in draft.scan(LEASES, run_part(run_id)):
-        release(draft, run_id, step_of(key))

@@ -31,7 +31,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     It is `held` if a pause of its function has kept a command from its worker. A run with `timeouts` has a timer that
     fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if
     it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
-    cancelled when it ends.
+    cancelled when it ends. A run that was never `parked`, on a step without a result, has no such step, group or lease
+    of a step, so that its end need not look for their rows.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     begun: bool = False
     expired: bool = False
     children: int = 0
+    parked: bool = False
 
 
 class Child(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Reading the tables: the protocol of a view, and a layer of changes on top of one."""
 
+from collections.abc import ItemsView, Mapping
 from typing import Any, Protocol
 
 from stepstream.engine.state.keys import Key
@@ -31,24 +32,24 @@ def scan_table(
     return found
 
 
-_Part = dict[bytes, Row | None]
+_ABSENT: Any = object()
 
 
 class Layer:
     """Changes on top of a view: rows that were put are seen, rows that were deleted are not."""
 
-    __slots__ = ("_below", "_parts")
+    __slots__ = ("_below", "_parts", "_rows")
 
     def __init__(self, below: View) -> None:
         self._below = below
-        self._parts: dict[tuple[bytes, bytes], _Part] = {}
+        self._rows: dict[Key[Any], Row | None] = {}
+        # The same rows by part, for scans.
+        self._parts: dict[tuple[bytes, bytes], dict[bytes, Row | None]] = {}
 
     def get(self, key: Key[Any]) -> Any:
         """Return the row under `key`, or None."""
-        part = self._parts.get(key[:2])
-        if part is not None and key.sort in part:
-            return part[key.sort]
-        return self._below.get(key)
+        row = self._rows.get(key, _ABSENT)
+        return self._below.get(key) if row is _ABSENT else row
 
     def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Any]]:
         """Return the rows of a part in the order of their keys, as View does."""
@@ -60,7 +61,7 @@ class Layer:
             key.sort: row for key, row in self._below.scan(table, part, limit + deleted if limit else 0, after)
         }
         merged.update({sort: row for sort, row in own.items() if sort > after} if after else own)
-        rows = [(Key[Any](table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
+        rows = _sorted_rows(table, part, merged)
         return rows[:limit] if limit else rows
 
     def last(self, table: bytes, part: bytes, limit: int) -> list[tuple[Key[Any], Any]]:
@@ -71,8 +72,7 @@ class Layer:
         deleted = sum(row is None for row in own.values())
         merged: dict[bytes, Row | None] = {key.sort: row for key, row in self._below.last(table, part, limit + deleted)}
         merged.update(own)
-        rows = [(Key[Any](table, part, sort), row) for sort, row in sorted(merged.items()) if row is not None]
-        return rows[-limit:]
+        return _sorted_rows(table, part, merged)[-limit:]
 
     def changes(self, table: bytes, part: bytes = b"") -> bool:
         """Return whether a row of a part was put or deleted."""
@@ -80,16 +80,26 @@ class Layer:
 
     def put(self, key: Key[Any], row: Row | None) -> None:
         """Put a row, or delete it by None."""
-        part = self._parts.get(key[:2])
-        if part is None:
-            part = self._parts[key[:2]] = {}
-        part[key.sort] = row
+        self._rows[key] = row
+        at = key[:2]
+        if (part := self._parts.get(at)) is None:
+            part = self._parts[at] = {}
+        part[key[2]] = row
 
-    def items(self) -> list[tuple[Key[Any], Row | None]]:
-        """Return all changes, None for a deleted row; parts are in the order of their first change."""
-        return [(Key(*at, sort), row) for at, part in self._parts.items() for sort, row in part.items()]
+    def items(self) -> ItemsView[Key[Any], Row | None]:
+        """Return all changes in the order of their first change, None for a deleted row."""
+        return self._rows.items()
 
     def take(self, above: "Layer") -> None:
         """Adopt the changes of a layer above this one."""
+        self._rows.update(above._rows)
         for at, part in above._parts.items():
-            self._parts.setdefault(at, {}).update(part)
+            if (own := self._parts.get(at)) is None:
+                # The layer above is no longer used.
+                self._parts[at] = part
+            else:
+                own.update(part)
+
+
+def _sorted_rows(table: bytes, part: bytes, rows: Mapping[bytes, Row | None]) -> list[tuple[Key[Any], Row]]:
+    return [(Key(table, part, sort), row) for sort, row in sorted(rows.items()) if row is not None]

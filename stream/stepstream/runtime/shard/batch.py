@@ -146,7 +146,7 @@ class Batch:
         self.outputs += effects.outputs
         self.replies += effects.replies
         for count, amount in effects.counts.items():
-            self.count(count, amount)
+            self.counts[count] = self.counts.get(count, 0) + amount
         self.samples += effects.samples
         self.size += effects.size
         self.bytes += effects.bytes

@@ -110,7 +110,8 @@ class Database:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a row."""
-        return self.read(_ROW + key)
+        value = self._db.get(_ROW + key)
+        return None if value is None else bytes(value)
 
     def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return the rows whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""

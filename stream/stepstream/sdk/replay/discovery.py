@@ -130,6 +130,10 @@ class Discovery:
             )
         self._changed.clear()
 
+    def close(self) -> None:
+        """The code has ended or was aborted: it discovers no step from now on."""
+        self._warn, self._reject = _ignore, _interrupt
+
     def stored_next(
         self, created: Created, call_of: Callable[[StepHash], Call], arguments: Mapping[str, Any]
     ) -> Call | None:
@@ -147,6 +151,14 @@ class Discovery:
             call.fingerprint = fingerprint(call)
         # A mismatch is reported by the event loop.
         return call if memo.kind == call.kind and memo.fingerprint in (0, call.fingerprint) else None
+
+
+def _ignore(_text: str) -> None:
+    pass
+
+
+def _interrupt(_reason: str) -> NoReturn:
+    raise RunInterrupted
 
 
 def _check_order(step_id: str, unordered: Unordered, member: object) -> None:

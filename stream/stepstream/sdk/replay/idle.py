@@ -165,6 +165,11 @@ class Activity:
         code.outside = False
         self.activate()
 
+    def close(self, *, aborted: bool = False) -> None:
+        """The code has ended, or is aborted: it is no longer idle."""
+        self.closed, self.aborted = True, aborted
+        self._on_idle = _ignore
+
     # When the run is idle.
 
     def look(self, *, at_once: bool = False) -> None:
@@ -227,6 +232,10 @@ class Activity:
         if self._on_shared:
             found.add(Wait.SHARED)
         return found
+
+
+def _ignore() -> None:
+    pass
 
 
 def retrieve_exception(task: "asyncio.Task[Any]") -> None:

@@ -36,8 +36,20 @@ class PendingAttributes:
         if self._changes and self._is_live():
             self.report()
 
+    def close(self) -> None:
+        """Report nothing from now on."""
+        self._changes, self._report, self._is_live = {}, _ignore, _never
+
     def report(self) -> None:
         """Report what was collected."""
         if self._changes:
             changes, self._changes = self._changes, {}
             self._report(changes)
+
+
+def _ignore(changes: AttributeChanges) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False

@@ -132,8 +132,8 @@ class Replay:
 
     def _finish(self, end: Finished) -> None:
         self._attributes.report()
-        self.activity.closed = True
         self.steps.warn_of_changes()
+        self._close()
         for memo in self._results.left():
             if memo.step not in self._calls:
                 self.warn(f"step {memo.id!r} has a result that the code no longer requests")
@@ -141,6 +141,16 @@ class Replay:
         if end.error is not None:
             self.activity.retrieve_exceptions()
         self._cancel_tasks(asyncio.current_task())
+
+    def _close(self, *, aborted: bool = False) -> None:
+        """Drop the references to and from this object that form cycles.
+
+        So the memory of a run is freed at its end, and not by a later garbage collection.
+        """
+        self._main = None
+        self.activity.close(aborted=aborted)
+        self.steps.close()
+        self._attributes.close()
 
     # What steps use.
 
@@ -233,7 +243,7 @@ class Replay:
 
     def reject(self, reason: str) -> NoReturn:
         """End the code at a step that does not fit the history of its run; the code cannot catch that."""
-        self.activity.closed = self.activity.aborted = True
+        self._close(aborted=True)
         self.activity.call_outside(self._runner.finished, self, Finished(error=HistoryMismatchError(reason)))
         self._cancel_tasks(asyncio.current_task())
         raise RunInterrupted
@@ -280,7 +290,7 @@ class Replay:
 
     def abort(self) -> None:
         """Stop the code where it is; the runner gets no further call."""
-        self.activity.closed = self.activity.aborted = True
+        self._close(aborted=True)
         self.activity.retrieve_exceptions()
         if not self.threaded:
             self._cancel_tasks(None)

@@ -6,8 +6,9 @@ import pytest
 
 from stepstream import App, Context, Event, NonRetriableError, on
 from stepstream.api.guards import Keys
+from stepstream.contract.inbox import CancelRequested
 from stepstream.contract.topics import INBOX
-from stepstream.engine import transition
+from stepstream.engine.transition import HANDLERS
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import HOST, Browser, Page, browser_of
 
@@ -100,7 +101,7 @@ async def test_runs_that_failed_are_named(engine: VirtualEngine, monkeypatch: py
     def broken(*_: object) -> None:
         raise ValueError("a <bug>")
 
-    monkeypatch.setattr(transition, "cancel_run", broken)
+    monkeypatch.setitem(HANDLERS, CancelRequested, broken)
     await engine.bulk("cancel", filter="function:wait", request_id="b")
     await engine.advance("1s")
     page = await browser_of(engine).open("/ui/bulk/b")
