@@ -31,6 +31,7 @@ from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
     RunBegan,
+    RunDeadlineChanged,
     RunEnded,
     RunMoved,
     RunPaused,
@@ -311,7 +312,8 @@ def _show_entry(entry: HistoryEntry) -> str:
             later = f" for {entry.start_at}" if entry.start_at > entry.at else ""
             origin = f" of {entry.rerun.origin}" if entry.rerun else ""
             attributes = f" with {_compact(entry.attributes)}" if entry.attributes else ""
-            return f"began {entry.run_id} {entry.function}{origin}{later}{attributes}"
+            deadline = f" by {entry.deadline}" if entry.deadline else ""
+            return f"began {entry.run_id} {entry.function}{origin}{later}{deadline}{attributes}"
         case RunAttemptFailed():
             return f"attempt {entry.attempt} failed, next {entry.retry_at}"
         case RunMoved():
@@ -324,6 +326,8 @@ def _show_entry(entry: HistoryEntry) -> str:
             return f"paused by {entry.pause.by} until {entry.pause.until}"
         case RunUnpaused():
             return f"unpaused by {entry.by or 'time'}"
+        case RunDeadlineChanged():
+            return f"{'expired' if entry.expired else 'executes'} until {entry.deadline}"
         case RunEnded():
             outcome = Failure(entry.error) if entry.error else Value(entry.output)
             warnings = "".join(f" warned {warning}" for warning in entry.warnings)

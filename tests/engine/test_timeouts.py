@@ -12,9 +12,9 @@ def test_a_run_that_does_not_start_in_time_is_cancelled() -> None:
 
     10  | function f on_failure=h on=go start=100 | -
     10  | function h            | -
-    10  | event go              | began r1 f; start r1 announced
-    10  | event go              | began r2 f; start r2 announced
-    50  | execute r2            | -
+    10  | event go              | began r1 f by 110; start r1 announced
+    10  | event go              | began r2 f by 110; start r2 announced
+    50  | execute r2            | executes until 0
     51  | execute r2            | -
     110 | tick                  | cancelled r1 !run-cancelled; stop r1 cancelled;
         |                       | emit stream/function.finished#r1:finished;
@@ -32,14 +32,14 @@ def test_the_time_to_start_counts_from_when_a_run_is_due() -> None:
     """A scheduled run waits for its time first. A claim, a pause and a lost command do not stop the time.
 
     10  | function f on=go start=100 | -
-    10  | event go ts=500            | began r1 f for 500
-    10  | event go                   | began r2 f; start r2 announced
+    10  | event go ts=500            | began r1 f for 500 by 600
+    10  | event go                   | began r2 f by 110; start r2 announced
     20  | pause r2                   | paused by ann until 0; reload r2
     30  | unpause r2                 | unpaused by ann; reload r2
     31  | claim r2 c1                | moved to epoch 2; load r2 for c1 announced
     32  | pause r2                   | paused by ann until 0; reload r2
     33  | execute r2                 | -
-    34  | execute r2 epoch=2         | -
+    34  | execute r2 epoch=2         | executes until 0
     35  | unpause r2                 | unpaused by ann; reload r2
     36  | claim r2 c2                | moved to epoch 3; load r2 for c2
     500 | tick                       | start r1 announced
@@ -59,10 +59,10 @@ def test_a_run_that_does_not_end_in_time_is_cancelled_when_it_is_claimed() -> No
     10  | function f on=go finish=100 | -
     10  | event go           | began r1 f; start r1 announced
     40  | tick               | -
-    50  | execute r1         | -
+    50  | execute r1         | executes until 150
     60  | plan r1 sleep:a:99 | planned a until 99
     99  | tick               | kept a=null; resume r1 a=null
-    150 | tick               | reload r1 expired
+    150 | tick               | expired until 600150; reload r1 expired
     160 | report r1 b =1     | kept b=1
     170 | claim r1 c1        | cancelled r1 !run-cancelled; stop r1 cancelled;
         |                    | emit stream/function.finished#r1:finished;
@@ -78,11 +78,11 @@ def test_code_that_is_running_when_the_time_has_passed_may_end() -> None:
     """The run completes, or fails, if the code ends and requests nothing further.
 
     10  | function f on=go start=9 finish=100 | -
-    10  | event go           | began r1 f; start r1 announced
-    10  | event go           | began r2 f; start r2 announced
-    11  | execute r1         | -
-    11  | execute r2         | -
-    111 | tick               | reload r1 expired; reload r2 expired
+    10  | event go           | began r1 f by 19; start r1 announced
+    10  | event go           | began r2 f by 19; start r2 announced
+    11  | execute r1         | executes until 111
+    11  | execute r2         | executes until 111
+    111 | tick               | expired until 600111; reload r1 expired; expired until 600111; reload r2 expired
     120 | report r1 b =1     | kept b=1
     121 | return r1 =1       | completed r1 =1; emit stream/function.finished#r1:finished
     122 | raise r2           | failed r2 !Oops; stop r2 failed; emit stream/function.finished#r2:finished;
@@ -100,10 +100,12 @@ def test_nothing_further_starts_when_the_time_has_passed() -> None:
     10  | event go              | began r2 f; start r2 announced
     10  | event go              | began r3 f; start r3 announced
     10  | event go              | began r4 f; start r4 announced
-    10  | execute r1 & execute r2 & execute r3 & execute r4 | -
+    10  | execute r1 & execute r2 & execute r3 & execute r4 | executes until 110; executes until 110;
+        |                       | executes until 110; executes until 110
     20  | raise r4 retry=500    | attempt 0 failed, next 520
     30  | pause r3              | paused by ann until 0; reload r3
-    110 | tick                  | reload r1 expired; reload r3 expired; reload r2 expired;
+    110 | tick                  | expired until 600110; reload r1 expired; expired until 600110; reload r3 expired;
+        |                       | expired until 600110; reload r2 expired;
         |                       | cancelled r4 !run-cancelled; stop r4 cancelled;
         |                       | emit stream/function.finished#r4:finished;
         |                       | emit stream/function.cancelled#r4:cancelled
@@ -118,8 +120,8 @@ def test_nothing_further_starts_when_the_time_has_passed() -> None:
         |                       | emit stream/function.finished#r3:finished;
         |                       | emit stream/function.cancelled#r3:cancelled
     124 | event go              | began r5 f; start r5 announced
-    125 | execute r5            | -
-    225 | tick                  | reload r5 expired
+    125 | execute r5            | executes until 225
+    225 | tick                  | expired until 600225; reload r5 expired
     226 | raise r5 retry=9      | cancelled r5 !run-cancelled; stop r5 cancelled;
         |                       | emit stream/function.finished#r5:finished;
         |                       | emit stream/function.cancelled#r5:cancelled
@@ -134,13 +136,13 @@ def test_invoked_and_repeated_runs_have_timeouts() -> None:
     10  | function f on=go        | -
     10  | function g start=100    | -
     10  | event go                | began r1 f; start r1
-    11  | plan r1 invoke:a:g:500  | planned a until 511; began r2 g; start r2 announced
+    11  | plan r1 invoke:a:g:500  | planned a until 511; began r2 g by 111; start r2 announced
     111 | tick                    | cancelled r2 !run-cancelled; stop r2 cancelled;
         |                         | emit stream/function.finished#r2:finished;
         |                         | emit stream/function.cancelled#r2:cancelled;
         |                         | kept a!run-cancelled; resume r1 a!run-cancelled
     112 | return r1 =1            | completed r1 =1; emit stream/function.finished#r1:finished
-    113 | rerun old g q1 go e1 a:=1 | began r3 g of old; copied a=1; resume r3
+    113 | rerun old g q1 go e1 a:=1 | began r3 g of old by 213; copied a=1; resume r3
     114 | claim r3 c1             | moved to epoch 2; load r3 for c1 a=1 announced
     213 | tick                    | cancelled r3 !run-cancelled; stop r3 cancelled;
         |                         | emit stream/function.finished#r3:finished;

@@ -22,7 +22,8 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
     """A run was accepted; it starts at `start_at`. `caller` is the run that invoked it.
 
     With a `rerun` it repeats another run; the results that it takes over follow as StepCopied. `attributes` are those
-    that its function derives from the event.
+    that its function derives from the event. If its code has not begun by `deadline` (Unix ms, 0: none), a timeout
+    cancels it.
     """
 
     function: str
@@ -32,6 +33,7 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
     caller: str = ""
     rerun: Rerun | None = None
     attributes: Attributes = {}
+    deadline: int = 0
 
 
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
@@ -130,6 +132,17 @@ class RunUnpaused(_Entry, frozen=True, tag="run.unpaused"):
     why: str = ""
 
 
+class RunDeadlineChanged(_Entry, frozen=True, tag="run.deadline_changed"):
+    """The code of a run with timeouts began, or the run has `expired`: it exceeded the time until its end.
+
+    It is cancelled at `deadline` (Unix ms, 0: by no timeout) if it has not ended. One that has expired starts nothing
+    further, and is cancelled sooner if no body of it runs.
+    """
+
+    deadline: int = 0
+    expired: bool = False
+
+
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
     """The run ended: completed, failed or cancelled; `warnings` are all that were recorded for it.
 
@@ -157,6 +170,7 @@ HistoryEntry = (
     | AttributesChanged
     | RunPaused
     | RunUnpaused
+    | RunDeadlineChanged
     | RunEnded
 )
 HistoryRecord = HistoryEntry | BulkChanged

@@ -112,3 +112,10 @@ def test_each_reason_comes_with_its_time_and_its_remedy() -> None:
     lines = [line.rstrip() for line in printed(_RUN | {"why": [down, nap]}).splitlines()]
     at = lines.index(f"  open because its code waits, since {clock(_BEGAN)}")
     assert lines[at + 1 : at + 3] == ["    start", "  open because step 'nap' sleeps until noon"]
+
+
+def test_a_timeout_is_no_reason_to_be_open() -> None:
+    """It is printed as a separate sentence."""
+    text = "a timeout cancels it at noon if it has not ended"
+    limit = {"code": "timeout", "text": text, "step": "", "since": 0, "until": 5, "remedy": ""}
+    assert f"  {text}" in [line.rstrip() for line in printed(_RUN | {"why": [limit]}).splitlines()]

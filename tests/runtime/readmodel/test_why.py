@@ -46,6 +46,31 @@ def test_a_paused_run_waits_for_its_end() -> None:
     assert (found.until, found.text) == (NOW, f"an operator paused it until {local_time(NOW)}")
 
 
+def test_a_timeout_is_the_last_reason() -> None:
+    """A run says when it is cancelled: if its code has not started, or, once that has, if the run has not ended."""
+    deadline: dict[str, Json] = {"at": NOW + 5_000, "timeout": "start", "expired": False}
+    worker, limit = whys(deadline=deadline)
+    assert (worker.code, limit.code, limit.until) == ("worker", "timeout", NOW + 5_000)
+    assert limit.text == f"a timeout cancels it at {local_time(NOW + 5_000)} if its code has not started"
+    sleeps = [replace(RENDER, id=f"nap {number}", kind="sleep", until=NOW + 1) for number in range(1_000)]
+    found = whys(*sleeps, deadline=deadline | {"timeout": "finish"})
+    assert len(found) == REASONS_MAX
+    assert found[-1].text == f"a timeout cancels it at {local_time(NOW + 5_000)} if it has not ended"
+
+
+def test_an_expired_run_waits_for_running_bodies() -> None:
+    """Nothing else that its steps wait for matters, as nothing further starts; its shard still does."""
+    deadline: Json = {"at": NOW + 5_000, "timeout": "finish", "expired": True}
+    found = why(RENDER, deadline=deadline)
+    assert (found.code, found.until) == ("timeout", NOW + 5_000)
+    assert found.text == (
+        "it has exceeded its finish timeout, and waits only for the bodies that are running; "
+        f"it is cancelled at {local_time(NOW + 5_000)} at the latest"
+    )
+    known = Surroundings(shard=ShardView(3, "", "no running engine serves it"))
+    assert [each.code for each in whys(RENDER, deadline=deadline, known=known)] == ["shard", "timeout"]
+
+
 def test_a_run_without_an_open_step_is_with_a_worker() -> None:
     """The reason says since when, and what to look at: the start of the run, or the end of its latest step."""
     found = why()

@@ -41,12 +41,17 @@ class Shop:
         await self.may_end.wait()
 
 
-async def exceed_during_a_body(engine: VirtualEngine, shop: Shop, more: str = "") -> None:
-    """Start a run, let its time pass while the first body is running, and then let that end."""
+async def begin_a_body(engine: VirtualEngine, shop: Shop, more: str = "") -> None:
+    """Start a run, and let its time pass while the first body is running."""
     await engine.engine.send([event_record("work", {"more": more})])
     await shop.begun.wait()
     await until(lambda: _deadlines(engine))
     engine.clock.advance_to(engine.now_ms + HOUR_MS)
+
+
+async def exceed_during_a_body(engine: VirtualEngine, shop: Shop, more: str = "") -> None:
+    """Start a run, let its time pass while the first body is running, and then let that end."""
+    await begin_a_body(engine, shop, more)
     await until(lambda: _is_expiring(engine))
     shop.may_end.set()
     await engine.until_idle()
@@ -159,6 +164,48 @@ async def test_no_step_follows_a_body_that_ends_after_the_time(engine_of: Engine
         assert run.status == "cancelled"
         assert [(step.id, step.status) for step in run.steps] == [("long", "completed")]
     assert shop.after == []
+
+
+async def test_a_run_says_when_a_timeout_cancels_it(engine_of: EngineOf) -> None:
+    """Before its code it is the time to start, then the time until its end; a run that has ended has none."""
+    app = App("timeouts")
+
+    @app.function(on("go"), timeouts=Timeouts(start="10m", finish="1h"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "30m")
+
+    async with engine_of(app) as engine:
+        await engine.pause_function("function")
+        await engine.send(Event("go"))
+        paused, _, limit = await engine.why()
+        assert (paused.code, limit.code, limit.until) == ("paused", "timeout", engine.now_ms + HOUR_MS // 6)
+        assert limit.text.endswith("if its code has not started")
+        await engine.resume_function("function")
+        await engine.until_idle()
+        nap, limit = await engine.why()
+        assert (nap.code, limit.code, limit.until) == ("sleep", "timeout", engine.now_ms + HOUR_MS)
+        assert limit.text.endswith("if it has not ended")
+        await engine.advance("30m")
+        assert (engine.run().status, engine.run().deadline) == ("completed", None)
+
+
+async def test_an_expired_run_says_that_only_bodies_may_end(engine_of: EngineOf) -> None:
+    """It also says when it is cancelled at the latest."""
+    shop = Shop()
+    async with engine_of(shop.app) as engine:
+        await begin_a_body(engine, shop)
+        until_ms = engine.now_ms + 600_000
+
+        def is_expired() -> bool:
+            found: list[Any] = [engine.index.show(run.run_id) for run in engine.index.list()]
+            return any(run.deadline and run.deadline["expired"] for run in found)
+
+        await until(is_expired)
+        (found,) = await engine.why()
+        assert (found.code, found.until) == ("timeout", until_ms)
+        assert found.text.startswith("it has exceeded its finish timeout, and waits only for the bodies")
+        shop.may_end.set()
+        await engine.until_idle()
 
 
 async def test_a_body_that_does_not_end_is_stopped_after_a_period_of_grace(engine_of: EngineOf) -> None:

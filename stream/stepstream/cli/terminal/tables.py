@@ -11,6 +11,7 @@ from rich.table import Column
 from stepstream.cli.terminal.console import Screen
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.text.wording import duration_text
+from stepstream.runtime.readmodel.why import WhyCode
 
 # On a terminal; in a pipe nothing is cut.
 _RESULT_CHARACTERS_MAX = 80
@@ -159,11 +160,12 @@ def _lookup(value: Any, path: str) -> Any:
 
 
 def why_lines(run: Json) -> list[str]:
-    """Return why an open run does not continue, and what to do."""
+    """Return why an open run does not continue, what to do, and when a timeout cancels it."""
     lines: list[str] = []
     for why in run["why"]:
         since = f", since {clock(why['since'])}" if why["since"] else ""
-        lines.append(f"open because {why['text']}{since}")
+        because = "" if why["code"] == WhyCode.TIMEOUT else "open because "
+        lines.append(f"{because}{why['text']}{since}")
         if why["remedy"]:
             lines.append(f"  {why['remedy']}")
     return lines

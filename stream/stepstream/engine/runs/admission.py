@@ -200,7 +200,10 @@ def _begin(
     run, events = await_start(draft, run), request.events
     caller = run.caller.run_id if run.caller else ""
     began = RunBegan(
-        run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller, rerun, run.attributes
+        *(run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller),
+        rerun,
+        run.attributes,
+        run.deadline,
     )
     draft.begin(run, began, copied)
     waits = open_cancel_waits(draft, run.run_id, events[0], request.cancel_on)

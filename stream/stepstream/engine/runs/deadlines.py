@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.commands import ReloadRequested, RunStarted
 from stepstream.contract.events import EventRecord
+from stepstream.contract.history import RunDeadlineChanged
 from stepstream.contract.inbox import ExecutionStarted
 from stepstream.contract.limits import FINISH_GRACE_MS
 from stepstream.engine.runs.endings import cancel_overdue
@@ -41,7 +42,7 @@ def start_execution(draft: Draft, report: ExecutionStarted) -> None:
     draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))
     finish_ms = run.timeouts.finish_ms
     run = replace(run, begun=True, deadline=0)
-    draft.put_run(_set(draft, run, draft.now + finish_ms) if finish_ms else run)
+    _record(draft, _set(draft, run, draft.now + finish_ms) if finish_ms else run)
 
 
 def fire_deadline(draft: Draft, run_id: str) -> None:
@@ -52,10 +53,14 @@ def fire_deadline(draft: Draft, run_id: str) -> None:
     if not run.begun or run.expired or run.due:
         cancel_overdue(draft, run)
         return
-    draft.put_run(_set(draft, replace(run, expired=True), draft.now + FINISH_GRACE_MS))
+    _record(draft, _set(draft, replace(run, expired=True), draft.now + FINISH_GRACE_MS))
     draft.command(run.app, ReloadRequested(run_id, expired=True))
 
 
 def _set(draft: Draft, run: Run, deadline: int) -> Run:
     draft.arm(deadline, Timer(TimerKind.DEADLINE, run.run_id))
     return replace(run, deadline=deadline)
+
+
+def _record(draft: Draft, run: Run) -> None:
+    draft.record(run, RunDeadlineChanged, run.deadline, run.expired)

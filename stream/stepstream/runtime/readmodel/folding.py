@@ -16,6 +16,7 @@ from stepstream.contract.history import (
     HistoryRecord,
     RunAttemptFailed,
     RunBegan,
+    RunDeadlineChanged,
     RunEnded,
     RunMoved,
     RunPaused,
@@ -40,7 +41,7 @@ from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_res
 from stepstream.runtime.readmodel.tables.timings import Timings
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
-_RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused
+_RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused | RunDeadlineChanged
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
 
@@ -80,10 +81,8 @@ class Batch:
                 self._cancel_step(entry)
             case RunEnded():
                 self._end_run(run, entry)
-            case RunAttemptFailed() | RunMoved() | RunWarned() | AttributesChanged() | RunPaused() | RunUnpaused():
-                self._change_run(run, entry)
             case _:
-                assert_never(entry)
+                self._change_run(run, entry)
 
     def write(self) -> None:
         """Write all rows."""
@@ -108,6 +107,7 @@ class Batch:
             status,
             entry.start_at,
             attributes=entry.attributes,
+            deadline=_deadline(entry.deadline, "start"),
             began=entry,
             small_events=small,
         )
@@ -179,15 +179,20 @@ class Batch:
                 run.warnings = [*run.warnings, entry.warning]
             case AttributesChanged():
                 run.attributes = entry.attributes
-            case RunPaused(pause=pause):
+            case RunPaused():
+                pause = entry.pause
                 run.paused = text_of({"since": entry.at, "until": pause.until, "by": pause.by, "why": pause.why})
             case RunUnpaused():
                 run.paused = None
+            case RunDeadlineChanged():
+                run.deadline = _deadline(entry.deadline, "finish", expired=entry.expired)
+            case _:
+                assert_never(entry)
 
     def _end_run(self, run: RunRow, entry: RunEnded) -> None:
         run.changed = run.has_texts = True
         run.status, run.ended_at, run.warnings, run.retry_at = entry.status, entry.at, [*entry.warnings], 0
-        run.error, run.error_text, run.error_group, run.paused = None, None, None, None
+        run.error, run.error_text, run.error_group, run.paused, run.deadline = None, None, None, None, None
         if entry.error:
             run.fail(entry.error)
         if entry.status == RunStatus.COMPLETED:
@@ -282,3 +287,7 @@ def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:
             return StepStatus.TIMED_OUT, None, None
         case _:
             assert_never(outcome)
+
+
+def _deadline(at: int, timeout: str, *, expired: bool = False) -> str | None:
+    return text_of({"at": at, "timeout": timeout, "expired": expired}) if at else None

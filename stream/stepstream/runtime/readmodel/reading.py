@@ -24,14 +24,15 @@ WITH RECURSIVE names (name) AS (
 
 def show(db: Database, run_id: str) -> RunView | None:
     """Return one run with its steps in order."""
-    query = f"SELECT {_WHOLE}, rerun, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
+    query = f"SELECT {_WHOLE}, deadline, rerun, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
     row = db.execute(query, (run_id,)).fetchone()
     if row is None:
         return None
     steps = tuple(map(step_of, db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,))))
     origin = "SELECT run_id FROM runs WHERE origin = ? AND origin != '' ORDER BY run_id"
     reruns = tuple(found for (found,) in db.execute(origin, (run_id,)))
-    return RunView(**summary_of(row), output=json_of(row[-1]), steps=steps, rerun=json_of(row[-2]), reruns=reruns)
+    deadline, rerun, output = map(json_of, row[-3:])
+    return RunView(**summary_of(row), output=output, steps=steps, rerun=rerun, reruns=reruns, deadline=deadline)
 
 
 def awaited_events(db: Database) -> set[str]:

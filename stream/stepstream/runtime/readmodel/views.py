@@ -80,12 +80,17 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunView(RunSummary):
-    """A run with its output, its steps, why it repeats another run, and the runs that repeat it."""
+    """A run with its output, its steps, why it repeats another run, and the runs that repeat it.
+
+    `deadline` says when a timeout cancels it: at what time, by which timeout (start or finish), and whether the run has
+    expired, so that only bodies that are running may end; None if no timeout does.
+    """
 
     output: Json = None
     steps: tuple[StepView, ...] = field(default=())
     rerun: Json = None
     reruns: tuple[str, ...] = ()
+    deadline: Json = None
 
     @property
     def workers(self) -> list[str]:

@@ -27,7 +27,7 @@ _METRIC = "stepstream_worker_lag_records"
 
 
 class WhyCode(StrEnum):
-    """What an open run waits for; in the order in which reasons are listed."""
+    """What an open run waits for, or that a timeout will cancel it; in the order in which reasons are listed."""
 
     SHARD = "shard"
     MISSING_CODE = "missing-code"
@@ -40,6 +40,7 @@ class WhyCode(StrEnum):
     EVENT = "event"
     SLEEP = "sleep"
     SCHEDULED = "scheduled"
+    TIMEOUT = "timeout"
 
 
 _ORDER = list(WhyCode)
@@ -92,8 +93,24 @@ def why_open(run: RunView, now_ms: int, known: Surroundings) -> list[Why]:
     """Return why a run does not continue, at most REASONS_MAX reasons; empty if it has ended."""
     if run.status not in OPEN_RUN_STATUSES:
         return []
-    found = [*_of_shard(known.shard), *_of_pauses(run, known.pauses), *_of_run(run, now_ms, known)]
-    return sorted(found, key=lambda why: _ORDER.index(why.code))[:REASONS_MAX]
+    shard, limits = _of_shard(known.shard), _of_deadline(run.deadline)
+    if isinstance(run.deadline, Mapping) and run.deadline["expired"]:
+        return [*shard, *limits]
+    found = [*shard, *_of_pauses(run, known.pauses), *_of_run(run, now_ms, known)]
+    return [*sorted(found, key=lambda why: _ORDER.index(why.code))[: REASONS_MAX - len(limits)], *limits]
+
+
+def _of_deadline(deadline: Any) -> Sequence[Why]:
+    """Return when a timeout cancels a run."""
+    if not isinstance(deadline, Mapping):
+        return []
+    at: int = deadline["at"]
+    until = "its code has not started" if deadline["timeout"] == "start" else "it has not ended"
+    text = f"a timeout cancels it at {local_time(at)} if {until}"
+    if deadline["expired"]:
+        running = "it has exceeded its finish timeout, and waits only for the bodies that are running"
+        text = f"{running}; it is cancelled at {local_time(at)} at the latest"
+    return [Why(WhyCode.TIMEOUT, text, until=at)]
 
 
 def _of_shard(shard: ShardView | None) -> Sequence[Why]:

@@ -90,6 +90,7 @@ class RunRow:
     epoch: int = 1
     error_group: str | None = None
     paused: str | None = None
+    deadline: str | None = None
     counted: str = ""
     warnings: list[str] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -101,10 +102,10 @@ class RunRow:
     error_text: str | None = None
     output: str | None = None
 
-    INSERT: ClassVar[str] = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    INSERT: ClassVar[str] = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     UPDATE: ClassVar[str] = (
         "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, attempt = ?, retry_at = ?, epoch = ?, "
-        "seq = ?, attributes = ?, error_group = ?, paused = ? WHERE run_id = ?"
+        "seq = ?, attributes = ?, error_group = ?, paused = ?, deadline = ? WHERE run_id = ?"
     )
 
     @classmethod
@@ -112,7 +113,8 @@ class RunRow:
         """Return those of some runs that the tables have, by id."""
         query = (
             "SELECT run_id, seq, function, status, started_at, ended_at, error, attempt, retry_at, epoch, error_group, "
-            f"paused, status, warnings, attributes FROM runs WHERE run_id IN ({', '.join('?' * len(run_ids))})"
+            "paused, deadline, status, warnings, attributes FROM runs "
+            f"WHERE run_id IN ({', '.join('?' * len(run_ids))})"
         )
         found: dict[str, RunRow] = {}
         for row in db.execute(query, [*run_ids]) if run_ids else ():
@@ -150,14 +152,15 @@ class RunRow:
             *(self.run_id, self.function, began.app, self.status, began.at, self.started_at, self.ended_at),
             *(self.small_events, self.error, began.caller, text_of(self.warnings), self.attempt, self.retry_at),
             *(self.epoch, self.seq, rerun.origin if rerun else "", text_of(rerun) if rerun else None),
-            *(text_of(self.attributes), self.error_group, self.paused),
+            *(text_of(self.attributes), self.error_group, self.paused, self.deadline),
         )
 
     def updated(self) -> Sequence[object]:
         """Return the values of UPDATE."""
         return (
             *(self.status, self.ended_at, self.error, text_of(self.warnings), self.attempt, self.retry_at),
-            *(self.epoch, self.seq, text_of(self.attributes), self.error_group, self.paused, self.run_id),
+            *(self.epoch, self.seq, text_of(self.attributes), self.error_group, self.paused, self.deadline),
+            self.run_id,
         )
 
     def texts(self) -> Sequence[object]:
