@@ -95,7 +95,8 @@ async def show_dead_letter(site: Site, visit: Visit) -> Response:
         h.section[h.h2["Value"], _bytes(view.value, "Value")],
         _headers(view),
     ]
-    return html(document(visit, f"Dead letter {view.place}", "Dead letters", {}, *content))
+    counts = await site.runs.queries.counts()
+    return html(document(visit, f"Dead letter {view.place}", "Dead letters", counts, *content))
 
 
 def _form(visit: Visit, view: DeadLetterView) -> h.Node:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from stepstream.api.page_options import ROOT
 from stepstream.api.pages.parts.components import note, url
-from stepstream.api.pages.parts.context import Visit, html, see
+from stepstream.api.pages.parts.context import Site, Visit, html, known_counts, see
 from stepstream.api.pages.parts.forms import session_form
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.parts.sessions import USER_CHARACTERS_MAX, Role, Session, SessionKeys
@@ -22,7 +22,7 @@ def next_page(given: str) -> str:
     return given if is_ours else url("runs")
 
 
-def login_page(visit: Visit, target: str, message: str = "", status: int = 200) -> Response:
+async def login_page(site: Site, visit: Visit, target: str, message: str = "", status: int = 200) -> Response:
     """Answer with the form of the login."""
     content = [
         h.h1["Log in"],
@@ -41,15 +41,17 @@ def login_page(visit: Visit, target: str, message: str = "", status: int = 200) 
         ),
         h.p["The key is STEPSTREAM_API_KEY of the engine, or STEPSTREAM_READ_KEY to read only."],
     ]
-    return html(document(visit, "Log in", "", {}, *content), status)
+    return html(document(visit, "Log in", "", await known_counts(site, visit), *content), status)
 
 
-def log_in(visit: Visit, form: Mapping[str, str], keys: SessionKeys, now_ms: int) -> tuple[Response, Session | None]:
+async def log_in(
+    site: Site, visit: Visit, form: Mapping[str, str], keys: SessionKeys
+) -> tuple[Response, Session | None]:
     """Return the answer to the form, and the session that it starts; None if the key is wrong."""
     target = next_page(form.get("next", ""))
     role = keys.role_of(form.get("key", "").strip())
     if role == Role.NONE:
         logger.warning("a login to the page was refused: the key is wrong")
-        return login_page(visit, target, "The key is wrong.", 401), None
+        return await login_page(site, visit, target, "The key is wrong.", 401), None
     user = " ".join(form.get("user", "").split())
-    return see(target), keys.new(role, now_ms, user)
+    return see(target), keys.new(role, site.now_ms(), user)

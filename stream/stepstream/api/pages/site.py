@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 
 import htpy as h
 from starlette.applications import Starlette
@@ -19,7 +20,7 @@ from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.parts.assets import asset
 from stepstream.api.pages.parts.components import note, text, url
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, known_counts, see
 from stepstream.api.pages.parts.forms import FORM_TOKEN, read_form
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.parts.sessions import Role
@@ -171,7 +172,7 @@ class _Reception:
                 return self._keep(visit, await show(self._site, visit))
             query = visit.request.url.query
             target = visit.request.url.path + (f"?{query}" if query else "")
-            return self._keep(visit, login_page(visit, target, status=401))
+            return self._keep(visit, await login_page(self._site, visit, target, status=401))
 
         return self._answering(answer)
 
@@ -191,9 +192,9 @@ class _Reception:
 
         async def answer(visit: Visit) -> Response:
             if request.method != "POST":
-                return self._keep(visit, login_page(visit, next_page(visit.param("next"))))
+                return self._keep(visit, await login_page(self._site, visit, next_page(visit.param("next"))))
             form = await self._form(visit)
-            response, session = log_in(visit, form, self._access.keys, self._site.now_ms())
+            response, session = await log_in(self._site, visit, form, self._access.keys)
             self._access.keep(response, session or visit.session, request)
             return response
 
@@ -235,24 +236,25 @@ class _Reception:
                 visit = self._access.visit(request, self._site.now_ms())
                 return await answer(visit)
             except PageError as error:
-                return _error_page(visit, error.status, error.message)
+                return await self._error_page(visit, error.status, error.message)
             except InvalidInput as error:
-                return _error_page(visit, 400, str(error))
+                return await self._error_page(visit, 400, str(error))
             except Conflict as error:
-                return _error_page(visit, 409, str(error))
+                return await self._error_page(visit, 409, str(error))
             except (StepstreamError, StoreError) as error:
-                return _error_page(visit, 503, str(error))
+                return await self._error_page(visit, 503, str(error))
             except Exception:
                 logger.exception("the page failed to answer %s %s", request.method, request.url.path)
-                return _error_page(visit, 500, "The engine failed to render this page; see its log.")
+                return await self._error_page(visit, 500, "The engine failed to render this page; see its log.")
 
         return handle
 
-
-def _error_page(visit: Visit | None, status: int, message: str) -> Response:
-    content = [
-        h.h1[f"{status}"],
-        note(text(message, _MESSAGE_CHARACTERS_MAX), "bad"),
-        h.p[h.a(href=url("runs"))["All runs"]],
-    ]
-    return html(document(visit, f"Error {status}", "", {}, *content), status)
+    async def _error_page(self, visit: Visit | None, status: int, message: str) -> Response:
+        content = [
+            h.h1[f"{status}"],
+            note(text(message, _MESSAGE_CHARACTERS_MAX), "bad"),
+            h.p[h.a(href=url("runs"))["All runs"]],
+        ]
+        # What has just failed may take long to fail again.
+        counts = await known_counts(self._site, visit) if status < HTTPStatus.INTERNAL_SERVER_ERROR else {}
+        return html(document(visit, f"Error {status}", "", counts, *content), status)

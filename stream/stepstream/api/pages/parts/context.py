@@ -1,6 +1,6 @@
 """What pages read and act on, who visits them, and the answers they share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import htpy as h
@@ -13,6 +13,7 @@ from stepstream.api.facade import EngineFacade
 from stepstream.api.pages.parts.sessions import Role, Session
 from stepstream.api.streams import Streams
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.index import RunIndex
 
 
@@ -58,6 +59,19 @@ class PageError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+async def known_counts(site: Site, visit: Visit | None) -> Mapping[str, int]:
+    """Return the numbers of the header of a page that is shown without the read model too, or to strangers.
+
+    There are none if the read model cannot be used, and for strangers, who see no navigation.
+    """
+    if visit is None or visit.role == Role.NONE:
+        return {}
+    try:
+        return await site.runs.queries.counts()
+    except StoreError:
+        return {}
 
 
 def html(document: h.Renderable, status: int = 200) -> Response:

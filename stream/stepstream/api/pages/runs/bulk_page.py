@@ -195,7 +195,8 @@ async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: R
         else other_reason(refusal) or note(f"There is no run to {action}."),
         h.p[h.a(href=url("runs", query=[("filter", form.get("filter", ""))]))["Back to the runs"]],
     ]
-    return html(document(visit, title, "Runs", {}, *content), 400 if refusal.reason else 200)
+    counts = await site.runs.queries.counts()
+    return html(document(visit, title, "Runs", counts, *content), 400 if refusal.reason else 200)
 
 
 def _sample(selection: BulkSelection) -> h.Node:

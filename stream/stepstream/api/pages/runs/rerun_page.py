@@ -51,7 +51,7 @@ class _Plan:
 async def show_rerun(site: Site, visit: Visit) -> Response:
     """Answer with the form that repeats a run; `from` is a step or `failure`, each `edit` a step with other result."""
     edited = visit.request.query_params.getlist("edit")
-    return _page(visit, await _plan(site, visit, visit.param("from")), edited, ACCEPTED)
+    return await _page(site, visit, await _plan(site, visit, visit.param("from")), edited, ACCEPTED)
 
 
 async def rerun(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
@@ -62,7 +62,7 @@ async def rerun(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     except InvalidInput as error:
         field = error.field.replace("results.", _RESULT)
         edited = [name.removeprefix(_RESULT) for name in form if name.startswith(_RESULT)]
-        return _page(visit, plan, edited, Refusal("", form, field, error.reason))
+        return await _page(site, visit, plan, edited, Refusal("", form, field, error.reason))
     new_id = await site.engine.operator.rerun(request)
     return see(url("runs", new_id, query=[("done", REPEATED)]))
 
@@ -109,7 +109,7 @@ def _value(memo: Memo) -> Raw | None:
     return memo.outcome.data if isinstance(memo.outcome, Value) else None
 
 
-def _page(visit: Visit, plan: _Plan, edited: Sequence[str], refusal: Refusal) -> Response:
+async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], refusal: Refusal) -> Response:
     run, title = plan.run, plan.title
     shown = [memo for memo in plan.memos if memo.step in edited][:_EDITED_MAX]
     names = ["data", "why", *(f"{_RESULT}{memo.step}" for memo in shown)]
@@ -138,7 +138,8 @@ def _page(visit: Visit, plan: _Plan, edited: Sequence[str], refusal: Refusal) ->
             h.a(href=url("runs", run.run_id))["Back to the run"],
         ),
     ]
-    return html(document(visit, title, "Runs", {}, *content), 400 if refusal.reason else 200)
+    counts = await site.runs.queries.counts()
+    return html(document(visit, title, "Runs", counts, *content), 400 if refusal.reason else 200)
 
 
 def _value_field(refusal: Refusal, name: str, label: h.Node, value: Raw) -> h.Element:

@@ -67,7 +67,7 @@ async def found(site: Site, visit: Visit) -> RunView:
 async def show_run(site: Site, visit: Visit, refusal: Refusal = ACCEPTED) -> Response:
     """Answer with the page of a run; with what was wrong in one of its forms, if it was refused."""
     if visit.param("done") == REPEATED and await site.runs.queries.show(visit.request.path_params["run_id"]) is None:
-        return _coming(visit)
+        return await _coming(site, visit)
     mark = site.streams.changes.mark()
     run = await found(site, visit)
     message = _MESSAGES.get(visit.param("done"))
@@ -124,10 +124,11 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
     ]
 
 
-def _coming(visit: Visit) -> Response:
+async def _coming(site: Site, visit: Visit) -> Response:
     """Return a page that loads itself again until the read model has the run that was just started."""
     content = note("The new run is not listed yet; this page loads again by itself.")
-    response = html(document(visit, "New run", "Runs", {}, h.h1["New run"], content), 202)
+    counts = await site.runs.queries.counts()
+    response = html(document(visit, "New run", "Runs", counts, h.h1["New run"], content), 202)
     response.headers["Refresh"] = "1"
     return response
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from stepstream.api.approval_links import ApprovalLink
 from stepstream.api.pages.parts.components import at, note, text, url
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, known_counts, see
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.forms import session_form
 from stepstream.api.pages.parts.layout import document
@@ -65,4 +65,5 @@ async def _page(
         await answer_view(site, asked, with_values=False),
         [form, h.p(".hint")["This link expires at ", at(link.expires_at), "."]] if asked.is_open and not done else None,
     ]
-    return html(document(visit, asked.title, "", {}, *content), 400 if refusal.reason else 200)
+    counts = await known_counts(site, visit)
+    return html(document(visit, asked.title, "", counts, *content), 400 if refusal.reason else 200)
