@@ -10,6 +10,7 @@ from stepstream.contract.topics import DEAD_LETTERS, HISTORY, LOGS, REPLIES
 from stepstream.host.deadletters.latest import ClusterDeadLetterLog, LatestDeadLetters
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
+from stepstream.host.monitoring.database import DatabaseGauge
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, Measured, index_readings
 from stepstream.host.monitoring.versions import build_info
@@ -121,6 +122,8 @@ async def _serve_shards(
     backlogs = Backlogs(cluster, backbone)
     measured: dict[str, Measured] = {"lags": gauges, "backlogs": BacklogGauges(group, backlogs)}
     measured["disk"] = DiskGauges(settings.data_dir)
+    if index.is_shared:
+        measured["database"] = DatabaseGauge(index)
     for each in measured.values():
         metrics.ask(each.read)
     metrics.ask(functools.partial(index_readings, index))

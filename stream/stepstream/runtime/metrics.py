@@ -109,6 +109,7 @@ METRICS = (
     Metric("engine", "gauge", "disk_used_bytes", ("store",), "Size of the files in the data directory"),
     Metric("engine", "gauge", "disk_free_bytes", (), "Free space on the disk of the data directory"),
     Metric("engine", "gauge", "disk_size_bytes", (), "Size of the disk of the data directory"),
+    Metric("engine", "gauge", "read_model_bytes", (), "Size of the tables of the list of runs in PostgreSQL"),
     Metric("worker", "gauge", "worker_slots", ("app",), "Runs that may run code at the same time"),
     Metric("worker", "gauge", "worker_slots_in_use", ("app",), "Runs that run code"),
     Metric("worker", "gauge", "worker_queue_runs", ("app",), "Runs that wait for a slot"),

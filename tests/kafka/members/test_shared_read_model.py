@@ -16,7 +16,7 @@ from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import until_ended, until_registered
 from tests.kafka.cluster.observed import Observed, until
-from tests.postgresql import PASSWORD, running_server
+from tests.postgresql import PASSWORD, running_server, tables_bytes
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 4
@@ -59,6 +59,8 @@ def test_engines_share_a_read_model(bootstrap: str, tmp_path: Path) -> None:
         fleet.add_worker()
         asyncio.run(run_many(cluster, RUNS))
         until(lambda: [completed(observed, each) for each in (first, second)] == [RUNS, RUNS])
+        for engine in (first, second):
+            assert 0 < observed.scrape(engine).sum("stepstream_read_model_bytes") < tables_bytes(url)
         server.kill()
         asyncio.run(run_many(cluster, 2 * RUNS))
         assert [completed(observed, each) for each in (first, second)] == [-1, -1]

@@ -26,7 +26,7 @@ from stepstream.runtime.readmodel.pruning import Retention
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 from stepstream.runtime.readmodel.search.filters import Filter
 from tests.fakes.indexes import dumped
-from tests.postgresql import PASSWORD, PostgresqlServer, running_server
+from tests.postgresql import PASSWORD, PostgresqlServer, running_server, tables_bytes
 from tests.runtime.readmodel.conftest import Open
 from tests.runtime.readmodel.shard_history import folded, history
 
@@ -204,6 +204,20 @@ async def test_live_pages_learn_what_another_engine_folded(url: str, open_index:
             assert index.changes.among(["01-0000", "00-0000"], version) == ["01-0000"]
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_the_size_of_the_tables_is_known(url: str, open_index: Open) -> None:
+    """It has the indexes, and grows with the rows; a file has no server to ask."""
+    index = open_index(url)
+    empty = await index.server_bytes()
+    folded(index, history(0, 200))
+    filled = await index.server_bytes()
+    assert empty is not None
+    assert filled is not None
+    assert 0 < empty < filled < tables_bytes(url)
+    file = RunIndex()
+    assert await file.server_bytes() is None
+    file.close()
 
 
 def test_engines_prune_at_the_same_time(url: str, open_index: Open) -> None:

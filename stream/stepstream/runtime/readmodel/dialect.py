@@ -111,6 +111,9 @@ class Tables(Protocol):
     def used_bytes(self) -> int:
         """Return the size of the tables, 0 if it is not limited."""
 
+    async def server_bytes(self) -> int | None:
+        """Return the size of the tables and their indexes on a server; None if they are in a file of this process."""
+
     def shrink(self) -> int:
         """Return some free space to the disk; return how many pages, 0 if there is little."""
 

@@ -327,6 +327,10 @@ class RunIndex:
             logger.warning(kept, f"{size:,}", f"{limit:,}")
         return self._tables.shrink()
 
+    async def server_bytes(self) -> int | None:
+        """Return the size of the tables on the server that has them; None if they are in a file of this process."""
+        return await self._tables.server_bytes()
+
     async def pruned(self) -> int:
         """Delete one slice, as `prune` does, without holding up the event loop."""
         return await self._tables.call(self.prune)

@@ -223,6 +223,10 @@ class PostgresqlTables:
         """Return 0: the server uses the space of deleted rows again, and its files do not become smaller."""
         return 0
 
+    async def server_bytes(self) -> int:
+        """Return the size of the tables with their indexes, and with the space of deleted rows."""
+        return await self.ask(_size)
+
     def shrink(self) -> int:
         """Return 0: the server does it by itself."""
         return 0
@@ -236,6 +240,13 @@ class PostgresqlTables:
         self._readers.close()
         if self._db is not None:
             self._db.close()
+
+
+def _size(db: Database) -> int:
+    # The server asks its file system; it reads no rows.
+    sizes = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
+    query = f"{sizes} WHERE relnamespace = to_regnamespace(?) AND relkind = 'r'"
+    return int(db.execute(query, (NAME,)).fetchone()[0])
 
 
 def options_of(url: str) -> dict[str, Any]:

@@ -131,6 +131,9 @@ class SqliteTables:
         """Return the size of the tables, without the free pages of their file."""
         return used_bytes(self.db)
 
+    async def server_bytes(self) -> None:
+        """Return None: the tables are in a file."""
+
     def shrink(self) -> int:
         """Return some free pages to the disk; return how many, 0 if the file has few."""
         with self.checked():
