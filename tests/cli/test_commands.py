@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,17 @@ def test_outputs_are_listed_only_on_request(invoke: Invoke, state: Path) -> None
     assert f'output: ["{ODD}"]' in shown.stdout
     missing = invoke("runs", "show", ODD, "--data-dir", state)
     assert (missing.exit_code, f"there is no run '{ODD}'" in missing.stderr) == (1, True)
+
+
+def test_timings_are_named_as_by_the_page_and_the_api(invoke: Invoke, answering: "Answering") -> None:
+    """The columns are p50 and p95, and the help explains them."""
+    timing = {"step": "charge", "function": "f", "ended": 4, "failed": 1, "run_id": "0" * 26}
+    answering(200, {"timings": [{**timing, "p50_ms": 1_000, "p95_ms": 2_000, "slowest_ms": 3_000}]})
+    printed = [re.findall(r"[^│┃]+", line) for line in invoke("timings").stdout.splitlines()]
+    cells = [[cell.strip() for cell in line] for line in printed if len(line) > 1]
+    assert [line[4:7] for line in cells] == [["p50", "p95", "slowest"], ["1.0 s", "2.0 s", "3.0 s"]]
+    explained = " ".join(invoke("timings", "--help").stdout.split())
+    assert "Half of them take at most p50, and 95 % at most p95" in explained
 
 
 class Answers:

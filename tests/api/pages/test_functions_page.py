@@ -109,7 +109,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     assert shown["Cancelled by"] == "event <b> with the same data.id event stop if async.data.all within 1h 0m"
     assert (shown["Must end within"], "Must start within" in shown) == ("2h 0m", False)
     assert shown["Next times"].count("2026-01-0") == 3
-    assert (shown["Half take at most"], shown["99 %"]) == ("3.0 s", "8m 20s")
+    assert (shown["p50"], shown["p99"]) == ("3.0 s", "8m 20s")
     slow = engine.runs()[-1]
     assert page.texts("section tbody tr")[0] == f"{slow.run_id} 8m 20s"
     assert (await browser.open(page.link(slow.run_id))).path == f"/ui/runs/{slow.run_id}"

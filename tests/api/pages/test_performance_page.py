@@ -50,6 +50,8 @@ async def test_the_slowest_are_listed_with_their_runs(engine: VirtualEngine) -> 
         "charge fulfil 4 1 (25%)",
         "pick # fulfil 12 0",
     ]
+    assert page.texts("thead th")[4:7] == ["p50", "p95", "Slowest"]
+    assert "Half of them take at most p50, and 95 % at most p95" in page.text
     page = await browser.open(page.link("functions"))
     slow, fast = page.texts("tbody tr")
     (run,) = engine.runs("load")

@@ -23,7 +23,7 @@ from stepstream.api.pages.parts.components import (
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.pages.performance_page import timings_table
+from stepstream.api.pages.performance_page import PERCENTILES, timings_table
 from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
 from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views
 from stepstream.api.routes.timings import SINCE_ALL, TimingsAsked, TimingsOf, find_timings
@@ -239,12 +239,12 @@ def _durations(found: Durations) -> h.Node:
     latest = f"the latest {MEASURED_MAX:,} completed runs" if found.runs == MEASURED_MAX else of
     return h.section(aria_labelledby="durations")[
         h.h2("#durations")["Durations"],
-        h.p(".hint")[f"From start to end, with waits, of {latest}."],
+        h.p(".hint")[f"From start to end, with waits, of {latest}. Half take at most p50, 90 % p90, and 99 % p99."],
         facts(
             [
-                ("Half take at most", length_text(found.p50_ms)),
-                ("90 %", length_text(found.p90_ms)),
-                ("99 %", length_text(found.p99_ms)),
+                ("p50", length_text(found.p50_ms)),
+                ("p90", length_text(found.p90_ms)),
+                ("p99", length_text(found.p99_ms)),
             ]
         ),
         listing("The slowest runs", ("Slowest runs", "Took"), [_slow_row(*each) for each in found.slowest]),
@@ -256,6 +256,7 @@ def _steps(id: str, found: Sequence[Timing]) -> h.Node:
         return None
     return h.section(aria_labelledby="step-times")[
         h.h2("#step-times")["Its slowest steps"],
+        h.p(".hint")[PERCENTILES],
         timings_table(TimingsOf.STEPS, found),
         h.p[h.a(href=url("performance", query=[("function", id)]))["All of its steps, the last day, and other orders"]],
     ]

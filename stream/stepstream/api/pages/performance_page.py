@@ -28,12 +28,13 @@ from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder
 ROWS = 50
 _RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), (SINCE_ALL, "all that is kept"))
 _ORDERS: Mapping[TimingOrder, str] = {
-    TimingOrder.P95: "slowest by 95 %",
+    TimingOrder.P95: "slowest by p95",
     TimingOrder.SLOWEST: "slowest one",
     TimingOrder.FAILED: "most failures",
     TimingOrder.ENDED: "most often",
 }
-_COLUMNS = ("Ended", "Failed", "Half take at most", "95 % take at most", "Slowest", "Its run")
+_COLUMNS = ("Ended", "Failed", "p50", "p95", "Slowest", "Its run")
+PERCENTILES = "Half of them take at most p50, and 95 % at most p95; both are at most 9 % too large."
 _HINTS: Mapping[TimingsOf, str] = {
     TimingsOf.STEPS: "How long the last attempt of a step took, without waiting. Numbers in the ids of steps are #.",
     TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Cancelled runs do not count.",
@@ -62,7 +63,7 @@ async def show_performance(site: Site, visit: Visit) -> Response:
             h.a(href=_url(TimingsAsked(asked.of)))["Clear"],
         ],
         [
-            h.p(".hint")[_HINTS[asked.of], " Percentiles are at most 9 % too large."],
+            h.p(".hint")[_HINTS[asked.of], " ", PERCENTILES],
             timings_table(asked.of, found[:ROWS]),
         ]
         if found

@@ -24,7 +24,10 @@ def list_timings(
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """List how long steps took and how many failed, the slowest first."""
+    """List how long steps took and how many failed, the slowest first.
+
+    Half of them take at most p50, and 95 % at most p95; both are at most 9 % too large.
+    """
     query = {"of": "functions" if runs else "steps", "function": function, "since": since, "sort": sort, "limit": limit}
     found = request(EngineClient(url, api_key), "GET", "v1", "timings", expect="timings", query=query)["timings"]
     if as_json:
@@ -41,6 +44,6 @@ def list_timings(
         )
         for each in found
     ]
-    names = ("ended", "failed", "half at most", "95 % at most", "slowest", "run of the slowest")
+    names = ("ended", "failed", "p50", "p95", "slowest", "run of the slowest")
     columns = () if runs else (Column("step", no_wrap=True),)
     out.table((*columns, Column("function", no_wrap=True), *names), rows)
