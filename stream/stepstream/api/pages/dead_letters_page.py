@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from stepstream.api.facade import DeadLetters, DeadLetterView
 from stepstream.api.pages.parts.components import at, facts, known_params, listing, note, text, url
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.forms import post_form
 from stepstream.api.pages.parts.layout import document
 from stepstream.contract.text.wording import counted
@@ -27,8 +27,8 @@ def _log_of(site: Site) -> DeadLetters:
     return site.engine.dead_letters
 
 
-def _url(place: str, **query: str) -> str:
-    return url("dead-letter", query=[("place", place), *query.items()])
+def _url(place: str) -> str:
+    return url("dead-letter", query=[("place", place)])
 
 
 async def show_dead_letters(site: Site, visit: Visit) -> Response:
@@ -78,7 +78,7 @@ async def show_dead_letter(site: Site, visit: Visit) -> Response:
     redriven = "The record was sent again. If it still cannot be processed, it becomes a new dead letter."
     content = [
         h.h1[f"Dead letter {view.place}"],
-        note(redriven, "good") if asked["done"] else None,
+        note(redriven, "good") if visit.done(_url(view.place)) else None,
         note(text(view.reason, _TEXT_CHARACTERS_MAX), "bad"),
         facts(
             [
@@ -144,4 +144,4 @@ async def redrive_dead_letter(site: Site, visit: Visit, _form: Mapping[str, str]
     """Send the record of a dead letter again."""
     place = visit.param("place")
     await _log_of(site).redrive(place, visit.user)
-    return see(_url(place, done="1"))
+    return see_done(visit, _url(place), "redriven")

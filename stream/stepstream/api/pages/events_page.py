@@ -21,7 +21,7 @@ from stepstream.api.pages.parts.components import (
     text_field,
     url,
 )
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.json_tree import json_tree
 from stepstream.api.pages.parts.layout import document
@@ -55,7 +55,7 @@ async def send_event(site: Site, visit: Visit, form: Mapping[str, str]) -> Respo
         id = await send_entered(site, form)
     except InvalidInput as error:
         return await _events_page(site, visit, Refusal("", form, error.field, error.reason))
-    return see(event_url(id, sent="1"))
+    return see_done(visit, event_url(id), "sent")
 
 
 async def _events_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
@@ -169,15 +169,16 @@ def _unmatched(events: Sequence[UnmatchedEvent] | None) -> h.Node:
 
 async def show_event(site: Site, visit: Visit) -> Response:
     """Answer with the page of an event."""
-    asked = known_params(visit, "id", "sent")
+    asked = known_params(visit, "id", "done")
     found = await site.runs.queries.event(asked["id"])
-    was_sent = note("The event was sent.", "good") if asked["sent"] else None
+    is_sent = bool(visit.done(event_url(asked["id"])))
+    was_sent = note("The event was sent.", "good") if is_sent else None
     counts = await site.runs.queries.counts()
     if found is None:
         unmatched = next((each for each in site.engine.unmatched() or () if each.id == asked["id"]), None)
         reason = f"It matched nothing: {unmatched.reason}" if unmatched else _UNKNOWN
         said = [h.h1[text(asked["id"])], was_sent, note(text(reason, _REASON_CHARACTERS))]
-        status = 200 if asked["sent"] or unmatched else 404
+        status = 200 if is_sent or unmatched else 404
         return html(document(visit, "Event", "Events", counts, *said), status)
     seen, value = found.seen, found.value if isinstance(found.value, dict) else {}
     raw = f"{url('runs', found.run_id, 'raw')}?part={found.part}"

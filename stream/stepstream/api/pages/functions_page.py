@@ -20,7 +20,7 @@ from stepstream.api.pages.parts.components import (
     text_field,
     url,
 )
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.performance_page import PERCENTILES, timings_table
@@ -150,7 +150,7 @@ async def pause_function(site: Site, visit: Visit, form: Mapping[str, str]) -> R
         done = await change_pause(site, visit, form, function_scope(view.id))
     except InvalidInput as error:
         return await _function_page(site, visit, Refusal(_PAUSE, form, error.field, error.reason))
-    return see(function_url(view.id, done=done))
+    return see_done(visit, function_url(view.id), done)
 
 
 async def _found(site: Site, visit: Visit) -> FunctionView:
@@ -170,7 +170,7 @@ async def start_function(site: Site, visit: Visit, form: Mapping[str, str]) -> R
         id = await (send_entered(site, form) if schema is None else send_values(site, form, schema))
     except InvalidInput as error:
         return await _function_page(site, visit, Refusal("", form, error.field, error.reason))
-    return see(event_url(id, sent="1"))
+    return see_done(visit, event_url(id), "sent")
 
 
 async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
@@ -178,7 +178,7 @@ async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response
     id, pause = view.id, pause_of_scope(site.engine.overview.pauses(), function_scope(view.id))
     steps = await find_timings(site.runs, TimingsAsked(since=SINCE_ALL, function=id), now_ms, limit=_STEPS)
     content = [
-        pause_message(visit.param("done")),
+        pause_message(visit.done(function_url(id))),
         h.div(".heading")[h.h1[text(id)]],
         note(["This function is ", pause_text(pause), "."], "warn") if pause else None,
         None if view.registration else _unknown(),

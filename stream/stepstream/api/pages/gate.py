@@ -33,7 +33,7 @@ class Access:
             if session.role != Role.OPERATE:
                 session = self.keys.new(Role.OPERATE, now_ms)
         elif "authorization" in request.headers:
-            session = self.keys.new(self.keys.role_of(bearer_token(request.headers)), now_ms)
+            session = self.keys.keyed(self.keys.role_of(bearer_token(request.headers)), now_ms)
         else:
             session = known or self.keys.new(Role.NONE, now_ms)
         role = session.role

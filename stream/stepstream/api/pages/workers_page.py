@@ -6,7 +6,7 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import known_params, listing, note, text, url
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
@@ -40,14 +40,14 @@ async def pause_queue(site: Site, visit: Visit, form: Mapping[str, str]) -> Resp
         done = await change_pause(site, visit, form, queue_scope(view.app, view.queue))
     except InvalidInput as error:
         return await _workers_page(site, visit, Refusal(name, form, error.field, error.reason))
-    return see(url("workers", query=[("done", done)]))
+    return see_done(visit, url("workers"), done)
 
 
 async def _workers_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
     workers, shards, lag = await workers_views(site.engine), shard_views(site.engine), history_lag(site.engine)
     unready = site.engine.unready()
     content = [
-        pause_message(visit.param("done")),
+        pause_message(visit.done(url("workers"))),
         h.h1["Workers and shards"],
         note(["This engine is not ready: ", text(unready, _REASON_CHARACTERS)], "bad") if unready else None,
         h.h2["Workers"],

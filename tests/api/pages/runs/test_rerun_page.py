@@ -71,13 +71,23 @@ async def test_a_form_that_is_sent_twice_starts_one_run() -> None:
         assert len(engine.runs()) == 3
 
 
-async def test_a_new_run_is_awaited_by_its_page() -> None:
+async def test_a_new_run_is_awaited_by_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the read model has the new run, its page says so and loads again; another missing run is 404."""
+
+    async def lags(_queries: RunQueries, _run_id: str) -> None:
+        """Return no run, as a read model that is behind."""
+
     async with VirtualEngine(app) as engine:
-        path = f"/ui/runs/{'0' * 26}"
-        page = await browser_of(engine).open(f"{path}?done=repeated")
+        browser, page = await opened(engine, 5)
+        form = await browser.open(page.link("Repeat with other data"))
+        with monkeypatch.context() as patched:
+            patched.setattr(RunQueries, "show", lags)
+            page = await browser.submit(form, "main form")
         assert (page.status, page.response.headers["refresh"]) == (202, "1")
-        assert (await browser_of(engine).open(path)).status == 404
+        assert page.texts("nav[aria-label=Pages] li")[0].startswith("Runs")
+        await engine.until_idle()
+        assert "This is the new run." in (await browser.open(page.path)).text
+        assert (await browser.open(f"/ui/runs/{'0' * 26}?done=repeated")).status == 404
 
 
 async def test_a_step_is_repeated_with_an_edited_result() -> None:

@@ -60,9 +60,9 @@ def filter_url(key: str, value: str) -> str:
     return url("runs", query=[("filter", str(Filter().having(key, value)))])
 
 
-def function_url(id: str, **query: str) -> str:
+def function_url(id: str) -> str:
     """Return the URL of the page of a function."""
-    return url("function", query=[("id", id), *query.items()])
+    return url("function", query=[("id", id)])
 
 
 def function_link(function: str) -> h.Element:
@@ -70,9 +70,9 @@ def function_link(function: str) -> h.Element:
     return h.a(href=filter_url("function", function))[text(function)]
 
 
-def event_url(id: str, **query: str) -> str:
+def event_url(id: str) -> str:
     """Return the URL of the page of an event."""
-    return url("event", query=[("id", id), *query.items()])
+    return url("event", query=[("id", id)])
 
 
 def event_link(id: str) -> h.Element:

@@ -1,7 +1,10 @@
 """What pages read and act on, who visits them, and the answers they share."""
 
+import hashlib
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import htpy as h
 from starlette.requests import Request
@@ -15,6 +18,8 @@ from stepstream.api.streams import Streams
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.index import RunIndex
+
+_SIGNATURE_CHARACTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,21 @@ class Visit:
         """Return a parameter of the query, or ""."""
         return self.request.query_params.get(name, "")
 
+    def done(self, page: str) -> str:
+        """Return what a form did that led this session to a page with the URL `page`; "" if none did.
+
+        A crafted URL, and one of another session or page, states nothing.
+        """
+        given = self.param("done")
+        outcome = given.rpartition(".")[0]
+        known = hmac.compare_digest(given.encode(errors="replace"), self.signed(page, outcome).encode(errors="replace"))
+        return outcome if known else ""
+
+    def signed(self, page: str, outcome: str) -> str:
+        """Return what a form did as the parameter `done` of the URL of a page."""
+        signed = hmac.new(self.token.encode(), f"{page}\0{outcome}".encode(errors="replace"), hashlib.sha256)
+        return f"{outcome}.{signed.hexdigest()[:_SIGNATURE_CHARACTERS]}"
+
 
 class PageError(Exception):
     """A request that cannot be answered: its status, and what is wrong and how to fix it."""
@@ -82,3 +102,9 @@ def html(document: h.Renderable, status: int = 200) -> Response:
 def see(location: str) -> Response:
     """Return a redirect in response to a form, so that a reload of the next page does not repeat the action."""
     return RedirectResponse(location, 303)
+
+
+def see_done(visit: Visit, page: str, outcome: str) -> Response:
+    """Return a redirect in response to a form to a page, a URL without `done`, that says what the form did."""
+    done = urlencode({"done": visit.signed(page, outcome)})
+    return see(f"{page}{'&' if '?' in page else '?'}{done}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 SESSION_MS = 12 * 60 * 60 * 1_000
 USER_CHARACTERS_MAX = 100
@@ -58,6 +59,11 @@ class SessionKeys:
     def new(self, role: Role, now_ms: int, user: str = "") -> Session:
         """Return a session that starts now."""
         return Session(role, now_ms + SESSION_MS, secrets.token_urlsafe(16), user[:USER_CHARACTERS_MAX])
+
+    def keyed(self, role: Role, now_ms: int) -> Session:
+        """Return the session of a request that has a key itself: requests with the same key have the same session."""
+        session = self.new(role, now_ms)
+        return session if role == Role.NONE else replace(session, nonce=f"key {role}")
 
     def cookie(self, session: Session) -> str:
         """Return the value of the cookie of a session."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import url
-from stepstream.api.pages.parts.context import Site, Visit, see
+from stepstream.api.pages.parts.context import Site, Visit, see_done
 from stepstream.api.pages.parts.fields import Refusal
 from stepstream.api.pages.runs.run_forms import CANCEL, PAUSE, awaited_signals
 from stepstream.api.pages.runs.run_page import found, show_run
@@ -27,7 +27,7 @@ async def cancel_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Respo
         return await show_run(site, visit, Refusal(CANCEL, form, error.field, error.reason))
     children = form.get("children", "") == "cancel"
     done = "cancelled" if await site.engine.operator.cancel(run_id, visit.user, why, children=children) else "ended"
-    return see(url("runs", run_id, query=[("done", done)]))
+    return see_done(visit, url("runs", run_id), done)
 
 
 async def pause_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
@@ -39,14 +39,14 @@ async def pause_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Respon
     except InvalidInput as error:
         return await show_run(site, visit, Refusal(PAUSE, form, error.field, error.reason))
     done = "paused" if await site.engine.operator.pause(run_id, pause) else "ended"
-    return see(url("runs", run_id, query=[("done", done)]))
+    return see_done(visit, url("runs", run_id), done)
 
 
 async def resume_run(site: Site, visit: Visit, _form: Mapping[str, str]) -> Response:
     """Resume a run."""
     run_id = visit.request.path_params["run_id"]
     done = "resumed" if await site.engine.operator.unpause(run_id, visit.user) else "not-paused"
-    return see(url("runs", run_id, query=[("done", done)]))
+    return see_done(visit, url("runs", run_id), done)
 
 
 async def send_signal(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
@@ -61,4 +61,4 @@ async def send_signal(site: Site, visit: Visit, form: Mapping[str, str]) -> Resp
     except InvalidInput as error:
         return await show_run(site, visit, Refusal(hash_, form, "data", error.reason))
     is_delivered = step is not None and await site.engine.signal(step.detail, value)
-    return see(url("runs", run.run_id, query=[("done", "delivered" if is_delivered else "not-delivered")]))
+    return see_done(visit, url("runs", run.run_id), "delivered" if is_delivered else "not-delivered")

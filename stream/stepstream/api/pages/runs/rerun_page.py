@@ -9,7 +9,7 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import facts, note, run_link, text, url
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, area, line, other_reason
 from stepstream.api.pages.parts.forms import FORM_TOKEN, post_form
 from stepstream.api.pages.parts.json_tree import snippet
@@ -64,7 +64,7 @@ async def rerun(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
         edited = [name.removeprefix(_RESULT) for name in form if name.startswith(_RESULT)]
         return await _page(site, visit, plan, edited, Refusal("", form, field, error.reason))
     new_id = await site.engine.operator.rerun(request)
-    return see(url("runs", new_id, query=[("done", REPEATED)]))
+    return see_done(visit, url("runs", new_id), REPEATED)
 
 
 async def _plan(site: Site, visit: Visit, origin: str) -> _Plan:

@@ -66,11 +66,13 @@ async def found(site: Site, visit: Visit) -> RunView:
 
 async def show_run(site: Site, visit: Visit, refusal: Refusal = ACCEPTED) -> Response:
     """Answer with the page of a run; with what was wrong in one of its forms, if it was refused."""
-    if visit.param("done") == REPEATED and await site.runs.queries.show(visit.request.path_params["run_id"]) is None:
+    run_id = visit.request.path_params["run_id"]
+    done = visit.done(url("runs", run_id))
+    if done == REPEATED and await site.runs.queries.show(run_id) is None:
         return await _coming(site, visit)
     mark = site.streams.changes.mark()
     run = await found(site, visit)
-    message = _MESSAGES.get(visit.param("done"))
+    message = _MESSAGES.get(done)
     query = visit.request.query_params.multi_items()
     counts = await site.runs.queries.counts()
     return html(

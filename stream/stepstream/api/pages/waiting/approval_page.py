@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from stepstream.api.actors import is_person
 from stepstream.api.pages.parts.components import at, facts, function_link, note, run_link, text, url
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.forms import post_form
 from stepstream.api.pages.parts.json_tree import json_tree
@@ -30,9 +30,9 @@ _ENDED = {
 }
 
 
-def approval_url(asked: ApprovalView, **query: str) -> str:
+def approval_url(asked: ApprovalView) -> str:
     """Return the URL of the page of an approval."""
-    return url("approvals", asked.run_id, asked.step, query=query.items())
+    return url("approvals", asked.run_id, asked.step)
 
 
 async def found_approval(site: Site, run_id: str, step: str) -> ApprovalView:
@@ -46,7 +46,7 @@ async def show_approval(site: Site, visit: Visit, refusal: Refusal = ACCEPTED) -
     """Answer with the page of an approval; with what was wrong in its form, if it was refused."""
     params = visit.request.path_params
     asked = await found_approval(site, params["run_id"], params["step"])
-    late = visit.param("done") == "late"
+    late = visit.done(approval_url(asked)) == "late"
     content = [
         h.h1[text(asked.title)],
         note(LATE, "bad") if late else None,
@@ -68,8 +68,8 @@ async def answer_approval(site: Site, visit: Visit, form: Mapping[str, str]) -> 
     except InvalidInput as error:
         return await show_approval(site, visit, refused(asked, form, error))
     if not counts:
-        return see(approval_url(asked, done="late"))
-    return see(url("waiting", query=[("decided", f"{asked.run_id}/{asked.step}")]))
+        return see_done(visit, approval_url(asked), "late")
+    return see_done(visit, url("waiting"), f"{asked.run_id}/{asked.step}")
 
 
 async def stored_decision(site: Site, asked: ApprovalView, form: Mapping[str, str], by: str) -> bool:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from stepstream.api.approval_links import ApprovalLink
 from stepstream.api.pages.parts.components import at, note, text, url
-from stepstream.api.pages.parts.context import PageError, Site, Visit, html, known_counts, see
+from stepstream.api.pages.parts.context import PageError, Site, Visit, html, known_counts, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.forms import session_form
 from stepstream.api.pages.parts.layout import document
@@ -33,7 +33,7 @@ async def answer_link(site: Site, visit: Visit, form: Mapping[str, str]) -> Resp
         counts = await stored_decision(site, asked, form, link.by)
     except InvalidInput as error:
         return await _page(site, visit, link, asked, refused(asked, form, error))
-    return see(_url(visit, done="stored" if counts else "late"))
+    return see_done(visit, _url(visit), "stored" if counts else "late")
 
 
 async def _asked(site: Site, visit: Visit) -> tuple[ApprovalLink, ApprovalView]:
@@ -47,14 +47,14 @@ async def _asked(site: Site, visit: Visit) -> tuple[ApprovalLink, ApprovalView]:
     return link, asked
 
 
-def _url(visit: Visit, **query: str) -> str:
-    return url("approve", visit.request.path_params["token"], query=query.items())
+def _url(visit: Visit) -> str:
+    return url("approve", visit.request.path_params["token"])
 
 
 async def _page(
     site: Site, visit: Visit, link: ApprovalLink, asked: ApprovalView, refusal: Refusal = ACCEPTED
 ) -> Response:
-    done = visit.param("done")
+    done = visit.done(_url(visit))
     # The read model may not have a decision yet that was just stored.
     form = session_form(visit, _url(visit), "Decide", decision_fields(asked, refusal, link.by))
     content = [

@@ -59,10 +59,11 @@ Cursor = tuple[str, str]
 
 async def show_waiting(site: Site, visit: Visit) -> Response:
     """Answer with a page of what waits for something of a kind."""
-    asked, mark = known_params(visit, "kind", "after", "decided"), site.streams.changes.mark()
+    asked, mark = known_params(visit, "kind", "after", "done"), site.streams.changes.mark()
     kind, cursor = _place(asked["kind"], asked["after"])
-    content, shown = await _content(site, visit, kind, cursor, asked["decided"])
-    query = [("kind", kind), (_CURSOR, asked["after"]), ("decided", asked["decided"]), (_SHOWN, shown)]
+    decided = visit.done(url("waiting"))
+    content, shown = await _content(site, visit, kind, cursor, decided)
+    query = [("kind", kind), (_CURSOR, asked["after"]), ("done", asked["done"]), (_SHOWN, shown)]
     return html(
         document(
             visit,
@@ -77,7 +78,7 @@ async def show_waiting(site: Site, visit: Visit) -> Response:
                 ],
                 h.li[h.a(href=url("runs", query=[("filter", "status:scheduled")]))["scheduled runs"]],
             ],
-            note("Your decision is stored.", "good") if asked["decided"] else None,
+            note("Your decision is stored.", "good") if decided else None,
             live_part(mark, ("live", "waiting"), query),
             _changed(kind, is_changed=False),
             content,
@@ -87,11 +88,12 @@ async def show_waiting(site: Site, visit: Visit) -> Response:
 
 async def stream_waiting(site: Site, visit: Visit) -> Response:
     """Answer with the changes of a page of what waits: its rows, or that there are other approvals than those shown."""
-    given = known_params(visit, "kind", "decided", AFTER, _CURSOR, _SHOWN)
+    given = known_params(visit, "kind", "done", AFTER, _CURSOR, _SHOWN)
     kind, cursor = _place(given["kind"], given[_CURSOR])
+    decided = visit.done(url("waiting"))
 
     async def compose(_since: int) -> Update:
-        content, shown = await _content(site, visit, kind, cursor, given["decided"])
+        content, shown = await _content(site, visit, kind, cursor, decided)
         parts = [partial("pages", navigation("Waiting", await site.runs.queries.counts()))]
         if kind == _Kind.APPROVALS:
             # A person may be filling in one of the forms.
