@@ -41,7 +41,8 @@ async def engine() -> AsyncIterator[VirtualEngine]:
 
 def client_of(engine: VirtualEngine, keys: Keys | None = None) -> httpx.AsyncClient:
     """Return a client of the API over an engine."""
-    api = make_api(facade_of(engine.engine), engine.index, Metrics("engine").text, keys=keys)
+    metrics = Metrics("engine").text
+    api = make_api(facade_of(engine.engine), engine.index, metrics, keys=keys, now_ms=lambda: engine.now_ms)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost")
 
 
@@ -54,7 +55,10 @@ async def test_a_decision_counts_once(engine: VirtualEngine) -> None:
         decision = {"approved": True, "by": "ann", "values": {"amount": 12, "reference": "aa"}}
         assert (await client.post(path, json=decision)).json() == {"accepted": True}
         await engine.until_idle()
-        assert engine.runs()[0].output == ["ann", 12]
+        (run,) = engine.runs()
+        assert run.output == ["ann", 12]
+        answer: Any = run.steps[0].output
+        assert answer["at"] == engine.now_ms
         again = await client.post(path, json={"approved": False, "by": "bob"})
         assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
         assert (await client.get("/v1/approvals")).json() == {"approvals": []}

@@ -59,6 +59,18 @@ async def test_a_preview_counts_runs_and_changes_nothing(engine: VirtualEngine) 
     assert len(engine.runs(status="running")) == 12
 
 
+async def test_relative_times_count_by_the_clock_of_the_api(engine: VirtualEngine) -> None:
+    """Those of a bulk operation, and those of a list of runs."""
+    await engine.advance("30m")
+    await engine.send(Event("wait", {"n": 12}))
+    async with client_of(engine) as client:
+        for since, count in (("-10m", 1), ("-2h", 13)):
+            filter = f"function:wait after:{since}"
+            preview = await client.post("/v1/bulk", json={"action": "cancel", "filter": filter, "dry_run": True})
+            assert preview.json()["count"] == count
+            assert len((await client.get("/v1/runs", params={"filter": filter})).json()["runs"]) == count
+
+
 async def test_an_operation_is_started_shown_and_listed(engine: VirtualEngine) -> None:
     """The answer has its id; its progress says who started it, why, and the outcome of each run."""
     body = {"action": "cancel", "filter": "function:wait", "why": "a test", "request_id": "b1", "rate": 100}

@@ -202,7 +202,10 @@ def make_api(
     now_ms: Callable[[], int] | None = None,
     streams: Streams | None = None,
 ) -> FastAPI:
-    """Return the API over an engine and its read model, with the page below /ui, which `streams` keeps current."""
+    """Return the API over an engine and its read model, with the page below /ui, which `streams` keeps current.
+
+    `now_ms` returns the time (Unix ms) by which relative times count, by default that of the wall clock.
+    """
     keys, now_ms = keys or Keys(), now_ms or SystemClock().now_ms
     # While a key is missing, only programs on this machine may send requests.
     everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
@@ -226,7 +229,7 @@ def make_api(
     add_control(api, routes)
     add_bulk(api, routes)
     add_pauses(api, routes)
-    add_summaries(api, index, guarded)
+    add_summaries(api, index, guarded, now_ms)
     add_dead_letters(api, engine, guarded, actor)
     add_workers(api, engine, guarded)
     add_functions(api, engine, index, guarded, now_ms)
@@ -257,7 +260,7 @@ def _add_runs(
     now_ms: Callable[[], int],
 ) -> None:
     guarded = [Depends(guard), Depends(_refuse_unknown)]
-    add_approvals(api, engine.signal, index, guarded, bodies)
+    add_approvals(api, engine.signal, index, guarded, bodies, now_ms)
 
     @api.post("/v1/signals", openapi_extra=_JSON, dependencies=guarded, summary="Send a signal to the run that waits")
     async def send_signal(request: Request) -> dict[str, bool]:
@@ -276,7 +279,7 @@ def _add_runs(
         before: str = _BEFORE,
         limit: int = _LIMIT,
     ) -> dict[str, Any]:
-        found = Filter.parse(filter)
+        found = Filter.parse(filter).at(now_ms())
         return await _page(index, found, function=function, status=status, tail=tail, before=before, limit=limit)
 
     @api.get("/v1/runs/{run_id}", dependencies=guarded, summary="Show a run with its steps")

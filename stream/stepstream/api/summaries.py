@@ -1,8 +1,7 @@
 """The routes that sum up runs: their counts by function and status, and their errors in groups."""
 
 import dataclasses
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fastapi import FastAPI, Query
@@ -15,7 +14,7 @@ from stepstream.runtime.readmodel.search.filters import filter_time_ms
 from stepstream.runtime.readmodel.tables.seen_events import is_row_number
 
 
-def add_summaries(api: FastAPI, index: RunIndex, guarded: Sequence[Depends]) -> None:
+def add_summaries(api: FastAPI, index: RunIndex, guarded: Sequence[Depends], now_ms: Callable[[], int]) -> None:
     """Add the routes."""
 
     @api.get("/v1/events", dependencies=guarded, summary="List events with what they did, the newest first")
@@ -41,7 +40,7 @@ def add_summaries(api: FastAPI, index: RunIndex, guarded: Sequence[Depends]) -> 
         limit: int = Query(50, ge=1, le=1_000),
     ) -> dict[str, Any]:
         try:
-            since_ms = filter_time_ms(since, round(time.time() * 1_000)) if since else 0
+            since_ms = filter_time_ms(since, now_ms()) if since else 0
         except InvalidInput as error:
             raise InvalidInput(error.reason, "since") from None
         groups = await index.queries.error_groups(function, since=since_ms, limit=limit)

@@ -93,10 +93,11 @@ async def test_groups_and_counts_are_answered_by_the_api() -> None:
     async with VirtualEngine(app) as engine:
         await engine.send(Event("order", {"n": 5}), Event("order", {"n": 6}))
         await engine.advance("1m")
-        api = make_api(facade_of(engine.engine), engine.index, lambda: b"")
+        api = make_api(facade_of(engine.engine), engine.index, lambda: b"", now_ms=lambda: engine.now_ms)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://localhost") as client:
             (group,) = (await client.get("/v1/errors", params={"function": "fulfil"})).json()["errors"]
             assert (group["failures"], group["runs"], len(group["samples"])) == (4, 2, 2)
+            assert (await client.get("/v1/errors", params={"since": "-1h"})).json()["errors"] == [group]
             assert (await client.get("/v1/errors", params={"since": "-0s"})).json() == {"errors": []}
             wrong = await client.get("/v1/errors", params={"since": "yesterday"})
             assert (wrong.status_code, wrong.json()["error"]["field"]) == (400, "since")

@@ -1,7 +1,6 @@
 """The routes of approvals: what waits for a decision, and the decision of a person, which counts once."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,7 +58,12 @@ def add_approval_links(
 
 
 def add_approvals(
-    api: FastAPI, signal: SendSignal, index: RunIndex, guarded: Sequence[Depends], bodies: BodyBudget
+    api: FastAPI,
+    signal: SendSignal,
+    index: RunIndex,
+    guarded: Sequence[Depends],
+    bodies: BodyBudget,
+    now_ms: Callable[[], int],
 ) -> None:
     """Add the routes."""
 
@@ -74,6 +78,6 @@ def add_approvals(
         asked = await index.queries.approval(run_id, step)
         if asked is None:
             raise HTTPException(404, f"step {step!r} of run {run_id!r} asks for no approval")
-        if not await decide(signal, asked, decision, round(time.time() * 1_000)):
+        if not await decide(signal, asked, decision, now_ms()):
             raise HTTPException(409, "this approval was answered before, or has timed out")
         return {"accepted": True}
