@@ -27,13 +27,20 @@ def closed_indexes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         database.close()
 
 
-TABLES = ("runs", "run_texts", "run_events", "run_names", "run_attributes", "event_waits", "steps", "approvals")
+TABLES = (
+    *("runs", "run_texts", "run_events", "run_names", "run_attributes", "event_waits", "event_cancels", "steps"),
+    "approvals",
+)
 SUMS = ("run_sums", "step_sums", "error_groups", "positions")
 
 
 def dumped(index: RunIndex) -> dict[str, list[str]]:
     """Return all rows of all tables; sums of nothing do not count."""
-    columns = {"event_waits": "event_id, name, run_id, step, at", "run_sums": "function, status, runs, total_ms"}
+    columns = {
+        "event_waits": "event_id, name, run_id, step, at",
+        "event_cancels": "event_id, name, run_id, at",
+        "run_sums": "function, status, runs, total_ms",
+    }
     found = {}
     for table in (*TABLES, *SUMS):
         rows = index._db.execute(f"SELECT {columns.get(table, '*')} FROM {table}")  # noqa: S608 - fixed names

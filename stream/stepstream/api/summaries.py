@@ -19,15 +19,20 @@ def add_summaries(api: FastAPI, index: RunIndex, guarded: Sequence[Depends], now
 
     @api.get("/v1/events", dependencies=guarded, summary="List events with what they did, the newest first")
     async def list_events(
-        kind: Literal["started", "resumed"] = Query("started", description="whether they started or resumed runs"),
+        kind: Literal["started", "resumed", "cancelled"] = Query("started", description="what they did with runs"),
         name: str = "",
         before: str = Query("", description="the `next` of the previous page"),
         limit: int = Query(50, ge=1, le=1_000),
     ) -> dict[str, Any]:
         if before and not (is_run_id(before) if kind == "started" else is_row_number(before)):
             raise InvalidInput(f"{before!r} is not the `next` of a page", "before")
-        query = index.queries.starting_events if kind == "started" else index.queries.resuming_events
-        return dataclasses.asdict(await query(name, before=before, limit=limit))
+        queries = index.queries
+        asked = {
+            "started": queries.starting_events,
+            "resumed": queries.resuming_events,
+            "cancelled": queries.cancelling_events,
+        }
+        return dataclasses.asdict(await asked[kind](name, before=before, limit=limit))
 
     @api.get("/v1/counts", dependencies=guarded, summary="Count the runs by function and status")
     async def show_counts() -> dict[str, Any]:

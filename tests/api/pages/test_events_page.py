@@ -1,4 +1,4 @@
-"""The pages of events: what each started and resumed, what matched nothing, and sending one by a form."""
+"""The pages of events: what each started, resumed and cancelled, what matched nothing, and sending one by a form."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, CancelOn, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.contract.ids import is_run_id
@@ -28,6 +28,12 @@ async def fulfil(ctx: Context) -> None:
 @app.function(on("order"))
 async def notify(_ctx: Context) -> None:
     """End at once."""
+
+
+@app.function(on("hotel"), cancel_on=[CancelOn("hotel/full", match="data.id"), CancelOn("parcel/left")])
+async def book(ctx: Context) -> None:
+    """Wait for a room."""
+    await ctx.step.sleep("room", "1d")
 
 
 @pytest.fixture
@@ -68,18 +74,51 @@ async def test_events_are_listed_with_what_they_resumed(engine: VirtualEngine) -
     assert raw.response.json()["data"] == {"id": 1}
 
 
+async def test_events_are_listed_with_what_they_cancelled(engine: VirtualEngine) -> None:
+    """An event that only cancels runs has a row and a page, which says that its data is not kept."""
+    await engine.send(*(Event("hotel", {"id": number}) for number in (1, 1, 2)))
+    await engine.send(Event("hotel/full", {"id": 1}, id="full-1"))
+    browser = browser_of(engine)
+    page = await browser.open((await browser.open("/ui/events")).link("cancelled runs"))
+    (row,) = page.texts("tbody tr")
+    assert row.startswith("full-1 hotel/full 2026-01-01")
+    cancelled = {f"…{run.run_id[-6:]} book" for run in engine.runs("book", status="cancelled")}
+    assert {" ".join(item.split()) for item in page.texts("tbody td:last-child li")} == cancelled
+    one = await browser.open(page.link("full-1"))
+    assert one.texts("main h2") == ["Cancelled", "Data"]
+    assert set(one.texts("li[data-row]")) == cancelled
+    assert "not with those it cancels" in one.text
+    assert not one.all("main .json")
+
+
+async def test_an_event_may_resume_one_run_and_cancel_another(engine: VirtualEngine) -> None:
+    """Its page has both, and its data."""
+    await engine.send(Event("order", {"id": 1}), Event("hotel", {"id": 1}))
+    await engine.send(Event("parcel/left", {"id": 1}, id="left-1"))
+    browser = browser_of(engine)
+    one = await browser.open("/ui/event?id=left-1")
+    assert one.texts("main h2") == ["Resumed", "Cancelled", "Data"]
+    assert "id : 1" in one.texts(".json")[0]
+    for kind in ("resumed", "cancelled"):
+        (row,) = (await browser.open(f"/ui/events?kind={kind}")).texts("tbody tr")
+        assert ("step parcel" in row, "book" in row) == (True, True)
+
+
 async def test_events_have_further_pages(engine: VirtualEngine) -> None:
     """A page has 50 events, and the next one the rest, of a name or of all; no event is on two pages."""
     await engine.send(*(Event("order", {"id": number}) for number in range(60)))
     await engine.send(*(Event("parcel/left", {"id": number}) for number in range(60)))
     browser = browser_of(engine)
-    for path in ("/ui/events", "/ui/events?name=order", "/ui/events?kind=resumed&name=parcel/left"):
+    await engine.send(*(Event("hotel", {"id": number}) for number in range(60)))
+    await engine.send(*(Event("hotel/full", {"id": number}) for number in range(60)))
+    kinds = ("kind=resumed&name=parcel/left", "kind=cancelled&name=hotel/full")
+    for path in ("/ui/events?name=order", *(f"/ui/events?{kind}" for kind in kinds)):
         page = await browser.open(path)
         older = await browser.open(page.link("Older events"))
         seen = [cells.split(" ")[0] for each in (page, older) for cells in each.texts("tbody tr")]
         assert (len(page.all("tbody tr")), len(seen), len(set(seen))) == (50, 60, 60)
         assert (await browser.open(older.link("Newest events"))).texts("tbody tr") == page.texts("tbody tr")
-    for query in ("before=x", "kind=resumed&before=-1", "kind=other", "nmae=a"):
+    for query in ("before=x", "kind=resumed&before=-1", "kind=cancelled&before=x", "kind=other", "nmae=a"):
         assert (await browser.open(f"/ui/events?{query}")).status == 400
 
 
@@ -144,15 +183,19 @@ async def test_readers_see_events_without_the_form(engine: VirtualEngine) -> Non
 
 
 async def test_events_are_answered_by_the_api(engine: VirtualEngine) -> None:
-    """With what they started and resumed, in pages."""
+    """With what they started, resumed and cancelled, in pages."""
     await engine.send(Event("order", {"id": 1}, id="a"), Event("order", {"id": 2}, id="b"))
+    await engine.send(Event("hotel", {"id": 1}, id="c"))
     await engine.send(Event("parcel/left", {"id": 1}, id="left"))
     api = make_api(facade_of(engine.engine), engine.index, bytes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
         first = (await client.get("/v1/events", params={"limit": 1})).json()
         second = (await client.get("/v1/events", params={"before": first["next"]})).json()
-        assert sorted(event["id"] for event in first["events"] + second["events"]) == ["a", "b"]
+        assert sorted(event["id"] for event in first["events"] + second["events"]) == ["a", "b", "c"]
         assert is_run_id(first["next"])
         (left,) = (await client.get("/v1/events", params={"kind": "resumed"})).json()["events"]
         assert [(each["function"], each["id"]) for each in left["resumed"]] == [("fulfil", "parcel")]
-        assert (await client.get("/v1/events", params={"kind": "resumed", "before": "x"})).status_code == 400
+        (left,) = (await client.get("/v1/events", params={"kind": "cancelled"})).json()["events"]
+        assert [each["function"] for each in left["cancelled"]] == ["book"]
+        for kind in ("resumed", "cancelled"):
+            assert (await client.get("/v1/events", params={"kind": kind, "before": "x"})).status_code == 400

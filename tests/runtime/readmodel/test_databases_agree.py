@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepstream.contract.codec import dump_json, encode
-from stepstream.contract.events import EventRecord
+from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepAttemptFailed, StepEnded, StepPlanned
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus, StepKind
@@ -30,7 +30,10 @@ def id_of(number: int) -> str:
 
 
 def history() -> list[HistoryEntry]:
-    """Return runs that end, fail, retry, and wait for an event or a signal; an event that ended a wait is shared."""
+    """Return runs that end, fail, retry, and wait for an event or a signal.
+
+    Two of the events end several waits or runs.
+    """
     entries: list[HistoryEntry] = []
     came = Value(dump_json({"name": "paid", "id": "paid-1", "data": {}}))
     for number in range(RUNS):
@@ -52,6 +55,9 @@ def history() -> list[HistoryEntry]:
                 entries.append(StepPlanned(run, 3, at + 6, "s2", "ok", StepKind.SIGNAL, f"sign/{number}", at + 100))
             case _:
                 entries.append(StepPlanned(run, 3, at + 6, "s2", "paid", StepKind.WAIT, "paid data.n", at + 100))
+                if number > 3:
+                    withdrawn = EventRef("withdrawn", "w-1")
+                    entries.append(RunEnded(run, 4, at + 9, RunStatus.CANCELLED, function, cancelled_by=withdrawn))
     return entries
 
 
@@ -79,7 +85,8 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "timings": [((0,), {}), ((0,), {"steps": False, "function": "f1"}), ((0,), {"order": TimingOrder.FAILED})],
     "starting_events": [((), {"limit": 5}), (("order/1",), {"limit": 5}), ((), {"before": id_of(3)})],
     "resuming_events": [((), {}), (("paid",), {}), (("none",), {})],
-    "event": [(("e-1",), {}), (("paid-1",), {}), (("none",), {})],
+    "cancelling_events": [((), {}), (("withdrawn",), {"limit": 1}), (("none",), {})],
+    "event": [(("e-1",), {}), (("paid-1",), {}), (("w-1",), {}), (("none",), {})],
     "error_groups": [((), {}), (("f1",), {"since": 1, "limit": 2, "offset": 0})],
 }
 QUERIES = [name for name, query in inspect.getmembers(RunQueries, inspect.iscoroutinefunction) if name[0] != "_"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stepstream.contract.codec import Raw, dump_json, encode
-from stepstream.contract.events import EventRecord
+from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import DAY_MS
@@ -22,7 +22,7 @@ from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import Retention
 from tests.runtime.readmodel.conftest import NewTables
 
-TABLES = ("runs", "run_texts", "run_events", "run_names", "event_waits", "steps", "dropped_runs")
+TABLES = ("runs", "run_texts", "run_events", "run_names", "event_waits", "event_cancels", "steps", "dropped_runs")
 KB = 1_024
 
 
@@ -76,8 +76,20 @@ def test_runs_are_dropped_by_age(new_tables: NewTables) -> None:
     assert pruned(index)
     assert index.ids() == ["kept", "new", "open"]
     assert index.list(event_id="e-old") == []
-    left = {"runs": 3, "run_texts": 3, "run_events": 3, "run_names": 3, "event_waits": 1, "steps": 3, "dropped_runs": 0}
+    left = dict.fromkeys(TABLES, 3) | {"event_waits": 1, "event_cancels": 0, "dropped_runs": 0}
     assert index.rows() == left
+
+
+def test_what_events_cancelled_is_dropped_with_the_run(new_tables: NewTables) -> None:
+    """Other runs that the same event cancelled stay listed."""
+    index = Folded(new_tables(), retention=Retention(10 * DAY_MS))
+    for run, at in (("old", DAY_MS), ("kept", 2 * DAY_MS)):
+        index.begin(run, at)
+        event = EventRef("withdrawn", "w-1")
+        index.put(RunEnded(run, 2, at, RunStatus.CANCELLED, "function", cancelled_by=event))
+    index.add("new", 11 * DAY_MS + 1)
+    assert pruned(index)
+    assert index._db.execute("SELECT run_id FROM event_cancels").fetchall() == [("kept",)]
 
 
 def test_all_runs_are_kept_without_a_retention(new_tables: NewTables) -> None:
@@ -170,7 +182,7 @@ def test_pruning_continues_after_a_crash(tmp_path: Path, monkeypatch: pytest.Mon
     index.close()
     index = Folded(path, Retention(DAY_MS))
     assert pruned(index)
-    left = {"runs": 1, "run_texts": 1, "run_events": 1, "run_names": 1, "event_waits": 0, "steps": 1, "dropped_runs": 0}
+    left = dict.fromkeys(TABLES, 1) | {"event_waits": 0, "event_cancels": 0, "dropped_runs": 0}
     assert index.rows() == left
 
 

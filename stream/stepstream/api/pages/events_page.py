@@ -1,4 +1,4 @@
-"""The pages of events: what each started and resumed, what matched nothing, and the form that sends one."""
+"""The pages of events: what each started, resumed and cancelled, what matched nothing, and the form that sends one."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,22 +25,30 @@ from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.json_tree import json_tree
 from stepstream.api.pages.parts.layout import document
+from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.ids import is_run_id
 from stepstream.runtime.overview import UnmatchedEvent
 from stepstream.runtime.readmodel.tables.seen_events import (
     EFFECTS_MAX,
+    Cancelled,
     EventPage,
     Resumed,
     SeenEvent,
     Started,
+    WholeEvent,
     is_row_number,
 )
 
 ROWS = 50
 _SHOWN = 3
-_TABS = (("", "started runs"), ("resumed", "resumed runs"), ("unmatched", "matched nothing"))
-_COLUMNS = ("Event", "Name", "Accepted", "Started", "Resumed")
+_TABS = (
+    ("", "started runs"),
+    ("resumed", "resumed runs"),
+    ("cancelled", "cancelled runs"),
+    ("unmatched", "matched nothing"),
+)
+_COLUMNS = ("Event", "Name", "Accepted", "Started", "Resumed", "Cancelled")
 _REASON_CHARACTERS = 1_000
 
 
@@ -91,8 +99,8 @@ async def _seen_list(site: Site, asked: Mapping[str, str]) -> h.Node:
     if before and not (is_row_number(before) if kind else is_run_id(before)):
         raise PageError(400, f"before {before!r} is not the end of a page")
     queries = site.runs.queries
-    query = queries.resuming_events if kind else queries.starting_events
-    page = await query(name, before=before, limit=ROWS)
+    asked_of = {"resumed": queries.resuming_events, "cancelled": queries.cancelling_events}
+    page = await asked_of.get(kind, queries.starting_events)(name, before=before, limit=ROWS)
     return [
         h.form(".filters", action=url("events"), role="search", aria_label="Find events")[
             h.input(type="hidden", name="kind", value=kind) if kind else None,
@@ -111,7 +119,7 @@ async def _seen_list(site: Site, asked: Mapping[str, str]) -> h.Node:
 def _nothing(asked: Mapping[str, str], page: EventPage) -> str:
     if page.next:
         return "None of the runs that were examined has such an event; older ones may."
-    did = "resumed a run" if asked["kind"] else "started a run"
+    did = f"{asked['kind'] or 'started'} a run"
     return f"No event of this name {did}." if asked["name"] else f"No event {did} yet."
 
 
@@ -126,6 +134,7 @@ def _row(event: SeenEvent) -> h.Element:
         h.td[at(event.at)],
         h.td[_some([_started(each) for each in event.started])],
         h.td[_some([_resumed(each) for each in event.resumed])],
+        h.td[_some([_cancelled(each) for each in event.cancelled])],
     ]
 
 
@@ -142,6 +151,10 @@ def _started(each: Started) -> h.Node:
 
 def _resumed(each: Resumed) -> h.Node:
     return [run_link(each.run_id), " ", text(each.function), ", step ", text(each.id)]
+
+
+def _cancelled(each: Cancelled) -> h.Node:
+    return [run_link(each.run_id), " ", text(each.function)]
 
 
 def _unmatched(events: Sequence[UnmatchedEvent] | None) -> h.Node:
@@ -162,7 +175,7 @@ def _unmatched(events: Sequence[UnmatchedEvent] | None) -> h.Node:
         for event in events
     ]
     return [
-        h.p(".hint")["The latest events that were sent to this process, started no function and resumed no wait."],
+        h.p(".hint")["The latest events that were sent to this process and started, resumed and cancelled nothing."],
         listing("Events that matched nothing", ("Event", "Name", "Sent", "Why"), rows),
     ]
 
@@ -181,8 +194,8 @@ async def show_event(site: Site, visit: Visit) -> Response:
         status = 200 if is_sent or unmatched else 404
         return html(document(visit, "Event", "Events", counts, *said), status)
     seen, value = found.seen, found.value if isinstance(found.value, dict) else {}
-    raw = f"{url('runs', found.run_id, 'raw')}?part={found.part}"
     sent_at = value.get("ts")
+    did = "Accepted" if seen.started else "Resumed" if seen.resumed else "Cancelled"
     content: list[h.Node] = [
         h.h1[text(seen.name)],
         was_sent,
@@ -190,19 +203,26 @@ async def show_event(site: Site, visit: Visit) -> Response:
             [
                 ("Id", text(seen.id)),
                 ("Time of the event", at(sent_at) if isinstance(sent_at, int) else None),
-                ("Accepted" if seen.started else "Resumed", at(seen.at)),
+                (did, at(seen.at)),
             ]
         ),
         _effects("Started", [_started(each) for each in seen.started], filter_url("event_id", seen.id)),
         _effects("Resumed", [_resumed(each) for each in seen.resumed], ""),
-        h.section[h.h2["Data"], json_tree(value.get("data"), "Data of the event", raw)],
+        _effects("Cancelled", [_cancelled(each) for each in seen.cancelled], ""),
+        h.section[h.h2["Data"], _data(found, value.get("data"))],
     ]
     return html(document(visit, f"Event {seen.name}", "Events", counts, *content))
 
 
+def _data(found: WholeEvent, data: Json) -> h.Node:
+    if not found.part:
+        return note("The data of an event is kept with the runs that it starts or resumes, not with those it cancels.")
+    return json_tree(data, "Data of the event", url("runs", found.run_id, "raw", query=[("part", found.part)]))
+
+
 _UNKNOWN = (
-    "Nothing that is kept was started or resumed by this event. If it was sent a moment ago, reload this page; else it "
-    "matched nothing, or its runs were dropped after their retention."
+    "Nothing that is kept was started, resumed or cancelled by this event. If it was sent a moment ago, reload this "
+    "page; else it matched nothing, or its runs were dropped after their retention."
 )
 
 

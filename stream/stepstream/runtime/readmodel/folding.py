@@ -37,7 +37,7 @@ from stepstream.runtime.readmodel.tables.bulks import write_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.tables.schema import text_of
-from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_resumed
+from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_cancelled, note_resumed
 from stepstream.runtime.readmodel.tables.timings import Timings
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
@@ -58,6 +58,7 @@ class Batch:
         self._timings = Timings()
         self._failed: list[RunEnded] = []
         self._resumed: list[StepEnded] = []
+        self._ended_by_event: list[RunEnded] = []
         self._sums = [0, 0, 0]
         self._bulks: dict[str, BulkChanged] = {}
 
@@ -88,6 +89,7 @@ class Batch:
         """Write all rows."""
         self._write_steps()
         note_resumed(self._db, self._resumed)
+        note_cancelled(self._db, self._ended_by_event)
         self._group_failed_runs()
         self._write_runs()
         # From here on, transactions that fold other shards wait for the end of this one.
@@ -199,6 +201,8 @@ class Batch:
             run.output = bytes(entry.output).decode()
         if entry.status == RunStatus.FAILED:
             self._failed.append(entry)
+        if entry.cancelled_by:
+            self._ended_by_event.append(entry)
         if entry.status != RunStatus.CANCELLED:
             failed = entry.status == RunStatus.FAILED
             self._timings.add(run.function, "", run.run_id, run.started_at, entry.at, failed=failed)

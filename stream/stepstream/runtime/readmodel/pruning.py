@@ -31,6 +31,8 @@ _PAGES_PER_SLICE = 256
 # What is deleted at a time where that does not hold up the event loop.
 STEPS_PER_STATEMENT = 100
 _NEVER = 2**62
+# The tables with one row for a run, or few, that have an index by run.
+_BY_RUN = ("run_texts", "approvals", "event_cancels", "runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _drop_run(db: Database, ended_before: int) -> int:
     indexed = _indexed(run_id, load_json(events.encode(), own=True), load_json(attributes.encode(), own=True))
     statements = [
         *indexed,
-        *((f"DELETE FROM {table} WHERE run_id = ?", (run_id,)) for table in ("run_texts", "approvals", "runs")),
+        *((f"DELETE FROM {table} WHERE run_id = ?", (run_id,)) for table in _BY_RUN),
     ]
     return sum(db.execute(*statement).rowcount for statement in statements)
 

@@ -26,6 +26,7 @@ from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_r
 from stepstream.runtime.readmodel.tables.seen_events import (
     EventPage,
     WholeEvent,
+    cancelling_events,
     find_event,
     resuming_events,
     starting_events,
@@ -158,8 +159,12 @@ class RunQueries:
         """Return the events that resumed waits, newest first; `before` is the `next` of the page before."""
         return await self._ask(lambda db: resuming_events(db, name, before, limit))
 
+    async def cancelling_events(self, name: str = "", *, before: str = "", limit: int = 50) -> EventPage:
+        """Return the events that cancelled runs, newest first; `before` is the `next` of the page before."""
+        return await self._ask(lambda db: cancelling_events(db, name, before, limit))
+
     async def event(self, id: str) -> WholeEvent | None:
-        """Return an event with what it started and resumed; None if nothing that is kept."""
+        """Return an event with what it started, resumed and cancelled; None if nothing that is kept."""
         return await self._ask(lambda db: find_event(db, id))
 
     async def error_groups(

@@ -18,10 +18,11 @@ def name_of(table: str = "") -> str:
 # The end of a run id, which runs_by_tail has.
 TAIL = "substr(run_id, -6)"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 12
+VERSION = 13
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
-# event_waits has the event that ended each wait, in the order in which they were folded.
+# event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the
+# order in which they were folded.
 # run_sums has the runs that the tables have, and how long the ended ones took; step_sums counts from the beginning.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS run_attributes (
 CREATE TABLE IF NOT EXISTS event_waits (
     event_id TEXT, name TEXT, run_id TEXT, step TEXT, at INTEGER, UNIQUE (event_id, run_id, step)
 );
+CREATE TABLE IF NOT EXISTS event_cancels (event_id TEXT, name TEXT, run_id TEXT, at INTEGER, UNIQUE (run_id));
 CREATE TABLE IF NOT EXISTS steps (
     run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, seq INTEGER, seen INTEGER, own INTEGER,
@@ -69,6 +71,7 @@ CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, "offset" INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
 CREATE INDEX IF NOT EXISTS logs_by_time ON logs (at);
+CREATE INDEX IF NOT EXISTS event_cancels_by_event ON event_cancels (event_id, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended_at) WHERE ended_at > 0;
 CREATE INDEX IF NOT EXISTS runs_by_function ON runs (function, status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_caller ON runs (caller, run_id) WHERE caller != '';

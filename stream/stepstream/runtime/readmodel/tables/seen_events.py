@@ -1,19 +1,21 @@
-"""The events in the read model: those that started runs, and those that resumed waits; others leave no history."""
+"""The events in the read model: those that started, resumed or cancelled runs; others leave no history."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.codec import Json
 from stepstream.contract.events import decode_stored_event
-from stepstream.contract.history import StepEnded
+from stepstream.contract.history import RunEnded, StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.views import json_of
 
+# The tables of the events that ended waits, and of those that cancelled runs.
+_WAITS, _CANCELS = "event_waits", "event_cancels"
 # How many runs or waits one request reads to find a page of events; the next request continues after them.
 EXAMINED_MAX = 2_000
-# How many of the runs and waits of an event are listed.
+# How many of the runs and waits of an event are listed, of each kind.
 EFFECTS_MAX = 20
 _DIGITS_MAX = 18
 
@@ -38,6 +40,14 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A run that an event cancelled, and its function."""
+
+    run_id: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
 class SeenEvent:
     """An event with what it did, the newest first and EFFECTS_MAX of each at most; `at` is Unix ms."""
 
@@ -46,6 +56,7 @@ class SeenEvent:
     at: int
     started: Sequence[Started]
     resumed: Sequence[Resumed]
+    cancelled: Sequence[Cancelled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,10 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class WholeEvent:
-    """An event with its data; `value` is its record, which is the part `part` of the run `run_id`."""
+    """An event with its data; `value` is its record, which is the part `part` of the run `run_id`.
+
+    Of an event that only cancelled runs the record is not kept: `value` is None, and `part` is empty.
+    """
 
     seen: SeenEvent
     value: Json
@@ -74,13 +88,21 @@ def note_resumed(db: Database, ended: Sequence[StepEnded]) -> None:
     db.executemany(f"INSERT INTO {into} ON CONFLICT DO NOTHING", rows)
 
 
+def note_cancelled(db: Database, ended: Sequence[RunEnded]) -> None:
+    """Store which event cancelled each of these runs, of those that one did."""
+    rows = ((entry.cancelled_by, entry) for entry in ended)
+    into = "event_cancels (event_id, name, run_id, at) VALUES (?, ?, ?, ?)"
+    values = ((event.id, event.name, entry.run_id, entry.at) for event, entry in rows if event)
+    db.executemany(f"INSERT INTO {into} ON CONFLICT DO NOTHING", values)
+
+
 def is_resumed(entry: StepEnded) -> bool:
     """Return whether an event ended a step."""
     return entry.kind == StepKind.WAIT and isinstance(entry.outcome, Value)
 
 
 def is_row_number(text: str) -> bool:
-    """Return whether a text can be the `next` of a page of events that resumed waits."""
+    """Return whether a text can be the `next` of a page of events that resumed waits, or cancelled runs."""
     return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
 
 
@@ -121,21 +143,30 @@ def _is_later(db: Database, event_id: str, run_id: str) -> bool:
 
 def resuming_events(db: Database, name: str, before: str, limit: int) -> EventPage:
     """Return the events that resumed waits, of one name or of all; `before` is the `next` of an earlier page."""
-    query = "SELECT rowid, event_id, name, at FROM event_waits WHERE rowid < ? ORDER BY rowid DESC LIMIT ?"
+    return _ending_events(db, _WAITS, name, before, limit)
+
+
+def cancelling_events(db: Database, name: str, before: str, limit: int) -> EventPage:
+    """Return the events that cancelled runs, of one name or of all; `before` is the `next` of an earlier page."""
+    return _ending_events(db, _CANCELS, name, before, limit)
+
+
+def _ending_events(db: Database, table: str, name: str, before: str, limit: int) -> EventPage:
+    query = f"SELECT rowid, event_id, name, at FROM {table} WHERE rowid < ? ORDER BY rowid DESC LIMIT ?"
     found: dict[str, SeenEvent] = {}
     examined, last = 0, 0
     first = int(before) if before else 2**62
     for rowid, id, its_name, at in db.execute(query, (first, EXAMINED_MAX)):
         examined, last = examined + 1, rowid
-        if name in ("", its_name) and id not in found and not _is_later_wait(db, id, rowid):
+        if name in ("", its_name) and id not in found and not _is_later_row(db, table, id, rowid):
             found[id] = _seen(db, id, its_name, at)
         if len(found) >= limit:
             return EventPage(list(found.values()), str(rowid))
     return EventPage(list(found.values()), str(last) if examined == EXAMINED_MAX else "")
 
 
-def _is_later_wait(db: Database, event_id: str, rowid: int) -> bool:
-    (newest,) = db.execute("SELECT max(rowid) FROM event_waits WHERE event_id = ?", (event_id,)).fetchone()
+def _is_later_row(db: Database, table: str, event_id: str, rowid: int) -> bool:
+    (newest,) = db.execute(f"SELECT max(rowid) FROM {table} WHERE event_id = ?", (event_id,)).fetchone()
     return bool(newest and newest > rowid)
 
 
@@ -148,15 +179,20 @@ def _seen(db: Database, id: str, name: str, at: int) -> SeenEvent:
         "SELECT w.run_id, r.function, w.step, s.id FROM event_waits w JOIN runs r USING (run_id) "
         "JOIN steps s USING (run_id, step) WHERE w.event_id = ? ORDER BY w.run_id DESC LIMIT ?"
     )
+    cancelled = (
+        "SELECT c.run_id, r.function FROM event_cancels c JOIN runs r USING (run_id) "
+        "WHERE c.event_id = ? ORDER BY c.run_id DESC LIMIT ?"
+    )
     return SeenEvent(
         *(id, name, at),
         [Started(*row) for row in db.execute(started, (id, EFFECTS_MAX))],
         [Resumed(*row) for row in db.execute(resumed, (id, EFFECTS_MAX))],
+        [Cancelled(*row) for row in db.execute(cancelled, (id, EFFECTS_MAX))],
     )
 
 
 def find_event(db: Database, id: str) -> WholeEvent | None:
-    """Return an event with its data; None if it started no run that is kept and resumed none."""
+    """Return an event with its data; None if it started, resumed and cancelled no run that is kept."""
     query = (
         "SELECT t.run_id, t.events, r.accepted_at FROM run_events e JOIN run_texts t USING (run_id) "
         "JOIN runs r USING (run_id) WHERE e.event_id = ? LIMIT 1"
@@ -172,4 +208,6 @@ def find_event(db: Database, id: str) -> WholeEvent | None:
     )
     if row := db.execute(query, (id,)).fetchone():
         return WholeEvent(_seen(db, id, row[2], row[3]), json_of(row[4]), row[0], f"step-{row[1]}")
+    if row := db.execute("SELECT run_id, name, at FROM event_cancels WHERE event_id = ? LIMIT 1", (id,)).fetchone():
+        return WholeEvent(_seen(db, id, row[1], row[2]), None, row[0], "")
     return None
