@@ -43,9 +43,9 @@ class EmptyEngine:
         """Report that no run waits for the signal."""
         return not name and not data
 
-    async def workers(self, names: Sequence[str]) -> dict[str, int]:
+    async def workers(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Report that no worker is running."""
-        return dict.fromkeys(names, 0)
+        return {name: [] for name in names}
 
 
 def client_of(

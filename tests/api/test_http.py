@@ -262,7 +262,7 @@ class _Away:
         self.operator = self._callers = Callers(self._append, 1, DEFAULT_LIMITS)
         self.send, self.signal = self._callers.send, self._callers.signal
 
-    async def workers(self, _names: Sequence[str]) -> dict[str, int]:
+    async def workers(self, _names: Sequence[str]) -> dict[str, list[str]]:
         return {}
 
     async def _append(self, _records: object) -> list[tuple[int, int]]:

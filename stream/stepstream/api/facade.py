@@ -89,17 +89,17 @@ class DeadLetters(Protocol):
 class EngineFacade:
     """The calls of the API.
 
-    `send` sends events, all or none, and returns their ids once they are durable. `workers` returns how many workers of
-    each name are running; names whose number is unknown are left out. `unready` says why the process is not ready, and
-    is empty when it is. `operator` controls runs. `overview` has what the process knows of functions and shards.
-    `unmatched` returns the latest events from outside that matched nothing, the newest first; None if the process does
-    not notice them. `readings` are the gauges that this process measures.
+    `send` sends events, all or none, and returns their ids once they are durable. `workers` returns the release of each
+    running worker, "" if it is unknown, by name; names whose workers are unknown are left out. `unready` says why the
+    process is not ready, and is empty when it is. `operator` controls runs. `overview` has what the process knows of
+    functions and shards. `unmatched` returns the latest events from outside that matched nothing, the newest first;
+    None if the process does not notice them. `readings` are the gauges that this process measures.
     `dead_letters` reads and redrives dead letters.
     """
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
     signal: SendSignal
-    workers: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
+    workers: Callable[[Sequence[str]], Awaitable[dict[str, list[str]]]]
     unready: Callable[[], str]
     operator: Operator
     overview: Overview

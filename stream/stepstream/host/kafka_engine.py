@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 _WORKERS_S_MAX = 3.0
 
 
-async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str, int]:
-    """Return how many workers of each name are running; empty when no broker answers soon."""
+async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the releases of the running workers, by name; empty when no broker answers soon."""
     try:
         async with asyncio.timeout(_WORKERS_S_MAX):
             return await backlogs.members(names)

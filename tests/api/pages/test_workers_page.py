@@ -93,12 +93,16 @@ class _Engine:
         yield Reading("commands_lag_records", ("shop.gpu", "1"), 3)
 
 
-async def _running(_names: Sequence[str]) -> dict[str, int]:
-    return {"shop": 3, "shop.gpu": 0}
+async def _running(_names: Sequence[str]) -> dict[str, list[str]]:
+    return {"shop": ["r1", "r1", ""], "shop.gpu": []}
 
 
-async def _unknown(_names: Sequence[str]) -> dict[str, int]:
+async def _unknown(_names: Sequence[str]) -> dict[str, list[str]]:
     return {}
+
+
+async def _rolling(_names: Sequence[str]) -> dict[str, list[str]]:
+    return {"shop": ["r0", "r1", "r0", "<r2>"], "shop.gpu": ["r1"]}
 
 
 async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -> None:
@@ -119,6 +123,20 @@ async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -
     assert "Each engine measures its own shards" in page.text
     assert "9 records of history behind" in page.text
     assert len(page.texts(".bad")) == 3
+
+
+async def test_workers_of_other_releases_are_shown(engine: VirtualEngine) -> None:
+    """Beside the registered release, also those that are left of a rollout, or that wait to take over."""
+    page = await shown(engine, overview=_Engine(), workers=_rolling)
+    first, second = page.texts(f"[aria-label='{LABELS[0]}'] tbody tr")
+    assert first == "shop 4 measured by another engine 1 r1 1 worker of <r2> 2 workers of r0"
+    assert second.startswith("shop.gpu 1 measured by another engine 1 r1 Pause")
+    facade = dataclasses.replace(facade_of(engine.engine), overview=_Engine(), workers=_rolling)
+    api = make_api(facade, engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        shop, gpu = (await client.get("/v1/workers")).json()["workers"]
+    assert (shop["releases"], shop["running_releases"]) == (["r1"], {"<r2>": 1, "r0": 2, "r1": 1})
+    assert gpu["running_releases"] == {"r1": 1}
 
 
 async def test_what_is_unknown_is_not_guessed(engine: VirtualEngine) -> None:

@@ -49,7 +49,7 @@ class Brokers(Cluster):
     async def describe_consumer_groups(self, groups: list[str]) -> list[Any]:
         """Return two members."""
         assert groups == ["ns.worker-shop"]
-        group = (self.code, groups[0], "Stable", "consumer", "sticky", [("1", "one"), ("2", "two")], -1)
+        group = (self.code, groups[0], "Stable", "consumer", "sticky", [("1", "stepstream-r1"), ("2", "two")], -1)
         return [SimpleNamespace(groups=[group])]
 
     async def list_consumer_group_offsets(self, group: str) -> dict[Any, Any]:
@@ -81,9 +81,9 @@ async def test_backlog_counts_uncommitted_retained_offsets() -> None:
 
 
 async def test_running_workers_are_the_members_of_the_group() -> None:
-    """Or an error, if the group cannot be described."""
+    """Each with its release, which its client id has. It is an error if the group cannot be described."""
     brokers = Brokers()
-    assert await backlogs_of(brokers).members(["shop"]) == {"shop": 2}
+    assert await backlogs_of(brokers).members(["shop"]) == {"shop": ["r1", ""]}
     brokers.code = 14
     with pytest.raises(LogError, match="cannot be described"):
         await backlogs_of(brokers).members(["shop"])

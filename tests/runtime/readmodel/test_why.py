@@ -169,8 +169,8 @@ def test_surroundings_are_those_of_the_run() -> None:
         def shards(self) -> list[ShardView]:
             return [ShardView(at, "a", "") for at in range(5)]
 
-    known = surroundings_of(RUN, Seen(), {"shop": 1})
-    assert (known.function, known.shard) == (KNOWN, ShardView(1, "a", ""))
+    known = surroundings_of(RUN, Seen(), {"shop": ["r1", ""]})
+    assert (known.workers, known.function, known.shard) == ({"shop": 2}, KNOWN, ShardView(1, "a", ""))
 
 
 def test_reasons_are_bounded() -> None:

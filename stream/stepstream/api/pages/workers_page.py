@@ -101,8 +101,17 @@ def _worker_row(view: WorkersView, pause: h.Node) -> h.Element:
         h.td[down if view.running == 0 else up],
         h.td[_measured(view.waiting)],
         h.td(".number")[f"{view.functions:,}"],
-        h.td[h.code[text(" ".join(view.releases))]],
+        h.td[_releases(view)],
         h.td[pause],
+    ]
+
+
+def _releases(view: WorkersView) -> h.Node:
+    """Return the registered release, and the running workers of others: during a rollout, or because one is left."""
+    others = [(release, count) for release, count in view.running_releases.items() if release not in view.releases]
+    return [
+        h.code[text(" ".join(view.releases))],
+        [h.span(".warn")[f" {counted(count, 'worker')} of ", h.code[text(release)]] for release, count in others],
     ]
 
 

@@ -1,6 +1,7 @@
 """Workers and shards as one process sees them: which run, what waits for them, and how far shards are."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ class WorkersView:
 
     `running` is None if no broker answered in time. `waiting` is the number of commands that are not acknowledged, None
     if another engine measures it. `releases` are those of the registered functions; retired ones do not count.
+    `running_releases` has the number of running workers by their release, without those whose release is unknown.
     """
 
     name: str
@@ -33,6 +35,7 @@ class WorkersView:
     waiting: int | None
     functions: int
     releases: Sequence[str]
+    running_releases: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,12 @@ async def workers_views(engine: EngineFacade) -> Sequence[WorkersView]:
         app, queue = places[name]
         own = [each for each in functions if each.app == app]
         releases = sorted({each.release for each in own if each.release})
-        lag = waiting.get(name)
+        lag, workers = waiting.get(name), running.get(name)
         found.append(
-            WorkersView(name, app, queue, running.get(name), None if lag is None else int(lag), len(own), releases)
+            WorkersView(
+                *(name, app, queue, None if workers is None else len(workers), None if lag is None else int(lag)),
+                *(len(own), releases, dict(Counter(sorted(filter(None, workers or ()))))),
+            )
         )
     return found
 

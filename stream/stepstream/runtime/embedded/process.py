@@ -19,7 +19,7 @@ from stepstream.contract.topics import HISTORY
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
-from stepstream.runtime.registrations import check_apps, registrations
+from stepstream.runtime.registrations import check_apps, registrations, release_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.failures import UnusableState
 from stepstream.runtime.supervision import RESTART_S, keep_serving
@@ -261,9 +261,10 @@ class EmbeddedEngine:
         """Return the load of each worker, by the name of its app or queue."""
         return {name: worker.load for name, worker in self._workers.items()}
 
-    async def workers(self, names: Sequence[str]) -> dict[str, int]:
-        """Return how many workers run, by name."""
-        return {name: int(name in self._workers) for name in names}
+    async def workers(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Return the release of each worker that runs, by name."""
+        apps = {workers_name(app.name, queue): app for app in self.apps for queue in ("", *app.queues)}
+        return {name: [release_of(apps[name])] if name in self._workers else [] for name in names}
 
     def next_due(self) -> int | None:
         """Return the time at which the next timer is due (Unix ms)."""

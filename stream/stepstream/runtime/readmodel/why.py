@@ -81,12 +81,13 @@ class Surroundings:
     pauses: Sequence[ScopePauseView] = ()
 
 
-def surroundings_of(run: RunView, overview: Overview, workers: Mapping[str, int]) -> Surroundings:
-    """Return what a process knows beside a run."""
+def surroundings_of(run: RunView, overview: Overview, workers: Mapping[str, Sequence[str]]) -> Surroundings:
+    """Return what a process knows beside a run; `workers` has the release of each running worker, by name."""
     function = next((each for each in overview.functions() if each.id == run.function), None)
     shards = overview.shards()
     shard = shards[shard_of(run_routing(run.run_id), len(shards))] if shards else None
-    return Surroundings(workers, function, shard, overview.pauses())
+    running = {name: len(releases) for name, releases in workers.items()}
+    return Surroundings(running, function, shard, overview.pauses())
 
 
 def why_open(run: RunView, now_ms: int, known: Surroundings) -> list[Why]:

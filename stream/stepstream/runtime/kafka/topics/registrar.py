@@ -133,6 +133,11 @@ def client_of(app: App) -> str:
     return _client_name(release_of(app))
 
 
+def release_of_client(client: str) -> str:
+    """Return the release in the client id of a worker, "" if there is none."""
+    return client.removeprefix(_client_name("")) if client.startswith(_client_name("")) else ""
+
+
 def instance_of(app: App, name: str) -> str:
     """Return the group instance id of a named worker. It contains the release: other code is another member.
 
