@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from stepstream import App, Context, on
+from stepstream import App, Concurrency, Context, on
 
 app = App("bench")
 
@@ -13,12 +13,19 @@ async def work(number: int) -> int:
     return number + 1
 
 
-@app.function(on("bench/three"))
-async def three_steps(ctx: Context) -> int:
-    """Run three steps, one after the other."""
+async def _three_steps(ctx: Context) -> int:
     first = await ctx.step.run("one", work, 1)
     second = await ctx.step.run("two", work, first)
     return await ctx.step.run("three", work, second)
+
+
+three_steps = app.function(on("bench/three"), id="three-steps")(_three_steps)
+limited_three_steps = app.function(
+    on("bench/limited"), id="limited", concurrency=Concurrency(1, counts="runs", key="event.data.n")
+)(_three_steps)
+three_steps_in_turn = app.function(
+    on("bench/turn"), id="turn", concurrency=Concurrency(1, counts="runs", key="event.data.all")
+)(_three_steps)
 
 
 @app.function(on("bench/long"))

@@ -75,15 +75,32 @@ async def bench() -> AsyncIterator[Bench]:
 
 async def throughput(runs: int = 6_000) -> list[Figure]:
     """Measure three-step runs per second, from the first event to the end of the last run."""
+    return [Figure("three-step runs", await _rate("bench/three", runs), "runs/s", ">= 1,500")]
+
+
+async def _rate(name: str, runs: int) -> float:
+    """Return how many runs per second end that events of this name start, at most 500 at a time."""
     async with bench() as made:
-        events = [to_record(Event("bench/three", {"n": number})) for number in range(runs)]
+        events = [to_record(Event(name, {"n": number})) for number in range(runs)]
         started = time.perf_counter()
         for start in range(0, runs, 100):
             await made.engine.send(events[start : start + 100])
             await made.until_ended(start - 400)
         await made.until_ended(runs)
-        took = time.perf_counter() - started
-    return [Figure("three-step runs", runs / took, "runs/s", ">= 1,500")]
+        return runs / (time.perf_counter() - started)
+
+
+async def limits(runs: int = 3_000) -> list[Figure]:
+    """Measure runs with a limit by key alternating with runs without one, and runs that a limit of 1 puts in a row."""
+    rates: dict[str, list[float]] = {"bench/three": [], "bench/limited": [], "bench/turn": []}
+    for _ in range(3):
+        for name, found in rates.items():
+            found.append(await _rate(name, runs))
+    without, by_key, in_turn = (statistics.median(found) for found in rates.values())
+    return [
+        Figure("three-step runs with a limit by key, against those without", by_key / without, "x", ">= 0.6"),
+        Figure("three-step runs with a limit of 1 for all", in_turn, "runs/s"),
+    ]
 
 
 async def idle_latency(samples: int = 300) -> list[Figure]:
@@ -203,6 +220,7 @@ async def bulk(runs: int = 10_000) -> list[Figure]:
 ALL: tuple[Callable[[], Coroutine[Any, Any, list[Figure]]], ...] = (
     bare_loop,
     throughput,
+    limits,
     idle_latency,
     long_run,
     waits,

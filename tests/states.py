@@ -30,7 +30,8 @@ one that is.
 """
 RUN_TEXT = """\
 The state of a run follows from its row. Without a row it is `absent`. With a `due` time in the future it is `scheduled`
-before anything has happened, and `backing-off` afterwards. Otherwise it is `active`.
+before anything has happened, and `backing-off` afterwards. It is `queued` until it has passed its gates, the limits of
+its function. Otherwise it is `active`.
 
 Every move to `absent` from another state is the one end of the run. `Tick` is time itself. A move from `active` or
 `backing-off` to `absent` by a record of a step means that the run broke a limit.

@@ -13,7 +13,10 @@ from benchmarks.functions import Figure
     ("arguments", "message"),
     [
         (["nope"], "there is no runtime 'nope', only laptop, cluster, failover, lookback, hotname, readmodel, live"),
-        (["laptop", "typo"], "laptop has no benchmark typo, only bare_loop, bulk, idle_latency, long_run, throughput"),
+        (
+            ["laptop", "typo"],
+            "laptop has no benchmark typo, only bare_loop, bulk, idle_latency, limits, long_run",
+        ),
         (["laptop", "waits", "typo"], "laptop has no benchmark typo, only"),
         (["cluster", "waits"], "cluster has no benchmark waits, only bare, one_engine, recovery, two_engines"),
     ],

@@ -14,6 +14,7 @@ from stepstream.sdk.errors import (
     StepUsageError,
 )
 from stepstream.sdk.event import Event
+from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Function, cron, on
 from stepstream.sdk.steps.approvals import Approval
 
@@ -23,6 +24,7 @@ __all__ = [
     "App",
     "Approval",
     "CancelOn",
+    "Concurrency",
     "Context",
     "CronTrigger",
     "DefinitionError",
@@ -36,6 +38,7 @@ __all__ = [
     "StepUsageError",
     "StepstreamError",
     "ThreadedContext",
+    "Throttle",
     "Timeouts",
     "cron",
     "on",

@@ -153,7 +153,7 @@ async def test_an_unknown_status_is_refused_with_the_known_ones(engine: VirtualE
     async with client_of(engine) as client:
         error = (await client.get("/v1/runs", params={"status": "done"})).json()["error"]
     assert error["field"] == "status"
-    assert "scheduled, running, completed, failed, cancelled" in error["message"]
+    assert "scheduled, queued, running, completed, failed, cancelled" in error["message"]
 
 
 async def test_an_unknown_parameter_is_refused(engine: VirtualEngine) -> None:

@@ -197,6 +197,25 @@ async def failure(engine: VirtualEngine) -> None:
     assert engine.run("book-room-on-failure").output == "0: there is no such room"
 
 
+@FLOW_CONTROL.shows("import-file")
+async def one_at_a_time(engine: VirtualEngine) -> None:
+    """The second file of a tenant waits for the first; that of another tenant does not."""
+    for file in ("a1", "a2", "b1"):
+        await engine.send(Event("file.uploaded", {"tenant": file[0], "file": file}))
+    assert [run.status for run in engine.runs()] == ["running", "queued", "running"]
+    await engine.advance("2m")
+    assert [run.output for run in engine.runs()] == ["rows of a1", "rows of a2", "rows of b1"]
+
+
+@FLOW_CONTROL.shows("call-partner")
+async def spread(engine: VirtualEngine) -> None:
+    """Six calls start at once, and the seventh six seconds later."""
+    await engine.send(*(Event("call.requested", {"partner": number}) for number in range(7)))
+    assert [run.status for run in engine.runs(status="queued")] == ["queued"]
+    await engine.advance("6s")
+    assert not engine.runs(status="queued")
+
+
 @FLOW_CONTROL.shows("remind-to-pay")
 async def cancel_on(engine: VirtualEngine) -> None:
     """The run of the order that is withdrawn ends, and the other one continues."""

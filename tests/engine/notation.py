@@ -29,6 +29,7 @@ from stepstream.contract.functions import (
 from stepstream.contract.history import (
     AttributesChanged,
     HistoryEntry,
+    RunAdmitted,
     RunAttemptFailed,
     RunBegan,
     RunDeadlineChanged,
@@ -83,6 +84,7 @@ from stepstream.contract.operators.control import (
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.state.records import EventReceived, Input
+from tests.engine.gate_notation import read_gates
 from tests.engine.runs.bulk_notation import read_bulk, show_bulk
 from tests.engine.words import RunOf, Words
 
@@ -230,6 +232,7 @@ def _function(words: Words) -> FunctionRegistered:
         attributes=attributes,
         cancel_on=tuple(map(_cancel_trigger, _listed(words, "cancel_on"))),
         timeouts=None if timeouts == RunTimeouts() else timeouts,
+        gates=read_gates(name, words),
     )
 
 
@@ -313,7 +316,10 @@ def _show_entry(entry: HistoryEntry) -> str:
             origin = f" of {entry.rerun.origin}" if entry.rerun else ""
             attributes = f" with {_compact(entry.attributes)}" if entry.attributes else ""
             deadline = f" by {entry.deadline}" if entry.deadline else ""
-            return f"began {entry.run_id} {entry.function}{origin}{later}{deadline}{attributes}"
+            queued = " queued" if entry.gates else ""
+            return f"began {entry.run_id} {entry.function}{origin}{later}{deadline}{queued}{attributes}"
+        case RunAdmitted():
+            return f"admitted {entry.run_id} after {entry.waited_ms}"
         case RunAttemptFailed():
             return f"attempt {entry.attempt} failed, next {entry.retry_at}"
         case RunMoved():

@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any
 
 from stepstream.contract.codec import encode
 from stepstream.contract.history import (
@@ -16,11 +17,15 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import TimedOut, Value
-from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
+from stepstream.engine.state.keys import parse_texts
+from stepstream.engine.state.lifecycle import state_of_run
+from stepstream.engine.state.rows import GateRun, GateState, OpenStep, Row, Run, Timer, TimerKind
 from stepstream.engine.state.tables import (
     BULKS,
     CRONS,
     EVENT_NAMES,
+    GATE_RUNS,
+    GATES,
     KEPT_EVENTS,
     KEPT_HEAD,
     KEPT_INDEX,
@@ -33,6 +38,7 @@ from stepstream.engine.state.tables import (
     STEPS,
     TIMERS,
     TRIGGERS,
+    Table,
     decode_row,
     run_part,
 )
@@ -149,9 +155,54 @@ def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[
                 decode_row(STEPS.prefix, row)
                 for _, row in store.scan(STEPS.prefix + run_part(run.run_id), len(store.rows))
             ]
+            if run.queued and not run.due:
+                continue  # What its gates do is checked by check_gates.
             timed = run.due or any(isinstance(step, OpenStep) and step.due for step in steps)
             if not timed and not run.paused and run.run_id not in commanded:
                 yield f"{run.run_id} of {run.function}: neither a timer nor a command will wake it"
+
+
+def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
+    """The holders of a gate are open runs that it let pass, those that wait are queued, and none waits for a free one.
+
+    This holds whenever the system is idle. The limits of the programs are never lowered.
+    """
+    runs = {run.run_id: run for run in _rows(stores, RUNS) if isinstance(run, Run)}
+    held: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    for store in stores:
+        for key, value in store.scan(GATE_RUNS.prefix, len(store.rows)):
+            gate, run_id = _gate_and_run(key)
+            row = decode_row(GATE_RUNS.prefix, value)
+            assert isinstance(row, GateRun)
+            (waiting if row.place else held)[gate] += 1
+            run = runs.get(run_id)
+            names = [each.id for each in run.gates] if run else []
+            if run is None or gate not in names or (names.index(gate) < run.granted) == bool(row.place):
+                yield f"{run_id} {'waits for' if row.place else 'holds'} {gate!r}, but is {run and state_of_run(run)}"
+    for state in _rows(stores, GATES):
+        assert isinstance(state, GateState)
+        counts = (held[state.gate.id], waiting[state.gate.id])
+        if counts != (state.held, state.waiting):
+            yield f"{state.gate.id!r} counts {state.held} and {state.waiting} runs, and has {counts}"
+        if state.gate.has_permits and state.held > state.gate.limit:
+            yield f"{state.gate.id!r} is held by {state.held} runs of {state.gate.limit}"
+        if state.waiting and not state.due and (not state.gate.has_permits or state.held < state.gate.limit):
+            yield f"{state.gate.id!r} is free, and {state.waiting} runs wait for it"
+    for run in runs.values():
+        if run.queued and not (run.due or run.paused or run.held) and not waiting[run.gates[run.granted].id]:
+            yield f"{run.run_id} waits for a gate that does not know of it"
+
+
+def _rows(stores: Sequence[MemoryStore], table: Table[Any]) -> Iterator[Row]:
+    for store in stores:
+        for _, value in store.scan(table.prefix, len(store.rows)):
+            yield decode_row(table.prefix, value)
+
+
+def _gate_and_run(key: bytes) -> tuple[str, str]:
+    part, _, run_id = key[1:].rpartition(b"\x00\x00")
+    return parse_texts(part + b"\x00\x00")[0], run_id.decode()
 
 
 def check_same(stores: Sequence[MemoryStore], logged: Sequence[Mapping[bytes, bytes]]) -> Iterator[str]:

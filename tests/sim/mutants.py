@@ -1,6 +1,7 @@
 """Seeded bugs: each is an edit of the source that the simulation must detect."""
 
 from tests.sim.cancel_mutants import CANCEL_MUTANTS, CHILD_MUTANTS, TIMEOUT_MUTANTS
+from tests.sim.gate_mutants import GATE_MUTANTS
 from tests.sim.mutation import Mutant
 from tests.sim.pause_mutants import PAUSE_MUTANTS
 
@@ -148,6 +149,7 @@ MUTANTS = (
     *CANCEL_MUTANTS,
     *TIMEOUT_MUTANTS,
     *CHILD_MUTANTS,
+    *GATE_MUTANTS,
     Mutant(
         "rows are written before the commit",
         "runtime/shard/loop.py",

@@ -8,7 +8,7 @@ PAUSE_MUTANTS = tuple(
         (
             "a claim of a paused run is granted",
             "engine/runs/runs.py",
-            (("    if run.due or hold(draft, run):\n", "    if run.due:\n"),),
+            (("if run.due or run.queued or hold(draft, run):", "if run.due or run.queued:"),),
         ),
         (
             "a claim of a dispatched step of a paused run is granted",

@@ -20,7 +20,7 @@ from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
-from tests.sim.invariants import check_wakes
+from tests.sim.invariants import check_gates, check_wakes
 from tests.sim.operators import Operator
 from tests.sim.ports import FaultyLog, wrap_port
 
@@ -151,6 +151,7 @@ class World(VirtualEngine):
             idle_passes = idle_passes + 1 if await self.engine.is_idle() and not self._busy() else 0
         await super().until_idle()
         self.complaints += check_wakes(self.stores, self._commanded())
+        self.complaints += check_gates(self.stores)
         if self._operator:
             self.complaints += self._operator.complaints
             self._operator.complaints.clear()

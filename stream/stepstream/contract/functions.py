@@ -8,7 +8,13 @@ from msgspec.structs import astuple
 
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import CANCEL_ON_PER_FUNCTION_MAX, CHAIN_RUNS_MAX, DEFAULT_LIMITS, RETRIES_DEFAULT
+from stepstream.contract.gates import GateRule, check_rules
+from stepstream.contract.limits import (
+    CANCEL_ON_PER_FUNCTION_MAX,
+    CHAIN_RUNS_MAX,
+    DEFAULT_LIMITS,
+    RETRIES_DEFAULT,
+)
 from stepstream.contract.text.names import check_topic_part, check_workers_name, workers_name
 
 _PART_ENDS = re.compile(r"[/.]")
@@ -66,7 +72,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     expressions on `event` by name, whose values become the attributes of a run when it begins. The events of
     `cancel_on` cancel its open runs, and so do `timeouts`. `retries` is how many attempts of a step, or of the code
     between steps, may follow the first one. `input` is the JSON schema of the data of the events that start it, null if
-    it declares none.
+    it declares none. Its runs pass its `gates` one after the other.
     """
 
     id: str
@@ -85,6 +91,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     timeouts: RunTimeouts | None = None
     retries: int = RETRIES_DEFAULT
     input: Raw = NULL
+    gates: tuple[GateRule, ...] = ()
 
 
 def trigger_names(event: str) -> list[str]:
@@ -116,6 +123,7 @@ def decode_function(value: bytes) -> FunctionRegistered:
         raise InvalidInput("an event may cancel a run for 0 to 366 days", "cancel_on")
     if function.timeouts and not all(0 <= ms <= DEFAULT_LIMITS.wait_ms_max for ms in astuple(function.timeouts)):
         raise InvalidInput("a timeout of a run is 0 to 366 days", "timeouts")
+    check_rules(function.gates)
     return function
 
 

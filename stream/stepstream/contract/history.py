@@ -5,6 +5,7 @@ import msgspec
 from stepstream.contract.attributes import Attributes
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.events import EventRecord, EventRef
+from stepstream.contract.gates import Gate
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.operators.bulk import BulkChanged
@@ -23,7 +24,8 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
 
     With a `rerun` it repeats another run; the results that it takes over follow as StepCopied. `attributes` are those
     that its function derives from the event. If its code has not begun by `deadline` (Unix ms, 0: none), a timeout
-    cancels it.
+    cancels it. It is queued until it has passed its `gates`, which RunAdmitted
+    says.
     """
 
     function: str
@@ -34,6 +36,13 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
     rerun: Rerun | None = None
     attributes: Attributes = {}
     deadline: int = 0
+    gates: tuple[Gate, ...] = ()
+
+
+class RunAdmitted(_Entry, frozen=True, tag="run.admitted"):
+    """The run has passed its gates, and its code starts; it `waited_ms` for them."""
+
+    waited_ms: int = 0
 
 
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
@@ -159,6 +168,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
 
 HistoryEntry = (
     RunBegan
+    | RunAdmitted
     | StepPlanned
     | StepAttemptFailed
     | StepEnded

@@ -6,6 +6,7 @@ from stepstream.contract.attributes import AttributeChanges, Attributes
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CancelTrigger, RunTimeouts
+from stepstream.contract.gates import Gate, GateRecord
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
 from stepstream.contract.operators.approvals import ApprovalRequest
@@ -28,7 +29,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
     chain of runs that started one another. `attributes` are those with which the run begins. The events of `cancel_on`
-    cancel it, and so do `timeouts`.
+    cancel it, and so do `timeouts`. It passes its `gates`, one after the other, before its code starts.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     attributes: Attributes = msgspec.field(default_factory=dict)
     cancel_on: tuple[CancelTrigger, ...] = ()
     timeouts: RunTimeouts | None = None
+    gates: tuple[Gate, ...] = ()
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
@@ -374,6 +376,7 @@ InboxRecord = (
     | BulkRecord
     | CommandsLost
     | ScopeRecord
+    | GateRecord
 )
 decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

@@ -18,6 +18,7 @@ class RunStatus(StrEnum):
     """The state of a run; the last three are final."""
 
     SCHEDULED = "scheduled"
+    QUEUED = "queued"
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -36,6 +37,6 @@ class StepStatus(StrEnum):
 
 
 # The states of a run that has not ended.
-OPEN_RUN_STATUSES = (RunStatus.SCHEDULED, RunStatus.RUNNING)
+OPEN_RUN_STATUSES = (RunStatus.SCHEDULED, RunStatus.QUEUED, RunStatus.RUNNING)
 # The states of a step that has no result yet.
 OPEN_STEP_STATUSES = frozenset((StepStatus.WAITING, StepStatus.RETRYING))

@@ -51,6 +51,11 @@ WORKERS_NAME_CHARACTERS_MAX = TOPIC_CHARACTERS_MAX - NAMESPACE_CHARACTERS_MAX - 
 TRIGGERS_PER_FUNCTION_MAX = 10
 # The events that may cancel a run.
 CANCEL_ON_PER_FUNCTION_MAX = 5
+# The limits on the runs of a function, the number that each may name, and the text of a key of one.
+GATES_PER_FUNCTION_MAX = 3
+GATE_LIMIT_MAX = 1_000_000
+GATE_KEY_CHARACTERS_MAX = 256
+GATE_NAME_CHARACTERS_MAX = 2_048
 # The path of a wait that has no time limit is indexed for the longer time, and the run renews that after the shorter.
 PATH_RENEWED_MS = 30 * DAY_MS
 PATH_USED_MS = 60 * DAY_MS

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, assert_never
 
 from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.gates import GateAsked, GateGranted, GateLeft
 from stepstream.contract.inbox import (
     AttributesSet,
     CancelRequested,
@@ -51,6 +52,7 @@ from stepstream.contract.operators.control import (
     ScopeResumed,
     UnpauseRequested,
 )
+from stepstream.engine.gates.gate import ask_gate, fire_gate, leave_gate
 from stepstream.engine.matching.cancel_waits import fire_cancel_waits
 from stepstream.engine.matching.kept import continue_index, forget_events
 from stepstream.engine.matching.signals import close_signal, open_signal, send_signal
@@ -95,6 +97,7 @@ from stepstream.engine.runs.runs import (
     warn_run,
 )
 from stepstream.engine.runs.scope_pauses import apply_scope, end_pause, request_scope_pause
+from stepstream.engine.runs.starts import receive_grant
 from stepstream.engine.runs.steps import answer_step, fail_step, fire_step, receive_match, report_step
 from stepstream.engine.state.changes import Changes
 from stepstream.engine.state.draft import Draft, LimitExceeded
@@ -152,6 +155,8 @@ def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:  # noqa: C901 - a tab
             forget_start(draft, timer.owner, tick.read_to)
         case TimerKind.BULK:
             fire_bulk(draft, timer.owner)
+        case TimerKind.GATE:
+            fire_gate(draft, timer.owner)
         case TimerKind.CRON:
             fire_cron(draft, timer.owner, int(timer.name))
         case TimerKind.KEPT_EVENTS_EXPIRY:
@@ -206,6 +211,10 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(RunPostponed, postpone_run),
         _on(StepPostponed, postpone_step),
         _on(CommandsLost, send_again),
+        # Gates.
+        _on(GateAsked, ask_gate),
+        _on(GateGranted, receive_grant),
+        _on(GateLeft, leave_gate),
         # Operators.
         _on(CancelRequested, cancel_run),
         _on(RerunRequested, rerun),

@@ -52,6 +52,10 @@ METRICS = (
     Metric(
         "engine", "histogram", "run_duration_seconds", ("function",), "Time from the start of a run to its end", _LONG_S
     ),
+    Metric("engine", "counter", "gate_waits", ("gate",), "Runs that had to wait for a limit of their function"),
+    Metric(
+        "engine", "histogram", "queue_duration_seconds", ("function",), "Time that a run waited for its limits", _LONG_S
+    ),
     Metric("engine", "counter", "steps_ended", ("function", "kind", "outcome"), "Steps that have their result"),
     Metric(
         "engine",
@@ -153,12 +157,14 @@ _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "condition_errors": ("expression_errors", ("trigger",)),
     "cancel_on_errors": ("expression_errors", ("cancel_on",)),
     "attribute_errors": ("expression_errors", ("attribute",)),
+    "gate_key_errors": ("expression_errors", ("limit",)),
 }
 _BY_FUNCTION = {metric.name for metric in METRICS if metric.labels[:1] == ("function",)}
 OTHER_FUNCTIONS = "(other)"
 _OPEN = {"open_runs": "runs_open", "open_steps": "steps_open"}
 _SAMPLES = {
     "run": "run_duration_seconds",
+    "queue": "queue_duration_seconds",
     "step": "step_duration_seconds",
     "match": "match_latency_seconds",
     "timer_late": "timer_late_seconds",

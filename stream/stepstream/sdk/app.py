@@ -15,6 +15,7 @@ from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
+from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
@@ -108,6 +109,8 @@ class App:
         cancel_on: Sequence[CancelOn] = (),
         timeouts: Timeouts | None = None,
         input: Any = None,
+        concurrency: Concurrency | Sequence[Concurrency] = (),
+        throttle: Throttle | None = None,
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -126,21 +129,21 @@ class App:
             attributes: What people find runs by: CEL expressions on `event` by name, such as
                 `{"order_id": "event.data.order_id"}`, evaluated when a run begins. A run lacks the attribute of an
                 expression that fails or has no string, number or bool as its value. See also `ctx.set_attributes`.
-            cancel_on: Up to five events that cancel an open run, such as
-                `[CancelOn("shop/order.cancelled", match="data.order_id")]`.
+            cancel_on: Up to five events that cancel an open run: `[CancelOn("withdrawn", match="data.order_id")]`.
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
             input: The pydantic model or dataclass of the data of the events that start it. The page makes a form of it
                 and checks what a person enters. Events of other producers are not checked: `ctx.event.data` is JSON.
+            concurrency: How many runs may be open at a time, one limit or a list of two; more runs are queued.
+            throttle: How many runs may start in a period; more runs are queued.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
         """
-
         if len(triggers) == 1 and inspect.isfunction(triggers[0]):
             raise DefinitionError("write @app.function() with parentheses")
         # What the app says of all its functions, and what this definition says.
         shared = (self.lookback_ms, tuple(self.queues), self.chain_max)
-        own = (cancel_on, timeouts, input)
+        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle)
         options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *shared, *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
@@ -156,7 +159,13 @@ class App:
         function_id = id or getattr(handler, "__name__", "").replace("_", "-")
         failure: Function[Any] | None = None
         if on_failure is not None:
-            of_failure = replace(options, triggers=(), attributes={}, cancel_on=(), timeouts=None)
+            of_failure = FunctionOptions(
+                policy=options.policy,
+                lookback_ms=options.lookback_ms,
+                queues=options.queues,
+                chain_max=options.chain_max,
+                input=options.input,
+            )
             failure = Function(self.name, function_id + _FAILURE_SUFFIX, on_failure, of_failure)
         function: Function[Any] = Function(self.name, function_id, handler, replace(options, on_failure=failure))
         for each in (function, failure):

@@ -32,6 +32,7 @@ from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
+from stepstream.sdk.flow_control import Concurrency, Throttle, gate_rules
 
 T_co = TypeVar("T_co", covariant=True)
 Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
@@ -145,6 +146,8 @@ class FunctionOptions:
     cancel_on: Sequence[CancelOn] = ()
     timeouts: Timeouts | None = None
     input: Any = None
+    concurrency: Concurrency | Sequence[Concurrency] = ()
+    throttle: Throttle | None = None
 
 
 class Function(Generic[T_co]):
@@ -166,6 +169,7 @@ class Function(Generic[T_co]):
         self.chain_max = options.chain_max
         self.cancel_on = cancel_triggers(id, options.cancel_on)
         self.timeouts = options.timeouts
+        self.gates = gate_rules(app, id, options.concurrency, options.throttle)
         self.input = _input_schema(id, options.input)
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
@@ -201,6 +205,7 @@ class Function(Generic[T_co]):
             timeouts=self.timeouts.registered() if self.timeouts else None,
             retries=self.policy.retries,
             input=self.input,
+            gates=self.gates,
         )
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, Field
 
-from stepstream import App, CancelOn, Context, DefinitionError, Event, Timeouts, cron, on
+from stepstream import App, CancelOn, Concurrency, Context, DefinitionError, Event, Timeouts, cron, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.routes.functions import cron_times
@@ -30,6 +30,7 @@ RULES = [CancelOn("<b>", match="data.id"), CancelOn("stop", if_="async.data.all"
     retries=0,
     cancel_on=RULES,
     timeouts=Timeouts(finish="2h"),
+    concurrency=Concurrency(50, counts="runs", key="event.data.total"),
 )
 async def fulfil(ctx: Context) -> str:
     """Sleep for as many seconds as the event says; fail for a negative number."""
@@ -106,6 +107,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     page = await browser.open((await browser.open("/ui/functions")).link("fulfil"))
     shown = dict(zip(page.texts(".facts dt"), page.texts(".facts dd"), strict=True))
     assert (shown["Queues of the app"], shown["Runs in a chain, at most"]) == ("gpu", "100")
+    assert shown["Limits"] == "concurrency fulfil by event.data.total: 50 runs at a time"
     assert shown["Cancelled by"] == "event <b> with the same data.id event stop if async.data.all within 1h 0m"
     assert (shown["Must end within"], "Must start within" in shown) == ("2h 0m", False)
     assert shown["Next times"].count("2026-01-0") == 3
@@ -299,7 +301,7 @@ async def test_a_function_is_paused_and_resumed_by_its_form(engine: VirtualEngin
     assert page.path.startswith("/ui/function?id=fulfil&done=paused.")
     assert "bank is <down>" in page.text
     await ran(engine, 1)
-    assert [run.status for run in engine.runs()] == ["running"]
+    assert [run.status for run in engine.runs()] == ["queued"]
     page = await browser.submit(page, "form[aria-label='Resume the function']")
     assert "It is resumed." in page.text
     await engine.advance("1h")

@@ -48,7 +48,7 @@ def test_any_text_is_a_filter_or_has_an_error_with_a_column(text: str) -> None:
     [
         ("staus:failed", 1, "write status, or attr.staus for an attribute"),
         ("function:a id:7", 12, "write run_id"),
-        ("status:faild", 8, "use one of scheduled, running"),
+        ("status:faild", 8, "use one of scheduled, queued"),
         ("status:failed status:open", 15, "write the values that are possible as status:one,other"),
         ('error:"abc', 7, "the closing quote is missing"),
         ("tenant:", 8, 'an empty one is written as ""'),

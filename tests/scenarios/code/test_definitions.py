@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, CancelOn, Context, DefinitionError, Event, StepstreamError, Timeouts, cron, on
+from stepstream import (
+    App,
+    CancelOn,
+    Concurrency,
+    Context,
+    DefinitionError,
+    Event,
+    StepstreamError,
+    Throttle,
+    Timeouts,
+    cron,
+    on,
+)
 from tests.scenarios.conftest import EngineOf
 
 
@@ -38,11 +50,27 @@ def contextless(app: App) -> None:
     app.function()(no_context)  # type: ignore[arg-type]  # The point.
 
 
+KEYS = ("event.id", "event.name", "event.ts")
 WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "retries-21": (lambda app: app.function(retries=21)(nothing), ["retries=21", "0 to 20"]),
     "retries-negative": (lambda app: app.function(retries=-1)(nothing), ["retries=-1", "0 to 20"]),
     "backoff-empty": (lambda app: app.function(backoff=[])(nothing), ["at least one duration"]),
     "backoff-unknown": (lambda app: app.function(backoff="often")(nothing), ["'often'", "30s"]),
+    "limit-0": (lambda _: Concurrency(0, counts="runs"), ["0 is not a number from 1 to 1,000,000"]),
+    "limit-on-steps": (lambda _: Concurrency(1, counts="steps"), ["'steps' is not \"runs\""]),  # type: ignore[arg-type]
+    "limit-key": (lambda _: Concurrency(1, counts="runs", key="event.data."), ["Concurrency", "1:"]),
+    "limit-scope": (lambda _: Concurrency(1, counts="runs", scope="all"), ["'all' is not one of"]),  # type: ignore[arg-type]
+    "limits-alike": (
+        lambda app: app.function(concurrency=[Concurrency(1, counts="runs"), Concurrency(2, counts="runs")])(nothing),
+        ["two limits have the same scope and key"],
+    ),
+    "3-limits": (
+        lambda app: app.function(concurrency=[Concurrency(1, counts="runs", key=key) for key in KEYS])(nothing),
+        ["at most 2 limits"],
+    ),
+    "limit-number": (lambda app: app.function(concurrency=5)(nothing), ["Concurrency(5"]),  # type: ignore[arg-type]
+    "throttle-period": (lambda _: Throttle(1, "0s"), ["'0s' is not between 1 ms"]),
+    "throttle-burst": (lambda _: Throttle(1, "1s", burst=-1), ["-1 is not a number from 0"]),
     "11-triggers": (lambda app: app.function(*[on(f"e{n}") for n in range(11)])(nothing), ["at most 10 triggers"]),
     "id-twice": (twice, ["'same'", "id="]),
     "id-surrogate": (lambda app: app.function(id="\ud800")(nothing), ["printable characters"]),

@@ -30,6 +30,7 @@ from stepstream.api.routes.timings import SINCE_ALL, TimingsAsked, TimingsOf, fi
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
+from stepstream.contract.gates import rule_text
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.operators.control import function_scope
 from stepstream.contract.text.wording import counted, duration_text, length_text
@@ -208,6 +209,7 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
             ("App", text(known.app)),
             ("Triggers", h.ul(".plain")[[h.li[_trigger(each)] for each in known.triggers]] if known.triggers else None),
             ("Next times", [[at(due), " "] for due in times] or None),
+            ("Limits", h.ul(".plain")[(h.li[text(rule_text(rule))] for rule in known.gates)] if known.gates else None),
             (
                 "Cancelled by",
                 h.ul(".plain")[(h.li[_rule(each)] for each in known.cancel_on)] if known.cancel_on else None,

@@ -8,7 +8,7 @@ from cronsim import CronSim
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, dump_json
-from stepstream.contract.commands import Memo, RunResumed
+from stepstream.contract.commands import Memo
 from stepstream.contract.events import CRON, OWN_NAMES, OWN_PREFIX, EventRecord, event_fields
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import RunBegan
@@ -20,10 +20,12 @@ from stepstream.contract.matching import EventRouted
 from stepstream.contract.operators.bulk import FAILED
 from stepstream.contract.operators.control import Rerun, RerunRequested
 from stepstream.contract.outcomes import outcome_bytes
+from stepstream.engine.gates.passing import ask_next, gates_of
 from stepstream.engine.matching.cancel_waits import open_cancel_waits
 from stepstream.engine.runs.attributes import attributes_of
-from stepstream.engine.runs.deadlines import await_start, start_command
+from stepstream.engine.runs.deadlines import await_start
 from stepstream.engine.runs.pauses import is_paused
+from stepstream.engine.runs.starts import start_code
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.records import EventReceived
 from stepstream.engine.state.rows import (
@@ -159,6 +161,7 @@ def request_run(
         attributes=attributes_of(draft, function, event),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
+        gates=gates_of(draft, function, event),
     )
     draft.route(hash_part, request)
 
@@ -185,31 +188,30 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         chain=request.chain,
         attributes=request.attributes,
         timeouts=request.timeouts,
+        gates=request.gates,
     )
     run = replace(run, held=not run.due and is_paused(draft, run))
-    _begin(draft, run, request)
+    run = _begin(draft, run, request)
     if run.due:
         draft.arm(run.due, Timer(TimerKind.RUN, run.run_id))
     elif not run.held:
-        draft.command(run.app, start_command(run, request.events))
+        start_code(draft, run)
 
 
 def _begin(
     draft: Draft, run: Run, request: RunRequested, rerun: Rerun | None = None, copied: Sequence[Memo] = ()
-) -> None:
+) -> Run:
     run, events = await_start(draft, run), request.events
     caller = run.caller.run_id if run.caller else ""
-    began = RunBegan(
-        *(run.run_id, 1, draft.now, run.function, run.app, run.started_at, events, caller),
-        rerun,
-        run.attributes,
-        run.deadline,
-    )
-    draft.begin(run, began, copied)
+    if not run.due and not run.held:
+        run = ask_next(draft, run)
+    known = (run.function, run.app, run.started_at, events, caller, rerun, run.attributes, run.deadline, run.gates)
+    run = draft.begin(run, RunBegan(run.run_id, 1, draft.now, *known), copied)
     waits = open_cancel_waits(draft, run.run_id, events[0], request.cancel_on)
     draft.put(run_events_key(run.run_id), RunEvents(events, waits))
     draft.count("open_runs", run.function)
     draft.count("runs_started", run.function)
+    return run
 
 
 def rerun(draft: Draft, request: RerunRequested) -> None:
@@ -227,6 +229,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         attributes=attributes_of(draft, function, request.events[0]),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
+        gates=gates_of(draft, function, request.events[0]),
     )
     run = _repetition(start, request, draft.now)
     known = draft.get(start_key(request.routing_key))
@@ -256,19 +259,15 @@ def _repetition(start: RunRequested, request: RerunRequested, now: int) -> Run:
         origin=request.rerun.origin,
         attributes=start.attributes,
         timeouts=start.timeouts,
+        gates=start.gates,
     )
 
 
 def _begin_rerun(draft: Draft, run: Run, start: RunRequested, request: RerunRequested) -> None:
     run = replace(run, held=is_paused(draft, run))
-    _begin(draft, run, start, request.rerun, request.memos)
-    if run.held:
-        return
-    if request.memos:
-        # No worker has the run: the one that reads this claims it, and receives the results.
-        draft.command(run.app, RunResumed(run.run_id, run.epoch))
-    else:
-        draft.command(run.app, start_command(run, start.events))
+    run = _begin(draft, run, start, request.rerun, request.memos)
+    if not run.held:
+        start_code(draft, run)
 
 
 def _started_before(draft: Draft, request: RunRequested) -> bool:

@@ -12,6 +12,7 @@ from stepstream.contract.kinds import RunStatus
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.contract.text.wording import duration_text
+from stepstream.engine.gates.passing import leave_gates
 from stepstream.engine.matching.cancel_waits import close_cancel_waits
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.children import cancel_awaited, cancel_children
@@ -98,6 +99,7 @@ def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
     for memo, _ in draft.scan(MEMOS, part):
         draft.delete(memo)
     release(draft, run.run_id)
+    leave_gates(draft, run)
     cancel_children(draft, run)
     draft.disarm(run.due, Timer(TimerKind.RUN, run.run_id))
     draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))

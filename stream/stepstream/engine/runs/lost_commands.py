@@ -25,7 +25,7 @@ def send_again(draft: Draft, lost: CommandsLost) -> None:
     for read, (_, row) in enumerate(draft.scan(RUNS, b"", most, after), 1):
         # The scan does not know what earlier records of the batch have changed.
         run = draft.run(row.run_id)
-        if run is not None and run.app == lost.workers and not run.due and not hold(draft, run):
+        if run is not None and run.app == lost.workers and not run.due and not run.queued and not hold(draft, run):
             draft.command(run.app, RunResumed(run.run_id, run.epoch))
             sent += 1
         elif run is not None and lost.workers.startswith(f"{run.app}."):

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from stepstream.contract.commands import ReloadRequested, RunResumed
 from stepstream.contract.history import RunPaused, RunUnpaused
 from stepstream.contract.operators.control import PauseRequested, UnpauseRequested, function_scope, queue_scope
+from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, Timer, TimerKind
 from stepstream.engine.state.tables import SCOPE_PAUSES, STEPS, run_part, scope_of, step_of
@@ -80,7 +81,10 @@ def _unpause(draft: Draft, run: Run, by: str, why: str) -> None:
     disarm_pause(draft, run)
     run = replace(run, paused=None)
     # Its function may be paused as well.
-    run = draft.record(replace(run, held=not run.due and is_paused(draft, run)), RunUnpaused, by, why)
+    run = replace(run, held=not run.due and is_paused(draft, run))
+    if not run.due and not run.held:
+        run = ask_next(draft, run)
+    run = draft.record(run, RunUnpaused, by, why)
     arm_again(draft, run)
     if not run.held:
         reload(draft, run)
@@ -101,7 +105,7 @@ def arm_again(draft: Draft, run: Run) -> int:
 
 def reload(draft: Draft, run: Run) -> None:
     """Have the worker of a run claim it, unless no worker can have it."""
-    if not run.due:
+    if not run.due and not run.queued:
         draft.command(run.app, ReloadRequested(run.run_id))
 
 

@@ -26,6 +26,7 @@ from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened, WaitOpened
 from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.engine.gates.passing import gates_of
 from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, WaitCompiler
 from stepstream.engine.matching.waits import bucket_of, close_step
 from stepstream.engine.runs.attributes import attributes_of
@@ -247,6 +248,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         attributes=attributes_of(draft, function, event),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
+        gates=gates_of(draft, function, event),
     )
     draft.route(hash_part, request)
     return None

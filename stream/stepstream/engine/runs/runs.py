@@ -18,11 +18,13 @@ from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import LOOKBACK_EVENTS_MAX
 from stepstream.contract.matching import LookBackTruncated
 from stepstream.contract.outcomes import Failure, Value
-from stepstream.engine.runs.deadlines import announces, start_command
+from stepstream.engine.gates.passing import ask_next
+from stepstream.engine.runs.deadlines import announces
 from stepstream.engine.runs.dispatch import memos_of
 from stepstream.engine.runs.endings import cancel_overdue, end_run
 from stepstream.engine.runs.leases import defer_claim, grant, release
 from stepstream.engine.runs.pauses import hold, is_paused
+from stepstream.engine.runs.starts import start_code
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import state_of_run
 from stepstream.engine.state.rows import Run, Timer, TimerKind
@@ -49,8 +51,8 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
     if run.expired and not run.due:
         cancel_overdue(draft, run)
         return
-    if run.due or hold(draft, run):
-        draft.command(run.app, RunStopped(run.run_id, "waiting" if run.due else "paused"))
+    if run.due or run.queued or hold(draft, run):
+        draft.command(run.app, RunStopped(run.run_id, "waiting" if run.due or run.queued else "paused"))
         return
     epoch = run.epoch + 1
     run = draft.record(replace(run, epoch=epoch, claim=claim.claim), RunMoved, epoch)
@@ -163,8 +165,9 @@ def fire_run(draft: Draft, run_id: str) -> None:
     if run is None or is_paused(draft, run):
         return
     scheduled = state_of_run(run) == "scheduled"
-    draft.put_run(replace(run, due=0))
+    run = ask_next(draft, replace(run, due=0))
+    draft.put_run(run)
     if scheduled:
-        draft.command(run.app, start_command(run, draft.events(run_id)))
+        start_code(draft, run)
     else:
         draft.command(run.app, RunResumed(run_id, run.epoch))

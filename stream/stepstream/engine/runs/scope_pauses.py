@@ -15,6 +15,7 @@ from stepstream.contract.operators.control import (
     function_scope,
     queue_scope,
 )
+from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.runs.pauses import arm_again, fire_pause, reload
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, ScopePause, Timer, TimerKind
@@ -94,7 +95,7 @@ def _resume(draft: Draft, run: Run, scope: str) -> int:
     released = of_function and run.held
     if released:
         run = replace(run, held=False)
-        draft.put_run(run)
+        draft.put_run(run if run.paused else ask_next(draft, run))
     if run.paused:
         return 0
     if released:

@@ -8,19 +8,27 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.operators.bulk import BulkState
 from stepstream.engine.state.rows import Bulk, OpenStep, Run
 
-RunState = Literal["absent", "scheduled", "active", "backing-off", "paused"]
+RunState = Literal["absent", "scheduled", "queued", "active", "backing-off", "paused"]
 StepState = Literal["absent", "planned", "backing-off", "ready", "kept"]
 
 # State, record, next states. A run that ended is absent: none of its rows is left.
 RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     "absent": {
-        "RunRequested": ("scheduled", "active"),
-        "RerunRequested": ("active",),
+        "RunRequested": ("scheduled", "queued", "active"),
+        "RerunRequested": ("queued", "active"),
     },
     "scheduled": {
-        "Tick": ("active",),
+        "Tick": ("queued", "active"),
         "EventMatched": ("absent",),
         "PauseRequested": ("paused",),
+        "CancelRequested": ("absent",),
+    },
+    "queued": {
+        "GateGranted": ("queued", "active"),
+        "Tick": ("absent",),
+        "EventMatched": ("absent",),
+        "PauseRequested": ("paused",),
+        "ScopeResumed": ("queued",),
         "CancelRequested": ("absent",),
     },
     "active": {
@@ -63,7 +71,8 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     # Its worker may still report what it had begun.
     "paused": {
         "PauseRequested": ("paused",),
-        "UnpauseRequested": ("active", "backing-off"),
+        "UnpauseRequested": ("queued", "active", "backing-off"),
+        "GateGranted": ("paused",),
         "ScopeResumed": ("paused",),
         "ExecutionStarted": ("paused",),
         "RunClaimed": ("absent",),
@@ -78,7 +87,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "StepPostponed": ("paused",),
         "RunFailed": ("paused", "absent"),
         "RunPostponed": ("paused",),
-        "Tick": ("paused", "active", "backing-off", "absent"),
+        "Tick": ("paused", "queued", "active", "backing-off", "absent"),
         "RunReturned": ("absent",),
         "CancelRequested": ("absent",),
     },
@@ -158,7 +167,7 @@ def state_of_run(run: Run | None) -> RunState:
     if run.paused:
         return "paused"
     if not run.due:
-        return "active"
+        return "queued" if run.queued else "active"
     return "scheduled" if run.history_seq == 1 else "backing-off"
 
 

@@ -8,6 +8,7 @@ from stepstream.contract.attributes import Attributes
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered, RunTimeouts
+from stepstream.contract.gates import Gate
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import Claim
 from stepstream.contract.kinds import StepKind
@@ -32,7 +33,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if
     it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
     cancelled when it ends. A run that was never `parked`, on a step without a result, has no such step, group or lease
-    of a step, so that its end need not look for their rows.
+    of a step, so that its end need not look for their rows. It passes its `gates` in order: it has `asked` for so many
+    of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms).
     """
 
     run_id: str
@@ -63,6 +65,42 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     expired: bool = False
     children: int = 0
     parked: bool = False
+    gates: tuple[Gate, ...] = ()
+    asked: int = 0
+    granted: int = 0
+    queued_at: int = 0
+
+    @property
+    def queued(self) -> bool:
+        """Whether it has not passed all its gates."""
+        return self.granted < len(self.gates)
+
+
+class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gate that runs hold or wait for: how many of each, and the place that was given last in its queue.
+
+    A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
+    when its timer fires (Unix ms, 0: it has none).
+    """
+
+    gate: Gate
+    held: int = 0
+    waiting: int = 0
+    place: int = 0
+    next_us: int = 0
+    due: int = 0
+
+
+class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run that waits for a gate at a place of its queue, or holds a permit (0)."""
+
+    place: int = 0
+
+
+class GateWaiter(msgspec.Struct, frozen=True):
+    """The run at a place of the queue of a gate."""
+
+    run_id: str
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -143,11 +181,12 @@ class TimerKind(StrEnum):
     KEPT_EVENTS_EXPIRY = "kept-events-expiry"
     EVENT_NAME_EXPIRY = "event-name-expiry"
     BULK = "bulk"
+    GATE = "gate"
 
 
 class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A timer; its key has the time. `owner` is a run id, a run hash, a function id, an event name or an
-    operation, by the kind.
+    """A timer; its key has the time. `owner` is a run id, a run hash, a function id, an event name, an operation or
+    a gate, by the kind.
 
     `name` distinguishes the timers of an owner: a step of the run, the number of a cron trigger, or the look-back
     window of kept events. The kept events that a timer deletes are those that follow the place `after`.
@@ -327,6 +366,9 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 Row = (
     Run
     | RunEvents
+    | GateState
+    | GateRun
+    | GateWaiter
     | Child
     | Memo
     | OpenStep

@@ -17,6 +17,9 @@ from stepstream.engine.state.rows import (
     Child,
     Crons,
     EventName,
+    GateRun,
+    GateState,
+    GateWaiter,
     Group,
     IndexedEvent,
     KeptEvent,
@@ -111,6 +114,9 @@ LOOK_BACKS = Table(b"b", LookBack, _by_name)
 BULKS = Table(b"j", Bulk, _by_name)
 BULK_ITEMS = Table(b"z", BulkItem, _by_name)
 SCOPE_PAUSES = Table(b"P", ScopePause)
+GATES = Table(b"G", GateState, _by_name)
+GATE_RUNS = Table(b"H", GateRun, _by_name)
+GATE_QUEUE = Table(b"Q", GateWaiter, _by_name)
 OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
 
@@ -118,7 +124,7 @@ _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, STARTS),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
-    *(BULKS, BULK_ITEMS, SCOPE_PAUSES, OPEN_COUNTS, POSITIONS),
+    *(BULKS, BULK_ITEMS, SCOPE_PAUSES, GATES, GATE_RUNS, GATE_QUEUE, OPEN_COUNTS, POSITIONS),
 )
 TABLES = {table.prefix: table for table in _ALL}
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
@@ -318,6 +324,26 @@ def scope_pause_key(scope: str) -> Key[ScopePause]:
 def scope_of(key: Key[ScopePause]) -> str:
     """Return the scope that `scope_pause_key` was given."""
     return key.sort.decode()
+
+
+def gate_part(gate: str) -> bytes:
+    """Return the part under which the runs and the queue of a gate are scanned."""
+    return text_bytes(gate)
+
+
+def gate_key(gate: str) -> Key[GateState]:
+    """Return the key of a gate."""
+    return GATES.key(gate_part(gate))
+
+
+def gate_run_key(gate: str, run_id: str) -> Key[GateRun]:
+    """Return the key of a run that waits for a gate or holds a permit."""
+    return GATE_RUNS.key(gate_part(gate), run_id.encode())
+
+
+def gate_place_key(gate: str, place: int) -> Key[GateWaiter]:
+    """Return the key of a place in the queue of a gate."""
+    return GATE_QUEUE.key(gate_part(gate), number_bytes(place))
 
 
 def open_count_key(name: str, label: str) -> Key[OpenCount]:

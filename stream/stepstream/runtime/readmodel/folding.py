@@ -14,6 +14,7 @@ from stepstream.contract.codec import EMPTY_OBJECT, NULL
 from stepstream.contract.history import (
     AttributesChanged,
     HistoryRecord,
+    RunAdmitted,
     RunAttemptFailed,
     RunBegan,
     RunDeadlineChanged,
@@ -41,7 +42,8 @@ from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_can
 from stepstream.runtime.readmodel.tables.timings import Timings
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
-_RunEntry = RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused | RunDeadlineChanged
+_RunEntry = RunAdmitted | RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused
+_RunEntry |= RunDeadlineChanged
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
 
@@ -100,7 +102,9 @@ class Batch:
         write_bulks(self._db, self._bulks.values())
 
     def _begin(self, entry: RunBegan) -> None:
-        status = RunStatus.SCHEDULED if entry.start_at > entry.at else RunStatus.RUNNING
+        status = RunStatus.QUEUED if entry.gates else RunStatus.RUNNING
+        if entry.start_at > entry.at:
+            status = RunStatus.SCHEDULED
         small = text_of([replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events])
         self._runs[entry.run_id] = RunRow(
             entry.run_id,
@@ -170,6 +174,8 @@ class Batch:
     def _change_run(self, run: RunRow, entry: _RunEntry) -> None:
         run.changed = True
         match entry:
+            case RunAdmitted():
+                run.start()
             case RunAttemptFailed():
                 run.start()
                 run.attempt, run.retry_at = entry.attempt + 1, entry.retry_at

@@ -8,6 +8,7 @@ from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.tables.schema import name_of
 from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunView, json_of, step_of, summary_of
 
+_OPEN = ", ".join("?" * len(OPEN_RUN_STATUSES))
 _WHOLE = ", ".join(f"runs.{name}" for name in RUN_COLUMNS.split(", "))
 _WHOLE = _WHOLE.replace("runs.events, runs.error,", "run_texts.events, run_texts.error,")
 # The names of the waits of a kind: SQLite seeks the next name in the index, however many steps wait for each.
@@ -58,15 +59,15 @@ def stats(db: Database) -> RunStats:
     """Return the sums of all runs; only open runs are read for that."""
     stats = RunStats(Counter(counts(db)))
     stats.steps, stats.retries, stats.timeouts = db.execute("SELECT steps, retries, timeouts FROM step_sums").fetchone()
-    totals = "SELECT function, sum(runs), sum(total_ms) FROM run_sums WHERE status NOT IN (?, ?) GROUP BY function"
+    totals = f"SELECT function, sum(runs), sum(total_ms) FROM run_sums WHERE status NOT IN ({_OPEN}) GROUP BY function"
     ended = db.execute(totals, OPEN_RUN_STATUSES)
     stats.functions = {name: FunctionStats(runs, total) for name, runs, total in ended if runs}
-    still = "SELECT run_id, started_at FROM runs WHERE status IN (?, ?)"
+    still = f"SELECT run_id, started_at FROM runs WHERE status IN ({_OPEN})"
     stats.open = dict(db.execute(still, OPEN_RUN_STATUSES).fetchall())
     return stats
 
 
 def has_open_runs(db: Database) -> bool:
     """Return whether a run has not ended."""
-    query = "SELECT 1 FROM runs WHERE status IN (?, ?) LIMIT 1"
+    query = f"SELECT 1 FROM runs WHERE status IN ({_OPEN}) LIMIT 1"
     return db.execute(query, OPEN_RUN_STATUSES).fetchone() is not None

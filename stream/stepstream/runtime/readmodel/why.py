@@ -10,6 +10,7 @@ from typing import Any
 
 from stepstream.contract.codec import Json
 from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.gates import GateRule, rule_text
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
@@ -39,6 +40,7 @@ class WhyCode(StrEnum):
     SIGNAL = "signal"
     EVENT = "event"
     SLEEP = "sleep"
+    LIMIT = "limit"
     SCHEDULED = "scheduled"
     TIMEOUT = "timeout"
 
@@ -153,8 +155,10 @@ def _pause_text(by: str, what: str, until: int, why: str) -> str:
 def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
     if isinstance(run.paused, Mapping):
         return [_paused(run.run_id, run.paused)]
-    if run.status == RunStatus.SCHEDULED:
+    if run.status == RunStatus.SCHEDULED and (run.started_at > now_ms or not _rules(known.function)):
         return [Why(WhyCode.SCHEDULED, f"it starts at {local_time(run.started_at)}", until=run.started_at)]
+    if run.status in (RunStatus.SCHEDULED, RunStatus.QUEUED):
+        return [_limited(run, known.function)]
     if run.retry_at > now_ms:
         attempt = f"attempt {run.attempt + 1} of the code between steps is due at {local_time(run.retry_at)}"
         return [Why(WhyCode.RETRY, f"{attempt}{_after(run.error)}", until=run.retry_at)]
@@ -163,6 +167,16 @@ def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
         since = max([run.accepted_at, run.started_at, run.retry_at, *map(_latest, run.steps)])
         return [_worker("its code, or the body of a step,", "", run, "", since, known)]
     return [_of_step(step, run, now_ms, known) for step in still]
+
+
+def _rules(function: FunctionRegistered | None) -> Sequence[GateRule]:
+    return function.gates if function else ()
+
+
+def _limited(run: RunView, function: FunctionRegistered | None) -> Why:
+    limits = " and ".join(rule_text(rule) for rule in _rules(function))
+    text = "it waits for a limit on the runs of its function" + (f": {limits}" if limits else "")
+    return Why(WhyCode.LIMIT, text, since=max(run.accepted_at, run.started_at))
 
 
 def _paused(run_id: str, pause: Mapping[str, Any]) -> Why:

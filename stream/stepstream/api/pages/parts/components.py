@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from stepstream.api.page_options import ROOT
 from stepstream.api.pages.parts.context import PageError, Visit
-from stepstream.contract.kinds import RunStatus
+from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.why import local_time
@@ -136,4 +136,4 @@ def listing(label: str, columns: Sequence[str], rows: Sequence[h.Node], *, is_st
 
 def is_open(status: str) -> bool:
     """Return whether a run has not ended."""
-    return status in (RunStatus.SCHEDULED, RunStatus.RUNNING)
+    return status in OPEN_RUN_STATUSES

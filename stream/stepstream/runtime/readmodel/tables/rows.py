@@ -135,8 +135,8 @@ class RunRow:
         return {(attribute_text(value), name, self.run_id) for name, value in attributes.items()}
 
     def start(self) -> None:
-        """Note that its code runs: nothing in history says when a scheduled run started."""
-        if self.status == RunStatus.SCHEDULED:
+        """Note that its code runs: nothing else in history says when a scheduled run without gates started."""
+        if self.status in (RunStatus.SCHEDULED, RunStatus.QUEUED):
             self.status, self.changed = RunStatus.RUNNING, True
 
     def fail(self, error: ErrorInfo) -> None:

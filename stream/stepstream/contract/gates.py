@@ -1,0 +1,94 @@
+"""Gates: the limits of functions on their runs, and the records between a run and the gates that it passes."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from stepstream.contract.codec import TypedRecord
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.limits import (
+    DEFAULT_LIMITS,
+    GATE_LIMIT_MAX,
+    GATE_NAME_CHARACTERS_MAX,
+    GATES_PER_FUNCTION_MAX,
+)
+from stepstream.contract.text.wording import counted, duration_text
+
+
+class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A limit that a function registers: at most `limit` open runs or, with a period, `limit` starts in `period_ms`.
+
+    `burst` more may start at once. Functions whose rules have the same `name` share the limit. Each value of `key`, a
+    CEL expression on `event`, has its own limit.
+    """
+
+    name: str
+    limit: int
+    period_ms: int = 0
+    burst: int = 0
+    key: str = ""
+
+
+def check_rules(rules: Sequence[GateRule]) -> None:
+    """Raise InvalidInput if the limits of a function are out of bounds."""
+    if len(rules) > GATES_PER_FUNCTION_MAX:
+        raise InvalidInput(f"a function has at most {GATES_PER_FUNCTION_MAX} limits on its runs", "gates")
+    for rule in rules:
+        if not (0 < rule.limit <= GATE_LIMIT_MAX and 0 <= rule.burst <= GATE_LIMIT_MAX):
+            raise InvalidInput(f"a limit is 1 to {GATE_LIMIT_MAX:,}, and a burst 0 to that", "gates")
+        if not 0 <= rule.period_ms <= DEFAULT_LIMITS.wait_ms_max:
+            raise InvalidInput("a period is at most 366 days", "gates")
+        if len(rule.name) > GATE_NAME_CHARACTERS_MAX:
+            raise InvalidInput(f"the name of a limit has at most {GATE_NAME_CHARACTERS_MAX:,} characters", "gates")
+
+
+def rule_text(rule: GateRule) -> str:
+    """Return a limit as text for people, such as `concurrency report by event.data.tenant: 2 runs at a time`."""
+    if rule.period_ms:
+        burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
+        return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"
+    return f"{rule.name}: {counted(rule.limit, 'run')} at a time"
+
+
+class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gate that a run passes before its code starts: a rule, with the value of its key for the event of the run."""
+
+    name: str
+    limit: int
+    value: str = ""
+    period_ms: int = 0
+    burst: int = 0
+
+    @property
+    def id(self) -> str:
+        """The name and the value; the shard of this key owns the gate."""
+        return f"{self.name}\x00{self.value}"
+
+    @property
+    def has_permits(self) -> bool:
+        """Whether a run holds a permit of the gate until it ends; a gate with a period counts starts instead."""
+        return not self.period_ms
+
+
+class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
+    """A run waits for a gate, if it does not pass at once. The limits of the latest request are those that count."""
+
+    gate: Gate
+    run_id: str
+
+
+class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
+    """A run may pass a gate."""
+
+    gate: str
+    run_id: str
+
+
+class GateLeft(TypedRecord, frozen=True, tag="gate.left"):
+    """A run has ended: it returns its permit, or no longer waits."""
+
+    gate: str
+    run_id: str
+
+
+GateRecord = GateAsked | GateGranted | GateLeft

@@ -1,0 +1,115 @@
+"""Gates: which of the runs that ask for one pass it, in the order in which they asked.
+
+Who holds a permit is a set of run ids, never only a number: a run that asks or leaves twice changes nothing the second
+time, and a run leaves its gates in the transaction that ends it. A gate with a period follows the generic cell rate
+algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead.
+"""
+
+from msgspec.structs import replace
+
+from stepstream.contract.gates import Gate, GateAsked, GateGranted, GateLeft
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.rows import GateRun, GateState, GateWaiter, Timer, TimerKind
+from stepstream.engine.state.tables import GATE_QUEUE, gate_key, gate_part, gate_place_key, gate_run_key
+
+_US_PER_MS = 1_000
+
+
+def ask_gate(draft: Draft, asked: GateAsked) -> None:
+    """Let a run pass a gate, or put it at the end of the queue."""
+    gate = asked.gate
+    before = draft.get(gate_key(gate.id))
+    state = replace(before, gate=gate) if before else GateState(gate)
+    if draft.get(gate_run_key(gate.id, asked.run_id)) is None:
+        if not state.waiting and _is_free(draft, state):
+            state = _grant(draft, state, asked.run_id)
+        else:
+            state = replace(state, waiting=state.waiting + 1, place=state.place + 1)
+            draft.put(gate_run_key(gate.id, asked.run_id), GateRun(state.place))
+            draft.put(gate_place_key(gate.id, state.place), GateWaiter(asked.run_id))
+            draft.count("gate_waits", gate.name)
+    _write(draft, before, _let_pass(draft, state))
+
+
+def leave_gate(draft: Draft, left: GateLeft) -> None:
+    """Take back the permit of a run that has ended, or its place in the queue, and let others pass."""
+    before, row = draft.get(gate_key(left.gate)), draft.get(gate_run_key(left.gate, left.run_id))
+    if before is None or row is None:
+        return
+    draft.delete(gate_run_key(left.gate, left.run_id))
+    if row.place:
+        draft.delete(gate_place_key(left.gate, row.place))
+        state = replace(before, waiting=before.waiting - 1)
+    else:
+        state = replace(before, held=before.held - 1)
+    _write(draft, before, _let_pass(draft, state))
+
+
+def fire_gate(draft: Draft, gate: str) -> None:
+    """Let runs pass a gate: the time of the next start has come, or more may pass than one record lets."""
+    if before := draft.get(gate_key(gate)):
+        before = replace(before, due=0)
+        _write(draft, before, _let_pass(draft, before))
+
+
+def _let_pass(draft: Draft, state: GateState) -> GateState:
+    """Let those that wait pass while the gate is free, a bounded number."""
+    if not state.waiting or not _is_free(draft, state):
+        return state
+    gate = state.gate.id
+    for key, waiter in draft.scan(GATE_QUEUE, gate_part(gate), draft.limits.waits_per_match_max):
+        draft.delete(key)
+        draft.delete(gate_run_key(gate, waiter.run_id))
+        state = _grant(draft, replace(state, waiting=state.waiting - 1), waiter.run_id)
+        if not _is_free(draft, state):
+            break
+    return state
+
+
+def _is_free(draft: Draft, state: GateState) -> bool:
+    if state.gate.has_permits:
+        return state.held < state.gate.limit
+    return _next_start_us(state) <= draft.now * _US_PER_MS
+
+
+def _next_start_us(state: GateState) -> int:
+    """Return from when on a gate with a period allows the next start (Unix microseconds)."""
+    return state.next_us - state.gate.burst * _interval_us(state.gate)
+
+
+def _interval_us(gate: Gate) -> int:
+    return max(gate.period_ms * _US_PER_MS // gate.limit, 1)
+
+
+def _grant(draft: Draft, state: GateState, run_id: str) -> GateState:
+    gate = state.gate
+    draft.route_to_run(run_id, GateGranted(gate.id, run_id))
+    if gate.has_permits:
+        draft.put(gate_run_key(gate.id, run_id), GateRun())
+        return replace(state, held=state.held + 1)
+    return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + _interval_us(gate))
+
+
+def _write(draft: Draft, before: GateState | None, after: GateState) -> None:
+    """Write a gate with its timer, or delete it once it restricts nothing."""
+    gate = after.gate.id
+    after = replace(after, due=_due(draft, after))
+    timer = Timer(TimerKind.GATE, gate)
+    if before and before.due != after.due:
+        draft.disarm(before.due, timer)
+    if after.due and (before is None or before.due != after.due):
+        draft.arm(after.due, timer)
+    if after.held or after.waiting or after.due:
+        draft.put(gate_key(gate), after)
+    elif before:
+        draft.delete(gate_key(gate))
+
+
+def _due(draft: Draft, state: GateState) -> int:
+    """Return when more runs may pass, or when a gate with a period may be forgotten (Unix ms); 0 for neither."""
+    if state.waiting and _is_free(draft, state):
+        return draft.now
+    if state.gate.has_permits:
+        return 0
+    due_us = _next_start_us(state) if state.waiting else state.next_us
+    return -(-due_us // _US_PER_MS) if due_us > draft.now * _US_PER_MS else 0

@@ -1,0 +1,61 @@
+"""The way of a run through its gates: it asks for one after the other, and leaves them when it ends."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import EventRecord, event_fields
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.gates import Gate, GateAsked, GateLeft
+from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.rows import Run
+from stepstream.expressions.predicates import EvaluationError, evaluate
+
+
+def gates_of(draft: Draft, function: FunctionRegistered, event: EventRecord) -> tuple[Gate, ...]:
+    """Return the gates of a run: the rules of its function, with the values of their keys for its event."""
+    if not function.gates:
+        return ()
+    fields = {"event": event_fields(event)}
+    return tuple(
+        Gate(rule.name, rule.limit, _value(draft, rule.key, fields), rule.period_ms, rule.burst)
+        for rule in function.gates
+    )
+
+
+def _value(draft: Draft, key: str, fields: dict[str, Any]) -> str:
+    """Return the value of a key as a text; runs for which it has none share the empty one."""
+    if not key:
+        return ""
+    try:
+        return _text(evaluate(key, fields))
+    except (EvaluationError, InvalidInput):
+        draft.count("gate_key_errors")
+        return ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
+    if len(text) > GATE_KEY_CHARACTERS_MAX:
+        raise InvalidInput(f"a key has at most {GATE_KEY_CHARACTERS_MAX} characters", "key")
+    return text
+
+
+def ask_next(draft: Draft, run: Run) -> Run:
+    """Ask for the next gate of a run, unless it waits for one or has passed all; return the run to be written."""
+    if run.asked > run.granted or not run.queued:
+        return run
+    gate = run.gates[run.asked]
+    draft.route(gate.id, GateAsked(gate, run.run_id))
+    return replace(run, asked=run.asked + 1, queued_at=run.queued_at or draft.now)
+
+
+def leave_gates(draft: Draft, run: Run) -> None:
+    """Leave the gates of a run that ends: those of which it holds a permit, and the one for which it waits."""
+    for number, gate in enumerate(run.gates[: run.asked]):
+        if gate.has_permits or number >= run.granted:
+            draft.route(gate.id, GateLeft(gate.id, run.run_id))

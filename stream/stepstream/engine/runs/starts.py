@@ -1,0 +1,39 @@
+"""The start of a run's code: at once, or when the run has passed its gates."""
+
+from msgspec.structs import replace
+
+from stepstream.contract.commands import RunResumed
+from stepstream.contract.gates import GateGranted
+from stepstream.contract.history import RunAdmitted
+from stepstream.engine.gates.passing import ask_next
+from stepstream.engine.runs.deadlines import start_command
+from stepstream.engine.runs.pauses import hold
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.rows import Run
+
+
+def start_code(draft: Draft, run: Run) -> None:
+    """Start the code of a run that has passed its gates; the last of them starts that of others."""
+    if run.queued:
+        return
+    if run.steps:
+        # It has results of another run. No worker has it: the one that reads this claims it, and receives them.
+        draft.command(run.app, RunResumed(run.run_id, run.epoch))
+    else:
+        draft.command(run.app, start_command(run, draft.events(run.run_id)))
+
+
+def receive_grant(draft: Draft, granted: GateGranted) -> None:
+    """Let a run pass a gate, and start its code behind the last one."""
+    run = draft.run(granted.run_id)
+    # The end of a run leaves its gates, even one that lets it pass meanwhile.
+    if run is None or run.granted == run.asked or run.gates[run.granted].id != granted.gate:
+        return
+    run = replace(run, granted=run.granted + 1)
+    if run.queued:
+        draft.put_run(ask_next(draft, run))
+        return
+    draft.time("queue", run.function, run.queued_at)
+    run = draft.record(run, RunAdmitted, draft.now - run.queued_at)
+    if not hold(draft, run):
+        start_code(draft, run)

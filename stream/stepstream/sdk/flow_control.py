@@ -1,0 +1,129 @@
+"""Limits on the runs of functions: how many are open at a time, and how many start in a period."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stepstream.contract.errors import InvalidDuration, InvalidInput
+from stepstream.contract.gates import GateRule
+from stepstream.contract.limits import DEFAULT_LIMITS, GATE_LIMIT_MAX
+from stepstream.contract.text.durations import Duration, duration_ms
+from stepstream.expressions.errors import ExpressionError
+from stepstream.sdk.deferred import check
+from stepstream.sdk.errors import DefinitionError
+
+Scope = Literal["function", "app", "namespace"]
+_SCOPES = ("function", "app", "namespace")
+CONCURRENCY_PER_FUNCTION_MAX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many runs may be open at a time: `@app.function(concurrency=Concurrency(5, counts="runs"))`.
+
+    A run takes a permit before its code starts, and returns it in the transaction that ends the run, however it ends.
+    Runs beyond the limit are queued, and start in the order in which they were admitted. A run that sleeps or waits
+    keeps its permit. Do not invoke a function that shares the limit: the run would wait for itself.
+
+    Args:
+        limit: The number of runs, from 1 to 1,000,000.
+        counts: `"runs"`.
+        key: A CEL expression on `event`, such as `"event.data.tenant"`: each of its values has its own limit. Runs
+            for which it fails, or is no string, number or bool of at most 256 characters, share one.
+        scope: Which runs share the limit: those of this function, of all functions of the app with a limit of this
+            scope and key, or of all such functions in the namespace. Then write the same limit in each of them: that
+            of the latest request counts.
+
+    Raises `DefinitionError`, with the position and the reason.
+    """
+
+    limit: int
+    counts: Literal["runs"]
+    key: str = ""
+    scope: Scope = "function"
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a limit that is not valid."""
+        try:
+            _check_limit(self.limit, "limit", 1)
+            if self.counts != "runs":
+                raise InvalidInput(f'{self.counts!r} is not "runs"; to limit steps, give them a queue', "counts")
+            if self.scope not in _SCOPES:
+                raise InvalidInput(f"{self.scope!r} is not one of {', '.join(_SCOPES)}", "scope")
+            _check_key(self.key)
+        except (InvalidInput, ExpressionError) as error:
+            raise DefinitionError(f"Concurrency: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """How many runs of a function may start in a period: `@app.function(throttle=Throttle(10, "1m"))`.
+
+    Starts are spread evenly: ten in a minute are one every six seconds. Runs beyond that are queued, and start in the
+    order in which they were admitted.
+
+    Args:
+        limit: The number of starts in a period, from 1 to 1,000,000.
+        period: The period, at most 366 days.
+        burst: How many more may start at once after a pause.
+        key: As in `Concurrency`.
+
+    Raises `DefinitionError`, with the position and the reason.
+    """
+
+    limit: int
+    period: Duration
+    burst: int = 0
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a limit that is not valid."""
+        try:
+            _check_limit(self.limit, "limit", 1)
+            _check_limit(self.burst, "burst", 0)
+            if not 0 < duration_ms(self.period) <= DEFAULT_LIMITS.wait_ms_max:
+                raise InvalidInput(f"{self.period!r} is not between 1 ms and 366 days", "period")
+            _check_key(self.key)
+        except (InvalidInput, InvalidDuration, ExpressionError) as error:
+            raise DefinitionError(f"Throttle: {error}") from None
+
+
+def _check_limit(number: object, name: str, least: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= GATE_LIMIT_MAX:
+        raise InvalidInput(f"{number!r} is not a number from {least} to {GATE_LIMIT_MAX:,}", name)
+
+
+def _check_key(key: str) -> None:
+    if key:
+        check(key, frozenset({"event"}))
+
+
+def gate_rules(
+    app: str, function: str, concurrency: Concurrency | Sequence[Concurrency], throttle: Throttle | None
+) -> tuple[GateRule, ...]:
+    """Return the limits of a function as they are registered, in the order in which its runs ask for them.
+
+    That order is the same for all functions, so that no two runs wait for permits of each other.
+    """
+    place = f"function {function!r}"
+    limits = (concurrency,) if isinstance(concurrency, Concurrency) else concurrency
+    if not isinstance(limits, Sequence) or not all(isinstance(limit, Concurrency) for limit in limits):
+        raise DefinitionError(f'{place}: write concurrency=Concurrency(5, counts="runs"), or a list of two')
+    if len(limits) > CONCURRENCY_PER_FUNCTION_MAX:
+        raise DefinitionError(f"{place}: concurrency=: at most {CONCURRENCY_PER_FUNCTION_MAX} limits are allowed")
+    if throttle is not None and not isinstance(throttle, Throttle):
+        raise DefinitionError(f'{place}: write throttle=Throttle(10, "1m")')
+    owners = {"function": function, "app": f"app {app}", "namespace": "namespace"}
+    ordered = sorted(limits, key=lambda limit: (_SCOPES.index(limit.scope), limit.key))
+    rules = [GateRule(_name("concurrency", owners[each.scope], each.key), each.limit, key=each.key) for each in ordered]
+    if len({rule.name for rule in rules}) < len(rules):
+        raise DefinitionError(f"{place}: concurrency=: two limits have the same scope and key")
+    if throttle is not None:
+        name = _name("throttle", function, throttle.key)
+        period_ms = duration_ms(throttle.period)
+        rules.insert(0, GateRule(name, throttle.limit, period_ms, throttle.burst, throttle.key))
+    return tuple(rules)
+
+
+def _name(kind: str, owner: str, key: str) -> str:
+    return f"{kind} {owner} by {key}" if key else f"{kind} {owner}"

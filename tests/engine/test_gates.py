@@ -1,0 +1,207 @@
+"""Limits on the runs of a function, as record tables: how many are open at a time, and how many start in a period."""
+
+from tests.engine.tables import table
+
+
+@table()
+def test_runs_beyond_a_limit_start_in_order_when_others_end() -> None:
+    """A run that ends, in whatever way, lets the first one that waits start; at the end no row is left.
+
+    10 | function f on=go concurrency=2::two | -
+    10 | event go              | began r1 f queued; admitted r1 after 0; start r1
+    10 | event go              | began r2 f queued; admitted r2 after 0; start r2
+    11 | event go              | began r3 f queued
+    12 | event go              | began r4 f queued
+    12 | count gate_waits two | 2
+    20 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished; admitted r3 after 9;
+       |                       | start r3
+    30 | cancel r1             | cancelled r1 !run-cancelled; stop r1 cancelled;
+       |                       | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled;
+       |                       | admitted r4 after 18; start r4
+    40 | raise r3              | failed r3 !Oops; stop r3 failed; emit stream/function.finished#r3:finished;
+       |                       | emit stream/function.failed#r3:failed
+    41 | rows GateRun          | 1
+    50 | return r4 =1          | completed r4 =1; emit stream/function.finished#r4:finished
+    51 | rows GateRun          | 0
+    51 | rows GateState        | 0
+    51 | rows GateWaiter       | 0
+    """
+
+
+@table()
+def test_each_value_of_a_key_has_a_limit() -> None:
+    """A missing value, and one that is not a text, number or bool, share one limit, and are counted.
+
+    10 | function f on=go concurrency=1:event.data.t | -
+    10 | event go {"t":"a"}    | began r1 f queued; admitted r1 after 0; start r1
+    10 | event go {"t":"b"}    | began r2 f queued; admitted r2 after 0; start r2
+    10 | event go {"t":"a"}    | began r3 f queued
+    10 | event go {}           | began r4 f queued; admitted r4 after 0; start r4
+    11 | event go {"t":[]}     | began r5 f queued
+    11 | count gate_key_errors | 1
+    12 | return r4 =1          | completed r4 =1; emit stream/function.finished#r4:finished;
+       |                       | admitted r5 after 1; start r5
+    """
+
+
+@table()
+def test_a_run_that_waits_can_be_cancelled() -> None:
+    """Its place is free; its request to leave and a grant that has come meanwhile change nothing.
+
+    10 | function f on=go concurrency=1 | -
+    10 | event go              | began r1 f queued; admitted r1 after 0; start r1
+    10 | event go              | began r2 f queued
+    10 | event go              | began r3 f queued
+    20 | cancel r2             | cancelled r2 !run-cancelled; stop r2 cancelled;
+       |                       | emit stream/function.finished#r2:finished; emit stream/function.cancelled#r2:cancelled
+    30 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished;
+       |                       | admitted r3 after 20; start r3
+    40 | return r3 =1          | completed r3 =1; emit stream/function.finished#r3:finished
+    41 | rows GateState        | 0
+    """
+
+
+@table()
+def test_starts_in_a_period_are_spread() -> None:
+    """Two starts in 100 ms are one every 50 ms; the gate is forgotten when it restricts nothing any longer.
+
+    10  | function f on=go throttle=2:100 | -
+    10  | event go              | began r1 f queued; admitted r1 after 0; start r1
+    10  | event go              | began r2 f queued
+    11  | event go              | began r3 f queued
+    59  | tick                  | -
+    60  | tick                  | admitted r2 after 50; start r2
+    70  | cancel r3             | cancelled r3 !run-cancelled; stop r3 cancelled;
+        |                       | emit stream/function.finished#r3:finished;
+        |                       | emit stream/function.cancelled#r3:cancelled
+    80  | event go              | began r4 f queued
+    110 | tick                  | admitted r4 after 30; start r4
+    159 | rows GateState        | 1
+    160 | tick                  | -
+    161 | rows GateState        | 0
+    """
+
+
+@table()
+def test_a_burst_starts_at_once_after_a_pause() -> None:
+    """A burst of two lets three runs start at once; after that the starts are spread.
+
+    10  | function f on=go throttle=1:100:2 | -
+    10  | event go              | began r1 f queued; admitted r1 after 0; start r1
+    10  | event go              | began r2 f queued; admitted r2 after 0; start r2
+    10  | event go              | began r3 f queued; admitted r3 after 0; start r3
+    10  | event go              | began r4 f queued
+    110 | tick                  | admitted r4 after 100; start r4
+    """
+
+
+@table()
+def test_a_run_passes_its_gates_one_after_the_other() -> None:
+    """It takes a permit only after the gates before; functions that name the same limit share it.
+
+    10  | function f on=go throttle=1:100 concurrency=1::shared | -
+    10  | function g on=too concurrency=1::shared | -
+    10  | event too             | began r1 g queued; admitted r1 after 0; start r1
+    20  | event go              | began r2 f queued
+    30  | event go              | began r3 f queued
+    40  | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished;
+        |                       | admitted r2 after 20; start r2
+    120 | tick                  | -
+    130 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished; admitted r3 after 100;
+        |                       | start r3
+    """
+
+
+@table()
+def test_a_scheduled_run_asks_when_it_is_due() -> None:
+    """Until then it holds no permit.
+
+    10  | function f on=go concurrency=1 | -
+    10  | event go ts=100       | began r1 f for 100 queued
+    20  | event go              | began r2 f queued; admitted r2 after 0; start r2
+    100 | tick                  | -
+    110 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished;
+        |                       | admitted r1 after 10; start r1
+    """
+
+
+@table()
+def test_a_limit_that_was_raised_lets_those_that_wait_start() -> None:
+    """The latest request has the limit that counts. A lower one interrupts nothing.
+
+    10 | function f on=go concurrency=1 | -
+    10 | event go              | began r1 f queued; admitted r1 after 0; start r1
+    10 | event go              | began r2 f queued
+    11 | function f on=go concurrency=3 | -
+    12 | event go              | began r3 f queued; admitted r2 after 2; start r2; admitted r3 after 0; start r3
+    13 | function f on=go concurrency=1 | -
+    14 | event go              | began r4 f queued
+    15 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished
+    16 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished
+    17 | return r3 =1          | completed r3 =1; emit stream/function.finished#r3:finished;
+       |                       | admitted r4 after 3; start r4
+    """
+
+
+@table()
+def test_a_pause_holds_a_run_that_has_passed_its_gates() -> None:
+    """A paused run keeps its place, and its code starts after the pause. A claim of a run that waits is refused.
+
+    10 | function f on=go concurrency=1 | -
+    10 | event go              | began r1 f queued; admitted r1 after 0; start r1
+    10 | event go              | began r2 f queued
+    20 | pause r2              | paused by ann until 0
+    21 | claim r2 c1           | stop r2 waiting
+    30 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished; admitted r2 after 20
+    40 | unpause r2            | unpaused by ann; reload r2
+    41 | event go              | began r3 f queued
+    42 | claim r3 c2           | stop r3 waiting
+    43 | pause r3              | paused by ann until 0
+    44 | unpause r3            | unpaused by ann
+    """
+
+
+@table()
+def test_runs_of_a_paused_function_ask_when_it_is_resumed() -> None:
+    """They keep their order.
+
+    10 | function f on=go concurrency=1 | -
+    10 | pause-scope function:f | -
+    11 | event go              | began r1 f queued
+    12 | event go              | began r2 f queued
+    20 | resume-scope function:f | admitted r1 after 0; start r1
+    30 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished;
+       |                       | admitted r2 after 10; start r2
+    """
+
+
+@table()
+def test_a_rerun_passes_the_gates_too() -> None:
+    """It receives the results that it takes over when its code starts.
+
+    10 | function f on=go concurrency=1 | -
+    10 | event go              | began r1 f queued; admitted r1 after 0; start r1
+    20 | rerun r9 f q1 go e1 a:=1 | began r2 f of r9 queued; copied a=1
+    30 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished; admitted r2 after 10;
+       |                       | resume r2
+    """
+
+
+@table()
+def test_time_and_events_end_a_run_that_waits() -> None:
+    """A timeout and an event that cancels it; the end of its pause changes nothing.
+
+    10 | function f on=go concurrency=1 cancel_on=stop:data.n start=100 | -
+    10 | event go {"n":1}      | began r1 f queued; admitted r1 after 0; start r1 announced
+    11 | execute r1            | -
+    20 | event go {"n":2}      | began r2 f queued
+    30 | event go {"n":3}      | began r3 f queued
+    40 | pause r2 until=50     | paused by ann until 50
+    50 | tick                  | unpaused by time
+    60 | event stop {"n":3}    | cancelled r3 !run-cancelled by stop:p8; stop r3 cancelled;
+       |                       | emit stream/function.finished#r3:finished; emit stream/function.cancelled#r3:cancelled
+    120 | tick                 | cancelled r2 !run-cancelled; stop r2 cancelled;
+       |                       | emit stream/function.finished#r2:finished; emit stream/function.cancelled#r2:cancelled
+    121 | rows GateRun         | 1
+    121 | rows GateWaiter      | 0
+    """

@@ -1,0 +1,123 @@
+"""Functions limit how many of their runs are open at a time, and how many start in a period; the others are queued."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stepstream import App, Concurrency, Context, Event, StepError, Throttle, on
+from stepstream.runtime.readmodel.views import RunView
+from tests.scenarios.conftest import EngineOf
+
+MINUTE_MS = 60_000
+
+
+def data_of(run: RunView) -> Any:
+    """Return the data of the event that started a run."""
+    events: Any = run.events
+    return events[0]["data"]
+
+
+@pytest.mark.log
+async def test_no_more_runs_of_a_key_are_open_than_its_limit(engine_of: EngineOf) -> None:
+    """Each tenant has one import at a time, in the order of arrival; other tenants do not wait for it."""
+    app, started = App("limits"), list[str]()
+
+    @app.function(on("import"), concurrency=Concurrency(1, counts="runs", key="event.data.tenant"))
+    async def load(ctx: Context) -> str:
+        started.append(ctx.event.data["file"])
+        await ctx.step.sleep("nap", "10m")
+        return str(ctx.event.data["file"])
+
+    async with engine_of(app) as engine:
+        for file in ("a1", "a2", "b1", "a3"):
+            await engine.send(Event("import", {"tenant": file[0], "file": file}))
+        statuses = {data_of(run)["file"]: run.status for run in engine.runs()}
+        assert statuses == {"a1": "running", "a2": "queued", "b1": "running", "a3": "queued"}
+        await engine.advance("10m")
+        assert dict.fromkeys(started) == dict.fromkeys(["a1", "b1", "a2"])
+        await engine.advance("20m")
+        assert sorted(str(run.output) for run in engine.runs()) == ["a1", "a2", "a3", "b1"]
+    assert list(dict.fromkeys(started)) == ["a1", "b1", "a2", "a3"]
+
+
+async def test_starts_in_a_period_are_spread_evenly(engine_of: EngineOf) -> None:
+    """Six starts an hour are one every ten minutes; each caller gets the result of its run."""
+    app, started = App("limits"), list[int]()
+
+    def now() -> int:
+        started.append(engine.now_ms)
+        return len(started)
+
+    @app.function(throttle=Throttle(6, "1h"))
+    async def call(ctx: Context) -> int:
+        return await ctx.step.run("now", now)
+
+    @app.function(on("go"))
+    async def caller(ctx: Context) -> list[int]:
+        calls = [ctx.step.invoke(f"call {n}", function=call, data={"n": n}) for n in range(3)]
+        return sorted(await asyncio.gather(*calls))
+
+    async with engine_of(app) as engine:
+        begun = engine.now_ms
+        await engine.send(Event("go"))
+        for _ in range(40):
+            await engine.advance("1m")
+        assert engine.runs("caller")[0].output == [1, 2, 3]
+    assert [(at - begun) // MINUTE_MS for at in started] == [0, 10, 20]
+
+
+async def test_a_queued_run_that_is_cancelled_answers_its_caller(engine_of: EngineOf) -> None:
+    """The run behind it starts in its place, and its code never ran."""
+    app, started = App("limits"), list[str]()
+
+    @app.function(concurrency=Concurrency(1, counts="runs"))
+    async def work(ctx: Context) -> None:
+        started.append(ctx.event.data["name"])
+        await ctx.step.sleep("nap", "1h")
+
+    @app.function(on("go"))
+    async def caller(ctx: Context) -> str:
+        try:
+            await ctx.step.invoke("work", function=work, data=ctx.event.data)
+        except StepError as error:
+            return error.code
+        return "done"
+
+    async with engine_of(app) as engine:
+        for name in ("first", "second", "third"):
+            await engine.send(Event("go", {"name": name}))
+        queued = [run for run in engine.runs("work") if run.status == "queued"]
+        second = next(run for run in queued if data_of(run)["name"] == "second")
+        assert await engine.cancel(second.run_id)
+        await engine.advance("2h")
+        assert sorted(str(run.output) for run in engine.runs("caller")) == ["done", "done", "run-cancelled"]
+    assert list(dict.fromkeys(started)) == ["first", "third"]
+
+
+async def test_functions_of_an_app_share_a_limit(engine_of: EngineOf) -> None:
+    """A limit of the scope `app` counts the runs of all functions that have it."""
+    app = App("limits")
+    shared = Concurrency(1, counts="runs", scope="app")
+
+    @app.function(on("one"), concurrency=shared)
+    async def one(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "10m")
+
+    @app.function(on("two"), concurrency=[shared, Concurrency(5, counts="runs")])
+    async def two(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "10m")
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("one"))
+        await engine.send(Event("two"))
+        assert (engine.run("one").status, engine.run("two").status) == ("running", "queued")
+        (why,) = await engine.why("two")
+        assert why.text == (
+            "it waits for a limit on the runs of its function: concurrency two: 5 runs at a time and concurrency app "
+            "limits: 1 run at a time"
+        )
+        await engine.advance("10m")
+        assert (engine.run("one").status, engine.run("two").status) == ("completed", "running")
+        await engine.advance("10m")
+        assert engine.run("two").status == "completed"

@@ -1,0 +1,72 @@
+"""Seeded bugs in the limits on runs."""
+
+from tests.sim.mutation import Mutant
+
+_GATE = "engine/gates/gate.py"
+_PASSING = "engine/gates/passing.py"
+
+GATE_MUTANTS = tuple(
+    Mutant(name, module, (edit,), program=program)
+    for name, module, edit, program in (
+        (
+            "a run that ends keeps its permit",
+            "engine/runs/endings.py",
+            ("    leave_gates(draft, run)\n", ""),
+            "tenants",
+        ),
+        (
+            "a run that is cancelled while it waits keeps its place",
+            _PASSING,
+            ("enumerate(run.gates[: run.asked])", "enumerate(run.gates[: run.granted])"),
+            "tenants",
+        ),
+        (
+            "a run that leaves lets no other pass",
+            _GATE,
+            (
+                "held=before.held - 1)\n    _write(draft, before, _let_pass(draft, state))",
+                "held=before.held - 1)\n    _write(draft, before, state)",
+            ),
+            "tenants",
+        ),
+        (
+            "one run too many holds a permit",
+            _GATE,
+            ("return state.held < state.gate.limit", "return state.held <= state.gate.limit"),
+            "tenants",
+        ),
+        (
+            "a run that passes keeps its place in the queue",
+            _GATE,
+            ("        draft.delete(key)\n        draft.delete(gate_run_key", "        draft.delete(gate_run_key"),
+            "tenants",
+        ),
+        (
+            "only the first of the gates is passed",
+            "engine/runs/starts.py",
+            (
+                "    if run.queued:\n        draft.put_run(ask_next(draft, run))",
+                "    if run.queued:\n        draft.put_run(run)",
+            ),
+            "tenants",
+        ),
+        (
+            "the timer of a gate is not set again",
+            _GATE,
+            (
+                "    if after.due and (before is None or before.due != after.due):",
+                "    if after.due and before is None:",
+            ),
+            "spread",
+        ),
+        (
+            "a start is not counted",
+            _GATE,
+            (
+                "next_us=max(state.next_us, draft.now * _US_PER_MS) + _interval_us(gate)",
+                "next_us=max(state.next_us, draft.now * _US_PER_MS)",
+            ),
+            "spread",
+        ),
+    )
+)

@@ -1,0 +1,71 @@
+"""The programs of the simulation in which runs wait for the limits of their functions."""
+
+from collections.abc import Callable
+
+from stepstream import App, CancelOn, Concurrency, Context, Event, StepError, Throttle, Timeouts, on
+from tests.sim.program import Program
+from tests.sim.world import World
+
+
+def tenants() -> Program:
+    """Imports of three tenants, one at a time for each and two in all; some fail, are cancelled, or start too late."""
+    app = App("sim")
+    limits = [
+        Concurrency(1, counts="runs", key="event.data.tenant"),
+        Concurrency(2, counts="runs", scope="namespace"),
+    ]
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("import", {"tenant": tenant, "n": n}) for n in range(2) for tenant in "abc"))
+        await world.advance("30s")
+        await world.send(Event("stop", {"tenant": "a", "n": 1}), Event("stop", {"tenant": "b", "n": 0}))
+        await world.send(Event("import", {"tenant": "c", "n": 2}), Event("export"))
+        await world.advance("3h")
+
+    ends = {("load", "completed"): 5, ("load", "cancelled"): 2, ("export", "failed"): 1}
+    program = Program(app, script, ends, expiry="61d")
+    stops = [CancelOn("stop", if_="async.data.tenant == event.data.tenant && async.data.n == event.data.n")]
+
+    @app.function(on("import"), concurrency=limits, cancel_on=stops, backoff="5s")
+    async def load(ctx: Context) -> list[str]:
+        first = await ctx.step.run("first", program.body_that_fails_once, ctx, "first")
+        await ctx.step.sleep("nap", "5m")
+        return [first, await ctx.step.run("last", program.body, ctx, "last")]
+
+    @app.function(on("export"), concurrency=limits[1], retries=0)
+    async def export(ctx: Context) -> None:
+        await ctx.step.run("first", program.body, ctx, "first")
+        raise ValueError("no")
+
+    return program
+
+
+def spread() -> Program:
+    """Calls that start ten minutes apart after a burst of two, one of which would start too late, and their callers."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("go", {"n": n}) for n in range(6)))
+        await world.advance("1h")
+        await world.send(Event("go", {"n": 6}))
+        await world.advance("3h")
+
+    ends = {("call", "completed"): 5, ("call", "cancelled"): 2, ("caller", "completed"): 7}
+    program = Program(app, script, ends)
+
+    @app.function(throttle=Throttle(6, "1h", burst=1), timeouts=Timeouts(start="25m"), backoff="5s")
+    async def call(ctx: Context) -> str:
+        return await ctx.step.run("call", program.body, ctx, "call")
+
+    @app.function(on("go"), backoff="5s")
+    async def caller(ctx: Context) -> object:
+        try:
+            return await ctx.step.invoke("call", function=call, data={})
+        except StepError as error:
+            return error.code
+
+    return program
+
+
+# They are not among those of random seeds, so that these seeds keep their schedules.
+GATE_PROGRAMS: dict[str, Callable[[], Program]] = {"tenants": tenants, "spread": spread}
