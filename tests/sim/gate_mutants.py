@@ -5,7 +5,7 @@ from tests.sim.mutation import Mutant
 _GATE = "engine/gates/gate.py"
 _PASSING = "engine/gates/passing.py"
 
-GATE_MUTANTS = tuple(
+_ONE_EDIT = tuple(
     Mutant(name, module, (edit,), program=program)
     for name, module, edit, program in (
         (
@@ -18,15 +18,6 @@ GATE_MUTANTS = tuple(
             "a run that is cancelled while it waits keeps its place",
             _PASSING,
             ("enumerate(run.gates[: run.asked])", "enumerate(run.gates[: run.granted])"),
-            "tenants",
-        ),
-        (
-            "a run that leaves lets no other pass",
-            _GATE,
-            (
-                "held=before.held - 1)\n    _write(draft, before, _let_pass(draft, state))",
-                "held=before.held - 1)\n    _write(draft, before, state)",
-            ),
             "tenants",
         ),
         (
@@ -69,4 +60,20 @@ GATE_MUTANTS = tuple(
             "spread",
         ),
     )
+)
+GATE_MUTANTS = (
+    *_ONE_EDIT,
+    # Either of the two alone lets it pass, at once or by the timer.
+    Mutant(
+        "a run that leaves lets no other pass",
+        _GATE,
+        (
+            (
+                "held=before.held - 1)\n    _write(draft, before, _let_pass(draft, state))",
+                "held=before.held - 1)\n    _write(draft, before, state)",
+            ),
+            ("    if state.waiting and _is_free(draft, state):\n        return draft.now\n", ""),
+        ),
+        program="tenants",
+    ),
 )
