@@ -192,10 +192,10 @@ def test_time_and_events_end_a_run_that_waits() -> None:
     """A timeout and an event that cancels it; the end of its pause changes nothing.
 
     10 | function f on=go concurrency=1 cancel_on=stop:data.n start=100 | -
-    10 | event go {"n":1}      | began r1 f queued; admitted r1 after 0; start r1 announced
-    11 | execute r1            | -
-    20 | event go {"n":2}      | began r2 f queued
-    30 | event go {"n":3}      | began r3 f queued
+    10 | event go {"n":1}      | began r1 f by 110 queued; admitted r1 after 0; start r1 announced
+    11 | execute r1            | executes until 0
+    20 | event go {"n":2}      | began r2 f by 120 queued
+    30 | event go {"n":3}      | began r3 f by 130 queued
     40 | pause r2 until=50     | paused by ann until 50
     50 | tick                  | unpaused by time
     60 | event stop {"n":3}    | cancelled r3 !run-cancelled by stop:p8; stop r3 cancelled;

@@ -24,8 +24,7 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
 
     With a `rerun` it repeats another run; the results that it takes over follow as StepCopied. `attributes` are those
     that its function derives from the event. If its code has not begun by `deadline` (Unix ms, 0: none), a timeout
-    cancels it. It is queued until it has passed its `gates`, which RunAdmitted
-    says.
+    cancels it. It is queued until it has passed its `gates`, which RunAdmitted says.
     """
 
     function: str

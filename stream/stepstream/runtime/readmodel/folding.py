@@ -42,8 +42,16 @@ from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_can
 from stepstream.runtime.readmodel.tables.timings import Timings
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
-_RunEntry = RunAdmitted | RunAttemptFailed | RunMoved | RunWarned | AttributesChanged | RunPaused | RunUnpaused
-_RunEntry |= RunDeadlineChanged
+_RunEntry = (
+    RunAdmitted
+    | RunAttemptFailed
+    | RunMoved
+    | RunWarned
+    | AttributesChanged
+    | RunPaused
+    | RunUnpaused
+    | RunDeadlineChanged
+)
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
 
 
