@@ -4,14 +4,22 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidSessionTimeoutError, InvalidTransactionTimeout, KafkaError
+from aiokafka.errors import (
+    IllegalOperation,
+    InvalidSessionTimeoutError,
+    InvalidTransactionTimeout,
+    KafkaError,
+    ProducerFenced,
+)
 
 from stepstream.contract.limits import DAY_MS
+from stepstream.contract.topics import EVENTS
 from stepstream.runtime.kafka.client import reader
 from stepstream.runtime.kafka.client.errors import translate_kafka_errors
+from stepstream.runtime.kafka.client.producer import Producer
 from stepstream.runtime.kafka.client.reader import Reader
 from stepstream.runtime.kafka.client.settings import KafkaSettings
-from stepstream.runtime.ports import LogError
+from stepstream.runtime.ports import Fenced, LogError, NewRecord
 
 
 async def cancelled_by_client() -> None:
@@ -39,6 +47,31 @@ async def test_cancellation_of_the_caller_is_not_translated() -> None:
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
+
+
+class Fencing:
+    """A client that learns after its first record that it was fenced: it fails that one, and refuses the next."""
+
+    def __init__(self) -> None:
+        self.sent: list[asyncio.Future[None]] = []
+
+    async def send(self, _topic: str, _value: bytes, **_options: object) -> asyncio.Future[None]:
+        """Return a future of the first record only."""
+        if self.sent:
+            self.sent[0].set_exception(ProducerFenced())
+            raise IllegalOperation("Can't send messages while not in transaction")
+        self.sent.append(asyncio.get_running_loop().create_future())
+        return self.sent[0]
+
+
+async def test_producer_fenced_between_records_says_so() -> None:
+    """The owner of the transaction learns that another one has it, whichever record the client refuses."""
+    producer = Producer(KafkaSettings(), {"bootstrap_servers": "127.0.0.1:1"}, "redrive")
+    await producer.close()
+    producer._client = Fencing()
+    record = NewRecord(EVENTS, 0, b"k", b"v")
+    with pytest.raises(Fenced, match="writing: fenced by a newer owner"):
+        await producer.send([record, record])
 
 
 class Stubborn:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from zlib import crc32
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation
 
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.client.errors import STOP_S_MAX, stop, translate_kafka_errors
@@ -65,14 +66,25 @@ class Producer:
             try:
                 # The broker aborts a transaction after this time. Other writes have the deadline of the client.
                 async with asyncio.timeout(self._settings.transaction_s if self._transactional else None):
-                    for record in records:
-                        sent.append(await self._send(record, timestamp))
+                    await self._send_all(records, timestamp, sent)
                     return [(done.partition, done.offset) for done in await asyncio.gather(*sent)]  # type: ignore[attr-defined]  # RecordMetadata has no types.
             finally:
                 for future in sent:
                     if future.done() and not future.cancelled():
                         future.exception()  # One error is raised; asyncio must not log the others as never retrieved.
                     future.cancel()
+
+    async def _send_all(
+        self, records: Sequence[NewRecord], timestamp: int | None, sent: "list[asyncio.Future[object]]"
+    ) -> None:
+        """Give records to the client; add the future of each to `sent`."""
+        try:
+            for record in records:
+                sent.append(await self._send(record, timestamp))
+        except IllegalOperation:
+            # A client that was fenced refuses further records; the failure of an earlier one says why.
+            await asyncio.gather(*sent)
+            raise
 
     async def _send(self, record: NewRecord, timestamp: int | None) -> "asyncio.Future[object]":
         partition = record.partition
