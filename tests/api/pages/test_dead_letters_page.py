@@ -9,6 +9,7 @@ from stepstream import App, Context, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.contract.topics import EVENTS
+from stepstream.host.deadletters.latest import LatestDeadLetters
 from stepstream.runtime.ports import NewRecord
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
@@ -87,6 +88,21 @@ async def test_a_dead_letter_is_redriven_once_by_the_form(engine: VirtualEngine)
     # The mark has a place in the topic too.
     assert [row.split(" ")[0] for row in listed.texts("tbody tr")] == ["0-2", "0-0"]
     assert "Redriven before 1 time" in (await browser.open("/ui/dead-letter?place=0-2")).text
+
+
+async def test_a_record_that_was_just_sent_has_no_form(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers show the mark a moment after the commit; the page must not invite to send the record twice."""
+
+    async def send(*_: object) -> None:
+        """Leave no mark."""
+
+    monkeypatch.setattr(LatestDeadLetters, "redrive", send)
+    await poison(engine, HOSTILE)
+    browser = browser_of(engine)
+    done = await browser.submit(await browser.open("/ui/dead-letter?place=0-0"), ".actions")
+    assert "The record was sent again." in done.text
+    assert not done.all("main form")
+    assert (await browser.open("/ui/dead-letter?place=0-0&done=1")).all("main form")
 
 
 async def test_a_dead_letter_that_cannot_be_redriven_says_why(engine: VirtualEngine) -> None:

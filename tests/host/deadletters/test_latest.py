@@ -3,12 +3,12 @@
 import pytest
 
 from stepstream.contract.errors import Conflict
-from stepstream.contract.topics import EVENTS
+from stepstream.contract.topics import DEAD_LETTERS, EVENTS
 from stepstream.host.deadletters import latest
 from stepstream.host.deadletters.latest import ClusterDeadLetterLog, LatestDeadLetters
 from stepstream.runtime.callers import UnavailableError
 from stepstream.runtime.dead_letters import FailedSources, dead_letter_record
-from stepstream.runtime.ports import LogError, LogRecord
+from stepstream.runtime.ports import Fenced, LogError, LogRecord
 from tests.fakes.dead_letters import DeadLetterTopics
 
 POISON = LogRecord(EVENTS, 1, 7, b"k", b"poison", (("trace", b"t"),), 5)
@@ -40,6 +40,29 @@ async def test_only_the_end_of_the_topic_is_read(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Conflict, match="not among the latest"):
         await log.redrive("0-20", "bob")
     assert len(topics.sent) == 2
+
+
+async def test_engines_that_redrive_at_the_same_time_send_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that finds the mark of a faster one once it may write sends nothing, nor does one that is fenced."""
+    topics, log = poisoned(2)
+    producer = topics.producer
+
+    async def slow(transactional_id: str) -> DeadLetterTopics:
+        monkeypatch.undo()
+        await LatestDeadLetters(ClusterDeadLetterLog(topics.cluster, [])).redrive("0-10", "bob")
+        return await producer(transactional_id)
+
+    monkeypatch.setattr(topics, "producer", slow)
+    with pytest.raises(Conflict, match="0-10 was redriven before"):
+        await log.redrive("0-10", "ann")
+
+    async def fenced() -> None:
+        raise Fenced("committing: fenced by a newer owner")
+
+    monkeypatch.setattr(topics, "commit", fenced)
+    with pytest.raises(Conflict, match="0-11 was not sent: another request sends one"):
+        await log.redrive("0-11", "ann")
+    assert [record.topic for record in topics.sent] == [EVENTS, DEAD_LETTERS]
 
 
 async def test_content_is_read_for_one_only() -> None:

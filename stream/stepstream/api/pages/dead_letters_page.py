@@ -76,9 +76,10 @@ async def show_dead_letter(site: Site, visit: Visit) -> Response:
     if view is None:
         raise PageError(404, "There is no such dead letter among the latest; `stepstream dead-letters show` reads all.")
     redriven = "The record was sent again. If it still cannot be processed, it becomes a new dead letter."
+    is_sent = bool(visit.done(_url(view.place)))
     content = [
         h.h1[f"Dead letter {view.place}"],
-        note(redriven, "good") if visit.done(_url(view.place)) else None,
+        note(redriven, "good") if is_sent else None,
         note(text(view.reason, _TEXT_CHARACTERS_MAX), "bad"),
         facts(
             [
@@ -90,7 +91,8 @@ async def show_dead_letter(site: Site, visit: Visit) -> Response:
                 ("Redriven", _sent(view)),
             ]
         ),
-        _form(visit, view),
+        # The mark of a record that was just sent may not be readable yet.
+        None if is_sent else _form(visit, view),
         h.section[h.h2["Key"], _bytes(view.key, "Key")],
         h.section[h.h2["Value"], _bytes(view.value, "Value")],
         _headers(view),

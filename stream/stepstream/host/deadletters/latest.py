@@ -20,12 +20,13 @@ from stepstream.host.deadletters.topic import dead_letter_records
 from stepstream.runtime.callers import UnavailableError
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.kafka.client.cluster import Cluster
-from stepstream.runtime.ports import LogError, LogRecord
+from stepstream.runtime.ports import Fenced, LogError, LogRecord
 from stepstream.sdk.source import Source
 
 # How many of the latest records of each partition are read; one may have megabytes.
 EXAMINED_MAX = 200
 _ANSWER_S_MAX = 8.0
+_SENT_BEFORE = "dead letter {} was redriven before"
 # Records may have megabytes: few are in memory at once, and the event loop serves others between them.
 _RECORDS_PER_READ = 4
 
@@ -73,7 +74,7 @@ class LatestDeadLetters:
         if dead_letter is None:
             raise Conflict(f"dead letter {place!r} is not among the latest; use `stepstream dead-letters redrive`")
         if before is not None:
-            raise Conflict(f"dead letter {place} was redriven before")
+            raise Conflict(_SENT_BEFORE.format(place))
         try:
             await self._log.redrive(dead_letter, by)
         except DeadLetterError as error:
@@ -139,6 +140,7 @@ class ClusterDeadLetterLog:
     def __init__(self, cluster: Cluster, sources: Sequence[Source]) -> None:
         self._cluster = cluster
         self._sources = {cluster.settings.name("sources"): sources}
+        self._sending = asyncio.Lock()
 
     async def latest(self) -> AsyncIterator[LogRecord]:
         """Yield the latest records of each partition."""
@@ -147,13 +149,30 @@ class ClusterDeadLetterLog:
                 yield record
 
     async def redrive(self, dead_letter: DeadLetter, by: str) -> None:
-        """Send a dead letter again in a transaction with its mark."""
+        """Send a dead letter again in a transaction with its mark; of several requests at a time, one does so."""
 
         async def planned() -> AsyncIterator[Redrive]:
+            # The producer is open: those of other engines have ended, or will fence it. So no mark can be missed.
+            if await self._is_marked(dead_letter):
+                raise DeadLetterError(_SENT_BEFORE.format(dead_letter.place))
             yield RedrivePlanner(await self._cluster.topics(), self._sources).plan(dead_letter)
 
-        async with _answered():
-            await redrive(self._cluster, planned(), lambda _: None, by)
+        async with _answered(), self._sending:
+            try:
+                await redrive(self._cluster, planned(), lambda _: None, by)
+            except Fenced as error:
+                reason = (
+                    f"dead letter {dead_letter.place} was not sent: another request sends one; reload, and try again"
+                )
+                raise DeadLetterError(reason) from error
+
+    async def _is_marked(self, dead_letter: DeadLetter) -> bool:
+        """Return whether a dead letter was redriven; its mark is in its partition."""
+        since = {(DEAD_LETTERS, dead_letter.record.partition): dead_letter.record.offset}
+        async for record in dead_letter_records(self._cluster, since):
+            if marked_place(record) == dead_letter.place:
+                return True
+        return False
 
 
 @asynccontextmanager
