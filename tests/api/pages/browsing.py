@@ -59,10 +59,13 @@ def words(node: LexborNode | None) -> str:
 
 
 class Browser:
-    """A browser without scripts: it keeps cookies, follows redirects and sends forms with their hidden fields."""
+    """A browser without scripts: it keeps cookies, follows redirects and sends forms with their hidden fields.
 
-    def __init__(self, api: Any, headers: Mapping[str, str] | None = None, host: str = HOST) -> None:
-        transport = httpx.ASGITransport(app=api)
+    It reads the page of an API in this process; without one, that of the process at `host`.
+    """
+
+    def __init__(self, api: Any = None, headers: Mapping[str, str] | None = None, host: str = HOST) -> None:
+        transport = httpx.ASGITransport(app=api) if api else httpx.AsyncHTTPTransport()
         self.client = httpx.AsyncClient(
             transport=transport, base_url=host, follow_redirects=True, headers=dict(headers or {})
         )

@@ -113,7 +113,7 @@ class Stream:
         """Return the next message that has an id."""
         while (part := await self.read()) is not None:
             if part.startswith("id: "):
-                return _parsed(part)
+                return message_of(part)
         raise AssertionError("the stream ended")
 
     async def texts(self, *ids: str) -> dict[str, str]:
@@ -124,7 +124,8 @@ class Stream:
                 return found
 
 
-def _parsed(part: str) -> Message:
+def message_of(part: str) -> Message:
+    """Return a message from its lines."""
     first, _, rest = part.partition("\n\n")
     fields = [line.split(": ", 1) for line in first.split("\n")]
     html = "\n".join(value for name, *values in fields if name == "data" for value in values or [""])
