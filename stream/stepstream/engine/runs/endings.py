@@ -94,7 +94,7 @@ def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancell
 
 def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
     part = run_part(run.run_id)
-    if run.parked:
+    if run.opened_steps:
         _delete_open_steps(draft, run, reason)
     for memo, _ in draft.scan(MEMOS, part):
         draft.delete(memo)

@@ -144,7 +144,7 @@ def _open(
     run = _open_run(draft, run_id)
     if plan.fingerprint:
         opened = replace(opened, fingerprint=plan.fingerprint)
-    run = replace(run, steps=run.steps + 1, parked=True)
+    run = replace(run, steps=run.steps + 1, opened_steps=True)
     run = draft.record(run, StepPlanned, plan.step, plan.id, opened.kind, detail, opened.due, approval)
     draft.put_step(run_id, plan.step, None, opened)
     if opened.due:

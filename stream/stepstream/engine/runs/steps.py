@@ -118,7 +118,7 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         cancel_overdue(draft, run)
         return
     due = max(draft.now + report.retry_ms, 1)
-    run = replace(run, steps=run.steps + (opened is None), attempt=0, parked=True)
+    run = replace(run, steps=run.steps + (opened is None), attempt=0, opened_steps=True)
     draft.record(run, StepAttemptFailed, report.step, report.id, report.attempt, report.error, due)
     if opened is None:
         join_groups(draft, run.run_id, Counter([report.group] if report.group else []))

@@ -32,8 +32,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     It is `held` if a pause of its function has kept a command from its worker. A run with `timeouts` has a timer that
     fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if
     it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
-    cancelled when it ends. A run that was never `parked`, on a step without a result, has no such step, group or lease
-    of a step, so that its end need not look for their rows. It passes its `gates` in order: it has `asked` for so many
+    cancelled when it ends. It has `opened_steps` once a step of it had no result: a run that never did has no rows of
+    open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order: it has `asked` for so many
     of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms).
     """
 
@@ -64,7 +64,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     begun: bool = False
     expired: bool = False
     children: int = 0
-    parked: bool = False
+    opened_steps: bool = False
     gates: tuple[Gate, ...] = ()
     asked: int = 0
     granted: int = 0
