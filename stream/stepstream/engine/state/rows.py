@@ -33,8 +33,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if
     it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
     cancelled when it ends. It has `opened_steps` once a step of it had no result: a run that never did has no rows of
-    open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order: it has `asked` for so many
-    of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms).
+    open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order:
+    it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms).
     """
 
     run_id: str
