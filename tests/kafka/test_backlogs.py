@@ -57,6 +57,14 @@ def workers_of_runs(observed: Observed) -> list[dict[str, int]]:
     return [run["workers"] for run in observed.runs(observed.engines[0])]
 
 
+def releases(observed: Observed) -> list[tuple[str, dict[str, int]]]:
+    """Return for the app and its queue the registered release, and the releases of the running workers."""
+    engine = observed.engines[0]
+    workers = observed.client.get(f"{observed.url(engine)}/v1/workers").json()["workers"]
+    assert [each["name"] for each in workers] == ["queues", "queues.gpu"]
+    return [("".join(each["releases"]), each["running_releases"]) for each in workers]
+
+
 def observe(fleet: Fleet, observed: Observed) -> None:
     """Let runs wait for a worker that has stopped, then for one of their queue, and end."""
     for _ in range(2):
@@ -77,6 +85,7 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     fleet.add_worker("--queue", "gpu")
     until(lambda: backlog.scrape().sum("stepstream_runs_ended_total", status="completed") == RUNS)
     until(lambda: all(backlog.reports(app, 1, lag=False) for app in ("queues", "queues.gpu")))
+    assert all(running == {release: 1} for release, running in releases(observed))
 
 
 def test_backlog_is_reported_without_workers(bootstrap: str, tmp_path: Path) -> None:
