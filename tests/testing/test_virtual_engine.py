@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-from stepstream import App, Context, Event, cron, on
+from stepstream import App, CancelOn, Context, Event, cron, on
 from stepstream.runtime.embedded.process import EmbeddedEngine
 from stepstream.testing import Crash, VirtualEngine
 
@@ -118,6 +118,25 @@ async def test_a_run_that_is_not_found_says_why() -> None:
         await engine.send(Event("order"), Event("order"))
         with pytest.raises(LookupError, match=r"2 runs instead of one: .*'running'\)\]$"):
             engine.run()
+
+
+async def test_an_event_that_only_cancelled_was_received() -> None:
+    """The error does not list it."""
+    app = App("shop")
+
+    @app.function(on("order"), cancel_on=[CancelOn("order/withdrawn")])
+    async def fulfil(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1d")
+
+    @app.function(on("parcel"))
+    async def ship(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1d")
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("order"))
+        await engine.send(Event("order/withdrawn"), Event("odrer"))
+        with pytest.raises(LookupError, match=r"no function received 'odrer'$"):
+            engine.run(ship)
 
 
 @pytest.mark.parametrize("shards", [1, 5])

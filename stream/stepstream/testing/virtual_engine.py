@@ -9,7 +9,7 @@ from typing import Any
 
 from stepstream.contract.codec import dump_json
 from stepstream.contract.events import decode_stored_event
-from stepstream.contract.history import HistoryEntry, RunBegan, StepEnded
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import (
     DEFAULT_LIMITS,
@@ -353,7 +353,7 @@ class VirtualEngine(PausingEngine):
         return why_open(run, self.now_ms, surroundings_of(run, self.engine, await self.engine.workers(run.workers)))
 
     def _unmatched(self) -> str:
-        """Return the end of a message: the events that were sent and neither started a run nor woke one."""
+        """Return the end of a message: the events that were sent and started, resumed and cancelled no run."""
         matched = set[str]()
         for entry in self.history:
             match entry:
@@ -361,6 +361,8 @@ class VirtualEngine(PausingEngine):
                     matched.update(event.id for event in events)
                 case StepEnded(kind=StepKind.WAIT, outcome=Value(data)):
                     matched.add(decode_stored_event(data).id)
+                case RunEnded(cancelled_by=event) if event:
+                    matched.add(event.id)
         unmatched = [name for id, name in self._sent if id not in matched]
         return f"; no function received {_names(unmatched)}" if unmatched else ""
 
