@@ -106,12 +106,12 @@ async def _rolling(_names: Sequence[str]) -> dict[str, list[str]]:
 
 
 async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -> None:
-    """What another engine measures is named as such; a queue without a worker has the command, a shard the reason."""
+    """What it does not measure is named as such; a queue without a worker has the command, a shard the reason."""
     seen = _Engine()
     page = await shown(engine, overview=seen, readings=seen.readings, workers=_running)
     workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
     assert workers == [
-        "shop 3 measured by another engine 1 r1",
+        "shop 3 not measured by this engine 1 r1",
         f"shop.gpu none; start one with stepstream worker FILE --queue gpu 33 1 r1 Pause {UNTIL} Why Pause",
     ]
     assert shards == [
@@ -129,8 +129,8 @@ async def test_workers_of_other_releases_are_shown(engine: VirtualEngine) -> Non
     """Beside the registered release, also those that are left of a rollout, or that wait to take over."""
     page = await shown(engine, overview=_Engine(), workers=_rolling)
     first, second = page.texts(f"[aria-label='{LABELS[0]}'] tbody tr")
-    assert first == "shop 4 measured by another engine 1 r1 1 worker of <r2> 2 workers of r0"
-    assert second.startswith("shop.gpu 1 measured by another engine 1 r1 Pause")
+    assert first == "shop 4 not measured by this engine 1 r1 1 worker of <r2> 2 workers of r0"
+    assert second.startswith("shop.gpu 1 not measured by this engine 1 r1 Pause")
     facade = dataclasses.replace(facade_of(engine.engine), overview=_Engine(), workers=_rolling)
     api = make_api(facade, engine.index, bytes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
@@ -144,7 +144,7 @@ async def test_what_is_unknown_is_not_guessed(engine: VirtualEngine) -> None:
     seen = _Engine(third=ShardView(2, "", ""), fourth=ShardView(3, "", ""))
     page = await shown(engine, overview=seen, workers=_unknown, unready=lambda: "no broker has answered")
     workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
-    assert workers[0] == "shop unknown: no broker answered measured by another engine 1 r1"
+    assert workers[0] == "shop unknown: no broker answered not measured by this engine 1 r1"
     assert shards[3] == "3 unknown"
     assert "This engine knows its own shards only" in page.text
     assert "This engine is not ready: no broker has answered" in page.text

@@ -116,7 +116,7 @@ def _releases(view: WorkersView) -> h.Node:
 
 
 def _measured(value: int | None) -> str:
-    return "measured by another engine" if value is None else f"{value:,}"
+    return "not measured by this engine" if value is None else f"{value:,}"
 
 
 def _shard_row(shard: ShardStatus) -> h.Element:
