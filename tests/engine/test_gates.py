@@ -126,6 +126,30 @@ def test_a_scheduled_run_asks_when_it_is_due() -> None:
 
 
 @table()
+def test_a_scheduled_run_that_was_paused_asks_when_it_is_due() -> None:
+    """A pause that ends before that time changes nothing, and one that lasts longer delays the request.
+
+    10  | function f on=go concurrency=1 | -
+    10  | event go ts=100       | began r1 f for 100 queued
+    10  | event go ts=101       | began r2 f for 101 queued
+    10  | event go ts=102       | began r3 f for 102 queued
+    20  | pause r1              | paused by ann until 0
+    20  | pause r2 until=40     | paused by ann until 40
+    20  | pause r3              | paused by ann until 0
+    30  | unpause r1            | unpaused by ann
+    40  | tick                  | unpaused by time
+    100 | tick                  | admitted r1 after 0; start r1
+    102 | tick                  | -
+    110 | unpause r3            | unpaused by ann
+    110 | tick                  | -
+    120 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished;
+        |                       | admitted r2 after 18; start r2
+    130 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished;
+        |                       | admitted r3 after 20; start r3
+    """
+
+
+@table()
 def test_a_limit_that_was_raised_lets_those_that_wait_start() -> None:
     """The latest request has the limit that counts. A lower one interrupts nothing.
 

@@ -71,7 +71,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     # Its worker may still report what it had begun.
     "paused": {
         "PauseRequested": ("paused",),
-        "UnpauseRequested": ("queued", "active", "backing-off"),
+        "UnpauseRequested": ("scheduled", "queued", "active", "backing-off"),
         "GateGranted": ("paused",),
         "ScopeResumed": ("paused",),
         "ExecutionStarted": ("paused",),
@@ -87,7 +87,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "StepPostponed": ("paused",),
         "RunFailed": ("paused", "absent"),
         "RunPostponed": ("paused",),
-        "Tick": ("paused", "queued", "active", "backing-off", "absent"),
+        "Tick": ("paused", "scheduled", "queued", "active", "backing-off", "absent"),
         "RunReturned": ("absent",),
         "CancelRequested": ("absent",),
     },
@@ -161,14 +161,14 @@ class IllegalMove(StepstreamError):
 
 
 def state_of_run(run: Run | None) -> RunState:
-    """Return the state of a run by its row; a run whose history has only its beginning has not started."""
+    """Return the state of a run by its row; a run that has not passed its gates, or only begun, has not started."""
     if run is None:
         return "absent"
     if run.paused:
         return "paused"
     if not run.due:
         return "queued" if run.queued else "active"
-    return "scheduled" if run.history_seq == 1 else "backing-off"
+    return "scheduled" if run.queued or run.history_seq == 1 else "backing-off"
 
 
 def state_of_step(step: OpenStep | None) -> StepState:
