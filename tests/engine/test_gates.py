@@ -168,6 +168,41 @@ def test_a_limit_that_was_raised_lets_those_that_wait_start() -> None:
 
 
 @table()
+def test_a_run_asks_with_the_limits_that_its_function_has_then() -> None:
+    """They may have changed since it was admitted: here it was in the queue of another gate.
+
+    10  | function f on=go throttle=1:100 concurrency=1 | -
+    10  | event go              | began r1 f queued; admitted r1 after 0; start r1
+    11  | event go              | began r2 f queued
+    12  | event go              | began r3 f queued
+    20  | function f on=go throttle=1:100 concurrency=2 | -
+    110 | tick                  | admitted r2 after 99; start r2
+    120 | function f on=go | -
+    210 | tick                  | -
+    220 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished
+    230 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished;
+        |                       | admitted r3 after 218; start r3
+    """
+
+
+@table()
+def test_a_higher_rate_does_not_wait_for_the_period_of_the_lower_one() -> None:
+    """The next start is at most one interval of the limits that count now away. A clock that was ahead costs no more.
+
+    10   | function f on=go throttle=1:100000 | -
+    10   | event go              | began r1 f queued; admitted r1 after 0; start r1
+    11   | event go              | began r2 f queued
+    12   | function f on=go throttle=10:100 | -
+    13   | event go              | began r3 f queued
+    23   | tick                  | admitted r2 after 12; start r2
+    33   | tick                  | admitted r3 after 20; start r3
+    9000 | event go              | began r4 f queued; admitted r4 after 0; start r4
+    40   | event go              | began r5 f queued
+    50   | tick                  | admitted r5 after 10; start r5
+    """
+
+
+@table()
 def test_a_pause_holds_a_run_that_has_passed_its_gates() -> None:
     """A paused run keeps its place, and its code starts after the pause. A claim of a run that waits is refused.
 

@@ -19,7 +19,7 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
     """Let a run pass a gate, or put it at the end of the queue."""
     gate = asked.gate
     before = draft.get(gate_key(gate.id))
-    state = replace(before, gate=gate) if before else GateState(gate)
+    state = _corrected(draft, replace(before, gate=gate) if before else GateState(gate))
     if draft.get(gate_run_key(gate.id, asked.run_id)) is None:
         if not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked.run_id)
@@ -48,7 +48,7 @@ def leave_gate(draft: Draft, left: GateLeft) -> None:
 def fire_gate(draft: Draft, gate: str) -> None:
     """Let runs pass a gate: the time of the next start has come, or more may pass than one record lets."""
     if before := draft.get(gate_key(gate)):
-        before = replace(before, due=0)
+        before = _corrected(draft, replace(before, due=0))
         _write(draft, before, _let_pass(draft, before))
 
 
@@ -79,6 +79,15 @@ def _next_start_us(state: GateState) -> int:
 
 def _interval_us(gate: Gate) -> int:
     return max(gate.period_ms * _US_PER_MS // gate.limit, 1)
+
+
+def _corrected(draft: Draft, state: GateState) -> GateState:
+    """Return a gate whose next start is no later than one just now would make it.
+
+    It is later if the limits were lower before, or if the clock of the last owner was ahead.
+    """
+    latest_us = draft.now * _US_PER_MS + (state.gate.burst + 1) * _interval_us(state.gate)
+    return replace(state, next_us=latest_us) if state.next_us > latest_us else state
 
 
 def _grant(draft: Draft, state: GateState, run_id: str) -> GateState:

@@ -49,9 +49,16 @@ def ask_next(draft: Draft, run: Run) -> Run:
     """Ask for the next gate of a run, unless it waits for one or has passed all; return the run to be written."""
     if run.asked > run.granted or not run.queued:
         return run
-    gate = run.gates[run.asked]
+    gate = _current(draft, run, run.gates[run.asked])
     draft.route(gate.id, GateAsked(gate, run.run_id))
     return replace(run, asked=run.asked + 1, queued_at=run.queued_at or draft.now)
+
+
+def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
+    """Return a gate with the limits of its rule now: the run may have been admitted long before it asks."""
+    function = draft.function(run.function)
+    rule = next((rule for rule in function.gates if rule.name == gate.name), None) if function else None
+    return replace(gate, limit=rule.limit, period_ms=rule.period_ms, burst=rule.burst) if rule else gate
 
 
 def leave_gates(draft: Draft, run: Run) -> None:
