@@ -5,12 +5,23 @@ time, and a run leaves its gates in the transaction that ends it. A gate with a 
 algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead.
 """
 
+from itertools import islice
+
 from msgspec.structs import replace
 
 from stepstream.contract.gates import Gate, GateAsked, GateGranted, GateLeft
+from stepstream.contract.ids import run_routing
 from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.keys import number_bytes
 from stepstream.engine.state.rows import GateRun, GateState, GateWaiter, Timer, TimerKind
-from stepstream.engine.state.tables import GATE_QUEUE, gate_key, gate_part, gate_place_key, gate_run_key
+from stepstream.engine.state.tables import (
+    GATE_QUEUE,
+    gate_key,
+    gate_part,
+    gate_place_key,
+    gate_run_key,
+    place_in_queue,
+)
 
 _US_PER_MS = 1_000
 
@@ -23,6 +34,7 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
     if draft.get(gate_run_key(gate.id, asked.run_id)) is None:
         if not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked.run_id)
+            draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id))
         else:
             state = replace(state, waiting=state.waiting + 1, place=state.place + 1)
             draft.put(gate_run_key(gate.id, asked.run_id), GateRun(state.place))
@@ -53,14 +65,20 @@ def fire_gate(draft: Draft, gate: str) -> None:
 
 
 def _let_pass(draft: Draft, state: GateState) -> GateState:
-    """Let those that wait pass while the gate is free, a bounded number."""
+    """Let those that wait pass while the gate is free, a bounded number.
+
+    Those before the last that passed are not read: a store keeps deleted rows for a while. Each grant is a separate
+    input, because it sends the events of its run to a worker, and many of them would not fit into a batch.
+    """
     if not state.waiting or not _is_free(draft, state):
         return state
-    gate = state.gate.id
-    for key, waiter in draft.scan(GATE_QUEUE, gate_part(gate), draft.limits.waits_per_match_max):
+    gate, most = state.gate.id, draft.limits.waits_per_match_max
+    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), number_bytes(state.passed)), most):
         draft.delete(key)
         draft.delete(gate_run_key(gate, waiter.run_id))
-        state = _grant(draft, replace(state, waiting=state.waiting - 1), waiter.run_id)
+        state = replace(state, waiting=state.waiting - 1, passed=place_in_queue(key))
+        state = _grant(draft, state, waiter.run_id)
+        draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id))
         if not _is_free(draft, state):
             break
     return state
@@ -91,8 +109,8 @@ def _corrected(draft: Draft, state: GateState) -> GateState:
 
 
 def _grant(draft: Draft, state: GateState, run_id: str) -> GateState:
+    """Give a run its permit, or count its start; return the gate after that."""
     gate = state.gate
-    draft.route_to_run(run_id, GateGranted(gate.id, run_id))
     if gate.has_permits:
         draft.put(gate_run_key(gate.id, run_id), GateRun())
         return replace(state, held=state.held + 1)

@@ -77,8 +77,9 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gate that runs hold or wait for: how many of each, and the place that was given last in its queue.
+    """A gate that runs hold or wait for: how many of each, and the places in its queue that came last.
 
+    `place` is the last that was given, and `passed` that of the last run that passed from the queue.
     A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
     when its timer fires (Unix ms, 0: it has none).
     """
@@ -87,6 +88,7 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     held: int = 0
     waiting: int = 0
     place: int = 0
+    passed: int = 0
     next_us: int = 0
     due: int = 0
 

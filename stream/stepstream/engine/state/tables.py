@@ -346,6 +346,11 @@ def gate_place_key(gate: str, place: int) -> Key[GateWaiter]:
     return GATE_QUEUE.key(gate_part(gate), number_bytes(place))
 
 
+def place_in_queue(key: Key[GateWaiter]) -> int:
+    """Return the place of a run in the queue of a gate."""
+    return int.from_bytes(key.sort, "big")
+
+
 def open_count_key(name: str, label: str) -> Key[OpenCount]:
     """Return the key of the number of open runs or steps: the name and the label of the metric."""
     return OPEN_COUNTS.key(b"", text_bytes(name) + text_bytes(label))
