@@ -51,7 +51,10 @@ Invoke = Callable[..., Result]
 @pytest.mark.parametrize(
     ("arguments", "choices"),
     [
-        (("runs", "list", "--status", "nonsense"), "'scheduled', 'running', 'completed', 'failed', 'cancelled'"),
+        (
+            ("runs", "list", "--status", "nonsense"),
+            "'scheduled', 'queued', 'running', 'completed', 'failed', 'cancelled'",
+        ),
         (("replay", "app.py", "--events", "day.jsonl", "--progress", "nonsense"), "'bar', 'json', 'none'"),
     ],
 )
