@@ -117,6 +117,7 @@ async def test_functions_of_an_app_share_a_limit(engine_of: EngineOf) -> None:
             "it waits for a limit on the runs of its function: concurrency two: 5 runs at a time and concurrency app "
             "limits: 1 run at a time"
         )
+        assert why.remedy.endswith("function:two status:running")
         await engine.advance("10m")
         assert (engine.run("one").status, engine.run("two").status) == ("completed", "running")
         await engine.advance("10m")

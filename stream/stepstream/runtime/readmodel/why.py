@@ -176,7 +176,8 @@ def _rules(function: FunctionRegistered | None) -> Sequence[GateRule]:
 def _limited(run: RunView, function: FunctionRegistered | None) -> Why:
     limits = " and ".join(rule_text(rule) for rule in _rules(function))
     text = "it waits for a limit on the runs of its function" + (f": {limits}" if limits else "")
-    return Why(WhyCode.LIMIT, text, since=max(run.accepted_at, run.started_at))
+    remedy = f"the runs that passed it are those with the filter function:{run.function} status:running"
+    return Why(WhyCode.LIMIT, text, since=max(run.accepted_at, run.started_at), remedy=remedy)
 
 
 def _paused(run_id: str, pause: Mapping[str, Any]) -> Why:
