@@ -43,7 +43,7 @@ def check_rules(rules: Sequence[GateRule]) -> None:
 
 
 def rule_text(rule: GateRule) -> str:
-    """Return a limit as text for people, such as `concurrency report by event.data.tenant: 2 runs at a time`."""
+    """Return a limit as text for people, such as `throttle of function report: 2 starts in 1m`."""
     if rule.period_ms:
         burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
         return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stepstream.contract.errors import InvalidDuration, InvalidInput
-from stepstream.contract.gates import GateRule
+from stepstream.contract.gates import GateRule, check_rules
 from stepstream.contract.limits import DEFAULT_LIMITS, GATE_LIMIT_MAX
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
@@ -93,7 +93,9 @@ def _check_limit(number: object, name: str, least: int) -> None:
         raise InvalidInput(f"{number!r} is not a number from {least} to {GATE_LIMIT_MAX:,}", name)
 
 
-def _check_key(key: str) -> None:
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise InvalidInput(f"{key!r} is not a CEL expression", "key")
     if key:
         check(key, frozenset({"event"}))
 
@@ -113,17 +115,21 @@ def gate_rules(
         raise DefinitionError(f"{place}: concurrency=: at most {CONCURRENCY_PER_FUNCTION_MAX} limits are allowed")
     if throttle is not None and not isinstance(throttle, Throttle):
         raise DefinitionError(f'{place}: write throttle=Throttle(10, "1m")')
-    owners = {"function": function, "app": f"app {app}", "namespace": "namespace"}
+    owners = {"function": f"function {function}", "app": f"app {app}", "namespace": "namespace"}
     ordered = sorted(limits, key=lambda limit: (_SCOPES.index(limit.scope), limit.key))
     rules = [GateRule(_name("concurrency", owners[each.scope], each.key), each.limit, key=each.key) for each in ordered]
     if len({rule.name for rule in rules}) < len(rules):
         raise DefinitionError(f"{place}: concurrency=: two limits have the same scope and key")
     if throttle is not None:
-        name = _name("throttle", function, throttle.key)
+        name = _name("throttle", owners["function"], throttle.key)
         period_ms = duration_ms(throttle.period)
         rules.insert(0, GateRule(name, throttle.limit, period_ms, throttle.burst, throttle.key))
+    try:
+        check_rules(rules)
+    except InvalidInput as error:
+        raise DefinitionError(f"{place}: {error}") from None
     return tuple(rules)
 
 
 def _name(kind: str, owner: str, key: str) -> str:
-    return f"{kind} {owner} by {key}" if key else f"{kind} {owner}"
+    return f"{kind} of {owner} by {key}" if key else f"{kind} of {owner}"

@@ -107,7 +107,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     page = await browser.open((await browser.open("/ui/functions")).link("fulfil"))
     shown = dict(zip(page.texts(".facts dt"), page.texts(".facts dd"), strict=True))
     assert (shown["Queues of the app"], shown["Runs in a chain, at most"]) == ("gpu", "100")
-    assert shown["Limits"] == "concurrency fulfil by event.data.total: 50 runs at a time"
+    assert shown["Limits"] == "concurrency of function fulfil by event.data.total: 50 runs at a time"
     assert shown["Cancelled by"] == "event <b> with the same data.id event stop if async.data.all within 1h 0m"
     assert (shown["Must end within"], "Must start within" in shown) == ("2h 0m", False)
     assert shown["Next times"].count("2026-01-0") == 3

@@ -59,6 +59,11 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "limit-0": (lambda _: Concurrency(0, counts="runs"), ["0 is not a number from 1 to 1,000,000"]),
     "limit-on-steps": (lambda _: Concurrency(1, counts="steps"), ["'steps' is not \"runs\""]),  # type: ignore[arg-type]
     "limit-key": (lambda _: Concurrency(1, counts="runs", key="event.data."), ["Concurrency", "1:"]),
+    "limit-key-number": (lambda _: Concurrency(1, counts="runs", key=5), ["5 is not a CEL expression"]),  # type: ignore[arg-type]
+    "limit-key-long": (
+        lambda app: app.function(throttle=Throttle(1, "1s", key=f"event.data.a + '{'a' * 2_048}'"))(nothing),
+        ["the name of a limit", "at most 2,048 characters"],
+    ),
     "limit-scope": (lambda _: Concurrency(1, counts="runs", scope="all"), ["'all' is not one of"]),  # type: ignore[arg-type]
     "limits-alike": (
         lambda app: app.function(concurrency=[Concurrency(1, counts="runs"), Concurrency(2, counts="runs")])(nothing),

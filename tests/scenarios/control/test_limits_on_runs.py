@@ -95,6 +95,26 @@ async def test_a_queued_run_that_is_cancelled_answers_its_caller(engine_of: Engi
     assert list(dict.fromkeys(started)) == ["first", "third"]
 
 
+def test_limits_of_different_scopes_have_different_names() -> None:
+    """Whatever the functions are called: otherwise their runs would share a limit."""
+    app = App("limits")
+    names: list[str] = []
+    for id in ("limits", "app limits", "namespace", "the namespace"):
+
+        @app.function(id=id, concurrency=Concurrency(1, counts="runs"), throttle=Throttle(1, "1s"))
+        async def own(ctx: Context) -> None: ...
+
+        names += [rule.name for rule in own.gates]
+
+    @app.function(
+        concurrency=[Concurrency(1, counts="runs", scope="app"), Concurrency(1, counts="runs", scope="namespace")]
+    )
+    async def shared(ctx: Context) -> None: ...
+
+    names += [rule.name for rule in shared.gates]
+    assert len(set(names)) == 2 * 4 + 2
+
+
 async def test_functions_of_an_app_share_a_limit(engine_of: EngineOf) -> None:
     """A limit of the scope `app` counts the runs of all functions that have it."""
     app = App("limits")
@@ -114,8 +134,8 @@ async def test_functions_of_an_app_share_a_limit(engine_of: EngineOf) -> None:
         assert (engine.run("one").status, engine.run("two").status) == ("running", "queued")
         (why,) = await engine.why("two")
         assert why.text == (
-            "it waits for a limit on the runs of its function: concurrency two: 5 runs at a time and concurrency app "
-            "limits: 1 run at a time"
+            "it waits for a limit on the runs of its function: concurrency of function two: 5 runs at a time and "
+            "concurrency of app limits: 1 run at a time"
         )
         assert why.remedy.endswith("function:two status:running")
         await engine.advance("10m")
