@@ -117,6 +117,17 @@ async def test_number_of_series_does_not_grow_with_the_input(monkeypatch: pytest
     assert scrape.sum("stepstream_runs_open") == 0
 
 
+def test_number_of_limits_in_labels_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label names a limit, which is code; further ones are counted together."""
+    monkeypatch.setattr(module, "FUNCTIONS_LABELLED_MAX", 2)
+    metrics = Counting()
+    for number in range(9):
+        metrics.count("gate_waits", f"limit {number}")
+    scrape = Scrape(metrics.text().decode())
+    found = {labels["gate"]: value for labels, value in scrape.values("stepstream_gate_waits_total")}
+    assert found == {"limit 0": 1, "limit 1": 1, "(other)": 7}
+
+
 async def test_metrics_are_updated_once_per_batch() -> None:
     """A backlog is processed in batches of hundreds of records, and each record is counted."""
     metrics = Counting()

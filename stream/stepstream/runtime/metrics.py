@@ -159,7 +159,8 @@ _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "attribute_errors": ("expression_errors", ("attribute",)),
     "gate_key_errors": ("expression_errors", ("limit",)),
 }
-_BY_FUNCTION = {metric.name for metric in METRICS if metric.labels[:1] == ("function",)}
+# Their first label comes from the code.
+_BY_FUNCTION = {metric.name for metric in METRICS if metric.labels[:1] in (("function",), ("gate",))}
 OTHER_FUNCTIONS = "(other)"
 _OPEN = {"open_runs": "runs_open", "open_steps": "steps_open"}
 _SAMPLES = {
@@ -249,7 +250,7 @@ class Metrics:
         self._counters[name][self._bounded(name, labels)] += amount
 
     def _bounded(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the labels; a function beyond the maximum number of series is counted as `(other)`."""
+        """Return the labels; a function or limit beyond the maximum number is counted as `(other)`."""
         if name not in _BY_FUNCTION or labels[0] in self._functions:
             return labels
         if len(self._functions) < FUNCTIONS_LABELLED_MAX:
