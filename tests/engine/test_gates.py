@@ -51,7 +51,8 @@ def test_each_value_of_a_key_has_a_limit() -> None:
     10 | event go {"t":"a"}    | began r3 f queued
     10 | event go {}           | began r4 f queued; admitted r4 after 0; start r4
     11 | event go {"t":[]}     | began r5 f queued
-    11 | count gate_key_errors | 1
+    11 | event go {"t":null}   | began r6 f queued
+    11 | count gate_key_errors | 3
     12 | return r4 =1          | completed r4 =1; emit stream/function.finished#r4:finished;
        |                       | admitted r5 after 1; start r5
     """

@@ -39,7 +39,9 @@ def _value(draft: Draft, key: str, fields: dict[str, Any]) -> str:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
+    if not isinstance(value, str | int | float):
+        raise InvalidInput("a key is a string, number or bool", "key")
+    text = str(value)
     if len(text) > GATE_KEY_CHARACTERS_MAX:
         raise InvalidInput(f"a key has at most {GATE_KEY_CHARACTERS_MAX} characters", "key")
     return text
