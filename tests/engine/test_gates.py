@@ -249,6 +249,22 @@ def test_runs_of_a_paused_function_ask_when_it_is_resumed() -> None:
 
 
 @table()
+def test_a_run_that_passes_its_gates_while_its_function_is_paused_starts_later() -> None:
+    """It was queued before the pause, keeps its place, and holds its permit.
+
+    10 | function f on=go concurrency=1 | -
+    10 | event go              | began r1 f queued; admitted r1 after 0; start r1
+    11 | event go              | began r2 f queued
+    12 | event go              | began r3 f queued
+    20 | pause-scope function:f | -
+    30 | return r1 =1          | completed r1 =1; emit stream/function.finished#r1:finished; admitted r2 after 19
+    40 | resume-scope function:f | reload r2
+    50 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished;
+       |                       | admitted r3 after 38; start r3
+    """
+
+
+@table()
 def test_a_rerun_passes_the_gates_too() -> None:
     """It receives the results that it takes over when its code starts.
 

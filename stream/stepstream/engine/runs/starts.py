@@ -7,7 +7,7 @@ from stepstream.contract.gates import GateGranted
 from stepstream.contract.history import RunAdmitted
 from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.runs.deadlines import start_command
-from stepstream.engine.runs.pauses import hold
+from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run
 
@@ -34,6 +34,8 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
         draft.put_run(ask_next(draft, run))
         return
     draft.time("queue", run.function, run.queued_at)
-    run = draft.record(run, RunAdmitted, draft.now - run.queued_at)
-    if not hold(draft, run):
+    paused = is_paused(draft, run)
+    run = replace(run, held=paused and not run.paused)
+    run = draft.record(run, RunAdmitted, max(draft.now - run.queued_at, 0))
+    if not paused:
         start_code(draft, run)
