@@ -159,3 +159,17 @@ def test_a_run_without_a_claim_is_cancelled_after_a_period_of_grace() -> None:
     ended = world.play(Line(110 + FINISH_GRACE_MS, "tick", ""))
     assert ended == ["cancelled r1 !run-cancelled", "stop r1 cancelled", *ENDS]
     assert world.count_rows("Timer") == 0
+
+
+@table()
+def test_a_scheduled_run_of_a_paused_function_does_not_start_too_late() -> None:
+    """The start timeout cancels it, although the time of its start has not come for the engine.
+
+    10  | function f on=go start=50 | -
+    10  | event go ts=100       | began r1 f for 100 by 150
+    20  | pause-scope function:f | -
+    100 | tick                  | -
+    150 | tick                  | cancelled r1 !run-cancelled; stop r1 cancelled;
+        |                       | emit stream/function.finished#r1:finished;
+        |                       | emit stream/function.cancelled#r1:cancelled
+    """

@@ -18,7 +18,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "RerunRequested": ("queued", "active"),
     },
     "scheduled": {
-        "Tick": ("queued", "active"),
+        "Tick": ("queued", "active", "absent"),
         "EventMatched": ("absent",),
         "PauseRequested": ("paused",),
         "CancelRequested": ("absent",),
