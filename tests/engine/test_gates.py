@@ -249,7 +249,7 @@ def test_runs_of_a_paused_function_ask_when_it_is_resumed() -> None:
 
 
 @table()
-def test_a_run_that_passes_its_gates_while_its_function_is_paused_starts_later() -> None:
+def test_a_pause_of_the_function_holds_a_run_that_passes_its_gates() -> None:
     """It was queued before the pause, keeps its place, and holds its permit.
 
     10 | function f on=go concurrency=1 | -
