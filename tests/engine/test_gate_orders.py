@@ -1,0 +1,97 @@
+"""Random records with random delays between shards: whatever the order, no permit is lost, and each run starts."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepstream.contract.codec import NULL
+from stepstream.contract.inbox import RunReturned
+from stepstream.contract.limits import DAY_MS, PATH_USED_MS, Limits
+from stepstream.contract.operators.control import UnpauseRequested
+from stepstream.engine.state.lifecycle import state_of_run
+from stepstream.engine.state.records import Input
+from stepstream.engine.state.rows import GateState, Run
+from tests.engine.delayed import Delayed
+from tests.engine.tables import Line
+
+SHARDS = 3
+FUNCTIONS = (
+    "function f on=go concurrency=1:event.data.id;2::shared",
+    "function f on=go concurrency=2:event.data.id;3::shared throttle=2:20:1",
+    "function f on=go concurrency=1::shared start=60",
+    "function f on=go",
+)
+RECORDS = (
+    *('event go {"id":1}', 'event go {"id":2}', 'event go {"id":1} ts=90') * 3,
+    *("tick", "pause-scope function:f", "resume-scope function:f", "return", "lost app") * 2,
+    *("pause RUN", "pause RUN until=50", "unpause RUN", "cancel RUN", "claim RUN c1", "rerun r99 f QUERY go a:=1"),
+)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> str:
+    """Draw a record in the notation of the tables; `return` ends the first run that may run code."""
+    text = draw(st.sampled_from((*RECORDS, *RECORDS, *FUNCTIONS)))
+    number = draw(st.integers(1, 8))
+    return text.replace("RUN", f"r{number}").replace("QUERY", f"q{number}")
+
+
+def open_runs(world: Delayed) -> list[Run]:
+    """Return the runs that have not ended."""
+    return [row for tables in world.tables for key in tables.rows if isinstance(row := tables.get(key), Run)]
+
+
+def returns(world: Delayed) -> list[Input]:
+    """Return the ends of the runs that may run code."""
+    active = [run for run in open_runs(world) if state_of_run(run) == "active" and not run.held]
+    return [RunReturned(run.run_id, run.epoch, NULL) for run in active]
+
+
+def check_permits(world: Delayed) -> None:
+    """Check that no gate has more holders than its limit, or than the highest that it may have had before."""
+    for tables in world.tables:
+        for key in tables.rows:
+            row = tables.get(key)
+            if isinstance(row, GateState) and row.gate.has_permits:
+                assert row.held <= max(row.gate.limit, 3), row
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(lines(), st.integers(0, 9), st.lists(st.integers(0, 99), max_size=8)), min_size=9, max_size=40),
+    st.sampled_from([1, 500]),
+)
+def test_no_order_between_shards_loses_a_permit(sequence: list[tuple[str, int, list[int]]], at_once: int) -> None:
+    """Pauses, cancellations, changed limits and time come at any moment; later each run that is left starts and ends.
+
+    No row of a gate is left after that.
+    """
+    world = Delayed(SHARDS, Limits(waits_per_match_max=at_once))
+    world.begin()
+    world.play(Line(10, FUNCTIONS[0], ""))
+    now = 10
+    for record, passed, arrivals in sequence:
+        now += passed
+        if record == "return":
+            world.take(returns(world)[:1], now)
+        else:
+            world.play(Line(now, record, ""))
+        for choice in arrivals:
+            world.deliver(choice, now)
+        check_permits(world)
+    world.deliver_all(now)
+    world.play(Line(now, "resume-scope function:f", ""))
+    world.deliver_all(now)
+    world.take([UnpauseRequested(run.run_id, "ann") for run in open_runs(world) if run.paused], now)
+    for _ in range(40):
+        now += 20
+        world.take([*world.ticks(now), *returns(world)], now)
+        world.deliver_all(now)
+    assert open_runs(world) == []
+    now += PATH_USED_MS + DAY_MS
+    while ticks := world.ticks(now):
+        world.take(ticks, now)
+        world.deliver_all(now)
+    assert world.left() == []
+    assert all(count == 1 for count in world.lives.values())
