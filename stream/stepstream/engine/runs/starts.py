@@ -13,7 +13,7 @@ from stepstream.engine.state.rows import Run
 
 
 def start_code(draft: Draft, run: Run) -> None:
-    """Start the code of a run that has passed its gates; the last of them starts that of others."""
+    """Start the code of a run, unless it waits for a gate: then the last grant starts it."""
     if run.queued:
         return
     if run.steps:
