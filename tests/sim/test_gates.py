@@ -10,7 +10,7 @@ from tests.sim.schedule import clean, judge, judge_seed, random_rebalances, rand
 from tests.sim.world import Setting
 
 PROGRAMS = sorted(GATE_PROGRAMS)
-SEEDS = 40
+SEEDS = 15
 SEEDS_IN_FULL = 400
 
 

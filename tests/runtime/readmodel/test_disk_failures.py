@@ -16,7 +16,7 @@ from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.views import UnreadableRuns
 from tests.disk import limited_files
 
-LIMIT_BYTES = 500_000
+LIMIT_BYTES = 800_000
 
 
 def batch(first: int) -> list[LogRecord]:
