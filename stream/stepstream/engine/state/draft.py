@@ -166,7 +166,7 @@ class Draft:
     ) -> Run:
         """Write a run with its next history entry; return the run as it was written.
 
-        Raises LimitExceeded, and changes nothing, when the run has outgrown its limits.
+        Raises LimitExceeded, and changes nothing, when the run grows beyond its limits.
         """
         self._check_limits(run)
         run = replace(run, history_seq=run.history_seq + 1)
@@ -196,7 +196,10 @@ class Draft:
         self._changes.append(Send(HISTORY, run_id, entry, self.shard))
 
     def _check_limits(self, run: Run) -> None:
-        if error := self.exceeded(run):
+        # A run that exceeds limits which were lowered since ends when it grows, not when it is paused or resumed.
+        before = self._runs.get(run.run_id)
+        grows = before is None or run.steps > before.steps or run.memo_bytes > before.memo_bytes
+        if grows and (error := self.exceeded(run)):
             raise LimitExceeded(run.run_id, error)
 
     def exceeded(self, run: Run) -> ErrorInfo | None:
