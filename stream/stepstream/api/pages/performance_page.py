@@ -34,9 +34,9 @@ _ORDERS: Mapping[TimingOrder, str] = {
     TimingOrder.ENDED: "most often",
 }
 _COLUMNS = ("Ended", "Failed", "p50", "p95", "Slowest", "Its run")
-PERCENTILES = "Half of them take at most p50, and 95 % at most p95; both are at most 9 % too large."
+PERCENTILES = "Half of them take at most p50, and 95 % at most p95; both are rounded up, by at most 9 %."
 _HINTS: Mapping[TimingsOf, str] = {
-    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting. Numbers in the ids of steps are #.",
+    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting. In the ids of steps, # is any number.",
     TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Cancelled runs do not count.",
 }
 

@@ -19,7 +19,7 @@ from stepstream.runtime.overview import ScopePauseView
 from stepstream.runtime.readmodel.search.filters import Filter
 
 _WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release", "Pause")
-_SHARDS = ("Shard", "Engine", "State", "Left to recover", "Records that wait", "Oldest of them", "Warm copy behind by")
+_SHARDS = ("Shard", "Engine", "State", "Left to recover", "Records that wait", "Oldest of them", "Standby lag")
 _REASON_CHARACTERS = 1_000
 _OPEN = Filter().having("status", "open")
 

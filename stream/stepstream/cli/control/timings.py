@@ -26,7 +26,7 @@ def list_timings(
 ) -> None:
     """List how long steps took and how many failed, the slowest first.
 
-    Half of them take at most p50, and 95 % at most p95; both are at most 9 % too large.
+    Half of them take at most p50, and 95 % at most p95; both are rounded up, by at most 9 %.
     """
     query = {"of": "functions" if runs else "steps", "function": function, "since": since, "sort": sort, "limit": limit}
     found = request(EngineClient(url, api_key), "GET", "v1", "timings", expect="timings", query=query)["timings"]

@@ -214,6 +214,15 @@ async def test_an_approval_that_ended_says_how(engine: VirtualEngine) -> None:
     assert (await browser.open("/ui/approvals/a/b")).status == 404
 
 
+async def test_runs_whose_code_has_not_started_are_linked(engine: VirtualEngine) -> None:
+    """They have no step that waits: the list of runs has them."""
+    browser = browser_of(engine)
+    page = await browser.open("/ui/waiting")
+    for status in ("scheduled", "queued"):
+        found = await browser.open(page.link(f"{status} runs"))
+        assert (found.status, found.texts(".tabs [aria-current]")) == (200, [f"{status} 0"])
+
+
 async def test_approvals_are_paged(engine: VirtualEngine) -> None:
     """The oldest are first, and each is on one page."""
     await engine.send(*(Event("refund", {}, id=f"r{number}") for number in range(APPROVALS + 5)))

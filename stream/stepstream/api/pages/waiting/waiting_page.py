@@ -22,7 +22,7 @@ from stepstream.api.pages.parts.layout import document, navigation
 from stepstream.api.pages.parts.live import AFTER, live_part, partial, stream
 from stepstream.api.pages.waiting.approval_page import approval_facts, approval_url, decision_form
 from stepstream.api.streams import Update
-from stepstream.contract.kinds import StepKind
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.tables.approvals import ApprovalView
 from stepstream.runtime.readmodel.tables.waiting import WaitingStep
@@ -76,7 +76,10 @@ async def show_waiting(site: Site, visit: Visit) -> Response:
                     h.li[h.a(href=_list_url(each), aria_current="true" if each == kind else None)[each.value]]
                     for each in _Kind
                 ],
-                h.li[h.a(href=url("runs", query=[("filter", "status:scheduled")]))["scheduled runs"]],
+                [
+                    h.li[h.a(href=url("runs", query=[("filter", f"status:{status}")]))[f"{status} runs"]]
+                    for status in (RunStatus.SCHEDULED, RunStatus.QUEUED)
+                ],
             ],
             note("Your decision is stored.", "good") if decided else None,
             live_part(mark, ("live", "waiting"), query),
