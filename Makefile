@@ -14,8 +14,8 @@ PARALLEL := --numprocesses 2 --dist worksteal
 RULES := tests/test_tidy.py tests/docs/test_links.py
 # What is fast; .ci/run adds the scenarios that are replayed.
 FAST ?= not slow
-# A third of the time of the fast tests.
-AT_THE_EDGE := tests/api tests/host/test_http_server.py
+# The tests of the API and the page take a third of the time of the fast tests.
+OF_THE_API := tests/api tests/host/test_http_server.py
 LEFT_OUT := $(addprefix --ignore ,$(RULES) tests/browser tests/deploy tests/kafka/oncall)
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
@@ -76,9 +76,9 @@ test-long: $(TEST) $(VENV)/.broker $(VENV)/.browser $(VENV)/.flights $(VENV)/.de
 	$(PYTEST) $(PARALLEL) -m 'long and not alone'
 	$(PYTEST) -m 'long and alone'
 
-fast: check ## The checks, and the tests of what is under the page that take neither long nor a broker, under a minute
-	@$(MAKE) --no-print-directory fast-tests LEFT_OUT='$(LEFT_OUT) $(addprefix --ignore ,$(AT_THE_EDGE))'
-	@echo 'left out: $(AT_THE_EDGE), which make test runs'
+fast: check ## The checks, and the short tests that need neither a broker nor the API, under a minute
+	@$(MAKE) --no-print-directory fast-tests LEFT_OUT='$(LEFT_OUT) $(addprefix --ignore ,$(OF_THE_API))'
+	@echo 'left out: $(OF_THE_API), which make test runs'
 
 fast-tests: $(TEST) $(VENV)/.broker
 	$(PYTEST) $(PARALLEL) -m '($(FAST)) and not kafka and not long' $(LEFT_OUT)
