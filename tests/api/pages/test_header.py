@@ -80,7 +80,7 @@ async def test_every_page_has_the_same_header(engine: VirtualEngine) -> None:
     assert (PAGES.keys() | LINK_PAGES.keys()) - NOT_PAGES <= pages.keys()
     assert {name: page.status for name, page in pages.items() if page.status != 200} == {"an error": 404}
     expected = header(pages["/runs"])
-    assert expected[:2] == ["Runs 3", "Waiting 3"]
+    assert expected[:2] == ["Runs 3 open", "Waiting 3 to decide"]
     assert {name: header(page) for name, page in pages.items() if header(page) != expected} == {}
 
 

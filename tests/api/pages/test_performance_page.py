@@ -52,7 +52,9 @@ async def test_the_slowest_are_listed_with_their_runs(engine: VirtualEngine) -> 
     ]
     assert page.texts("thead th")[4:7] == ["p50", "p95", "Slowest"]
     assert "Half of them take at most p50, and 95 % at most p95" in page.text
+    assert "Steps whose ids differ only in a number, such as those of a loop, share one row" in page.text
     page = await browser.open(page.link("functions"))
+    assert "share one row" not in page.text
     slow, fast = page.texts("tbody tr")
     (run,) = engine.runs("load")
     assert slow == f"load 1 0 1h 0m 1h 0m 1h 0m …{run.run_id[-6:]}"

@@ -23,7 +23,7 @@ from stepstream.api.pages.parts.components import (
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.pages.performance_page import PERCENTILES, timings_table
+from stepstream.api.pages.performance_page import PERCENTILES, folded_hint, timings_table
 from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
 from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views
 from stepstream.api.routes.timings import SINCE_ALL, TimingsAsked, TimingsOf, find_timings
@@ -259,6 +259,7 @@ def _steps(id: str, found: Sequence[Timing]) -> h.Node:
     return h.section(aria_labelledby="step-times")[
         h.h2("#step-times")["Its slowest steps"],
         h.p(".hint")[PERCENTILES],
+        folded_hint(found),
         timings_table(TimingsOf.STEPS, found),
         h.p[h.a(href=url("performance", query=[("function", id)]))["All of its steps, the last day, and other orders"]],
     ]

@@ -36,7 +36,7 @@ _ORDERS: Mapping[TimingOrder, str] = {
 _COLUMNS = ("Ended", "Failed", "p50", "p95", "Slowest", "Its run")
 PERCENTILES = "Half of them take at most p50, and 95 % at most p95; both are rounded up, by at most 9 %."
 _HINTS: Mapping[TimingsOf, str] = {
-    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting. In the ids of steps, # is any number.",
+    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting.",
     TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Cancelled runs do not count.",
 }
 
@@ -64,6 +64,7 @@ async def show_performance(site: Site, visit: Visit) -> Response:
         ],
         [
             h.p(".hint")[_HINTS[asked.of], " ", PERCENTILES],
+            folded_hint(found[:ROWS]),
             timings_table(asked.of, found[:ROWS]),
         ]
         if found
@@ -114,6 +115,15 @@ def _tabs(asked: TimingsAsked) -> h.Node:
         h.ul(".tabs", aria_label="Which hours")[[tab(name, replace(asked, since=since)) for since, name in _RANGES]],
         h.ul(".tabs", aria_label="Order")[[tab(name, replace(asked, sort=sort)) for sort, name in _ORDERS.items()]],
     ]
+
+
+def folded_hint(found: Sequence[Timing]) -> h.Node:
+    """Return what # and … mean in the ids of steps, if one of them has either."""
+    folded = (
+        "Steps whose ids differ only in a number, such as those of a loop, share one row, in which # replaces the "
+        "number: “page 1” and “page 2” are “page #”. An … replaces a long id."
+    )
+    return h.p(".hint")[folded] if any("#" in each.step or "…" in each.step for each in found) else None
 
 
 def timings_table(of: TimingsOf, found: Sequence[Timing]) -> h.Element:

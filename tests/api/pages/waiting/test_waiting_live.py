@@ -59,7 +59,7 @@ async def test_a_new_approval_replaces_no_form(engine: VirtualEngine) -> None:
         while not (parts := await stream.texts("changed"))["changed"]:
             pass
         assert parts["changed"] == "The list has changed: show it"
-        assert parts["pages"].startswith("Runs 2 Waiting 2")
+        assert parts["pages"].startswith("Runs 2 open Waiting 2 to decide")
         assert "waiting" not in parts
 
 

@@ -89,7 +89,7 @@ async def test_an_approval_is_answered_from_the_list(engine: VirtualEngine) -> N
     browser, page = await asked_page(engine)
     assert page.texts(".approval h2") == ["Refund r1?"]
     assert "Look twice. For ann bob" in page.text
-    assert page.texts("nav[aria-label=Pages] [aria-current]") == ["Waiting 1"]
+    assert page.texts("nav[aria-label=Pages] [aria-current]") == ["Waiting 1 to decide"]
     done = await browser.submit(page, ".approval form", decision="approve", by="ann", comment="as\r\nagreed")
     assert done.texts(".note")[0] == "Your decision is stored."
     assert not done.all(".approval")

@@ -96,17 +96,21 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
 def navigation(current: str, counts: Mapping[str, int]) -> h.Element:
     """Return the links to the pages, with the numbers of what is open."""
     still = sum(counts.get(status, 0) for status in OPEN_RUN_STATUSES)
-    numbers = {"Runs": (still, "open"), "Waiting": (counts.get(OPEN_APPROVALS, 0), "approvals to decide")}
-    entries = [(name, url(path), *numbers.get(name, (0, ""))) for name, path in _ENTRIES]
+    approvals = counts.get(OPEN_APPROVALS, 0)
+    numbers = {
+        "Runs": (still, "open", "runs that have not ended"),
+        "Waiting": (approvals, "to decide", "approvals that wait for a decision"),
+    }
+    entries = [(name, url(path), *numbers.get(name, (0, "", ""))) for name, path in _ENTRIES]
     return h.nav("#pages", aria_label="Pages")[
         h.ul[
             [
                 h.li[
                     h.a(href=link, aria_current="page" if name == current else None)[
-                        name, h.span(".count", title=f"{count:,} {what}")[f"{count:,}"] if count else None
+                        name, h.span(".count", title=meaning)[f"{count:,} {what}"] if count else None
                     ]
                 ]
-                for name, link, count, what in entries
+                for name, link, count, what, meaning in entries
             ]
         ]
     ]
