@@ -80,6 +80,19 @@ async def test_an_outcome_is_shown_to_its_session_only(engine: VirtualEngine) ->
     assert "The run is paused." not in (await browser_of(engine).open(page.path)).text
 
 
+async def test_an_outcome_is_stated_for_a_minute(engine: VirtualEngine) -> None:
+    """The same URL, opened again later in the session, states nothing; neither does one with a later end."""
+    browser = browser_of(engine)
+    page = await browser.submit(await browser.open(pages_of(engine)[0].partition("?")[0]), PAUSE)
+    await engine.advance("59s")
+    assert "The run is paused." in (await browser.open(page.path)).text
+    await engine.advance("2s")
+    assert "The run is paused." not in (await browser.open(page.path)).text
+    outcome, until, signature = parse_qs(urlsplit(page.path).query)["done"][0].split(".")
+    later = quote(f"{outcome}.{int(until) + 60_000}.{signature}")
+    assert "The run is paused." not in (await browser.open(f"{pages_of(engine)[0]}{later}")).text
+
+
 async def test_a_crafted_link_to_an_unknown_event_is_404(engine: VirtualEngine) -> None:
     """It does not say that an event was sent."""
     page = await browser_of(engine).open("/ui/event?id=never&done=sent.0")

@@ -43,7 +43,7 @@ class Access:
         stated = actor_of(request.headers, header, has_key=bool(self.keys.api))
         user = stated if header in request.headers else session.user or stated
         logged_in = bool(self.keys.api and known and known.role != Role.NONE)
-        return Visit(request, session, role, user, self.keys.form_token(session), logged_in)
+        return Visit(request, session, role, user, self.keys.form_token(session), now_ms, logged_in)
 
     def is_proxied(self, request: Request) -> bool:
         """Return whether a request comes from a trusted proxy."""

@@ -20,6 +20,8 @@ from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.index import RunIndex
 
 _SIGNATURE_CHARACTERS = 32
+# How long a URL states what a form did.
+DONE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,17 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of a visitor: what the visitor may do, who it is (for history), and the token of forms."""
+    """One request of a visitor: what the visitor may do, who it is (for history), the token of forms, and its time.
+
+    `now_ms` is Unix ms.
+    """
 
     request: Request
     session: Session
     role: Role
     user: str
     token: str
+    now_ms: int
     # Whether there is something to log out of.
     is_logged_in: bool = False
 
@@ -57,19 +63,25 @@ class Visit:
         return self.request.query_params.get(name, "")
 
     def done(self, page: str) -> str:
-        """Return what a form did that led this session to a page with the URL `page`; "" if none did.
+        """Return what a form just did that led this session to a page with the URL `page`; "" if none did.
 
-        A crafted URL, and one of another session or page, states nothing.
+        A crafted URL, one of another session or page, and one that is older than DONE_MS states nothing.
         """
-        given = self.param("done")
-        outcome = given.rpartition(".")[0]
-        known = hmac.compare_digest(given.encode(errors="replace"), self.signed(page, outcome).encode(errors="replace"))
-        return outcome if known else ""
+        stated, _, signature = self.param("done").rpartition(".")
+        outcome, _, until = stated.rpartition(".")
+        expected = self._signature(page, stated)
+        known = hmac.compare_digest(signature.encode(errors="replace"), expected.encode())
+        return outcome if known and int(until) > self.now_ms else ""
 
-    def signed(self, page: str, outcome: str) -> str:
-        """Return what a form did as the parameter `done` of the URL of a page."""
-        signed = hmac.new(self.token.encode(), f"{page}\0{outcome}".encode(errors="replace"), hashlib.sha256)
-        return f"{outcome}.{signed.hexdigest()[:_SIGNATURE_CHARACTERS]}"
+    def done_url(self, page: str, outcome: str) -> str:
+        """Return the URL of a page, a URL without `done`, that says what a form did."""
+        stated = f"{outcome}.{self.now_ms + DONE_MS}"
+        done = urlencode({"done": f"{stated}.{self._signature(page, stated)}"})
+        return f"{page}{'&' if '?' in page else '?'}{done}"
+
+    def _signature(self, page: str, stated: str) -> str:
+        signed = hmac.new(self.token.encode(), f"{page}\0{stated}".encode(errors="replace"), hashlib.sha256)
+        return signed.hexdigest()[:_SIGNATURE_CHARACTERS]
 
 
 class PageError(Exception):
@@ -106,5 +118,4 @@ def see(location: str) -> Response:
 
 def see_done(visit: Visit, page: str, outcome: str) -> Response:
     """Return a redirect in response to a form to a page, a URL without `done`, that says what the form did."""
-    done = urlencode({"done": visit.signed(page, outcome)})
-    return see(f"{page}{'&' if '?' in page else '?'}{done}")
+    return see(visit.done_url(page, outcome))

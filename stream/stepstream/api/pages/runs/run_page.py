@@ -131,7 +131,7 @@ async def _coming(site: Site, visit: Visit) -> Response:
     content = note("The new run is not listed yet; this page loads again by itself.")
     counts = await site.runs.queries.counts()
     response = html(document(visit, "New run", "Runs", counts, h.h1["New run"], content), 202)
-    response.headers["Refresh"] = "1"
+    response.headers["Refresh"] = f"1; url={visit.done_url(url('runs', visit.request.path_params['run_id']), REPEATED)}"
     return response
 
 

@@ -8,3 +8,10 @@ serveCopy(document);
 serveKeys(document);
 serveViews(document);
 serveLive(document, window.htmx);
+
+// What a form did is said once: neither a reload nor a bookmark repeats it.
+const here = new URL(location.href);
+if (here.searchParams.has("done")) {
+  here.searchParams.delete("done");
+  history.replaceState(history.state, "", here);
+}
