@@ -236,6 +236,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/functions",
             "/v1/timings",
             "/v1/functions/{function}",
+            "/v1/limits",
+            "/v1/limits/{name}",
             "/v1/shards",
             "/v1/workers",
             "/v1/signals",

@@ -13,7 +13,10 @@ from tests.browser.watching import Watch
 
 LONG = "a-word-that-has-no-place-to-break" * 20
 # A name for each kind of page; see the fixture `paths`.
-LISTS = ("errors", "functions", "events", "resumed", "unmatched", "workers", "performance", "dead-letters", "waiting")
+LISTS = (
+    *("errors", "functions", "events", "resumed", "unmatched", "workers"),
+    *("performance", "limits", "dead-letters", "waiting"),
+)
 PAGES = (
     "runs",
     "filtered",
@@ -69,6 +72,7 @@ def paths(shop: Shop) -> Mapping[str, str]:
         "unmatched": "/ui/events?kind=unmatched",
         "workers": "/ui/workers",
         "performance": "/ui/performance?sort=slowest",
+        "limits": "/ui/limits",
         "dead-letters": "/ui/dead-letters",
         "waiting": "/ui/waiting",
         "approval": f"/ui/approvals/{asked['run_id']}/{asked['steps'][0]['step']}",

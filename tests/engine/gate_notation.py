@@ -1,7 +1,21 @@
-"""The notation of limits on the runs of a function."""
+"""The notation of limits on the runs of a function, and of what operators see of them."""
 
-from stepstream.contract.gates import GateRule
-from tests.engine.words import Words
+from collections.abc import Sequence
+
+from stepstream.contract.gates import GateRule, gate_id
+from stepstream.contract.operators.limit_views import (
+    LimitRequested,
+    LimitsRequested,
+    LimitView,
+    RunLimitRequested,
+    decode_limit,
+)
+from stepstream.engine.state.records import Input
+from stepstream.runtime.limit_pages import merged
+from tests.engine.words import RunOf, Words
+
+# So many limits are in one page of a list.
+LISTED = 3
 
 
 def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
@@ -14,3 +28,35 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
         runs, key, name = (*word.split(":"), "", "")[:3]
         rules.append(GateRule(name or f"concurrency {function}", int(runs), key=key))
     return tuple(rules)
+
+
+def read_limit_question(verb: str, words: Words, run_of: RunOf) -> Input:
+    """Return the record of `limits [NAME] [after=NAME]`, `limit NAME [key=KEY]` or `limit-of RUN`."""
+    match verb:
+        case "limits":
+            after = words.text("after")
+            return LimitsRequested("R", LISTED, words.take(), f"{after}\x00" if after else "")
+        case "limit-of":
+            return RunLimitRequested(run_of(words.take()), "R")
+        case _:
+            return LimitRequested(gate_id(words.take(), words.text("key")), "R")
+
+
+def show_limit(view: LimitView) -> str:
+    """Return what an operator sees of a limit in words."""
+    key = f" of {view.key}" if view.key else ""
+    uses = f"{view.in_use}/{view.limit}" if not view.period_ms else f"{view.limit} in {view.period_ms}"
+    words = [f"{view.name}{key}: {uses}", f"next {view.next_start}" if view.next_start else ""]
+    words += [f"by {' '.join(view.holders)}" if view.holders else ""]
+    words += [f"{view.waiting} waiting since {view.since}: {' '.join(view.waiters)}" if view.waiting else ""]
+    return ", ".join(filter(None, [*words, f"place {view.place}" if view.place else ""]))
+
+
+def show_limits(answers: Sequence[str]) -> list[str]:
+    """Return the answers of shards about limits in words, as one list."""
+    if not answers or not answers[0]:
+        return ["no limit"] if answers else []
+    if not answers[0].startswith('{"limits"'):
+        return [show_limit(decode_limit(answer)) for answer in answers]
+    page = merged(answers, LISTED)
+    return [*map(show_limit, page.limits), *(["more"] if page.next else [])]

@@ -20,6 +20,7 @@ from stepstream.contract.operators.bulk import (
     BulkStarted,
 )
 from stepstream.contract.operators.control import RerunRequested, ScopePauseRequested
+from stepstream.contract.operators.limit_views import LimitQuestion, LimitRequested, LimitsRequested
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
 from stepstream.engine.state.changes import Changes, Delete, Put, Reply, Send
 from stepstream.engine.state.lifecycle import state_of_bulk, state_of_run, state_of_step
@@ -27,6 +28,7 @@ from stepstream.engine.state.records import EventReceived, Input, Tick
 from stepstream.engine.state.rows import Bulk, OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import BULKS, MEMOS, RUNS, STEPS, TABLES
 from stepstream.engine.transition import due_timers, transition
+from tests.engine.gate_notation import show_limits
 from tests.engine.notation import read_record, show_record
 from tests.fakes.tables import Tables
 
@@ -119,7 +121,7 @@ class World:
     def homes(self, record: Input) -> list[int]:
         """Return the shards at which a record from outside arrives."""
         match record:
-            case Tick() | FunctionRegistered() | CommandsLost():
+            case Tick() | FunctionRegistered() | CommandsLost() | LimitsRequested():
                 return list(range(self.shards))
             case EventReceived():
                 return [self.positions % self.shards]
@@ -127,6 +129,8 @@ class World:
                 return [shard_of(record.routing_key, self.shards)]
             case BulkStarted() | BulkPageAdded() | BulkItemEnded() | BulkCancelRequested():
                 return [shard_of(record.operation, self.shards)]
+            case LimitRequested():
+                return [shard_of(record.gate, self.shards)]
             case ScopePauseRequested():
                 return [shard_of(record.scope, self.shards)]
             case SignalSent():
@@ -138,6 +142,7 @@ class World:
         """Fold a batch and then all that it sends to shards; return in words what left the engine."""
         queue = [(record, shard) for record in records for shard in self.homes(record)]
         words: list[str] = []
+        answers: list[str] = []
         while queue:
             value, at = queue.pop(0)
             changes = transition(self.tables[at], value, now, shard=at, shards=self.shards, limits=self.limits)
@@ -147,14 +152,16 @@ class World:
             self.counts.update(changes.counts)
             self.counts.update((sample.name,) for sample in changes.samples)
             for change in changes.changes:
-                if isinstance(change, Reply):
+                if isinstance(change, Reply) and isinstance(value, LimitQuestion):
+                    answers.append(change.status)
+                elif isinstance(change, Reply):
                     words.append(self.named(f"reply {change.to} {change.status}"))
                 elif isinstance(change, Send) and change.topic == INBOX:
                     if not self.is_losing:
                         queue.append((change.record, change.partition))  # type: ignore[arg-type]
                 elif isinstance(change, Send):
                     words.append(self.leave(change, at))
-        return words
+        return [*words, *map(self.named, show_limits(answers))]
 
     def leave(self, change: Send, shard: int) -> str:
         """Check what leaves the engine and return it in words."""

@@ -8,9 +8,10 @@ from stepstream.contract.codec import NULL
 from stepstream.contract.inbox import RunReturned
 from stepstream.contract.limits import DAY_MS, PATH_USED_MS, Limits
 from stepstream.contract.operators.control import UnpauseRequested
+from stepstream.engine.state.gate_rows import GateState
 from stepstream.engine.state.lifecycle import state_of_run
 from stepstream.engine.state.records import Input
-from stepstream.engine.state.rows import GateState, Run
+from stepstream.engine.state.rows import Run
 from tests.engine.delayed import Delayed
 from tests.engine.tables import Line
 

@@ -17,9 +17,10 @@ from stepstream.contract.history import (
     StepPlanned,
 )
 from stepstream.contract.outcomes import TimedOut, Value
+from stepstream.engine.state.gate_rows import GateRun, GateState
 from stepstream.engine.state.keys import parse_texts
 from stepstream.engine.state.lifecycle import state_of_run
-from stepstream.engine.state.rows import GateRun, GateState, OpenStep, Row, Run, Timer, TimerKind
+from stepstream.engine.state.rows import OpenStep, Row, Run, Timer, TimerKind
 from stepstream.engine.state.tables import (
     BULKS,
     CRONS,

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 from stepstream.contract.events import EventRecord
 from stepstream.contract.operators.bulk import BulkRequest
 from stepstream.contract.operators.control import Pause, RerunRequested
+from stepstream.contract.operators.limit_views import LimitsPage, LimitView
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.overview import Overview, UnmatchedEvent
 from stepstream.runtime.readmodel.views import RunView
-from stepstream.runtime.readmodel.why import Surroundings, surroundings_of
+from stepstream.runtime.readmodel.why import Surroundings, limit_of, surroundings_of
 
 
 class SendSignal(Protocol):
@@ -40,6 +41,15 @@ class Operator(Protocol):
 
     async def pause_scope(self, scope: str, pause: Pause | None) -> bool:
         """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was."""
+
+    async def limits(self, name: str, after: str, count: int) -> LimitsPage:
+        """Return at most `count` limits that follow the gate `after`, only those of `name` if it is given."""
+
+    async def limit(self, name: str, key: str) -> LimitView | None:
+        """Return a limit for a value of its key, None if nothing holds it or waits for it."""
+
+    async def limit_of(self, run_id: str) -> LimitView | None:
+        """Return the limit for which a run waits, with its place in the queue; None if it waits for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +119,5 @@ class EngineFacade:
 
     async def surroundings(self, run: RunView) -> Surroundings:
         """Return what the process knows beside a run, by which `why_open` explains it."""
-        return surroundings_of(run, self.overview, await self.workers(run.workers) if run.workers else {})
+        workers = await self.workers(run.workers) if run.workers else {}
+        return surroundings_of(run, self.overview, workers, await limit_of(run, self.operator.limit_of))

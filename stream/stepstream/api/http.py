@@ -25,6 +25,7 @@ from stepstream.api.routes.bulk import add_bulk
 from stepstream.api.routes.control import OperatorRoutes, actors, add_control
 from stepstream.api.routes.dead_letters import add_dead_letters
 from stepstream.api.routes.functions import add_functions
+from stepstream.api.routes.limits import add_limits
 from stepstream.api.routes.logs import add_logs
 from stepstream.api.routes.pauses import add_pauses
 from stepstream.api.routes.probes import ready_response
@@ -226,9 +227,8 @@ def make_api(
     links = ApprovalLinks(keys.api, page.mode == PageMode.ON)
     add_approval_links(api, links, index, guarded, bodies, now_ms)
     routes = OperatorRoutes(engine, index.queries, guarded, bodies, limits, actor, now_ms)
-    add_control(api, routes)
-    add_bulk(api, routes)
-    add_pauses(api, routes)
+    for add_routes in (add_control, add_bulk, add_pauses, add_limits):
+        add_routes(api, routes)
     add_summaries(api, index, guarded, now_ms)
     add_dead_letters(api, engine, guarded, actor)
     add_workers(api, engine, guarded)

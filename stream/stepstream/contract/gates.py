@@ -50,6 +50,11 @@ def rule_text(rule: GateRule) -> str:
     return f"{rule.name}: {counted(rule.limit, 'run')} at a time"
 
 
+def gate_id(name: str, value: str) -> str:
+    """Return the id of the gate of a limit for a value of its key."""
+    return f"{name}\x00{value}"
+
+
 class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gate that a run passes before its code starts: a rule, with the value of its key for the event of the run."""
 
@@ -62,7 +67,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def id(self) -> str:
         """The name and the value; the shard of this key owns the gate."""
-        return f"{self.name}\x00{self.value}"
+        return gate_id(self.name, self.value)
 
     @property
     def has_permits(self) -> bool:

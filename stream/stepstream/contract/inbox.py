@@ -19,6 +19,7 @@ from stepstream.contract.operators.control import (
     ScopeRecord,
     UnpauseRequested,
 )
+from stepstream.contract.operators.limit_views import LimitQuestion
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 
 
@@ -377,6 +378,7 @@ InboxRecord = (
     | CommandsLost
     | ScopeRecord
     | GateRecord
+    | LimitQuestion
 )
 decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

@@ -52,7 +52,9 @@ from stepstream.contract.operators.control import (
     ScopeResumed,
     UnpauseRequested,
 )
+from stepstream.contract.operators.limit_views import LimitRequested, LimitsRequested, RunLimitRequested
 from stepstream.engine.gates.gate import ask_gate, fire_gate, leave_gate
+from stepstream.engine.gates.views import list_limits, show_limit, show_run_limit
 from stepstream.engine.matching.cancel_waits import fire_cancel_waits
 from stepstream.engine.matching.kept import continue_index, forget_events
 from stepstream.engine.matching.signals import close_signal, open_signal, send_signal
@@ -215,6 +217,9 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(GateAsked, ask_gate),
         _on(GateGranted, receive_grant),
         _on(GateLeft, leave_gate),
+        _on(LimitsRequested, list_limits),
+        _on(LimitRequested, show_limit),
+        _on(RunLimitRequested, show_run_limit),
         # Operators.
         _on(CancelRequested, cancel_run),
         _on(RerunRequested, rerun),

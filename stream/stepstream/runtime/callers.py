@@ -1,6 +1,7 @@
 """Requests from outside: events, signals and cancellations, some of which are answered."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import Raw, dump_json, encode
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, EventRecord, encode_batch
+from stepstream.contract.gates import gate_id
 from stepstream.contract.ids import is_run_id, run_routing, shard_of
 from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
 from stepstream.contract.limits import Limits
@@ -20,11 +22,22 @@ from stepstream.contract.operators.control import (
     ScopePauseRequested,
     UnpauseRequested,
 )
+from stepstream.contract.operators.limit_views import (
+    LimitRequested,
+    LimitsPage,
+    LimitsRequested,
+    LimitView,
+    RunLimitRequested,
+    decode_limit,
+)
 from stepstream.contract.text.names import check_signal_name
 from stepstream.contract.topics import EVENTS, INBOX
+from stepstream.runtime.limit_pages import merged
 from stepstream.runtime.ports import LogError, NewRecord
 
 REPLY_S_MAX = 10.0
+# A question changes nothing, and a page that asks it is shown without the answer.
+_QUESTION_S_MAX = 2.0
 
 
 class UnavailableError(StepstreamError):
@@ -37,6 +50,10 @@ class AnswerLostError(StepstreamError):
     """A request is durable and will be processed, but its answer was lost when a shard restarted."""
 
     code = "answer-lost"
+
+
+def _view(answer: str) -> LimitView | None:
+    return decode_limit(answer) if answer else None
 
 
 class Callers:
@@ -127,22 +144,44 @@ class Callers:
         answer = await self._ask(scope, lambda to: ScopePauseRequested(scope, pause, to))
         return answer != "not_paused"
 
-    async def _ask(self, routing_key: str, record_of: Callable[[str], InboxRecord]) -> str:
+    async def limits(self, name: str, after: str, count: int) -> LimitsPage:
+        """Return a part of the limits of all shards, as LimitsRequested; raise the error if no shard answers."""
+        question = functools.partial(LimitsRequested, count=count, name=name, after=after)
+        asked = (self._ask_shard(shard, "", question, _QUESTION_S_MAX) for shard in range(self._shards))
+        return merged(await asyncio.gather(*asked, return_exceptions=True), count)
+
+    async def limit(self, name: str, key: str) -> LimitView | None:
+        """Return a limit for a value of its key, None if nothing holds it or waits for it."""
+        gate = gate_id(name, key)
+        return _view(await self._ask(gate, lambda to: LimitRequested(gate, to), _QUESTION_S_MAX))
+
+    async def limit_of(self, run_id: str) -> LimitView | None:
+        """Return the limit for which a run waits, with its place in the queue; None if it waits for none."""
+        asked = self._ask(run_routing(run_id), lambda to: RunLimitRequested(run_id, to), _QUESTION_S_MAX)
+        return _view(await asked)
+
+    async def _ask(
+        self, routing_key: str, record_of: Callable[[str], InboxRecord], within_s: float = REPLY_S_MAX
+    ) -> str:
+        return await self._ask_shard(shard_of(routing_key, self._shards), routing_key, record_of, within_s)
+
+    async def _ask_shard(
+        self, shard: int, routing_key: str, record_of: Callable[[str], InboxRecord], within_s: float
+    ) -> str:
         self._count += 1
         to = f"{self._name}-{self._count}"
         reply: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._replies[to] = reply
-        partition = shard_of(routing_key, self._shards)
-        record = NewRecord(INBOX, partition, routing_key.encode(), encode(record_of(to)))
+        record = NewRecord(INBOX, shard, routing_key.encode(), encode(record_of(to)))
         try:
-            async with asyncio.timeout(REPLY_S_MAX):
+            async with asyncio.timeout(within_s):
                 await self._append([record])
                 return await reply
         except LogError as error:
             raise UnavailableError(f"{error}; the request may still have been written") from error
         except TimeoutError:
             raise AnswerLostError(
-                f"no answer within {REPLY_S_MAX:g} s; the request is durable and is processed once its shard serves"
+                f"no answer within {within_s:g} s; the request is durable and is processed once its shard serves"
             ) from None
         finally:
             self._replies.pop(to, None)

@@ -31,7 +31,7 @@ from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.views import RunView
-from stepstream.runtime.readmodel.why import Why, surroundings_of, why_open
+from stepstream.runtime.readmodel.why import Why, limit_of, surroundings_of, why_open
 from stepstream.runtime.reruns import RerunOptions, check_reason, rerun_request
 from stepstream.runtime.storage.journal import MemoryJournal
 from stepstream.runtime.storage.rocks import RocksJournal
@@ -350,7 +350,9 @@ class VirtualEngine(PausingEngine):
         and the times `since` and `until` (Unix ms). Raises `LookupError` if there is not exactly one run.
         """
         run = self.run(function)
-        return why_open(run, self.now_ms, surroundings_of(run, self.engine, await self.engine.workers(run.workers)))
+        workers = await self.engine.workers(run.workers)
+        limit = await limit_of(run, self.engine.operator.limit_of)
+        return why_open(run, self.now_ms, surroundings_of(run, self.engine, workers, limit))
 
     def _unmatched(self) -> str:
         """Return the end of a message: the events that were sent and started, resumed and cancelled no run."""

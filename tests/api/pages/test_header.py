@@ -59,6 +59,7 @@ async def addresses(engine: VirtualEngine, browser: Browser) -> Mapping[str, str
         "/functions": "/ui/functions",
         "/function": "/ui/function?id=refund",
         "/performance": "/ui/performance",
+        "/limits": "/ui/limits",
         "/bulk": "/ui/bulk",
         "/bulk-preview": preview.path,
         "/bulk/{operation}": operation,

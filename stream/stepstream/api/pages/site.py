@@ -17,6 +17,7 @@ from stepstream.api.pages.dead_letters_page import redrive_dead_letter, show_dea
 from stepstream.api.pages.events_page import send_event, show_event, show_events
 from stepstream.api.pages.functions_page import pause_function, show_function, show_functions, start_function
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
+from stepstream.api.pages.limits_page import show_limits
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.parts.assets import asset
 from stepstream.api.pages.parts.components import note, text, url
@@ -88,6 +89,7 @@ PAGES: Mapping[str, Show] = {
     "/functions": show_functions,
     "/function": show_function,
     "/performance": show_performance,
+    "/limits": show_limits,
     "/bulk": list_bulks,
     "/bulk-preview": show_preview,
     "/bulk/{operation}": show_bulk,

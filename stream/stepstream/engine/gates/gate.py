@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from stepstream.contract.gates import Gate, GateAsked, GateGranted, GateLeft
 from stepstream.contract.ids import run_routing
 from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
 from stepstream.engine.state.keys import number_bytes
-from stepstream.engine.state.rows import GateRun, GateState, GateWaiter, Timer, TimerKind
+from stepstream.engine.state.rows import Timer, TimerKind
 from stepstream.engine.state.tables import (
     GATE_QUEUE,
     gate_key,
@@ -38,7 +39,7 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
         else:
             state = replace(state, waiting=state.waiting + 1, place=state.place + 1)
             draft.put(gate_run_key(gate.id, asked.run_id), GateRun(state.place))
-            draft.put(gate_place_key(gate.id, state.place), GateWaiter(asked.run_id))
+            draft.put(gate_place_key(gate.id, state.place), GateWaiter(asked.run_id, draft.now))
             draft.count("gate_waits", gate.name)
     _write(draft, before, _let_pass(draft, state))
 
@@ -93,6 +94,12 @@ def _is_free(draft: Draft, state: GateState) -> bool:
 def _next_start_us(state: GateState) -> int:
     """Return from when on a gate with a period allows the next start (Unix microseconds)."""
     return state.next_us - state.gate.burst * _interval_us(state.gate)
+
+
+def next_start(draft: Draft, state: GateState) -> int:
+    """Return from when on a gate with a period allows the next start (Unix ms), 0 if it allows one now."""
+    due = -(-_next_start_us(state) // _US_PER_MS)
+    return due if state.gate.period_ms and due > draft.now else 0
 
 
 def _interval_us(gate: Gate) -> int:

@@ -15,6 +15,7 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import Predicate, WaitOpened
 from stepstream.contract.operators.bulk import BulkChanged, BulkItem
 from stepstream.contract.operators.control import Pause
+from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
 
 # The arrival time by which a kept event sorts, and its number in the shard.
 KeptPlace = tuple[int, int]
@@ -74,35 +75,6 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     def queued(self) -> bool:
         """Whether it has not passed all its gates."""
         return self.granted < len(self.gates)
-
-
-class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gate that runs hold or wait for: how many of each, and the places in its queue that came last.
-
-    `place` is the last that was given, and `passed` that of the last run that passed from the queue.
-    A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
-    when its timer fires (Unix ms, 0: it has none).
-    """
-
-    gate: Gate
-    held: int = 0
-    waiting: int = 0
-    place: int = 0
-    passed: int = 0
-    next_us: int = 0
-    due: int = 0
-
-
-class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run that waits for a gate at a place of its queue, or holds a permit (0)."""
-
-    place: int = 0
-
-
-class GateWaiter(msgspec.Struct, frozen=True):
-    """The run at a place of the queue of a gate."""
-
-    run_id: str
 
 
 class Child(msgspec.Struct, frozen=True):

@@ -11,15 +11,13 @@ from stepstream.contract.commands import Memo
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef, run_routing
 from stepstream.contract.operators.bulk import BulkItem
+from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
 from stepstream.engine.state.keys import Key, number_bytes, parse_texts, text_bytes
 from stepstream.engine.state.rows import (
     Bulk,
     Child,
     Crons,
     EventName,
-    GateRun,
-    GateState,
-    GateWaiter,
     Group,
     IndexedEvent,
     KeptEvent,
@@ -329,6 +327,11 @@ def scope_of(key: Key[ScopePause]) -> str:
 def gate_part(gate: str) -> bytes:
     """Return the part under which the runs and the queue of a gate are scanned."""
     return text_bytes(gate)
+
+
+def gate_name_place(name: str) -> bytes:
+    """Return a place just before all gates of a name, in a scan of all gates; before all of them for ""."""
+    return name.encode() + b"\x00\xff" if name else b""
 
 
 def gate_key(gate: str) -> Key[GateState]:

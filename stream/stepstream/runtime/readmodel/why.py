@@ -3,26 +3,30 @@
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from stepstream.contract.codec import Json
+from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.gates import GateRule, rule_text
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
 from stepstream.contract.operators.control import function_scope, queue_scope
+from stepstream.contract.operators.limit_views import LimitView
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.wording import missing_code, unfit_code
 from stepstream.runtime.overview import Overview, ScopePauseView, ShardView
+from stepstream.runtime.readmodel.limit_reasons import limit_remedy, limit_text
 from stepstream.runtime.readmodel.views import RunView, StepView, queue_of
 
 # A run may have thousands of open steps; the most serious reasons come first.
 REASONS_MAX = 20
 
+_BEFORE_START = (RunStatus.SCHEDULED, RunStatus.QUEUED)
 _OWN_REFERENCE = re.compile(r"\bevent((?:\.[A-Za-z_]\w*)+)")
 _METRIC = "stepstream_worker_lag_records"
 
@@ -74,22 +78,37 @@ class Surroundings:
     """What is known beside a run itself; what is unknown is left out.
 
     `workers` has the number of running workers by name. `function` is the registration of the run's function, None if
-    unknown. `shard` is the shard of the run. `pauses` has those of functions and queues.
+    unknown. `shard` is the shard of the run. `pauses` has those of functions and queues. `limit` is the one for which
+    the run waits.
     """
 
     workers: Mapping[str, int] = field(default_factory=dict)
     function: FunctionRegistered | None = None
     shard: ShardView | None = None
     pauses: Sequence[ScopePauseView] = ()
+    limit: LimitView | None = None
 
 
-def surroundings_of(run: RunView, overview: Overview, workers: Mapping[str, Sequence[str]]) -> Surroundings:
+async def limit_of(run: RunView, find: Callable[[str], Awaitable[LimitView | None]]) -> LimitView | None:
+    """Return the limit for which a run waits, by a call that finds it; None if it is unknown, or there is none."""
+    if run.status not in _BEFORE_START:
+        return None
+    try:
+        return await find(run.run_id)
+    except StepstreamError:
+        # Its shard, or that of the limit, does not answer; what else is known still explains the run.
+        return None
+
+
+def surroundings_of(
+    run: RunView, overview: Overview, workers: Mapping[str, Sequence[str]], limit: LimitView | None = None
+) -> Surroundings:
     """Return what a process knows beside a run; `workers` has the release of each running worker, by name."""
     function = next((each for each in overview.functions() if each.id == run.function), None)
     shards = overview.shards()
     shard = shards[shard_of(run_routing(run.run_id), len(shards))] if shards else None
     running = {name: len(releases) for name, releases in workers.items()}
-    return Surroundings(running, function, shard, overview.pauses())
+    return Surroundings(running, function, shard, overview.pauses(), limit)
 
 
 def why_open(run: RunView, now_ms: int, known: Surroundings) -> list[Why]:
@@ -157,8 +176,8 @@ def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
         return [_paused(run.run_id, run.paused)]
     if run.status == RunStatus.SCHEDULED and (run.started_at > now_ms or not _rules(known.function)):
         return [Why(WhyCode.SCHEDULED, f"it starts at {local_time(run.started_at)}", until=run.started_at)]
-    if run.status in (RunStatus.SCHEDULED, RunStatus.QUEUED):
-        return [_limited(run, known.function)]
+    if run.status in _BEFORE_START:
+        return [_limited(run, known)]
     if run.retry_at > now_ms:
         attempt = f"attempt {run.attempt + 1} of the code between steps is due at {local_time(run.retry_at)}"
         return [Why(WhyCode.RETRY, f"{attempt}{_after(run.error)}", until=run.retry_at)]
@@ -173,11 +192,15 @@ def _rules(function: FunctionRegistered | None) -> Sequence[GateRule]:
     return function.gates if function else ()
 
 
-def _limited(run: RunView, function: FunctionRegistered | None) -> Why:
-    limits = " and ".join(rule_text(rule) for rule in _rules(function))
+def _limited(run: RunView, known: Surroundings) -> Why:
+    since = max(run.accepted_at, run.started_at)
+    if known.limit:
+        text = limit_text(known.limit, local_time(known.limit.next_start))
+        return Why(WhyCode.LIMIT, text, since=since, remedy=limit_remedy(known.limit))
+    limits = " and ".join(rule_text(rule) for rule in _rules(known.function))
     text = "it waits for a limit on the runs of its function" + (f": {limits}" if limits else "")
     remedy = f"the runs that passed it are those with the filter function:{run.function} status:running"
-    return Why(WhyCode.LIMIT, text, since=max(run.accepted_at, run.started_at), remedy=remedy)
+    return Why(WhyCode.LIMIT, text, since=since, remedy=remedy)
 
 
 def _paused(run_id: str, pause: Mapping[str, Any]) -> Why:

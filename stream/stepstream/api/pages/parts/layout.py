@@ -31,6 +31,7 @@ _ENTRIES = (
     ("Waiting", "waiting"),
     ("Functions", "functions"),
     ("Performance", "performance"),
+    ("Limits", "limits"),
     ("Events", "events"),
     ("Errors", "errors"),
     ("Workers", "workers"),

@@ -1,0 +1,86 @@
+"""The records of `inbox` by which operators see limits, and the answers of the shards that own them."""
+
+import msgspec
+
+from stepstream.contract.codec import TypedRecord
+from stepstream.contract.gates import GateRule, gate_id, rule_text
+
+
+class LimitsRequested(TypedRecord, frozen=True, tag="limits.requested"):
+    """A caller lists the limits that a shard owns; the process named `reply_to` expects a LimitsPage as JSON.
+
+    They are in the order of their gates, at most `count` that follow the gate `after`, and only those of `name` if it
+    is given.
+    """
+
+    reply_to: str
+    count: int
+    name: str = ""
+    after: str = ""
+
+
+class LimitRequested(TypedRecord, frozen=True, tag="limit.requested"):
+    """A caller asks for a limit, and for the place of a run in its queue if `run_id` is given.
+
+    The process named `reply_to` expects a LimitView as JSON, "" if nothing holds the limit or waits for it.
+    """
+
+    gate: str
+    reply_to: str
+    run_id: str = ""
+
+
+class RunLimitRequested(TypedRecord, frozen=True, tag="limit.run_requested"):
+    """A caller asks for the limit for which a run waits; it is answered as LimitRequested, "" if there is none."""
+
+    run_id: str
+    reply_to: str
+
+
+class LimitView(msgspec.Struct, frozen=True):
+    """What holds a limit, or waits for it; times are Unix ms, 0 for none.
+
+    `key` is the value of its key. `limit` and `burst` are those that count now. `since` is when the run that waits
+    longest asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first
+    run ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1;
+    0 if it does not wait, or has more than a thousand before it.
+    """
+
+    name: str
+    key: str
+    limit: int
+    period_ms: int
+    burst: int
+    in_use: int
+    waiting: int
+    since: int
+    next_start: int
+    holders: tuple[str, ...]
+    waiters: tuple[str, ...]
+    place: int = 0
+
+    @property
+    def gate(self) -> str:
+        """The id of the gate."""
+        return gate_id(self.name, self.key)
+
+    @property
+    def text(self) -> str:
+        """The limit as text for people."""
+        return rule_text(GateRule(self.name, self.limit, self.period_ms, self.burst))
+
+
+class LimitsPage(msgspec.Struct, frozen=True):
+    """A part of a list of limits. The next part follows the gate `next`, "" if this is the last.
+
+    The limits of the shards `missing` did not arrive in time.
+    """
+
+    limits: tuple[LimitView, ...]
+    next: str = ""
+    missing: tuple[int, ...] = ()
+
+
+decode_limits = msgspec.json.Decoder(LimitsPage).decode
+decode_limit = msgspec.json.Decoder(LimitView).decode
+LimitQuestion = LimitsRequested | LimitRequested | RunLimitRequested

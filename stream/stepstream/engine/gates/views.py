@@ -1,0 +1,99 @@
+"""What operators see of gates: who holds them and who waits; an answer reads a bounded number of rows."""
+
+from stepstream.contract.codec import encode
+from stepstream.contract.operators.limit_views import (
+    LimitRequested,
+    LimitsPage,
+    LimitsRequested,
+    LimitView,
+    RunLimitRequested,
+)
+from stepstream.engine.gates.gate import next_start
+from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.gate_rows import GateState
+from stepstream.engine.state.keys import number_bytes
+from stepstream.engine.state.tables import (
+    GATE_QUEUE,
+    GATE_RUNS,
+    GATES,
+    gate_key,
+    gate_name_place,
+    gate_part,
+    gate_run_key,
+    place_in_queue,
+)
+
+# The runs of a limit in a list, and of one that is shown.
+LISTED_RUNS_MAX = 3
+SHOWN_RUNS_MAX = 100
+# The rows of a gate that one answer reads, to find those that hold it or the place of a run.
+_ROWS_MAX = 1_000
+
+
+def list_limits(draft: Draft, asked: LimitsRequested) -> None:
+    """Answer with a part of the gates of this shard."""
+    after = gate_part(asked.after) if asked.after else gate_name_place(asked.name)
+    found: list[LimitView] = []
+    next_ = ""
+    for _, row in draft.scan(GATES, b"", asked.count + 1, after):
+        if asked.name and row.gate.name != asked.name:
+            break
+        if len(found) == asked.count:
+            next_ = found[-1].gate
+            break
+        # The scan does not know what earlier records of the batch have changed.
+        if state := draft.get(gate_key(row.gate.id)):
+            found.append(_view(draft, state, LISTED_RUNS_MAX))
+    draft.reply(asked.reply_to, encode(LimitsPage(tuple(found), next_)).decode())
+
+
+def show_limit(draft: Draft, asked: LimitRequested) -> None:
+    """Answer with a gate, and with the place of a run in its queue."""
+    state = draft.get(gate_key(asked.gate))
+    view = _view(draft, state, SHOWN_RUNS_MAX, _place(draft, state, asked.run_id)) if state else None
+    draft.reply(asked.reply_to, encode(view).decode() if view else "")
+
+
+def show_run_limit(draft: Draft, asked: RunLimitRequested) -> None:
+    """Have the owner of the gate for which a run waits answer."""
+    run = draft.run(asked.run_id)
+    if run is None or run.asked == run.granted:
+        draft.reply(asked.reply_to, "")
+        return
+    gate = run.gates[run.granted].id
+    draft.route(gate, LimitRequested(gate, asked.reply_to, asked.run_id))
+
+
+def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitView:
+    gate, queue = state.gate, draft.scan(GATE_QUEUE, gate_part(state.gate.id), most, number_bytes(state.passed))
+    return LimitView(
+        gate.name,
+        gate.value,
+        gate.limit,
+        gate.period_ms,
+        gate.burst,
+        state.held,
+        state.waiting,
+        queue[0][1].since if queue else 0,
+        next_start(draft, state),
+        _holders(draft, state, most),
+        tuple(waiter.run_id for _, waiter in queue),
+        place,
+    )
+
+
+def _holders(draft: Draft, state: GateState, most: int) -> tuple[str, ...]:
+    """Return the first runs that hold a permit. They are older than nearly all that wait, and ids sort by age."""
+    if not state.held:
+        return ()
+    rows = draft.scan(GATE_RUNS, gate_part(state.gate.id), min(most + state.waiting, _ROWS_MAX))
+    return tuple(key.sort.decode() for key, row in rows if not row.place)[:most]
+
+
+def _place(draft: Draft, state: GateState, run_id: str) -> int:
+    """Return the place of a run among those that wait, from 1; 0 if it is further back than is read."""
+    row = draft.get(gate_run_key(state.gate.id, run_id))
+    if row is None or not row.place:
+        return 0
+    queue = draft.scan(GATE_QUEUE, gate_part(state.gate.id), _ROWS_MAX, number_bytes(state.passed))
+    return next((number for number, (key, _) in enumerate(queue, 1) if place_in_queue(key) == row.place), 0)

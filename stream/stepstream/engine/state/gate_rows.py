@@ -1,0 +1,35 @@
+"""The rows of gates: who holds one, and who waits for it."""
+
+import msgspec
+
+from stepstream.contract.gates import Gate
+
+
+class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gate that runs hold or wait for: how many of each, and the places in its queue that came last.
+
+    `place` is the last that was given, and `passed` that of the last run that passed from the queue.
+    A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
+    when its timer fires (Unix ms, 0: it has none).
+    """
+
+    gate: Gate
+    held: int = 0
+    waiting: int = 0
+    place: int = 0
+    passed: int = 0
+    next_us: int = 0
+    due: int = 0
+
+
+class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run that waits for a gate at a place of its queue, or holds a permit (0)."""
+
+    place: int = 0
+
+
+class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The run at a place of the queue of a gate, and since when it waits (Unix ms, 0 in rows of older releases)."""
+
+    run_id: str
+    since: int = 0

@@ -1,0 +1,27 @@
+"""The words in which a run that waits for a limit says so: how much is in use, by which runs, and its place."""
+
+import shlex
+
+from stepstream.contract.operators.limit_views import LimitView
+
+_HOLDERS_MAX = 3
+
+
+def limit_text(limit: LimitView, next_start: str) -> str:
+    """Return which limit a run waits for, how much of it is in use, and its place; `next_start` is a time as text."""
+    key = f" for the key {limit.key!r}" if limit.key else ""
+    place = f"place {limit.place:,} of {limit.waiting:,} in its queue" if limit.place else f"{limit.waiting:,} waiting"
+    if limit.period_ms:
+        due = f", and the next start is at {next_start}" if next_start else ""
+        return f"it waits for the limit {limit.text}{key}; {place}{due}"
+    return f"it waits for the limit {limit.text}{key}; {limit.in_use:,} of {limit.limit:,} in use, {place}"
+
+
+def limit_remedy(limit: LimitView) -> str:
+    """Return which runs hold a limit, three at most, and the command that lists them."""
+    key = f" --key {shlex.quote(limit.key)}" if limit.key else ""
+    shown = f"see `stepstream limits show {shlex.quote(limit.name)}{key}`"
+    if not limit.holders:
+        return shown
+    more = limit.in_use - len(limit.holders[:_HOLDERS_MAX])
+    return f"held by {', '.join(limit.holders[:_HOLDERS_MAX])}{f' and {more:,} more' if more > 0 else ''}; {shown}"
