@@ -19,6 +19,7 @@ _HOMES = {
     "EventTrigger": "contract.functions",
     "Function": "sdk.function",
     "NonRetriableError": "sdk.errors",
+    "RateLimit": "sdk.refusals",
     "RetryAfterError": "sdk.errors",
     "StepError": "sdk.errors",
     "StepLimitError": "sdk.errors",

@@ -16,6 +16,7 @@ from stepstream.sdk.errors import (
 from stepstream.sdk.event import Event
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Function, cron, on
+from stepstream.sdk.refusals import RateLimit
 from stepstream.sdk.steps.approvals import Approval
 
 __version__: str
@@ -32,6 +33,7 @@ __all__ = [
     "EventTrigger",
     "Function",
     "NonRetriableError",
+    "RateLimit",
     "RetryAfterError",
     "StepError",
     "StepLimitError",

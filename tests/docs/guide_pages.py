@@ -216,6 +216,14 @@ async def spread(engine: VirtualEngine) -> None:
     assert not engine.runs(status="queued")
 
 
+@FLOW_CONTROL.shows("mail-followers")
+async def refuse(engine: VirtualEngine) -> None:
+    """The second price of a product within the hour is not mailed."""
+    for product in "aab":
+        await engine.send(Event("price.changed", {"product": product, "price": 5}))
+    assert [run.output for run in engine.runs("mail-followers")] == ["a costs 5", None, "b costs 5"]
+
+
 @FLOW_CONTROL.shows("remind-to-pay")
 async def cancel_on(engine: VirtualEngine) -> None:
     """The run of the order that is withdrawn ends, and the other one continues."""

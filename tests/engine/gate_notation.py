@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stepstream.contract.gates import GateRule, gate_id
+from stepstream.contract.gates import Excess, GateRule, gate_id
 from stepstream.contract.operators.limit_views import (
     LimitRequested,
     LimitsRequested,
@@ -19,8 +19,11 @@ LISTED = 3
 
 
 def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
-    """Return the limits of `throttle=starts:ms[:burst]` and `concurrency=runs[:key[:name]]`."""
+    """Return the limits of `rate=runs:ms[:burst]`, `throttle=starts:ms[:burst]` and `concurrency=runs[:key[:name]]`."""
     rules: list[GateRule] = []
+    for word in filter(None, words.text("rate").split(";")):
+        limit, period_ms, burst = (*map(int, word.split(":")), 0)[:3]
+        rules.append(GateRule(f"rate limit {function}", limit, period_ms, burst, excess=Excess.RATE_LIMITED))
     for word in filter(None, words.text("throttle").split(";")):
         limit, period_ms, burst = (*map(int, word.split(":")), 0)[:3]
         rules.append(GateRule(f"throttle {function}", limit, period_ms, burst))

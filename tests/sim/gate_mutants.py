@@ -63,6 +63,18 @@ _ONE_EDIT = tuple(
 )
 GATE_MUTANTS = (
     *_ONE_EDIT,
+    Mutant(
+        "a run that is refused keeps a place",
+        _GATE,
+        (
+            (
+                "            draft.route_to_run(asked.run_id, GateRefused(",
+                "            state = _enqueue(draft, state, asked.run_id)\n"
+                "            draft.route_to_run(asked.run_id, GateRefused(",
+            ),
+        ),
+        program="refused",
+    ),
     # Either of the two alone lets it pass, at once or by the timer.
     Mutant(
         "a run that leaves lets no other pass",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stepstream import App, CancelOn, Concurrency, Context, Event, StepError, Throttle, Timeouts, on
+from stepstream import App, CancelOn, Concurrency, Context, Event, RateLimit, StepError, Throttle, Timeouts, on
 from tests.sim.program import Program
 from tests.sim.world import World
 
@@ -67,5 +67,32 @@ def spread() -> Program:
     return program
 
 
+def refused() -> Program:
+    """Mails of two tenants, one an hour for each, and their callers; those beyond it are refused."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("go", {"tenant": tenant}) for tenant in "aabaab"))
+        await world.advance("2h")
+        await world.send(Event("go", {"tenant": "a"}))
+        await world.advance("1h")
+
+    ends = {("mail", "completed"): 3, ("mail", "skipped"): 4, ("caller", "completed"): 7}
+    program = Program(app, script, ends)
+
+    @app.function(rate_limit=RateLimit(1, "1h", key="event.data.tenant"), backoff="5s")
+    async def mail(ctx: Context) -> str:
+        return await ctx.step.run("mail", program.body, ctx, "mail")
+
+    @app.function(on("go"), backoff="5s")
+    async def caller(ctx: Context) -> object:
+        try:
+            return await ctx.step.invoke("mail", function=mail, data=ctx.event.data)
+        except StepError as error:
+            return error.code
+
+    return program
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
-GATE_PROGRAMS: dict[str, Callable[[], Program]] = {"tenants": tenants, "spread": spread}
+GATE_PROGRAMS: dict[str, Callable[[], Program]] = {"tenants": tenants, "spread": spread, "refused": refused}

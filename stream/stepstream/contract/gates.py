@@ -1,6 +1,7 @@
 """Gates: the limits of functions on their runs, and the records between a run and the gates that it passes."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 import msgspec
 
@@ -15,11 +16,18 @@ from stepstream.contract.limits import (
 from stepstream.contract.text.wording import counted, duration_text
 
 
+class Excess(StrEnum):
+    """What happens to a run beyond a limit: it waits, or is refused with an error that has this code."""
+
+    WAIT = "wait"
+    RATE_LIMITED = "rate-limited"
+
+
 class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     """A limit that a function registers: at most `limit` open runs or, with a period, `limit` starts in `period_ms`.
 
     `burst` more may start at once. Functions whose rules have the same `name` share the limit. Each value of `key`, a
-    CEL expression on `event`, has its own limit.
+    CEL expression on `event`, has its own limit. `excess` is what happens to a run beyond the limit.
     """
 
     name: str
@@ -27,6 +35,7 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     period_ms: int = 0
     burst: int = 0
     key: str = ""
+    excess: Excess = Excess.WAIT
 
 
 def check_rules(rules: Sequence[GateRule]) -> None:
@@ -42,14 +51,6 @@ def check_rules(rules: Sequence[GateRule]) -> None:
             raise InvalidInput(f"the name of a limit has at most {GATE_NAME_CHARACTERS_MAX:,} characters", "gates")
 
 
-def rule_text(rule: GateRule) -> str:
-    """Return a limit as text for people, such as `throttle of function report: 2 starts in 1m`."""
-    if rule.period_ms:
-        burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
-        return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"
-    return f"{rule.name}: {counted(rule.limit, 'run')} at a time"
-
-
 def gate_id(name: str, value: str) -> str:
     """Return the id of the gate of a limit for a value of its key."""
     return f"{name}\x00{value}"
@@ -63,6 +64,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     value: str = ""
     period_ms: int = 0
     burst: int = 0
+    excess: Excess = Excess.WAIT
 
     @property
     def id(self) -> str:
@@ -73,6 +75,14 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     def has_permits(self) -> bool:
         """Whether a run holds a permit of the gate until it ends; a gate with a period counts starts instead."""
         return not self.period_ms
+
+
+def rule_text(rule: GateRule | Gate) -> str:
+    """Return a limit as text for people, such as `throttle of function report: 2 starts in 1m`."""
+    if rule.period_ms:
+        burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
+        return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"
+    return f"{rule.name}: {counted(rule.limit, 'run')} at a time"
 
 
 class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
@@ -89,6 +99,13 @@ class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
     run_id: str
 
 
+class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):
+    """A run is beyond a limit that refuses what it does not let pass."""
+
+    gate: Gate
+    run_id: str
+
+
 class GateLeft(TypedRecord, frozen=True, tag="gate.left"):
     """A run has ended: it returns its permit, or no longer waits."""
 
@@ -96,4 +113,4 @@ class GateLeft(TypedRecord, frozen=True, tag="gate.left"):
     run_id: str
 
 
-GateRecord = GateAsked | GateGranted | GateLeft
+GateRecord = GateAsked | GateGranted | GateRefused | GateLeft

@@ -152,7 +152,7 @@ class RunDeadlineChanged(_Entry, frozen=True, tag="run.deadline_changed"):
 
 
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
-    """The run ended: completed, failed or cancelled; `warnings` are all that were recorded for it.
+    """The run ended: completed, failed, cancelled or skipped; `warnings` are all that were recorded for it.
 
     `cancelled_by` is the event that cancelled it, if one did.
     """

@@ -15,7 +15,7 @@ class StepKind(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """The state of a run; the last three are final."""
+    """The state of a run; the last four are final. The code of a run that is `skipped` never ran."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -23,6 +23,7 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"
 
 
 class StepStatus(StrEnum):
@@ -36,7 +37,8 @@ class StepStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-# The states of a run that has not ended.
+# The states of a run that has not ended, and of one that has.
 OPEN_RUN_STATUSES = (RunStatus.SCHEDULED, RunStatus.QUEUED, RunStatus.RUNNING)
+ENDED_RUN_STATUSES = tuple(status for status in RunStatus if status not in OPEN_RUN_STATUSES)
 # The states of a step that has no result yet.
 OPEN_STEP_STATUSES = frozenset((StepStatus.WAITING, StepStatus.RETRYING))

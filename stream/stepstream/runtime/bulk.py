@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from stepstream.contract.codec import Raw, encode
 from stepstream.contract.errors import Conflict, InvalidInput, TooLarge
 from stepstream.contract.ids import is_run_id
-from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.kinds import ENDED_RUN_STATUSES, OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.limits import (
     BULK_BYTES_MAX,
     BULK_LISTED_MAX,
@@ -46,7 +46,6 @@ SAMPLE_RUNS = 10
 SEARCH_S_MAX = 20.0
 _PAGE = 1_000
 _LISTED_CHECKS, _LISTED_CHECK_S = 40, 0.05
-_ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 # What a row has besides the request of its run.
 _ROW_BYTES_MORE = 1_024
 
@@ -100,7 +99,7 @@ class BulkOptions:
         """The statuses of the runs to which the action applies."""
         if self.action != BulkAction.RERUN:
             return OPEN_RUN_STATUSES
-        return _ENDED[1:] if self.from_failure else _ENDED
+        return (RunStatus.FAILED, RunStatus.CANCELLED) if self.from_failure else ENDED_RUN_STATUSES
 
     def applies_to(self, run: RunSummary) -> bool:
         """Return whether the action applies to a run."""

@@ -48,6 +48,7 @@ METRICS = (
         ("function", "cause"),
         "Runs that were cancelled, by a request, an event of cancel_on or a timeout",
     ),
+    Metric("engine", "counter", "runs_refused", ("function", "reason"), "Runs that a limit has refused"),
     Metric("engine", "gauge", "runs_open", ("function",), "Runs that have not ended"),
     Metric(
         "engine", "histogram", "run_duration_seconds", ("function",), "Time from the start of a run to its end", _LONG_S

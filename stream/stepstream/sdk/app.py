@@ -17,6 +17,7 @@ from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
+from stepstream.sdk.refusals import RateLimit
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
 from stepstream.sdk.values import annotation_of, to_json
@@ -111,6 +112,7 @@ class App:
         input: Any = None,
         concurrency: Concurrency | Sequence[Concurrency] = (),
         throttle: Throttle | None = None,
+        rate_limit: RateLimit | None = None,
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -135,6 +137,7 @@ class App:
                 and checks what a person enters. Events of other producers are not checked: `ctx.event.data` is JSON.
             concurrency: How many runs may be open at a time, one limit or a list of two; more runs are queued.
             throttle: How many runs may start in a period; more runs are queued.
+            rate_limit: How many runs are accepted in a period; more runs are skipped.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
@@ -143,7 +146,7 @@ class App:
             raise DefinitionError("write @app.function() with parentheses")
         # What the app says of all its functions, and what this definition says.
         shared = (self.lookback_ms, tuple(self.queues), self.chain_max)
-        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle)
+        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle, rate_limit)
         options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *shared, *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 

@@ -45,12 +45,12 @@ class Concurrency:
     def __post_init__(self) -> None:
         """Raise DefinitionError for a limit that is not valid."""
         try:
-            _check_limit(self.limit, "limit", 1)
+            check_limit(self.limit, "limit", 1)
             if self.counts != "runs":
                 raise InvalidInput(f'{self.counts!r} is not "runs"; to limit steps, give them a queue', "counts")
             if self.scope not in _SCOPES:
                 raise InvalidInput(f"{self.scope!r} is not one of {', '.join(_SCOPES)}", "scope")
-            _check_key(self.key)
+            check_key(self.key)
         except (InvalidInput, ExpressionError) as error:
             raise DefinitionError(f"Concurrency: {error}") from None
 
@@ -79,21 +79,28 @@ class Throttle:
     def __post_init__(self) -> None:
         """Raise DefinitionError for a limit that is not valid."""
         try:
-            _check_limit(self.limit, "limit", 1)
-            _check_limit(self.burst, "burst", 0)
-            if not 0 < duration_ms(self.period) <= DEFAULT_LIMITS.wait_ms_max:
-                raise InvalidInput(f"{self.period!r} is not between 1 ms and 366 days", "period")
-            _check_key(self.key)
+            check_rate(self.limit, self.period, self.burst)
+            check_key(self.key)
         except (InvalidInput, InvalidDuration, ExpressionError) as error:
             raise DefinitionError(f"Throttle: {error}") from None
 
 
-def _check_limit(number: object, name: str, least: int) -> None:
+def check_rate(limit: object, period: Duration, burst: object) -> None:
+    """Raise InvalidInput or InvalidDuration if these are not a number of runs in a period."""
+    check_limit(limit, "limit", 1)
+    check_limit(burst, "burst", 0)
+    if not 0 < duration_ms(period) <= DEFAULT_LIMITS.wait_ms_max:
+        raise InvalidInput(f"{period!r} is not between 1 ms and 366 days", "period")
+
+
+def check_limit(number: object, name: str, least: int) -> None:
+    """Raise InvalidInput if this is no number of runs."""
     if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= GATE_LIMIT_MAX:
         raise InvalidInput(f"{number!r} is not a number from {least} to {GATE_LIMIT_MAX:,}", name)
 
 
-def _check_key(key: object) -> None:
+def check_key(key: object) -> None:
+    """Raise InvalidInput or ExpressionError if this is no CEL expression on `event`."""
     if not isinstance(key, str):
         raise InvalidInput(f"{key!r} is not a CEL expression", "key")
     if key:
@@ -117,11 +124,13 @@ def gate_rules(
         raise DefinitionError(f'{place}: write throttle=Throttle(10, "1m")')
     owners = {"function": f"function {function}", "app": f"app {app}", "namespace": "namespace"}
     ordered = sorted(limits, key=lambda limit: (_SCOPES.index(limit.scope), limit.key))
-    rules = [GateRule(_name("concurrency", owners[each.scope], each.key), each.limit, key=each.key) for each in ordered]
+    rules = [
+        GateRule(limit_name("concurrency", owners[each.scope], each.key), each.limit, key=each.key) for each in ordered
+    ]
     if len({rule.name for rule in rules}) < len(rules):
         raise DefinitionError(f"{place}: concurrency=: two limits have the same scope and key")
     if throttle is not None:
-        name = _name("throttle", owners["function"], throttle.key)
+        name = limit_name("throttle", owners["function"], throttle.key)
         period_ms = duration_ms(throttle.period)
         rules.insert(0, GateRule(name, throttle.limit, period_ms, throttle.burst, throttle.key))
     try:
@@ -131,5 +140,6 @@ def gate_rules(
     return tuple(rules)
 
 
-def _name(kind: str, owner: str, key: str) -> str:
+def limit_name(kind: str, owner: str, key: str) -> str:
+    """Return the name by which functions share a limit."""
     return f"{kind} of {owner} by {key}" if key else f"{kind} of {owner}"

@@ -33,6 +33,7 @@ from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Throttle, gate_rules
+from stepstream.sdk.refusals import RateLimit, refusal_rules
 
 T_co = TypeVar("T_co", covariant=True)
 Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
@@ -148,6 +149,7 @@ class FunctionOptions:
     input: Any = None
     concurrency: Concurrency | Sequence[Concurrency] = ()
     throttle: Throttle | None = None
+    rate_limit: RateLimit | None = None
 
 
 class Function(Generic[T_co]):
@@ -169,7 +171,8 @@ class Function(Generic[T_co]):
         self.chain_max = options.chain_max
         self.cancel_on = cancel_triggers(id, options.cancel_on)
         self.timeouts = options.timeouts
-        self.gates = gate_rules(app, id, options.concurrency, options.throttle)
+        waiting = gate_rules(app, id, options.concurrency, options.throttle)
+        self.gates = (*refusal_rules(id, options.rate_limit), *waiting)
         self.input = _input_schema(id, options.input)
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__

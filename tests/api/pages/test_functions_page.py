@@ -87,11 +87,11 @@ async def test_functions_are_listed_with_their_runs(engine: VirtualEngine) -> No
     browser = browser_of(engine)
     page = await browser.open("/ui/functions")
     other, _, row = page.texts("tbody tr")
-    assert other == 'a/"b" <i> shop 0 0 0 0'
+    assert other == 'a/"b" <i> shop 0 0 0 0 0'
     assert row.startswith(
         "fulfil shop event order if event.data.total > 0 cron 0 3 * * * Europe/Berlin 2026-01-01 02:00"
     )
-    assert row.endswith("1 1 1 0")
+    assert row.endswith("1 1 1 0 0")
     assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Functions"]
     link = page.all("tbody tr:last-child td:nth-child(7) a")[0].attributes["href"]
     assert [row.split(" ")[1:3] for row in (await browser.open(link or "")).texts("tbody tr")] == [["fulfil", "failed"]]

@@ -13,6 +13,7 @@ from stepstream import (
     Context,
     DefinitionError,
     Event,
+    RateLimit,
     StepstreamError,
     Throttle,
     Timeouts,
@@ -76,6 +77,9 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "limit-number": (lambda app: app.function(concurrency=5)(nothing), ["Concurrency(5"]),  # type: ignore[arg-type]
     "throttle-period": (lambda _: Throttle(1, "0s"), ["'0s' is not between 1 ms"]),
     "throttle-burst": (lambda _: Throttle(1, "1s", burst=-1), ["-1 is not a number from 0"]),
+    "rate-limit": (lambda _: RateLimit(0, "1s"), ["RateLimit", "0 is not a number from 1"]),
+    "rate-limit-period": (lambda _: RateLimit(1, "367d"), ["'367d' is not between 1 ms and 366 days"]),
+    "rate-limit-number": (lambda app: app.function(rate_limit=5)(nothing), ["RateLimit(10"]),  # type: ignore[arg-type]
     "11-triggers": (lambda app: app.function(*[on(f"e{n}") for n in range(11)])(nothing), ["at most 10 triggers"]),
     "id-twice": (twice, ["'same'", "id="]),
     "id-surrogate": (lambda app: app.function(id="\ud800")(nothing), ["printable characters"]),

@@ -31,7 +31,7 @@ from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.gates import rule_text
-from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.kinds import ENDED_RUN_STATUSES, OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.operators.control import function_scope
 from stepstream.contract.text.wording import counted, duration_text, length_text
 from stepstream.runtime.readmodel.durations import MEASURED_MAX, Durations
@@ -44,8 +44,7 @@ _STEPS = 10
 # The form that pauses, on the page with the form that starts.
 _PAUSE = "pause"
 _TRIGGER_CHARACTERS = 120
-_COLUMNS = ("Function", "App", "Triggers", "Next time", "Open", "Completed", "Failed", "Cancelled")
-_ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+_COLUMNS = ("Function", "App", "Triggers", "Next time", "Open", *(status.capitalize() for status in ENDED_RUN_STATUSES))
 
 
 async def show_functions(site: Site, visit: Visit) -> Response:
@@ -105,7 +104,7 @@ def _row(view: FunctionView, now_ms: int) -> h.Element:
         ],
         h.td[at(min((times[0] for times in due if times), default=0))],
         h.td(".number")[_count_link(view, "open", sum(view.counts.get(each, 0) for each in OPEN_RUN_STATUSES))],
-        [h.td(".number")[_count_link(view, status, view.counts.get(status, 0))] for status in _ENDED],
+        [h.td(".number")[_count_link(view, status, view.counts.get(status, 0))] for status in ENDED_RUN_STATUSES],
     ]
 
 

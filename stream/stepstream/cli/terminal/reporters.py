@@ -34,7 +34,12 @@ _RUNS_KNOWN_MAX = 10_000
 _TEXT_CHARACTERS_MAX = 200
 _SOON_MS = 12 * HOUR_MS
 NO_FUNCTION = "the app has no function yet, so nothing can start: write @app.function(on(…)) above one"
-_COLOURS = {RunStatus.COMPLETED: "green", RunStatus.FAILED: "red", RunStatus.CANCELLED: "yellow"}
+_COLOURS = {
+    RunStatus.COMPLETED: "green",
+    RunStatus.FAILED: "red",
+    RunStatus.CANCELLED: "yellow",
+    RunStatus.SKIPPED: "yellow",
+}
 
 
 class HistoryPrinter:

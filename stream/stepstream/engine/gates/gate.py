@@ -9,7 +9,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from stepstream.contract.gates import Gate, GateAsked, GateGranted, GateLeft
+from stepstream.contract.gates import Excess, Gate, GateAsked, GateGranted, GateLeft, GateRefused
 from stepstream.contract.ids import run_routing
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
@@ -28,7 +28,7 @@ _US_PER_MS = 1_000
 
 
 def ask_gate(draft: Draft, asked: GateAsked) -> None:
-    """Let a run pass a gate, or put it at the end of the queue."""
+    """Let a run pass a gate, refuse it, or put it at the end of the queue."""
     gate = asked.gate
     before = draft.get(gate_key(gate.id))
     state = _corrected(draft, replace(before, gate=gate) if before else GateState(gate))
@@ -36,12 +36,19 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
         if not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked.run_id)
             draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id))
+        elif gate.excess is Excess.WAIT:
+            state = _enqueue(draft, state, asked.run_id)
         else:
-            state = replace(state, waiting=state.waiting + 1, place=state.place + 1)
-            draft.put(gate_run_key(gate.id, asked.run_id), GateRun(state.place))
-            draft.put(gate_place_key(gate.id, state.place), GateWaiter(asked.run_id, draft.now))
-            draft.count("gate_waits", gate.name)
+            draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id))
     _write(draft, before, _let_pass(draft, state))
+
+
+def _enqueue(draft: Draft, state: GateState, run_id: str) -> GateState:
+    gate, place = state.gate, state.place + 1
+    draft.put(gate_run_key(gate.id, run_id), GateRun(place))
+    draft.put(gate_place_key(gate.id, place), GateWaiter(run_id, draft.now))
+    draft.count("gate_waits", gate.name)
+    return replace(state, waiting=state.waiting + 1, place=place)
 
 
 def leave_gate(draft: Draft, left: GateLeft) -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import Gate, GateAsked, GateLeft
+from stepstream.contract.gates import Excess, Gate, GateAsked, GateLeft
 from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run
@@ -20,7 +20,7 @@ def gates_of(draft: Draft, function: FunctionRegistered, event: EventRecord) -> 
         return ()
     fields = {"event": event_fields(event)}
     return tuple(
-        Gate(rule.name, rule.limit, _value(draft, rule.key, fields), rule.period_ms, rule.burst)
+        Gate(rule.name, rule.limit, _value(draft, rule.key, fields), rule.period_ms, rule.burst, rule.excess)
         for rule in function.gates
     )
 
@@ -48,8 +48,11 @@ def _text(value: object) -> str:
 
 
 def ask_next(draft: Draft, run: Run) -> Run:
-    """Ask for the next gate of a run, unless it waits for one or has passed all; return the run to be written."""
-    if run.asked > run.granted or not run.queued:
+    """Ask for the next gate of a run, unless it waits for one or has passed all; return the run to be written.
+
+    A run whose function is paused asks for those that refuse runs, and for the others when the function is resumed.
+    """
+    if run.asked > run.granted or not run.queued or (run.held and run.gates[run.asked].excess is Excess.WAIT):
         return run
     gate = _current(draft, run, run.gates[run.asked])
     draft.route(gate.id, GateAsked(gate, run.run_id))
@@ -60,7 +63,9 @@ def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
     """Return a gate with the limits of its rule now: the run may have been admitted long before it asks."""
     function = draft.function(run.function)
     rule = next((rule for rule in function.gates if rule.name == gate.name), None) if function else None
-    return replace(gate, limit=rule.limit, period_ms=rule.period_ms, burst=rule.burst) if rule else gate
+    if rule is None:
+        return gate
+    return replace(gate, limit=rule.limit, period_ms=rule.period_ms, burst=rule.burst, excess=rule.excess)
 
 
 def leave_gates(draft: Draft, run: Run) -> None:

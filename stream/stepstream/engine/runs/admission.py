@@ -203,7 +203,7 @@ def _begin(
 ) -> Run:
     run, events = await_start(draft, run), request.events
     caller = run.caller.run_id if run.caller else ""
-    if not run.due and not run.held:
+    if not run.due:
         run = ask_next(draft, run)
     known = (run.function, run.app, run.started_at, events, caller, rerun, run.attributes, run.deadline, run.gates)
     run = draft.begin(run, RunBegan(run.run_id, 1, draft.now, *known), copied)

@@ -1,10 +1,11 @@
-"""The end of a run: completed, failed or cancelled, exactly once, with none of its rows left."""
+"""The end of a run: completed, failed, cancelled or skipped, exactly once, with none of its rows left."""
 
 from msgspec.structs import replace
 
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import RunStopped
 from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord, EventRef
+from stepstream.contract.gates import GateRefused, rule_text
 from stepstream.contract.history import RunEnded
 from stepstream.contract.ids import StepRef, run_hash, run_id_at
 from stepstream.contract.inbox import CancelRequested, RunRequested, StepResolved
@@ -65,6 +66,16 @@ def _cancel(draft: Draft, run: Run, cause: str, detail: str, event: EventRef | N
     end_run(draft, run, RunStatus.CANCELLED, Failure(error), event)
 
 
+def skip_run(draft: Draft, refused: GateRefused) -> None:
+    """End a run that a limit has refused, before its code has started."""
+    if run := draft.run(refused.run_id):
+        draft.count("runs_refused", run.function, refused.gate.excess)
+        message = f"the run was skipped: it exceeds the {rule_text(refused.gate)}"
+        error = ErrorInfo("RunSkipped", message, code=refused.gate.excess)
+        # The gate that has refused it does not know of it.
+        end_run(draft, replace(run, asked=run.granted), RunStatus.SKIPPED, Failure(error))
+
+
 def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
     """End a run that has outgrown its limits, in the state before the change that would exceed them."""
     if run := draft.run(exceeded.run_id):
@@ -72,7 +83,10 @@ def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
 
 
 def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancelled_by: EventRef | None = None) -> None:
-    """End a run: delete all its rows, answer its caller, publish its end, and start its failure handler."""
+    """End a run: delete all its rows, answer its caller, publish its end, and start its failure handler.
+
+    A run that is skipped has never started: no worker knows it, and no event says that its function has finished.
+    """
     start = draft.get(run_events_key(run.run_id)) or RunEvents(())
     output = outcome.data if isinstance(outcome, Value) else NULL
     error = outcome.error if isinstance(outcome, Failure) else None
@@ -81,9 +95,11 @@ def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancell
     draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by)
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
-    draft.time("run", run.function, run.started_at)
     if run.caller:
         _answer(draft, run.caller, outcome, status)
+    if status == RunStatus.SKIPPED:
+        return
+    draft.time("run", run.function, run.started_at)
     if status != RunStatus.COMPLETED:
         draft.command(run.app, RunStopped(run.run_id, status))
     if not run.suppress_end_events:

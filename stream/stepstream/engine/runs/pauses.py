@@ -82,7 +82,7 @@ def _unpause(draft: Draft, run: Run, by: str, why: str) -> None:
     run = replace(run, paused=None)
     # Its function may be paused as well.
     run = replace(run, held=not run.due and is_paused(draft, run))
-    if not run.due and not run.held:
+    if not run.due:
         run = ask_next(draft, run)
     run = draft.record(run, RunUnpaused, by, why)
     arm_again(draft, run)

@@ -25,6 +25,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     },
     "queued": {
         "GateGranted": ("queued", "active"),
+        "GateRefused": ("absent",),
         "Tick": ("absent",),
         "EventMatched": ("absent",),
         "PauseRequested": ("paused",),
@@ -73,6 +74,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "PauseRequested": ("paused",),
         "UnpauseRequested": ("scheduled", "queued", "active", "backing-off"),
         "GateGranted": ("paused",),
+        "GateRefused": ("absent",),
         "ScopeResumed": ("paused",),
         "ExecutionStarted": ("paused",),
         "RunClaimed": ("absent",),

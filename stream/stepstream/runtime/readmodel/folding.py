@@ -217,7 +217,7 @@ class Batch:
             self._failed.append(entry)
         if entry.cancelled_by:
             self._ended_by_event.append(entry)
-        if entry.status != RunStatus.CANCELLED:
+        if entry.status in (RunStatus.COMPLETED, RunStatus.FAILED):
             failed = entry.status == RunStatus.FAILED
             self._timings.add(run.function, "", run.run_id, run.started_at, entry.at, failed=failed)
 

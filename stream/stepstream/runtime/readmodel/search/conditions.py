@@ -22,7 +22,7 @@ _LAST = "\U0010ffff"
 _RANGES = {"after": ">=", "before": "<"}
 _WORDS = ("function", "app", "caller", "origin", "error_group", "status")
 # The statuses of runs that may have an error.
-FAILING = (RunStatus.SCHEDULED, RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED)
+FAILING = (RunStatus.SCHEDULED, RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)

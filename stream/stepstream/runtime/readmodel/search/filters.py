@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from stepstream.contract.codec import has_lone_surrogate
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.kinds import ENDED_RUN_STATUSES, OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX, FILTER_TERMS_MAX, FILTER_VALUES_MAX, TIMESTAMP_MS_MAX
 from stepstream.contract.text.durations import duration_ms, moment_ms
 from stepstream.contract.text.wording import filter_value
@@ -22,7 +22,7 @@ TAIL_CHARACTERS = 6
 # Values of `status` that stand for several.
 STATUS_GROUPS: Mapping[str, tuple[RunStatus, ...]] = {
     "open": OPEN_RUN_STATUSES,
-    "ended": tuple(status for status in RunStatus if status not in OPEN_RUN_STATUSES),
+    "ended": ENDED_RUN_STATUSES,
 }
 # What an expression in `cel:` may use.
 CEL_VARIABLES = ("event", "output", "attributes")
