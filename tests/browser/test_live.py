@@ -31,7 +31,7 @@ def test_a_new_run_appears_in_the_list(page: Page, shop: Shop) -> None:
     page.goto("/ui/runs?filter=function:fulfil-order")
     run_id = shop.waiting("order", {"id": "appears", "total": 5}, "parcel")
     row = page.locator(f"#run-{run_id}")
-    expect(row).to_contain_text("running")
+    expect(row).to_contain_text("waiting for event parcel")
     shop.order("parcel", {"id": "appears"})
     expect(row).to_contain_text("completed")
 

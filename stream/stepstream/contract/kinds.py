@@ -40,5 +40,7 @@ class StepStatus(StrEnum):
 # The states of a run that has not ended, and of one that has.
 OPEN_RUN_STATUSES = (RunStatus.SCHEDULED, RunStatus.QUEUED, RunStatus.RUNNING)
 ENDED_RUN_STATUSES = tuple(status for status in RunStatus if status not in OPEN_RUN_STATUSES)
+# Those of a run whose code has not started.
+NOT_STARTED = (RunStatus.SCHEDULED, RunStatus.QUEUED)
 # The states of a step that has no result yet.
 OPEN_STEP_STATUSES = frozenset((StepStatus.WAITING, StepStatus.RETRYING))

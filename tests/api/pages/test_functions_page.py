@@ -15,7 +15,7 @@ from stepstream.api.routes.functions import cron_times
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine
-from tests.api.pages.browsing import browser_of
+from tests.api.pages.browsing import browser_of, words
 from tests.fakes.facades import facade_of
 
 app = App("shop", queues=["gpu"], lookback="1h")
@@ -302,6 +302,11 @@ async def test_a_function_is_paused_and_resumed_by_its_form(engine: VirtualEngin
     assert "bank is <down>" in page.text
     await ran(engine, 1)
     assert [run.status for run in engine.runs()] == ["queued"]
+    (row,) = (await browser.open("/ui/runs")).all("tbody tr")
+    assert [words(cell).partition(" 2026-")[0] for cell in row.css("td")[2:6]] == ["queued", "order", "waits since", ""]
+    facts = (await browser.open(f"/ui/runs/{engine.runs()[0].run_id}")).texts(".facts dt")
+    assert facts[1] == "Waits since"
+    assert not {"Started", "Took"} & set(facts)
     page = await browser.submit(page, "form[aria-label='Resume the function']")
     assert "It is resumed." in page.text
     await engine.advance("1h")

@@ -48,7 +48,7 @@ def test_commands_pause_and_resume(tmp_path: Path) -> None:
         paused = stepstream("runs", "pause", run_id[-8:], "--until", "2h", "--why", "bank is down")
         assert paused.stdout.startswith("paused until 20")
         assert until_listed("paused:true") == run_id
-        assert "running (paused)" in stepstream("runs", "list").stdout
+        assert "paused until 20" in stepstream("runs", "list").stdout
         shown = stepstream("runs", "show", run_id).stdout
         assert "local paused it until" in shown
         assert "bank is down" in shown

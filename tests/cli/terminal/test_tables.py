@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from stepstream.cli.terminal.console import Screen
-from stepstream.cli.terminal.tables import clock, print_run
+from stepstream.cli.terminal.tables import clock, print_run, print_runs
 
 _BEGAN = 1_767_225_600_000
 _STEP: dict[str, Any] = {
@@ -48,6 +48,31 @@ def printed(run: dict[str, Any], width: int = 200, *, terminal: bool = False) ->
     console = Console(file=text, width=width, force_terminal=terminal, no_color=True)
     print_run(Screen(console=console), run)
     return text.getvalue()
+
+
+def test_a_list_shows_what_runs_do() -> None:
+    """A run that waits is not shown as running, and one whose code has not started has no start."""
+    text, due = io.StringIO(), 4_102_444_800_000
+    listed = {**_RUN, "ended_at": 0, "paused": None, "waits": None}
+    waits = {"state": "sleeping", "step": "nap", "name": "", "until": due}
+    paused = {"since": 1, "until": 0, "by": "ann", "why": ""}
+    runs = [
+        {**listed, "waits": waits},
+        {**listed, "waits": {**waits, "state": "waiting", "name": "event paid"}, "paused": paused},
+        {**listed, "waits": {**waits, "state": "retrying"}},
+        {**listed, "status": "queued"},
+        {**listed, "status": "scheduled", "started_at": due},
+    ]
+    print_runs(Screen(console=Console(file=text, width=200, no_color=True)), runs)
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.getvalue().splitlines()[3:-1]]
+    assert [row[2] for row in rows] == [
+        f"sleeping until {clock(due)}",
+        "paused, waiting for event paid",
+        f"retrying at {clock(due)}",
+        "queued",
+        f"scheduled for {clock(due)}",
+    ]
+    assert [row[3] for row in rows[2:]] == [clock(_BEGAN), *[f"waits since {clock(_BEGAN)}"] * 2]
 
 
 def test_attributes_are_shown_with_their_values() -> None:

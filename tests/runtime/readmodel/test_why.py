@@ -14,7 +14,7 @@ from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, loc
 
 BEGAN, NOW = 1_767_225_600_000, 1_767_225_700_000
 RUN_ID = "01KDVDNA00ZP0GFMQQFK8ZDFSF"
-RUN = RunView(RUN_ID, "pay", "shop", "running", BEGAN, BEGAN, 0, [], None, "", (), 0, 0, 0, "", {}, "", None)
+RUN = RunView(RUN_ID, "pay", "shop", "running", BEGAN, BEGAN, 0, [], None, "", (), 0, 0, 0, "", {}, "", None, None)
 RENDER = StepView("h", "render", "run", "waiting", 0, BEGAN + 5, 0, 0, 0, "queue gpu", None, None, False)
 KNOWN = FunctionRegistered("pay", "shop", queues=("gpu",))
 

@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Column
 
 from stepstream.cli.terminal.console import Screen
-from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.text.wording import duration_text
+from stepstream.runtime.readmodel.activity import activities
 from stepstream.runtime.readmodel.why import WhyCode
 
 # On a terminal; in a pipe nothing is cut.
@@ -27,17 +28,28 @@ def clock(at_ms: int) -> str:
 
 def print_runs(screen: Screen, runs: Sequence[Json]) -> None:
     """Print runs as a table."""
+    now_ms = round(time.time() * 1_000)
     rows = [
         (
             run["run_id"],
             run["function"],
-            f"{run['status']} (paused)" if run["paused"] else run["status"],
-            clock(run["started_at"]),
+            _does(run, now_ms),
+            f"waits since {clock(run['accepted_at'])}" if run["status"] in NOT_STARTED else clock(run["started_at"]),
             duration_text(run["ended_at"] - run["started_at"]) if run["ended_at"] else "",
         )
         for run in runs
     ]
     screen.table((Column("run", no_wrap=True, min_width=26), "function", "status", "started", "took"), rows)
+
+
+def _does(run: Json, now_ms: int) -> str:
+    """Return what a run does: its status, or what it waits for and until when."""
+    return ", ".join(
+        each.state
+        + (f" for {each.name}" if each.name else "")
+        + (f" {each.word} {clock(each.until)}" if each.until else "")
+        for each in activities(run, now_ms)
+    )
 
 
 def print_errors(screen: Screen, groups: Sequence[Json]) -> None:

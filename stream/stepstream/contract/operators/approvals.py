@@ -32,9 +32,13 @@ class ApprovalAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _decode_answer = msgspec.json.Decoder(ApprovalAnswer).decode
 
 
+# How the names of these signals start.
+APPROVAL_SIGNALS = "approval/"
+
+
 def approval_signal(run_id: str, step: str) -> str:
     """Return the name of the signal that answers the step of a run."""
-    return f"approval/{run_id}/{step}"
+    return f"{APPROVAL_SIGNALS}{run_id}/{step}"
 
 
 def encode_answer(answer: ApprovalAnswer) -> Raw:

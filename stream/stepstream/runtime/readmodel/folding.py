@@ -40,6 +40,7 @@ from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
 from stepstream.runtime.readmodel.tables.schema import text_of
 from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_cancelled, note_resumed
 from stepstream.runtime.readmodel.tables.timings import Timings
+from stepstream.runtime.readmodel.tables.waits import find_waits, retry
 
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
 _RunEntry = (
@@ -53,6 +54,7 @@ _RunEntry = (
     | RunDeadlineChanged
 )
 _StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
+_MOVES = (StepPlanned, StepAttemptFailed, StepEnded, StepCancelled, RunAttemptFailed)
 
 
 class Batch:
@@ -69,6 +71,8 @@ class Batch:
         self._failed: list[RunEnded] = []
         self._resumed: list[StepEnded] = []
         self._ended_by_event: list[RunEnded] = []
+        # The time of the last entry that may change what a run waits for, by its id.
+        self._moved_at: dict[str, int] = {}
         self._sums = [0, 0, 0]
         self._bulks: dict[str, BulkChanged] = {}
 
@@ -85,6 +89,8 @@ class Batch:
         if run is None or entry.seq <= run.seq:
             return
         run.seq = entry.seq
+        if isinstance(entry, _MOVES):
+            self._moved_at[run.run_id] = entry.at
         match entry:
             case StepPlanned() | StepAttemptFailed() | StepEnded() | StepCopied():
                 self._change_step(run, entry)
@@ -98,6 +104,7 @@ class Batch:
     def write(self) -> None:
         """Write all rows."""
         self._write_steps()
+        self._find_waits()
         note_resumed(self._db, self._resumed)
         note_cancelled(self._db, self._ended_by_event)
         self._group_failed_runs()
@@ -209,6 +216,7 @@ class Batch:
         run.changed = run.has_texts = True
         run.status, run.ended_at, run.warnings, run.retry_at = entry.status, entry.at, [*entry.warnings], 0
         run.error, run.error_text, run.error_group, run.paused, run.deadline = None, None, None, None, None
+        run.waits = None
         if entry.error:
             run.fail(entry.error)
         if entry.status == RunStatus.COMPLETED:
@@ -235,6 +243,16 @@ class Batch:
             "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND status IN (?, ?)",
             ((StepStatus.CANCELLED, run.ended_at, run.run_id, *OPEN_STEP_STATUSES) for run in ended),
         )
+
+    def _find_waits(self) -> None:
+        """Find what the open runs wait for whose steps changed, from their steps in the tables."""
+        still = [run for run_id in self._moved_at if not (run := self._runs[run_id]).ended_at]
+        found = find_waits(self._db, [run.run_id for run in still])
+        for run in still:
+            waits = retry(run.retry_at) if run.retry_at > self._moved_at[run.run_id] else found.get(run.run_id)
+            text = text_of(waits) if waits else None
+            if text != run.waits:
+                run.waits, run.changed = text, True
 
     def _group_failed_runs(self) -> None:
         """Find the groups of the errors with which runs ended: those of the steps that raised them, if any did."""

@@ -6,12 +6,13 @@ from typing import Any
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
-from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind
+from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus, StepKind
 from stepstream.contract.text.names import workers_name
+from stepstream.runtime.readmodel.activity import ACTIVITY_FIELDS, Activity, activities
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
-    "retry_at, epoch, origin, attributes, error_group, paused"
+    "retry_at, epoch, origin, attributes, error_group, paused, waits"
 )
 _NAMES = RUN_COLUMNS.split(", ")
 
@@ -56,6 +57,8 @@ class RunSummary:
     Large values are missing: the data of `events`, the stack of `error`, and the fields that only RunView has.
     `attributes` is an object. `error_group` is the id of the group of its error, empty without an error. `paused` says
     since and until when (0: until an operator resumes it), who paused it and why; None if the run is not paused.
+    `waits` says what a running run does whose code does not run: its `state` (sleeping, waiting, retrying), the id of
+    the `step`, the `name` of what it waits for, and `until` when; None if it does not wait.
     """
 
     run_id: str
@@ -76,6 +79,16 @@ class RunSummary:
     attributes: Json
     error_group: str
     paused: Json
+    waits: Json
+
+    @property
+    def has_started(self) -> bool:
+        """Whether its code has started, or the run has ended."""
+        return self.status not in NOT_STARTED
+
+    def activities(self, now_ms: int) -> Sequence[Activity]:
+        """Return what the run does, of which `running` says little."""
+        return activities({name: getattr(self, name) for name in ACTIVITY_FIELDS}, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +122,7 @@ def json_of(text: str | None) -> Json:
 def summary_of(row: Sequence[Any]) -> dict[str, Any]:
     """Return the fields of a summary from a row of RUN_COLUMNS."""
     values = dict(zip(_NAMES, row, strict=False))
-    values |= {name: json_of(values[name]) for name in ("events", "error", "attributes", "paused")}
+    values |= {name: json_of(values[name]) for name in ("events", "error", "attributes", "paused", "waits")}
     values["error_group"] = values["error_group"] or ""
     listed = json_of(values["warnings"])
     values["warnings"] = tuple(map(str, listed)) if isinstance(listed, list) else ()

@@ -13,7 +13,7 @@ async def test_runs_are_listed_newest_first(engine: VirtualEngine) -> None:
     await engine.send(Event("order", {"amount": 5, "id": 1}))
     await engine.send(Event("order", {"amount": -1, "id": 2}))
     page = await browser_of(engine).open("/ui/runs")
-    assert [words.split(" ")[1:3] for words in page.texts("tbody tr")] == [["fulfil", "failed"], ["fulfil", "running"]]
+    assert [words.split(" ")[1:3] for words in page.texts("tbody tr")] == [["fulfil", "failed"], ["fulfil", "sleeping"]]
     assert "ValueError: amount -1 is negative" in page.texts("tbody tr")[0]
     assert [words for words in page.texts(".tabs li") if not words.endswith(" 0")] == ["all", "running 1", "failed 1"]
 
@@ -24,7 +24,7 @@ async def test_filter_is_in_the_url(engine: VirtualEngine) -> None:
     browser = browser_of(engine)
     page = await browser.submit(await browser.open("/ui/runs"), ".filters", filter="function:fulfil status:running")
     assert page.path == "/ui/runs?filter=function%3Afulfil+status%3Arunning"
-    assert [words.split(" ")[1:3] for words in page.texts("tbody tr")] == [["fulfil", "running"]]
+    assert [words.split(" ")[1:3] for words in page.texts("tbody tr")] == [["fulfil", "sleeping"]]
     assert page.all("input[name=filter]")[0].attributes["value"] == "function:fulfil status:running"
     assert page.texts(".tabs [aria-current]") == ["running 1"]
     failed = await browser.open(page.link("failed 1"))
@@ -32,6 +32,28 @@ async def test_filter_is_in_the_url(engine: VirtualEngine) -> None:
     assert len((await browser.open(failed.link("all"))).all("tbody tr")) == 2
     page = await browser.open(page.link("completed 1"))
     assert page.text.count("No run matches this filter") == 1
+
+
+async def test_a_row_says_what_its_run_does(engine: VirtualEngine) -> None:
+    """A run that sleeps, waits, or is paused is not shown as running, and each can be asked for."""
+    await engine.send(Event("order", {"amount": 5, "id": 1}))
+    await engine.send(Event("parent"))
+    browser, seen = browser_of(engine), list[str]()
+    for length in ("0s", "1h", "2h"):
+        await engine.advance(length)
+        seen += (await browser.open("/ui/runs?function=fulfil")).texts("tbody td:nth-child(3)")
+    assert seen[0].startswith("sleeping until 2026-")
+    assert seen[1:] == ["waiting for event parcel/left", "waiting for signal approve/7"]
+    assert (await browser.open("/ui/runs?function=parent")).texts("tbody td:nth-child(3)") == [
+        "waiting for run of child"
+    ]
+    assert len((await browser.open("/ui/runs?filter=status:waiting")).all("tbody tr")) == 3
+    assert not (await browser.open("/ui/runs?filter=status:sleeping")).all("tbody tr")
+    run = engine.run("fulfil")
+    await browser.submit(await browser.open(f"/ui/runs/{run.run_id}"), "form[aria-label='Pause the run']")
+    await engine.until_idle()
+    page = await browser.open(f"/ui/runs/{run.run_id}")
+    assert page.texts(".heading span")[0] == "paused waiting for signal approve/7"
 
 
 async def test_links_with_a_parameter_for_each_key_remain(engine: VirtualEngine) -> None:

@@ -14,7 +14,9 @@ def step(id: str, kind: str = "run", status: str = "completed", *times: int, att
 
 def run(*steps: StepView, ended: int = 0) -> RunView:
     """Return a run that was accepted at 100."""
-    return RunView("r", "f", "a", "running", 100, 100, ended, [], None, "", (), 0, 0, 1, "", {}, "", None, steps=steps)
+    return RunView(
+        "r", "f", "a", "running", 100, 100, ended, [], None, "", (), 0, 0, 1, "", {}, "", None, None, steps=steps
+    )
 
 
 @pytest.mark.parametrize(

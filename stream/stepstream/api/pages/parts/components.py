@@ -12,6 +12,7 @@ from stepstream.api.pages.parts.context import PageError, Visit
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.views import RunSummary
 from stepstream.runtime.readmodel.why import local_time
 
 NAME_CHARACTERS_MAX = 200
@@ -42,6 +43,21 @@ def state(status: str) -> Markup:
     """Return the state of a run or a step: a word and a colour."""
     word = escape(status)
     return Markup(f'<span class="state is-{word}">{word.replace("_", " ")}</span>')  # noqa: S704 - escaped above
+
+
+def run_state(run: RunSummary, now_ms: int) -> h.Fragment:
+    """Return what a run does: its status, or what it waits for and until when."""
+    return h.fragment[
+        [
+            [
+                state(each.state),
+                [" for ", text(each.name)] if each.name else None,
+                [f" {each.word} ", at(each.until)] if each.until else None,
+                " ",
+            ]
+            for each in run.activities(now_ms)
+        ]
+    ]
 
 
 def url(*path: str, query: Iterable[tuple[str, str]] = ()) -> str:

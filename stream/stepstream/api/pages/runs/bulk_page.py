@@ -6,7 +6,18 @@ from collections.abc import Mapping
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.pages.parts.components import at, facts, known_params, listing, note, run_link, state, text, url
+from stepstream.api.pages.parts.components import (
+    at,
+    facts,
+    known_params,
+    listing,
+    note,
+    run_link,
+    run_state,
+    state,
+    text,
+    url,
+)
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, line, other_reason
 from stepstream.api.pages.parts.forms import post_form
@@ -188,7 +199,7 @@ async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: R
     content = [
         h.h1[title],
         facts([("Filter", h.code[text(form.get("filter", ""), 4_096)])]),
-        _sample(selection),
+        _sample(selection, site.now_ms()),
         _from_links(form) if action == BulkAction.RERUN else None,
         _confirm_form(visit, form, refusal, str(options.filter), len(selection.run_ids))
         if options and selection.run_ids
@@ -199,10 +210,13 @@ async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: R
     return html(document(visit, title, "Runs", counts, *content), 400 if refusal.reason else 200)
 
 
-def _sample(selection: BulkSelection) -> h.Node:
+def _sample(selection: BulkSelection, now_ms: int) -> h.Node:
     rows = [
         h.tr(data_row=True)[
-            h.td[run_link(run.run_id)], h.td[text(run.function)], h.td[state(run.status)], h.td[at(run.started_at)]
+            h.td[run_link(run.run_id)],
+            h.td[text(run.function)],
+            h.td[run_state(run, now_ms)],
+            h.td[at(run.started_at) if run.has_started else None],
         ]
         for run in selection.sample
     ]

@@ -14,7 +14,7 @@ from stepstream.api.pages.parts.components import (
     is_open,
     note,
     run_link,
-    state,
+    run_state,
     text,
     url,
 )
@@ -112,7 +112,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
     known = await site.engine.surroundings(run)
     query = visit.request.query_params
     return h.div("#run")[
-        _heading(run),
+        _heading(run, now_ms),
         [_why(each) for each in why_open(run, now_ms, known)],
         [note(text(warning, 2_000), "warn") for warning in run.warnings],
         _facts(run, now_ms),
@@ -122,7 +122,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
         steps_view(run, related.invoked, now_ms, query, may_repeat=may_repeat(visit, run)),
         logs,
         _values(run),
-        _relations(related.others),
+        _relations(related.others, now_ms),
     ]
 
 
@@ -135,8 +135,9 @@ async def _coming(site: Site, visit: Visit) -> Response:
     return response
 
 
-def _heading(run: RunView) -> h.Element:
-    return h.div(".heading")[h.h1[text(run.function)], state(run.status), h.code(".whole-id")[run.run_id]]
+def _heading(run: RunView, now_ms: int) -> h.Element:
+    doing = h.span[run_state(run, now_ms)]
+    return h.div(".heading")[h.h1[text(run.function)], doing, h.code(".whole-id")[run.run_id]]
 
 
 def _why(why: Why) -> h.Element:
@@ -153,11 +154,11 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
     return facts(
         [
             ("App", text(run.app)),
-            ("Accepted", at(run.accepted_at)),
-            ("Started", at(run.started_at)),
+            ("Accepted" if run.has_started else "Waits since", at(run.accepted_at)),
+            ("Started" if run.has_started else "Due", at(run.started_at)),
             ("Ended", at(run.ended_at)),
-            ("Took", length_text(length) if length >= 0 else None),
-            ("Start delayed by", length_text(waited) if waited > 0 else None),
+            ("Took", length_text(length) if length >= 0 and run.has_started else None),
+            ("Start delayed by", length_text(waited) if waited > 0 and run.has_started else None),
             ("Steps", f"{len(run.steps):,}"),
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
@@ -231,12 +232,12 @@ def _event(event: Json, raw_url: str) -> h.Element | None:
     ]
 
 
-def _relations(others: Sequence[RunSummary]) -> h.Node:
+def _relations(others: Sequence[RunSummary], now_ms: int) -> h.Node:
     if not others:
         return None
     return h.section(aria_labelledby="others")[
         h.h2("#others")["Other runs of the event"],
-        h.ul[[h.li[run_link(other.run_id), " ", text(other.function), " ", state(other.status)] for other in others]],
+        h.ul[[h.li[run_link(each.run_id), " ", text(each.function), " ", run_state(each, now_ms)] for each in others]],
     ]
 
 

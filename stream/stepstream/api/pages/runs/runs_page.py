@@ -11,7 +11,7 @@ from stepstream.api.pages.parts.components import (
     function_link,
     note,
     run_link,
-    state,
+    run_state,
     text,
     url,
 )
@@ -243,10 +243,13 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
     return h.tr(f"#run-{run.run_id}", data_row=True)[
         h.td[run_link(run.run_id)],
         h.td[function_link(run.function)],
-        h.td[state(run.status), h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None],
+        h.td[
+            run_state(run, now_ms),
+            h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None,
+        ],
         h.td[text(first.get("name", "")), f" +{len(events) - 1}" if len(events) > 1 else None],
-        h.td[at(run.started_at)],
-        h.td(".number")[length_text(length) if length >= 0 else ""],
+        h.td[at(run.started_at) if run.has_started else ["waits since ", at(run.accepted_at)]],
+        h.td(".number")[length_text(length) if length >= 0 and run.has_started else ""],
         h.td(".error")[text(f"{error.get('name')}: {error.get('message')}", _ERROR_CHARACTERS) if error else None],
     ]
 

@@ -7,7 +7,7 @@ import htpy as h
 from markupsafe import Markup
 from starlette.datastructures import QueryParams
 
-from stepstream.api.pages.parts.components import at, facts, run_link, state, text, url
+from stepstream.api.pages.parts.components import at, facts, run_link, run_state, state, text, url
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
@@ -195,7 +195,10 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
                     if step.detail
                     else ("", None),
-                    ("Started run", [(run_link(child.run_id), " ", state(child.status)) for child in invoked] or None),
+                    (
+                        "Started run",
+                        [(run_link(child.run_id), " ", run_state(child, shown.now_ms)) for child in invoked] or None,
+                    ),
                 ]
             ),
             error_view(step.error, f"Error of {step.id}") if step.error else None,

@@ -7,15 +7,17 @@ from itertools import chain
 
 from stepstream.contract.ids import run_id_at
 from stepstream.contract.kinds import RunStatus
+from stepstream.runtime.readmodel.activity import WaitState
 from stepstream.runtime.readmodel.search.filters import (
     STATUS_GROUPS,
     TAIL_CHARACTERS,
     TIME_FIELDS,
+    WAIT_STATES,
     Pattern,
     Term,
     filter_time_ms,
 )
-from stepstream.runtime.readmodel.tables.schema import TAIL
+from stepstream.runtime.readmodel.tables.schema import TAIL, WAIT_STATE
 
 # The greatest character: no text with a prefix is greater than the prefix and this.
 _LAST = "\U0010ffff"
@@ -39,8 +41,17 @@ def joined(word: str, parts: Sequence[Sql]) -> Sql:
 
 
 def statuses_of(term: Term) -> list[str]:
-    """Return the statuses that a term about the status names, groups resolved."""
-    return list(dict.fromkeys(chain.from_iterable(STATUS_GROUPS.get(text, (text,)) for text in term.texts)))
+    """Return the statuses of the runs that a term about the status finds; those that wait are running."""
+    return list(dict.fromkeys(chain.from_iterable(_named(text) for text in term.texts)))
+
+
+def _named(text: str) -> tuple[str, ...]:
+    return (RunStatus.RUNNING,) if text in WAIT_STATES else STATUS_GROUPS.get(text, (text,))
+
+
+def names_waits(term: Term) -> bool:
+    """Return whether a term is about what running runs wait for, of which the status says nothing."""
+    return term.key == "status" and any(text in WAIT_STATES for text in term.texts)
 
 
 def id_range(terms: Sequence[Term], before: str, now_ms: int) -> Sql:
@@ -63,15 +74,20 @@ def row_condition(term: Term, now_ms: int) -> Sql | None:
         known = " AND r.ended_at > 0" if column == "ended" else ""
         return Sql(f"(r.{column}_at {_RANGES[side]} ?{known})", (moment,))
     if term.key == "status":
-        texts = statuses_of(term)
-        found = Sql(f"r.status IN ({_marks(texts)})", tuple(texts))
+        found = joined(" OR ", [_status_condition(text, now_ms) for text in term.texts])
     else:
         found = joined(" OR ", [_value_condition(term, value) for value in term.values])
     return Sql(f"{'NOT ' * term.excluded}coalesce(({found.text}), false)", found.values)
 
 
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
+def _status_condition(text: str, now_ms: int) -> Sql:
+    if text not in WAIT_STATES:
+        statuses = _named(text)
+        return Sql(f"r.status IN ({', '.join('?' * len(statuses))})", statuses)
+    found = Sql("r.waits IS NOT NULL AND json_extract(r.waits, '$.state') = ?", (text,))
+    if text != WaitState.RETRYING:
+        return found
+    return Sql(f"{found.text} AND CAST(json_extract(r.waits, '$.until') AS BIGINT) > ?", (text, now_ms))
 
 
 def _value_condition(term: Term, value: Pattern) -> Sql:
@@ -165,7 +181,7 @@ def index_reads(term: Term) -> list[Sql] | None:
         case "event":
             return [Sql("SELECT run_id FROM run_names WHERE name = ?", (text,)) for text in term.texts]
         case "status":
-            return [Sql("SELECT run_id FROM runs WHERE status = ?", (status,)) for status in statuses_of(term)]
+            return list(chain.from_iterable(_status_reads(text) for text in dict.fromkeys(term.texts)))
         case "caller" | "origin" | "error_group":
             # The conditions of these partial indexes.
             kept = "error_group IS NOT NULL" if term.key == "error_group" else f"{term.key} != ''"
@@ -181,6 +197,14 @@ def _id_reads(text: str) -> Iterator[Sql]:
     upper = text.upper()
     yield Sql("SELECT run_id FROM runs WHERE run_id = ?", (upper,))
     yield Sql(f"SELECT run_id FROM runs WHERE {TAIL} = ?", (upper[-TAIL_CHARACTERS:],))
+
+
+def _status_reads(text: str) -> Iterator[Sql]:
+    if text in WAIT_STATES:
+        yield Sql(f"SELECT run_id FROM runs WHERE {WAIT_STATE} = ? AND waits IS NOT NULL", (text,))
+        return
+    for status in _named(text):
+        yield Sql("SELECT run_id FROM runs WHERE status = ?", (status,))
 
 
 def _word_reads(text: str) -> Iterator[Sql]:

@@ -16,6 +16,7 @@ from stepstream.contract.text.durations import duration_ms, moment_ms
 from stepstream.contract.text.wording import filter_value
 from stepstream.expressions.errors import ExpressionError
 from stepstream.expressions.predicates import check
+from stepstream.runtime.readmodel.activity import WaitState
 
 # The least characters of the end of a run id; `stepstream dev` prints as many.
 TAIL_CHARACTERS = 6
@@ -24,6 +25,8 @@ STATUS_GROUPS: Mapping[str, tuple[RunStatus, ...]] = {
     "open": OPEN_RUN_STATUSES,
     "ended": ENDED_RUN_STATUSES,
 }
+# Values of `status` for what running runs do whose code does not run.
+WAIT_STATES = frozenset(WaitState)
 # What an expression in `cel:` may use.
 CEL_VARIABLES = ("event", "output", "attributes")
 ATTRIBUTE = "attr."
@@ -162,7 +165,7 @@ def _bare(value: Pattern) -> str:
 
 
 def _check_status(text: str) -> str:
-    known = (*RunStatus, *STATUS_GROUPS)
+    known = (*RunStatus, *WaitState, *STATUS_GROUPS)
     return "" if text in known else f"{text!r} is not a status; use one of {', '.join(known)}"
 
 

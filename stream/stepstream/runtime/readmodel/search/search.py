@@ -20,6 +20,7 @@ from stepstream.runtime.readmodel.search.conditions import (
     index_reads,
     joined,
     names_read,
+    names_waits,
     newest,
     row_condition,
     statuses_of,
@@ -211,7 +212,7 @@ def _sources(terms: Sequence[Term]) -> Iterator[tuple[list[Sql], list[Term]]]:
         reads = index_reads(term)
         if reads is not None:
             # The index of the ends of ids has only six characters, and the words may match in several ways.
-            yield reads, [] if term.key in ("run_id", "", "error") else [term]
+            yield reads, [] if term.key in ("run_id", "", "error") or names_waits(term) else [term]
     functions = [term for term in plain if term.key == "function" and not any(v.prefix for v in term.values)]
     statuses = [term for term in plain if term.key == "status"]
     if functions:
@@ -219,7 +220,8 @@ def _sources(terms: Sequence[Term]) -> Iterator[tuple[list[Sql], list[Term]]]:
         named = [statuses_of(term) for term in statuses]
         possible = [each for each in (FAILING if failing else RunStatus) if all(each in names for names in named)]
         if possible:
-            yield function_reads(functions[0].texts, possible), [functions[0], *statuses]
+            whole = [term for term in statuses if not names_waits(term)]
+            yield function_reads(functions[0].texts, possible), [functions[0], *whole]
 
 
 def _holds(expressions: Sequence[Sequence[str]], row: Sequence[Any]) -> bool:

@@ -91,6 +91,7 @@ class RunRow:
     error_group: str | None = None
     paused: str | None = None
     deadline: str | None = None
+    waits: str | None = None
     counted: str = ""
     warnings: list[str] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -102,10 +103,10 @@ class RunRow:
     error_text: str | None = None
     output: str | None = None
 
-    INSERT: ClassVar[str] = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    INSERT: ClassVar[str] = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     UPDATE: ClassVar[str] = (
         "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, attempt = ?, retry_at = ?, epoch = ?, "
-        "seq = ?, attributes = ?, error_group = ?, paused = ?, deadline = ? WHERE run_id = ?"
+        "seq = ?, attributes = ?, error_group = ?, paused = ?, deadline = ?, waits = ? WHERE run_id = ?"
     )
 
     @classmethod
@@ -113,7 +114,7 @@ class RunRow:
         """Return those of some runs that the tables have, by id."""
         query = (
             "SELECT run_id, seq, function, status, started_at, ended_at, error, attempt, retry_at, epoch, error_group, "
-            "paused, deadline, status, warnings, attributes FROM runs "
+            "paused, deadline, waits, status, warnings, attributes FROM runs "
             f"WHERE run_id IN ({', '.join('?' * len(run_ids))})"
         )
         found: dict[str, RunRow] = {}
@@ -152,7 +153,7 @@ class RunRow:
             *(self.run_id, self.function, began.app, self.status, began.at, self.started_at, self.ended_at),
             *(self.small_events, self.error, began.caller, text_of(self.warnings), self.attempt, self.retry_at),
             *(self.epoch, self.seq, rerun.origin if rerun else "", text_of(rerun) if rerun else None),
-            *(text_of(self.attributes), self.error_group, self.paused, self.deadline),
+            *(text_of(self.attributes), self.error_group, self.paused, self.deadline, self.waits),
         )
 
     def updated(self) -> Sequence[object]:
@@ -160,7 +161,7 @@ class RunRow:
         return (
             *(self.status, self.ended_at, self.error, text_of(self.warnings), self.attempt, self.retry_at),
             *(self.epoch, self.seq, text_of(self.attributes), self.error_group, self.paused, self.deadline),
-            self.run_id,
+            *(self.waits, self.run_id),
         )
 
     def texts(self) -> Sequence[object]:

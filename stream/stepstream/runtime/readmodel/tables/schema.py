@@ -5,6 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from stepstream.contract.codec import Json, encode
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.runtime.readmodel.tables import timings
 
@@ -15,10 +16,27 @@ def name_of(table: str = "") -> str:
     return f"substr({detail}, 1, instr({detail} || ' ', ' ') - 1)"
 
 
+def waits_in(table: str = "") -> str:
+    """Return the condition of a step that is open, which steps_open has."""
+    return f"{table}status IN ('waiting', 'retrying')"
+
+
+def rank_of(table: str = "") -> str:
+    """Return the expression of what a run with several open steps is said to do: that of the least, as steps_open has.
+
+    Those without a WHEN are steps that a worker has.
+    """
+    kinds = " ".join(f"WHEN {table}kind = '{kind}' THEN {rank}" for rank, kind in enumerate(_KINDS, 2))
+    return f"CASE WHEN {table}status = 'retrying' THEN 1 {kinds} ELSE 0 END"
+
+
+_KINDS = (StepKind.INVOKE, StepKind.SIGNAL, StepKind.WAIT, StepKind.SLEEP)
+# What a run waits for, as runs_by_wait has it.
+WAIT_STATE = "json_extract(waits, '$.state')"
 # The end of a run id, which runs_by_tail has.
 TAIL = "substr(run_id, -6)"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 13
+VERSION = 14
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the
@@ -28,7 +46,8 @@ SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
     ended_at INTEGER, events TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER, retry_at INTEGER,
-    epoch INTEGER, seq INTEGER, origin TEXT, rerun TEXT, attributes TEXT, error_group TEXT, paused TEXT, deadline TEXT
+    epoch INTEGER, seq INTEGER, origin TEXT, rerun TEXT, attributes TEXT, error_group TEXT, paused TEXT, deadline TEXT,
+    waits TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT);
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
@@ -79,6 +98,8 @@ CREATE INDEX IF NOT EXISTS runs_with_error ON runs (run_id) WHERE error IS NOT N
 CREATE INDEX IF NOT EXISTS runs_paused ON runs (run_id) WHERE paused IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_by_error_group ON runs (error_group, run_id) WHERE error_group IS NOT NULL;
 CREATE INDEX IF NOT EXISTS steps_waiting ON steps (kind, {name_of()}, run_id) WHERE status = 'waiting';
+CREATE INDEX IF NOT EXISTS steps_open ON steps (run_id, ({rank_of()}), until, step) WHERE {waits_in()};
+CREATE INDEX IF NOT EXISTS runs_by_wait ON runs ({WAIT_STATE}, run_id) WHERE waits IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs ({TAIL});

@@ -1,0 +1,53 @@
+"""What each open run waits for, found in its steps when they change, so that lists need not read steps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stepstream.contract.kinds import StepKind, StepStatus
+from stepstream.contract.operators.approvals import APPROVAL_SIGNALS
+from stepstream.runtime.readmodel.activity import WaitState
+from stepstream.runtime.readmodel.dialect import Database
+from stepstream.runtime.readmodel.tables.schema import name_of, rank_of, waits_in
+
+_NAME_CHARACTERS_MAX = 200
+_MEANT = {StepKind.WAIT: "event", StepKind.SIGNAL: "signal", StepKind.INVOKE: "run of"}
+
+
+def retry(until: int) -> Mapping[str, Any]:
+    """Return what a run waits for whose code between steps is tried again."""
+    return _waits(WaitState.RETRYING, "", "", until)
+
+
+def find_waits(db: Database, run_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Return what each of some runs waits for; those with a step that a worker has, and those without one, do not wait.
+
+    Of several open steps it is the first by rank_of, and of its kind the one that ends first.
+    """
+    if not run_ids:
+        return {}
+    first = (
+        f"SELECT o.step FROM steps AS o WHERE o.run_id = asked.run_id AND {waits_in('o.')} "
+        f"ORDER BY {rank_of('o.')}, o.until, o.step LIMIT 1"
+    )
+    query = (
+        f"WITH asked (run_id) AS (VALUES {', '.join(['(?)'] * len(run_ids))}) "
+        f"SELECT s.run_id, s.status, s.kind, s.id, {name_of('s')}, s.until FROM asked "
+        f"CROSS JOIN steps AS s ON s.run_id = asked.run_id AND s.step = ({first})"
+    )
+    rows = db.execute(query, run_ids)
+    return {run_id: waits for run_id, *row in rows if (waits := _waits_of(*row)) is not None}
+
+
+def _waits_of(status: str, kind: str, id: str, name: str, until: int) -> Mapping[str, Any] | None:
+    if status == StepStatus.RETRYING:
+        return _waits(WaitState.RETRYING, id, "", until)
+    if kind == StepKind.SLEEP:
+        return _waits(WaitState.SLEEPING, id, "", until)
+    if (meant := _MEANT.get(StepKind(kind))) is None:
+        return None
+    whole = "an approval" if name.startswith(APPROVAL_SIGNALS) else f"{meant} {name}"
+    return _waits(WaitState.WAITING, id, whole[:_NAME_CHARACTERS_MAX], until)
+
+
+def _waits(state: WaitState, step: str, name: str, until: int) -> Mapping[str, Any]:
+    return {"state": state, "step": step, "name": name, "until": until}
