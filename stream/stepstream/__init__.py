@@ -28,6 +28,7 @@ _HOMES = {
     "ThreadedContext": "sdk.context",
     "Throttle": "sdk.flow_control",
     "Timeouts": "sdk.cancellation",
+    "Wait": "sdk.steps.several_waits",
     "cron": "sdk.function",
     "on": "sdk.function",
 }

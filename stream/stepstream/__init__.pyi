@@ -18,6 +18,7 @@ from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Function, cron, on
 from stepstream.sdk.refusals import RateLimit
 from stepstream.sdk.steps.approvals import Approval
+from stepstream.sdk.steps.several_waits import Wait
 
 __version__: str
 
@@ -42,6 +43,7 @@ __all__ = [
     "ThreadedContext",
     "Throttle",
     "Timeouts",
+    "Wait",
     "cron",
     "on",
 ]

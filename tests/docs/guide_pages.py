@@ -115,6 +115,21 @@ async def lookback(engine: VirtualEngine) -> None:
     assert engine.run("await-courier").output is True
 
 
+@WAITING.shows("await-decision")
+async def one_of_several(engine: VirtualEngine) -> None:
+    """The payment that came first is the decision."""
+    await engine.send(Event("order.accepted", {"order_id": 1}), Event("order.paid", {"order_id": 1, "total": 5}))
+    assert engine.run("await-decision").output == "paid 5"
+
+
+@WAITING.shows("await-parts")
+async def all_of_several(engine: VirtualEngine) -> None:
+    """Both parts are packed."""
+    await engine.send(Event("order.confirmed", {"order_id": 1}))
+    await engine.send(Event("books.packed", {"order_id": 1}), Event("discs.packed", {"order_id": 1}))
+    assert engine.run("await-parts").output is True
+
+
 @WAITING.shows("approve-expense")
 async def signal(engine: VirtualEngine) -> None:
     """The signal of the text reaches the run that waits for it, and no other."""

@@ -49,26 +49,19 @@ from stepstream.contract.inbox import (
     CancelRequested,
     CommandsLost,
     ExecutionStarted,
-    InvokePlan,
     RunClaimed,
     RunFailed,
     RunLeased,
-    RunPlan,
     RunPostponed,
     RunReturned,
-    SendPlan,
-    SignalPlan,
     SignalSent,
-    SleepPlan,
     StepClaimed,
     StepFailed,
     StepLeased,
-    StepPlan,
     StepPostponed,
     StepReported,
     StepResolved,
     StepsPlanned,
-    WaitPlan,
     WarningReported,
 )
 from stepstream.contract.kinds import StepKind
@@ -83,8 +76,10 @@ from stepstream.contract.operators.control import (
     UnpauseRequested,
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.contract.text.waits import read_several
 from stepstream.engine.state.records import EventReceived, Input
 from tests.engine.gate_notation import read_gates, read_limit_question
+from tests.engine.plan_notation import read_plans
 from tests.engine.runs.bulk_notation import read_bulk, show_bulk
 from tests.engine.words import RunOf, Words
 
@@ -176,7 +171,7 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
         case "plan":
             acknowledge, wake = words.has("ack"), words.has("wake")
             cancelled, ungrouped = (tuple(filter(None, words.text(name).split(","))) for name in ("cancel", "ungroup"))
-            return StepsPlanned(run_id, epoch, tuple(_plans(words)), cancelled, acknowledge, wake, ungrouped)
+            return StepsPlanned(run_id, epoch, tuple(read_plans(words)), cancelled, acknowledge, wake, ungrouped)
         case "lease":
             return RunLeased(run_id, epoch, words.number("for"))
         case "lease-step":
@@ -249,45 +244,13 @@ def _listed(words: Words, name: str) -> list[str]:
     return [word for word in words.text(name).split(";") if word]
 
 
-def _plans(words: Words) -> list[StepPlan]:
-    """Return the plans of `sleep:a:until`, `wait:a:event:ms[:match|:?condition]`, `signal:a:name:ms[:replace]` …
-
-    A body for a queue is `run:a:queue`; a plan of a group ends in `@group`.
-    """
-    plans: list[StepPlan] = []
-    while words.plain:
-        body, _, group = words.take().partition("@")
-        kind, step, *rest = body.split(":", 4 if body.startswith("wait") else -1)
-        plans.append(_plan(kind, step, rest, group, words))
-    return plans
-
-
-def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> StepPlan:
-    match kind:
-        case "run":
-            return RunPlan(step, step, rest[0], group)
-        case "sleep":
-            return SleepPlan(step, step, int(rest[0]), group)
-        case "wait":
-            asked = rest[2] if len(rest) > 2 else ""
-            match, condition = ("", asked[1:]) if asked.startswith("?") else (asked, "")
-            lookback_ms = words.number("lookback")
-            return WaitPlan(step, step, rest[0], int(rest[1]), match, condition, lookback_ms, group)
-        case "signal":
-            return SignalPlan(step, step, rest[0], int(rest[1]), "replace" in rest, group)
-        case "send":
-            events = (name.partition("#") for name in rest)
-            return SendPlan(step, step, tuple(EventRecord(name, id=id) for name, _, id in events), group)
-        case _:
-            assert kind == "invoke", f"{kind!r} is not a plan"
-            return InvokePlan(step, step, rest[0], int(rest[1]), group=group, cancel_with_parent="cancel" in rest)
-
-
 def show_outcome(outcome: Outcome) -> str:
     """Return an outcome in the notation of the tables; an event is shown by its name and id."""
     match outcome:
         case Value(data):
             value: Any = load_json(data)
+            if isinstance(value, dict) and "events" in value:
+                return "=" + ",".join(f"{name}:{event['id']}" for name, event in value["events"].items())
             if isinstance(value, dict) and "name" in value:
                 return f"={value['name']}:{value['id']}"
             return f"={bytes(data).decode()}"
@@ -352,7 +315,9 @@ def _compact(attributes: Attributes) -> str:
 def _show_step_entry(entry: StepPlanned | StepAttemptFailed | StepEnded | StepCopied | StepCancelled) -> str:
     match entry:
         case StepPlanned():
-            return f"planned {entry.step} until {entry.until}"
+            several, waits = read_several(entry.detail)
+            names = f" {several} {','.join(name for name, _ in waits)}" if several else ""
+            return f"planned {entry.step} until {entry.until}{names}"
         case StepAttemptFailed():
             return f"attempt {entry.attempt} of {entry.step} failed, next {entry.retry_at}"
         case StepEnded():

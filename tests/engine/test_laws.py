@@ -22,6 +22,7 @@ from stepstream.contract.inbox import (
     StepFailed,
     StepReported,
     StepsPlanned,
+    WaitBranch,
     WaitPlan,
 )
 from stepstream.contract.outcomes import ErrorInfo, Value
@@ -82,11 +83,13 @@ def home(record: Input, shards: int) -> int:
 
 STEPS = st.sampled_from(["a" * 40, "b" * 40, "c" * 40])
 EPOCHS = st.sampled_from([1, 1, 1, 2])
+BRANCHES = (WaitBranch("a", "go", "data.id", lookback_ms=400), WaitBranch("b", "go", condition="async.data.id > 0"))
 PLANS = st.one_of(
     st.builds(lambda step: SleepPlan(step, "nap", 500), STEPS),
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, match="data.id"), STEPS),
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, condition="async.data.id > 0"), STEPS),
     st.builds(lambda step: WaitPlan(step, "wait", "go", 300, match="data.id", lookback_ms=400), STEPS),
+    st.builds(lambda step, every: WaitPlan(step, "any", "", 300, branches=BRANCHES, every=every), STEPS, st.booleans()),
     st.builds(lambda step: SignalPlan(step, "signal", "pager", 300), STEPS),
 )
 RECORDS: st.SearchStrategy[Input] = st.one_of(

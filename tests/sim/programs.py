@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from stepstream import App, Context, Event, NonRetriableError, StepError, cron, on
+from stepstream import App, Context, Event, NonRetriableError, StepError, Wait, cron, on
 from stepstream.contract.limits import Limits
 from stepstream.testing import START_MS
 from tests.sim.cancel_programs import CANCEL_PROGRAMS
@@ -104,7 +104,7 @@ def lookbacks() -> Program:
     async def script(world: World) -> None:
         await world.send(*(Event("paid", {"id": number}) for number in range(5)), Event("go", {"id": 3}))
         await world.advance("1m")
-        await world.send(Event("late", {"id": 3}))
+        await world.send(Event("late", {"id": 3}), Event("more", {"id": 3}))
         await world.advance("2h")
 
     program = Program(app, script, {("lookbacks", "completed"): 1}, limits=Limits(waits_per_match_max=2))
@@ -119,12 +119,18 @@ def lookbacks() -> Program:
             wait("condition", event="paid", if_="async.data.id > 3", timeout=0, lookback="10m"),
             wait("indexed", event="paid", if_="async.data.id == 9", timeout=0, lookback="10m"),
             wait("gone", event="gone", match="data.id", timeout=0, lookback="10m"),
-            wait("late", event="late", match="data.id", timeout="1h", lookback="10m"),
             wait("never", event="paid", if_="async.data.id == event.data.id + 90", timeout="5m", lookback="10m"),
         )
-        found = [event and event.data["id"] for event in [first, *await asyncio.gather(*waits)]]
-        if found != [3, 4, 9, None, 3, None]:
-            raise NonRetriableError(f"the waits found {found}")
+        late, gone = Wait("late", match="data.id", lookback="10m"), Wait("gone", match="data.id")
+        several = asyncio.gather(
+            ctx.step.wait_for_any("any", {"late": late, "gone": gone}, timeout="1h"),
+            ctx.step.wait_for_all("all", {"late": late, "gone": gone}, timeout="5m"),
+            ctx.step.wait_for_all("both", {"more": Wait("more"), "paid": Wait("paid", lookback="10m")}, timeout="1h"),
+        )
+        alone, (any_of, none, both) = await asyncio.gather(asyncio.gather(*waits), several)
+        found = [event and event.data["id"] for event in [first, *alone, any_of and any_of[1], both and both["more"]]]
+        if found != [3, 4, 9, None, None, 3, 3] or none:
+            raise NonRetriableError(f"the waits found {found} and {none}")
         return [*found, await ctx.step.run("end", program.body, ctx, "end")]
 
     return program

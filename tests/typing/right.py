@@ -2,9 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
-from stepstream import App, Approval, CancelOn, Context, Event, ThreadedContext, Timeouts, cron, on
+from stepstream import App, Approval, CancelOn, Context, Event, ThreadedContext, Timeouts, Wait, cron, on
 
 app = App("types")
 
@@ -40,6 +40,10 @@ async def steps(ctx: Context) -> Receipt:
     assert_type(await ctx.step.sleep("nap", "1h"), None)
     assert_type(await ctx.step.sleep_until("until", "2026-01-01"), None)
     assert_type(await ctx.step.wait_for_event("wait", event="b", match="data.id", timeout="1d"), Event | None)
+    waits: dict[Literal["paid", "refused"], Wait] = {"paid": Wait("b", match="data.id"), "refused": Wait("c")}
+    first = await ctx.step.wait_for_any("any", waits, timeout="1d")
+    assert_type(first, tuple[Literal["paid", "refused"], Event] | None)
+    assert_type(await ctx.step.wait_for_all("all", {"b": Wait("b")}, timeout="1d"), dict[str, Event] | None)
     assert_type(await ctx.step.wait_for_signal("signal", signal="s", timeout="1d"), Any)
     assert_type(await ctx.step.wait_for_approval("ok", title="ok?", timeout="1d"), Approval[None] | None)
     asked = ctx.step.wait_for_approval("form", title="ok?", form=Receipt, timeout="1d")
@@ -69,6 +73,8 @@ def plain(ctx: ThreadedContext) -> str:
     assert_type(ctx.step.run("charge", charge, {}), Receipt)
     assert_type(ctx.step.run("label", label, "x"), str)
     assert_type(ctx.step.wait_for_event("wait", event="b", timeout=5), Event | None)
+    assert_type(ctx.step.wait_for_any("any", {"b": Wait("b")}, timeout=5), tuple[str, Event] | None)
+    assert_type(ctx.step.wait_for_all("all", {"b": Wait("b")}, timeout=5), dict[str, Event] | None)
     assert_type(ctx.step.invoke("tax", function=tax), float)
     assert_type(ctx.step.invoke("receipt", function=steps), Receipt)
     return "done"

@@ -112,6 +112,23 @@ def decode_stored_event(value: bytes | Raw) -> EventRecord:
     return _EVENT.decode(value)
 
 
+class StoredEvents(msgspec.Struct, frozen=True):
+    """The result of a step that waited for several events: those that came, by the names that the code gives them."""
+
+    events: dict[str, EventRecord]
+
+
+_EVENTS = msgspec.json.Decoder(StoredEvents)
+
+
+def decode_stored_events(value: bytes | Raw) -> dict[str, EventRecord]:
+    """Return the events that ended a wait by their names; the name of a wait for one event is empty."""
+    try:
+        return {"": decode_stored_event(value)}
+    except msgspec.ValidationError:
+        return _EVENTS.decode(value).events
+
+
 def _explain(message: str) -> tuple[str, str]:
     reason, _, path = message.partition(" - at `$")
     if unknown := _UNKNOWN.search(reason):

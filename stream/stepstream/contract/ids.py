@@ -17,6 +17,7 @@ _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 _TIME_CHARACTERS = 10
 _HASH_CHARACTERS = 16
 _CANCEL_ON = "cancel_on:"
+_BRANCH = "#"
 _SENT_EVENT_ID = re.compile(rf"[{_CROCKFORD}]{{{_TIME_CHARACTERS + _HASH_CHARACTERS}}}:[0-9a-f]{{16}}:\d+")
 
 
@@ -35,6 +36,17 @@ def cancel_waiter(run_id: str, number: int) -> StepRef:
 def is_cancel_waiter(step: str) -> bool:
     """Return whether `step` is that of a waiter that `cancel_waiter` gives."""
     return step.startswith(_CANCEL_ON)
+
+
+def branch_waiter(run_id: str, step: str, number: int) -> StepRef:
+    """Return the waiter for one of the events, by its number, that a step waits for."""
+    return StepRef(run_id, f"{step}{_BRANCH}{number}")
+
+
+def branch_of(step: str) -> tuple[str, int | None]:
+    """Return the step of a waiter that `branch_waiter` gives, and its number; None for the waiter of a whole step."""
+    name, _, number = step.partition(_BRANCH)
+    return name, int(number) if number else None
 
 
 class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -216,8 +216,21 @@ class SleepPlan(TypedRecord, frozen=True, tag="sleep"):
     fingerprint: int = 0
 
 
+class WaitBranch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the events that a step waits for, and its `name` in the code; the other fields are those of WaitPlan."""
+
+    name: str
+    event: str
+    match: str = ""
+    condition: str = ""
+    lookback_ms: int = 0
+
+
 class WaitPlan(TypedRecord, frozen=True, tag="wait"):
-    """Wait for an event; `match` is a path, `condition` a CEL expression, at most one of them is given."""
+    """Wait for an event; `match` is a path, `condition` a CEL expression, at most one of them is given.
+
+    With `branches` it waits for the first of several events, or for `every` one of them, and has no event of its own.
+    """
 
     step: str
     id: str
@@ -228,6 +241,8 @@ class WaitPlan(TypedRecord, frozen=True, tag="wait"):
     lookback_ms: int = 0
     group: str = ""
     fingerprint: int = 0
+    branches: tuple[WaitBranch, ...] = ()
+    every: bool = False
 
 
 class SignalPlan(TypedRecord, frozen=True, tag="signal"):

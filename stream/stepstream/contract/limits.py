@@ -40,6 +40,9 @@ APPROVAL_COMMENT_CHARACTERS_MAX = 10_000
 APPROVAL_RECIPIENTS_MAX = 50
 APPROVAL_FORM_BYTES_MAX = 64 * 1024
 INPUT_SCHEMA_BYTES_MAX = 64 * 1024
+# The events that one step may wait for, and what the code calls each of them.
+EVENTS_PER_WAIT_MAX = 20
+WAIT_NAME_CHARACTERS_MAX = 100
 # The attributes by which people find a run, and a text among them.
 ATTRIBUTES_PER_RUN_MAX = 32
 ATTRIBUTE_CHARACTERS_MAX = 256

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from stepstream.contract.events import EventRecord, decode_stored_event, event_fields
+from stepstream.contract.events import EventRecord, decode_stored_events, event_fields
 from stepstream.contract.functions import EventTrigger, trigger_names
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import StepKind
@@ -78,7 +78,8 @@ class UnmatchedEventReporter:
             case RunEnded(cancelled_by=event) if event:
                 self._pending.pop(event.id, None)
             case StepEnded(kind=StepKind.WAIT, outcome=Value(data)) if self._pending:
-                self._pending.pop(decode_stored_event(data).id, None)
+                for event in decode_stored_events(data).values():
+                    self._pending.pop(event.id, None)
 
     async def _check(self) -> None:
         """Once the engine is idle, report the events that are still pending; report none if it never is idle."""

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from stepstream.contract.codec import dump_json
-from stepstream.contract.events import decode_stored_event
+from stepstream.contract.events import decode_stored_events
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import (
@@ -362,7 +362,7 @@ class VirtualEngine(PausingEngine):
                 case RunBegan(events=events):
                     matched.update(event.id for event in events)
                 case StepEnded(kind=StepKind.WAIT, outcome=Value(data)):
-                    matched.add(decode_stored_event(data).id)
+                    matched.update(event.id for event in decode_stored_events(data).values())
                 case RunEnded(cancelled_by=event) if event:
                     matched.add(event.id)
         unmatched = [name for id, name in self._sent if id not in matched]

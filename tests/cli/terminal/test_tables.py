@@ -112,6 +112,7 @@ def test_a_narrow_terminal_hides_nothing_that_a_step_waits_for() -> None:
         ),
         ("paid async.data.ok", "paid if async.data.ok"),
         ("paid", "paid"),
+        ("first of: yes: paid data.order_id | no: refused", "first of: yes: paid with data.order_id = 7; no: refused"),
     ],
 )
 def test_a_wait_shows_the_values_that_it_matches(detail: str, shown: str) -> None:

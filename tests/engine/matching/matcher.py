@@ -24,9 +24,10 @@ from stepstream.contract.topics import INBOX
 from stepstream.engine.matching.kept import indexed_value
 from stepstream.engine.matching.match_budget import Candidate
 from stepstream.engine.state.changes import Put, Send
+from stepstream.engine.state.kept_rows import KeptEvent, KeptPaths
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import Tick
-from stepstream.engine.state.rows import KeptEvent, KeptPaths, Row
+from stepstream.engine.state.rows import Row
 from stepstream.engine.state.tables import (
     KEPT_EVENTS,
     KEPT_INDEX,

@@ -55,4 +55,4 @@ async def test_a_wildcard_in_a_wait_is_refused(engine_of: EngineOf) -> None:
 
     async with engine_of(app) as engine:
         await engine.send(Event("go"))
-        assert "wait_for_event takes one event name" in str(engine.run().error)
+        assert "a wait takes one event name" in str(engine.run().error)

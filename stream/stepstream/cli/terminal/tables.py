@@ -10,6 +10,7 @@ from rich.table import Column
 
 from stepstream.cli.terminal.console import Screen
 from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import duration_text
 from stepstream.runtime.readmodel.activity import activities
 from stepstream.runtime.readmodel.why import WhyCode
@@ -154,10 +155,18 @@ def _print_event(screen: Screen, event: Json) -> None:
 def _waits_for(step: Json, run: Json) -> str:
     """Return what a step waits for; for an event, with the values of the run's own event that it must match."""
     detail = str(step["detail"])
-    event, _, condition = detail.partition(" ")
-    if step["kind"] != StepKind.WAIT or not condition or not run["events"]:
+    if step["kind"] != StepKind.WAIT or not run["events"]:
         return detail
-    own = run["events"][0]
+    words, several = read_several(detail)
+    if several:
+        return f"{words} " + "; ".join(f"{name}: {_awaited_event(text, run['events'][0])}" for name, text in several)
+    return _awaited_event(detail, run["events"][0])
+
+
+def _awaited_event(text: str, own: Json) -> str:
+    event, _, condition = text.partition(" ")
+    if not condition:
+        return event
     if not condition.startswith(("async.", "event.")) and " " not in condition:
         return f"{event} with {condition} = {_json(_lookup(own, condition))}"
     paths = dict.fromkeys(found[1:] for found in _OWN_REFERENCE.findall(condition))

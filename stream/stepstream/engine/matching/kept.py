@@ -14,17 +14,9 @@ from stepstream.contract.limits import HOUR_MS, LOOKBACK_PATHS_PER_NAME_MAX, MIN
 from stepstream.contract.matching import IndexContinued, LookBackContinued
 from stepstream.engine.matching.match_budget import Candidate, MatchBudget
 from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.kept_rows import IndexedEvent, KeptEvent, KeptHead, KeptPath, KeptPaths, KeptPlace
 from stepstream.engine.state.keys import text_bytes
-from stepstream.engine.state.rows import (
-    IndexedEvent,
-    KeptEvent,
-    KeptHead,
-    KeptPath,
-    KeptPaths,
-    KeptPlace,
-    Timer,
-    TimerKind,
-)
+from stepstream.engine.state.rows import Timer, TimerKind
 from stepstream.engine.state.tables import (
     KEPT_EVENTS,
     KEPT_HEAD_KEY,

@@ -16,7 +16,7 @@ from stepstream.contract.outcomes import TimedOut
 from stepstream.engine.matching.kept import kept_head, use_index
 from stepstream.engine.matching.match_budget import Candidate, MatchBudget
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.rows import KeptEvent, KeptPlace, LookBack
+from stepstream.engine.state.kept_rows import KeptEvent, KeptPlace, LookBack
 from stepstream.engine.state.tables import (
     KEPT_INDEX,
     bucket_part,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from stepstream.contract.events import EventRecord
-from stepstream.contract.ids import Bucket, StepRef
+from stepstream.contract.ids import Bucket, StepRef, branch_waiter
 from stepstream.contract.inbox import StepResolved
 from stepstream.contract.limits import BATCH_BYTES_MAX, PATH_USED_MS, PATHS_PER_NAME_MAX, TIMESTAMP_MS_MAX
 from stepstream.contract.matching import (
@@ -154,6 +154,10 @@ def withdraw(draft: Draft, run_id: str, step: str, opened: OpenStep, *, expired:
         draft.route(opened.bucket.event, WaitClosed(waiter, opened.bucket, opened.looking_back, expired))
     elif opened.signal:
         draft.route(opened.signal, SignalWaitClosed(waiter, opened.signal))
+    for number, branch in enumerate(opened.branches):
+        if branch.bucket:
+            closed = WaitClosed(branch_waiter(run_id, step, number), branch.bucket, branch.looking_back, expired)
+            draft.route(branch.bucket.event, closed)
 
 
 def route_event(draft: Draft, routed: EventRouted) -> None:

@@ -27,17 +27,9 @@ from stepstream.engine.runs.deadlines import await_start
 from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.runs.starts import start_code
 from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.kept_rows import LookbackWindows
 from stepstream.engine.state.records import EventReceived
-from stepstream.engine.state.rows import (
-    Crons,
-    LookbackWindows,
-    Run,
-    RunEvents,
-    Start,
-    Timer,
-    TimerKind,
-    Triggers,
-)
+from stepstream.engine.state.rows import Crons, Run, RunEvents, Start, Timer, TimerKind, Triggers
 from stepstream.engine.state.tables import (
     CRONS,
     LOOKBACK_WINDOWS_KEY,

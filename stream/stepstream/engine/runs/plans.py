@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import NULL, dump_json
 from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
-from stepstream.contract.history import StepCancelled, StepPlanned
+from stepstream.contract.history import StepCancelled
 from stepstream.contract.ids import StepRef, run_hash, run_id_at, sent_event_id
 from stepstream.contract.inbox import (
     InvokePlan,
@@ -23,22 +23,22 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import CHAIN_RUNS_MAX
-from stepstream.contract.matching import SignalWaitOpened, WaitOpened
-from stepstream.contract.operators.approvals import ApprovalRequest
+from stepstream.contract.matching import SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.engine.gates.passing import gates_of
-from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, WaitCompiler
-from stepstream.engine.matching.waits import bucket_of, close_step
+from stepstream.engine.matching.wait_compiler import WaitCompiler
+from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.children import add_child
 from stepstream.engine.runs.dispatch import dispatch, has_queue, recall
 from stepstream.engine.runs.endings import cancel_overdue
+from stepstream.engine.runs.opening import open_run, open_step
 from stepstream.engine.runs.pauses import is_paused, send_news
 from stepstream.engine.runs.runs import current
 from stepstream.engine.runs.steps import engine_memo, join_groups, keep_result, leave_group
+from stepstream.engine.runs.wait_plans import plan_wait
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
-from stepstream.expressions.predicates import EvaluationError, ExpressionError
+from stepstream.engine.state.rows import OpenStep
 
 
 def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
@@ -63,7 +63,7 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
             joined.update([plan.group] if plan.group else [])
             continue
         ended = OpenStep(plan.id, _kind(plan), fingerprint=plan.fingerprint)
-        still, memo = engine_memo(_open_run(draft, run_id), plan.step, ended, outcome)
+        still, memo = engine_memo(open_run(draft, run_id), plan.step, ended, outcome)
         keep_result(draft, still, memo, None)
         memos.append(memo)
         if isinstance(plan, SendPlan) and isinstance(outcome, Value):
@@ -78,18 +78,12 @@ def _kind(plan: StepPlan) -> StepKind:
     return StepKind(str(plan.__struct_config__.tag))
 
 
-def _open_run(draft: Draft, run_id: str) -> Run:
-    run = draft.run(run_id)
-    assert run is not None, "a plan that ends its run raises LimitExceeded"
-    return run
-
-
 def _cancel_step(draft: Draft, run_id: str, step: str) -> bool:
     """Cancel a step; return whether this completes a group whose results have not woken the run."""
     opened = draft.step(run_id, step)
     if opened is None:
         return False
-    run = draft.record(_open_run(draft, run_id), StepCancelled, step, opened.id)
+    run = draft.record(open_run(draft, run_id), StepCancelled, step, opened.id)
     close_step(draft, run_id, step, opened)
     recall(draft, run, step, opened, "cancelled")
     draft.cancel_step(run_id, step, opened)
@@ -116,9 +110,9 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
         case SleepPlan():
             if plan.until <= draft.now:
                 return Value(NULL)
-            _open(draft, run_id, plan, OpenStep(plan.id, StepKind.SLEEP, plan.until, group=plan.group))
+            open_step(draft, run_id, plan, OpenStep(plan.id, StepKind.SLEEP, plan.until, group=plan.group))
         case WaitPlan():
-            return _plan_wait(draft, run_id, plan, compiler)
+            return plan_wait(draft, run_id, plan, compiler)
         case SignalPlan():
             return _plan_signal(draft, run_id, plan)
         case SendPlan():
@@ -132,59 +126,16 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
     return None
 
 
-def _open(
-    draft: Draft,
-    run_id: str,
-    plan: StepPlan,
-    opened: OpenStep,
-    detail: str = "",
-    approval: ApprovalRequest | None = None,
-) -> Run:
-    """Open a planned step; return its run."""
-    run = _open_run(draft, run_id)
-    if plan.fingerprint:
-        opened = replace(opened, fingerprint=plan.fingerprint)
-    run = replace(run, steps=run.steps + 1, opened_steps=True)
-    run = draft.record(run, StepPlanned, plan.step, plan.id, opened.kind, detail, opened.due, approval)
-    draft.put_step(run_id, plan.step, None, opened)
-    if opened.due:
-        draft.arm(opened.due, Timer(TimerKind.STEP, run_id, plan.step))
-    return run
-
-
 def _plan_dispatched(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
-    run = _open_run(draft, run_id)
+    run = open_run(draft, run_id)
     if not has_queue(draft, run.function, plan.queue):
         message = f"app {run.app!r} has no queue {plan.queue!r}; write App({run.app!r}, queues=[{plan.queue!r}])"
         return Failure(ErrorInfo("QueueNotFoundError", message, code="queue-not-found"))
     due = max(draft.now, 1) if is_paused(draft, run, plan.queue) else 0
     opened = OpenStep(plan.id, StepKind.RUN, due, group=plan.group, queue=plan.queue, fingerprint=plan.fingerprint)
-    run = _open(draft, run_id, plan, opened, f"queue {plan.queue}")
+    run = open_step(draft, run_id, plan, opened, f"queue {plan.queue}")
     if not due:
         dispatch(draft, run, plan.step, opened)
-    return None
-
-
-def _plan_wait(draft: Draft, run_id: str, plan: WaitPlan, compiler: WaitCompiler) -> Outcome | None:
-    try:
-        predicate = compiler.predicate(plan.match, plan.condition)
-    except ExpressionBudgetExceeded as error:
-        return Failure(ErrorInfo("ExpressionLimitError", str(error), code=error.code))
-    except (ExpressionError, EvaluationError) as error:
-        return Failure(ErrorInfo("ExpressionError", str(error), code="invalid-expression"))
-    looking_back = plan.lookback_ms > 0
-    if plan.timeout_ms <= 0 and not (looking_back and predicate):
-        return TimedOut()
-    # With a timeout of 0 the timer fires in the next batch, and the look-back alone decides.
-    due = draft.now + plan.timeout_ms
-    bucket = bucket_of(plan.event, predicate) if predicate else None
-    opened = OpenStep(plan.id, StepKind.WAIT, due, group=plan.group, bucket=bucket, looking_back=looking_back)
-    _open(draft, run_id, plan, opened, f"{plan.event} {plan.match or plan.condition}".strip())
-    if predicate and bucket:
-        lookback_from = max(draft.now - plan.lookback_ms, 1) if looking_back else 0
-        waiter, trigger = StepRef(run_id, plan.step), compiler.trigger
-        trigger_id = trigger.id if looking_back and trigger.name == plan.event else ""
-        draft.route(plan.event, WaitOpened(waiter, bucket, predicate, due, lookback_from, trigger_id))
     return None
 
 
@@ -193,7 +144,7 @@ def _plan_signal(draft: Draft, run_id: str, plan: SignalPlan) -> Outcome | None:
         return TimedOut()
     due = draft.now + plan.timeout_ms
     opened = OpenStep(plan.id, StepKind.SIGNAL, due, group=plan.group, signal=plan.signal)
-    _open(draft, run_id, plan, opened, plan.signal, plan.approval)
+    open_step(draft, run_id, plan, opened, plan.signal, plan.approval)
     draft.route(plan.signal, SignalWaitOpened(StepRef(run_id, plan.step), plan.signal, due, plan.replace))
     return None
 
@@ -207,7 +158,7 @@ def _events_to_send(draft: Draft, run_id: str, plan: SendPlan) -> list[EventReco
 
 def _end_of_chain(draft: Draft, run_id: str) -> Failure | None:
     """Return the error of a step that would start further runs at the end of the longest chain of runs allowed."""
-    run = _open_run(draft, run_id)
+    run = open_run(draft, run_id)
     function = draft.function(run.function)
     longest = function.chain_max if function else CHAIN_RUNS_MAX
     if run.chain + 1 < longest:
@@ -232,7 +183,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
     hash_part = run_hash(function.id, cause)
     child = run_id_at(draft.now, hash_part)
     opened = OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group, child=child)
-    caller = _open(draft, run_id, plan, opened, plan.function)
+    caller = open_step(draft, run_id, plan, opened, plan.function)
     event = EventRecord(INVOKED, plan.data, cause, draft.now)
     if plan.cancel_with_parent:
         add_child(draft, caller, plan.step, child)

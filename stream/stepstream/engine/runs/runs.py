@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from stepstream.contract.attributes import changed, same
 from stepstream.contract.commands import Open, RunLoaded, RunResumed, RunStopped
 from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunMoved
+from stepstream.contract.ids import branch_of
 from stepstream.contract.inbox import (
     AttributesSet,
     RunClaimed,
@@ -111,7 +112,8 @@ def set_attributes(draft: Draft, report: AttributesSet) -> None:
 
 def warn_of_truncated_look_back(draft: Draft, truncated: LookBackTruncated) -> None:
     """Warn a run that a look-back does not evaluate all kept events of its window."""
-    run, opened = draft.run(truncated.run_id), draft.step(truncated.run_id, truncated.step)
+    step, _ = branch_of(truncated.step)
+    run, opened = draft.run(truncated.run_id), draft.step(truncated.run_id, step)
     if run and opened:
         warning = (
             f"step {opened.id!r} looked back at only the newest {LOOKBACK_EVENTS_MAX} of the kept events "

@@ -6,13 +6,15 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Memo, Open, RunResumed
+from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepAttemptFailed, StepEnded
-from stepstream.contract.ids import is_cancel_waiter
+from stepstream.contract.ids import branch_of, is_cancel_waiter
 from stepstream.contract.inbox import StepFailed, StepReported, StepResolved
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
 from stepstream.engine.matching.waits import close_step, withdraw
+from stepstream.engine.runs.branches import is_registered, settle_branch
 from stepstream.engine.runs.children import forget_child
 from stepstream.engine.runs.dispatch import dispatch, dispatched_step
 from stepstream.engine.runs.endings import cancel_by_event, cancel_overdue
@@ -136,8 +138,12 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
 
 def answer_step(draft: Draft, resolved: StepResolved) -> None:
     """Keep the result of a step that another shard found, possibly the end of the run that the step invoked."""
-    forget_child(draft, resolved.run_id, resolved.step)
-    resolve_step(draft, resolved.run_id, resolved.step, resolved.outcome)
+    step, number = branch_of(resolved.step)
+    if number is not None:
+        _end_branch(draft, resolved.run_id, step, number)
+        return
+    forget_child(draft, resolved.run_id, step)
+    resolve_step(draft, resolved.run_id, step, resolved.outcome)
 
 
 def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool:
@@ -168,9 +174,23 @@ def receive_match(draft: Draft, matched: EventMatched) -> None:
     if is_cancel_waiter(matched.step):
         cancel_by_event(draft, matched)
         return
-    kept = resolve_step(draft, matched.run_id, matched.step, Value(Raw(encode(matched.event))))
+    step, number = branch_of(matched.step)
+    if number is None:
+        kept = resolve_step(draft, matched.run_id, step, Value(Raw(encode(matched.event))))
+    else:
+        kept = _end_branch(draft, matched.run_id, step, number, matched.event)
     if kept and matched.arrived_at:
         draft.time("match", "", matched.arrived_at)
+
+
+def _end_branch(draft: Draft, run_id: str, step: str, number: int, event: EventRecord | None = None) -> bool:
+    """End one of the waits of a step, with its event or as expired; return whether this ends the step."""
+    outcome = settle_branch(draft, run_id, step, number, event)
+    opened = draft.step(run_id, step)
+    if outcome is None or opened is None:
+        return False
+    withdraw(draft, run_id, step, opened)
+    return resolve_step(draft, run_id, step, outcome)
 
 
 def fire_step(draft: Draft, run_id: str, step: str) -> None:
@@ -194,7 +214,7 @@ def fire_step(draft: Draft, run_id: str, step: str) -> None:
         case StepKind.INVOKE:
             error = ErrorInfo("InvokeTimeoutError", "the invoked function did not end in time", code="invoke-timeout")
             resolve_step(draft, run_id, step, Failure(error))
-        case StepKind.WAIT if opened.looking_back and opened.bucket:
+        case StepKind.WAIT if opened.looking_back and is_registered(opened):
             # A kept event may have ended the wait: only its matcher knows.
             draft.put_step(run_id, step, opened, replace(opened, due=0))
             withdraw(draft, run_id, step, opened, expired=True)

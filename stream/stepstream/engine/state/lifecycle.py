@@ -104,8 +104,8 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
         "StepsPlanned": ("planned", "ready", "backing-off", "kept"),
     },
     "planned": {
-        "EventMatched": ("kept",),
-        "StepResolved": ("kept",),
+        "EventMatched": ("planned", "kept"),
+        "StepResolved": ("planned", "kept"),
         "Tick": ("planned", "kept"),
         "StepsPlanned": ("planned", "absent"),
         "StepReported": ("kept",),

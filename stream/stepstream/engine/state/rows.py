@@ -12,13 +12,19 @@ from stepstream.contract.gates import Gate
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import Claim
 from stepstream.contract.kinds import StepKind
-from stepstream.contract.matching import Predicate, WaitOpened
+from stepstream.contract.matching import Predicate
 from stepstream.contract.operators.bulk import BulkChanged, BulkItem
 from stepstream.contract.operators.control import Pause
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
-
-# The arrival time by which a kept event sorts, and its number in the shard.
-KeptPlace = tuple[int, int]
+from stepstream.engine.state.kept_rows import (
+    IndexedEvent,
+    KeptEvent,
+    KeptHead,
+    KeptPaths,
+    KeptPlace,
+    LookBack,
+    LookbackWindows,
+)
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,12 +108,26 @@ class RunEvents(msgspec.Struct, frozen=True, omit_defaults=True):
     cancel_waits: tuple[CancelWait, ...] = ()
 
 
+class Branch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the events that a step waits for: its `name` in the code, and what it must satisfy as `text`.
+
+    It has the `bucket` in which it is registered, until its `event` comes or it expires.
+    """
+
+    name: str
+    text: str
+    bucket: Bucket | None = None
+    looking_back: bool = False
+    event: EventRecord | None = None
+
+
 class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result. `due` is when its timer fires (Unix ms, 0: it has none).
 
     A wait has the `bucket` in which it is registered. If it is `looking_back`, the matcher decides whether it times
     out. A step with a `queue` is dispatched to the workers of that queue, and the report of `claim` is the one that
-    counts. `fingerprint` is that of its plan or report. `child` is the run that it invoked.
+    counts. `fingerprint` is that of its plan or report. `child` is the run that it invoked. One that waits for several
+    events has `branches`, and needs the first of them or `every` one.
     """
 
     id: str
@@ -122,6 +142,8 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     looking_back: bool = False
     fingerprint: int = 0
     child: str = ""
+    branches: tuple[Branch, ...] = ()
+    every: bool = False
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -231,74 +253,6 @@ class Crons(msgspec.Struct, frozen=True, omit_defaults=True):
 
     triggers: tuple[CronTrigger, ...]
     due: tuple[int, ...]
-
-
-class LookbackWindows(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How far back (ms) the waits of each function may look; events are kept for the longest of these times.
-
-    `version` counts the changes: all events that are kept under one version are deleted in the order of their arrival.
-    """
-
-    by_function: dict[str, int]
-    version: int = 0
-
-    @property
-    def longest(self) -> int:
-        """The time (ms) for which events are kept; 0 if no function looks back."""
-        return max(self.by_function.values(), default=0)
-
-
-class KeptEvent(msgspec.Struct, frozen=True):
-    """An event kept for waits that look back: when it arrived, and when it is deleted."""
-
-    event: EventRecord
-    arrived_at: int
-    until: int
-
-
-class KeptHead(msgspec.Struct, frozen=True):
-    """How many events this shard has ever kept, and the arrival time of the last one, which never decreases."""
-
-    count: int
-    arrived_at: int
-
-    @property
-    def place(self) -> KeptPlace:
-        """The place of the last event."""
-        return self.arrived_at, self.count
-
-
-class KeptPath(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A path by which the kept events of a name are indexed, for look-backs until `until` (Unix ms).
-
-    All events up to the place `indexed_to` are indexed, and none after it; without it all are.
-    """
-
-    until: int
-    indexed_to: KeptPlace | None = None
-
-
-class KeptPaths(msgspec.Struct, frozen=True):
-    """The paths by which the kept events of a name are indexed; "" is the index of all of them."""
-
-    paths: dict[str, KeptPath]
-
-
-class IndexedEvent(msgspec.Struct, frozen=True):
-    """An entry of the index of kept events. Its key has all: the bucket, and the place of the event."""
-
-
-class LookBack(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A look-back in progress, or one that waits for the index of its path.
-
-    `opened` is the number of the last event that was kept before the wait was opened. The events up to the place
-    `after` are evaluated. If the wait has `expired`, it ends with the look-back.
-    """
-
-    wait: WaitOpened
-    opened: int
-    after: KeptPlace | None = None
-    expired: bool = False
 
 
 class Bulk(msgspec.Struct, frozen=True, omit_defaults=True):

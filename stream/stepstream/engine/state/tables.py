@@ -12,6 +12,15 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef, run_routing
 from stepstream.contract.operators.bulk import BulkItem
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
+from stepstream.engine.state.kept_rows import (
+    IndexedEvent,
+    KeptEvent,
+    KeptHead,
+    KeptPaths,
+    KeptPlace,
+    LookBack,
+    LookbackWindows,
+)
 from stepstream.engine.state.keys import Key, number_bytes, parse_texts, text_bytes
 from stepstream.engine.state.rows import (
     Bulk,
@@ -19,14 +28,7 @@ from stepstream.engine.state.rows import (
     Crons,
     EventName,
     Group,
-    IndexedEvent,
-    KeptEvent,
-    KeptHead,
-    KeptPaths,
-    KeptPlace,
     Lease,
-    LookBack,
-    LookbackWindows,
     OpenCount,
     OpenStep,
     Position,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stepstream.contract.codec import Json, load_json
-from stepstream.contract.events import decode_stored_event
+from stepstream.contract.events import decode_stored_events
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.dialect import Database, SqliteDatabase, lock_sums
@@ -67,7 +67,7 @@ def _drop_steps(db: Database, most: int) -> int:
     found = db.execute("SELECT run_id FROM dropped_runs LIMIT 1").fetchone()
     if found is None:
         return 0
-    # The output of a wait is the event that ended it.
+    # The output of a wait has the events that ended it.
     query = (
         "SELECT CASE WHEN kind = 'wait' AND status = 'completed' THEN output END, run_id, step "
         "FROM steps WHERE run_id = ? LIMIT ?"
@@ -76,7 +76,12 @@ def _drop_steps(db: Database, most: int) -> int:
     if not steps:
         ended = "DELETE FROM dropped_runs WHERE run_id = ?"
         return drop_lines_of(db, *found) or db.execute(ended, found).rowcount
-    waits = [(decode_stored_event(output.encode()).id, *step) for output, *step in steps if output]
+    waits = [
+        (event.id, *step)
+        for output, *step in steps
+        if output
+        for event in decode_stored_events(output.encode()).values()
+    ]
     db.executemany("DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?", waits)
     return db.executemany("DELETE FROM steps WHERE run_id = ? AND step = ?", [step for _, *step in steps]).rowcount
 

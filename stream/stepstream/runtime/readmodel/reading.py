@@ -3,6 +3,7 @@
 from collections import Counter
 
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
+from stepstream.contract.text.waits import SEVERAL_WORDS, read_several
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.tables.schema import name_of
@@ -21,6 +22,7 @@ WITH RECURSIVE names (name) AS (
     FROM names WHERE names.name IS NOT NULL
 ) SELECT name FROM names WHERE name IS NOT NULL
 """
+_SEVERAL = f"SELECT DISTINCT detail FROM steps WHERE kind = ? AND status = 'waiting' AND {_NAME} IN (?, ?)"
 
 
 def show(db: Database, run_id: str) -> RunView | None:
@@ -38,7 +40,10 @@ def show(db: Database, run_id: str) -> RunView | None:
 
 def awaited_events(db: Database) -> set[str]:
     """Return the names of the events that runs wait for."""
-    return {name for (name,) in db.execute(_AWAITED, (StepKind.WAIT, StepKind.WAIT))}
+    names = {name for (name,) in db.execute(_AWAITED, (StepKind.WAIT, StepKind.WAIT))}
+    several = db.execute(_SEVERAL, (StepKind.WAIT, *SEVERAL_WORDS)) if names & {*SEVERAL_WORDS} else ()
+    waits = (each for (detail,) in several for each in read_several(detail)[1])
+    return names | {text.partition(" ")[0] for _, text in waits}
 
 
 def counts(db: Database, function: str = "") -> dict[str, int]:

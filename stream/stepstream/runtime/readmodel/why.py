@@ -18,6 +18,7 @@ from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
 from stepstream.contract.operators.control import function_scope, queue_scope
 from stepstream.contract.operators.limit_views import LimitView
 from stepstream.contract.text.names import workers_name
+from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import missing_code, unfit_code
 from stepstream.runtime.overview import Overview, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.limit_reasons import limit_remedy, limit_text
@@ -216,7 +217,7 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
         case StepKind.SLEEP:
             return Why(WhyCode.SLEEP, f"{name} sleeps until {local_time(until)}", step.id, since, until)
         case StepKind.WAIT:
-            return Why(WhyCode.EVENT, f"{name} waits for the event {awaited(step, run)}{ends}", step.id, since, until)
+            return Why(WhyCode.EVENT, f"{name} waits for {awaited(step, run)}{ends}", step.id, since, until)
         case StepKind.SIGNAL:
             remedy = "send it: on this page, with `stepstream signal`, or with POST /v1/signals"
             return Why(
@@ -273,11 +274,18 @@ def _code(
 
 
 def awaited(step: StepView, run: RunView) -> str:
-    """Return the event that a step waits for, with the values of the run's own event that it must match."""
-    event, _, condition = step.detail.partition(" ")
+    """Return the events that a step waits for, with the values of the run's own event that they must match."""
+    own = run.events[0] if isinstance(run.events, list) and run.events else None
+    words, several = read_several(step.detail)
+    if several:
+        return f"the {words} " + "; ".join(f"{name}: {_awaited_event(text, own)}" for name, text in several)
+    return f"the event {_awaited_event(step.detail, own)}"
+
+
+def _awaited_event(text: str, own: Json) -> str:
+    event, _, condition = text.partition(" ")
     if not condition:
         return repr(event)
-    own = run.events[0] if isinstance(run.events, list) and run.events else None
     if not condition.startswith(("async.", "event.")) and " " not in condition:
         return f"{event!r} with {condition} = {_json(_lookup(own, condition))}"
     paths = dict.fromkeys(found[1:] for found in _OWN_REFERENCE.findall(condition))

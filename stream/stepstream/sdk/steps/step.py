@@ -17,15 +17,15 @@ from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, name_of, retry_policy
 from stepstream.sdk.replay.calls import INVOKE, RUN, SEND, Call
+from stepstream.sdk.steps.several_waits import SeveralWaits
 from stepstream.sdk.steps.step_call import StepCall, plain_value
-from stepstream.sdk.steps.waits import Waits
 from stepstream.sdk.values import PLAIN_JSON, return_type, to_json
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Step(Waits):
+class Step(SeveralWaits):
     """`ctx.step`: each method is one durable step. Its result is stored, and every replay returns it again.
 
     The first argument of every method is the step's id, a string of 1 to 1,024 characters that stays the same across

@@ -107,10 +107,7 @@ class Waits:
             ```
         """
         timeout_ms = self._bounded(id, timeout)
-        check_event_name(event, own=True)
-        if event.endswith(("/*", ".*")):
-            raise InvalidInput(f"{event!r}: wait_for_event takes one event name; only triggers take wildcards", "event")
-        _check_predicate(id, match, if_)
+        check_awaited(id, event, match, if_)
         lookback_ms = self._lookback_ms(id, lookback)
         return StepCall(
             self._replay,
@@ -230,7 +227,11 @@ class Waits:
         return length_ms
 
 
-def _check_predicate(id: str, match: str, if_: str) -> None:
+def check_awaited(id: str, event: str, match: str, if_: str) -> None:
+    """Raise InvalidInput or StepUsageError unless a step can wait for an event with these arguments."""
+    check_event_name(event, own=True)
+    if event.endswith(("/*", ".*")):
+        raise InvalidInput(f"{event!r}: a wait takes one event name; only triggers take wildcards", "event")
     if match and if_:
         raise InvalidInput("give match= or if_=, not both", f"step {id!r}")
     try:

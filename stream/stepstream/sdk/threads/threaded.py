@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
@@ -16,11 +16,13 @@ from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import InThread, ThreadBlocked
 from stepstream.sdk.steps.approvals import Approval
 from stepstream.sdk.steps.parallel import Group
+from stepstream.sdk.steps.several_waits import Wait
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.steps.step_call import StepCall
 from stepstream.sdk.threads.in_thread import in_thread
 
 T = TypeVar("T")
+N = TypeVar("N", bound=str)
 P = ParamSpec("P")
 
 BRANCHES_MAX = 64
@@ -122,6 +124,14 @@ class ThreadedStep:
         return self._result(
             self._step.wait_for_event(id, event=event, timeout=timeout, match=match, if_=if_, lookback=lookback)
         )
+
+    def wait_for_any(self, id: str, waits: Mapping[N, Wait], *, timeout: Duration) -> tuple[N, Event] | None:
+        """Wait for the first of several events; return its name with the event, or None."""
+        return self._result(self._step.wait_for_any(id, waits, timeout=timeout))
+
+    def wait_for_all(self, id: str, waits: Mapping[N, Wait], *, timeout: Duration) -> dict[N, Event] | None:
+        """Wait for all of several events; return them by name, or None."""
+        return self._result(self._step.wait_for_all(id, waits, timeout=timeout))
 
     def wait_for_signal(
         self, id: str, *, signal: str, timeout: Duration, on_conflict: Literal["fail", "replace"] = "fail"

@@ -40,13 +40,14 @@ class StepRow:
     fingerprint: int = 0
     copied: int = 0
 
-    # Of a step that is known, the first time, the kind, what it waits for and its place stay.
+    # Of a step that is known, the first time, the kind and its place stay.
     UPSERT: ClassVar[str] = (
         "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (run_id, step) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, "
         "started_at = excluded.started_at, "
         "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN steps.until ELSE excluded.until END, "
         "output = excluded.output, error = excluded.error, seen = excluded.seen, own = excluded.own, "
+        "detail = CASE excluded.detail WHEN '' THEN steps.detail ELSE excluded.detail END, "
         "fingerprint = excluded.fingerprint"
     )
 
@@ -55,7 +56,7 @@ class StepRow:
         self.status, self.attempts, self.started_at = later.status, later.attempts, later.started_at
         self.ended_at, self.until = later.ended_at, later.until or self.until
         self.output, self.error, self.seen, self.own = later.output, later.error, later.seen, later.own
-        self.fingerprint = later.fingerprint
+        self.detail, self.fingerprint = later.detail or self.detail, later.fingerprint
 
     def cancel(self, at: int) -> None:
         """Note that the step was cancelled."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.codec import Json
-from stepstream.contract.events import decode_stored_event
+from stepstream.contract.events import decode_stored_events
 from stepstream.contract.history import RunEnded, StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
@@ -82,8 +82,12 @@ class WholeEvent:
 
 def note_resumed(db: Database, ended: Sequence[StepEnded]) -> None:
     """Store which event resumed each of these steps, of those that waited for one."""
-    found = ((entry, decode_stored_event(entry.outcome.data)) for entry in ended if isinstance(entry.outcome, Value))
-    rows = ((event.id, event.name, entry.run_id, entry.step, entry.at) for entry, event in found)
+    found = ((entry, decode_stored_events(entry.outcome.data)) for entry in ended if isinstance(entry.outcome, Value))
+    rows = (
+        (event.id, event.name, entry.run_id, entry.step, entry.at)
+        for entry, events in found
+        for event in events.values()
+    )
     into = "event_waits (event_id, name, run_id, step, at) VALUES (?, ?, ?, ?, ?)"
     db.executemany(f"INSERT INTO {into} ON CONFLICT DO NOTHING", rows)
 
