@@ -165,6 +165,27 @@ async def test_a_filter_finds_its_runs_newest_first(text: str, condition: Condit
     assert (counted.runs, counted.exact) == (len(expected), True)
 
 
+STATUSES: list[tuple[str, dict[str, int], bool]] = [
+    ("", {"running": 15, "completed": 15, "failed": 15, "cancelled": 15}, True),
+    ("status:failed", {"running": 15, "completed": 15, "failed": 15, "cancelled": 15}, True),
+    ("function:mail status:failed", {"running": 5, "completed": 5, "failed": 5, "cancelled": 5}, True),
+    ("event_id:e7,e8 status:failed", {"running": 1, "cancelled": 1}, True),
+    ("-status:failed before:2026-11-28T18:00", {"running": 2, "completed": 2, "cancelled": 2}, True),
+    ("after:2026-11-28T18:00", {"running": 2, "completed": 2, "failed": 2, "cancelled": 3}, False),
+    ('cel:"event.data.amount > 50"', {}, False),
+]
+
+
+@pytest.mark.parametrize(("text", "runs", "exact"), STATUSES, ids=[text for text, _, _ in STATUSES])
+async def test_the_runs_of_a_filter_are_counted_by_status(
+    text: str, runs: dict[str, int], exact: bool, index: RunIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status that it asks for does not matter; beyond a bound the numbers say how many there are at least."""
+    monkeypatch.setattr(search, "COUNTED_MAX", 9)
+    counted = await index.queries.count_statuses(Filter.parse(text))
+    assert (dict(counted.runs), counted.exact) == (runs, exact)
+
+
 @pytest.mark.parametrize("text", ["error:other", 'cel:"event.data.amount < 3"', "-function:orders.* app:shop"])
 async def test_a_search_stops_at_its_bound_and_continues(
     text: str, index: RunIndex, monkeypatch: pytest.MonkeyPatch

@@ -30,8 +30,10 @@ async def test_filter_is_in_the_url(engine: VirtualEngine) -> None:
     failed = await browser.open(page.link("failed 1"))
     assert [words.split(" ")[1:3] for words in failed.texts("tbody tr")] == [["fulfil", "failed"]]
     assert len((await browser.open(failed.link("all"))).all("tbody tr")) == 2
-    page = await browser.open(page.link("completed 1"))
+    page = await browser.open(page.link("completed 0"))
     assert page.text.count("No run matches this filter") == 1
+    page = await browser.open("/ui/runs?filter=cel:true")
+    assert [words for words in page.texts("#statuses li") if words[-1].isdigit()] == []
 
 
 async def test_a_row_says_what_its_run_does(engine: VirtualEngine) -> None:

@@ -15,6 +15,7 @@ from stepstream.api.pages.parts.sessions import Role
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.queries import OPEN_APPROVALS
+from stepstream.runtime.readmodel.search.search import StatusCounts
 
 # htmx evaluates attributes only where they have code; none has, the policy of the page forbids it, and its own style
 # sheet is left out. Elements that readers opened stay open when a part of the page is replaced.
@@ -138,17 +139,18 @@ def _keys() -> h.Element:
     ]
 
 
-def status_counts(counts: Mapping[str, int], selected: str, links: Mapping[str, str]) -> h.Element:
-    """Return the numbers of runs by status, each a link that filters by it."""
+def status_counts(counts: StatusCounts, selected: str, links: Mapping[str, str]) -> h.Element:
+    """Return the numbers of runs by status, as far as they are known, each a link that filters by it."""
     shown: Sequence[str] = [status.value for status in RunStatus]
+
+    def number(status: str) -> h.Node:
+        runs = counts.runs.get(status, 0)
+        return [" ", h.span(".count")[f"{runs:,}{'' if counts.exact else '+'}"]] if runs or counts.exact else None
+
     return h.ul("#statuses.tabs", aria_label="Runs by status")[
         h.li[h.a(href=links[""], aria_current="true" if not selected else None)["all"]],
         [
-            h.li[
-                h.a(href=links[status], aria_current="true" if status == selected else None)[
-                    status, " ", h.span(".count")[f"{counts.get(status, 0):,}"]
-                ]
-            ]
+            h.li[h.a(href=links[status], aria_current="true" if status == selected else None)[status, number(status)]]
             for status in shown
         ],
     ]

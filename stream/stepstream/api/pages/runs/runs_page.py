@@ -26,7 +26,7 @@ from stepstream.contract.limits import FILTER_CHARACTERS_MAX
 from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 from stepstream.runtime.readmodel.search.filters import Filter, FilterError, Pattern, Term
-from stepstream.runtime.readmodel.search.search import RunPage
+from stepstream.runtime.readmodel.search.search import RunPage, StatusCounts
 from stepstream.runtime.readmodel.views import RunSummary
 
 ROWS = 50
@@ -72,10 +72,11 @@ async def show_runs(site: Site, visit: Visit) -> Response:
     """Answer with a page of the list; a filter that is not one is answered with the reason beside its field."""
     asked, mark = _asked(visit.request.query_params), site.streams.changes.mark()
     counts = await site.runs.queries.counts()
-    error, page = asked.error, RunPage([])
+    error, page, statuses = asked.error, RunPage([]), StatusCounts(counts)
     if not error:
         try:
             found = asked.filter.at(site.now_ms())
+            statuses = await site.runs.queries.count_statuses(found)
             page = await site.runs.queries.search(found, before=asked.before, limit=ROWS)
         except QueryTooSlow as slow:
             error = slow.reason
@@ -86,7 +87,7 @@ async def show_runs(site: Site, visit: Visit) -> Response:
             "Runs",
             counts,
             h.h1["Runs"],
-            _statuses(counts, asked.filter),
+            _statuses(statuses, asked.filter),
             _filter_form(asked.text, error),
             bulk_links(visit, asked.filter) if page.runs else None,
             [_live(mark, asked, page), _list(page, asked, site.now_ms())] if not error else None,
@@ -114,7 +115,8 @@ async def stream_runs(site: Site, visit: Visit) -> Response:
     async def compose(since: int) -> Update:
         queries, now_ms = site.runs.queries, site.now_ms()
         counts = await queries.counts()
-        parts = [partial("pages", navigation("Runs", counts)), partial("statuses", _statuses(counts, asked.filter))]
+        statuses = _statuses(await queries.count_statuses(asked.filter.at(now_ms)), asked.filter)
+        parts = [partial("pages", navigation("Runs", counts)), partial("statuses", statuses)]
         if changed := site.streams.changes.among(shown, since):
             parts += [partial(f"run-{run.run_id}", _row(run, now_ms)) for run in await queries.find_runs(changed)]
         # Beyond the rows of a page, a larger number says nothing more.
@@ -159,7 +161,7 @@ def _status_of(filter: Filter) -> str:
     return found[0][0] if found and len(found[0]) == 1 else ""
 
 
-def _statuses(counts: Mapping[str, int], filter: Filter) -> h.Element:
+def _statuses(counts: StatusCounts, filter: Filter) -> h.Element:
     return status_counts(counts, _status_of(filter), _status_links(filter))
 
 
