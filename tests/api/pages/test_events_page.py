@@ -102,6 +102,11 @@ async def test_an_event_may_resume_one_run_and_cancel_another(engine: VirtualEng
     for kind in ("resumed", "cancelled"):
         (row,) = (await browser.open(f"/ui/events?kind={kind}")).texts("tbody tr")
         assert ("step parcel" in row, "book" in row) == (True, True)
+    listed = await browser.open(one.link("All runs of the event"))
+    assert {row.split(" ")[1] for row in listed.texts("tbody tr")} == {"fulfil", "book"}
+    runs = (await browser.client.get("/v1/events/left-1/runs")).json()["runs"]
+    assert {run["function"] for run in runs} == {"fulfil", "book"}
+    assert len((await browser.submit(listed, ".find", id="left-1")).all("tbody tr")) == 2
 
 
 async def test_events_have_further_pages(engine: VirtualEngine) -> None:

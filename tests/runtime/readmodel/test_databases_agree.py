@@ -61,11 +61,10 @@ def history() -> list[HistoryEntry]:
     return entries
 
 
+SEARCHED = ("", "status:open,failed", "event:order*", "half=2.5", "event_id:paid-1,w-1", "-event_id:paid-1", "w-1")
 # The arguments with which each query is asked, once or several times.
 ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
-    "search": [
-        ((Filter.parse(text),), {"limit": 5}) for text in ("", "status:open,failed", "event:order*", "half=2.5")
-    ],
+    "search": [((Filter.parse(text),), {"limit": 5}) for text in SEARCHED],
     "find_runs": [(([id_of(1), id_of(3), "none"],), {})],
     "count": [((Filter.parse("function:f*"),), {})],
     "count_statuses": [((Filter.parse(text),), {}) for text in ("", "function:f0", "event:order*", "half=2.5")],

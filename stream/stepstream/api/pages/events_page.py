@@ -206,9 +206,10 @@ async def show_event(site: Site, visit: Visit) -> Response:
                 (did, at(seen.at)),
             ]
         ),
-        _effects("Started", [_started(each) for each in seen.started], filter_url("event_id", seen.id)),
-        _effects("Resumed", [_resumed(each) for each in seen.resumed], ""),
-        _effects("Cancelled", [_cancelled(each) for each in seen.cancelled], ""),
+        _effects("Started", [_started(each) for each in seen.started]),
+        _effects("Resumed", [_resumed(each) for each in seen.resumed]),
+        _effects("Cancelled", [_cancelled(each) for each in seen.cancelled]),
+        h.p[h.a(href=filter_url("event_id", seen.id))["All runs of the event"]],
         h.section[h.h2["Data"], _data(found, value.get("data"))],
     ]
     return html(document(visit, f"Event {seen.name}", "Events", counts, *content))
@@ -226,12 +227,11 @@ _UNKNOWN = (
 )
 
 
-def _effects(heading: str, items: Sequence[h.Node], all_url: str) -> h.Node:
+def _effects(heading: str, items: Sequence[h.Node]) -> h.Node:
     if not items:
         return None
-    more = h.a(href=all_url)["All runs of the event"] if all_url else f"{EFFECTS_MAX} are listed; there may be more."
     return h.section[
         h.h2[heading],
         h.ul(".plain")[[h.li(data_row=True)[item] for item in items]],
-        h.p[more] if all_url or len(items) == EFFECTS_MAX else None,
+        h.p[f"{EFFECTS_MAX} are listed; there may be more."] if len(items) == EFFECTS_MAX else None,
     ]

@@ -23,6 +23,8 @@ from stepstream.runtime.readmodel.tables.schema import TAIL, WAIT_STATE
 _LAST = "\U0010ffff"
 _RANGES = {"after": ">=", "before": "<"}
 _WORDS = ("function", "app", "caller", "origin", "error_group", "status")
+# The tables of the events that started, resumed and cancelled runs.
+EVENT_TABLES = ("run_events", "event_waits", "event_cancels")
 # The statuses of runs that may have an error.
 FAILING = (RunStatus.SCHEDULED, RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED)
 
@@ -101,9 +103,7 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
             compared = _compared("json_extract(e.value, '$.name')", value)
             return Sql(f"EXISTS ({named}{compared.text})", compared.values)
         case "event_id":
-            return Sql(
-                "EXISTS (SELECT 1 FROM run_events AS e WHERE e.event_id = ? AND e.run_id = r.run_id)", (value.text,)
-            )
+            return _event_condition(value.text)
         case "error":
             return Sql(
                 f"r.error IS NOT NULL AND lower({_ERROR_TEXT}) LIKE lower(?) ESCAPE '\\'",
@@ -151,9 +151,20 @@ def _id_ends_with(text: str) -> Sql:
     return Sql(f"substr(r.run_id, length(r.run_id) - {len(text) - 1}) = ?", (text.upper(),))
 
 
+def _event_condition(event_id: str) -> Sql:
+    """Return the condition that an event started, resumed or cancelled a run."""
+    one = "EXISTS (SELECT 1 FROM {} AS e WHERE e.event_id = ? AND e.run_id = r.run_id)"
+    return joined(" OR ", [Sql(one.format(table), (event_id,)) for table in EVENT_TABLES])
+
+
+def _event_reads(event_id: str) -> Iterator[Sql]:
+    # An event may have resumed several steps of a run.
+    return (Sql(f"SELECT DISTINCT run_id FROM {table} WHERE event_id = ?", (event_id,)) for table in EVENT_TABLES)
+
+
 def _word_condition(text: str) -> Sql:
     parts = [
-        Sql("EXISTS (SELECT 1 FROM run_events AS e WHERE e.event_id = ? AND e.run_id = r.run_id)", (text,)),
+        _event_condition(text),
         Sql(f"EXISTS (SELECT 1 FROM json_each(r.attributes) WHERE {_ATTRIBUTE_TEXT} = ?)", (text,)),
     ]
     if len(text) >= TAIL_CHARACTERS:
@@ -177,7 +188,7 @@ def index_reads(term: Term) -> list[Sql] | None:
         case "":
             return list(chain.from_iterable(_word_reads(text) for text in term.texts))
         case "event_id":
-            return [Sql("SELECT run_id FROM run_events WHERE event_id = ?", (text,)) for text in term.texts]
+            return list(chain.from_iterable(map(_event_reads, term.texts)))
         case "event":
             return [Sql("SELECT run_id FROM run_names WHERE name = ?", (text,)) for text in term.texts]
         case "status":
@@ -210,7 +221,7 @@ def _status_reads(text: str) -> Iterator[Sql]:
 def _word_reads(text: str) -> Iterator[Sql]:
     if len(text) >= TAIL_CHARACTERS:
         yield from _id_reads(text)
-    yield Sql("SELECT run_id FROM run_events WHERE event_id = ?", (text,))
+    yield from _event_reads(text)
     yield Sql("SELECT run_id FROM run_attributes WHERE value = ?", (text,))
 
 
