@@ -21,6 +21,7 @@ _HOMES = {
     "NonRetriableError": "sdk.errors",
     "RateLimit": "sdk.refusals",
     "RetryAfterError": "sdk.errors",
+    "Singleton": "sdk.refusals",
     "StepError": "sdk.errors",
     "StepLimitError": "sdk.errors",
     "StepUsageError": "sdk.errors",

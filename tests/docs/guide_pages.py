@@ -239,6 +239,16 @@ async def refuse(engine: VirtualEngine) -> None:
     assert [run.output for run in engine.runs("mail-followers")] == ["a costs 5", None, "b costs 5"]
 
 
+@FLOW_CONTROL.shows("publish", "check-links")
+async def one_open(engine: VirtualEngine) -> None:
+    """The latest change of a site is published, and its links are checked once at a time."""
+    for version in (1, 2, 3):
+        await engine.send(Event("site.changed", {"site": "a", "version": version}))
+    await engine.advance("1h")
+    assert [run.output for run in engine.runs("publish")] == [None, None, "a 3"]
+    assert [run.output for run in engine.runs("check-links")] == ["checked a", None, None]
+
+
 @FLOW_CONTROL.shows("remind-to-pay")
 async def cancel_on(engine: VirtualEngine) -> None:
     """The run of the order that is withdrawn ends, and the other one continues."""

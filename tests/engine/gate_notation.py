@@ -16,14 +16,22 @@ from tests.engine.words import RunOf, Words
 
 # So many limits are in one page of a list.
 LISTED = 3
+_MODES = {"skip": Excess.SKIPPED, "cancel": Excess.REPLACE, "wait": Excess.WAIT}
 
 
 def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
-    """Return the limits of `rate=runs:ms[:burst]`, `throttle=starts:ms[:burst]` and `concurrency=runs[:key[:name]]`."""
+    """Return the limits of a function.
+
+    `rate=runs:ms[:burst]`, `singleton=skip|cancel|wait[:key]`, `throttle=starts:ms[:burst]`,
+    `concurrency=runs[:key[:name]]`.
+    """
     rules: list[GateRule] = []
     for word in filter(None, words.text("rate").split(";")):
         limit, period_ms, burst = (*map(int, word.split(":")), 0)[:3]
         rules.append(GateRule(f"rate limit {function}", limit, period_ms, burst, excess=Excess.RATE_LIMITED))
+    for word in filter(None, words.text("singleton").split(";")):
+        mode, _, key = word.partition(":")
+        rules.append(GateRule(f"singleton {function}", 1, key=key, excess=_MODES[mode]))
     for word in filter(None, words.text("throttle").split(";")):
         limit, period_ms, burst = (*map(int, word.split(":")), 0)[:3]
         rules.append(GateRule(f"throttle {function}", limit, period_ms, burst))

@@ -148,3 +148,86 @@ def test_a_rate_limit_accepts_what_a_leaky_bucket_accepts(
         accepted = filled_us <= burst * interval_us
         filled_us += interval_us * accepted
         assert isinstance(answer, GateGranted) == accepted
+
+
+@table()
+def test_a_run_is_skipped_while_another_one_is_open() -> None:
+    """One for each value of the key. Its error names the open run, which gives way by its end.
+
+    10 | function f on=go singleton=skip:event.data.t | -
+    10 | event go {"t":"a"}    | began r1 f queued; admitted r1 after 0; start r1
+    10 | event go {"t":"b"}    | began r2 f queued; admitted r2 after 0; start r2
+    11 | event go {"t":"a"}    | began r3 f queued; skipped r3 !skipped
+    11 | count runs_refused f skipped | 1
+    12 | plan r1 sleep:a:90    | planned a until 90
+    13 | event go {"t":"a"}    | began r4 f queued; skipped r4 !skipped
+    14 | cancel r1             | cancelled r1 !run-cancelled; stop r1 cancelled;
+       |                       | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled
+    15 | event go {"t":"a"}    | began r5 f queued; admitted r5 after 0; start r5
+    16 | rerun r3 f q1 go e1   | began r6 f of r3 queued; admitted r6 after 0; start r6
+    17 | rerun r3 f q2 go e1   | began r7 f of r3 queued; skipped r7 !skipped
+    """
+
+
+@table()
+def test_a_run_replaces_the_open_one() -> None:
+    """It starts when the other one has ended. No worker gets a run that was replaced while it waited.
+
+    10 | function f on=go singleton=cancel throttle=1:100:9 | -
+    10 | event go    | began r1 f queued; admitted r1 after 0; start r1
+    20 | event go    | began r2 f queued; cancelled r1 !run-cancelled; stop r1 cancelled;
+       |             | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled;
+       |             | admitted r2 after 0; start r2
+    20 | count runs_cancelled f singleton | 1
+    30 | raise r2 retry=50 | attempt 0 failed, next 80
+    40 | event go    | began r3 f queued; cancelled r2 !run-cancelled; stop r2 cancelled;
+       |             | emit stream/function.finished#r2:finished; emit stream/function.cancelled#r2:cancelled;
+       |             | admitted r3 after 0; start r3
+    50 | pause r3    | paused by ann until 0; reload r3
+    60 | event go    | began r4 f queued; cancelled r3 !run-cancelled; stop r3 cancelled;
+       |             | emit stream/function.finished#r3:finished; emit stream/function.cancelled#r3:cancelled;
+       |             | admitted r4 after 0; start r4
+    70 | return r4 =1 | completed r4 =1; emit stream/function.finished#r4:finished
+    71 | rows GateRun | 0
+    """
+
+
+@table()
+def test_the_latest_run_takes_the_place_of_those_that_wait() -> None:
+    """The three came before the first of them could end, and those that waited for it are replaced as well.
+
+    10 | function f on=go singleton=cancel | -
+    10 | event go & event go & event go | began r1 f queued; began r2 f queued; began r3 f queued;
+       |      | admitted r1 after 0; start r1;
+       |      | cancelled r1 !run-cancelled; stop r1 cancelled;
+       |      | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled;
+       |      | cancelled r2 !run-cancelled; stop r2 cancelled;
+       |      | emit stream/function.finished#r2:finished; emit stream/function.cancelled#r2:cancelled;
+       |      | admitted r3 after 0; start r3
+    11 | rows GateWaiter | 0
+    """
+
+
+@table()
+def test_a_changed_mode_counts_for_the_next_run() -> None:
+    """Runs that waited are replaced too. Those that are admitted while the function is paused are decided at once.
+
+    10 | function f on=go singleton=wait | -
+    10 | event go                    | began r1 f queued; admitted r1 after 0; start r1
+    11 | event go                    | began r2 f queued
+    12 | event go                    | began r3 f queued
+    13 | function f on=go singleton=skip | -
+    14 | event go                    | began r4 f queued; skipped r4 !skipped
+    15 | return r1 =1                | completed r1 =1; emit stream/function.finished#r1:finished;
+       |                             | admitted r2 after 4; start r2
+    16 | pause-scope function:f      | -
+    17 | function f on=go singleton=cancel | -
+    18 | event go                    | began r5 f queued; cancelled r2 !run-cancelled; stop r2 cancelled;
+       |                             | emit stream/function.finished#r2:finished;
+       |                             | emit stream/function.cancelled#r2:cancelled;
+       |                             | cancelled r3 !run-cancelled; stop r3 cancelled;
+       |                             | emit stream/function.finished#r3:finished;
+       |                             | emit stream/function.cancelled#r3:cancelled;
+       |                             | admitted r5 after 0
+    20 | resume-scope function:f     | reload r5
+    """

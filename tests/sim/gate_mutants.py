@@ -29,7 +29,7 @@ _ONE_EDIT = tuple(
         (
             "a run that passes keeps its place in the queue",
             _GATE,
-            ("        draft.delete(key)\n        draft.delete(gate_run_key", "        draft.delete(gate_run_key"),
+            ("    draft.delete(key)\n    draft.delete(gate_run_key", "    draft.delete(gate_run_key"),
             "tenants",
         ),
         (
@@ -63,6 +63,18 @@ _ONE_EDIT = tuple(
 )
 GATE_MUTANTS = (
     *_ONE_EDIT,
+    Mutant(
+        "a run that is replaced while it waits does not end",
+        _GATE,
+        (("        draft.route_later(run_routing(waiter.run_id), GateRefused(gate, waiter.run_id, by))\n", ""),),
+        program="single",
+    ),
+    Mutant(
+        "the run that holds the permit does not end for another one",
+        _GATE,
+        (("    draft.route_later(run_routing(state.latest), GateRefused(gate, state.latest, by))\n", ""),),
+        program="single",
+    ),
     Mutant(
         "a run that is refused keeps a place",
         _GATE,

@@ -2,7 +2,19 @@
 
 from collections.abc import Callable
 
-from stepstream import App, CancelOn, Concurrency, Context, Event, RateLimit, StepError, Throttle, Timeouts, on
+from stepstream import (
+    App,
+    CancelOn,
+    Concurrency,
+    Context,
+    Event,
+    RateLimit,
+    Singleton,
+    StepError,
+    Throttle,
+    Timeouts,
+    on,
+)
 from tests.sim.program import Program
 from tests.sim.world import World
 
@@ -94,5 +106,44 @@ def refused() -> Program:
     return program
 
 
+def single() -> Program:
+    """Of the runs of a tenant only one is open: a later one replaces it or is skipped, by the function."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("go", {"tenant": tenant}) for tenant in "aab"))
+        await world.advance("2m")
+        await world.send(*(Event("go", {"tenant": "a"}) for _ in range(2)))
+        await world.advance("2h")
+
+    newest = {("sync", "completed"): 2, ("sync", "cancelled"): 3}
+    oldest = {("build", "completed"): 2, ("build", "skipped"): 3, ("caller", "completed"): 5}
+    program = Program(app, script, newest | oldest)
+
+    @app.function(on("go"), singleton=Singleton("cancel", key="event.data.tenant"), backoff="5s")
+    async def sync(ctx: Context) -> str:
+        await ctx.step.sleep("nap", "30m")
+        return await ctx.step.run("sync", program.body, ctx, "sync")
+
+    @app.function(singleton=Singleton("skip", key="event.data.tenant"), backoff="5s")
+    async def build(ctx: Context) -> str:
+        await ctx.step.sleep("nap", "30m")
+        return await ctx.step.run("build", program.body, ctx, "build")
+
+    @app.function(on("go"), backoff="5s")
+    async def caller(ctx: Context) -> object:
+        try:
+            return await ctx.step.invoke("build", function=build, data=ctx.event.data)
+        except StepError as error:
+            return error.code
+
+    return program
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
-GATE_PROGRAMS: dict[str, Callable[[], Program]] = {"tenants": tenants, "spread": spread, "refused": refused}
+GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
+    "tenants": tenants,
+    "spread": spread,
+    "refused": refused,
+    "single": single,
+}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from stepstream.contract.codec import encode
+from stepstream.contract.gates import Excess
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -51,6 +52,7 @@ _LASTING_TIMERS = {TimerKind.CRON, TimerKind.START_EXPIRY}
 _EXPIRING = {table.prefix for table in (BULKS, EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS)}
 _EXPIRY_TIMERS = {TimerKind.BULK, TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
+_RUN_ID = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{26}\b")
 
 
 def check_history(history: Sequence[HistoryEntry]) -> Iterator[str]:
@@ -166,7 +168,8 @@ def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[
 def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
     """The holders of a gate are open runs that it let pass, those that wait are queued, and none waits for a free one.
 
-    This holds whenever the system is idle. The limits of the programs are never lowered.
+    None waits for a run that it replaces. This holds whenever the system is idle. The limits of the programs are never
+    lowered.
     """
     runs = {run.run_id: run for run in _rows(stores, RUNS) if isinstance(run, Run)}
     held: Counter[str] = Counter()
@@ -188,8 +191,9 @@ def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
             yield f"{state.gate.id!r} counts {state.held} and {state.waiting} runs, and has {counts}"
         if state.gate.has_permits and state.held > state.gate.limit:
             yield f"{state.gate.id!r} is held by {state.held} runs of {state.gate.limit}"
-        if state.waiting and not state.due and (not state.gate.has_permits or state.held < state.gate.limit):
-            yield f"{state.gate.id!r} is free, and {state.waiting} runs wait for it"
+        is_free = not state.due and (not state.gate.has_permits or state.held < state.gate.limit)
+        if state.waiting and (is_free or state.gate.excess is Excess.REPLACE):
+            yield f"{state.gate.id!r} is free or held by a run that was replaced, and {state.waiting} runs wait for it"
     for run in runs.values():
         if run.queued and not (run.due or run.paused or run.held) and not waiting[run.gates[run.granted].id]:
             yield f"{run.run_id} waits for a gate that does not know of it"
@@ -220,7 +224,7 @@ def results_of(history: Sequence[HistoryEntry]) -> Counter[str]:
     for entry in history:
         if isinstance(entry, RunEnded):
             output = _TOKEN.sub(r"\1", bytes(entry.output).decode())
-            error = entry.error.message if entry.error else ""
+            error = _RUN_ID.sub("", entry.error.message) if entry.error else ""
             found[f"{entry.function} {entry.status} {output} {error}"] += 1
     return found
 

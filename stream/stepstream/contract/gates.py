@@ -17,10 +17,21 @@ from stepstream.contract.text.wording import counted, duration_text
 
 
 class Excess(StrEnum):
-    """What happens to a run beyond a limit: it waits, or is refused with an error that has this code."""
+    """What happens to a run beyond a limit.
+
+    It waits, or is refused with an error that has this code, or waits in place of the run that holds the permit, and of
+    those that wait: these are cancelled.
+    """
 
     WAIT = "wait"
     RATE_LIMITED = "rate-limited"
+    SKIPPED = "skipped"
+    REPLACE = "replace"
+
+    @property
+    def waits(self) -> bool:
+        """Whether a run beyond the limit waits."""
+        return self in (Excess.WAIT, Excess.REPLACE)
 
 
 class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -100,10 +111,14 @@ class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
 
 
 class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):
-    """A run is beyond a limit that refuses what it does not let pass."""
+    """A run ends because of a gate: it is refused, or replaced.
+
+    `by` is the run that holds the permit, or the one that replaces this one.
+    """
 
     gate: Gate
     run_id: str
+    by: str = ""
 
 
 class GateLeft(TypedRecord, frozen=True, tag="gate.left"):

@@ -82,7 +82,7 @@ from stepstream.engine.runs.admission import (
 from stepstream.engine.runs.bulk import apply_bulk, fire_bulk
 from stepstream.engine.runs.deadlines import fire_deadline, start_execution
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
-from stepstream.engine.runs.endings import cancel_run, end_outgrown_run, skip_run
+from stepstream.engine.runs.endings import cancel_run, end_outgrown_run, refuse_run
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.lost_commands import send_again
 from stepstream.engine.runs.pauses import pause_run, unpause_run
@@ -216,7 +216,7 @@ HANDLERS: dict[type, _Handler] = dict(
         # Gates.
         _on(GateAsked, ask_gate),
         _on(GateGranted, receive_grant),
-        _on(GateRefused, skip_run),
+        _on(GateRefused, refuse_run),
         _on(GateLeft, leave_gate),
         _on(LimitsRequested, list_limits),
         _on(LimitRequested, show_limit),

@@ -46,7 +46,7 @@ METRICS = (
         "counter",
         "runs_cancelled",
         ("function", "cause"),
-        "Runs that were cancelled, by a request, an event of cancel_on or a timeout",
+        "Runs that were cancelled, by a request, an event of cancel_on, a timeout or a run that replaced them",
     ),
     Metric("engine", "counter", "runs_refused", ("function", "reason"), "Runs that a limit has refused"),
     Metric("engine", "gauge", "runs_open", ("function",), "Runs that have not ended"),

@@ -17,7 +17,7 @@ from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
-from stepstream.sdk.refusals import RateLimit
+from stepstream.sdk.refusals import RateLimit, Singleton
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
 from stepstream.sdk.values import annotation_of, to_json
@@ -113,16 +113,15 @@ class App:
         concurrency: Concurrency | Sequence[Concurrency] = (),
         throttle: Throttle | None = None,
         rate_limit: RateLimit | None = None,
+        singleton: Singleton | None = None,
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
         Args:
-            triggers: Up to ten of `on(…)` and `cron(…)`, any of which starts the function. A function without triggers
-                starts only by `step.invoke`.
+            triggers: Up to ten of `on(…)` and `cron(…)`. A function without triggers starts only by `step.invoke`.
             id: The id of the function. Open runs refer to it, so keep it when you rename the handler. By default the
                 name of the handler with dashes for underscores.
-            retries: How many attempts may follow the first one, 0 to 20, for each step and, separately, for the code
-                between steps.
+            retries: How many attempts may follow the first, 0 to 20, of each step and of the code between steps.
             backoff: The delay before each retry: one duration, a list whose last one repeats, or a function of the
                 attempt (from 0). By default 15 s, 30 s, 1 m, 2 m, 5 m … up to 2 h, plus up to 30 s of jitter.
             on_failure: A handler that runs as a separate function, with the id `ID-on-failure`, when a run fails; not
@@ -138,6 +137,7 @@ class App:
             concurrency: How many runs may be open at a time, one limit or a list of two; more runs are queued.
             throttle: How many runs may start in a period; more runs are queued.
             rate_limit: How many runs are accepted in a period; more runs are skipped.
+            singleton: One open run: another one is skipped, replaces it or waits.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
@@ -146,7 +146,7 @@ class App:
             raise DefinitionError("write @app.function() with parentheses")
         # What the app says of all its functions, and what this definition says.
         shared = (self.lookback_ms, tuple(self.queues), self.chain_max)
-        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle, rate_limit)
+        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle, rate_limit, singleton)
         options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *shared, *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 

@@ -1,13 +1,18 @@
-"""Limits that refuse the runs of functions beyond them: such a run is skipped, and its code never starts."""
+"""Limits that refuse runs of functions, which are then skipped, or that replace one run by another."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.gates import Excess, GateRule
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.errors import DefinitionError
-from stepstream.sdk.flow_control import check_key, check_rate, limit_name
+from stepstream.sdk.flow_control import Concurrency, check_key, check_rate, limit_name
+
+Mode = Literal["skip", "cancel", "wait"]
+_MODES: Mapping[str, Excess] = {"skip": Excess.SKIPPED, "cancel": Excess.REPLACE, "wait": Excess.WAIT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,41 @@ class RateLimit:
             raise DefinitionError(f"RateLimit: {error}") from None
 
 
-def refusal_rules(function: str, rate_limit: RateLimit | None) -> tuple[GateRule, ...]:
-    """Return the limits of a function that refuse runs, in the order in which its runs ask for them."""
+@dataclass(frozen=True, slots=True)
+class Singleton:
+    """Only one run of a function is open at a time: `@app.function(singleton=Singleton("skip"))`.
+
+    Args:
+        mode: What happens to a run that is admitted while another one is open. `"skip"`: it ends at once as `skipped`,
+            its error names the open run, and a run that invoked it gets a `StepError` with the code `skipped`.
+            `"cancel"`: the open run is cancelled, its error names the new one, and the new one starts when it has
+            ended; a run that waits for that is replaced likewise. `"wait"`: runs start one after the other, in the
+            order in which they were admitted.
+        key: As in `Concurrency`: one run for each of its values is open.
+
+    Raises `DefinitionError`, with the position and the reason.
+    """
+
+    mode: Mode
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a mode or a key that is not valid."""
+        try:
+            if self.mode not in _MODES:
+                raise InvalidInput(f"{self.mode!r} is not one of {', '.join(_MODES)}", "mode")
+            check_key(self.key)
+        except (InvalidInput, ExpressionError) as error:
+            raise DefinitionError(f"Singleton: {error}") from None
+
+
+def refusal_rules(
+    function: str,
+    rate_limit: RateLimit | None,
+    singleton: Singleton | None,
+    concurrency: Concurrency | Sequence[Concurrency],
+) -> tuple[GateRule, ...]:
+    """Return the limits of a function that refuse or replace runs, in the order in which its runs ask for them."""
     rules: list[GateRule] = []
     if rate_limit is not None:
         if not isinstance(rate_limit, RateLimit):
@@ -49,4 +87,19 @@ def refusal_rules(function: str, rate_limit: RateLimit | None) -> tuple[GateRule
         name = limit_name("rate limit", f"function {function}", rate_limit.key)
         period_ms, burst, key = duration_ms(rate_limit.period), rate_limit.burst, rate_limit.key
         rules.append(GateRule(name, rate_limit.limit, period_ms, burst, key, Excess.RATE_LIMITED))
+    if singleton is not None:
+        rules.append(_singleton_rule(function, singleton, concurrency))
     return tuple(rules)
+
+
+def _singleton_rule(function: str, singleton: Singleton, concurrency: Concurrency | Sequence[Concurrency]) -> GateRule:
+    if not isinstance(singleton, Singleton):
+        raise DefinitionError(f'function {function!r}: write singleton=Singleton("skip")')
+    limits = (concurrency,) if isinstance(concurrency, Concurrency) else concurrency
+    if any(each.scope == "function" and singleton.key in ("", each.key) for each in limits):
+        raise DefinitionError(
+            f"function {function!r}: singleton= allows one open run, so concurrency= with the same key has no effect: "
+            "remove one of them"
+        )
+    name = limit_name("singleton", f"function {function}", singleton.key)
+    return GateRule(name, 1, key=singleton.key, excess=_MODES[singleton.mode])

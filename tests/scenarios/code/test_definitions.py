@@ -14,6 +14,7 @@ from stepstream import (
     DefinitionError,
     Event,
     RateLimit,
+    Singleton,
     StepstreamError,
     Throttle,
     Timeouts,
@@ -80,6 +81,16 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "rate-limit": (lambda _: RateLimit(0, "1s"), ["RateLimit", "0 is not a number from 1"]),
     "rate-limit-period": (lambda _: RateLimit(1, "367d"), ["'367d' is not between 1 ms and 366 days"]),
     "rate-limit-number": (lambda app: app.function(rate_limit=5)(nothing), ["RateLimit(10"]),  # type: ignore[arg-type]
+    "singleton-mode": (lambda _: Singleton("first"), ["'first' is not one of skip, cancel, wait"]),  # type: ignore[arg-type]
+    "singleton-key": (lambda _: Singleton("skip", key="event.data."), ["Singleton", "1:"]),
+    "singleton-text": (lambda app: app.function(singleton="skip")(nothing), ['Singleton("skip")']),  # type: ignore[arg-type]
+    "singleton-limit": (
+        lambda app: app.function(
+            singleton=Singleton("skip", key="event.id"),
+            concurrency=[Concurrency(2, counts="runs", key="event.id"), Concurrency(5, counts="runs", scope="app")],
+        )(nothing),
+        ["singleton= allows one open run", "remove one of them"],
+    ),
     "11-triggers": (lambda app: app.function(*[on(f"e{n}") for n in range(11)])(nothing), ["at most 10 triggers"]),
     "id-twice": (twice, ["'same'", "id="]),
     "id-surrogate": (lambda app: app.function(id="\ud800")(nothing), ["printable characters"]),

@@ -1,6 +1,6 @@
 """Functions refuse runs beyond their limits: these are skipped, with a reason that their callers get."""
 
-from stepstream import App, Context, Event, RateLimit, StepError, on
+from stepstream import App, Context, Event, RateLimit, Singleton, StepError, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -35,3 +35,51 @@ async def test_a_run_beyond_a_rate_is_skipped(engine_of: EngineOf) -> None:
         repeated = await engine.rerun(skipped.run_id)
         await engine.advance("1s")
         assert [run.status for run in engine.runs("mail") if run.run_id == repeated] == ["completed"]
+
+
+async def test_a_newer_run_replaces_the_open_one(engine_of: EngineOf) -> None:
+    """The open one ends as cancelled, with the id of the newer one, and the code of that starts after it."""
+    app = App("refused")
+
+    @app.function(on("go"), singleton=Singleton("cancel", key="event.data.site"))
+    async def publish(ctx: Context) -> str:
+        await ctx.step.sleep("nap", "10m")
+        return str(ctx.event.data["version"])
+
+    async with engine_of(app) as engine:
+        for version in (1, 2, 3):
+            await engine.send(Event("go", {"site": "a", "version": version}))
+        await engine.advance("10m")
+        first, second, third = engine.runs("publish")
+        assert (first.status, second.status, third.output) == ("cancelled", "cancelled", "3")
+        assert second.run_id in str(first.error)
+        assert third.run_id in str(second.error)
+
+
+async def test_a_caller_gets_the_id_of_the_run_that_is_open(engine_of: EngineOf) -> None:
+    """Its own run is skipped, and no code of it starts."""
+    app, started = App("refused"), set[str]()
+
+    @app.function(singleton=Singleton("skip"))
+    async def build(ctx: Context) -> None:
+        started.add(ctx.run_id)
+        await ctx.step.sleep("nap", "10m")
+
+    @app.function(on("go"))
+    async def caller(ctx: Context) -> str:
+        try:
+            await ctx.step.invoke("build", function=build, data={})
+        except StepError as error:
+            return f"{error.code}: {error}"
+        return "built"
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        await engine.send(Event("go"))
+        (building,) = engine.runs("build", status="running")
+        assert started == {building.run_id}
+        await engine.advance("10m")
+        first, second = engine.runs("caller")
+        assert first.output == "built"
+        assert str(second.output).startswith("skipped: ")
+        assert building.run_id in str(second.output)

@@ -13,7 +13,7 @@ from stepstream.contract.gates import Excess, Gate, GateAsked, GateGranted, Gate
 from stepstream.contract.ids import run_routing
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
-from stepstream.engine.state.keys import number_bytes
+from stepstream.engine.state.keys import Key, number_bytes
 from stepstream.engine.state.rows import Timer, TimerKind
 from stepstream.engine.state.tables import (
     GATE_QUEUE,
@@ -36,19 +36,37 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
         if not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked.run_id)
             draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id))
-        elif gate.excess is Excess.WAIT:
+        elif gate.excess.waits:
             state = _enqueue(draft, state, asked.run_id)
         else:
-            draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id))
+            draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, state.latest))
     _write(draft, before, _let_pass(draft, state))
 
 
 def _enqueue(draft: Draft, state: GateState, run_id: str) -> GateState:
+    if state.gate.excess is Excess.REPLACE:
+        state = _replace_others(draft, state, run_id)
     gate, place = state.gate, state.place + 1
     draft.put(gate_run_key(gate.id, run_id), GateRun(place))
     draft.put(gate_place_key(gate.id, place), GateWaiter(run_id, draft.now))
     draft.count("gate_waits", gate.name)
     return replace(state, waiting=state.waiting + 1, place=place)
+
+
+def _replace_others(draft: Draft, state: GateState, by: str) -> GateState:
+    """Have the run that holds the permit end, and those that wait, a bounded number; the latter leave the queue now."""
+    gate, most = state.gate, draft.limits.waits_per_match_max
+    draft.route_later(run_routing(state.latest), GateRefused(gate, state.latest, by))
+    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), number_bytes(state.passed)), most):
+        state = _dequeue(draft, state, key, waiter.run_id)
+        draft.route_later(run_routing(waiter.run_id), GateRefused(gate, waiter.run_id, by))
+    return state
+
+
+def _dequeue(draft: Draft, state: GateState, key: Key[GateWaiter], run_id: str) -> GateState:
+    draft.delete(key)
+    draft.delete(gate_run_key(state.gate.id, run_id))
+    return replace(state, waiting=state.waiting - 1, passed=place_in_queue(key))
 
 
 def leave_gate(draft: Draft, left: GateLeft) -> None:
@@ -82,10 +100,7 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
         return state
     gate, most = state.gate.id, draft.limits.waits_per_match_max
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), number_bytes(state.passed)), most):
-        draft.delete(key)
-        draft.delete(gate_run_key(gate, waiter.run_id))
-        state = replace(state, waiting=state.waiting - 1, passed=place_in_queue(key))
-        state = _grant(draft, state, waiter.run_id)
+        state = _grant(draft, _dequeue(draft, state, key, waiter.run_id), waiter.run_id)
         draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id))
         if not _is_free(draft, state):
             break
@@ -125,6 +140,7 @@ def _corrected(draft: Draft, state: GateState) -> GateState:
 def _grant(draft: Draft, state: GateState, run_id: str) -> GateState:
     """Give a run its permit, or count its start; return the gate after that."""
     gate = state.gate
+    state = replace(state, latest=run_id)
     if gate.has_permits:
         draft.put(gate_run_key(gate.id, run_id), GateRun())
         return replace(state, held=state.held + 1)

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import RunStopped
 from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord, EventRef
-from stepstream.contract.gates import GateRefused, rule_text
+from stepstream.contract.gates import Excess, GateRefused, rule_text
 from stepstream.contract.history import RunEnded
 from stepstream.contract.ids import StepRef, run_hash, run_id_at
 from stepstream.contract.inbox import CancelRequested, RunRequested, StepResolved
@@ -66,14 +66,20 @@ def _cancel(draft: Draft, run: Run, cause: str, detail: str, event: EventRef | N
     end_run(draft, run, RunStatus.CANCELLED, Failure(error), event)
 
 
-def skip_run(draft: Draft, refused: GateRefused) -> None:
-    """End a run that a limit has refused, before its code has started."""
-    if run := draft.run(refused.run_id):
-        draft.count("runs_refused", run.function, refused.gate.excess)
-        message = f"the run was skipped: it exceeds the {rule_text(refused.gate)}"
-        error = ErrorInfo("RunSkipped", message, code=refused.gate.excess)
-        # The gate that has refused it does not know of it.
-        end_run(draft, replace(run, asked=run.granted), RunStatus.SKIPPED, Failure(error))
+def refuse_run(draft: Draft, refused: GateRefused) -> None:
+    """End a run that a gate has refused before its code has started, or for which another run takes its permit."""
+    run, gate = draft.run(refused.run_id), refused.gate
+    if run is None:
+        return
+    if gate.excess is Excess.REPLACE:
+        _cancel(draft, run, "singleton", f": run {refused.by} replaced it ({gate.name})")
+        return
+    draft.count("runs_refused", run.function, gate.excess)
+    is_rate = gate.excess is Excess.RATE_LIMITED
+    reason = f"it exceeds the {rule_text(gate)}" if is_rate else f"run {refused.by} is open ({gate.name})"
+    error = ErrorInfo("RunSkipped", f"the run was skipped: {reason}", code=gate.excess)
+    # The gate that has refused it does not know of it.
+    end_run(draft, replace(run, asked=run.granted), RunStatus.SKIPPED, Failure(error))
 
 
 def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:

@@ -8,7 +8,8 @@ from stepstream.contract.gates import Gate
 class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gate that runs hold or wait for: how many of each, and the places in its queue that came last.
 
-    `place` is the last that was given, and `passed` that of the last run that passed from the queue.
+    `place` is the last that was given, and `passed` that of the last run that passed from the queue. `latest` is the
+    run that passed last, which holds the permit of a gate that has only one.
     A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
     when its timer fires (Unix ms, 0: it has none).
     """
@@ -20,6 +21,7 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     passed: int = 0
     next_us: int = 0
     due: int = 0
+    latest: str = ""
 
 
 class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):

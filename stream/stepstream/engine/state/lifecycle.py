@@ -33,6 +33,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "CancelRequested": ("absent",),
     },
     "active": {
+        "GateRefused": ("absent",),
         "ExecutionStarted": ("active",),
         "RunClaimed": ("active", "absent"),
         "WarningReported": ("active",),
@@ -54,6 +55,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "CommandsLost": ("active",),
     },
     "backing-off": {
+        "GateRefused": ("absent",),
         "WarningReported": ("backing-off",),
         "AttributesSet": ("backing-off",),
         "LookBackTruncated": ("backing-off",),

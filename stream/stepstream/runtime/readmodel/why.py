@@ -11,7 +11,7 @@ from typing import Any
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import Excess, GateRule, rule_text
+from stepstream.contract.gates import GateRule, rule_text
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
@@ -198,7 +198,7 @@ def _limited(run: RunView, known: Surroundings) -> Why:
     if known.limit:
         text = limit_text(known.limit, local_time(known.limit.next_start))
         return Why(WhyCode.LIMIT, text, since=since, remedy=limit_remedy(known.limit))
-    limits = " and ".join(rule_text(rule) for rule in _rules(known.function) if rule.excess is Excess.WAIT)
+    limits = " and ".join(rule_text(rule) for rule in _rules(known.function) if rule.excess.waits)
     text = "it waits for a limit on the runs of its function" + (f": {limits}" if limits else "")
     remedy = f"the runs that passed it are those with the filter function:{run.function} status:running"
     return Why(WhyCode.LIMIT, text, since=since, remedy=remedy)
