@@ -76,6 +76,7 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "approval": [((id_of(2), "s2"), {})],
     "waiting": [((kind, 2), {}) for kind in (StepKind.WAIT, StepKind.SIGNAL, StepKind.SLEEP)]
     + [((StepKind.WAIT, 5, (id_of(3), "s2")), {})],
+    "count_waiting": [((), {})],
     "bulk": [(("none",), {})],
     "bulks": [((5,), {})],
     "counts": [((), {})],

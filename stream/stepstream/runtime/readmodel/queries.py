@@ -40,13 +40,14 @@ from stepstream.runtime.readmodel.tables.seen_events import (
     starting_events,
 )
 from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder, list_timings
-from stepstream.runtime.readmodel.tables.waiting import WaitingStep, waiting_steps
+from stepstream.runtime.readmodel.tables.waiting import WaitingStep, count_waiting, waiting_steps
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 T = TypeVar("T")
 QUERY_S_MAX = 2.0
 OPEN_APPROVALS = "open approvals"
-OPEN_APPROVALS_MAX = 1_000
+# Beyond these, approvals and waiting steps are not counted.
+OPEN_APPROVALS_MAX = WAITING_MAX = 1_000
 
 
 class QueryTooSlow(InvalidInput):
@@ -125,6 +126,10 @@ class RunQueries:
     async def recorded_all(self, run_ids: Sequence[str]) -> list[RecordedRun]:
         """Return what reruns of these runs need, in their order; runs that do not exist are left out."""
         return await self._ask(lambda db: [run for run_id in run_ids if (run := recorded_run(db, run_id))])
+
+    async def count_waiting(self) -> dict[StepKind, int]:
+        """Return how many steps wait for a signal, an event or a time, by kind, without approvals; WAITING_MAX each."""
+        return await self._ask(lambda db: count_waiting(db, WAITING_MAX))
 
     async def bulk(self, operation: str) -> BulkChanged | None:
         """Return a bulk operation, None if there is none with this id."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Concurrency, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.pages.waiting.waiting_page import APPROVALS, ROWS
 from stepstream.testing import VirtualEngine
@@ -68,6 +68,12 @@ async def wait(ctx: Context) -> None:
         ctx.step.wait_for_signal("signal", signal=f"go/{ctx.event.id}", timeout="1d"),
         ctx.step.sleep("sleep", "2d"),
     )
+
+
+@app.function(on("slow"), concurrency=Concurrency(1, counts="runs"))
+async def slow(ctx: Context) -> None:
+    """Sleep, while no other run may start."""
+    await ctx.step.sleep("sleep", "2d")
 
 
 @pytest.fixture
@@ -214,13 +220,52 @@ async def test_an_approval_that_ended_says_how(engine: VirtualEngine) -> None:
     assert (await browser.open("/ui/approvals/a/b")).status == 404
 
 
-async def test_runs_whose_code_has_not_started_are_linked(engine: VirtualEngine) -> None:
-    """They have no step that waits: the list of runs has them."""
+async def test_the_first_kind_with_rows_is_shown(engine: VirtualEngine) -> None:
+    """Each tab has its number; without anything that waits, the page opens on approvals."""
     browser = browser_of(engine)
     page = await browser.open("/ui/waiting")
-    for status in ("scheduled", "queued"):
-        found = await browser.open(page.link(f"{status} runs"))
-        assert (found.status, found.texts(".tabs [aria-current]")) == (200, [f"{status} 0"])
+    assert page.texts("#kinds li") == [f"{kind} 0" for kind in KINDS]
+    assert page.texts("#kinds [aria-current]") == ["approvals 0"]
+    await engine.send(*(Event("wait", {"id": number}, id=f"w{number}") for number in range(3)))
+    page = await browser.open("/ui/waiting")
+    assert page.texts("#kinds [aria-current]") == ["signals 3"]
+    assert page.texts("#kinds li")[:4] == ["approvals 0", "signals 3", "events 3", "sleeping 3"]
+    assert len(page.all("tbody tr")) == 3
+    await engine.send(Event("refund", {}, id="r1"))
+    page = await browser.open("/ui/waiting")
+    assert page.texts("#kinds li")[:2] == ["approvals 1", "signals 3"]
+    assert page.texts("#kinds [aria-current]") == ["approvals 1"]
+
+
+KINDS = ("approvals", "signals", "events", "sleeping", "queued", "scheduled")
+
+
+async def test_many_waits_are_counted_up_to_a_bound(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number says that there may be more."""
+    monkeypatch.setattr("stepstream.runtime.readmodel.queries.WAITING_MAX", 2)
+    monkeypatch.setattr("stepstream.api.pages.waiting.waiting_page.WAITING_MAX", 2)
+    await engine.send(*(Event("wait", {"id": number}, id=f"w{number}") for number in range(3)))
+    assert (await browser_of(engine).open("/ui/waiting")).texts("#kinds li")[1:4] == [
+        "signals 2+",
+        "events 2+",
+        "sleeping 2+",
+    ]
+
+
+async def test_queued_and_scheduled_runs_are_listed(engine: VirtualEngine) -> None:
+    """They have no step that waits: their tabs list the runs, on pages, with the time since which they wait."""
+    await engine.send(*(Event("slow", {}, id=f"s{number}") for number in range(ROWS + 3)))
+    later = engine.now_ms + 3_600_000
+    await engine.send(Event("wait", {"id": 1}, id="w1", ts=later))
+    browser = browser_of(engine)
+    page = await browser.open("/ui/waiting")
+    assert page.texts("#kinds li")[3:] == ["sleeping 1", f"queued {ROWS + 2}", "scheduled 1"]
+    page = await browser.open(page.link(f"queued {ROWS + 2}"))
+    second = await browser.open(page.link("Next page"))
+    shown = [node.attributes["href"] for part in (page, second) for node in part.all("tbody .id")]
+    assert len(set(shown)) == ROWS + 2
+    (row,) = (await browser.open(page.link("scheduled 1"))).texts("tbody tr")
+    assert [words for words in row.split(" ") if words.startswith("2026-")] == ["2026-01-01"] * 2
 
 
 async def test_approvals_are_paged(engine: VirtualEngine) -> None:
@@ -248,7 +293,7 @@ async def test_other_waits_are_listed(engine: VirtualEngine, kind: str, columns:
     await engine.send(Event("refund", {}, id="r1"))
     await engine.send(*(Event("wait", {"id": number}, id=f"w{number}") for number in range(ROWS + 2)))
     browser = browser_of(engine)
-    page = await browser.open((await browser.open("/ui/waiting")).link(kind))
+    page = await browser.open((await browser.open("/ui/waiting")).link(f"{kind} {ROWS + 2}"))
     cells = [words for words in page.texts("tbody tr:first-child td") if not words.startswith(("…", "20"))]
     assert cells == columns
     later = await browser.open(page.link("Next page"))

@@ -24,6 +24,8 @@ from stepstream.api.pages.waiting.approval_page import approval_facts, approval_
 from stepstream.api.streams import Update
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.text.printable import printable
+from stepstream.runtime.readmodel.queries import OPEN_APPROVALS, WAITING_MAX
+from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.approvals import ApprovalView
 from stepstream.runtime.readmodel.tables.waiting import WaitingStep
 
@@ -39,6 +41,8 @@ class _Kind(StrEnum):
     SIGNALS = "signals"
     EVENTS = "events"
     SLEEPING = "sleeping"
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
 
 
 _STEPS: Mapping[_Kind, StepKind] = {
@@ -51,17 +55,25 @@ _NOTHING: Mapping[_Kind, str] = {
     _Kind.SIGNALS: "No run waits for a signal.",
     _Kind.EVENTS: "No run waits for an event.",
     _Kind.SLEEPING: "No run sleeps.",
+    _Kind.QUEUED: "No run waits for a limit.",
+    _Kind.SCHEDULED: "No run is scheduled.",
 }
+# Runs whose code has not started: no step of them waits.
+_RUNS: Mapping[_Kind, RunStatus] = {_Kind.QUEUED: RunStatus.QUEUED, _Kind.SCHEDULED: RunStatus.SCHEDULED}
 # The step after which a page begins, and the approvals that it shows, in the URL of its stream.
 _CURSOR, _SHOWN = "cursor", "shown"
 Cursor = tuple[str, str]
 
 
 async def show_waiting(site: Site, visit: Visit) -> Response:
-    """Answer with a page of what waits for something of a kind."""
+    """Answer with a page of what waits for something of a kind: of the first one that something waits for."""
     asked, mark = known_params(visit, "kind", "after", "done"), site.streams.changes.mark()
-    kind, cursor = _place(asked["kind"], asked["after"])
+    counts = await site.runs.queries.counts()
+    waiting = await _counts(site, counts)
+    first = next((kind for kind, count in waiting.items() if count), _Kind.APPROVALS)
     decided = visit.done(url("waiting"))
+    # Who has just decided returns to the approvals.
+    kind, cursor = _place(asked["kind"] or (_Kind.APPROVALS if decided or asked["after"] else first), asked["after"])
     content, shown = await _content(site, visit, kind, cursor, decided)
     query = [("kind", kind), (_CURSOR, asked["after"]), ("done", asked["done"]), (_SHOWN, shown)]
     return html(
@@ -69,24 +81,39 @@ async def show_waiting(site: Site, visit: Visit) -> Response:
             visit,
             "Waiting",
             "Waiting",
-            await site.runs.queries.counts(),
+            counts,
             h.h1["Waiting"],
-            h.ul(".tabs", aria_label="What runs wait for")[
-                [
-                    h.li[h.a(href=_list_url(each), aria_current="true" if each == kind else None)[each.value]]
-                    for each in _Kind
-                ],
-                [
-                    h.li[h.a(href=url("runs", query=[("filter", f"status:{status}")]))[f"{status} runs"]]
-                    for status in (RunStatus.SCHEDULED, RunStatus.QUEUED)
-                ],
-            ],
+            _tabs(kind, waiting),
             note("Your decision is stored.", "good") if decided else None,
             live_part(mark, ("live", "waiting"), query),
             _changed(kind, is_changed=False),
             content,
         )
     )
+
+
+async def _counts(site: Site, counts: Mapping[str, int]) -> Mapping[_Kind, int]:
+    """Return how many steps or runs wait for each kind of thing, in the order of the tabs."""
+    steps = await site.runs.queries.count_waiting()
+    approvals = {_Kind.APPROVALS: counts.get(OPEN_APPROVALS, 0)}
+    runs = {kind: counts.get(status, 0) for kind, status in _RUNS.items()}
+    return {**approvals, **{kind: steps[step] for kind, step in _STEPS.items()}, **runs}
+
+
+def _tabs(selected: _Kind, waiting: Mapping[_Kind, int]) -> h.Element:
+    def number(kind: _Kind, count: int) -> str:
+        return f"{count:,}{'+' if count == WAITING_MAX and kind not in _RUNS else ''}"
+
+    return h.ul("#kinds.tabs", aria_label="What runs wait for")[
+        [
+            h.li[
+                h.a(href=_list_url(kind), aria_current="true" if kind == selected else None)[
+                    kind.value, " ", h.span(".count")[number(kind, count)]
+                ]
+            ]
+            for kind, count in waiting.items()
+        ]
+    ]
 
 
 async def stream_waiting(site: Site, visit: Visit) -> Response:
@@ -97,7 +124,9 @@ async def stream_waiting(site: Site, visit: Visit) -> Response:
 
     async def compose(_since: int) -> Update:
         content, shown = await _content(site, visit, kind, cursor, decided)
-        parts = [partial("pages", navigation("Waiting", await site.runs.queries.counts()))]
+        counts = await site.runs.queries.counts()
+        parts = [partial("pages", navigation("Waiting", counts))]
+        parts.append(partial("kinds", _tabs(kind, await _counts(site, counts))))
         if kind == _Kind.APPROVALS:
             # A person may be filling in one of the forms.
             parts.append(partial("changed", _changed(kind, is_changed=shown != given[_SHOWN])))
@@ -118,6 +147,8 @@ def _place(kind: str, after: str) -> tuple[_Kind, Cursor]:
 
 async def _content(site: Site, visit: Visit, kind: _Kind, after: Cursor, decided: str) -> tuple[h.Element, str]:
     """Return the list of a kind, and a digest of the approvals in it."""
+    if kind in _RUNS:
+        return h.div("#waiting")[await _runs(site, kind, after)], ""
     if kind != _Kind.APPROVALS:
         return h.div("#waiting")[await _steps(site, kind, after)], ""
     found = await site.runs.queries.open_approvals(APPROVALS + 1, after)
@@ -177,4 +208,26 @@ def _row(kind: _Kind, step: WaitingStep) -> h.Element:
         h.td[text(step.id)],
         h.td[at(step.since)],
         h.td[at(step.until)],
+    ]
+
+
+async def _runs(site: Site, kind: _Kind, after: Cursor) -> h.Node:
+    """Return a page of the runs whose code has not started, the newest first."""
+    filter = Filter().having("status", _RUNS[kind])
+    page = await site.runs.queries.search(filter, before=after[0], limit=ROWS)
+    if not page.runs:
+        return [note(_NOTHING[kind]), _pages(kind, after, None)]
+    due = ("Starts",) if kind == _Kind.SCHEDULED else ()
+    rows = [
+        h.tr(data_row=True)[
+            h.td[run_link(run.run_id)],
+            h.td[function_link(run.function)],
+            h.td[at(run.accepted_at)],
+            h.td[at(run.started_at)] if due else None,
+        ]
+        for run in page.runs
+    ]
+    return [
+        listing("Table of runs", ("Run", "Function", "Since", *due), rows),
+        _pages(kind, after, (page.next, "") if page.next else None),
     ]

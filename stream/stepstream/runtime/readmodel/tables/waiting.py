@@ -1,12 +1,13 @@
 """The steps that wait for a signal, an event or a time, as the page of what waits lists them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepstream.contract.kinds import StepKind
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.tables.schema import name_of
 
-_NAME = name_of("s")
+_NAME, _PLAIN = name_of("s"), name_of()
 _COLUMNS = "s.run_id, s.step, s.id, r.function, s.detail, s.first_at, s.until"
 
 
@@ -41,3 +42,21 @@ def waiting_steps(db: Database, kind: StepKind, limit: int, after: tuple[str, st
         f"ORDER BY {_NAME}, s.run_id, s.step LIMIT ?"
     )
     return [WaitingStep(*row) for row in db.execute(query, (kind, last[0], *last, limit))]
+
+
+def count_waiting(db: Database, most: int) -> dict[StepKind, int]:
+    """Return how many steps of each kind wait for a signal, an event or a time, without approvals; at most `most`."""
+    return {kind: _count(db, kind, names, most) for kind, names in _COUNTED.items()}
+
+
+# Those before and after the names of approvals, as approval_signal has them.
+_NOT_APPROVALS = (f"{_PLAIN} < 'approval/'", f"{_PLAIN} >= 'approval0'")
+_COUNTED = {StepKind.SIGNAL: _NOT_APPROVALS, StepKind.WAIT: ("true",), StepKind.SLEEP: ("true",)}
+
+
+def _count(db: Database, kind: StepKind, names: Sequence[str], most: int) -> int:
+    found = 0
+    for condition in names:
+        some = f"SELECT 1 FROM steps WHERE kind = ? AND status = 'waiting' AND {condition} LIMIT ?"
+        found += int(db.execute(f"SELECT count(*) FROM ({some}) AS s", (kind, most - found)).fetchone()[0])
+    return found
