@@ -12,6 +12,7 @@ from stepstream.api.http import SIGNAL_BYTES_MAX, make_api
 from stepstream.api.routes.probes import make_probes
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.search.filters import Filter
@@ -43,7 +44,7 @@ class EmptyEngine:
         """Report that no run waits for the signal."""
         return not name and not data
 
-    async def workers(self, names: Sequence[str]) -> dict[str, list[str]]:
+    async def workers(self, names: Sequence[str]) -> dict[str, list[RunningWorker]]:
         """Report that no worker is running."""
         return {name: [] for name in names}
 

@@ -12,6 +12,7 @@ from stepstream.api.http import make_api
 from stepstream.contract.limits import DEFAULT_LIMITS, REASON_CHARACTERS_MAX
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.metrics import Metrics
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import LogError, StoreError
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.sqlite_tables import SqliteTables
@@ -264,7 +265,7 @@ class _Away:
         self.operator = self._callers = Callers(self._append, 1, DEFAULT_LIMITS)
         self.send, self.signal = self._callers.send, self._callers.signal
 
-    async def workers(self, _names: Sequence[str]) -> dict[str, list[str]]:
+    async def workers(self, _names: Sequence[str]) -> dict[str, list[RunningWorker]]:
         return {}
 
     async def _append(self, _records: object) -> list[tuple[int, int]]:

@@ -1,11 +1,13 @@
 """What the API says about an open run: its workers, and why it does not continue."""
 
 import dataclasses
+import platform
 
 import httpx
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Context, Event, __version__, on
 from stepstream.api.http import make_api
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.registrations import release_of
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
@@ -31,7 +33,7 @@ async def test_an_open_run_shows_the_number_of_its_workers() -> None:
         await held.send(Event("hold"))
         run = held.run()
         assert (await client.get(f"/v1/runs/{run.run_id}")).json()["workers"] == {"posts": 1}
-        own = [release_of(app)]
+        own = [RunningWorker(release_of(app), __version__, platform.python_version())]
         found = await held.engine.workers(["posts", "posts.gpu", "other"])
         assert found == {"posts": own, "posts.gpu": own, "other": []}
         await held.send(Event("word"))

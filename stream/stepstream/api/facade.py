@@ -9,7 +9,7 @@ from stepstream.contract.operators.bulk import BulkRequest
 from stepstream.contract.operators.control import Pause, RerunRequested
 from stepstream.contract.operators.limit_views import LimitsPage, LimitView
 from stepstream.runtime.metrics import Reading
-from stepstream.runtime.overview import Overview, UnmatchedEvent
+from stepstream.runtime.overview import Overview, RunningWorker, UnmatchedEvent
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Surroundings, limit_of, surroundings_of
 
@@ -99,8 +99,8 @@ class DeadLetters(Protocol):
 class EngineFacade:
     """The calls of the API.
 
-    `send` sends events, all or none, and returns their ids once they are durable. `workers` returns the release of each
-    running worker, "" if it is unknown, by name; names whose workers are unknown are left out. `unready` says why the
+    `send` sends events, all or none, and returns their ids once they are durable. `workers` returns the running
+    workers by name; names whose workers are unknown are left out. `unready` says why the
     process is not ready, and is empty when it is. `operator` controls runs. `overview` has what the process knows of
     functions and shards. `unmatched` returns the latest events from outside that matched nothing, the newest first;
     None if the process does not notice them. `readings` are the gauges that this process measures.
@@ -109,7 +109,7 @@ class EngineFacade:
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
     signal: SendSignal
-    workers: Callable[[Sequence[str]], Awaitable[dict[str, list[str]]]]
+    workers: Callable[[Sequence[str]], Awaitable[dict[str, list[RunningWorker]]]]
     unready: Callable[[], str]
     operator: Operator
     overview: Overview

@@ -30,6 +30,7 @@ from stepstream.runtime.kafka.shards.shard_log import SHARD_TOPICS
 from stepstream.runtime.kafka.topics.layout import Layout, config_warnings, layout_of
 from stepstream.runtime.kafka.topics.topic_watch import TopicWatch
 from stepstream.runtime.metrics import Metrics, Reading
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.pruning import keep_pruned
@@ -38,8 +39,8 @@ logger = logging.getLogger(__name__)
 _WORKERS_S_MAX = 3.0
 
 
-async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the releases of the running workers, by name; empty when no broker answers soon."""
+async def _running_workers(backlogs: Backlogs, names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+    """Return the running workers, by name; empty when no broker answers soon."""
     try:
         async with asyncio.timeout(_WORKERS_S_MAX):
             return await backlogs.members(names)

@@ -22,6 +22,15 @@ class ShardView:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningWorker:
+    """A worker that runs: its release, and the versions of stepstream and Python; "" for what is unknown."""
+
+    release: str = ""
+    stepstream: str = ""
+    python: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UnmatchedEvent:
     """An event that started no function and resumed no wait, and why; `at` is Unix ms."""
 

@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Context, Event, __version__, on
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.pages.runs.run_forms import UNTIL
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.host.monitoring.gauges import EmbeddedGauges
 from stepstream.runtime.metrics import Reading
-from stepstream.runtime.overview import ScopePauseView, ShardView
+from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, Page, browser_of
 from tests.fakes.facades import facade_of
@@ -93,16 +93,46 @@ class _Engine:
         yield Reading("commands_lag_records", ("shop.gpu", "1"), 3)
 
 
-async def _running(_names: Sequence[str]) -> dict[str, list[str]]:
-    return {"shop": ["r1", "r1", ""], "shop.gpu": []}
+async def _running(_names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+    return {"shop": [RunningWorker(release) for release in ("r1", "r1", "")], "shop.gpu": []}
 
 
-async def _unknown(_names: Sequence[str]) -> dict[str, list[str]]:
+async def _unknown(_names: Sequence[str]) -> dict[str, list[RunningWorker]]:
     return {}
 
 
-async def _rolling(_names: Sequence[str]) -> dict[str, list[str]]:
-    return {"shop": ["r0", "r1", "r0", "<r2>"], "shop.gpu": ["r1"]}
+async def _rolling(_names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+    return {
+        "shop": [RunningWorker(release, __version__, "3.12.1") for release in ("r0", "r1", "r0", "<r2>")],
+        "shop.gpu": [RunningWorker("r1", __version__, "3.12.1")],
+    }
+
+
+async def _mixed(_names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+    new, old = RunningWorker("r1", __version__, "3.12.1"), RunningWorker("r1", "0.0.9", "3.11.7")
+    return {"shop": [new, new, old, RunningWorker("r1")], "shop.gpu": [new]}
+
+
+async def test_different_versions_in_a_cluster_are_noticed(engine: VirtualEngine) -> None:
+    """The page says which of stepstream and Python run, and in how many workers; so does the API."""
+    page = await shown(engine, overview=_Engine(), workers=_rolling)
+    assert "Different versions" not in page.text
+    assert page.texts("tbody tr td:nth-child(6) div") == [f"stepstream {__version__}, Python 3.12.1"] * 2
+    page = await shown(engine, overview=_Engine(), workers=_mixed)
+    versions = ", ".join(sorted(("0.0.9", __version__)))
+    (notice,) = page.texts(".note.is-warn")
+    assert notice == f"Different versions run in this cluster: stepstream {versions}; Python 3.11.7, 3.12.1"
+    assert page.texts("tbody tr:first-child td:nth-child(6) div")[:3] == [
+        "1 worker: unknown",
+        "1 worker: stepstream 0.0.9, Python 3.11.7",
+        f"2 workers: stepstream {__version__}, Python 3.12.1",
+    ]
+    facade = dataclasses.replace(facade_of(engine.engine), overview=_Engine(), workers=_mixed)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=make_api(facade, engine.index, bytes)), base_url="http://localhost"
+    ) as client:
+        shop, _ = (await client.get("/v1/workers")).json()["workers"]
+    assert shop["running_versions"][1] == {"stepstream": "0.0.9", "python": "3.11.7", "workers": 1}
 
 
 async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -> None:
@@ -111,7 +141,7 @@ async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -
     page = await shown(engine, overview=seen, readings=seen.readings, workers=_running)
     workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
     assert workers == [
-        "shop 3 not measured by this engine 1 r1",
+        "shop 3 not measured by this engine 1 r1 unknown",
         f"shop.gpu none; start one with stepstream worker FILE --queue gpu 33 1 r1 Pause {UNTIL} Why Pause",
     ]
     assert shards == [
@@ -129,8 +159,8 @@ async def test_workers_of_other_releases_are_shown(engine: VirtualEngine) -> Non
     """Beside the registered release, also those that are left of a rollout, or that wait to take over."""
     page = await shown(engine, overview=_Engine(), workers=_rolling)
     first, second = page.texts(f"[aria-label='{LABELS[0]}'] tbody tr")
-    assert first == "shop 4 not measured by this engine 1 r1 1 worker of <r2> 2 workers of r0"
-    assert second.startswith("shop.gpu 1 not measured by this engine 1 r1 Pause")
+    assert first.startswith("shop 4 not measured by this engine 1 r1 1 worker of <r2> 2 workers of r0 stepstream")
+    assert second.startswith("shop.gpu 1 not measured by this engine 1 r1 stepstream")
     facade = dataclasses.replace(facade_of(engine.engine), overview=_Engine(), workers=_rolling)
     api = make_api(facade, engine.index, bytes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:

@@ -15,6 +15,7 @@ from stepstream.runtime.kafka.backlogs import Backlog, Backlogs
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import LogError, Offsets, TopicPartition
 
 TOPIC = "commands.shop"
@@ -81,9 +82,9 @@ async def test_backlog_counts_uncommitted_retained_offsets() -> None:
 
 
 async def test_running_workers_are_the_members_of_the_group() -> None:
-    """Each with its release, which its client id has. It is an error if the group cannot be described."""
+    """Each with its release and versions, which its client id has. It is an error if the group cannot be described."""
     brokers = Brokers()
-    assert await backlogs_of(brokers).members(["shop"]) == {"shop": ["r1", ""]}
+    assert await backlogs_of(brokers).members(["shop"]) == {"shop": [RunningWorker("r1"), RunningWorker()]}
     brokers.code = 14
     with pytest.raises(LogError, match="cannot be described"):
         await backlogs_of(brokers).members(["shop"])

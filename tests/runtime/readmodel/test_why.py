@@ -8,7 +8,7 @@ import pytest
 from stepstream.contract.codec import Json
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.text.wording import missing_code, unfit_code
-from stepstream.runtime.overview import ScopePauseView, ShardView
+from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView
 from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, local_time, surroundings_of, why_open
 
@@ -169,7 +169,7 @@ def test_surroundings_are_those_of_the_run() -> None:
         def shards(self) -> list[ShardView]:
             return [ShardView(at, "a", "") for at in range(5)]
 
-    known = surroundings_of(RUN, Seen(), {"shop": ["r1", ""]})
+    known = surroundings_of(RUN, Seen(), {"shop": [RunningWorker("r1"), RunningWorker()]})
     assert (known.workers, known.function, known.shard) == ({"shop": 2}, KNOWN, ShardView(1, "a", ""))
 
 

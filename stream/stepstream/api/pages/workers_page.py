@@ -5,12 +5,21 @@ from collections.abc import Mapping, Sequence
 import htpy as h
 from starlette.responses import Response
 
+from stepstream import __version__
 from stepstream.api.pages.parts.components import known_params, listing, note, text, url
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
-from stepstream.api.routes.workers import WORKERS_MAX, ShardStatus, WorkersView, history_lag, shard_views, workers_views
+from stepstream.api.routes.workers import (
+    WORKERS_MAX,
+    RunningVersions,
+    ShardStatus,
+    WorkersView,
+    history_lag,
+    shard_views,
+    workers_views,
+)
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.operators.control import queue_scope
 from stepstream.contract.text.printable import printable
@@ -18,7 +27,7 @@ from stepstream.contract.text.wording import counted, duration_text
 from stepstream.runtime.overview import ScopePauseView
 from stepstream.runtime.readmodel.search.filters import Filter
 
-_WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release", "Pause")
+_WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release", "Versions", "Pause")
 _SHARDS = ("Shard", "Engine", "State", "Left to recover", "Records that wait", "Oldest of them", "Standby lag")
 _REASON_CHARACTERS = 1_000
 _OPEN = Filter().having("status", "open")
@@ -50,6 +59,7 @@ async def _workers_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
         pause_message(visit.done(url("workers"))),
         h.h1["Workers and shards"],
         note(["This engine is not ready: ", text(unready, _REASON_CHARACTERS)], "bad") if unready else None,
+        _mixed(workers),
         h.h2["Workers"],
         _workers_table(site, visit, workers, refusal) if workers else note(_no_workers(shards)),
         h.h2["Shards"],
@@ -102,8 +112,25 @@ def _worker_row(view: WorkersView, pause: h.Node) -> h.Element:
         h.td[_measured(view.waiting)],
         h.td(".number")[f"{view.functions:,}"],
         h.td[_releases(view)],
+        h.td[[h.div[text(_version(each, view.running or 0))] for each in view.running_versions]],
         h.td[pause],
     ]
+
+
+def _version(versions: RunningVersions, running: int) -> str:
+    known = f"stepstream {versions.stepstream}, Python {versions.python}" if versions.stepstream else "unknown"
+    return known if versions.workers == running else f"{counted(versions.workers, 'worker')}: {known}"
+
+
+def _mixed(workers: Sequence[WorkersView]) -> h.Node:
+    """Return a notice if the workers, or a worker and this engine, run different versions."""
+    running = [each for view in workers for each in view.running_versions if each.stepstream]
+    found = {
+        "stepstream": {__version__, *(each.stepstream for each in running)},
+        "Python": {each.python for each in running},
+    }
+    mixed = [f"{name} {', '.join(sorted(versions))}" for name, versions in found.items() if len(versions) > 1]
+    return note(["Different versions run in this cluster: ", text("; ".join(mixed), 1_000)], "warn") if mixed else None
 
 
 def _releases(view: WorkersView) -> h.Node:

@@ -13,10 +13,19 @@ from stepstream.api.facade import EngineFacade
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.metrics import Reading
-from stepstream.runtime.overview import ShardView
+from stepstream.runtime.overview import RunningWorker, ShardView
 
 # On Kafka, each name is a request to a broker.
 WORKERS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RunningVersions:
+    """How many workers run with these versions of stepstream and Python; "" if they are unknown."""
+
+    stepstream: str
+    python: str
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,8 @@ class WorkersView:
 
     `running` is None if no broker answered in time. `waiting` is the number of commands that are not acknowledged, None
     if another engine measures it. `releases` are those of the registered functions; retired ones do not count.
-    `running_releases` has the number of running workers by their release, without those whose release is unknown.
+    `running_releases` has the number of running workers by their release, without those whose release is unknown, and
+    `running_versions` by the versions of stepstream and Python with which they run.
     """
 
     name: str
@@ -36,6 +46,7 @@ class WorkersView:
     functions: int
     releases: Sequence[str]
     running_releases: Mapping[str, int]
+    running_versions: Sequence[RunningVersions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +81,16 @@ async def workers_views(engine: EngineFacade) -> Sequence[WorkersView]:
         found.append(
             WorkersView(
                 *(name, app, queue, None if workers is None else len(workers), None if lag is None else int(lag)),
-                *(len(own), releases, dict(Counter(sorted(filter(None, workers or ()))))),
+                *(len(own), releases, dict(Counter(sorted(each.release for each in workers or () if each.release)))),
+                _versions(workers or ()),
             )
         )
     return found
+
+
+def _versions(workers: Sequence[RunningWorker]) -> Sequence[RunningVersions]:
+    counts = Counter((each.stepstream, each.python) for each in workers)
+    return [RunningVersions(*versions, count) for versions, count in sorted(counts.items())]
 
 
 def shard_views(engine: EngineFacade) -> Sequence[ShardStatus]:

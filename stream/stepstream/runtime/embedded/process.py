@@ -3,11 +3,13 @@
 import asyncio
 import functools
 import logging
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from stepstream import __version__
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
@@ -17,7 +19,7 @@ from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.callers import Callers
-from stepstream.runtime.overview import ScopePauseView, ShardView
+from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations, release_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
@@ -261,10 +263,13 @@ class EmbeddedEngine:
         """Return the load of each worker, by the name of its app or queue."""
         return {name: worker.load for name, worker in self._workers.items()}
 
-    async def workers(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Return the release of each worker that runs, by name."""
+    async def workers(self, names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+        """Return the workers that run, by name."""
         apps = {workers_name(app.name, queue): app for app in self.apps for queue in ("", *app.queues)}
-        return {name: [release_of(apps[name])] if name in self._workers else [] for name in names}
+        versions = (__version__, platform.python_version())
+        return {
+            name: [RunningWorker(release_of(apps[name]), *versions)] if name in self._workers else [] for name in names
+        }
 
     def next_due(self) -> int | None:
         """Return the time at which the next timer is due (Unix ms)."""

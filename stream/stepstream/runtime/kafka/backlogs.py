@@ -7,7 +7,8 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.errors import translate_kafka_errors
-from stepstream.runtime.kafka.topics.registrar import release_of_client
+from stepstream.runtime.kafka.topics.registrar import worker_of
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import Offsets
 
 # An engine reads the backlogs of at most this many topics, the first by name.
@@ -45,11 +46,8 @@ class Backlogs:
             self._partition_counts = {}
             raise
 
-    async def members(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Return the releases of the workers in each group, by name; raise LogError if a broker does not answer.
-
-        There is one for each worker, "" if it is unknown.
-        """
+    async def members(self, names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+        """Return the workers in each group, by name; raise LogError if a broker does not answer."""
         async with self._cluster.admin() as admin:
             return {name: await self._members(admin, name) for name in names}
 
@@ -75,8 +73,8 @@ class Backlogs:
     def _range(self, name: str) -> range:
         return range(self._partition_counts[commands_topic(name)])
 
-    async def _members(self, admin: Any, name: str) -> list[str]:
-        return list(map(release_of_client, await self._cluster.members_by(admin, _group(name))))
+    async def _members(self, admin: Any, name: str) -> list[RunningWorker]:
+        return list(map(worker_of, await self._cluster.members_by(admin, _group(name))))
 
     async def _committed(self, admin: Any, name: str) -> Offsets:
         plain = self._cluster.settings.plain

@@ -20,7 +20,7 @@ from stepstream.contract.operators.limit_views import LimitView
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import missing_code, unfit_code
-from stepstream.runtime.overview import Overview, ScopePauseView, ShardView
+from stepstream.runtime.overview import Overview, RunningWorker, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.limit_reasons import limit_remedy, limit_text
 from stepstream.runtime.readmodel.views import RunView, StepView, queue_of
 
@@ -102,13 +102,13 @@ async def limit_of(run: RunView, find: Callable[[str], Awaitable[LimitView | Non
 
 
 def surroundings_of(
-    run: RunView, overview: Overview, workers: Mapping[str, Sequence[str]], limit: LimitView | None = None
+    run: RunView, overview: Overview, workers: Mapping[str, Sequence[RunningWorker]], limit: LimitView | None = None
 ) -> Surroundings:
-    """Return what a process knows beside a run; `workers` has the release of each running worker, by name."""
+    """Return what a process knows beside a run; `workers` has the running workers, by name."""
     function = next((each for each in overview.functions() if each.id == run.function), None)
     shards = overview.shards()
     shard = shards[shard_of(run_routing(run.run_id), len(shards))] if shards else None
-    running = {name: len(releases) for name, releases in workers.items()}
+    running = {name: len(found) for name, found in workers.items()}
     return Surroundings(running, function, shard, overview.pauses(), limit)
 
 

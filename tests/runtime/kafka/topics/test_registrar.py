@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+import platform
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from stepstream import App, Context, on
+from stepstream import App, Context, __version__, on
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.limits import RELEASES_REPLACED_MAX
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.runtime.kafka.topics import registrar as registrar_module
-from stepstream.runtime.kafka.topics.registrar import FunctionRegistrar, client_of, instance_of
+from stepstream.runtime.kafka.topics.registrar import FunctionRegistrar, client_of, instance_of, worker_of
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import LogRecord, NewRecord
 from stepstream.runtime.registrations import registrations, release_of, replaced_by
 from stepstream.sdk.errors import DefinitionError
@@ -126,6 +129,16 @@ def test_instance_with_other_code_is_another_member() -> None:
     """For a static member that returns, the broker reports the client id that it had before."""
     assert instance_of(OLD, "pod-0") != instance_of(NEW, "pod-0")
     assert instance_of(OLD, "") == ""
+
+
+def test_a_client_id_says_which_versions_a_worker_runs() -> None:
+    """Engines show them; the id of an earlier version says less, and one of another client nothing."""
+    worker = worker_of(client_of(OLD))
+    assert (worker.release, worker.python) == (release_of(OLD), platform.python_version())
+    assert worker.stepstream == re.sub(r"[^A-Za-z0-9._]", "_", __version__)
+    assert worker_of("stepstream-0123456789ab") == RunningWorker("0123456789ab")
+    assert worker_of("stepstream") == worker_of("other-0123456789ab") == RunningWorker()
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", instance_of(OLD, "pod-0"))
 
 
 class RegistryReader(FakeReader):

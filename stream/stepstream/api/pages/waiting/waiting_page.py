@@ -72,7 +72,7 @@ async def show_waiting(site: Site, visit: Visit) -> Response:
     waiting = await _counts(site, counts)
     first = next((kind for kind, count in waiting.items() if count), _Kind.APPROVALS)
     decided = visit.done(url("waiting"))
-    # Who has just decided returns to the approvals.
+    # A person that has just decided sees the other approvals.
     kind, cursor = _place(asked["kind"] or (_Kind.APPROVALS if decided or asked["after"] else first), asked["after"])
     content, shown = await _content(site, visit, kind, cursor, decided)
     query = [("kind", kind), (_CURSOR, asked["after"]), ("done", asked["done"]), (_SHOWN, shown)]

@@ -1,13 +1,18 @@
 """Registers the functions of an app, unless a newer release of the app that replaced it still serves."""
 
 import asyncio
+import dataclasses
 import logging
+import platform
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from stepstream import __version__
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.runtime.kafka.client.answers import CreationWatch, Extent
 from stepstream.runtime.kafka.client.cluster import CLIENT, Cluster
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.registrations import describe_changes, owners, registrations, release_of, replaced_by
 from stepstream.sdk.app import App
@@ -117,7 +122,7 @@ class FunctionRegistrar:
         if self._replaced_by == release and time.monotonic() - self._checked_at < _CHECK_S:
             return True
         self._checked_at = time.monotonic()
-        serves = _client_name(release) in await self._members(self._app.name)
+        serves = any(worker_of(client).release == release for client in await self._members(self._app.name))
         if serves and self._replaced_by != release:
             replaced = "release %s of app %s was replaced by %s, which serves: its functions are not registered"
             logger.info(replaced, release_of(self._app), self._app.name, release)
@@ -129,22 +134,27 @@ class FunctionRegistrar:
 
 
 def client_of(app: App) -> str:
-    """Return the client id of an app's workers, which has the release and is visible to the other members."""
-    return _client_name(release_of(app))
+    """Return the client id of an app's workers, by which they announce themselves to engines and to one another.
+
+    It has their release, and the versions of stepstream and Python.
+    """
+    return f"{CLIENT}-{release_of(app)}-{_VERSIONS}"
 
 
-def release_of_client(client: str) -> str:
-    """Return the release in the client id of a worker, "" if there is none."""
-    return client.removeprefix(_client_name("")) if client.startswith(_client_name("")) else ""
+def worker_of(client: str) -> RunningWorker:
+    """Return what the client id of a worker says; one of an earlier version has its release only, or nothing."""
+    name, *parts = client.split("-")
+    return RunningWorker(*parts[:_PARTS]) if name == CLIENT else RunningWorker()
 
 
 def instance_of(app: App, name: str) -> str:
-    """Return the group instance id of a named worker. It contains the release: other code is another member.
+    """Return the group instance id of a named worker. It contains what its client id does.
 
     For a static member that returns, the broker reports the client id that it had before.
     """
-    return f"{name}.{release_of(app)}" if name else ""
+    return f"{name}.{release_of(app)}-{_VERSIONS}" if name else ""
 
 
-def _client_name(release: str) -> str:
-    return f"{CLIENT}-{release}"
+_PARTS = len(dataclasses.fields(RunningWorker))
+# Brokers accept these characters in the id of an instance; the parts of a client id have no hyphen.
+_VERSIONS = "-".join(re.sub(r"[^A-Za-z0-9._]", "_", each) for each in (__version__, platform.python_version()))
