@@ -51,6 +51,13 @@ async def attributes(engine: VirtualEngine) -> None:
     assert engine.run("ship-order").attributes == {"order_id": 4711, "stage": "packed", "carrier": "rail"}
 
 
+@FUNCTIONS.shows("build-index")
+async def continue_as_new(engine: VirtualEngine) -> None:
+    """The series has two runs."""
+    await engine.send(Event("index.requested", {"index": "a", "page": 0, "last": 502}))
+    assert sorted(str(run.output) for run in engine.runs("build-index")) == ["502 pages", "None"]
+
+
 @STEPS.shows("charge-order")
 async def run(engine: VirtualEngine) -> None:
     """A result goes from step to step."""

@@ -50,6 +50,7 @@ from stepstream.contract.inbox import (
     CommandsLost,
     ExecutionStarted,
     RunClaimed,
+    RunContinued,
     RunFailed,
     RunLeased,
     RunPostponed,
@@ -184,6 +185,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
             return StepPostponed(run_id, words.take(), attempt, queue, claim, "no code", words.number("for"))
         case "return":
             return RunReturned(run_id, epoch, _data(words, NULL))
+        case "continue":
+            return RunContinued(run_id, epoch, _data(words))
         case "raise":
             return RunFailed(run_id, epoch, ErrorInfo("Oops"), words.number("attempt"), words.number("retry", -1))
         case "execute":
@@ -282,6 +285,7 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
             attributes = f" with {_compact(entry.attributes)}" if entry.attributes else ""
             deadline = f" by {entry.deadline}" if entry.deadline else ""
             queued = " queued" if entry.gates else ""
+            queued += f" continues {entry.continues.run_id}#{entry.continues.number}" if entry.continues else ""
             return f"began {entry.run_id} {entry.function}{origin}{later}{deadline}{queued}{attributes}"
         case RunAdmitted():
             return f"admitted {entry.run_id} after {entry.waited_ms}"

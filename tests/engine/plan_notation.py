@@ -1,7 +1,7 @@
 """The notation of plans in record tables."""
 
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import (
+from stepstream.contract.plans import (
     InvokePlan,
     RunPlan,
     SendPlan,

@@ -16,16 +16,13 @@ from stepstream.contract.inbox import (
     RunLeased,
     RunPostponed,
     RunReturned,
-    SignalPlan,
     SignalSent,
-    SleepPlan,
     StepFailed,
     StepReported,
     StepsPlanned,
-    WaitBranch,
-    WaitPlan,
 )
 from stepstream.contract.outcomes import ErrorInfo, Value
+from stepstream.contract.plans import SignalPlan, SleepPlan, WaitBranch, WaitPlan
 from stepstream.contract.topics import INBOX
 from stepstream.engine.state.changes import Changes, Put, Send
 from stepstream.engine.state.records import EventReceived, Input, Tick

@@ -10,10 +10,11 @@ from stepstream.contract.codec import load_json
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.events import event_record
 from stepstream.contract.ids import step_hash
-from stepstream.contract.inbox import StepPlan, StepsPlanned
+from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.outcomes import Outcome, Value
+from stepstream.contract.plans import StepPlan
 from stepstream.sdk.context import Context, make_context
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import RetryPolicy

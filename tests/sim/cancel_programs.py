@@ -125,5 +125,39 @@ def orphans() -> Program:
     return program
 
 
+def series() -> Program:
+    """Two runs that continue as new: one in a child until its parent gets the result, one until an event cancels it."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(Event("go"), Event("loop", {"left": 9}))
+        await world.advance("3m30s")
+        await world.send(Event("stop"))
+        await world.advance("2h")
+
+    ends = {("parent", "completed"): 1, ("loop", "completed"): 7, ("loop", "cancelled"): 1}
+    program = Program(app, script, ends, expiry="61d")
+
+    @app.function(on("loop"), cancel_on=[CancelOn("stop", if_="event.name == 'loop'")], backoff="5s")
+    async def loop(ctx: Context) -> str:
+        left = int(ctx.event.data["left"])
+        token = await ctx.step.run(f"body {left}", program.body, ctx, f"body{left}")
+        await ctx.step.sleep("nap", "1m")
+        if left:
+            await ctx.continue_as_new({"left": left - 1})
+        return token
+
+    @app.function(on("go"), backoff="5s")
+    async def parent(ctx: Context) -> str:
+        return await ctx.step.invoke("loop", function=loop, data={"left": 3}, on_parent_end="cancel")
+
+    return program
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
-CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {"withdrawn": withdrawn, "overdue": overdue, "orphans": orphans}
+CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {
+    "withdrawn": withdrawn,
+    "overdue": overdue,
+    "orphans": orphans,
+    "series": series,
+}

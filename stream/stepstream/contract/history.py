@@ -4,6 +4,7 @@ import msgspec
 
 from stepstream.contract.attributes import Attributes
 from stepstream.contract.codec import NULL, Raw
+from stepstream.contract.continuations import Continuation
 from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.gates import Gate
 from stepstream.contract.kinds import RunStatus, StepKind
@@ -24,7 +25,8 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
 
     With a `rerun` it repeats another run; the results that it takes over follow as StepCopied. `attributes` are those
     that its function derives from the event. If its code has not begun by `deadline` (Unix ms, 0: none), a timeout
-    cancels it. It is queued until it has passed its `gates`, which RunAdmitted says.
+    cancels it. It is queued until it has passed its `gates`, which RunAdmitted says. It may be the successor of a run
+    that continued as new, and then `continues` it.
     """
 
     function: str
@@ -36,6 +38,7 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
     attributes: Attributes = {}
     deadline: int = 0
     gates: tuple[Gate, ...] = ()
+    continues: Continuation | None = None
 
 
 class RunAdmitted(_Entry, frozen=True, tag="run.admitted"):
@@ -154,7 +157,7 @@ class RunDeadlineChanged(_Entry, frozen=True, tag="run.deadline_changed"):
 class RunEnded(_Entry, frozen=True, tag="run.ended"):
     """The run ended: completed, failed, cancelled or skipped; `warnings` are all that were recorded for it.
 
-    `cancelled_by` is the event that cancelled it, if one did.
+    `cancelled_by` is the event that cancelled it, if one did, and `continued_by` the run as which it continued, if any.
     """
 
     status: RunStatus
@@ -163,6 +166,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
     error: ErrorInfo | None = None
     warnings: tuple[str, ...] = ()
     cancelled_by: EventRef | None = None
+    continued_by: str = ""
 
 
 HistoryEntry = (

@@ -3,13 +3,13 @@
 import msgspec
 
 from stepstream.contract.attributes import AttributeChanges, Attributes
-from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
+from stepstream.contract.codec import NULL, Raw, TypedRecord
+from stepstream.contract.continuations import Continuation
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CancelTrigger, RunTimeouts
 from stepstream.contract.gates import Gate, GateRecord
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
-from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.operators.bulk import BulkRecord
 from stepstream.contract.operators.control import (
     BulkRef,
@@ -21,6 +21,7 @@ from stepstream.contract.operators.control import (
 )
 from stepstream.contract.operators.limit_views import LimitQuestion
 from stepstream.contract.outcomes import ErrorInfo, Outcome
+from stepstream.contract.plans import StepPlan
 
 
 class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
@@ -30,7 +31,8 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
     chain of runs that started one another. `attributes` are those with which the run begins. The events of `cancel_on`
-    cancel it, and so do `timeouts`. It passes its `gates`, one after the other, before its code starts.
+    cancel it, and so do `timeouts`. It passes its `gates`, one after the other, before its code starts. The successor
+    of a run that continued as new `continues` that run. With `ends_with_parent` the end of its caller cancels it.
     """
 
     run_id: str
@@ -48,6 +50,8 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     cancel_on: tuple[CancelTrigger, ...] = ()
     timeouts: RunTimeouts | None = None
     gates: tuple[Gate, ...] = ()
+    continues: Continuation | None = None
+    ends_with_parent: bool = False
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
@@ -80,6 +84,18 @@ class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
     run_id: str
     step: str
     outcome: Outcome
+
+
+class ChildContinued(TypedRecord, frozen=True, tag="child.continued"):
+    """A run that a step invoked continued as new: the step now waits for the run `child`.
+
+    With `ends_with_parent` that one is cancelled if the run of the step has ended.
+    """
+
+    run_id: str
+    step: str
+    child: str
+    ends_with_parent: bool = False
 
 
 class RunClaimed(TypedRecord, frozen=True, tag="run.claimed"):
@@ -192,101 +208,6 @@ class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     fingerprint: int = 0
 
 
-class RunPlan(TypedRecord, frozen=True, tag="run"):
-    """Dispatch the body of a step to the workers of a queue.
-
-    The `fingerprint` of a plan is a checksum of the step's arguments, by which a replay notices that it calls steps of
-    one id in another order; 0 where the id has one use. The engine only stores it.
-    """
-
-    step: str
-    id: str
-    queue: str
-    group: str = ""
-    fingerprint: int = 0
-
-
-class SleepPlan(TypedRecord, frozen=True, tag="sleep"):
-    """Sleep until `until` (Unix ms)."""
-
-    step: str
-    id: str
-    until: int
-    group: str = ""
-    fingerprint: int = 0
-
-
-class WaitBranch(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One of the events that a step waits for, and its `name` in the code; the other fields are those of WaitPlan."""
-
-    name: str
-    event: str
-    match: str = ""
-    condition: str = ""
-    lookback_ms: int = 0
-
-
-class WaitPlan(TypedRecord, frozen=True, tag="wait"):
-    """Wait for an event; `match` is a path, `condition` a CEL expression, at most one of them is given.
-
-    With `branches` it waits for the first of several events, or for `every` one of them, and has no event of its own.
-    """
-
-    step: str
-    id: str
-    event: str
-    timeout_ms: int
-    match: str = ""
-    condition: str = ""
-    lookback_ms: int = 0
-    group: str = ""
-    fingerprint: int = 0
-    branches: tuple[WaitBranch, ...] = ()
-    every: bool = False
-
-
-class SignalPlan(TypedRecord, frozen=True, tag="signal"):
-    """Wait for a signal; with `approval`, for the answer of a person."""
-
-    step: str
-    id: str
-    signal: str
-    timeout_ms: int
-    replace: bool = False
-    group: str = ""
-    fingerprint: int = 0
-    approval: ApprovalRequest | None = None
-
-
-class SendPlan(TypedRecord, frozen=True, tag="send"):
-    """Send events."""
-
-    step: str
-    id: str
-    events: tuple[EventRecord, ...]
-    group: str = ""
-    fingerprint: int = 0
-
-
-class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
-    """Run another function and wait for its result.
-
-    With `cancel_with_parent` the other run is cancelled when this one ends.
-    """
-
-    step: str
-    id: str
-    function: str
-    timeout_ms: int
-    data: Raw = EMPTY_OBJECT
-    group: str = ""
-    fingerprint: int = 0
-    cancel_with_parent: bool = False
-
-
-StepPlan = RunPlan | SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan
-
-
 class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):
     """All steps that the code requested in one activation. Those of one `group` wake the run once, by the last result.
 
@@ -336,6 +257,14 @@ class RunReturned(TypedRecord, frozen=True, tag="run.returned"):
     output: Raw = NULL
 
 
+class RunContinued(TypedRecord, frozen=True, tag="run.continued"):
+    """The code continues as a new run, whose event has this `data`."""
+
+    run_id: str
+    epoch: int
+    data: Raw
+
+
 class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
     """The code between steps raised; it is retried in `retry_ms`, or with -1 the run has failed."""
 
@@ -372,6 +301,7 @@ WorkerReport = (
     | WarningReported
     | AttributesSet
     | RunReturned
+    | RunContinued
     | RunFailed
     | RunLeased
     | RunPostponed
@@ -384,6 +314,7 @@ RunOperation = CancelRequested | RerunRequested | PauseRequested | UnpauseReques
 InboxRecord = (
     RunRequested
     | StepResolved
+    | ChildContinued
     | MatchingRecord
     | WorkerReport
     | QueueReport

@@ -8,9 +8,11 @@ from stepstream.contract.gates import GateAsked, GateGranted, GateLeft, GateRefu
 from stepstream.contract.inbox import (
     AttributesSet,
     CancelRequested,
+    ChildContinued,
     CommandsLost,
     ExecutionStarted,
     RunClaimed,
+    RunContinued,
     RunFailed,
     RunLeased,
     RunPostponed,
@@ -80,6 +82,8 @@ from stepstream.engine.runs.admission import (
     review_crons,
 )
 from stepstream.engine.runs.bulk import apply_bulk, fire_bulk
+from stepstream.engine.runs.children import continue_child
+from stepstream.engine.runs.continuing import continue_run
 from stepstream.engine.runs.deadlines import fire_deadline, start_execution
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
 from stepstream.engine.runs.endings import cancel_run, end_outgrown_run, refuse_run
@@ -201,8 +205,10 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(StepFailed, fail_step),
         _on(StepsPlanned, plan_steps),
         _on(StepResolved, answer_step),
+        _on(ChildContinued, continue_child),
         _on(ExecutionStarted, start_execution),
         _on(RunReturned, return_run),
+        _on(RunContinued, continue_run),
         _on(RunFailed, fail_run),
         _on(WarningReported, warn_run),
         _on(AttributesSet, set_attributes),

@@ -3,16 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from stepstream.contract.attributes import Attribute, AttributeChanges, check_attributes
-from stepstream.sdk.errors import StepUsageError
+from stepstream.contract.codec import dump_json, type_name
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import EventRecord, check_batch
+from stepstream.sdk.errors import ContinuedAsNew, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import current_body
 from stepstream.sdk.steps.parallel import Group
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.threads.threaded import Line, ThreadedGroup, ThreadedStep
+from stepstream.sdk.values import to_json
 
 S = TypeVar("S", bound=Step | ThreadedStep)
 G = TypeVar("G", bound=Group | ThreadedGroup)
@@ -55,6 +59,15 @@ class _Context(Generic[S, G]):
         self.logger = RunLogger(logging.getLogger(f"stepstream.run.{function}"), replay, function)
         self._replay = replay
 
+    def _continue_as_new(self, data: Any) -> NoReturn:
+        if current_body.get():
+            raise StepUsageError("continue_as_new was called in the body of a step; call it in the function, beside it")
+        payload = dump_json(to_json(data), "data of continue_as_new")
+        if not bytes(payload).startswith(b"{"):
+            raise InvalidInput(f"data must be a JSON object, not a value of type {type_name(data)}", "continue_as_new")
+        check_batch([EventRecord(self.event.name, payload)], self._replay.limits)
+        raise ContinuedAsNew(payload)
+
     def set_attributes(self, attributes: Mapping[str, Attribute | None] | None = None, /, **values: Any) -> None:
         """Set attributes of the run, by which people find it: `stepstream runs list --filter order_id=4711`.
 
@@ -87,9 +100,32 @@ class Context(_Context[Step, Group]):
         logger: Logs with the run id and the step; a replay does not log again.
     """
 
+    async def continue_as_new(self, data: Any) -> NoReturn:
+        """End this run as completed and start its successor, a run of the same function with an empty history.
+
+        Args:
+            data: The data of the successor's event, which has the name of this run's event: a JSON object, a pydantic
+                model or a dataclass, at most 512 KiB.
+
+        For loops beyond the 1,000 steps of a run. The end and the start are one transaction. A caller that invoked this
+        run waits for the successor. Await all steps before; call it in the function itself, not in a task. Raises
+        `StepUsageError` in the body of a step.
+
+        Example:
+            ```python
+            if page % 500 == 0:
+                await ctx.continue_as_new({"page": page + 1})
+            ```
+        """
+        self._continue_as_new(data)
+
 
 class ThreadedContext(_Context[ThreadedStep, ThreadedGroup]):
     """The argument of a plain `def` handler: like `Context`, with steps that block until they have their result."""
+
+    def continue_as_new(self, data: Any) -> NoReturn:
+        """End this run as completed and start its successor; see `Context.continue_as_new`."""
+        self._continue_as_new(data)
 
     def _set_attributes(self, changes: AttributeChanges) -> None:
         self.step.call_in_loop(self._replay.set_attributes, changes)

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from stepstream.contract.codec import Raw
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import (
     ERROR_MESSAGE_CHARACTERS_MAX,
@@ -217,6 +218,14 @@ class RunInterrupted(BaseException):
 
     def __init__(self, message: str = _INTERRUPTED) -> None:
         super().__init__(message)
+
+
+class ContinuedAsNew(BaseException):
+    """Unwinds the code of a run that continues as new (`ctx.continue_as_new`). It must not be caught."""
+
+    def __init__(self, data: Raw) -> None:
+        super().__init__("the run ends here, and its successor begins: catch Exception or StepError, not BaseException")
+        self.data = data
 
 
 _FRAME = re.compile(r'^[ |]*File "(.+)", line (\d+)', re.MULTILINE)

@@ -10,7 +10,7 @@ from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.commands import Memo, RunLoaded, RunResumed, RunStarted, decode_command
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import RunFailed, RunReturned, StepReported, StepsPlanned, decode_inbox
+from stepstream.contract.inbox import RunContinued, RunFailed, RunReturned, StepReported, StepsPlanned, decode_inbox
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import ErrorInfo, Outcome
@@ -60,7 +60,7 @@ class _Run:
     attempt: int = 0
     memos: dict[str, Memo] = field(default_factory=dict)
     own: int = 0
-    end: RunReturned | RunFailed | None = None
+    end: RunReturned | RunContinued | RunFailed | None = None
     requests: dict[str, _Request] = field(default_factory=dict)
 
 
@@ -180,7 +180,8 @@ class ReplayCheck:
                     outcome, seen, own = report.outcome, report.seen, run.own
                     memo = Memo(report.step, report.id, StepKind.RUN, outcome, seen, own, report.fingerprint)
                     run.memos[report.step] = memo
-            case (RunReturned(run_id=run_id) | RunFailed(run_id=run_id)) as end if run_id in self._runs:
+            case RunReturned() | RunContinued() | RunFailed() as end if end.run_id in self._runs:
+                run_id = end.run_id
                 self._runs[run_id].end = end
             case _:
                 return
@@ -255,10 +256,12 @@ def _mismatch(run: _Run, difference: str) -> ReplayMismatch:
     return ReplayMismatch(f"run {run.run_id} of function {run.function!r}: {difference}; {_REMEDY}")
 
 
-def _live_end(end: RunReturned | RunFailed | None) -> str:
+def _live_end(end: RunReturned | RunContinued | RunFailed | None) -> str:
     match end:
         case RunReturned(output=output):
             return _end_text(output, None)
+        case RunContinued(data=data):
+            return _continued_text(data)
         case RunFailed(error=error):
             return _end_text(None, error)
         case None:
@@ -268,7 +271,13 @@ def _live_end(end: RunReturned | RunFailed | None) -> str:
 def _replayed_end(end: Finished | None) -> str:
     if end is None:
         return _OPEN
+    if end.continued is not None:
+        return _continued_text(end.continued)
     return _end_text(end.output, error_info(end.error) if end.error else None)
+
+
+def _continued_text(data: Raw) -> str:
+    return f"the successor with the data {load_json(data)!r}"
 
 
 def _end_text(output: Raw | None, error: ErrorInfo | None) -> str:

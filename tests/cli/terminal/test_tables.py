@@ -38,6 +38,7 @@ _RUN: dict[str, Any] = {
     "attributes": {},
     "rerun": None,
     "reruns": [],
+    "continuation": None,
     "why": [],
 }
 
@@ -90,6 +91,13 @@ def test_a_rerun_shows_its_origin_and_a_copied_step() -> None:
     assert f"rerun of {'1' * 26} from step 'charge' by ann because 'bank is back'" in text
     assert f"repeated by {'2' * 26}" in text
     assert "completed (copied)" in text
+
+
+def test_a_series_shows_its_neighbours() -> None:
+    """A run names the run that it continues, its number in the series, and its successor."""
+    text = printed(_RUN | {"continuation": {"from": "1" * 26, "number": 1_200, "to": "2" * 26}})
+    assert f"continues {'1' * 26}, as number 1,200 of the series" in text
+    assert f"continued by {'2' * 26}" in text
 
 
 def test_a_narrow_terminal_hides_nothing_that_a_step_waits_for() -> None:

@@ -7,9 +7,10 @@ from stepstream.contract.commands import RunResumed
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepPlanned
 from stepstream.contract.ids import run_hash, run_id_at
-from stepstream.contract.inbox import RunRequested, StepsPlanned, WaitPlan
+from stepstream.contract.inbox import RunRequested, StepsPlanned
 from stepstream.contract.limits import EXPRESSION_CHARACTERS_PER_RECORD_MAX, PLANS_BYTES_MAX
 from stepstream.contract.outcomes import Failure
+from stepstream.contract.plans import WaitPlan
 from stepstream.engine.state.changes import Changes, Send
 from stepstream.engine.transition import transition
 from stepstream.expressions import predicates

@@ -4,8 +4,9 @@ import asyncio
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import encode
-from stepstream.contract.inbox import SendPlan, StepsPlanned, WaitPlan
+from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.limits import MIB
+from stepstream.contract.plans import SendPlan, WaitPlan
 from stepstream.contract.topics import INBOX, TOPICS
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.worker.worker import Worker

@@ -80,6 +80,7 @@ def print_run(screen: Screen, run: Json) -> None:
     if run["attributes"]:
         screen.line("  attributes: ", ", ".join(f"{name}={_json(value)}" for name, value in run["attributes"].items()))
     _print_reruns(screen, run)
+    _print_continuation(screen, run["continuation"] or {})
     if run["status"] == RunStatus.COMPLETED:
         screen.line(f"  output: {_json(run['output'])}")
     for warning in run["warnings"]:
@@ -143,6 +144,13 @@ def _print_reruns(screen: Screen, run: Json) -> None:
         screen.line(" ".join(["  rerun of", rerun["origin"], *filter(None, parts)]))
     for run_id in run["reruns"]:
         screen.line(f"  repeated by {run_id}")
+
+
+def _print_continuation(screen: Screen, continuation: Json) -> None:
+    if origin := continuation.get("from"):
+        screen.line(f"  continues {origin}, as number {continuation['number']:,} of the series")
+    if successor := continuation.get("to"):
+        screen.line(f"  continued by {successor}")
 
 
 def _print_event(screen: Screen, event: Json) -> None:

@@ -21,8 +21,17 @@ def open_cancel_waits(
     draft: Draft, run_id: str, trigger: EventRecord, rules: Sequence[CancelTrigger]
 ) -> tuple[CancelWait, ...]:
     """Register the events that cancel a run with the matcher, and return the waits that its rows must have."""
+    waits = register_cancel_waits(draft, run_id, trigger, rules)
+    _arm(draft, run_id, waits)
+    return tuple(waits)
+
+
+def register_cancel_waits(
+    draft: Draft, run_id: str, trigger: EventRecord, rules: Sequence[CancelTrigger]
+) -> list[CancelWait]:
+    """Register the events that cancel a run, which may not have begun; it registers them again when it begins."""
     if not rules:
-        return ()
+        return []
     compiler = WaitCompiler(trigger)
     waits: list[CancelWait] = []
     for number, rule in enumerate(rules):
@@ -36,8 +45,7 @@ def open_cancel_waits(
         draft.route(rule.event, WaitOpened(waiter, bucket, predicate, expires_at, trigger_id=trigger_id))
         due = expires_at if rule.timeout_ms else draft.now + PATH_RENEWED_MS
         waits.append(CancelWait(waiter, bucket, due, renewed=not rule.timeout_ms))
-    _arm(draft, run_id, waits)
-    return tuple(waits)
+    return waits
 
 
 def _predicate(draft: Draft, compiler: WaitCompiler, rule: CancelTrigger) -> Predicate | None:

@@ -181,6 +181,8 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         attributes=request.attributes,
         timeouts=request.timeouts,
         gates=request.gates,
+        continued=request.continues.number if request.continues else 0,
+        ends_with_parent=request.ends_with_parent,
     )
     run = replace(run, held=not run.due and is_paused(draft, run))
     run = _begin(draft, run, request)
@@ -198,7 +200,8 @@ def _begin(
     if not run.due:
         run = ask_next(draft, run)
     known = (run.function, run.app, run.started_at, events, caller, rerun, run.attributes, run.deadline, run.gates)
-    run = draft.begin(run, RunBegan(run.run_id, 1, draft.now, *known), copied)
+    continues = request.continues
+    run = draft.begin(run, RunBegan(run.run_id, 1, draft.now, *known, continues), copied)
     waits = open_cancel_waits(draft, run.run_id, events[0], request.cancel_on)
     draft.put(run_events_key(run.run_id), RunEvents(events, waits))
     draft.count("open_runs", run.function)

@@ -6,7 +6,7 @@ a race, leaves the row.
 
 from msgspec.structs import replace
 
-from stepstream.contract.inbox import CancelRequested
+from stepstream.contract.inbox import CancelRequested, ChildContinued
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Child, Run
 from stepstream.engine.state.tables import CHILDREN, STEPS, child_key, run_part
@@ -25,6 +25,20 @@ def forget_child(draft: Draft, run_id: str, step: str) -> None:
         return
     draft.delete(child_key(run_id, step))
     draft.put_run(replace(run, children=run.children - 1))
+
+
+def continue_child(draft: Draft, continued: ChildContinued) -> None:
+    """Let a step wait for the successor of the run that it invoked; cancel that one if it must end with this run."""
+    run_id, step, child = continued.run_id, continued.step, continued.child
+    if draft.run(run_id) is None:
+        if continued.ends_with_parent:
+            draft.route_to_run(child, CancelRequested(child, parent=run_id))
+        return
+    if draft.get(child_key(run_id, step)):
+        draft.put(child_key(run_id, step), Child(child))
+    opened = draft.step(run_id, step)
+    if opened and opened.child:
+        draft.put_step(run_id, step, opened, replace(opened, child=child))
 
 
 def cancel_children(draft: Draft, run: Run) -> None:

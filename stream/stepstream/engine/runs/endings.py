@@ -88,7 +88,14 @@ def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
         end_run(draft, run, RunStatus.FAILED, Failure(exceeded.error))
 
 
-def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancelled_by: EventRef | None = None) -> None:
+def end_run(
+    draft: Draft,
+    run: Run,
+    status: RunStatus,
+    outcome: Outcome,
+    cancelled_by: EventRef | None = None,
+    continued_by: str = "",
+) -> None:
     """End a run: delete all its rows, answer its caller, publish its end, and start its failure handler.
 
     A run that is skipped has never started: no worker knows it, and no event says that its function has finished.
@@ -98,10 +105,10 @@ def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancell
     error = outcome.error if isinstance(outcome, Failure) else None
     _delete_rows(draft, run, status)
     close_cancel_waits(draft, run.run_id, start.cancel_waits)
-    draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by)
+    draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by, continued_by)
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
-    if run.caller:
+    if run.caller and not continued_by:
         _answer(draft, run.caller, outcome, status)
     if status == RunStatus.SKIPPED:
         return
@@ -109,7 +116,7 @@ def end_run(draft: Draft, run: Run, status: RunStatus, outcome: Outcome, cancell
     if status != RunStatus.COMPLETED:
         draft.command(run.app, RunStopped(run.run_id, status))
     if not run.suppress_end_events:
-        _emit_end(draft, run, status, output, error)
+        _emit_end(draft, run, status, _end_data(run, status, output, error, continued_by))
     if status == RunStatus.FAILED and run.on_failure and start.events:
         _start_handler(draft, run, start.events, error)
 
@@ -147,8 +154,12 @@ def _answer(draft: Draft, caller: StepRef, outcome: Outcome, status: RunStatus) 
     draft.route_to_run(caller.run_id, StepResolved(caller.run_id, caller.step, outcome))
 
 
-def _end_data(run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None) -> dict[str, object]:
+def _end_data(
+    run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None, continued_by: str = ""
+) -> dict[str, object]:
     data: dict[str, object] = {"function_id": run.function, "run_id": run.run_id, "status": status}
+    if continued_by:
+        data["continued_by"] = continued_by
     if error is None:
         data["result"] = output
     else:
@@ -156,8 +167,8 @@ def _end_data(run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None)
     return data
 
 
-def _emit_end(draft: Draft, run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None) -> None:
-    data = Raw(encode(_end_data(run, status, output, error)))
+def _emit_end(draft: Draft, run: Run, status: RunStatus, end: dict[str, object]) -> None:
+    data = Raw(encode(end))
     draft.emit(run, EventRecord(FINISHED, data, f"{run.run_id}:finished", draft.now))
     if status == RunStatus.FAILED:
         draft.emit(run, EventRecord(FAILED, data, f"{run.run_id}:failed", draft.now))

@@ -3,8 +3,8 @@
 from msgspec.structs import replace
 
 from stepstream.contract.history import StepPlanned
-from stepstream.contract.inbox import StepPlan
 from stepstream.contract.operators.approvals import ApprovalRequest
+from stepstream.contract.plans import StepPlan
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
 

@@ -10,21 +10,12 @@ from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
 from stepstream.contract.history import StepCancelled
 from stepstream.contract.ids import StepRef, run_hash, run_id_at, sent_event_id
-from stepstream.contract.inbox import (
-    InvokePlan,
-    RunPlan,
-    RunRequested,
-    SendPlan,
-    SignalPlan,
-    SleepPlan,
-    StepPlan,
-    StepsPlanned,
-    WaitPlan,
-)
+from stepstream.contract.inbox import RunRequested, StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
 from stepstream.engine.gates.passing import gates_of
 from stepstream.engine.matching.wait_compiler import WaitCompiler
 from stepstream.engine.matching.waits import close_step
@@ -200,6 +191,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
         gates=gates_of(draft, function, event),
+        ends_with_parent=plan.cancel_with_parent,
     )
     draft.route(hash_part, request)
     return None

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from stepstream.contract.ids import StepRef, branch_waiter
-from stepstream.contract.inbox import WaitBranch, WaitPlan
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import Predicate, WaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut
+from stepstream.contract.plans import WaitBranch, WaitPlan
 from stepstream.contract.text.waits import wait_text
 from stepstream.engine.matching.wait_compiler import ExpressionBudgetExceeded, WaitCompiler
 from stepstream.engine.matching.waits import bucket_of

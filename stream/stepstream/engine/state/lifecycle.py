@@ -49,6 +49,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "RunFailed": ("backing-off", "absent"),
         "RunPostponed": ("backing-off",),
         "RunReturned": ("absent",),
+        "RunContinued": ("absent",),
         "CancelRequested": ("absent",),
         "PauseRequested": ("paused",),
         "ScopeResumed": ("active",),
@@ -67,6 +68,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "StepPostponed": ("backing-off",),
         "Tick": ("backing-off", "active", "absent"),
         "RunReturned": ("absent",),
+        "RunContinued": ("absent",),
         "CancelRequested": ("absent",),
         "PauseRequested": ("paused",),
         "ScopeResumed": ("backing-off",),
@@ -107,6 +109,7 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     },
     "planned": {
         "EventMatched": ("planned", "kept"),
+        "ChildContinued": ("planned",),
         "StepResolved": ("planned", "kept"),
         "Tick": ("planned", "kept"),
         "StepsPlanned": ("planned", "absent"),

@@ -41,7 +41,9 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
     cancelled when it ends. It has `opened_steps` once a step of it had no result: a run that never did has no rows of
     open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order:
-    it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms).
+    it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). It is
+    the successor of a run that continued as new, and so many have gone before it (`continued`). With `ends_with_parent`
+    the end of its caller cancels it.
     """
 
     run_id: str
@@ -76,6 +78,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: int = 0
     granted: int = 0
     queued_at: int = 0
+    continued: int = 0
+    ends_with_parent: bool = False
 
     @property
     def queued(self) -> bool:

@@ -129,6 +129,7 @@ class Batch:
             entry.start_at,
             attributes=entry.attributes,
             deadline=_deadline(entry.deadline, "start"),
+            continuation=_continuation(entry),
             began=entry,
             small_events=small,
         )
@@ -223,6 +224,8 @@ class Batch:
             run.output = bytes(entry.output).decode()
         if entry.status == RunStatus.FAILED:
             self._failed.append(entry)
+        if entry.continued_by:
+            run.continue_by(entry.continued_by)
         if entry.cancelled_by:
             self._ended_by_event.append(entry)
         if entry.status in (RunStatus.COMPLETED, RunStatus.FAILED):
@@ -327,3 +330,8 @@ def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:
 
 def _deadline(at: int, timeout: str, *, expired: bool = False) -> str | None:
     return text_of({"at": at, "timeout": timeout, "expired": expired}) if at else None
+
+
+def _continuation(entry: RunBegan) -> str | None:
+    known = entry.continues
+    return text_of({"from": known.run_id, "number": known.number}) if known else None

@@ -1,6 +1,7 @@
 """Reads of the read model's tables: a run with its steps, counts, sums, and the events that runs wait for."""
 
 from collections import Counter
+from typing import Any
 
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
 from stepstream.contract.text.waits import SEVERAL_WORDS, read_several
@@ -27,15 +28,17 @@ _SEVERAL = f"SELECT DISTINCT detail FROM steps WHERE kind = ? AND status = 'wait
 
 def show(db: Database, run_id: str) -> RunView | None:
     """Return one run with its steps in order."""
-    query = f"SELECT {_WHOLE}, deadline, rerun, output FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
+    more = "deadline, continuation, rerun, output"
+    query = f"SELECT {_WHOLE}, {more} FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
     row = db.execute(query, (run_id,)).fetchone()
     if row is None:
         return None
     steps = tuple(map(step_of, db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,))))
     origin = "SELECT run_id FROM runs WHERE origin = ? AND origin != '' ORDER BY run_id"
     reruns = tuple(found for (found,) in db.execute(origin, (run_id,)))
-    deadline, rerun, output = map(json_of, row[-3:])
-    return RunView(**summary_of(row), output=output, steps=steps, rerun=rerun, reruns=reruns, deadline=deadline)
+    deadline, continuation, rerun, output = map(json_of, row[-4:])
+    known: dict[str, Any] = {"deadline": deadline, "continuation": continuation, "rerun": rerun, "reruns": reruns}
+    return RunView(**summary_of(row), output=output, steps=steps, **known)
 
 
 def awaited_events(db: Database) -> set[str]:

@@ -96,7 +96,9 @@ class RunView(RunSummary):
     """A run with its output, its steps, why it repeats another run, and the runs that repeat it.
 
     `deadline` says when a timeout cancels it: at what time, by which timeout (start or finish), and whether the run has
-    expired, so that only bodies that are running may end; None if no timeout does.
+    expired, so that only bodies that are running may end; None if no timeout does. `continuation` links runs that
+    continue as new: the run that this one continues (`from`) and its `number` in the series, and its successor (`to`);
+    None for any other run.
     """
 
     output: Json = None
@@ -104,6 +106,7 @@ class RunView(RunSummary):
     rerun: Json = None
     reruns: tuple[str, ...] = ()
     deadline: Json = None
+    continuation: Json = None
 
     @property
     def workers(self) -> list[str]:

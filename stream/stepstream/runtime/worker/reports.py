@@ -8,20 +8,19 @@ from msgspec.structs import replace
 from stepstream.contract.codec import encode
 from stepstream.contract.commands import RunLoaded, RunStarted, StepDispatched
 from stepstream.contract.inbox import (
+    RunContinued,
     RunFailed,
     RunPostponed,
     RunReturned,
-    SignalPlan,
     StepFailed,
-    StepPlan,
     StepPostponed,
     StepReported,
     StepsPlanned,
-    WaitPlan,
     WorkerReport,
 )
 from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPONE_MS_MIN
 from stepstream.contract.outcomes import Failure
+from stepstream.contract.plans import SignalPlan, StepPlan, WaitPlan
 from stepstream.contract.text.wording import CODE_REMEDY, missing_code, unfit_code
 from stepstream.runtime.worker.runs.live_run import LiveRun
 from stepstream.sdk.errors import HistoryMismatchError, error_info, format_error, stack_of
@@ -85,6 +84,8 @@ def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPoli
     """Return the report of how the code of a run ended; log an error."""
     if end.error is None and end.output is not None:
         return RunReturned(handle.run_id, handle.epoch, end.output)
+    if end.continued is not None:
+        return RunContinued(handle.run_id, handle.epoch, end.continued)
     if isinstance(end.error, HistoryMismatchError):
         return _mismatched_run(run, handle, end.error, now_ms)
     error = end.error or RuntimeError("the function ended without a result")

@@ -10,9 +10,10 @@ from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.codec import Raw
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import StepHash
-from stepstream.contract.inbox import StepPlan, StepsPlanned
+from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Outcome
+from stepstream.contract.plans import StepPlan
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.values import PLAIN_JSON, ReturnType
 
@@ -199,10 +200,11 @@ class CallTable:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How the code ended: with its output, or with an error."""
+    """How the code ended: with its output, with an error, or by continuing as a new run with this data."""
 
     output: Raw | None = None
     error: BaseException | None = None
+    continued: Raw | None = None
 
 
 class RunHandle(Protocol):

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.commands import Open
 from stepstream.contract.ids import StepHash
-from stepstream.contract.inbox import StepPlan
+from stepstream.contract.plans import StepPlan
 from stepstream.sdk.replay.calls import RUN, SIGNAL, WAIT, Call, CallEvent, CallState, CallTable
 from stepstream.sdk.replay.groups import Groups
 

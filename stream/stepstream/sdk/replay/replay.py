@@ -13,7 +13,7 @@ from stepstream.contract.commands import Memo, Open
 from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.outcomes import Outcome
-from stepstream.sdk.errors import HistoryMismatchError, RunInterrupted, StepUsageError
+from stepstream.sdk.errors import ContinuedAsNew, HistoryMismatchError, RunInterrupted, StepUsageError
 from stepstream.sdk.replay.calls import Call, CallEvent, CallState, CallTable, Finished, Runner, StepFuture
 from stepstream.sdk.replay.discovery import Discovery
 from stepstream.sdk.replay.groups import Groups
@@ -73,7 +73,7 @@ class Replay:
         self.threaded = threaded
         self._starts = starts or PacedCalls(BODIES_STARTED_PER_ITERATION_MAX)
         self._runner = runner
-        self._limits = limits
+        self.limits = limits
         self._dispatched = snapshot.dispatched
         self._loop = asyncio.get_running_loop()
         self.activity = Activity(self._loop, self._settle)
@@ -123,11 +123,12 @@ class Replay:
                 raise StepUsageError(f"step {names} was called but never awaited; write `await` before it")
             if limit_error := self.steps.limit_error:
                 raise limit_error
-            end = Finished(dump_output(value, handler, self._limits.step_output_bytes_max))
+            end = Finished(dump_output(value, handler, self.limits.step_output_bytes_max))
         except BaseException as error:
             if self.over or isinstance(error, RunInterrupted):
                 raise
-            end = Finished(error=self.steps.limit_error or error)
+            error = self.steps.limit_error or error
+            end = Finished(continued=error.data) if isinstance(error, ContinuedAsNew) else Finished(error=error)
         self._finish(end)
 
     def _finish(self, end: Finished) -> None:

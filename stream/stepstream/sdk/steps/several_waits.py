@@ -9,9 +9,9 @@ import msgspec
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, decode_stored_events
-from stepstream.contract.inbox import WaitBranch, WaitPlan
 from stepstream.contract.limits import EVENTS_PER_WAIT_MAX, WAIT_NAME_CHARACTERS_MAX
 from stepstream.contract.outcomes import ErrorInfo, Outcome, Value
+from stepstream.contract.plans import WaitBranch, WaitPlan
 from stepstream.contract.text.durations import Duration
 from stepstream.sdk.errors import StepError
 from stepstream.sdk.event import Event, from_record

@@ -9,8 +9,8 @@ from stepstream.contract.codec import EMPTY_OBJECT, dump_json, has_lone_surrogat
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import INVOKED, EventRecord, check_batch
 from stepstream.contract.ids import StepHash
-from stepstream.contract.inbox import InvokePlan, RunPlan, SendPlan
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS
+from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan
 from stepstream.contract.text.durations import Duration
 from stepstream.sdk.cancellation import OnParentEnd, ends_with_parent
 from stepstream.sdk.errors import StepUsageError

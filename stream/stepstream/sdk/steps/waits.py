@@ -6,10 +6,10 @@ from typing import Any, Literal, TypeVar, overload
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import check_event_name
-from stepstream.contract.inbox import SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import Limits
 from stepstream.contract.operators.approvals import approval_signal
+from stepstream.contract.plans import SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.text.durations import Duration, Moment, duration_ms, moment_ms
 from stepstream.contract.text.names import check_signal_name
 from stepstream.expressions.errors import ExpressionError

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stepstream import Event
+from stepstream import App, Context, Event, on
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
@@ -157,3 +157,21 @@ async def test_an_unknown_run_is_a_page(engine: VirtualEngine) -> None:
     assert page.status == 404
     assert "There is no run with this id" in page.text
     assert page.link("All runs") == "/ui/runs"
+
+
+async def test_a_series_links_its_runs() -> None:
+    """A run that continued as new links its successor, and that one the run that it continues."""
+    app = App("loops")
+
+    @app.function(on("go"))
+    async def loop(ctx: Context) -> None:
+        if ctx.event.data["left"]:
+            await ctx.continue_as_new({"left": 0})
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("go", {"left": 1}))
+        first, second = sorted(engine.runs(), key=lambda run: "from" in str(run.continuation))
+        page = await browser_of(engine).open(f"/ui/runs/{first.run_id}")
+        assert f"Continued by {second.run_id}" in page.text
+        page = await browser_of(engine).open(f"/ui/runs/{second.run_id}")
+        assert f"Continues {first.run_id} , as number 1 of the series" in page.text

@@ -164,9 +164,23 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
             ("Repeats", _origin(run)),
             ("Repeated by", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
+            *_continuation(run),
             ("Function", h.a(href=function_url(run.function))[text(run.function)]),
         ]
     )
+
+
+def _continuation(run: RunView) -> list[tuple[str, h.Node]]:
+    """Return the run that a run continues, how many go before it, and its successor."""
+    found = run.continuation if isinstance(run.continuation, dict) else {}
+    origin, successor = str(found.get("from") or ""), str(found.get("to") or "")
+    return [
+        (
+            "Continues",
+            [run_link(origin, whole=True), f", as number {found.get('number')} of the series"] if origin else None,
+        ),
+        ("Continued by", run_link(successor, whole=True) if successor else None),
+    ]
 
 
 def _origin(run: RunView) -> h.Node:

@@ -93,6 +93,7 @@ class RunRow:
     paused: str | None = None
     deadline: str | None = None
     waits: str | None = None
+    continuation: str | None = None
     counted: str = ""
     warnings: list[str] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -104,10 +105,11 @@ class RunRow:
     error_text: str | None = None
     output: str | None = None
 
-    INSERT: ClassVar[str] = "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    INSERT: ClassVar[str] = f"INSERT INTO runs VALUES ({', '.join('?' * 23)})"
     UPDATE: ClassVar[str] = (
         "UPDATE runs SET status = ?, ended_at = ?, error = ?, warnings = ?, attempt = ?, retry_at = ?, epoch = ?, "
-        "seq = ?, attributes = ?, error_group = ?, paused = ?, deadline = ?, waits = ? WHERE run_id = ?"
+        "seq = ?, attributes = ?, error_group = ?, paused = ?, deadline = ?, waits = ?, continuation = ? "
+        "WHERE run_id = ?"
     )
 
     @classmethod
@@ -115,7 +117,7 @@ class RunRow:
         """Return those of some runs that the tables have, by id."""
         query = (
             "SELECT run_id, seq, function, status, started_at, ended_at, error, attempt, retry_at, epoch, error_group, "
-            "paused, deadline, waits, status, warnings, attributes FROM runs "
+            "paused, deadline, waits, continuation, status, warnings, attributes FROM runs "
             f"WHERE run_id IN ({', '.join('?' * len(run_ids))})"
         )
         found: dict[str, RunRow] = {}
@@ -141,6 +143,10 @@ class RunRow:
         if self.status in (RunStatus.SCHEDULED, RunStatus.QUEUED):
             self.status, self.changed = RunStatus.RUNNING, True
 
+    def continue_by(self, run_id: str) -> None:
+        """Note the run as which it continued."""
+        self.continuation = text_of({**_object(self.continuation or "{}"), "to": run_id})
+
     def fail(self, error: ErrorInfo) -> None:
         """Note its error."""
         self.error, self.error_text, self.has_texts = small_error(error), text_of(error), True
@@ -155,6 +161,7 @@ class RunRow:
             *(self.small_events, self.error, began.caller, text_of(self.warnings), self.attempt, self.retry_at),
             *(self.epoch, self.seq, rerun.origin if rerun else "", text_of(rerun) if rerun else None),
             *(text_of(self.attributes), self.error_group, self.paused, self.deadline, self.waits),
+            self.continuation,
         )
 
     def updated(self) -> Sequence[object]:
@@ -162,7 +169,7 @@ class RunRow:
         return (
             *(self.status, self.ended_at, self.error, text_of(self.warnings), self.attempt, self.retry_at),
             *(self.epoch, self.seq, text_of(self.attributes), self.error_group, self.paused, self.deadline),
-            *(self.waits, self.run_id),
+            *(self.waits, self.continuation, self.run_id),
         )
 
     def texts(self) -> Sequence[object]:

@@ -36,7 +36,7 @@ WAIT_STATE = "json_extract(waits, '$.state')"
 # The end of a run id, which runs_by_tail has.
 TAIL = "substr(run_id, -6)"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 14
+VERSION = 15
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the
@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, function TEXT, app TEXT, status TEXT, accepted_at INTEGER, started_at INTEGER,
     ended_at INTEGER, events TEXT, error TEXT, caller TEXT, warnings TEXT, attempt INTEGER, retry_at INTEGER,
     epoch INTEGER, seq INTEGER, origin TEXT, rerun TEXT, attributes TEXT, error_group TEXT, paused TEXT, deadline TEXT,
-    waits TEXT
+    waits TEXT, continuation TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_texts (run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT);
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;

@@ -5,11 +5,13 @@ from typing import Any
 
 from stepstream.contract.kinds import StepKind, StepStatus
 from stepstream.contract.operators.approvals import APPROVAL_SIGNALS
+from stepstream.contract.text.waits import read_several
 from stepstream.runtime.readmodel.activity import WaitState
 from stepstream.runtime.readmodel.dialect import Database
-from stepstream.runtime.readmodel.tables.schema import name_of, rank_of, waits_in
+from stepstream.runtime.readmodel.tables.schema import rank_of, waits_in
 
 _NAME_CHARACTERS_MAX = 200
+_DETAIL_CHARACTERS_MAX = 1_024
 _MEANT = {StepKind.WAIT: "event", StepKind.SIGNAL: "signal", StepKind.INVOKE: "run of"}
 
 
@@ -31,22 +33,29 @@ def find_waits(db: Database, run_ids: Sequence[str]) -> Mapping[str, Mapping[str
     )
     query = (
         f"WITH asked (run_id) AS (VALUES {', '.join(['(?)'] * len(run_ids))}) "
-        f"SELECT s.run_id, s.status, s.kind, s.id, {name_of('s')}, s.until FROM asked "
+        f"SELECT s.run_id, s.status, s.kind, s.id, substr(s.detail, 1, {_DETAIL_CHARACTERS_MAX}), s.until FROM asked "
         f"CROSS JOIN steps AS s ON s.run_id = asked.run_id AND s.step = ({first})"
     )
     rows = db.execute(query, run_ids)
     return {run_id: waits for run_id, *row in rows if (waits := _waits_of(*row)) is not None}
 
 
-def _waits_of(status: str, kind: str, id: str, name: str, until: int) -> Mapping[str, Any] | None:
+def _waits_of(status: str, kind: str, id: str, detail: str, until: int) -> Mapping[str, Any] | None:
     if status == StepStatus.RETRYING:
         return _waits(WaitState.RETRYING, id, "", until)
     if kind == StepKind.SLEEP:
         return _waits(WaitState.SLEEPING, id, "", until)
     if (meant := _MEANT.get(StepKind(kind))) is None:
         return None
-    whole = "an approval" if name.startswith(APPROVAL_SIGNALS) else f"{meant} {name}"
-    return _waits(WaitState.WAITING, id, whole[:_NAME_CHARACTERS_MAX], until)
+    return _waits(WaitState.WAITING, id, _name(meant, detail)[:_NAME_CHARACTERS_MAX], until)
+
+
+def _name(meant: str, detail: str) -> str:
+    words, several = read_several(detail)
+    if several:
+        return f"{words} {', '.join(name for name, _ in several)}"
+    name = detail.partition(" ")[0]
+    return "an approval" if name.startswith(APPROVAL_SIGNALS) else f"{meant} {name}"
 
 
 def _waits(state: WaitState, step: str, name: str, until: int) -> Mapping[str, Any]:
