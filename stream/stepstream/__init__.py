@@ -18,6 +18,7 @@ _HOMES = {
     "Event": "sdk.event",
     "EventTrigger": "contract.functions",
     "Function": "sdk.function",
+    "Idempotency": "sdk.refusals",
     "NonRetriableError": "sdk.errors",
     "RateLimit": "sdk.refusals",
     "RetryAfterError": "sdk.errors",

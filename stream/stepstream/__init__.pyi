@@ -16,7 +16,7 @@ from stepstream.sdk.errors import (
 from stepstream.sdk.event import Event
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Function, cron, on
-from stepstream.sdk.refusals import RateLimit, Singleton
+from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton
 from stepstream.sdk.steps.approvals import Approval
 from stepstream.sdk.steps.several_waits import Wait
 
@@ -33,6 +33,7 @@ __all__ = [
     "Event",
     "EventTrigger",
     "Function",
+    "Idempotency",
     "NonRetriableError",
     "RateLimit",
     "RetryAfterError",

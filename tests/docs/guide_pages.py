@@ -256,6 +256,18 @@ async def one_open(engine: VirtualEngine) -> None:
     assert [run.output for run in engine.runs("check-links")] == ["checked a", None, None]
 
 
+@FLOW_CONTROL.shows("pay", "welcome")
+async def idempotent(engine: VirtualEngine) -> None:
+    """A payment is made once a day, and a customer is welcomed once a week."""
+    requests = [Event("payment.requested", {"payment_id": 1}), Event("customer.created", {"email": "a@b.c"})]
+    await engine.send(*requests)
+    await engine.send(*requests)
+    await engine.advance("24h")
+    await engine.send(*requests)
+    assert [run.output for run in engine.runs("pay")] == ["paid 1", None, "paid 1"]
+    assert [run.output for run in engine.runs("welcome")] == ["welcome, a@b.c", None, None]
+
+
 @FLOW_CONTROL.shows("remind-to-pay")
 async def cancel_on(engine: VirtualEngine) -> None:
     """The run of the order that is withdrawn ends, and the other one continues."""

@@ -22,10 +22,13 @@ _MODES = {"skip": Excess.SKIPPED, "cancel": Excess.REPLACE, "wait": Excess.WAIT}
 def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     """Return the limits of a function.
 
-    `rate=runs:ms[:burst]`, `singleton=skip|cancel|wait[:key]`, `throttle=starts:ms[:burst]`,
+    `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `singleton=skip|cancel|wait[:key]`, `throttle=starts:ms[:burst]`,
     `concurrency=runs[:key[:name]]`.
     """
     rules: list[GateRule] = []
+    for word in filter(None, words.text("idempotency").split(";")):
+        key, _, period = word.partition(":")
+        rules.append(GateRule(f"idempotency {function}", 1, int(period or 100), key=key, excess=Excess.IDEMPOTENT))
     for word in filter(None, words.text("rate").split(";")):
         limit, period_ms, burst = (*map(int, word.split(":")), 0)[:3]
         rules.append(GateRule(f"rate limit {function}", limit, period_ms, burst, excess=Excess.RATE_LIMITED))

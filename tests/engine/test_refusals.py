@@ -231,3 +231,70 @@ def test_a_changed_mode_counts_for_the_next_run() -> None:
        |                             | admitted r5 after 0
     20 | resume-scope function:f     | reload r5
     """
+
+
+@table()
+def test_a_key_starts_one_run_in_a_period() -> None:
+    """Counted from the admission of the first run, however it ends. A run without a key is not limited.
+
+    10  | function f on=go idempotency=event.data.id:100 | -
+    10  | event go {"id":1}    | began r1 f queued; admitted r1 after 0; start r1
+    20  | return r1 =1         | completed r1 =1; emit stream/function.finished#r1:finished
+    50  | event go {"id":1}    | began r2 f queued; skipped r2 !idempotent
+    50  | event go {"id":""}   | began r3 f queued; admitted r3 after 0; start r3
+    50  | event go {"id":""}   | began r4 f queued; skipped r4 !idempotent
+    50  | event go {"id":null} | began r5 f; start r5
+    50  | event go             | began r6 f; start r6
+    50  | count gate_key_errors | 2
+    50  | count runs_refused f idempotent | 2
+    109 | event go {"id":1}    | began r7 f queued; skipped r7 !idempotent
+    110 | event go {"id":1}    | began r8 f queued; admitted r8 after 0; start r8
+    250 | tick                 | -
+    251 | rows GateState       | 0
+    """
+
+
+@table()
+def test_a_rerun_needs_no_idempotency_key() -> None:
+    """A person asks for it; it does not use the key up either.
+
+    10  | function f on=go idempotency=event.name:100 | -
+    10  | event go             | began r1 f queued; admitted r1 after 0; start r1
+    11  | event go             | began r2 f queued; skipped r2 !idempotent
+    12  | rerun r2 f q1 go e1  | began r3 f of r2; start r3
+    110 | rerun r2 f q2 go e1  | began r4 f of r2; start r4
+    110 | event go             | began r5 f queued; admitted r5 after 0; start r5
+    """
+
+
+@table()
+def test_a_run_that_another_limit_refuses_does_not_use_its_key_up() -> None:
+    """Otherwise no run of the key would start in the whole period. One that was cancelled uses it up.
+
+    10  | function f on=go idempotency=event.data.id:1000 rate=1:100 | -
+    10  | event go {"id":1}    | began r1 f queued; admitted r1 after 0; start r1
+    20  | event go {"id":2}    | began r2 f queued; skipped r2 !rate-limited
+    110 | event go {"id":2}    | began r3 f queued; admitted r3 after 0; start r3
+    120 | cancel r3            | cancelled r3 !run-cancelled; stop r3 cancelled;
+        |                      | emit stream/function.finished#r3:finished;
+        |                      | emit stream/function.cancelled#r3:cancelled
+    210 | event go {"id":2}    | began r4 f queued; skipped r4 !idempotent
+    210 | event go {"id":3}    | began r5 f queued; admitted r5 after 0; start r5
+    """
+
+
+@table()
+def test_a_run_passes_its_limits_in_a_fixed_order() -> None:
+    """Idempotency, rate limit, singleton, throttle and concurrency: the first one that refuses a run names the reason.
+
+    10  | function f on=go idempotency=event.data.id:1000 rate=1:10:2 singleton=skip throttle=1:100 | -
+    10  | event go {"id":1}    | began r1 f queued; admitted r1 after 0; start r1
+    10  | event go {"id":1}    | began r2 f queued; skipped r2 !idempotent
+    11  | event go {"id":2}    | began r3 f queued; skipped r3 !skipped
+    11  | event go {"id":2}    | began r4 f queued; skipped r4 !skipped
+    11  | event go {"id":2}    | began r5 f queued; skipped r5 !rate-limited
+    12  | return r1 =1         | completed r1 =1; emit stream/function.finished#r1:finished
+    30  | event go {"id":2}    | began r6 f queued
+    31  | event go {"id":3}    | began r7 f queued; skipped r7 !skipped
+    110 | tick                 | admitted r6 after 80; start r6
+    """

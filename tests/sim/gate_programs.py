@@ -8,6 +8,7 @@ from stepstream import (
     Concurrency,
     Context,
     Event,
+    Idempotency,
     RateLimit,
     Singleton,
     StepError,
@@ -80,17 +81,23 @@ def spread() -> Program:
 
 
 def refused() -> Program:
-    """Mails of two tenants, one an hour for each, and their callers; those beyond it are refused."""
+    """Mails of two tenants, one an hour for each, and their callers; one order of each id. Other runs are refused."""
     app = App("sim")
 
     async def script(world: World) -> None:
         await world.send(*(Event("go", {"tenant": tenant}) for tenant in "aabaab"))
         await world.advance("2h")
-        await world.send(Event("go", {"tenant": "a"}))
-        await world.advance("1h")
+        await world.send(Event("go", {"tenant": "a"}), *(Event("order", {"id": id}) for id in (1, 2, 1, 1)))
+        await world.advance("90m")
+        await world.send(Event("order", {"id": 1}))
+        await world.advance("90m")
 
-    ends = {("mail", "completed"): 3, ("mail", "skipped"): 4, ("caller", "completed"): 7}
-    program = Program(app, script, ends)
+    mails = {("mail", "completed"): 3, ("mail", "skipped"): 4, ("caller", "completed"): 7}
+    program = Program(app, script, mails | {("order", "completed"): 3, ("order", "skipped"): 2})
+
+    @app.function(on("order"), idempotency=Idempotency("event.data.id", period="1h"), backoff="5s")
+    async def order(ctx: Context) -> str:
+        return await ctx.step.run("order", program.body, ctx, "order")
 
     @app.function(rate_limit=RateLimit(1, "1h", key="event.data.tenant"), backoff="5s")
     async def mail(ctx: Context) -> str:

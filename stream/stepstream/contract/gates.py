@@ -26,6 +26,7 @@ class Excess(StrEnum):
     WAIT = "wait"
     RATE_LIMITED = "rate-limited"
     SKIPPED = "skipped"
+    IDEMPOTENT = "idempotent"
     REPLACE = "replace"
 
     @property

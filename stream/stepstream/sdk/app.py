@@ -17,7 +17,7 @@ from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
-from stepstream.sdk.refusals import RateLimit, Singleton
+from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
 from stepstream.sdk.values import annotation_of, to_json
@@ -114,6 +114,7 @@ class App:
         throttle: Throttle | None = None,
         rate_limit: RateLimit | None = None,
         singleton: Singleton | None = None,
+        idempotency: str | Idempotency = "",
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -138,15 +139,14 @@ class App:
             throttle: How many runs may start in a period; more runs are queued.
             rate_limit: How many runs are accepted in a period; more runs are skipped.
             singleton: One open run: another one is skipped, replaces it or waits.
+            idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
 
         The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
         Raises `DefinitionError`.
         """
-        if len(triggers) == 1 and inspect.isfunction(triggers[0]):
-            raise DefinitionError("write @app.function() with parentheses")
-        # What the app says of all its functions, and what this definition says.
+        _check_parentheses(triggers)
         shared = (self.lookback_ms, tuple(self.queues), self.chain_max)
-        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle, rate_limit, singleton)
+        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle, rate_limit, singleton, idempotency)
         options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *shared, *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
@@ -268,6 +268,11 @@ def _check_name(place: str, name: str) -> None:
         check_workers_name(name)
     except InvalidInput as error:
         raise DefinitionError(f"{place}: {error}") from None
+
+
+def _check_parentheses(triggers: Sequence[Trigger]) -> None:
+    if len(triggers) == 1 and inspect.isfunction(triggers[0]):
+        raise DefinitionError("write @app.function() with parentheses")
 
 
 def _checked_queues(app: str, queues: Sequence[str]) -> tuple[str, ...]:

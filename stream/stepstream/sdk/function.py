@@ -33,7 +33,7 @@ from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Throttle, gate_rules
-from stepstream.sdk.refusals import RateLimit, Singleton, refusal_rules
+from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton, refusal_rules
 
 T_co = TypeVar("T_co", covariant=True)
 Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
@@ -151,6 +151,7 @@ class FunctionOptions:
     throttle: Throttle | None = None
     rate_limit: RateLimit | None = None
     singleton: Singleton | None = None
+    idempotency: str | Idempotency = ""
 
 
 class Function(Generic[T_co]):
@@ -173,7 +174,8 @@ class Function(Generic[T_co]):
         self.cancel_on = cancel_triggers(id, options.cancel_on)
         self.timeouts = options.timeouts
         waiting = gate_rules(app, id, options.concurrency, options.throttle)
-        refusing = refusal_rules(id, options.rate_limit, options.singleton, options.concurrency)
+        asked_first = (options.idempotency, options.rate_limit, options.singleton)
+        refusing = refusal_rules(id, *asked_first, options.concurrency)
         self.gates = (*refusing, *waiting)
         self.input = _input_schema(id, options.input)
         self.is_async = _is_async(handler)

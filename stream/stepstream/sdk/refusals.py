@@ -73,23 +73,67 @@ class Singleton:
             raise DefinitionError(f"Singleton: {error}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """One run for each value of a key: `@app.function(idempotency="event.data.order_id")`, or with another period.
+
+    A later run with the same value ends at once as `skipped`. Its error names the first one, and a run that invoked it
+    gets a `StepError` with the code `idempotent`.
+
+    Args:
+        key: A CEL expression on `event`. A run for which it fails, or is no string, number or bool of at most 256
+            characters, is not limited.
+        period: For how long after the admission of the first run others are skipped, at most 366 days.
+
+    Raises `DefinitionError`, with the position and the reason.
+    """
+
+    key: str
+    period: Duration = "24h"
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a key or a period that is not valid."""
+        try:
+            check_rate(1, self.period, 0)
+            check_key(self.key)
+            if not self.key:
+                raise InvalidInput("write a CEL expression on event", "key")
+        except (InvalidInput, InvalidDuration, ExpressionError) as error:
+            raise DefinitionError(f"Idempotency: {error}") from None
+
+
 def refusal_rules(
     function: str,
+    idempotency: str | Idempotency,
     rate_limit: RateLimit | None,
     singleton: Singleton | None,
     concurrency: Concurrency | Sequence[Concurrency],
 ) -> tuple[GateRule, ...]:
     """Return the limits of a function that refuse or replace runs, in the order in which its runs ask for them."""
     rules: list[GateRule] = []
+    if idempotency != "":
+        rules.append(_idempotency_rule(function, idempotency))
     if rate_limit is not None:
-        if not isinstance(rate_limit, RateLimit):
-            raise DefinitionError(f'function {function!r}: write rate_limit=RateLimit(10, "1m")')
-        name = limit_name("rate limit", f"function {function}", rate_limit.key)
-        period_ms, burst, key = duration_ms(rate_limit.period), rate_limit.burst, rate_limit.key
-        rules.append(GateRule(name, rate_limit.limit, period_ms, burst, key, Excess.RATE_LIMITED))
+        rules.append(_rate_rule(function, rate_limit))
     if singleton is not None:
         rules.append(_singleton_rule(function, singleton, concurrency))
     return tuple(rules)
+
+
+def _idempotency_rule(function: str, idempotency: str | Idempotency) -> GateRule:
+    chosen = Idempotency(idempotency) if isinstance(idempotency, str) else idempotency
+    if not isinstance(chosen, Idempotency):
+        raise DefinitionError(f'function {function!r}: write idempotency="event.data.id"')
+    name = limit_name("idempotency", f"function {function}", chosen.key)
+    return GateRule(name, 1, duration_ms(chosen.period), key=chosen.key, excess=Excess.IDEMPOTENT)
+
+
+def _rate_rule(function: str, rate_limit: RateLimit) -> GateRule:
+    if not isinstance(rate_limit, RateLimit):
+        raise DefinitionError(f'function {function!r}: write rate_limit=RateLimit(10, "1m")')
+    name = limit_name("rate limit", f"function {function}", rate_limit.key)
+    period_ms, burst, key = duration_ms(rate_limit.period), rate_limit.burst, rate_limit.key
+    return GateRule(name, rate_limit.limit, period_ms, burst, key, Excess.RATE_LIMITED)
 
 
 def _singleton_rule(function: str, singleton: Singleton, concurrency: Concurrency | Sequence[Concurrency]) -> GateRule:

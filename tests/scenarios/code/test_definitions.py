@@ -13,6 +13,7 @@ from stepstream import (
     Context,
     DefinitionError,
     Event,
+    Idempotency,
     RateLimit,
     Singleton,
     StepstreamError,
@@ -91,6 +92,10 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
         )(nothing),
         ["singleton= allows one open run", "remove one of them"],
     ),
+    "idempotency-key": (lambda app: app.function(idempotency="event.")(nothing), ["Idempotency", "1:"]),
+    "idempotency-empty": (lambda _: Idempotency(""), ["write a CEL expression on event"]),
+    "idempotency-period": (lambda _: Idempotency("event.id", period=0), ["0 is not between 1 ms"]),
+    "idempotency-number": (lambda app: app.function(idempotency=5)(nothing), ['idempotency="event.data.id"']),  # type: ignore[arg-type]
     "11-triggers": (lambda app: app.function(*[on(f"e{n}") for n in range(11)])(nothing), ["at most 10 triggers"]),
     "id-twice": (twice, ["'same'", "id="]),
     "id-surrogate": (lambda app: app.function(id="\ud800")(nothing), ["printable characters"]),

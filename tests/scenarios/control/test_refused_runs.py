@@ -83,3 +83,31 @@ async def test_a_caller_gets_the_id_of_the_run_that_is_open(engine_of: EngineOf)
         assert first.output == "built"
         assert str(second.output).startswith("skipped: ")
         assert building.run_id in str(second.output)
+
+
+async def test_a_key_starts_one_run(engine_of: EngineOf) -> None:
+    """A caller that asks again gets the id of the first run, also after that has ended."""
+    app = App("refused")
+
+    @app.function(idempotency="event.data.order")
+    async def pay(ctx: Context) -> str:
+        return await ctx.step.run("pay", "paid {}".format, ctx.event.data["order"])
+
+    @app.function(on("go"))
+    async def caller(ctx: Context) -> str:
+        try:
+            return await ctx.step.invoke("pay", function=pay, data=ctx.event.data)
+        except StepError as error:
+            return f"{error.code}: {error}"
+
+    async with engine_of(app) as engine:
+        for _ in range(2):
+            await engine.send(Event("go", {"order": 7}))
+        first, second = engine.runs("caller")
+        (paid,) = engine.runs("pay", status="completed")
+        assert first.output == "paid 7"
+        assert str(second.output).startswith("idempotent: ")
+        assert paid.run_id in str(second.output)
+        await engine.advance("24h")
+        await engine.send(Event("go", {"order": 7}))
+        assert engine.runs("caller")[-1].output == "paid 7"

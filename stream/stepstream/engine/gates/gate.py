@@ -73,6 +73,8 @@ def leave_gate(draft: Draft, left: GateLeft) -> None:
     """Take back the permit of a run that has ended, or its place in the queue, and let others pass."""
     before, row = draft.get(gate_key(left.gate)), draft.get(gate_run_key(left.gate, left.run_id))
     if before is None or row is None:
+        if before and (before.gate.excess, before.latest) == (Excess.IDEMPOTENT, left.run_id):
+            _write(draft, before, replace(before, next_us=0))
         return
     draft.delete(gate_run_key(left.gate, left.run_id))
     if row.place:

@@ -15,25 +15,30 @@ from stepstream.expressions.predicates import EvaluationError, evaluate
 
 
 def gates_of(draft: Draft, function: FunctionRegistered, event: EventRecord) -> tuple[Gate, ...]:
-    """Return the gates of a run: the rules of its function, with the values of their keys for its event."""
+    """Return the gates of a run: the rules of its function, with the values of their keys for its event.
+
+    A run without an idempotency key passes no gate for it; other runs without a key share a gate.
+    """
     if not function.gates:
         return ()
     fields = {"event": event_fields(event)}
+    pairs = ((rule, _value(draft, rule.key, fields)) for rule in function.gates)
     return tuple(
-        Gate(rule.name, rule.limit, _value(draft, rule.key, fields), rule.period_ms, rule.burst, rule.excess)
-        for rule in function.gates
+        Gate(rule.name, rule.limit, value or "", rule.period_ms, rule.burst, rule.excess)
+        for rule, value in pairs
+        if value is not None or rule.excess is not Excess.IDEMPOTENT
     )
 
 
-def _value(draft: Draft, key: str, fields: dict[str, Any]) -> str:
-    """Return the value of a key as a text; runs for which it has none share the empty one."""
+def _value(draft: Draft, key: str, fields: dict[str, Any]) -> str | None:
+    """Return the value of a key as a text, None if the event has none."""
     if not key:
         return ""
     try:
         return _text(evaluate(key, fields))
     except (EvaluationError, InvalidInput):
         draft.count("gate_key_errors")
-        return ""
+        return None
 
 
 def _text(value: object) -> str:
@@ -72,4 +77,11 @@ def leave_gates(draft: Draft, run: Run) -> None:
     """Leave the gates of a run that ends: those of which it holds a permit, and the one for which it waits."""
     for number, gate in enumerate(run.gates[: run.asked]):
         if gate.has_permits or number >= run.granted:
+            draft.route(gate.id, GateLeft(gate.id, run.run_id))
+
+
+def free_key(draft: Draft, run: Run) -> None:
+    """Let another run have the idempotency key of one that a later gate has refused: its code never starts."""
+    for gate in run.gates[: run.granted]:
+        if gate.excess is Excess.IDEMPOTENT:
             draft.route(gate.id, GateLeft(gate.id, run.run_id))

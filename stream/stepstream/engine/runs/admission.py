@@ -11,6 +11,7 @@ from stepstream.contract.codec import Json, dump_json
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import CRON, OWN_NAMES, OWN_PREFIX, EventRecord, event_fields
 from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
+from stepstream.contract.gates import Excess
 from stepstream.contract.history import RunBegan
 from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import RunRequested
@@ -224,7 +225,10 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         attributes=attributes_of(draft, function, request.events[0]),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
-        gates=gates_of(draft, function, request.events[0]),
+        # A person asked for this repetition, so its idempotency key does not refuse it.
+        gates=tuple(
+            gate for gate in gates_of(draft, function, request.events[0]) if gate.excess is not Excess.IDEMPOTENT
+        ),
     )
     run = _repetition(start, request, draft.now)
     known = draft.get(start_key(request.routing_key))

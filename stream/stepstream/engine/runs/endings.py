@@ -13,7 +13,7 @@ from stepstream.contract.kinds import RunStatus
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.contract.text.wording import duration_text
-from stepstream.engine.gates.passing import leave_gates
+from stepstream.engine.gates.passing import free_key, leave_gates
 from stepstream.engine.matching.cancel_waits import close_cancel_waits
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.children import cancel_awaited, cancel_children
@@ -24,6 +24,11 @@ from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.rows import Run, RunEvents, Timer, TimerKind
 from stepstream.engine.state.tables import GROUPS, LEASES, MEMOS, STEPS, run_events_key, run_part, step_of
 
+_REASONS = {
+    Excess.RATE_LIMITED: "it exceeds the {limit}",
+    Excess.SKIPPED: "run {by} is open ({gate})",
+    Excess.IDEMPOTENT: "run {by} has the same key ({gate})",
+}
 CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
 
 
@@ -75,8 +80,8 @@ def refuse_run(draft: Draft, refused: GateRefused) -> None:
         _cancel(draft, run, "singleton", f": run {refused.by} replaced it ({gate.name})")
         return
     draft.count("runs_refused", run.function, gate.excess)
-    is_rate = gate.excess is Excess.RATE_LIMITED
-    reason = f"it exceeds the {rule_text(gate)}" if is_rate else f"run {refused.by} is open ({gate.name})"
+    free_key(draft, run)
+    reason = _REASONS[gate.excess].format(by=refused.by, gate=gate.name, limit=rule_text(gate))
     error = ErrorInfo("RunSkipped", f"the run was skipped: {reason}", code=gate.excess)
     # The gate that has refused it does not know of it.
     end_run(draft, replace(run, asked=run.granted), RunStatus.SKIPPED, Failure(error))
