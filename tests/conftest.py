@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stepstream.host.serving import collect_garbage_seldom
-from tests.kafka.cluster.broker import running_broker
+from tests.kafka.cluster.broker import fast_folder, running_broker
 from tests.kafka.cluster.java import NoBrokerError
 from tests.postgresql import NoServerError, PostgresqlServer, running_server
 
@@ -46,7 +46,7 @@ def own_root() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def bootstrap() -> Iterator[str]:
     """The address of the broker that all tests of this process share; each test has a separate namespace."""
-    with running_broker() as address:
+    with running_broker(parent=fast_folder()) as address:
         yield address
 
 

@@ -31,7 +31,7 @@ class DeadLetterTopics:
             nulls = tuple(name for name in each.nulls if not getattr(each, name))
             self.records.append(LogRecord(DEAD_LETTERS, 0, offset, each.key, each.value, each.headers, offset, nulls))
 
-    async def topics(self) -> dict[str, int]:
+    async def topics(self, names: Sequence[str] | None = None) -> dict[str, int]:
         """Return the topics."""
         return self.counts
 

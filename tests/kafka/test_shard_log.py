@@ -126,10 +126,10 @@ def test_engine_sets_tables_of_a_deleted_changelog_aside(bootstrap: str, tmp_pat
 
 async def fill(cluster: Cluster, name: bytes, count: int) -> None:
     """Recreate a changelog, and fill it with transactions of one row, every other one aborted."""
-    if CHANGELOG in await cluster.topics():
+    if CHANGELOG in await cluster.topics([CHANGELOG]):
         await cluster.delete([CHANGELOG])
         async with asyncio.timeout(30):
-            while CHANGELOG in await cluster.topics():
+            while CHANGELOG in await cluster.topics([CHANGELOG]):
                 pass
     await cluster.create({name: (1, {}) for name in SHARD_TOPICS}, 1)
     # Two concurrent callers get the same origin.

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import struct
@@ -22,6 +23,7 @@ START_S_MAX = 180.0
 STOP_S_MAX = 10.0
 CONNECT_S_MAX = 5.0
 _LOOK_S = 0.05
+_FAST_BYTES_MIN = 6 << 30
 _PORTS = (10_000, 32_000)
 _CLUSTER_ID = "c3RlcHN0cmVhbS10ZXN0cw"
 
@@ -275,17 +277,29 @@ def running(brokers: _Some) -> Iterator[_Some]:
 
 
 @contextmanager
-def running_broker(options: BrokerOptions | None = None) -> Iterator[str]:
-    """Yield the address of a broker: KAFKA_BOOTSTRAP, or a broker that ends with this context. Raises NoBrokerError."""
+def running_broker(options: BrokerOptions | None = None, parent: Path | None = None) -> Iterator[str]:
+    """Yield the address of a broker: KAFKA_BOOTSTRAP, or a broker that ends with this context. Raises NoBrokerError.
+
+    Its data is in a temporary folder in `parent`, by default that of the system.
+    """
     if named := os.environ.get("KAFKA_BOOTSTRAP"):
         check_address(named)
         yield named
         return
     with (
-        tempfile.TemporaryDirectory(prefix="stepstream-kafka-") as folder,
+        tempfile.TemporaryDirectory(prefix="stepstream-kafka-", dir=parent) as folder,
         running(Broker(Path(folder), options)) as broker,
     ):
         yield broker.bootstrap
+
+
+def fast_folder() -> Path | None:
+    """Return a folder in memory if there is room for the data of all tests, None otherwise.
+
+    Each partition has five files: to create and delete those of a test run took minutes on a disk.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is created with a random name and for this user only
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > _FAST_BYTES_MIN else None
 
 
 def check_address(bootstrap: str) -> None:

@@ -34,7 +34,7 @@ class Tail:
     async def read(self) -> list[LogRecord]:
         """Return new records, and wait a moment for the first."""
         if self._reader is None:
-            self._places = [(self._topic, at) for at in range((await self._cluster.topics())[self._topic])]
+            self._places = [(self._topic, at) for at in range((await self._cluster.topics([self._topic]))[self._topic])]
             self._reader = await self._cluster.reader()
             self._reader.assign(self._places)
             self._reader.seek(dict.fromkeys(self._places, 0))

@@ -13,7 +13,7 @@ from stepstream.runtime.kafka.topics.layout import TopicSpec
 async def recreate_topic(cluster: Cluster, topic: str, spec: TopicSpec, replicas: int = 1) -> None:
     """Delete a topic and create it again at once, as the contract says."""
     await cluster.delete([topic])
-    while topic not in await cluster.topics():
+    while topic not in await cluster.topics([topic]):
         await cluster.create({topic: (spec.partitions, spec.config_on(replicas))}, replicas)
 
 

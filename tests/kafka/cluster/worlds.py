@@ -39,7 +39,7 @@ class KafkaWorld(VirtualEngine):
         )
 
     async def __aenter__(self) -> "KafkaWorld":
-        missing = self._topics.keys() - (await self._cluster.topics()).keys()
+        missing = self._topics.keys() - (await self._cluster.topics([*self._topics])).keys()
         await self._cluster.create({name: self._topics[name] for name in missing}, 1)
         await super().__aenter__()
         return self

@@ -37,7 +37,7 @@ class Brokers(Cluster):
         self.code = 0
         self.queries = 0
 
-    async def topics(self) -> dict[str, int]:
+    async def topics(self, _names: Sequence[str] | None = None) -> dict[str, int]:
         """Return the one topic of commands."""
         self.queries += 1
         return {TOPIC: 4, "events": 4}

@@ -55,7 +55,7 @@ async def dead_letter_at(cluster: Cluster, place: str) -> DeadLetter:
     if not re.fullmatch(r"\d{1,9}-\d{1,18}", place):
         raise missing
     partition, offset = map(int, place.split("-"))
-    if partition >= (await cluster.topics()).get(DEAD_LETTERS, 0):
+    if partition >= (await cluster.topics([DEAD_LETTERS])).get(DEAD_LETTERS, 0):
         raise missing
     async for record in dead_letter_records(cluster, {(DEAD_LETTERS, partition): offset}):
         if (record.partition, record.offset) != (partition, offset) or marked_place(record) is not None:
@@ -71,7 +71,7 @@ async def dead_letter_records(
 
     With `last`, at most so many offsets of each partition are read, the latest ones.
     """
-    count = (await cluster.topics()).get(DEAD_LETTERS, 0)
+    count = (await cluster.topics([DEAD_LETTERS])).get(DEAD_LETTERS, 0)
     if not count:
         topic = cluster.settings.name(DEAD_LETTERS)
         raise DeadLetterError(f"there is no topic {topic!r}; check --kafka and --namespace")

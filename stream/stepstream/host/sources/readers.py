@@ -25,8 +25,9 @@ _RETRY_S = 10.0
 
 async def warn_of_missing(cluster: Cluster, sources: Sequence[Source]) -> None:
     """Log a warning for each topic of a source that does not exist."""
-    existing = await cluster.without_namespace().topics() if sources else {}
-    for topic in sorted({source.topic for source in sources} - existing.keys()):
+    topics = {source.topic for source in sources}
+    existing = await cluster.without_namespace().topics([*topics]) if topics else {}
+    for topic in sorted(topics - existing.keys()):
         words = (
             "topic %s of a source does not exist, or the right DESCRIBE on it is missing; "
             "it is read within %d seconds of its creation"

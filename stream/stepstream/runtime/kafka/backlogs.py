@@ -53,7 +53,7 @@ class Backlogs:
 
     async def _read(self, names: Sequence[str]) -> dict[str, Backlog]:
         if any(commands_topic(name) not in self._partition_counts for name in names):
-            self._partition_counts = await self._cluster.topics()
+            self._partition_counts = await self._cluster.topics([commands_topic(name) for name in names])
         known = [name for name in names if commands_topic(name) in self._partition_counts]
         if not known:
             return {}

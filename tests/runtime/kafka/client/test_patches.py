@@ -4,11 +4,13 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import faust
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
@@ -145,6 +147,29 @@ def test_faust_creates_no_directories(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def changed(self: object, records: object) -> None:
     """Stand for a function of another version."""
+
+
+class AskedBroker:
+    """A connection to a broker that notes the topics of which it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    async def send(self, request: Any) -> Any:
+        """Answer that there are no brokers, after which the client leaves what it knows as it is."""
+        self.asked.append(request._topics)
+        return SimpleNamespace(brokers=[])
+
+
+async def test_client_that_uses_no_topics_asks_for_none() -> None:
+    """aiokafka would ask for all topics of the cluster, thousands of others too, and decode them on the event loop."""
+    broker, client = AskedBroker(), AIOKafkaClient(bootstrap_servers="localhost:1")
+    client._conns["bootstrap", ConnectionGroup.DEFAULT] = broker
+    client._get_conn = AsyncMock(return_value=broker)
+    for topics in (set[str](), {"events"}):
+        await client._metadata_update(client.cluster, topics)
+    await client._metadata_update(ClusterMetadata(metadata_max_age_ms=1), None)
+    assert broker.asked == [[], ["events"], None]
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,12 @@ class Cluster:
             raise
         return reader
 
-    async def topics(self) -> dict[str, int]:
-        """Return the number of partitions of each topic of the namespace."""
-        return {name: extent.partitions for name, extent in (await self.extents()).items()}
+    async def topics(self, names: Sequence[str] | None = None) -> dict[str, int]:
+        """Return the number of partitions of these topics, or of all of the namespace, without those that do not exist.
+
+        All of them is expensive on a cluster with thousands of topics, since Kafka lists also those of others.
+        """
+        return {name: extent.partitions for name, extent in (await self.extents(names)).items()}
 
     async def extents(self, topics: Sequence[str] | None = None) -> dict[str, Extent]:
         """Return the extents of these topics, or of all of the namespace; those that do not exist are missing."""

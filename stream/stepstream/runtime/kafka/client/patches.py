@@ -6,7 +6,7 @@ was written for, and raises ImportError when they differ. pyproject.toml bounds 
 read.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -66,6 +66,8 @@ def _check_aiokafka() -> None:
     require(library, AIOKafkaProducer, "__init__", "self", uses=["_txn_manager"])
     require(library, transaction_manager.TransactionManager, "set_pid_and_epoch", "self", uses=["_pid_and_epoch"])
     require(library, AIOKafkaClient, "send", "self", "node_id", "request")
+    update = ["MetadataRequest", "list", "update_metadata"]
+    require(library, AIOKafkaClient, "_metadata_update", "self", "cluster_metadata", "topics", uses=update)
     require(library, default_records._DefaultRecordBatchPy, "_read_msg", "self", uses=["_buffer", "decode"])
     unpack = ["has_next", "next_batch", "validate_crc", "is_control_batch", "base_offset", "next_offset"]
     require(library, fetcher.PartitionRecords, "_unpack_records", "self", uses=unpack)
@@ -102,6 +104,26 @@ def _parsing(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
     return send_and_parse
 
 
+class _NoTopics:
+    """True, unlike an empty list, which aiokafka replaces by all topics of the cluster."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+
+def _bounded(update: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+    """Return an `AIOKafkaClient._metadata_update` that asks for no topics while the client uses none.
+
+    aiokafka asks for all topics of the cluster then, as often as a coordinator is not available yet: for each of the
+    thousands of topics of others, it decodes their partitions on the event loop.
+    """
+
+    async def update_used(client: Any, cluster: Any, topics: Any) -> bool:
+        return await update(client, cluster, topics or (_NoTopics() if cluster is client.cluster else None))
+
+    return update_used
+
+
 def _patch_aiokafka() -> None:
     _check_aiokafka()
     # A transaction that begins before the markers of the last one are written is refused, and retried after this time.
@@ -110,6 +132,7 @@ def _patch_aiokafka() -> None:
     GroupCoordinator._send_req = _raising(GroupCoordinator._send_req)
     # aiokafka inflates batches on the event loop, without a cap, and refuses header names that are not UTF-8.
     AIOKafkaClient.send = _parsing(AIOKafkaClient.send)
+    AIOKafkaClient._metadata_update = _bounded(AIOKafkaClient._metadata_update)
     fetcher.MemoryRecords = batches_of
 
 

@@ -259,7 +259,7 @@ class KafkaLog:
         A topic is missing if it was deleted while its app's functions are registered. Without this, one deleted topic
         would stop the shard for all apps.
         """
-        existing = await self._cluster.topics() if topics else {}
+        existing = await self._cluster.topics([INBOX, *topics]) if topics else {}
         if missing := sorted(topics - existing.keys()):
             apps = [topic.removeprefix(_COMMANDS) for topic in missing]
             remedy = f"`{apply_command(self._cluster.settings, apps, existing[INBOX])}`"
