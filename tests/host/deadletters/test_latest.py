@@ -87,7 +87,7 @@ async def test_a_cluster_that_does_not_answer_is_unavailable(monkeypatch: pytest
     """An answer in time, and not an internal error."""
     topics, log = poisoned(1)
 
-    async def fail() -> None:
+    async def fail(_names: object) -> None:
         raise LogError("no broker answers")
 
     monkeypatch.setattr(topics, "topics", fail)
