@@ -66,6 +66,7 @@ def test_commands_answer_scripts(tmp_path: Path) -> None:
     assert "start `stepstream dev FILE`" in refused.stderr
 
 
+@pytest.mark.long
 def test_a_file_without_an_app_says_what_to_do(tmp_path: Path) -> None:
     """A target that cannot be run is a usage error with the remedy."""
     (tmp_path / "empty.py").write_text("x = 1\n", encoding="utf-8")
@@ -109,6 +110,7 @@ def test_a_killed_command_can_be_started_again(tmp_path: Path) -> None:
     assert again.returncode == 0
 
 
+@pytest.mark.long
 def test_errors_of_a_file_are_shown_without_our_frames(tmp_path: Path) -> None:
     """A file that cannot be loaded, or a path that cannot be a folder, is reported in a few lines with the remedy."""
     (tmp_path / "bad.py").write_text("import nothing_of_this_name\n", encoding="utf-8")
@@ -122,6 +124,7 @@ def test_errors_of_a_file_are_shown_without_our_frames(tmp_path: Path) -> None:
     assert (file.returncode, "--data-dir" in file.stderr) == (2, True), file.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("imports", [1, 2], ids=["command", "child"])
 def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path, imports: int) -> None:
     """Ctrl-C while the command or its child imports modules ends both without output."""

@@ -36,6 +36,7 @@ def effects(serving: Serving) -> list[str]:
     return serving.effects.read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.long
 def test_dev_refuses_work_on_a_full_disk_and_resumes(tmp_path: Path, disk: SmallDisk) -> None:
     """Accepted events complete; refused ones start nothing, also after the space is back."""
     serving = Serving(tmp_path)

@@ -151,6 +151,7 @@ def test_ctrl_c_waits_for_running_steps_and_a_second_one_does_not(developing: De
     assert developing.process.returncode == 130
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_the_result_of_a_running_step(developing: Developing) -> None:
     """After one Ctrl-C the step finishes and its result is stored; the exit code is 0."""
     url = developing.url()
@@ -176,6 +177,7 @@ def test_lines_that_functions_log_are_shown(developing: Developing) -> None:
     assert not any("stepstream.step" in line or "stepstream.runtime" in line for line in shown)
 
 
+@pytest.mark.long
 def test_the_log_may_be_json(tmp_path: Path) -> None:
     """With --log-format json everything that `dev` prints is one object a line, one of them for each step."""
     (tmp_path / "finish").touch()

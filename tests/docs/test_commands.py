@@ -93,6 +93,7 @@ def test_quickstart_shows_what_happens(shop: Path) -> None:
         assert not missing, "\n".join([*missing, "is not in", *shown])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_replay_commands_of_testing_page(tmp_path: Path) -> None:
     """The recorded events go through the functions, in memory and durably, and the runs can be listed."""

@@ -55,6 +55,7 @@ def test_code_of_pages_runs(all_files: Path) -> None:
     python(all_files, "-c", "; ".join(f"import {module}" for module in modules))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_tests_of_pages_pass(all_files: Path) -> None:
     """The tests that pages show pass, with the settings that the quickstart shows."""

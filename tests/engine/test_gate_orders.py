@@ -60,7 +60,7 @@ def check_permits(world: Delayed) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(lines(), st.integers(0, 9), st.lists(st.integers(0, 99), max_size=8)), min_size=9, max_size=40),
     st.sampled_from([1, 500]),

@@ -89,6 +89,7 @@ def records(number: int) -> list[NewRecord]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_number_of_series_does_not_grow_with_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a few odd names, data, errors and unregistered functions, more of them add no series."""

@@ -1,7 +1,8 @@
-"""Each scenario runs in memory with 1 and 5 shards, on disk, and on Kafka with 1 and 4, live or replayed.
+"""Each scenario runs in memory with 1 and 5 shards, on disk, and on Kafka, live or replayed.
 
-`make fast` runs them live on one shard. `make test` also runs them replayed on five, on disk, and, if they are marked
-`log`, on Kafka. `make test-long` runs the rest.
+`make fast` runs them live on one shard. `make test` also runs them replayed: on five shards, on disk, and, if they are
+marked `log`, on four shards on Kafka. `make test-long` runs the rest, of which only those marked `log` run live on
+Kafka: a scenario that passes live on disk and replayed on Kafka finds nothing more there.
 """
 
 import functools
@@ -36,9 +37,9 @@ WORLDS = [
     World("memory-replayed", 1, False, False, marks=(LONG,)),
     World("shards", 5, True, False, marks=(LONG,)),
     World("shards-replayed", 5, False, False, marks=(SLOW, REPLAYED)),
-    World("disk", 1, True, True, marks=(SLOW,)),
+    World("disk", 1, True, True, marks=(SLOW, LONG)),
     World("disk-replayed", 1, False, True, marks=(SLOW,)),
-    World("kafka", 1, True, True, kafka=True, marks=(KAFKA, SLOW)),
+    World("kafka", 1, True, True, kafka=True, marks=(KAFKA, SLOW, LONG)),
     World("kafka-4-replayed", 4, False, True, kafka=True, marks=(KAFKA, SLOW)),
 ]
 PARAMETERS = [pytest.param(world, marks=world.marks, id=world.name) for world in WORLDS]
@@ -50,12 +51,21 @@ EngineOf = Callable[..., VirtualEngine]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the scenarios on Kafka that are not marked `log` to `make test-long`, before -m selects."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        world = callspec.params.get("world") if callspec else None
-        if isinstance(world, World) and world.kafka and not item.get_closest_marker("log"):
+    """Leave the scenarios on Kafka that are not marked `log` to `make test-long`, and out if they are live."""
+    for item in list(items):
+        world = _world_of(item)
+        if world is None or not world.kafka or item.get_closest_marker("log"):
+            continue
+        if world.live_cache:
+            items.remove(item)
+        else:
             item.add_marker(pytest.mark.long)
+
+
+def _world_of(item: pytest.Item) -> World | None:
+    callspec = getattr(item, "callspec", None)
+    world = callspec.params.get("world") if callspec else None
+    return world if isinstance(world, World) else None
 
 
 @pytest.fixture(params=PARAMETERS)

@@ -6,7 +6,7 @@ from tests.sim.cancel_programs import CANCEL_PROGRAMS
 from tests.sim.sweeps import broken_by, broken_by_crashes
 
 PROGRAMS = sorted(CANCEL_PROGRAMS)
-SEEDS = 40
+SEEDS = 15
 SEEDS_IN_FULL = 400
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.sim.schedule import judge_seed, random_operators
 
-SEEDS = 60
+SEEDS = 25
 SEEDS_IN_FULL = 500
 
 

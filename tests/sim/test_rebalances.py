@@ -8,7 +8,7 @@ from stepstream.runtime.worker.runs.lifecycle import Life
 from stepstream.runtime.worker.runs.states import Effect, Event, Ownership
 from tests.sim.schedule import judge_seed, random_rebalances
 
-SEEDS = 60
+SEEDS = 25
 SEEDS_IN_FULL = 500
 
 

@@ -10,7 +10,7 @@ from tests.sim.random_waits import PREFIX
 from tests.sim.schedule import Outcome, random_plan, run_schedule
 from tests.sim.world import Setting
 
-SEEDS = 12
+SEEDS = 6
 SEEDS_IN_FULL = 20
 SETTINGS: list[dict[str, Any]] = [
     {},

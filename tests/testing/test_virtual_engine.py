@@ -155,6 +155,7 @@ async def test_runs_are_in_the_order_of_their_events(shards: int) -> None:
         assert [run.output for run in engine.runs()] == list(range(40))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_a_thousand_virtual_days_pass() -> None:
     """A daily function runs on each of a thousand days, at its own hour."""

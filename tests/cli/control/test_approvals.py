@@ -45,6 +45,7 @@ def run_that_asks(serving: Serving, title: str) -> str:
     return str(asked["run_id"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_link_opens_the_page_of_an_approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an API key, the command prints a link that a browser without the key can open."""

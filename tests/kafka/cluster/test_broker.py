@@ -44,6 +44,7 @@ def bare(tmp_path: Path) -> Mapping[str, str]:
     return {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{ROOT}/stream:{ROOT}"}
 
 
+@pytest.mark.long
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_make_broker_serves_until_it_is_stopped() -> None:
