@@ -1,9 +1,6 @@
 """The commands `pause`, `resume` and `paused` of `stepstream functions` and `stepstream queues`."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,91 +9,78 @@ from stepstream.cli.control.pausing import PauseReason, Until, pause, print_paus
 from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
 from stepstream.cli.terminal.console import AsJson, commands
 
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """A kind of thing that can be paused: its name, that of many, the arguments that name one, and an example of it.
-
-    `effect` says what a pause does.
-    """
-
-    name: str
-    plural: str
-    arguments: Mapping[str, Any]
-    example: str
-    effect: str
-
-
-_SCOPES = (
-    _Scope(
-        "function",
-        "functions",
-        {"function": Annotated[str, typer.Argument(metavar="FUNCTION", help="The id of a function.")]},
-        "orders.charge",
-        "its new runs are accepted, and no run of it gets code to run",
-    ),
-    _Scope(
-        "queue",
-        "queues",
-        {
-            "app": Annotated[str, typer.Argument(metavar="APP", help="The name of an app.")],
-            "queue": Annotated[str, typer.Argument(metavar="QUEUE", help="The name of a queue of the app.")],
-        },
-        "shop gpu",
-        "the bodies of its steps that run may end, and no other starts",
-    ),
-)
-
-
-def _named(scope: _Scope, command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the arguments that name what it acts on, in place of its `**names`."""
-    signature = inspect.signature(command)
-    names = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
-        for name, annotation in scope.arguments.items()
-    ]
-    options = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    command.__signature__ = signature.replace(parameters=[*names, *options])  # type: ignore[attr-defined]
-    return command
-
-
-def _commands(scope: _Scope) -> typer.Typer:
-    """Return the commands of a kind of thing."""
-    cli = commands(f"Pause {scope.plural} and resume them.")
-    example = f"Example: stepstream {scope.plural}"
-
-    def pause_one(
-        until: Until = "",
-        why: PauseReason = "",
-        url: Url = URL_DEFAULT,
-        api_key: ApiKey = "",
-        as_json: AsJson = False,
-        **names: str,
-    ) -> None:
-        pause(EngineClient(url, api_key), scope.plural, *names.values(), until=until, why=why, as_json=as_json)
-
-    def resume_one(
-        why: PauseReason = "", url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False, **names: str
-    ) -> None:
-        resume(EngineClient(url, api_key), scope.plural, *names.values(), why=why, as_json=as_json)
-
-    def list_paused(url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False) -> None:
-        print_pauses(EngineClient(url, api_key), scope.name, as_json=as_json)
-
-    cli.command(
-        "pause",
-        help=f"Pause a {scope.name}: {scope.effect}.",
-        epilog=f"{example} pause {scope.example} --until 2h --why 'payment API is down'",
-    )(_named(scope, pause_one))
-    cli.command("resume", help=f"Resume a {scope.name} that was paused.", epilog=f"{example} resume {scope.example}")(
-        _named(scope, resume_one)
-    )
-    cli.command("paused", help=f"List the {scope.plural} that are paused.", epilog=f"{example} paused --json")(
-        list_paused
-    )
-    return cli
-
-
 cli = commands("Pause functions and queues of apps, and resume them.")
-for _scope in _SCOPES:
-    cli.add_typer(_commands(_scope), name=_scope.plural)
+functions = commands("Pause functions and resume them.")
+queues = commands("Pause queues and resume them.")
+cli.add_typer(functions, name="functions")
+cli.add_typer(queues, name="queues")
+
+FunctionId = Annotated[str, typer.Argument(metavar="FUNCTION", help="The id of a function.")]
+AppName = Annotated[str, typer.Argument(metavar="APP", help="The name of an app.")]
+QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The name of a queue of the app.")]
+
+
+@functions.command(
+    "pause", epilog="Example: stepstream functions pause orders.charge --until 2h --why 'payment API is down'"
+)
+def pause_function(
+    function: FunctionId,
+    until: Until = "",
+    why: PauseReason = "",
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Pause a function: its new runs are accepted, and no run of it gets code to run."""
+    pause(EngineClient(url, api_key), "functions", function, until=until, why=why, as_json=as_json)
+
+
+@functions.command("resume", epilog="Example: stepstream functions resume orders.charge")
+def resume_function(
+    function: FunctionId,
+    why: PauseReason = "",
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Resume a function that was paused."""
+    resume(EngineClient(url, api_key), "functions", function, why=why, as_json=as_json)
+
+
+@functions.command("paused", epilog="Example: stepstream functions paused --json")
+def list_paused_functions(url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False) -> None:
+    """List the functions that are paused."""
+    print_pauses(EngineClient(url, api_key), "function", as_json=as_json)
+
+
+@queues.command("pause", epilog="Example: stepstream queues pause shop gpu --until 2h --why 'payment API is down'")
+def pause_queue(
+    app: AppName,
+    queue: QueueName,
+    until: Until = "",
+    why: PauseReason = "",
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Pause a queue: the bodies of its steps that run may end, and no other starts."""
+    pause(EngineClient(url, api_key), "queues", app, queue, until=until, why=why, as_json=as_json)
+
+
+@queues.command("resume", epilog="Example: stepstream queues resume shop gpu")
+def resume_queue(
+    app: AppName,
+    queue: QueueName,
+    why: PauseReason = "",
+    url: Url = URL_DEFAULT,
+    api_key: ApiKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Resume a queue that was paused."""
+    resume(EngineClient(url, api_key), "queues", app, queue, why=why, as_json=as_json)
+
+
+@queues.command("paused", epilog="Example: stepstream queues paused --json")
+def list_paused_queues(url: Url = URL_DEFAULT, api_key: ApiKey = "", as_json: AsJson = False) -> None:
+    """List the queues that are paused."""
+    print_pauses(EngineClient(url, api_key), "queue", as_json=as_json)
