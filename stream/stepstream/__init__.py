@@ -23,6 +23,7 @@ _HOMES = {
     "RateLimit": "sdk.refusals",
     "RetryAfterError": "sdk.errors",
     "Singleton": "sdk.refusals",
+    "SignalReceipt": "contract.receipts",
     "StepError": "sdk.errors",
     "StepLimitError": "sdk.errors",
     "StepUsageError": "sdk.errors",

@@ -2,6 +2,7 @@
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
+from stepstream.contract.receipts import SignalReceipt
 from stepstream.sdk.app import App
 from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
@@ -37,6 +38,7 @@ __all__ = [
     "NonRetriableError",
     "RateLimit",
     "RetryAfterError",
+    "SignalReceipt",
     "Singleton",
     "StepError",
     "StepLimitError",

@@ -64,6 +64,13 @@ async def test_events_runs_and_signals(engine: VirtualEngine) -> None:
         (ended,) = listed
         assert (await client.get(f"/v1/runs/{ended['run_id']}")).json()["output"] == 1
         assert (await client.post("/v1/signals", json={"signal": "approval"})).status_code == 404
+        start = {"function": engine.runs()[0].function, "data": {"n": 1}}
+        begun = (await client.post("/v1/signals", json={"signal": "approval", "data": 1, "start": start})).json()
+        assert (begun["started"], begun["delivered"], len(begun["run_id"])) == (True, False, 26)
+        wrong = await client.post("/v1/signals", json={"signal": "approval", "start": {"data": {}}})
+        assert (wrong.status_code, wrong.json()["error"]["field"]) == (400, "start")
+        none = await client.post("/v1/signals", json={"signal": "other", "start": {"function": "no"}})
+        assert none.status_code == 409
 
 
 async def test_cancel(engine: VirtualEngine) -> None:

@@ -147,6 +147,15 @@ async def signal(engine: VirtualEngine) -> None:
     assert {run.output for run in engine.runs("approve-expense")} == {"approved by ann", "no answer"}
 
 
+@WAITING.shows("fill-cart")
+async def signal_with_start(engine: VirtualEngine) -> None:
+    """Two items are put into one cart."""
+    for item in ("pen", "ink"):
+        await engine.signal_with_start("cart/7", item, function="fill-cart", start={"cart": 7})
+    await engine.advance("1h")
+    assert engine.run("fill-cart").output == ["pen", "ink"]
+
+
 @WAITING.shows("ask-for-refund")
 async def approval(engine: VirtualEngine) -> None:
     """A person approves with values, another rejects, and the third refund has no answer."""

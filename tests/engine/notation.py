@@ -17,7 +17,7 @@ from stepstream.contract.commands import (
     RunStopped,
     StepDispatched,
 )
-from stepstream.contract.events import EventRecord
+from stepstream.contract.events import INVOKED, EventRecord
 from stepstream.contract.functions import (
     CancelTrigger,
     CronTrigger,
@@ -56,6 +56,7 @@ from stepstream.contract.inbox import (
     RunPostponed,
     RunReturned,
     SignalSent,
+    SignalWithStart,
     StepClaimed,
     StepFailed,
     StepLeased,
@@ -115,6 +116,10 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
             return EventReceived(event, position, words.number("arrived") or now)
         case "signal":
             return SignalSent(words.take(), _data(words), words.text("reply"))
+        case "signal-or-start":
+            signal, function, data = words.take(), words.take(), _data(words)
+            event = EventRecord(INVOKED, id=words.text("id"))
+            return SignalWithStart(signal, data, function, event, words.text("reply"))
         case "claim":
             return RunClaimed(run_of(words.take()), words.take(), "app")
         case "claim-step":

@@ -10,7 +10,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded
 from stepstream.contract.ids import run_routing, shard_of
-from stepstream.contract.inbox import CommandsLost, SignalSent
+from stepstream.contract.inbox import CommandsLost, SignalSent, SignalWithStart
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.operators.bulk import (
     BulkCancelRequested,
@@ -133,7 +133,7 @@ class World:
                 return [shard_of(record.gate, self.shards)]
             case ScopePauseRequested():
                 return [shard_of(record.scope, self.shards)]
-            case SignalSent():
+            case SignalSent() | SignalWithStart():
                 return [shard_of(record.signal, self.shards)]
             case _:
                 return [shard_of(run_routing(getattr(record, "run_id", "")), self.shards)]
@@ -155,13 +155,14 @@ class World:
                 if isinstance(change, Reply) and isinstance(value, LimitQuestion):
                     answers.append(change.status)
                 elif isinstance(change, Reply):
-                    words.append(self.named(f"reply {change.to} {change.status}"))
+                    words.append(f"reply {change.to} {change.status}")
                 elif isinstance(change, Send) and change.topic == INBOX:
                     if not self.is_losing:
                         queue.append((change.record, change.partition))  # type: ignore[arg-type]
                 elif isinstance(change, Send):
                     words.append(self.leave(change, at))
-        return [*words, *map(self.named, show_limits(answers))]
+        # A reply may name a run that begins after it.
+        return [self.named(word) for word in [*words, *show_limits(answers)]]
 
     def leave(self, change: Send, shard: int) -> str:
         """Check what leaves the engine and return it in words."""

@@ -154,10 +154,41 @@ def series() -> Program:
     return program
 
 
+def visitors() -> Program:
+    """Signals that start a run if none waits: the first three go to one run, and the last starts another.
+
+    A signal whose answer is lost is sent again, and then a run gets it twice.
+    """
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        for visitor in "abc":
+            await world.signal_with_start("hall", visitor, function="hall")
+        await world.advance("5m")
+        await world.signal_with_start("hall", "d", function="hall")
+        await world.advance("5m")
+        entered = {visitor for run in world.runs("hall") if isinstance(run.output, list) for visitor in run.output}
+        if missing := {*"abcd"} - entered:
+            world.complaints.append(f"no run took the signals {sorted(missing)}")
+
+    program = Program(app, script, {("hall", "completed"): 2})
+
+    @app.function(backoff="5s")
+    async def hall(ctx: Context) -> list[str]:
+        entered: list[str] = []
+        while visitor := await ctx.step.wait_for_signal("next", signal="hall", timeout="1m"):
+            entered.append(visitor)
+            await ctx.step.run("greet", program.body, ctx, f"greet{len(entered)}")
+        return sorted(set(entered))
+
+    return program
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
 CANCEL_PROGRAMS: dict[str, Callable[[], Program]] = {
     "withdrawn": withdrawn,
     "overdue": overdue,
     "orphans": orphans,
     "series": series,
+    "visitors": visitors,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from stepstream import App, StepstreamError
 from stepstream.contract.commands import Command, decode_command
 from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
+from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import commands_topic
 from stepstream.engine.state.tables import LEASES, RUNS
@@ -178,6 +179,14 @@ class World(VirtualEngine):
             delivered = False
         await self.until_idle()
         return delivered
+
+    async def signal_with_start(self, name: str, data: Any = None, **start: Any) -> SignalReceipt:
+        """Send a signal that may start a run; send it until it is answered, as its reply may be lost."""
+        while True:
+            try:
+                return await super().signal_with_start(name, data, **start)
+            except (TimeoutError, UnavailableError, AnswerLostError):
+                await self.until_idle()
 
     async def rerun(self, run_id: str, **options: Any) -> str:
         """Repeat a run; send the request until it is answered, as its reply may be lost."""

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal, assert_type
 
-from stepstream import App, Approval, CancelOn, Context, Event, ThreadedContext, Timeouts, Wait, cron, on
+from stepstream import App, Approval, CancelOn, Context, Event, SignalReceipt, ThreadedContext, Timeouts, Wait, cron, on
 
 app = App("types")
 
@@ -84,3 +84,4 @@ async def outside() -> None:
     """Send from outside of functions."""
     assert_type(await app.send(Event("a"), Event("b", {"n": 1}, id="x")), list[str])
     assert_type(await app.signal("s", {"by": "ann"}), bool)
+    assert_type(await app.signal_with_start("s", 1, function=tax, start={"n": 1}), SignalReceipt)

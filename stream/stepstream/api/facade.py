@@ -8,6 +8,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.operators.bulk import BulkRequest
 from stepstream.contract.operators.control import Pause, RerunRequested
 from stepstream.contract.operators.limit_views import LimitsPage, LimitView
+from stepstream.contract.receipts import SignalReceipt
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.overview import Overview, RunningWorker, UnmatchedEvent
 from stepstream.runtime.readmodel.views import RunView
@@ -26,6 +27,9 @@ class Operator(Protocol):
 
     async def cancel(self, run_id: str, by: str = "", why: str = "", *, children: bool = False) -> bool:
         """Cancel a run, also the runs that it waits for if asked; return whether it existed and had not ended."""
+
+    async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start a function with it."""
 
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before."""

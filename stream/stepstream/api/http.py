@@ -33,7 +33,7 @@ from stepstream.api.routes.timings import add_timings
 from stepstream.api.routes.workers import add_workers
 from stepstream.api.streams import Streams
 from stepstream.api.summaries import add_summaries
-from stepstream.contract.codec import Raw, dump_json, load_json
+from stepstream.contract.codec import Json, Raw, dump_json, load_json
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.ids import is_run_id
@@ -81,14 +81,23 @@ def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
     return events
 
 
-def parse_signal(body: bytes) -> tuple[str, Raw]:
-    """Return the name and the data of a signal."""
+def parse_signal(body: bytes) -> tuple[str, Raw, tuple[str, Json] | None]:
+    """Return the name and the data of a signal, and the function that it may start with the data of its event."""
     value = load_json(body)
     if not isinstance(value, dict):
         raise InvalidInput("expected a JSON object", "body")
-    if unknown := sorted(value.keys() - {"signal", "data"}):
-        raise InvalidInput("unknown field; a signal has only signal and data", unknown[0])
-    return check_signal_name(value.get("signal")), dump_json(value.get("data"))
+    if unknown := sorted(value.keys() - {"signal", "data", "start"}):
+        raise InvalidInput("unknown field; a signal has only signal, data and start", unknown[0])
+    start = parse_start(value["start"]) if "start" in value else None
+    return check_signal_name(value.get("signal")), dump_json(value.get("data")), start
+
+
+def parse_start(value: Json) -> tuple[str, Json]:
+    """Return the function that a signal may start, and the data of its event."""
+    function = value.get("function") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(function, str) or value.keys() - {"function", "data"}:
+        raise InvalidInput('give {"function": ID, "data": {…}}', "start")
+    return function, value.get("data")
 
 
 def _error(status: int, code: str, message: str, field: str = "") -> JSONResponse:
@@ -263,9 +272,12 @@ def _add_runs(
     add_approvals(api, engine.signal, index, guarded, bodies, now_ms)
 
     @api.post("/v1/signals", openapi_extra=_JSON, dependencies=guarded, summary="Send a signal to the run that waits")
-    async def send_signal(request: Request) -> dict[str, bool]:
+    async def send_signal(request: Request) -> dict[str, bool | str]:
         async with bodies.body(request, SIGNAL_BYTES_MAX) as body:
-            name, data = parse_signal(body)
+            name, data, start = parse_signal(body)
+        if start:
+            receipt = await engine.operator.signal_with_start(name, data, *start)
+            return {"delivered": not receipt.started, "started": receipt.started, "run_id": receipt.run_id}
         if not await engine.signal(name, data):
             raise HTTPException(404, f"no run waits for the signal {name!r}; signals are not stored")
         return {"delivered": True}

@@ -51,6 +51,14 @@ def _is_deep(value: Json, levels: int) -> bool:
     return True
 
 
+def object_json(value: object, field: str) -> Raw:
+    """Return an object as JSON, that of None is empty; raise InvalidInput for any other value."""
+    payload = EMPTY_OBJECT if value is None else dump_json(value, field)
+    if not bytes(payload).startswith(b"{"):
+        raise InvalidInput(f"use a JSON object, not a value of type {type_name(value)}", field)
+    return payload
+
+
 def dump_json(value: object, what: str = "value") -> Raw:
     """Return `value` as compact JSON; raise NotJson with the path and the type of the first part that is not JSON."""
     try:

@@ -32,7 +32,8 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
     chain of runs that started one another. `attributes` are those with which the run begins. The events of `cancel_on`
     cancel it, and so do `timeouts`. It passes its `gates`, one after the other, before its code starts. The successor
-    of a run that continued as new `continues` that run. With `ends_with_parent` the end of its caller cancels it.
+    of a run that continued as new `continues` that run. With `ends_with_parent` the end of its caller cancels it. A
+    `signal` may have started it: then the shard of the signal is informed of its end.
     """
 
     run_id: str
@@ -52,6 +53,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     gates: tuple[Gate, ...] = ()
     continues: Continuation | None = None
     ends_with_parent: bool = False
+    signal: str = ""
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
@@ -60,6 +62,27 @@ class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
     signal: str
     data: Raw = NULL
     reply_to: str = ""
+
+
+class SignalWithStart(TypedRecord, frozen=True, tag="signal.with_start"):
+    """A caller sends a signal to the run that waits for it, or starts `function` by `event` with it.
+
+    The process named `reply_to` expects an answer: which run has the signal, and whether it was started.
+    """
+
+    signal: str
+    data: Raw
+    function: str
+    event: EventRecord
+    reply_to: str = ""
+
+
+class SignalRunEnded(TypedRecord, frozen=True, tag="signal.run_ended"):
+    """A run that a signal started has ended, or continued as new as the run `successor`."""
+
+    signal: str
+    run_id: str
+    successor: str = ""
 
 
 class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
@@ -79,11 +102,15 @@ class CancelRequested(TypedRecord, frozen=True, tag="run.cancel_requested"):
 
 
 class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
-    """The result of a step that another shard found: a signal, a refusal, or the end of an invoked run."""
+    """The result of a step that another shard found: a signal, a refusal, or the end of an invoked run.
+
+    `sent` is the signal whose data it is, if one that may start a run: it is sent again if the step does not take it.
+    """
 
     run_id: str
     step: str
     outcome: Outcome
+    sent: SignalWithStart | None = None
 
 
 class ChildContinued(TypedRecord, frozen=True, tag="child.continued"):
@@ -308,12 +335,13 @@ WorkerReport = (
 )
 QueueReport = StepLeased | StepPostponed
 Claim = RunClaimed | StepClaimed
-CallerRequest = SignalSent | CancelRequested | ControlRequest
+CallerRequest = SignalSent | SignalWithStart | CancelRequested | ControlRequest
 # What a bulk operation may send for a run, and then counts the outcome of.
 RunOperation = CancelRequested | RerunRequested | PauseRequested | UnpauseRequested
 InboxRecord = (
     RunRequested
     | StepResolved
+    | SignalRunEnded
     | ChildContinued
     | MatchingRecord
     | WorkerReport

@@ -18,7 +18,9 @@ from stepstream.contract.inbox import (
     RunPostponed,
     RunRequested,
     RunReturned,
+    SignalRunEnded,
     SignalSent,
+    SignalWithStart,
     StepClaimed,
     StepFailed,
     StepLeased,
@@ -103,6 +105,7 @@ from stepstream.engine.runs.runs import (
     warn_run,
 )
 from stepstream.engine.runs.scope_pauses import apply_scope, end_pause, request_scope_pause
+from stepstream.engine.runs.signal_starts import end_signal_run, signal_or_start
 from stepstream.engine.runs.starts import receive_grant
 from stepstream.engine.runs.steps import answer_step, fail_step, fire_step, receive_match, report_step
 from stepstream.engine.state.changes import Changes
@@ -200,6 +203,8 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(SignalWaitOpened, open_signal),
         _on(SignalWaitClosed, close_signal),
         _on(SignalSent, send_signal),
+        _on(SignalWithStart, signal_or_start),
+        _on(SignalRunEnded, end_signal_run),
         # Workers.
         _on(StepReported, report_step),
         _on(StepFailed, fail_step),

@@ -4,15 +4,16 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Raw, dump_json, encode
+from stepstream.contract.codec import Raw, dump_json, encode, object_json
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
-from stepstream.contract.events import CHAIN_HEADER, EventRecord, encode_batch
+from stepstream.contract.events import CHAIN_HEADER, INVOKED, EventRecord, encode_batch
 from stepstream.contract.gates import gate_id
 from stepstream.contract.ids import is_run_id, run_routing, shard_of
-from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent
+from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent, SignalWithStart
 from stepstream.contract.limits import Limits
 from stepstream.contract.operators.bulk import BulkRequest
 from stepstream.contract.operators.control import (
@@ -30,6 +31,7 @@ from stepstream.contract.operators.limit_views import (
     RunLimitRequested,
     decode_limit,
 )
+from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.names import check_signal_name
 from stepstream.contract.topics import EVENTS, INBOX
 from stepstream.runtime.limit_pages import merged
@@ -101,12 +103,32 @@ class Callers:
         Raise UnavailableError if it is unknown whether the signal is durable, TooLarge for data larger than the result
         of a step, and InvalidInput for a name that no run can wait for.
         """
+        raw = self._signal_data(name, data)
+        return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
+
+    async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start `function` with it; `start` is the data of its event.
+
+        Raise as `signal` does, and Conflict if the function is not registered, or too many signals wait for the run.
+        """
+        raw, payload = self._signal_data(name, data), object_json(start, "start")
+        event = EventRecord(INVOKED, payload, f"{uuid4().hex}:signal")
+        encode_batch([event], self._limits)
+        answer = await self._ask(name, lambda to: SignalWithStart(name, raw, function, event, to))
+        status, _, run_id = answer.partition(" ")
+        if run_id:
+            return SignalReceipt(run_id, started=status == "started")
+        if answer == "full":
+            raise Conflict(f"too many signals {name!r} wait for a run; send it again later")
+        raise Conflict(f"no function {function!r} is registered; start a worker that has it")
+
+    def _signal_data(self, name: str, data: Any) -> Raw:
         check_signal_name(name)
         raw = data if isinstance(data, Raw) else dump_json(data, "signal's data")
         size, most = len(bytes(raw)), self._limits.step_output_bytes_max
         if size > most:
             raise TooLarge(f"the signal's data has {size:,} bytes; at most {most:,} are allowed", "data")
-        return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
+        return raw
 
     async def cancel(self, run_id: str, by: str = "", why: str = "", *, children: bool = False) -> bool:
         """Cancel a run, also the runs that it waits for if asked; return whether it existed and had not ended."""

@@ -9,6 +9,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import Trigger
 from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, DEFAULT_LIMITS, RETRIES_DEFAULT
+from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.names import check_workers_name, workers_name
 from stepstream.sdk.cancellation import CancelOn, Timeouts
@@ -36,6 +37,9 @@ class Sender(Protocol):
 
     async def signal(self, name: str, data: Any) -> bool:
         """Send a signal; return whether a run was waiting for it."""
+
+    async def signal_with_start(self, name: str, data: Any, function: str, start: Any) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start a function with it."""
 
 
 class _Decorator(Protocol):
@@ -229,6 +233,25 @@ class App:
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal with any JSON value, model or dataclass; return whether a run was waiting for it."""
         return await self._connected().signal(name, to_json(data))
+
+    async def signal_with_start(
+        self, name: str, data: Any = None, *, function: Function[Any] | str, start: Any = None
+    ) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start a function whose first wait for the signal receives it.
+
+        Args:
+            name: The name of the signal.
+            data: Any JSON value, model or dataclass.
+            function: What is started: a function, or its id if it belongs to another app.
+            start: The data of the event of the started run: a JSON object, a model or a dataclass.
+
+        Exactly one of both happens. While a run that the signal has started is open, it gets all signals that are sent
+        by this method, in order, one for each of its waits; no second run is started. Returns the id of the run that
+        has the signal, and whether it was started. Raises `StepstreamError` with the code `conflict` if the function
+        is not registered, or more than 100 signals wait for the run.
+        """
+        function_id = function.id if isinstance(function, Function) else function
+        return await self._connected().signal_with_start(name, to_json(data), function_id, to_json(start))
 
     def _connected(self) -> Sender:
         if self._sender is None:

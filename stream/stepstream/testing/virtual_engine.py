@@ -1,7 +1,7 @@
 """A whole engine in memory, with a clock that only the test moves."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from stepstream.contract.limits import (
 )
 from stepstream.contract.operators.bulk import BulkAction, BulkChanged
 from stepstream.contract.outcomes import Value
+from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.runtime.bulk import BulkOptions, select, start
 from stepstream.runtime.clocks import VirtualClock
@@ -43,6 +44,7 @@ from stepstream.sdk.replay.calls import Call
 from stepstream.sdk.steps.step_call import step_observer
 from stepstream.sdk.values import to_json
 from stepstream.testing.crashes import Crash, CrashTest
+from stepstream.testing.engine_options import check_shards, checked_stubs, names
 from stepstream.testing.pausing import PausingEngine
 from stepstream.testing.replay_check import ReplayCheck
 
@@ -107,10 +109,10 @@ class VirtualEngine(PausingEngine):
         self._limits = limits
         self._functions = [function.id for app in apps for function in app]
         self._sent: list[tuple[str, str]] = []
-        self._stubs = _checked_stubs(stubs or {}, self._functions)
+        self._stubs = checked_stubs(stubs or {}, self._functions)
         self._ran: set[tuple[str, str]] = set()
         self._stack = AsyncExitStack()
-        _check_shards(shards, data_dir)
+        check_shards(shards, data_dir)
         self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
         self.embedded = EmbeddedBackbone(self.journal, self.clock, shards)
         self._backbone = backbone(self.clock) if backbone else self.embedded
@@ -167,7 +169,7 @@ class VirtualEngine(PausingEngine):
         for function, step in self._stubs.keys() - self._ran:
             if real := sorted(id for name, id in self._ran - self._stubs.keys() if name == function):
                 words = (
-                    f"no run called the stub of ({function!r}, {step!r}); these bodies ran without one: {_names(real)}"
+                    f"no run called the stub of ({function!r}, {step!r}); these bodies ran without one: {names(real)}"
                 )
                 warnings.warn(words, stacklevel=3)
 
@@ -188,6 +190,15 @@ class VirtualEngine(PausingEngine):
         delivered = await self.engine.signal(name, to_json(data))
         await self.until_idle()
         return delivered
+
+    async def signal_with_start(
+        self, name: str, data: Any = None, *, function: Function[Any] | str, start: Any = None
+    ) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start a function with it, and let all effects happen."""
+        function_id = function.id if isinstance(function, Function) else function
+        receipt = await self.engine.signal_with_start(name, to_json(data), function_id, to_json(start))
+        await self.until_idle()
+        return receipt
 
     async def decide(
         self, step_id: str, *, approved: bool, by: str = "tester", comment: str = "", values: Any = None
@@ -313,7 +324,7 @@ class VirtualEngine(PausingEngine):
         index = self.index
         listed = index.list(function=name, status=status, limit=1_000_000)
         if name and not listed and name not in self._functions and not index.list(function=name, limit=1):
-            raise LookupError(f"there is no function {name!r}, only {_names(self._functions)}{self._unmatched()}")
+            raise LookupError(f"there is no function {name!r}, only {names(self._functions)}{self._unmatched()}")
         sent = {id: position for position, (id, _) in reversed([*enumerate(self._sent)])}
         caused = [(entry.run_id, entry.events[0].id) for entry in self.history if isinstance(entry, RunBegan)]
         order = {run_id: (sent.get(id, len(sent)), began) for began, (run_id, id) in enumerate(caused)}
@@ -366,23 +377,7 @@ class VirtualEngine(PausingEngine):
                 case RunEnded(cancelled_by=event) if event:
                     matched.add(event.id)
         unmatched = [name for id, name in self._sent if id not in matched]
-        return f"; no function received {_names(unmatched)}" if unmatched else ""
-
-
-def _checked_stubs(
-    stubs: Mapping[tuple[str, str], Callable[..., Any]], functions: Collection[str]
-) -> dict[tuple[str, str], Callable[..., Any]]:
-    for function, step in stubs:
-        if function not in functions:
-            raise ValueError(
-                f"stubs= has ({function!r}, {step!r}), but there is no function {function!r}, only {_names(functions)}"
-            )
-    return dict(stubs)
-
-
-def _check_shards(shards: int, data_dir: Path | None) -> None:
-    if data_dir is not None and shards != 1:
-        raise ValueError("a durable engine has one shard: leave out shards= or data_dir=")
+        return f"; no function received {names(unmatched)}" if unmatched else ""
 
 
 def _noting(ran: set[tuple[str, str]], before_step: Callable[[str, Call], None] | None) -> Callable[[str, Call], None]:
@@ -394,7 +389,3 @@ def _noting(ran: set[tuple[str, str]], before_step: Callable[[str, Call], None] 
             before_step(function, call)
 
     return note
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, dict.fromkeys(names))) or "none"

@@ -1,6 +1,9 @@
 """A signal wakes the one run that waits for it, with its data; without such a run it is not kept."""
 
-from stepstream import Event
+import pytest
+
+from stepstream import App, Context, Event, StepstreamError
+from stepstream.contract.errors import InvalidInput
 from tests.scenarios.apps import signal_app
 from tests.scenarios.conftest import EngineOf
 
@@ -35,3 +38,30 @@ async def test_a_cancelled_run_frees_its_signal(engine_of: EngineOf) -> None:
         await engine.send(Event("go"))
         assert await engine.signal("approve", "yes")
         assert {run.status: run.output for run in engine.runs()} == {"cancelled": None, "completed": "yes"}
+
+
+@pytest.mark.log
+async def test_a_signal_starts_a_run_if_none_waits(engine_of: EngineOf) -> None:
+    """The first one starts the function, whose waits take all of them, in order; after its end another is started."""
+    app = App("carts")
+
+    @app.function()
+    async def cart(ctx: Context) -> list[object]:
+        items: list[object] = [ctx.event.data["owner"]]
+        while item := await ctx.step.wait_for_signal("item", signal="cart/7", timeout="1h"):
+            items.append(await ctx.step.run("price", str.upper, item))
+        return items
+
+    async with engine_of(app) as engine:
+        first = await engine.signal_with_start("cart/7", "pen", function=cart, start={"owner": "ann"})
+        second = await engine.signal_with_start("cart/7", "ink", function="cart", start={"owner": "bob"})
+        assert (first.started, second.started, second.run_id) == (True, False, first.run_id)
+        await engine.advance("1h")
+        third = await engine.signal_with_start("cart/7", "cup", function=cart, start={"owner": "bob"})
+        assert third.started
+        await engine.advance("1h")
+        assert sorted(map(str, (run.output for run in engine.runs()))) == ["['ann', 'PEN', 'INK']", "['bob', 'CUP']"]
+        with pytest.raises(StepstreamError, match="no function 'no' is registered"):
+            await engine.signal_with_start("cart/7", function="no")
+        with pytest.raises(InvalidInput, match="use a JSON object"):
+            await engine.signal_with_start("cart/7", function=cart, start=[1])

@@ -56,16 +56,21 @@ def send(
 def signal(
     name: Annotated[str, typer.Argument(help="The name of the signal.")],
     data: Data = "null",
+    start: Annotated[str, typer.Option(help="The id of a function that is started if no run waits.")] = "",
+    start_data: Annotated[str, typer.Option(help="The data of the event that starts it, as --data.")] = "{}",
     url: Url = URL_DEFAULT,
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Send a signal to the run that waits for it; exit with 1 if no run does."""
-    body = {"signal": name, "data": json_argument(data)}
+    """Send a signal to the run that waits for it; exit with 1 if no run does, unless it starts one."""
+    body: dict[str, Any] = {"signal": name, "data": json_argument(data)}
+    if start:
+        body["start"] = {"function": start, "data": json_argument(start_data, "--start-data")}
     unsure = "The signal may have been delivered; `stepstream runs list` shows whether its run has resumed"
     client = EngineClient(url, api_key)
     answer = request(client, "POST", "v1", "signals", expect="delivered", unsure=unsure, body=body)
     if as_json:
         out.json(answer)
     else:
-        out.text("delivered")
+        word = "started" if answer.get("started") else "delivered"
+        out.text(" ".join(filter(None, (word, answer.get("run_id", "")))))

@@ -3,6 +3,7 @@
 from stepstream.contract.inbox import SignalSent, StepResolved
 from stepstream.contract.matching import SignalWaitClosed, SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
+from stepstream.engine.matching.signal_runs import take_signal
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import SignalWaiter
 from stepstream.engine.state.tables import signal_key
@@ -10,6 +11,8 @@ from stepstream.engine.state.tables import signal_key
 
 def open_signal(draft: Draft, wait: SignalWaitOpened) -> None:
     """Register a step as the waiter for a signal: the first one stays, unless the new one replaces it."""
+    if take_signal(draft, wait.waiter, wait.signal):
+        return
     key = signal_key(wait.signal)
     row = draft.get(key)
     if row and row.expires_at > draft.now and row.waiter != wait.waiter:

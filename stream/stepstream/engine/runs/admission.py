@@ -184,6 +184,7 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         gates=request.gates,
         continued=request.continues.number if request.continues else 0,
         ends_with_parent=request.ends_with_parent,
+        signal=request.signal,
     )
     run = replace(run, held=not run.due and is_paused(draft, run))
     run = _begin(draft, run, request)

@@ -66,4 +66,5 @@ def _successor(draft: Draft, run: Run, function: FunctionRegistered, data: Raw) 
         gates=tuple(gate for gate in gates_of(draft, function, event) if gate.excess is Excess.WAIT),
         continues=Continuation(run.run_id, run.continued + 1),
         ends_with_parent=run.ends_with_parent,
+        signal=run.signal,
     )

@@ -15,6 +15,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.contract.text.wording import duration_text
 from stepstream.engine.gates.passing import free_key, leave_gates
 from stepstream.engine.matching.cancel_waits import close_cancel_waits
+from stepstream.engine.matching.signal_runs import leave_signal
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.children import cancel_awaited, cancel_children
 from stepstream.engine.runs.dispatch import recall
@@ -113,6 +114,7 @@ def end_run(
     draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by, continued_by)
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
+    leave_signal(draft, run, continued_by)
     if run.caller and not continued_by:
         _answer(draft, run.caller, outcome, status)
     if status == RunStatus.SKIPPED:

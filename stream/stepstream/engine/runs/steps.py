@@ -143,7 +143,12 @@ def answer_step(draft: Draft, resolved: StepResolved) -> None:
         _end_branch(draft, resolved.run_id, step, number)
         return
     forget_child(draft, resolved.run_id, step)
-    resolve_step(draft, resolved.run_id, step, resolved.outcome)
+    is_taken = resolve_step(draft, resolved.run_id, step, resolved.outcome)
+    if sent := resolved.sent:
+        if is_taken:
+            draft.reply(sent.reply_to, f"delivered {resolved.run_id}")
+        else:
+            draft.route(sent.signal, sent)
 
 
 def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool:

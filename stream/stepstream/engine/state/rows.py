@@ -10,7 +10,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered, RunTimeouts
 from stepstream.contract.gates import Gate
 from stepstream.contract.ids import Bucket, StepRef
-from stepstream.contract.inbox import Claim
+from stepstream.contract.inbox import Claim, SignalWithStart
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import Predicate
 from stepstream.contract.operators.bulk import BulkChanged, BulkItem
@@ -43,7 +43,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order:
     it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). It is
     the successor of a run that continued as new, and so many have gone before it (`continued`). With `ends_with_parent`
-    the end of its caller cancels it.
+    the end of its caller cancels it. A `signal` may have started it.
     """
 
     run_id: str
@@ -80,6 +80,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     queued_at: int = 0
     continued: int = 0
     ends_with_parent: bool = False
+    signal: str = ""
 
     @property
     def queued(self) -> bool:
@@ -239,6 +240,17 @@ class SignalWaiter(msgspec.Struct, frozen=True):
     expires_at: int
 
 
+class SignalRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The open run that a signal has started, and the signals that it takes by its next waits.
+
+    It has not taken the `first` one yet, which started it. The `queued` ones start another run if it ends.
+    """
+
+    run_id: str
+    first: SignalWithStart | None = None
+    queued: tuple[SignalWithStart, ...] = ()
+
+
 class Start(msgspec.Struct, frozen=True):
     """The start of a function by an event with an id, which starts it no second time before `until` (Unix ms)."""
 
@@ -312,6 +324,7 @@ Row = (
     | QueuedEvent
     | QueuedCount
     | SignalWaiter
+    | SignalRun
     | Start
     | FunctionRegistered
     | Triggers

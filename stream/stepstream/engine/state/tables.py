@@ -38,6 +38,7 @@ from stepstream.engine.state.rows import (
     Run,
     RunEvents,
     ScopePause,
+    SignalRun,
     SignalWaiter,
     Start,
     Timer,
@@ -101,6 +102,7 @@ WAITS = Table(b"w", Wait, _by_bucket)
 QUEUED_EVENTS = Table(b"q", QueuedEvent, _by_bucket)
 QUEUED_COUNT = Table(b"p", QueuedCount)
 SIGNALS = Table(b"s", SignalWaiter, _by_name)
+SIGNAL_RUNS = Table(b"S", SignalRun, _by_name)
 STARTS = Table(b"d", Start, _by_name)
 REGISTRATIONS = Table(b"f", FunctionRegistered)
 TRIGGERS = Table(b"u", Triggers)
@@ -122,7 +124,7 @@ POSITIONS = Table(b"i", Position)
 
 _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
-    *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, STARTS),
+    *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, SIGNAL_RUNS, STARTS),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
     *(BULKS, BULK_ITEMS, SCOPE_PAUSES, GATES, GATE_RUNS, GATE_QUEUE, OPEN_COUNTS, POSITIONS),
 )
@@ -229,6 +231,11 @@ def queued_event_key(bucket: Bucket, number: int) -> Key[QueuedEvent]:
 def queue_number(key: Key[QueuedEvent]) -> int:
     """Return the number of a queued event."""
     return int.from_bytes(key.sort, "big")
+
+
+def signal_run_key(signal: str) -> Key[SignalRun]:
+    """Return the key of the run that a signal has started."""
+    return SIGNAL_RUNS.key(text_bytes(signal))
 
 
 def signal_key(signal: str) -> Key[SignalWaiter]:

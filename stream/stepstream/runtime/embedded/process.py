@@ -15,6 +15,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.logs import StepLogged
+from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import HISTORY
@@ -220,6 +221,10 @@ class EmbeddedEngine:
     async def signal(self, name: str, data: Any = None) -> bool:
         """Send a signal; return whether a run waited for it."""
         return await self._callers.signal(name, data)
+
+    async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start a function with it."""
+        return await self._callers.signal_with_start(name, data, function, start)
 
     @property
     def operator(self) -> Callers:
