@@ -26,7 +26,7 @@ async def test_filter_is_in_the_url(engine: VirtualEngine) -> None:
     assert page.path == "/ui/runs?filter=function%3Afulfil+status%3Arunning"
     assert [words.split(" ")[1:3] for words in page.texts("tbody tr")] == [["fulfil", "sleeping"]]
     assert page.all("input[name=filter]")[0].attributes["value"] == "function:fulfil status:running"
-    assert page.texts(".tabs [aria-current]") == ["running 1"]
+    assert page.texts("#statuses [aria-current]") == ["running 1"]
     failed = await browser.open(page.link("failed 1"))
     assert [words.split(" ")[1:3] for words in failed.texts("tbody tr")] == [["fulfil", "failed"]]
     assert len((await browser.open(failed.link("all"))).all("tbody tr")) == 2
@@ -50,7 +50,10 @@ async def test_a_row_says_what_its_run_does(engine: VirtualEngine) -> None:
         "waiting for run of child"
     ]
     assert len((await browser.open("/ui/runs?filter=status:waiting")).all("tbody tr")) == 3
-    assert not (await browser.open("/ui/runs?filter=status:sleeping")).all("tbody tr")
+    page = await browser.open((await browser.open("/ui/runs?status=running")).link("sleeping"))
+    assert not page.all("tbody tr")
+    assert page.texts(".tabs [aria-current]") == ["running 3", "sleeping"]
+    assert len((await browser.open(page.link("waiting"))).all("tbody tr")) == 3
     run = engine.run("fulfil")
     await browser.submit(await browser.open(f"/ui/runs/{run.run_id}"), "form[aria-label='Pause the run']")
     await engine.until_idle()

@@ -24,8 +24,9 @@ from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX
 from stepstream.contract.text.wording import counted, length_text
+from stepstream.runtime.readmodel.activity import WaitState
 from stepstream.runtime.readmodel.queries import QueryTooSlow
-from stepstream.runtime.readmodel.search.filters import Filter, FilterError, Pattern, Term
+from stepstream.runtime.readmodel.search.filters import WAIT_STATES, Filter, FilterError, Pattern, Term
 from stepstream.runtime.readmodel.search.search import RunPage, StatusCounts
 from stepstream.runtime.readmodel.views import RunSummary
 
@@ -88,6 +89,7 @@ async def show_runs(site: Site, visit: Visit) -> Response:
             counts,
             h.h1["Runs"],
             _statuses(statuses, asked.filter),
+            _running(asked.filter),
             _filter_form(asked.text, error),
             bulk_links(visit, asked.filter) if page.runs else None,
             [_live(mark, asked, page), _list(page, asked, site.now_ms())] if not error else None,
@@ -162,7 +164,25 @@ def _status_of(filter: Filter) -> str:
 
 
 def _statuses(counts: StatusCounts, filter: Filter) -> h.Element:
-    return status_counts(counts, _status_of(filter), _status_links(filter))
+    status = _status_of(filter)
+    return status_counts(counts, RunStatus.RUNNING if status in WAIT_STATES else status, _status_links(filter))
+
+
+def _running(filter: Filter) -> h.Element | None:
+    """Return links to what running runs do, beside the list of them."""
+    status, states = _status_of(filter), (RunStatus.RUNNING, *WaitState)
+    if status not in states:
+        return None
+    return h.ul(".tabs", aria_label="What the running runs do")[
+        [
+            h.li[
+                h.a(
+                    href=_list_url(str(filter.having("status", each))), aria_current="true" if each == status else None
+                )["all that run" if each == RunStatus.RUNNING else each.value]
+            ]
+            for each in states
+        ]
+    ]
 
 
 def _new_runs(asked: _Asked, new: Sequence[str]) -> h.Element:
